@@ -1,0 +1,1 @@
+"""This package is Dragoman: any client dialect in, any upstream dialect out."""

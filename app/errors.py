@@ -1,0 +1,205 @@
+"""This file is the one tree of errors; each branch says whose fault it is.
+
+    DragomanError                      carries a Failure: what any dialect needs to tell its client
+    ├── ConfigError                    the operator: a setting is wrong; names its key
+    ├── ClientError                    the client: 4xx, never retried
+    │   ├── InvalidRequest             400, names the field
+    │   ├── Unsupported                400, the route cannot express a field (loss class E)
+    │   ├── Unauthorized               401, the client's key is missing or wrong
+    │   ├── Forbidden                  403
+    │   ├── NotFound                   404
+    │   ├── TooLarge                   413
+    │   └── UnsupportedEncoding        415
+    ├── CredentialUnavailable          the operator: no usable credential for an upstream; says the remedy
+    └── UpstreamError                  the upstream
+        ├── UpstreamRefused            it answered with an error, as a status or inside a stream
+        ├── UpstreamMalformed          it answered something that is not its dialect
+        ├── UpstreamUnreachable        nothing reached it; safe to try again
+        ├── UpstreamTimeout            it was silent for too long
+        └── UpstreamCut                its reply broke off
+
+`ClientGone` stands outside: nobody is left to be told, so no `except Exception` may swallow it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+from gevent import GreenletExit
+
+FailureKind = Literal[
+    "invalid_request",
+    "unsupported",
+    "authentication",
+    "billing",
+    "permission",
+    "not_found",
+    "conflict",
+    "too_large",
+    "unsupported_media",
+    "context_overflow",
+    "content_filter",
+    "rate_limit",
+    "quota",
+    "overloaded",
+    "timeout",
+    "upstream_auth",
+    "internal",
+]
+
+Origin = Literal["client", "gateway", "upstream"]
+
+# The status that stands for a kind when the upstream gave none of its own.
+STATUS: dict[FailureKind, int] = {
+    "invalid_request": 400,
+    "unsupported": 400,
+    "authentication": 401,
+    "billing": 402,
+    "permission": 403,
+    "not_found": 404,
+    "conflict": 409,
+    "too_large": 413,
+    "unsupported_media": 415,
+    "context_overflow": 400,
+    "content_filter": 400,
+    "rate_limit": 429,
+    "quota": 429,
+    "overloaded": 503,
+    "timeout": 504,
+    "upstream_auth": 502,
+    "internal": 500,
+}
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """What went wrong, in no dialect.
+
+    `status` is the HTTP status a client should see; `code` and `param` keep the upstream's or name the client's
+    field; `retry_after` is the header's text (seconds or a date), never invented; `tokens` are input tokens, asked
+    output tokens and limit of a context overflow where they are known.
+    """
+
+    kind: FailureKind
+    message: str
+    status: int = 0
+    code: str | None = None
+    param: str | None = None
+    retry_after: str | None = None
+    origin: Origin = "gateway"
+    tokens: tuple[int | None, int | None, int | None] | None = None
+
+    @property
+    def http_status(self) -> int:
+        return self.status or STATUS[self.kind]
+
+
+class DragomanError(Exception):
+    """Root of the tree; `failure` is what a dialect renders."""
+
+    kind: FailureKind = "internal"
+    origin: Origin = "gateway"
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None, status: int = 0) -> None:
+        super().__init__(message)
+        self.failure = Failure(
+            kind=self.kind, message=message, status=status, code=code, param=param, origin=self.origin
+        )
+
+
+class ConfigError(DragomanError):
+    """A setting is wrong. `key` is its dotted name, for example `providers.local.base_url`."""
+
+    def __init__(self, message: str, *, key: str = "") -> None:
+        super().__init__(f"{key}: {message}" if key else message)
+        self.key = key
+
+
+class ClientError(DragomanError):
+    kind: FailureKind = "invalid_request"
+    origin: Origin = "client"
+
+
+class InvalidRequest(ClientError):
+    pass
+
+
+class Unsupported(ClientError):
+    kind = "unsupported"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message, param=param, code="unsupported_parameter")
+
+
+class Unauthorized(ClientError):
+    kind = "authentication"
+
+
+class Forbidden(ClientError):
+    kind = "permission"
+
+
+class NotFound(ClientError):
+    kind = "not_found"
+
+
+class TooLarge(ClientError):
+    kind = "too_large"
+
+
+class UnsupportedEncoding(ClientError):
+    kind = "unsupported_media"
+
+
+class CredentialUnavailable(DragomanError):
+    """No usable credential for an upstream; the message ends with the remedy."""
+
+    kind = "authentication"
+
+
+class UpstreamError(DragomanError):
+    origin: Origin = "upstream"
+
+
+class UpstreamRefused(UpstreamError):
+    """The upstream answered with an error. `headers` are those of its reply that a client may be shown."""
+
+    def __init__(self, failure: Failure, headers: Mapping[str, str] | None = None) -> None:
+        Exception.__init__(self, failure.message)
+        self.failure = failure
+        self.headers = dict(headers or {})
+
+
+class UpstreamMalformed(UpstreamError):
+    def __init__(self, message: str) -> None:
+        super().__init__(message, status=502)
+
+
+class UpstreamUnreachable(UpstreamError):
+    """The request did not reach the upstream; trying again repeats nothing."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, status=502)
+
+
+class UpstreamTimeout(UpstreamError):
+    """`phase` is "connect", "first_byte", "idle" or "total"."""
+
+    kind = "timeout"
+
+    def __init__(self, phase: str, seconds: float) -> None:
+        super().__init__(f"the upstream was silent for {seconds:g} s ({phase.replace('_', ' ')} time limit)")
+        self.phase = phase
+
+
+class UpstreamCut(UpstreamError):
+    """The reply broke off. `began` tells whether any byte of it had arrived."""
+
+    def __init__(self, message: str, *, began: bool) -> None:
+        super().__init__(message, status=502)
+        self.began = began
+
+
+class ClientGone(GreenletExit):
+    """Thrown into the greenlet of a request whose client has left; a BaseException on purpose."""
