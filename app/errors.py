@@ -18,7 +18,8 @@
         ├── UpstreamTimeout            it was silent for too long
         └── UpstreamCut                its reply broke off
 
-`ClientGone` stands outside: nobody is left to be told, so no `except Exception` may swallow it.
+`ClientGone` (app/transport/active.py, a GreenletExit) stands outside: nobody is left to be told, so no
+`except Exception` may swallow it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
-from gevent import GreenletExit
 
 FailureKind = Literal[
     "invalid_request",
@@ -200,6 +200,3 @@ class UpstreamCut(UpstreamError):
         super().__init__(message, status=502)
         self.began = began
 
-
-class ClientGone(GreenletExit):
-    """Thrown into the greenlet of a request whose client has left; a BaseException on purpose."""

@@ -1,0 +1,179 @@
+"""This file is the blocks: the pieces of content that a turn or a response consists of, in order.
+
+Every block type of every dialect has a place here. A block that only one dialect knows is `Opaque` and keeps its
+bytes, so that its own dialect gets it back unchanged.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+DialectName = Literal["anthropic_messages", "openai_chat", "openai_responses", "openai_completions"]
+
+ToolKind = Literal["function", "custom", "tool_search", "local_shell", "shell", "apply_patch"]
+
+
+class CacheHint(msgspec.Struct, frozen=True):
+    """A request to cache the prefix that ends here. `ttl` is "5m", "1h", "30m", "12h" or None for the default."""
+
+    ttl: str | None = None
+
+
+class Proof(msgspec.Struct, frozen=True):
+    """An opaque signature or encrypted content, and where it belongs.
+
+    `originals` are the JSON texts of the upstream's own blocks or items, verbatim. A proof is rendered natively
+    towards `dialect`, sealed into an envelope towards clients of other dialects, and dropped towards any other
+    upstream. `kind` is "thinking", "redacted", "reasoning", "plain", "compaction" or "server_tool".
+    """
+
+    dialect: DialectName
+    kind: str
+    originals: tuple[bytes, ...]
+    model: str | None = None
+
+
+class Inline(msgspec.Struct, frozen=True):
+    """Bytes within the request: `data` is base64 without line breaks or prefix."""
+
+    media_type: str
+    data: str
+
+
+class Url(msgspec.Struct, frozen=True):
+    url: str
+
+
+class FileId(msgspec.Struct, frozen=True):
+    """A file that one vendor keeps; meaningless to any other."""
+
+    file_id: str
+    dialect: DialectName
+
+
+class PlainText(msgspec.Struct, frozen=True):
+    """A document given as characters."""
+
+    text: str
+    media_type: str = "text/plain"
+
+
+Source = Inline | Url | FileId | PlainText
+
+
+class Text(msgspec.Struct, frozen=True):
+    """Visible text. `citations` are the dialect's own objects; `phase` is "commentary", "final_answer" or None."""
+
+    text: str
+    cache: CacheHint | None = None
+    citations: tuple[dict[str, Any], ...] = ()
+    phase: str | None = None
+
+
+class Image(msgspec.Struct, frozen=True):
+    source: Inline | Url | FileId
+    detail: str | None = None
+    cache: CacheHint | None = None
+
+
+class File(msgspec.Struct, frozen=True):
+    """A document. `blocks` holds the content of a document made of blocks; then `source` is None."""
+
+    source: Source | None
+    name: str | None = None
+    context: str | None = None
+    citations: bool | None = None
+    blocks: tuple[Block, ...] = ()
+    cache: CacheHint | None = None
+
+
+class SearchResult(msgspec.Struct, frozen=True):
+    title: str
+    source: str
+    blocks: tuple[Text, ...]
+    citations: bool | None = None
+    cache: CacheHint | None = None
+
+
+class Audio(msgspec.Struct, frozen=True):
+    """Sound; `raw` is the dialect's own part."""
+
+    dialect: DialectName
+    raw: bytes
+
+
+class Reasoning(msgspec.Struct, frozen=True):
+    """The model's thinking. `text` may be empty while `proof` is not: that is valid and must survive."""
+
+    text: str
+    proof: Proof | None = None
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """The model asks for a tool.
+
+    `arguments` is the JSON text as received (kind "custom": free text), never re-serialised, so that key order and
+    the spelling of numbers survive. `namespace` is the group the tool was declared in.
+    """
+
+    id: str
+    name: str
+    arguments: str
+    kind: ToolKind = "function"
+    namespace: str | None = None
+    cache: CacheHint | None = None
+    proof: Proof | None = None
+
+
+class ToolResult(msgspec.Struct, frozen=True):
+    call_id: str
+    blocks: tuple[Block, ...]
+    is_error: bool = False
+    kind: ToolKind = "function"
+    cache: CacheHint | None = None
+
+
+class ServerTool(msgspec.Struct, frozen=True):
+    """One step of a tool that the upstream runs itself (its call or its result). `text` is its gist, if any."""
+
+    dialect: DialectName
+    name: str
+    raw: bytes
+    text: str = ""
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    text: str
+
+
+class Compaction(msgspec.Struct, frozen=True):
+    """A summary that stands for all that came before it."""
+
+    text: str | None
+    proof: Proof | None = None
+
+
+class Opaque(msgspec.Struct, frozen=True):
+    """A block that only `dialect` knows; `raw` is its JSON text, `type` the name it goes by."""
+
+    dialect: DialectName
+    type: str
+    raw: bytes
+
+
+Block = (
+    Text
+    | Image
+    | File
+    | SearchResult
+    | Audio
+    | Reasoning
+    | ToolCall
+    | ToolResult
+    | ServerTool
+    | Refusal
+    | Compaction
+    | Opaque
+)

@@ -1,0 +1,127 @@
+"""This file is what an upstream can take and how it wants it said: one record for everything that depends on a
+server or a model.
+
+Adaptations and renderers ask this record and contain no names of models. The values come from tables in
+app/providers (dialect defaults, then the server's profile, then the model's family, then the configuration).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from app.conversation.blocks import DialectName
+
+ReasoningStyle = Literal["effort", "adaptive", "budget", "none"]
+ReasoningField = Literal["none", "reasoning_content", "reasoning", "reasoning_details", "thinking_blocks"]
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What one upstream (server and model) can do. Limits are in tokens unless said otherwise."""
+
+    dialect: DialectName
+    model: str = ""
+    first_party: bool = False  # the vendor's own service: gets the fields and headers meant for it alone
+
+    # limits
+    max_tokens_field: str = "max_tokens"  # chat: or "max_completion_tokens"
+    max_output: int | None = None  # hard limit of the answer
+    default_output: int | None = None  # sent when the client names none
+    context_window: int | None = None
+    stop_limit: int | None = None  # number of stop sequences; 0: none at all; None: any
+    stop_blank: bool = True  # whitespace-only stop sequences are accepted
+
+    # sampling
+    temperature: bool = True
+    temperature_max: float = 2.0
+    top_p: bool = True
+    top_p_with_temperature: bool = True
+    top_k: bool = False
+    penalties: bool = True
+    seed: bool = True
+    logit_bias: bool = True
+    logprobs: bool = True
+    n: bool = True
+
+    # reasoning
+    reasoning_style: ReasoningStyle = "effort"
+    efforts: tuple[str, ...] = ("low", "medium", "high")
+    reasoning_off: Literal["omit", "none", "disabled", "between_tools", "never"] = "omit"
+    reasoning_excludes_sampling: bool = False  # with reasoning on: no temperature, top_p, top_k
+    reasoning_excludes_forced_tool: bool = False
+    reasoning_must_lead: bool = False  # budget-style: the last tool turn must start with a valid proof
+    reasoning_visibility: bool = False  # the request says whether thinking is shown (display / summary)
+    reasoning_replay: ReasoningField = "none"  # chat: where past reasoning goes
+    reasoning_required: bool = False  # the field must be there on every past tool turn, empty if need be
+    proofs: tuple[str, ...] = ()  # dialects whose proofs are understood natively
+    bound_reasoning: bool = False  # blocks are bound to the prefix: ask for drop_block
+    think_tags: bool = False  # visible text may hold <think>…</think>
+
+    # turns
+    system_role: Literal["system", "developer"] = "system"
+    late_system: Literal["system", "developer", "reminder"] = "system"  # a system turn after the first other turn
+    merge_system: bool = False  # exactly one system message at the very start
+    alternate: bool = False  # user and assistant must alternate
+    string_content: bool = False  # text-only content as a plain string
+    prefill: bool = True  # the last turn may be the assistant's
+    keep_billing: bool = False  # Claude Code's billing line is meant for this upstream
+
+    # tools
+    tools: bool = True
+    tool_choice: bool = True
+    forced_tool: bool = True
+    parallel_switch: bool = True
+    custom_tools: bool = False
+    namespaces: bool = False
+    native_tools: tuple[str, ...] = ()  # types of vendor tools taken as they are
+    deferred_tools: bool = False
+    strict_tools: bool = True
+    strict_explicit: bool = False  # strict must be said, for its default is on
+    tool_id: Literal["any", "anthropic", "mistral", "responses"] = "any"
+    tool_name_limit: int = 64
+    schema: Literal["any", "object", "anthropic", "openai", "gemini"] = "object"
+    tool_result_media: bool = False  # images and files may stand inside a tool result
+    error_flag: bool = False  # a tool result can say that it is an error
+    rescue_calls: bool = False  # calls written as text are recognised
+
+    # output
+    structured: Literal["schema", "json_object", "tool", "none"] = "schema"
+    verbosity: bool = False
+
+    # media
+    images: bool = True
+    image_urls: bool = True
+    documents: bool = True
+    document_urls: bool = False
+    audio: bool = False
+
+    # hints
+    cache_hints: Literal["none", "cache_control", "breakpoint"] = "none"
+    cache_key: bool = False
+    user_field: Literal["none", "user", "safety_identifier", "metadata"] = "none"
+    service_tier: bool = False
+    metadata: bool = False
+    store: bool = False
+
+    # replies
+    stream_usage: bool = True  # knows stream_options.include_usage
+    stream_only: bool = False  # answers streams only
+    refused_fields: tuple[str, ...] = ()  # top-level fields that the server answers with 400
+    extra_body: dict[str, Any] = {}  # merged into every request body
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """What a renderer must know of the client's request to shape the reply.
+
+    `model` is the name to echo, `id` a fresh identifier without prefix, `created` unix seconds. `input_tokens` is a
+    local estimate for dialects that report input at the start. `request` is the client's own request.
+    """
+
+    model: str
+    id: str
+    created: int
+    include_usage: bool = False
+    input_tokens: int = 0
+    show_reasoning: bool = True
+    request: Any = None

@@ -1,0 +1,155 @@
+"""This file is the neutral request: everything that a client of any dialect can ask for."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from app.conversation.blocks import Block, CacheHint, DialectName, Text
+from app.conversation.losses import LossClass
+
+Role = Literal["user", "assistant", "system"]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+EFFORTS: tuple[Effort, ...] = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """One speaker's blocks, in order. A tool's result is a block of a user turn.
+
+    `effort` is a setting that a system turn makes from here on; `path` names the turn in the client's request.
+    """
+
+    role: Role
+    blocks: tuple[Block, ...]
+    name: str | None = None
+    effort: str | None = None
+    clear_at: str | None = None
+    path: str = ""
+
+
+class FunctionTool(msgspec.Struct, frozen=True):
+    """A tool that the client runs, with JSON arguments. `schema` is None where the client gave none."""
+
+    name: str
+    description: str | None = None
+    schema: dict[str, Any] | None = None
+    strict: bool | None = None
+    namespace: str | None = None
+    deferred: bool = False
+    examples: tuple[Any, ...] = ()
+    cache: CacheHint | None = None
+    extras: dict[str, Any] = {}
+
+
+class CustomTool(msgspec.Struct, frozen=True):
+    """A tool that the client runs, with free text as input. `grammar` is (syntax, definition)."""
+
+    name: str
+    description: str | None = None
+    grammar: tuple[str, str] | None = None
+    namespace: str | None = None
+    deferred: bool = False
+
+
+class NativeTool(msgspec.Struct, frozen=True):
+    """A tool whose schema the vendor fixes: run by the upstream (web search …) or by the client (shell …).
+
+    `type` is the vendor's name for it, `definition` its whole object, `server` whether the upstream runs it.
+    """
+
+    dialect: DialectName
+    type: str
+    name: str
+    definition: dict[str, Any]
+    server: bool
+
+
+Tool = FunctionTool | CustomTool | NativeTool
+
+
+class ToolChoice(msgspec.Struct, frozen=True):
+    """`mode` "tool" forces the one in `names`; "auto" and "any" are limited to `names` where there are some."""
+
+    mode: Literal["auto", "any", "none", "tool"]
+    names: tuple[tuple[str | None, str], ...] = ()
+
+
+class ReasoningSettings(msgspec.Struct, frozen=True):
+    """How much to think and how much of it to show. `budget` is in tokens.
+
+    `mode` "on" means thinking was asked for, "off" that it was forbidden, "between_tools" the middle; None says
+    nothing. `visibility` is "summarized", "omitted", "updates", "concise", "detailed", "auto" or None.
+    """
+
+    mode: Literal["on", "off", "between_tools"] | None = None
+    effort: Effort | None = None
+    budget: int | None = None
+    visibility: str | None = None
+
+
+class Sampling(msgspec.Struct, frozen=True):
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    seed: int | None = None
+    logit_bias: dict[str, float] | None = None
+
+
+class OutputFormat(msgspec.Struct, frozen=True):
+    kind: Literal["text", "json_object", "json_schema"]
+    schema: dict[str, Any] | None = None
+    name: str | None = None
+    description: str | None = None
+    strict: bool | None = None
+
+
+class State(msgspec.Struct, frozen=True):
+    """What the server is asked to remember or to recall. `store` None means the dialect's own default."""
+
+    store: bool | None = None
+    previous_id: str | None = None
+    conversation: str | None = None
+    background: bool = False
+
+
+class Extra(msgspec.Struct, frozen=True):
+    """A field that only `dialect` knows. Where it cannot be carried its `loss` is reported, with the reason."""
+
+    dialect: DialectName
+    name: str
+    value: Any
+    loss: LossClass
+    why: str = "only its own dialect knows this field"
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One request to a model. Limits are in tokens; absent means the client said nothing."""
+
+    dialect: DialectName
+    model: str
+    turns: tuple[Turn, ...]
+    instructions: tuple[Text, ...] = ()
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning: ReasoningSettings = ReasoningSettings()
+    sampling: Sampling = Sampling()
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    output_format: OutputFormat | None = None
+    verbosity: str | None = None
+    n: int = 1
+    logprobs: int | None = None
+    user: str | None = None
+    cache_key: str | None = None
+    cache: CacheHint | None = None
+    service_tier: str | None = None
+    metadata: dict[str, Any] | None = None
+    state: State = State()
+    stream: bool = False
+    include_usage: bool = False
+    betas: tuple[str, ...] = ()
+    extras: tuple[Extra, ...] = ()

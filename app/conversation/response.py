@@ -1,0 +1,58 @@
+"""This file is the neutral response: one answer of a model, whole."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from app.conversation.blocks import Block
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "stop_sequence", "pause", "compaction"]
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Counts in tokens, disjoint: the whole input is `fresh + cache_read + cache_written`.
+
+    On the wire Anthropic counts the same way, while OpenAI's prompt count contains the cached and written ones.
+    `output` contains `reasoning`. `estimated` says that no upstream reported them.
+    """
+
+    fresh: int = 0
+    cache_read: int = 0
+    cache_written: int = 0
+    output: int = 0
+    reasoning: int = 0
+    web_searches: int = 0
+    estimated: bool = False
+
+    @property
+    def input(self) -> int:
+        return self.fresh + self.cache_read + self.cache_written
+
+
+class StopDetail(msgspec.Struct, frozen=True):
+    """Why a refusal happened, where the upstream says so."""
+
+    category: str | None = None
+    explanation: str | None = None
+
+
+class Response(msgspec.Struct, frozen=True, kw_only=True):
+    """`finish_reason` None means the answer broke off; `created` is in unix seconds, None where unknown.
+
+    `logprobs` are OpenAI's entries for the visible text; `extras` what only the upstream's dialect knows.
+    """
+
+    id: str
+    model: str
+    blocks: tuple[Block, ...]
+    finish_reason: FinishReason | None
+    raw_finish_reason: str | None = None
+    stop_sequence: str | None = None
+    stop_detail: StopDetail | None = None
+    usage: Usage | None = None
+    created: int | None = None
+    service_tier: str | None = None
+    logprobs: tuple[dict[str, Any], ...] = ()
+    extras: dict[str, Any] = {}

@@ -1,0 +1,87 @@
+"""This file is the queue that lets a dialect see one open block at a time.
+
+Upstreams may interleave the fragments of parallel tool calls; Anthropic's stream grammar forbids two open blocks and
+OpenAI's Responses never shows any. The first block goes through live, later ones wait until it is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOpened, Event, Failed, Finished
+
+
+class Sequencer:
+    """`feed` returns the same events with blocks one after another and indices renumbered 0, 1, 2 …
+
+    `Finished` closes what is still open; `Failed` drops what is still waiting, for it will never be complete.
+    """
+
+    def __init__(self) -> None:
+        self._live: int | None = None
+        self._waiting: dict[int, list[Event]] = {}
+        self._closed: set[int] = set()
+        self._next = 0
+
+    def feed(self, events: Sequence[Event]) -> Sequence[Event]:
+        live = self._live
+        if live is not None and not self._waiting and all(type(e) is BlockDelta and e.index == live for e in events):
+            return events if live == self._next else [BlockDelta(self._next, e.text) for e in events]  # type: ignore[union-attr]
+        out: list[Event] = []
+        for event in events:
+            match event:
+                case BlockOpened() | BlockDelta() | BlockNoted() | BlockClosed():
+                    self._place(event, out)
+                case Finished():
+                    self._drain(out, close=True)
+                    out.append(event)
+                case Failed():
+                    self._waiting.clear()
+                    out.append(event)
+                case _:
+                    out.append(event)
+        return out
+
+    def _place(self, event: BlockOpened | BlockDelta | BlockNoted | BlockClosed, out: list[Event]) -> None:
+        if self._live is None and isinstance(event, BlockOpened):
+            self._live = event.index
+        if event.index == self._live:
+            self._emit(event, out)
+            if isinstance(event, BlockClosed):
+                self._drain(out, close=False)
+        else:
+            self._waiting.setdefault(event.index, []).append(event)
+            if isinstance(event, BlockClosed):
+                self._closed.add(event.index)
+
+    def _emit(self, event: BlockOpened | BlockDelta | BlockNoted | BlockClosed, out: list[Event]) -> None:
+        index = self._next
+        match event:
+            case BlockOpened():
+                out.append(BlockOpened(index, event.block))
+            case BlockDelta():
+                out.append(BlockDelta(index, event.text))
+            case BlockNoted():
+                out.append(BlockNoted(index, event.citation, event.logprobs))
+            case BlockClosed():
+                out.append(BlockClosed(index, event.proof, event.incomplete))
+                self._next += 1
+                self._live = None
+
+    def _drain(self, out: list[Event], *, close: bool) -> None:
+        """Let waiting blocks through in the order of opening; a block still open becomes the live one."""
+        if self._live is not None:
+            if not close:
+                return
+            self._emit(BlockClosed(self._live), out)
+        while self._waiting:
+            index = next(iter(self._waiting))
+            self._live = index
+            for event in self._waiting.pop(index):
+                self._emit(event, out)  # type: ignore[arg-type]
+            if index in self._closed:
+                self._closed.discard(index)
+            elif close:
+                self._emit(BlockClosed(index), out)
+            else:
+                return

@@ -1,0 +1,27 @@
+"""This file is what stands between a stream parser and a stream renderer: stages, which turn events into events.
+
+A stage undoes on the way back what an adaptation did to the request on the way out (a custom tool that went as a
+function, a stop sequence that the upstream does not know …). Stages are pure state machines, one set a reply, and a
+unary reply runs through the same ones by being unfolded first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from app.conversation.events import Event
+
+
+class Stage(Protocol):
+    def feed(self, events: Sequence[Event]) -> Sequence[Event]: ...
+
+
+StageMaker = Callable[[], Stage]
+
+
+def chain(stages: Sequence[Stage], events: Sequence[Event]) -> Sequence[Event]:
+    """Events after all stages, first to last. With no stages they pass as they are."""
+    for stage in stages:
+        events = stage.feed(events)
+    return events

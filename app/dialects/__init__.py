@@ -1,0 +1,13 @@
+"""This room is the dialects: what each API family looks like on the wire, and nothing else.
+
+Every dialect is a folder with the same files, all pure, and no dialect imports another:
+
+    vocabulary.py   the wire's words: typed shapes, enum tables, what is lost abroad
+    request.py      parse_request(body, headers) -> Request          render_request(request, capabilities) -> Rendered
+    response.py     parse_response(body) -> Response                 render_response(response, reply) -> bytes
+    stream.py       StreamParser().feed(data) -> events              StreamRenderer(reply).feed(events) -> bytes
+    errors.py       parse_error(status, headers, body) -> Failure    render_error(failure, request_id) -> bytes
+    passthrough.py  what a request or reply of the same dialect on both sides still needs: patches and repairs
+
+A parser is tolerant and accepts what servers and clients really send; a renderer emits only what the contract allows.
+"""

@@ -1,0 +1,88 @@
+"""This file is the contract that every dialect keeps: the shapes of its functions, for the gateway and for the laws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from app.conversation.capabilities import Capabilities, Reply
+from app.conversation.events import Event
+from app.conversation.losses import Loss
+from app.conversation.request import Request
+from app.conversation.response import Response, Usage
+from app.errors import Failure
+
+
+class Rendered(msgspec.Struct, frozen=True):
+    """A request as it goes upstream: JSON bytes, the headers that this very body needs (versions, betas), losses."""
+
+    body: bytes
+    headers: dict[str, str] = {}
+    losses: tuple[Loss, ...] = ()
+
+
+class StreamParser(Protocol):
+    """Upstream side of a stream."""
+
+    def feed(self, data: Sequence[bytes]) -> list[Event]:
+        """Events of the `data` payloads of some SSE events, in order."""
+        ...
+
+    def close(self) -> list[Event]:
+        """What remains at the end of input: nothing after `Finished`, else what the end means; a stream without its
+        terminal event ends with `Failed`."""
+        ...
+
+
+class StreamRenderer(Protocol):
+    """Client side of a stream."""
+
+    def feed(self, events: Sequence[Event]) -> bytes:
+        """Whole SSE events, joined. `Failed` gives the dialect's error event; nothing follows it."""
+        ...
+
+    def ping(self) -> bytes:
+        """What keeps this dialect's clients waiting, at any time between two calls of `feed`."""
+        ...
+
+
+class StreamPassthrough(Protocol):
+    """A stream whose dialect is the same on both sides: bytes pass, broken input is repaired."""
+
+    usage: Usage | None
+    finished: bool
+
+    def feed(self, part: bytes) -> bytes:
+        """What the client gets of one read of the upstream's socket. May hold back the tail of an unfinished event."""
+        ...
+
+    def close(self) -> bytes:
+        """The rest at a clean end of input; the dialect's error event if the stream was not complete."""
+        ...
+
+    def fail(self, failure: Failure) -> bytes:
+        """The error event that ends a stream which broke."""
+        ...
+
+    def ping(self) -> bytes: ...
+
+
+class Dialect(Protocol):
+    """One dialect, as a module re-exports it."""
+
+    NAME: str
+
+    def parse_request(self, body: bytes, headers: Mapping[str, str]) -> Request: ...
+    def render_request(self, request: Request, capabilities: Capabilities) -> Rendered: ...
+    def parse_response(self, body: bytes) -> Response: ...
+    def render_response(self, response: Response, reply: Reply) -> bytes: ...
+    def parse_error(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure: ...
+    def render_error(self, failure: Failure, request_id: str) -> bytes: ...
+    def error_status(self, failure: Failure) -> int: ...
+    def patch_request(self, body: bytes, capabilities: Capabilities) -> Rendered: ...
+    def repair_response(self, body: bytes, reply: Reply, capabilities: Capabilities) -> bytes: ...
+    def StreamParser(self) -> StreamParser: ...  # noqa: N802
+    def StreamRenderer(self, reply: Reply) -> StreamRenderer: ...  # noqa: N802
+    def StreamPassthrough(self, reply: Reply, capabilities: Capabilities) -> StreamPassthrough: ...  # noqa: N802

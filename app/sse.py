@@ -1,0 +1,108 @@
+"""This file turns the bytes of a server-sent event stream into payloads, and payloads back into bytes.
+
+Only the `data` of an event is of use here: the dialects that name their events repeat the name as `type` inside the
+JSON, so names, ids and retry hints are read over. Pure: no clock, no sockets.
+"""
+
+from __future__ import annotations
+
+COMMENT_KEEPALIVE = b": keep-alive\n\n"
+DONE = b"data: [DONE]\n\n"
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def encode_event(data: bytes, name: str | None = None) -> bytes:
+    """One sse event. `data` is a single line (JSON is), `name` the event's name where the dialect has one."""
+    if name is None:
+        return b"data: %b\n\n" % data
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
+
+
+class SseDecoder:
+    """Takes a stream in pieces cut anywhere; gives the payload of each event as soon as its blank line is there.
+
+    Payloads come in the order of the events, without the line end; several data lines are joined with a newline.
+    Events without data, or with empty data, are no payloads: comments and keep-alives vanish here.
+    Source: WHATWG HTML, "Server-sent events", "Parsing an event stream", except that `close` also gives a last
+    event that lacks its blank line, because upstreams forget it.
+    """
+
+    __slots__ = ("_after_cr", "_unfinished")
+
+    def __init__(self) -> None:
+        self._unfinished: list[bytes] = []
+        self._after_cr = False
+
+    def feed(self, part: bytes) -> list[bytes]:
+        """Payloads of the events that `part` completes."""
+        if self._after_cr or b"\r" in part:
+            part = self._unify_line_ends(part)
+        if self._unfinished:
+            if b"\n" not in part:
+                # Joining only when an event can end keeps an event of many megabytes linear in its size.
+                self._unfinished.append(part)
+                return []
+            part = b"".join((*self._unfinished, part))
+            self._unfinished.clear()
+        if not part.endswith(b"\n\n"):
+            end = part.rfind(b"\n\n") + 2
+            if end == 1:
+                self._unfinished.append(part)
+                return []
+            self._unfinished.append(part[end:])
+            part = part[:end]
+        return _read_events(part)
+
+    def close(self) -> list[bytes]:
+        """The payload of a last event that was not ended by a blank line, if there is one."""
+        rest = b"".join(self._unfinished)
+        self._unfinished.clear()
+        return _read_each_block(rest)
+
+    def _unify_line_ends(self, part: bytes) -> bytes:
+        """`part` with CR and CRLF as LF; a CRLF cut by the end of a part counts once."""
+        if self._after_cr and part.startswith(b"\n"):
+            part = part[1:]
+            self._after_cr = False
+        if part:
+            self._after_cr = part.endswith(b"\r")
+        return part.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def _read_events(text: bytes) -> list[bytes]:
+    """Payloads of whole events, each ended by an empty line.
+
+    Upstreams send bursts in which every event has the same shape, one data line or one name and one data line.
+    Counting newlines proves the shape for the whole burst, and one split then does the work in C.
+    """
+    if text.startswith(b"data: "):
+        payloads = text[6:-2].split(b"\n\ndata: ")
+        if text.count(b"\n") == 2 * len(payloads) and b"" not in payloads:
+            return payloads
+    elif text.startswith(b"event: "):
+        blocks = text[7:-2].split(b"\n\nevent: ")
+        if text.count(b"\n") == 3 * len(blocks):
+            payloads = [block.partition(b"\ndata: ")[2] for block in blocks]
+            if b"" not in payloads:
+                return payloads
+    return _read_each_block(text)
+
+
+def _read_each_block(text: bytes) -> list[bytes]:
+    """What `_read_events` gives, for any mixture of shapes."""
+    payloads = []
+    for block in text.split(b"\n\n"):
+        if data := _read_block(block):
+            payloads.append(data)
+    return payloads
+
+
+def _read_block(block: bytes) -> bytes:
+    """The joined data lines of one event; empty if it has none."""
+    data = []
+    for line in block.removeprefix(_BYTE_ORDER_MARK).split(b"\n"):
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            data.append(value.removeprefix(b" "))
+    return b"\n".join(data)
