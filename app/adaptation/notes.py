@@ -1,0 +1,22 @@
+"""This file is the notes that the steps of an adaptation leave: what was lost, and what the reply must undo."""
+
+from __future__ import annotations
+
+from app.conversation.losses import Loss, LossClass
+from app.conversation.stages import StageMaker
+
+
+class Notes:
+    """Collected over one adaptation; `stages` run in the order in which they were noted."""
+
+    def __init__(self) -> None:
+        self.losses: list[Loss] = []
+        self.stages: list[StageMaker] = []
+
+    def lose(self, loss: LossClass, path: str, why: str) -> None:
+        """Report a loss; `path` is the field in the client's own request, for example `tools[3]`."""
+        self.losses.append(Loss(loss, path, why))
+
+    def undo(self, stage: StageMaker) -> None:
+        """Have the reply pass through a stage. The maker is called once a reply, for a stage holds state."""
+        self.stages.append(stage)
