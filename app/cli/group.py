@@ -1,0 +1,23 @@
+"""This file is the command `dragoman` itself: the list of what it can do."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+import click
+
+from app.cli.completion import completion
+from app.cli.config import config
+from app.cli.models import models
+from app.cli.serve import serve
+from app.cli.version import version
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(metadata.version("dragoman"), "-V", "--version", prog_name="dragoman")
+def main() -> None:
+    """Let any LLM client speak to any LLM provider."""
+
+
+for command in (serve, models, config, version, completion):
+    main.add_command(command)

@@ -1,0 +1,27 @@
+"""This file is `dragoman models`: the names that a client can ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from app import create_app
+from app.cli.options import config_option, read_settings
+
+
+@click.command()
+@config_option
+def models(path: Path | None) -> None:
+    """List the models that clients can name, one a line."""
+    settings = read_settings(path)
+    # The same answer a client gets, from the same code.
+    reply = create_app(settings).test_client().get("/v1/models", headers=_key(settings.server.api_keys))
+    if reply.status_code != 200:
+        raise click.ClickException(f"the list of models could not be read: {reply.get_data(as_text=True)}")
+    for model in reply.get_json()["data"]:
+        click.echo(model["id"])
+
+
+def _key(keys: tuple[str, ...]) -> dict[str, str]:
+    return {"authorization": f"Bearer {keys[0]}"} if keys else {}

@@ -1,0 +1,29 @@
+"""This file holds what the commands' options have in common: where the settings come from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from app.errors import ConfigError
+from app.settings import Settings, load_settings
+
+config_option = click.option(
+    "-c",
+    "--config",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Configuration file. Default: $DRAGOMAN_CONFIG, ./dragoman.toml, then the user's own.",
+)
+
+
+def read_settings(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """The settings as every start reads them; a wrong one ends the command with its key and exit code 1."""
+    try:
+        return load_settings(path, os.environ, overrides or {})
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from error

@@ -1,0 +1,100 @@
+"""This file is `dragoman serve`: it checks the settings, says what will run, and becomes gunicorn."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import sys
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import click
+
+from app.cli.options import config_option, read_settings
+from app.cli.start_screen import describe_start
+from app.cli.token_file import check_token_file
+from app.settings import ServerSettings, Settings
+from app.settings.loading import HANDED_ON
+
+
+@click.command()
+@config_option
+@click.option("-h", "--host", help="Address to listen on. Default: 127.0.0.1.")
+@click.option("-p", "--port", type=click.IntRange(0, 65535), help="Port to listen on. Default: 8080.")
+@click.option("--workers", type=click.IntRange(1), help="Processes; one uses one core. Default: 1.")
+@click.option("--token", type=click.Path(path_type=Path), help="File with an Oracle Code Assist token.")
+@click.option("--small-model", metavar="MODEL", help='Where names with "haiku" lead, as PROVIDER/MODEL.')
+@click.option("--big-model", metavar="MODEL", help="Where other Claude names lead, as PROVIDER/MODEL.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warn", "error"]), help="Default: info.")
+@click.option("--allow-open", is_flag=True, help="Listen beyond this machine although no key is asked for.")
+@click.option("--reload", is_flag=True, help="Restart the workers when the program's code changes.")
+def serve(
+    path: Path | None,
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    token: Path | None,
+    small_model: str | None,
+    big_model: str | None,
+    log_level: str | None,
+    allow_open: bool,
+    reload: bool,
+) -> None:
+    """Start the gateway in the foreground.
+
+    Stop it with Ctrl-C or SIGTERM: running streams may finish. SIGHUP reads everything again.
+    """
+    server = {"host": host, "port": port, "workers": workers, "log_level": log_level, "allow_open": allow_open or None}
+    overrides: dict[str, Any] = {
+        "server": _given(server),
+        "models": _given({"small": small_model, "big": big_model}),
+    }
+    if token:
+        check_token_file(token)
+        name = _oca_provider(read_settings(path, overrides))
+        overrides["providers"] = {name: {"token_file": str(token.expanduser().absolute())}}
+    settings = read_settings(path, overrides)
+    check_port(settings.server)
+    click.echo(describe_start(settings, token))
+    _become_gunicorn(settings, overrides, reload=reload)
+
+
+def check_port(server: ServerSettings) -> None:
+    """End the command when somebody else holds the port: gunicorn would try for five seconds first."""
+    if server.host.startswith("unix:"):
+        return
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except socket.gaierror as error:
+        raise click.ClickException(f"server.host: {server.host} is no address of this machine") from error
+    except OSError as error:
+        said = f"cannot be used: {error.strerror}"
+        if error.errno == errno.EADDRINUSE:
+            said = "is in use; stop the program that listens there or choose another with --port"
+        raise click.ClickException(f"server.port: {server.host}:{server.port} {said}") from error
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _oca_provider(settings: Settings) -> str:
+    """The provider that `--token` is for: the configured one, whatever its name, or a new one."""
+    return next((name for name, provider in settings.providers.items() if provider.kind == "oca"), "oca")
+
+
+def _become_gunicorn(settings: Settings, overrides: dict[str, Any], *, reload: bool) -> None:
+    """Replace this process, so that its id, terminal and signals are gunicorn's."""
+    script = str(files("app.server") / "launch.py")
+    os.environ[HANDED_ON] = json.dumps(overrides)
+    if settings.source:
+        os.environ["DRAGOMAN_CONFIG"] = str(settings.source)
+    sys.stdout.flush()
+    # -P: the script's folder and the working folder are not places to import from.
+    os.execv(sys.executable, [sys.executable, "-P", script, *(["--reload"] if reload else [])])

@@ -1,0 +1,80 @@
+"""This file writes the one screen that a start shows: what was found, what leads where, what to type next."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+
+from app.settings import ModelsSettings, ProviderSettings, ServerSettings, Settings
+
+# Any text does as a key while the gateway asks for none, but clients refuse to start without one.
+ANY_KEY = "any-text"
+
+# Addresses that mean "every address of this machine", and the one that a client on it can call.
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+# The rows of the models table: setting, and the names that follow it.
+TIERS = {
+    "small": "names with haiku",
+    "big": "other Claude names",
+    "sonnet": "names with sonnet",
+    "opus": "names with opus",
+    "fable": "names with fable",
+    "mythos": "names with mythos",
+    "default": "all other names",
+}
+
+
+def describe_start(settings: Settings, token: Path | None = None) -> str:
+    """The start screen. No secret is on it: credentials are named by the place they come from."""
+    url = base_url(settings.server)
+    key = "$DRAGOMAN_KEY" if settings.server.api_keys else ANY_KEY
+    lines = [f"Dragoman {metadata.version('dragoman')}", ""]
+    if token:
+        lines += [f"Successfully loaded new access token from {token}", ""]
+    lines += _section("settings", [str(settings.source or "none written; this is what the machine has")])
+    lines += _section("providers", _describe_providers(settings))
+    lines += _section("models", _describe_models(settings.models))
+    lines += _section("open at", [url])
+    lines += _section("Claude Code", [f"ANTHROPIC_BASE_URL={url} ANTHROPIC_AUTH_TOKEN={key} claude"])
+    lines += _section("OpenAI clients", [f"OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}"])
+    lines += ["", f"Starting server on :{settings.server.port}"]
+    return "\n".join(lines)
+
+
+def base_url(server: ServerSettings) -> str:
+    """The URL that a client on this machine uses."""
+    host = WILDCARDS.get(server.host, server.host)
+    return f"http://[{host}]:{server.port}" if ":" in host else f"http://{host}:{server.port}"
+
+
+def _section(title: str, rows: list[str]) -> list[str]:
+    return [f"{title if index == 0 else '':<16}{row}" for index, row in enumerate(rows)]
+
+
+def _describe_providers(settings: Settings) -> list[str]:
+    places = {finding.provider: finding.where for finding in settings.found}
+    rows = [
+        f"{name:<12}{_describe_credential(provider, places.get(name))}" for name, provider in settings.providers.items()
+    ]
+    unused = [
+        f"{finding.provider:<12}found in {finding.where}, not used" for finding in settings.found if not finding.used
+    ]
+    return rows + unused
+
+
+def _describe_credential(provider: ProviderSettings, found: str | None) -> str:
+    if provider.kind == "demo":
+        return "built in, needs no account"
+    file = provider.token_file or provider.credentials_file
+    if where := file or found:
+        return f"credential from {where}"
+    if provider.api_key or provider.access_token:
+        return "credential from the settings"
+    return provider.base_url or "no credential of its own"
+
+
+def _describe_models(models: ModelsSettings) -> list[str]:
+    rows = [f"{names:<20}-> {target}" for tier, names in TIERS.items() if (target := getattr(models, tier))]
+    routes = [f"{name:<20}-> {', '.join(route.targets)}" for name, route in models.routes.items()]
+    return rows + routes or ["PROVIDER/MODEL names every model"]

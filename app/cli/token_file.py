@@ -1,0 +1,26 @@
+"""This file refuses a start with a token file that cannot work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from app.credentials.oca_file import parse_login
+
+
+def check_token_file(path: Path) -> None:
+    """End the command with exit code 1 and the cause when the file named by `--token` is no use."""
+    try:
+        content = path.expanduser().read_bytes()
+        if not content.strip():
+            raise ValueError("the file is empty")
+        parse_login(content)
+    except OSError as error:
+        raise _fatal(path, error.strerror or "it cannot be read") from error
+    except ValueError as error:
+        raise _fatal(path, str(error)) from error
+
+
+def _fatal(path: Path, cause: str) -> click.ClickException:
+    return click.ClickException(f"FATAL: Could not perform initial load of token file {path}: {cause}")

@@ -1,0 +1,55 @@
+"""This file turns our settings into gunicorn's."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+from app.settings import ServerSettings
+
+# gunicorn counts idle kept connections too, and refuses silently beyond it.
+WORKER_CONNECTIONS = 8192
+# SDK pools reuse a connection after minutes; gunicorn's 2 s would hand them resets.
+KEEP_ALIVE_SECONDS = 75
+# A worker that answers no heartbeat loses all its streams when it is killed, so only a real hang may count as one.
+HANG_SECONDS = 120
+# gunicorn's words for our levels. Its own start-up lines repeat what `dragoman serve` has already said.
+LOG_LEVELS = {"debug": "debug", "info": "warning", "warn": "warning", "error": "error"}
+
+
+def gunicorn_options(server: ServerSettings) -> dict[str, Any]:
+    """gunicorn's settings by name, ready for its configuration file or `Config.set`."""
+    return {
+        "bind": [_address(server.host, server.port)],
+        "workers": server.workers,
+        "worker_class": "gevent",
+        "worker_connections": WORKER_CONNECTIONS,
+        "backlog": 2048,
+        "keepalive": KEEP_ALIVE_SECONDS,
+        "timeout": HANG_SECONDS,
+        "graceful_timeout": round(server.graceful_timeout),
+        "loglevel": LOG_LEVELS[server.log_level],
+        # Requests are logged by the gateway, one line each, with what gunicorn cannot know.
+        "accesslog": None,
+        "control_socket_disable": True,
+        "forwarded_allow_ips": ",".join(server.trusted_proxies),
+        "post_worker_init": start_worker,
+    }
+
+
+def start_worker(worker: Any) -> None:
+    """gunicorn's hook in each worker, after the application is loaded and before the first request."""
+    # Imported here: in the master, and in a checkout's gunicorn.conf.py, nothing of the application is loaded yet.
+    from app.server.worker import start
+
+    start(worker.wsgi)
+    # What is loaded by now lives as long as the worker; the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
+def _address(host: str, port: int) -> str:
+    if host.startswith("unix:"):
+        return host
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,49 @@
+"""This file is the script that `dragoman serve` becomes: gunicorn with our settings.
+
+It is run by its path, not imported: gevent must patch the standard library before anything else of ours is loaded.
+For the same reason, and because a user's folder may hold an `app` or a `wsgi` of its own, it does not use gunicorn's
+command, which puts the working folder first among the places that modules come from.
+"""
+
+# ruff: noqa: E402
+from gevent import monkey
+
+monkey.patch_all()
+
+import os
+import sys
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+
+from app import create_app
+from app.errors import ConfigError
+from app.server.gunicorn_settings import gunicorn_options
+from app.settings import Settings, load_settings
+
+
+class Gateway(BaseApplication):  # type: ignore[misc]
+    """gunicorn's view of the gateway. A reload (HUP) while the configuration is broken keeps the last good one."""
+
+    def __init__(self, *, reload: bool) -> None:
+        self.settings: Settings | None = None
+        self.watch_code = reload
+        super().__init__()
+
+    def load_config(self) -> None:
+        try:
+            self.settings = load_settings(None, os.environ, {})
+        except ConfigError as error:
+            if self.settings is None:
+                raise
+            print(f"dragoman: the configuration is broken, the last good one stays: {error}", file=sys.stderr)
+        for name, value in gunicorn_options(self.settings.server).items():
+            self.cfg.set(name, value)
+        self.cfg.set("reload", self.watch_code)
+
+    def load(self) -> Any:
+        return create_app(self.settings)
+
+
+if __name__ == "__main__":
+    Gateway(reload="--reload" in sys.argv[1:]).run()

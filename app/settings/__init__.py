@@ -1,0 +1,29 @@
+"""This room holds the settings: frozen tables that are read once and handed down.
+
+Nothing else in the program reads the environment or the configuration file.
+"""
+
+from app.settings.loading import find_config, load_settings
+from app.settings.masking import masked
+from app.settings.tables import (
+    Finding,
+    LedgerSettings,
+    ModelsSettings,
+    ProviderSettings,
+    RouteSettings,
+    ServerSettings,
+    Settings,
+)
+
+__all__ = [
+    "Finding",
+    "LedgerSettings",
+    "ModelsSettings",
+    "ProviderSettings",
+    "RouteSettings",
+    "ServerSettings",
+    "Settings",
+    "find_config",
+    "load_settings",
+    "masked",
+]

@@ -1,0 +1,184 @@
+"""This file turns merged tables into `Settings` and refuses what is wrong in them, by key."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
+
+import msgspec
+from msgspec import Struct
+
+from app.errors import ConfigError
+from app.settings.tables import (
+    Count,
+    Finding,
+    LedgerSettings,
+    ModelsSettings,
+    ProviderSettings,
+    RouteSettings,
+    ServerSettings,
+    Settings,
+)
+
+T = TypeVar("T", bound=Struct)
+
+SECTIONS = ("server", "providers", "models", "ledger")
+KINDS = ("oca", "anthropic", "openai", "codex", "claude_cli", "demo")
+PROVIDER_GROUP = "dragoman.providers"
+# The kinds that speak one dialect only. An `oca` model may speak either of OpenAI's.
+FIXED_DIALECTS = {"anthropic": "anthropic_messages", "codex": "openai_responses"}
+URL_KEYS = ("base_url", "idcs_url", "oauth_token_url")
+
+_PROVIDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class _RouteTable(Struct, frozen=True, kw_only=True):
+    """A route written as a table."""
+
+    target: str | tuple[str, ...]
+    fallback: str | tuple[str, ...] = ()
+    reasoning_effort: str | None = None
+    max_output: Count | None = None
+    strict: bool = False
+    lenient: bool = False
+
+
+def build_settings(tables: dict[str, Any], *, source: Path | None, found: tuple[Finding, ...]) -> Settings:
+    """Settings from tables of the file's shape. Raises ConfigError with the dotted key of the first fault."""
+    _refuse_unknown(tables, SECTIONS, "")
+    server = _convert(tables.get("server", {}), ServerSettings, "server")
+    settings = Settings(
+        server=server,
+        providers=_build_providers(_table(tables.get("providers", {}), "providers"), with_demo=server.demo),
+        models=_build_models(_table(tables.get("models", {}), "models")),
+        ledger=_convert(tables.get("ledger", {}), LedgerSettings, "ledger"),
+        source=source,
+        found=found,
+    )
+    _check_exposure(settings.server)
+    return settings
+
+
+def _build_providers(tables: dict[str, Any], *, with_demo: bool) -> dict[str, ProviderSettings]:
+    if with_demo:
+        tables = tables | {"demo": tables.get("demo", {})}
+    if not tables:
+        raise ConfigError("no provider is configured or found, and the demo is switched off", key="providers")
+    return {name: _build_provider(name, table) for name, table in tables.items()}
+
+
+def _build_provider(name: str, table: Any) -> ProviderSettings:
+    key = f"providers.{name}"
+    if not _PROVIDER_NAME.fullmatch(name):
+        raise ConfigError("a provider's name has only letters, digits, dots, underscores and hyphens", key=key)
+    table = _table(table, key)
+    if "kind" not in table and name in KINDS:
+        table = table | {"kind": name}
+    if isinstance(table.get("command"), str):
+        table = table | {"command": [table["command"]]}
+    if isinstance(table.get("scopes"), str):
+        table = table | {"scopes": table["scopes"].split()}
+    provider = _convert(table, ProviderSettings, key)
+
+    if provider.kind not in KINDS:
+        known = (*KINDS, *(entry.name for entry in metadata.entry_points(group=PROVIDER_GROUP)))
+        if provider.kind not in known:
+            raise ConfigError(f"there is no kind {provider.kind!r}{_suggest(provider.kind, known)}", key=f"{key}.kind")
+    fixed = FIXED_DIALECTS.get(provider.kind)
+    if fixed and provider.dialect not in (None, fixed):
+        raise ConfigError(f"a provider of kind {provider.kind} always speaks {fixed}", key=f"{key}.dialect")
+    for field in URL_KEYS:
+        url = getattr(provider, field)
+        if url is not None and not re.match(r"https?://[^/]", url):
+            raise ConfigError("a URL begins with http:// or https:// and a host", key=f"{key}.{field}")
+    return provider
+
+
+def _build_models(table: dict[str, Any]) -> ModelsSettings:
+    routes = _table(table.get("routes", {}), "models.routes")
+    models = _convert({name: value for name, value in table.items() if name != "routes"}, ModelsSettings, "models")
+    built = {name: _build_route(value, f'models.routes."{name}"') for name, value in routes.items()}
+    return msgspec.structs.replace(models, routes=built)
+
+
+def _build_route(value: Any, key: str) -> RouteSettings:
+    table = value if isinstance(value, dict) else {"target": value}
+    route = _convert(table, _RouteTable, key)
+    targets = (*_several(route.target), *_several(route.fallback))
+    if not targets:
+        raise ConfigError('a route needs a target, for example "oca/gpt-4.1"', key=key)
+    if route.strict and route.lenient:
+        raise ConfigError("a route is either strict or lenient", key=key)
+    return RouteSettings(
+        targets=targets,
+        reasoning_effort=route.reasoning_effort,
+        max_output=route.max_output,
+        strict=route.strict,
+        lenient=route.lenient,
+    )
+
+
+def _several(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value
+
+
+def _check_exposure(server: ServerSettings) -> None:
+    if server.api_keys or server.allow_open or _is_loopback(server.host):
+        return
+    raise ConfigError(
+        f"host {server.host} can be reached from other machines; give at least one key, "
+        "or say allow_open = true (--allow-open) if everyone there may use your credentials",
+        key="server.api_keys",
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.startswith("unix:")
+
+
+def _convert(table: Any, kind: type[T], key: str) -> T:
+    """One table as its struct. Text counts as the number or truth value it spells: variables can hold nothing else."""
+    table = _table(table, key)
+    _refuse_unknown(table, kind.__struct_fields__, key)
+    try:
+        return msgspec.convert(table, kind, strict=False)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$")
+        field = re.sub(r"\[[^\]]*\]", "", path).rstrip("`").lstrip(".").split(".")[0]
+        choices = _choices(kind, field)
+        said = f"{table[field]!r} is none of {', '.join(choices)}" if choices else message
+        raise ConfigError(said, key=f"{key}.{field}" if field else key) from error
+
+
+def _choices(kind: type[Struct], field: str) -> tuple[str, ...]:
+    """The values a field can have, where they are a fixed list."""
+    hint = get_type_hints(kind).get(field)
+    values = [value for part in (hint, *get_args(hint)) for value in get_args(part)]
+    return tuple(value for value in values if isinstance(value, str))
+
+
+def _table(value: Any, key: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError("this is a table, not a single value", key=key)
+    return value
+
+
+def _refuse_unknown(table: dict[str, Any], known: Iterable[str], key: str) -> None:
+    known = tuple(known)
+    for name in table:
+        if name not in known:
+            where = f"{key}.{name}" if key else name
+            raise ConfigError(f"there is no such setting{_suggest(name, known)}", key=where)
+
+
+def _suggest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""

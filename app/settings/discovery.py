@@ -1,0 +1,183 @@
+"""This file finds the credentials that a machine already has, for users who configured nothing.
+
+It only looks; reading and renewing credentials is the credentials room's work.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from app.settings.tables import Finding
+
+# Keys of a file's top level, or of `providers.oca.settings.auth` in Cline's newer file, that hold an OCA token.
+OCA_TOKEN_KEYS = frozenset(
+    {"access_token", "ocaApiKey", "ocaRefreshToken", "ocaAccessToken", "ocaTokenSet", "ocaCredentials", "refresh_token"}
+)
+OCA_TOKEN_VARIABLES = ("OCA_ACCESS_TOKEN", "OCA_TOKEN", "OCA_API_KEY")
+OCA_VARIABLES = {
+    "OCA_BASE_URL": "base_url",
+    "OCA_MODE": "mode",
+    "OCA_IDCS_URL": "idcs_url",
+    "OCA_CLIENT_ID": "client_id",
+}
+CLAUDE_TOKEN_VARIABLES = ("CLAUDE_ACCESS_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
+CLAUDE_FILES = (".credentials.json", "credentials.json")
+
+# Which models a found provider serves. Names that a provider knows itself are left to the routes.
+MODELS: dict[str, dict[str, str]] = {
+    "oca": {"default": "oca/gpt-4.1", "small": "oca/grok-code-fast-1", "big": "oca/grok-code-fast-1"},
+    "anthropic": {"default": "anthropic/claude-sonnet-4-6"},
+    "openai": {"default": "openai/gpt-5", "small": "openai/gpt-5-mini", "big": "openai/gpt-5"},
+}
+
+
+class Discovery(Struct, frozen=True):
+    """What was found: tables of the configuration file's shape, and a line for the user about each credential."""
+
+    tables: dict[str, Any] = {}
+    found: tuple[Finding, ...] = ()
+
+
+class _Place(Struct, frozen=True):
+    environ: Mapping[str, str]
+    home: Path
+    folder: Path
+
+    def show(self, path: Path) -> str:
+        return f"~/{path.relative_to(self.home)}" if path.is_relative_to(self.home) else str(path)
+
+
+def discover(environ: Mapping[str, str], home: Path, folder: Path) -> Discovery:
+    """Look through the environment, `home` and the working `folder`, the most wanted provider first."""
+    place = _Place(environ, home, folder)
+    providers: dict[str, Any] = {}
+    found: list[Finding] = []
+    for name, look in (("oca", _find_oca), ("anthropic", _find_anthropic), ("openai", _find_openai)):
+        if (hit := look(place)) is not None:
+            providers[name], where = hit
+            found.append(Finding(name, where))
+    if (login := _codex_login(place)) is not None:
+        found.append(Finding("codex", place.show(login), used=False))
+
+    tables: dict[str, Any] = {"providers": providers, "models": _choose_models(providers)}
+    if "oca" in providers:
+        _import_oca_proxy(tables, place)
+    return Discovery(tables, tuple(found))
+
+
+def _choose_models(providers: dict[str, Any]) -> dict[str, str]:
+    """The first provider found serves names that no route knows; Claude names stay with Anthropic where it is there."""
+    models = dict(MODELS[next(iter(providers))]) if providers else {"default": "demo/demo"}
+    if "anthropic" in providers:
+        models.pop("small", None)
+        models.pop("big", None)
+    return models
+
+
+def _find_oca(place: _Place) -> tuple[dict[str, Any], str] | None:
+    table = {key: place.environ[name] for name, key in OCA_VARIABLES.items() if place.environ.get(name)}
+    for name in OCA_TOKEN_VARIABLES:
+        if place.environ.get(name):
+            return table | {"access_token": place.environ[name]}, name
+    cline = Path(place.environ.get("CLINE_DATA_DIR") or place.home / ".cline" / "data")
+    oca = place.home / ".oca"
+    for path in (
+        place.folder / "secrets.json",
+        cline / "secrets.json",
+        cline / "settings" / "providers.json",
+        oca / "refresh_token.json",
+        oca / "token.json",
+    ):
+        if _holds_oca_token(path):
+            return table | {"token_file": str(path)}, place.show(path)
+    if (oca / "token").is_file():
+        return table | {"token_file": str(oca / "token")}, place.show(oca / "token")
+    return None
+
+
+def _holds_oca_token(path: Path) -> bool:
+    """Cline keeps every provider's keys in one file, so that the file is there says nothing."""
+    content = _read_object(path)
+    login = content.get("providers", {})
+    nested = login.get("oca", {}) if isinstance(login, dict) else {}
+    return bool(nested) or any(content.get(key) for key in OCA_TOKEN_KEYS)
+
+
+def _find_anthropic(place: _Place) -> tuple[dict[str, Any], str] | None:
+    base = place.environ.get("ANTHROPIC_API_BASE")
+    table = {"base_url": base} if base else {}
+    if key := place.environ.get("ANTHROPIC_API_KEY"):
+        return table | {"api_key": key}, "ANTHROPIC_API_KEY"
+    for name in CLAUDE_TOKEN_VARIABLES:
+        if token := place.environ.get(name):
+            return table | {"access_token": token}, name
+    path = _claude_login(place)
+    return (table | {"credentials_file": str(path)}, place.show(path)) if path else None
+
+
+def _claude_login(place: _Place) -> Path | None:
+    if named := place.environ.get("CLAUDE_CREDENTIALS_PATH"):
+        return Path(named) if Path(named).is_file() else None
+    folder = Path(place.environ.get("CLAUDE_CONFIG_DIR") or place.home / ".claude")
+    return next((folder / name for name in CLAUDE_FILES if (folder / name).is_file()), None)
+
+
+def _find_openai(place: _Place) -> tuple[dict[str, Any], str] | None:
+    key = place.environ.get("OPENAI_API_KEY")
+    return ({"api_key": key}, "OPENAI_API_KEY") if key else None
+
+
+def _codex_login(place: _Place) -> Path | None:
+    path = Path(place.environ.get("CODEX_HOME") or place.home / ".codex") / "auth.json"
+    return path if path.is_file() else None
+
+
+def _import_oca_proxy(tables: dict[str, Any], place: _Place) -> None:
+    """Take over the settings of oca-proxy, so that its users need not write them again."""
+    config = _read_object(place.home / ".config" / "oca" / "oca-proxy.config.json") or _read_object(
+        place.home / ".oca" / "oca-proxy-config.json"
+    )
+    oca, models = tables["providers"]["oca"], tables["models"]
+    for key, ours in (
+        ("base_url", "base_url"),
+        ("idcs_url", "idcs_url"),
+        ("default_reasoning_effort", "reasoning_effort"),
+    ):
+        if config.get(key):
+            oca.setdefault(ours, config[key])
+    server = {}
+    if config.get("port"):
+        server["port"] = config["port"]
+    if config.get("log_level"):
+        level = str(config["log_level"]).lower()
+        server["log_level"] = {"warning": "warn"}.get(level, level)
+    if server:
+        tables["server"] = server
+    if config.get("default_model"):
+        models["default"] = _name_oca(config["default_model"])
+    if mapping := config.get("model_mapping"):
+        models["routes"] = {name: _import_route(value) for name, value in mapping.items()}
+
+
+def _import_route(value: Any) -> Any:
+    if isinstance(value, dict) and "target" in value:
+        return value | {"target": _name_oca(value["target"])}
+    return _name_oca(value)
+
+
+def _name_oca(model: str) -> str:
+    return model if model.startswith("oca/") else f"oca/{model}"
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """A JSON object, or an empty one: a file that cannot be read as one holds nothing to find."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

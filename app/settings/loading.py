@@ -1,0 +1,159 @@
+"""This file reads the settings: file, environment and command line become one `Settings`."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from app.errors import ConfigError
+from app.settings.checking import build_settings
+from app.settings.discovery import Discovery, discover
+from app.settings.expansion import expand_variables
+from app.settings.tables import Settings
+
+# A command that starts another process hands its own options on in this variable, as JSON.
+HANDED_ON = "DRAGOMAN_OVERRIDES"
+PREFIX = "DRAGOMAN__"
+
+# Plain variables that the tools before this one knew, and the key each of them sets.
+PLAIN_VARIABLES = {
+    "HOST": ("server", "host"),
+    "PORT": ("server", "port"),
+    "LOG_LEVEL": ("server", "log_level"),
+    "DEFAULT_MODEL": ("models", "default"),
+}
+PATH_KEYS = frozenset({"token_file", "credentials_file", "ca_bundle"})
+
+Tables = dict[str, Any]
+
+
+def load_settings(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, Any]) -> Settings:
+    """Read the settings.
+
+    Later wins: what the machine has (only while nobody names a provider), the file, `HOST`, `PORT` and their like,
+    `DRAGOMAN__SECTION__KEY`, `overrides`. `path` None looks where `find_config` says. `overrides` has the shape of
+    the file. Raises ConfigError, whose `key` is the dotted name of the setting or the variable at fault.
+    """
+    home = home_folder(environ)
+    source = find_config(path, environ)
+    from_file = _read_file(source, environ, home) if source else {}
+    from_prefix = _read_prefixed(environ)
+    here = Path.cwd()
+
+    discovery = Discovery()
+    if not from_file.get("providers") and not from_prefix.get("providers"):
+        discovery = discover(environ, home, here)
+
+    tables: Tables = {}
+    handed_on = _read_json(environ.get(HANDED_ON, "{}"), HANDED_ON)
+    for layer in (discovery.tables, from_file, _read_plain(environ), from_prefix, handed_on, dict(overrides)):
+        _merge(tables, _locate_paths(layer, here, home))
+    if key := environ.get("PROXY_API_KEY"):
+        server = tables.setdefault("server", {})
+        server["api_keys"] = [*server.get("api_keys", []), key]
+
+    return build_settings(tables, source=source, found=discovery.found)
+
+
+def find_config(path: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """The configuration file that counts: `path`, $DRAGOMAN_CONFIG, ./dragoman.toml, the user's own; None without any.
+
+    A file that was named and does not exist is an error; the last two are only looked for.
+    """
+    if path:
+        return _existing(path, "--config")
+    if named := environ.get("DRAGOMAN_CONFIG"):
+        return _existing(Path(named), "DRAGOMAN_CONFIG")
+    looked_for = (Path.cwd() / "dragoman.toml", user_config_file(environ))
+    return next((each for each in looked_for if each.is_file()), None)
+
+
+def user_config_file(environ: Mapping[str, str]) -> Path:
+    """Where a user's own configuration file lies, whether or not it is there."""
+    if folder := environ.get("XDG_CONFIG_HOME"):
+        return Path(folder) / "dragoman" / "config.toml"
+    return platformdirs.user_config_path("dragoman", appauthor=False) / "config.toml"
+
+
+def home_folder(environ: Mapping[str, str]) -> Path:
+    return Path(environ["HOME"]) if environ.get("HOME") else Path.home()
+
+
+def _existing(path: Path, key: str) -> Path:
+    if not path.is_file():
+        raise ConfigError(f"there is no file {path}", key=key)
+    return path.absolute()
+
+
+def _read_file(source: Path, environ: Mapping[str, str], home: Path) -> Tables:
+    try:
+        tables = tomllib.loads(source.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{source} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{source} is not valid TOML: {error}") from error
+    return _locate_paths(expand_variables(tables, environ), source.parent, home)
+
+
+def _read_plain(environ: Mapping[str, str]) -> Tables:
+    tables: Tables = {}
+    for variable, (section, key) in PLAIN_VARIABLES.items():
+        if value := environ.get(variable):
+            tables.setdefault(section, {})[key] = value
+    if level := tables.get("server", {}).get("log_level"):
+        tables["server"]["log_level"] = {"warning": "warn"}.get(level.lower(), level.lower())
+    return tables
+
+
+def _read_prefixed(environ: Mapping[str, str]) -> Tables:
+    """`DRAGOMAN__A__B=value` becomes {"a": {"b": value}}; a value in brackets or braces is JSON."""
+    tables: Tables = {}
+    for variable in sorted(environ):
+        if not variable.startswith(PREFIX):
+            continue
+        *sections, key = variable.removeprefix(PREFIX).lower().split("__")
+        value = environ[variable]
+        table = tables
+        for section in sections:
+            table = table.setdefault(section, {})
+            if not isinstance(table, dict):
+                raise ConfigError("its table is already set as a whole", key=variable)
+        table[key] = _read_json(value, variable) if value[:1] in ("[", "{") else value
+    return tables
+
+
+def _read_json(text: str, variable: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"its value is not valid JSON: {error}", key=variable) from error
+
+
+def _locate_paths(tables: Tables, folder: Path, home: Path) -> Tables:
+    """The same tables with every path absolute: `~` is the user's home, a relative one starts in `folder`."""
+
+    def locate(key: str, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: locate(name, each) for name, each in value.items()}
+        if key not in PATH_KEYS or not isinstance(value, str):
+            return value
+        spread = home / value[2:] if value.startswith("~/") else Path(value)
+        return os.path.normpath(folder / spread)
+
+    return {key: locate(key, value) for key, value in tables.items()}
+
+
+def _merge(tables: Tables, more: Mapping[str, Any]) -> None:
+    """Tables are merged key by key, everything else is replaced."""
+    for key, value in more.items():
+        known = tables.get(key)
+        if isinstance(known, dict) and isinstance(value, dict):
+            _merge(known, value)
+        else:
+            tables[key] = dict(value) if isinstance(value, dict) else value

@@ -1,0 +1,155 @@
+"""This file lists every setting: one frozen table for each table of the configuration file.
+
+What each key means to its user stands in docs/configuration.md; a test compares both.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from app.settings.masking import masked
+
+Dialect = Literal["anthropic_messages", "openai_chat", "openai_responses"]
+LogLevel = Literal["debug", "info", "warn", "error"]
+Profile = Literal[
+    "openai",
+    "azure",
+    "openrouter",
+    "vllm",
+    "ollama",
+    "llamacpp",
+    "lmstudio",
+    "deepseek",
+    "kimi",
+    "glm",
+    "qwen",
+    "mistral",
+    "gemini",
+    "litellm",
+    "generic",
+]
+
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+# An empty key, from a variable that is set to nothing, would let everybody in.
+Key = Annotated[str, Meta(min_length=1)]
+Count = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+class Table(Struct, frozen=True, kw_only=True):
+    """A table whose repr hides its secrets, so that a traceback or a log line cannot tell them."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({masked(self)})"
+
+
+class ServerSettings(Table, frozen=True, kw_only=True):
+    """`[server]`. Times are seconds."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    # One worker is one core. On a laptop one is enough for hundreds of streams and costs 50 MB, not 50 MB a core.
+    workers: Count = 1
+    api_keys: tuple[Key, ...] = ()
+    allow_open: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    max_body_mb: Count = 100
+    max_attempts: Count = 3
+    early_head: Seconds = 10.0
+    ping_interval: Seconds = 10.0
+    graceful_timeout: Seconds = 600.0
+    proxies: dict[str, str] = {}
+    ca_bundle: str | None = None
+    log_level: LogLevel = "info"
+    log_format: Literal["text", "json"] = "text"
+    demo: bool = True
+
+
+class ProviderSettings(Table, frozen=True, kw_only=True):
+    """`[providers.NAME]`. Times are seconds; None leaves the choice to the provider's own default."""
+
+    kind: str
+    dialect: Dialect | None = None
+    base_url: str | None = None
+    profile: Profile | None = None
+    quirks: dict[str, Any] = {}
+    headers: dict[str, str] = {}
+    api_version: str | None = None
+
+    api_key: str | None = None
+    access_token: str | None = None
+    auth: Literal["configured", "passthrough"] | None = None
+    token_file: str | None = None
+    credentials_file: str | None = None
+    mode: Literal["internal", "external"] | None = None
+    idcs_url: str | None = None
+    oauth_token_url: str | None = None
+    client_id: str | None = None
+    scopes: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+
+    models: tuple[str, ...] = ()
+    default_model: str | None = None
+    reasoning_effort: str | None = None
+
+    connect_timeout: Seconds = 10.0
+    first_byte_timeout: Seconds = 600.0
+    idle_timeout: Seconds = 300.0
+    total_timeout: Seconds | None = None
+
+
+class RouteSettings(Table, frozen=True, kw_only=True):
+    """One entry of `[models.routes]`: `targets` are tried in order until one answers."""
+
+    targets: tuple[str, ...]
+    reasoning_effort: str | None = None
+    max_output: Count | None = None
+    strict: bool = False
+    lenient: bool = False
+
+
+class ModelsSettings(Table, frozen=True, kw_only=True):
+    """`[models]`: where a model's name leads. `small` takes names with "haiku", `big` other Claude names."""
+
+    default: str | None = None
+    small: str | None = None
+    big: str | None = None
+    sonnet: str | None = None
+    opus: str | None = None
+    fable: str | None = None
+    mythos: str | None = None
+    presets: tuple[str, ...] = ()
+    routes: dict[str, RouteSettings] = {}
+
+
+class LedgerSettings(Table, frozen=True, kw_only=True):
+    """`[ledger]`: what outlives a request. Without `url` it is a file in the user's data folder."""
+
+    url: str | None = None
+    ttl_days: Count = 30
+    max_mb: Count = 1024
+
+
+class Finding(Struct, frozen=True):
+    """A credential that was found on the machine: for which provider, where, and whether it is used."""
+
+    provider: str
+    where: str
+    used: bool = True
+
+
+class Settings(Table, frozen=True, kw_only=True):
+    """Everything the program was told. `source` is the file it was read from, `found` what the machine had."""
+
+    server: ServerSettings = ServerSettings()
+    providers: dict[str, ProviderSettings] = {}
+    models: ModelsSettings = ModelsSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    source: Path | None = None
+    found: tuple[Finding, ...] = ()

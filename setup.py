@@ -1,0 +1,5 @@
+"""This file is the entry that tools which know no setup.cfg still ask for; everything is declared there."""
+
+from setuptools import setup
+
+setup()
