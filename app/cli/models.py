@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from app import create_app
 from app.cli.options import config_option, read_settings
 
 
@@ -14,6 +13,9 @@ from app.cli.options import config_option, read_settings
 @config_option
 def models(path: Path | None) -> None:
     """List the models that clients can name, one a line."""
+    # Imported here: the other commands need not wait for the whole server to load.
+    from app import create_app
+
     settings = read_settings(path)
     # The same answer a client gets, from the same code.
     reply = create_app(settings).test_client().get("/v1/models", headers=_key(settings.server.api_keys))
