@@ -1,0 +1,289 @@
+"""This file is the reading of error bodies: whatever an upstream of any dialect says went wrong.
+
+Servers that speak a dialect well still answer errors in a shape of their own: the object of OpenAI or Anthropic, a bare
+string, a list (Gemini), `detail` (FastAPI), a front door's `code` and `message` (OCI), a page of HTML (nginx), nothing.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from app.errors import Failure, FailureKind
+
+Tokens = tuple[int | None, int | None, int | None]
+
+MESSAGE_LIMIT = 4000  # characters; an error page or a dump of the prompt is cut there
+
+# What a `code` or `type` says, whatever the status. Numbers in `code` are a status (LiteLLM, OpenRouter) and stay out.
+KINDS: dict[str, FailureKind] = {
+    "authentication_error": "upstream_auth",
+    "auth_error": "upstream_auth",
+    "invalid_api_key": "upstream_auth",
+    "expired_key": "upstream_auth",
+    "token_not_found_in_db": "upstream_auth",
+    "UNAUTHENTICATED": "upstream_auth",
+    "NotAuthenticated": "upstream_auth",
+    "billing_error": "billing",
+    "credit_balance_exhausted": "quota",
+    "insufficient_quota": "quota",
+    "budget_exceeded": "quota",
+    "usage_limit_reached": "quota",
+    "permission_error": "permission",
+    "permission_denied": "permission",
+    "insufficient_permissions": "permission",
+    "key_model_access_denied": "permission",
+    "team_model_access_denied": "permission",
+    "unsupported_country_region_territory": "permission",
+    "PERMISSION_DENIED": "permission",
+    "model_not_found": "not_found",
+    "not_found_error": "not_found",
+    "NOT_FOUND": "not_found",
+    "request_too_large": "too_large",
+    "content_filter": "content_filter",
+    "content_policy_violation": "content_filter",
+    "rate_limit_exceeded": "rate_limit",
+    "rate_limit_error": "rate_limit",
+    "throttling_error": "rate_limit",
+    "slow_down": "rate_limit",
+    "RESOURCE_EXHAUSTED": "rate_limit",
+    "TooManyRequests": "rate_limit",
+    "overloaded": "overloaded",
+    "overloaded_error": "overloaded",
+    "server_is_overloaded": "overloaded",
+    "service_unavailable": "overloaded",
+    "UNAVAILABLE": "overloaded",
+    "timeout_error": "timeout",
+    "timeout": "timeout",
+    "DEADLINE_EXCEEDED": "timeout",
+}
+
+# Words too broad to overrule a status; they decide inside a stream, where there is none.
+BROAD_KINDS: dict[str, FailureKind] = {
+    "invalid_request_error": "invalid_request",
+    "invalid_prompt": "invalid_request",
+    "bad_request_error": "invalid_request",
+    "BadRequestError": "invalid_request",
+    "INVALID_ARGUMENT": "invalid_request",
+    "api_error": "internal",
+    "server_error": "internal",
+    "internal_server_error": "internal",
+    "InternalServerError": "internal",
+    "INTERNAL": "internal",
+}
+
+STATUS_KINDS: dict[int, FailureKind] = {
+    400: "invalid_request",
+    401: "upstream_auth",
+    402: "billing",
+    403: "permission",
+    404: "not_found",
+    408: "timeout",
+    409: "conflict",
+    413: "too_large",
+    415: "unsupported_media",
+    422: "invalid_request",
+    429: "rate_limit",
+    503: "overloaded",
+    504: "timeout",
+    524: "timeout",
+    529: "overloaded",
+}
+
+OVERFLOW_CODES = {"context_length_exceeded", "model_max_prompt_tokens_exceeded", "exceed_context_size_error"}
+
+_OVERFLOW = re.compile(
+    r"maximum context length|max(?:imum)? context|context[ _]window|context[ _]length|context limit|context size"
+    r"|prompt is too long|input is too long|too many (?:input )?tokens|prompt token count|input token count"
+    r"|reduce the length of the (?:messages|prompt|input)",
+    re.IGNORECASE,
+)
+
+_N = r"(?P<n>\d[\d,]*)"
+_LIMITS = (
+    rf"exceed context limit: [\d,]+ \+ [\d,]+ > {_N}",
+    rf"available context size \({_N}",
+    rf"context (?:length|window|size|limit)(?: of the model)?(?: is| of|:)?(?: only)? {_N}",
+    rf"exceeds the limit of {_N}",
+    rf"tokens allowed \({_N}",
+    rf"> {_N} (?:tokens )?maximum",
+)
+_INPUTS = (
+    rf"exceed context limit: {_N} \+",
+    rf"prompt is too long: {_N} tokens",
+    rf"token count (?:of |\(){_N}",
+    rf"{_N}(?: tokens)? (?:from|in|of) (?:the |your )?(?:input messages|messages|prompt|text input|input)",
+    rf"(?:prompt|request|input) (?:contains|has)(?: at least)? {_N} (?:input )?tokens",
+    rf"messages resulted in {_N} tokens",
+    rf"request \({_N} tokens\) exceeds",
+)
+_OUTPUTS = (
+    rf"exceed context limit: [\d,]+ \+ {_N} >",
+    rf"{_N}(?: tokens)? (?:for|in) the (?:completion|output)",
+    rf"requested {_N} output tokens",
+)
+_TOTALS = (rf"requested(?: a total of| about)? {_N} tokens", rf"total of(?: at least)? {_N} tokens")
+
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+_REQUEST_ID = "opc-request-id"
+
+
+class ErrorBody(NamedTuple):
+    """What an error body says. `message` is never empty; `code` is text even where the server sent a number."""
+
+    message: str
+    type: str | None = None
+    code: str | None = None
+    param: str | None = None
+
+
+def read_error_body(status: int, headers: Mapping[str, str], body: bytes) -> ErrorBody:
+    """What `body` says, in whichever shape it says it. Reads any bytes without raising."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        found = ErrorBody(_read_text(body.decode("utf-8", "replace").strip()))
+    else:
+        found = _read_value(value)
+    message = (found.message or f"the upstream answered HTTP {status} without a word")[:MESSAGE_LIMIT]
+    request_id = next((value for name, value in headers.items() if name.lower() == _REQUEST_ID), None)
+    if request_id is not None:
+        message = f"{message} ({_REQUEST_ID}: {request_id})"
+    return found._replace(message=message)
+
+
+def read_error_value(value: object) -> ErrorBody:
+    """What the decoded value of an `error` key says; for errors inside a stream or inside a reply of status 200."""
+    found = _read_value({"error": value})
+    return found._replace(message=found.message[:MESSAGE_LIMIT] or "the upstream reported an error without a word")
+
+
+def read_failure(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+    """The failure that a reply of `status` (400 or more) means; see `judge_error`."""
+    retry_after = next((value for name, value in headers.items() if name.lower() == "retry-after"), None)
+    return judge_error(status, read_error_body(status, headers, body), retry_after)
+
+
+def judge_error(status: int, error: ErrorBody, retry_after: str | None = None) -> Failure:
+    """The failure of an error that came with `status`; 0 for one inside a stream, where its own code may be a status.
+
+    A refused credential is the operator's trouble, so its 401 never reaches a client, who would log in anew in vain.
+    """
+    code = error.code
+    if code is not None and code.isdigit():
+        if status == 0 and 400 <= int(code) < 600:
+            status = int(code)
+        code = None
+    named = KINDS.get(code or "") or KINDS.get(error.type or "")
+    if named is None and status == 0:
+        named = BROAD_KINDS.get(code or "") or BROAD_KINDS.get(error.type or "")
+    kind = named or STATUS_KINDS.get(status) or ("invalid_request" if 400 <= status < 500 else "internal")
+    tokens = None
+    if code in OVERFLOW_CODES or kind in ("invalid_request", "too_large", "internal"):
+        tokens = find_overflow(error.message) or ((None, None, None) if code in OVERFLOW_CODES else None)
+    if tokens is not None:
+        kind, status = "context_overflow", 400
+    elif kind == "upstream_auth" or (status == 0 and named is None):
+        status = 502
+    return Failure(
+        kind=kind,
+        message=error.message,
+        status=status,
+        code=code or (error.type if named and error.type in KINDS else None),
+        param=error.param,
+        retry_after=retry_after,
+        origin="upstream",
+        tokens=tokens,
+    )
+
+
+def find_overflow(message: str) -> Tokens | None:
+    """Input tokens, asked output tokens and limit of a context overflow, each where told; None if it is about
+    something else."""
+    if not _OVERFLOW.search(message):
+        return None
+    limit = _first_number(_LIMITS, message)
+    asked = _first_number(_INPUTS, message)
+    output = _first_number(_OUTPUTS, message)
+    if asked is None and (total := _first_number(_TOTALS, message)) is not None:
+        asked = total - output if output is not None and output < total else total
+    return asked, output, limit
+
+
+def _read_value(value: Any) -> ErrorBody:
+    match value:
+        case [first, *_]:
+            return _read_value(first)
+        case {"error": {} as error}:
+            return _read_object(error)
+        case {"error": [_, *_] as errors}:
+            return _read_value(errors[0])
+        case {"error": str(error), **rest} if error:
+            told = rest.get("error_description") or rest.get("message")
+            return ErrorBody(f"{error}: {told}" if isinstance(told, str) else error)
+        case {"detail": {} as detail}:
+            return _read_object(detail)
+        case {"detail": [*details]} if details:
+            return _read_details(details)
+        case {"detail": str(detail)}:
+            return ErrorBody(detail)
+        case {"errors": [first, *_]}:
+            return _read_value(first)
+        case {}:
+            return _read_object(value)
+        case str():
+            return ErrorBody(_read_text(value))
+        case _:
+            return ErrorBody("")
+
+
+def _read_object(error: dict[str, Any]) -> ErrorBody:
+    message = error.get("message") or error.get("error") or error.get("msg") or error.get("detail") or ""
+    if not isinstance(message, str):
+        message = msgspec.json.encode(message).decode()
+    match error:
+        case {"metadata": {"raw": str(raw)}} if raw and raw not in message:
+            message = f"{message}: {raw}"  # OpenRouter keeps what the provider behind it said there
+    kind = error.get("type") if error.get("type") not in (None, "error") else error.get("status")
+    code, param = error.get("code"), error.get("param")
+    return ErrorBody(
+        message or (msgspec.json.encode(error).decode() if error else ""),
+        kind if isinstance(kind, str) else None,
+        str(code) if isinstance(code, str | int) and code != "" and not isinstance(code, bool) else None,
+        param if isinstance(param, str) else None,
+    )
+
+
+def _read_details(details: list[Any]) -> ErrorBody:
+    """FastAPI's list of what failed to validate; the first place is the `param`."""
+    texts, places = [], []
+    for detail in details:
+        match detail:
+            case {"msg": str(text), "loc": [*steps]}:
+                places.append(".".join(str(step) for step in steps if step != "body"))
+                texts.append(f"{places[-1]}: {text}" if places[-1] else text)
+            case str():
+                texts.append(detail)
+            case _:
+                texts.append(msgspec.json.encode(detail).decode())
+    return ErrorBody("; ".join(texts), param=places[0] or None if places else None)
+
+
+def _read_text(text: str) -> str:
+    """Plain text as it is; of a page of HTML only the title."""
+    if not text.startswith("<"):
+        return text
+    title = _TITLE.search(text)
+    words = " ".join(html.unescape(title.group(1)).split()) if title else ""
+    return words or "the upstream answered with a page of HTML"
+
+
+def _first_number(patterns: tuple[str, ...], text: str) -> int | None:
+    for pattern in patterns:
+        if found := re.search(pattern, text, re.IGNORECASE):
+            return int(found["n"].replace(",", ""))
+    return None
