@@ -1,0 +1,142 @@
+"""This file mounts the pool of connections in requests.
+
+`begin` is the short way for calls to models. `send` is requests' own contract on the same connections, for the calls
+around them: a login, a list of models. Both give way to requests' own adapter where that knows more, and while it is
+replaced: so `responses` can mock either.
+"""
+
+from __future__ import annotations
+
+import io
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+
+from requests import ConnectTimeout, PreparedRequest, ReadTimeout, Response, Session
+from requests.adapters import HTTPAdapter
+from requests.exceptions import ConnectionError as NoConnection
+from urllib3 import HTTPResponse
+from urllib3.exceptions import ProtocolError
+
+from app.errors import UpstreamError, UpstreamTimeout
+from app.transport.call import Call, Limits, locate
+from app.transport.dialer import Dialer
+from app.transport.exchange import Exchange, SocketExchange
+from app.transport.pool import ConnectionPool
+from app.transport.response_exchange import ResponseExchange
+
+_OWN_SEND = HTTPAdapter.send
+
+
+class UpstreamSession(Session):
+    """A session without what one gateway for many users must not have.
+
+    No netrc and no proxies from the environment, no cookies that one user's call leaves for the next, no redirects
+    that would carry a credential elsewhere, no compressed replies.
+    """
+
+    def __init__(self, adapter: HTTPAdapter, proxies: dict[str, str], ca_bundle: str | None) -> None:
+        super().__init__()
+        self.trust_env = False
+        self.proxies = dict(proxies)
+        self.verify = ca_bundle or True
+        self.headers["accept-encoding"] = "identity"
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self.mount("http://", adapter)
+        self.mount("https://", adapter)
+
+    def get_redirect_target(self, resp: Response) -> None:
+        return None
+
+
+class PoolAdapter(HTTPAdapter):
+    """requests' adapter on the pool of connections."""
+
+    def __init__(self, pool: ConnectionPool, dialer: Dialer) -> None:
+        super().__init__()
+        self._pool = pool
+        self._dialer = dialer
+
+    def begin(self, call: Call, session: Session) -> Exchange:
+        """Sends a call; `session` is asked where requests knows the way better."""
+        target = locate(call.url)
+        if _is_mocked() or not self._dialer.knows_way(target.origin):
+            return ResponseExchange(session, call)
+        return SocketExchange(self._pool, call, target)
+
+    def send(
+        self, request: PreparedRequest, stream: bool = False, timeout: Any = None, *args: Any, **kwargs: Any
+    ) -> Response:
+        """requests' contract: the reply's head has come, and failures are requests' exceptions.
+
+        A body that is not bytes or text, and an upstream behind a special proxy, are left to requests.
+        """
+        url = request.url or ""
+        body = request.body.encode() if isinstance(request.body, str) else request.body or b""
+        if _is_mocked() or not isinstance(body, bytes) or not self._dialer.knows_way(locate(url).origin):
+            return super().send(request, stream, timeout, *args, **kwargs)
+        headers = {_text(name): _text(value) for name, value in request.headers.items()}
+        call = Call(request.method or "GET", url, headers, body, _limits(timeout))
+        try:
+            exchange = SocketExchange(self._pool, call, locate(url))
+            exchange.wait_head()
+        except UpstreamTimeout as error:
+            raise (ConnectTimeout if error.phase == "connect" else ReadTimeout)(error, request=request) from error
+        except UpstreamError as error:
+            raise NoConnection(error, request=request) from error
+        raw = HTTPResponse(
+            body=io.BufferedReader(_BodyFile(exchange)),
+            headers=exchange.headers,
+            status=exchange.status,
+            preload_content=False,
+            decode_content=False,
+        )
+        return self.build_response(request, raw)
+
+    def close(self) -> None:
+        super().close()
+        self._pool.close()
+
+
+class _BodyFile(io.RawIOBase):
+    """The body of an exchange as a file, for requests."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            part = self._rest or self._exchange.read_part() or b""
+        except UpstreamError as error:
+            raise ProtocolError(str(error), error) from error
+        size = min(len(buffer), len(part))
+        buffer[:size] = part[:size]
+        self._rest = part[size:]
+        return size
+
+    def close(self) -> None:
+        self._exchange.close()
+        super().close()
+
+
+def _is_mocked() -> bool:
+    """Whether a test has put something else in the place of requests' way to the network."""
+    return HTTPAdapter.send is not _OWN_SEND
+
+
+def _limits(timeout: Any) -> Limits:
+    """requests' timeout: nothing, seconds for both, or (connect, read); where it says nothing ours hold."""
+    connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+    usual = Limits()
+    return Limits(
+        connect=usual.connect if connect is None else connect,
+        first_byte=usual.first_byte if read is None else read,
+        idle=usual.idle if read is None else read,
+    )
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("latin-1")

@@ -1,0 +1,112 @@
+"""This file is one connection to an upstream, plain or with TLS.
+
+TLS is a transformation between the bytes of a plain socket and ours (`ssl.SSLObject`), not a socket of its own. So one
+read returns all records that one read of the socket delivered, and waiting works the same way in both.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+
+from app.transport.call import Origin
+
+READ_SIZE = 64 * 1024
+_RECORD_SIZE = 16 * 1024
+
+
+class Connection:
+    """A connected socket. `wait` is in seconds; waiting longer raises TimeoutError, a broken connection OSError."""
+
+    def __init__(self, origin: Origin, sock: socket.socket) -> None:
+        self.origin = origin
+        self.idle_since = 0.0
+        self._socket = sock
+        self._wait: float | None = None
+
+    def write(self, data: bytes, wait: float) -> None:
+        """Sends all of `data`."""
+        self._set_wait(wait)
+        sent = self._socket.send(data)
+        if sent < len(data):
+            self._socket.sendall(memoryview(data)[sent:])
+
+    def read(self, wait: float) -> bytes:
+        """What one read of the socket delivers; empty at the end of the connection."""
+        if wait != self._wait:
+            self._set_wait(wait)
+        return self._socket.recv(READ_SIZE)
+
+    def is_quiet(self) -> bool:
+        """Whether a connection kept between two calls is as it should be: open, with nothing to read."""
+        self._set_wait(0.0)
+        try:
+            self._socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def rest(self) -> None:
+        """Notes that no call uses the connection from now on."""
+        self.idle_since = time.monotonic()
+
+    def close(self) -> None:
+        """Closes the socket at once. Does nothing the second time."""
+        self._socket.close()
+
+    def _set_wait(self, wait: float) -> None:
+        self._socket.settimeout(wait)
+        self._wait = wait
+
+
+class TlsConnection(Connection):
+    """A connection with TLS; `shake_hands` comes before the first read or write."""
+
+    def __init__(self, origin: Origin, sock: socket.socket, context: ssl.SSLContext) -> None:
+        super().__init__(origin, sock)
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=origin.host)
+
+    def shake_hands(self, wait: float) -> None:
+        """Raises ssl.SSLError, an OSError, if the upstream's certificate does not hold."""
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                self._flush(wait)
+                received = super().read(wait)
+                if not received:
+                    raise ConnectionResetError("closed during the TLS handshake") from None
+                self._incoming.write(received)
+            else:
+                self._flush(wait)
+                return
+
+    def write(self, data: bytes, wait: float) -> None:
+        sent = self._tls.write(data)
+        while sent < len(data):
+            sent += self._tls.write(memoryview(data)[sent:])
+        self._flush(wait)
+
+    def read(self, wait: float) -> bytes:
+        while received := super().read(wait):
+            self._incoming.write(received)
+            pieces = []
+            try:
+                while piece := self._tls.read(_RECORD_SIZE):
+                    pieces.append(piece)
+            except ssl.SSLWantReadError:
+                pass
+            if self._outgoing.pending:
+                self._flush(wait)
+            if pieces:
+                return b"".join(pieces)
+        return b""
+
+    def _flush(self, wait: float) -> None:
+        if self._outgoing.pending:
+            super().write(self._outgoing.read(), wait)

@@ -1,0 +1,67 @@
+"""This file keeps connections that a finished reply has left behind, for the next call to the same origin."""
+
+from __future__ import annotations
+
+import time
+
+from app.transport.call import Origin
+from app.transport.connection import Connection
+from app.transport.dialer import Dialer
+
+# A connection used this recently is trusted without asking the kernel; the retry of the exchange covers the rest.
+_FRESH = 0.25
+
+
+class ConnectionPool:
+    """Kept connections, last in first out, so that surplus ones grow old and are closed.
+
+    `lifetime` (seconds) is how long an unused connection is kept: less than upstreams keep theirs, or a call would
+    race with their closing. `size` bounds the kept connections of one origin. Safe for threads and greenlets: all it
+    shares are single steps on lists.
+    """
+
+    def __init__(self, dialer: Dialer, size: int, lifetime: float) -> None:
+        self._dialer = dialer
+        self._size = size
+        self._lifetime = lifetime
+        self._kept: dict[Origin, list[Connection]] = {}
+
+    def take(self, origin: Origin) -> Connection | None:
+        """A kept connection that seems alive, if there is one."""
+        kept = self._kept.get(origin)
+        while kept:
+            try:
+                connection = kept.pop()
+            except IndexError:
+                return None
+            idle = time.monotonic() - connection.idle_since
+            if idle < _FRESH or (idle < self._lifetime and connection.is_quiet()):
+                return connection
+            connection.close()
+        return None
+
+    def open(self, origin: Origin, limit: float) -> Connection:
+        """A new connection; `limit` in seconds. Raises UpstreamUnreachable, UpstreamTimeout."""
+        return self._dialer.dial(origin, limit)
+
+    def keep(self, connection: Connection) -> None:
+        """Takes back a connection on which nothing is under way."""
+        connection.rest()
+        kept = self._kept.setdefault(connection.origin, [])
+        if len(kept) >= self._size:
+            connection.close()
+            return
+        kept.append(connection)
+        if connection.idle_since - kept[0].idle_since > self._lifetime:
+            self._drop_oldest(kept)
+
+    def close(self) -> None:
+        """Closes all kept connections; those in use are closed by their exchanges."""
+        for kept in self._kept.values():
+            while kept:
+                kept.pop().close()
+
+    def _drop_oldest(self, kept: list[Connection]) -> None:
+        expired = time.monotonic() - self._lifetime
+        while kept and kept[0].idle_since < expired:
+            kept.pop(0).close()

@@ -1,0 +1,137 @@
+"""This file turns the bytes of one HTTP reply into its status, its headers and the bytes of its body.
+
+No sockets and no clock: the tests cut recorded replies anywhere.
+"""
+
+from __future__ import annotations
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from app.errors import UpstreamCut, UpstreamMalformed
+from app.transport.content import ContentDecoder, content_decoder
+
+_MAX_HEAD = 256 * 1024
+
+
+class ReplyDecoder:
+    """Takes a reply in pieces cut anywhere and gives the bytes of its body, freed of chunks and compression.
+
+    `status` and `headers` (lower-case names, repeated values joined with ", ") are valid once `has_head` is true.
+    `complete` means that the framing's end was reached; `reusable` that the connection may then serve another call.
+    Informational replies (1xx) are passed over.
+    """
+
+    __slots__ = (
+        "_content",
+        "_ends_with_connection",
+        "_head_size",
+        "_is_head_request",
+        "_parser",
+        "_pieces",
+        "complete",
+        "has_head",
+        "headers",
+        "on_body",
+        "reusable",
+        "status",
+    )
+
+    def __init__(self, method: str) -> None:
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.has_head = False
+        self.complete = False
+        self.reusable = False
+        self._is_head_request = method == "HEAD"
+        self._ends_with_connection = False
+        self._head_size = 0
+        self._content: ContentDecoder | None = None
+        self._pieces: list[bytes] = []
+        # The parser calls this once for each HTTP chunk: a list's own method is the cheapest there is.
+        self.on_body = self._pieces.append
+        self._parser: HttpResponseParser | None = HttpResponseParser(self)
+
+    @property
+    def began(self) -> bool:
+        """Whether any byte has come."""
+        return self._head_size > 0
+
+    def feed(self, data: bytes) -> bytes:
+        """The bytes of the body in `data`. Raises UpstreamMalformed, or UpstreamCut for a compressed body cut short."""
+        if self._parser is None:
+            self.reusable = False
+            return b""
+        if not self.has_head:
+            self._head_size += len(data)
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade as error:
+            raise UpstreamMalformed("the upstream switched to another protocol") from error
+        except HttpParserError as error:
+            # Bytes after the end of the reply spoil the connection, not the reply.
+            self.reusable = False
+            if not self.complete:
+                raise UpstreamMalformed(f"the upstream's reply is not valid HTTP: {error}") from error
+        if not self.has_head:
+            if self._head_size > _MAX_HEAD:
+                raise UpstreamMalformed("the head of the upstream's reply does not end")
+            return b""
+        return self._take_body()
+
+    def end(self) -> None:
+        """The connection has ended. Raises UpstreamCut unless that is how this reply ends."""
+        if not (self.has_head and self._ends_with_connection):
+            raise UpstreamCut("the upstream closed the connection before its reply was complete", began=self.began)
+        self.complete = True
+        self._release()
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            raise HttpParserError("bytes follow the reply")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        key = name.lower().decode("latin-1")
+        text = value.strip().decode("latin-1")
+        self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
+
+    def on_headers_complete(self) -> None:
+        assert self._parser is not None
+        status = self._parser.get_status_code()
+        if status < 200:
+            self.headers = {}
+            return
+        self.status = status
+        self.has_head = True
+        self.reusable = self._parser.should_keep_alive() and not self._is_head_request
+        headers = self.headers
+        if self._is_head_request or status in (204, 304) or headers.get("content-length") == "0":
+            # The parser ends all of these by itself, except the reply to HEAD, whose length speaks of another reply.
+            self.complete = self._is_head_request
+            return
+        self._ends_with_connection = not (
+            "content-length" in headers or "chunked" in headers.get("transfer-encoding", "").lower()
+        )
+        if "content-encoding" in headers and (content := content_decoder(headers["content-encoding"])):
+            self._content = content
+            del headers["content-encoding"]
+            headers.pop("content-length", None)
+
+    def on_message_complete(self) -> None:
+        if self.has_head:
+            self.complete = True
+
+    def _take_body(self) -> bytes:
+        pieces = self._pieces
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        if self._content is not None:
+            body = self._content.decode(body)
+        if self.complete:
+            self._release()
+        return body
+
+    def _release(self) -> None:
+        """The parser holds this object's methods: without the cut each reply would wait for the garbage collector."""
+        self._parser = None
+        if self._content is not None:
+            self._content.finish()

@@ -1,0 +1,73 @@
+"""This file is a call that requests carries out: by way of a special proxy, or against a mock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from requests import ConnectTimeout, ReadTimeout, Request, RequestException, Response, Session
+from requests.exceptions import ConnectionError as NoConnection
+from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
+
+from app.errors import UpstreamCut, UpstreamError, UpstreamTimeout, UpstreamUnreachable
+from app.transport.call import Call, Limits
+from app.transport.exchange import Exchange
+
+_READ_SIZE = 64 * 1024
+
+
+class ResponseExchange(Exchange):
+    """An exchange on a response of requests.
+
+    Simpler than one on our own connection: the head has come when this is built, so no pings go out before it, and
+    reads wait for the limits of the call, not for the caller's shorter ones. The total limit is not watched.
+    """
+
+    def __init__(self, session: Session, call: Call) -> None:
+        self._limits = call.limits
+        self._response = _request(session, call)
+        self.status = self._response.status_code
+        self.headers = {name.lower(): value for name, value in self._response.headers.items()}
+        if "content-encoding" in self.headers:
+            del self.headers["content-encoding"]
+            self.headers.pop("content-length", None)
+
+    def wait_head(self, wait: float | None = None) -> bool:
+        return True
+
+    def read_part(self, wait: float | None = None) -> bytes | None:
+        raw: Any = self._response.raw
+        try:
+            return bytes(raw.read1(_READ_SIZE, decode_content=True))
+        except ReadTimeoutError as error:
+            raise UpstreamTimeout("idle", self._limits.idle) from error
+        except (HTTPError, OSError) as error:
+            raise UpstreamCut("the connection to the upstream broke", began=True) from error
+
+    def close(self) -> None:
+        self._response.close()
+
+
+def _request(session: Session, call: Call) -> Response:
+    limits: Limits = call.limits
+    request = session.prepare_request(Request(call.method, call.url, call.headers, data=call.body))
+    try:
+        return session.send(
+            request,
+            stream=True,
+            timeout=(limits.connect, limits.first_byte),
+            proxies=session.proxies,
+            allow_redirects=False,
+        )
+    except ConnectTimeout as error:
+        raise UpstreamTimeout("connect", limits.connect) from error
+    except ReadTimeout as error:
+        raise UpstreamTimeout("first_byte", limits.first_byte) from error
+    except RequestException as error:
+        raise _failure(error) from error
+
+
+def _failure(error: RequestException) -> UpstreamError:
+    cause = error.args[0] if error.args else None
+    if isinstance(error, NoConnection) and isinstance(cause, ProtocolError):
+        return UpstreamCut("the upstream closed the connection without a reply", began=False)
+    return UpstreamUnreachable(f"cannot reach the upstream: {type(error).__name__}")

@@ -1,0 +1,1 @@
+"""This file marks the folder of what several tests share."""
