@@ -1,0 +1,21 @@
+"""This file gives the commands a machine of their own: an empty home, an empty folder, a bare environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cli.machine import Machine
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    machine = Machine(tmp_path)
+    for name in list(os.environ):
+        if name not in ("PATH", "LANG"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(machine.home))
+    monkeypatch.chdir(machine.folder)
+    return machine

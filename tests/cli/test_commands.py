@@ -1,0 +1,70 @@
+"""The small commands: configuration, version, completion, help."""
+
+from __future__ import annotations
+
+import json
+import stat
+
+import pytest
+
+from tests.cli.machine import Machine
+
+
+def test_a_new_configuration_file_is_private_and_loads(machine: Machine) -> None:
+    result = machine.run("config", "init")
+
+    path = machine.folder / "dragoman.toml"
+    assert result.exit_code == 0
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert set(json.loads(machine.run("config", "list").stdout)["providers"]) == {"demo"}
+
+
+def test_an_existing_configuration_file_is_not_touched(machine: Machine) -> None:
+    path = machine.write("dragoman.toml", "# mine")
+
+    result = machine.run("config", "init")
+
+    assert result.exit_code == 1
+    assert "exists already" in result.stderr
+    assert path.read_text() == "# mine"
+
+
+def test_the_listing_shows_what_is_in_force_and_no_secret(machine: Machine) -> None:
+    result = machine.run("config", "list", OPENAI_API_KEY="sk-secret", PORT="99")
+
+    listed = json.loads(result.stdout)
+    assert listed["server"]["port"] == 99
+    assert listed["providers"]["openai"]["api_key"] == "***"
+    assert "sk-secret" not in result.output
+
+
+def test_generated_keys_are_long_and_differ(machine: Machine) -> None:
+    first, second = (machine.run("config", "generate-token").stdout.strip() for _ in range(2))
+
+    assert len(first) >= 40
+    assert first != second
+
+
+@pytest.mark.parametrize("option", ["-V", "--version"])
+def test_the_version_is_one_line(machine: Machine, option: str) -> None:
+    assert machine.run(option).stdout.startswith("dragoman, version ")
+
+
+def test_version_names_the_parts_a_bug_report_needs(machine: Machine) -> None:
+    lines = machine.run("version").stdout.splitlines()
+
+    assert [line.split()[0] for line in lines][:3] == ["dragoman", "python", "gunicorn"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_gets_its_completion_script(machine: Machine, shell: str) -> None:
+    assert "_DRAGOMAN_COMPLETE" in machine.run("completion", shell).stdout
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_lists_the_commands(machine: Machine, option: str) -> None:
+    said = machine.run(option).stdout
+
+    assert {"serve", "models", "config", "version", "completion"} <= {
+        line.split()[0] for line in said.splitlines() if line.startswith("  ")
+    }

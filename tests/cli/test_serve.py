@@ -1,0 +1,206 @@
+"""`dragoman serve` up to the moment in which it becomes gunicorn: what it refuses, says and hands on."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from app.settings import load_settings
+from tests.cli.machine import Machine
+
+
+class Replaced:
+    """What the process was to become: program, arguments, and the environment at that moment."""
+
+    def __init__(self) -> None:
+        self.arguments: list[str] = []
+        self.environ: dict[str, str] = {}
+
+    def __call__(self, program: str, arguments: list[str]) -> None:
+        self.arguments = [program, *arguments[1:]]
+        self.environ = dict(os.environ)
+
+
+@pytest.fixture
+def replaced(monkeypatch: pytest.MonkeyPatch) -> Replaced:
+    replaced = Replaced()
+    monkeypatch.setattr("os.execv", replaced)
+    return replaced
+
+
+@pytest.fixture
+def port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        number = probe.getsockname()[1]
+    return number
+
+
+def started(result: Result, replaced: Replaced) -> str:
+    assert result.exit_code == 0, result.output
+    assert replaced.arguments
+    return result.stdout
+
+
+def refused(result: Result, replaced: Replaced) -> str:
+    assert result.exit_code == 1
+    assert replaced.arguments == []
+    return result.stderr
+
+
+# ---- what is handed on
+
+
+def test_the_process_becomes_the_launch_script_without_the_working_folder_on_its_path(
+    machine: Machine, replaced: Replaced, port: int
+) -> None:
+    result = machine.run("serve", "--port", str(port))
+
+    started(result, replaced)
+    assert replaced.arguments[1] == "-P"
+    assert Path(replaced.arguments[2]).parts[-3:] == ("app", "server", "launch.py")
+    assert Path(replaced.arguments[2]).is_file()
+    assert replaced.arguments[3:] == []
+
+
+def test_reload_is_handed_to_the_script(machine: Machine, replaced: Replaced, port: int) -> None:
+    started(machine.run("serve", "--port", str(port), "--reload"), replaced)
+
+    assert replaced.arguments[3:] == ["--reload"]
+
+
+def test_every_option_reaches_the_settings_of_the_new_process(machine: Machine, replaced: Replaced, port: int) -> None:
+    token = machine.write("t.json", '{"access_token": "opaque-token"}')
+    options = f"--host 127.0.0.2 --port {port} --workers 3 --token t.json --small-model a/s --big-model a/b"
+
+    result = machine.run("serve", *options.split(), "--log-level", "debug", "--allow-open")
+
+    started(result, replaced)
+    settings = load_settings(None, replaced.environ, {})
+    server = settings.server
+    assert (server.host, server.port, server.workers, server.log_level) == ("127.0.0.2", port, 3, "debug")
+    assert server.allow_open
+    assert (settings.models.small, settings.models.big) == ("a/s", "a/b")
+    assert settings.providers["oca"].token_file == str(token)
+
+
+def test_the_chosen_file_reaches_the_new_process(machine: Machine, replaced: Replaced, port: int) -> None:
+    file = machine.write("mine.toml", f"[server]\nport = {port}\n[providers.demo]")
+
+    started(machine.run("serve", "-c", "mine.toml"), replaced)
+
+    assert replaced.environ["DRAGOMAN_CONFIG"] == str(file)
+    assert load_settings(None, replaced.environ, {}).server.port == port
+
+
+def test_the_token_belongs_to_the_configured_oca_provider(machine: Machine, replaced: Replaced, port: int) -> None:
+    machine.write("dragoman.toml", '[providers.work]\nkind = "oca"\nmode = "external"')
+    machine.write("t.json", '{"ocaApiKey": "opaque-token"}')
+
+    started(machine.run("serve", "--port", str(port), "--token", "t.json"), replaced)
+
+    providers = load_settings(None, replaced.environ, {}).providers
+    assert set(providers) == {"work", "demo"}
+    assert providers["work"].token_file == str(machine.folder / "t.json")
+
+
+# ---- what it says
+
+
+def test_the_screen_tells_all_that_a_newcomer_needs(machine: Machine, replaced: Replaced, port: int) -> None:
+    screen = started(machine.run("serve", "--port", str(port), OPENAI_API_KEY="sk-secret"), replaced)
+
+    assert "openai      credential from OPENAI_API_KEY" in screen
+    assert "all other names     -> openai/gpt-5" in screen
+    assert f"ANTHROPIC_BASE_URL=http://127.0.0.1:{port} ANTHROPIC_AUTH_TOKEN=any-text claude" in screen
+    assert f"OPENAI_BASE_URL=http://127.0.0.1:{port}/v1 OPENAI_API_KEY=any-text" in screen
+    assert f"Starting server on :{port}" in screen
+    assert "sk-secret" not in screen
+    assert len(screen.splitlines()) <= 24
+
+
+def test_the_screen_says_that_the_token_was_loaded(machine: Machine, replaced: Replaced, port: int) -> None:
+    machine.write("t.json", '{"access_token": "opaque-token"}')
+
+    screen = started(machine.run("serve", "--port", str(port), "--token", "t.json"), replaced)
+
+    assert "Successfully loaded new access token from t.json" in screen
+    assert "opaque-token" not in screen
+
+
+def test_the_screen_says_where_to_put_a_key_that_is_asked_for(machine: Machine, replaced: Replaced, port: int) -> None:
+    screen = started(machine.run("serve", "--port", str(port), PROXY_API_KEY="sk-secret"), replaced)
+
+    assert "ANTHROPIC_AUTH_TOKEN=$DRAGOMAN_KEY" in screen
+    assert "sk-secret" not in screen
+
+
+def test_a_wildcard_address_is_shown_as_one_that_can_be_called(machine: Machine, replaced: Replaced, port: int) -> None:
+    screen = started(machine.run("serve", "--host", "0.0.0.0", "--port", str(port), "--allow-open"), replaced)
+
+    assert f"http://127.0.0.1:{port}" in screen
+
+
+# ---- what it refuses
+
+
+def test_a_wrong_setting_is_named_on_standard_error(machine: Machine, replaced: Replaced) -> None:
+    machine.write("dragoman.toml", "[server]\nprot = 1")
+
+    said = refused(machine.run("serve"), replaced)
+
+    assert "server.prot: there is no such setting; did you mean port?" in said
+
+
+def test_a_start_open_to_other_machines_is_refused(machine: Machine, replaced: Replaced) -> None:
+    assert "server.api_keys" in refused(machine.run("serve", "--host", "0.0.0.0"), replaced)
+
+
+def test_a_port_in_use_is_named(machine: Machine, replaced: Replaced) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+
+        said = refused(machine.run("serve", "--port", str(port)), replaced)
+
+    assert f"server.port: 127.0.0.1:{port} is in use" in said
+
+
+def test_an_address_of_another_machine_is_named(machine: Machine, replaced: Replaced) -> None:
+    said = refused(machine.run("serve", "--host", "192.0.2.7", "--allow-open"), replaced)
+
+    assert "192.0.2.7:8080 cannot be used" in said
+
+
+TOKEN_FILES = {
+    "missing": (None, "No such file"),
+    "empty": ("\n", "empty"),
+    "without a token": ('{"openRouterApiKey": "x"}', "access token not found in token file"),
+    "broken": ('{"access_token": "x', "JSON"),
+}
+
+
+@pytest.mark.parametrize(("content", "cause"), TOKEN_FILES.values(), ids=TOKEN_FILES)
+def test_a_token_file_of_no_use_is_fatal(machine: Machine, replaced: Replaced, content: str | None, cause: str) -> None:
+    if content is not None:
+        machine.write("secrets.json", content)
+
+    said = refused(machine.run("serve", "--token", "secrets.json"), replaced)
+
+    assert "FATAL: Could not perform initial load of token file secrets.json" in said
+    assert cause in said
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
+def test_an_unreadable_token_file_is_fatal(machine: Machine, replaced: Replaced) -> None:
+    machine.write("secrets.json", '{"access_token": "x"}').chmod(0)
+
+    assert "Permission denied" in refused(machine.run("serve", "--token", "secrets.json"), replaced)
+
+
+def test_a_folder_as_token_file_is_fatal(machine: Machine, replaced: Replaced) -> None:
+    assert "FATAL: Could not perform" in refused(machine.run("serve", "--token", str(machine.folder)), replaced)

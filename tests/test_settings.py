@@ -1,0 +1,471 @@
+"""The settings: one table of layers, each key in each layer, and errors that name what is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.errors import ConfigError
+from app.settings import Settings, load_settings, masked
+
+SECRETS = ("sk-secret-one", "sk-secret-two", "tok-secret-three", "hdr-secret-four", "hunter2")
+
+
+@pytest.fixture(autouse=True)
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    home = tmp_path / "home"
+    home.mkdir()
+    return home
+
+
+def load(home: Path, file: str | None = None, overrides: Mapping[str, Any] | None = None, **environ: str) -> Settings:
+    environ = {"HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config")} | environ
+    path = None
+    if file is not None:
+        path = home / "settings.toml"
+        path.write_text(file)
+    return load_settings(path, environ, overrides or {})
+
+
+def refused(home: Path, file: str | None = None, **environ: str) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        load(home, file, **environ)
+    return caught.value
+
+
+def put(path: Path, content: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+# ---- layers
+
+
+def test_an_empty_machine_gets_the_demo_on_loopback(home: Path) -> None:
+    settings = load(home)
+
+    assert (settings.server.host, settings.server.port, settings.server.workers) == ("127.0.0.1", 8080, 1)
+    assert {name: provider.kind for name, provider in settings.providers.items()} == {"demo": "demo"}
+    assert settings.models.default == "demo/demo"
+    assert settings.source is None
+
+
+LAYERS: dict[str, dict[str, Any]] = {
+    "file": {"file": "[server]\nport = 1001\n"},
+    "plain variable": {"PORT": "1002"},
+    "prefixed variable": {"DRAGOMAN__SERVER__PORT": "1003"},
+    "handed on by serve": {"DRAGOMAN_OVERRIDES": '{"server": {"port": 1004}}'},
+    "override": {"overrides": {"server": {"port": 1005}}},
+}
+
+
+@pytest.mark.parametrize("count", range(1, len(LAYERS) + 1))
+def test_each_layer_wins_over_the_ones_before_it(home: Path, count: int) -> None:
+    layers: dict[str, Any] = {}
+    for layer in list(LAYERS.values())[:count]:
+        layers |= layer
+
+    settings = load(home, **layers)
+
+    assert settings.server.port == 1000 + count
+
+
+def test_tables_of_two_layers_are_merged_key_by_key(home: Path) -> None:
+    file = '[providers.local]\nkind = "openai"\nbase_url = "http://127.0.0.1:9/v1"\n'
+
+    settings = load(home, file, DRAGOMAN__PROVIDERS__LOCAL__API_KEY="k")
+
+    assert settings.providers["local"].base_url == "http://127.0.0.1:9/v1"
+    assert settings.providers["local"].api_key == "k"
+
+
+def test_a_list_or_table_in_a_variable_is_json(home: Path) -> None:
+    settings = load(home, DRAGOMAN__SERVER__API_KEYS='["a", "b"]', DRAGOMAN__MODELS__ROUTES='{"GPT*": "demo/demo"}')
+
+    assert settings.server.api_keys == ("a", "b")
+    assert settings.models.routes["GPT*"].targets == ("demo/demo",)
+
+
+def test_text_in_a_variable_counts_as_the_type_of_its_key(home: Path) -> None:
+    settings = load(home, DRAGOMAN__SERVER__ALLOW_OPEN="true", DRAGOMAN__SERVER__PING_INTERVAL="2.5")
+
+    assert settings.server.allow_open is True
+    assert settings.server.ping_interval == 2.5
+
+
+def test_digits_stay_text_where_text_is_meant(home: Path) -> None:
+    settings = load(home, DRAGOMAN__PROVIDERS__OPENAI__API_KEY="12345", DRAGOMAN__SERVER__HOST="127.0.0.2")
+
+    assert settings.providers["openai"].api_key == "12345"
+
+
+def test_the_plain_key_variable_adds_a_client_key(home: Path) -> None:
+    settings = load(home, '[server]\napi_keys = ["one"]', PROXY_API_KEY="two")
+
+    assert settings.server.api_keys == ("one", "two")
+
+
+@pytest.mark.parametrize(("given", "meant"), [("DEBUG", "debug"), ("WARN", "warn"), ("warning", "warn")])
+def test_log_level_is_read_in_the_spellings_of_the_field(home: Path, given: str, meant: str) -> None:
+    assert load(home, LOG_LEVEL=given).server.log_level == meant
+
+
+# ---- files
+
+
+def test_the_first_file_found_counts(home: Path, working_folder: Path) -> None:
+    user = put(home / ".config" / "dragoman" / "config.toml", "[server]\nport = 1")
+    after_user = load(home)
+    here = put(working_folder / "dragoman.toml", "[server]\nport = 2")
+    after_here = load(home)
+    named = put(home / "named.toml", "[server]\nport = 3")
+    after_named = load(home, DRAGOMAN_CONFIG=str(named))
+    after_given = load(home, "[server]\nport = 4", DRAGOMAN_CONFIG=str(named))
+
+    ports = [each.server.port for each in (after_user, after_here, after_named, after_given)]
+    assert ports == [1, 2, 3, 4]
+    assert [each.source for each in (after_user, after_here, after_named)] == [user, here, named]
+
+
+def test_a_named_file_that_is_missing_is_an_error(home: Path) -> None:
+    assert refused(home, DRAGOMAN_CONFIG="/nowhere/x.toml").key == "DRAGOMAN_CONFIG"
+    with pytest.raises(ConfigError, match=r"--config: there is no file"):
+        load_settings(Path("/nowhere/x.toml"), {"HOME": str(home)}, {})
+
+
+def test_a_file_that_is_no_toml_is_an_error_that_names_it_and_the_line(home: Path) -> None:
+    message = str(refused(home, "[server\n"))
+
+    assert "settings.toml" in message
+    assert "line 1" in message
+
+
+def test_paths_in_a_file_start_in_its_folder_and_may_name_the_home(home: Path) -> None:
+    settings = load(
+        home, '[providers.a]\nkind="oca"\ntoken_file="t.json"\n[providers.b]\nkind="oca"\ntoken_file="~/x/t.json"'
+    )
+
+    assert settings.providers["a"].token_file == str(home / "t.json")
+    assert settings.providers["b"].token_file == str(home / "x" / "t.json")
+
+
+# ---- variables in values
+
+
+def test_variables_are_replaced_anywhere_in_a_value(home: Path) -> None:
+    file = '[providers.openai]\napi_key="a${KEY}b${KEY}"\nheaders={ x = "${KEY}" }\nmodels=["$${KEY}", "$5"]'
+
+    provider = load(home, file, KEY="-").providers["openai"]
+
+    assert provider.api_key == "a-b-"
+    assert provider.headers == {"x": "-"}
+    assert provider.models == ("${KEY}", "$5")
+
+
+def test_an_undefined_variable_is_an_error_that_names_key_and_variable(home: Path) -> None:
+    error = refused(home, '[providers.openai]\napi_key = "${NO_SUCH}"')
+
+    assert error.key == "providers.openai.api_key"
+    assert "NO_SUCH" in str(error)
+
+
+def test_a_variable_set_to_nothing_is_not_accepted_as_a_client_key(home: Path) -> None:
+    assert refused(home, '[server]\napi_keys = ["${KEY}"]', KEY="").key == "server.api_keys"
+
+
+# ---- errors
+
+WRONG = {
+    "unknown section": ("[sever]\nport=1", "sever", "did you mean server?"),
+    "unknown key": ("[server]\nprot=1", "server.prot", "did you mean port?"),
+    "unknown provider key": ('[providers.openai]\nbase_ulr="x"', "providers.openai.base_ulr", "did you mean base_url?"),
+    "unknown route key": (
+        '[models.routes]\nx={target="a/b", max_ouput=1}',
+        'models.routes."x".max_ouput',
+        "max_output",
+    ),
+    "text for a number": ('[server]\nport="eighty"', "server.port", "int"),
+    "port too high": ("[server]\nport=70000", "server.port", "65535"),
+    "time of zero": ("[providers.openai]\nidle_timeout=0", "providers.openai.idle_timeout", "> 0"),
+    "value for a table": ("server=1", "server", "table"),
+    "value for a provider": ("[providers]\nx=1", "providers.x", "table"),
+    "level that is none": ('[server]\nlog_level="loud"', "server.log_level", "debug, info, warn, error"),
+    "profile that is none": ('[providers.openai]\nprofile="vlm"', "providers.openai.profile", "vllm"),
+    "kind that is none": ('[providers.x]\nkind="opnai"', "providers.x.kind", "did you mean openai?"),
+    "kind left out": ('[providers.x]\nbase_url="http://h"', "providers.x", "kind"),
+    "dialect of another kind": (
+        '[providers.anthropic]\ndialect="openai_chat"',
+        "providers.anthropic.dialect",
+        "anthropic_messages",
+    ),
+    "URL without scheme": ('[providers.openai]\nbase_url="localhost:1"', "providers.openai.base_url", "http://"),
+    "name with a slash": ('[providers."a/b"]\nkind="demo"', "providers.a/b", "letters"),
+    "route to nothing": ("[models.routes]\nx=[]", 'models.routes."x"', "target"),
+    "strict and lenient": (
+        '[models.routes]\nx={target="a/b", strict=true, lenient=true}',
+        'models.routes."x"',
+        "either",
+    ),
+    "no provider left": ("[server]\ndemo=false", "providers", "demo"),
+}
+
+
+@pytest.mark.parametrize(("file", "key", "said"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_is_refused_by_key(home: Path, file: str, key: str, said: str) -> None:
+    error = refused(home, file)
+
+    assert error.key == key
+    assert said in str(error)
+
+
+def test_an_unknown_key_in_a_variable_is_refused_too(home: Path) -> None:
+    assert refused(home, DRAGOMAN__SERVER__PROT="1").key == "server.prot"
+
+
+@pytest.mark.parametrize("variable", ["DRAGOMAN__SERVER__API_KEYS", "DRAGOMAN_OVERRIDES"])
+def test_broken_json_in_a_variable_names_the_variable(home: Path, variable: str) -> None:
+    assert refused(home, **{variable: '["a"'}).key == variable
+
+
+# ---- who may reach it
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "gateway.example"])
+def test_other_machines_are_not_served_without_a_key(home: Path, host: str) -> None:
+    assert refused(home, HOST=host).key == "server.api_keys"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.9", "::1", "localhost", "unix:/run/dragoman.sock"])
+def test_this_machine_is_served_without_a_key(home: Path, host: str) -> None:
+    assert load(home, HOST=host).server.host == host
+
+
+@pytest.mark.parametrize("more", [{"PROXY_API_KEY": "k"}, {"DRAGOMAN__SERVER__ALLOW_OPEN": "true"}])
+def test_a_key_or_the_word_of_the_operator_opens_the_gateway(home: Path, more: dict[str, str]) -> None:
+    assert load(home, HOST="0.0.0.0", **more).server.host == "0.0.0.0"
+
+
+# ---- routes and providers
+
+ROUTES = {
+    "text": ('"a/b"', ("a/b",)),
+    "list": ('["a/b", "c/d"]', ("a/b", "c/d")),
+    "table": ('{ target = "a/b" }', ("a/b",)),
+    "table with fallback": ('{ target = "a/b", fallback = ["c/d"] }', ("a/b", "c/d")),
+}
+
+
+@pytest.mark.parametrize(("written", "targets"), ROUTES.values(), ids=ROUTES)
+def test_a_route_is_written_in_three_ways(home: Path, written: str, targets: tuple[str, ...]) -> None:
+    assert load(home, f"[models.routes]\nx = {written}").models.routes["x"].targets == targets
+
+
+def test_a_route_carries_its_effort_and_limit(home: Path) -> None:
+    file = '[models.routes]\nx = { target = "a/b", reasoning_effort = "high", max_output = 9, strict = true }'
+
+    route = load(home, file).models.routes["x"]
+
+    assert (route.reasoning_effort, route.max_output, route.strict, route.lenient) == ("high", 9, True, False)
+
+
+def test_a_provider_named_like_its_kind_need_not_name_it(home: Path) -> None:
+    assert load(home, "[providers.anthropic]").providers["anthropic"].kind == "anthropic"
+
+
+def test_the_demo_is_there_beside_others_until_it_is_switched_off(home: Path) -> None:
+    assert set(load(home, "[providers.openai]").providers) == {"openai", "demo"}
+    assert set(load(home, "[server]\ndemo=false\n[providers.openai]").providers) == {"openai"}
+
+
+def test_a_command_may_be_text_or_a_list(home: Path) -> None:
+    providers = load(home, '[providers.a]\nkind="claude_cli"\ncommand="claude"').providers
+    assert providers["a"].command == ("claude",)
+
+    providers = load(home, '[providers.a]\nkind="claude_cli"\ncommand=["claude", "-x"]').providers
+    assert providers["a"].command == ("claude", "-x")
+
+
+# ---- what the machine has
+
+FOUND: dict[str, tuple[str, str, Any, dict[str, str]]] = {
+    "Cline's secrets": ("oca", ".cline/data/secrets.json", {"ocaApiKey": "x"}, {}),
+    "Cline's newer file": ("oca", ".cline/data/settings/providers.json", {"providers": {"oca": {"settings": {}}}}, {}),
+    "OCA login": ("oca", ".oca/refresh_token.json", {"refresh_token": "x"}, {}),
+    "OCA token text": ("oca", ".oca/token", "abc", {}),
+    "Claude login": ("anthropic", ".claude/.credentials.json", {}, {}),
+    "Claude login without the dot": ("anthropic", ".claude/credentials.json", {}, {}),
+}
+
+
+@pytest.mark.parametrize(("provider", "path", "content", "environ"), FOUND.values(), ids=FOUND)
+def test_a_login_of_another_program_is_found(
+    home: Path, provider: str, path: str, content: Any, environ: dict[str, str]
+) -> None:
+    file = put(home / path, content)
+
+    settings = load(home, **environ)
+
+    table = settings.providers[provider]
+    assert str(file) in (table.token_file, table.credentials_file)
+    assert [(each.provider, each.where) for each in settings.found] == [(provider, f"~/{path}")]
+
+
+@pytest.mark.parametrize(
+    ("variable", "provider", "key"),
+    [
+        ("ANTHROPIC_API_KEY", "anthropic", "api_key"),
+        ("CLAUDE_ACCESS_TOKEN", "anthropic", "access_token"),
+        ("CLAUDE_CODE_OAUTH_TOKEN", "anthropic", "access_token"),
+        ("OPENAI_API_KEY", "openai", "api_key"),
+        ("OCA_ACCESS_TOKEN", "oca", "access_token"),
+    ],
+)
+def test_a_credential_in_the_environment_is_found(home: Path, variable: str, provider: str, key: str) -> None:
+    settings = load(home, **{variable: "sk-secret-one"})
+
+    assert getattr(settings.providers[provider], key) == "sk-secret-one"
+    assert settings.found[0].where == variable
+
+
+def test_an_anthropic_key_wins_over_a_token_and_a_token_over_a_login_file(home: Path) -> None:
+    put(home / ".claude" / ".credentials.json", {})
+
+    both = load(home, ANTHROPIC_API_KEY="k", CLAUDE_ACCESS_TOKEN="t").providers["anthropic"]
+    token = load(home, CLAUDE_ACCESS_TOKEN="t").providers["anthropic"]
+
+    assert (both.api_key, both.access_token, both.credentials_file) == ("k", None, None)
+    assert (token.access_token, token.credentials_file) == ("t", None)
+
+
+def test_the_token_file_of_the_working_folder_comes_first(home: Path, working_folder: Path) -> None:
+    put(home / ".cline" / "data" / "secrets.json", {"ocaApiKey": "x"})
+    here = put(working_folder / "secrets.json", {"access_token": "x"})
+
+    assert load(home).providers["oca"].token_file == str(here)
+
+
+def test_a_file_with_other_providers_keys_only_is_not_taken_for_an_oca_login(home: Path) -> None:
+    put(home / ".cline" / "data" / "secrets.json", {"openRouterApiKey": "x"})
+
+    assert "oca" not in load(home).providers
+
+
+def test_nothing_is_looked_for_once_a_provider_is_configured(home: Path) -> None:
+    settings = load(home, "[providers.demo]", OPENAI_API_KEY="k")
+
+    assert set(settings.providers) == {"demo"}
+    assert settings.found == ()
+
+
+def test_oca_alone_serves_every_name_as_its_users_know_it(home: Path) -> None:
+    put(home / ".oca" / "token", "abc")
+
+    models = load(home).models
+
+    assert (models.default, models.small, models.big) == (
+        "oca/gpt-4.1",
+        "oca/grok-code-fast-1",
+        "oca/grok-code-fast-1",
+    )
+
+
+def test_claude_names_stay_with_anthropic_where_it_is_found_too(home: Path) -> None:
+    put(home / ".oca" / "token", "abc")
+
+    models = load(home, ANTHROPIC_API_KEY="k").models
+
+    assert (models.default, models.small, models.big) == ("oca/gpt-4.1", None, None)
+
+
+def test_a_codex_login_is_named_but_not_used_yet(home: Path) -> None:
+    put(home / ".codex" / "auth.json", {})
+
+    settings = load(home)
+
+    assert [(each.provider, each.used) for each in settings.found] == [("codex", False)]
+    assert "codex" not in settings.providers
+
+
+# ---- what oca-proxy left
+
+OCA_PROXY = {
+    "model_mapping": {"gpt-4": "oca/gpt-4.1", "claude-3-opus": {"target": "openai-o3", "reasoning_effort": "high"}},
+    "default_model": "gpt-5",
+    "default_reasoning_effort": "medium",
+    "base_url": "http://127.0.0.1:1/oca",
+    "idcs_url": "http://127.0.0.1:2",
+    "log_level": "WARNING",
+    "port": 8669,
+}
+
+
+@pytest.mark.parametrize("path", [".config/oca/oca-proxy.config.json", ".oca/oca-proxy-config.json"])
+def test_the_configuration_of_oca_proxy_is_taken_over(home: Path, path: str) -> None:
+    put(home / ".oca" / "token", "abc")
+    put(home / path, OCA_PROXY)
+
+    settings = load(home)
+
+    oca = settings.providers["oca"]
+    assert (oca.base_url, oca.idcs_url, oca.reasoning_effort) == (
+        "http://127.0.0.1:1/oca",
+        "http://127.0.0.1:2",
+        "medium",
+    )
+    assert settings.models.default == "oca/gpt-5"
+    assert settings.models.routes["gpt-4"].targets == ("oca/gpt-4.1",)
+    assert settings.models.routes["claude-3-opus"].targets == ("oca/openai-o3",)
+    assert settings.models.routes["claude-3-opus"].reasoning_effort == "high"
+    assert (settings.server.log_level, settings.server.port) == ("warn", 8669)
+
+
+def test_the_port_variable_wins_over_the_port_of_oca_proxy(home: Path) -> None:
+    put(home / ".oca" / "token", "abc")
+    put(home / ".config" / "oca" / "oca-proxy.config.json", OCA_PROXY)
+
+    assert load(home, PORT="7").server.port == 7
+
+
+# ---- secrets
+
+FULL_OF_SECRETS = """
+[server]
+api_keys = ["sk-secret-one"]
+proxies = { https = "http://me:hunter2@proxy.example" }
+[providers.openai]
+api_key = "sk-secret-two"
+access_token = "tok-secret-three"
+headers = { authorization = "hdr-secret-four" }
+base_url = "http://me:hunter2@127.0.0.1/v1"
+[ledger]
+url = "postgresql://me:hunter2@db.example/x"
+"""
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_no_repr_and_no_listing_tells_a_secret(home: Path, secret: str) -> None:
+    settings = load(home, FULL_OF_SECRETS)
+    shown = [repr(settings), repr(settings.server), repr(settings.providers), str(settings), f"{masked(settings)}"]
+
+    assert [text for text in shown if secret in text] == []
+
+
+def test_what_is_no_secret_stays_readable(home: Path) -> None:
+    shown = masked(load(home, FULL_OF_SECRETS))
+
+    assert shown["server"]["port"] == 8080
+    assert shown["ledger"]["url"] == "postgresql://***@db.example/x"
+    assert shown["providers"]["openai"]["headers"] == {"authorization": "***"}
