@@ -7,7 +7,10 @@ from app.conversation.stages import StageMaker
 
 
 class Notes:
-    """Collected over one adaptation; `stages` run in the order in which they were noted."""
+    """Collected over one adaptation.
+
+    What was done last is undone first: a reply passes through `stages` in the reverse order of their noting.
+    """
 
     def __init__(self) -> None:
         self.losses: list[Loss] = []

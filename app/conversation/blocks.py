@@ -114,8 +114,9 @@ class Reasoning(msgspec.Struct, frozen=True):
 class ToolCall(msgspec.Struct, frozen=True):
     """The model asks for a tool.
 
-    `arguments` is the JSON text as received (kind "custom": free text), never re-serialised, so that key order and
-    the spelling of numbers survive. `namespace` is the group the tool was declared in.
+    `arguments` is the JSON text as received, never re-serialised, so that key order and the spelling of numbers
+    survive; for kind "custom" it is free text, for "local_shell" and "shell" the JSON of the item's `action`, for
+    "apply_patch" that of its `operation`. `namespace` is the group the tool was declared in.
     """
 
     id: str

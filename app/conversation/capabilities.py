@@ -48,8 +48,12 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_style: ReasoningStyle = "effort"
     efforts: tuple[str, ...] = ("low", "medium", "high")
     reasoning_off: Literal["omit", "none", "disabled", "between_tools", "never"] = "omit"
+    reasoning_by_default: bool = False  # it thinks although nobody asked
+    reasoning_on_fields: dict[str, Any] = {}  # top-level fields that say "think", beside the effort
+    reasoning_off_fields: dict[str, Any] = {}  # and those that say "do not think"
     reasoning_excludes_sampling: bool = False  # with reasoning on: no temperature, top_p, top_k
     reasoning_excludes_forced_tool: bool = False
+    reasoning_excludes_tools: bool = False  # function tools are refused while it thinks
     reasoning_must_lead: bool = False  # budget-style: the last tool turn must start with a valid proof
     reasoning_visibility: bool = False  # the request says whether thinking is shown (display / summary)
     reasoning_replay: ReasoningField = "none"  # chat: where past reasoning goes
@@ -57,6 +61,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     proofs: tuple[str, ...] = ()  # dialects whose proofs are understood natively
     bound_reasoning: bool = False  # blocks are bound to the prefix: ask for drop_block
     think_tags: bool = False  # visible text may hold <think>…</think>
+    think_opened: bool = False  # with think_tags: the template has written <think> already, only its end is seen
 
     # turns
     system_role: Literal["system", "developer"] = "system"
@@ -64,6 +69,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     merge_system: bool = False  # exactly one system message at the very start
     alternate: bool = False  # user and assistant must alternate
     string_content: bool = False  # text-only content as a plain string
+    user_after_results: bool = True  # a user's words may directly follow tool results
+    instructions_required: bool = False  # a request without a system text is refused
     prefill: bool = True  # the last turn may be the assistant's
     keep_billing: bool = False  # Claude Code's billing line is meant for this upstream
 
