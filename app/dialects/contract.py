@@ -43,6 +43,11 @@ class StreamRenderer(Protocol):
         """Whole SSE events, joined. `Failed` gives the dialect's error event; nothing follows it."""
         ...
 
+    def close(self) -> bytes:
+        """What was held back for a usage that might still come, and the end of the stream. Called once, at the end
+        of input; not after `Failed`."""
+        ...
+
     def ping(self) -> bytes:
         """What keeps this dialect's clients waiting, at any time between two calls of `feed`."""
         ...
