@@ -1,0 +1,79 @@
+"""This file is the credential: what a request carries, and what a source of credentials promises."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+# Each refusal ends with the words that tell its reader what to do next.
+REMEDIES: dict[str, str] = {
+    "oca": "Run `dragoman login oca` or visit /login; with a token file made by `cline auth`, run that again.",
+    "anthropic": "Set ANTHROPIC_API_KEY or CLAUDE_ACCESS_TOKEN, or run `dragoman login claude` or `claude auth login`.",
+    "codex": "Run `dragoman login codex` or `codex login`, or set OPENAI_API_KEY.",
+    "openai": "Set the provider's `api_key`, or OPENAI_API_KEY.",
+}
+
+
+class Credential(msgspec.Struct, frozen=True, kw_only=True):
+    """What one request shows to its upstream: an access token (bearer) or an API key, never both.
+
+    `expires_at` is in unix seconds, None when nobody knows. `source` tells a human where it came from. `generation`
+    grows by one with each change of the source, in this process.
+    """
+
+    access_token: str | None = None
+    api_key: str | None = None
+    expires_at: float | None = None
+    account: str | None = None
+    plan: str | None = None
+    source: str = ""
+    generation: int = 0
+
+    @property
+    def secret(self) -> str:
+        return self.access_token or self.api_key or ""
+
+    def __repr__(self) -> str:
+        kind = "access_token" if self.access_token else "api_key"
+        return f"Credential({kind}={mask_secret(self.secret)}, source={self.source!r}, generation={self.generation})"
+
+
+class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What a human may know about a source. `kind` is "api_key", "access_token" or "none"; nothing in it is secret."""
+
+    source: str
+    kind: str
+    account: str | None = None
+    plan: str | None = None
+    expires_at: float | None = None
+    renewable: bool = False
+    problem: str | None = None
+
+
+class CredentialSource(Protocol):
+    """Where the credentials of one provider come from. Safe to share between threads and greenlets."""
+
+    def snapshot(self) -> Credential:
+        """The credential to use now. Touches no disk and no network while it is fresh.
+
+        Raises CredentialUnavailable, whose message says the remedy.
+        """
+
+    def refresh(self, failed: Credential) -> Credential:
+        """A credential other than `failed`, which an upstream has just refused with 401 or 403.
+
+        The source is read again first; only if it still holds what failed is it renewed, once for everybody who
+        asks. Raises CredentialUnavailable.
+        """
+
+    def describe(self) -> SourceStatus:
+        """What a status page or command may show. Raises nothing."""
+
+    def poll(self) -> None:
+        """Notice a change of what lies on disk. Called by the watcher every few seconds; raises nothing."""
+
+
+def mask_secret(secret: str | None) -> str:
+    """A secret for human eyes: its length only, because a prefix of a short key is half of it."""
+    return f"<{len(secret)} characters>" if secret else "<none>"

@@ -1,0 +1,53 @@
+"""This file is where the programs of each provider keep their logins on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def find_oca_files(environ: Mapping[str, str], home: Path) -> tuple[Path, ...]:
+    """Token files of Oracle Code Assist, the one to prefer first."""
+    cline = Path(environ.get("CLINE_DATA_DIR") or home / ".cline" / "data")
+    cache = Path(environ.get("OCA_CACHE_DIR") or home / ".oca")
+    return (
+        *_given(environ, "OCA_ACCESS_TOKEN_FILE"),
+        own_oca_file(home),
+        Path(environ.get("CLINE_PROVIDER_SETTINGS_PATH") or cline / "settings" / "providers.json"),
+        cline / "secrets.json",
+        cache / "token.json",
+        home / ".oca" / "token",
+        _codex_folder(environ, home) / "oca-secrets.json",
+    )
+
+
+def own_oca_file(home: Path) -> Path:
+    """Where this program's own OCA login lies; oca-proxy reads and writes the same file."""
+    return home / ".oca" / "refresh_token.json"
+
+
+def find_claude_files(environ: Mapping[str, str], home: Path) -> tuple[Path, ...]:
+    """Login files of Claude's programs. A path in CLAUDE_CREDENTIALS_PATH is the only one."""
+    given = _given(environ, "CLAUDE_CREDENTIALS_PATH")
+    if given:
+        return given
+    folder = Path(environ.get("CLAUDE_CONFIG_DIR") or home / ".claude")
+    return (
+        folder / ".credentials.json",
+        folder / "credentials.json",
+        home / ".config" / "claude" / ".credentials.json",
+    )
+
+
+def find_codex_files(environ: Mapping[str, str], home: Path) -> tuple[Path, ...]:
+    """The login file of Codex."""
+    return (_codex_folder(environ, home) / "auth.json",)
+
+
+def _codex_folder(environ: Mapping[str, str], home: Path) -> Path:
+    return Path(environ.get("CODEX_HOME") or home / ".codex")
+
+
+def _given(environ: Mapping[str, str], variable: str) -> tuple[Path, ...]:
+    value = environ.get(variable)
+    return (Path(value).expanduser(),) if value else ()

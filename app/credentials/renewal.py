@@ -1,0 +1,112 @@
+"""This file is the renewal of a login under its lock: once for all processes, and nothing lost on the way."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from app.credentials.journal import RenewalNote
+from app.credentials.stored_login import StoredLogin
+from app.credentials.token_endpoint import GrantPostponed, GrantRefused
+from app.credentials.tokens import Tokens, merge_tokens
+from app.errors import CredentialUnavailable
+
+# A process that dies releases its lock; one that lives needs at most two slow calls.
+LOCK_TIMEOUT = 45.0
+
+_FIRST_DELAY = 2.0
+_LONGEST_DELAY = 300.0
+# A date beyond this is a clock that jumped or a header that lies.
+_LONGEST_RETRY_AFTER = 86400.0
+
+RefreshCall = Callable[[Tokens], Tokens]
+
+
+class RenewalPostponed(CredentialUnavailable):
+    """There are no new tokens before `retry_at`, in unix seconds."""
+
+    def __init__(self, message: str, retry_at: float) -> None:
+        super().__init__(message, status=503)
+        self.retry_at = retry_at
+
+
+class Renewed(msgspec.Struct, frozen=True):
+    """Tokens to use from now on. `granted_at` is None if another process got them."""
+
+    tokens: Tokens
+    granted_at: float | None
+
+
+def renew_login(
+    login: StoredLogin,
+    call: RefreshCall,
+    unwanted: str | None,
+    *,
+    clock: Callable[[], float] = time.time,
+    jitter: Callable[[], float] = random.random,
+) -> Renewed:
+    """Fresh tokens for `login`: from the store if another process has renewed it, else from the issuer, then saved.
+
+    `unwanted` is the access token to be replaced, because it is about to expire or an upstream refused it; a usable
+    one in the store that is another is taken. `jitter` gives 0…1. Raises RenewalPostponed (try later), or
+    CredentialUnavailable with the remedy (somebody must log in).
+    """
+    try:
+        with login.lock(LOCK_TIMEOUT):
+            return _renew_locked(login, call, unwanted, clock, jitter)
+    except TimeoutError as error:
+        raise RenewalPostponed(f"{login.label}: {error}.", clock() + _FIRST_DELAY) from error
+
+
+def _renew_locked(
+    login: StoredLogin,
+    call: RefreshCall,
+    unwanted: str | None,
+    clock: Callable[[], float],
+    jitter: Callable[[], float],
+) -> Renewed:
+    tokens, note = login.read_note()
+    for attempt in (1, 2):
+        now = clock()
+        if tokens.secret != unwanted and tokens.is_usable(now):
+            return Renewed(tokens, None)
+        if tokens.refresh_token is None:
+            raise CredentialUnavailable(f"{login.label} holds no refresh token. {login.remedy}")
+        if note.refused:
+            raise refusal(login)
+        if now < note.retry_at <= now + _LONGEST_RETRY_AFTER:
+            raise RenewalPostponed(_postponed_message(login, note.retry_at - now), note.retry_at)
+        try:
+            grant = call(tokens)
+        except GrantRefused as error:
+            # Another program may have spent the token a moment ago; then its new one works for us too.
+            if attempt == 1 and login.await_change(tokens):
+                tokens, note = login.read_note()
+                continue
+            login.note_refusal(note)
+            raise refusal(login) from error
+        except GrantPostponed as error:
+            delay = _delay(note, error.retry_after, jitter())
+            login.note_failure(note, clock() + delay)
+            raise RenewalPostponed(f"{error} {_postponed_message(login, delay)}", clock() + delay) from error
+        return Renewed(login.save(merge_tokens(tokens, grant), note), now)
+    raise refusal(login)
+
+
+def refusal(login: StoredLogin) -> CredentialUnavailable:
+    """What to say when only a new login helps."""
+    if login.kind == "oca":
+        return CredentialUnavailable(f"Refresh token expired. Please visit /login to re-authenticate. {login.remedy}")
+    return CredentialUnavailable(f"The login in {login.label} is no longer accepted by its issuer. {login.remedy}")
+
+
+def _postponed_message(login: StoredLogin, delay: float) -> str:
+    return f"The login in {login.label} could not be renewed; the next attempt is in {delay:.0f} s."
+
+
+def _delay(note: RenewalNote, retry_after: float | None, jitter: float) -> float:
+    backed_off = min(_LONGEST_DELAY, _FIRST_DELAY * 2.0 ** min(note.failures, 16)) * (0.75 + jitter / 2)
+    return min(_LONGEST_RETRY_AFTER, max(backed_off, retry_after or 0.0))

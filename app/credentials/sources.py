@@ -1,0 +1,209 @@
+"""This file is the choice of a source: what is configured, else what the environment has, else the machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+import requests
+
+from app.credentials import claude_file, codex_file, oca_file
+from app.credentials.credential import CredentialSource
+from app.credentials.endpoints import Endpoints, find_endpoints
+from app.credentials.locations import find_claude_files, find_codex_files, find_oca_files, own_oca_file
+from app.credentials.login import LoginSource
+from app.credentials.login_format import LoginFormat
+from app.credentials.login_store import EnvironmentStore, FileStore, KeyringStore, LoginStore
+from app.credentials.private_files import runtime_folder
+from app.credentials.renewal import RefreshCall, renew_login
+from app.credentials.static import StaticSource
+from app.credentials.stored_login import StoredLogin
+from app.credentials.token_endpoint import TokenEndpoint
+from app.credentials.tokens import Tokens, read_issuer
+from app.settings.tables import ProviderSettings
+
+# The file format of each kind of provider that has logins. A token file of any other server is read as OCA's are:
+# that format knows bare text and the usual names.
+FORMATS: dict[str, LoginFormat] = {
+    "oca": oca_file,
+    "anthropic": claude_file,
+    "codex": codex_file,
+    "openai": oca_file,
+}
+
+_API_KEYS: dict[str, tuple[str, ...]] = {
+    "anthropic": ("ANTHROPIC_API_KEY",),
+    "codex": ("CODEX_API_KEY",),
+    "openai": ("OPENAI_API_KEY",),
+}
+
+_ACCESS_TOKENS: dict[str, tuple[str, ...]] = {
+    "oca": ("OCA_TOKEN", "OCA_ACCESS_TOKEN", "OCA_API_KEY"),
+    "anthropic": ("CLAUDE_ACCESS_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"),
+    "codex": ("CODEX_ACCESS_TOKEN",),
+}
+
+# Where macOS keeps what other systems keep in Claude's login file.
+_CLAUDE_KEYRING = "Claude Code-credentials"
+
+
+def open_source(
+    settings: ProviderSettings,
+    environ: Mapping[str, str],
+    home: Path,
+    *,
+    http_session: requests.Session | None = None,
+    clock: Callable[[], float] = time.time,
+) -> CredentialSource | None:
+    """The source for one provider; give it to the watcher too. Opening reads no file that is configured.
+
+    None if the provider has no credential of its own: an open server, or one that gets the client's credential. An
+    OCA or Codex provider always has a source; without a login it raises the remedy, and takes up a login when one
+    appears.
+    """
+    if settings.auth == "passthrough":
+        return None
+    configured = _open_static(settings)
+    if configured is not None:
+        return configured
+    path = settings.token_file or settings.credentials_file
+    if path is not None:
+        store: LoginStore | None = FileStore((Path(path).expanduser(),), runtime=runtime_folder(environ), clock=clock)
+    else:
+        found = _open_environment(settings, environ)
+        if found is not None:
+            return found
+        store = find_store(settings.kind, environ, home, clock)
+    if store is None:
+        return None
+    login = StoredLogin(settings.kind, store, FORMATS[settings.kind], clock=clock)
+    call = make_refresh_call(settings, environ, http_session=http_session, clock=clock)
+    return LoginSource(
+        login,
+        (lambda unwanted: renew_login(login, call, unwanted, clock=clock)) if call is not None else None,
+        # Users of that file expect a renewed token to count from the next request on.
+        watch_closely=settings.kind == "anthropic" and isinstance(store, FileStore),
+        clock=clock,
+    )
+
+
+def find_store(
+    kind: str, environ: Mapping[str, str], home: Path, clock: Callable[[], float] = time.time
+) -> LoginStore | None:
+    """Where this machine keeps, or would keep, the login for providers of `kind`; None where there is none to keep.
+
+    Claude's is None until there is a login, because without one the client's own credential is passed on.
+    """
+    runtime = runtime_folder(environ)
+    match kind:
+        case "oca":
+            if environ.get("OCA_REFRESH_TOKEN"):
+                text = msgspec.json.encode({"refresh_token": environ["OCA_REFRESH_TOKEN"]}).decode()
+                return EnvironmentStore("OCA_REFRESH_TOKEN", text, runtime)
+            own = own_oca_file(home)
+            candidates = find_oca_files(environ, home)
+            # Cline's files exist without an OCA login too; an absent file may still become one.
+            paths = tuple(path for path in candidates if path == own or not path.exists() or _holds_login(path, kind))
+            return FileStore(paths, own=own, runtime=runtime, clock=clock)
+        case "anthropic":
+            if environ.get("CLAUDE_OAUTH_CREDS"):
+                return EnvironmentStore("CLAUDE_OAUTH_CREDS", environ["CLAUDE_OAUTH_CREDS"], runtime)
+            paths = find_claude_files(environ, home)
+            if any(path.exists() for path in paths):
+                return FileStore(paths, runtime=runtime, clock=clock)
+            keyring = KeyringStore(_CLAUDE_KEYRING, environ.get("USER", ""), runtime)
+            return keyring if _keyring_holds_login(keyring) else None
+        case "codex":
+            return FileStore(find_codex_files(environ, home), runtime=runtime, clock=clock)
+        case _:
+            return None
+
+
+def endpoints_of(settings: ProviderSettings, environ: Mapping[str, str], tokens: Tokens | None = None) -> Endpoints:
+    """Where the login of this provider is made and renewed: as configured, as `tokens` say, or as is usual."""
+    issuer, client_id, token_url = settings.idcs_url, settings.client_id, settings.oauth_token_url
+    mode: str | None = settings.mode
+    if settings.kind == "oca":
+        issuer = issuer or environ.get("OCA_IDCS_URL")
+        client_id = client_id or environ.get("OCA_CLIENT_ID")
+        mode = mode or (environ["OCA_MODE"] if environ.get("OCA_MODE") in ("internal", "external") else None)
+        if issuer is None and mode is None and tokens is not None:
+            # A token knows who issued it, which nobody has told us.
+            issuer, own_client_id = read_issuer(tokens.access_token)
+            client_id = client_id or own_client_id
+    if settings.kind == "codex":
+        token_url = token_url or environ.get("CODEX_REFRESH_TOKEN_URL_OVERRIDE")
+    return find_endpoints(
+        settings.kind, mode=mode, issuer=issuer, token_url=token_url, client_id=client_id, scopes=settings.scopes
+    )
+
+
+def make_refresh_call(
+    settings: ProviderSettings,
+    environ: Mapping[str, str],
+    *,
+    http_session: requests.Session | None = None,
+    clock: Callable[[], float] = time.time,
+) -> RefreshCall | None:
+    """The call that renews logins of this provider; None for kinds whose tokens nobody renews."""
+    if settings.kind not in ("oca", "anthropic", "codex"):
+        return None
+    # One for each set of endpoints, so that discovered addresses are remembered.
+    issuers: dict[str, TokenEndpoint] = {}
+
+    def call(tokens: Tokens) -> Tokens:
+        endpoints = endpoints_of(settings, environ, tokens)
+        name = f"{endpoints.token_url} {endpoints.client_id}"
+        issuer = issuers.get(name)
+        if issuer is None:
+            issuer = issuers[name] = TokenEndpoint(endpoints, http_session=http_session, clock=clock)
+        return issuer.refresh_tokens(tokens.refresh_token or "")
+
+    return call
+
+
+def _open_static(settings: ProviderSettings) -> StaticSource | None:
+    if settings.api_key:
+        return StaticSource(settings.kind, source="the configuration (api_key)", api_key=settings.api_key)
+    if settings.access_token:
+        return StaticSource(
+            settings.kind, source="the configuration (access_token)", access_token=settings.access_token
+        )
+    return None
+
+
+def _open_environment(settings: ProviderSettings, environ: Mapping[str, str]) -> StaticSource | None:
+    kind = settings.kind
+    # Any compatible server may stand behind `kind = "openai"`; the vendor's key is for the vendor alone.
+    if kind == "openai" and settings.base_url and not _is_host_of(settings.base_url, "openai.com"):
+        return None
+    for variable in _API_KEYS.get(kind, ()):
+        if environ.get(variable):
+            return StaticSource(kind, source=f"environment variable {variable}", api_key=environ[variable])
+    for variable in _ACCESS_TOKENS.get(kind, ()):
+        if environ.get(variable):
+            return StaticSource(kind, source=f"environment variable {variable}", access_token=environ[variable])
+    return None
+
+
+def _is_host_of(url: str, domain: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host == domain or host.endswith(f".{domain}")
+
+
+def _holds_login(path: Path, kind: str) -> bool:
+    try:
+        FORMATS[kind].parse_login(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _keyring_holds_login(keyring: KeyringStore) -> bool:
+    try:
+        return bool(keyring.read())
+    except OSError:
+        return False

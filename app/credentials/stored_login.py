@@ -1,0 +1,199 @@
+"""This file is one login as it is kept: a store, the format of its bytes, and the journal beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import msgspec
+
+from app.credentials.credential import REMEDIES
+from app.credentials.journal import Journal, RenewalNote
+from app.credentials.login_format import LoginFormat
+from app.credentials.login_store import LoginStore, Stamp
+from app.credentials.tokens import Tokens, hash_token
+from app.errors import CredentialUnavailable
+
+log = logging.getLogger(__name__)
+
+# How long another program may take to finish a file that it is writing in place, and how often we look.
+_PATIENCE = 1.0
+_STEP = 0.05
+
+
+class LoginMissing(CredentialUnavailable):
+    """There is no login in the store."""
+
+
+class LoginBroken(CredentialUnavailable):
+    """The store holds something that cannot be read, or is no login."""
+
+
+class StoredLogin:
+    """Reads and saves the tokens of one login. Saving is only for who holds the lock.
+
+    `kind` is the provider's, for remedies. A login that the issuer refuses for good is removed if the store is this
+    program's own; other programs' files are never cleared.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        store: LoginStore,
+        file_format: LoginFormat,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.kind = kind
+        self.store = store
+        self._format = file_format
+        self._clock = clock
+        self._sleep = sleep
+        self._journal = Journal(store.places)
+        self._warned = ""
+
+    @property
+    def label(self) -> str:
+        return self.store.label
+
+    @property
+    def remedy(self) -> str:
+        return REMEDIES[self.kind]
+
+    def stamp(self) -> Stamp | None:
+        return self.store.stamp()
+
+    def read(self) -> Tokens:
+        """The tokens in force: those of the file, or the newer ones that the journal keeps for it.
+
+        Raises LoginMissing or LoginBroken.
+        """
+        return self._read_noted()[0]
+
+    def read_note(self) -> tuple[Tokens, RenewalNote]:
+        """The tokens in force and what the journal says about them. Raises as `read` does."""
+        return self._read_noted()
+
+    def lock(self, timeout: float) -> AbstractContextManager[None]:
+        """Keep other processes from renewing. Raises TimeoutError."""
+        return self._journal.lock(timeout)
+
+    def save(self, tokens: Tokens, note: RenewalNote) -> Tokens:
+        """Save `tokens`, which replace those that `note` is about, and give the tokens to use from now on.
+
+        The journal has them before the file is touched, and the file is read afresh, so that neither a crash nor
+        another program's write in between costs anything. Those to use are another program's if it has put a
+        usable login of its own into the file meanwhile. A file that cannot be written leaves them in the journal.
+        """
+        survives = self._journal.write(RenewalNote(replaces=note.replaces, tokens=tokens))
+        try:
+            data, found = self._read_patiently()
+        except LoginBroken as error:
+            log.warning("Renewed tokens are kept beside the login file for now: %s", error)
+            return tokens
+        except LoginMissing:
+            # Somebody logged out while the call was under way; that is not undone.
+            self._journal.clear()
+            raise
+        if hash_token(found.refresh_token) != note.replaces and found.is_usable(self._clock()):
+            self._journal.clear()
+            return found
+        try:
+            self.store.write(self._format.render_login(data, tokens, self._clock()))
+        except OSError as error:
+            self._warn_unwritable(error, survives)
+            return tokens
+        self._journal.clear()
+        return tokens
+
+    def settle(self) -> None:
+        """Put tokens that only the journal has into the file, if that is possible now and nobody is renewing."""
+        try:
+            tokens, note = self._read_noted()
+            if note.tokens is None:
+                return
+            with self.lock(timeout=0):
+                tokens, note = self._read_noted()
+                if note.tokens is not None:
+                    self.save(tokens, note)
+        except (CredentialUnavailable, TimeoutError):
+            return
+
+    def note_failure(self, note: RenewalNote, retry_at: float) -> None:
+        """Tell every process that the token endpoint wants no call before `retry_at`."""
+        self._journal.write(msgspec.structs.replace(note, retry_at=retry_at, failures=note.failures + 1))
+
+    def note_refusal(self, note: RenewalNote) -> None:
+        """Tell every process that the newest refresh token is dead; an own file that still holds it goes."""
+        if self.store.is_own:
+            with contextlib.suppress(OSError):
+                self._journal.clear()
+                self.store.discard()
+                return
+        self._journal.write(msgspec.structs.replace(note, refused=True))
+
+    def await_change(self, refused: Tokens) -> bool:
+        """Whether another program puts a new refresh token into the store within a moment.
+
+        Who loses the race for a single-use token learns it before the winner has saved what it won.
+        """
+        for _ in range(int(_PATIENCE / _STEP)):
+            try:
+                if self.read().refresh_token != refused.refresh_token:
+                    return True
+            except CredentialUnavailable:
+                pass
+            self._sleep(_STEP)
+        return False
+
+    def remove(self) -> None:
+        """Log out: remove the tokens, and the file if nothing else is in it. Raises OSError if that is impossible."""
+        self._journal.clear()
+        try:
+            rest = self._format.clear_login(self.store.read())
+        except ValueError:
+            rest = b""
+        if rest:
+            self.store.write(rest)
+        else:
+            self.store.discard()
+
+    def _read_noted(self) -> tuple[Tokens, RenewalNote]:
+        tokens = self._read_store()[1]
+        note = self._journal.read(tokens.refresh_token)
+        newer = note.tokens
+        # An issuer that does not rotate leaves an old note in force; what it kept may be older than the file by now.
+        if newer is not None and (newer.expires_at or 0.0) < (tokens.expires_at or 0.0):
+            newer, note = None, msgspec.structs.replace(note, tokens=None)
+        return newer or tokens, note
+
+    def _read_store(self) -> tuple[bytes, Tokens]:
+        label = self.label
+        try:
+            data = self.store.read()
+            return data, self._format.parse_login(data)
+        except FileNotFoundError as error:
+            raise LoginMissing(f"Not authenticated: {label} does not exist. {self.remedy}") from error
+        except OSError as error:
+            raise LoginBroken(f"{label} cannot be read: {error.strerror}. {self.remedy}") from error
+        except ValueError as error:
+            raise LoginBroken(f"{label}: {error}. {self.remedy}") from error
+
+    def _read_patiently(self) -> tuple[bytes, Tokens]:
+        for _ in range(int(_PATIENCE / _STEP)):
+            try:
+                return self._read_store()
+            except LoginBroken:
+                self._sleep(_STEP)
+        return self._read_store()
+
+    def _warn_unwritable(self, error: OSError, survives: bool) -> None:
+        where = "outside it" if survives else "in memory only and end with this process"
+        warning = f"{self.label} cannot be written ({error.strerror or error}): renewed tokens are kept {where}."
+        if warning != self._warned:
+            self._warned = warning
+            log.warning("%s", warning)
