@@ -1,0 +1,71 @@
+"""This file is the presets of aliases: names that clients of other proxies ask for, and the models that stand for them.
+
+A preset is switched on with `[models] presets`; what the configuration itself says goes first. Names are lower case
+and may be globs, asked in order; a value is a model, or a name that leads on to a tier (`small`, `big`, `opus` …) where
+the configuration has one.
+"""
+
+from __future__ import annotations
+
+OPUS = "claude-opus-5-5"
+SONNET = "claude-sonnet-5-5"
+HAIKU = "claude-haiku-5-5"
+
+PRESETS: dict[str, dict[str, str]] = {
+    # Any name to the model that every Oracle Code Assist account has.
+    "oca": {"*": "oca/gpt-4.1"},
+    # OpenAI's names for clients that cannot be told another one, by class of model. The longer beginning goes first.
+    "openai-to-claude": {
+        "gpt-5-mini*": HAIKU,
+        "gpt-5-nano*": HAIKU,
+        "gpt-5*": SONNET,
+        "gpt-4o-mini*": HAIKU,
+        "gpt-4o*": SONNET,
+        "gpt-4*": SONNET,
+        "gpt-3.5*": HAIKU,
+        "o1-mini*": SONNET,
+        "o1*": OPUS,
+        "o3*": OPUS,
+        "text-davinci-00?": SONNET,
+        "gpt*": SONNET,
+    },
+    # The same by the table of a wrapper around the Claude CLI, whose classes differ.
+    "openai-to-cli": {
+        "gpt-4o-mini": HAIKU,
+        "gpt-4o": SONNET,
+        "gpt-4-turbo": SONNET,
+        "gpt-4": OPUS,
+        "gpt-3.5-turbo": HAIKU,
+        "o1": OPUS,
+        "o1-mini": HAIKU,
+        "o1-preview": OPUS,
+    },
+    # Claude's older and informal names, each to the current model of its class.
+    "claude-classes": {
+        "claude-opus-4-5-20251101": OPUS,
+        "claude-sonnet-4-5-20250929": SONNET,
+        "claude-haiku-4-5-20251001": HAIKU,
+        "claude-opus-4-20250514": OPUS,
+        "claude-sonnet-4-20250514": SONNET,
+        "claude-4": SONNET,
+        "claude-4-sonnet": SONNET,
+        "claude-4-opus": OPUS,
+        "claude-4.5": SONNET,
+        "claude-4.5-sonnet": SONNET,
+        "claude-4.5-opus": OPUS,
+        "claude-4.5-haiku": HAIKU,
+        "claude-3.5-sonnet": SONNET,
+        "claude-3.5-haiku": HAIKU,
+        "claude-3-7-sonnet-*": SONNET,
+        "claude-3-5-sonnet-*": SONNET,
+        "claude-3-5-haiku-*": HAIKU,
+        "claude-3-opus": OPUS,
+        "claude-3-opus-*": OPUS,
+        "claude-3-sonnet": SONNET,
+        "claude-3-sonnet-*": SONNET,
+        "claude-3-haiku": HAIKU,
+        "claude-3-haiku-*": HAIKU,
+    },
+    # Any name that is not Claude's own; those lead to Anthropic by themselves.
+    "unknown-to-sonnet": {"[!c]*": SONNET, "c[!l]*": SONNET},
+}
