@@ -39,6 +39,7 @@ class UpstreamSession(Session):
         self.trust_env = False
         self.proxies = dict(proxies)
         self.verify = ca_bundle or True
+        self.headers.clear()
         self.headers["accept-encoding"] = "identity"
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self.mount("http://", adapter)

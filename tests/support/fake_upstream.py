@@ -216,7 +216,9 @@ class FakeUpstream:
                 sock.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if reply.framing == "chunked" and piece else piece)
                 return True
             case Act.CUT:
+                # Without a linger time, and without a shutdown first, closing is a reset.
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                sock.close()
                 return False
             case Act.CLOSE:
                 return False
