@@ -1,0 +1,84 @@
+"""This file is the reading of JSON bodies and the smallest edits to them, the same for every dialect.
+
+Bodies are read lazily: an object becomes its fields, each still raw, and a field is decoded when it is needed. Whatever
+is wrong with a body becomes an InvalidRequest that names the field.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TypeVar
+
+import msgspec
+
+from app.errors import InvalidRequest
+
+T = TypeVar("T")
+
+Fields = dict[str, msgspec.Raw]
+
+fields_decoder = msgspec.json.Decoder(Fields)
+list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+
+_SURROGATES = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
+)
+
+
+class _Model(msgspec.Struct):
+    model: msgspec.Raw
+
+
+_model_decoder = msgspec.json.Decoder(_Model)
+
+
+def read_body(body: bytes) -> Fields:
+    """The fields of a request body. Raises InvalidRequest unless it is one JSON object in UTF-8."""
+    try:
+        body.decode()  # fields that stay raw are never decoded, but go upstream
+        return fields_decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest("Request body must be a JSON object") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"the request body is not valid JSON: {error}") from error
+
+
+def read_value(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T], path: str) -> T:
+    """The value of the field at `path`, as `decoder` wants it. Raises InvalidRequest."""
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        what, _, inner = str(error).partition(" - at `$")
+        where = path + inner.rstrip("`")
+        raise InvalidRequest(f"{where}: {what[:1].lower()}{what[1:]}", param=where) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"{path}: {error}", param=path) from error
+
+
+def repair_surrogates(text: bytes) -> bytes:
+    """JSON text with U+FFFD for every escaped half of a surrogate pair: clients that cut strings by UTF-16 units send
+    halves, and a strict decoder refuses the whole body for one of them."""
+    return _SURROGATES.sub(lambda found: b"\\ufffd" if found[1] else found[0], text)
+
+
+def replace_model(body: bytes, model: str) -> bytes:
+    """A JSON object with another top-level `model`, and no other byte changed.
+
+    The key may occur elsewhere in the body too, so each place is tried until the result reads as wanted. `body` must
+    be a valid object; one without a model comes back as it is.
+    """
+    try:
+        old = bytes(_model_decoder.decode(body).model)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return body
+    new = msgspec.json.encode(model)
+    if old == new:
+        return body
+    place = re.compile(rb'"model"\s*:\s*' + re.escape(old))
+    certain = body.count(b'"model"') == 1
+    for found in place.finditer(body):
+        changed = body[: found.end() - len(old)] + new + body[found.end() :]
+        if certain or bytes(_model_decoder.decode(changed).model) == new:
+            return changed
+    fields = fields_decoder.decode(body)  # the key itself is spelled with escapes
+    return msgspec.json.encode({**fields, "model": msgspec.Raw(new)})
