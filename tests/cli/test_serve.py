@@ -37,8 +37,7 @@ def port() -> int:
     """A port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        number = probe.getsockname()[1]
-    return number
+        return int(probe.getsockname()[1])
 
 
 def started(result: Result, replaced: Replaced) -> str:

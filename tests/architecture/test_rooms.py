@@ -1,0 +1,51 @@
+"""The rooms: who may import whom, and that each is drawn in the picture."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+
+ROOT = Path(__file__).parents[2]
+MODULES = sorted((ROOT / "app").rglob("*.py"))
+ROOMS = sorted(path for path in (ROOT / "app").iterdir() if path.is_dir() and (path / "__init__.py").is_file())
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_the_import_contracts_hold() -> None:
+    assert lint_imports(config_filename=str(ROOT / "setup.cfg"), no_cache=True) == 0
+
+
+def test_wsgi_imports_nothing_but_the_application() -> None:
+    tree = ast.parse((ROOT / "wsgi.py").read_text())
+
+    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+
+    assert imported == {"app"}
+    assert not any(isinstance(node, ast.Import) for node in ast.walk(tree))
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=name)
+def test_each_room_is_drawn_in_the_architecture(room: Path) -> None:
+    assert f"`app/{room.name}/`" in (ROOT / "docs" / "architecture.md").read_text()
+
+
+@pytest.mark.parametrize("module", [path for path in MODULES if path.name != "__init__.py"], ids=name)
+def test_each_module_says_first_what_it_is(module: Path) -> None:
+    said = ast.get_docstring(ast.parse(module.read_text())) or ""
+
+    assert said.startswith("This file ")
+
+
+@pytest.mark.parametrize("room", [path / "__init__.py" for path in ROOMS], ids=name)
+def test_the_door_of_a_room_holds_its_rule_and_no_logic(room: Path) -> None:
+    tree = ast.parse(room.read_text())
+
+    assert ast.get_docstring(tree)
+    rest = [node for node in tree.body[1:] if not isinstance(node, ast.Import | ast.ImportFrom)]
+    assert all(isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__" for node in rest)

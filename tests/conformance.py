@@ -1,0 +1,103 @@
+"""This file runs the black-box suite that lies beside the checkout against this gateway.
+
+    python tests/conformance.py            run it and print its table
+    python tests/conformance.py --check    fail when an id of conformance_passing.txt no longer passes
+    python tests/conformance.py --update   write the ids that pass into that file
+
+The suite keeps a part of its ids apart ("held"), to see what a gateway does that was not built for it; those are in
+its table, and never in our list.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+SUITE = Path(os.environ.get("CONFORMANCE_SUITE", ROOT.parent / "shared" / "conformance"))
+WORK = ROOT / ".cache" / "conformance"
+LISTED = Path(__file__).with_name("conformance_passing.txt")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Run the black-box suite against this gateway.")
+    parser.add_argument("--check", action="store_true", help="fail when a listed id does not pass")
+    parser.add_argument("--update", action="store_true", help="list the ids that pass now")
+    options = parser.parse_args()
+    if not SUITE.is_dir():
+        print(f"conformance: skipped, there is no suite at {os.path.relpath(SUITE, ROOT)}")
+        return 0
+
+    python = _prepare()
+    passing = _run_all(python)
+    listed = set(LISTED.read_text().split()) if LISTED.is_file() else set()
+    if options.update:
+        LISTED.write_text("".join(f"{name}\n" for name in sorted(passing)))
+        print(f"conformance: {len(passing)} ids listed")
+        return 0
+    if new := sorted(passing - listed):
+        print(f"conformance: these pass and are not listed yet (--update lists them): {' '.join(new)}")
+    broken = sorted(_still_failing(python, listed - passing)) if options.check else []
+    if broken:
+        print(f"conformance: these are listed and do not pass: {' '.join(broken)}")
+        return 1
+    print(f"conformance: {len(passing)} ids pass")
+    return 0
+
+
+def _prepare() -> Path:
+    """Copy the suite, which may lie where nothing can be written, and give it an environment of its own."""
+    suite, environment = WORK / "suite", WORK / "venv"
+    shutil.rmtree(suite, ignore_errors=True)
+    # Plain copies: the originals may be read-only, which a copy of their modes would be too.
+    shutil.copytree(
+        SUITE, suite, copy_function=shutil.copyfile, ignore=shutil.ignore_patterns("results", "__pycache__")
+    )
+    for folder in (suite, *(path for path in suite.rglob("*") if path.is_dir())):
+        folder.chmod(0o755)
+    python = environment / "bin" / "python"
+    requirements = suite / "requirements.txt"
+    stamp = environment / "installed.txt"
+    if not stamp.is_file() or stamp.read_text() != requirements.read_text():
+        venv.create(environment, with_pip=True, clear=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", "-r", requirements], check=True)
+        shutil.copyfile(requirements, stamp)
+    return python
+
+
+def _run_all(python: Path) -> set[str]:
+    """Run the whole suite by its own runner, which knows how vectors add up to ids; answer the open ids that pass."""
+    _report(python).check_returncode()
+    results: dict[str, Any] = json.loads((WORK / "suite" / "results" / "ours.json").read_text())
+    return {name for name, row in results["ids"].items() if row["status"] == "pass" and not row["held"]}
+
+
+def _still_failing(python: Path, ids: set[str]) -> set[str]:
+    """Those of the ids that fail a second time, alone: many vectors measure time, on a machine that may be busy."""
+    if not ids:
+        return set()
+    said = _report(python, "-k", " or ".join(sorted(ids)), "--why", capture=True).stdout
+    print(said)
+    seen = set(re.findall(r"^(FB-\d+)", said, re.MULTILINE))
+    # A run that selected nothing proves nothing.
+    return ids & seen if re.search(r"\d+ passed", said) else ids
+
+
+def _report(python: Path, *arguments: str, capture: bool = False) -> subprocess.CompletedProcess[str]:
+    dragoman = Path(sys.executable).with_name("dragoman")
+    environ = os.environ | {"DRAGOMAN_CMD": os.environ.get("DRAGOMAN_CMD", str(dragoman))}
+    return subprocess.run(
+        [python, "report.py", "ours", *arguments], cwd=WORK / "suite", env=environ, text=True, capture_output=capture
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
