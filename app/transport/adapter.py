@@ -111,6 +111,8 @@ class _BodyFile(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         try:
             part = self._rest or self._exchange.read_part() or b""
+        except UpstreamTimeout as error:
+            raise TimeoutError(str(error)) from error
         except UpstreamError as error:
             raise ProtocolError(str(error), error) from error
         size = min(len(buffer), len(part))

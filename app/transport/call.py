@@ -10,6 +10,9 @@ from requests import PreparedRequest, RequestException
 
 from app.errors import UpstreamUnreachable
 
+# Only these announce that they have no body (RFC 9110 section 8.6).
+_METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+
 # The transport alone decides how a message is framed, and asks for plain bytes: a compressed event stream comes in
 # blocks, not events.
 _OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "expect"})
@@ -87,12 +90,15 @@ def encode_head(call: Call, target: Target) -> bytes:
     section 2.2): nothing is sent then.
     """
     lines = [
-        f"{call.method} {target.path} HTTP/1.1\r\nhost: {target.authority}"
-        f"\r\naccept-encoding: identity\r\ncontent-length: {len(call.body)}"
+        f"{call.method} {target.path} HTTP/1.1",
+        f"host: {target.authority}",
+        "accept-encoding: identity",
     ]
+    if call.body or call.method in _METHODS_WITH_BODY:
+        lines.append(f"content-length: {len(call.body)}")
     lines += [f"{name}: {value}" for name, value in call.headers.items() if name.lower() not in _OWN_HEADERS]
     head = "\r\n".join(lines)
-    line_ends = len(lines) + 2
+    line_ends = len(lines) - 1
     try:
         encoded = head.encode("latin-1")
     except UnicodeEncodeError as error:

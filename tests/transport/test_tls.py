@@ -13,7 +13,6 @@ from app.transport import Transport, TransportSettings
 from tests.support.fake_upstream import CLOSE, STALL, FakeUpstream, json_reply, raw, sse
 from tests.transport.calls import fetch, post, read_parts
 
-
 Trusting = Callable[[FakeUpstream], Transport]
 
 

@@ -1,0 +1,70 @@
+"""This file specifies how long addresses are remembered."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from app.transport import Transport, TransportSettings
+from app.transport.addresses import Address, AddressBook
+from tests.support.fake_upstream import FakeUpstream, json_reply
+from tests.transport.calls import fetch
+
+HERE: Address = (socket.AF_INET, ("127.0.0.1", 80))
+THERE: Address = (socket.AF_INET, ("127.0.0.2", 80))
+
+
+@pytest.fixture
+def look_ups(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names that were looked up."""
+    names: list[str] = []
+
+    def look_up(host: str, port: int, type: int) -> list[tuple[object, ...]]:  # noqa: A002 as the real one has it
+        names.append(host)
+        return [(family, type, 6, "", address) for family, address in (HERE, THERE)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    return names
+
+
+def test_a_name_is_looked_up_once_in_a_lifetime(look_ups: list[str]) -> None:
+    clock = [100.0]
+    book = AddressBook(60.0, now=lambda: clock[0])
+
+    found = [book.find("host", 80) for clock[0] in (100.0, 159.0, 161.0)]
+
+    assert found == [[HERE, THERE]] * 3
+    assert look_ups == ["host", "host"]
+
+
+def test_the_address_that_worked_is_tried_first(look_ups: list[str]) -> None:
+    book = AddressBook(60.0)
+    book.find("host", 80)
+
+    book.prefer("host", 80, THERE)
+
+    assert book.find("host", 80) == [THERE, HERE]
+
+
+def test_a_forgotten_name_is_looked_up_again(look_ups: list[str]) -> None:
+    book = AddressBook(60.0)
+    book.find("host", 80)
+
+    book.forget("host", 80)
+    book.find("host", 80)
+
+    assert look_ups == ["host", "host"]
+
+
+def test_a_dead_first_address_costs_one_attempt_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    transport = Transport(TransportSettings())
+    with FakeUpstream(json_reply(1)) as upstream:
+        dead, alive = ("127.0.0.2", upstream.port), ("127.0.0.1", upstream.port)
+        answers = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in (dead, alive)]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: answers)
+
+        body = fetch(transport, f"http://upstream.test:{upstream.port}/")
+
+    assert body == b"1"
+    transport.close()

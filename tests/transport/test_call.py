@@ -1,0 +1,59 @@
+"""This file specifies how a call becomes the head of an HTTP request."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.errors import UpstreamUnreachable
+from app.transport import Call
+from app.transport.call import Origin, encode_head, locate
+
+
+@pytest.mark.parametrize(
+    ("url", "origin", "authority", "path"),
+    [
+        ("http://Host.test", Origin("http", "host.test", 80), "host.test", "/"),
+        ("https://host.test/v1?a=b", Origin("https", "host.test", 443), "host.test", "/v1?a=b"),
+        ("http://host.test:8080/a b", Origin("http", "host.test", 8080), "host.test:8080", "/a%20b"),
+        ("http://[::1]:9/x", Origin("http", "::1", 9), "[::1]:9", "/x"),
+        ("http://me:secret@host.test/", Origin("http", "host.test", 80), "host.test", "/"),
+        ("http://bücher.test/#part", Origin("http", "xn--bcher-kva.test", 80), "xn--bcher-kva.test", "/"),
+    ],
+)
+def test_a_url_is_taken_apart(url: str, origin: Origin, authority: str, path: str) -> None:
+    target = locate(url)
+
+    assert (target.origin, target.authority, target.path) == (origin, authority, path)
+
+
+def test_the_head_names_host_length_and_the_callers_headers() -> None:
+    call = Call("POST", "http://host.test:81/v1", {"X-Key": "é"}, b"12345")
+
+    assert encode_head(call, locate(call.url)) == (
+        b"POST /v1 HTTP/1.1\r\nhost: host.test:81\r\naccept-encoding: identity\r\n"
+        b"content-length: 5\r\nX-Key: \xe9\r\n\r\n"
+    )
+
+
+def test_a_get_without_a_body_announces_none() -> None:
+    call = Call("GET", "http://host.test/", {})
+
+    assert encode_head(call, locate(call.url)) == (
+        b"GET / HTTP/1.1\r\nhost: host.test\r\naccept-encoding: identity\r\n\r\n"
+    )
+
+
+@pytest.mark.parametrize("bad", ["a\r\nx-evil: 1", "a\nb", "a\rb", "a\0b", "\N{DRAGON}"])
+@pytest.mark.parametrize("place", ["name", "value"])
+def test_a_header_that_would_break_the_framing_is_not_sent(bad: str, place: str) -> None:
+    headers = {bad: "x"} if place == "name" else {"x": bad}
+    call = Call("POST", "http://host.test/", headers)
+
+    with pytest.raises(UpstreamUnreachable, match="header"):
+        encode_head(call, locate(call.url))
+
+
+def test_a_call_shows_neither_credential_nor_conversation() -> None:
+    call = Call("POST", "http://host.test/v1", {"authorization": "Bearer secret"}, b"private")
+
+    assert repr(call) == "Call(POST http://host.test/v1)"
