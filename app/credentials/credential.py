@@ -7,12 +7,13 @@ from typing import Protocol
 import msgspec
 
 # Each refusal ends with the words that tell its reader what to do next.
-REMEDIES: dict[str, str] = {
+_REMEDIES: dict[str, str] = {
     "oca": "Run `dragoman login oca` or visit /login; with a token file made by `cline auth`, run that again.",
     "anthropic": "Set ANTHROPIC_API_KEY or CLAUDE_ACCESS_TOKEN, or run `dragoman login claude` or `claude auth login`.",
     "codex": "Run `dragoman login codex` or `codex login`, or set OPENAI_API_KEY.",
     "openai": "Set the provider's `api_key`, or OPENAI_API_KEY.",
 }
+_REMEDY = "Set the provider's `api_key`, `access_token` or `token_file`."
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +73,11 @@ class CredentialSource(Protocol):
 
     def poll(self) -> None:
         """Notice a change of what lies on disk. Called by the watcher every few seconds; raises nothing."""
+
+
+def find_remedy(kind: str) -> str:
+    """What whoever runs the gateway can do about a missing or refused credential of a provider of `kind`."""
+    return _REMEDIES.get(kind, _REMEDY)
 
 
 def mask_secret(secret: str | None) -> str:

@@ -6,6 +6,7 @@ A store moves bytes; what they mean is the format's business. `stamp` is cheap a
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import time
 from collections.abc import Callable
@@ -110,7 +111,7 @@ class EnvironmentStore:
     def __init__(self, variable: str, text: str, runtime: Path | None = None) -> None:
         self.label = f"environment variable {variable}"
         self._data = text.encode()
-        self._variable = variable
+        self._name = f"{variable}-{hashlib.sha256(self._data).hexdigest()[:16]}"
         self._runtime = runtime
 
     def stamp(self) -> Stamp | None:
@@ -126,7 +127,7 @@ class EnvironmentStore:
         raise PermissionError(f"{self.label} cannot be removed from here")
 
     def places(self, suffix: str) -> list[Path]:
-        return [self._runtime / f"{self._variable}.{suffix}"] if self._runtime is not None else []
+        return [self._runtime / f"{self._name}.{suffix}"] if self._runtime is not None else []
 
 
 class KeyringStore:

@@ -31,7 +31,6 @@ FORMATS: dict[str, LoginFormat] = {
     "oca": oca_file,
     "anthropic": claude_file,
     "codex": codex_file,
-    "openai": oca_file,
 }
 
 _API_KEYS: dict[str, tuple[str, ...]] = {
@@ -71,7 +70,9 @@ def open_source(
         return configured
     path = settings.token_file or settings.credentials_file
     if path is not None:
-        store: LoginStore | None = FileStore((Path(path).expanduser(),), runtime=runtime_folder(environ), clock=clock)
+        store: LoginStore | None = FileStore(
+            (Path(path).expanduser(),), own=own_oca_file(home), runtime=runtime_folder(environ), clock=clock
+        )
     else:
         found = _open_environment(settings, environ)
         if found is not None:
@@ -79,7 +80,7 @@ def open_source(
         store = find_store(settings.kind, environ, home, clock)
     if store is None:
         return None
-    login = StoredLogin(settings.kind, store, FORMATS[settings.kind], clock=clock)
+    login = StoredLogin(settings.kind, store, FORMATS.get(settings.kind, oca_file), clock=clock)
     call = make_refresh_call(settings, environ, http_session=http_session, clock=clock)
     return LoginSource(
         login,
@@ -169,9 +170,8 @@ def _open_static(settings: ProviderSettings) -> StaticSource | None:
     if settings.api_key:
         return StaticSource(settings.kind, source="the configuration (api_key)", api_key=settings.api_key)
     if settings.access_token:
-        return StaticSource(
-            settings.kind, source="the configuration (access_token)", access_token=settings.access_token
-        )
+        source = "the configuration (access_token)"
+        return StaticSource(settings.kind, source=source, access_token=settings.access_token)
     return None
 
 
@@ -196,7 +196,7 @@ def _is_host_of(url: str, domain: str) -> bool:
 
 def _holds_login(path: Path, kind: str) -> bool:
     try:
-        FORMATS[kind].parse_login(path.read_bytes())
+        FORMATS.get(kind, oca_file).parse_login(path.read_bytes())
     except (OSError, ValueError):
         return False
     return True

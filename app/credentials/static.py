@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.credentials.credential import REMEDIES, Credential, SourceStatus
+from app.credentials.credential import Credential, SourceStatus, find_remedy
 from app.credentials.tokens import read_account, read_claims, read_expiry
 from app.errors import CredentialUnavailable
 
@@ -11,7 +11,7 @@ class StaticSource:
     """A key or token from the configuration or the environment. Nothing can renew it, so a refusal is final."""
 
     def __init__(self, kind: str, *, source: str, api_key: str | None = None, access_token: str | None = None) -> None:
-        self._remedy = REMEDIES[kind]
+        self._remedy = find_remedy(kind)
         self._credential = Credential(
             api_key=api_key,
             access_token=access_token,

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 
 import msgspec
 
-from app.credentials.credential import REMEDIES
+from app.credentials.credential import find_remedy
 from app.credentials.journal import Journal, RenewalNote
 from app.credentials.login_format import LoginFormat
 from app.credentials.login_store import LoginStore, Stamp
@@ -62,7 +62,7 @@ class StoredLogin:
 
     @property
     def remedy(self) -> str:
-        return REMEDIES[self.kind]
+        return find_remedy(self.kind)
 
     def stamp(self) -> Stamp | None:
         return self.store.stamp()
