@@ -1,0 +1,181 @@
+"""This file is the turns of a request, put into the order and the roles that an upstream takes.
+
+Runs behind the pairing of calls and results and behind every step that may empty a turn, and never lets a turn come
+between calls and their results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from msgspec.structs import replace
+
+from app.adaptation.notes import Notes
+from app.conversation.blocks import Block, Text, ToolCall, ToolResult
+from app.conversation.capabilities import Capabilities
+from app.conversation.request import EFFORTS, Request, Turn
+
+# Claude Code's accounting line; its value changes with every request and would spoil every prompt cache.
+BILLING = "x-anthropic-billing-header:"
+
+DEFAULT_INSTRUCTIONS = "You are a helpful assistant."
+
+
+def adapt_turns(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
+    instructions = request.instructions
+    if not capabilities.keep_billing:
+        instructions = tuple(_without_billing(instructions))
+    turns = [turn for turn in _apply_clear_at(request.turns) if turn.role != "system" or turn.blocks or turn.effort]
+    request, turns = _apply_efforts(request, turns)
+    turns = _drop_empty(turns)
+    leading, turns = _split_leading_system(turns)
+    instructions = tuple(text for text in instructions + leading if text.text.strip())
+    turns = _place_system(turns, capabilities)
+    if not capabilities.user_after_results:
+        turns = [_move_words_into_result(turn) for turn in turns]
+    if capabilities.alternate:
+        turns = _merge_neighbours(turns)
+    turns = _check_prefill(turns, capabilities, notes)
+    if capabilities.merge_system and len(instructions) > 1:
+        instructions = (Text("\n\n".join(text.text for text in instructions)),)
+    if capabilities.instructions_required and not instructions:
+        instructions = (Text(DEFAULT_INSTRUCTIONS),)
+    return replace(request, instructions=instructions, turns=tuple(turns))
+
+
+def _without_billing(instructions: Iterable[Text]) -> Iterable[Text]:
+    for text in instructions:
+        if not text.text.startswith(BILLING):
+            yield text
+        elif rest := text.text.partition("\n")[2].lstrip("\n"):
+            yield replace(text, text=rest)
+
+
+def _apply_clear_at(turns: Sequence[Turn]) -> Sequence[Turn]:
+    """Without the system turns that a later user's turn has made void."""
+    if not any(turn.clear_at for turn in turns):
+        return turns
+    last_user = max((number for number, turn in enumerate(turns) if turn.role == "user"), default=-1)
+    return [turn for number, turn in enumerate(turns) if turn.clear_at != "next_user_message" or number > last_user]
+
+
+def _apply_efforts(request: Request, turns: list[Turn]) -> tuple[Request, list[Turn]]:
+    """An effort set in the middle holds from there on, and the answer asked for comes last: so the last one counts."""
+    effort = next((turn.effort for turn in reversed(turns) if turn.effort), None)
+    if effort is None:
+        return request, turns
+    known = next((level for level in EFFORTS if level == effort), None)
+    if known is not None:
+        request = replace(request, reasoning=replace(request.reasoning, effort=known))
+    return request, [replace(turn, effort=None) if turn.effort else turn for turn in turns]
+
+
+def _drop_empty(turns: list[Turn]) -> list[Turn]:
+    """Without blank texts and turns that say nothing, which upstreams refuse; unless that were all of them."""
+    kept = []
+    for turn in turns:
+        if any(_is_blank(block) for block in turn.blocks):
+            turn = replace(turn, blocks=tuple(block for block in turn.blocks if not _is_blank(block)))
+        if turn.blocks:
+            kept.append(turn)
+    return kept or turns
+
+
+def _is_blank(block: Block) -> bool:
+    return isinstance(block, Text) and (not block.text or block.text.isspace())
+
+
+def _split_leading_system(turns: list[Turn]) -> tuple[tuple[Text, ...], list[Turn]]:
+    """The texts of the system turns at the very beginning, and the turns after them."""
+    leading: list[Text] = []
+    for number, turn in enumerate(turns):
+        if turn.role != "system":
+            return tuple(leading), turns[number:]
+        leading += [block for block in turn.blocks if isinstance(block, Text)]
+    return tuple(leading), []
+
+
+def _place_system(turns: list[Turn], capabilities: Capabilities) -> list[Turn]:
+    if not any(turn.role == "system" for turn in turns):
+        return turns
+    never = capabilities.late_system == "reminder" or capabilities.merge_system
+    # Anthropic takes a system turn only right behind a user's turn, with nothing or the assistant's turn behind it.
+    strict = capabilities.dialect == "anthropic_messages"
+    if strict:
+        turns = _join_system(turns)
+    placed: list[Turn] = []
+    for number, turn in enumerate(turns):
+        if turn.role == "system":
+            after = turns[number + 1].role if number + 1 < len(turns) else "assistant"
+            misplaced = strict and (turns[number - 1].role != "user" or after != "assistant")
+            if never or misplaced:
+                turn = replace(turn, role="user", blocks=tuple(map(_wrap_reminder, turn.blocks)), clear_at=None)
+        placed.append(turn)
+    return placed
+
+
+def _join_system(turns: list[Turn]) -> list[Turn]:
+    joined: list[Turn] = []
+    for turn in turns:
+        if turn.role == "system" and joined and joined[-1].role == "system":
+            joined[-1] = replace(joined[-1], blocks=joined[-1].blocks + turn.blocks)
+        else:
+            joined.append(turn)
+    return joined
+
+
+def _wrap_reminder(block: Block) -> Block:
+    if isinstance(block, Text):
+        return replace(block, text=f"<system-reminder>\n{block.text}\n</system-reminder>")
+    return block
+
+
+def _move_words_into_result(turn: Turn) -> Turn:
+    """The user's words after tool results as the end of the last result, where no user may speak after a tool."""
+    words = tuple(block for block in turn.blocks if isinstance(block, Text))
+    blocks = [block for block in turn.blocks if not isinstance(block, Text)]
+    for at in reversed(range(len(blocks))):
+        result = blocks[at]
+        if words and isinstance(result, ToolResult):
+            blocks[at] = replace(result, blocks=result.blocks + words)
+            return replace(turn, blocks=tuple(blocks))
+    return turn
+
+
+def _merge_neighbours(turns: list[Turn]) -> list[Turn]:
+    """Adjacent turns of one speaker as one, their texts a blank line apart; never across a tool call."""
+    merged: list[Turn] = []
+    for turn in turns:
+        before = merged[-1] if merged else None
+        if (
+            before is None
+            or before.role != turn.role
+            or any(isinstance(block, ToolCall) for block in before.blocks)
+            or isinstance(turn.blocks[0], ToolResult)
+        ):
+            merged.append(turn)
+        else:
+            merged[-1] = replace(before, blocks=_join_blocks(before.blocks, turn.blocks))
+    return merged
+
+
+def _join_blocks(before: tuple[Block, ...], after: tuple[Block, ...]) -> tuple[Block, ...]:
+    first, second = before[-1], after[0]
+    if isinstance(first, Text) and isinstance(second, Text):
+        return (*before[:-1], replace(second, text=f"{first.text}\n\n{second.text}"), *after[1:])
+    return before + after
+
+
+def _check_prefill(turns: list[Turn], capabilities: Capabilities, notes: Notes) -> list[Turn]:
+    last = turns[-1] if turns else None
+    if last is None or last.role != "assistant":
+        return turns
+    if not capabilities.prefill:
+        notes.lose(
+            "E", last.path, "this model cannot continue an answer that the last turn begins; end with a user turn"
+        )
+    elif isinstance(last.blocks[-1], Text):
+        # Claude refuses a beginning that ends in white space, and no other model minds its absence.
+        text = replace(last.blocks[-1], text=last.blocks[-1].text.rstrip())
+        turns = [*turns[:-1], replace(last, blocks=(*last.blocks[:-1], text))]
+    return turns
