@@ -163,7 +163,10 @@ class UpstreamError(DragomanError):
 
 
 class UpstreamRefused(UpstreamError):
-    """The upstream answered with an error. `headers` are those of its reply that a client may be shown."""
+    """The upstream answered with an error. `headers` are those of its reply that a client may be shown, `body` the
+    reply itself where the client speaks the same dialect and can read it as it is."""
+
+    body: bytes | None = None
 
     def __init__(self, failure: Failure, headers: Mapping[str, str] | None = None) -> None:
         Exception.__init__(self, failure.message)

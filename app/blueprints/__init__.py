@@ -1,0 +1,1 @@
+"""This room is HTTP: one module an API family. No translation and no provider's name here."""

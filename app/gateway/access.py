@@ -1,0 +1,72 @@
+"""This file decides who may ask: client keys, and guards against web pages that reach for a local server."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from collections.abc import Mapping
+
+from app.errors import Forbidden, Unauthorized
+from app.settings import ServerSettings
+
+KEY_HEADERS = ("x-api-key", "api-key", "x-goog-api-key")
+# These carry the gateway's own key, or nothing that an upstream should see.
+PRIVATE_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", *KEY_HEADERS})
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
+
+
+class Access:
+    """The rules of one configuration."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self._keys = [key.encode() for key in settings.api_keys]
+        self._hosts = frozenset(host.lower() for host in settings.allowed_hosts)
+        self._loopback_only = _is_loopback(settings.host) and not settings.trusted_proxies
+
+    @property
+    def demands_key(self) -> bool:
+        return bool(self._keys)
+
+    def check_host(self, host: str) -> None:
+        """Refuses names that a page elsewhere may have pointed at this machine (DNS rebinding).
+
+        Only a server on loopback knows which names are right; behind a proxy the proxy does. Raises Forbidden.
+        """
+        name = host.lower()
+        name = name[: name.rindex("]") + 1] if name.startswith("[") and "]" in name else name.partition(":")[0]
+        if name in LOOPBACK_NAMES or name in self._hosts or host.lower() in self._hosts:
+            return
+        if self._hosts or self._loopback_only:
+            raise Forbidden(f"host {host!r} is not served here; add it to server.allowed_hosts if it should be")
+
+    def check_key(self, headers: Mapping[str, str]) -> None:
+        """Accepts a request when any of its headers carries a valid key. Raises Unauthorized."""
+        if not self._keys:
+            return
+        given = [headers[name].encode() for name in KEY_HEADERS if name in headers]
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            given.append(token.strip().encode())
+        valid = False
+        for key in self._keys:
+            for candidate in given:
+                valid |= hmac.compare_digest(key, candidate)
+        if not valid:
+            what = "the client key is wrong" if any(given) else "a client key is required"
+            raise Unauthorized(
+                f"{what}: send one of server.api_keys as `Authorization: Bearer …` or `x-api-key`",
+                code="invalid_api_key",
+            )
+
+    def client_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """What providers may look at. Credentials are left only when none of them is a key of this gateway."""
+        if self._keys:
+            return {name: value for name, value in headers.items() if name not in PRIVATE_HEADERS}
+        return {name: value for name, value in headers.items() if name != "cookie"}
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,143 @@
+"""This file is one request as it goes to one upstream, and how that upstream's reply comes back."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from app.adaptation.adapt import adapt
+from app.conversation.capabilities import Capabilities, Reply
+from app.conversation.losses import Loss, settle
+from app.conversation.request import Request
+from app.conversation.stages import StageMaker
+from app.conversation.tokens import estimate_tokens
+from app.credentials.credential import Credential
+from app.dialects.contract import Dialect, Rendered, StreamPassthrough
+from app.dialects.registry import DIALECTS
+from app.errors import UpstreamRefused
+from app.gateway.messages import Inbound
+from app.gateway.relay import clean_error, mask, relayed_headers
+from app.gateway.translation import StreamTranslation
+from app.providers.provider import Outgoing
+from app.routing.router import Upstream
+from app.transport import Exchange
+
+
+class Attempt:
+    """One request as it goes to one upstream, and how its reply comes back."""
+
+    def __init__(
+        self,
+        inbound: Inbound,
+        upstream: Upstream,
+        capabilities: Capabilities,
+        credential: Credential | None,
+        stream: bool,
+    ) -> None:
+        self.inbound = inbound
+        self.upstream = upstream
+        self.capabilities = capabilities
+        self.credential = credential
+        self.stream = stream
+        self.dialect: Dialect = DIALECTS[capabilities.dialect]
+        self.same_dialect = self.dialect is inbound.dialect
+        # An upstream that only streams is asked for a stream, and its answer is collected for a unary client.
+        self.upstream_stream = stream or capabilities.stream_only
+        self.direct = self.same_dialect and upstream.reasoning_effort is None
+        self.stages: tuple[StageMaker, ...] = ()
+        self.losses: list[Loss] = []
+        self._reply: Reply | None = None
+
+    def outgoing(self) -> Outgoing:
+        """Raises InvalidRequest or Unsupported when the request cannot go to this upstream."""
+        rendered = self._patch() if self.direct else self._translate()
+        inbound = self.inbound
+        return Outgoing(
+            operation="generate",
+            model=self.capabilities.model or self.upstream.model,
+            body=rendered.body,
+            headers=rendered.headers,
+            client_headers=inbound.headers,
+            same_dialect=self.same_dialect,
+            stream=self.upstream_stream,
+            session=inbound.session,
+        )
+
+    @property
+    def reply(self) -> Reply:
+        if self._reply is None:
+            inbound = self.inbound
+            request = None if self.direct else inbound.request
+            estimate = request is not None and self.stream and inbound.dialect.NAME == "anthropic_messages"
+            self._reply = Reply(
+                model=inbound.peek.model,
+                id=inbound.id,
+                created=int(time.time()),
+                include_usage=request.include_usage if request is not None else asks_usage(inbound.body),
+                input_tokens=estimate_tokens(request) if request is not None and estimate else 0,
+                request=request,
+            )
+        return self._reply
+
+    def open_stream(self) -> StreamTranslation | StreamPassthrough:
+        if self.direct:
+            return self.dialect.StreamPassthrough(self.reply, self.capabilities)
+        return StreamTranslation(self.dialect, self.inbound.dialect, self.stages, self.reply)
+
+    def _patch(self) -> Rendered:
+        rendered = self.dialect.patch_request(self.inbound.body, self.capabilities)
+        self.losses = settle(rendered.losses, self.upstream.policy)
+        return rendered
+
+    def _translate(self) -> Rendered:
+        request = self.inbound.request
+        adapted = adapt(self._steer(request), self.capabilities)
+        rendered = self.dialect.render_request(adapted.request, self.capabilities)
+        self.stages = adapted.stages
+        self.losses = settle((*adapted.losses, *rendered.losses), self.upstream.policy)
+        return rendered
+
+    def _steer(self, request: Request) -> Request:
+        """The request with what the route, not the client, decides."""
+        changes: dict[str, object] = {"model": self.capabilities.model or self.upstream.model}
+        if self.upstream_stream != request.stream:
+            changes["stream"] = self.upstream_stream
+        effort = self.upstream.reasoning_effort
+        if effort is not None and request.reasoning.effort is None and request.reasoning.mode is None:
+            changes["reasoning"] = msgspec.structs.replace(request.reasoning, effort=effort)
+        return msgspec.structs.replace(request, **changes)
+
+    def refusal(self, exchange: Exchange) -> UpstreamRefused:
+        """The error that the upstream answered with, without any trace of the credential."""
+        body = exchange.read_body()
+        failure = self.dialect.parse_error(exchange.status, exchange.headers, body)
+        secret = self.credential.secret if self.credential is not None else ""
+        failure = msgspec.structs.replace(failure, message=mask(failure.message, secret))
+        headers = relayed_headers(exchange.headers, same_dialect=self.same_dialect)
+        refused = UpstreamRefused(failure, headers)
+        if self.same_dialect and failure.kind != "context_overflow" and clean_error(body):
+            refused.body = mask(body.decode("utf-8", "replace"), secret).encode()
+        return refused
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = False
+
+
+class _UsageWish(msgspec.Struct):
+    stream_options: _StreamOptions | None = None
+
+
+_usage_wish = msgspec.json.Decoder(_UsageWish)
+
+
+def asks_usage(body: bytes) -> bool:
+    """Whether a Chat client asked for the usage chunk, without decoding the rest of its request."""
+    if b'"include_usage"' not in body:
+        return False
+    try:
+        options = _usage_wish.decode(body).stream_options
+    except msgspec.MsgspecError:
+        return False
+    return bool(options and options.include_usage)

@@ -1,0 +1,353 @@
+"""This file answers one request: it finds an upstream, sends the request in that upstream's dialect, and gives the
+reply back in the client's.
+
+An answer is obtained by a generator that yields whenever an upstream has been silent for a while. As long as nothing
+has been yielded, a failure is an HTTP error; a streaming client that has waited long enough gets its head and pings,
+and from then on a failure is an error event.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import TypeVar
+
+import msgspec
+
+from app.conversation.capabilities import Reply
+from app.conversation.events import Failed
+from app.conversation.losses import dropped_header
+from app.conversation.response import Response
+from app.conversation.tokens import estimate_tokens
+from app.dialects.contract import StreamPassthrough
+from app.errors import DragomanError, UpstreamCut, UpstreamRefused
+from app.gateway.attempt import Attempt
+from app.gateway.messages import Inbound, Outbound
+from app.gateway.policy import cool_down, find_repair, goes_elsewhere, wait_before_retry
+from app.gateway.record import Record
+from app.gateway.relay import relayed_headers
+from app.gateway.translation import StreamCollector, StreamTranslation, restage, stream_whole
+from app.routing.router import Router, Upstream
+from app.settings import ServerSettings
+from app.transport import Exchange
+
+STREAM_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-accel-buffering": "no",
+}
+JSON_HEADERS = {"content-type": "application/json"}
+# After the finish an upstream may still report usage, or keep its connection open for no reason; seconds.
+GRACE = 2.0
+# A count that takes longer is not worth waiting for; seconds.
+COUNT_LIMIT = 10.0
+# Changes to one request that an upstream refused by naming a field.
+MOST_REPAIRS = 3
+
+
+class Opened(msgspec.Struct):
+    """An upstream that has begun to answer well. `first` is what of its answer is ready for the client: all of it
+    when there is no `stream`."""
+
+    exchange: Exchange | None
+    upstream: Upstream
+    stream: StreamTranslation | StreamPassthrough | None
+    first: bytes
+    headers: dict[str, str]
+
+
+# Obtains a thing; yields at every silence of the upstream.
+class _Counted(msgspec.Struct):
+    input_tokens: int | None = None
+
+
+_counted = msgspec.json.Decoder(_Counted)
+
+T = TypeVar("T")
+Obtaining = Generator[None, None, T]
+
+
+class Gateway:
+    """Answers requests by one configuration. A change of the configuration makes a new one."""
+
+    def __init__(self, router: Router, settings: ServerSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self.router = router
+        self._settings = settings
+        self._clock = clock
+        self._cooling: dict[str, float] = {}
+
+    def answer(self, inbound: Inbound, record: Record) -> Outbound:
+        """The answer to a request. Raises DragomanError while it can still be an HTTP status."""
+        peek = inbound.peek
+        record.model = peek.model
+        record.stream = stream = bool(peek.stream)
+        obtaining = self._obtain(inbound, record, stream)
+        try:
+            while True:
+                next(obtaining)
+                if stream:
+                    return self._answer_late(inbound, record, obtaining)
+        except StopIteration as done:
+            opened: Opened = done.value
+        record.begin_output()
+        body = opened.first if opened.stream is None else self._stream(opened, record)
+        return Outbound(200, opened.headers, body)
+
+    def count_tokens(self, inbound: Inbound, record: Record) -> int:
+        """Input tokens of a request: counted by the upstream where it offers that, else estimated; never 0."""
+        record.model = inbound.peek.model
+        upstream = self.router.resolve(inbound.peek.model, inbound.provider)[0]
+        record.upstream, record.upstream_dialect = upstream.label, upstream.provider.dialect
+        request = inbound.request
+        if upstream.provider.dialect == inbound.dialect.NAME and upstream.provider.offers("count_tokens"):
+            counted = self._count_natively(inbound, upstream)
+            if counted:
+                return counted
+        estimate: int = estimate_tokens(request)
+        return max(1, estimate)
+
+    def _count_natively(self, inbound: Inbound, upstream: Upstream) -> int | None:
+        """None when the upstream cannot, or will not, count: an estimate is better than an error."""
+        attempt = Attempt(inbound, upstream, upstream.capabilities, None, False)
+        try:
+            outgoing = msgspec.structs.replace(attempt.outgoing(), operation="count_tokens")
+            exchange = upstream.provider.send(outgoing, upstream.provider.credential())
+            try:
+                if not exchange.wait_head(COUNT_LIMIT) or exchange.status != 200:
+                    return None
+                return _counted.decode(exchange.read_body()).input_tokens
+            finally:
+                exchange.close()
+        except (DragomanError, msgspec.MsgspecError):
+            return None
+
+    def _answer_late(self, inbound: Inbound, record: Record, obtaining: Obtaining[Opened]) -> Outbound:
+        """The head now, and pings until an upstream has something to say."""
+
+        def parts() -> Iterator[bytes]:
+            renderer = inbound.dialect.StreamRenderer(
+                Reply(model=record.model, id=inbound.id, created=int(time.time()))
+            )
+            try:
+                while True:
+                    yield renderer.ping()
+                    next(obtaining)
+            except StopIteration as done:
+                yield from self._stream(done.value, record)
+            except DragomanError as error:
+                record.terminal = "error"
+                record.error, record.origin = error.failure.kind, error.failure.origin
+                yield renderer.feed([Failed(error.failure)])
+            finally:
+                obtaining.close()
+
+        return Outbound(200, dict(STREAM_HEADERS), parts())
+
+    def _stream(self, opened: Opened, record: Record) -> Iterator[bytes]:
+        """The parts of a running stream; one for each read of the upstream's socket, pings while it is silent."""
+        stream, exchange = opened.stream, opened.exchange
+        if stream is None or exchange is None:
+            yield opened.first
+            return
+        interval = self._settings.ping_interval
+        try:
+            if opened.first:
+                yield opened.first
+            heard = self._clock()
+            while True:
+                part = exchange.read_part(GRACE if stream.finished else interval)
+                if part:
+                    out = stream.feed(part)
+                    if out:
+                        yield out
+                        heard = self._clock()
+                    elif self._clock() - heard >= interval:
+                        yield stream.ping()
+                        heard = self._clock()
+                elif part is None and not stream.finished:
+                    yield stream.ping()
+                    heard = self._clock()
+                else:
+                    break
+            out = stream.close()
+            if out:
+                yield out
+            if not stream.finished:
+                record.terminal = "upstream_cut"
+        except DragomanError as error:
+            record.terminal = "upstream_cut" if isinstance(error, UpstreamCut) else "error"
+            record.error, record.origin = error.failure.kind, error.failure.origin
+            yield stream.fail(opened.upstream.provider.explain(error.failure))
+        except BaseException:
+            record.terminal = "client_closed"
+            raise
+        finally:
+            exchange.close()
+            record.usage = stream.usage or record.usage
+
+    def _obtain(self, inbound: Inbound, record: Record, stream: bool) -> Obtaining[Opened]:
+        """The first upstream of the route that answers well. Raises the last failure when none does."""
+        upstreams = self.router.resolve(inbound.peek.model, inbound.provider)
+        now = self._clock()
+        ready = [upstream for upstream in upstreams if self._cooling.get(upstream.label, 0.0) <= now]
+        left = self._settings.max_attempts
+        chain = ready or upstreams
+        for position, upstream in enumerate(chain):
+            last = position == len(chain) - 1
+            try:
+                return (yield from self._attempt(inbound, record, upstream, stream, max(1, left) if last else 1))
+            except DragomanError as error:
+                left -= 1
+                if last or not goes_elsewhere(error):
+                    raise
+        raise AssertionError("a route has at least one upstream")
+
+    def _attempt(
+        self, inbound: Inbound, record: Record, upstream: Upstream, stream: bool, tries: int
+    ) -> Obtaining[Opened]:
+        """One upstream, tried again where that repeats nothing and may help."""
+        provider = upstream.provider
+        record.upstream = upstream.label
+        record.upstream_dialect = provider.dialect
+        credential = provider.credential()
+        capabilities = upstream.capabilities
+        renewed = False
+        repairs = MOST_REPAIRS
+        attempt = 0
+        while True:
+            attempt += 1
+            record.attempts += 1
+            call = Attempt(inbound, upstream, capabilities, credential, stream)
+            try:
+                return (yield from self._exchange(call, record))
+            except DragomanError as error:
+                headers: Mapping[str, str] = error.headers if isinstance(error, UpstreamRefused) else {}
+                failure = error.failure
+                record.upstream_status = failure.status or None
+                if failure.status in (401, 403) and not renewed:
+                    renewed = True
+                    other = provider.renew(credential)
+                    if other is not None:
+                        credential = other
+                        continue
+                repair = find_repair(failure, capabilities) if repairs else None
+                if repair is not None:
+                    repairs -= 1
+                    capabilities = repair.change(capabilities)
+                    if repair.learned:
+                        provider.learn(upstream.model, repair.change)
+                    continue
+                wait = wait_before_retry(error, attempt, headers) if attempt < tries else None
+                if wait is None:
+                    pause = cool_down(error, headers)
+                    if pause is not None:
+                        self._cooling[upstream.label] = self._clock() + pause
+                    raise _explained(error, upstream) from error
+                yield from _sleep(wait, self._settings.early_head)
+
+    def _exchange(self, call: Attempt, record: Record) -> Obtaining[Opened]:
+        """Sends once and waits for the beginning of a good answer. Raises what the upstream says otherwise."""
+        outgoing = call.outgoing()
+        record.dropped = tuple(loss.path for loss in call.losses if loss.loss != "D")
+        exchange = call.upstream.provider.send(outgoing, call.credential)
+        kept = False
+        try:
+            while not exchange.wait_head(self._settings.early_head):
+                yield
+            record.upstream_request_id = _first(exchange.headers, "x-request-id", "request-id", "opc-request-id")
+            if not 200 <= exchange.status < 300:
+                raise call.refusal(exchange)
+            opened = yield from self._begin(call, exchange, record)
+            kept = opened.exchange is not None
+            return opened
+        finally:
+            if not kept:
+                exchange.close()
+
+    def _begin(self, call: Attempt, exchange: Exchange, record: Record) -> Obtaining[Opened]:
+        """Reads on until there is something for the client: all of a unary answer, the first events of a stream."""
+        headers = self._reply_headers(call, exchange)
+        streamed = "event-stream" in exchange.headers.get("content-type", "")
+        client = call.inbound.dialect
+        wait = self._settings.early_head
+        if not streamed:
+            body = yield from _read_all(exchange, wait)
+            if call.direct and not call.stream:
+                out = call.dialect.repair_response(body, call.reply, call.capabilities)
+                record.usage = call.dialect.find_usage(body)
+                return Opened(None, call.upstream, None, out, headers | JSON_HEADERS)
+            response = call.dialect.parse_response(body)
+        elif not call.stream:
+            response = yield from _collect(exchange, StreamCollector(call.dialect), wait)
+        else:
+            return (yield from self._begin_stream(call, exchange, headers))
+        response = restage(response, call.stages)
+        record.usage = response.usage
+        if call.stream:
+            out = stream_whole(response, client, call.reply)
+            return Opened(None, call.upstream, None, out, headers | STREAM_HEADERS)
+        out = client.render_response(response, call.reply)
+        return Opened(None, call.upstream, None, out, headers | JSON_HEADERS)
+
+    def _begin_stream(self, call: Attempt, exchange: Exchange, headers: dict[str, str]) -> Obtaining[Opened]:
+        """Reads until the first events that a client can be given: before them a failure is still an HTTP status."""
+        stream = call.open_stream()
+        first = b""
+        while not first:
+            part = exchange.read_part(self._settings.early_head)
+            if part is None:
+                yield
+            elif part:
+                first = stream.feed(part)
+            else:
+                first = stream.close()
+                break
+        return Opened(exchange, call.upstream, stream, first, headers | STREAM_HEADERS)
+
+    def _reply_headers(self, call: Attempt, exchange: Exchange) -> dict[str, str]:
+        headers = relayed_headers(exchange.headers, same_dialect=call.same_dialect)
+        dropped = dropped_header(call.losses)
+        if dropped:
+            headers["x-dragoman-dropped"] = dropped
+        headers["x-dragoman-upstream"] = call.upstream.label
+        return headers
+
+
+def _read_all(exchange: Exchange, wait: float) -> Obtaining[bytes]:
+    parts = []
+    while (part := exchange.read_part(wait)) != b"":
+        if part is None:
+            yield
+        else:
+            parts.append(part)
+    return b"".join(parts)
+
+
+def _collect(exchange: Exchange, collector: StreamCollector, wait: float) -> Obtaining[Response]:
+    while (part := exchange.read_part(wait)) != b"":
+        if part is None:
+            yield
+        else:
+            collector.feed(part)
+    return collector.close()
+
+
+def _sleep(seconds: float, longest: float) -> Obtaining[None]:
+    """Waits, and yields if the wait is long enough for a client to wonder."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(left, longest))
+        if left > longest:
+            yield
+
+
+def _explained(error: DragomanError, upstream: Upstream) -> DragomanError:
+    """The error in words that help whoever runs the gateway; unchanged where there is nothing to add."""
+    failure = upstream.provider.explain(error.failure)
+    if failure is error.failure or not isinstance(error, UpstreamRefused):
+        return error
+    return UpstreamRefused(failure, error.headers)
+
+
+def _first(headers: Mapping[str, str], *names: str) -> str | None:
+    return next((headers[name] for name in names if name in headers), None)

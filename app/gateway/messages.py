@@ -1,0 +1,94 @@
+"""This file is what goes in and out of the gateway: a client's request, and the answer to it."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from app.conversation.request import Request
+from app.dialects.contract import Dialect
+from app.errors import InvalidRequest
+
+_prefix = secrets.token_hex(6)
+_counter = itertools.count(1)
+
+
+def new_id() -> str:
+    """24 hex digits that no other request of any worker has: random for the process, counted within it."""
+    return f"{_prefix}{next(_counter):012x}"
+
+
+class Peek(msgspec.Struct):
+    """The only fields that routing needs; the rest of a body is not decoded for a passthrough."""
+
+    model: str
+    stream: bool | None = False
+
+
+_peek = msgspec.json.Decoder(Peek)
+
+
+class Inbound:
+    """One request of a client.
+
+    `headers` have lower-case names and hold no credential of the gateway itself. `provider` is the one that the
+    path names (a mount), `session` the client's session where it says one.
+    """
+
+    __slots__ = ("_peeked", "_request", "body", "dialect", "headers", "id", "provider", "session")
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        provider: str | None = None,
+        session: str | None = None,
+    ) -> None:
+        self.id = new_id()
+        self.dialect = dialect
+        self.body = body
+        self.headers = headers
+        self.provider = provider
+        self.session = session
+        self._peeked: Peek | None = None
+        self._request: Request | None = None
+
+    @property
+    def peek(self) -> Peek:
+        """Model and mode. Raises InvalidRequest when the body is no JSON object or names no model."""
+        if self._peeked is None:
+            try:
+                self._peeked = _peek.decode(self.body)
+            except msgspec.ValidationError as error:
+                self._peeked = self._explain(error)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise InvalidRequest(f"the request body is not valid JSON: {error}") from error
+        return self._peeked
+
+    @property
+    def request(self) -> Request:
+        """The whole request in neutral form. Raises InvalidRequest."""
+        if self._request is None:
+            self._request = self.dialect.parse_request(self.body, self.headers)
+        return self._request
+
+    def _explain(self, error: msgspec.ValidationError) -> Peek:
+        text = str(error)
+        if "`$.stream`" in text:
+            raise InvalidRequest("stream must be true or false", param="stream") from error
+        if "model" in text:
+            raise InvalidRequest("model string is required", param="model") from error
+        raise InvalidRequest("Request body must be a JSON object") from error
+
+
+class Outbound(msgspec.Struct):
+    """The answer: `body` whole, or the parts of a stream, each of which is written as soon as it is there."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes | Iterator[bytes]

@@ -1,0 +1,108 @@
+"""This file decides what happens after a failure: try again, change the request, go to the next upstream, or say so."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from app.conversation.capabilities import Capabilities
+from app.errors import DragomanError, Failure, UpstreamCut, UpstreamRefused, UpstreamUnreachable
+
+# A wait that an upstream asks for is kept if it is at most this long; seconds. A longer one is the client's to keep.
+LONGEST_WAIT = 5.0
+FIRST_BACKOFF = 0.25
+
+# The same request may succeed at once or soon. A rate limit only if its upstream says when.
+AGAIN_STATUSES = frozenset({408, 409, 500, 502, 503, 504, 529})
+
+# Another upstream may do what this one could not; a request that is wrong is wrong everywhere.
+ELSEWHERE_KINDS = frozenset(
+    {"rate_limit", "quota", "overloaded", "timeout", "internal", "upstream_auth", "authentication", "billing",
+     "permission", "not_found", "conflict"}
+)  # fmt: skip
+
+
+class Repair(msgspec.Struct, frozen=True):
+    """A refusal that names what the upstream cannot take. `learned`: it will not take it next time either."""
+
+    pattern: re.Pattern[str]
+    change: Callable[[Capabilities], Capabilities]
+    learned: bool
+
+
+def _without(**changes: object) -> Callable[[Capabilities], Capabilities]:
+    return lambda capabilities: msgspec.structs.replace(capabilities, **changes)
+
+
+def _swap_limit(capabilities: Capabilities) -> Capabilities:
+    other = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+    return msgspec.structs.replace(capabilities, max_tokens_field=other[capabilities.max_tokens_field])
+
+
+REPAIRS = (
+    Repair(re.compile(r"stream_options"), _without(stream_usage=False), True),
+    Repair(
+        re.compile(r"'?max_(completion_)?tokens'? is not supported|[Uu]nsupported.*'max_tokens'"), _swap_limit, True
+    ),
+    Repair(re.compile(r"[Ii]nvalid `?signature`? in `?thinking`? block"), _without(proofs=()), False),
+    Repair(re.compile(r"[Uu]nsupported.*\btemperature\b"), _without(temperature=False, top_p=False), True),
+)
+
+
+def find_repair(failure: Failure, capabilities: Capabilities) -> Repair | None:
+    """The repair that a refused request calls for, unless it is already in force."""
+    if failure.status not in (400, 422):
+        return None
+    for repair in REPAIRS:
+        if repair.pattern.search(failure.message) and repair.change(capabilities) != capabilities:
+            return repair
+    return None
+
+
+def wait_before_retry(error: DragomanError, attempt: int, headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait before the same request is sent again; None when it should not be.
+
+    `attempt` counts from 1. Nothing of an answer may have reached the client yet.
+    """
+    if headers.get("x-should-retry") == "false":
+        return None
+    failure = error.failure
+    asked = _seconds(headers)
+    if isinstance(error, UpstreamRefused):
+        if failure.kind == "context_overflow":
+            return None
+        if failure.status == 429:
+            return asked if asked is not None and failure.kind != "quota" and asked <= LONGEST_WAIT else None
+        if failure.status not in AGAIN_STATUSES:
+            return None
+        if asked is not None:
+            return asked if asked <= LONGEST_WAIT else None
+    elif not isinstance(error, UpstreamUnreachable) and not (isinstance(error, UpstreamCut) and not error.began):
+        return None
+    backoff: float = FIRST_BACKOFF * 2 ** (attempt - 1)
+    return backoff * (1 + random.random() / 4)
+
+
+def goes_elsewhere(error: DragomanError) -> bool:
+    """Whether the next upstream of a route should be tried after this failure."""
+    return error.failure.kind in ELSEWHERE_KINDS
+
+
+def cool_down(error: DragomanError, headers: Mapping[str, str]) -> float | None:
+    """Seconds for which the upstream has said that it will refuse everything; None without such evidence."""
+    if error.failure.kind not in ("rate_limit", "quota"):
+        return None
+    asked = _seconds(headers)
+    return asked if asked is not None and asked > LONGEST_WAIT else None
+
+
+def _seconds(headers: Mapping[str, str]) -> float | None:
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            return max(0.0, float(headers[name]) * unit)
+        except (KeyError, ValueError):
+            continue
+    return None

@@ -1,0 +1,99 @@
+"""This file is the record of one request: the one line that the log gets of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Literal
+
+import msgspec
+
+from app.conversation.response import Usage
+
+log = logging.getLogger("dragoman.requests")
+
+# How a request ended, as its client saw it.
+Terminal = Literal["completed", "error", "client_closed", "upstream_cut"]
+
+
+class Record:
+    """Collects what is known of a request while it runs; `write` logs it once. Times are seconds."""
+
+    __slots__ = (
+        "attempts",
+        "client",
+        "dropped",
+        "error",
+        "first_byte",
+        "id",
+        "model",
+        "origin",
+        "session",
+        "started",
+        "status",
+        "stream",
+        "terminal",
+        "upstream",
+        "upstream_dialect",
+        "upstream_request_id",
+        "upstream_status",
+        "usage",
+        "written",
+    )
+
+    def __init__(self, request_id: str, client: str, session: str | None) -> None:
+        self.id = request_id
+        self.client = client
+        self.session = session
+        self.started = time.monotonic()
+        self.model = ""
+        self.stream = False
+        self.upstream = ""
+        self.upstream_dialect = ""
+        self.upstream_status: int | None = None
+        self.upstream_request_id: str | None = None
+        self.status = 0
+        self.attempts = 0
+        self.first_byte: float | None = None
+        self.usage: Usage | None = None
+        self.dropped: tuple[str, ...] = ()
+        self.error: str | None = None
+        self.origin: str | None = None
+        self.terminal: Terminal = "completed"
+        self.written = False
+
+    def begin_output(self) -> None:
+        if self.first_byte is None:
+            self.first_byte = time.monotonic() - self.started
+
+    def write(self) -> None:
+        """Logs the line. Bodies and credentials are in none of its fields."""
+        if self.written:
+            return
+        self.written = True
+        if not log.isEnabledFor(logging.INFO):
+            return
+        line: dict[str, object] = {
+            "id": self.id,
+            "in": self.client,
+            "out": self.upstream_dialect,
+            "model": self.model,
+            "upstream": self.upstream,
+            "status": self.status,
+            "terminal": self.terminal,
+            "stream": self.stream,
+            "attempts": self.attempts,
+            "ttfb_ms": None if self.first_byte is None else round(self.first_byte * 1000),
+            "ms": round((time.monotonic() - self.started) * 1000),
+        }
+        if self.usage is not None:
+            line["tokens_in"] = self.usage.input
+            line["tokens_cached"] = self.usage.cache_read
+            line["tokens_out"] = self.usage.output
+        for name in ("session", "upstream_status", "upstream_request_id", "error", "origin"):
+            value = getattr(self, name)
+            if value is not None:
+                line[name] = value
+        if self.dropped:
+            line["dropped"] = self.dropped
+        log.info(msgspec.json.encode(line).decode())

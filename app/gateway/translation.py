@@ -1,0 +1,107 @@
+"""This file joins a parser, the stages and a renderer into one machine: upstream bytes in, client bytes out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.conversation.capabilities import Reply
+from app.conversation.events import BlockDelta, Event, Failed, Finished, Started, UsageSeen
+from app.conversation.fold import Folder, fold, unfold
+from app.conversation.response import Response, Usage
+from app.conversation.stages import Stage, StageMaker, chain
+from app.dialects.contract import Dialect
+from app.errors import Failure, UpstreamRefused
+from app.sse import SseDecoder
+
+
+class StreamTranslation:
+    """A stream between two dialects; the same face as a dialect's StreamPassthrough.
+
+    A failure that comes before anything was given to the client is raised as UpstreamRefused, so that it can still
+    become an HTTP status or another attempt; later ones become the dialect's error event.
+    """
+
+    def __init__(self, upstream: Dialect, client: Dialect, stages: Sequence[StageMaker], reply: Reply) -> None:
+        self._decoder = SseDecoder()
+        self._parser = upstream.StreamParser()
+        self._stages: list[Stage] = [make() for make in stages]
+        self._renderer = client.StreamRenderer(reply)
+        self._began = False
+        self.finished = False
+        self.failed: Failure | None = None
+        self.usage: Usage | None = None
+
+    def feed(self, part: bytes) -> bytes:
+        data = self._decoder.feed(part)
+        return self._render(self._parser.feed(data)) if data and self.failed is None else b""
+
+    def close(self) -> bytes:
+        if self.failed is not None:
+            return b""
+        data = self._decoder.close()
+        events = self._parser.feed(data) if data else []
+        events += self._parser.close()
+        out = self._render(events)
+        return out if self.failed is not None else out + self._renderer.close()
+
+    def fail(self, failure: Failure) -> bytes:
+        if self.failed is not None:
+            return b""
+        return self._render([Failed(failure)])
+
+    def ping(self) -> bytes:
+        return self._renderer.ping()
+
+    def _render(self, events: Sequence[Event]) -> bytes:
+        if self._stages:
+            events = chain(self._stages, events)
+        if not events:
+            return b""
+        if type(events[-1]) is not BlockDelta:
+            self._note(events)
+        self._began = True
+        return self._renderer.feed(events)
+
+    def _note(self, events: Sequence[Event]) -> None:
+        for event in events:
+            match event:
+                case UsageSeen():
+                    self.usage = event.usage
+                case Started():
+                    self.usage = event.usage or self.usage
+                case Finished():
+                    self.finished = True
+                case Failed():
+                    if not self._began and all(isinstance(other, Failed | Started) for other in events):
+                        raise UpstreamRefused(event.failure)
+                    self.failed = event.failure
+
+
+class StreamCollector:
+    """A stream for a client that wants its answer whole."""
+
+    def __init__(self, upstream: Dialect) -> None:
+        self._decoder = SseDecoder()
+        self._parser = upstream.StreamParser()
+        self._folder = Folder()
+
+    def feed(self, part: bytes) -> None:
+        """Raises UpstreamRefused when the stream reports a failure."""
+        self._folder.feed(self._parser.feed(self._decoder.feed(part)))
+
+    def close(self) -> Response:
+        """The whole answer. Raises UpstreamRefused or UpstreamCut."""
+        events = self._parser.feed(self._decoder.close())
+        self._folder.feed(events + self._parser.close())
+        return self._folder.response()
+
+
+def restage(response: Response, stages: Sequence[StageMaker]) -> Response:
+    """A whole answer after the stages, through which it runs as the stream that it could have been."""
+    return fold(chain([make() for make in stages], unfold(response))) if stages else response
+
+
+def stream_whole(response: Response, client: Dialect, reply: Reply) -> bytes:
+    """A whole answer as a stream, for a client that asked for one."""
+    renderer = client.StreamRenderer(reply)
+    return renderer.feed(unfold(response)) + renderer.close()

@@ -1,0 +1,99 @@
+"""This file is the provider for Anthropic's API and for servers that offer the same one."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import ClassVar
+
+import msgspec
+
+from app.conversation.blocks import DialectName
+from app.credentials.credential import Credential
+from app.providers.provider import Model, Operation, Outgoing, Provider
+
+DEFAULT_VERSION = "2023-06-01"
+# An access token of a login is refused as a direct credential without this beta.
+OAUTH_BETA = "oauth-2025-04-20"
+
+# What Anthropic's own clients say of themselves: of use to Anthropic only.
+FIRST_PARTY_HEADERS = ("x-app", "anthropic-dangerous-direct-browser-access", "x-claude-code-session-id")
+FIRST_PARTY_PREFIXES = ("x-stainless-", "x-claude-code-")
+
+
+class AnthropicProvider(Provider):
+    kind: ClassVar[str] = "anthropic"
+    default_base_url: ClassVar[str] = "https://api.anthropic.com"
+    paths: ClassVar[Mapping[Operation, str]] = {
+        "generate": "/v1/messages",
+        "count_tokens": "/v1/messages/count_tokens",
+        "models": "/v1/models",
+    }
+
+    @property
+    def dialect(self) -> DialectName:
+        return "anthropic_messages"
+
+    @property
+    def is_first_party(self) -> bool:
+        return self.base_url == self.default_base_url
+
+    def request_headers(self, outgoing: Outgoing) -> dict[str, str]:
+        headers = super().request_headers(outgoing)
+        headers["anthropic-version"] = DEFAULT_VERSION
+        if not outgoing.same_dialect:
+            return headers
+        for name, value in outgoing.client_headers.items():
+            own = name in FIRST_PARTY_HEADERS or name.startswith(FIRST_PARTY_PREFIXES)
+            if (own and self.is_first_party) or (name.startswith("anthropic-") and not own):
+                headers[name] = value
+        return headers
+
+    def headers(self, outgoing: Outgoing, credential: Credential | None) -> dict[str, str]:
+        headers = super().headers(outgoing, credential)
+        betas = [outgoing.client_headers.get("anthropic-beta", "")] if outgoing.same_dialect else []
+        betas.append(outgoing.headers.get("anthropic-beta", ""))
+        if credential is not None and credential.access_token is not None:
+            betas.append(OAUTH_BETA)
+        named = dict.fromkeys(beta.strip() for line in betas for beta in line.split(",") if beta.strip())
+        if named:
+            headers["anthropic-beta"] = ",".join(named)
+        return headers
+
+    def auth_headers(self, credential: Credential | None, client_headers: Mapping[str, str]) -> dict[str, str]:
+        if credential is None:
+            if self.settings.auth == "configured":
+                return {}
+            return {name: client_headers[name] for name in ("x-api-key", "authorization") if name in client_headers}
+        if credential.api_key is not None:
+            return {"x-api-key": credential.api_key}
+        return {"authorization": f"Bearer {credential.access_token}"}
+
+    def fetch_models(self) -> list[Model]:
+        try:
+            listed = msgspec.json.decode(self.fetch_json(self.url("models", "") + "?limit=1000"), type=_ModelList)
+        except msgspec.MsgspecError:
+            return []
+        return [
+            Model(
+                id=entry.id,
+                owned_by=self.name,
+                display_name=entry.display_name,
+                created=int(entry.created_at.timestamp()) if entry.created_at else 0,
+                context_window=entry.max_input_tokens,
+                max_output=entry.max_tokens,
+            )
+            for entry in listed.data
+        ]
+
+
+class _ListedModel(msgspec.Struct):
+    id: str
+    display_name: str | None = None
+    created_at: datetime.datetime | None = None
+    max_input_tokens: int | None = None
+    max_tokens: int | None = None
+
+
+class _ModelList(msgspec.Struct):
+    data: list[_ListedModel] = []

@@ -1,0 +1,212 @@
+"""This file is what every provider offers; a kind of provider overrides what is different about it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Literal
+
+import msgspec
+
+from app.conversation.blocks import DialectName
+from app.conversation.capabilities import Capabilities
+from app.credentials.credential import Credential, CredentialSource
+from app.errors import CredentialUnavailable, DragomanError, Failure
+from app.providers.profiles import capabilities_for
+from app.settings import ProviderSettings
+from app.transport import Call, Exchange, Limits, Transport
+
+Operation = Literal["generate", "count_tokens", "models"]
+
+# How long a list of models is believed, and how long a failed look-up is left alone; seconds.
+CATALOGUE_LIFETIME = 300.0
+CATALOGUE_RETRY = 20.0
+CATALOGUE_LIMITS = Limits(connect=2.0, first_byte=5.0, idle=5.0, total=8.0)
+
+
+class Model(msgspec.Struct, frozen=True):
+    """A model that a provider offers. Limits are in tokens, None where nobody said."""
+
+    id: str
+    owned_by: str = ""
+    display_name: str | None = None
+    created: int = 0
+    context_window: int | None = None
+    max_output: int | None = None
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """One request in the provider's dialect, ready to go.
+
+    `headers` are those that the body needs; `client_headers` the client's own (lower-case names), of which a
+    provider may pass on what is meant for it; `session` names the client's session where it has one.
+    """
+
+    operation: Operation
+    model: str
+    body: bytes
+    headers: Mapping[str, str] = {}
+    client_headers: Mapping[str, str] = {}
+    same_dialect: bool = False
+    stream: bool = False
+    session: str | None = None
+
+
+class Provider:
+    """Base of all providers: a server that speaks HTTP.
+
+    `source` is None when the provider needs no credential, or passes the client's own one on.
+    """
+
+    kind: ClassVar[str] = ""
+    default_base_url: ClassVar[str] = ""
+    paths: ClassVar[Mapping[Operation, str]] = {}
+    local: ClassVar[bool] = False
+
+    def __init__(
+        self, name: str, settings: ProviderSettings, source: CredentialSource | None, transport: Transport
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self.source = source
+        self.transport = transport
+        self.base_url = (settings.base_url or self.default_base_url).rstrip("/")
+        self.limits = Limits(
+            connect=settings.connect_timeout,
+            first_byte=settings.first_byte_timeout,
+            idle=settings.idle_timeout,
+            total=settings.total_timeout,
+        )
+        self._capabilities: dict[str, Capabilities] = {}
+        self._catalogue: dict[str, Model] = {}
+        self._catalogue_until = 0.0
+
+    @property
+    def dialect(self) -> DialectName:
+        return self.settings.dialect or "openai_chat"
+
+    def capabilities(self, model: str) -> Capabilities:
+        """What this model can take here; computed once a model."""
+        known = self._capabilities.get(model)
+        if known is None:
+            known = self._capabilities[model] = self.find_capabilities(model)
+        return known
+
+    def find_capabilities(self, model: str) -> Capabilities:
+        return capabilities_for(
+            self.dialect,
+            self.base_url,
+            model,
+            profile=self.settings.profile,
+            quirks=self.settings.quirks,
+        )
+
+    def learn(self, model: str, change: Callable[[Capabilities], Capabilities]) -> None:
+        """Remembers what the upstream has just refused, so that it is not asked in that way again."""
+        self._capabilities[model] = change(self.capabilities(model))
+
+    def credential(self) -> Credential | None:
+        """The credential for one request. Raises CredentialUnavailable."""
+        return self.source.snapshot() if self.source is not None else None
+
+    def renew(self, failed: Credential | None) -> Credential | None:
+        """Another credential than the one the upstream refused; None when there is no other."""
+        if self.source is None or failed is None:
+            return None
+        try:
+            fresh = self.source.refresh(failed)
+        except CredentialUnavailable:
+            return None
+        return fresh if fresh.secret != failed.secret else None
+
+    def send(self, outgoing: Outgoing, credential: Credential | None) -> Exchange:
+        """Puts a request on its way; does not wait for the reply."""
+        url = self.url(outgoing.operation, outgoing.model)
+        return self.transport.send(Call("POST", url, self.headers(outgoing, credential), outgoing.body, self.limits))
+
+    def headers(self, outgoing: Outgoing, credential: Credential | None) -> dict[str, str]:
+        """All headers of one request; the configured ones may replace any but the credential."""
+        headers = {"content-type": "application/json", **self.request_headers(outgoing)}
+        headers.update(outgoing.headers)
+        headers.update(self.settings.headers)
+        headers.update(self.auth_headers(credential, outgoing.client_headers))
+        return headers
+
+    def url(self, operation: Operation, model: str) -> str:
+        """Where an operation lives. A base URL that already ends in the path, or in its version, is taken as meant."""
+        path = self.paths[operation]
+        base = self.base_url
+        if base.endswith(path):
+            return base
+        version = path.split("/", 2)[1]
+        if base.endswith(f"/{version}"):
+            path = path[len(version) + 1 :]
+        return base + path
+
+    def request_headers(self, outgoing: Outgoing) -> dict[str, str]:
+        """Headers beside authentication that this provider wants on a request."""
+        return {"user-agent": "dragoman", "accept": "text/event-stream" if outgoing.stream else "application/json"}
+
+    def auth_headers(self, credential: Credential | None, client_headers: Mapping[str, str]) -> dict[str, str]:
+        return {"authorization": f"Bearer {credential.secret}"} if credential is not None else {}
+
+    def offers(self, operation: Operation) -> bool:
+        return operation in self.paths
+
+    def explain(self, failure: Failure) -> Failure:
+        """A failure in words that tell an operator of this provider what to do."""
+        if failure.status in (401, 403) and self.source is not None:
+            message = f"upstream {self.name} rejected its credentials: {failure.message}"
+            return msgspec.structs.replace(failure, kind="upstream_auth", status=502, message=message)
+        return failure
+
+    def models(self) -> list[Model]:
+        """The models on offer: configured ones first, then the upstream's own list. Never raises, never slow."""
+        configured = [Model(id=name, owned_by=self.name) for name in self.settings.models]
+        return configured or list(self.catalogue().values())
+
+    def catalogue(self) -> dict[str, Model]:
+        """The upstream's own list by id, kept for a few minutes; the last good one while it cannot be had."""
+        now = time.monotonic()
+        if now >= self._catalogue_until:
+            self._catalogue_until = now + CATALOGUE_RETRY
+            try:
+                self._catalogue = {model.id: model for model in self.fetch_models()}
+                self._catalogue_until = now + CATALOGUE_LIFETIME
+                self._capabilities.clear()
+            except DragomanError:
+                pass
+        return self._catalogue
+
+    def fetch_models(self) -> list[Model]:
+        """Asks the upstream for its list. Raises DragomanError."""
+        if not self.offers("models"):
+            return []
+        return [Model(id=entry.id, owned_by=entry.owned_by, created=entry.created) for entry in self._fetch_list().data]
+
+    def fetch_json(self, url: str) -> bytes:
+        """The body of a GET with this provider's credential; empty unless the upstream answers 200."""
+        headers = {"accept": "application/json", **self.settings.headers}
+        headers.update(self.auth_headers(self.credential(), {}))
+        exchange = self.transport.send(Call("GET", url, headers, b"", CATALOGUE_LIMITS))
+        try:
+            exchange.wait_head()
+            return exchange.read_body() if exchange.status == 200 else b""
+        finally:
+            exchange.close()
+
+    def _fetch_list(self) -> _ModelList:
+        try:
+            return msgspec.json.decode(self.fetch_json(self.url("models", "")), type=_ModelList)
+        except msgspec.MsgspecError:
+            return _ModelList()
+
+
+class _ListedModel(msgspec.Struct):
+    id: str
+    owned_by: str = ""
+    created: int = 0
+
+
+class _ModelList(msgspec.Struct):
+    data: list[_ListedModel] = []

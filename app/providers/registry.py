@@ -1,0 +1,44 @@
+"""This file builds the configured providers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+
+from app.credentials.sources import open_source
+from app.errors import ConfigError
+from app.providers.anthropic import AnthropicProvider
+from app.providers.demo import DemoProvider
+from app.providers.oca import OCAProvider
+from app.providers.openai import OpenAIProvider
+from app.providers.provider import Provider
+from app.settings import ProviderSettings
+from app.transport import Transport
+
+ENTRY_POINTS = "dragoman.providers"
+
+KINDS: dict[str, type[Provider]] = {
+    kind.kind: kind for kind in (OCAProvider, AnthropicProvider, OpenAIProvider, DemoProvider)
+}
+
+
+def build_providers(
+    settings: Mapping[str, ProviderSettings], environ: Mapping[str, str], home: Path, transport: Transport
+) -> dict[str, Provider]:
+    """One provider for each table of the configuration. Raises ConfigError with the key of what cannot be built."""
+    return {name: _build_provider(name, table, environ, home, transport) for name, table in settings.items()}
+
+
+def _build_provider(
+    name: str, settings: ProviderSettings, environ: Mapping[str, str], home: Path, transport: Transport
+) -> Provider:
+    make: Callable[..., Provider] | None = KINDS.get(settings.kind)
+    if make is None:
+        found = metadata.entry_points(group=ENTRY_POINTS, name=settings.kind)
+        if not found:
+            known = ", ".join(sorted(KINDS))
+            raise ConfigError(f"kind {settings.kind!r} is not one of {known}", key=f"providers.{name}.kind")
+        make = next(iter(found)).load()
+    source = open_source(settings, environ, home)
+    return make(name, settings, source, transport)

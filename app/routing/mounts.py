@@ -1,0 +1,61 @@
+"""This file takes a mount off a request's path: which provider and session it names, and the plain path behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+# The first segments of plain paths; everything before one of them is a mount.
+ROOTS = frozenset(
+    {"v1", "messages", "chat", "responses", "completions", "embeddings", "models", "anthropic", "health", "ping",
+     "metrics", "login", "callback", "logout", "dashboard", "permissions", "static", "api", ""}
+)  # fmt: skip
+
+# Mounts that name a kind of provider, not one by its name; None: as the routes say.
+KIND_MOUNTS: dict[tuple[str, ...], tuple[str, ...] | None] = {
+    ("api", "codex"): ("codex",),
+    ("codex",): ("codex",),
+    ("api",): None,
+    ("claude",): ("claude_cli", "anthropic"),
+}
+
+# Paths below /api that are Claude Code's own and no mount.
+API_PATHS = ("/api/hello", "/api/event_logging/batch")
+
+
+class Mounted(msgspec.Struct, frozen=True):
+    """`path` is plain, `provider` and `session` are None where the path names none."""
+
+    path: str
+    provider: str | None = None
+    session: str | None = None
+
+
+def strip_mount(path: str, kinds: Mapping[str, str]) -> Mounted | None:
+    """The mount of a path; None when it has none. `kinds` are the kinds of the configured providers, by name."""
+    path = path.replace("/v1/v1/", "/v1/", 1) if path.startswith("/v1/v1/") else path
+    segments = path.split("/")[1:]
+    if segments[0] in ROOTS and segments[0] != "api":
+        return Mounted(path)
+    if path in API_PATHS:
+        return Mounted(path)
+    for length in (2, 1):
+        head = tuple(segments[:length])
+        rest = segments[length:]
+        if head in KIND_MOUNTS and head[-1] not in kinds:
+            wanted = KIND_MOUNTS[head]
+            provider = next((name for name, kind in kinds.items() if wanted and kind in wanted), None)
+            if wanted is not None and provider is None:
+                return None
+            return _below(rest, provider)
+    return _below(segments[1:], segments[0]) if segments[0] in kinds else None
+
+
+def _below(rest: list[str], provider: str | None) -> Mounted | None:
+    """A session may stand between the mount and the plain path."""
+    if rest and rest[0] in ROOTS:
+        return Mounted("/" + "/".join(rest), provider)
+    if len(rest) > 1 and rest[1] in ROOTS:
+        return Mounted("/" + "/".join(rest[1:]), provider, rest[0])
+    return None

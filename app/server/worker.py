@@ -1,0 +1,16 @@
+"""This file starts what runs beside the requests in each gunicorn worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.logs import start_logs
+from app.server.sweeper import start_sweeper
+
+
+def start(wsgi_app: Any) -> None:
+    """Called once in each worker before its first request. `wsgi_app` is what `create_app` made."""
+    household = wsgi_app.household
+    start_logs(household.house.settings.server)
+    start_sweeper(household.active)
+    household.watch()
