@@ -1,0 +1,66 @@
+"""This file is the order in which a request is adapted to its upstream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from app.adaptation.empty import RefuseEmpty
+from app.adaptation.notes import Notes
+from app.adaptation.pairing import adapt_pairing
+from app.adaptation.rescue import RescueCalls
+from app.adaptation.think_tags import ThinkTags
+from app.adaptation.tool_choice import adapt_tool_choice
+from app.adaptation.tool_ids import adapt_tool_ids
+from app.adaptation.tools import adapt_tools
+from app.conversation.capabilities import Capabilities
+from app.conversation.losses import Loss
+from app.conversation.request import Request
+from app.conversation.stages import StageMaker
+
+Step = Callable[[Request, Capabilities, Notes], Request]
+
+
+class Adapted(msgspec.Struct, frozen=True):
+    """A request as its upstream can be asked it, what was lost, and what its reply must pass through, in order."""
+
+    request: Request
+    losses: tuple[Loss, ...]
+    stages: tuple[StageMaker, ...]
+
+
+def adapt(request: Request, capabilities: Capabilities) -> Adapted:
+    """The request in the upstream's terms. Raises ClientError for what is wrong on any way, never for a loss."""
+    notes = Notes()
+    for step in STEPS:
+        request = step(request, capabilities, notes)
+    return Adapted(request, tuple(notes.losses), tuple(reversed(notes.stages)))
+
+
+def adapt_emptiness(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
+    notes.undo(RefuseEmpty)
+    return request
+
+
+def adapt_writing(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
+    """What models write into their text though it is none of it."""
+    names = frozenset(tool.name for tool in request.tools)
+    if capabilities.rescue_calls and names:
+        notes.undo(lambda: RescueCalls(names))
+    if capabilities.think_tags:
+        notes.undo(lambda: ThinkTags(opened=capabilities.think_opened))
+    return request
+
+
+# A reply passes through the stages in the reverse order: first it is read, then its tools are restored, and whether it
+# is empty shows last. A choice names tools as they are declared upstream, and what is forced decides how a schema and
+# the thinking can be asked for; so tools come first, then the choice, then the output.
+STEPS: tuple[Step, ...] = (
+    adapt_emptiness,
+    adapt_pairing,
+    adapt_tool_ids,
+    adapt_tools,
+    adapt_tool_choice,
+    adapt_writing,
+)

@@ -1,0 +1,34 @@
+"""This file is new indices for blocks, for stages that split, add or drop some."""
+
+from __future__ import annotations
+
+from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOpened, Event
+
+
+class Numbering:
+    """Counts blocks anew in the order in which they are opened."""
+
+    def __init__(self) -> None:
+        self._next = 0
+        self._now: dict[int, int] = {}
+
+    def fresh(self) -> int:
+        """The index of a block that the upstream did not open."""
+        index = self._next
+        self._next += 1
+        return index
+
+    def move(self, event: Event) -> Event:
+        """The event with the new index of its block; a block is counted when it opens, and any other event passes."""
+        match event:
+            case BlockDelta():
+                return BlockDelta(self._now[event.index], event.text)
+            case BlockOpened():
+                self._now[event.index] = self.fresh()
+                return BlockOpened(self._now[event.index], event.block)
+            case BlockNoted():
+                return BlockNoted(self._now[event.index], event.citation, event.logprobs)
+            case BlockClosed():
+                return BlockClosed(self._now.pop(event.index), event.proof, event.incomplete)
+            case _:
+                return event

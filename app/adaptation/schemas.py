@@ -1,0 +1,220 @@
+"""This file is the fitting of JSON schemas to the part of the language that an upstream understands.
+
+Nothing here changes its argument. What had to go is told in words, so that the caller can report it under the field
+that the schema came from. Only keywords are looked at, never the names of properties: a property may well be called
+"format" or "$ref".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Literal
+
+Schema = dict[str, Any]
+SchemaStyle = Literal["any", "object", "anthropic", "openai", "gemini"]
+
+# Keywords whose value is a schema, a list of schemas, or schemas by name.
+_ONE = ("items", "additionalProperties", "contains", "not", "if", "then", "else", "propertyNames")
+_LIST = ("anyOf", "oneOf", "allOf", "prefixItems")
+_NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+
+_UNIONS = ("anyOf", "oneOf", "allOf")
+_NOISE = ("$schema", "$id", "$comment")  # say nothing to a model, and some servers refuse them
+
+# Anthropic's structured outputs, as its own SDK transforms schemas; whatever else there is moves into the description.
+_ANTHROPIC = frozenset(
+    ("type", "properties", "required", "items", "enum", "const", "anyOf", "allOf", "$ref", "$defs", "description")
+) | {"title", "format", "minItems", "additionalProperties"}
+_ANTHROPIC_FORMATS = frozenset(
+    ("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid")
+)
+
+_MAX_INLINED = 2000
+
+_GEMINI = frozenset(
+    ("type", "title", "description", "nullable", "enum", "items", "minItems", "maxItems", "properties", "required")
+) | {"minProperties", "maxProperties", "minLength", "maxLength", "pattern", "minimum", "maximum", "anyOf", "format"}
+_GEMINI_FORMATS = frozenset(("date-time", "enum", "float", "double", "int32", "int64"))
+
+
+def sanitize(schema: Schema | None, style: SchemaStyle) -> tuple[Schema, tuple[str, ...]]:
+    """The schema of a tool's arguments for an upstream of this style, and what it lost.
+
+    The root is always an object. "object" and "openai" lose nothing but noise at the root, "anthropic" no more than
+    a union at the root, "gemini" everything beyond OpenAPI's subset.
+    """
+    if schema is None:
+        return {"type": "object", "properties": {}}, ()
+    lost: list[str] = []
+    if style == "any":
+        return schema if schema else {"type": "object", "properties": {}}, ()
+    if style == "gemini":
+        schema = _to_gemini(_inline(schema, lost), lost)
+    elif any(word in schema for word in _NOISE):
+        schema = {word: value for word, value in schema.items() if word not in _NOISE}
+    return _root_object(schema, lost), tuple(lost)
+
+
+def to_anthropic_subset(schema: Schema) -> tuple[Schema, tuple[str, ...]]:
+    """The schema within the subset of Anthropic's structured outputs and strict tools, and what it lost.
+
+    Objects are closed, `oneOf` becomes `anyOf`, and what the subset lacks becomes words in the description.
+    """
+    lost: list[str] = []
+    return _to_anthropic(schema, lost), tuple(lost)
+
+
+def is_openai_strict(schema: Schema) -> bool:
+    """Whether OpenAI takes the schema as strict: each object closed, and each of its properties required."""
+
+    def is_closed(part: Schema) -> bool:
+        properties = part.get("properties")
+        if part.get("type") != "object" and properties is None:
+            return True
+        return part.get("additionalProperties") is False and set(part.get("required") or ()) == set(properties or ())
+
+    return schema.get("type") == "object" and all(is_closed(part) for part in _walk(schema))
+
+
+def _root_object(schema: Schema, lost: list[str]) -> Schema:
+    """The schema with an object at its root, as every vendor wants the arguments of a tool."""
+    if not any(union in schema for union in _UNIONS):
+        if schema.get("type") == "object" and "properties" in schema:
+            return schema
+        if schema.get("type") in (None, "object"):
+            return {"type": "object", "properties": {}, **schema}
+        if isinstance(schema["type"], list) and "object" in schema["type"]:
+            return {"properties": {}, **schema, "type": "object"}
+        lost.append("arguments that are no object are wrapped in the property `value`")
+        return {"type": "object", "properties": {"value": schema}, "required": ["value"]}
+    lost.append("the union at the root is merged into one object")
+    return _merge_union(schema)
+
+
+def _merge_union(schema: Schema) -> Schema:
+    """One object with the properties of all members; required is what each alternative requires."""
+    merged = {word: value for word, value in schema.items() if word not in _UNIONS} | {"type": "object"}
+    properties: Schema = dict(schema.get("properties") or {})
+    required: list[str] = list(schema.get("required") or ())
+    for union in _UNIONS:
+        members = [member for member in schema.get(union) or () if isinstance(member, dict)]
+        for member in members:
+            properties = {**(member.get("properties") or {}), **properties}
+        wanted = [list(member.get("required") or ()) for member in members]
+        if union == "allOf":
+            required += [name for names in wanted for name in names]
+        elif wanted:
+            required += [name for name in wanted[0] if all(name in names for names in wanted)]
+    merged["properties"] = properties
+    if required:
+        merged["required"] = list(dict.fromkeys(required))
+    return merged
+
+
+def _to_anthropic(schema: Schema, lost: list[str]) -> Schema:
+    schema = _map_parts(schema, lambda part: _to_anthropic(part, lost))
+    kept: Schema = {}
+    said: list[str] = []
+    for word, value in schema.items():
+        if word == "definitions":
+            kept["$defs"] = value
+        elif word == "oneOf":
+            kept.setdefault("anyOf", value)
+        elif word == "$ref" and isinstance(value, str):
+            kept["$ref"] = value.replace("#/definitions/", "#/$defs/")
+        elif (
+            word in _ANTHROPIC
+            and not (word == "format" and value not in _ANTHROPIC_FORMATS)
+            and not (word == "minItems" and value not in (0, 1))
+        ):
+            kept[word] = value
+        elif word not in _NOISE:
+            said.append(f"{word}: {json.dumps(value, ensure_ascii=False)}")
+            lost.append(f"`{word}` is only told in the description")
+    if said:
+        kept["description"] = "\n".join(filter(None, (kept.get("description"), "{" + ", ".join(said) + "}")))
+    if kept.get("type") == "object" or "properties" in kept:
+        if kept.get("additionalProperties") not in (None, False):
+            lost.append("`additionalProperties` is always false")
+        kept["additionalProperties"] = False
+    return kept
+
+
+def _to_gemini(schema: Schema, lost: list[str]) -> Schema:
+    schema = _map_parts(schema, lambda part: _to_gemini(part, lost))
+    kept: Schema = {}
+    for word, value in schema.items():
+        if word == "type" and isinstance(value, list):
+            types = [name for name in value if name != "null"]
+            if "null" in value:
+                kept["nullable"] = True
+            if len(types) == 1:
+                kept["type"] = types[0]
+            elif types:
+                kept["anyOf"] = [{"type": name} for name in types]
+        elif word == "const":
+            kept["enum"] = [value]
+        elif word == "oneOf":
+            kept.setdefault("anyOf", value)
+        elif word == "allOf":
+            kept = {**_merge_union({"allOf": value}), **kept}
+        elif word in _GEMINI and not (word == "format" and value not in _GEMINI_FORMATS):
+            kept[word] = value
+        elif word not in (*_NOISE, "$defs", "definitions", "additionalProperties"):
+            lost.append(f"`{word}` is not known there")
+    return kept
+
+
+def _inline(schema: Schema, lost: list[str]) -> Schema:
+    """The schema with each `$ref` replaced by what it names; a recursive one ends as an object of any shape.
+
+    A few definitions that use each other twice could grow without end, so the number of replacements is limited.
+    """
+    named = {
+        f"#/{word}/{name}": part
+        for word in ("$defs", "definitions")
+        for name, part in (schema.get(word) or {}).items()
+        if isinstance(part, dict)
+    }
+
+    spent = 0
+
+    def resolve(part: Schema, within: tuple[str, ...]) -> Schema:
+        nonlocal spent
+        target = part.get("$ref")
+        if isinstance(target, str):
+            beside = {word: value for word, value in part.items() if word != "$ref"}
+            spent += 1
+            if target in within or target not in named or spent > _MAX_INLINED:
+                lost.append(f"the reference {target} cannot be written out")
+                return {"type": "object", **beside}
+            part, within = {**named[target], **beside}, (*within, target)
+        return _map_parts(part, lambda inner: resolve(inner, within))
+
+    return resolve({word: value for word, value in schema.items() if word not in ("$defs", "definitions")}, ())
+
+
+def _map_parts(schema: Schema, change: Callable[[Schema], Schema]) -> Schema:
+    """A copy of the schema with each schema directly within it changed."""
+    copy = dict(schema)
+    for word, value in schema.items():
+        if word in _ONE and isinstance(value, dict):
+            copy[word] = change(value)
+        elif word in _LIST and isinstance(value, list):
+            copy[word] = [change(part) if isinstance(part, dict) else part for part in value]
+        elif word in _NAMED and isinstance(value, dict):
+            copy[word] = {name: change(part) if isinstance(part, dict) else part for name, part in value.items()}
+    return copy
+
+
+def _walk(schema: Schema) -> list[Schema]:
+    """The schema and all schemas within it."""
+    found = [schema]
+
+    def note(part: Schema) -> Schema:
+        found.extend(_walk(part))
+        return part
+
+    _map_parts(schema, note)
+    return found
