@@ -8,6 +8,7 @@ import click
 
 from app.cli.completion import completion
 from app.cli.config import config
+from app.cli.explain import explain
 from app.cli.models import models
 from app.cli.serve import serve
 from app.cli.version import version
@@ -19,5 +20,5 @@ def main() -> None:
     """Let any LLM client speak to any LLM provider."""
 
 
-for command in (serve, models, config, version, completion):
+for command in (serve, models, explain, config, version, completion):
     main.add_command(command)

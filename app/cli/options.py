@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from app.errors import ConfigError
 from app.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from app.house import House
 
 config_option = click.option(
     "-c",
@@ -25,5 +28,16 @@ def read_settings(path: Path | None, overrides: Mapping[str, Any] | None = None)
     """The settings as every start reads them; a wrong one ends the command with its key and exit code 1."""
     try:
         return load_settings(path, os.environ, overrides or {})
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def build_parts(settings: Settings) -> House:
+    """The parts that the server would have; what cannot be built ends the command like a wrong setting."""
+    # Imported here: most commands need none of it, and it is most of the program.
+    from app.house import build_house
+
+    try:
+        return build_house(settings, os.environ, Path.home())
     except ConfigError as error:
         raise click.ClickException(str(error)) from error

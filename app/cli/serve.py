@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from app.cli.options import config_option, read_settings
+from app.cli.options import build_parts, config_option, read_settings
 from app.cli.start_screen import describe_start
 from app.cli.token_file import check_token_file
 from app.settings import ServerSettings, Settings
@@ -57,6 +57,7 @@ def serve(
         name = _oca_provider(read_settings(path, overrides))
         overrides["providers"] = {name: {"token_file": str(token.expanduser().absolute())}}
     settings = read_settings(path, overrides)
+    build_parts(settings)
     check_port(settings.server)
     click.echo(describe_start(settings, token))
     _become_gunicorn(settings, overrides, reload=reload)

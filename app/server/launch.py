@@ -16,33 +16,47 @@ from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
-from app import create_app
 from app.errors import ConfigError
 from app.server.gunicorn_settings import gunicorn_options
 from app.settings import Settings, load_settings
 
 
 class Gateway(BaseApplication):  # type: ignore[misc]
-    """gunicorn's view of the gateway. A reload (HUP) while the configuration is broken keeps the last good one."""
+    """gunicorn's view of the gateway. A reload (HUP) while the configuration is broken keeps the last good one.
+
+    gunicorn would end, with every stream, when its master cannot read the settings or a new worker cannot start.
+    """
 
     def __init__(self, *, reload: bool) -> None:
-        self.settings: Settings | None = None
+        self.known: list[Settings] = []  # everything that could be read so far, the newest first
         self.watch_code = reload
         super().__init__()
 
     def load_config(self) -> None:
         try:
-            self.settings = load_settings(None, os.environ, {})
+            self.known.insert(0, load_settings(None, os.environ, {}))
         except ConfigError as error:
-            if self.settings is None:
+            if not self.known:
                 raise
-            print(f"dragoman: the configuration is broken, the last good one stays: {error}", file=sys.stderr)
-        for name, value in gunicorn_options(self.settings.server).items():
+            _complain(error)
+        for name, value in gunicorn_options(self.known[0].server).items():
             self.cfg.set(name, value)
         self.cfg.set("reload", self.watch_code)
 
     def load(self) -> Any:
-        return create_app(self.settings)
+        # Imported in the worker, so that --reload sees changed code.
+        from app import create_app
+
+        for settings in self.known[:-1]:
+            try:
+                return create_app(settings)
+            except ConfigError as error:
+                _complain(error)
+        return create_app(self.known[-1])
+
+
+def _complain(error: ConfigError) -> None:
+    print(f"dragoman: the configuration is broken, the last good one stays: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":
