@@ -1,4 +1,9 @@
-// PM2: `pm2 start deploy/ecosystem.config.cjs`, from a checkout where `make run` has worked once.
+// PM2, from a checkout where `make run` has worked once:
+//
+//     PM2_KILL_SIGNAL=SIGTERM pm2 start deploy/ecosystem.config.cjs
+//
+// PM2's daemon reads the signal from its own environment, when it starts. Its default, SIGINT, cuts running streams;
+// SIGTERM lets them finish, and kill_timeout (longer than [server] graceful_timeout) gives them the time.
 module.exports = {
   apps: [
     {
@@ -9,8 +14,8 @@ module.exports = {
       interpreter: "none",
       max_restarts: 10,
       min_uptime: 10_000,
-      // PM2 stops with SIGINT unless told so, and gunicorn lets streams finish on SIGTERM only.
-      stop_signal: "SIGTERM",
+      // gunicorn stops its workers itself.
+      treekill: false,
       kill_timeout: 620_000,
       env: { PORT: "8080" },
     },
