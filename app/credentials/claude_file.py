@@ -40,9 +40,11 @@ def parse_login(data: bytes) -> Tokens:
 
 def render_login(data: bytes, tokens: Tokens, now: float) -> bytes:
     """The same file with new tokens; a new file has the nested form that `claude` reads."""
-    document = read_object(data) if data.strip() else {_NESTED: {"accessToken": ""}}
+    document = read_object(data) if data.strip() else {}
     held = _held_object(document)
-    name = _access_name(held) or "accessToken"
+    name = _access_name(held)
+    if name is None:
+        name, held = "accessToken", document.setdefault(_NESTED, {})
     refresh_name, expiry_name = _NAMES[name]
     held[name] = tokens.access_token
     if tokens.refresh_token:

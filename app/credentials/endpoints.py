@@ -147,5 +147,9 @@ def _codex_endpoints(issuer: str) -> Endpoints:
         redirect_uris=("http://localhost:1455/auth/callback", "http://localhost:1457/auth/callback"),
         exchange_encoding="form",
         refresh_encoding="json",
-        authorize_extra={"id_token_add_organizations": "true", "codex_cli_simplified_flow": "true"},
+        authorize_extra={
+            "id_token_add_organizations": "true",
+            "codex_cli_simplified_flow": "true",
+            "originator": "dragoman",
+        },
     )

@@ -14,7 +14,7 @@ from app.credentials import claude_file, codex_file, oca_file
 from app.credentials.credential import CredentialSource
 from app.credentials.endpoints import Endpoints, find_endpoints
 from app.credentials.locations import find_claude_files, find_codex_files, find_oca_files, own_oca_file
-from app.credentials.login import LoginSource
+from app.credentials.login import WAIT_LIMIT, LoginSource
 from app.credentials.login_format import LoginFormat
 from app.credentials.login_store import EnvironmentStore, FileStore, KeyringStore, LoginStore
 from app.credentials.private_files import runtime_folder
@@ -55,9 +55,12 @@ def open_source(
     home: Path,
     *,
     http_session: requests.Session | None = None,
+    wait_limit: float = WAIT_LIMIT,
     clock: Callable[[], float] = time.time,
 ) -> CredentialSource | None:
     """The source for one provider; give it to the watcher too. Opening reads no file that is configured.
+
+    `wait_limit` is how many seconds a request waits for a renewal that it cannot do without.
 
     None if the provider has no credential of its own: an open server, or one that gets the client's credential. An
     OCA or Codex provider always has a source; without a login it raises the remedy, and takes up a login when one
@@ -87,6 +90,7 @@ def open_source(
         (lambda unwanted: renew_login(login, call, unwanted, clock=clock)) if call is not None else None,
         # Users of that file expect a renewed token to count from the next request on.
         watch_closely=settings.kind == "anthropic" and isinstance(store, FileStore),
+        wait_limit=wait_limit,
         clock=clock,
     )
 

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 Reply = tuple[int, dict[str, Any], dict[str, str]]
 
 
-def make_jwt(lifetime: float = 3600, **claims: Any) -> str:
+def make_jwt(lifetime: float = 3600, /, **claims: Any) -> str:
     """An unsigned token that expires in `lifetime` seconds."""
 
     def part(value: Any) -> str:
@@ -174,5 +174,5 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *_: Any) -> None:
         """Tests print nothing."""

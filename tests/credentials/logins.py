@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from app.credentials.credential import CredentialSource
+from app.credentials.login import LoginSource
 from app.credentials.sources import open_source
 from app.settings import ProviderSettings
 from tests.credentials.issuer import Issuer, make_jwt
@@ -75,9 +75,9 @@ class LoginFile:
                 url = f"{self.issuer.url}/oauth/token"
                 return ProviderSettings(kind=self.kind, credentials_file=str(self.path), oauth_token_url=url)
 
-    def open(self, **more: Any) -> CredentialSource:
+    def open(self, **more: Any) -> LoginSource:
         source = open_source(self.settings, {"XDG_RUNTIME_DIR": str(self.folder)}, self.folder, **more)
-        assert source is not None
+        assert isinstance(source, LoginSource)
         return source
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from app.credentials.credential import Credential
-from app.credentials.login import LoginSource
 from app.errors import CredentialUnavailable
 from tests.credentials.issuer import Issuer, make_jwt
 from tests.credentials.logins import LoginFile
@@ -26,8 +25,8 @@ def wait_until(condition: Callable[[], bool], limit: float = 5.0) -> None:
         time.sleep(0.005)
 
 
-def settled(source: LoginSource) -> bool:
-    return source._flight is None
+def settled() -> bool:
+    return not any(thread.name == "dragoman-renewal" for thread in threading.enumerate())
 
 
 def test_parallel_requests_on_an_expired_token_refresh_once(expired: LoginFile, issuer: Issuer) -> None:
@@ -130,9 +129,7 @@ def test_a_new_login_ends_a_refusal(expired: LoginFile, issuer: Issuer) -> None:
     assert source.snapshot().access_token == access
 
 
-def test_a_429_of_the_token_endpoint_is_not_repeated_within_its_retry_after(
-    expired: LoginFile, issuer: Issuer
-) -> None:
+def test_a_429_of_the_token_endpoint_is_not_repeated_within_its_retry_after(expired: LoginFile, issuer: Issuer) -> None:
     issuer.hook = lambda token: (429, {"error": "slow_down"}, {"retry-after": "30"})
 
     for source in (expired.open(), expired.open()):
@@ -159,9 +156,7 @@ def test_a_failed_refresh_is_tried_again_when_its_time_has_come(expired: LoginFi
     assert got.access_token in issuer.live
 
 
-def test_a_token_about_to_expire_is_used_while_the_next_is_fetched(
-    kind: str, tmp_path: Path, issuer: Issuer
-) -> None:
+def test_a_token_about_to_expire_is_used_while_the_next_is_fetched(kind: str, tmp_path: Path, issuer: Issuer) -> None:
     login = LoginFile(kind, tmp_path, issuer, left=30)
     issuer.delay = 0.2
     old = login.pair[0]
@@ -179,7 +174,7 @@ def test_a_transient_failure_keeps_a_token_that_is_still_valid(kind: str, tmp_pa
     issuer.hook = lambda token: (503, {}, {"retry-after": "600"})
     source = login.open()
     source.snapshot()
-    wait_until(lambda: settled(source))
+    wait_until(settled)
 
     got = [source.snapshot() for _ in range(10)]
 
@@ -187,14 +182,12 @@ def test_a_transient_failure_keeps_a_token_that_is_still_valid(kind: str, tmp_pa
     assert len(issuer.uses) == 1
 
 
-def test_a_refusal_ahead_of_expiry_keeps_a_token_that_is_still_valid(
-    kind: str, tmp_path: Path, issuer: Issuer
-) -> None:
+def test_a_refusal_ahead_of_expiry_keeps_a_token_that_is_still_valid(kind: str, tmp_path: Path, issuer: Issuer) -> None:
     login = LoginFile(kind, tmp_path, issuer, left=30)
     issuer.newest = "somebody-elses"
     source = login.open()
     source.snapshot()
-    wait_until(lambda: settled(source))
+    wait_until(settled)
 
     got = source.snapshot()
 
@@ -215,7 +208,7 @@ def test_a_token_that_lives_shortly_is_not_refreshed_on_each_request(expired: Lo
 
     for _ in range(20):
         source.snapshot()
-    wait_until(lambda: settled(source))
+    wait_until(settled)
 
     assert len(issuer.uses) == 1
 
@@ -245,9 +238,7 @@ def test_a_token_that_an_upstream_refuses_is_renewed_once(kind: str, tmp_path: P
     assert got[0].generation == failed.generation + 1
 
 
-def test_a_refused_token_that_its_file_has_replaced_needs_no_refresh(
-    kind: str, tmp_path: Path, issuer: Issuer
-) -> None:
+def test_a_refused_token_that_its_file_has_replaced_needs_no_refresh(kind: str, tmp_path: Path, issuer: Issuer) -> None:
     login = LoginFile(kind, tmp_path, issuer, left=3600)
     source = login.open()
     failed = source.snapshot()
@@ -272,14 +263,13 @@ def test_a_token_refused_right_after_its_grant_is_not_renewed_again(expired: Log
 
 def test_a_request_waits_for_a_slow_issuer_only_so_long(expired: LoginFile, issuer: Issuer) -> None:
     issuer.delay = 0.5
-    source = expired.open()
-    source._wait_limit = 0.05
+    source = expired.open(wait_limit=0.05)
 
     with pytest.raises(CredentialUnavailable, match="still being renewed") as caught:
         source.snapshot()
 
     assert caught.value.failure.http_status == 503
-    wait_until(lambda: settled(source))
+    wait_until(settled)
     assert source.snapshot().access_token in issuer.live
 
 
