@@ -45,6 +45,35 @@ def test_generated_keys_are_long_and_differ(machine: Machine) -> None:
     assert first != second
 
 
+def test_explain_names_the_upstreams_in_their_order(machine: Machine) -> None:
+    machine.write(
+        "dragoman.toml",
+        '[providers.local]\nkind = "openai"\nbase_url = "http://127.0.0.1:9/v1"\n'
+        '[models.routes]\nfast = { target = "local/m", fallback = "demo/demo", max_output = 77 }',
+    )
+
+    said = machine.run("explain", "fast").stdout
+
+    assert said.index("1. local/m") < said.index("2. demo/demo")
+    assert "http://127.0.0.1:9/v1/chat/completions" in said
+    assert "output limit      77" in said
+
+
+def test_explain_says_when_a_name_leads_nowhere(machine: Machine) -> None:
+    machine.write("dragoman.toml", '[providers.a]\nkind = "openai"\n[providers.b]\nkind = "openai"')
+
+    result = machine.run("explain", "unheard-of")
+
+    assert result.exit_code == 1
+    assert "leads nowhere" in result.stderr
+
+
+def test_models_lists_what_clients_can_name(machine: Machine) -> None:
+    machine.write("dragoman.toml", '[providers.demo]\n[models.routes]\nmine = "demo/demo"')
+
+    assert "mine" in machine.run("models").stdout.splitlines()
+
+
 @pytest.mark.parametrize("option", ["-V", "--version"])
 def test_the_version_is_one_line(machine: Machine, option: str) -> None:
     assert machine.run(option).stdout.startswith("dragoman, version ")

@@ -75,7 +75,7 @@ def test_reload_is_handed_to_the_script(machine: Machine, replaced: Replaced, po
 
 def test_every_option_reaches_the_settings_of_the_new_process(machine: Machine, replaced: Replaced, port: int) -> None:
     token = machine.write("t.json", '{"access_token": "opaque-token"}')
-    options = f"--host 127.0.0.2 --port {port} --workers 3 --token t.json --small-model a/s --big-model a/b"
+    options = f"--host 127.0.0.2 --port {port} --workers 3 --token t.json --small-model demo/s --big-model demo/b"
 
     result = machine.run("serve", *options.split(), "--log-level", "debug", "--allow-open")
 
@@ -84,7 +84,7 @@ def test_every_option_reaches_the_settings_of_the_new_process(machine: Machine, 
     server = settings.server
     assert (server.host, server.port, server.workers, server.log_level) == ("127.0.0.2", port, 3, "debug")
     assert server.allow_open
-    assert (settings.models.small, settings.models.big) == ("a/s", "a/b")
+    assert (settings.models.small, settings.models.big) == ("demo/s", "demo/b")
     assert settings.providers["oca"].token_file == str(token)
 
 
@@ -154,6 +154,10 @@ def test_a_wrong_setting_is_named_on_standard_error(machine: Machine, replaced: 
     said = refused(machine.run("serve"), replaced)
 
     assert "server.prot: there is no such setting; did you mean port?" in said
+
+
+def test_a_route_to_a_provider_that_is_not_there_is_named(machine: Machine, replaced: Replaced) -> None:
+    assert "models.small" in refused(machine.run("serve", "--small-model", "nowhere/m"), replaced)
 
 
 def test_a_start_open_to_other_machines_is_refused(machine: Machine, replaced: Replaced) -> None:

@@ -5,12 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,56 +14,23 @@ import pytest
 
 from app.settings import load_settings
 from tests.docs.blocks import CONFIGURATION, README, ROOT, blocks, first_words
+from tests.support.gateway_process import BIN, GatewayProcess, bare_environ
 
-BIN = Path(sys.executable).parent
 STAND_INS = Path(__file__).parent / "bin"
+PATH = f"{BIN}:{STAND_INS}:{os.environ['PATH']}"
 
 SHELL = blocks(README, "sh")
 MAKES = [block for block in SHELL if block.startswith("make ")]
 SERVES = [block for block in SHELL if "dragoman serve" in block]
+LOCAL = next(block for block in blocks(README, "toml") if "[providers.local]" in block)
 CALLS = [block for block in SHELL if block not in MAKES + SERVES]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def healthy(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1) as reply:
-            return bool(reply.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def wait_healthy(process: subprocess.Popen[str], port: int) -> None:
-    deadline = time.monotonic() + 20
-    while not healthy(port):
-        assert process.poll() is None, f"it ended with {process.returncode}"
-        assert time.monotonic() < deadline, "it does not answer"
-        time.sleep(0.05)
-
-
-def machine(home: Path, **more: str) -> dict[str, str]:
-    """The environment of a user with an empty home."""
-    home.mkdir(exist_ok=True)
-    path = f"{BIN}:{STAND_INS}:{os.environ['PATH']}"
-    return {"HOME": str(home), "XDG_CONFIG_HOME": str(home / "config"), "PATH": path} | more
-
-
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of a gateway as `make run` starts it on a machine without any account."""
-    folder, port = tmp_path_factory.mktemp("demo"), free_port()
-    environ = machine(folder / "home", PORT=str(port))
-    with subprocess.Popen([BIN / "dragoman", "serve"], cwd=folder, env=environ, text=True) as process:
-        try:
-            wait_healthy(process, port)
-            yield port
-        finally:
-            process.terminate()
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """A gateway as `make run` starts it on a machine without any account."""
+    with GatewayProcess(tmp_path_factory.mktemp("demo")) as gateway:
+        yield gateway
 
 
 @pytest.mark.parametrize("block", MAKES, ids=first_words)
@@ -77,13 +40,13 @@ def test_the_targets_of_make_exist(block: str) -> None:
 
 
 @pytest.mark.parametrize("block", CALLS, ids=first_words)
-def test_a_command_of_the_readme_succeeds(block: str, demo: int, tmp_path: Path) -> None:
-    script = block.replace("127.0.0.1:8080", f"127.0.0.1:{demo}").replace("curl -s", "curl -sSf")
+def test_a_command_of_the_readme_succeeds(block: str, demo: GatewayProcess, tmp_path: Path) -> None:
+    script = block.replace("127.0.0.1:8080", f"127.0.0.1:{demo.port}").replace("curl -s", "curl -sSf")
 
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=tmp_path,
-        env=machine(tmp_path / "home"),
+        env=bare_environ(tmp_path / "home", PATH=PATH),
         capture_output=True,
         text=True,
         timeout=60,
@@ -94,11 +57,11 @@ def test_a_command_of_the_readme_succeeds(block: str, demo: int, tmp_path: Path)
 
 
 @pytest.mark.parametrize("block", blocks(README, "python"), ids=first_words)
-def test_an_example_of_the_readme_prints_an_answer(block: str, demo: int, tmp_path: Path) -> None:
+def test_an_example_of_the_readme_prints_an_answer(block: str, demo: GatewayProcess, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", block.replace("127.0.0.1:8080", f"127.0.0.1:{demo}")],
+        [sys.executable, "-c", block.replace("127.0.0.1:8080", f"127.0.0.1:{demo.port}")],
         cwd=tmp_path,
-        env=machine(tmp_path / "home"),
+        env=bare_environ(tmp_path / "home", PATH=PATH),
         capture_output=True,
         text=True,
         timeout=60,
@@ -110,20 +73,18 @@ def test_an_example_of_the_readme_prints_an_answer(block: str, demo: int, tmp_pa
 
 @pytest.mark.parametrize("block", SERVES, ids=first_words)
 def test_a_start_of_the_readme_answers_and_stops_when_told(block: str, tmp_path: Path) -> None:
-    port = free_port()
-    environ = machine(tmp_path / "home", PORT=str(port))
     secrets = tmp_path / "home" / ".cline" / "data" / "secrets.json"
     secrets.parent.mkdir(parents=True)
     secrets.write_text('{"ocaApiKey": "opaque-token"}')
+    # The file of the README's own example, where the block speaks of one.
+    (tmp_path / "dragoman.toml").write_text(LOCAL if "token" not in block and "export" not in block else "")
     # exec: the signal is for the gateway, not for the shell that a reader would type into.
     script = re.sub(r"^dragoman serve", "exec dragoman serve", block, flags=re.MULTILINE)
 
-    with subprocess.Popen(["bash", "-euc", script], cwd=tmp_path, env=environ, text=True) as process:
-        try:
-            wait_healthy(process, port)
-        finally:
-            process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=20) == 0
+    with GatewayProcess(tmp_path, command=["bash", "-euc", script]) as gateway:
+        gateway.signal(signal.SIGTERM)
+
+        assert gateway.wait() == 0
 
 
 @pytest.mark.parametrize("document", [README, CONFIGURATION], ids=lambda path: path.name)

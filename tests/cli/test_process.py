@@ -1,0 +1,111 @@
+"""The process that `dragoman serve` becomes: its signals, its reload, and the folder it is started in."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.support.fake_upstream import FakeUpstream, sse
+from tests.support.gateway_process import GatewayProcess
+
+
+def configure(folder: Path, upstream: FakeUpstream, **routes: str) -> None:
+    lines = [f'"{name}" = "up/{model}"' for name, model in routes.items()]
+    text = f'[providers.up]\nkind = "openai"\nbase_url = "{upstream.url}/v1"\napi_key = "k"\n[models.routes]\n'
+    (folder / "dragoman.toml").write_text(text + "\n".join(lines) + "\n")
+
+
+def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    body = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
+    return b"data: " + json.dumps(body).encode() + b"\n\n"
+
+
+def ask(gateway: GatewayProcess, model: str) -> str:
+    """The whole answer to a streamed Chat request, as text."""
+    body = {"model": model, "stream": True, "messages": [{"role": "user", "content": "x"}]}
+    request = urllib.request.Request(
+        f"{gateway.url}/v1/chat/completions",
+        data=json.dumps(body).encode(),
+        headers={"content-type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        return str(reply.read().decode())
+
+
+def started(do: Callable[[], str]) -> tuple[threading.Thread, list[str]]:
+    answers: list[str] = []
+    thread = threading.Thread(target=lambda: answers.append(do()))
+    thread.start()
+    return thread, answers
+
+
+def within(seconds: float, holds: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+SLOW = sse(
+    chunk({"role": "assistant", "content": "first "}), 1.0, chunk({"content": "last"}, "stop"), b"data: [DONE]\n\n"
+)
+
+
+def test_a_running_stream_ends_well_when_the_server_is_told_to_stop(tmp_path: Path) -> None:
+    with FakeUpstream(SLOW) as upstream:
+        configure(tmp_path, upstream, a="m")
+        with GatewayProcess(tmp_path) as gateway:
+            thread, answers = started(lambda: ask(gateway, "a"))
+            upstream.wait_for(1)
+
+            gateway.signal(signal.SIGTERM)
+
+            thread.join(20)
+            assert "last" in answers[0]
+            assert "[DONE]" in answers[0]
+            assert gateway.wait() == 0
+
+
+def test_a_running_stream_ends_well_when_the_server_reloads(tmp_path: Path) -> None:
+    with FakeUpstream(SLOW) as upstream:
+        configure(tmp_path, upstream, a="m")
+        with GatewayProcess(tmp_path) as gateway:
+            thread, answers = started(lambda: ask(gateway, "a"))
+            upstream.wait_for(1)
+
+            gateway.signal(signal.SIGHUP)
+
+            thread.join(20)
+            assert "[DONE]" in answers[0]
+            assert within(5, gateway.healthy)
+
+
+def test_a_reload_of_a_broken_configuration_keeps_the_last_good_one(tmp_path: Path) -> None:
+    with FakeUpstream(sse(chunk({"content": "yes"}, "stop"), b"data: [DONE]\n\n")) as upstream:
+        configure(tmp_path, upstream, a="m")
+        with GatewayProcess(tmp_path) as gateway:
+            for broken in ("[server\n", '[models]\ndefault = "nowhere/m"\n'):
+                (tmp_path / "dragoman.toml").write_text(broken)
+                before = gateway.log.read_text().count("the last good one stays")
+                gateway.signal(signal.SIGHUP)
+                assert within(10, lambda: gateway.log.read_text().count("the last good one stays") > before)  # noqa: B023
+
+                assert within(10, gateway.healthy)
+                assert "yes" in ask(gateway, "a")
+
+
+def test_modules_in_the_working_folder_are_not_taken_for_ours(tmp_path: Path) -> None:
+    for name in ("app", "wsgi", "secrets", "flask", "gunicorn"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('this is not ours')\n")
+
+    with GatewayProcess(tmp_path) as gateway:
+        assert gateway.healthy()
