@@ -7,7 +7,7 @@ is wrong with a body becomes an InvalidRequest that names the field.
 from __future__ import annotations
 
 import re
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -61,6 +61,15 @@ def repair_surrogates(text: bytes) -> bytes:
     return _SURROGATES.sub(lambda found: b"\\ufffd" if found[1] else found[0], text)
 
 
+def encode_body(value: Any) -> bytes:
+    """JSON text of anything that dialects build: dicts, lists, structs, raw pieces. Halves of surrogate pairs, which
+    UTF-8 cannot hold, are joined where their other half follows and become U+FFFD elsewhere."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_join_halves(value))
+
+
 def replace_model(body: bytes, model: str) -> bytes:
     """A JSON object with another top-level `model`, and no other byte changed.
 
@@ -82,3 +91,15 @@ def replace_model(body: bytes, model: str) -> bytes:
             return changed
     fields = fields_decoder.decode(body)  # the key itself is spelled with escapes
     return msgspec.json.encode({**fields, "model": msgspec.Raw(new)})
+
+
+def _join_halves(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        case dict():
+            return {_join_halves(key): _join_halves(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_join_halves(item) for item in value]
+        case _:
+            return value

@@ -1,0 +1,25 @@
+"""This room is the dialect of Anthropic Messages: `POST /v1/messages`, whole and streamed. Nothing here does I/O."""
+
+from app.dialects.anthropic_messages.errors import error_status, parse_error, render_error
+from app.dialects.anthropic_messages.passthrough import StreamPassthrough, patch_request, repair_response
+from app.dialects.anthropic_messages.request import parse_count_request, parse_request, render_request
+from app.dialects.anthropic_messages.response import parse_response, render_response
+from app.dialects.anthropic_messages.stream import StreamParser, StreamRenderer
+from app.dialects.anthropic_messages.vocabulary import NAME
+
+__all__ = [
+    "NAME",
+    "StreamParser",
+    "StreamPassthrough",
+    "StreamRenderer",
+    "error_status",
+    "parse_count_request",
+    "parse_error",
+    "parse_request",
+    "parse_response",
+    "patch_request",
+    "render_error",
+    "render_request",
+    "render_response",
+    "repair_response",
+]

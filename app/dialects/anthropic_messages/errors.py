@@ -1,0 +1,108 @@
+"""This file is the errors of Anthropic Messages, read from an upstream and written for a client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from app.dialects.error_bodies import ErrorBody, judge_error, read_error_value, read_failure
+from app.dialects.json_bodies import encode_body
+from app.errors import Failure, FailureKind
+
+# Status and type that a client of this dialect expects. Credentials that an upstream refused are the operator's
+# trouble: with 401 the client would tell its user to log in again.
+ERRORS: dict[FailureKind, tuple[int, str]] = {
+    "invalid_request": (400, "invalid_request_error"),
+    "unsupported": (400, "invalid_request_error"),
+    "authentication": (401, "authentication_error"),
+    "billing": (402, "billing_error"),
+    "permission": (403, "permission_error"),
+    "not_found": (404, "not_found_error"),
+    "conflict": (409, "conflict_error"),
+    "too_large": (413, "request_too_large"),
+    "unsupported_media": (415, "invalid_request_error"),
+    "context_overflow": (400, "invalid_request_error"),
+    "content_filter": (400, "invalid_request_error"),
+    "rate_limit": (429, "rate_limit_error"),
+    "quota": (402, "billing_error"),
+    "overloaded": (529, "overloaded_error"),
+    "timeout": (504, "timeout_error"),
+    "upstream_auth": (502, "api_error"),
+    "internal": (500, "api_error"),
+}
+
+# A refused field for which the SDKs know a way on: without `thread` they send the whole history again.
+RESENT_WITHOUT = {"thread": "thread_unsupported_request"}
+
+
+class _Error(msgspec.Struct):
+    error: Any = None
+
+
+_error_decoder = msgspec.json.Decoder(_Error)
+
+
+def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+    """The failure of an upstream's reply of `status` (400 or more)."""
+    failure = read_failure(status, headers, body)
+    try:
+        code = _error_code(_error_decoder.decode(body).error)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        code = None
+    return msgspec.structs.replace(failure, code=code) if code else failure
+
+
+def parse_stream_error(error: Any) -> Failure:
+    """The failure in the `error` of an error event, or of an error body that came with status 200."""
+    told: ErrorBody = read_error_value(error)
+    failure = judge_error(0, told)
+    code = _error_code(error)
+    return msgspec.structs.replace(failure, code=code) if code else failure
+
+
+def render_error(failure: Failure, request_id: str) -> bytes:
+    """The error envelope. `request_id` is the one that the headers carry; empty where there is none."""
+    error: dict[str, Any] = {"type": ERRORS[failure.kind][1], "message": _write_message(failure)}
+    if details := _write_details(failure):
+        error["details"] = details
+    envelope: dict[str, Any] = {"type": "error", "error": error}
+    if request_id:
+        envelope["request_id"] = request_id
+    return encode_body(envelope)
+
+
+def error_status(failure: Failure) -> int:
+    """The HTTP status for a client; an internal failure keeps its own among those that clients try again."""
+    if failure.kind == "internal" and failure.status > 500:
+        return failure.status
+    return ERRORS[failure.kind][0]
+
+
+def _error_code(error: Any) -> str | None:
+    match error:
+        case {"details": {"error_code": str(code)}}:
+            return code
+        case _:
+            return None
+
+
+def _write_message(failure: Failure) -> str:
+    """The message; of a context overflow in the words by which Claude Code knows that it must compact."""
+    if failure.kind != "context_overflow":
+        return failure.message
+    asked, output, limit = failure.tokens or (None, None, None)
+    if asked is not None and output is not None and limit is not None and asked <= limit:
+        words = f"input length and `max_tokens` exceed context limit: {asked} + {output} > {limit}"
+    elif asked is not None and limit is not None:
+        words = f"prompt is too long: {asked} tokens > {limit} maximum"
+    else:
+        words = "prompt is too long"
+    return failure.message if words in failure.message else f"{words} ({failure.message})"
+
+
+def _write_details(failure: Failure) -> dict[str, Any] | None:
+    if failure.kind == "unsupported" and failure.param in RESENT_WITHOUT:
+        return {"error_code": RESENT_WITHOUT[failure.param], "unsupported": [failure.param]}
+    return {"error_code": failure.code} if failure.code else None

@@ -1,0 +1,245 @@
+"""This file is a whole response of Anthropic Messages, parsed from an upstream and rendered for a client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, assert_never
+
+import msgspec
+
+from app.conversation.blocks import (
+    Audio,
+    Block,
+    Compaction,
+    File,
+    Image,
+    Opaque,
+    Reasoning,
+    Refusal,
+    SearchResult,
+    ServerTool,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+from app.conversation.capabilities import Reply
+from app.conversation.envelope import seal
+from app.conversation.response import FinishReason, Response, StopDetail, Usage
+from app.dialects.anthropic_messages.blocks import as_object, read_block, seal_reasoning
+from app.dialects.anthropic_messages.errors import parse_stream_error
+from app.dialects.anthropic_messages.vocabulary import (
+    FINISH_REASONS,
+    NAME,
+    REPORTED_TIERS,
+    RESPONSE_EXTRAS,
+    STOP_REASONS,
+    TIERS_TO_REPORT,
+    USAGE_EXTRAS,
+    WireMessage,
+)
+from app.dialects.json_bodies import encode_body
+from app.errors import InvalidRequest, UpstreamMalformed, UpstreamRefused
+
+_message_decoder = msgspec.json.Decoder(WireMessage)
+_object_decoder = msgspec.json.Decoder(dict[str, Any])
+
+
+def parse_response(body: bytes) -> Response:
+    """An upstream's whole answer.
+
+    Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for anything else that is no
+    message.
+    """
+    try:
+        fields = _object_decoder.decode(body)
+        if fields.get("error") is not None:
+            raise UpstreamRefused(parse_stream_error(fields["error"]))
+        message = _message_decoder.decode(body)
+        blocks = tuple([read_block(raw, f"content[{index}]", _ignore) for index, raw in enumerate(message.content)])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidRequest) as error:
+        raise UpstreamMalformed(f"the upstream's answer is not a message: {error}") from error
+    if not message.id and not message.content:
+        raise UpstreamMalformed("the upstream's answer is not a message")
+    usage = message.usage or {}
+    return Response(
+        id=message.id,
+        model=message.model,
+        blocks=blocks,
+        finish_reason=read_finish_reason(message.stop_reason, any(isinstance(block, ToolCall) for block in blocks)),
+        raw_finish_reason=message.stop_reason,
+        stop_sequence=message.stop_sequence,
+        stop_detail=read_stop_detail(message.stop_details),
+        usage=read_usage(usage),
+        service_tier=read_tier(usage),
+        extras=read_extras(fields, usage),
+    )
+
+
+def render_response(response: Response, reply: Reply) -> bytes:
+    """The message for a client. Blocks that this dialect cannot show are left out."""
+    content: list[Any] = []
+    for block in response.blocks:
+        content.extend(_write_block(block))
+    message = {
+        **write_head(response.id, reply),
+        "content": content,
+        **write_stop(
+            response.finish_reason or "stop",
+            response.raw_finish_reason,
+            response.stop_sequence,
+            response.stop_detail,
+            refused=[block.text for block in response.blocks if isinstance(block, Refusal)],
+        ),
+        "usage": write_usage(response.usage, reply, response.extras, response.service_tier),
+        **{name: response.extras[name] for name in RESPONSE_EXTRAS if name in response.extras},
+    }
+    return encode_body(message)
+
+
+def read_finish_reason(stop_reason: str | None, called: bool) -> FinishReason | None:
+    """Why it ended. Servers that only speak the dialect confuse the end of a turn with a call for tools: `called`,
+    whether there was one, decides. An unknown reason is a normal end, its raw name is kept beside it."""
+    if stop_reason is None:
+        return None
+    reason = FINISH_REASONS.get(stop_reason, "stop")
+    if reason == "stop" and called:
+        return "tool_calls"
+    if reason == "tool_calls" and not called:
+        return "stop"
+    return reason
+
+
+def read_stop_detail(details: Mapping[str, Any] | None) -> StopDetail | None:
+    if not details:
+        return None
+    return StopDetail(details.get("category"), details.get("explanation"))
+
+
+def read_usage(usage: Mapping[str, Any]) -> Usage | None:
+    """Counts, disjoint on the wire as here; None if nothing was reported. Source: API reference, Usage."""
+    if not usage:
+        return None
+    return Usage(
+        fresh=_count(usage, "input_tokens"),
+        cache_read=_count(usage, "cache_read_input_tokens"),
+        cache_written=_count(usage, "cache_creation_input_tokens"),
+        output=_count(usage, "output_tokens"),
+        reasoning=_count(usage.get("output_tokens_details"), "thinking_tokens"),
+        web_searches=_count(usage.get("server_tool_use"), "web_search_requests"),
+    )
+
+
+def read_tier(usage: Mapping[str, Any]) -> str | None:
+    tier = usage.get("service_tier")
+    return REPORTED_TIERS.get(tier, tier) if isinstance(tier, str) else None
+
+
+def read_extras(message: Mapping[str, Any], usage: Mapping[str, Any]) -> dict[str, Any]:
+    """What only clients of this dialect can use, under the wire's names."""
+    found = {name: message.get(name) for name in RESPONSE_EXTRAS} | {name: usage.get(name) for name in USAGE_EXTRAS}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def own_citations(citations: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The citations that are of this dialect; those of others have no form here."""
+    return [citation for citation in citations if str(citation.get("type")).endswith("_location")]
+
+
+def write_head(response_id: str, reply: Reply) -> dict[str, Any]:
+    """The fields that a message begins with. A native id is kept, since clients may name it later."""
+    identifier = response_id if response_id.startswith("msg_") else f"msg_{reply.id}"
+    return {"id": identifier, "type": "message", "role": "assistant", "model": reply.model}
+
+
+def write_stop(
+    reason: FinishReason,
+    raw: str | None,
+    sequence: str | None,
+    detail: StopDetail | None,
+    *,
+    refused: Iterable[str] = (),
+) -> dict[str, Any]:
+    """The fields that say why it ended. `refused` are the texts of refusals, which elsewhere are blocks."""
+    stop_reason = raw if raw is not None and FINISH_REASONS.get(raw) == reason else STOP_REASONS[reason]
+    explanation = "".join(refused)
+    if explanation and reason in ("stop", "content_filter"):
+        stop_reason, detail = "refusal", detail or StopDetail(explanation=explanation)
+    written: dict[str, Any] = {"stop_reason": stop_reason, "stop_sequence": sequence}
+    if stop_reason == "refusal":
+        detail = detail or StopDetail()
+        written["stop_details"] = {"type": "refusal", "category": detail.category, "explanation": detail.explanation}
+    return written
+
+
+def write_usage(
+    usage: Usage | None, reply: Reply, extras: Mapping[str, Any] | None = None, tier: str | None = None
+) -> dict[str, Any]:
+    """A complete usage object, integers throughout; clients stop on anything less. With no usage the input is the
+    estimate."""
+    usage = usage or Usage(fresh=reply.input_tokens)
+    written: dict[str, Any] = {
+        "input_tokens": usage.fresh,
+        "cache_creation_input_tokens": usage.cache_written,
+        "cache_read_input_tokens": usage.cache_read,
+        "output_tokens": usage.output,
+    }
+    if usage.reasoning:
+        written["output_tokens_details"] = {"thinking_tokens": usage.reasoning}
+    if usage.web_searches:
+        written["server_tool_use"] = {"web_search_requests": usage.web_searches}
+    if tier is not None:
+        written["service_tier"] = TIERS_TO_REPORT.get(tier, tier)
+    written |= {name: extras[name] for name in USAGE_EXTRAS if extras and name in extras}
+    return written
+
+
+def write_reasoning(block: Reasoning) -> list[Any]:
+    """Claude's own blocks verbatim; others signed with an envelope, without text as a redacted block."""
+    text, proof = block.text, block.proof
+    if proof is not None and proof.dialect == NAME and proof.originals:
+        return [msgspec.Raw(original) for original in proof.originals]
+    if text:
+        return [{"type": "thinking", "thinking": text, "signature": seal_reasoning(proof)}]
+    return [{"type": "redacted_thinking", "data": seal(proof)}] if proof is not None else []
+
+
+def write_compaction(block: Compaction) -> dict[str, Any] | msgspec.Raw:
+    proof = block.proof
+    if proof is not None and proof.dialect == NAME and proof.originals:
+        return msgspec.Raw(proof.originals[0])
+    written: dict[str, Any] = {"type": "compaction", "content": block.text}
+    if proof is not None:
+        written["encrypted_content"] = seal(proof)
+    return written
+
+
+def _ignore(name: str, raw: msgspec.Raw) -> None:
+    """A response's unknown fields of blocks are for newer clients than any translation serves."""
+
+
+def _count(fields: Any, name: str) -> int:
+    value = fields.get(name) if isinstance(fields, dict) else None
+    return int(value) if isinstance(value, int | float) and value > 0 else 0
+
+
+def _write_block(block: Block) -> list[Any]:
+    match block:
+        case Text(text=text):
+            wire: dict[str, Any] = {"type": "text", "text": text}
+            if citations := own_citations(block.citations):
+                wire["citations"] = citations
+            return [wire] if text else []
+        case Refusal(text=text):
+            return [{"type": "text", "text": text}] if text else []
+        case ToolCall():
+            return [{"type": "tool_use", "id": block.id, "name": block.name, "input": as_object(block.arguments)[0]}]
+        case Reasoning():
+            return write_reasoning(block)
+        case Compaction():
+            return [write_compaction(block)]
+        case ServerTool(dialect=dialect, raw=raw) | Opaque(dialect=dialect, raw=raw):
+            return [msgspec.Raw(raw)] if dialect == NAME else []
+        case Image() | File() | Audio() | SearchResult() | ToolResult():
+            return []
+        case _:
+            assert_never(block)

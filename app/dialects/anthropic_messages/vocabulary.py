@@ -1,0 +1,161 @@
+"""This file is the words of the Anthropic Messages wire: its shapes, its enum tables, and what is lost abroad."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from app.conversation.blocks import DialectName
+from app.conversation.losses import LossClass
+from app.conversation.response import FinishReason
+
+NAME: DialectName = "anthropic_messages"
+
+# The old version takes all that the new one takes and sampling parameters too; servers of others may know only it.
+VERSION = "2026-10-21"
+TOLERANT_VERSION = "2023-06-01"
+
+DEFAULT_MAX_TOKENS = 32_000  # the field is required; used when neither the client nor the capabilities name one
+
+NO_SCHEMA: dict[str, Any] = {"type": "object", "properties": {}}
+
+
+class WireCache(msgspec.Struct, omit_defaults=True):
+    type: str = "ephemeral"
+    ttl: str | None = None
+
+
+class WireSource(msgspec.Struct):
+    type: str
+    media_type: str | None = None
+    data: str | None = None
+    url: str | None = None
+    file_id: str | None = None
+    content: msgspec.Raw = msgspec.Raw()
+
+
+class WireBlock(msgspec.Struct):
+    """All fields of all content blocks that have a place in the neutral model; those a type lacks stay empty."""
+
+    type: str
+    text: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    data: str | None = None
+    id: str | int | None = None
+    name: str | None = None
+    input: msgspec.Raw = msgspec.Raw()
+    tool_use_id: str | int | None = None
+    content: msgspec.Raw = msgspec.Raw()
+    is_error: bool | None = None
+    source: msgspec.Raw = msgspec.Raw()
+    title: str | None = None
+    context: str | None = None
+    citations: msgspec.Raw = msgspec.Raw()
+    cache_control: WireCache | None = None
+    encrypted_content: str | None = None
+
+
+class KnownBlock(WireBlock, forbid_unknown_fields=True):
+    """A block that says nothing beyond WireBlock; the usual case, decoded first."""
+
+
+class WireMessage(msgspec.Struct):
+    """A response, whole or as `message_start` begins it."""
+
+    id: str = ""
+    model: str = ""
+    content: list[msgspec.Raw] = []
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
+    stop_details: dict[str, Any] | None = None
+    usage: dict[str, Any] | None = None
+
+
+# model_context_window_exceeded is a `length` like any other abroad; toward a client of this dialect the raw reason
+# brings it back.
+FINISH_REASONS: dict[str, FinishReason] = {
+    "end_turn": "stop",
+    "max_tokens": "length",
+    "stop_sequence": "stop_sequence",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+    "pause_turn": "pause",
+    "model_context_window_exceeded": "length",
+    "compaction": "compaction",
+}
+
+STOP_REASONS: dict[FinishReason, str] = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "stop_sequence": "stop_sequence",
+    "tool_calls": "tool_use",
+    "content_filter": "refusal",
+    "pause": "pause_turn",
+    "compaction": "compaction",
+}
+
+# Service tiers as a request asks for them, and as a response reports them.
+ASKED_TIERS = {"auto": "auto", "standard_only": "default"}
+TIERS_TO_ASK = {"auto": "auto", "default": "standard_only", "flex": "auto", "priority": "auto", "fast": "auto"}
+REPORTED_TIERS = {"standard": "default"}
+TIERS_TO_REPORT = {"default": "standard"}
+
+DISPLAYS = {
+    "summarized": "summarized",
+    "omitted": "omitted",
+    "updates": "updates",
+    "concise": "summarized",
+    "detailed": "summarized",
+    "auto": "summarized",
+}
+
+CACHE_TTLS = {None: None, "5m": "5m", "1h": "1h", "30m": "1h", "12h": "1h"}
+
+# Tools with a schema of the vendor's, by the beginning of their dated type.
+SERVER_TOOLS = ("web_search_", "web_fetch_", "code_execution_", "tool_search_tool_", "advisor_", "mcp_toolset")
+CLIENT_TOOLS = ("bash_", "text_editor_", "memory_", "computer_", "browser_toolset_")
+
+# Steps of tools that the upstream runs: the calls, and the ending that all types of results share.
+SERVER_CALLS = ("server_tool_use", "mcp_tool_use")
+SERVER_RESULT_ENDING = "_tool_result"
+
+# Fields of a message and of its usage that a response keeps for clients of this dialect.
+RESPONSE_EXTRAS = ("container", "diagnostics", "context_management", "input_transformations")
+USAGE_EXTRAS = ("cache_creation", "server_tool_use", "inference_geo", "speed", "iterations")
+
+_SERVER_SIDE = "it lives on Anthropic's servers"
+
+# What the loss of a field means that the neutral model has no place for; a field that is not listed is a mere hint.
+FIELD_LOSSES: dict[str, tuple[LossClass, str]] = {
+    "thread": ("E", "the conversation is held by Anthropic's servers; send the whole history instead"),
+    "container": ("E", _SERVER_SIDE),
+    "mcp_servers": ("E", "only Anthropic's servers call them"),
+    "compaction": ("E", "only Anthropic's models answer with a compaction"),
+    "inference_geo": ("E", "the place where the model runs cannot be promised"),
+    "context_management": ("W", "the context is edited on Anthropic's servers only"),
+    "output_config.task_budget": ("W", "only Anthropic's models know task budgets"),
+    "toolset_name": ("W", "only Anthropic's models have toolsets"),
+    "caller": ("D", "who made the call does not change the call"),
+}
+UNLISTED_LOSS: tuple[LossClass, str] = ("D", "only its own dialect knows this field")
+
+# The beta that a request must name for a field to be accepted.
+FIELD_BETAS = {
+    "thinking.block_binding": "thinking-binding-controls-2026-08-01",
+    "output_config.task_budget": "task-budgets-2026-03-13",
+    "context_management": "context-management-2025-06-27",
+    "compaction": "compact-2026-09-04",
+    "fallbacks": "server-side-fallback-2026-07-01",
+    "fallback_credit_token": "fallback-credit-2026-07-01",
+    "mcp_servers": "mcp-client-2025-11-20",
+    "speed": "fast-mode-2026-02-01",
+    "thread": "message-threads-2026-08-12",
+}
+CLEAR_AT_BETA = "mid-conversation-system-clear-at-2026-08-21"
+TURN_EFFORT_BETA = "mid-conversation-output-config-2026-07-01"
+UPDATES_BETA = "thinking-display-updates-2026-08-18"
+COMPACT_EDIT_BETA = "compact-2026-01-12"
+ADVISOR_BETA = "advisor-tool-2026-03-01"
+MCP_TOOLSET_BETA = "mcp-client-2025-11-20"
