@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from app.conversation.blocks import Text
 from app.conversation.events import BlockDelta, BlockOpened, Event, Failed, Finished
+from app.conversation.literals import EMPTY
 from app.errors import Failure
 
 _EMPTY = Failure(kind="overloaded", message="the model gave an empty answer", code="empty_answer", origin="upstream")
@@ -26,7 +27,7 @@ class RefuseEmpty:
         for position, event in enumerate(events):
             match event:
                 case BlockDelta():
-                    self._said = True
+                    self._said = event.text != EMPTY
                 case BlockOpened():
                     self._said = self._said or not isinstance(event.block, Text) or bool(event.block.text)
                 case Finished("stop") if not self._said:

@@ -138,7 +138,12 @@ def as_function(tool: NativeTool) -> FunctionTool | None:
 
 
 def as_equivalent(tool: NativeTool, capabilities: Capabilities) -> tuple[NativeTool, tuple[str, ...]] | None:
-    """The upstream's own tool of the same use, and which of the tool's options it lacks; None if there is none."""
+    """The upstream's own tool of the same use, and which of the tool's options it lacks; None if there is none.
+
+    A search that must not leave the vendor's cache has no equal.
+    """
+    if tool.definition.get("external_web_access") is False:
+        return None
     for family, translate in ((_SEARCHES, _translate_search), (_CODE_RUNNERS, _translate_code_runner)):
         if any(tool.type.startswith(known) or known.startswith(tool.type) for known in family.get(tool.dialect, ())):
             for type_ in family.get(capabilities.dialect, ()):

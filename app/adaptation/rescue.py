@@ -18,6 +18,8 @@ from app.conversation.literals import literal, text_of
 _OPEN, _CLOSE, _FENCE = "<tool_call>", "</tool_call>", "```"
 _MARK = re.compile(f"{_OPEN}|{_FENCE}")
 _BEGUN = beginnings((_OPEN, _FENCE))
+# A literal without any of these holds no part of a mark; some servers escape the angle bracket.
+_SUSPECT = re.compile(rb"[<`]|\\u")
 
 
 class _Written(msgspec.Struct):
@@ -47,7 +49,11 @@ class RescueCalls:
         for event in events:
             match event:
                 case BlockDelta() if event.index in self._texts:
-                    self._read(self._texts[event.index], text_of(event.text), out)
+                    block = self._texts[event.index]
+                    if block.index is None or block.waiting or _SUSPECT.search(event.text):
+                        self._read(block, text_of(event.text), out)
+                    else:
+                        out.append(BlockDelta(block.index, event.text))
                 case BlockOpened(block=Text() as head):
                     self._texts[event.index] = _OpenText(head)
                 case BlockNoted() if event.index in self._texts:

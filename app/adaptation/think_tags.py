@@ -38,6 +38,8 @@ class ThinkTags:
         self._numbering = Numbering()
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
+        if self._state is _State.ANSWERING and not self._numbering.moved:
+            return events
         out: list[Event] = []
         for event in events:
             match event:
