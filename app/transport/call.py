@@ -22,7 +22,7 @@ class Limits(Struct, frozen=True):
     """How long an upstream may take, in seconds.
 
     `connect` covers name look-up, TCP and TLS; `first_byte` the silence until the reply's head; `idle` the silence
-    between two reads of the body; `total` everything from the sending on. Only time spent waiting for the upstream
+    between two reads of the body; `total` everything, connecting included. Only time spent waiting for the upstream
     counts as silence, not the time a slow client takes.
     """
 

@@ -11,6 +11,7 @@ import ssl
 import time
 
 from app.transport.call import Origin
+from app.transport.patience import Alarm
 
 READ_SIZE = 64 * 1024
 _RECORD_SIZE = 16 * 1024
@@ -19,11 +20,13 @@ _RECORD_SIZE = 16 * 1024
 class Connection:
     """A connected socket. `wait` is in seconds; waiting longer raises TimeoutError, a broken connection OSError."""
 
-    def __init__(self, origin: Origin, sock: socket.socket) -> None:
+    def __init__(self, origin: Origin, sock: socket.socket, alarm: Alarm) -> None:
         self.origin = origin
         self.idle_since = 0.0
         self._socket = sock
         self._wait: float | None = None
+        self._alarm = alarm
+        self._watcher = alarm.watch(sock)
 
     def write(self, data: bytes, wait: float) -> None:
         """Sends all of `data`."""
@@ -36,6 +39,8 @@ class Connection:
         """What one read of the socket delivers; empty at the end of the connection."""
         if wait != self._wait:
             self._set_wait(wait)
+        if self._watcher is not None and wait:
+            self._alarm.wait(self._watcher, wait)
         return self._socket.recv(READ_SIZE)
 
     def is_quiet(self) -> bool:
@@ -55,6 +60,8 @@ class Connection:
 
     def close(self) -> None:
         """Closes the socket at once. Does nothing the second time."""
+        if self._watcher is not None:
+            self._watcher.close()
         self._socket.close()
 
     def _set_wait(self, wait: float) -> None:
@@ -65,8 +72,8 @@ class Connection:
 class TlsConnection(Connection):
     """A connection with TLS; `shake_hands` comes before the first read or write."""
 
-    def __init__(self, origin: Origin, sock: socket.socket, context: ssl.SSLContext) -> None:
-        super().__init__(origin, sock)
+    def __init__(self, origin: Origin, sock: socket.socket, alarm: Alarm, context: ssl.SSLContext) -> None:
+        super().__init__(origin, sock, alarm)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=origin.host)

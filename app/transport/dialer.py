@@ -18,6 +18,7 @@ from app.errors import ConfigError, UpstreamTimeout, UpstreamUnreachable
 from app.transport.addresses import AddressBook
 from app.transport.call import Origin
 from app.transport.connection import Connection, TlsConnection
+from app.transport.patience import Alarm
 
 _MAX_PROXY_HEAD = 64 * 1024
 
@@ -36,7 +37,9 @@ class Dialer:
         self._proxies = dict(proxies)
         self._no_proxy = self._proxies.pop("no_proxy", "")
         self._addresses = addresses
+        self._chosen: dict[Origin, str | None] = {}
         self._tls = _tls_context(ca_bundle)
+        self._alarm = Alarm()
 
     def knows_way(self, origin: Origin) -> bool:
         """False for what requests does better: plain HTTP by way of a proxy, and proxies that are not plain HTTP."""
@@ -57,8 +60,8 @@ class Dialer:
                 if proxy is not None:
                     _open_tunnel(sock, proxy, origin, deadline)
                 if origin.scheme == "http":
-                    return Connection(origin, sock)
-                connection = TlsConnection(origin, sock, self._tls)
+                    return Connection(origin, sock, self._alarm)
+                connection = TlsConnection(origin, sock, self._alarm, self._tls)
                 connection.shake_hands(_remaining(deadline))
                 return connection
             except BaseException:
@@ -70,13 +73,15 @@ class Dialer:
             raise UpstreamUnreachable(f"cannot connect to {origin}: {error.strerror or error}") from error
 
     def _proxy_for(self, origin: Origin) -> str | None:
+        """The URL of the proxy to an origin; the choice is requests', made once."""
         if not self._proxies:
             return None
-        url = f"{origin.scheme}://{origin}"
-        if should_bypass_proxies(url, self._no_proxy):
-            return None
-        proxy = select_proxy(url, self._proxies)
-        return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
+        if origin not in self._chosen:
+            url = f"{origin.scheme}://{origin}"
+            bypass = should_bypass_proxies(url, self._no_proxy)
+            proxy = None if bypass else select_proxy(url, self._proxies)
+            self._chosen[origin] = proxy if proxy is None or "://" in proxy else f"http://{proxy}"
+        return self._chosen[origin]
 
     def _connect(self, host: str, port: int, deadline: float) -> socket.socket:
         """A socket connected to the first address that answers."""

@@ -22,9 +22,12 @@ _CLOCK_GRAIN = 0.001
 class Exchange(ABC):
     """A call under way.
 
-    First `wait_head`, then `status` and `headers` (lower-case names, repeated values joined with ", "), then the
-    body. Waits are in seconds; a wait only ends early, it never extends a limit of the call. Close it in a `finally`.
-    Every method may raise UpstreamTimeout, UpstreamCut or UpstreamMalformed; the connection is closed then.
+    First `wait_head`, then `status` and `headers` (lower-case names, repeated values joined with ", ", without those
+    of a compression that was undone), then the body. To be closed in a `finally`.
+
+    Waits are in seconds; they may last a tenth of a second longer, and never extend a limit of the call. Whatever
+    reads may raise UpstreamTimeout, UpstreamCut or UpstreamMalformed; the connection is closed then. `wait_head` may
+    also raise UpstreamUnreachable: the kept connection was stale, and no new one came about.
     """
 
     status: int
@@ -64,6 +67,8 @@ class SocketExchange(Exchange):
         self._target = target
         self._head = encode_head(call, target)
         self._decoder = ReplyDecoder(call.method)
+        self.status = 0
+        self.headers = {}
         self._unread = b""
         self._silence = 0.0
         limits = call.limits
@@ -72,17 +77,9 @@ class SocketExchange(Exchange):
         self._deadline = None if limits.total is None else time.monotonic() + limits.total
         self._start(pool.take(target.origin))
 
-    @property
-    def status(self) -> int:  # type: ignore[override]
-        return self._decoder.status
-
-    @property
-    def headers(self) -> Mapping[str, str]:  # type: ignore[override]
-        return self._decoder.headers
-
     def wait_head(self, wait: float | None = None) -> bool:
         while not self._decoder.has_head:
-            body = self._receive(wait, "first_byte", self._call.limits.first_byte)
+            body = self._receive(wait)
             if body is None:
                 return False
             self._unread = body
@@ -93,9 +90,8 @@ class SocketExchange(Exchange):
             body = self._unread
             self._unread = b""
             return body
-        limit = self._call.limits.idle
         while not self._decoder.complete:
-            part = self._receive(wait, "idle", limit)
+            part = self._receive(wait)
             if part is None or part:
                 return part
         return b""
@@ -135,16 +131,18 @@ class SocketExchange(Exchange):
         self.close()
         self._start(None)
 
-    def _receive(self, wait: float | None, phase: str, limit: float) -> bytes | None:
+    def _receive(self, wait: float | None) -> bytes | None:
         """The body's bytes that one read delivered, perhaps none; None when `wait` passed in silence."""
         assert self._connection is not None, "read after close"
+        limits = self._call.limits
+        phase, limit = ("idle", limits.idle) if self._decoder.has_head else ("first_byte", limits.first_byte)
         patience = limit - self._silence
         if wait is not None and wait < patience:
             patience = wait
         if self._deadline is not None:
             left = self._deadline - time.monotonic()
             if left <= 0:
-                raise self._time_out("total", self._call.limits.total or 0.0)
+                raise self._time_out("total", limits.total or 0.0)
             patience = min(patience, left)
         try:
             data = self._connection.read(patience)
@@ -152,7 +150,7 @@ class SocketExchange(Exchange):
             self._silence += patience
             if self._silence > limit - _CLOCK_GRAIN:
                 raise self._time_out(phase, limit) from error
-            return self._receive(wait, phase, limit) if wait is None else None
+            return self._receive(wait) if wait is None else None
         except OSError as error:
             return self._meet_end(error)
         if not data:
@@ -167,6 +165,9 @@ class SocketExchange(Exchange):
         except BaseException:
             self.close()
             raise
+        if decoder.has_head and not self.status:
+            self.status = decoder.status
+            self.headers = decoder.headers
         if decoder.complete:
             if decoder.reusable and self._connection is not None:
                 self._pool.keep(self._connection)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 from app.transport.call import Origin
 from app.transport.connection import Connection
@@ -63,5 +64,7 @@ class ConnectionPool:
 
     def _drop_oldest(self, kept: list[Connection]) -> None:
         expired = time.monotonic() - self._lifetime
-        while kept and kept[0].idle_since < expired:
-            kept.pop(0).close()
+        # Another thread may have taken the last one meanwhile.
+        with suppress(IndexError):
+            while kept[0].idle_since < expired:
+                kept.pop(0).close()

@@ -26,10 +26,10 @@ class ResponseExchange(Exchange):
         self._limits = call.limits
         self._response = _request(session, call)
         self.status = self._response.status_code
-        self.headers = {name.lower(): value for name, value in self._response.headers.items()}
-        if "content-encoding" in self.headers:
-            del self.headers["content-encoding"]
-            self.headers.pop("content-length", None)
+        headers = {name.lower(): value for name, value in self._response.headers.items()}
+        if headers.pop("content-encoding", None):
+            headers.pop("content-length", None)
+        self.headers = headers
 
     def wait_head(self, wait: float | None = None) -> bool:
         return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -54,12 +56,21 @@ def test_a_certificate_for_another_name_is_refused(trusting: Trusting) -> None:
             transport.send(post(upstream.url.replace("localhost", "127.0.0.1")))
 
 
-def test_plain_http_on_a_tls_port_is_unreachable(transport: Transport) -> None:
-    with (
-        FakeUpstream() as upstream,
-        pytest.raises(UpstreamUnreachable),
-    ):
-        transport.send(post(upstream.url.replace("http:", "https:")))
+def test_an_upstream_without_tls_is_unreachable(transport: Transport) -> None:
+    def answer_plainly() -> None:
+        peer, _ = listener.accept()
+        with peer:
+            peer.recv(65536)
+            peer.sendall(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer_plainly)
+        thread.start()
+
+        with pytest.raises(UpstreamUnreachable):
+            transport.send(post(f"https://127.0.0.1:{listener.getsockname()[1]}"))
+
+        thread.join()
 
 
 def test_a_stream_comes_part_by_part(trusting: Trusting) -> None:
