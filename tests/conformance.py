@@ -89,9 +89,10 @@ def _find_broken(python: Path, listed: set[str], rows: dict[str, Any]) -> set[st
     failed = {name for name in listed - absent if rows[name]["status"] == "fail"}
     if not failed:
         return absent
-    said = _report(python, "-k", " or ".join(sorted(failed)), "--why", capture=True).stdout
-    print(said)
-    return absent | (failed & set(re.findall(r"^(FB-\d+)", said, re.MULTILINE)))
+    again = _report(python, "-k", " or ".join(sorted(failed)), "--why", capture=True)
+    print(again.stdout, again.stderr)
+    again.check_returncode()
+    return absent | (failed & set(re.findall(r"^(FB-\d+)", again.stdout, re.MULTILINE)))
 
 
 def _report(python: Path, *arguments: str, capture: bool = False) -> subprocess.CompletedProcess[str]:
