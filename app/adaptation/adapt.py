@@ -7,13 +7,20 @@ from collections.abc import Callable
 import msgspec
 
 from app.adaptation.empty import RefuseEmpty
+from app.adaptation.extras import adapt_extras
+from app.adaptation.limits import adapt_limits
+from app.adaptation.media import adapt_media
 from app.adaptation.notes import Notes
 from app.adaptation.pairing import adapt_pairing
+from app.adaptation.reasoning import adapt_reasoning
+from app.adaptation.replay import adapt_replay
 from app.adaptation.rescue import RescueCalls
+from app.adaptation.structured import adapt_structured
 from app.adaptation.think_tags import ThinkTags
 from app.adaptation.tool_choice import adapt_tool_choice
 from app.adaptation.tool_ids import adapt_tool_ids
 from app.adaptation.tools import adapt_tools
+from app.adaptation.turns import adapt_turns
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss
 from app.conversation.request import Request
@@ -53,14 +60,23 @@ def adapt_writing(request: Request, capabilities: Capabilities, notes: Notes) ->
     return request
 
 
-# A reply passes through the stages in the reverse order: first it is read, then its tools are restored, and whether it
-# is empty shows last. A choice names tools as they are declared upstream, and what is forced decides how a schema and
-# the thinking can be asked for; so tools come first, then the choice, then the output.
+# What another step needs goes first. Equivalents of foreign fields may be tools; calls are paired and have their ids
+# before media may label a result with one; a choice names tools as they are declared upstream; what is forced decides
+# how a schema can be asked for, and all of that whether thinking is possible. Turns are placed once nothing adds or
+# empties one. The reply passes through the stages in the reverse order: first what the model wrote is read, then a stop
+# sequence is looked for in what is visible, tools are restored, and whether it is empty shows last.
 STEPS: tuple[Step, ...] = (
     adapt_emptiness,
+    adapt_extras,
     adapt_pairing,
     adapt_tool_ids,
+    adapt_media,
+    adapt_replay,
     adapt_tools,
     adapt_tool_choice,
+    adapt_structured,
+    adapt_turns,
+    adapt_limits,
+    adapt_reasoning,
     adapt_writing,
 )

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from app.conversation.blocks import DialectName
+from app.conversation.blocks import DialectName, Proof
 
 ReasoningStyle = Literal["effort", "adaptive", "budget", "none"]
 ReasoningField = Literal["none", "reasoning_content", "reasoning", "reasoning_details", "thinking_blocks"]
@@ -94,13 +94,18 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
     # output
     structured: Literal["schema", "json_object", "tool", "none"] = "schema"
+    json_object: bool = True  # any JSON can be asked for without a schema
     verbosity: bool = False
 
     # media
     images: bool = True
     image_urls: bool = True
+    image_types: tuple[str, ...] = ()  # media types taken; empty: any
     documents: bool = True
+    document_types: tuple[str, ...] = ()  # media types taken as files; empty: any
     document_urls: bool = False
+    text_documents: bool = False  # documents and search results given as text are blocks of their own
+    refusals: bool = True  # past refusals are blocks of their own
     audio: bool = False
 
     # hints
@@ -116,6 +121,10 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     stream_only: bool = False  # answers streams only
     refused_fields: tuple[str, ...] = ()  # top-level fields that the server answers with 400
     extra_body: dict[str, Any] = {}  # merged into every request body
+
+    def understands(self, proof: Proof | None) -> bool:
+        """Whether the upstream itself can check this proof, so that it may be sent as it is."""
+        return proof is not None and proof.dialect == self.dialect and proof.dialect in self.proofs
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):

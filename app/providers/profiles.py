@@ -138,6 +138,8 @@ HOSTS: dict[str, str] = {
     "*:1234": "lmstudio",
 }
 
+_COMMON_IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
+
 DIALECTS: dict[DialectName, dict[str, Any]] = {
     "anthropic_messages": {
         "default_output": 32000,
@@ -181,7 +183,12 @@ DIALECTS: dict[DialectName, dict[str, Any]] = {
         "tool_result_media": True,
         "error_flag": True,
         "structured": "tool",
+        "json_object": False,
+        "image_types": _COMMON_IMAGES,
+        "document_types": ("application/pdf",),
         "document_urls": True,
+        "text_documents": True,
+        "refusals": False,
         "cache_hints": "cache_control",
         "user_field": "metadata",
         "service_tier": True,
@@ -190,6 +197,7 @@ DIALECTS: dict[DialectName, dict[str, Any]] = {
         "stop_limit": 4,
         "top_k": True,
         "documents": False,
+        "document_types": ("application/pdf",),
     },
     "openai_responses": {
         "max_tokens_field": "max_output_tokens",
@@ -223,7 +231,9 @@ DIALECTS: dict[DialectName, dict[str, Any]] = {
         "strict_explicit": True,
         "tool_id": "responses",
         "tool_result_media": True,
+        "image_types": _COMMON_IMAGES,
         "document_urls": True,
+        "prefill": False,
         "store": True,
     },
     "openai_completions": {"stop_limit": 4, "tools": False, "images": False, "documents": False},
@@ -264,12 +274,12 @@ PROFILE_ROWS: tuple[Row, ...] = (
             "system_role": "developer",
             "late_system": "developer",
             "top_k": False,
+            "image_types": _COMMON_IMAGES,
             "documents": True,
-            "prefill": False,
         },
         _CHAT,
     ),
-    Row(("openai", "azure", "codex"), {"prefill": False}, _OPENAI),
+    Row(("openai", "azure"), {"prefill": False}, _CHAT),
     Row(("azure",), {"top_k": False, "documents": True, "user_field": "user", "cache_key": True}, _OPENAI),
     Row(
         ("openrouter",),
@@ -351,6 +361,7 @@ PROFILE_ROWS: tuple[Row, ...] = (
             "native_tools": (),
             "documents": False,
             "document_urls": False,
+            "text_documents": False,
         },
         _MESSAGES,
     ),

@@ -1,0 +1,171 @@
+"""This file is what becomes of fields that only the client's dialect knows: an equivalent abroad, or a reported loss.
+
+Runs first: an equivalent may be a tool or a setting that the other steps adapt in their turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec.structs import replace
+
+from app.adaptation.notes import Notes
+from app.conversation.blocks import DialectName
+from app.conversation.capabilities import Capabilities
+from app.conversation.request import Extra, NativeTool, Request
+
+# The request with the equivalent of a field, None where its value has none.
+Carry = Callable[[Request, Extra, Capabilities, Notes], Request | None]
+
+ANTHROPIC_WEB_SEARCH = "web_search_20260318"
+COMPACT_EDIT = "compact_20260112"
+LEAST_COMPACT_TRIGGER = 50_000  # tokens; Anthropic refuses less
+
+# OpenAI's own fields that have the same name and meaning in both of its dialects.
+SHARED_BY_OPENAI = ("moderation", "prompt_cache_options", "prompt_cache_retention", "safety_identifier")
+
+
+def adapt_extras(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
+    kept: list[Extra] = []
+    extras, request = request.extras, replace(request, extras=()) if request.extras else request
+    for extra in extras:
+        if extra.dialect == capabilities.dialect:
+            kept.append(extra)
+            continue
+        carry = _CARRIERS.get((extra.dialect, extra.name, capabilities.dialect))
+        carried = carry(request, extra, capabilities, notes) if carry is not None else None
+        if carried is None:
+            notes.lose(extra.loss, extra.name, extra.why)
+        else:
+            request = carried
+    if request.betas and capabilities.dialect != request.dialect:
+        notes.lose("D", "anthropic-beta", "betas are of one vendor")
+        request = replace(request, betas=())
+    return replace(request, extras=(*kept, *request.extras)) if kept else request
+
+
+def _share(request: Request, extra: Extra, capabilities: Capabilities, notes: Notes) -> Request | None:
+    if not capabilities.first_party:
+        return None
+    return _add(request, replace(extra, dialect=capabilities.dialect))
+
+
+def _search_with_anthropic(request: Request, extra: Extra, capabilities: Capabilities, notes: Notes) -> Request | None:
+    """Chat's `web_search_options` as the tool; its place of the user is one level deeper."""
+    options = extra.value if isinstance(extra.value, dict) else {}
+    definition: dict[str, Any] = {"type": ANTHROPIC_WEB_SEARCH, "name": "web_search"}
+    if place := _approximate_place(options):
+        definition["user_location"] = place
+    tool = NativeTool("anthropic_messages", ANTHROPIC_WEB_SEARCH, "web_search", definition, server=True)
+    return replace(request, tools=(*request.tools, tool))
+
+
+def _search_with_openai(request: Request, extra: Extra, capabilities: Capabilities, notes: Notes) -> Request | None:
+    if "web_search" not in capabilities.native_tools:
+        return None
+    options = extra.value if isinstance(extra.value, dict) else {}
+    definition: dict[str, Any] = {"type": "web_search"}
+    if size := options.get("search_context_size"):
+        definition["search_context_size"] = size
+    if place := _approximate_place(options):
+        definition["user_location"] = place
+    tool = NativeTool("openai_responses", "web_search", "web_search", definition, server=True)
+    return replace(request, tools=(*request.tools, tool))
+
+
+def _approximate_place(options: dict[str, Any]) -> dict[str, Any] | None:
+    location = options.get("user_location")
+    place = location.get("approximate") if isinstance(location, dict) else None
+    return {"type": "approximate", **place} if isinstance(place, dict) else None
+
+
+def _compact_with_openai(request: Request, extra: Extra, capabilities: Capabilities, notes: Notes) -> Request | None:
+    """Of Anthropic's edits of the context only the compaction; the others clear what was said and are lost."""
+    edits = _entries(extra.value.get("edits") if isinstance(extra.value, dict) else None)
+    compact = next((edit for edit in edits if edit.get("type") == COMPACT_EDIT), None)
+    if compact is None or not capabilities.store:
+        return None
+    if len(edits) > 1:
+        notes.lose("W", extra.name, "old tool results and thinking are not cleared there")
+    entry: dict[str, Any] = {"type": "compaction"}
+    trigger = compact.get("trigger")
+    if isinstance(trigger, dict) and isinstance(trigger.get("value"), int):
+        entry["compact_threshold"] = trigger["value"]
+    return _add(request, Extra(capabilities.dialect, "context_management", [entry], extra.loss, extra.why))
+
+
+def _compact_with_anthropic(request: Request, extra: Extra, capabilities: Capabilities, notes: Notes) -> Request | None:
+    entry = next((entry for entry in _entries(extra.value) if entry.get("type") == "compaction"), None)
+    if entry is None or not capabilities.first_party:
+        return None
+    edit: dict[str, Any] = {"type": COMPACT_EDIT}
+    threshold = entry.get("compact_threshold")
+    if isinstance(threshold, int):
+        edit["trigger"] = {"type": "input_tokens", "value": max(threshold, LEAST_COMPACT_TRIGGER)}
+    return _add(request, Extra(capabilities.dialect, "context_management", {"edits": [edit]}, extra.loss, extra.why))
+
+
+def _call_mcp_with_openai(request: Request, extra: Extra, capabilities: Capabilities, notes: Notes) -> Request | None:
+    """Each MCP server as a tool of its own; which of its tools are allowed stood in Anthropic's toolset."""
+    if "mcp" not in capabilities.native_tools:
+        return None
+    toolsets = {
+        str(tool.definition.get("mcp_server_name")): tool.definition
+        for tool in request.tools
+        if isinstance(tool, NativeTool) and tool.type == "mcp_toolset"
+    }
+    tools = [tool for tool in request.tools if not (isinstance(tool, NativeTool) and tool.type == "mcp_toolset")]
+    for server in _entries(extra.value):
+        name = str(server.get("name", ""))
+        definition = {
+            "type": "mcp",
+            "server_label": name,
+            "server_url": server.get("url"),
+            "authorization": server.get("authorization_token"),
+            "allowed_tools": _allowed_tools(server, toolsets.get(name, {})),
+            "require_approval": "never",
+        }
+        stated = {key: value for key, value in definition.items() if value is not None}
+        tools.append(NativeTool("openai_responses", "mcp", name, stated, server=True))
+    return replace(request, tools=tuple(tools))
+
+
+def _allowed_tools(server: dict[str, Any], toolset: dict[str, Any]) -> list[str] | None:
+    """The names of the tools that are switched on, None where all are."""
+    configuration = server.get("tool_configuration")
+    allowed = configuration.get("allowed_tools") if isinstance(configuration, dict) else None
+    if isinstance(allowed, list):
+        return allowed
+    default = toolset.get("default_config")
+    configs = toolset.get("configs")
+    if isinstance(default, dict) and default.get("enabled") is False and isinstance(configs, dict):
+        return [name for name, config in configs.items() if isinstance(config, dict) and config.get("enabled")]
+    return None
+
+
+def _hurry(request: Request, extra: Extra, capabilities: Capabilities, notes: Notes) -> Request | None:
+    if extra.value != "fast" or not capabilities.service_tier:
+        return None
+    return replace(request, service_tier="fast")
+
+
+def _entries(value: Any) -> list[dict[str, Any]]:
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def _add(request: Request, extra: Extra) -> Request:
+    return replace(request, extras=(*request.extras, extra))
+
+
+_CARRIERS: dict[tuple[DialectName, str, DialectName], Carry] = {
+    ("openai_chat", "web_search_options", "anthropic_messages"): _search_with_anthropic,
+    ("openai_chat", "web_search_options", "openai_responses"): _search_with_openai,
+    ("anthropic_messages", "context_management", "openai_responses"): _compact_with_openai,
+    ("openai_responses", "context_management", "anthropic_messages"): _compact_with_anthropic,
+    ("anthropic_messages", "mcp_servers", "openai_responses"): _call_mcp_with_openai,
+    ("anthropic_messages", "speed", "openai_chat"): _hurry,
+    ("anthropic_messages", "speed", "openai_responses"): _hurry,
+    **{("openai_chat", name, "openai_responses"): _share for name in SHARED_BY_OPENAI},
+    **{("openai_responses", name, "openai_chat"): _share for name in SHARED_BY_OPENAI},
+}

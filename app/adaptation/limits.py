@@ -1,0 +1,186 @@
+"""This file is the limits and knobs of a request: length, stop sequences, sampling, and hints beside the answer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from app.adaptation.fields import field
+from app.adaptation.notes import Notes
+from app.adaptation.stop import StopMatcher
+from app.conversation.blocks import CacheHint, ToolResult
+from app.conversation.capabilities import Capabilities
+from app.conversation.losses import LossClass
+from app.conversation.request import FunctionTool, Request, Sampling, State
+
+MAX_ID = 64  # characters of a user id or cache key that every vendor takes
+
+# Sampling settings, the capability that each needs, and what its loss means.
+KNOBS: dict[str, tuple[str, LossClass]] = {
+    "temperature": ("temperature", "W"),
+    "top_p": ("top_p", "W"),
+    "top_k": ("top_k", "W"),
+    "frequency_penalty": ("penalties", "W"),
+    "presence_penalty": ("penalties", "W"),
+    "logit_bias": ("logit_bias", "W"),
+    "seed": ("seed", "D"),
+}
+_NOT_TAKEN = "this model does not take it"
+
+
+def adapt_limits(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
+    return replace(
+        request,
+        max_tokens=_limit_length(request, capabilities, notes),
+        stop=_limit_stop(request, capabilities, notes),
+        sampling=_adapt_sampling(request, capabilities, notes),
+        n=_check_choices(request, capabilities, notes),
+        logprobs=_check_logprobs(request, capabilities, notes),
+        state=_check_state(request, capabilities, notes),
+        **_adapt_hints(request, capabilities, notes),
+    )
+
+
+def _limit_length(request: Request, capabilities: Capabilities, notes: Notes) -> int | None:
+    asked = request.max_tokens
+    path = field(request.dialect, "max_tokens")
+    if capabilities.max_tokens_field in capabilities.refused_fields:
+        if asked is not None:
+            notes.lose("W", path, "this upstream takes no limit")
+        return None
+    most = capabilities.max_output
+    if asked is None:
+        default = capabilities.default_output
+        return min(default, most) if default is not None and most is not None else default
+    if asked == 0:
+        notes.lose("W", path, "a request for no answer at all gets one token")
+        return 1
+    if most is not None and asked > most:
+        notes.lose("W", path, f"lowered from {asked} to the {most} tokens that this model can answer")
+        return most
+    return asked
+
+
+def _limit_stop(request: Request, capabilities: Capabilities, notes: Notes) -> tuple[str, ...]:
+    """The sequences for the upstream; those that it cannot watch for are watched for on the way back."""
+    path = field(request.dialect, "stop")
+    stop = tuple(sequence for sequence in request.stop if sequence)
+    if not capabilities.stop_blank:
+        seen = tuple(sequence for sequence in stop if not sequence.isspace())
+        if len(seen) < len(stop):
+            notes.lose("W", path, "sequences of white space only are refused there")
+        stop = seen
+    if capabilities.stop_limit is not None and len(stop) > capabilities.stop_limit:
+        notes.undo(partial(StopMatcher, stop))
+        stop = stop[: capabilities.stop_limit]
+    return stop
+
+
+def _adapt_sampling(request: Request, capabilities: Capabilities, notes: Notes) -> Sampling:
+    sampling = request.sampling
+    if sampling == Sampling():
+        return sampling
+    changes: dict[str, Any] = {}
+    for name, (capability, loss) in KNOBS.items():
+        if getattr(sampling, name) is not None and not getattr(capabilities, capability):
+            changes[name] = None
+            # A value that is the default anyway is no loss.
+            if not (name in ("temperature", "top_p") and getattr(sampling, name) == 1):
+                notes.lose(loss, name, _NOT_TAKEN)
+    sampling = replace(sampling, **changes)
+    if sampling.temperature is not None and sampling.temperature > capabilities.temperature_max:
+        notes.lose("W", "temperature", f"lowered to {capabilities.temperature_max:g}, the most that is taken there")
+        sampling = replace(sampling, temperature=capabilities.temperature_max)
+    if sampling.temperature is not None and sampling.top_p is not None and not capabilities.top_p_with_temperature:
+        notes.lose("W", "top_p", "it cannot be set together with temperature")
+        sampling = replace(sampling, top_p=None)
+    return sampling
+
+
+def _check_choices(request: Request, capabilities: Capabilities, notes: Notes) -> int:
+    if request.n > 1 and not capabilities.n:
+        notes.lose("E", "n", "this upstream gives one answer a request")
+        return 1
+    return request.n
+
+
+def _check_logprobs(request: Request, capabilities: Capabilities, notes: Notes) -> int | None:
+    if request.logprobs is not None and not capabilities.logprobs:
+        notes.lose("E", field(request.dialect, "logprobs"), "this model tells no probabilities")
+        return None
+    return request.logprobs
+
+
+def _check_state(request: Request, capabilities: Capabilities, notes: Notes) -> State:
+    """Without what another server would have to remember; whoever keeps it for the client took it away before."""
+    state = request.state
+    for name in ("previous_id", "conversation"):
+        if getattr(state, name) is not None:
+            notes.lose("E", field(request.dialect, name), "the conversation it names is not known there")
+    if state.background:
+        notes.lose("E", "background", "there is nobody to answer later")
+    if state.store and not capabilities.store:
+        notes.lose("W", "store", "this upstream keeps nothing")
+    return State(store=state.store if capabilities.store else None)
+
+
+def _adapt_hints(request: Request, capabilities: Capabilities, notes: Notes) -> dict[str, Any]:
+    """Fields beside the answer: who asks, in which tier, with what to remember."""
+    hints: dict[str, Any] = {
+        "user": _hash_user(request.user) if request.user and capabilities.user_field != "none" else None,
+        "cache_key": _cache_key(request) if capabilities.cache_key else None,
+        "service_tier": request.service_tier if capabilities.service_tier else None,
+        "metadata": request.metadata if capabilities.metadata else None,
+        "verbosity": request.verbosity if capabilities.verbosity else None,
+    }
+    for name, kept in hints.items():
+        if kept is None and getattr(request, name) is not None:
+            notes.lose("W" if name == "verbosity" else "D", field(request.dialect, name), _NOT_TAKEN)
+    if capabilities.cache_hints == "none" and (request.cache or any(_cache_hints(request))):
+        notes.lose("D", field(request.dialect, "cache"), "this upstream caches by itself or not at all")
+    return hints
+
+
+def _hash_user(user: str) -> str:
+    """A name for the user that tells nothing of them: other vendors learn no account, device or address."""
+    return _digest(_split_user(user)[0])
+
+
+def _cache_key(request: Request) -> str | None:
+    """The client's own key, or one for the session that its user id names."""
+    if request.cache_key:
+        return request.cache_key if len(request.cache_key) <= MAX_ID else _digest(request.cache_key)
+    return _digest(_split_user(request.user)[1]) if request.user else None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:MAX_ID]
+
+
+def _split_user(user: str) -> tuple[str, str]:
+    """Person and session of a user id. Claude Code writes both into it, as JSON or around `_session_`."""
+    if user.startswith("{"):
+        try:
+            known = msgspec.json.decode(user, type=dict[str, Any])
+        except msgspec.MsgspecError:
+            known = {}
+        session = str(known.pop("session_id", ""))
+        if session:
+            return msgspec.json.encode(known, order="sorted").decode(), session
+    person, _, session = user.partition("_session_")
+    return (person, session) if session else (user, user)
+
+
+def _cache_hints(request: Request) -> Iterator[CacheHint | None]:
+    yield from (text.cache for text in request.instructions)
+    yield from (tool.cache for tool in request.tools if isinstance(tool, FunctionTool))
+    for turn in request.turns:
+        for block in turn.blocks:
+            yield getattr(block, "cache", None)
+            if isinstance(block, ToolResult):
+                yield from (getattr(inner, "cache", None) for inner in block.blocks)

@@ -1,0 +1,180 @@
+"""This file is how much a model shall think, said in the words and within the limits of the upstream.
+
+Dialects differ in kind: an effort by name, a budget in tokens, or a switch. What was asked for is brought to the
+upstream's kind, and where thinking excludes something else that the client needs more, it gives way.
+
+Runs last of all steps that change settings: it looks at max_tokens, at sampling and at the choice of tools.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from app.adaptation.fields import field
+from app.adaptation.notes import Notes
+from app.conversation.blocks import Reasoning, ToolCall
+from app.conversation.capabilities import Capabilities
+from app.conversation.request import EFFORTS, Effort, Extra, FunctionTool, ReasoningSettings, Request
+
+# Tokens that an effort stands for where thinking is measured in tokens.
+BUDGETS: dict[Effort, int] = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768}
+MAX_SHARE = 0.6  # of max_tokens, for the effort "max"
+LEAST_BUDGET = 1024
+
+# And back: the effort for budgets below a number of tokens.
+EFFORTS_BY_BUDGET: tuple[tuple[int, Effort], ...] = ((4096, "low"), (16384, "medium"), (32768, "high"))
+
+# With thinking on, Claude still takes a top_p of at least this.
+LEAST_TOP_P = 0.95
+
+
+def adapt_reasoning(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
+    settings = request.reasoning
+    wanted, forbidden = _is_wanted(settings), _is_forbidden(settings)
+    path = field(request.dialect, "reasoning")
+    if capabilities.reasoning_style == "none":
+        if wanted and not capabilities.reasoning_on_fields:
+            notes.lose("D", path, "this model's thinking cannot be asked for")
+        return _say(request, ReasoningSettings(), capabilities, on=wanted if wanted or forbidden else None)
+    obstacle = _obstacle(request, capabilities) if wanted or capabilities.reasoning_by_default else None
+    if obstacle and wanted:
+        notes.lose("W", path, f"no thinking for this request: {obstacle}")
+    if obstacle or forbidden:
+        return _forbid(request, capabilities, notes)
+    # An adaptive model that thinks unasked is still told to show it.
+    if wanted or (capabilities.reasoning_by_default and capabilities.reasoning_style == "adaptive"):
+        return _ask(request, capabilities, notes)
+    return replace(request, reasoning=ReasoningSettings())
+
+
+def _is_wanted(settings: ReasoningSettings) -> bool:
+    if settings.mode is None:
+        return settings.effort not in (None, "none") or settings.budget is not None
+    return settings.mode == "on"
+
+
+def _is_forbidden(settings: ReasoningSettings) -> bool:
+    return settings.mode in ("off", "between_tools") or (settings.mode is None and settings.effort == "none")
+
+
+def _obstacle(request: Request, capabilities: Capabilities) -> str | None:
+    """What the client needs more than thinking and cannot have beside it."""
+    choice = request.tool_choice
+    if capabilities.reasoning_excludes_forced_tool and choice is not None and choice.mode in ("any", "tool"):
+        return "a tool is forced"
+    if capabilities.reasoning_excludes_tools and any(isinstance(tool, FunctionTool) for tool in request.tools):
+        return "there are tools, for which the Responses dialect is needed"
+    if capabilities.reasoning_must_lead and not _is_led_by_proof(request, capabilities):
+        return "the tool calls in progress have lost theirs"
+    return None
+
+
+def _is_led_by_proof(request: Request, capabilities: Capabilities) -> bool:
+    """Whether the assistant's last turn starts with a valid proof, if it is one whose calls are being answered."""
+    turn = next((turn for turn in reversed(request.turns) if turn.role == "assistant"), None)
+    if turn is None or not any(isinstance(block, ToolCall) for block in turn.blocks):
+        return True
+    first = turn.blocks[0]
+    return isinstance(first, Reasoning) and capabilities.understands(first.proof)
+
+
+def _forbid(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
+    path = field(request.dialect, "reasoning")
+    match capabilities.reasoning_off:
+        case "omit":
+            said = ReasoningSettings()
+            if capabilities.reasoning_by_default and not capabilities.reasoning_off_fields:
+                notes.lose("D", path, "this model decides itself whether to think")
+        case "none":
+            said = ReasoningSettings(mode="off", effort="none")
+        case "disabled":
+            # With thinking off, Claude refuses efforts above "high".
+            effort = request.reasoning.effort
+            effort = _nearest(effort, _up_to_high(capabilities.efforts)) if effort != "none" else None
+            said = ReasoningSettings(mode="off", effort=effort)
+        case "between_tools":
+            said = ReasoningSettings(mode="between_tools")
+        case "never":
+            notes.lose("W", path, "this model always thinks; it is asked to think little")
+            said = ReasoningSettings(mode="on", effort=_nearest("low", capabilities.efforts))
+    return _say(request, said, capabilities, on=False)
+
+
+def _ask(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
+    settings = request.reasoning
+    path = field(request.dialect, "reasoning")
+    visibility = settings.visibility
+    if visibility is None and capabilities.reasoning_visibility:
+        # The vendors' own default shows nothing, while the client's dialect shows what there is.
+        visibility = "summarized" if capabilities.dialect == "anthropic_messages" else "auto"
+    asked = settings.effort or _effort_of(settings.budget)
+    effort = _nearest(asked, capabilities.efforts)
+    if asked in ("xhigh", "max") and effort != asked and capabilities.reasoning_style != "budget":
+        notes.lose("D", path, f"effort {asked} is {effort or 'not known'} there")
+    budget = None
+    if capabilities.reasoning_style == "budget":
+        budget = _fit_budget(settings.budget, asked, request.max_tokens)
+        if budget is None:
+            notes.lose("W", path, f"no thinking: max_tokens leaves no room for {LEAST_BUDGET} tokens of it")
+            return replace(request, reasoning=ReasoningSettings())
+    if capabilities.reasoning_excludes_sampling:
+        request = _drop_sampling(request, notes)
+    return _say(request, ReasoningSettings("on", effort, budget, visibility), capabilities, on=True)
+
+
+def _effort_of(budget: int | None) -> Effort | None:
+    if budget is None:
+        return None
+    return next((effort for limit, effort in EFFORTS_BY_BUDGET if budget < limit), "xhigh")
+
+
+def _nearest(effort: Effort | None, known: Sequence[str]) -> Effort | None:
+    """The highest known effort that is not above the asked one, else the lowest; None where none is known."""
+    if effort is None or effort in known:
+        return effort
+    ranked = [level for level in EFFORTS if level in known]
+    below = [level for level in ranked if EFFORTS.index(level) < EFFORTS.index(effort)]
+    return below[-1] if below else ranked[0] if ranked else None
+
+
+def _up_to_high(efforts: Sequence[str]) -> list[str]:
+    return [effort for effort in efforts if effort not in ("xhigh", "max")]
+
+
+def _fit_budget(asked: int | None, effort: Effort | None, max_tokens: int | None) -> int | None:
+    """A budget of at least 1024 tokens and below max_tokens; None where there is no room for one.
+
+    A budget that the client named may take all but one token; one that stands for an effort leaves a fifth of
+    max_tokens for the answer.
+    """
+    limit = max_tokens if max_tokens is not None else 2 * BUDGETS["xhigh"]
+    if asked is not None:
+        budget = min(asked, limit - 1)
+    elif effort == "max":
+        budget = int(limit * MAX_SHARE)
+    else:
+        budget = min(BUDGETS[effort if effort in BUDGETS else "high"], limit * 4 // 5)
+    budget = max(budget, LEAST_BUDGET)
+    return budget if budget < limit else None
+
+
+def _drop_sampling(request: Request, notes: Notes) -> Request:
+    sampling = request.sampling
+    excluded = {
+        "temperature": sampling.temperature not in (None, 1),
+        "top_p": sampling.top_p is not None and sampling.top_p < LEAST_TOP_P,
+        "top_k": sampling.top_k is not None,
+    }
+    dropped = {name: None for name, is_excluded in excluded.items() if is_excluded}
+    for name in dropped:
+        notes.lose("W", name, "it cannot be set while the model thinks")
+    return replace(request, sampling=replace(sampling, **dropped)) if dropped else request
+
+
+def _say(request: Request, settings: ReasoningSettings, capabilities: Capabilities, on: bool | None) -> Request:
+    """The request with these settings, and with the fields by which this server is switched on or off."""
+    fields = capabilities.reasoning_on_fields if on else capabilities.reasoning_off_fields if on is False else {}
+    extras = tuple(Extra(capabilities.dialect, name, value, "D") for name, value in fields.items())
+    return replace(request, reasoning=settings, extras=request.extras + extras)

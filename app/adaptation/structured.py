@@ -1,0 +1,126 @@
+"""This file is answers in JSON: the format a client asked for, in the strongest form that the upstream has.
+
+Runs behind the choice of tools: a schema that the upstream does not know is had by a tool that only exists on the way.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from app.adaptation.fences import Unfence
+from app.adaptation.fields import field
+from app.adaptation.forced_json import CallToText
+from app.adaptation.notes import Notes
+from app.adaptation.schemas import is_openai_strict, sanitize, to_anthropic_subset
+from app.conversation.blocks import Text
+from app.conversation.capabilities import Capabilities
+from app.conversation.request import FunctionTool, OutputFormat, Request, ToolChoice
+
+TOOL_NAME = "json_output"
+TOOL_DESCRIPTION = "Give the answer with this tool, and only with it."
+DEFAULT_NAME = "output"
+
+PLAIN_JSON = "Answer with a single JSON object only, without code fences or other text."
+
+_BAD_NAME = re.compile(r"[^a-zA-Z0-9_-]+")
+
+
+def adapt_structured(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
+    output = request.output_format
+    if output is None or output.kind == "text":
+        return request
+    if output.kind == "json_object":
+        return _ask_for_object(request, capabilities, notes)
+    match capabilities.structured:
+        case "schema":
+            return replace(request, output_format=_fit_format(request, output, capabilities, notes))
+        case "tool" if capabilities.tools and capabilities.forced_tool:
+            return _force_tool(request, output, capabilities, notes)
+        case _:
+            return _describe_schema(request, output, capabilities, notes)
+
+
+def _ask_for_object(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
+    """Any JSON: natively, but OpenAI wants the word in the conversation; else by a plain instruction."""
+    if capabilities.json_object and capabilities.structured != "none":
+        return request if _mentions_json(request) else _instruct(request, PLAIN_JSON)
+    return _ask_in_words(request, PLAIN_JSON, notes)
+
+
+def _ask_in_words(request: Request, words: str, notes: Notes) -> Request:
+    notes.undo(Unfence)
+    return replace(_instruct(request, words), output_format=None)
+
+
+def _mentions_json(request: Request) -> bool:
+    texts = [*request.instructions, *(block for turn in request.turns for block in turn.blocks)]
+    return any(isinstance(text, Text) and "json" in text.text.lower() for text in texts)
+
+
+def _instruct(request: Request, words: str) -> Request:
+    return replace(request, instructions=(*request.instructions, Text(words)))
+
+
+def _fit_format(request: Request, output: OutputFormat, capabilities: Capabilities, notes: Notes) -> OutputFormat:
+    schema, lost = _fit_schema(output.schema or {}, capabilities)
+    for why in lost:
+        notes.lose("W", field(request.dialect, "output_format"), why)
+    strict = output.strict
+    if request.dialect == "anthropic_messages":
+        # Anthropic always holds the model to the schema; elsewhere only schemas of one kind can be enforced.
+        strict = is_openai_strict(schema)
+    name = _BAD_NAME.sub("_", output.name or "").strip("_")[:64] or DEFAULT_NAME
+    return replace(output, schema=schema, name=name, strict=strict)
+
+
+def _fit_schema(schema: dict[str, Any], capabilities: Capabilities) -> tuple[dict[str, Any], tuple[str, ...]]:
+    match capabilities.schema:
+        case "anthropic":
+            return to_anthropic_subset(schema)
+        case "gemini":
+            return sanitize(schema, "gemini")
+        case _:
+            return schema, ()
+
+
+def _force_tool(request: Request, output: OutputFormat, capabilities: Capabilities, notes: Notes) -> Request:
+    """The schema as the arguments of a tool that must be called; the client sees its call as text.
+
+    Beside the client's own tools the model must call some tool: one of them, or this one when it has the answer.
+    """
+    choice = request.tool_choice
+    path = field(request.dialect, "output_format")
+    if choice is not None and choice.mode in ("tool", "any"):
+        notes.lose("D", path, "the client's own tool is forced, so this answer is no text")
+        return replace(request, output_format=None)
+    schema, lost = sanitize(output.schema, capabilities.schema)
+    for why in lost:
+        notes.lose("W", path, why)
+    taken = {tool.name for tool in request.tools}
+    name = TOOL_NAME
+    while name in taken:
+        name += "_"
+    tool = FunctionTool(name, output.description or TOOL_DESCRIPTION, schema)
+    free = bool(request.tools) and (choice is None or choice.mode == "auto")
+    notes.undo(partial(CallToText, name))
+    return replace(
+        request,
+        tools=(*request.tools, tool),
+        tool_choice=ToolChoice("any") if free else ToolChoice("tool", ((None, name),)),
+        output_format=None,
+    )
+
+
+def _describe_schema(request: Request, output: OutputFormat, capabilities: Capabilities, notes: Notes) -> Request:
+    """The schema in words, for an upstream that can hold a model to JSON at best."""
+    notes.lose("W", field(request.dialect, "output_format"), "the schema is only told to the model, not enforced")
+    schema = msgspec.json.encode(output.schema or {}).decode()
+    words = f"{PLAIN_JSON} It matches this JSON schema: {schema}"
+    if capabilities.structured == "json_object":
+        return replace(_instruct(request, words), output_format=OutputFormat("json_object"))
+    return _ask_in_words(request, words, notes)
