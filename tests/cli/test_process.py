@@ -11,8 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.fake_upstream import FakeUpstream, sse
 from tests.support.gateway_process import GatewayProcess
+
+ROOT = Path(__file__).parents[2]
 
 
 def configure(folder: Path, upstream: FakeUpstream, **routes: str) -> None:
@@ -109,3 +113,29 @@ def test_modules_in_the_working_folder_are_not_taken_for_ours(tmp_path: Path) ->
 
     with GatewayProcess(tmp_path) as gateway:
         assert gateway.healthy()
+
+
+WAYS = {
+    "gunicorn": ["gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "wsgi:app"],
+    "flask": ["bash", "-c", "exec flask --app wsgi run --port $PORT"],
+}
+
+
+@pytest.mark.parametrize("command", WAYS.values(), ids=WAYS)
+def test_other_servers_start_the_same_application(tmp_path: Path, command: list[str]) -> None:
+    with (
+        GatewayProcess(tmp_path, command=command) as gateway,
+        urllib.request.urlopen(f"{gateway.url}/v1/models") as reply,
+    ):
+        names = [model["id"] for model in json.load(reply)["data"]]
+
+    assert "demo/demo" in names
+
+
+def test_a_stopped_gateway_leaves_nothing_behind(tmp_path: Path) -> None:
+    with GatewayProcess(tmp_path) as gateway:
+        gateway.signal(signal.SIGTERM)
+        assert gateway.wait() == 0
+
+    left = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
+    assert left == ["gateway.log"]
