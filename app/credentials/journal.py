@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 from filelock import BaseFileLock, FileLock, Timeout
 
-from app.credentials.private_files import write_private
+from app.credentials.private_files import make_private_folder, write_private
 from app.credentials.tokens import Tokens, hash_token
 
 log = logging.getLogger(__name__)
@@ -93,6 +93,7 @@ class Journal:
         for place in self._places("lock"):
             lock = FileLock(place, timeout=timeout, mode=0o600, thread_local=False)
             try:
+                make_private_folder(place.parent)
                 lock.acquire()
             except Timeout as error:
                 raise TimeoutError(f"another process has been renewing this login for {timeout:g} s") from error

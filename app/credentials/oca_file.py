@@ -50,16 +50,16 @@ def parse_login(data: bytes) -> Tokens:
 
 
 def render_login(data: bytes, tokens: Tokens, now: float) -> bytes:
-    """The same file with new tokens. A new file is OCA's own refresh_token.json.
+    """The same file with new tokens; where none were, they are put as `refresh_token.json` has them.
 
     That file also gets the access token: workers that share it need not spend a rotating refresh token each.
     """
     if _bare_token(data) is not None:
         return (tokens.access_token or "").encode() + b"\n"
-    document = read_object(data) if data.strip() else dict(_NEW_FILE)
-    place = _find_place(document) if data.strip() else ()
+    document = read_object(data) if data.strip() else {}
+    place = _find_place(document)
     if place is None:
-        raise ValueError("the file holds no OCA token to replace")
+        place, document = (), document | _NEW_FILE
     held = _object_at(document, place)
     _put_tokens(held, tokens, now)
     if place and isinstance(document[place[0]], str):

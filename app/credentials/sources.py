@@ -142,7 +142,14 @@ def endpoints_of(settings: ProviderSettings, environ: Mapping[str, str], tokens:
     if settings.kind == "codex":
         token_url = token_url or environ.get("CODEX_REFRESH_TOKEN_URL_OVERRIDE")
     return find_endpoints(
-        settings.kind, mode=mode, issuer=issuer, token_url=token_url, client_id=client_id, scopes=settings.scopes
+        settings.kind,
+        mode=mode,
+        issuer=issuer,
+        authorize_url=settings.oauth_authorize_url,
+        token_url=token_url,
+        client_id=client_id,
+        scopes=settings.scopes,
+        redirect_uris=settings.redirect_uris,
     )
 
 

@@ -150,6 +150,15 @@ class StoredLogin:
             self._sleep(_STEP)
         return False
 
+    def replace(self, tokens: Tokens) -> None:
+        """Save the tokens of a new login, whatever login there was. Raises OSError, or ValueError for a broken file."""
+        try:
+            data = self.store.read()
+        except FileNotFoundError:
+            data = b""
+        self.store.write(self._format.render_login(data, tokens, self._clock()))
+        self._journal.clear()
+
     def remove(self) -> None:
         """Log out: remove the tokens, and the file if nothing else is in it. Raises OSError if that is impossible."""
         self._journal.clear()

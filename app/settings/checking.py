@@ -32,7 +32,7 @@ KINDS = ("oca", "anthropic", "openai", "codex", "claude_cli", "demo")
 PROVIDER_GROUP = "dragoman.providers"
 # The kinds that speak one dialect only. An `oca` model may speak either of OpenAI's.
 FIXED_DIALECTS = {"anthropic": "anthropic_messages", "codex": "openai_responses"}
-URL_KEYS = ("base_url", "idcs_url", "oauth_token_url")
+URL_KEYS = ("base_url", "idcs_url", "oauth_token_url", "oauth_authorize_url")
 
 _PROVIDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 

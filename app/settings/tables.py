@@ -90,6 +90,8 @@ class ProviderSettings(Table, frozen=True, kw_only=True):
     mode: Literal["internal", "external"] | None = None
     idcs_url: str | None = None
     oauth_token_url: str | None = None
+    oauth_authorize_url: str | None = None
+    redirect_uris: tuple[str, ...] = ()
     client_id: str | None = None
     scopes: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
