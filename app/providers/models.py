@@ -171,7 +171,6 @@ FAMILIES: tuple[Row, ...] = (
         _CHAT,
         ("litellm",),
     ),
-    Row(("claude-*",), {"efforts": ("low", "medium", "high")}, _CHAT),
     Row(("claude-sonnet-5*",), {"reasoning_off": "disabled"}, _MESSAGES),
     Row(("claude-opus-5*",), {"reasoning_off": "disabled"}, _MESSAGES),
     Row(("claude-fable-*", "claude-mythos-*"), {"forced_tool": False}),
@@ -180,7 +179,7 @@ FAMILIES: tuple[Row, ...] = (
     Row(("claude-opus-5-5*",), {**_ALWAYS_THINKS, "bound_reasoning": True}, _MESSAGES),
     Row(("claude-fable-5-[1-9]*", "claude-mythos-5-[1-9]*"), {"bound_reasoning": True}, _MESSAGES),
     Row(("claude-sonnet-5-5*",), {"reasoning_off": "between_tools"}, _MESSAGES),
-    Row(("claude-haiku-5-5*",), {"reasoning_off": "never"}, _MESSAGES),
+    Row(("claude-haiku-5-5*",), {"reasoning_off": "disabled"}, _MESSAGES),
     Row(
         ("claude-opus-4-[78]*",),
         {"reasoning_by_default": False},
