@@ -21,6 +21,7 @@ from app.adaptation.tool_choice import adapt_tool_choice
 from app.adaptation.tool_ids import adapt_tool_ids
 from app.adaptation.tools import adapt_tools
 from app.adaptation.turns import adapt_turns
+from app.adaptation.turns import adapt_turns
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss
 from app.conversation.request import Request
@@ -46,7 +47,9 @@ def adapt(request: Request, capabilities: Capabilities) -> Adapted:
 
 
 def adapt_emptiness(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
-    notes.undo(RefuseEmpty)
+    # Claude means it when it says nothing: a tool's result may have been all there was to say.
+    if capabilities.dialect != "anthropic_messages":
+        notes.undo(RefuseEmpty)
     return request
 
 
@@ -54,29 +57,29 @@ def adapt_writing(request: Request, capabilities: Capabilities, notes: Notes) ->
     """What models write into their text though it is none of it."""
     names = frozenset(tool.name for tool in request.tools)
     if capabilities.rescue_calls and names:
-        notes.undo(lambda: RescueCalls(names))
+        notes.undo(partial(RescueCalls, names))
     if capabilities.think_tags:
-        notes.undo(lambda: ThinkTags(opened=capabilities.think_opened))
+        notes.undo(partial(ThinkTags, opened=capabilities.think_opened))
     return request
 
 
-# What another step needs goes first. Equivalents of foreign fields may be tools; calls are paired and have their ids
-# before media may label a result with one; a choice names tools as they are declared upstream; what is forced decides
-# how a schema can be asked for, and all of that whether thinking is possible. Turns are placed once nothing adds or
-# empties one. The reply passes through the stages in the reverse order: first what the model wrote is read, then a stop
-# sequence is looked for in what is visible, tools are restored, and whether it is empty shows last.
+# Foreign fields come first, for they may be tools; then the turns' skeleton and the tools themselves; what is forced
+# decides how a schema and the thinking can be asked for. Turns are put into place when no step will empty one any
+# more, and the thinking goes last, for it looks at all other settings.
+# A reply passes through the stages the other way: it is read as the model wrote it, then its tools are restored, and
+# whether it is empty shows at the end.
 STEPS: tuple[Step, ...] = (
     adapt_emptiness,
     adapt_extras,
     adapt_pairing,
     adapt_tool_ids,
-    adapt_media,
-    adapt_replay,
     adapt_tools,
     adapt_tool_choice,
     adapt_structured,
-    adapt_turns,
     adapt_limits,
+    adapt_media,
+    adapt_replay,
+    adapt_turns,
     adapt_reasoning,
     adapt_writing,
 )

@@ -36,7 +36,8 @@ def adapt_pairing(request: Request, capabilities: Capabilities, notes: Notes) ->
             turns.append(asking)
         answers, rest = _take_results(replies, wanted, notes)
         if asking is not None and (replies or number + 1 < len(exchanges)):
-            rest = _lead_with_results(asking, answers, rest, notes)
+            path = replies[0].path if replies else asking.path
+            rest = _lead_with_results(asking, answers, rest, path, notes)
         turns.extend(rest)
     return replace(request, turns=tuple(turns))
 
@@ -120,7 +121,9 @@ def _quote_orphan(result: ToolResult) -> list[Block]:
     return [Text(label), first, *others]
 
 
-def _lead_with_results(asking: Turn, answers: dict[str, ToolResult], rest: list[Turn], notes: Notes) -> list[Turn]:
+def _lead_with_results(
+    asking: Turn, answers: dict[str, ToolResult], rest: list[Turn], path: str, notes: Notes
+) -> list[Turn]:
     """The turns after an assistant turn, beginning with one that holds all results and what the user then said."""
     calls = _calls_of(asking)
     if not calls:
@@ -132,9 +135,9 @@ def _lead_with_results(asking: Turn, answers: dict[str, ToolResult], rest: list[
             notes.lose("D", asking.path, f"the call {call.id!r} had no result")
             answer = ToolResult(call.id, (Text(NO_RESULT),), is_error=True, kind=call.kind)
         results.append(answer)
-    if rest and rest[0].role == "user" and rest[0].name is None:
+    if rest and rest[0].role == "user" and rest[0].blocks and rest[0].name is None:
         return [replace(rest[0], blocks=(*results, *rest[0].blocks)), *rest[1:]]
-    return [Turn("user", tuple(results), path=asking.path), *rest]
+    return [Turn("user", tuple(results), path=path), *rest]
 
 
 def _calls_of(turn: Turn) -> list[ToolCall]:

@@ -26,16 +26,14 @@ _NOISE = ("$schema", "$id", "$comment")  # say nothing to a model, and some serv
 _ANTHROPIC = frozenset(
     ("type", "properties", "required", "items", "enum", "const", "anyOf", "allOf", "$ref", "$defs", "description")
 ) | {"title", "format", "minItems", "additionalProperties"}
-_ANTHROPIC_FORMATS = frozenset(
-    ("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid")
-)
+_ANTHROPIC_FORMATS = ("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid")
 
 _MAX_INLINED = 2000
 
 _GEMINI = frozenset(
     ("type", "title", "description", "nullable", "enum", "items", "minItems", "maxItems", "properties", "required")
 ) | {"minProperties", "maxProperties", "minLength", "maxLength", "pattern", "minimum", "maximum", "anyOf", "format"}
-_GEMINI_FORMATS = frozenset(("date-time", "enum", "float", "double", "int32", "int64"))
+_GEMINI_FORMATS = ("date-time", "enum", "float", "double", "int32", "int64")
 
 
 def sanitize(schema: Schema | None, style: SchemaStyle) -> tuple[Schema, tuple[str, ...]]:
@@ -69,10 +67,9 @@ def is_openai_strict(schema: Schema) -> bool:
     """Whether OpenAI takes the schema as strict: each object closed, and each of its properties required."""
 
     def is_closed(part: Schema) -> bool:
-        properties = part.get("properties")
-        if part.get("type") != "object" and properties is None:
+        if part.get("type") != "object" and "properties" not in part:
             return True
-        return part.get("additionalProperties") is False and set(part.get("required") or ()) == set(properties or ())
+        return part.get("additionalProperties") is False and set(_required(part)) == set(_members(part, "properties"))
 
     return schema.get("type") == "object" and all(is_closed(part) for part in _walk(schema))
 
@@ -80,12 +77,11 @@ def is_openai_strict(schema: Schema) -> bool:
 def _root_object(schema: Schema, lost: list[str]) -> Schema:
     """The schema with an object at its root, as every vendor wants the arguments of a tool."""
     if not any(union in schema for union in _UNIONS):
-        if schema.get("type") == "object" and "properties" in schema:
+        kind = schema.get("type")
+        if kind == "object" and isinstance(schema.get("properties"), dict):
             return schema
-        if schema.get("type") in (None, "object"):
-            return {"type": "object", "properties": {}, **schema}
-        if isinstance(schema["type"], list) and "object" in schema["type"]:
-            return {"properties": {}, **schema, "type": "object"}
+        if kind in (None, "object") or (isinstance(kind, list) and "object" in kind):
+            return {**schema, "type": "object", "properties": _members(schema, "properties")}
         lost.append("arguments that are no object are wrapped in the property `value`")
         return {"type": "object", "properties": {"value": schema}, "required": ["value"]}
     lost.append("the union at the root is merged into one object")
@@ -95,13 +91,14 @@ def _root_object(schema: Schema, lost: list[str]) -> Schema:
 def _merge_union(schema: Schema) -> Schema:
     """One object with the properties of all members; required is what each alternative requires."""
     merged = {word: value for word, value in schema.items() if word not in _UNIONS} | {"type": "object"}
-    properties: Schema = dict(schema.get("properties") or {})
-    required: list[str] = list(schema.get("required") or ())
+    properties = _members(schema, "properties")
+    required = _required(schema)
     for union in _UNIONS:
-        members = [member for member in schema.get(union) or () if isinstance(member, dict)]
+        listed = schema.get(union)
+        members = [member for member in listed if isinstance(member, dict)] if isinstance(listed, list) else []
         for member in members:
-            properties = {**(member.get("properties") or {}), **properties}
-        wanted = [list(member.get("required") or ()) for member in members]
+            properties = {**_members(member, "properties"), **properties}
+        wanted = [_required(member) for member in members]
         if union == "allOf":
             required += [name for names in wanted for name in names]
         elif wanted:
@@ -158,12 +155,20 @@ def _to_gemini(schema: Schema, lost: list[str]) -> Schema:
         elif word == "oneOf":
             kept.setdefault("anyOf", value)
         elif word == "allOf":
-            kept = {**_merge_union({"allOf": value}), **kept}
+            kept = {**_intersect(value), **kept}
         elif word in _GEMINI and not (word == "format" and value not in _GEMINI_FORMATS):
             kept[word] = value
         elif word not in (*_NOISE, "$defs", "definitions", "additionalProperties"):
             lost.append(f"`{word}` is not known there")
     return kept
+
+
+def _intersect(parts: Any) -> Schema:
+    """One schema that says what all parts say."""
+    schemas = [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+    if any("properties" in part for part in schemas):
+        return _merge_union({"allOf": schemas})
+    return {word: value for part in reversed(schemas) for word, value in part.items()}
 
 
 def _inline(schema: Schema, lost: list[str]) -> Schema:
@@ -174,7 +179,7 @@ def _inline(schema: Schema, lost: list[str]) -> Schema:
     named = {
         f"#/{word}/{name}": part
         for word in ("$defs", "definitions")
-        for name, part in (schema.get(word) or {}).items()
+        for name, part in _members(schema, word).items()
         if isinstance(part, dict)
     }
 
@@ -193,6 +198,17 @@ def _inline(schema: Schema, lost: list[str]) -> Schema:
         return _map_parts(part, lambda inner: resolve(inner, within))
 
     return resolve({word: value for word, value in schema.items() if word not in ("$defs", "definitions")}, ())
+
+
+def _members(schema: Schema, word: str) -> Schema:
+    """The schemas by name under a keyword; none where a client wrote something else there."""
+    value = schema.get(word)
+    return value if isinstance(value, dict) else {}
+
+
+def _required(schema: Schema) -> list[str]:
+    value = schema.get("required")
+    return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
 
 
 def _map_parts(schema: Schema, change: Callable[[Schema], Schema]) -> Schema:

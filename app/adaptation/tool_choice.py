@@ -6,8 +6,11 @@ or given up, with a word in the notes.
 
 from __future__ import annotations
 
+from functools import partial
+
 from msgspec.structs import replace
 
+from app.adaptation.fields import field
 from app.adaptation.forced_json import TextToCall
 from app.adaptation.notes import Notes
 from app.conversation.blocks import Text, ToolCall
@@ -80,7 +83,7 @@ def _emulate_force(request: Request, choice: ToolChoice, capabilities: Capabilit
             capabilities.structured == "schema" and request.output_format is None
         ):
             notes.lose("W", "tool_choice", "forced calls are refused there: asked for as structured output")
-            notes.undo(lambda: TextToCall(tool.name))
+            notes.undo(partial(TextToCall, tool.name))
             # Vendors refuse past calls in a request that declares no tools.
             tools = request.tools if capabilities.tool_choice and _has_calls(request) else ()
             return replace(
@@ -111,7 +114,8 @@ def _switch_parallel(request: Request, capabilities: Capabilities, notes: Notes)
     if capabilities.parallel_switch:
         return request
     if request.parallel_tool_calls is False:
-        notes.lose("W", "parallel_tool_calls", "the upstream cannot be kept from parallel calls")
+        path = field(request.dialect, "parallel_tool_calls")
+        notes.lose("W", path, "the upstream cannot be kept from parallel calls")
     return replace(request, parallel_tool_calls=None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, assert_never
 
 import msgspec
@@ -51,7 +52,7 @@ def adapt_tools(request: Request, capabilities: Capabilities, notes: Notes) -> R
         if original is not None:
             originals[_key_of(plain)] = original
     if originals:
-        notes.undo(lambda: Restore(originals))
+        notes.undo(partial(Restore, originals))
     return replace(
         request,
         tools=tuple(tools),
@@ -62,7 +63,10 @@ def adapt_tools(request: Request, capabilities: Capabilities, notes: Notes) -> R
 
 def _without_repeats(tools: Sequence[Tool]) -> list[Tool]:
     """Each tool once, where it came first: a search for tools may find the same ones again."""
-    return list({(_key_of(tool), type(tool)): tool for tool in reversed(tools)}.values())[::-1]
+    first: dict[tuple[Key, type], Tool] = {}
+    for tool in tools:
+        first.setdefault((_key_of(tool), type(tool)), tool)
+    return list(first.values())
 
 
 def _key_of(tool: Tool) -> Key:
@@ -156,21 +160,19 @@ def _declare_native(tool: NativeTool, name: str, capabilities: Capabilities, not
 
 def _original_of(tool: Tool, plain: Tool) -> Original | None:
     """What a call of the plain tool must be turned back into; None where it is the same."""
+    if isinstance(plain, NativeTool):
+        return None
     match tool:
         case FunctionTool():
             original = Original(tool.name, tool.namespace)
         case CustomTool():
-            original = Original(tool.name, tool.namespace, "custom", wrapped=not isinstance(plain, CustomTool))
+            original = Original(tool.name, tool.namespace, "custom", wrapped=isinstance(plain, FunctionTool))
         case NativeTool():
-            if not isinstance(plain, FunctionTool):
-                return None
-            kind = _KINDS.get(tool.type, "function")
-            original = Original(tool.name, None, kind)
+            original = Original(tool.name, None, _KINDS.get(tool.type, "function"))
         case _:
             assert_never(tool)
-    if isinstance(plain, NativeTool):
-        return None
-    return None if original == Original(plain.name, plain.namespace) else original
+    kind = "custom" if isinstance(plain, CustomTool) else "function"
+    return None if original == Original(plain.name, plain.namespace, kind) else original
 
 
 def _rename_choice(choice: ToolChoice | None, names: dict[Key, str], capabilities: Capabilities) -> ToolChoice | None:
