@@ -1,0 +1,91 @@
+"""What follows a failure: the same again, another request, another upstream, or the client."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.conversation.capabilities import Capabilities
+from app.errors import DragomanError, Failure, FailureKind, UpstreamCut, UpstreamRefused, UpstreamTimeout
+from app.errors import UpstreamUnreachable as Unreachable
+from app.gateway.policy import cool_down, find_repair, goes_elsewhere, wait_before_retry
+
+CHAT = Capabilities(dialect="openai_chat")
+
+
+def refused(status: int, kind: FailureKind = "internal", message: str = "boom") -> UpstreamRefused:
+    return UpstreamRefused(Failure(kind=kind, message=message, status=status, origin="upstream"))
+
+
+@pytest.mark.parametrize(
+    "error", [refused(500), refused(503), refused(529), Unreachable("no"), UpstreamCut("x", began=False)]
+)
+def test_what_may_pass_is_tried_again_soon(error: DragomanError) -> None:
+    first, second = wait_before_retry(error, 1, {}), wait_before_retry(error, 2, {})
+
+    assert first is not None
+    assert second is not None
+    assert 0.2 < first < 0.4 < second < 0.7
+
+
+@pytest.mark.parametrize(
+    "error",
+    [refused(400), refused(401), refused(404), refused(413), UpstreamTimeout("idle", 3), UpstreamCut("x", began=True)],
+)
+def test_what_would_fail_or_cost_again_is_not_repeated(error: DragomanError) -> None:
+    assert wait_before_retry(error, 1, {}) is None
+
+
+def test_a_rate_limit_is_waited_out_only_if_it_says_for_how_long_and_that_is_short() -> None:
+    limit = refused(429, "rate_limit")
+
+    assert wait_before_retry(limit, 1, {"retry-after": "2"}) == 2.0
+    assert wait_before_retry(limit, 1, {"retry-after-ms": "300", "retry-after": "9"}) == 0.3
+    assert wait_before_retry(limit, 1, {"retry-after": "287441"}) is None
+    assert wait_before_retry(limit, 1, {}) is None
+    assert wait_before_retry(refused(429, "quota"), 1, {"retry-after": "1"}) is None
+
+
+def test_an_upstream_that_forbids_a_retry_is_obeyed() -> None:
+    assert wait_before_retry(refused(500), 1, {"x-should-retry": "false"}) is None
+
+
+def test_a_wrong_request_is_wrong_everywhere() -> None:
+    assert not goes_elsewhere(refused(400, "invalid_request"))
+    assert not goes_elsewhere(refused(400, "context_overflow"))
+    assert goes_elsewhere(refused(429, "rate_limit"))
+    assert goes_elsewhere(UpstreamTimeout("first_byte", 1))
+
+
+def test_an_upstream_cools_down_only_on_its_own_word() -> None:
+    limit = refused(429, "rate_limit")
+
+    assert cool_down(limit, {"retry-after": "3600"}) == 3600.0
+    assert cool_down(limit, {}) is None
+    assert cool_down(refused(500), {"retry-after": "3600"}) is None
+
+
+@pytest.mark.parametrize(
+    ("message", "field", "value"),
+    [
+        ("Unrecognized request argument supplied: stream_options", "stream_usage", False),
+        ("Unsupported parameter: 'max_tokens' is not supported with this model.", "max_tokens_field",
+         "max_completion_tokens"),
+        ("messages.1.content.0: Invalid `signature` in `thinking` block", "proofs", ()),
+    ],
+)  # fmt: skip
+def test_a_refusal_that_names_a_field_is_repaired_once(message: str, field: str, value: object) -> None:
+    before = Capabilities(dialect="openai_chat", proofs=("anthropic_messages",))
+
+    repair = find_repair(refused(400, "invalid_request", message).failure, before)
+
+    assert repair is not None
+    after = repair.change(before)
+    assert getattr(after, field) == value
+
+
+def test_nothing_is_repaired_twice_or_without_a_cause() -> None:
+    stripped = Capabilities(dialect="openai_chat", stream_usage=False)
+
+    assert find_repair(refused(400, "invalid_request", "stream_options").failure, stripped) is None
+    assert find_repair(refused(400, "invalid_request", "odd trouble").failure, CHAT) is None
+    assert find_repair(refused(500, "internal", "stream_options").failure, CHAT) is None

@@ -1,0 +1,46 @@
+"""The mounts: which provider and session a path names, and what is left of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.routing.mounts import Mounted, strip_mount
+
+KINDS = {"local": "openai", "work": "oca", "mine": "anthropic", "plus": "codex"}
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/v1/messages", Mounted("/v1/messages")),
+        ("/v1/v1/messages", Mounted("/v1/messages")),
+        ("/local/v1/chat/completions", Mounted("/v1/chat/completions", "local")),
+        ("/local/chat/completions", Mounted("/chat/completions", "local")),
+        ("/local/s-1/v1/messages", Mounted("/v1/messages", "local", "s-1")),
+        ("/api/v1/messages", Mounted("/v1/messages")),
+        ("/api/codex/responses", Mounted("/responses", "plus")),
+        ("/api/codex/s-2/responses", Mounted("/responses", "plus", "s-2")),
+        ("/api/codex/v1/chat/completions", Mounted("/v1/chat/completions", "plus")),
+        ("/codex/v1/models", Mounted("/v1/models", "plus")),
+        ("/claude/v1/messages", Mounted("/v1/messages", "mine")),
+        ("/claude/s-3/v1/chat/completions", Mounted("/v1/chat/completions", "mine", "s-3")),
+        ("/api/hello", Mounted("/api/hello")),
+        ("/api/event_logging/batch", Mounted("/api/event_logging/batch")),
+        ("/", Mounted("/")),
+    ],
+)
+def test_a_mount_is_taken_off_its_path(path: str, expected: Mounted) -> None:
+    assert strip_mount(path, KINDS) == expected
+
+
+@pytest.mark.parametrize("path", ["/nobody/v1/messages", "/nobody", "/local/too/many/v1/messages"])
+def test_an_unknown_mount_is_no_mount(path: str) -> None:
+    assert strip_mount(path, KINDS) is None
+
+
+def test_a_mount_of_a_kind_that_nobody_configured_is_no_mount() -> None:
+    assert strip_mount("/api/codex/responses", {"local": "openai"}) is None
+
+
+def test_a_provider_may_be_called_like_a_mount_of_a_kind() -> None:
+    assert strip_mount("/claude/v1/messages", {"claude": "openai"}) == Mounted("/v1/messages", "claude")
