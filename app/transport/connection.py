@@ -76,6 +76,7 @@ class TlsConnection(Connection):
         super().__init__(origin, sock, alarm)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
+        self._has_ended = False
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=origin.host)
 
     def shake_hands(self, wait: float) -> None:
@@ -100,19 +101,27 @@ class TlsConnection(Connection):
         self._flush(wait)
 
     def read(self, wait: float) -> bytes:
-        while received := super().read(wait):
+        while not self._has_ended and (received := super().read(wait)):
             self._incoming.write(received)
-            pieces = []
-            try:
-                while piece := self._tls.read(_RECORD_SIZE):
-                    pieces.append(piece)
-            except ssl.SSLWantReadError:
-                pass
+            data = self._decrypt()
             if self._outgoing.pending:
                 self._flush(wait)
-            if pieces:
-                return b"".join(pieces)
+            if data:
+                return data
         return b""
+
+    def _decrypt(self) -> bytes:
+        """The content of all records that are complete."""
+        pieces = []
+        try:
+            while not self._has_ended and (self._incoming.pending or self._tls.pending()):
+                piece = self._tls.read(_RECORD_SIZE)
+                pieces.append(piece)
+                self._has_ended = not piece
+        except ssl.SSLWantReadError:
+            # Part of a record: the loop's condition spares this, the dearest step of all, to whole ones.
+            pass
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _flush(self, wait: float) -> None:
         if self._outgoing.pending:
