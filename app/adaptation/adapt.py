@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -20,7 +21,6 @@ from app.adaptation.think_tags import ThinkTags
 from app.adaptation.tool_choice import adapt_tool_choice
 from app.adaptation.tool_ids import adapt_tool_ids
 from app.adaptation.tools import adapt_tools
-from app.adaptation.turns import adapt_turns
 from app.adaptation.turns import adapt_turns
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss

@@ -171,7 +171,7 @@ def _original_of(tool: Tool, plain: Tool) -> Original | None:
             original = Original(tool.name, None, _KINDS.get(tool.type, "function"))
         case _:
             assert_never(tool)
-    kind = "custom" if isinstance(plain, CustomTool) else "function"
+    kind: ToolKind = "custom" if isinstance(plain, CustomTool) else "function"
     return None if original == Original(plain.name, plain.namespace, kind) else original
 
 
