@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
+    from app.blueprints.front import Written
+    from app.dialects.contract import Dialect
     from app.household import Household
     from app.settings import Settings
 
+    Generate = Callable[[Household, Mapping[str, Any], Dialect], Written]
 
-def create_app(settings: Settings | None = None) -> Flask:
+
+def create_app(settings: Settings | None = None) -> Application:
     """The WSGI application. Without settings they are looked for as `dragoman serve` does. Raises ConfigError."""
-    from app.blueprints import anthropic, models, openai_chat, openai_responses, system
+    from app.blueprints import anthropic, front, models, openai_chat, openai_responses, system
     from app.household import Household
     from app.settings import load_settings
 
     if settings is None:
         settings = load_settings(None, os.environ, {})
-    app = _Dragoman(__name__, static_folder=None)
-    app.extensions["dragoman"] = app.household = Household(settings, os.environ)
-    for module in (anthropic, openai_chat, openai_responses, models, system):
+    families = (anthropic, openai_chat, openai_responses)
+    lane = {path: module.DIALECT for module in families for path in module.GENERATING}
+    app = Application(Household(settings, os.environ), lane, front.generate)
+    for module in (*families, models, system):
         app.register_blueprint(module.blueprint)
     app.register_error_handler(404, system.not_found)
     app.register_error_handler(405, system.method_not_allowed)
@@ -34,11 +39,22 @@ def create_app(settings: Settings | None = None) -> Flask:
     return app
 
 
-class _Dragoman(Flask):
-    """Takes the mount off a path before Flask looks for its route."""
+class Application(Flask):
+    """Flask, with two things before its dispatch: the mount is taken off the path, and a generating request takes a
+    lane of its own, because a context, a route look-up and response objects cost more than the whole relay."""
 
-    household: Household
+    def __init__(self, household: Household, lane: Mapping[str, Dialect], generate: Generate) -> None:
+        super().__init__(__name__, static_folder=None)
+        self.household = household
+        self.extensions["dragoman"] = household
+        self._lane = lane
+        self._generate = generate
 
-    def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Any:
         self.household.unmount(environ)
-        return super().wsgi_app(environ, start_response)
+        dialect = self._lane.get(environ["PATH_INFO"])
+        if dialect is None or environ["REQUEST_METHOD"] != "POST":
+            return super().wsgi_app(environ, start_response)
+        written = self._generate(self.household, environ, dialect)
+        start_response(written.status, written.headers)
+        return written.body

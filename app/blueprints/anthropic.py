@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import msgspec
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
-from app.blueprints.front import answer, house, read_inbound, sign, write_error
+from app.blueprints.front import answer_error, house, read_inbound, sign, view
 from app.dialects.registry import DIALECTS
 from app.errors import DragomanError
 from app.gateway.messages import new_id
@@ -13,31 +13,30 @@ from app.gateway.record import Record
 
 blueprint = Blueprint("anthropic", __name__)
 DIALECT = DIALECTS["anthropic_messages"]
+GENERATING = ("/v1/messages", "/messages", "/anthropic/v1/messages")
 
 
-@blueprint.post("/v1/messages")
-@blueprint.post("/messages")
-@blueprint.post("/anthropic/v1/messages")
 def create_message() -> Response:
-    return answer(DIALECT)
+    return view(DIALECT)
 
 
-@blueprint.post("/v1/messages/count_tokens")
-@blueprint.post("/messages/count_tokens")
-@blueprint.post("/anthropic/v1/messages/count_tokens")
 def count_tokens() -> Response:
-    record = Record(new_id(), DIALECT.NAME, None)
+    record = Record(new_id(), DIALECT.NAME)
     try:
         parts = house()
-        inbound = read_inbound(parts, DIALECT)
+        inbound = read_inbound(parts, request.environ, DIALECT)
         counted = parts.gateway.count_tokens(inbound, record)
     except DragomanError as error:
-        record.terminal = "error"
-        record.error, record.origin = error.failure.kind, error.failure.origin
-        return write_error(DIALECT, error, record)
+        record.fail(error)
+        return answer_error(DIALECT, error, record)
     else:
         record.status = 200
         body = msgspec.json.encode({"input_tokens": counted})
         return sign(Response(body, content_type="application/json"), record.id)
     finally:
         record.write()
+
+
+for _path in GENERATING:
+    blueprint.add_url_rule(_path, view_func=create_message, methods=["POST"])
+    blueprint.add_url_rule(f"{_path}/count_tokens", view_func=count_tokens, methods=["POST"])

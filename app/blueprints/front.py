@@ -1,9 +1,15 @@
-"""This file is what every API family does with HTTP: read a request, hand it to the gateway, write the answer."""
+"""This file is what every API family does with HTTP: read a request, hand it to the gateway, write the answer.
+
+A generating request is answered here without Flask's request and response objects, so that the lane in front of
+Flask's dispatch (app/__init__.py) and an ordinary view give the same bytes; the views of other requests use `refuse`
+and `sign`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import cast
+from collections.abc import Iterable, Iterator, Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import gevent
 from flask import Response, current_app, request
@@ -14,69 +20,75 @@ from app.dialects.registry import DIALECTS
 from app.errors import DragomanError, Failure, UpstreamRefused
 from app.gateway.messages import Inbound, Outbound, new_id
 from app.gateway.record import Record
-from app.house import House
+from app.transport import ActiveRequests
+
+if TYPE_CHECKING:
+    from app.house import House
+    from app.household import Household
 
 SESSION_HEADERS = ("x-claude-code-session-id", "session-id", "session_id", "x-session-id")
+
+_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+
+
+class Written(NamedTuple):
+    """An answer in WSGI's words."""
+
+    status: str
+    headers: list[tuple[str, str]]
+    body: Iterable[bytes]
+
+
+def household() -> Household:
+    return cast("Household", current_app.extensions["dragoman"])
 
 
 def house() -> House:
     """The parts that answer now; a request keeps those that it began with."""
-    return cast(House, current_app.extensions["dragoman"].house)
+    return household().house
 
 
-def request_headers() -> dict[str, str]:
-    """The request's headers, lower-case, straight from the WSGI environment."""
-    environ = request.environ
-    headers = {name[5:].replace("_", "-").lower(): value for name, value in environ.items() if name.startswith("HTTP_")}
-    for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-        if environ.get(name):
-            headers[name.replace("_", "-").lower()] = environ[name]
+def read_headers(environ: Mapping[str, Any]) -> dict[str, str]:
+    """The request's headers with lower-case names, straight from the WSGI environment."""
+    headers = {name[5:].replace("_", "-").lower(): value for name, value in environ.items() if name[:5] == "HTTP_"}
+    content_type = environ.get("CONTENT_TYPE")
+    if content_type:
+        headers["content-type"] = content_type
     return headers
 
 
-def admit(parts: House, headers: Mapping[str, str]) -> None:
-    """Raises Unauthorized unless the client shows a key where one is demanded."""
+def read_inbound(parts: House, environ: Mapping[str, Any], dialect: Dialect) -> Inbound:
+    """The request of a client. Raises DragomanError for a wrong host, key or body."""
+    headers = read_headers(environ)
+    parts.access.check_host(headers.get("host", ""))
     parts.access.check_key(headers)
-
-
-def read_inbound(parts: House, dialect: Dialect) -> Inbound:
-    """The request of this HTTP request. Raises DragomanError for a bad key or body."""
-    headers = request_headers()
-    admit(parts, headers)
-    length = request.environ.get("CONTENT_LENGTH")
-    body = read_body(
-        request.environ["wsgi.input"],
-        int(length) if length else None,
-        headers.get("content-encoding", ""),
-        parts.settings.server.max_body_mb * 1024 * 1024,
-    )
-    session = request.environ.get("dragoman.session") or next(
-        (headers[name] for name in SESSION_HEADERS if name in headers), None
-    )
+    length = environ.get("CONTENT_LENGTH")
+    limit = parts.settings.server.max_body_mb * 1024 * 1024
+    encoding = headers.get("content-encoding", "")
+    body = read_body(environ["wsgi.input"], int(length) if length else None, encoding, limit)
+    session = environ.get("dragoman.session")
+    if session is None:
+        session = next((headers[name] for name in SESSION_HEADERS if name in headers), None)
     client_headers = parts.access.client_headers(headers)
-    return Inbound(dialect, body, client_headers, provider=request.environ.get("dragoman.provider"), session=session)
+    return Inbound(dialect, body, client_headers, provider=environ.get("dragoman.provider"), session=session)
 
 
-def answer(dialect: Dialect) -> Response:
+def generate(owner: Household, environ: Mapping[str, Any], dialect: Dialect) -> Written:
     """The whole way of one generating request, from its bytes to its log line."""
-    parts = house()
-    record = Record(new_id(), dialect.NAME, None)
-    active = current_app.extensions["dragoman"].active
-    client_socket = request.environ.get("gunicorn.socket")
+    parts = owner.house
+    record = Record(new_id(), dialect.NAME)
+    active = owner.active
+    client_socket = environ.get("gunicorn.socket")
     token = active.register(client_socket, gevent.getcurrent()) if client_socket is not None else -1
     streaming = False
     try:
-        inbound = read_inbound(parts, dialect)
+        inbound = read_inbound(parts, environ, dialect)
         inbound.id, record.session = record.id, inbound.session
         outbound = parts.gateway.answer(inbound, record)
         streaming = not isinstance(outbound.body, bytes)
-        response = write_outbound(outbound, record)
-        if streaming:
-            response.response = _watched(cast(Iterator[bytes], outbound.body), record, active, token)
-        return response
+        return write_outbound(outbound, record, active, token)
     except DragomanError as error:
-        record.terminal = "error"
-        record.error, record.origin = error.failure.kind, error.failure.origin
+        record.fail(error)
         return write_error(dialect, error, record)
     except BaseException:
         record.terminal = "client_closed"
@@ -88,33 +100,38 @@ def answer(dialect: Dialect) -> Response:
             record.write()
 
 
-def write_outbound(outbound: Outbound, record: Record) -> Response:
+def view(dialect: Dialect) -> Response:
+    """`generate` as a Flask view."""
+    written = generate(household(), request.environ, dialect)
+    return Response(written.body, written.status, written.headers, direct_passthrough=True)
+
+
+def write_outbound(outbound: Outbound, record: Record, active: ActiveRequests, token: int) -> Written:
     record.status = outbound.status
-    response = Response(outbound.body, outbound.status, outbound.headers, direct_passthrough=True)
-    return sign(response, record.id)
+    headers = [*outbound.headers.items(), *_ids(record.id)]
+    body = outbound.body
+    if isinstance(body, bytes):
+        headers.append(("content-length", str(len(body))))
+        return Written(_STATUS_LINES[outbound.status], headers, (body,))
+    return Written(_STATUS_LINES[outbound.status], headers, _watched(body, record, active, token))
 
 
-def write_error(dialect: Dialect, error: DragomanError, record: Record) -> Response:
+def write_error(dialect: Dialect, error: DragomanError, record: Record) -> Written:
     """The error in the client's dialect, with a mark on those that the gateway itself made."""
     failure = error.failure
-    body = error.body if isinstance(error, UpstreamRefused) and error.body is not None else None
-    headers = dict(error.headers) if isinstance(error, UpstreamRefused) else {}
+    headers: dict[str, str] = {}
+    body = None
+    if isinstance(error, UpstreamRefused):
+        headers, body = dict(error.headers), error.body
     if failure.retry_after is not None:
         headers.setdefault("retry-after", failure.retry_after)
     if failure.origin != "upstream":
         headers["x-gateway-error"] = failure.kind
     record.status = dialect.error_status(failure)
-    response = Response(
-        body or dialect.render_error(failure, record.id), record.status, headers, content_type="application/json"
-    )
-    return sign(response, record.id)
-
-
-def refuse(dialect: Dialect, failure: Failure) -> Response:
-    """An error outside any generating request."""
-    error = DragomanError(failure.message)
-    error.failure = failure
-    return write_error(dialect, error, Record(new_id(), dialect.NAME, None))
+    body = body or dialect.render_error(failure, record.id)
+    fixed = [("content-type", "application/json"), ("content-length", str(len(body)))]
+    status = _STATUS_LINES.get(record.status, f"{record.status} Error")
+    return Written(status, [*headers.items(), *fixed, *_ids(record.id)], (body,))
 
 
 def family() -> Dialect:
@@ -125,14 +142,29 @@ def family() -> Dialect:
     return DIALECTS["openai_responses" if "/responses" in path else "openai_chat"]
 
 
+def refuse(dialect: Dialect, failure: Failure) -> Response:
+    """An error outside any generating request."""
+    error = DragomanError(failure.message)
+    error.failure = failure
+    return answer_error(dialect, error, Record(new_id(), dialect.NAME))
+
+
+def answer_error(dialect: Dialect, error: DragomanError, record: Record) -> Response:
+    written = write_error(dialect, error, record)
+    return Response(written.body, written.status, written.headers)
+
+
 def sign(response: Response, request_id: str) -> Response:
-    """Both families' SDKs look for the id of a request, under different names."""
-    response.headers["x-request-id"] = request_id
-    response.headers["request-id"] = request_id
+    response.headers.extend(_ids(request_id))
     return response
 
 
-def _watched(parts: Iterator[bytes], record: Record, active: object, token: int) -> Iterator[bytes]:
+def _ids(request_id: str) -> list[tuple[str, str]]:
+    """Both families' SDKs look for the id of a request, under different names."""
+    return [("x-request-id", request_id), ("request-id", request_id)]
+
+
+def _watched(parts: Iterator[bytes], record: Record, active: ActiveRequests, token: int) -> Iterator[bytes]:
     """A stream that is taken off the watch list, and logged, however it ends."""
     try:
         yield from parts
@@ -140,5 +172,5 @@ def _watched(parts: Iterator[bytes], record: Record, active: object, token: int)
         record.terminal = "client_closed"
         raise
     finally:
-        active.unregister(token)  # type: ignore[attr-defined]
+        active.unregister(token)
         record.write()

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Response, request
 
-from app.blueprints.front import admit, family, house, refuse, request_headers, sign
+from app.blueprints.front import family, house, read_headers, refuse, sign
 from app.errors import DragomanError, Failure
 from app.gateway.listing import Listed
 from app.gateway.messages import new_id
@@ -24,7 +24,7 @@ def list_models() -> Response:
     """One page; both SDK families ignore the keys of the other, and Codex asks for `models`."""
     parts = house()
     try:
-        admit(parts, request_headers())
+        parts.access.check_key(read_headers(request.environ))
     except DragomanError as error:
         return refuse(family(), error.failure)
     found = parts.listing.models(request.environ.get("dragoman.provider"))
@@ -48,7 +48,7 @@ def list_models() -> Response:
 def get_model(name: str) -> Response:
     parts = house()
     try:
-        admit(parts, request_headers())
+        parts.access.check_key(read_headers(request.environ))
     except DragomanError as error:
         return refuse(family(), error.failure)
     model = parts.listing.find(name)

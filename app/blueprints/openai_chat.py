@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from app.blueprints.front import answer
+from app.blueprints.front import view
 from app.dialects.registry import DIALECTS
 
 blueprint = Blueprint("openai_chat", __name__)
 DIALECT = DIALECTS["openai_chat"]
+GENERATING = ("/v1/chat/completions", "/chat/completions")
 
 
-@blueprint.post("/v1/chat/completions")
-@blueprint.post("/chat/completions")
 def create_completion() -> Response:
-    return answer(DIALECT)
+    return view(DIALECT)
+
+
+for _path in GENERATING:
+    blueprint.add_url_rule(_path, view_func=create_completion, methods=["POST"])

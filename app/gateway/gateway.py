@@ -135,8 +135,7 @@ class Gateway:
             except StopIteration as done:
                 yield from self._stream(done.value, record)
             except DragomanError as error:
-                record.terminal = "error"
-                record.error, record.origin = error.failure.kind, error.failure.origin
+                record.fail(error)
                 yield renderer.feed([Failed(error.failure)])
             finally:
                 obtaining.close()
@@ -175,8 +174,7 @@ class Gateway:
             if not stream.finished:
                 record.terminal = "upstream_cut"
         except DragomanError as error:
-            record.terminal = "upstream_cut" if isinstance(error, UpstreamCut) else "error"
-            record.error, record.origin = error.failure.kind, error.failure.origin
+            record.fail(error, "upstream_cut" if isinstance(error, UpstreamCut) else "error")
             yield stream.fail(opened.upstream.provider.explain(error.failure))
         except BaseException:
             record.terminal = "client_closed"

@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from app.conversation.response import Usage
+from app.errors import DragomanError
 
 log = logging.getLogger("dragoman.requests")
 
@@ -41,10 +42,10 @@ class Record:
         "written",
     )
 
-    def __init__(self, request_id: str, client: str, session: str | None) -> None:
+    def __init__(self, request_id: str, client: str) -> None:
         self.id = request_id
         self.client = client
-        self.session = session
+        self.session: str | None = None
         self.started = time.monotonic()
         self.model = ""
         self.stream = False
@@ -65,6 +66,10 @@ class Record:
     def begin_output(self) -> None:
         if self.first_byte is None:
             self.first_byte = time.monotonic() - self.started
+
+    def fail(self, error: DragomanError, terminal: Terminal = "error") -> None:
+        self.terminal = terminal
+        self.error, self.origin = error.failure.kind, error.failure.origin
 
     def write(self) -> None:
         """Logs the line. Bodies and credentials are in none of its fields."""
