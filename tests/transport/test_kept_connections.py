@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -152,3 +153,11 @@ def test_origins_do_not_share_connections(transport: Transport) -> None:
 
         assert bodies == [b"1", b"2", b"1"]
         assert (one.accepted, two.accepted) == (1, 1)
+
+
+def test_threads_share_the_connections_without_harm(transport: Transport) -> None:
+    with FakeUpstream(sse(b"data: 1\n\n", b"data: 2\n\n")) as upstream, ThreadPoolExecutor(8) as threads:
+        bodies = list(threads.map(lambda _: fetch(transport, upstream.url), range(160)))
+
+        assert bodies == [b"data: 1\n\ndata: 2\n\n"] * 160
+        assert upstream.accepted <= 8

@@ -148,6 +148,8 @@ def test_all_of_this_room_holds_in_a_patched_process() -> None:
     )
     paths = [f"tests/transport/{name}" for name in files]
 
-    finished = subprocess.run([sys.executable, "-c", program, *paths], cwd=ROOT, capture_output=True, text=True)
+    finished = subprocess.run(
+        [sys.executable, "-c", program, *paths], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
 
     assert finished.returncode == 0, finished.stdout[-4000:] + finished.stderr[-1000:]

@@ -129,3 +129,11 @@ def test_closing_early_closes_the_connection(trusting: Trusting) -> None:
 def test_certificates_that_cannot_be_read_are_a_wrong_setting(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read certificates"):
         Transport(TransportSettings(ca_bundle=str(tmp_path / "missing.pem")))
+
+
+def test_the_end_of_tls_ends_a_reply_without_a_framing(trusting: Trusting) -> None:
+    with FakeUpstream(raw(b"HTTP/1.1 200 OK\r\n\r\nhello", 0.05, b" world", CLOSE), tls=True) as upstream:
+        exchange = trusting(upstream).send(post(upstream.url))
+        exchange.wait_head()
+
+        assert exchange.read_body() == b"hello world"
