@@ -1,0 +1,44 @@
+"""This file is the specification of code fences around answers that should be bare JSON."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.adaptation.fences import Unfence
+from app.conversation.blocks import Text
+from tests.adaptation.tools.asking import call
+from tests.adaptation.tools.replies import piece_sizes, reply, run
+
+CASES = {
+    "fenced": ('```json\n{"a": 1}\n```', '{"a": 1}'),
+    "no language": ("```\n[1]\n```\n", "[1]"),
+    "blanks before": ("\n ```JSON \r\n1\n```", "1"),
+    "fence within": ('```json\n{"a": "```x"}\n```', '{"a": "```x"}'),
+    "no end": ('```json\n{"a": 1', '{"a": 1'),
+    "words behind": ("```\n1\n```\nSo it is.", "1\n```\nSo it is."),
+    "bare": ('{"a": 1}\n', '{"a": 1}\n'),
+    "inline": ("```1```", "```1```"),
+    "fence only": ("``", "``"),
+    "nothing": ("", ""),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@given(sizes=piece_sizes())
+def test_a_fence_around_the_answer_goes(case: str, sizes: list[int]) -> None:
+    written, bare = CASES[case]
+
+    assert run(Unfence(), reply(Text(written)), sizes) == reply(Text(bare))
+
+
+@given(st.text("`j\n a", max_size=20), piece_sizes())
+def test_pieces_change_nothing(text: str, sizes: list[int]) -> None:
+    assert run(Unfence(), reply(Text(text)), sizes) == run(Unfence(), reply(Text(text)))
+
+
+def test_calls_are_not_touched() -> None:
+    response = reply(call("c", "f", "```\n1\n```"), finish="tool_calls")
+
+    assert run(Unfence(), response) == response
