@@ -5,6 +5,7 @@ An answer is either tokens, or a refusal that no repetition changes, or a reason
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -39,6 +40,8 @@ _REFUSALS = frozenset(
         "refresh_token_invalidated",
     }
 )
+
+_ERROR_CODE = re.compile(r"[a-z_]{1,64}")
 
 
 class GrantRefused(CredentialUnavailable):
@@ -230,8 +233,8 @@ def _read_error_code(answer: dict[str, Any]) -> str | None:
     error = answer.get("error")
     if isinstance(error, dict):
         error = error.get("code") or error.get("type")
-    # A code is a word; anything longer could quote what was sent.
-    return error if isinstance(error, str) and len(error) <= 64 and error.replace("_", "").isalnum() else None
+    # A code is words of small letters; anything else could quote what was sent.
+    return error if isinstance(error, str) and _ERROR_CODE.fullmatch(error) else None
 
 
 def _read_retry_after(value: str | None, now: float) -> float | None:

@@ -74,6 +74,23 @@ def test_a_process_killed_at_any_step_of_a_save_costs_no_login(tmp_path: Path) -
     assert not [path.name for path in tmp_path.iterdir() if path.name.endswith("-tmp")]
 
 
+def test_a_renewal_under_gevent_holds_nobody_up_and_outlives_who_began_it(tmp_path: Path) -> None:
+    issuer = Issuer("oca")
+    issuer.delay = 1.0
+    login = LoginFile("oca", tmp_path, issuer)
+    settings = msgspec.json.encode(login.settings).decode()
+
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.credentials.greenlets", settings], cwd=ROOT, capture_output=True, timeout=60
+    )
+
+    issuer.stop()
+    result = json.loads(done.stdout)
+    assert result["tokens"] == 1
+    assert result["pause"] < 0.5
+    assert issuer.uses == ["refresh-secret-0"]
+
+
 def stored_texts(login: LoginFile) -> str:
     """What a later process can read: the login file and the note beside it, not a half-written temporary file."""
     return "".join(path.read_text() for path in login.folder.iterdir() if path.suffix == ".json")

@@ -259,6 +259,31 @@ def test_a_watcher_runs_once_in_a_process(watcher: Watcher) -> None:
     assert len(set(threading.enumerate()) - before) == 1
 
 
+def test_a_forked_worker_starts_a_watcher_of_its_own(watcher: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    watcher.start()
+    before = set(threading.enumerate())
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+
+    watcher.start()
+
+    assert len(set(threading.enumerate()) - before) == 1
+
+
+def test_a_source_that_fails_oddly_does_not_end_the_watching(
+    path: Path, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd, source = open_file(path), open_file(path)
+    source.snapshot()
+    monkeypatch.setattr(odd, "_reload", lambda: 1 / 0)
+    watcher.watch(odd)
+    watcher.watch(source)
+    replace(path, '{"access_token": "two"}')
+
+    watcher.poll()
+
+    assert source.snapshot().access_token == "two"
+
+
 def test_a_released_source_is_polled_no_more(path: Path, watcher: Watcher) -> None:
     source = open_file(path)
     source.snapshot()
