@@ -118,6 +118,11 @@ def test_the_plain_key_variable_adds_a_client_key(home: Path) -> None:
     assert settings.server.api_keys == ("one", "two")
 
 
+@pytest.mark.parametrize("file", ['[server]\napi_keys = "one"', "server = 1"])
+def test_the_plain_key_variable_does_not_hide_what_is_wrong(home: Path, file: str) -> None:
+    assert refused(home, file, PROXY_API_KEY="two").key.startswith("server")
+
+
 @pytest.mark.parametrize(("given", "meant"), [("DEBUG", "debug"), ("WARN", "warn"), ("warning", "warn")])
 def test_log_level_is_read_in_the_spellings_of_the_field(home: Path, given: str, meant: str) -> None:
     assert load(home, LOG_LEVEL=given).server.log_level == meant
@@ -201,6 +206,7 @@ WRONG = {
     "port too high": ("[server]\nport=70000", "server.port", "65535"),
     "time of zero": ("[providers.openai]\nidle_timeout=0", "providers.openai.idle_timeout", "> 0"),
     "value for a table": ("server=1", "server", "table"),
+    "text for a list": ('[server]\napi_keys="one"', "server.api_keys", "array"),
     "value for a provider": ("[providers]\nx=1", "providers.x", "table"),
     "level that is none": ('[server]\nlog_level="loud"', "server.log_level", "debug, info, warn, error"),
     "profile that is none": ('[providers.openai]\nprofile="vlm"', "providers.openai.profile", "vllm"),
@@ -235,7 +241,7 @@ def test_an_unknown_key_in_a_variable_is_refused_too(home: Path) -> None:
     assert refused(home, DRAGOMAN__SERVER__PROT="1").key == "server.prot"
 
 
-@pytest.mark.parametrize("variable", ["DRAGOMAN__SERVER__API_KEYS", "DRAGOMAN_OVERRIDES"])
+@pytest.mark.parametrize("variable", ["DRAGOMAN__SERVER__API_KEYS", "DRAGOMAN__MODELS__ROUTES"])
 def test_broken_json_in_a_variable_names_the_variable(home: Path, variable: str) -> None:
     assert refused(home, **{variable: '["a"'}).key == variable
 

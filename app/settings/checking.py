@@ -48,10 +48,17 @@ class _RouteTable(Struct, frozen=True, kw_only=True):
     lenient: bool = False
 
 
-def build_settings(tables: dict[str, Any], *, source: Path | None, found: tuple[Finding, ...]) -> Settings:
-    """Settings from tables of the file's shape. Raises ConfigError with the dotted key of the first fault."""
+def build_settings(
+    tables: dict[str, Any], *, client_key: str | None, source: Path | None, found: tuple[Finding, ...]
+) -> Settings:
+    """Settings from tables of the file's shape; `client_key` is one more key that clients may show.
+
+    Raises ConfigError with the dotted key of the first fault.
+    """
     _refuse_unknown(tables, SECTIONS, "")
     server = _convert(tables.get("server", {}), ServerSettings, "server")
+    if client_key:
+        server = msgspec.structs.replace(server, api_keys=(*server.api_keys, client_key))
     settings = Settings(
         server=server,
         providers=_build_providers(_table(tables.get("providers", {}), "providers"), with_demo=server.demo),

@@ -54,11 +54,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str], overrides: Mapp
     handed_on = _read_json(environ.get(HANDED_ON, "{}"), HANDED_ON)
     for layer in (discovery.tables, from_file, _read_plain(environ), from_prefix, handed_on, dict(overrides)):
         _merge(tables, _locate_paths(layer, here, home))
-    if key := environ.get("PROXY_API_KEY"):
-        server = tables.setdefault("server", {})
-        server["api_keys"] = [*server.get("api_keys", []), key]
-
-    return build_settings(tables, source=source, found=discovery.found)
+    return build_settings(tables, client_key=environ.get("PROXY_API_KEY"), source=source, found=discovery.found)
 
 
 def find_config(path: Path | None, environ: Mapping[str, str]) -> Path | None:
