@@ -74,15 +74,19 @@ def _number_calls(turn: Turn, position: int, taken: set[str]) -> tuple[Turn, _Wa
     Servers exist that count their calls anew in every reply, and others that give no ids at all.
     """
     wanted: _Wanted = {}
-    blocks: list[Block] = []
-    for block in turn.blocks:
-        if isinstance(block, ToolCall):
-            call = replace(block, id=_unique_id(block.id, position, taken))
-            taken.add(call.id)
-            wanted.setdefault(block.id, deque()).append(call)
-            block = call
-        blocks.append(block)
-    return replace(turn, blocks=tuple(blocks)), wanted
+    renamed: dict[int, Block] = {}
+    for number, block in enumerate(turn.blocks):
+        if type(block) is not ToolCall:
+            continue
+        id_ = _unique_id(block.id, position, taken)
+        taken.add(id_)
+        call = block if id_ == block.id else replace(block, id=id_)
+        if call is not block:
+            renamed[number] = call
+        wanted.setdefault(block.id, deque()).append(call)
+    if renamed:
+        turn = replace(turn, blocks=tuple(renamed.get(number, block) for number, block in enumerate(turn.blocks)))
+    return turn, wanted
 
 
 def _unique_id(old: str, position: int, taken: set[str]) -> str:
@@ -98,17 +102,21 @@ def _take_results(replies: Sequence[Turn], wanted: _Wanted, notes: Notes) -> tup
     answers: dict[str, ToolResult] = {}
     rest: list[Turn] = []
     for turn in replies:
+        if not any(type(block) is ToolResult for block in turn.blocks):
+            rest.append(turn)
+            continue
         blocks: list[Block] = []
         for block in turn.blocks:
             if not isinstance(block, ToolResult):
                 blocks.append(block)
             elif waiting := wanted.get(block.call_id):
                 call = waiting.popleft()
-                answers[call.id] = replace(block, call_id=call.id, kind=call.kind)
+                same = (call.id, call.kind) == (block.call_id, block.kind)
+                answers[call.id] = block if same else replace(block, call_id=call.id, kind=call.kind)
             else:
                 blocks.extend(_quote_orphan(block))
                 notes.lose("W", turn.path, f"no call has the id {block.call_id!r} that this tool result answers")
-        if blocks or not turn.blocks:
+        if blocks:
             rest.append(replace(turn, blocks=tuple(blocks)))
     return answers, rest
 

@@ -32,10 +32,13 @@ def adapt_tool_ids(request: Request, capabilities: Capabilities, notes: Notes) -
     turns = list(request.turns)
     changed = False
     for position, turn in enumerate(turns):
-        if any(not legal(id_of) for id_of in map(_id_of, turn.blocks) if id_of is not None):
-            blocks = tuple(_spell_block(block, capabilities.tool_id) for block in turn.blocks)
-            turns[position] = replace(turn, blocks=blocks)
-            changed = True
+        for block in turn.blocks:
+            id_ = block.id if type(block) is ToolCall else block.call_id if type(block) is ToolResult else None
+            if id_ is not None and not legal(id_):
+                blocks = tuple(_spell_block(block, capabilities.tool_id) for block in turn.blocks)
+                turns[position] = replace(turn, blocks=blocks)
+                changed = True
+                break
     return replace(request, turns=tuple(turns)) if changed else request
 
 
@@ -52,16 +55,6 @@ def digest_id(seed: str, length: int = 24) -> str:
     """Lower-case letters and digits that stand for `seed`, at most 52 of them."""
     digest = hashlib.sha256(seed.encode("utf-8", "surrogatepass")).digest()
     return base64.b32encode(digest).decode("ascii").rstrip("=").lower()[:length]
-
-
-def _id_of(block: Block) -> str | None:
-    match block:
-        case ToolCall():
-            return block.id
-        case ToolResult():
-            return block.call_id
-        case _:
-            return None
 
 
 def _spell_block(block: Block, style: str) -> Block:

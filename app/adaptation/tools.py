@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, assert_never
 
@@ -53,12 +53,11 @@ def adapt_tools(request: Request, capabilities: Capabilities, notes: Notes) -> R
             originals[_key_of(plain)] = original
     if originals:
         notes.undo(partial(Restore, originals))
-    return replace(
-        request,
-        tools=tuple(tools),
-        tool_choice=_rename_choice(request.tool_choice, names, capabilities),
-        turns=tuple(_rename_calls(turn, names, capabilities) for turn in request.turns),
-    )
+    turns = request.turns
+    if not _are_plain(turns, names):
+        turns = tuple(_rename_calls(turn, names, capabilities) for turn in turns)
+    choice = _rename_choice(request.tool_choice, names, capabilities)
+    return replace(request, tools=tuple(tools), tool_choice=choice, turns=turns)
 
 
 def _without_repeats(tools: Sequence[Tool]) -> list[Tool]:
@@ -184,22 +183,37 @@ def _rename_choice(choice: ToolChoice | None, names: dict[Key, str], capabilitie
     )
 
 
-def _rename_calls(turn: Turn, names: dict[Key, str], capabilities: Capabilities) -> Turn:
-    blocks = tuple(_rename_block(block, names, capabilities) for block in turn.blocks)
-    return turn if blocks == turn.blocks else replace(turn, blocks=blocks)
+def _are_plain(turns: Sequence[Turn], names: Mapping[Key, str]) -> bool:
+    """Whether past calls can stay as they are, as they mostly can: functions whose names are legal."""
+    if any(key != (None, name) for key, name in names.items()):
+        return False
+    for turn in turns:
+        for block in turn.blocks:
+            if type(block) is ToolCall and block.kind != "function":
+                return False
+            if type(block) is ToolResult:
+                if block.kind != "function":
+                    return False
+                for inner in block.blocks:
+                    if type(inner) is Opaque:
+                        return False
+    return True
 
 
-def _rename_block(block: Block, names: dict[Key, str], capabilities: Capabilities) -> Block:
+def _rename_calls(turn: Turn, names: Mapping[Key, str], capabilities: Capabilities) -> Turn:
+    return replace(turn, blocks=tuple(_rename_block(block, names, capabilities) for block in turn.blocks))
+
+
+def _rename_block(block: Block, names: Mapping[Key, str], capabilities: Capabilities) -> Block:
     match block:
         case ToolCall():
             kind = _kind_there(block.kind, capabilities)
-            wrapped = block.kind == "custom" and kind == "function"
             return replace(
                 block,
                 name=names[block.namespace, block.name],
                 namespace=block.namespace if capabilities.namespaces else None,
                 kind=kind,
-                arguments=wrap_input(block.arguments) if wrapped else block.arguments,
+                arguments=wrap_input(block.arguments) if block.kind == "custom" != kind else block.arguments,
             )
         case ToolResult():
             blocks = tuple(_tell_reference(inner, names, capabilities) for inner in block.blocks)
@@ -209,11 +223,13 @@ def _rename_block(block: Block, names: dict[Key, str], capabilities: Capabilitie
 
 
 def _kind_there(kind: ToolKind, capabilities: Capabilities) -> ToolKind:
+    if kind == "function":
+        return kind
     native = capabilities.custom_tools if kind == "custom" else kind in capabilities.native_tools
     return kind if native else "function"
 
 
-def _tell_reference(block: Block, names: dict[Key, str], capabilities: Capabilities) -> Block:
+def _tell_reference(block: Block, names: Mapping[Key, str], capabilities: Capabilities) -> Block:
     """A reference to a tool that was deferred, as words: the tool itself is among the tools all along."""
     if not isinstance(block, Opaque) or block.type != "tool_reference" or capabilities.deferred_tools:
         return block
