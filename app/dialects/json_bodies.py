@@ -24,6 +24,8 @@ _SURROGATES = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
 )
 
+_MODEL_FIRST = re.compile(rb'\s*\{\s*"model"\s*:\s*("[^"\\]*")')
+
 
 class _Model(msgspec.Struct):
     model: msgspec.Raw
@@ -73,24 +75,29 @@ def encode_body(value: Any) -> bytes:
 def replace_model(body: bytes, model: str) -> bytes:
     """A JSON object with another top-level `model`, and no other byte changed.
 
-    The key may occur elsewhere in the body too, so each place is tried until the result reads as wanted. `body` must
-    be a valid object; one without a model comes back as it is.
+    Most clients name the model first. Elsewhere the key may occur below the top too, so each place is tried until the
+    result reads as wanted. `body` must be a valid object; one without a model comes back as it is.
     """
+    new = msgspec.json.encode(model)
+    if first := _MODEL_FIRST.match(body):
+        return body if first[1] == new else _splice(body, first.start(1), first.end(1), new)
     try:
         old = bytes(_model_decoder.decode(body).model)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return body
-    new = msgspec.json.encode(model)
     if old == new:
         return body
-    place = re.compile(rb'"model"\s*:\s*' + re.escape(old))
-    certain = body.count(b'"model"') == 1
-    for found in place.finditer(body):
-        changed = body[: found.end() - len(old)] + new + body[found.end() :]
-        if certain or bytes(_model_decoder.decode(changed).model) == new:
+    for found in re.finditer(rb'"model"\s*:\s*(' + re.escape(old) + rb")", body):
+        changed = _splice(body, found.start(1), found.end(1), new)
+        if bytes(_model_decoder.decode(changed).model) == new:
             return changed
     fields = fields_decoder.decode(body)  # the key itself is spelled with escapes
     return msgspec.json.encode({**fields, "model": msgspec.Raw(new)})
+
+
+def _splice(body: bytes, start: int, end: int, new: bytes) -> bytes:
+    view = memoryview(body)
+    return b"".join((view[:start], new, view[end:]))
 
 
 def _join_halves(value: Any) -> Any:

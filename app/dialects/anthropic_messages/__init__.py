@@ -4,7 +4,8 @@ from app.dialects.anthropic_messages.errors import error_status, parse_error, re
 from app.dialects.anthropic_messages.passthrough import StreamPassthrough, patch_request, repair_response
 from app.dialects.anthropic_messages.request import parse_count_request, parse_request, render_request
 from app.dialects.anthropic_messages.response import parse_response, render_response
-from app.dialects.anthropic_messages.stream import StreamParser, StreamRenderer
+from app.dialects.anthropic_messages.sse_events import StreamRenderer
+from app.dialects.anthropic_messages.stream import StreamParser
 from app.dialects.anthropic_messages.vocabulary import NAME
 
 __all__ = [

@@ -375,7 +375,7 @@ def _gist(block: WireBlock) -> str:
     content: Any = _any.decode(block.content) if _first_byte(block.content) else None
     match content:
         case None:
-            return f"{block.name}: {bytes(block.input).decode() or '{}'}"
+            return f"{block.name}: {_compact(block.input).decode() if _first_byte(block.input) else '{}'}"
         case str():
             return content
         case {"stdout": str(stdout), "stderr": str(stderr)}:

@@ -1,13 +1,12 @@
 """This file is what a request or reply with Anthropic Messages on both sides still needs: patches and repairs.
 
-Bytes that need nothing pass as they are. A request is searched for the few words that trouble hides behind, and taken
-apart only down to the block that needs a change; every other block keeps its bytes.
+Bytes that need nothing pass as they are. An outline of the request, one fast pass, tells whether it holds trouble; only
+then it is taken apart, down to the block that needs a change, and every other block keeps its bytes.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -18,7 +17,8 @@ from app.conversation.losses import Loss
 from app.conversation.response import Usage
 from app.dialects.anthropic_messages.errors import render_error
 from app.dialects.anthropic_messages.response import read_usage
-from app.dialects.anthropic_messages.stream import PING
+from app.dialects.anthropic_messages.sse_events import PING
+from app.dialects.anthropic_messages.vocabulary import NAME
 from app.dialects.contract import Rendered
 from app.dialects.json_bodies import (
     Fields,
@@ -29,46 +29,67 @@ from app.dialects.json_bodies import (
     read_value,
     replace_model,
 )
-from app.errors import Failure, InvalidRequest, Unsupported, UpstreamCut
+from app.errors import Failure, Unsupported, UpstreamCut
 from app.sse import COMMENT_KEEPALIVE, SseDecoder, encode_event
 
 BILLING_PREFIX = "x-anthropic-billing-header"
 
-# A body without any of these holds nothing that a patch would change.
-_THINKING_BLOCK = re.compile(rb'"(?:redacted_)?thinking"\s*[,}]')
-_EMPTY_TEXT = re.compile(rb'"text"\s*:\s*""')
+# A stream's last events stand within this many bytes of the end of a read.
+TAIL = 4096
+
+_EMPTY = b'""'
+_REASONING = ("thinking", "redacted_thinking")
 
 
-class _BlockHead(msgspec.Struct):
-    """What decides whether a block may stay."""
+class _Head(msgspec.Struct):
+    """What decides whether a block may stay; the rest of it is skipped, not decoded."""
 
     type: str = ""
-    text: str | None = None
-    thinking: str | None = None
+    text: msgspec.Raw = msgspec.Raw()
     signature: str | None = None
-    data: str | None = None
-    cache_control: Any = None
+    data: str | msgspec.UnsetType | None = msgspec.UNSET
+    cache_control: msgspec.Raw = msgspec.Raw()
 
 
-_head_decoder = msgspec.json.Decoder(_BlockHead)
-_thinking_decoder = msgspec.json.Decoder(dict[str, Any] | None)
-_integer_decoder = msgspec.json.Decoder(int)
+class _Turn(msgspec.Struct):
+    role: str = ""
+    content: str | list[_Head] | None = None
+
+
+class _Thinking(msgspec.Struct):
+    type: str = ""
+
+
+class _Outline(msgspec.Struct):
+    """A request as far as trouble hides in it."""
+
+    thread: msgspec.Raw = msgspec.Raw()
+    system: msgspec.Raw = msgspec.Raw()
+    thinking: _Thinking | None = None
+    max_tokens: int | None = None
+    messages: list[_Turn] = []
+
+
+_outline_decoder = msgspec.json.Decoder(_Outline)
+_head_decoder = msgspec.json.Decoder(_Head)
+_turn_decoder = msgspec.json.Decoder(_Turn)
+_text_decoder = msgspec.json.Decoder(str)
 _event_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 def patch_request(body: bytes, capabilities: Capabilities) -> Rendered:
     """A client's body for an upstream of the same dialect: its model name, and repairs where the body needs them.
 
-    Dropped: reasoning that Claude did not sign, empty texts, cache hints on reasoning, the billing line of Claude Code
-    for others than the vendor. Raises Unsupported for a `thread` that nobody there holds, InvalidRequest for a body
-    that had to be taken apart and could not be.
+    Dropped: reasoning that the upstream did not sign, empty texts, cache hints on reasoning, the billing line of Claude
+    Code for others than the vendor. Raises Unsupported for a `thread`, where the upstream holds none.
     """
     losses: list[Loss] = []
-    if _needs_patch(body, capabilities):
-        fields = read_body(body)
-        patched = _patch_fields(dict(fields), capabilities, losses)
-        if patched != fields:
-            body = encode_body(patched)
+    try:
+        outline = _outline_decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        outline = _Outline()  # a body of an unexpected shape is the upstream's to judge
+    if _needs_patch(outline, capabilities):
+        body = encode_body(_patch_fields(read_body(body), outline, capabilities, losses))
     return Rendered(replace_model(body, capabilities.model) if capabilities.model else body, {}, tuple(losses))
 
 
@@ -77,49 +98,93 @@ def repair_response(body: bytes, reply: Reply, capabilities: Capabilities) -> by
     return replace_model(body, reply.model)
 
 
-def strip_reasoning(body: bytes) -> bytes:
-    """A request without any past reasoning: what is left to try when the vendor refuses a signature."""
-
-    def drop(head: _BlockHead, raw: msgspec.Raw) -> msgspec.Raw | None:
-        return None if head.type in ("thinking", "redacted_thinking") else raw
-
-    fields = read_body(body)
-    losses: list[Loss] = []
-    fields["messages"] = _patch_messages(fields["messages"], {"assistant": drop})
-    _stop_thinking(fields, losses)
-    return encode_body(fields)
-
-
-# Gives a block back as it is or changed, or None to drop it.
-_BlockPatch = Callable[[_BlockHead, msgspec.Raw], msgspec.Raw | None]
-
-
-def _needs_patch(body: bytes, capabilities: Capabilities) -> bool:
+def _needs_patch(outline: _Outline, capabilities: Capabilities) -> bool:
+    judge = _Judge(capabilities)
     return (
-        _THINKING_BLOCK.search(body) is not None
-        or _EMPTY_TEXT.search(body) is not None
-        or (not capabilities.keep_billing and BILLING_PREFIX.encode() in body)
-        or (not capabilities.first_party and b'"thread"' in body)
-        or capabilities.reasoning_required
-        or capabilities.max_output is not None
+        (not capabilities.first_party and bool(bytes(outline.thread)))
+        or (not capabilities.keep_billing and BILLING_PREFIX.encode() in bytes(outline.system))
+        or _is_above(outline.max_tokens, capabilities.max_output)
         or bool(capabilities.refused_fields or capabilities.extra_body)
+        or any(judge.objects_to(turn) for turn in outline.messages)
+        or _lacks_lead(outline.messages, outline.thinking)
     )
 
 
-def _patch_fields(fields: Fields, capabilities: Capabilities, losses: list[Loss]) -> Fields:
-    if "thread" in fields and not capabilities.first_party and bytes(fields["thread"]) != b"null":
+class _Judge:
+    """Decides about blocks, by what the upstream does with reasoning.
+
+    Claude takes only what it signed itself. Servers that demand reasoning back take any, but our own seals are nothing
+    to them.
+    """
+
+    def __init__(self, capabilities: Capabilities) -> None:
+        self._required = capabilities.reasoning_required
+        self._signed = NAME in capabilities.proofs
+
+    def objects_to(self, turn: _Turn) -> bool:
+        blocks = turn.content
+        if not isinstance(blocks, list):
+            return False
+        if turn.role == "assistant" and self._required and _lacks_reasoning(blocks):
+            return True
+        return any(not self.may_stay(block) or self.unwanted_fields(block) for block in blocks)
+
+    def may_stay(self, block: _Head) -> bool:
+        match block.type:
+            case "text":
+                return bytes(block.text) != _EMPTY
+            case "thinking":
+                return self._required or (
+                    self._signed and bool(block.signature) and not is_sealed(block.signature or "")
+                )
+            case "redacted_thinking":
+                sealed = isinstance(block.data, str) and is_sealed(block.data)
+                return not sealed and (self._required or self._signed)
+            case _:
+                return True
+
+    def unwanted_fields(self, block: _Head) -> tuple[str, ...]:
+        """Fields that must not go along with a block that may stay."""
+        if block.type not in _REASONING:
+            return ()
+        sealed = ("signature",) if is_sealed(block.signature or "") else ()
+        return (*sealed, "cache_control") if bytes(block.cache_control) else sealed
+
+
+def _lacks_reasoning(content: str | list[_Head] | None) -> bool:
+    types = {block.type for block in content} if isinstance(content, list) else ()
+    return "tool_use" in types and "thinking" not in types
+
+
+def _lacks_lead(turns: Sequence[_Turn], thinking: _Thinking | None) -> bool:
+    """Whether manual thinking is on, but the last turn of a tool loop does not begin with reasoning, as it must."""
+    if thinking is None or thinking.type != "enabled":
+        return False
+    for turn in reversed(turns):
+        if turn.role == "assistant" and isinstance(turn.content, list) and turn.content:
+            called = any(block.type == "tool_use" for block in turn.content)
+            return called and turn.content[0].type not in _REASONING
+    return False
+
+
+def _is_above(asked: int | None, limit: int | None) -> bool:
+    return asked is not None and limit is not None and asked > limit
+
+
+def _patch_fields(fields: Fields, outline: _Outline, capabilities: Capabilities, losses: list[Loss]) -> Fields:
+    if not capabilities.first_party and bytes(fields.get("thread", b"null")) != b"null":
         raise Unsupported("thread: this upstream holds no conversations; send the whole history", param="thread")
-    if "system" in fields and not capabilities.keep_billing:
+    if not capabilities.keep_billing and BILLING_PREFIX.encode() in bytes(outline.system):
         _drop_billing(fields)
-    if "messages" in fields:
-        patch = _keep_unsigned if capabilities.reasoning_required else _keep_signed
-        fields["messages"] = _patch_messages(fields["messages"], {"assistant": patch, "user": _keep_spoken})
-        if capabilities.reasoning_required:
-            fields["messages"] = _add_reasoning(fields["messages"])
-        else:
-            _stop_thinking(fields, losses)
-    if capabilities.max_output is not None and "max_tokens" in fields:
-        _clamp(fields, capabilities.max_output, losses)
+    if _is_above(outline.max_tokens, capabilities.max_output):
+        fields["max_tokens"] = msgspec.Raw(str(capabilities.max_output).encode())
+        losses.append(Loss("W", "max_tokens", f"the model answers with {capabilities.max_output} tokens at most"))
+    if outline.messages:
+        _patch_messages(fields, capabilities)
+        turns = _outline_decoder.decode(msgspec.json.encode({"messages": fields["messages"]})).messages
+        if not capabilities.reasoning_required and _lacks_lead(turns, outline.thinking):
+            del fields["thinking"]
+            losses.append(Loss("W", "thinking", "the history no longer holds the reasoning of its last turn"))
     for name in capabilities.refused_fields:
         if fields.pop(name, None) is not None:
             losses.append(Loss("D", name, "the upstream refuses this field"))
@@ -131,130 +196,51 @@ def _patch_fields(fields: Fields, capabilities: Capabilities, losses: list[Loss]
 def _drop_billing(fields: Fields) -> None:
     """Remove Claude Code's line with a hash of each request, which would spoil every prefix cache."""
     system = fields["system"]
-    if BILLING_PREFIX.encode() not in bytes(system):
-        return
+    line = f'"{BILLING_PREFIX}'.encode()
+    kept: Any
     if bytes(system).startswith(b'"'):
-        first, _, rest = msgspec.json.decode(system, type=str).partition("\n")
-        kept: Any = rest.lstrip("\n") if first.startswith(BILLING_PREFIX) else None
+        first, _, rest = read_value(system, _text_decoder, "system").partition("\n")
+        kept = rest.lstrip("\n") if first.startswith(BILLING_PREFIX) else None
     else:
-        raws = read_value(system, list_decoder, "system")
-        kept = [raw for raw in raws if not (_head_of(raw).text or "").startswith(BILLING_PREFIX)]
-        kept = None if len(kept) == len(raws) else kept
+        blocks = read_value(system, list_decoder, "system")
+        spoken = [raw for raw in blocks if not bytes(_head_decoder.decode(raw).text).startswith(line)]
+        kept = None if len(spoken) == len(blocks) else spoken
     if kept:
         fields["system"] = msgspec.Raw(msgspec.json.encode(kept))
     elif kept is not None:
         del fields["system"]
 
 
-def _patch_messages(messages: msgspec.Raw, patches: dict[str, _BlockPatch]) -> msgspec.Raw:
-    """Messages after the patch of their role; one that loses its last block goes, untouched ones keep their bytes."""
+def _patch_messages(fields: Fields, capabilities: Capabilities) -> None:
+    """Put judged messages in place. One that loses its last block goes; untouched ones keep their bytes."""
+    judge = _Judge(capabilities)
     kept: list[Any] = []
-    changed = False
-    for index, raw in enumerate(read_value(messages, list_decoder, "messages")):
-        path = f"messages[{index}]"
-        fields = read_value(raw, fields_decoder, path)
-        patch = patches.get(bytes(fields.get("role", b"")).decode().strip('"'))
-        content = fields.get("content")
-        if patch is None or content is None or not bytes(content).startswith(b"["):
+    messages: list[msgspec.Raw] = list_decoder.decode(fields["messages"])
+    for raw in messages:
+        turn = _turn_decoder.decode(raw)
+        if not judge.objects_to(turn):
             kept.append(raw)
             continue
-        blocks = read_value(content, list_decoder, f"{path}.content")
-        patched = [new for block in blocks if (new := patch(_head_of(block), block)) is not None]
-        if patched == blocks:
-            kept.append(raw)
+        message = fields_decoder.decode(raw)
+        blocks = _patch_blocks(list_decoder.decode(message["content"]), judge)
+        if capabilities.reasoning_required and turn.role == "assistant" and _lacks_reasoning(turn.content):
+            blocks.insert(0, msgspec.Raw(b'{"type":"thinking","thinking":""}'))
+        if blocks:
+            kept.append({**message, "content": blocks})
+    fields["messages"] = msgspec.Raw(msgspec.json.encode(kept))
+
+
+def _patch_blocks(blocks: Sequence[msgspec.Raw], judge: _Judge) -> list[msgspec.Raw]:
+    kept = []
+    for raw in blocks:
+        block = _head_decoder.decode(raw)
+        if not judge.may_stay(block):
             continue
-        changed = True
-        if patched:
-            kept.append({**fields, "content": patched})
-    return msgspec.Raw(msgspec.json.encode(kept)) if changed else messages
-
-
-def _head_of(raw: msgspec.Raw) -> _BlockHead:
-    """A block of unexpected shape is none of ours to judge; the upstream will."""
-    try:
-        return _head_decoder.decode(raw)
-    except (msgspec.ValidationError, RecursionError):
-        return _BlockHead()
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"the request body is not valid JSON: {error}") from error
-
-
-def _keep_spoken(head: _BlockHead, raw: msgspec.Raw) -> msgspec.Raw | None:
-    return None if head.type == "text" and head.text == "" else raw
-
-
-def _keep_signed(head: _BlockHead, raw: msgspec.Raw) -> msgspec.Raw | None:
-    """For Claude: its own reasoning only, without cache hints, and no empty text."""
-    match head.type:
-        case "thinking" if not head.signature or is_sealed(head.signature):
-            return None
-        case "redacted_thinking" if head.data is not None and is_sealed(head.data):
-            return None
-        case "thinking" | "redacted_thinking" if head.cache_control is not None:
-            return _without(raw, "cache_control")
-        case _:
-            return _keep_spoken(head, raw)
-
-
-def _keep_unsigned(head: _BlockHead, raw: msgspec.Raw) -> msgspec.Raw | None:
-    """For servers that want all reasoning back, signed or not; only our own seals are nothing to them."""
-    if head.type == "thinking" and is_sealed(head.signature or ""):
-        return _without(raw, "signature", "cache_control")
-    if head.type == "redacted_thinking" and is_sealed(head.data or ""):
-        return None
-    if head.type == "thinking" and head.cache_control is not None:
-        return _without(raw, "cache_control")
-    return _keep_spoken(head, raw)
-
-
-def _without(raw: msgspec.Raw, *names: str) -> msgspec.Raw:
-    fields = fields_decoder.decode(raw)
-    return msgspec.Raw(msgspec.json.encode({name: value for name, value in fields.items() if name not in names}))
-
-
-def _add_reasoning(messages: msgspec.Raw) -> msgspec.Raw:
-    """Give each turn with a call at least empty reasoning, without which DeepSeek and Kimi refuse the history."""
-    turns: list[Any] = list_decoder.decode(messages)
-    changed = False
-    for index, raw in enumerate(turns):
-        types = _assistant_types(raw)
-        if "tool_use" in types and "thinking" not in types:
+        if unwanted := judge.unwanted_fields(block):
             fields = fields_decoder.decode(raw)
-            blocks = list_decoder.decode(fields["content"])
-            turns[index] = {**fields, "content": [{"type": "thinking", "thinking": ""}, *blocks]}
-            changed = True
-    return msgspec.Raw(msgspec.json.encode(turns)) if changed else messages
-
-
-def _stop_thinking(fields: Fields, losses: list[Loss]) -> None:
-    """Manual thinking demands that a tool loop's last turn begins with reasoning; where none is left, do without."""
-    if "thinking" not in fields:
-        return
-    thinking = read_value(fields["thinking"], _thinking_decoder, "thinking") or {}
-    if thinking.get("type") != "enabled":
-        return
-    for raw in reversed(list_decoder.decode(fields["messages"])):
-        if types := _assistant_types(raw):
-            if "tool_use" in types and types[0] not in ("thinking", "redacted_thinking"):
-                del fields["thinking"]
-                losses.append(Loss("W", "thinking", "the history no longer holds the reasoning of its last turn"))
-            return
-
-
-def _assistant_types(raw: msgspec.Raw) -> list[str]:
-    """The types of the blocks of an assistant's turn; none for others' turns and plain texts."""
-    fields = fields_decoder.decode(raw)
-    content = fields.get("content")
-    if bytes(fields.get("role", b"")) != b'"assistant"' or content is None or not bytes(content).startswith(b"["):
-        return []
-    return [_head_of(block).type for block in list_decoder.decode(content)]
-
-
-def _clamp(fields: Fields, limit: int, losses: list[Loss]) -> None:
-    asked = read_value(fields["max_tokens"], _integer_decoder, "max_tokens")
-    if asked > limit:
-        fields["max_tokens"] = msgspec.Raw(str(limit).encode())
-        losses.append(Loss("W", "max_tokens", f"the model answers with {limit} tokens at most"))
+            raw = msgspec.Raw(msgspec.json.encode({name: fields[name] for name in fields if name not in unwanted}))
+        kept.append(raw)
+    return kept
 
 
 class StreamPassthrough:
@@ -278,7 +264,7 @@ class StreamPassthrough:
             return self._pass(self._frame(self._decoder.feed(part)))
         if self._tail:
             part, self._tail = self._tail + part, b""
-        if b"\r" in part or part.startswith(b"data:") or b"\n\ndata:" in part:
+        if b"\r" in part or part.startswith(b"data:") or (not self._started and b"\n\ndata:" in part):
             self._decoder = SseDecoder()
             return self._pass(self._frame(self._decoder.feed(part)))
         if not part.endswith(b"\n\n"):
@@ -314,7 +300,8 @@ class StreamPassthrough:
         """Whole events, after a look at those that matter."""
         if not self._started and b"message_start" in events:
             events = self._begin(events)
-        if b"message_delta" in events or b"message_stop" in events or b"event: error" in events:
+        tail = events[-TAIL:]
+        if b"message_delta" in tail or b"message_stop" in tail or b"event: error" in tail:
             self._look(events)
         return events
 
@@ -331,9 +318,13 @@ class StreamPassthrough:
         return events
 
     def _look(self, events: bytes) -> None:
-        for data in SseDecoder().feed(events):
-            if b"message_" not in data and b'"error"' not in data:
-                continue
+        """Note what the last events say; those before them are not decoded."""
+        last = [
+            found
+            for name in (b"message_delta", b"message_stop", b"error")
+            if (found := events.rfind(b"event: " + name)) >= 0
+        ]
+        for data in SseDecoder().feed(events[min(last, default=0) :]):
             event = _decode_event(data)
             match event.get("type"):
                 case "message_delta":

@@ -1,0 +1,174 @@
+"""This file is what the laws run over: every dialect that is built, and every wire file."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import msgspec
+import pytest
+
+from app.conversation.blocks import Reasoning, Refusal, Text, ToolCall
+from app.conversation.capabilities import Capabilities, Reply
+from app.conversation.events import Event, Failed, Finished
+from app.conversation.request import EFFORTS, NativeTool, Request
+from app.conversation.response import Response
+from app.sse import SseDecoder
+
+ROOT = Path(__file__).parents[2]
+WIRE = ROOT / "tests" / "wire"
+
+REPLY = Reply(model="the-model-asked-for", id="0123456789abcdef", created=1_760_000_000, include_usage=True, input_tokens=42)
+
+
+def _built_dialects() -> list[ModuleType]:
+    built = []
+    for folder in sorted(path for path in (ROOT / "app" / "dialects").iterdir() if (path / "__init__.py").exists()):
+        try:
+            dialect = importlib.import_module(f"app.dialects.{folder.name}")
+        except ImportError:
+            continue
+        if hasattr(dialect, "NAME"):
+            built.append(dialect)
+    return built
+
+
+DIALECTS = _built_dialects()
+
+
+def every_dialect() -> list[Any]:
+    return [pytest.param(dialect, id=dialect.NAME) for dialect in DIALECTS]
+
+
+def every_pair() -> list[Any]:
+    """Each dialect as the client's with each other as the upstream's."""
+    pairs = [(client, upstream) for client in DIALECTS for upstream in DIALECTS if client is not upstream]
+    return [pytest.param(*pair, id=f"{pair[0].NAME}-to-{pair[1].NAME}") for pair in pairs]
+
+
+def every_file(kind: str) -> list[Any]:
+    """Parameters `dialect, path` for every wire file of a kind: requests, responses or streams."""
+    cases = [(dialect, path) for dialect in DIALECTS for path in sorted((WIRE / dialect.NAME / kind).glob("*.*"))]
+    return [pytest.param(dialect, path, id=f"{dialect.NAME}/{path.stem}") for dialect, path in cases]
+
+
+def every_twin() -> list[Any]:
+    """Parameters `dialect, stream, whole` for every stream whose whole answer is known too."""
+    twins = []
+    for dialect in DIALECTS:
+        for stream in sorted((WIRE / dialect.NAME / "streams").glob("*.sse")):
+            whole = WIRE / dialect.NAME / "responses" / f"{stream.stem}.json"
+            if whole.exists():
+                twins.append(pytest.param(dialect, stream, whole, id=f"{dialect.NAME}/{stream.stem}"))
+    return twins
+
+
+def parse_request(dialect: ModuleType, path: Path) -> Request:
+    request: Request = dialect.parse_request(path.read_bytes(), {})
+    return request
+
+
+def generous(dialect: ModuleType, request: Request) -> Capabilities:
+    """An upstream that can do all that its dialect can say."""
+    native = tuple(tool.type for tool in request.tools if isinstance(tool, NativeTool) and tool.dialect == dialect.NAME)
+    return Capabilities(
+        dialect=dialect.NAME,
+        model=request.model,
+        first_party=True,
+        temperature_max=2.0,
+        top_k=True,
+        reasoning_style="adaptive" if dialect.NAME == "anthropic_messages" else "effort",
+        efforts=EFFORTS,
+        reasoning_off="disabled" if dialect.NAME == "anthropic_messages" else "none",
+        reasoning_visibility=True,
+        reasoning_replay="reasoning_content" if dialect.NAME == "openai_chat" else "none",
+        proofs=(dialect.NAME,),
+        keep_billing=True,
+        custom_tools=dialect.NAME != "anthropic_messages",
+        namespaces=dialect.NAME == "openai_responses",
+        native_tools=native,
+        deferred_tools=dialect.NAME != "openai_chat",
+        tool_name_limit=128,
+        schema="any",
+        tool_result_media=True,
+        error_flag=dialect.NAME == "anthropic_messages",
+        verbosity=True,
+        document_urls=True,
+        audio=True,
+        cache_hints="breakpoint" if dialect.NAME == "openai_responses" else "cache_control",
+        cache_key=True,
+        user_field="metadata" if dialect.NAME == "anthropic_messages" else "user",
+        service_tier=True,
+        metadata=True,
+        store=True,
+    )
+
+
+def payloads(stream: bytes) -> list[bytes]:
+    decoder = SseDecoder()
+    return decoder.feed(stream) + decoder.close()
+
+
+def parse_stream(dialect: ModuleType, data: Sequence[bytes]) -> list[Event]:
+    parser = dialect.StreamParser()
+    events: list[Event] = list(parser.feed(data))
+    return events + list(parser.close())
+
+
+def ending(events: Sequence[Event]) -> Finished | Failed:
+    """The one event that says how a stream ended."""
+    endings = [event for event in events if isinstance(event, Finished | Failed)]
+    assert len(endings) == 1, f"{len(endings)} endings"
+    return endings[0]
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """All scalars within JSON data."""
+    match value:
+        case dict():
+            for item in value.values():
+                yield from leaves(item)
+        case list():
+            for item in value:
+                yield from leaves(item)
+        case _:
+            yield value
+
+
+def spoken(response: Response) -> list[tuple[str, str]]:
+    """What a response says, in order: texts joined where nothing stands between them, calls with their arguments."""
+    said: list[tuple[str, str]] = []
+    for block in response.blocks:
+        match block:
+            case Text(text=text) | Refusal(text=text):
+                kind, words = "text", text
+            case Reasoning(text=text):
+                kind, words = "reasoning", text
+            case ToolCall(name=name, arguments=arguments):
+                said.append((f"call {name}", _canonical(arguments)))
+                continue
+            case _:
+                continue
+        if said and said[-1][0] == kind:
+            said[-1] = (kind, said[-1][1] + words)
+        elif words:
+            said.append((kind, words))
+    return said
+
+
+def without_paths(request: Request) -> Request:
+    """A request as it is whatever the places of its turns; those may move when items are grouped anew."""
+    return msgspec.structs.replace(
+        request, turns=tuple(msgspec.structs.replace(turn, path="") for turn in request.turns), extras=()
+    )
+
+
+def _canonical(arguments: str) -> str:
+    try:
+        return json.dumps(json.loads(arguments or "{}"), sort_keys=True)
+    except ValueError:
+        return arguments

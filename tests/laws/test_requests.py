@@ -1,0 +1,128 @@
+"""This file is the laws of requests: round trip, no silent loss, identity, determinism."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+import pytest
+
+from app.conversation.blocks import Block, Refusal, Text, ToolResult
+from app.conversation.request import Request
+from app.errors import InvalidRequest
+from tests.laws.cases import every_file, every_pair, generous, leaves, parse_request, without_paths
+
+
+@pytest.mark.parametrize(("dialect", "path"), every_file("requests"))
+def test_a_request_parsed_and_rendered_is_the_same_request(dialect: ModuleType, path: Path) -> None:
+    request = parse_request(dialect, path)
+
+    rendered = dialect.render_request(request, generous(dialect, request))
+    again = dialect.parse_request(rendered.body, {**rendered.headers})
+
+    assert without_paths(msgspec.structs.replace(again, betas=())) == without_paths(request)
+    kept = {extra.name: extra.value for extra in again.extras}
+    assert all(kept.get(extra.name) == extra.value for extra in request.extras if "[" not in extra.name)
+
+
+@pytest.mark.parametrize(("dialect", "path"), every_file("requests"))
+def test_a_request_keeps_every_value_or_reports_it(dialect: ModuleType, path: Path) -> None:
+    sent = json.loads(path.read_bytes())
+    request = parse_request(dialect, path)
+
+    rendered = dialect.render_request(request, generous(dialect, request))
+
+    arrived = [str(leaf) for leaf in leaves(json.loads(rendered.body))]
+    reported = [str(leaf) for extra in request.extras for leaf in leaves(extra.value)]
+    words = [leaf for leaf in leaves(sent) if isinstance(leaf, str) and leaf not in DEFAULTS]
+    lost = [word for word in words if not any(word in other for other in arrived + reported)]
+    assert lost == [] or rendered.losses, f"silently lost: {lost}"
+
+
+# Values that may be left out, for they say what holds anyway.
+DEFAULTS = {"", "custom", "auto", "message", "text"}
+
+
+@pytest.mark.parametrize(("dialect", "path"), every_file("requests"))
+def test_the_same_request_gives_the_same_bytes(dialect: ModuleType, path: Path) -> None:
+    first = parse_request(dialect, path)
+    second = parse_request(dialect, path)
+
+    rendered = [dialect.render_request(request, generous(dialect, request)) for request in (first, second)]
+
+    assert rendered[0] == rendered[1]
+
+
+@pytest.mark.parametrize(("dialect", "path"), every_file("requests"))
+def test_a_request_that_needs_nothing_passes_byte_by_byte(dialect: ModuleType, path: Path) -> None:
+    body = path.read_bytes()
+
+    patched = dialect.patch_request(body, generous(dialect, parse_request(dialect, path)))
+
+    assert patched.body == body or json.loads(patched.body) != json.loads(body), "re-encoded without need"
+
+
+@pytest.mark.parametrize(("dialect", "path"), every_file("requests"))
+def test_another_model_name_changes_nothing_else(dialect: ModuleType, path: Path) -> None:
+    body = path.read_bytes()
+    capabilities = generous(dialect, parse_request(dialect, path))
+    same = dialect.patch_request(body, capabilities).body
+
+    other = dialect.patch_request(body, msgspec.structs.replace(capabilities, model='other/"model"')).body
+
+    assert json.loads(other) == {**json.loads(same), "model": 'other/"model"'}
+    assert abs(len(other) - len(same)) < 100
+
+
+@pytest.mark.parametrize(("dialect", "path"), every_file("requests"))
+def test_a_cut_body_is_refused_and_nothing_worse(dialect: ModuleType, path: Path) -> None:
+    body = path.read_bytes().rstrip()
+
+    for length in range(0, len(body), max(1, len(body) // 50)):
+        with pytest.raises(InvalidRequest):
+            dialect.parse_request(body[:length], {})
+
+
+@pytest.mark.parametrize(("client", "upstream"), every_pair())
+def test_what_was_said_reaches_an_upstream_of_another_dialect(client: ModuleType, upstream: ModuleType) -> None:
+    adapt = pytest.importorskip("app.adaptation.adapt", exc_type=ImportError).adapt
+    for param in every_file("requests"):
+        dialect, path = param.values
+        if dialect is not client:
+            continue
+        request = parse_request(client, path)
+        capabilities = msgspec.structs.replace(
+            generous(upstream, request), first_party=False, bound_reasoning=False, native_tools=()
+        )
+
+        adapted = adapt(request, capabilities)
+        rendered = upstream.render_request(adapted.request, capabilities)
+
+        arrived = [str(leaf) for leaf in leaves(json.loads(rendered.body))]
+        reported = [*adapted.losses, *rendered.losses]
+        lost = [text for text in _texts(request) if not any(text in other for other in arrived)]
+        assert lost == [] or reported, f"{path.stem}: {lost} is lost in silence"
+        for extra in request.extras:
+            if extra.loss == "E":
+                assert any(loss.loss == "E" and extra.name in loss.path for loss in reported), extra.name
+
+
+def _texts(request: Request) -> list[str]:
+    texts: list[str] = []
+
+    def collect(blocks: tuple[Block, ...]) -> None:
+        for block in blocks:
+            match block:
+                case Text(text=text) | Refusal(text=text):
+                    texts.append(text)
+                case ToolResult(blocks=inner):
+                    collect(inner)
+                case _:
+                    pass
+
+    collect(request.instructions)
+    for turn in request.turns:
+        collect(turn.blocks)
+    return texts

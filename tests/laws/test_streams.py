@@ -1,0 +1,184 @@
+"""This file is the laws of streams: fold, chunking, lifecycle, truncation, identity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOpened, Event, Failed, Finished, Started
+from app.conversation.fold import fold
+from app.sse import SseDecoder
+from tests.laws.cases import (
+    DIALECTS,
+    REPLY,
+    ending,
+    every_file,
+    every_twin,
+    generous,
+    parse_stream,
+    payloads,
+    spoken,
+)
+
+BYTE_BY_BYTE_LIMIT = 20_000  # bytes of a stream
+
+
+@pytest.mark.parametrize(("dialect", "stream", "whole"), every_twin())
+def test_a_stream_folds_into_its_whole_answer(dialect: ModuleType, stream: Path, whole: Path) -> None:
+    folded = fold(parse_stream(dialect, payloads(stream.read_bytes())))
+
+    assert folded == dialect.parse_response(whole.read_bytes())
+
+
+@pytest.mark.parametrize(("dialect", "path"), every_file("streams"))
+def test_a_stream_cut_at_every_byte_gives_the_same_events(dialect: ModuleType, path: Path) -> None:
+    stream = path.read_bytes()[:BYTE_BY_BYTE_LIMIT]
+
+    pieces = [stream[index : index + 1] for index in range(len(stream))]
+
+    assert _parse_pieces(dialect, pieces) == _parse_pieces(dialect, [stream])
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+@pytest.mark.parametrize(("dialect", "path"), every_file("streams"))
+def test_a_stream_cut_anywhere_gives_the_same_events_and_bytes(
+    dialect: ModuleType, path: Path, data: st.DataObject
+) -> None:
+    stream = path.read_bytes()
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)), max_size=12)))
+    pieces = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+
+    assert _parse_pieces(dialect, pieces) == _parse_pieces(dialect, [stream])
+    assert _pass_pieces(dialect, pieces) == _pass_pieces(dialect, [stream])
+
+
+@pytest.mark.parametrize(("dialect", "path"), every_file("streams"))
+def test_each_block_opens_once_closes_once_and_speaks_in_between(dialect: ModuleType, path: Path) -> None:
+    events = parse_stream(dialect, payloads(path.read_bytes()))
+
+    opened: list[int] = []
+    running: set[int] = set()
+    for event in events:
+        match event:
+            case BlockOpened(index=index):
+                assert index == len(opened), "indices count the openings"
+                opened.append(index)
+                running.add(index)
+            case BlockDelta(index=index) | BlockNoted(index=index):
+                assert index in running, "a delta outside its block"
+            case BlockClosed(index=index):
+                assert index in running, "closed twice, or never opened"
+                running.discard(index)
+            case Finished():
+                assert not running, "blocks are open at the end"
+            case _:
+                pass
+    assert isinstance(ending(events), Finished | Failed)
+
+
+@pytest.mark.parametrize(("dialect", "path"), every_file("streams"))
+def test_a_truncated_stream_never_ends_as_if_it_were_whole(dialect: ModuleType, path: Path) -> None:
+    data = payloads(path.read_bytes())
+    whole = parse_stream(dialect, data)
+
+    for length in range(len(data)):
+        cut = parse_stream(dialect, data[:length])
+        if isinstance(ending(cut), Finished):
+            assert fold(cut).blocks == fold(whole).blocks, f"after {length} events"
+            assert fold(cut).finish_reason == fold(whole).finish_reason
+
+
+@pytest.mark.parametrize(("dialect", "path"), every_file("streams"))
+def test_a_truncated_passthrough_tells_the_client(dialect: ModuleType, path: Path) -> None:
+    stream = path.read_bytes().replace(b"\r\n", b"\n")
+    events = [event + b"\n\n" for event in stream.split(b"\n\n") if event]
+    capabilities = generous(dialect, _anything(dialect))
+
+    for length in range(1, len(events)):
+        passing = dialect.StreamPassthrough(REPLY, capabilities)
+        out = passing.feed(b"".join(events[:length]))
+        finished = passing.finished
+        out += passing.close()
+
+        if finished or isinstance(ending(parse_stream(dialect, payloads(b"".join(events[:length])))), Finished):
+            continue
+        assert isinstance(ending(parse_stream(dialect, payloads(out))), Failed), f"after {length} events"
+
+
+@pytest.mark.parametrize(("dialect", "path"), every_file("streams"))
+def test_a_clean_stream_passes_byte_by_byte(dialect: ModuleType, path: Path) -> None:
+    stream = path.read_bytes()
+    started = [event for event in parse_stream(dialect, payloads(stream)) if isinstance(event, Started)]
+    model = started[0].model if started else REPLY.model
+    passing = dialect.StreamPassthrough(msgspec.structs.replace(REPLY, model=model), generous(dialect, _anything(dialect)))
+
+    out = passing.feed(stream) + passing.close()
+
+    if b"\r" not in stream and payloads(out) == payloads(stream):
+        assert out == stream
+
+
+@pytest.mark.parametrize("client", [pytest.param(dialect, id=f"for-{dialect.NAME}") for dialect in DIALECTS])
+@pytest.mark.parametrize(("dialect", "path"), every_file("streams"))
+def test_every_client_hears_what_the_upstream_said(dialect: ModuleType, path: Path, client: ModuleType) -> None:
+    events = parse_stream(dialect, payloads(path.read_bytes()))
+
+    rendered = _render(client, events)
+    heard = parse_stream(client, payloads(rendered))
+
+    if isinstance(ending(events), Failed):
+        assert isinstance(ending(heard), Failed)
+    else:
+        assert spoken(fold(heard)) == spoken(fold(events))
+
+
+@pytest.mark.parametrize("client", [pytest.param(dialect, id=f"for-{dialect.NAME}") for dialect in DIALECTS])
+@pytest.mark.parametrize(("dialect", "path"), every_file("streams"))
+def test_a_cut_upstream_gives_every_client_an_error(dialect: ModuleType, path: Path, client: ModuleType) -> None:
+    data = payloads(path.read_bytes())
+
+    for length in range(1, len(data)):
+        events = parse_stream(dialect, data[:length])
+        if isinstance(ending(events), Failed):
+            heard = parse_stream(client, payloads(_render(client, events)))
+            assert isinstance(ending(heard), Failed), f"after {length} events"
+
+
+@pytest.mark.parametrize("client", [pytest.param(dialect, id=f"for-{dialect.NAME}") for dialect in DIALECTS])
+@pytest.mark.parametrize(("dialect", "path"), every_file("responses"))
+def test_every_client_reads_a_whole_answer(dialect: ModuleType, path: Path, client: ModuleType) -> None:
+    response = dialect.parse_response(path.read_bytes())
+
+    again = client.parse_response(client.render_response(response, REPLY))
+
+    assert spoken(again) == spoken(response)
+
+
+def _parse_pieces(dialect: ModuleType, pieces: list[bytes]) -> list[Event]:
+    decoder, parser = SseDecoder(), dialect.StreamParser()
+    events: list[Event] = []
+    for piece in pieces:
+        events += parser.feed(decoder.feed(piece))
+    return events + parser.feed(decoder.close()) + parser.close()
+
+
+def _pass_pieces(dialect: ModuleType, pieces: list[bytes]) -> bytes:
+    passing = dialect.StreamPassthrough(REPLY, generous(dialect, _anything(dialect)))
+    return b"".join([*map(passing.feed, pieces), passing.close()])
+
+
+def _render(client: ModuleType, events: list[Event]) -> bytes:
+    renderer = client.StreamRenderer(REPLY)
+    return renderer.feed(events) + renderer.close()
+
+
+def _anything(dialect: ModuleType):  # type: ignore[no-untyped-def]
+    from app.conversation.request import Request
+
+    return Request(dialect=dialect.NAME, model="m", turns=())
