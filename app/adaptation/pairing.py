@@ -24,7 +24,7 @@ _Wanted = dict[str, deque[ToolCall]]
 
 
 def adapt_pairing(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
-    if not any(isinstance(block, ToolCall | ToolResult) for turn in request.turns for block in turn.blocks):
+    if _is_in_order(request.turns):
         return request
     turns: list[Turn] = []
     taken: set[str] = set()
@@ -40,6 +40,35 @@ def adapt_pairing(request: Request, capabilities: Capabilities, notes: Notes) ->
             rest = _lead_with_results(asking, answers, rest, path, notes)
         turns.extend(rest)
     return replace(request, turns=tuple(turns))
+
+
+def _is_in_order(turns: Sequence[Turn]) -> bool:
+    """Whether there is nothing to do, as there mostly is; clients send their whole history with every request."""
+    seen: set[str] = set()
+    awaited: list[ToolCall] = []
+    only_results = False  # was all that the turn before held
+    for turn in turns:
+        rest = turn.blocks
+        if awaited:
+            if turn.role != "user" or len(rest) < len(awaited):
+                return False
+            for call, block in zip(awaited, rest, strict=False):
+                if type(block) is not ToolResult or block.call_id != call.id or block.kind != call.kind:
+                    return False
+            rest = rest[len(awaited) :]
+        elif only_results and rest and turn.role == "user" and turn.name is None:
+            return False
+        only_results = bool(awaited) and not rest
+        awaited = []
+        for block in rest:
+            if type(block) is ToolResult:
+                return False
+            if type(block) is ToolCall:
+                if not block.id or block.id in seen:
+                    return False
+                seen.add(block.id)
+                awaited.append(block)
+    return True
 
 
 def _join_callers(turns: Sequence[Turn]) -> list[Turn]:

@@ -131,7 +131,7 @@ def test_any_history_comes_into_the_one_order(turns: list[Turn]) -> None:
 
     _check_order(adapted)
     again, notes = take(adapt_pairing, adapted)
-    assert again == adapted
+    assert again is adapted
     assert not notes.losses
 
 
