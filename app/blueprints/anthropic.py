@@ -6,6 +6,7 @@ import msgspec
 from flask import Blueprint, Response, request
 
 from app.blueprints.front import answer_error, house, read_inbound, sign, view
+from app.dialects import anthropic_messages
 from app.dialects.registry import DIALECTS
 from app.errors import DragomanError
 from app.gateway.messages import new_id
@@ -25,6 +26,7 @@ def count_tokens() -> Response:
     try:
         parts = house()
         inbound = read_inbound(parts, request.environ, DIALECT)
+        inbound.parse = anthropic_messages.parse_count_request
         counted = parts.gateway.count_tokens(inbound, record)
     except DragomanError as error:
         record.fail(error)

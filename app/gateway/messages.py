@@ -38,7 +38,7 @@ class Inbound:
     path names (a mount), `session` the client's session where it says one.
     """
 
-    __slots__ = ("_peeked", "_request", "body", "dialect", "headers", "id", "provider", "session")
+    __slots__ = ("_peeked", "_request", "body", "dialect", "headers", "id", "parse", "provider", "session")
 
     def __init__(
         self,
@@ -55,6 +55,7 @@ class Inbound:
         self.headers = headers
         self.provider = provider
         self.session = session
+        self.parse = dialect.parse_request
         self._peeked: Peek | None = None
         self._request: Request | None = None
 
@@ -74,7 +75,7 @@ class Inbound:
     def request(self) -> Request:
         """The whole request in neutral form. Raises InvalidRequest."""
         if self._request is None:
-            self._request = self.dialect.parse_request(self.body, self.headers)
+            self._request = self.parse(self.body, self.headers)
         return self._request
 
     def _explain(self, error: msgspec.ValidationError) -> Peek:

@@ -3,7 +3,7 @@
 from app.dialects.anthropic_messages.errors import error_status, parse_error, render_error
 from app.dialects.anthropic_messages.passthrough import StreamPassthrough, patch_request, repair_response
 from app.dialects.anthropic_messages.request import parse_count_request, parse_request, render_request
-from app.dialects.anthropic_messages.response import parse_response, render_response
+from app.dialects.anthropic_messages.response import find_usage, parse_response, render_response
 from app.dialects.anthropic_messages.sse_events import StreamRenderer
 from app.dialects.anthropic_messages.stream import StreamParser
 from app.dialects.anthropic_messages.vocabulary import NAME
@@ -14,6 +14,7 @@ __all__ = [
     "StreamPassthrough",
     "StreamRenderer",
     "error_status",
+    "find_usage",
     "parse_count_request",
     "parse_error",
     "parse_request",

@@ -96,6 +96,14 @@ def render_response(response: Response, reply: Reply) -> bytes:
     return encode_body(message)
 
 
+def find_usage(body: bytes) -> Usage | None:
+    """Usage of a whole response that is only passed on; nothing else of it is decoded."""
+    try:
+        return read_usage(_counted.decode(body).usage or {})
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
 def read_finish_reason(stop_reason: str | None, called: bool) -> FinishReason | None:
     """Why it ended. Servers that only speak the dialect confuse the end of a turn with a call for tools: `called`,
     whether there was one, decides. An unknown reason is a normal end, its raw name is kept beside it."""
@@ -243,3 +251,10 @@ def _write_block(block: Block) -> list[Any]:
             return []
         case _:
             assert_never(block)
+
+
+class _Counted(msgspec.Struct):
+    usage: dict[str, Any] | None = None
+
+
+_counted = msgspec.json.Decoder(_Counted)
