@@ -1,0 +1,29 @@
+"""This room is the dialect of OpenAI's Responses, which Codex and the Open Responses servers speak.
+
+A conversation is a flat list of items here; `items.py` reads single ones, `turns.py` groups them, `output.py` writes
+those of an answer. Nothing here does I/O.
+"""
+
+from app.dialects.openai_responses.errors import error_status, parse_error, render_error
+from app.dialects.openai_responses.passthrough import StreamPassthrough, patch_request, repair_response
+from app.dialects.openai_responses.request import parse_request, render_request
+from app.dialects.openai_responses.response import find_usage, parse_response, render_response
+from app.dialects.openai_responses.stream import StreamParser, StreamRenderer
+from app.dialects.openai_responses.vocabulary import NAME
+
+__all__ = [
+    "NAME",
+    "StreamParser",
+    "StreamPassthrough",
+    "StreamRenderer",
+    "error_status",
+    "find_usage",
+    "parse_error",
+    "parse_request",
+    "parse_response",
+    "patch_request",
+    "render_error",
+    "render_request",
+    "render_response",
+    "repair_response",
+]

@@ -1,0 +1,81 @@
+"""This file turns error replies into failures, and failures into this dialect's errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from app.dialects.error_bodies import judge_error, read_error_value, read_failure
+from app.errors import Failure, FailureKind
+
+# Status, type and code of each kind. A status or code that the upstream gave goes before these.
+_ERRORS: dict[FailureKind, tuple[int, str, str | None]] = {
+    "invalid_request": (400, "invalid_request_error", None),
+    "unsupported": (400, "invalid_request_error", "unsupported_parameter"),
+    "authentication": (401, "invalid_request_error", "invalid_api_key"),
+    "billing": (429, "insufficient_quota", "insufficient_quota"),
+    "permission": (403, "permission_error", None),
+    "not_found": (404, "invalid_request_error", None),
+    "conflict": (409, "invalid_request_error", None),
+    "too_large": (413, "invalid_request_error", None),
+    "unsupported_media": (415, "invalid_request_error", None),
+    "context_overflow": (400, "invalid_request_error", "context_length_exceeded"),
+    "content_filter": (400, "invalid_request_error", "content_policy_violation"),
+    "rate_limit": (429, "rate_limit_error", "rate_limit_exceeded"),
+    "quota": (429, "insufficient_quota", "insufficient_quota"),
+    # Codex gives up at `server_is_overloaded`, the vendor's own word; an unknown one it tries again.
+    "overloaded": (503, "server_error", "overloaded"),
+    "timeout": (504, "server_error", "timeout"),
+    "upstream_auth": (502, "server_error", "upstream_authentication"),
+    "internal": (500, "server_error", None),
+}
+# Kinds that clients recognise by their code: no other one may stand there.
+_FIXED_CODES = ("context_overflow", "rate_limit", "overloaded", "quota", "billing", "upstream_auth")
+# Statuses by which this dialect's clients know a kind, whatever the upstream's was.
+_FIXED_STATUSES = ("billing", "context_overflow", "upstream_auth", "overloaded")
+
+
+def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+    """The failure that an error reply means. Reads any bytes."""
+    return read_failure(status, headers, body)
+
+
+def parse_error_event(error: Any) -> Failure:
+    """The failure in an `error` event or in the `error` of a failed response."""
+    return judge_error(0, read_error_value(error))
+
+
+def render_error(failure: Failure, request_id: str) -> bytes:
+    """The error body. The request's id stands in a header of this dialect, not in the body."""
+    return msgspec.json.encode({"error": error_object(failure)})
+
+
+def error_status(failure: Failure) -> int:
+    """The HTTP status that clients of this dialect expect."""
+    status = _ERRORS[failure.kind][0]
+    if failure.kind in _FIXED_STATUSES:
+        return status
+    return failure.status if 400 <= failure.status < 600 else status
+
+
+def error_object(failure: Failure) -> dict[str, Any]:
+    """`message`, `type`, `param` and `code`: all four are always there."""
+    _, kind, code = _ERRORS[failure.kind]
+    if failure.code and failure.kind not in _FIXED_CODES:
+        code = failure.code
+    param = failure.param or ("input" if failure.kind == "context_overflow" else None)
+    return {"message": failure.message, "type": kind, "param": param, "code": code}
+
+
+def response_error(failure: Failure) -> dict[str, Any]:
+    """The `error` of a failed response, whose code is required.
+
+    Codex waits as long as the message of a rate limit names; in a stream there is no header to say it.
+    """
+    error = error_object(failure)
+    message = failure.message
+    if failure.kind == "rate_limit" and (failure.retry_after or "").isdigit() and "try again in" not in message:
+        message = f"{message} Please try again in {failure.retry_after}s."
+    return {"code": error["code"] or "server_error", "message": message}

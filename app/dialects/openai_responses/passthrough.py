@@ -1,0 +1,370 @@
+"""This file is what a request or a reply still needs when the client and the upstream both speak this dialect."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from enum import Enum, auto
+from typing import Any
+
+import msgspec
+
+from app.conversation.capabilities import Capabilities, Reply
+from app.conversation.envelope import PREFIX, unseal
+from app.conversation.events import Failed
+from app.conversation.losses import Loss
+from app.conversation.response import Usage
+from app.dialects.contract import Rendered
+from app.dialects.json_bodies import Fields, fields_decoder, list_decoder, read_body, read_value, replace_model
+from app.dialects.openai_responses.errors import parse_error_event
+from app.dialects.openai_responses.output import Output
+from app.dialects.openai_responses.request import ENCRYPTED_CONTENT
+from app.dialects.openai_responses.response_object import ResponseObject, parse_usage
+from app.dialects.openai_responses.stream import ENDS, StreamRenderer, write_failure
+from app.dialects.openai_responses.vocabulary import NAME, NULL, REFUSED_FIELDS, response_decoder
+from app.errors import Failure, UpstreamCut
+from app.sse import COMMENT_KEEPALIVE, DONE, SseDecoder, encode_event
+
+DEFAULT_INSTRUCTIONS = "You are a helpful assistant."
+
+_input_decoder = msgspec.json.Decoder(str | list[msgspec.Raw] | None)
+_names_decoder = msgspec.json.Decoder(list[str] | None)
+_SEALED = b'"' + PREFIX.encode()
+
+
+class _ItemHead(msgspec.Struct):
+    """What decides whether an item may go upstream as it is."""
+
+    type: str | None = None
+    role: str | None = None
+    encrypted_content: str | None = None
+
+
+_head_decoder = msgspec.json.Decoder(_ItemHead)
+
+
+def patch_request(body: bytes, capabilities: Capabilities) -> Rendered:
+    """The body with the upstream's name of the model; all other bytes stay unless something in it cannot go upstream.
+
+    That is: proofs in our envelope (those of this dialect are taken out of it, others removed), encrypted content
+    where the upstream cannot decrypt any, and whatever the server is known to refuse. Raises InvalidRequest only for
+    a body that needs such a change and cannot be read.
+    """
+    losses: list[Loss] = []
+    if _needs_change(body, capabilities):
+        fields = read_body(body)
+        changed = dict(fields)
+        _patch_input(changed, capabilities, losses)
+        if NAME not in capabilities.proofs:
+            _drop_include(changed)
+        if capabilities.instructions_required:
+            _fit_stateless(changed)
+        if capabilities.stream_only:
+            changed["stream"] = msgspec.Raw(b"true")
+        for name, value in capabilities.extra_body.items():
+            changed[name] = msgspec.Raw(msgspec.json.encode(value))
+        for name in capabilities.refused_fields:
+            if changed.pop(name, None) is not None:
+                losses.append(Loss(REFUSED_FIELDS.get(name, "D"), name, "the upstream refuses this field"))
+        if changed != fields:
+            body = msgspec.json.encode(changed)
+    return Rendered(replace_model(body, capabilities.model) if capabilities.model else body, losses=tuple(losses))
+
+
+def repair_response(body: bytes, reply: Reply, capabilities: Capabilities) -> bytes:
+    """The response with the client's name of the model; no other byte changes."""
+    return replace_model(body, reply.model)
+
+
+def input_items(body: bytes) -> list[bytes]:
+    """The items of a request's input, each as its JSON text; a string is one message. Raises InvalidRequest."""
+    raw = read_body(body).get("input", NULL)
+    items = read_value(raw, _input_decoder, "input")
+    if isinstance(items, str):
+        return [msgspec.json.encode({"type": "message", "role": "user", "content": items})]
+    return [bytes(item) for item in items or ()]
+
+
+def output_items(response: bytes) -> list[bytes]:
+    """The items of a response object's output, each as its JSON text."""
+    return [bytes(item) for item in response_decoder.decode(response).output or ()]
+
+
+def replace_input(body: bytes, items: Sequence[bytes]) -> bytes:
+    """A request with other input items, all other fields as they are. Raises InvalidRequest."""
+    return msgspec.json.encode({**read_body(body), "input": [msgspec.Raw(item) for item in items]})
+
+
+def _needs_change(body: bytes, capabilities: Capabilities) -> bool:
+    return (
+        _SEALED in body
+        or (NAME not in capabilities.proofs and b"encrypted_content" in body)
+        or capabilities.instructions_required
+        or capabilities.stream_only
+        or bool(capabilities.refused_fields)
+        or bool(capabilities.extra_body)
+    )
+
+
+def _patch_input(fields: dict[str, Any], capabilities: Capabilities, losses: list[Loss]) -> None:
+    """Items in order; one that needs no change keeps its bytes."""
+    raw: msgspec.Raw = fields.get("input", NULL)
+    if not bytes(raw).startswith(b"["):
+        if capabilities.instructions_required:  # that server takes no string
+            fields["input"] = [msgspec.Raw(item) for item in input_items(msgspec.json.encode({"input": raw}))]
+        return
+    before = read_value(raw, list_decoder, "input")
+    after: list[msgspec.Raw] = []
+    for index, item in enumerate(before):
+        kept = _patch_item(item, f"input[{index}]", capabilities)
+        after.extend(kept)
+        if not kept:
+            losses.append(Loss("D", f"input[{index}]", "the upstream cannot read this item"))
+    if [bytes(item) for item in after] != [bytes(item) for item in before]:
+        fields["input"] = after
+
+
+def _patch_item(item: msgspec.Raw, path: str, capabilities: Capabilities) -> list[msgspec.Raw]:
+    head = read_value(item, _head_decoder, path)
+    if head.encrypted_content and head.encrypted_content.startswith(PREFIX):
+        proof = unseal(head.encrypted_content)
+        if proof is None or proof.dialect != NAME or not proof.originals[0].startswith(b"{"):
+            return []
+        originals = [msgspec.Raw(original) for original in proof.originals]
+        return [kept for original in originals for kept in _patch_item(original, path, capabilities)]
+    if head.encrypted_content and NAME not in capabilities.proofs:
+        return [_with(item, encrypted_content=None)] if head.type == "reasoning" else []
+    if not capabilities.instructions_required:
+        return [item]
+    if head.type == "item_reference" or (head.type == "reasoning" and not head.encrypted_content):
+        return []  # what was not stored cannot be looked up
+    return [_with(item, role="developer")] if head.role == "system" else [item]
+
+
+def _with(item: msgspec.Raw, **values: str | None) -> msgspec.Raw:
+    """An item with some fields changed, or taken out where the value is None."""
+    fields: dict[str, Any] = {**fields_decoder.decode(item), **values}
+    return msgspec.Raw(msgspec.json.encode({name: value for name, value in fields.items() if value is not None}))
+
+
+def _drop_include(fields: dict[str, Any]) -> None:
+    if "include" in fields:
+        names = read_value(fields["include"], _names_decoder, "include") or []
+        if ENCRYPTED_CONTENT in names:
+            fields["include"] = [name for name in names if name != ENCRYPTED_CONTENT]
+
+
+def _fit_stateless(fields: dict[str, Any]) -> None:
+    """What the backend of ChatGPT logins wants: instructions, nothing stored, all reasoning given away."""
+    instructions = bytes(fields.get("instructions", NULL))
+    if instructions in (b"null", b'""'):
+        fields["instructions"] = DEFAULT_INSTRUCTIONS
+    names = read_value(fields.get("include", NULL), _names_decoder, "include") or []
+    if ENCRYPTED_CONTENT not in names:
+        fields["include"] = [*names, ENCRYPTED_CONTENT]
+    fields["store"] = False
+
+
+class _Ids(Enum):
+    """Whether the upstream keeps the id of an item through all of its events."""
+
+    UNKNOWN = auto()
+    STABLE = auto()
+    UNSTABLE = auto()
+
+
+class _Event(msgspec.Struct):
+    type: str = ""
+    output_index: int = 0
+    item_id: str | None = None
+    item: msgspec.Raw = NULL
+    response: msgspec.Raw = NULL
+    error: Any = None
+    code: Any = None
+    message: str | None = None
+    param: str | None = None
+
+
+class _ItemId(msgspec.Struct):
+    id: str | None = None
+
+
+_event_decoder = msgspec.json.Decoder(_Event)
+_item_id_decoder = msgspec.json.Decoder(_ItemId)
+# What only those events hold that must be looked into.
+_MARKS = (b'"item":', b'"response":', b'"error"')
+_NUMBER = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
+
+
+class StreamPassthrough:
+    """A stream whose bytes pass.
+
+    Deltas, which are nearly all of it, are not looked into: only a read that holds an item, a response or an error
+    is taken apart, and of it only those events. Repaired are the name of the model, ids that change within an item,
+    a terminal response without the items that were sent, and a failure that a client might not recognise.
+    """
+
+    def __init__(self, reply: Reply, capabilities: Capabilities) -> None:
+        self.usage: Usage | None = None
+        self.finished = False
+        self._reply = reply
+        self._failed = False
+        self._response_id: str | None = None
+        self._ids = _Ids.UNKNOWN
+        self._item_ids: dict[int, str] = {}
+        self._items: dict[int, bytes] = {}  # those that are done, by their index
+        self._unfinished: list[bytes] = []
+        self._last = b""  # events that passed last: which number they had is seen only there
+        self._decoder: SseDecoder | None = None  # set once events must be framed anew
+
+    def feed(self, part: bytes) -> bytes:
+        events = self._take_whole(part)
+        if not events or self._failed:
+            return b""
+        if self._ids is not _Ids.STABLE or any(mark in events for mark in _MARKS):
+            events = self._look_into(events)
+        self._last = events or self._last
+        return events
+
+    def close(self) -> bytes:
+        rest = b"".join(self._unfinished).strip(b"\r\n")
+        self._unfinished.clear()
+        whole = any(_type_of(data) or data == b"[DONE]" for data in SseDecoder().feed(rest + b"\n\n"))
+        out = self.feed(rest + b"\n\n") if whole else b""  # the blank line after the last event may be missing
+        if self._failed:
+            return out
+        if not self.finished:
+            cut = UpstreamCut("the upstream's stream ended before the response was complete", began=True)
+            return out + self.fail(cut.failure)
+        return out if self._last.rstrip().endswith(b"[DONE]") else out + DONE
+
+    def fail(self, failure: Failure) -> bytes:
+        """The stream's last events. What of an event had come already is dropped."""
+        if self.finished or self._failed:
+            return b""
+        self._failed = True
+        self._unfinished.clear()
+        if self._response_id is None:
+            return StreamRenderer(self._reply).feed([Failed(failure)])
+        response = ResponseObject(self._reply)
+        response.id = self._response_id
+        output = Output(self._reply.id)
+        numbers = _NUMBER.findall(self._last)
+        output.number = int(numbers[-1]) + 1 if numbers else 0
+        output.items = [self._items[index] for index in sorted(self._items)]
+        write_failure(output, response, failure, self.usage)
+        return output.take()
+
+    def ping(self) -> bytes:
+        """As that of StreamRenderer, but without a number, for the upstream counts its events itself."""
+        if self.finished or self._failed:
+            return b""
+        return COMMENT_KEEPALIVE if self._response_id is None else encode_event(b'{"type":"ping"}', "ping")
+
+    def _take_whole(self, part: bytes) -> bytes:
+        """The events that `part` completes; the rest waits, so that a ping never splits an event."""
+        if self._decoder is None and b"\r" in part:
+            self._decoder = SseDecoder()
+            part = b"".join((*self._unfinished, part))
+            self._unfinished.clear()
+        if self._decoder is not None:
+            return b"".join(
+                encode_event(data.replace(b"\n", b" "), _type_of(data)) for data in self._decoder.feed(part)
+            )
+        if part.endswith(b"\n\n") and not self._unfinished:
+            return part
+        self._unfinished.append(part)
+        if b"\n" not in part:
+            return b""
+        whole = b"".join(self._unfinished)
+        end = whole.rfind(b"\n\n") + 2
+        self._unfinished = [whole[end:]] if end > 1 else [whole]
+        return whole[:end] if end > 1 else b""
+
+    def _look_into(self, events: bytes) -> bytes:
+        blocks = events.split(b"\n\n")
+        passed: list[bytes] = []
+        for block in blocks:
+            looks = any(mark in block for mark in _MARKS) or (self._ids is not _Ids.STABLE and b'"item_id"' in block)
+            passed.append(self._repair(block) if looks else block)
+            if self._failed:
+                return b"\n\n".join(passed)
+        return events if passed == blocks else b"\n\n".join(passed)
+
+    def _repair(self, block: bytes) -> bytes:
+        """One event as the client may have it: the same bytes, if nothing is wrong with it."""
+        data = b"".join(SseDecoder().feed(block + b"\n\n"))
+        try:
+            event = _event_decoder.decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return block
+        if event.type == "error" or (not event.type and event.error):
+            error = event.error or {"code": event.code, "message": event.message, "param": event.param}
+            return self.fail(parse_error_event(error))
+        if event.response is not NULL:
+            return _replace(block, event.response, self._repair_response(event.type, event.response))
+        if event.item is not NULL:
+            return _replace(block, event.item, self._repair_item(event, event.item))
+        if event.item_id is not None:
+            return self._repair_item_id(block, event.output_index, event.item_id)
+        return block
+
+    def _repair_response(self, kind: str, raw: msgspec.Raw) -> bytes:
+        response = bytes(raw)
+        if kind in ENDS:
+            self.finished = True
+            fields = fields_decoder.decode(raw)
+            output = self._repair_output(fields)
+            if output is not None:
+                response = msgspec.json.encode({**fields, "output": output})
+        wire = response_decoder.decode(raw)
+        self.usage = parse_usage(wire) or self.usage
+        self._response_id = self._response_id or wire.id
+        return replace_model(response, self._reply.model)
+
+    def _repair_output(self, fields: Fields) -> list[msgspec.Raw] | None:
+        """The output that the terminal response should have had; None if the one it has is right."""
+        listed = list_decoder.decode(fields["output"]) if bytes(fields.get("output", b"null")) != b"null" else []
+        if not listed and self._items:  # the backend of ChatGPT logins repeats no items
+            return [msgspec.Raw(self._items[index]) for index in sorted(self._items)]
+        if self._ids is _Ids.UNSTABLE:
+            return [self._with_known_id(index, item) for index, item in enumerate(listed)]
+        return None
+
+    def _repair_item(self, event: _Event, item: msgspec.Raw) -> bytes:
+        index = event.output_index
+        if event.type == "response.output_item.added":
+            item_id = _item_id_decoder.decode(item).id
+            if item_id is not None:
+                self._item_ids[index] = item_id
+        elif event.type == "response.output_item.done":
+            item = self._with_known_id(index, item)
+            self._items[index] = bytes(item)
+        return bytes(item)
+
+    def _with_known_id(self, index: int, item: msgspec.Raw) -> msgspec.Raw:
+        known = self._item_ids.get(index)
+        if known is None or _item_id_decoder.decode(item).id in (known, None):
+            return item
+        self._ids = _Ids.UNSTABLE
+        return _with(item, id=known)
+
+    def _repair_item_id(self, block: bytes, index: int, item_id: str) -> bytes:
+        known = self._item_ids.get(index, item_id)
+        if self._ids is _Ids.UNKNOWN:
+            self._ids = _Ids.STABLE if known == item_id else _Ids.UNSTABLE
+        if known == item_id:
+            return block
+        return block.replace(msgspec.json.encode(item_id), msgspec.json.encode(known), 1)
+
+
+def _replace(block: bytes, old: msgspec.Raw, new: bytes) -> bytes:
+    before = bytes(old)
+    return block if before == new else block.replace(before, new, 1)
+
+
+def _type_of(data: bytes) -> str | None:
+    try:
+        return _event_decoder.decode(data).type or None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None

@@ -1,0 +1,331 @@
+"""This file turns request bodies into neutral requests, and neutral requests into bodies for an upstream."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+import msgspec
+
+from app.conversation.blocks import Text
+from app.conversation.capabilities import Capabilities
+from app.conversation.losses import Loss
+from app.conversation.request import (
+    EFFORTS,
+    Extra,
+    OutputFormat,
+    ReasoningSettings,
+    Request,
+    Sampling,
+    State,
+)
+from app.dialects.contract import Rendered
+from app.dialects.json_bodies import Fields, encode_body, read_body, read_value, repair_surrogates
+from app.dialects.openai_responses.content import render_parts
+from app.dialects.openai_responses.tools import (
+    parse_tool_choice,
+    parse_tools,
+    render_tool_choice,
+    render_tools,
+)
+from app.dialects.openai_responses.turns import Input, render_turn
+from app.dialects.openai_responses.vocabulary import (
+    EXTRAS,
+    NAME,
+    NULL,
+    REFUSED_FIELDS,
+    SERVICE_TIERS,
+    SUMMARIES,
+    UNKNOWN_FIELD,
+    ConversationId,
+    Format,
+    ReasoningField,
+    Settings,
+)
+from app.errors import InvalidRequest
+
+ENCRYPTED_CONTENT = "reasoning.encrypted_content"
+LOGPROBS = "message.output_text.logprobs"
+# The least that the vendor's own service accepts.
+MIN_OUTPUT_TOKENS = 16
+
+_settings_decoder = msgspec.json.Decoder(Settings)
+_any_decoder = msgspec.json.Decoder(Any)
+_LONG_FIELDS = ("input", "tools")
+
+
+def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
+    """The neutral request of a body. Raises InvalidRequest with the field's path."""
+    if b"\\ud" in body or b"\\uD" in body:
+        body = repair_surrogates(body)
+    fields = read_body(body)
+    settings = _parse_settings(fields)
+    given = Input(fields.get("input", NULL))
+    tools = parse_tools(fields.get("tools", NULL), "tools") + given.tools
+    instructions = ([Text(settings.instructions)] if settings.instructions else []) + given.instructions
+    state = _parse_state(settings)
+    turns = given.turns
+    if not turns and not instructions and not state.previous_id and not state.conversation and "prompt" not in fields:
+        raise InvalidRequest("input is required: a text, or a list with at least one item", param="input")
+    text_format = given.format or (settings.text.format if settings.text else None)
+    return Request(
+        dialect=NAME,
+        model=cast(str, settings.model),
+        turns=turns,
+        instructions=tuple(instructions),
+        tools=tuple(tools),
+        tool_choice=parse_tool_choice(settings.tool_choice),
+        parallel_tool_calls=settings.parallel_tool_calls,
+        reasoning=_parse_reasoning(settings.reasoning),
+        sampling=Sampling(
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            frequency_penalty=settings.frequency_penalty,
+            presence_penalty=settings.presence_penalty,
+        ),
+        max_tokens=settings.max_output_tokens,
+        output_format=_parse_format(text_format),
+        verbosity=settings.text.verbosity if settings.text else None,
+        logprobs=_parse_logprobs(settings),
+        user=settings.safety_identifier,
+        cache_key=settings.prompt_cache_key,
+        service_tier=settings.service_tier,
+        metadata=settings.metadata,
+        state=state,
+        stream=bool(settings.stream),
+        extras=tuple(_parse_extras(fields, settings)),
+    )
+
+
+def render_request(request: Request, capabilities: Capabilities) -> Rendered:
+    """The body for an upstream of this dialect, and what it cannot say."""
+    losses: list[Loss] = []
+    own = request.dialect == NAME
+    items: list[Any] = []
+    body: dict[str, Any] = {"model": capabilities.model or request.model}
+    plain = all(text.cache is None for text in request.instructions) or capabilities.cache_hints != "breakpoint"
+    if request.instructions and plain:
+        body["instructions"] = "\n\n".join(text.text for text in request.instructions)
+    elif request.instructions:
+        parts = render_parts(request.instructions, capabilities, losses, "instructions")
+        items.append({"type": "message", "role": "developer", "content": parts})
+    effort: str | None = request.reasoning.effort
+    for turn in request.turns:
+        if turn.effort is not None and own:
+            items.append({"type": "configuration_update", "reasoning": {"effort": turn.effort}})
+        effort = effort if turn.effort is None or own else turn.effort
+        if turn.blocks:
+            items.extend(render_turn(turn, len(items), request, capabilities, losses))
+    body["input"] = items
+    if tools := render_tools(request, losses):
+        body["tools"] = tools
+        if request.tool_choice is not None:
+            body["tool_choice"] = render_tool_choice(request.tool_choice, request.tools)
+    if request.parallel_tool_calls is not None and (tools or own):
+        body["parallel_tool_calls"] = request.parallel_tool_calls
+    if reasoning := _render_reasoning(request.reasoning, effort, capabilities):
+        body["reasoning"] = reasoning
+    text = render_text(request)
+    if not own and not capabilities.verbosity:
+        text.pop("verbosity", None)
+    if text:
+        body["text"] = text
+    body.update(_render_limits(request, losses))
+    body.update(_render_state(request, capabilities))
+    body.update(_render_hints(request, capabilities, losses))
+    if include := _render_include(request, body.get("store"), capabilities):
+        body["include"] = include
+    if request.stream or capabilities.stream_only:
+        body["stream"] = True
+    _restore_extras(body, request)
+    body.update(capabilities.extra_body)
+    for name in capabilities.refused_fields:
+        if name in body:
+            del body[name]
+            losses.append(Loss(REFUSED_FIELDS.get(name, "D"), name, "the upstream refuses this field"))
+    return Rendered(encode_body(body), losses=tuple(losses))
+
+
+def render_text(request: Request) -> dict[str, Any]:
+    """The `text` field: the output format and the verbosity, as far as the request names them."""
+    text: dict[str, Any] = {}
+    wanted = request.output_format
+    if wanted is not None and wanted.kind == "json_schema":
+        name = re.sub(r"[^a-zA-Z0-9_-]", "_", wanted.name or "output")[:64]
+        text["format"] = {"type": "json_schema", "name": name, "schema": wanted.schema or {}}
+        if wanted.description is not None:
+            text["format"]["description"] = wanted.description
+        if wanted.strict is not None:
+            text["format"]["strict"] = wanted.strict
+    elif wanted is not None:
+        text["format"] = {"type": wanted.kind}
+    if request.verbosity is not None:
+        text["verbosity"] = request.verbosity
+    return text
+
+
+def _parse_settings(fields: Fields) -> Settings:
+    """All fields but the long ones, decoded at once: together they are small."""
+    small = {name: value for name, value in fields.items() if name not in _LONG_FIELDS}
+    try:
+        settings = read_value(msgspec.Raw(msgspec.json.encode(small)), _settings_decoder, "")
+    except InvalidRequest as error:
+        where = (error.failure.param or "").lstrip(".")
+        raise InvalidRequest(str(error).lstrip("."), param=where) from error
+    if not settings.model:
+        raise InvalidRequest("model is required: the name of a model", param="model")
+    return settings
+
+
+def _parse_state(settings: Settings) -> State:
+    conversation = settings.conversation
+    return State(
+        store=settings.store,
+        previous_id=settings.previous_response_id,
+        conversation=conversation.id if isinstance(conversation, ConversationId) else conversation,
+        background=bool(settings.background),
+    )
+
+
+def _parse_reasoning(field: ReasoningField | None) -> ReasoningSettings:
+    if field is None:
+        return ReasoningSettings()
+    visibility = field.summary or field.generate_summary
+    if field.effort is None:
+        return ReasoningSettings(visibility=visibility)
+    if field.effort == "none":
+        return ReasoningSettings(mode="off", visibility=visibility)
+    if field.effort not in EFFORTS:
+        raise InvalidRequest(f"reasoning.effort: must be one of {', '.join(EFFORTS)}", param="reasoning.effort")
+    return ReasoningSettings(mode="on", effort=field.effort, visibility=visibility)
+
+
+def _parse_format(wire: Format | None) -> OutputFormat | None:
+    if wire is None or wire.type == "text":
+        return None
+    if wire.type == "json_object":
+        return OutputFormat("json_object")
+    if wire.type != "json_schema":
+        where = "text.format.type"
+        raise InvalidRequest(f"{where}: must be one of text, json_object, json_schema", param=where)
+    return OutputFormat("json_schema", wire.json_schema, wire.name, wire.description, wire.strict)
+
+
+def _parse_logprobs(settings: Settings) -> int | None:
+    if LOGPROBS in (settings.include or ()):
+        return settings.top_logprobs or 0
+    return settings.top_logprobs or None
+
+
+def _parse_extras(fields: Fields, settings: Settings) -> list[Extra]:
+    """What has no place in the neutral model, with what its loss would mean."""
+    values: dict[str, Any] = {
+        name: read_value(raw, _any_decoder, name)
+        for name, raw in fields.items()
+        if name not in Settings.__struct_fields__ and name not in _LONG_FIELDS
+    }
+    include = [name for name in settings.include or () if name not in (ENCRYPTED_CONTENT, LOGPROBS)]
+    if include:
+        values["include"] = include
+    if settings.reasoning is not None:
+        values["reasoning.context"] = settings.reasoning.context
+        values["reasoning.mode"] = settings.reasoning.mode
+    extras = []
+    for name, value in values.items():
+        if value is not None:
+            loss, why = EXTRAS.get(name, UNKNOWN_FIELD)
+            if name == "truncation" and value == "disabled":  # what every other dialect does anyway
+                loss = "D"
+            extras.append(Extra(NAME, name, value, loss, why))
+    return extras
+
+
+def _render_reasoning(settings: ReasoningSettings, effort: str | None, capabilities: Capabilities) -> dict[str, Any]:
+    if settings.mode == "off":
+        return {"effort": "none"} if capabilities.reasoning_off == "none" else {}
+    reasoning = {"effort": effort} if effort is not None else {}
+    if settings.visibility in SUMMARIES:
+        reasoning["summary"] = SUMMARIES[settings.visibility]
+    return reasoning
+
+
+def _render_limits(request: Request, losses: list[Loss]) -> dict[str, Any]:
+    """Sampling and limits. Adaptation has fitted them to the upstream; the dialect itself lacks some."""
+    sampling = request.sampling
+    body: dict[str, Any] = {"temperature": sampling.temperature, "top_p": sampling.top_p}
+    if request.max_tokens is not None:
+        body["max_output_tokens"] = max(request.max_tokens, MIN_OUTPUT_TOKENS)
+    penalties = {"frequency_penalty": sampling.frequency_penalty, "presence_penalty": sampling.presence_penalty}
+    if request.dialect == NAME:  # Open Responses has them, OpenAI has not
+        body.update(penalties)
+        penalties = {}
+    absent = {"top_k": sampling.top_k, "logit_bias": sampling.logit_bias, "stop": request.stop or None, **penalties}
+    losses.extend(
+        Loss("W", name, "the dialect has no such setting") for name, value in absent.items() if value is not None
+    )
+    if sampling.seed is not None:
+        losses.append(Loss("D", "seed", "the dialect has no such setting"))
+    if request.n > 1:
+        losses.append(Loss("E", "n", "a request of this dialect has one answer"))
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def _render_state(request: Request, capabilities: Capabilities) -> dict[str, Any]:
+    """Whoever speaks another dialect sends the whole history each time, so nothing need be stored for them."""
+    state = request.state
+    if request.dialect != NAME:
+        return {"store": bool(state.store) and capabilities.store}
+    body: dict[str, Any] = {
+        "store": state.store if capabilities.store else False,
+        "previous_response_id": state.previous_id,
+        "conversation": state.conversation,
+        "background": state.background or None,
+    }
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def _render_hints(request: Request, capabilities: Capabilities, losses: list[Loss]) -> dict[str, Any]:
+    """What changes no answer: sent where the upstream takes it, or where the client itself speaks this dialect."""
+    own = request.dialect == NAME
+    tier = SERVICE_TIERS.get(request.service_tier or "", request.service_tier)
+    user_field = "user" if capabilities.user_field == "user" and not own else "safety_identifier"
+    hints: dict[str, tuple[Any, bool]] = {
+        user_field: (request.user, capabilities.user_field in ("user", "safety_identifier")),
+        "prompt_cache_key": (request.cache_key, capabilities.cache_key),
+        "service_tier": (tier, capabilities.service_tier),
+        "metadata": (request.metadata, capabilities.metadata),
+    }
+    losses.extend(
+        Loss("D", name, "the upstream does not take this hint")
+        for name, (value, taken) in hints.items()
+        if value is not None and not (taken or own)
+    )
+    return {name: value for name, (value, taken) in hints.items() if value is not None and (taken or own)}
+
+
+def _render_include(request: Request, store: bool | None, capabilities: Capabilities) -> list[str]:
+    """An upstream that keeps nothing must give its reasoning away, encrypted, to get it back with the next turn."""
+    include = []
+    wanted = store is False or request.dialect == NAME
+    if wanted and capabilities.reasoning_style != "none" and NAME in capabilities.proofs:
+        include.append(ENCRYPTED_CONTENT)
+    if request.logprobs is not None:
+        include.append(LOGPROBS)
+    return include
+
+
+def _restore_extras(body: dict[str, Any], request: Request) -> None:
+    """Fields of this dialect that came with the request, written back where they were."""
+    if request.logprobs:
+        body["top_logprobs"] = request.logprobs
+    for extra in request.extras:
+        if extra.dialect != NAME:
+            continue
+        outer, _, inner = extra.name.partition(".")
+        if extra.name == "include":
+            body["include"] = [*body.get("include", ()), *extra.value]
+        elif inner:
+            body[outer] = {**body.get(outer, {}), inner: extra.value}
+        else:
+            body[outer] = extra.value

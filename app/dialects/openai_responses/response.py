@@ -1,0 +1,79 @@
+"""This file turns whole responses into the neutral model, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from app.conversation.blocks import Block, ToolCall
+from app.conversation.capabilities import Reply
+from app.conversation.fold import unfold
+from app.conversation.response import Response, Usage
+from app.dialects.json_bodies import repair_surrogates
+from app.dialects.openai_responses.errors import parse_error_event
+from app.dialects.openai_responses.items import logprobs_of, parse_item
+from app.dialects.openai_responses.response_object import parse_finish, parse_usage
+from app.dialects.openai_responses.stream import StreamRenderer
+from app.dialects.openai_responses.vocabulary import WireResponse, item_decoder, response_decoder
+from app.errors import InvalidRequest, UpstreamMalformed, UpstreamRefused
+
+
+def parse_response(body: bytes) -> Response:
+    """The neutral response. Raises UpstreamRefused for one that failed, UpstreamMalformed for what is none."""
+    wire = _decode(body)
+    if wire.status in ("failed", "cancelled") or (wire.error is not None and not wire.output):
+        error = wire.error or {"message": f"the response was {wire.status}"}
+        raise UpstreamRefused(parse_error_event(error))
+    if wire.output is None:
+        raise UpstreamMalformed("the upstream's reply is not a response: it has no output")
+    blocks: list[Block] = []
+    logprobs: list[dict[str, Any]] = []
+    try:
+        for raw in wire.output:
+            item = item_decoder.decode(raw)
+            blocks.extend(parse_item(item, raw, "output"))
+            if b'"logprobs"' in bytes(raw):
+                logprobs.extend(logprobs_of(raw))
+    except (msgspec.MsgspecError, UnicodeDecodeError, InvalidRequest) as error:
+        raise UpstreamMalformed(f"the upstream's reply has an item that is not valid: {error}") from error
+    finished = parse_finish(wire, calls=any(isinstance(block, ToolCall) for block in blocks))
+    return Response(
+        id=wire.id or "",
+        model=wire.model or "",
+        blocks=tuple(blocks),
+        finish_reason=finished.finish_reason,
+        raw_finish_reason=finished.raw_finish_reason,
+        usage=parse_usage(wire),
+        created=None if wire.created_at is None else int(wire.created_at),
+        service_tier=wire.service_tier,
+        logprobs=tuple(logprobs),
+        extras=finished.extras,
+    )
+
+
+def render_response(response: Response, reply: Reply) -> bytes:
+    """The response object: what the last event of the same answer as a stream would hold."""
+    renderer = StreamRenderer(reply)
+    renderer.feed(unfold(response))
+    renderer.close()
+    return renderer.response
+
+
+def find_usage(body: bytes) -> Usage | None:
+    """Usage of a whole response that is only passed on."""
+    try:
+        return parse_usage(_decode(body))
+    except UpstreamMalformed:
+        return None
+
+
+def _decode(body: bytes) -> WireResponse:
+    try:
+        return response_decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return response_decoder.decode(repair_surrogates(body))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise UpstreamMalformed(f"the upstream's reply is not a response: {error}") from error

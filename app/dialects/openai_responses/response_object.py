@@ -1,0 +1,158 @@
+"""This file is the response object around the items: how it ended, what it used, what it echoes of the request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from app.conversation.capabilities import Reply
+from app.conversation.events import Finished
+from app.conversation.request import Request
+from app.conversation.response import FinishReason, Usage
+from app.dialects.openai_responses.errors import response_error
+from app.dialects.openai_responses.request import render_text
+from app.dialects.openai_responses.tools import render_tool_choice, render_tools
+from app.dialects.openai_responses.vocabulary import (
+    INCOMPLETE_REASONS,
+    NAME,
+    RESPONSE_EXTRAS,
+    STATUSES,
+    WireResponse,
+)
+from app.errors import Failure
+
+# The keys that the schema of Open Responses wants in each echoed function tool.
+_FUNCTION_KEYS = {"description": None, "parameters": None, "strict": None}
+
+
+def parse_finish(response: WireResponse, *, calls: bool) -> Finished:
+    """How a response ended; `calls` tells whether it asks for tools."""
+    reason: FinishReason = "tool_calls" if calls else "stop"
+    raw = response.status
+    if response.status == "incomplete":
+        raw = (response.incomplete_details and response.incomplete_details.reason) or "incomplete"
+        reason = INCOMPLETE_REASONS.get(raw, "length")
+    extras = {name: value for name in RESPONSE_EXTRAS if (value := getattr(response, name)) is not None}
+    return Finished(reason, raw, extras=extras)
+
+
+def parse_usage(response: WireResponse) -> Usage | None:
+    """Counts of a response. On the wire cached and written tokens are part of `input_tokens`; here they are not."""
+    wire = response.usage
+    if wire is None:
+        return None
+    details = wire.input_tokens_details
+    read = (details and details.cached_tokens) or 0
+    written = (details and details.cache_write_tokens) or 0
+    search = response.tool_usage and response.tool_usage.web_search
+    return Usage(
+        fresh=max(0, (wire.input_tokens or 0) - read - written),
+        cache_read=read,
+        cache_written=written,
+        output=wire.output_tokens or 0,
+        reasoning=(wire.output_tokens_details and wire.output_tokens_details.reasoning_tokens) or 0,
+        web_searches=(search and search.num_requests) or 0,
+    )
+
+
+class ResponseObject:
+    """The response object of one reply, rendered anew at each stage of its life.
+
+    What it echoes of the request is rendered once: a long request would otherwise cost more than the answer.
+    """
+
+    def __init__(self, reply: Reply) -> None:
+        self.id = f"resp_{reply.id}"
+        self._reply = reply
+        # Without the client's request (its bytes passed through) every field still has the value it has by default.
+        request = reply.request if isinstance(reply.request, Request) else Request(dialect=NAME, model="", turns=())
+        self.service_tier = request.service_tier or "default"
+        self._echo = msgspec.json.encode(_echo_request(request))[1:]
+
+    def render(
+        self,
+        status: str,
+        items: Sequence[bytes] = (),
+        *,
+        finished: Finished | None = None,
+        usage: Usage | None = None,
+        failure: Failure | None = None,
+    ) -> bytes:
+        """`items` are whole output items as JSON. `finished` and `usage` belong to the end."""
+        reason = STATUSES[finished.finish_reason][1] if finished and status == "incomplete" else None
+        told: dict[str, Any] = {
+            "id": self.id,
+            "object": "response",
+            "created_at": self._reply.created,
+            "status": status,
+            # No clock ticks here; the dialect wants a number of a completed response.
+            "completed_at": self._reply.created if status == "completed" else None,
+            "error": response_error(failure) if failure else None,
+            "incomplete_details": {"reason": reason} if reason else None,
+            "model": self._reply.model,
+            "output": [msgspec.Raw(item) for item in items],
+            "usage": _render_usage(usage) if usage else None,
+            "service_tier": self.service_tier,
+        }
+        if finished:
+            told.update({name: finished.extras[name] for name in RESPONSE_EXTRAS if name in finished.extras})
+        if usage and usage.web_searches:
+            told["tool_usage"] = {"web_search": {"num_requests": usage.web_searches}}
+        return msgspec.json.encode(told)[:-1] + b"," + self._echo
+
+
+def _echo_request(request: Request) -> dict[str, Any]:
+    """The fields of the response that repeat the request; all of them, for strict clients miss each one."""
+    state, sampling, settings = request.state, request.sampling, request.reasoning
+    extras = {extra.name: extra.value for extra in request.extras if extra.dialect == NAME}
+    choice = request.tool_choice
+    return {
+        "background": state.background,
+        "conversation": {"id": state.conversation} if state.conversation else None,
+        "instructions": _instructions_of(request),
+        "max_output_tokens": request.max_tokens,
+        "max_tool_calls": extras.get("max_tool_calls"),
+        "metadata": request.metadata or {},
+        "parallel_tool_calls": request.parallel_tool_calls is not False,
+        "previous_response_id": state.previous_id,
+        "prompt_cache_key": request.cache_key,
+        "reasoning": {
+            "effort": "none" if settings.mode == "off" else settings.effort,
+            "summary": settings.visibility,
+        },
+        "safety_identifier": request.user,
+        "store": state.store is not False,
+        "temperature": 1.0 if sampling.temperature is None else sampling.temperature,
+        "text": {"format": {"type": "text"}, **render_text(request)},
+        "tool_choice": render_tool_choice(choice, request.tools) if choice else "auto",
+        "tools": [_echo_tool(tool) for tool in render_tools(request, [])],
+        "top_logprobs": request.logprobs or 0,
+        "top_p": 1.0 if sampling.top_p is None else sampling.top_p,
+        "presence_penalty": sampling.presence_penalty or 0,
+        "frequency_penalty": sampling.frequency_penalty or 0,
+        "truncation": extras.get("truncation", "disabled"),
+        "user": extras.get("user"),
+    }
+
+
+def _instructions_of(request: Request) -> str | None:
+    """The client's `instructions`. Leading system messages were read into the same place; among them it is lost."""
+    if not request.turns or request.turns[0].path not in ("input", "input[0]"):
+        return None
+    return "\n\n".join(text.text for text in request.instructions) or None
+
+
+def _echo_tool(tool: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "name": "", **_FUNCTION_KEYS, **tool} if tool.get("type") == "function" else tool
+
+
+def _render_usage(usage: Usage) -> dict[str, Any]:
+    return {
+        "input_tokens": usage.input,
+        "input_tokens_details": {"cached_tokens": usage.cache_read, "cache_write_tokens": usage.cache_written},
+        "output_tokens": usage.output,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning},
+        "total_tokens": usage.input + usage.output,
+    }

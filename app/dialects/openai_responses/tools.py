@@ -1,0 +1,199 @@
+"""This file turns tools and the choice among them into the neutral model, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any, Literal, assert_never, cast
+
+import msgspec
+
+from app.conversation.losses import Loss
+from app.conversation.request import CustomTool, FunctionTool, NativeTool, Request, Tool, ToolChoice
+from app.dialects.json_bodies import list_decoder, read_value
+from app.dialects.openai_responses.vocabulary import CLIENT_TOOLS, NAME, WireChoice, WireTool
+from app.errors import InvalidRequest
+
+# What a namespace says about itself has no place but in its first member.
+_GROUP_DESCRIPTION = "namespace_description"
+_FUNCTION_EXTRAS = ("output_schema", "allowed_callers", "async")
+_EMPTY_SCHEMA: dict[str, Any] = {"type": "object", "properties": {}}
+
+_tools_decoder = msgspec.json.Decoder(list[WireTool] | None)
+_definition_decoder = msgspec.json.Decoder(dict[str, Any])
+
+_MODES: dict[str, Literal["auto", "any", "none"]] = {"auto": "auto", "required": "any", "none": "none"}
+_WIRE_MODES = {"auto": "auto", "any": "required", "none": "none"}
+
+
+def parse_tools(raw: msgspec.Raw, path: str) -> list[Tool]:
+    """Tools in order, those of a namespace one by one. Raises InvalidRequest."""
+    tools: list[Tool] = []
+    wire = read_value(raw, _tools_decoder, path) or []
+    definitions = list_decoder.decode(raw) if wire else []
+    for index, tool in enumerate(wire):
+        where = f"{path}[{index}]"
+        match tool.type:
+            case "function" | "custom":
+                tools.append(_parse_member(tool, where))
+            case "namespace":
+                members = [
+                    _parse_member(member, f"{where}.tools[{number}]", _name_of(tool, where))
+                    for number, member in enumerate(tool.tools or ())
+                ]
+                tools.extend(_describe_group(members, tool.description))
+            case None:
+                raise InvalidRequest(f"{where}.type: a tool needs a type", param=f"{where}.type")
+            case _:
+                tools.append(_parse_native(tool, _definition_decoder.decode(definitions[index])))
+    return tools
+
+
+def render_tools(request: Request, losses: list[Loss]) -> list[Any]:
+    """Tools as this dialect declares them.
+
+    Whoever says nothing of strictness here gets it where the schema allows; in other dialects that means the
+    opposite, so for their clients it is said.
+    """
+    own = request.dialect == NAME
+    rendered: list[Any] = []
+    for namespace, group in groupby(request.tools, key=_namespace_of):
+        members = [tool for tool in group if not isinstance(tool, NativeTool) or _is_ours(tool, losses)]
+        shapes = [_render_tool(tool, own) for tool in members]
+        if namespace is None:
+            rendered.extend(shapes)
+        else:
+            said = _group_description(members)
+            rendered.append({"type": "namespace", "name": namespace, "description": said, "tools": shapes})
+    return rendered
+
+
+def parse_tool_choice(choice: str | WireChoice | None) -> ToolChoice | None:
+    """Raises InvalidRequest for a mode that does not exist."""
+    if choice is None:
+        return None
+    if isinstance(choice, str):
+        return ToolChoice(_parse_mode(choice, "tool_choice"))
+    if choice.type == "allowed_tools":
+        names = tuple(_chosen(tool) for tool in choice.tools or ())
+        return ToolChoice(_parse_mode(choice.mode or "auto", "tool_choice.mode"), names)
+    return ToolChoice("tool", (_chosen(choice),))
+
+
+def render_tool_choice(choice: ToolChoice, tools: Sequence[Tool]) -> str | dict[str, Any]:
+    if choice.mode == "tool":
+        return _render_chosen(choice.names[0], tools)
+    mode = _WIRE_MODES[choice.mode]
+    if not choice.names:
+        return mode
+    return {"type": "allowed_tools", "mode": mode, "tools": [_render_chosen(name, tools) for name in choice.names]}
+
+
+def _parse_member(tool: WireTool, path: str, namespace: str | None = None) -> FunctionTool | CustomTool:
+    name, deferred = _name_of(tool, path), bool(tool.defer_loading)
+    if tool.type == "custom":
+        grammar = tool.format
+        rules = (grammar.syntax or "", grammar.definition or "") if grammar and grammar.type == "grammar" else None
+        return CustomTool(name, tool.description, rules, namespace, deferred)
+    more = {"output_schema": tool.output_schema, "allowed_callers": tool.allowed_callers, "async": tool.is_async}
+    extras = {name: value for name, value in more.items() if value is not None}
+    return FunctionTool(name, tool.description, tool.parameters, tool.strict, namespace, deferred, extras=extras)
+
+
+def _parse_native(tool: WireTool, definition: dict[str, Any]) -> NativeTool:
+    kind = cast(str, tool.type)
+    name = tool.name or cast(str, definition.get("server_label") or kind)
+    return NativeTool(NAME, kind, name, definition, _is_hosted(kind, definition))
+
+
+def _is_hosted(kind: str, definition: dict[str, Any]) -> bool:
+    """Whether the upstream runs the tool. A search of tools and a shell exist in both kinds."""
+    if kind == "tool_search":
+        return bool(definition.get("execution", "client" if "parameters" in definition else "server") == "server")
+    if kind == "shell":
+        environment = definition.get("environment")
+        return isinstance(environment, dict) and str(environment.get("type")).startswith("container")
+    return kind not in CLIENT_TOOLS
+
+
+def _describe_group(members: list[FunctionTool | CustomTool], description: str | None) -> list[Tool]:
+    if not members or description is None:
+        return list(members)
+    first, *others = members
+    extras = {**first.extras, _GROUP_DESCRIPTION: description}
+    return [msgspec.structs.replace(first, extras=extras), *others]
+
+
+def _group_description(members: Sequence[Tool]) -> str:
+    for tool in members:
+        if not isinstance(tool, NativeTool) and _GROUP_DESCRIPTION in tool.extras:
+            return cast(str, tool.extras[_GROUP_DESCRIPTION])
+    return ""
+
+
+def _name_of(tool: WireTool, path: str) -> str:
+    if not tool.name:
+        raise InvalidRequest(f"{path}.name: a {tool.type} tool needs a name", param=f"{path}.name")
+    return tool.name
+
+
+def _namespace_of(tool: Tool) -> str | None:
+    return None if isinstance(tool, NativeTool) else tool.namespace
+
+
+def _is_ours(tool: NativeTool, losses: list[Loss]) -> bool:
+    if tool.dialect != NAME:
+        losses.append(Loss("W", "tools", f"the tool {tool.type!r} does not exist in this dialect"))
+    return tool.dialect == NAME
+
+
+def _render_tool(tool: Tool, own: bool) -> dict[str, Any]:
+    match tool:
+        case NativeTool():
+            return tool.definition
+        case CustomTool():
+            shape: dict[str, Any] = {"type": "custom", "name": tool.name}
+            if tool.description is not None:
+                shape["description"] = tool.description
+            if tool.grammar is not None:
+                syntax, definition = tool.grammar
+                shape["format"] = {"type": "grammar", "syntax": syntax, "definition": definition}
+        case FunctionTool():
+            shape = {"type": "function", "name": tool.name}
+            if tool.description is not None:
+                shape["description"] = tool.description
+            shape["parameters"] = tool.schema if tool.schema is not None or own else _EMPTY_SCHEMA
+            if tool.strict is not None or not own:
+                shape["strict"] = bool(tool.strict)
+            shape.update({name: tool.extras[name] for name in _FUNCTION_EXTRAS if name in tool.extras})
+        case _:
+            assert_never(tool)
+    if tool.deferred:
+        shape["defer_loading"] = True
+    return shape
+
+
+def _parse_mode(mode: str, path: str) -> Literal["auto", "any", "none"]:
+    if mode not in _MODES:
+        raise InvalidRequest(f"{path}: must be one of {', '.join(_MODES)} or an object", param=path)
+    return _MODES[mode]
+
+
+def _chosen(choice: WireChoice) -> tuple[str | None, str]:
+    if choice.type == "mcp":
+        return (choice.server_label, choice.name) if choice.name else (None, choice.server_label or "mcp")
+    return choice.namespace, choice.name or choice.type
+
+
+def _render_chosen(chosen: tuple[str | None, str], tools: Sequence[Tool]) -> dict[str, Any]:
+    namespace, name = chosen
+    for tool in tools:
+        match tool:
+            case NativeTool(type="mcp") if tool.name in chosen:
+                inner = {"name": name} if tool.name == namespace else {}
+                return {"type": "mcp", "server_label": tool.name, **inner}
+            case NativeTool() if name in (tool.name, tool.type):
+                return {"type": tool.type}
+            case CustomTool() if tool.name == name and tool.namespace == namespace:
+                return {"type": "custom", "name": name}
+    return {"type": "function", "name": name, **({"namespace": namespace} if namespace else {})}

@@ -1,0 +1,313 @@
+"""This file is the words of the Responses dialect: the shapes on its wire, its tables, and what of it is lost abroad.
+
+Shapes are tolerant: every field may be missing or null, and whatever they do not name is left unread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from app.conversation.blocks import ToolKind
+from app.conversation.losses import LossClass
+from app.conversation.response import FinishReason
+
+NAME: Literal["openai_responses"] = "openai_responses"
+
+NULL = msgspec.Raw(b"null")
+
+
+class Breakpoint(msgspec.Struct):
+    mode: str | None = None
+    ttl: str | None = None
+
+
+class ImageUrl(msgspec.Struct):
+    """The form of Chat, which clients send here too."""
+
+    url: str
+    detail: str | None = None
+
+
+class Part(msgspec.Struct):
+    """A part of a message's content, of a tool's output, or of a summary; also a call nested in a message."""
+
+    type: str | None = None
+    text: str | None = None
+    refusal: str | None = None
+    image_url: str | ImageUrl | None = None
+    detail: str | None = None
+    file_id: str | None = None
+    file_url: str | None = None
+    file_data: str | None = None
+    filename: str | None = None
+    annotations: list[dict[str, Any]] | None = None
+    logprobs: list[dict[str, Any]] | None = None
+    prompt_cache_breakpoint: Breakpoint | None = None
+
+
+class Item(msgspec.Struct):
+    """An input or output item of any type. Fields that differ between types stay raw."""
+
+    type: str | None = None
+    role: str | None = None
+    id: str | None = None
+    status: str | None = None
+    content: msgspec.Raw = NULL
+    phase: str | None = None
+    call_id: str | None = None
+    name: str | None = None
+    namespace: str | None = None
+    arguments: msgspec.Raw = NULL
+    input: str | None = None
+    output: msgspec.Raw = NULL
+    action: msgspec.Raw = NULL
+    operation: msgspec.Raw = NULL
+    execution: str | None = None
+    summary: msgspec.Raw = NULL
+    encrypted_content: str | None = None
+    tools: msgspec.Raw = NULL
+    reasoning: msgspec.Raw = NULL
+    text: msgspec.Raw = NULL
+
+
+class Grammar(msgspec.Struct):
+    type: str | None = None
+    syntax: str | None = None
+    definition: str | None = None
+
+
+class WireTool(msgspec.Struct):
+    """A tool of any type, as far as its type is not the upstream's own affair."""
+
+    type: str | None = None
+    name: str | None = None
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+    format: Grammar | None = None
+    tools: list[WireTool] | None = None
+    defer_loading: bool | None = None
+    output_schema: Any = None
+    allowed_callers: Any = None
+    is_async: Any = msgspec.field(name="async", default=None)
+
+
+class WireChoice(msgspec.Struct):
+    """A tool_choice that is an object, or one entry of an allowed_tools list."""
+
+    type: str
+    name: str | None = None
+    namespace: str | None = None
+    server_label: str | None = None
+    mode: str | None = None
+    tools: list[WireChoice] | None = None
+
+
+class Format(msgspec.Struct):
+    type: str
+    name: str | None = None
+    description: str | None = None
+    json_schema: dict[str, Any] | None = msgspec.field(name="schema", default=None)
+    strict: bool | None = None
+
+
+class TextSettings(msgspec.Struct):
+    format: Format | None = None
+    verbosity: str | None = None
+
+
+class ReasoningField(msgspec.Struct):
+    effort: str | None = None
+    summary: str | None = None
+    generate_summary: str | None = None
+    context: str | None = None
+    mode: str | None = None
+
+
+class ConversationId(msgspec.Struct):
+    id: str
+
+
+Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
+
+
+class Settings(msgspec.Struct):
+    """The fields of a request beside `input` and `tools`, which are read on their own."""
+
+    model: str | None = None
+    instructions: str | None = None
+    stream: bool | None = None
+    max_output_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
+    tool_choice: str | WireChoice | None = None
+    parallel_tool_calls: bool | None = None
+    text: TextSettings | None = None
+    reasoning: ReasoningField | None = None
+    include: list[str] | None = None
+    store: bool | None = None
+    previous_response_id: str | None = None
+    conversation: str | ConversationId | None = None
+    background: bool | None = None
+    metadata: dict[str, Any] | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    service_tier: str | None = None
+
+
+class InputDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+
+
+class OutputDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class WireUsage(msgspec.Struct):
+    input_tokens: int | None = None
+    input_tokens_details: InputDetails | None = None
+    output_tokens: int | None = None
+    output_tokens_details: OutputDetails | None = None
+
+
+class WebSearchUse(msgspec.Struct):
+    num_requests: int | None = None
+
+
+class ToolUsage(msgspec.Struct):
+    web_search: WebSearchUse | None = None
+
+
+class IncompleteDetails(msgspec.Struct):
+    reason: str | None = None
+
+
+class WireResponse(msgspec.Struct):
+    """The response object, whole or at some point of a stream."""
+
+    id: str | None = None
+    model: str | None = None
+    status: str | None = None
+    created_at: float | None = None
+    output: list[msgspec.Raw] | None = None
+    error: Any = None
+    incomplete_details: IncompleteDetails | None = None
+    usage: WireUsage | None = None
+    tool_usage: ToolUsage | None = None
+    service_tier: str | None = None
+    moderation: Any = None
+    input_transformations: Any = None
+    prompt_cache_diagnostics: Any = None
+
+
+item_decoder = msgspec.json.Decoder(Item)
+part_decoder = msgspec.json.Decoder(Part)
+response_decoder = msgspec.json.Decoder(WireResponse)
+
+# Fields of a response that only this dialect knows; they do not depend on the request.
+RESPONSE_EXTRAS = ("moderation", "input_transformations", "prompt_cache_diagnostics")
+
+# What of a request has no place in the neutral model, and what its loss means to the client.
+EXTRAS: dict[str, tuple[LossClass, str]] = {
+    "prompt": ("E", "a prompt template is kept by OpenAI and cannot be looked up"),
+    "context_management": ("W", "the upstream does not compact the context by itself"),
+    "truncation": ("W", "the upstream does not shorten an input that is too long"),
+    "max_tool_calls": ("W", "the upstream has no limit for its own tools"),
+    "moderation": ("W", "the upstream does not moderate"),
+    "reasoning.mode": ("W", "the upstream has no reasoning modes"),
+    "reasoning.context": ("D", "the upstream decides itself which past reasoning it reads"),
+    "include": ("D", "the upstream has no such output to include"),
+    "user": ("D", "only an id for the detection of abuse"),
+}
+UNKNOWN_FIELD: tuple[LossClass, str] = ("D", "only its own dialect knows this field")
+
+# Fields that an upstream may refuse, and what it means that they are not sent; others are hints.
+REFUSED_FIELDS: dict[str, LossClass] = {
+    "temperature": "W",
+    "top_p": "W",
+    "max_output_tokens": "W",
+    "truncation": "W",
+    "previous_response_id": "E",
+}
+
+# `steered` ends a response that a successor continues: as far as it goes it is complete.
+INCOMPLETE_REASONS: dict[str, FinishReason] = {
+    "max_output_tokens": "length",
+    "max_messages": "length",
+    "content_filter": "content_filter",
+    "steered": "stop",
+}
+
+# Status and reason of the response; the dialect cannot say "pause", and a stop sequence is a plain end.
+STATUSES: dict[FinishReason, tuple[str, str | None]] = {
+    "stop": ("completed", None),
+    "stop_sequence": ("completed", None),
+    "tool_calls": ("completed", None),
+    "compaction": ("completed", None),
+    "length": ("incomplete", "max_output_tokens"),
+    "pause": ("incomplete", "max_output_tokens"),
+    "content_filter": ("incomplete", "content_filter"),
+}
+
+TEXT_PARTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
+ANNOTATIONS = ("url_citation", "file_citation", "container_file_citation", "file_path")
+
+# Items of tools that run on the client's side: type of the call, field of what the model asks, type of the result.
+NATIVE_CALLS: dict[ToolKind, tuple[str, str, str]] = {
+    "custom": ("custom_tool_call", "input", "custom_tool_call_output"),
+    "tool_search": ("tool_search_call", "arguments", "tool_search_output"),
+    "local_shell": ("local_shell_call", "action", "local_shell_call_output"),
+    "shell": ("shell_call", "action", "shell_call_output"),
+    "apply_patch": ("apply_patch_call", "operation", "apply_patch_call_output"),
+}
+
+# Steps that the upstream takes itself, and shows.
+HOSTED_CALLS = (
+    "web_search_call",
+    "file_search_call",
+    "code_interpreter_call",
+    "image_generation_call",
+    "mcp_call",
+    "mcp_list_tools",
+    "program",
+    "program_output",
+)
+
+# Tools without a name of their own that the client runs; tool_search and shell may be hosted too.
+CLIENT_TOOLS = ("tool_search", "local_shell", "shell", "apply_patch", "computer", "computer_use_preview")
+
+SUMMARIES: dict[str, str] = {
+    "summarized": "auto",
+    "updates": "auto",
+    "auto": "auto",
+    "concise": "concise",
+    "detailed": "detailed",
+}
+SERVICE_TIERS = {"standard_only": "default", "standard": "default"}
+# Lifetimes of cached prefixes. An hour of Anthropic's becomes half of one: twelve cost more than was asked for.
+CACHE_TTLS: dict[str, str | None] = {"5m": None, "1h": "30m", "30m": "30m", "12h": "12h"}
+
+ID_PREFIXES = {
+    "message": "msg",
+    "reasoning": "rs",
+    "function_call": "fc",
+    "custom_tool_call": "ctc",
+    "tool_search_call": "tsc",
+    "local_shell_call": "lsh",
+    "shell_call": "sh",
+    "apply_patch_call": "apc",
+    "web_search_call": "ws",
+    "compaction": "cmp",
+}
+
+
+def mint_id(item_type: str, seed: str) -> str:
+    """The id of an item that came without one: the same seed gives the same id, so that histories stay the same."""
+    return f"{ID_PREFIXES[item_type]}_{hashlib.sha256(seed.encode('utf-8', 'surrogatepass')).hexdigest()[:24]}"
