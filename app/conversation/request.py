@@ -50,6 +50,7 @@ class CustomTool(msgspec.Struct, frozen=True):
     grammar: tuple[str, str] | None = None
     namespace: str | None = None
     deferred: bool = False
+    extras: dict[str, Any] = {}
 
 
 class NativeTool(msgspec.Struct, frozen=True):
