@@ -44,6 +44,8 @@ def adapt_tools(request: Request, capabilities: Capabilities, notes: Notes) -> R
     tools: list[Tool] = []
     originals: dict[Key, Original] = {}
     for tool in declared:
+        if request.dialect != capabilities.dialect:
+            tool = _without_extras(tool, notes)
         plain = _declare(tool, names[_key_of(tool)], capabilities, notes)
         if plain is None:
             continue
@@ -66,6 +68,15 @@ def _without_repeats(tools: Sequence[Tool]) -> list[Tool]:
     for tool in tools:
         first.setdefault((_key_of(tool), type(tool)), tool)
     return list(first.values())
+
+
+def _without_extras(tool: Tool, notes: Notes) -> Tool:
+    """The tool without what only the client's dialect says of it."""
+    if not isinstance(tool, FunctionTool) or not tool.extras:
+        return tool
+    for name in tool.extras:
+        notes.lose("D", f"{_path_of(tool)}.{name}", "only its own dialect knows this field of a tool")
+    return replace(tool, extras={})
 
 
 def _key_of(tool: Tool) -> Key:

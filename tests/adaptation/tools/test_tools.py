@@ -79,6 +79,15 @@ def test_examples_are_told_in_the_description() -> None:
     assert losses(notes) == [("D", "tools.f")]
 
 
+def test_what_only_one_dialect_says_of_a_function_is_reported() -> None:
+    tool = function("f", extras={"output_schema": {}})
+
+    request, notes = take(adapt_tools, ask(tools=(tool,)))
+
+    assert request.tools == declared(function("f"))
+    assert losses(notes) == [("D", "tools.f.output_schema")]
+
+
 def test_strict_is_switched_off_where_its_default_is_on() -> None:
     assert only_function(function(), to=RESPONSES).strict is False
     assert only_function(function(), to=CHAT).strict is None
