@@ -9,6 +9,7 @@ from pathlib import Path
 from app.credentials.sources import open_source
 from app.errors import ConfigError
 from app.providers.anthropic import AnthropicProvider
+from app.providers.codex import CodexProvider
 from app.providers.demo import DemoProvider
 from app.providers.oca import OCAProvider
 from app.providers.openai import OpenAIProvider
@@ -19,7 +20,7 @@ from app.transport import Transport
 ENTRY_POINTS = "dragoman.providers"
 
 KINDS: dict[str, type[Provider]] = {
-    kind.kind: kind for kind in (OCAProvider, AnthropicProvider, OpenAIProvider, DemoProvider)
+    kind.kind: kind for kind in (OCAProvider, AnthropicProvider, OpenAIProvider, CodexProvider, DemoProvider)
 }
 
 

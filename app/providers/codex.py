@@ -1,0 +1,76 @@
+"""This file is the provider for the backend that ChatGPT logins may use for Codex.
+
+It answers streams only, keeps nothing, and refuses most parameters; the profile `codex` says which. OpenAI means this
+login for its owner's own tools: it is never shared, and only used when it is configured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import msgspec
+
+from app.conversation.blocks import DialectName
+from app.conversation.capabilities import Capabilities
+from app.credentials.credential import Credential
+from app.providers.profiles import capabilities_for
+from app.providers.provider import Model, Operation, Outgoing, Provider
+
+# The list of models is asked for on behalf of a client version; the backend leaves out what is too new for it.
+CLIENT_VERSION = "0.169.0"
+FALLBACK_MODELS = ("gpt-6.1-sol", "gpt-5.5")
+
+
+class CodexProvider(Provider):
+    kind: ClassVar[str] = "codex"
+    default_base_url: ClassVar[str] = "https://chatgpt.com/backend-api/codex"
+    paths: ClassVar[Mapping[Operation, str]] = {"generate": "/responses", "models": "/models"}
+
+    @property
+    def dialect(self) -> DialectName:
+        return "openai_responses"
+
+    def url(self, operation: Operation, model: str) -> str:
+        return self.base_url + self.paths[operation]
+
+    def find_capabilities(self, model: str) -> Capabilities:
+        profile = self.settings.profile or "codex"
+        return capabilities_for(self.dialect, self.base_url, model, profile, self.settings.quirks)
+
+    def request_headers(self, outgoing: Outgoing) -> dict[str, str]:
+        headers = {**super().request_headers(outgoing), "originator": "dragoman"}
+        if outgoing.session is not None:
+            headers["session-id"] = outgoing.session
+        return headers
+
+    def auth_headers(self, credential: Credential | None, client_headers: Mapping[str, str]) -> dict[str, str]:
+        headers = super().auth_headers(credential, client_headers)
+        if credential is not None and credential.account is not None:
+            headers["chatgpt-account-id"] = credential.account
+        return headers
+
+    def fetch_models(self) -> list[Model]:
+        try:
+            listed = _decoder.decode(self.fetch_json(f"{self.url('models', '')}?client_version={CLIENT_VERSION}"))
+        except msgspec.MsgspecError:
+            return [Model(id=name, owned_by="openai") for name in FALLBACK_MODELS]
+        return [
+            Model(entry.slug, "openai", entry.display_name, context_window=entry.context_window)
+            for entry in listed.models
+            if entry.visibility == "list"
+        ]
+
+
+class _ListedModel(msgspec.Struct):
+    slug: str
+    display_name: str | None = None
+    visibility: str = "list"
+    context_window: int | None = None
+
+
+class _ModelList(msgspec.Struct):
+    models: list[_ListedModel] = []
+
+
+_decoder = msgspec.json.Decoder(_ModelList)
