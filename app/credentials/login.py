@@ -36,6 +36,9 @@ WAIT_LIMIT = 30.0
 # A token refused so shortly after we got it is not stale: a new one would fare no better, and cost a rotation.
 _NEW = 60.0
 
+# A refusal stands until the store changes; so many seconds pass before it is looked at again all the same.
+_FINAL = 30.0
+
 Renew = Callable[[str | None], Renewed]
 
 
@@ -68,7 +71,7 @@ class LoginSource:
         self._missed = False
         self._flights = threading.Lock()
         self._flight: _Flight | None = None
-        self._postponed: RenewalPostponed | None = None
+        self._failure: _Failure | None = None
 
     def snapshot(self) -> Credential:
         held = self._held
@@ -154,13 +157,15 @@ class LoginSource:
 
     def _swap(self, tokens: Tokens, granted_at: float | None = None) -> _Held:
         held = self._held
+        if held is None or held.tokens != tokens:
+            # Whatever failed, failed with other tokens.
+            self._failure = None
         if held is not None and held.tokens.secret == tokens.secret and held.granted_at and granted_at is None:
             # What we know of a token that we got ourselves is better than what its file can say.
             granted_at = held.granted_at
             tokens = msgspec.structs.replace(tokens, expires_at=held.tokens.expires_at, renew_after=None)
         if held is None or held.tokens.secret != tokens.secret:
             generation = held.credential.generation + 1 if held is not None else 1
-            self._postponed = None
             if held is not None and granted_at is None:
                 log.info("Token file change detected. Reloading...")
             if tokens.secret:
@@ -192,21 +197,21 @@ class LoginSource:
                 f"The login in {self.login.label} is still being renewed after {self._wait_limit:g} s; try again.",
                 status=503,
             )
-        error = flight.error if flight is not None else self._postponed
+        failure = flight.failure if flight is not None else self._failure
         held = self._held
         if held is not None and held.tokens.secret != unwanted and held.tokens.is_usable(self._clock()):
             return held.credential
         # Raised anew for each who waited: a shared exception would collect all their tracebacks.
-        if error is not None:
-            raise CredentialUnavailable(str(error), status=error.failure.status) from error
+        if failure is not None:
+            raise CredentialUnavailable(str(failure.error), status=failure.error.failure.status) from failure.error
         raise CredentialUnavailable(f"The login in {self.login.label} gave no new access token. {self.login.remedy}")
 
     def _begin_flight(self, unwanted: str | None) -> _Flight | None:
-        """The renewal under way, or a new one; None while the token endpoint wants no call."""
+        """The renewal under way, or a new one; None while the last failure forbids one."""
         with self._flights:
             if self._flight is not None:
                 return self._flight
-            if self._postponed is not None and self._clock() < self._postponed.retry_at:
+            if self._failure is not None and self._clock() < self._failure.until:
                 return None
             held = self._held
             if held is not None and held.tokens.secret != unwanted and held.tokens.is_usable(self._clock()):
@@ -223,24 +228,24 @@ class LoginSource:
             with self._reading:
                 self._swap(renewed.tokens, renewed.granted_at)
         except RenewalPostponed as error:
-            flight.error = self._postponed = error
-            self._keep_old(error, error.retry_at)
+            self._note_failure(flight, error, error.retry_at)
         except CredentialUnavailable as error:
-            flight.error = error
-            self._keep_old(error, float("inf"))
+            self._note_failure(flight, error, self._clock() + _FINAL)
         except Exception as error:
             # Nobody but the waiters could tell of it, and they must not be left waiting.
             log.exception("The renewal of %s failed", self.login.label)
-            flight.error = CredentialUnavailable(f"The renewal failed ({type(error).__name__}). {self.login.remedy}")
+            told = CredentialUnavailable(f"The renewal failed ({type(error).__name__}). {self.login.remedy}")
+            self._note_failure(flight, told, self._clock() + _FINAL)
         finally:
             with self._flights:
                 self._flight = None
             flight.landed.set()
 
-    def _keep_old(self, error: CredentialUnavailable, until: float) -> None:
+    def _note_failure(self, flight: _Flight, error: CredentialUnavailable, until: float) -> None:
         """Go on with a token that is still valid, without trying again before `until`."""
         log.warning("%s", error)
         with self._reading:
+            flight.failure = self._failure = _Failure(error, until)
             held = self._held
             if held is not None and held.tokens.is_usable(self._clock()):
                 renew_at = min(until, held.tokens.expires_at or float("inf"))
@@ -272,12 +277,19 @@ class _Held(msgspec.Struct, frozen=True):
     granted_at: float | None
 
 
+class _Failure(msgspec.Struct, frozen=True):
+    """Why there are no new tokens, and the unix time before which nothing else can be expected of another try."""
+
+    error: CredentialUnavailable
+    until: float
+
+
 class _Flight:
     """One renewal under way, for all who need it."""
 
     def __init__(self) -> None:
         self.landed = threading.Event()
-        self.error: CredentialUnavailable | None = None
+        self.failure: _Failure | None = None
 
     @classmethod
     def done(cls) -> _Flight:

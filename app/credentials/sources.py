@@ -62,9 +62,9 @@ def open_source(
 
     `wait_limit` is how many seconds a request waits for a renewal that it cannot do without.
 
-    None if the provider has no credential of its own: an open server, or one that gets the client's credential. An
-    OCA or Codex provider always has a source; without a login it raises the remedy, and takes up a login when one
-    appears.
+    None if the provider has no credential of its own: an open server, or one that gets the client's credential. A
+    provider of a kind that needs a login, or whose `auth` is "configured", has a source anyway; it raises the remedy
+    and takes up a login when one appears.
     """
     if settings.auth == "passthrough":
         return None
@@ -81,6 +81,8 @@ def open_source(
         if found is not None:
             return found
         store = find_store(settings.kind, environ, home, clock)
+        if store is None and settings.kind == "anthropic" and settings.auth == "configured":
+            store = FileStore(find_claude_files(environ, home), runtime=runtime_folder(environ), clock=clock)
     if store is None:
         return None
     login = StoredLogin(settings.kind, store, FORMATS.get(settings.kind, oca_file), clock=clock)

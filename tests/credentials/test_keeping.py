@@ -214,6 +214,8 @@ def test_a_dead_login_of_our_own_is_cleared_and_says_so(issuer: Issuer, tmp_path
         source.snapshot()
 
     assert not path.exists()
+    source.poll()
+    source.poll()
     with pytest.raises(CredentialUnavailable, match="Not authenticated"):
         source.snapshot()
 

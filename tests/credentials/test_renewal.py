@@ -310,6 +310,20 @@ def test_tokens_go_out_in_the_encoding_that_the_issuer_wants(kind: str, expired:
     assert "Authorization" not in issuer.headers[0]
 
 
+def test_codex_is_renewed_when_its_owner_would_although_its_token_is_valid(tmp_path: Path) -> None:
+    issuer = Issuer("codex")
+    login = LoginFile("codex", tmp_path, issuer, left=86400)
+    login.write(*login.pair, 86400, last_refresh="2026-01-01T00:00:00Z")
+    source = login.open()
+
+    source.snapshot()
+
+    wait_until(lambda: source.snapshot().access_token in issuer.live)
+    wait_until(settled)
+    issuer.stop()
+    assert len(issuer.uses) == 1
+
+
 def test_an_api_key_in_place_of_a_login_is_never_renewed(tmp_path: Path) -> None:
     issuer = Issuer("codex")
     login = LoginFile("codex", tmp_path, issuer)

@@ -159,6 +159,18 @@ def test_no_login_at_all_says_how_to_get_one(kind: str, remedy: str, tmp_path: P
     assert source.describe().kind == "none"
 
 
+def test_claude_without_a_login_waits_for_one_where_the_clients_key_is_not_passed_on(tmp_path: Path) -> None:
+    source = open_source(ProviderSettings(kind="anthropic", auth="configured"), {}, tmp_path)
+    assert source is not None
+    with pytest.raises(CredentialUnavailable, match="ANTHROPIC_API_KEY"):
+        source.snapshot()
+
+    (tmp_path / ".claude").mkdir()
+    (tmp_path / ".claude" / ".credentials.json").write_text(NESTED)
+
+    assert source.snapshot().access_token == "from-file"
+
+
 def test_a_refused_key_is_final(tmp_path: Path) -> None:
     source = open_source(ProviderSettings(kind="anthropic"), {"ANTHROPIC_API_KEY": "key"}, tmp_path)
 
