@@ -56,7 +56,10 @@ def render_login(data: bytes, tokens: Tokens, now: float) -> bytes:
     else:
         held = {key: document[key] for key in _TOKEN_KEYS if document.get(key)}
         document = {key: value for key, value in document.items() if key not in _FLAT_KEYS}
-        document |= {"auth_mode": "chatgpt", "tokens": held}
+        document |= {"auth_mode": "", "tokens": held}
+    if "auth_mode" in document:
+        # With "apikey" in its place, Codex would pass over the login.
+        document["auth_mode"] = "chatgpt"
     fresh = {
         "id_token": tokens.id_token,
         "access_token": tokens.access_token,

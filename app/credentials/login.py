@@ -107,9 +107,12 @@ class LoginSource:
         except CredentialUnavailable as error:
             return SourceStatus(source=self.login.label, kind="none", problem=str(error))
         tokens, now = held.tokens, self._clock()
-        problem = self._problem
-        if problem is None and not tokens.is_usable(now) and not self._is_renewable(held):
-            problem = f"expired. {self.login.remedy}"
+        problem, failure = self._problem, self._failure
+        if problem is None and not tokens.is_usable(now):
+            if failure is not None:
+                problem = str(failure.error)
+            elif not self._is_renewable(held):
+                problem = f"The access token has expired. {self.login.remedy}"
         return SourceStatus(
             source=self.login.label,
             kind="access_token" if tokens.access_token or not tokens.api_key else "api_key",
@@ -148,9 +151,9 @@ class LoginSource:
             try:
                 tokens = self.login.read()
             except CredentialUnavailable as error:
-                self._report(str(error))
                 if held is None:
                     raise
+                self._report(str(error))
                 return held
             self._problem = None
             return self._swap(tokens)

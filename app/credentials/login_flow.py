@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+import msgspec
 import requests
 
 from app.credentials.endpoints import Endpoints
@@ -131,7 +132,8 @@ class LoginFlow:
             raise LoginFailed("unknown_state", "The issuer's answer belongs to another login.")
         if tokens.refresh_token is None:
             raise LoginFailed("no_refresh_token", "No refresh token received: the login could not be renewed.")
-        return tokens
+        # The programs that share the file look for their scopes in it.
+        return tokens if tokens.scopes else msgspec.structs.replace(tokens, scopes=self.endpoints.scopes)
 
     def _save(self, tokens: Tokens) -> None:
         try:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,16 +72,21 @@ def runtime_folder(environ: Mapping[str, str]) -> Path | None:
 
     It is shared by the processes of one user on one machine and gone after a restart of the machine.
     """
-    folder = Path(environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"dragoman-{os.getuid()}"
+    for base in (environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir()):
+        folder = Path(base) / f"dragoman-{os.getuid()}" if base else None
+        if folder is not None and _is_private(folder):
+            return folder
+    return None
+
+
+def _is_private(folder: Path) -> bool:
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
     except OSError:
-        return None
+        return False
     # In a world-writable folder somebody else may have been there first.
-    if found.st_uid != os.getuid() or found.st_mode & 0o077 or folder.is_symlink():
-        return None
-    return folder
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
 
 
 def _temporary_prefix(path: Path) -> str:

@@ -72,11 +72,14 @@ class StoredLogin:
 
         Raises LoginMissing or LoginBroken.
         """
-        return self._read_noted()[0]
+        return self._add_note(self._read_store()[1])[0]
 
     def read_note(self) -> tuple[Tokens, RenewalNote]:
-        """The tokens in force and what the journal says about them. Raises as `read` does."""
-        return self._read_noted()
+        """The tokens in force and what the journal says about them; a file being written gets a moment to be whole.
+
+        Raises as `read` does.
+        """
+        return self._add_note(self._read_patiently()[1])
 
     def lock(self, timeout: float) -> AbstractContextManager[None]:
         """Keep other processes from renewing. Raises TimeoutError."""
@@ -113,11 +116,10 @@ class StoredLogin:
     def settle(self) -> None:
         """Put tokens that only the journal has into the file, if that is possible now and nobody is renewing."""
         try:
-            tokens, note = self._read_noted()
-            if note.tokens is None:
+            if self._add_note(self._read_store()[1])[1].tokens is None:
                 return
             with self.lock(timeout=0):
-                tokens, note = self._read_noted()
+                tokens, note = self.read_note()
                 if note.tokens is not None:
                     self.save(tokens, note)
         except (CredentialUnavailable, TimeoutError):
@@ -171,8 +173,7 @@ class StoredLogin:
         else:
             self.store.discard()
 
-    def _read_noted(self) -> tuple[Tokens, RenewalNote]:
-        tokens = self._read_store()[1]
+    def _add_note(self, tokens: Tokens) -> tuple[Tokens, RenewalNote]:
         note = self._journal.read(tokens.refresh_token)
         newer = note.tokens
         # An issuer that does not rotate leaves an old note in force; what it kept may be older than the file by now.

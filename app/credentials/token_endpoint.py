@@ -111,6 +111,7 @@ class TokenEndpoint:
         """The address that the issuer publishes as `name`, else `default`; asked once a day, after a failure sooner."""
         if not self.endpoints.discovery:
             return default
+        # Held over the call: only renewals come here, and the second has nothing better to do than wait for the first.
         with self._discovering:
             until, found = self._discovered
             if self._clock() >= until:

@@ -165,12 +165,19 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_runtime_folder_that_is_open_to_others_is_not_used(tmp_path: Path) -> None:
-    folder = runtime_folder({"XDG_RUNTIME_DIR": str(tmp_path)})
+def test_a_runtime_folder_that_is_open_to_others_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "missing"))
+    environ = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    folder = runtime_folder(environ)
     assert folder is not None
-    folder.chmod(0o755)
 
-    assert runtime_folder({"XDG_RUNTIME_DIR": str(tmp_path)}) is None
+    folder.chmod(0o755)
+    opened = runtime_folder(environ)
+    folder.rmdir()
+    folder.symlink_to(tmp_path)
+
+    assert opened is None
+    assert runtime_folder(environ) is None
 
 
 @pytest.mark.parametrize("kind", ["anthropic"])
