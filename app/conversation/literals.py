@@ -8,6 +8,7 @@ over two deltas is whole again once the two are joined.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 
 import msgspec
@@ -16,6 +17,13 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(str).decode
 
 EMPTY = b'""'
+
+# Whole pairs and other escapes are matched too, so that they are passed over; only a half has a group.
+_HALVES = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
+)
+_PLANE = 0x10F800 - 0xD800
+_HIDDEN = re.compile(rb"\xf4\x8f[\xa0-\xbf][\x80-\xbf]")
 
 
 def literal(text: str) -> bytes:
@@ -32,6 +40,19 @@ def text_of(value: bytes) -> str:
         return _decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return str(json.loads(value.decode("utf-8", "replace"), strict=False))
+
+
+def hide_halves(data: bytes) -> bytes:
+    """JSON text in which every escaped half of a surrogate pair became a character of the last private plane.
+
+    A strict decoder refuses such halves, even in what it is to leave raw; `show_halves` brings them back in a literal.
+    """
+    return _HALVES.sub(lambda found: chr(_PLANE + int(found[1][2:], 16)).encode() if found[1] else found[0], data)
+
+
+def show_halves(value: bytes) -> bytes:
+    """A literal with the halves that `hide_halves` hid."""
+    return _HIDDEN.sub(lambda found: b"\\u%04x" % (ord(found[0].decode()) - _PLANE), value)
 
 
 def join(values: Iterable[bytes]) -> bytes:

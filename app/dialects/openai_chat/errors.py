@@ -1,0 +1,60 @@
+"""This file is errors in Chat Completions: reading what a server says went wrong, telling a client of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from app.dialects.error_bodies import read_failure
+from app.dialects.json_bodies import encode_body
+from app.errors import Failure, FailureKind
+
+# type and code of each kind; a code of None keeps the upstream's own. Types and codes are those that OpenAI documents.
+ERRORS: dict[FailureKind, tuple[str, str | None]] = {
+    "invalid_request": ("invalid_request_error", None),
+    "unsupported": ("invalid_request_error", "unsupported_parameter"),
+    "authentication": ("invalid_request_error", "invalid_api_key"),
+    "billing": ("insufficient_quota", "insufficient_quota"),
+    "permission": ("permission_error", None),
+    "not_found": ("invalid_request_error", None),
+    "conflict": ("invalid_request_error", "conflict"),
+    "too_large": ("invalid_request_error", "request_too_large"),
+    "unsupported_media": ("invalid_request_error", "unsupported_media_type"),
+    "context_overflow": ("invalid_request_error", "context_length_exceeded"),
+    "content_filter": ("invalid_request_error", "content_filter"),
+    "rate_limit": ("rate_limit_error", "rate_limit_exceeded"),
+    "quota": ("insufficient_quota", "insufficient_quota"),
+    "overloaded": ("server_error", "overloaded"),
+    "timeout": ("server_error", "timeout"),
+    "upstream_auth": ("server_error", "upstream_auth"),
+    "internal": ("server_error", None),
+}
+
+# Statuses that OpenAI's clients do not know, and what they know instead.
+_STATUSES = {402: 429, 529: 503}
+
+
+def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+    """The failure that a reply of `status` (400 or more) means, whatever its body looks like."""
+    return read_failure(status, headers, body)
+
+
+def render_error(failure: Failure, request_id: str) -> bytes:
+    """The body of an error reply. It has no place for the request id, which goes into the header `x-request-id`."""
+    kind, code = ERRORS[failure.kind]
+    if failure.kind == "not_found" and (failure.param == "model" or failure.origin == "upstream"):
+        code = "model_not_found"
+    param = failure.param
+    if failure.kind == "context_overflow" and param is None:
+        param = "messages"
+    error = {"message": failure.message, "type": kind, "param": param, "code": code or failure.code}
+    return encode_body({"error": error})
+
+
+def error_status(failure: Failure) -> int:
+    """The HTTP status for clients of this dialect."""
+    return _STATUSES.get(failure.http_status, failure.http_status)
+
+
+def error_event(failure: Failure) -> bytes:
+    """The sse event that tells of a failure inside a stream; the vendor's SDKs raise an APIError at it."""
+    return b"data: %b\n\n" % render_error(failure, "")

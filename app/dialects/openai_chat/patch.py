@@ -1,0 +1,217 @@
+"""This file is what a request of this dialect still needs for an upstream of the same dialect.
+
+The body is not read into the model: only its top level is taken apart, what needs no change keeps its bytes, and a body
+that needs none but another model name is not even put together again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from app.conversation.capabilities import Capabilities
+from app.conversation.losses import Loss, LossClass
+from app.dialects.contract import Rendered
+from app.dialects.json_bodies import Fields, encode_body, fields_decoder, list_decoder, read_body, replace_model
+from app.dialects.openai_chat import reasoning
+from app.dialects.openai_chat.request import parse_request, render_request
+from app.dialects.openai_chat.tools import nest_tool
+from app.dialects.openai_chat.vocabulary import REASONING_KEYS
+
+_any = msgspec.json.Decoder()
+
+_TOKEN_FIELDS = ("max_tokens", "max_completion_tokens")
+
+# Sampling fields, and the capability without which an upstream refuses them.
+_SAMPLING: dict[str, tuple[str, LossClass]] = {
+    "temperature": ("temperature", "W"),
+    "top_p": ("top_p", "W"),
+    "frequency_penalty": ("penalties", "W"),
+    "presence_penalty": ("penalties", "W"),
+    "seed": ("seed", "D"),
+    "logit_bias": ("logit_bias", "W"),
+    "logprobs": ("logprobs", "E"),
+    "top_logprobs": ("logprobs", "E"),
+}
+
+
+def patch_request(body: bytes, capabilities: Capabilities) -> Rendered:
+    """The body for an upstream, its model replaced and mended where it is broken or the upstream asks for it.
+
+    Raises InvalidRequest for what is no request. `input` in place of `messages` goes the long way through the model.
+    """
+    fields = read_body(body)
+    if "messages" not in fields and "input" in fields:
+        request = parse_request(body, {})
+        model = capabilities.model or request.model
+        return render_request(msgspec.structs.replace(request, model=model), capabilities)
+    before = dict(fields)
+    losses: list[Loss] = []
+    _patch_limits(fields, capabilities, losses)
+    _patch_stream(fields, capabilities)
+    _patch_tools(fields)
+    if "messages" in fields:
+        _patch_messages(fields, body, capabilities)
+    for name, value in capabilities.extra_body.items():
+        fields[name] = msgspec.Raw(encode_body(value))
+    for name in capabilities.refused_fields:
+        if fields.pop(name, None) is not None:
+            losses.append(Loss("D", name, "this upstream refuses the field"))
+    if _differs(fields, before):
+        body = encode_body(fields)
+    if capabilities.model:
+        body = replace_model(body, capabilities.model)
+    return Rendered(body, {}, tuple(losses))
+
+
+def _differs(fields: Fields, before: Fields) -> bool:
+    return fields.keys() != before.keys() or any(fields[name] is not before[name] for name in fields)
+
+
+def _patch_limits(fields: Fields, capabilities: Capabilities, losses: list[Loss]) -> None:
+    """Limits under the name that the upstream knows, for it refuses the other one and both; sampling if it takes any."""
+    wanted = capabilities.max_tokens_field
+    other = next((name for name in _TOKEN_FIELDS if name != wanted and name in fields), None)
+    if other is not None and wanted in _TOKEN_FIELDS:
+        value = fields.pop(other)
+        fields.setdefault(wanted, value)
+    limit = capabilities.max_output
+    if limit is not None and wanted in fields and _is_above(fields[wanted], limit):
+        fields[wanted] = msgspec.Raw(str(limit).encode())
+        losses.append(Loss("W", wanted, f"the model answers with {limit} tokens at most"))
+    thinks = capabilities.reasoning_excludes_sampling and _is_set(fields, "reasoning_effort", unlike=b'"none"')
+    for name, (capability, loss) in _SAMPLING.items():
+        refused = not getattr(capabilities, capability) or (thinks and name in ("temperature", "top_p"))
+        if refused and name in fields:
+            value = bytes(fields.pop(name))
+            losses.append(Loss("D" if value in (b"null", b"false") else loss, name, "this model takes no such setting"))
+    if "temperature" in fields and _is_above(fields["temperature"], capabilities.temperature_max):
+        fields["temperature"] = msgspec.Raw(b"%g" % capabilities.temperature_max)
+        losses.append(Loss("W", "temperature", f"this model takes at most {capabilities.temperature_max:g}"))
+    if capabilities.stop_limit == 0 and fields.pop("stop", None) is not None:
+        losses.append(Loss("W", "stop", "this model takes no stop sequences"))
+
+
+def _patch_stream(fields: Fields, capabilities: Capabilities) -> None:
+    if capabilities.stream_only and not _is_set(fields, "stream", unlike=b"false"):
+        fields["stream"] = msgspec.Raw(b"true")
+    if not capabilities.stream_usage:
+        fields.pop("stream_options", None)
+
+
+def _patch_tools(fields: Fields) -> None:
+    """Flat tools, which Cursor sends, in the nested form."""
+    if "tools" not in fields or not bytes(fields["tools"]).startswith(b"["):
+        return
+    tools: list[Any] = list_decoder.decode(fields["tools"])
+    changed = False
+    for index, raw in enumerate(tools):
+        nested = _nest(raw)
+        if nested is not None:
+            tools[index], changed = nested, True
+    if changed:
+        fields["tools"] = msgspec.Raw(encode_body(tools))
+
+
+def _nest(raw: msgspec.Raw) -> dict[str, Any] | None:
+    try:
+        return nest_tool(fields_decoder.decode(raw))
+    except msgspec.DecodeError:
+        return None
+
+
+# Changes the fields of one message in place; True if it did.
+_Edit = Callable[[Fields], bool]
+
+
+def _patch_messages(fields: Fields, body: bytes, capabilities: Capabilities) -> None:
+    """Edit single messages, if the cheapest look at the bytes says that there may be something to edit."""
+    edits: list[_Edit] = []
+    if capabilities.system_role == "system" and b'"developer"' in body:
+        edits.append(_rename_developer)
+    if b'"gw1.' in body:
+        edits.append(_drop_sealed)
+    if capabilities.first_party and capabilities.reasoning_replay == "none" and b'"reasoning' in body:
+        edits.append(_drop_reasoning)
+    if capabilities.reasoning_required and b'"tool_calls"' in body:
+        edits.append(_require(capabilities.reasoning_replay))
+    if edits:
+        fields["messages"] = _edit_messages(fields["messages"], edits)
+
+
+def _edit_messages(messages: msgspec.Raw, edits: Sequence[_Edit]) -> msgspec.Raw:
+    """The messages after all edits; the very same object if none had anything to do."""
+    try:
+        raws: list[Any] = list_decoder.decode(messages)
+        changed = False
+        for index, raw in enumerate(raws):
+            fields = fields_decoder.decode(raw)
+            if any([edit(fields) for edit in edits]):
+                raws[index], changed = fields, True
+    except msgspec.DecodeError:
+        return messages  # the upstream will say what is wrong with them
+    return msgspec.Raw(msgspec.json.encode(raws)) if changed else messages
+
+
+def _rename_developer(fields: Fields) -> bool:
+    if _role(fields) != b'"developer"':
+        return False
+    fields["role"] = msgspec.Raw(b'"system"')
+    return True
+
+
+def _drop_sealed(fields: Fields) -> bool:
+    """Take out proofs of other dialects, which mean nothing to any server of this one."""
+    changed = False
+    for name in reasoning.FIELDS.values():
+        entries = reasoning.entries_of(fields[name]) if name in fields else []
+        kept = [entry for entry in entries if not reasoning.is_ours(entry)]
+        if len(kept) < len(entries):
+            changed = True
+            if kept:
+                fields[name] = msgspec.Raw(msgspec.json.encode(kept))
+            else:
+                del fields[name]
+    return changed
+
+
+def _drop_reasoning(fields: Fields) -> bool:
+    """OpenAI itself refuses fields of messages that it does not know."""
+    if _role(fields) != b'"assistant"':
+        return False
+    found = [name for name in REASONING_KEYS if fields.pop(name, None) is not None]
+    return bool(found)
+
+
+def _require(field: str) -> _Edit:
+    """Give calls without it an empty reasoning field, without which DeepSeek and others refuse the history."""
+    wanted = field if field in ("reasoning_content", "reasoning") else "reasoning_content"
+
+    def add(fields: Fields) -> bool:
+        if _role(fields) != b'"assistant"' or not _is_set(fields, "tool_calls", unlike=b"[]"):
+            return False
+        if _is_set(fields, wanted):
+            return False
+        known = next((name for name in ("reasoning_content", "reasoning") if _is_set(fields, name)), None)
+        fields[wanted] = fields[known] if known is not None else msgspec.Raw(b'""')
+        return True
+
+    return add
+
+
+def _role(fields: Fields) -> bytes:
+    return bytes(fields["role"]) if "role" in fields else b""
+
+
+def _is_set(fields: Fields, name: str, unlike: bytes = b"null") -> bool:
+    return name in fields and bytes(memoryview(fields[name])[:8]) not in (b"null", unlike)
+
+
+def _is_above(raw: msgspec.Raw, limit: float) -> bool:
+    try:
+        value = _any.decode(raw)
+    except msgspec.DecodeError:
+        return False
+    return isinstance(value, int | float) and value > limit

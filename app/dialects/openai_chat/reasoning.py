@@ -1,0 +1,127 @@
+"""This file is reasoning where Chat Completions has no place for it: the fields that servers and clients made up.
+
+The text goes by several names. What proves it stands in `reasoning_details` (OpenRouter) or `thinking_blocks`
+(LiteLLM), whose entries a server wants back unchanged. A proof from another dialect travels in one entry of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from app.conversation.blocks import Proof, Reasoning
+from app.conversation.envelope import is_sealed, seal, unseal
+from app.dialects.openai_chat.vocabulary import NAME, SEALED_FORMAT, WireDetail
+
+# The kind of a proof of this dialect names the field that its originals belong to.
+DETAILS, BLOCKS, CALLS = "reasoning", "thinking", "tool_call"
+FIELDS = {DETAILS: "reasoning_details", BLOCKS: "thinking_blocks"}
+
+_detail = msgspec.json.Decoder(WireDetail)
+_raws = msgspec.json.Decoder(list[msgspec.Raw])
+_object = msgspec.json.Decoder(dict[str, Any])
+
+
+def read_reasoning(
+    text: str, details: Sequence[msgspec.Raw] = (), blocks: Sequence[msgspec.Raw] = ()
+) -> list[Reasoning]:
+    """The reasoning of a past assistant message, one block for each proof; the first has all the text."""
+    proofs: list[Proof] = []
+    for kind, entries in ((DETAILS, details), (BLOCKS, blocks)):
+        sealed, native = _split_sealed(entries)
+        proofs.extend(sealed)
+        if native:
+            proofs.append(Proof(NAME, kind, tuple(native)))
+    text = text or text_of_entries([*details] or [*blocks])
+    if not proofs:
+        return [Reasoning(text)] if text else []
+    return [Reasoning(text if position == 0 else "", proof) for position, proof in enumerate(proofs)]
+
+
+def write_proof(proof: Proof, position: int) -> dict[str, Any]:
+    """The fields of a message or a delta that carry `proof` to a client and back."""
+    if proof.dialect == NAME and proof.kind in FIELDS:
+        return {FIELDS[proof.kind]: [msgspec.Raw(original) for original in proof.originals]}
+    entry = {"type": "reasoning.encrypted", "data": seal(proof), "format": SEALED_FORMAT, "index": position}
+    return {"reasoning_details": [entry]}
+
+
+def call_proof(extra_content: bytes) -> Proof:
+    """What signs a tool call (Gemini); it comes back with the call in the history."""
+    return Proof(NAME, CALLS, (extra_content,))
+
+
+def is_ours(entry: msgspec.Raw) -> bool:
+    """Whether an entry carries a sealed proof; such a one must never reach an upstream."""
+    detail = _read_detail(entry)
+    return is_sealed(detail.data or "") or is_sealed(detail.signature or "")
+
+
+def text_of_entries(entries: Iterable[msgspec.Raw]) -> str:
+    """The text of entries, for servers that put it nowhere else."""
+    details = [_read_detail(entry) for entry in entries]
+    return "".join([detail.text or detail.summary or detail.thinking or "" for detail in details])
+
+
+def entries_of(raw: msgspec.Raw) -> list[msgspec.Raw]:
+    """The entries of a field that should be a list of objects; anything else has none."""
+    try:
+        return _raws.decode(raw)
+    except msgspec.DecodeError:
+        return []
+
+
+def merge_entries(pieces: Sequence[bytes]) -> tuple[bytes, ...]:
+    """Whole entries of the fragments that a stream brought, in order.
+
+    Fragments of one entry follow each other with the same type and index: their texts are joined, of the other fields
+    the last one counts. What came in one piece stays as it is, byte for byte.
+    """
+    merged: list[tuple[dict[str, Any], bytes]] = []
+    for piece in pieces:
+        try:
+            entry = _object.decode(piece)
+        except msgspec.DecodeError:
+            continue
+        if merged and _continues(merged[-1][0], entry):
+            whole = _append(merged[-1][0], entry)
+            merged[-1] = (whole, msgspec.json.encode(whole))
+        else:
+            merged.append((entry, piece))
+    return tuple(raw for _, raw in merged)
+
+
+def _split_sealed(entries: Sequence[msgspec.Raw]) -> tuple[list[Proof], list[bytes]]:
+    """Proofs that we sealed, and the entries that a server made. A damaged envelope is nobody's."""
+    sealed, native = [], []
+    for entry in entries:
+        detail = _read_detail(entry)
+        envelope = next((text for text in (detail.data, detail.signature) if text and is_sealed(text)), None)
+        if envelope is None:
+            native.append(bytes(entry))
+        elif (proof := unseal(envelope)) is not None:
+            sealed.append(proof)
+    return sealed, native
+
+
+def _read_detail(entry: msgspec.Raw) -> WireDetail:
+    try:
+        return _detail.decode(entry)
+    except msgspec.DecodeError:
+        return WireDetail()
+
+
+_TEXTS = ("text", "summary", "thinking")
+
+
+def _continues(entry: dict[str, Any], more: dict[str, Any]) -> bool:
+    """A signature or encrypted data ends an entry: what follows it is another one."""
+    same = entry.get("type") == more.get("type") and entry.get("index") == more.get("index")
+    return same and not entry.get("data") and not entry.get("signature") and not more.get("data")
+
+
+def _append(entry: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    joined = {name: (entry.get(name) or "") + more[name] for name in _TEXTS if isinstance(more.get(name), str)}
+    return {**entry, **{name: value for name, value in more.items() if value is not None}, **joined}

@@ -1,0 +1,109 @@
+"""This file is the whole reply of Chat Completions: reading one of any server, writing one as the contract has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from app.conversation.blocks import Reasoning, Refusal, Text, ToolCall
+from app.conversation.capabilities import Reply
+from app.conversation.events import Failed
+from app.conversation.fold import fold
+from app.conversation.response import Response
+from app.dialects.json_bodies import encode_body
+from app.dialects.openai_chat import reasoning
+from app.dialects.openai_chat.chunks import is_legacy
+from app.dialects.openai_chat.citations import write_citation
+from app.dialects.openai_chat.stream import StreamParser
+from app.dialects.openai_chat.usage import write_usage
+from app.dialects.openai_chat.vocabulary import FINISH_NAMES, NAME, REPLY_EXTRAS
+from app.errors import UpstreamCut, UpstreamMalformed
+
+
+def parse_response(body: bytes) -> Response:
+    """The response in a whole reply. A reply is read as a stream of one chunk, so that both are understood alike.
+
+    Raises UpstreamRefused for an error inside a reply of status 200, UpstreamMalformed for what is no JSON object.
+    """
+    events = StreamParser().feed([body, b"[DONE]"])
+    match events:
+        case [Failed(failure=failure)] if not body.lstrip().startswith(b"{"):
+            raise UpstreamMalformed(failure.message)
+        case _:
+            return fold(events)
+
+
+def render_response(response: Response, reply: Reply) -> bytes:
+    """A `chat.completion` object. Raises UpstreamCut for a response that broke off."""
+    if response.finish_reason is None:
+        raise UpstreamCut("the upstream's reply ended before it was complete", began=True)
+    finish = FINISH_NAMES[response.finish_reason]
+    if finish == "tool_calls" and is_legacy(reply):
+        finish = "function_call"
+    logprobs = {"content": list(response.logprobs), "refusal": None} if response.logprobs else None
+    choice = {
+        "index": 0,
+        "message": _write_message(response, reply),
+        "logprobs": logprobs,
+        "finish_reason": finish,
+    }
+    body: dict[str, Any] = {
+        "id": f"chatcmpl-{reply.id}",
+        "object": "chat.completion",
+        "created": reply.created,
+        "model": reply.model,
+        "choices": [choice],
+    }
+    if response.usage is not None:
+        body["usage"] = write_usage(response.usage)
+    if response.service_tier is not None:
+        body["service_tier"] = response.service_tier
+    for name in REPLY_EXTRAS:
+        if name in response.extras:
+            body[name] = response.extras[name]
+    return encode_body(body)
+
+
+def _write_message(response: Response, reply: Reply) -> dict[str, Any]:
+    texts = [block for block in response.blocks if isinstance(block, Text)]
+    calls = [block for block in response.blocks if isinstance(block, ToolCall)]
+    thoughts = [block for block in response.blocks if isinstance(block, Reasoning)]
+    content = "".join([block.text for block in texts])
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": content if content or not calls else None,
+        "refusal": _write_refusal(response),
+    }
+    if reply.show_reasoning and (thought := "".join([block.text for block in thoughts])):
+        message["reasoning_content"] = thought
+    for position, proof in enumerate([block.proof for block in thoughts if block.proof is not None]):
+        for name, entries in reasoning.write_proof(proof, position).items():
+            message.setdefault(name, []).extend(entries)
+    if annotations := [found for text in texts for found in map(write_citation, text.citations) if found is not None]:
+        message["annotations"] = annotations
+    if calls and is_legacy(reply):
+        message["function_call"] = {"name": calls[0].name, "arguments": calls[0].arguments or "{}"}
+    elif calls:
+        message["tool_calls"] = [write_call(call) for call in calls]
+    return message
+
+
+def _write_refusal(response: Response) -> str | None:
+    """What the model refused with, or why the vendor stopped it."""
+    refusal = "".join([block.text for block in response.blocks if isinstance(block, Refusal)])
+    detail = response.stop_detail
+    if not refusal and response.finish_reason == "content_filter" and detail is not None:
+        return detail.explanation
+    return refusal or None
+
+
+def write_call(call: ToolCall) -> dict[str, Any]:
+    """A tool call as messages hold it. A call without arguments has `{}`, for clients parse them."""
+    if call.kind == "custom":
+        return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}}
+    function = {"name": call.name, "arguments": call.arguments or "{}"}
+    written: dict[str, Any] = {"id": call.id, "type": "function", "function": function}
+    if call.proof is not None and call.proof.dialect == NAME and call.proof.kind == reasoning.CALLS:
+        written["extra_content"] = msgspec.Raw(call.proof.originals[0])
+    return written

@@ -1,0 +1,129 @@
+"""This file is which tool call a fragment of a stream belongs to.
+
+The contract is simple: `index` names the call, its first fragment brings id and name. Servers leave out the index, give
+all calls the same one, leave out ids, repeat names, number ids, or send whole calls; each rule below names its reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from app.conversation.literals import EMPTY, join, literal, text_of
+from app.dialects.openai_chat.vocabulary import CallFragment
+
+_valid_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class Call:
+    """One call as far as it is known. `position` counts calls 0, 1, 2 … in the order of their first fragments.
+
+    `id` is what clients see: the server's, or one of our making; `pieces` are the literals of the arguments so far.
+    """
+
+    __slots__ = ("block", "custom", "extra", "id", "name", "pieces", "position", "wire_id")
+
+    def __init__(self, position: int, wire_id: str | None) -> None:
+        self.position = position
+        self.wire_id = wire_id
+        self.id = ""
+        self.name = ""
+        self.custom = False
+        self.pieces: list[bytes] = []
+        self.extra: bytes | None = None
+        self.block: int | None = None
+
+    def is_complete(self) -> bool:
+        """Whether the arguments so far are a whole JSON object."""
+        if not self.pieces:
+            return False
+        try:
+            _valid_object.decode(text_of(join(self.pieces)))
+        except (msgspec.DecodeError, UnicodeError, ValueError, RecursionError):
+            return False
+        return True
+
+
+class CallBinder:
+    """Binds fragments to calls. `response_id` makes the ids that servers leave out differ from reply to reply."""
+
+    def __init__(self, response_id: str = "") -> None:
+        self.response_id = response_id
+        self.calls: list[Call] = []
+        self._by_index: dict[int, Call] = {}
+
+    def bind(self, fragment: CallFragment) -> tuple[Call, bytes]:
+        """The call of a fragment, and the literal of what it adds to the arguments (empty: nothing)."""
+        piece = fragment.function or fragment.custom
+        name = (piece.name if piece else None) or ""
+        wire_id = str(fragment.id) if fragment.id not in (None, "") else None
+        added = _arguments_of(fragment)
+        call = self._find(_index_of(fragment), wire_id, name, added)
+        if not call.name and name:
+            call.name = name
+            call.custom = fragment.custom is not None or fragment.type == "custom"
+        if not call.id and (call.wire_id or call.name):
+            call.id = call.wire_id or self._mint(call.position)
+        if added != EMPTY:
+            call.pieces.append(added)
+        if len(fragment.extra_content) > 4:
+            call.extra = bytes(fragment.extra_content)
+        return call, added
+
+    def _find(self, index: int | None, wire_id: str | None, name: str, added: bytes) -> Call:
+        known = self._by_index.get(index) if index is not None else self._find_without_index(wire_id, name)
+        if known is None or self._starts_anew(known, wire_id, name, added):
+            known = Call(len(self.calls), wire_id)
+            self.calls.append(known)
+        elif known.wire_id is None and not known.id:
+            known.wire_id = wire_id
+        if index is not None:
+            self._by_index[index] = known
+        return known
+
+    def _find_without_index(self, wire_id: str | None, name: str) -> Call | None:
+        """Gemini and some Ollama versions send no index: the id tells, else the last call goes on."""
+        if wire_id is not None:
+            same = next((call for call in self.calls if call.wire_id == wire_id), None)
+            if same is not None or name:
+                return same
+        return self.calls[-1] if self.calls else None
+
+    def _starts_anew(self, known: Call, wire_id: str | None, name: str, added: bytes) -> bool:
+        """Whether a fragment opens another call under an index that is taken already.
+
+        Ollama gives every call index 0, so another id together with a name is another call; an id without a name is one
+        that vLLM made up for the fragment. Without ids a name after whole arguments opens a call too.
+        """
+        if not name:
+            return False
+        if wire_id is not None:
+            return known.wire_id is not None and wire_id != known.wire_id
+        if known.name and name != known.name:
+            return True
+        return added != EMPTY and known.is_complete()
+
+    def _mint(self, position: int) -> str:
+        digest = hashlib.sha256(f"{self.response_id}:{position}".encode("utf-8", "replace")).hexdigest()
+        return f"call_{digest[:24]}"
+
+
+def _index_of(fragment: CallFragment) -> int | None:
+    try:
+        return int(fragment.index) if fragment.index is not None else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _arguments_of(fragment: CallFragment) -> bytes:
+    """The literal of what a fragment adds. Whole arguments may come as an object instead of its text."""
+    if fragment.function is not None and len(fragment.function.arguments):
+        raw = bytes(fragment.function.arguments)
+    elif fragment.custom is not None:
+        raw = bytes(fragment.custom.input)
+    else:
+        return EMPTY
+    if raw.startswith(b'"'):
+        return raw if raw != b'"null"' else EMPTY
+    return EMPTY if raw in (b"", b"null") else literal(raw.decode("utf-8", "replace"))

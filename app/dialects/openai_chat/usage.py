@@ -1,0 +1,57 @@
+"""This file is the counts of tokens: what servers report under many names, and what we report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.conversation.response import Usage
+from app.dialects.openai_chat.vocabulary import CompletionDetails, Number, PromptDetails, WireUsage
+
+_NO_PROMPT = PromptDetails()
+_NO_COMPLETION = CompletionDetails()
+
+
+def read_usage(wire: WireUsage) -> Usage:
+    """Disjoint counts of a `usage` object.
+
+    On the wire `prompt_tokens` contains what was read from and written to a cache; here the three are disjoint and sum
+    to it. A server that reports more cached than prompt tokens counted them apart: nothing is fresh then.
+    """
+    prompt_details = wire.prompt_tokens_details or _NO_PROMPT
+    completion_details = wire.completion_tokens_details or _NO_COMPLETION
+    output = _count(wire.completion_tokens, wire.output_tokens)
+    prompt = _count(wire.prompt_tokens, wire.input_tokens) or max(0, _count(wire.total_tokens) - output)
+    read = _count(
+        prompt_details.cached_tokens, wire.prompt_cache_hit_tokens, wire.cache_read_input_tokens, wire.cached_tokens
+    )
+    written = _count(prompt_details.cache_write_tokens, wire.cache_creation_input_tokens)
+    return Usage(
+        fresh=max(0, prompt - read - written),
+        cache_read=read,
+        cache_written=written,
+        output=output,
+        reasoning=_count(completion_details.reasoning_tokens, wire.reasoning_tokens),
+    )
+
+
+def write_usage(usage: Usage) -> dict[str, Any]:
+    """A `usage` object, with every detail that we know."""
+    return {
+        "prompt_tokens": usage.input,
+        "completion_tokens": usage.output,
+        "total_tokens": usage.input + usage.output,
+        "prompt_tokens_details": {"cached_tokens": usage.cache_read, "cache_write_tokens": usage.cache_written},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+    }
+
+
+def _count(*values: Number) -> int:
+    """The first count that says something; text is read as a number, nonsense as nothing."""
+    for value in values:
+        try:
+            count = int(float(value)) if value is not None else 0
+        except (ValueError, OverflowError):
+            continue
+        if count > 0:
+            return count
+    return 0

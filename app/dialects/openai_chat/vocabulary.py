@@ -1,0 +1,326 @@
+"""This file is the words of Chat Completions on the wire: typed shapes of what is read, tables of what they mean.
+
+The shapes are tolerant: every field may be missing, and what servers or clients spell in several ways stays raw or
+takes several types. Source: OpenAI API reference, "Chat Completions", and what compatible servers really send.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from app.conversation.losses import LossClass
+from app.conversation.request import Effort
+from app.conversation.response import FinishReason
+
+NAME: Final[Literal["openai_chat"]] = "openai_chat"
+
+# Spelling on the wire, in lower case, to ours. What is not here ends the answer like "stop", with the raw word kept.
+FINISH_REASONS: dict[str, FinishReason] = {
+    "stop": "stop",
+    "eos": "stop",
+    "eos_token": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop_sequence",
+    "length": "length",
+    "max_tokens": "length",
+    "max_output_tokens": "length",
+    "model_length": "length",
+    "tool_calls": "tool_calls",
+    "tool_call": "tool_calls",
+    "tool_use": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+    "sensitive": "content_filter",
+    "safety": "content_filter",
+    "refusal": "content_filter",
+}
+
+# Reasons that are no end but a failure of the server.
+BROKEN_REASONS = {"error", "abort", "network_error", "insufficient_system_resource"}
+
+# Not the inverse of FINISH_REASONS: this dialect has no word for a stop sequence, a pause or a compaction.
+FINISH_NAMES: dict[FinishReason, str] = {
+    "stop": "stop",
+    "stop_sequence": "stop",
+    "compaction": "stop",
+    "length": "length",
+    "pause": "length",
+    "tool_calls": "tool_calls",
+    "content_filter": "content_filter",
+}
+
+# Words for "no particular effort" and for levels that other servers know; None says nothing.
+EFFORT_NAMES: dict[str, Effort | None] = {
+    "none": "none",
+    "off": "none",
+    "disabled": "none",
+    "minimal": "minimal",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "xhigh": "xhigh",
+    "max": "max",
+    "ultra": "max",
+    "auto": None,
+    "default": None,
+}
+
+# Fields of past assistant messages that carry reasoning.
+REASONING_KEYS = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks", "thinking")
+
+# What we call the entry of `reasoning_details` that carries a sealed proof.
+SEALED_FORMAT = "dragoman-v1"
+
+# A stream's or a reply's fields beside the answer that are handed on to clients of this dialect.
+REPLY_EXTRAS = ("system_fingerprint", "moderation")
+
+
+class Abroad(NamedTuple):
+    """What happens to a request field in another dialect; `harmless` values ask for nothing special."""
+
+    loss: LossClass
+    why: str
+    harmless: tuple[object, ...] = ()
+
+
+# Top-level request fields without a place in the neutral model. Any other unknown field is a hint of class D.
+LOST_ABROAD: dict[str, Abroad] = {
+    "modalities": Abroad("E", "no other dialect answers in sound", (["text"], [])),
+    "audio": Abroad("E", "no other dialect answers in sound"),
+    "moderation": Abroad("E", "moderation of the answer is this vendor's own"),
+    "web_search_options": Abroad("W", "the answer is made without a search of the web"),
+    "prediction": Abroad("D", "a predicted output only saves time"),
+    "prompt_cache_options": Abroad("D", "a cache hint"),
+    "prompt_cache_retention": Abroad("D", "a cache hint"),
+    "user": Abroad("D", "one name of the end user is enough"),
+    "functions": Abroad("D", "the answer takes the legacy form again on its way back"),
+    "min_p": Abroad("W", "a sampling parameter of some servers"),
+    "top_a": Abroad("W", "a sampling parameter of some servers"),
+    "typical_p": Abroad("W", "a sampling parameter of some servers"),
+    "repetition_penalty": Abroad("W", "a sampling parameter of some servers", (1, 1.0)),
+    "ignore_eos": Abroad("W", "a sampling parameter of some servers", (False,)),
+    "guided_json": Abroad("W", "constrained decoding of one server"),
+    "guided_regex": Abroad("W", "constrained decoding of one server"),
+    "guided_choice": Abroad("W", "constrained decoding of one server"),
+    "guided_grammar": Abroad("W", "constrained decoding of one server"),
+}
+
+UNKNOWN_FIELD = Abroad("D", "only its own dialect knows this field")
+
+
+# --- shapes of requests ---
+
+
+class WireCache(msgspec.Struct):
+    """`cache_control` of Anthropic's and `prompt_cache_breakpoint` of OpenAI's making."""
+
+    type: str | None = None
+    mode: str | None = None
+    ttl: str | None = None
+
+
+class WireFile(msgspec.Struct):
+    file_data: str | None = None
+    file_id: str | None = None
+    filename: str | None = None
+    file_url: str | None = None
+
+
+class WireImage(msgspec.Struct):
+    url: str = ""
+    detail: str | None = None
+
+
+class WirePart(msgspec.Struct):
+    """One part of a content list, of whatever type. The flat `file_…` fields are those of the Responses dialect."""
+
+    type: str = ""
+    text: str | None = None
+    refusal: str | None = None
+    image_url: WireImage | str | None = None
+    detail: str | None = None
+    file: WireFile | None = None
+    file_data: str | None = None
+    file_id: str | None = None
+    filename: str | None = None
+    file_url: str | None = None
+    thinking: Raw = Raw()
+    input_audio: Raw = Raw()
+    annotations: Raw = Raw()
+    logprobs: Raw = Raw()
+    cache_control: WireCache | None = None
+    prompt_cache_breakpoint: WireCache | None = None
+
+
+class KnownPart(WirePart, forbid_unknown_fields=True):
+    pass
+
+
+class WireFunction(msgspec.Struct):
+    name: str | None = None
+    arguments: Raw = Raw()
+
+
+class WireCustom(msgspec.Struct):
+    name: str | None = None
+    input: str | None = None
+
+
+class WireCall(msgspec.Struct):
+    """A whole tool call of a past assistant message."""
+
+    id: str | int | None = None
+    type: str | None = None
+    index: Raw = Raw()
+    function: WireFunction | None = None
+    custom: WireCustom | None = None
+    extra_content: Raw = Raw()
+
+
+class WireMessage(msgspec.Struct):
+    role: str | None = None
+    content: Raw = Raw()
+    name: str | None = None
+    tool_call_id: str | int | None = None
+    tool_calls: list[WireCall] | None = None
+    function_call: WireFunction | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    thinking: Raw = Raw()
+    reasoning_details: list[Raw] | None = None
+    thinking_blocks: list[Raw] | None = None
+    annotations: Raw = Raw()
+    cache_control: WireCache | None = None
+
+
+class KnownMessage(WireMessage, forbid_unknown_fields=True):
+    pass
+
+
+class WireDetail(msgspec.Struct):
+    """One entry of `reasoning_details` or `thinking_blocks`."""
+
+    type: str | None = None
+    text: str | None = None
+    summary: str | None = None
+    thinking: str | None = None
+    data: str | None = None
+    signature: str | None = None
+
+
+class WireItem(msgspec.Struct):
+    """One entry of `input`, the form of the Responses dialect that some clients send to the chat path."""
+
+    type: str | None = None
+    role: str | None = None
+    content: Raw = Raw()
+    call_id: str | None = None
+    id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+    input: str | None = None
+    output: Raw = Raw()
+    summary: list[WirePart] | None = None
+    encrypted_content: str | None = None
+
+
+# --- shapes of replies ---
+
+Number = int | float | str | None
+
+
+class PromptDetails(msgspec.Struct, gc=False):
+    cached_tokens: Number = None
+    cache_write_tokens: Number = None
+
+
+class CompletionDetails(msgspec.Struct, gc=False):
+    reasoning_tokens: Number = None
+
+
+class WireUsage(msgspec.Struct, gc=False):
+    """All names under which servers count; the counts themselves may be text or null."""
+
+    prompt_tokens: Number = None
+    completion_tokens: Number = None
+    total_tokens: Number = None
+    input_tokens: Number = None
+    output_tokens: Number = None
+    reasoning_tokens: Number = None
+    prompt_tokens_details: PromptDetails | None = None
+    completion_tokens_details: CompletionDetails | None = None
+    prompt_cache_hit_tokens: Number = None
+    cached_tokens: Number = None
+    cache_read_input_tokens: Number = None
+    cache_creation_input_tokens: Number = None
+
+
+class CallPiece(msgspec.Struct, gc=False):
+    """The function or the custom tool of a fragment."""
+
+    name: str | None = None
+    arguments: Raw = Raw()
+    input: Raw = Raw()
+
+
+class CallFragment(msgspec.Struct, gc=False):
+    """A fragment of a tool call, or a whole one where the server does not cut."""
+
+    index: Number = None
+    id: Number = None
+    type: str | None = None
+    function: CallPiece | None = None
+    custom: CallPiece | None = None
+    extra_content: Raw = Raw()
+
+
+class WireDelta(msgspec.Struct, gc=False):
+    """A `delta` of a stream or the `message` of a whole reply."""
+
+    content: Raw = Raw()
+    tool_calls: list[CallFragment] | None = None
+    reasoning_content: Raw = Raw()
+    reasoning: Raw = Raw()
+    thinking: Raw = Raw()
+    refusal: Raw = Raw()
+    reasoning_details: Raw = Raw()
+    thinking_blocks: Raw = Raw()
+    annotations: Raw = Raw()
+    function_call: CallPiece | None = None
+
+
+class WireChoice(msgspec.Struct, gc=False):
+    index: int | None = 0
+    delta: WireDelta | None = None
+    message: WireDelta | None = None
+    finish_reason: str | None = None
+    logprobs: Raw = Raw()
+    usage: WireUsage | None = None
+
+
+class GroqExtension(msgspec.Struct, gc=False):
+    usage: WireUsage | None = None
+
+
+class WireChunk(msgspec.Struct, gc=False):
+    """What is needed of a chunk once the stream has begun."""
+
+    choices: list[WireChoice] | None = None
+    usage: WireUsage | None = None
+    error: Raw = Raw()
+    x_groq: GroqExtension | None = None
+
+
+class FirstChunk(WireChunk, gc=False):
+    """The first chunk, or a whole reply: says in addition what does not change."""
+
+    id: str | None = None
+    model: str | None = None
+    created: Number = None
+    service_tier: str | None = None
+    system_fingerprint: str | None = None
+    moderation: Raw = Raw()
