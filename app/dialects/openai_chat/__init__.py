@@ -6,7 +6,7 @@ from app.dialects.openai_chat.errors import error_status, parse_error, render_er
 from app.dialects.openai_chat.passthrough import StreamPassthrough, find_usage, repair_response
 from app.dialects.openai_chat.patch import patch_request
 from app.dialects.openai_chat.request import parse_request, render_request
-from app.dialects.openai_chat.response import parse_response, render_response
+from app.dialects.openai_chat.response import find_usage, parse_response, render_response
 from app.dialects.openai_chat.stream import StreamParser
 from app.dialects.openai_chat.vocabulary import NAME
 
@@ -16,6 +16,7 @@ __all__ = [
     "StreamPassthrough",
     "StreamRenderer",
     "error_status",
+    "find_usage",
     "find_usage",
     "parse_error",
     "parse_request",

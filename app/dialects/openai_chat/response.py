@@ -10,14 +10,14 @@ from app.conversation.blocks import Reasoning, Refusal, Text, ToolCall
 from app.conversation.capabilities import Reply
 from app.conversation.events import Failed
 from app.conversation.fold import fold
-from app.conversation.response import Response
+from app.conversation.response import Response, Usage
 from app.dialects.json_bodies import encode_body
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.chunks import is_legacy
 from app.dialects.openai_chat.citations import write_citation
 from app.dialects.openai_chat.stream import StreamParser
-from app.dialects.openai_chat.usage import write_usage
-from app.dialects.openai_chat.vocabulary import FINISH_NAMES, NAME, REPLY_EXTRAS
+from app.dialects.openai_chat.usage import read_usage, write_usage
+from app.dialects.openai_chat.vocabulary import FINISH_NAMES, NAME, REPLY_EXTRAS, WireUsage
 from app.errors import UpstreamCut, UpstreamMalformed
 
 
@@ -65,6 +65,15 @@ def render_response(response: Response, reply: Reply) -> bytes:
     return encode_body(body)
 
 
+def find_usage(body: bytes) -> Usage | None:
+    """Usage of a whole reply that is only passed on; nothing else of it is decoded."""
+    try:
+        wire = _counted.decode(body).usage
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return read_usage(wire) if wire is not None else None
+
+
 def _write_message(response: Response, reply: Reply) -> dict[str, Any]:
     texts = [block for block in response.blocks if isinstance(block, Text)]
     calls = [block for block in response.blocks if isinstance(block, ToolCall)]
@@ -107,3 +116,10 @@ def write_call(call: ToolCall) -> dict[str, Any]:
     if call.proof is not None and call.proof.dialect == NAME and call.proof.kind == reasoning.CALLS:
         written["extra_content"] = msgspec.Raw(call.proof.originals[0])
     return written
+
+
+class _Counted(msgspec.Struct):
+    usage: WireUsage | None = None
+
+
+_counted = msgspec.json.Decoder(_Counted)
