@@ -64,12 +64,18 @@ def render_call(call: ToolCall, item_id: str | None = None, status: str = "compl
                 said = {"name": call.name, **said}
             case "tool_search":
                 said = {"execution": "client", field: msgspec.Raw(as_object(call.arguments))}
-            case "local_shell":
-                said = {field: {"type": "exec", "env": {}, **_fields_decoder.decode(as_object(call.arguments))}}
             case _:
-                said = {field: msgspec.Raw(as_object(call.arguments))}
+                said = {field: _render_action(call)}
     group = {"namespace": call.namespace} if call.namespace else {}
     return {**head, "status": status, "call_id": call.id, **said, **group}
+
+
+def _render_action(call: ToolCall) -> Any:
+    """The action or operation; what a model leaves out of a local shell's is put in."""
+    action = as_object(call.arguments)
+    if call.kind == "local_shell" and not (b'"type"' in action and b'"env"' in action):
+        return {"type": "exec", "env": {}, **_fields_decoder.decode(action)}
+    return msgspec.Raw(action)
 
 
 def as_object(arguments: str) -> bytes:

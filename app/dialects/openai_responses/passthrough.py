@@ -209,6 +209,7 @@ class StreamPassthrough:
         self.finished = False
         self._reply = reply
         self._failed = False
+        self._error: Failure | None = None  # what the upstream said in an event of its own
         self._response_id: str | None = None
         self._ids = _Ids.UNKNOWN
         self._item_ids: dict[int, str] = {}
@@ -286,9 +287,11 @@ class StreamPassthrough:
         passed: list[bytes] = []
         for block in blocks:
             looks = any(mark in block for mark in _MARKS) or (self._ids is not _Ids.STABLE and b'"item_id"' in block)
-            passed.append(self._repair(block) if looks else block)
-            if self._failed:
-                return b"\n\n".join(passed)
+            repaired = self._repair(block) if looks else block
+            if self._error is not None:
+                self._last += b"\n\n".join(passed)
+                return b"".join(before + b"\n\n" for before in passed) + self.fail(self._error)
+            passed.append(repaired)
         return events if passed == blocks else b"\n\n".join(passed)
 
     def _repair(self, block: bytes) -> bytes:
@@ -300,7 +303,8 @@ class StreamPassthrough:
             return block
         if event.type == "error" or (not event.type and event.error):
             error = event.error or {"code": event.code, "message": event.message, "param": event.param}
-            return self.fail(parse_error_event(error))
+            self._error = parse_error_event(error)
+            return b""
         if event.response is not NULL:
             return _replace(block, event.response, self._repair_response(event.type, event.response))
         if event.item is not NULL:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -19,11 +19,13 @@ from app.conversation.request import (
     Request,
     Sampling,
     State,
+    Tool,
 )
 from app.dialects.contract import Rendered
 from app.dialects.json_bodies import Fields, encode_body, read_body, read_value, repair_surrogates
 from app.dialects.openai_responses.content import render_parts
 from app.dialects.openai_responses.tools import (
+    namespace_of,
     parse_tool_choice,
     parse_tools,
     render_tool_choice,
@@ -62,7 +64,7 @@ def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
     fields = read_body(body)
     settings = _parse_settings(fields)
     given = Input(fields.get("input", NULL))
-    tools = parse_tools(fields.get("tools", NULL), "tools") + given.tools
+    tools = _join_tools(parse_tools(fields.get("tools", NULL), "tools"), given.tools)
     instructions = ([Text(settings.instructions)] if settings.instructions else []) + given.instructions
     state = _parse_state(settings)
     turns = given.turns
@@ -94,7 +96,7 @@ def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
         metadata=settings.metadata,
         state=state,
         stream=bool(settings.stream),
-        extras=tuple(_parse_extras(fields, settings)),
+        extras=(*_parse_extras(fields, settings), *given.extras),
     )
 
 
@@ -104,11 +106,11 @@ def render_request(request: Request, capabilities: Capabilities) -> Rendered:
     own = request.dialect == NAME
     items: list[Any] = []
     body: dict[str, Any] = {"model": capabilities.model or request.model}
-    plain = all(text.cache is None for text in request.instructions) or capabilities.cache_hints != "breakpoint"
-    if request.instructions and plain:
-        body["instructions"] = "\n\n".join(text.text for text in request.instructions)
-    elif request.instructions:
-        parts = render_parts(request.instructions, capabilities, losses, "instructions")
+    instructions, leading = _split_instructions(request, capabilities)
+    if instructions is not None:
+        body["instructions"] = instructions
+    for said in leading:
+        parts = render_parts((said,), capabilities, losses, "instructions")
         items.append({"type": "message", "role": "developer", "content": parts})
     effort: str | None = request.reasoning.effort
     for turn in request.turns:
@@ -178,6 +180,16 @@ def _parse_settings(fields: Fields) -> Settings:
     return settings
 
 
+def _join_tools(tools: list[Tool], found: list[Tool]) -> list[Tool]:
+    """The tools with those that came in items. Codex sends the results of its searches again with each turn."""
+    known = {(namespace_of(tool), tool.name) for tool in tools}
+    for tool in found:
+        if (name := (namespace_of(tool), tool.name)) not in known:
+            known.add(name)
+            tools.append(tool)
+    return tools
+
+
 def _parse_state(settings: Settings) -> State:
     conversation = settings.conversation
     return State(
@@ -239,6 +251,22 @@ def _parse_extras(fields: Fields, settings: Settings) -> list[Extra]:
                 loss = "D"
             extras.append(Extra(NAME, name, value, loss, why))
     return extras
+
+
+def _split_instructions(request: Request, capabilities: Capabilities) -> tuple[str | None, Sequence[Text]]:
+    """The `instructions`, and the system texts that are items of their own.
+
+    Only items can carry cache breakpoints. A client of this dialect had one text as instructions, if any; texts of
+    other dialects are one prompt in several pieces.
+    """
+    texts = request.instructions
+    if not texts:
+        return None, ()
+    if capabilities.cache_hints == "breakpoint" and any(text.cache is not None for text in texts):
+        return None, texts
+    if request.dialect == NAME:
+        return texts[0].text, texts[1:]
+    return "\n\n".join(text.text for text in texts), ()
 
 
 def _render_reasoning(settings: ReasoningSettings, effort: str | None, capabilities: Capabilities) -> dict[str, Any]:
@@ -320,7 +348,7 @@ def _restore_extras(body: dict[str, Any], request: Request) -> None:
     if request.logprobs:
         body["top_logprobs"] = request.logprobs
     for extra in request.extras:
-        if extra.dialect != NAME:
+        if extra.dialect != NAME or "[" in extra.name:
             continue
         outer, _, inner = extra.name.partition(".")
         if extra.name == "include":

@@ -57,7 +57,7 @@ def render_tools(request: Request, losses: list[Loss]) -> list[Any]:
     """
     own = request.dialect == NAME
     rendered: list[Any] = []
-    for namespace, group in groupby(request.tools, key=_namespace_of):
+    for namespace, group in groupby(request.tools, key=namespace_of):
         members = [tool for tool in group if not isinstance(tool, NativeTool) or _is_ours(tool, losses)]
         shapes = [_render_tool(tool, own) for tool in members]
         if namespace is None:
@@ -87,6 +87,11 @@ def render_tool_choice(choice: ToolChoice, tools: Sequence[Tool]) -> str | dict[
     if not choice.names:
         return mode
     return {"type": "allowed_tools", "mode": mode, "tools": [_render_chosen(name, tools) for name in choice.names]}
+
+
+def namespace_of(tool: Tool) -> str | None:
+    """The group that a tool was declared in; the vendor's own tools are in none."""
+    return None if isinstance(tool, NativeTool) else tool.namespace
 
 
 def _parse_member(tool: WireTool, path: str, namespace: str | None = None) -> FunctionTool | CustomTool:
@@ -135,10 +140,6 @@ def _name_of(tool: WireTool, path: str) -> str:
     if not tool.name:
         raise InvalidRequest(f"{path}.name: a {tool.type} tool needs a name", param=f"{path}.name")
     return tool.name
-
-
-def _namespace_of(tool: Tool) -> str | None:
-    return None if isinstance(tool, NativeTool) else tool.namespace
 
 
 def _is_ours(tool: NativeTool, losses: list[Loss]) -> bool:

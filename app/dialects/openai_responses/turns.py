@@ -21,7 +21,7 @@ from app.conversation.blocks import (
 )
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss
-from app.conversation.request import Request, Role, Tool, Turn
+from app.conversation.request import Extra, Request, Role, Tool, Turn
 from app.dialects.json_bodies import read_value
 from app.dialects.openai_responses.content import PART_PREFIX, annotation_of, parse_content, render_parts
 from app.dialects.openai_responses.items import parse_item, render_call, valid_json
@@ -42,6 +42,15 @@ _ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "
 # Items that the client, not the model, has made, beside the results of tools.
 _CLIENT_ITEMS = ("compaction_trigger", "computer_call_output", "mcp_approval_response")
 
+# Items that become blocks without a place for their id.
+_NEW_IDS = (
+    None,
+    "message",
+    "function_call",
+    "function_call_output",
+    *(item_type for call, _, output in NATIVE_CALLS.values() for item_type in (call, output)),
+)
+
 _input_decoder = msgspec.json.Decoder(str | list[msgspec.Raw] | None)
 _reasoning_decoder = msgspec.json.Decoder(ReasoningField | None)
 _text_decoder = msgspec.json.Decoder(TextSettings | None)
@@ -51,8 +60,8 @@ class Input:
     """What the items of an input say.
 
     `instructions` are the system texts before anything else, `tools` those that came with items, `format` the last
-    output format that an item set. Adjacent items of the assistant are one turn; the results of tools begin a turn,
-    and what the user said after them belongs to it.
+    output format that an item set, `extras` what is not carried. Adjacent items of the assistant are one turn;
+    the results of tools begin a turn, and what the user said after them belongs to it.
     """
 
     def __init__(self, raw: msgspec.Raw) -> None:
@@ -60,14 +69,21 @@ class Input:
         self.instructions: list[Text] = []
         self.tools: list[Tool] = []
         self.format: Format | None = None
+        self.extras: list[Extra] = []
         self._drafts: list[_Draft] = []
+        ids: list[str] = []
         items = read_value(raw, _input_decoder, "input")
         if isinstance(items, str):
             self._drafts.append(_Draft("user", [Text(items)], "input"))
             return
         for index, item in enumerate(items or ()):
             path = f"input[{index}]"
-            self._read(read_value(item, item_decoder, path), item, path)
+            wire = read_value(item, item_decoder, path)
+            self._read(wire, item, path)
+            if wire.id is not None and wire.type in _NEW_IDS:
+                ids.append(wire.id)
+        if ids:
+            self.extras.append(Extra(NAME, "input[].id", ids, "D", "items are told apart by their place"))
 
     @property
     def turns(self) -> tuple[Turn, ...]:
@@ -81,6 +97,7 @@ class Input:
             self._read_message(item, raw, path)
         elif kind == "additional_tools":
             self.tools.extend(parse_tools(item.tools, f"{path}.tools"))
+            self.extras.append(Extra(NAME, path, {"type": kind, "role": item.role}, "D", "its tools join the others"))
         elif kind == "configuration_update":
             self._update_configuration(item, path)
         else:
