@@ -5,11 +5,10 @@ Only the first bytes are decoded, for an attachment may be megabytes long and th
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 
 from app.conversation.blocks import FileId, Inline, PlainText, Source, Url
+from app.conversation.image_sizes import first_bytes
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -31,7 +30,7 @@ _ALIASES = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "application
 _DATA_URL = re.compile(r"data:([^;,]*)((?:;[^;,]*)*?)(;base64)?,", re.IGNORECASE)
 _TO_STANDARD = str.maketrans("-_", "+/", " \t\r\n")
 _ODD = "-_\n\r \t"
-_SNIFFED = 64  # characters of base64, for 48 bytes
+_SNIFFED = 48
 
 
 def normalise(source: Source) -> Source:
@@ -62,29 +61,21 @@ def is_textual(source: Inline) -> bool:
         return True
     if source.media_type not in _UNKNOWN:
         return False
-    try:
-        start = base64.b64decode(source.data[:4096], validate=True)
-    except binascii.Error:
-        return False
-    return b"\0" not in start and _is_utf8(start)
+    start = first_bytes(source.data, 3072)
+    return start != b"" and b"\0" not in start and _is_utf8(start)
 
 
 def decode_text(source: Inline) -> str:
     """The characters of a textual attachment; what is no UTF-8 is taken for Latin-1."""
-    raw = _decode(source.data)
+    raw = first_bytes(source.data, len(source.data))
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         return raw.decode("latin-1")
 
 
-def first_bytes(data: str, count: int) -> bytes:
-    """The first bytes of base64 data, at most `count`; fewer where the data is shorter or damaged."""
-    return _decode(data[: (count + 2) // 3 * 4])[:count]
-
-
 def _sniff(data: str, declared: str) -> str:
-    start = first_bytes(data[:_SNIFFED], 48)
+    start = first_bytes(data, _SNIFFED)
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return "image/webp"
     if start[:2] == b"BM" and start[6:10] == bytes(4):
@@ -101,14 +92,6 @@ def _from_data_url(url: str) -> Inline | None:
     if head is None or head[3] is None:
         return None
     return Inline(head[1].lower() or "text/plain", url[head.end() :])
-
-
-def _decode(data: str) -> bytes:
-    """Bytes of base64 whose padding may be missing; empty where it is no base64."""
-    try:
-        return base64.b64decode(data + "=" * (-len(data) % 4))
-    except (binascii.Error, ValueError):
-        return b""
 
 
 def _is_utf8(start: bytes) -> bool:

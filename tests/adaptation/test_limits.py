@@ -171,7 +171,7 @@ def test_a_user_is_known_by_a_hash_and_a_session_by_another(first: str, second: 
 
     assert one.user == two.user == three.user
     assert one.cache_key == two.cache_key != three.cache_key
-    assert all(len(key or "") == 64 and key not in first for key in (one.user, one.cache_key))
+    assert all(key and len(key) == 64 and key not in first for key in (one.user, one.cache_key))
 
 
 def test_a_plain_user_is_never_sent_as_it_is() -> None:
