@@ -15,7 +15,7 @@ check: $(VENV)/.tests  ## style, types, import contracts, documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -q tests/docs tests/architecture
 
 format: $(VENV)/.tests
