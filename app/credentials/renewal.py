@@ -67,40 +67,32 @@ def _renew_locked(
     unwanted: str | None,
     clock: Callable[[], float],
     jitter: Callable[[], float],
+    again: bool = False,
 ) -> Renewed:
     tokens, note = login.read_note()
-    for attempt in (1, 2):
-        now = clock()
-        if tokens.secret != unwanted and tokens.is_usable(now):
-            return Renewed(tokens, None)
-        if tokens.refresh_token is None:
-            raise CredentialUnavailable(f"{login.label} holds no refresh token. {login.remedy}")
-        if note.refused:
-            raise refusal(login)
-        if now < note.retry_at <= now + _LONGEST_RETRY_AFTER:
-            raise RenewalPostponed(_postponed_message(login, note.retry_at - now), note.retry_at)
-        try:
-            grant = call(tokens)
-        except GrantRefused as error:
-            # Another program may have spent the token a moment ago; then its new one works for us too.
-            if attempt == 1 and login.await_change(tokens):
-                tokens, note = login.read_note()
-                continue
-            login.note_refusal(note)
-            raise refusal(login) from error
-        except GrantPostponed as error:
-            delay = _delay(note, error.retry_after, jitter())
-            login.note_failure(note, clock() + delay)
-            raise RenewalPostponed(f"{error} {_postponed_message(login, delay)}", clock() + delay) from error
-        return Renewed(login.save(merge_tokens(tokens, grant), note), now)
-    raise refusal(login)
-
-
-def refusal(login: StoredLogin) -> CredentialUnavailable:
-    """What to say when only a new login helps."""
-    if login.kind == "oca":
-        return CredentialUnavailable(f"Refresh token expired. Please visit /login to re-authenticate. {login.remedy}")
-    return CredentialUnavailable(f"The login in {login.label} is no longer accepted by its issuer. {login.remedy}")
+    now = clock()
+    if tokens.secret != unwanted and tokens.is_usable(now):
+        return Renewed(tokens, None)
+    if tokens.refresh_token is None:
+        raise CredentialUnavailable(f"{login.label} holds no refresh token. {login.remedy}")
+    if note.refused:
+        login.note_refusal(tokens, note)
+        raise CredentialUnavailable(login.refusal)
+    if now < note.retry_at <= now + _LONGEST_RETRY_AFTER:
+        raise RenewalPostponed(_postponed_message(login, note.retry_at - now), note.retry_at)
+    try:
+        grant = call(tokens)
+    except GrantRefused as error:
+        # Another program may have spent the token a moment ago; then its new one works for us too.
+        if not again and login.await_change(tokens):
+            return _renew_locked(login, call, unwanted, clock, jitter, again=True)
+        login.note_refusal(tokens, note)
+        raise CredentialUnavailable(login.refusal) from error
+    except GrantPostponed as error:
+        delay = _delay(note, error.retry_after, jitter())
+        login.note_failure(note, clock() + delay)
+        raise RenewalPostponed(f"{error} {_postponed_message(login, delay)}", clock() + delay) from error
+    return Renewed(login.save(merge_tokens(tokens, grant), note), now)
 
 
 def _postponed_message(login: StoredLogin, delay: float) -> str:

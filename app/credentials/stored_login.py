@@ -23,6 +23,17 @@ log = logging.getLogger(__name__)
 _PATIENCE = 1.0
 _STEP = 0.05
 
+# In the words that users of earlier gateways for the same providers know; "" is for all others.
+_MISSING = {
+    "oca": "Not authenticated. Please visit /login to authenticate with OCA.",
+    "anthropic": "No Anthropic credentials found.",
+    "": "Not authenticated.",
+}
+_REFUSED = {
+    "oca": "Refresh token expired. Please visit /login to re-authenticate.",
+    "": "The login has ended.",
+}
+
 
 class LoginMissing(CredentialUnavailable):
     """There is no login in the store."""
@@ -64,6 +75,11 @@ class StoredLogin:
     def remedy(self) -> str:
         return find_remedy(self.kind)
 
+    @property
+    def refusal(self) -> str:
+        """What to say when only a new login helps."""
+        return f"{self._say(_REFUSED)} {self.label} holds a login that its issuer no longer accepts. {self.remedy}"
+
     def stamp(self) -> Stamp | None:
         return self.store.stamp()
 
@@ -94,23 +110,11 @@ class StoredLogin:
         """
         survives = self._journal.write(RenewalNote(replaces=note.replaces, tokens=tokens))
         try:
-            data, found = self._read_patiently()
+            return self._put(tokens, note)
         except LoginBroken as error:
             log.warning("Renewed tokens are kept beside the login file for now: %s", error)
-            return tokens
-        except LoginMissing:
-            # Somebody logged out while the call was under way; that is not undone.
-            self._journal.clear()
-            raise
-        if hash_token(found.refresh_token) != note.replaces and found.is_usable(self._clock()):
-            self._journal.clear()
-            return found
-        try:
-            self.store.write(self._format.render_login(data, tokens, self._clock()))
         except OSError as error:
             self._warn_unwritable(error, survives)
-            return tokens
-        self._journal.clear()
         return tokens
 
     def settle(self) -> None:
@@ -121,17 +125,21 @@ class StoredLogin:
             with self.lock(timeout=0):
                 tokens, note = self.read_note()
                 if note.tokens is not None:
-                    self.save(tokens, note)
-        except (CredentialUnavailable, TimeoutError):
+                    self._put(tokens, note)
+        except (CredentialUnavailable, OSError):
+            # What is noted stays noted; TimeoutError, of a renewal under way, is an OSError too.
             return
 
     def note_failure(self, note: RenewalNote, retry_at: float) -> None:
         """Tell every process that the token endpoint wants no call before `retry_at`."""
         self._journal.write(msgspec.structs.replace(note, retry_at=retry_at, failures=note.failures + 1))
 
-    def note_refusal(self, note: RenewalNote) -> None:
-        """Tell every process that the newest refresh token is dead; an own file that still holds it goes."""
-        if self.store.is_own:
+    def note_refusal(self, tokens: Tokens, note: RenewalNote) -> None:
+        """Tell every process that the refresh token of `tokens` is dead.
+
+        An own file goes, once its access token is of no use either.
+        """
+        if self.store.is_own and not tokens.is_usable(self._clock()):
             with contextlib.suppress(OSError):
                 self._journal.clear()
                 self.store.discard()
@@ -173,6 +181,21 @@ class StoredLogin:
         else:
             self.store.discard()
 
+    def _put(self, tokens: Tokens, note: RenewalNote) -> Tokens:
+        """The part of `save` that touches the store. Raises OSError, LoginBroken or LoginMissing."""
+        try:
+            data, found = self._read_patiently()
+        except LoginMissing:
+            # Somebody logged out while the call was under way; that is not undone.
+            self._journal.clear()
+            raise
+        if hash_token(found.refresh_token) != note.replaces and found.is_usable(self._clock()):
+            tokens = found
+        else:
+            self.store.write(self._format.render_login(data, tokens, self._clock()))
+        self._journal.clear()
+        return tokens
+
     def _add_note(self, tokens: Tokens) -> tuple[Tokens, RenewalNote]:
         note = self._journal.read(tokens.refresh_token)
         newer = note.tokens
@@ -187,7 +210,7 @@ class StoredLogin:
             data = self.store.read()
             return data, self._format.parse_login(data)
         except FileNotFoundError as error:
-            raise LoginMissing(f"Not authenticated: {label} does not exist. {self.remedy}") from error
+            raise LoginMissing(f"{self._say(_MISSING)} {label} does not exist. {self.remedy}") from error
         except OSError as error:
             raise LoginBroken(f"{label} cannot be read: {error.strerror}. {self.remedy}") from error
         except ValueError as error:
@@ -200,6 +223,9 @@ class StoredLogin:
             except LoginBroken:
                 self._sleep(_STEP)
         return self._read_store()
+
+    def _say(self, words: dict[str, str]) -> str:
+        return words.get(self.kind, words[""])
 
     def _warn_unwritable(self, error: OSError, survives: bool) -> None:
         where = "outside it" if survives else "in memory only and end with this process"

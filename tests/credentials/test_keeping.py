@@ -27,6 +27,7 @@ from app.errors import CredentialUnavailable
 from app.settings import ProviderSettings
 from tests.credentials.issuer import Issuer, make_jwt
 from tests.credentials.logins import LoginFile
+from tests.credentials.test_renewal import settled, wait_until
 
 
 @pytest.fixture
@@ -225,6 +226,45 @@ def test_a_dead_login_of_our_own_is_cleared_and_says_so(issuer: Issuer, tmp_path
     source.poll()
     with pytest.raises(CredentialUnavailable, match="Not authenticated"):
         source.snapshot()
+
+
+@pytest.mark.parametrize("kind", ["oca"])
+def test_a_dead_login_of_our_own_is_kept_while_its_access_token_is_valid(issuer: Issuer, tmp_path: Path) -> None:
+    path = tmp_path / ".oca" / "refresh_token.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"refresh_token": "dead", "access_token": make_jwt(30)}))
+    now = time.time()
+    settings = ProviderSettings(kind="oca", idcs_url=issuer.url)
+    source = open_source(settings, {"XDG_RUNTIME_DIR": str(tmp_path)}, tmp_path, clock=lambda: now)
+    assert source is not None
+    source.snapshot()
+    wait_until(settled)
+
+    kept = path.exists()
+    now += 60
+    with pytest.raises(CredentialUnavailable, match="Refresh token expired"):
+        source.snapshot()
+
+    assert kept
+    assert not path.exists()
+    assert issuer.uses == ["dead"]
+
+
+@pytest.mark.parametrize("kind", ["oca"])
+def test_a_cool_down_outlives_the_attempts_to_save_what_a_read_only_login_became(
+    read_only: LoginFile, issuer: Issuer
+) -> None:
+    read_only.open().snapshot()
+    issuer.hook = lambda token: (429, {}, {"retry-after": "60"})
+    later = read_only.open(clock=lambda: time.time() + 7200)
+    with pytest.raises(CredentialUnavailable):
+        later.snapshot()
+
+    later.poll()
+    with pytest.raises(CredentialUnavailable):
+        read_only.open(clock=lambda: time.time() + 7200).snapshot()
+
+    assert issuer.uses == ["refresh-secret-0", "refresh-secret-1"]
 
 
 class _Keyring(types.ModuleType):

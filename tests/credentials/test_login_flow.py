@@ -19,7 +19,7 @@ from app.credentials.endpoints import find_endpoints
 from app.credentials.login_flow import LoginFailed, LoginFlow, open_flow
 from app.credentials.pending_login import PendingLogin, PendingLogins, begin_login, read_pasted
 from app.credentials.sources import open_source
-from app.errors import CredentialUnavailable
+from app.credentials.stored_login import LoginMissing
 from app.settings import ProviderSettings
 from tests.credentials.issuer import Issuer, make_jwt
 
@@ -379,7 +379,7 @@ def test_a_logout_removes_the_login_and_tells_the_issuer_where_it_listens(
 
     assert not Path(flow.login.label).exists()
     assert issuer.revoked == (["refresh-secret-1"] if kind == "codex" else [])
-    with pytest.raises(CredentialUnavailable, match="Not authenticated"):
+    with pytest.raises(LoginMissing):
         flow.login.read()
 
 
