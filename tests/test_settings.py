@@ -396,7 +396,7 @@ def test_claude_names_stay_with_anthropic_where_it_is_found_too(home: Path) -> N
     assert (models.default, models.small, models.big) == ("oca/gpt-4.1", None, None)
 
 
-def test_a_codex_login_is_named_but_not_used_yet(home: Path) -> None:
+def test_a_codex_login_is_named_but_used_only_when_configured(home: Path) -> None:
     put(home / ".codex" / "auth.json", {})
 
     settings = load(home)
