@@ -24,3 +24,9 @@ def issuer(kind: str) -> Iterator[Issuer]:
 @pytest.fixture
 def expired(kind: str, tmp_path: Path, issuer: Issuer) -> LoginFile:
     return LoginFile(kind, tmp_path, issuer)
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other programs finish their files at once here."""
+    monkeypatch.setattr("app.credentials.stored_login._PATIENCE", 0.4)
