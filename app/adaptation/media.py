@@ -7,7 +7,7 @@ not end a session for good.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import assert_never
 
 import msgspec
@@ -47,17 +47,25 @@ SILENT_OPAQUES = ("fallback", "mcp_tool_listing")
 def adapt_media(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
     """Runs behind the pairing: results lead their turn, so that what they cannot hold follows right behind them."""
     turns = _start_at_summary(request)
-    if not any(type(block) not in _PLAIN for turn in turns for block in turn.blocks):
+    if all(_is_plain(turn.blocks) for turn in turns):
         return request if turns is request.turns else replace(request, turns=turns)
     last_user = max((number for number, turn in enumerate(turns) if turn.role == "user"), default=-1)
     adapted: list[Turn] = []
     for number, turn in enumerate(turns):
+        if _is_plain(turn.blocks):
+            adapted.append(turn)
+            continue
         step = _Step(capabilities, notes, turn.path, "E" if number == last_user else "W")
         adapted.extend(step.adapt_turn(turn))
     return replace(request, turns=tuple(adapted))
 
 
-_PLAIN = (Text, Reasoning, ToolCall)
+def _is_plain(blocks: Sequence[Block]) -> bool:
+    """Whether the blocks are words only, as nearly all are."""
+    return _PLAIN.issuperset(map(type, blocks))
+
+
+_PLAIN = frozenset((Text, Reasoning, ToolCall))
 
 
 def _start_at_summary(request: Request) -> tuple[Turn, ...]:
@@ -209,6 +217,8 @@ class _Step:
 
     def _adapt_result(self, result: ToolResult) -> tuple[ToolResult, list[Block]]:
         """The result as it may stand, and what of it must stand behind the results, under a label."""
+        if _is_plain(result.blocks) and (self._can.error_flag or not result.is_error):
+            return result, []
         inner = _Step(self._can, self._notes, self._path, "W")
         blocks = [child for block in result.blocks for child in inner._adapt(block)]
         media: list[Block] = []

@@ -23,6 +23,8 @@ def adapt_replay(request: Request, capabilities: Capabilities, notes: Notes) -> 
 
 def _adapt_turn(turn: Turn, capabilities: Capabilities, notes: Notes) -> Turn:
     past = [block for block in turn.blocks if isinstance(block, Reasoning)]
+    if not past and not capabilities.reasoning_required and not any(map(_has_proof, turn.blocks)):
+        return turn
     whole = all(capabilities.understands(block.proof) for block in past)
     as_text = capabilities.reasoning_replay != "none"
     blocks: list[Block] = []
@@ -42,6 +44,10 @@ def _adapt_turn(turn: Turn, capabilities: Capabilities, notes: Notes) -> Turn:
     if capabilities.reasoning_required and _is_silent_caller(blocks):
         blocks.insert(0, Reasoning(""))
     return replace(turn, blocks=tuple(blocks))
+
+
+def _has_proof(block: Block) -> bool:
+    return isinstance(block, ToolCall) and block.proof is not None
 
 
 def _is_silent_caller(blocks: list[Block]) -> bool:

@@ -131,15 +131,16 @@ def _wrap_reminder(block: Block) -> Block:
 
 
 def _move_words_into_result(turn: Turn) -> Turn:
-    """The user's words after tool results as the end of the last result, where no user may speak after a tool."""
+    """The user's words after tool results as the end of the last result, where no user may speak after a tool.
+
+    An image there needs a message of its own in any case, and its label with it.
+    """
     words = tuple(block for block in turn.blocks if isinstance(block, Text))
-    blocks = [block for block in turn.blocks if not isinstance(block, Text)]
-    for at in reversed(range(len(blocks))):
-        result = blocks[at]
-        if words and isinstance(result, ToolResult):
-            blocks[at] = replace(result, blocks=result.blocks + words)
-            return replace(turn, blocks=tuple(blocks))
-    return turn
+    results = tuple(block for block in turn.blocks if isinstance(block, ToolResult))
+    if not results or not words or len(results) + len(words) < len(turn.blocks):
+        return turn
+    last = results[-1]
+    return replace(turn, blocks=(*results[:-1], replace(last, blocks=last.blocks + words)))
 
 
 def _merge_neighbours(turns: list[Turn]) -> list[Turn]:

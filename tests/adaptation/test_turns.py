@@ -186,6 +186,12 @@ def test_words_behind_results_end_the_last_result_where_no_user_may_follow_a_too
     assert len(last.blocks) == 2
 
 
+def test_words_stay_beside_an_image_that_needs_a_message_of_its_own() -> None:
+    turns = (user("q"), assistant(call("a")), user(result("a"), "label", Image(Url("https://example.com/a.png"))))
+
+    assert take(adapt_turns, by_codex(*turns), chat(user_after_results=False))[0].turns == turns
+
+
 def test_an_answer_begun_by_the_client_is_refused_where_it_would_not_be_continued() -> None:
     request = by_claude_code(user("q"), Turn("assistant", (Text("{ "),), path="messages[1]"))
 
