@@ -22,7 +22,9 @@ from app.sse import SseDecoder
 ROOT = Path(__file__).parents[2]
 WIRE = ROOT / "tests" / "wire"
 
-REPLY = Reply(model="the-model-asked-for", id="0123456789abcdef", created=1_760_000_000, include_usage=True, input_tokens=42)
+REPLY = Reply(
+    model="the-model-asked-for", id="0123456789abcdef", created=1_760_000_000, include_usage=True, input_tokens=42
+)
 
 
 def _built_dialects() -> list[ModuleType]:
@@ -139,11 +141,16 @@ def leaves(value: Any) -> Iterator[Any]:
             yield value
 
 
-def spoken(response: Response) -> list[tuple[str, str]]:
-    """What a response says, in order: texts joined where nothing stands between them, calls with their arguments."""
+def spoken(response: Response, explained: str | None = None) -> list[tuple[str, str]]:
+    """What a response says, in order: texts joined where nothing stands between them, calls with their arguments.
+
+    `explained` is why the upstream refused to go on; a dialect may tell it as a refusal, and that is not counted.
+    """
     said: list[tuple[str, str]] = []
     for block in response.blocks:
         match block:
+            case Refusal(text=text) if text == explained:
+                continue
             case Text(text=text) | Refusal(text=text):
                 kind, words = "text", text
             case Reasoning(text=text):
@@ -167,8 +174,18 @@ def without_paths(request: Request) -> Request:
     )
 
 
+def explanation(response: Response) -> str | None:
+    return response.stop_detail.explanation if response.stop_detail else None
+
+
 def _canonical(arguments: str) -> str:
+    """Arguments as data. Where a dialect demands an object, what is none stands under "_raw"."""
     try:
-        return json.dumps(json.loads(arguments or "{}"), sort_keys=True)
+        value = json.loads(arguments or "{}")
     except ValueError:
         return arguments
+    match value:
+        case {"_raw": str(raw)}:
+            return raw
+        case _:
+            return json.dumps(value, sort_keys=True)

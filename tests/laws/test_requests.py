@@ -12,7 +12,10 @@ import pytest
 from app.conversation.blocks import Block, Refusal, Text, ToolResult
 from app.conversation.request import Request
 from app.errors import InvalidRequest
-from tests.laws.cases import every_file, every_pair, generous, leaves, parse_request, without_paths
+from tests.laws.cases import WIRE, every_file, every_pair, generous, leaves, parse_request, without_paths
+
+# Values that may be left out, for they say what holds anyway.
+DEFAULTS = {"", "custom", "auto", "message", "text"}
 
 
 @pytest.mark.parametrize(("dialect", "path"), every_file("requests"))
@@ -38,11 +41,7 @@ def test_a_request_keeps_every_value_or_reports_it(dialect: ModuleType, path: Pa
     reported = [str(leaf) for extra in request.extras for leaf in leaves(extra.value)]
     words = [leaf for leaf in leaves(sent) if isinstance(leaf, str) and leaf not in DEFAULTS]
     lost = [word for word in words if not any(word in other for other in arrived + reported)]
-    assert lost == [] or rendered.losses, f"silently lost: {lost}"
-
-
-# Values that may be left out, for they say what holds anyway.
-DEFAULTS = {"", "custom", "auto", "message", "text"}
+    assert lost == []
 
 
 @pytest.mark.parametrize(("dialect", "path"), every_file("requests"))
@@ -88,10 +87,7 @@ def test_a_cut_body_is_refused_and_nothing_worse(dialect: ModuleType, path: Path
 @pytest.mark.parametrize(("client", "upstream"), every_pair())
 def test_what_was_said_reaches_an_upstream_of_another_dialect(client: ModuleType, upstream: ModuleType) -> None:
     adapt = pytest.importorskip("app.adaptation.adapt", exc_type=ImportError).adapt
-    for param in every_file("requests"):
-        dialect, path = param.values
-        if dialect is not client:
-            continue
+    for path in sorted((WIRE / client.NAME / "requests").glob("*.json")):
         request = parse_request(client, path)
         capabilities = msgspec.structs.replace(
             generous(upstream, request), first_party=False, bound_reasoning=False, native_tools=()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, assert_never
 
 import msgspec
@@ -171,8 +171,8 @@ class BlockWriter:
                 if not block.text:
                     return  # the vendor refuses empty text
                 wire: dict[str, Any] = {"type": "text", "text": block.text}
-                if block.citations:
-                    wire["citations"] = list(block.citations)
+                if citations := own_citations(block.citations):
+                    wire["citations"] = citations
                 written.append(self._hinted(wire, block.cache))
                 if block.phase is not None:
                     self._lose("D", "this dialect does not tell comments from the final answer")
@@ -243,6 +243,11 @@ class BlockWriter:
         if hint is not None and self._cached:
             wire["cache_control"] = write_cache(hint)
         return wire
+
+
+def own_citations(citations: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The citations that are of this dialect; those of others have no form here."""
+    return [citation for citation in citations if str(citation.get("type")).endswith("_location")]
 
 
 def write_cache(hint: CacheHint) -> dict[str, str]:

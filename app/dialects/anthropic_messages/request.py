@@ -11,11 +11,7 @@ from app.conversation.blocks import CacheHint, Text
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss, LossClass
 from app.conversation.request import (
-    EFFORTS,
-    Effort,
     Extra,
-    OutputFormat,
-    ReasoningSettings,
     Request,
     Role,
     Sampling,
@@ -23,6 +19,7 @@ from app.conversation.request import (
     Turn,
 )
 from app.dialects.anthropic_messages.blocks import BlockWriter, NoteField, read_blocks, write_cache
+from app.dialects.anthropic_messages.reasoning import optional_text, read_reasoning, take_field, write_reasoning
 from app.dialects.anthropic_messages.tools import read_tools, write_tool_choice, write_tools
 from app.dialects.anthropic_messages.vocabulary import (
     ADVISOR_BETA,
@@ -30,7 +27,6 @@ from app.dialects.anthropic_messages.vocabulary import (
     CLEAR_AT_BETA,
     COMPACT_EDIT_BETA,
     DEFAULT_MAX_TOKENS,
-    DISPLAYS,
     FIELD_BETAS,
     FIELD_LOSSES,
     MCP_TOOLSET_BETA,
@@ -67,7 +63,6 @@ _texts = msgspec.json.Decoder(list[str] | None)
 _object = msgspec.json.Decoder(dict[str, Any] | None)
 _objects = msgspec.json.Decoder(list[dict[str, Any]] | None)
 _cache = msgspec.json.Decoder(WireCache | None)
-_optional_text = msgspec.json.Decoder(str | None)
 _any = msgspec.json.Decoder(Any)
 
 
@@ -114,7 +109,7 @@ def render_request(request: Request, capabilities: Capabilities) -> Rendered:
         body["tools"] = tools
         if choice := write_tool_choice(request, losses):
             body["tool_choice"] = choice
-    body |= _write_reasoning(request, capabilities, losses)
+    body |= write_reasoning(request, capabilities, losses)
     body |= _write_settings(request, capabilities, losses)
     _restore_extras(body, request)
     body |= capabilities.extra_body
@@ -141,10 +136,10 @@ class _Reader:
         turns = self._turns()
         sampling = self._sampling()
         choice, parallel = self._tool_choice()
-        reasoning, output_format = self._reasoning()
+        reasoning, output_format = read_reasoning(self._fields, self._note)
         metadata = self._take("metadata", _object) or {}
         user = metadata.pop("user_id", None)
-        tier = self._take("service_tier", _optional_text)
+        tier = self._take("service_tier", optional_text)
         max_tokens = self._take("max_tokens", _integer)
         if max_tokens is not None and max_tokens < 0:
             raise InvalidRequest("max_tokens must be a non-negative number", param="max_tokens")
@@ -173,8 +168,7 @@ class _Reader:
         )
 
     def _take(self, name: str, decoder: msgspec.json.Decoder[T]) -> T | None:
-        raw = self._fields.pop(name, None)
-        return None if raw is None else read_value(raw, decoder, name)
+        return take_field(self._fields, name, decoder)
 
     def _need(self, name: str, decoder: msgspec.json.Decoder[T], message: str) -> T:
         try:
@@ -242,31 +236,6 @@ class _Reader:
                     "tool_choice.type must be auto, any, none, or tool with a name", param="tool_choice.type"
                 )
 
-    def _reasoning(self) -> tuple[ReasoningSettings, OutputFormat | None]:
-        """What `thinking` and `output_config` say; the second holds the output format too."""
-        thinking = self._take("thinking", fields_decoder) or {}
-        config = self._take("output_config", fields_decoder) or {}
-        if (old := self._fields.pop("output_format", None)) is not None:
-            config.setdefault("format", old)  # as it was spelled while structured outputs were a beta
-        mode = _take_inner(thinking, "thinking.type", _optional_text)
-        budget = _take_inner(thinking, "thinking.budget_tokens", _integer)
-        display = _take_inner(thinking, "thinking.display", _optional_text)
-        effort = _take_inner(config, "output_config.effort", _optional_text)
-        wire_format = _take_inner(config, "output_config.format", _object)
-        for outer, inner in (("thinking", thinking), ("output_config", config)):
-            for name, raw in inner.items():
-                self._note(f"{outer}.{name}", raw)
-        modes: dict[str | None, Any] = {
-            "enabled": "on",
-            "adaptive": "on",
-            "disabled": "off",
-            "between_tools": "between_tools",
-        }
-        if mode is not None and mode not in modes:
-            raise InvalidRequest(f"thinking.type: must be one of {', '.join(map(str, modes))}", param="thinking.type")
-        settings = ReasoningSettings(modes.get(mode), _check_effort(effort), budget, display)
-        return settings, _read_format(wire_format)
-
     def _cache_hint(self) -> CacheHint | None:
         cache = self._take("cache_control", _cache)
         return CacheHint(cache.ttl) if cache else None
@@ -280,39 +249,19 @@ class _Reader:
 
 def _read_turn(raw: msgspec.Raw, path: str, note: NoteField) -> Turn:
     fields = read_value(raw, fields_decoder, path)
-    role = _take_inner(fields, f"{path}.role", _optional_text)
+    role = take_field(fields, f"{path}.role", optional_text)
     if role not in _ROLES:
         raise InvalidRequest(f"{path}.role: must be user, assistant or system", param=f"{path}.role")
     content = fields.pop("content", None)
     if content is None:
         raise InvalidRequest(f"{path}.content: field required", param=f"{path}.content")
     blocks = read_blocks(content, f"{path}.content", note)
-    config = _take_inner(fields, f"{path}.output_config", fields_decoder) or {}
-    effort = _take_inner(config, f"{path}.output_config.effort", _optional_text)
-    clear_at = _take_inner(fields, f"{path}.clear_at", _optional_text)
+    config = take_field(fields, f"{path}.output_config", fields_decoder) or {}
+    effort = take_field(config, f"{path}.output_config.effort", optional_text)
+    clear_at = take_field(fields, f"{path}.clear_at", optional_text)
     for name, value in (*fields.items(), *config.items()):
         note(f"{path}.{name}", value)
     return Turn(role=role, blocks=blocks, effort=effort, clear_at=clear_at, path=path)
-
-
-def _take_inner(fields: Fields, path: str, decoder: msgspec.json.Decoder[T]) -> T | None:
-    raw = fields.pop(path.rpartition(".")[2], None)
-    return None if raw is None else read_value(raw, decoder, path)
-
-
-def _check_effort(effort: str | None) -> Effort | None:
-    if effort is None or effort in EFFORTS:
-        return effort
-    raise InvalidRequest(f"output_config.effort: must be one of {', '.join(EFFORTS)}", param="output_config.effort")
-
-
-def _read_format(wire: dict[str, Any] | None) -> OutputFormat | None:
-    if wire is None:
-        return None
-    schema = wire.get("schema")
-    if wire.get("type") != "json_schema" or not isinstance(schema, dict):
-        raise InvalidRequest("output_config.format: must be a json_schema with a schema", param="output_config.format")
-    return OutputFormat("json_schema", schema)
 
 
 def _split_betas(header: str) -> tuple[str, ...]:
@@ -361,35 +310,6 @@ def _write_turns(
         if message["content"] or "output_config" in message:
             messages.append(message)
     return messages
-
-
-def _write_reasoning(request: Request, capabilities: Capabilities, losses: list[Loss]) -> dict[str, Any]:
-    """`thinking` and `output_config`: a budget is manual thinking, "on" without one leaves the depth to the model."""
-    settings = request.reasoning
-    thinking: dict[str, Any] = {}
-    config: dict[str, Any] = {}
-    if settings.budget is not None and settings.mode != "off":
-        thinking = {"type": "enabled", "budget_tokens": settings.budget}
-    elif settings.mode == "on":
-        thinking = {"type": "adaptive"}
-    elif settings.mode is not None:
-        thinking = {"type": "disabled" if settings.mode == "off" else settings.mode}
-    if settings.mode == "on" and settings.visibility is not None:
-        if capabilities.reasoning_visibility:
-            thinking["display"] = DISPLAYS.get(settings.visibility, "summarized")
-        else:
-            losses.append(Loss("D", "thinking.display", "the model always shows its thinking"))
-    if capabilities.bound_reasoning and thinking.get("type") == "adaptive":
-        # A translated history never repeats its prefix to the byte; without this the vendor refuses past thinking.
-        thinking["block_binding"] = {"prefix_mismatch_behavior": "drop_block"}
-    if settings.effort is not None and settings.effort not in ("none", "minimal"):
-        config["effort"] = settings.effort
-    match request.output_format:
-        case OutputFormat(kind="json_schema", schema=schema):
-            config["format"] = {"type": "json_schema", "schema": schema or {"type": "object"}}
-        case OutputFormat(kind="json_object"):
-            losses.append(Loss("W", "response_format", "there is no mode for JSON without a schema"))
-    return {name: value for name, value in (("thinking", thinking), ("output_config", config)) if value}
 
 
 def _write_settings(request: Request, capabilities: Capabilities, losses: list[Loss]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from app.conversation.blocks import (
 from app.conversation.capabilities import Reply
 from app.conversation.envelope import seal
 from app.conversation.response import FinishReason, Response, StopDetail, Usage
-from app.dialects.anthropic_messages.blocks import as_object, read_block, seal_reasoning
+from app.dialects.anthropic_messages.blocks import as_object, own_citations, read_block, seal_reasoning
 from app.dialects.anthropic_messages.errors import parse_stream_error
 from app.dialects.anthropic_messages.vocabulary import (
     FINISH_REASONS,
@@ -61,11 +61,12 @@ def parse_response(body: bytes) -> Response:
     if not message.id and not message.content:
         raise UpstreamMalformed("the upstream's answer is not a message")
     usage = message.usage or {}
+    called = any(isinstance(block, ToolCall) for block in blocks)
     return Response(
         id=message.id,
         model=message.model,
         blocks=blocks,
-        finish_reason=read_finish_reason(message.stop_reason, any(isinstance(block, ToolCall) for block in blocks)),
+        finish_reason=read_finish_reason(message.stop_reason, called),
         raw_finish_reason=message.stop_reason,
         stop_sequence=message.stop_sequence,
         stop_detail=read_stop_detail(message.stop_details),
@@ -104,12 +105,10 @@ def find_usage(body: bytes) -> Usage | None:
         return None
 
 
-def read_finish_reason(stop_reason: str | None, called: bool) -> FinishReason | None:
-    """Why it ended. Servers that only speak the dialect confuse the end of a turn with a call for tools: `called`,
-    whether there was one, decides. An unknown reason is a normal end, its raw name is kept beside it."""
-    if stop_reason is None:
-        return None
-    reason = FINISH_REASONS.get(stop_reason, "stop")
+def read_finish_reason(stop_reason: str | None, called: bool) -> FinishReason:
+    """Why a complete answer ended. Servers that only speak the dialect confuse the end of a turn with a call for tools:
+    `called`, whether there was one, decides. An unknown or missing reason is a normal end; the raw one is kept too."""
+    reason = FINISH_REASONS.get(stop_reason or "end_turn", "stop")
     if reason == "stop" and called:
         return "tool_calls"
     if reason == "tool_calls" and not called:
@@ -146,11 +145,6 @@ def read_extras(message: Mapping[str, Any], usage: Mapping[str, Any]) -> dict[st
     """What only clients of this dialect can use, under the wire's names."""
     found = {name: message.get(name) for name in RESPONSE_EXTRAS} | {name: usage.get(name) for name in USAGE_EXTRAS}
     return {name: value for name, value in found.items() if value is not None}
-
-
-def own_citations(citations: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The citations that are of this dialect; those of others have no form here."""
-    return [citation for citation in citations if str(citation.get("type")).endswith("_location")]
 
 
 def write_head(response_id: str, reply: Reply) -> dict[str, Any]:

@@ -25,9 +25,9 @@ from app.conversation.events import (
 from app.conversation.literals import join, text_of
 from app.conversation.response import Usage
 from app.conversation.sequence import Sequencer
-from app.dialects.anthropic_messages.blocks import seal_reasoning
+from app.dialects.anthropic_messages.blocks import own_citations, seal_reasoning
 from app.dialects.anthropic_messages.errors import render_error
-from app.dialects.anthropic_messages.response import own_citations, write_head, write_stop, write_usage
+from app.dialects.anthropic_messages.response import write_head, write_stop, write_usage
 from app.dialects.anthropic_messages.vocabulary import NAME, RESPONSE_EXTRAS, WireBlock
 from app.dialects.json_bodies import encode_body, fields_decoder
 from app.sse import COMMENT_KEEPALIVE

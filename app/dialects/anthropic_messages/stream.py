@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Any
@@ -134,10 +135,8 @@ class StreamParser:
                     self._add(chunk.index, delta, events)
                 else:
                     self._take(chunk, payload, events)
-            except msgspec.ValidationError:
-                self._excuse(payload, events)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidRequest) as error:
-                self._refuse(f"the upstream's stream is malformed: {error}", events)
+                self._excuse(payload, error, events)
             if self._state is _State.ENDED:
                 break
         return events
@@ -164,14 +163,16 @@ class StreamParser:
                 self._state = _State.ENDED
                 events.append(Failed(parse_stream_error(_object.decode(payload).get("error"))))
 
-    def _excuse(self, payload: bytes, events: list[Event]) -> None:
-        """A payload of an unexpected shape is harmless when its type is unknown too."""
-        try:
-            harmless = _typed.decode(payload).type not in _KNOWN_TYPES
-        except msgspec.ValidationError:
-            harmless = payload.strip() in (b"[DONE]", b"null")
-        if not harmless:
-            self._refuse("the upstream's stream is malformed", events)
+    def _excuse(self, payload: bytes, error: Exception, events: list[Event]) -> None:
+        """Go on after a payload that could not be read, if that does no harm: an event of a type that nobody knows, or
+        a text that ends in the middle of a surrogate pair."""
+        if payload.strip() == b"[DONE]" or (isinstance(error, msgspec.ValidationError) and _is_unknown(payload)):
+            return
+        chunk = _read_halves(payload)
+        if chunk is not None and chunk.delta is not None:
+            self._add(chunk.index, chunk.delta, events)
+        else:
+            self._refuse(f"the upstream's stream is malformed: {error}", events)
 
     def _refuse(self, message: str, events: list[Event]) -> None:
         self._state = _State.ENDED
@@ -276,7 +277,7 @@ class StreamParser:
     def _shut_whole(self, block: _WireBlock, events: list[Event]) -> None:
         """Announce and close a block that had to be collected."""
         if block.texts and (arguments := text_of(join(block.texts))):
-            block.fields["input"] = msgspec.Raw(arguments.encode())
+            block.fields["input"] = msgspec.Raw(arguments.encode("utf-8", "replace"))
         whole = read_block(msgspec.Raw(msgspec.json.encode(block.fields)), "content", _ignore)
         block.index = self._next
         self._next += 1
@@ -312,13 +313,32 @@ class StreamParser:
         details = message.get("stop_details")
         events.append(
             Finished(
-                read_finish_reason(raw or "end_turn", self._called) or "stop",
+                read_finish_reason(raw, self._called),
                 raw,
                 message.get("stop_sequence"),
                 read_stop_detail(details if isinstance(details, dict) else None),
                 read_extras(message, self._usage),
             )
         )
+
+
+def _is_unknown(payload: bytes) -> bool:
+    try:
+        return _typed.decode(payload).type not in _KNOWN_TYPES
+    except msgspec.ValidationError:
+        return False
+
+
+def _read_halves(payload: bytes) -> _Chunk | None:
+    """A delta whose text a strict decoder refuses, for it holds half of a surrogate pair; the rest comes with the next
+    delta, and the two literals are whole again once joined."""
+    try:
+        fields = json.loads(payload)
+        texts = {name: msgspec.Raw(json.dumps(value).encode()) for name, value in fields["delta"].items()}
+        delta = _Delta(**{name: raw for name, raw in texts.items() if name in _Delta.__struct_fields__})
+        return _Chunk(fields["type"], fields["index"], delta)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 def _text_field(fields: Fields, name: str) -> str:

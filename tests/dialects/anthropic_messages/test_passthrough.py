@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from app.conversation.blocks import Proof
+from app.conversation.capabilities import Capabilities, Reply
+from app.conversation.envelope import seal
+from app.conversation.response import Usage
+from app.dialects.anthropic_messages import StreamPassthrough, patch_request
+from app.errors import Failure, Unsupported
+
+VENDOR = Capabilities(dialect="anthropic_messages", first_party=True, keep_billing=True, proofs=("anthropic_messages",))
+OTHER = msgspec.structs.replace(VENDOR, first_party=False, keep_billing=False)
+DEEPSEEK = msgspec.structs.replace(OTHER, reasoning_required=True, proofs=())
+
+SIGNED = {"type": "thinking", "thinking": "x", "signature": "c2ln"}
+REDACTED = {"type": "redacted_thinking", "data": "ZGF0YQ=="}
+UNSIGNED = {"type": "thinking", "thinking": "x", "signature": ""}
+SEAL = seal(Proof("openai_responses", "reasoning", (b"{}",)))
+SEALED = {"type": "thinking", "thinking": "x", "signature": SEAL}
+SEALED_REDACTED = {"type": "redacted_thinking", "data": SEAL}
+TEXT = {"type": "text", "text": "y"}
+CALL = {"type": "tool_use", "id": "a", "name": "f", "input": {}}
+RESULT = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "ok"}]}
+MANUAL = {"thinking": {"type": "enabled", "budget_tokens": 2048}}
+
+
+def ask(*messages: Any, **fields: Any) -> bytes:
+    return json.dumps(
+        {"model": "m", "max_tokens": 8000, "messages": [{"role": "user", "content": "q"}, *messages], **fields}
+    ).encode()
+
+
+def assistant(*blocks: Any) -> dict[str, Any]:
+    return {"role": "assistant", "content": list(blocks)}
+
+
+def patch(body: bytes, capabilities: Capabilities = VENDOR) -> dict[str, Any]:
+    patched: dict[str, Any] = json.loads(patch_request(body, capabilities).body)
+    return patched
+
+
+# ---- requests ----
+
+
+@pytest.mark.parametrize("capabilities", [VENDOR, OTHER], ids=["vendor", "other"])
+def test_a_clean_body_passes_byte_by_byte(capabilities: Capabilities, read_wire: Callable[[str], bytes]) -> None:
+    for name in ("agent-turn-of-claude-code", "signed-and-redacted-thinking", "web-search-by-the-vendor"):
+        body = read_wire(f"anthropic_messages/requests/{name}.json")
+
+        assert patch_request(body, capabilities).body == body
+
+
+def test_only_the_name_of_the_model_changes(read_wire: Callable[[str], bytes]) -> None:
+    body = read_wire("anthropic_messages/requests/agent-turn-of-claude-code.json")
+
+    patched = patch_request(body, msgspec.structs.replace(VENDOR, model="real"))
+
+    assert patched.body == body.replace(b'"claude-opus-5-5"', b'"real"', 1)
+
+
+@pytest.mark.parametrize(
+    "block", [UNSIGNED, {"type": "thinking", "thinking": "x"}, SEALED, SEALED_REDACTED, {**UNSIGNED, "signature": None}]
+)
+def test_reasoning_that_claude_did_not_sign_is_dropped(block: dict[str, Any]) -> None:
+    patched = patch(ask(assistant(block, TEXT), {"role": "user", "content": "z"}))
+
+    assert patched["messages"][1] == assistant(TEXT)
+
+
+def test_a_message_that_held_nothing_else_goes_too() -> None:
+    patched = patch(ask(assistant(UNSIGNED), {"role": "user", "content": "z"}))
+
+    assert [message["role"] for message in patched["messages"]] == ["user", "user"]
+
+
+def test_blocks_beside_a_dropped_one_keep_their_bytes() -> None:
+    kept = b'{"type":"tool_use", "id":"a","name":"f","input":{"b":1.0,"a":1e-7,"u":"\\u00e9"}}'
+    body = ask(assistant(UNSIGNED, "@")).replace(b'"@"', kept)
+
+    assert kept in patch_request(body, VENDOR).body
+
+
+def test_signed_reasoning_stays_but_without_cache_hints() -> None:
+    hint = {"cache_control": {"type": "ephemeral"}}
+
+    patched = patch(ask(assistant({**SIGNED, **hint}, {**REDACTED, **hint}, {**TEXT, **hint})))
+
+    assert patched["messages"][1] == assistant(SIGNED, REDACTED, {**TEXT, **hint})
+
+
+def test_all_reasoning_goes_where_no_proof_is_understood() -> None:
+    patched = patch(ask(assistant(SIGNED, REDACTED, TEXT)), msgspec.structs.replace(VENDOR, proofs=()))
+
+    assert patched["messages"][1] == assistant(TEXT)
+
+
+def test_manual_thinking_stops_when_the_turn_in_progress_has_lost_its_own() -> None:
+    rendered = patch_request(ask(assistant(UNSIGNED, CALL), RESULT, **MANUAL), VENDOR)
+
+    assert "thinking" not in json.loads(rendered.body)
+    assert [(loss.loss, loss.path) for loss in rendered.losses] == [("W", "thinking")]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        ask(assistant(SIGNED, CALL), RESULT, **MANUAL),
+        ask(assistant(TEXT), {"role": "user", "content": "z"}, **MANUAL),
+        ask(assistant(TEXT, CALL), RESULT, thinking={"type": "adaptive"}),
+    ],
+    ids=["led by thinking", "no tools", "adaptive"],
+)
+def test_thinking_goes_on_where_the_history_allows_it(body: bytes) -> None:
+    assert patch_request(body, VENDOR).body == body
+
+
+def test_empty_texts_are_dropped_from_any_turn() -> None:
+    empty = {"type": "text", "text": ""}
+
+    patched = patch(ask(assistant(empty, TEXT), {"role": "user", "content": [empty, TEXT]}))
+
+    assert patched["messages"][1:] == [assistant(TEXT), {"role": "user", "content": [TEXT]}]
+
+
+BILLING = "x-anthropic-billing-header: cc_version=2; cch=00a1;"
+
+
+@pytest.mark.parametrize(
+    ("system", "kept"),
+    [
+        ([{"type": "text", "text": BILLING}, TEXT], [TEXT]),
+        ([{"type": "text", "text": BILLING}], None),
+        (BILLING + "\n\nBe brief.", "Be brief."),
+        (BILLING, None),
+        ([{"type": "text", "text": "about " + BILLING}], [{"type": "text", "text": "about " + BILLING}]),
+    ],
+)
+def test_the_billing_line_is_for_the_vendor_alone(system: Any, kept: Any) -> None:
+    assert patch(ask(system=system), OTHER).get("system") == kept
+    assert patch(ask(system=system), VENDOR)["system"] == system
+
+
+def test_a_user_may_write_about_the_billing_line() -> None:
+    body = ask({"role": "user", "content": BILLING})
+
+    assert patch_request(body, OTHER).body == body
+
+
+def test_servers_that_demand_reasoning_get_what_there_is() -> None:
+    patched = patch(
+        ask(assistant(UNSIGNED, CALL), RESULT, assistant(SEALED, CALL), RESULT, assistant(CALL), RESULT), DEEPSEEK
+    )
+
+    assert [message["content"][0] for message in patched["messages"][1::2]] == [
+        UNSIGNED,
+        {"type": "thinking", "thinking": "x"},
+        {"type": "thinking", "thinking": ""},
+    ]
+
+
+def test_a_thread_is_refused_where_nobody_holds_it() -> None:
+    body = ask(thread={"type": "create"})
+
+    with pytest.raises(Unsupported) as caught:
+        patch_request(body, OTHER)
+
+    assert caught.value.failure.param == "thread"
+    assert patch_request(body, VENDOR).body == body
+
+
+def test_a_limit_above_the_models_own_is_lowered() -> None:
+    rendered = patch_request(ask(), msgspec.structs.replace(VENDOR, max_output=4000))
+
+    assert json.loads(rendered.body)["max_tokens"] == 4000
+    assert [(loss.loss, loss.path) for loss in rendered.losses] == [("W", "max_tokens")]
+
+
+def test_what_the_configuration_refuses_or_adds_is_done() -> None:
+    odd = msgspec.structs.replace(VENDOR, refused_fields=("metadata",), extra_body={"speed": "fast"})
+
+    patched = patch(ask(metadata={"user_id": "u"}), odd)
+
+    assert "metadata" not in patched
+    assert patched["speed"] == "fast"
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"model":"m","messages":[{"role":"user","content":{}}]}', b'{"model":"m","messages":5}']
+)
+def test_what_the_gateway_does_not_understand_is_left_to_the_upstream(body: bytes) -> None:
+    assert patch_request(body, OTHER).body == body
+
+
+# ---- streams ----
+
+REPLY = Reply(model="asked-for", id="abc", created=1)
+
+
+def passing() -> StreamPassthrough:
+    return StreamPassthrough(REPLY, VENDOR)
+
+
+def test_a_stream_passes_with_only_its_model_renamed(read_wire: Callable[[str], bytes]) -> None:
+    stream = read_wire("anthropic_messages/streams/thinking-text-and-call.sse")
+    through = passing()
+
+    out = through.feed(stream) + through.close()
+
+    assert out == stream.replace(b'"claude-sonnet-4-5"', b'"asked-for"')
+    assert through.finished
+    assert through.usage == Usage(fresh=12, cache_read=30, output=44, reasoning=9)
+
+
+def test_an_unfinished_event_is_held_back_so_that_nothing_splits_it(read_wire: Callable[[str], bytes]) -> None:
+    stream = read_wire("anthropic_messages/streams/text.sse")
+    through = passing()
+
+    out = b"".join(
+        through.feed(stream[index : index + 7]) + (through.ping() if index % 70 == 0 else b"")
+        for index in range(0, len(stream), 7)
+    )
+
+    for event in out.split(b"\n\n"):
+        assert event == b"" or event.startswith((b"event: ", b": "))
+        assert event.count(b"data: ") <= 1
+
+
+def test_a_cut_stream_ends_with_an_error_event(read_wire: Callable[[str], bytes]) -> None:
+    stream = read_wire("anthropic_messages/streams/text.sse")
+    through = passing()
+
+    through.feed(stream[: len(stream) // 2])
+    end = through.close()
+
+    assert end.rpartition(b"event: error\ndata: ")[2].startswith(b'{"type":"error","error":{"type":"api_error"')
+    assert not through.finished
+    assert through.close() == b""
+
+
+def test_the_upstreams_own_error_is_the_end(read_wire: Callable[[str], bytes]) -> None:
+    stream = read_wire("anthropic_messages/streams/overloaded-in-the-middle.sse")
+    through = passing()
+
+    out = through.feed(stream) + through.close()
+
+    assert out.count(b"event: error") == 1
+    assert not through.finished
+
+
+def test_a_failure_drops_the_half_event_before_it() -> None:
+    through = passing()
+    through.feed(b"event: content_block_delta\ndata: {")
+
+    out = through.fail(Failure(kind="timeout", message="silent"))
+
+    assert out.startswith(b"event: error\n")
+    assert b"timeout_error" in out
+    assert through.fail(Failure(kind="timeout", message="again")) == b""
+
+
+def test_nothing_is_added_to_a_complete_stream(read_wire: Callable[[str], bytes]) -> None:
+    through = passing()
+    through.feed(read_wire("anthropic_messages/streams/text.sse"))
+
+    assert through.close() == b""
+    assert through.ping() == b""
+    assert through.fail(Failure(kind="internal", message="late")) == b""
+
+
+@pytest.mark.parametrize(
+    "mangle",
+    [
+        lambda stream: stream.replace(b"\n", b"\r\n"),
+        lambda stream: b"".join(line + b"\n" for line in stream.split(b"\n")[:-1] if not line.startswith(b"event:")),
+        lambda stream: stream.rstrip(b"\n"),
+    ],
+    ids=["crlf", "no event lines", "no last blank line"],
+)
+def test_framing_that_sdks_would_not_read_is_repaired(mangle: Any, read_wire: Callable[[str], bytes]) -> None:
+    stream = read_wire("anthropic_messages/streams/text.sse")
+    through = passing()
+
+    out = through.feed(mangle(stream)) + through.close()
+
+    assert out == stream.replace(b'"claude-sonnet-4-5"', b'"asked-for"')
+    assert through.finished
+
+
+def test_words_of_the_protocol_inside_a_text_end_nothing() -> None:
+    through = passing()
+    data = json.dumps(
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "event: message_stop"}}
+    )
+
+    through.feed(f"event: content_block_delta\ndata: {data}\n\n".encode())
+
+    assert not through.finished
