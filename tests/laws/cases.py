@@ -129,11 +129,12 @@ def ending(events: Sequence[Event]) -> Finished | Failed:
 
 
 def leaves(value: Any) -> Iterator[Any]:
-    """All scalars within JSON data."""
+    """All scalars within JSON data, but for the names of shapes, which other spellings of the same thing lack."""
     match value:
         case dict():
-            for item in value.values():
-                yield from leaves(item)
+            for name, item in value.items():
+                if name not in ("type", "role"):
+                    yield from leaves(item)
         case list():
             for item in value:
                 yield from leaves(item)
@@ -168,10 +169,10 @@ def spoken(response: Response, explained: str | None = None) -> list[tuple[str, 
 
 
 def without_paths(request: Request) -> Request:
-    """A request as it is whatever the places of its turns; those may move when items are grouped anew."""
-    return msgspec.structs.replace(
-        request, turns=tuple(msgspec.structs.replace(turn, path="") for turn in request.turns), extras=()
-    )
+    """A request but for the places of its turns, which move when items are grouped anew, and for what a gateway asks
+    for whether the client did or not."""
+    turns = tuple(msgspec.structs.replace(turn, path="") for turn in request.turns)
+    return msgspec.structs.replace(request, turns=turns, extras=(), betas=(), include_usage=False)
 
 
 def explanation(response: Response) -> str | None:

@@ -25,7 +25,7 @@ def test_a_request_parsed_and_rendered_is_the_same_request(dialect: ModuleType, 
     rendered = dialect.render_request(request, generous(dialect, request))
     again = dialect.parse_request(rendered.body, {**rendered.headers})
 
-    assert without_paths(msgspec.structs.replace(again, betas=())) == without_paths(request)
+    assert without_paths(again) == without_paths(request)
     kept = {extra.name: extra.value for extra in again.extras}
     assert all(kept.get(extra.name) == extra.value for extra in request.extras if "[" not in extra.name)
 

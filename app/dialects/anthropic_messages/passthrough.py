@@ -7,6 +7,7 @@ then it is taken apart, down to the block that needs a change, and every other b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum, auto
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from app.conversation.capabilities import Capabilities, Reply
 from app.conversation.envelope import is_sealed
 from app.conversation.losses import Loss
 from app.conversation.response import Usage
-from app.dialects.anthropic_messages.errors import render_error
+from app.dialects.anthropic_messages.errors import parse_stream_error, render_error
 from app.dialects.anthropic_messages.response import read_usage
 from app.dialects.anthropic_messages.sse_events import PING
 from app.dialects.anthropic_messages.vocabulary import NAME
@@ -29,7 +30,7 @@ from app.dialects.json_bodies import (
     read_value,
     replace_model,
 )
-from app.errors import Failure, Unsupported, UpstreamCut
+from app.errors import Failure, Unsupported, UpstreamCut, UpstreamRefused
 from app.sse import COMMENT_KEEPALIVE, SseDecoder, encode_event
 
 BILLING_PREFIX = "x-anthropic-billing-header"
@@ -39,6 +40,12 @@ TAIL = 4096
 
 _EMPTY = b'""'
 _REASONING = ("thinking", "redacted_thinking")
+
+
+class _State(Enum):
+    EXPECTING = auto()
+    RUNNING = auto()
+    ENDED = auto()
 
 
 class _Head(msgspec.Struct):
@@ -246,14 +253,15 @@ def _patch_blocks(blocks: Sequence[msgspec.Raw], judge: _Judge) -> list[msgspec.
 class StreamPassthrough:
     """A stream whose bytes pass; only its first event is looked into, for the model's name, and its last ones.
 
-    What an upstream may have got wrong and is repaired: events without their name, line ends other than LF.
+    What an upstream may have got wrong and is repaired: events without their name, line ends other than LF. A failure
+    before the first event raises UpstreamRefused, for it can still become an HTTP status or another attempt.
     """
 
     def __init__(self, reply: Reply, capabilities: Capabilities) -> None:
         self._reply = reply
+        self._state = _State.EXPECTING
+        self._held = b""  # what came before the first event
         self._tail = b""  # an event that is not whole yet
-        self._started = False
-        self._failed = False
         self._decoder: SseDecoder | None = None  # set once events must be framed anew
         self._counts: dict[str, Any] = {}
         self.usage: Usage | None = None
@@ -261,12 +269,12 @@ class StreamPassthrough:
 
     def feed(self, part: bytes) -> bytes:
         if self._decoder is not None:
-            return self._pass(self._frame(self._decoder.feed(part)))
+            return self._pass(_frame(self._decoder.feed(part)))
         if self._tail:
             part, self._tail = self._tail + part, b""
-        if b"\r" in part or part.startswith(b"data:") or (not self._started and b"\n\ndata:" in part):
+        if b"\r" in part or part.startswith(b"data:") or (self._state is _State.EXPECTING and b"\n\ndata:" in part):
             self._decoder = SseDecoder()
-            return self._pass(self._frame(self._decoder.feed(part)))
+            return self._pass(_frame(self._decoder.feed(part)))
         if not part.endswith(b"\n\n"):
             end = part.rfind(b"\n\n") + 2
             if end == 1:
@@ -278,75 +286,89 @@ class StreamPassthrough:
     def close(self) -> bytes:
         out = b""
         if self._decoder is not None:
-            out = self._pass(self._frame(self._decoder.close()))
+            out = self._pass(_frame(self._decoder.close()))
         elif self._tail:
             out, self._tail = self._pass(self._tail.rstrip(b"\n") + b"\n\n"), b""
-        if self.finished or self._failed:
+        if self._state is _State.ENDED:
             return out
-        return out + self.fail(UpstreamCut("the upstream's stream ended before it was complete", began=True).failure)
+        cut = UpstreamCut("the upstream's stream ended before it was complete", began=True).failure
+        if self._state is _State.EXPECTING:
+            self._state = _State.ENDED
+            raise UpstreamRefused(cut)
+        return out + self.fail(cut)
 
     def fail(self, failure: Failure) -> bytes:
-        if self.finished or self._failed:
+        if self._state is _State.ENDED:
             return b""
-        self._failed, self._tail = True, b""
+        self._state, self._tail = _State.ENDED, b""
         return encode_event(render_error(failure, f"req_{self._reply.id}"), "error")
 
     def ping(self) -> bytes:
-        if self.finished or self._failed:
-            return b""
-        return PING if self._started else COMMENT_KEEPALIVE
+        if self._state is _State.RUNNING:
+            return PING
+        return COMMENT_KEEPALIVE if self._state is _State.EXPECTING else b""
 
     def _pass(self, events: bytes) -> bytes:
         """Whole events, after a look at those that matter."""
-        if not self._started and b"message_start" in events:
-            events = self._begin(events)
+        if self._state is _State.EXPECTING:
+            events = self._begin(self._held + events)
         tail = events[-TAIL:]
         if b"message_delta" in tail or b"message_stop" in tail or b"event: error" in tail:
             self._look(events)
         return events
 
     def _begin(self, events: bytes) -> bytes:
-        """Put the client's name of the model into `message_start`, and note the usage there."""
+        """The stream up to here, once its first event is there, with the client's name of the model."""
         for data in SseDecoder().feed(events):
             event = _decode_event(data)
-            if event.get("type") != "message_start" or not isinstance(event.get("message"), dict):
-                continue
-            self._started = True
-            self._note_usage(event["message"].get("usage"))
-            message = bytes(fields_decoder.decode(data)["message"])
-            return events.replace(message, replace_model(message, self._reply.model), 1)
-        return events
+            match event.get("type"):
+                case "error":
+                    self._state = _State.ENDED
+                    raise UpstreamRefused(parse_stream_error(event.get("error")))
+                case "message_start":
+                    self._state, self._held = _State.RUNNING, b""
+                    message = event.get("message")
+                    if not isinstance(message, dict):
+                        return events
+                    self._note_usage(message.get("usage"))
+                    raw = bytes(fields_decoder.decode(data)["message"])
+                    return events.replace(raw, replace_model(raw, self._reply.model), 1)
+                case "ping" | None:
+                    continue
+                case _:
+                    self._state, self._held = _State.RUNNING, b""
+                    return events
+        self._held = events
+        return b""
 
     def _look(self, events: bytes) -> None:
         """Note what the last events say; those before them are not decoded."""
-        last = [
-            found
-            for name in (b"message_delta", b"message_stop", b"error")
-            if (found := events.rfind(b"event: " + name)) >= 0
-        ]
+        names = (b"message_delta", b"message_stop", b"error")
+        last = [found for name in names if (found := events.rfind(b"event: " + name)) >= 0]
         for data in SseDecoder().feed(events[min(last, default=0) :]):
             event = _decode_event(data)
             match event.get("type"):
                 case "message_delta":
                     self._note_usage(event.get("usage"))
                 case "message_stop":
-                    self.finished = True
+                    self.finished, self._state = True, _State.ENDED
                 case "error":
-                    self._failed = True
+                    self._state = _State.ENDED
 
     def _note_usage(self, counts: Any) -> None:
         if isinstance(counts, dict):
             self._counts |= {name: value for name, value in counts.items() if value is not None}
             self.usage = read_usage(self._counts)
 
-    def _frame(self, payloads: list[bytes]) -> bytes:
-        """Events with the names that their payloads tell."""
-        out = []
-        for data in payloads:
-            name = _decode_event(data).get("type")
-            if isinstance(name, str):
-                out.append(encode_event(data.replace(b"\n", b" "), name))
-        return b"".join(out)
+
+def _frame(payloads: list[bytes]) -> bytes:
+    """Events with the names that their payloads tell."""
+    out = []
+    for data in payloads:
+        name = _decode_event(data).get("type")
+        if isinstance(name, str):
+            out.append(encode_event(data.replace(b"\n", b" "), name))
+    return b"".join(out)
 
 
 def _decode_event(data: bytes) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from app.conversation.blocks import Proof
 from app.conversation.capabilities import Capabilities, Reply
 from app.conversation.envelope import seal
 from app.conversation.response import Usage
-from app.dialects.anthropic_messages import StreamPassthrough, patch_request
-from app.errors import Failure, Unsupported
+from app.dialects.anthropic_messages import StreamPassthrough, find_usage, patch_request
+from app.errors import Failure, Unsupported, UpstreamRefused
 
 VENDOR = Capabilities(dialect="anthropic_messages", first_party=True, keep_billing=True, proofs=("anthropic_messages",))
 OTHER = msgspec.structs.replace(VENDOR, first_party=False, keep_billing=False)
@@ -253,6 +253,36 @@ def test_the_upstreams_own_error_is_the_end(read_wire: Callable[[str], bytes]) -
     assert not through.finished
 
 
+@pytest.mark.parametrize("before", [b"", b'event: ping\ndata: {"type":"ping"}\n\n', b": welcome\n\n"])
+def test_an_error_before_the_first_event_can_still_be_a_status(before: bytes) -> None:
+    through = passing()
+
+    assert through.feed(before) == b""
+    with pytest.raises(UpstreamRefused) as caught:
+        through.feed(
+            b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n'
+        )
+
+    assert caught.value.failure.kind == "overloaded"
+
+
+def test_an_end_before_the_first_event_can_still_be_a_status() -> None:
+    through = passing()
+    through.feed(b": welcome\n\n")
+
+    with pytest.raises(UpstreamRefused):
+        through.close()
+
+
+def test_what_came_before_the_first_event_is_not_lost() -> None:
+    through = passing()
+    start = b'event: message_start\ndata: {"type":"message_start","message":{"model":"m","usage":{}}}\n\n'
+
+    out = through.feed(b": welcome\n\n") + through.feed(start)
+
+    assert out == b": welcome\n\n" + start.replace(b'"m"', b'"asked-for"')
+
+
 def test_a_failure_drops_the_half_event_before_it() -> None:
     through = passing()
     through.feed(b"event: content_block_delta\ndata: {")
@@ -301,3 +331,8 @@ def test_words_of_the_protocol_inside_a_text_end_nothing() -> None:
     through.feed(f"event: content_block_delta\ndata: {data}\n\n".encode())
 
     assert not through.finished
+
+
+def test_the_usage_of_a_whole_answer_is_found(read_wire: Callable[[str], bytes]) -> None:
+    assert find_usage(read_wire("anthropic_messages/responses/text.json")) == Usage(fresh=12, cache_read=30, output=20)
+    assert find_usage(b"<html>") is None
