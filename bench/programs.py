@@ -1,0 +1,140 @@
+"""This file builds and starts the programs: fake upstream, gateway, and the peers that are installed."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from dialects import CHAT, MESSAGES, RESPONSES, render_answer, render_stream
+from msgspec import Struct
+from processes import LOAD_CORE, SERVER_CORE, pinned_to
+from scenarios import ANSWERS, PROVIDERS, Answer
+
+HERE = Path(__file__).parent
+OURS, NGINX, NODE, DIRECT = "dragoman", "nginx", "node", "direct"
+START_LIMIT_S = 20
+
+
+class Server(Struct, frozen=True):
+    """A started program that listens on loopback."""
+
+    name: str
+    port: int
+    pid: int
+
+
+@contextmanager
+def started_servers(folder: Path, log_level: str) -> Iterator[Mapping[str, Server]]:
+    """The gateway and its peers by name, all in front of one fake upstream, which is itself there as `direct`."""
+    ports = {name: _free_port() for name in (DIRECT, OURS, NGINX, NODE)}
+    upstream_port = ports[DIRECT]
+    commands: dict[str, list[str]] = {
+        DIRECT: [str(build_program("upstream", folder)), str(upstream_port), *map(str, _write_answers(folder))],
+        OURS: [
+            str(Path(sys.executable).with_name("dragoman")),
+            *("serve", "--config", str(_write_gateway_config(folder, upstream_port)), "--port", str(ports[OURS])),
+            *("--workers", "1", "--log-level", log_level),
+        ],
+    }
+    if nginx := shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"):
+        config = _write_nginx_config(folder, ports[NGINX], upstream_port)
+        commands[NGINX] = [nginx, "-e", "stderr", "-p", str(folder), "-c", str(config)]
+    if node := shutil.which("node"):
+        commands[NODE] = [node, str(HERE / "passthrough.js"), str(ports[NODE]), str(upstream_port)]
+    with ExitStack() as stack:
+        yield {
+            name: stack.enter_context(_started(name, command, ports[name], folder))
+            for name, command in commands.items()
+        }
+
+
+def build_program(name: str, folder: Path) -> Path:
+    """Compile one of the C programs; the command ends with a plain sentence where there is no compiler."""
+    compiler = shutil.which("cc")
+    if not compiler:
+        sys.exit("The bench compiles its load driver and its fake upstream: please install a C compiler (cc).")
+    program = folder / name
+    subprocess.run([compiler, "-O2", "-o", program, HERE / f"{name}.c"], check=True)
+    return program
+
+
+@contextmanager
+def _started(name: str, command: list[str], port: int, folder: Path) -> Iterator[Server]:
+    log = folder / f"{name}.log"
+    with log.open("wb") as output, pinned_to(LOAD_CORE if name == DIRECT else SERVER_CORE):
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder)
+    try:
+        if not _answers_soon(process, port):
+            sys.exit(f"{name} did not start:\n{log.read_text()[-2000:]}")
+        yield Server(name, port, process.pid)
+    finally:
+        # QUIT ends gunicorn and nginx at once where TERM would let open connections finish.
+        process.send_signal(signal.SIGQUIT if name == OURS else signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _answers_soon(process: subprocess.Popen[bytes], port: int) -> bool:
+    deadline = time.monotonic() + START_LIMIT_S
+    while process.poll() is None and time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return True
+        time.sleep(0.05)
+    return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _write_answers(folder: Path) -> list[Path]:
+    """One file for each dialect and answer, as `upstream.c` describes them."""
+    paths = []
+    for dialect in (CHAT, MESSAGES, RESPONSES):
+        for answer in ANSWERS:
+            if answer.streamed:
+                kind, chunks = "text/event-stream", render_stream(dialect, answer.texts)
+            else:
+                kind, chunks = "application/json", [render_answer(dialect, answer.texts[0])]
+            path = folder / f"{dialect.path.rsplit('/', 1)[1]}.{answer.name}"
+            path.write_bytes(_frame_answer(answer, kind, chunks))
+            paths.append(path)
+    return paths
+
+
+def _frame_answer(answer: Answer, kind: str, chunks: list[bytes]) -> bytes:
+    return b"%b %d\n" % (kind.encode(), answer.pause_ms) + b"".join(b"%d\n%b" % (len(chunk), chunk) for chunk in chunks)
+
+
+def _write_gateway_config(folder: Path, upstream_port: int) -> Path:
+    upstream = f"http://127.0.0.1:{upstream_port}"
+    providers = {CHAT: ("openai", f"{upstream}/v1"), MESSAGES: ("anthropic", upstream)}
+    tables = [
+        f'[providers.{PROVIDERS[dialect]}]\nkind = "{kind}"\nbase_url = "{base_url}"\napi_key = "sk-bench"\n'
+        for dialect, (kind, base_url) in providers.items()
+    ]
+    path = folder / "dragoman.toml"
+    path.write_text("\n".join(tables))
+    return path
+
+
+def _write_nginx_config(folder: Path, port: int, upstream_port: int) -> Path:
+    text = (HERE / "nginx.conf").read_text()
+    for word, value in (("UPSTREAM_PORT", upstream_port), ("PORT", port), ("FOLDER", folder)):
+        text = text.replace(word, str(value))
+    path = folder / "nginx.conf"
+    path.write_text(text)
+    return path
