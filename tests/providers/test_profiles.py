@@ -10,7 +10,8 @@ import pytest
 from app.conversation.capabilities import Capabilities
 from app.errors import ConfigError
 from app.providers.models import FAMILIES, bare_name
-from app.providers.profiles import DIALECTS, HOSTS, PROFILE_ROWS, PROFILES, capabilities_for, profile_of
+from app.providers.profiles import capabilities_for, profile_of
+from app.providers.servers import DIALECTS, HOSTS, PROFILES, SERVERS
 
 URL = "http://127.0.0.1:9000/v1"
 
@@ -40,7 +41,7 @@ def responses(profile: str, model: str, **fields: Any) -> Quirk:
     return Quirk("openai_responses", profile, model, fields)
 
 
-SERVERS = [
+SERVER_QUIRKS = [
     chat("openai", "gpt-4.1", max_tokens_field="max_completion_tokens", system_role="developer", top_k=False),
     chat("openai", "gpt-4.1", user_field="safety_identifier", cache_key=True, store=True, metadata=True, prefill=False),
     chat("azure", "gpt-4.1", user_field="user", cache_key=True, store=False, documents=True, prefill=False),
@@ -78,7 +79,7 @@ SERVERS = [
     responses("generic", "x", stop_limit=0, seed=False, strict_explicit=True, tool_id="responses", prefill=False),
 ]
 
-MODELS = [
+MODEL_QUIRKS = [
     chat("generic", "gpt-5-mini", max_tokens_field="max_completion_tokens", temperature=False, stop_limit=0),
     chat("generic", "o3-mini", max_tokens_field="max_completion_tokens", temperature=False, images=False),
     chat("oca", "oca/openai-o3", max_tokens_field="max_completion_tokens", efforts=("low", "medium", "high")),
@@ -145,7 +146,7 @@ MODELS = [
 ]
 
 
-@pytest.mark.parametrize("quirk", [*SERVERS, *MODELS], ids=lambda quirk: quirk.id)
+@pytest.mark.parametrize("quirk", [*SERVER_QUIRKS, *MODEL_QUIRKS], ids=lambda quirk: quirk.id)
 def test_a_quirk_shows_in_the_capabilities(quirk: Quirk) -> None:
     capabilities = capabilities_for(quirk.dialect, URL, quirk.model, quirk.profile)
 
@@ -153,20 +154,20 @@ def test_a_quirk_shows_in_the_capabilities(quirk: Quirk) -> None:
 
 
 def test_each_row_of_the_tables_is_shown_by_a_quirk() -> None:
-    quirks = [*SERVERS, *MODELS]
+    quirks = [*SERVER_QUIRKS, *MODEL_QUIRKS]
 
     def shown(row: Any, quirk: Quirk) -> bool:
-        name = quirk.profile if row in PROFILE_ROWS else bare_name(quirk.model)
+        name = quirk.profile if row in SERVERS else bare_name(quirk.model)
         return row.applies(name, quirk.dialect, quirk.profile) and bool(row.fields.keys() & quirk.fields.keys())
 
-    silent = [row for row in (*PROFILE_ROWS, *FAMILIES) if not any(shown(row, quirk) for quirk in quirks)]
+    silent = [row for row in (*SERVERS, *FAMILIES) if not any(shown(row, quirk) for quirk in quirks)]
 
     assert silent == []
 
 
 def test_rows_name_only_fields_of_the_capabilities() -> None:
     fields = set(Capabilities.__struct_fields__)
-    named = {name for row in (*PROFILE_ROWS, *FAMILIES) for name in row.fields}
+    named = {name for row in (*SERVERS, *FAMILIES) for name in row.fields}
     named |= {name for row in DIALECTS.values() for name in row}
 
     assert named <= fields
