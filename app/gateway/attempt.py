@@ -15,7 +15,7 @@ from app.conversation.tokens import estimate_tokens
 from app.credentials.credential import Credential
 from app.dialects.contract import Dialect, Rendered, StreamPassthrough
 from app.dialects.registry import DIALECTS
-from app.errors import UpstreamRefused
+from app.errors import UpstreamMalformed, UpstreamRefused
 from app.gateway.messages import Inbound
 from app.gateway.relay import clean_error, mask, relayed_headers
 from app.gateway.translation import StreamTranslation
@@ -111,6 +111,8 @@ class Attempt:
     def refusal(self, exchange: Exchange) -> UpstreamRefused:
         """The error that the upstream answered with, without any trace of the credential."""
         body = exchange.read_body()
+        if exchange.status < 400:
+            raise UpstreamMalformed(f"the upstream answered HTTP {exchange.status}, which is no answer to a request")
         failure = self.dialect.parse_error(exchange.status, exchange.headers, body)
         secret = self.credential.secret if self.credential is not None else ""
         failure = msgspec.structs.replace(failure, message=mask(failure.message, secret))

@@ -222,7 +222,7 @@ class Gateway:
                 headers: Mapping[str, str] = error.headers if isinstance(error, UpstreamRefused) else {}
                 failure = error.failure
                 record.upstream_status = failure.status or None
-                if failure.status in (401, 403) and not renewed:
+                if failure.kind in ("upstream_auth", "permission") and not renewed:
                     renewed = True
                     other = provider.renew(credential)
                     if other is not None:
@@ -233,7 +233,7 @@ class Gateway:
                     repairs -= 1
                     capabilities = repair.change(capabilities)
                     if repair.learned:
-                        provider.learn(upstream.model, repair.change)
+                        provider.learn(upstream.model, repair.name, repair.change)
                     continue
                 wait = wait_before_retry(error, attempt, headers) if attempt < tries else None
                 if wait is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator, Mapping
 
 import msgspec
@@ -12,6 +14,8 @@ from app.routing.router import CLAUDE_ALIAS, Router
 
 # What a model without a known date gets: the day the gateway's first list was made.
 EPOCH = 1_735_689_600
+# Claude Code waits three seconds for a list of models.
+PATIENCE = 1.5
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -54,7 +58,10 @@ class Listing:
             yield from (_list(model, model.id) for model in self._providers[only].models())
             return
         names = self._router.names()
-        offered = [(provider.name, model) for provider in self._providers.values() for model in provider.models()]
+        # The demo stands in for a real provider, and steps back when there is one.
+        providers = [p for p in self._providers.values() if not p.local] or list(self._providers.values())
+        _fill_catalogues(providers)
+        offered = [(p.name, model) for p in providers if p.has_catalogue for model in p.models()]
         for name in names:
             yield Listed(name, name, "dragoman", EPOCH)
         for provider_name, model in offered:
@@ -62,6 +69,18 @@ class Listing:
         for name in (*names, *(f"{provider_name}/{model.id}" for provider_name, model in offered)):
             if "claude" not in name and "anthropic" not in name:
                 yield Listed(CLAUDE_ALIAS + name, name, "dragoman", EPOCH)
+
+
+def _fill_catalogues(providers: list[Provider]) -> None:
+    """Asks all upstreams that were not asked lately at once; one that is slow is left out of this list."""
+    asking = [
+        threading.Thread(target=provider.catalogue, daemon=True) for provider in providers if not provider.has_catalogue
+    ]
+    for thread in asking:
+        thread.start()
+    end = time.monotonic() + PATIENCE
+    for thread in asking:
+        thread.join(max(0.0, end - time.monotonic()))
 
 
 def _list(model: Model, name: str) -> Listed:

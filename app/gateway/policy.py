@@ -28,6 +28,7 @@ ELSEWHERE_KINDS = frozenset(
 class Repair(msgspec.Struct, frozen=True):
     """A refusal that names what the upstream cannot take. `learned`: it will not take it next time either."""
 
+    name: str
     pattern: re.Pattern[str]
     change: Callable[[Capabilities], Capabilities]
     learned: bool
@@ -43,18 +44,21 @@ def _swap_limit(capabilities: Capabilities) -> Capabilities:
 
 
 REPAIRS = (
-    Repair(re.compile(r"stream_options"), _without(stream_usage=False), True),
+    Repair("usage", re.compile(r"stream_options"), _without(stream_usage=False), True),
     Repair(
-        re.compile(r"'?max_(completion_)?tokens'? is not supported|[Uu]nsupported.*'max_tokens'"), _swap_limit, True
+        "limit",
+        re.compile(r"'?max_(completion_)?tokens'? is not supported|[Uu]nsupported.*'max_tokens'"),
+        _swap_limit,
+        True,
     ),
-    Repair(re.compile(r"[Ii]nvalid `?signature`? in `?thinking`? block"), _without(proofs=()), False),
-    Repair(re.compile(r"[Uu]nsupported.*\btemperature\b"), _without(temperature=False, top_p=False), True),
+    Repair("proofs", re.compile(r"[Ii]nvalid `?signature`? in `?thinking`? block"), _without(proofs=()), False),
+    Repair("sampling", re.compile(r"[Uu]nsupported.*\btemperature\b"), _without(temperature=False, top_p=False), True),
 )
 
 
 def find_repair(failure: Failure, capabilities: Capabilities) -> Repair | None:
     """The repair that a refused request calls for, unless it is already in force."""
-    if failure.status not in (400, 422):
+    if failure.kind != "invalid_request":
         return None
     for repair in REPAIRS:
         if repair.pattern.search(failure.message) and repair.change(capabilities) != capabilities:
@@ -72,7 +76,7 @@ def wait_before_retry(error: DragomanError, attempt: int, headers: Mapping[str, 
     failure = error.failure
     asked = _seconds(headers)
     if isinstance(error, UpstreamRefused):
-        if failure.kind == "context_overflow":
+        if failure.kind in ("context_overflow", "upstream_auth"):
             return None
         if failure.status == 429:
             return asked if asked is not None and failure.kind != "quota" and asked <= LONGEST_WAIT else None

@@ -34,10 +34,6 @@ class AnthropicProvider(Provider):
     def dialect(self) -> DialectName:
         return "anthropic_messages"
 
-    @property
-    def is_first_party(self) -> bool:
-        return self.base_url == self.default_base_url
-
     def request_headers(self, outgoing: Outgoing) -> dict[str, str]:
         headers = super().request_headers(outgoing)
         headers["anthropic-version"] = DEFAULT_VERSION
@@ -45,7 +41,7 @@ class AnthropicProvider(Provider):
             return headers
         for name, value in outgoing.client_headers.items():
             own = name in FIRST_PARTY_HEADERS or name.startswith(FIRST_PARTY_PREFIXES)
-            if (own and self.is_first_party) or (name.startswith("anthropic-") and not own):
+            if (own and self.is_vendor) or (name.startswith("anthropic-") and not own):
                 headers[name] = value
         return headers
 

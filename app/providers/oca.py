@@ -87,14 +87,9 @@ class OCAProvider(Provider):
         return {"opc-request-id": request_id, **super().headers(outgoing, credential)}
 
     def explain(self, failure: Failure) -> Failure:
-        status = failure.status
-        message = f"Oracle error: {status}: {failure.message}"
-        remedy = REMEDIES.get(status)
-        if remedy:
-            message = f"{message} ({remedy})"
-        if status in (401, 403):
-            return msgspec.structs.replace(failure, kind="upstream_auth", status=502, message=message)
-        return msgspec.structs.replace(failure, message=message)
+        status = 401 if failure.kind == "upstream_auth" else failure.status
+        remedy = f" ({REMEDIES[status]})" if status in REMEDIES else ""
+        return msgspec.structs.replace(failure, message=f"Oracle error: {status}: {failure.message}{remedy}")
 
     def listed_name(self, model: str) -> str:
         """The id exactly as the catalogue lists it: some entries lack the prefix `oca/`, and must be sent without."""

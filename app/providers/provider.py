@@ -21,6 +21,8 @@ Operation = Literal["generate", "count_tokens", "models"]
 # How long a list of models is believed, and how long a failed look-up is left alone; seconds.
 CATALOGUE_LIFETIME = 300.0
 CATALOGUE_RETRY = 20.0
+# One refusal may be the whim of one server behind a name; three are its way.
+REFUSALS_TO_LEARN = 3
 CATALOGUE_LIMITS = Limits(connect=2.0, first_byte=5.0, idle=5.0, total=8.0)
 
 
@@ -78,12 +80,18 @@ class Provider:
             total=settings.total_timeout,
         )
         self._capabilities: dict[str, Capabilities] = {}
+        self._refusals: dict[tuple[str, str], int] = {}
         self._catalogue: dict[str, Model] = {}
         self._catalogue_until = 0.0
 
     @property
     def dialect(self) -> DialectName:
         return self.settings.dialect or "openai_chat"
+
+    @property
+    def is_vendor(self) -> bool:
+        """Whether this is the vendor's own service, not one that speaks like it."""
+        return bool(self.default_base_url) and self.base_url == self.default_base_url
 
     def capabilities(self, model: str) -> Capabilities:
         """What this model can take here; computed once a model."""
@@ -101,9 +109,11 @@ class Provider:
             quirks=self.settings.quirks,
         )
 
-    def learn(self, model: str, change: Callable[[Capabilities], Capabilities]) -> None:
-        """Remembers what the upstream has just refused, so that it is not asked in that way again."""
-        self._capabilities[model] = change(self.capabilities(model))
+    def learn(self, model: str, what: str, change: Callable[[Capabilities], Capabilities]) -> None:
+        """Remembers what the upstream has refused so often that it is not asked in that way again."""
+        refusals = self._refusals[model, what] = self._refusals.get((model, what), 0) + 1
+        if refusals >= REFUSALS_TO_LEARN:
+            self._capabilities[model] = change(self.capabilities(model))
 
     def credential(self) -> Credential | None:
         """The credential for one request. Raises CredentialUnavailable."""
@@ -155,15 +165,20 @@ class Provider:
 
     def explain(self, failure: Failure) -> Failure:
         """A failure in words that tell an operator of this provider what to do."""
-        if failure.status in (401, 403) and self.source is not None:
+        if failure.kind == "upstream_auth":
             message = f"upstream {self.name} rejected its credentials: {failure.message}"
-            return msgspec.structs.replace(failure, kind="upstream_auth", status=502, message=message)
+            return msgspec.structs.replace(failure, message=message)
         return failure
 
     def models(self) -> list[Model]:
-        """The models on offer: configured ones first, then the upstream's own list. Never raises, never slow."""
+        """The models on offer: configured ones, else the upstream's own list. Never raises."""
         configured = [Model(id=name, owned_by=self.name) for name in self.settings.models]
         return configured or list(self.catalogue().values())
+
+    @property
+    def has_catalogue(self) -> bool:
+        """Whether `models` answers without asking the upstream."""
+        return bool(self.settings.models) or self.local or time.monotonic() < self._catalogue_until
 
     def catalogue(self) -> dict[str, Model]:
         """The upstream's own list by id, kept for a few minutes; the last good one while it cannot be had."""

@@ -153,19 +153,15 @@ class Router:
         )
 
     def _family(self, name: str) -> Provider | None:
-        """The provider that knows a name by itself: its default model, a model it lists, or its vendor's family."""
+        """The provider that knows a name by itself: one that lists it, or the vendor whose family it is. A server that
+        only speaks a vendor's dialect is no vendor, so there the configured default goes first."""
         bare = name.lower()
         for provider in self._providers.values():
             if name in provider.settings.models or name == provider.settings.default_model:
                 return provider
         kinds = next((kinds for family, kinds in FAMILIES.items() if bare.startswith(family)), ())
-        if self._models.default is not None and not self._is_kind(self._models.default, kinds):
-            return None
-        return next((p for p in self._providers.values() if p.settings.kind in kinds), None)
-
-    def _is_kind(self, target: str, kinds: tuple[str, ...]) -> bool:
-        provider = self._providers.get(target.partition("/")[0])
-        return provider is not None and provider.settings.kind in kinds
+        own = (provider for provider in self._providers.values() if provider.settings.kind in kinds)
+        return next((p for p in own if p.is_vendor or self._models.default is None), None)
 
     def _upstream(self, provider: Provider, model: str, route: RouteSettings | None) -> Upstream:
         label = f"{provider.name}/{model}"
