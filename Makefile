@@ -25,8 +25,8 @@ format: $(VENV)/.tests
 clients: $(VENV)/.tests  ## the genuine programs against this gateway
 	$(BIN)/python -m tests.clients
 
-bench: $(VENV)/.tests
-	$(BIN)/python -m tests.bench
+bench: $(VENV)/.runs  ## CPU, memory and delay beside nginx and bare Node
+	$(BIN)/python bench/bench.py
 
 conformance: $(VENV)/.tests  ## the black-box suite beside the checkout
 	$(BIN)/python tests/conformance.py --check

@@ -144,18 +144,18 @@ static int end_answer(Connection *connection) {
     return 0;
 }
 
-static int read_head(Connection *connection, const char *line_end) {
+static int read_head(Connection *connection, const char *head_end) {
     Buffer *received = &connection->received;
-    size_t head_length = line_end + 4 - received->bytes;
+    size_t head_length = head_end + 4 - received->bytes;
     received->bytes[head_length - 1] = 0;
     char *length = strcasestr(received->bytes, "\r\ncontent-length:");
-    int good = received->length > 12 && !memcmp(received->bytes + 8, " 200", 4);
+    int chunked = !!strcasestr(received->bytes, "\r\ntransfer-encoding: chunked");
+    received->bytes[head_length - 1] = '\n';
+    if (memcmp(received->bytes + 8, " 200", 4) || !(length || chunked)) return -1;
     connection->part = length ? BODY : CHUNK_SIZE;
     connection->part_left = length ? strtoul(length + 17, NULL, 10) : 0;
-    good = good && (length || strcasestr(received->bytes, "\r\ntransfer-encoding: chunked"));
-    received->bytes[head_length - 1] = '\n';
-    if (good) drop_front(received, head_length);
-    return good ? 0 : -1;
+    drop_front(received, head_length);
+    return 0;
 }
 
 /* Moves what was received to the body, without its HTTP framing. Positive: the answer is whole. */

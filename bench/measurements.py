@@ -113,7 +113,7 @@ class Bench:
         good = [(scenario, name) for scenario in scenarios for name in names if self._warm_up(scenario, name)]
         for turn in range(self._effort.cost_rounds):
             # Every other round goes backwards, so that no one always follows the same neighbour.
-            for scenario, name in good if turn % 2 else reversed(good):
+            for scenario, name in reversed(good) if turn % 2 else good:
                 self._note_cost(scenario, name, *self._run(scenario, name, self._effort.cost_seconds))
         if history_us := self._findings.find_cost(HISTORY, OURS):
             self._findings.note(HISTORY_CPU, history_us / 1e3)

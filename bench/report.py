@@ -20,7 +20,8 @@ def print_report(findings: Findings, seconds: float) -> None:
         print("|---|---|--:|--:|--:|--:|--:|--:|---|")
         for scenario in findings.costs:
             print(_describe_cost(findings, scenario))
-    print("\n| figure | measured | target | |\n|---|--:|--:|---|")
+    if findings.figures:
+        print("\n| figure | measured | target | |\n|---|--:|--:|---|")
     for figure, values in findings.figures.items():
         value = median(values)
         limit = NONE if figure.limit is None else f"{figure.limit:g} {figure.unit}"
