@@ -43,7 +43,7 @@ def parse_item(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
     """
     if item.type is None and item.role is None:  # the type of a reference may be missing
         return [Opaque(NAME, "item_reference", bytes(raw))]
-    kind = item.type or "message"
+    kind = "message" if item.type is None else item.type
     if kind in HOSTED_CALLS:
         return [ServerTool(NAME, kind.removesuffix("_call"), bytes(raw), _gist_of(bytes(raw)))]
     reader = _READERS.get(kind)

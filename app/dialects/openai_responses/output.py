@@ -26,7 +26,6 @@ from app.dialects.openai_responses.vocabulary import ID_PREFIXES, NAME
 from app.sse import encode_event
 
 _encode = msgspec.json.Encoder().encode
-_BLANK_LINE = b"}\n\n"
 
 
 class Output:
@@ -81,7 +80,7 @@ class OpenItem(Protocol):
     def open(self, block: Block) -> None: ...
 
     def say(self, text: bytes) -> None:
-        """A delta while there is no prefix."""
+        """A delta, shown if there is a prefix."""
         ...
 
     def note(self, event: BlockNoted) -> None: ...
@@ -127,7 +126,7 @@ class _Item:
         pass
 
     def say(self, text: bytes) -> None:
-        self.said.append(text)
+        self.write_delta(text)
 
     def note(self, event: BlockNoted) -> None:
         pass
@@ -148,7 +147,7 @@ class _Item:
         self.said.append(text)
         if self.prefix is not None and text != EMPTY:
             output = self.output
-            output.parts.append(b"%b%b%b%d%b" % (self.prefix, text, self.suffix, output.number, _BLANK_LINE))
+            output.parts.append(b"%b%b%b%d}\n\n" % (self.prefix, text, self.suffix, output.number))
             output.number += 1
 
 
@@ -241,10 +240,8 @@ class _ReasoningItem(_Item):
             self._proofs.append(block.proof)
 
     def say(self, text: bytes) -> None:
-        if not self._shown:
-            self.said.append(text)
-            return
-        if text == EMPTY:
+        if not self._shown or self.prefix is not None or text == EMPTY:
+            self.write_delta(text)
             return
         if self._id is None:
             self._announce()

@@ -26,6 +26,16 @@ from app.errors import Failure
 # The keys that the schema of Open Responses wants in each echoed function tool.
 _FUNCTION_KEYS = {"description": None, "parameters": None, "strict": None}
 
+# The vendor's types want the counts of images beside those of searches.
+_NO_DETAILS = {"image_tokens": 0, "text_tokens": 0}
+_NO_IMAGES = {
+    "input_tokens": 0,
+    "input_tokens_details": _NO_DETAILS,
+    "output_tokens": 0,
+    "output_tokens_details": _NO_DETAILS,
+    "total_tokens": 0,
+}
+
 
 def parse_finish(response: WireResponse, *, calls: bool) -> Finished:
     """How a response ended; `calls` tells whether it asks for tools."""
@@ -99,7 +109,7 @@ class ResponseObject:
         if finished:
             told.update({name: finished.extras[name] for name in RESPONSE_EXTRAS if name in finished.extras})
         if usage and usage.web_searches:
-            told["tool_usage"] = {"web_search": {"num_requests": usage.web_searches}}
+            told["tool_usage"] = {"image_gen": _NO_IMAGES, "web_search": {"num_requests": usage.web_searches}}
         return msgspec.json.encode(told)[:-1] + b"," + self._echo
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Any
@@ -166,10 +167,15 @@ class StreamParser:
         return events
 
     def _read_malformed(self, payload: bytes, events: list[Event]) -> None:
+        """A payload that is no event: the end mark, half a surrogate pair, or what the server should not have sent."""
         if self._ended or payload.strip() == b"[DONE]":
             return
         try:
-            self._read(repair_surrogates(payload), events)
+            half = _decode_half(payload)
+            if half is not None:
+                self._add_delta(half, half.delta, events)
+            else:
+                self._read(repair_surrogates(payload), events)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidRequest):
             self._fail(UpstreamMalformed("the upstream sent an event that is not valid").failure, events)
 
@@ -331,6 +337,17 @@ class StreamParser:
         self._ended = True
 
 
+def _decode_half(payload: bytes) -> _FullChunk | None:
+    """A delta that a strict decoder refuses, for it ends in the middle of a surrogate pair; the other half follows."""
+    try:
+        value = json.loads(payload)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict) or not isinstance(delta := value.pop("delta", None), str):
+        return None
+    return msgspec.structs.replace(msgspec.convert(value, _FullChunk), delta=msgspec.Raw(literal(delta)))
+
+
 def _say(block: _OpenBlock, text: bytes, events: list[Event]) -> None:
     block.said.append(text)
     events.append(BlockDelta(block.index, text))
@@ -403,6 +420,9 @@ class StreamRenderer:
         self._usage: Usage | None = None
         self._finished: Finished | None = None
         self._response = b""
+        self._status = "completed"
+        self._spoken = False  # something other than reasoning has been said
+        self._refused = False
         self._state = _State.WAITING
 
     def feed(self, events: Sequence[Event]) -> bytes:
@@ -410,16 +430,12 @@ class StreamRenderer:
             return b""
         output = self._output
         for event in self._sequencer.feed(events):
-            if type(event) is BlockDelta:
-                item, text = self._item, event.text
-                if item is None:
-                    continue
-                prefix = item.prefix
-                if prefix is None:
-                    item.say(text)
-                elif text != EMPTY:
+            # Here and not in the item, for nearly all events come this way.
+            if type(event) is BlockDelta and (item := self._item) is not None and item.prefix is not None:
+                text = event.text
+                if text != EMPTY:
                     item.said.append(text)
-                    output.parts.append(b"%b%b%b%d}\n\n" % (prefix, text, item.suffix, output.number))
+                    output.parts.append(b"%b%b%b%d}\n\n" % (item.prefix, text, item.suffix, output.number))
                     output.number += 1
             else:
                 self._write(event)
@@ -457,6 +473,8 @@ class StreamRenderer:
                 self._start(event)
             case BlockOpened(block=block):
                 self._open(block)
+            case BlockDelta(text=text) if self._item is not None:
+                self._item.say(text)
             case BlockNoted() if self._item is not None:
                 self._item.note(event)
             case BlockClosed() if self._item is not None:
@@ -482,6 +500,8 @@ class StreamRenderer:
 
     def _open(self, block: Block) -> None:
         self._start()
+        self._spoken = self._spoken or not isinstance(block, Reasoning)
+        self._refused = self._refused or isinstance(block, Refusal)
         if self._item is not None and self._item.takes(block):
             self._item.open(block)
             return
@@ -496,17 +516,23 @@ class StreamRenderer:
     def _finish(self, finished: Finished) -> None:
         self._start()
         self._finished = finished
-        self._end_item(incomplete=STATUSES[finished.finish_reason][0] == "incomplete")
+        self._status = STATUSES[finished.finish_reason][0]
+        explanation = finished.stop_detail.explanation if finished.stop_detail else None
+        if finished.finish_reason == "content_filter" and explanation and not self._spoken:
+            self._open(Refusal(""))
+            self._write(BlockDelta(0, literal(explanation)))
+            self._write(BlockClosed(0))
+        if self._refused:  # whoever was refused has got a whole answer; only a text that broke off is incomplete
+            self._status = "completed"
+        self._end_item(incomplete=self._status == "incomplete")
         self._state = _State.HELD
         if self._usage is not None:
             self._end()
 
     def _end(self) -> None:
-        finished = self._finished
-        status = STATUSES[finished.finish_reason][0] if finished else "completed"
-        items = self._output.items
-        self._response = self._object.render(status, items, finished=finished, usage=self._usage)
-        self._output.write(f"response.{status}", response=msgspec.Raw(self._response))
+        items, usage = self._output.items, self._usage
+        self._response = self._object.render(self._status, items, finished=self._finished, usage=usage)
+        self._output.write(f"response.{self._status}", response=msgspec.Raw(self._response))
         self._output.parts.append(DONE)
         self._state = _State.ENDED
 

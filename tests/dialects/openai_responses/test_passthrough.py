@@ -1,0 +1,275 @@
+"""This file specifies what changes where the client and the upstream both speak the Responses dialect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from app.conversation.blocks import Proof
+from app.conversation.envelope import seal
+from app.conversation.response import Usage
+from app.dialects.openai_responses import StreamPassthrough, patch_request, repair_response
+from app.dialects.openai_responses.passthrough import input_items, output_items, replace_input
+from app.errors import Failure, InvalidRequest
+from tests.dialects.openai_responses.wire import REPLY, UPSTREAM, ask, check_grammar, events_of, to_bytes, vendor
+
+STREAMS = sorted((Path(__file__).parents[2] / "wire" / "openai_responses" / "streams").glob("*.sse"))
+SAME_MODEL = replace(REPLY, model="gpt-5.4")
+USER = {"role": "user", "content": "q"}
+NATIVE = b'{"type":"reasoning", "id":"rs_1","summary":[],"encrypted_content":"gAAA"}'
+
+BACKEND = replace(
+    UPSTREAM, stream_only=True, store=False, instructions_required=True, refused_fields=("max_output_tokens", "user")
+)
+
+
+def patched(body: Any, capabilities: Any = UPSTREAM) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads(patch_request(json.dumps(body).encode(), capabilities).body)
+    return result
+
+
+def test_only_the_name_of_the_model_changes() -> None:
+    body = b'{ "input": [{"role":"user","content":"\\u00e9 \\"model\\": \\"x\\""}], "model" : "alias", "n": 1.0 }'
+
+    result = patch_request(body, UPSTREAM)
+
+    assert result.body == body.replace(b'"alias"', b'"gpt-5.4"')
+
+
+def test_a_reasoning_item_with_encrypted_content_is_not_touched() -> None:
+    body = b'{"model":"gpt-5.4","input":[{"role":"user","content":"q"}, ' + NATIVE + b"]}"
+
+    assert patch_request(body, UPSTREAM).body == body
+
+
+def test_envelopes_of_other_dialects_never_go_upstream() -> None:
+    foreign = seal(Proof("anthropic_messages", "thinking", (b"{}",)))
+    items = [USER, {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": foreign}]
+
+    result = patch_request(json.dumps(ask(*items)).encode(), UPSTREAM)
+
+    assert json.loads(result.body)["input"] == [USER]
+    assert [loss.path for loss in result.losses] == ["input[1]"]
+
+
+def test_what_we_sealed_of_this_dialect_goes_back_as_it_was() -> None:
+    sealed = seal(Proof("openai_responses", "reasoning", (NATIVE,)))
+    item = {"type": "reasoning", "id": "rs_ours", "summary": [], "encrypted_content": sealed}
+
+    result = patch_request(json.dumps(ask(USER, item)).encode(), UPSTREAM)
+
+    assert NATIVE in result.body
+    assert b"rs_ours" not in result.body
+
+
+def test_an_upstream_that_decrypts_nothing_gets_no_encrypted_content() -> None:
+    items = [USER, {"type": "reasoning", "summary": [{"type": "summary_text", "text": "S"}], "encrypted_content": "E"}]
+
+    body = patched(ask(*items, include=["reasoning.encrypted_content"]), replace(UPSTREAM, proofs=()))
+
+    assert "encrypted_content" not in json.dumps(body)
+    assert body["input"][1] == {"type": "reasoning", "summary": [{"type": "summary_text", "text": "S"}]}
+
+
+def test_the_backend_of_chatgpt_logins_gets_what_it_takes() -> None:
+    items = [
+        {"role": "system", "content": "first"},
+        USER,
+        {"type": "item_reference", "id": "msg_1"},
+        {"type": "reasoning", "id": "rs_2", "summary": []},
+        json.loads(NATIVE),
+    ]
+
+    result = patch_request(json.dumps(ask(*items, max_output_tokens=5, user="u", store=True)).encode(), BACKEND)
+
+    body = json.loads(result.body)
+    assert (body["store"], body["stream"]) == (False, True)
+    assert body["instructions"]
+    assert body["include"] == ["reasoning.encrypted_content"]
+    assert body["input"] == [{"role": "developer", "content": "first"}, USER, json.loads(NATIVE)]
+    assert "max_output_tokens" not in body
+    assert {(loss.loss, loss.path) for loss in result.losses} >= {("W", "max_output_tokens"), ("D", "user")}
+
+
+def test_the_backend_of_chatgpt_logins_gets_a_list_for_a_string() -> None:
+    body = patched({"model": "m", "input": "hello", "instructions": "I"}, BACKEND)
+
+    assert body["input"] == [{"type": "message", "role": "user", "content": "hello"}]
+    assert body["instructions"] == "I"
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"model":"m","input":[7]}', b'{"model":"m","input":[{"role":7}]}'])
+def test_a_body_that_must_be_changed_and_cannot_be_read_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        patch_request(body, BACKEND)
+
+
+def test_a_whole_response_gets_the_clients_name_of_the_model(read_wire: Callable[[str], bytes]) -> None:
+    body = read_wire("openai_responses/responses/text.json")
+
+    repaired = repair_response(body, REPLY, UPSTREAM)
+
+    assert repaired == body.replace(b'"gpt-5.4"', b'"the-model-asked-for"')
+
+
+def test_items_of_requests_and_responses_are_taken_out_as_they_are(read_wire: Callable[[str], bytes]) -> None:
+    body = b'{"model":"m","input":[{"role":"user","content":"q"}, ' + NATIVE + b"]}"
+
+    items = input_items(body)
+
+    assert items == [b'{"role":"user","content":"q"}', NATIVE]
+    assert input_items(b'{"input":"hi"}') == [b'{"type":"message","role":"user","content":"hi"}']
+    assert input_items(replace_input(body, [NATIVE, *items])) == [NATIVE, *items]
+    outputs = output_items(read_wire("openai_responses/responses/two-parts-and-two-messages.json"))
+    assert [json.loads(item)["id"] for item in outputs] == ["msg_1", "msg_2"]
+
+
+@pytest.mark.parametrize("size", [1, 7, 200, 1_000_000])
+def test_a_clean_stream_passes_unchanged(size: int, read_wire: Callable[[str], bytes]) -> None:
+    stream = read_wire("openai_responses/streams/reasoning-text-and-parallel-calls.sse")
+    passing = StreamPassthrough(SAME_MODEL, UPSTREAM)
+
+    out = b"".join(passing.feed(stream[at : at + size]) for at in range(0, len(stream), size))
+
+    assert out + passing.close() == stream
+    assert passing.finished
+    assert passing.usage == Usage(fresh=100, cache_read=1000, cache_written=100, output=90, reasoning=40)
+
+
+def test_the_terminal_event_decides_and_the_last_line_is_added(read_wire: Callable[[str], bytes]) -> None:
+    stream = read_wire("openai_responses/streams/arguments-only-at-their-end.sse")
+    passing = StreamPassthrough(SAME_MODEL, UPSTREAM)
+
+    out = passing.feed(stream)
+
+    assert passing.finished
+    assert out == stream
+    assert passing.close() == b"data: [DONE]\n\n"
+
+
+def test_every_response_in_a_stream_names_the_clients_model(read_wire: Callable[[str], bytes]) -> None:
+    passing = StreamPassthrough(REPLY, UPSTREAM)
+
+    out = passing.feed(read_wire("openai_responses/streams/text.sse"))
+
+    models = [event["response"]["model"] for event in events_of(out) if "response" in event]
+    assert models == ["the-model-asked-for"] * 3
+    assert out.replace(b"the-model-asked-for", b"gpt-5.4") == read_wire("openai_responses/streams/text.sse")
+
+
+def test_an_item_has_one_id_in_all_of_its_events(read_wire: Callable[[str], bytes]) -> None:
+    passing = StreamPassthrough(SAME_MODEL, UPSTREAM)
+
+    out = passing.feed(read_wire("openai_responses/streams/another-id-in-every-event.sse"))
+
+    check_grammar(out)
+    assert {event["item_id"] for event in events_of(out) if "item_id" in event} == {"rs_x1"}
+    assert events_of(out)[-1]["response"]["output"][0]["id"] == "rs_x1"
+    assert events_of(out)[-1]["response"]["output"][0]["encrypted_content"] == "ENC"
+
+
+def test_a_terminal_event_without_items_gets_those_that_were_sent(read_wire: Callable[[str], bytes]) -> None:
+    passing = StreamPassthrough(SAME_MODEL, UPSTREAM)
+
+    out = passing.feed(read_wire("openai_responses/streams/empty-output-in-the-last-event.sse")) + passing.close()
+
+    check_grammar(out)
+    with vendor(out).responses.stream(model="m", input="x") as heard:
+        assert heard.get_final_response().output_text == "hello"
+
+
+@pytest.mark.parametrize("name", ["error-event-flat", "error-event-nested-then-failed", "cut-in-the-middle"])
+def test_a_failure_becomes_one_that_every_client_knows(name: str, read_wire: Callable[[str], bytes]) -> None:
+    passing = StreamPassthrough(SAME_MODEL, UPSTREAM)
+
+    out = passing.feed(read_wire(f"openai_responses/streams/{name}.sse")) + passing.close()
+
+    check_grammar(out)
+    assert [event["type"] for event in events_of(out)][-2:] == ["error", "response.failed"]
+    assert not passing.finished
+
+
+def test_a_failed_response_passes_as_the_upstream_said_it(read_wire: Callable[[str], bytes]) -> None:
+    stream = read_wire("openai_responses/streams/failed-in-the-middle.sse")
+    passing = StreamPassthrough(SAME_MODEL, UPSTREAM)
+
+    assert passing.feed(stream) == stream
+    assert passing.finished
+
+
+def test_a_failure_of_ours_drops_the_event_that_was_not_whole(read_wire: Callable[[str], bytes]) -> None:
+    stream = read_wire("openai_responses/streams/text.sse")
+    passing = StreamPassthrough(SAME_MODEL, UPSTREAM)
+    half = len(stream) // 2
+
+    out = passing.feed(stream[:half]) + passing.ping() + passing.fail(Failure(kind="timeout", message="silent"))
+
+    events = [event for event in events_of(out) if event["type"] != "ping"]
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert events[-1]["response"]["error"] == {"code": "timeout", "message": "silent"}
+    assert passing.feed(stream[half:]) + passing.close() + passing.ping() == b""
+
+
+def test_a_failure_before_the_first_event_is_a_whole_stream() -> None:
+    passing = StreamPassthrough(REPLY, UPSTREAM)
+
+    out = passing.ping() + passing.fail(Failure(kind="timeout", message="silent"))
+
+    assert out.startswith(b": ")
+    check_grammar(out)
+
+
+def test_pings_are_survived_by_the_vendors_own_client(read_wire: Callable[[str], bytes]) -> None:
+    passing = StreamPassthrough(SAME_MODEL, UPSTREAM)
+    stream = read_wire("openai_responses/streams/text.sse")
+
+    out = b"".join(passing.feed(stream[at : at + 50]) + passing.ping() for at in range(0, len(stream), 50))
+
+    with vendor(out).responses.stream(model="m", input="x") as heard:
+        kinds = [event.type for event in heard]
+        assert heard.get_final_response().output_text == "Hello, wörld 🌍"
+    assert kinds.count("ping") > 10  # type: ignore[comparison-overlap]
+
+
+@pytest.mark.parametrize("ends", [b"\r\n", b"\r"])
+def test_other_line_ends_are_made_plain(ends: bytes, read_wire: Callable[[str], bytes]) -> None:
+    stream = read_wire("openai_responses/streams/text.sse")
+    passing = StreamPassthrough(SAME_MODEL, UPSTREAM)
+
+    out = passing.feed(stream.replace(b"\n", ends)) + passing.close()
+
+    assert events_of(out) == events_of(stream)
+    assert passing.finished
+
+
+def test_a_last_event_without_its_blank_line_counts(read_wire: Callable[[str], bytes]) -> None:
+    stream = read_wire("openai_responses/streams/text.sse").removesuffix(b"\n\ndata: [DONE]\n\n")
+    passing = StreamPassthrough(SAME_MODEL, UPSTREAM)
+
+    out = passing.feed(stream) + passing.close()
+
+    assert passing.finished
+    check_grammar(out)
+
+
+def test_events_that_are_not_json_pass() -> None:
+    stream = b': a comment\n\nevent: odd\ndata: "item": nonsense\n\n'
+    passing = StreamPassthrough(SAME_MODEL, UPSTREAM)
+
+    assert passing.feed(stream) == stream
+
+
+def test_a_stream_is_looked_into_only_where_it_matters() -> None:
+    delta = {"type": "response.output_text.delta", "item_id": "a", "output_index": 0, "content_index": 0, "delta": "x"}
+    added = {"type": "response.output_item.added", "output_index": 0, "item": {"id": "a", "type": "message"}}
+    passing = StreamPassthrough(SAME_MODEL, UPSTREAM)
+    passing.feed(to_bytes([added, delta]))
+
+    part = to_bytes([delta, delta])
+
+    assert passing.feed(part) is part
