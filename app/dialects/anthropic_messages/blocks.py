@@ -41,7 +41,6 @@ from app.dialects.anthropic_messages.vocabulary import (
     WireSource,
 )
 from app.dialects.json_bodies import (
-    Fields,
     encode_body,
     fields_decoder,
     list_decoder,
@@ -92,7 +91,7 @@ def read_block(raw: msgspec.Raw, path: str, note: NoteField) -> Block:
     match block.type:
         case "text":
             citations = (
-                read_value(block.citations, _citations, f"{path}.citations") if _first_byte(block.citations) else None
+                read_value(block.citations, _citations, f"{path}.citations") if not is_absent(block.citations) else None
             )
             return Text(_need(block.text, path, "text"), cache, tuple(citations or ()))
         case "tool_use":
@@ -109,7 +108,7 @@ def read_block(raw: msgspec.Raw, path: str, note: NoteField) -> Block:
             return _read_thinking(block, raw)
         case "redacted_thinking":
             data = _need(block.data, path, "data")
-            proof = unseal(data) if is_sealed(data) else Proof(NAME, "redacted", (_without_cache(raw),))
+            proof = unseal(data) if is_sealed(data) else Proof(NAME, "redacted", (_original(block, raw),))
             return Reasoning("", proof)
         case "image":
             source = _read_source(block, path)
@@ -134,6 +133,11 @@ def read_block(raw: msgspec.Raw, path: str, note: NoteField) -> Block:
             return ServerTool(NAME, block.name or name, _compact(raw), _gist(block))
         case unknown:
             return Opaque(NAME, unknown, _compact(raw))
+
+
+def is_absent(raw: msgspec.Raw) -> bool:
+    """Whether a raw field was not there at all; null is there."""
+    return memoryview(raw).nbytes == 0
 
 
 class BlockWriter:
@@ -256,11 +260,6 @@ def write_cache(hint: CacheHint) -> dict[str, str]:
     return {"type": "ephemeral", "ttl": ttl} if ttl else {"type": "ephemeral"}
 
 
-def thinking_block(fields: Fields) -> bytes:
-    """The JSON text of a thinking block, as a proof keeps it: compact, whichever way it came."""
-    return msgspec.json.encode(fields)
-
-
 def seal_reasoning(proof: Proof | None) -> str:
     """What stands in for a signature toward a client of this dialect when Claude did not sign.
 
@@ -322,16 +321,18 @@ def _identifier(value: str | int | None, path: str, name: str) -> str:
     return str(value) if isinstance(value, int) else _need(value, path, name)
 
 
-def _compact(raw: msgspec.Raw) -> bytes:
+def _compact(raw: msgspec.Raw | bytes) -> bytes:
     """JSON text on one line, as it must be inside an sse event."""
     return msgspec.json.format(bytes(raw), indent=-1)
 
 
-def _without_cache(raw: msgspec.Raw) -> bytes:
-    """A reasoning block without `cache_control`, which the vendor refuses there."""
+def _original(block: WireBlock, raw: msgspec.Raw) -> bytes:
+    """A reasoning block as it was, but without `cache_control`, which the vendor refuses there."""
+    if block.cache_control is None:
+        return _compact(raw)
     fields = fields_decoder.decode(raw)
-    fields.pop("cache_control", None)
-    return thinking_block({name: msgspec.Raw(_compact(value)) for name, value in fields.items()})
+    del fields["cache_control"]
+    return _compact(msgspec.json.encode(fields))
 
 
 def _read_thinking(block: WireBlock, raw: msgspec.Raw) -> Reasoning:
@@ -340,7 +341,7 @@ def _read_thinking(block: WireBlock, raw: msgspec.Raw) -> Reasoning:
         return Reasoning(text)
     if is_sealed(signature):
         return Reasoning(text, unseal(signature))
-    return Reasoning(text, Proof(NAME, "thinking", (_without_cache(raw),)))
+    return Reasoning(text, Proof(NAME, "thinking", (_original(block, raw),)))
 
 
 def _read_source(block: WireBlock, path: str) -> Source:
@@ -369,7 +370,7 @@ def _read_document(block: WireBlock, path: str, cache: CacheHint | None, note: N
 
 
 def _read_enabled(block: WireBlock, path: str) -> bool | None:
-    if not _first_byte(block.citations):
+    if is_absent(block.citations):
         return None
     setting = read_value(block.citations, _enabled, f"{path}.citations") or {}
     return setting.get("enabled")
@@ -377,10 +378,10 @@ def _read_enabled(block: WireBlock, path: str) -> bool | None:
 
 def _gist(block: WireBlock) -> str:
     """What a step of a server tool did, in words, for models that cannot read the block."""
-    content: Any = _any.decode(block.content) if _first_byte(block.content) else None
+    content: Any = None if is_absent(block.content) else _any.decode(block.content)
     match content:
         case None:
-            return f"{block.name}: {_compact(block.input).decode() if _first_byte(block.input) else '{}'}"
+            return f"{block.name}: {'{}' if is_absent(block.input) else _compact(block.input).decode()}"
         case str():
             return content
         case {"stdout": str(stdout), "stderr": str(stderr)}:

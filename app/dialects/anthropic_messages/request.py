@@ -18,7 +18,7 @@ from app.conversation.request import (
     ToolChoice,
     Turn,
 )
-from app.dialects.anthropic_messages.blocks import BlockWriter, NoteField, read_blocks, write_cache
+from app.dialects.anthropic_messages.blocks import BlockWriter, NoteField, is_absent, read_blocks, write_cache
 from app.dialects.anthropic_messages.reasoning import optional_text, read_reasoning, take_field, write_reasoning
 from app.dialects.anthropic_messages.tools import read_tools, write_tool_choice, write_tools
 from app.dialects.anthropic_messages.vocabulary import (
@@ -37,7 +37,9 @@ from app.dialects.anthropic_messages.vocabulary import (
     UNLISTED_LOSS,
     UPDATES_BETA,
     VERSION,
+    KnownTurn,
     WireCache,
+    WireTurn,
 )
 from app.dialects.contract import Rendered
 from app.dialects.json_bodies import (
@@ -64,6 +66,8 @@ _object = msgspec.json.Decoder(dict[str, Any] | None)
 _objects = msgspec.json.Decoder(list[dict[str, Any]] | None)
 _cache = msgspec.json.Decoder(WireCache | None)
 _any = msgspec.json.Decoder(Any)
+_known_turn = msgspec.json.Decoder(KnownTurn)
+_any_turn = msgspec.json.Decoder(WireTurn)
 
 
 def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
@@ -248,20 +252,23 @@ class _Reader:
 
 
 def _read_turn(raw: msgspec.Raw, path: str, note: NoteField) -> Turn:
-    fields = read_value(raw, fields_decoder, path)
-    role = take_field(fields, f"{path}.role", optional_text)
-    if role not in _ROLES:
+    try:
+        turn: WireTurn = _known_turn.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        turn = read_value(raw, _any_turn, path)
+        for name, value in read_value(raw, fields_decoder, path).items():
+            if name not in WireTurn.__struct_fields__:
+                note(f"{path}.{name}", value)
+    if turn.role not in _ROLES:
         raise InvalidRequest(f"{path}.role: must be user, assistant or system", param=f"{path}.role")
-    content = fields.pop("content", None)
-    if content is None:
+    if is_absent(turn.content):
         raise InvalidRequest(f"{path}.content: field required", param=f"{path}.content")
-    blocks = read_blocks(content, f"{path}.content", note)
-    config = take_field(fields, f"{path}.output_config", fields_decoder) or {}
+    blocks = read_blocks(turn.content, f"{path}.content", note)
+    config = turn.output_config or {}
     effort = take_field(config, f"{path}.output_config.effort", optional_text)
-    clear_at = take_field(fields, f"{path}.clear_at", optional_text)
-    for name, value in (*fields.items(), *config.items()):
-        note(f"{path}.{name}", value)
-    return Turn(role=role, blocks=blocks, effort=effort, clear_at=clear_at, path=path)
+    for name, value in config.items():
+        note(f"{path}.output_config.{name}", value)
+    return Turn(role=turn.role, blocks=blocks, effort=effort, clear_at=turn.clear_at, path=path)
 
 
 def _split_betas(header: str) -> tuple[str, ...]:

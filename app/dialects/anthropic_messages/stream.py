@@ -23,7 +23,7 @@ from app.conversation.events import (
     UsageSeen,
 )
 from app.conversation.literals import join, literal, text_of
-from app.dialects.anthropic_messages.blocks import read_block, thinking_block
+from app.dialects.anthropic_messages.blocks import read_block
 from app.dialects.anthropic_messages.errors import parse_stream_error
 from app.dialects.anthropic_messages.response import (
     read_extras,
@@ -356,7 +356,7 @@ def _prove(block: _WireBlock) -> Proof | None:
     if is_sealed(signature):
         return unseal(signature)
     fields = block.fields | {"thinking": msgspec.Raw(join(block.texts)), "signature": msgspec.Raw(block.signature)}
-    return Proof(NAME, "thinking", (thinking_block(fields),))
+    return Proof(NAME, "thinking", (msgspec.json.encode(fields),))
 
 
 def _ignore(name: str, raw: msgspec.Raw) -> None:

@@ -61,6 +61,17 @@ class KnownBlock(WireBlock, forbid_unknown_fields=True):
     """A block that says nothing beyond WireBlock; the usual case, decoded first."""
 
 
+class WireTurn(msgspec.Struct):
+    role: str = ""
+    content: msgspec.Raw = msgspec.Raw()
+    output_config: dict[str, msgspec.Raw] | None = None
+    clear_at: str | None = None
+
+
+class KnownTurn(WireTurn, forbid_unknown_fields=True):
+    """A message that says nothing beyond WireTurn; the usual case, decoded first."""
+
+
 class WireMessage(msgspec.Struct):
     """A response, whole or as `message_start` begins it."""
 
