@@ -202,4 +202,3 @@ class UpstreamCut(UpstreamError):
     def __init__(self, message: str, *, began: bool) -> None:
         super().__init__(message, status=502)
         self.began = began
-

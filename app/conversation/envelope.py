@@ -41,7 +41,9 @@ def unseal(text: str) -> Proof | None:
         envelope = _decoder.decode(base64.urlsafe_b64decode(text[len(PREFIX) :]))
     except (binascii.Error, ValueError, msgspec.MsgspecError):
         return None
-    return Proof(dialect=envelope.p, kind=envelope.k, originals=tuple(bytes(raw) for raw in envelope.d), model=envelope.m)
+    return Proof(
+        dialect=envelope.p, kind=envelope.k, originals=tuple(bytes(raw) for raw in envelope.d), model=envelope.m
+    )
 
 
 def is_sealed(text: str) -> bool:

@@ -123,7 +123,7 @@ def unfold(response: Response) -> list[Event]:
 
 
 class _OpenBlock:
-    __slots__ = ("closed", "deltas", "head", "logprobs", "citations")
+    __slots__ = ("citations", "closed", "deltas", "head", "logprobs")
 
     def __init__(self, head: Block) -> None:
         self.head = head

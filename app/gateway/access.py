@@ -12,6 +12,7 @@ from app.settings import ServerSettings
 KEY_HEADERS = ("x-api-key", "api-key", "x-goog-api-key")
 # These carry the gateway's own key, or nothing that an upstream should see.
 PRIVATE_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", *KEY_HEADERS})
+MOST_KNOWN_HOSTS = 64
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 
 
@@ -21,6 +22,7 @@ class Access:
     def __init__(self, settings: ServerSettings) -> None:
         self._keys = [key.encode() for key in settings.api_keys]
         self._hosts = frozenset(host.lower() for host in settings.allowed_hosts)
+        self._known_hosts: set[str] = set()
         self._loopback_only = _is_loopback(settings.host) and not settings.trusted_proxies
 
     @property
@@ -32,11 +34,14 @@ class Access:
 
         Only a server on loopback knows which names are right; behind a proxy the proxy does. Raises Forbidden.
         """
+        if host in self._known_hosts:
+            return
         name = host.lower()
         name = name[: name.rindex("]") + 1] if name.startswith("[") and "]" in name else name.partition(":")[0]
-        if name in LOOPBACK_NAMES or name in self._hosts or host.lower() in self._hosts:
-            return
-        if self._hosts or self._loopback_only:
+        own = name in LOOPBACK_NAMES or name in self._hosts or host.lower() in self._hosts
+        if own and len(self._known_hosts) < MOST_KNOWN_HOSTS:
+            self._known_hosts.add(host)
+        if not own and (self._hosts or self._loopback_only):
             raise Forbidden(f"host {host!r} is not served here; add it to server.allowed_hosts if it should be")
 
     def check_key(self, headers: Mapping[str, str]) -> None:

@@ -23,6 +23,8 @@ CATALOGUE_LIFETIME = 300.0
 CATALOGUE_RETRY = 20.0
 # One refusal may be the whim of one server behind a name; three are its way.
 REFUSALS_TO_LEARN = 3
+# Names of models come from clients, so there is no end to them.
+MOST_CAPABILITIES = 4096
 CATALOGUE_LIMITS = Limits(connect=2.0, first_byte=5.0, idle=5.0, total=8.0)
 
 
@@ -97,6 +99,8 @@ class Provider:
         """What this model can take here; computed once a model."""
         known = self._capabilities.get(model)
         if known is None:
+            if len(self._capabilities) >= MOST_CAPABILITIES:
+                self._capabilities.clear()
             known = self._capabilities[model] = self.find_capabilities(model)
         return known
 

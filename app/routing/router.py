@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -26,6 +26,8 @@ FAMILIES = {"claude": ("anthropic", "claude_cli"), "gpt": ("openai", "codex"), "
 
 _WINDOW_SUFFIX = re.compile(r"\[[0-9]+[km]\]$")
 _MAX_DEPTH = 8
+# Names come from clients, so there is no end to them.
+MOST_RESOLVED = 4096
 
 
 class Upstream(msgspec.Struct, frozen=True):
@@ -61,25 +63,21 @@ class Router:
         # The more of a name a pattern spells out, the earlier it is asked.
         self._globs = sorted(globs.items(), key=lambda item: -len(re.sub(r"[*?]", "", item[0])))
         self._presets = _merge_presets(models.presets)
+        self._resolved: dict[tuple[str, str | None], Sequence[Upstream]] = {}
         self._check()
 
-    def resolve(self, name: str, provider: str | None = None) -> list[Upstream]:
+    def resolve(self, name: str, provider: str | None = None) -> Sequence[Upstream]:
         """The upstreams for a name, first choice first. `provider` is the one that the request's path names.
 
         Raises NotFound with a hint.
         """
-        if provider is not None:
-            return [self._upstream(self._providers[provider], name.removeprefix(f"{provider}/"), None)]
-        plain = _WINDOW_SUFFIX.sub("", name).removeprefix(CLAUDE_ALIAS)
-        found = self._follow(plain, None, 0)
-        if not found:
-            raise NotFound(
-                f"model {name!r} leads nowhere: name it <provider>/<model> with one of the providers "
-                f"{', '.join(self._providers)}, add a route, or set models.default",
-                param="model",
-                code="model_not_found",
-            )
-        return list({upstream.label: upstream for upstream in found}.values())
+        found = self._resolved.get((name, provider))
+        if found is None:
+            found = self._find(name, provider)
+            if len(self._resolved) >= MOST_RESOLVED:
+                self._resolved.clear()
+            self._resolved[name, provider] = found
+        return found
 
     def resolve_named(self, name: str) -> Upstream | None:
         """The upstream of a name that a route, a tier or a preset knows; None for one that only the default takes."""
@@ -94,6 +92,19 @@ class Router:
 
     def provider(self, name: str) -> Provider | None:
         return self._providers.get(name)
+
+    def _find(self, name: str, provider: str | None) -> Sequence[Upstream]:
+        if provider is not None:
+            return [self._upstream(self._providers[provider], name.removeprefix(f"{provider}/"), None)]
+        found = self._follow(_WINDOW_SUFFIX.sub("", name).removeprefix(CLAUDE_ALIAS), None, 0)
+        if not found:
+            raise NotFound(
+                f"model {name!r} leads nowhere: name it <provider>/<model> with one of the providers "
+                f"{', '.join(self._providers)}, add a route, or set models.default",
+                param="model",
+                code="model_not_found",
+            )
+        return list({upstream.label: upstream for upstream in found}.values())
 
     def _follow(self, name: str, route: RouteSettings | None, depth: int) -> list[Upstream]:
         if depth > _MAX_DEPTH:

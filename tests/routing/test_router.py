@@ -1,0 +1,140 @@
+"""Where a model's name leads: routes, providers, tiers, presets, families, the default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.errors import ConfigError, NotFound
+from app.providers.provider import Provider
+from app.providers.registry import build_providers
+from app.routing.router import Router
+from app.settings import ModelsSettings, ProviderSettings, RouteSettings
+from app.transport import Transport, TransportSettings
+
+PROVIDERS = {
+    "oca": ProviderSettings(kind="oca", base_url="http://127.0.0.1:9", access_token="t"),
+    "local": ProviderSettings(kind="openai", base_url="http://127.0.0.1:9/v1"),
+    "ant": ProviderSettings(kind="anthropic", api_key="k"),
+}
+
+
+@pytest.fixture(scope="module")
+def providers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Provider]:
+    home: Path = tmp_path_factory.mktemp("home")
+    return build_providers(PROVIDERS, {}, home, Transport(TransportSettings()))
+
+
+def lead(providers: dict[str, Provider], name: str, mount: str | None = None, **models: object) -> list[str]:
+    router = Router(ModelsSettings(**models), providers)  # type: ignore[arg-type]
+    return [upstream.label for upstream in router.resolve(name, mount)]
+
+
+def to(*targets: str, **more: object) -> RouteSettings:
+    return RouteSettings(targets=targets, **more)  # type: ignore[arg-type]
+
+
+def test_a_client_may_name_the_provider_itself(providers: dict[str, Provider]) -> None:
+    assert lead(providers, "local/qwen3", default="oca/gpt-4.1") == ["local/qwen3"]
+    assert lead(providers, "oca/oca/gpt-4.1") == ["oca/oca/gpt-4.1"]
+
+
+def test_an_exact_route_goes_before_a_glob_and_a_longer_glob_before_a_shorter(providers: dict[str, Provider]) -> None:
+    routes = {"gpt-4o": to("local/exact"), "gpt-*": to("local/short"), "gpt-4o-*": to("local/long")}
+
+    assert lead(providers, "gpt-4o", routes=routes) == ["local/exact"]
+    assert lead(providers, "gpt-4o-mini", routes=routes) == ["local/long"]
+    assert lead(providers, "gpt-5", routes=routes) == ["local/short"]
+
+
+def test_a_route_may_list_fallbacks_and_name_other_routes(providers: dict[str, Provider]) -> None:
+    routes = {"fast": to("local/qwen3", "deep"), "deep": to("oca/gpt-4.1")}
+
+    assert lead(providers, "fast", routes=routes) == ["local/qwen3", "oca/gpt-4.1"]
+
+
+def test_routes_in_a_circle_lead_nowhere(providers: dict[str, Provider]) -> None:
+    with pytest.raises(NotFound, match="circle"):
+        lead(providers, "a", routes={"a": to("b"), "b": to("a")})
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("claude-haiku-5-5", "oca/small"),
+        ("claude-3-5-haiku-20241022", "oca/small"),
+        ("haiku", "oca/small"),
+        ("claude-sonnet-5-5", "oca/big"),
+        ("claude-fable-5-1", "oca/big"),
+        ("mythos", "oca/big"),
+        ("claude-next-9", "oca/big"),
+        ("anthropic/claude-sonnet-4-5", "oca/big"),
+        ("claude-opus-5-5[1m]", "oca/opus"),
+    ],
+)
+def test_claude_names_lead_to_their_tier(providers: dict[str, Provider], name: str, expected: str) -> None:
+    assert lead(providers, name, small="oca/small", big="oca/big", opus="oca/opus") == [expected]
+
+
+def test_a_name_of_a_vendors_own_family_goes_to_that_vendor(providers: dict[str, Provider]) -> None:
+    assert lead(providers, "claude-opus-5-5", default="oca/gpt-4.1") == ["ant/claude-opus-5-5"]
+
+
+def test_a_server_that_only_speaks_a_vendors_dialect_is_no_vendor(providers: dict[str, Provider]) -> None:
+    assert lead(providers, "gpt-4o", default="oca/gpt-4.1") == ["oca/gpt-4.1"]
+
+
+def test_any_other_name_leads_to_the_default(providers: dict[str, Provider]) -> None:
+    assert lead(providers, "whatever", default="oca/gpt-4.1") == ["oca/gpt-4.1"]
+    assert lead(providers, "whatever", default="fast", routes={"fast": to("local/a", "local/b")}) == [
+        "local/a",
+        "local/b",
+    ]
+
+
+def test_a_name_that_leads_nowhere_is_refused_with_a_hint(providers: dict[str, Provider]) -> None:
+    with pytest.raises(NotFound, match=r"<provider>/<model>.*oca, local, ant") as refused:
+        lead(providers, "whatever")
+
+    assert refused.value.failure.code == "model_not_found"
+
+
+def test_a_mount_decides_over_every_route(providers: dict[str, Provider]) -> None:
+    assert lead(providers, "fast", "local", routes={"fast": to("oca/x")}) == ["local/fast"]
+    assert lead(providers, "local/fast", "local") == ["local/fast"]
+
+
+def test_a_preset_gives_names_a_meaning_that_routes_may_overrule(providers: dict[str, Provider]) -> None:
+    assert lead(providers, "gpt-4o", presets=("openai-to-claude",), big="oca/big") == ["oca/big"]
+    assert lead(providers, "gpt-4o", presets=("openai-to-claude",), routes={"gpt-4o": to("local/mine")}) == [
+        "local/mine"
+    ]
+
+
+def test_the_names_that_claude_codes_picker_shows_lead_to_their_model(providers: dict[str, Provider]) -> None:
+    assert lead(providers, "claude-via/local/qwen3") == ["local/qwen3"]
+
+
+def test_a_route_limits_the_answer_and_sets_the_policy(providers: dict[str, Provider]) -> None:
+    route = to("local/qwen3", max_output=8192, strict=True, reasoning_effort="high")
+    router = Router(ModelsSettings(routes={"t": route}), providers)
+
+    (upstream,) = router.resolve("t")
+
+    assert upstream.capabilities.max_output == 8192
+    assert upstream.policy == "strict"
+    assert upstream.reasoning_effort == "high"
+
+
+@pytest.mark.parametrize(
+    ("models", "key"),
+    [({"default": "nobody/x"}, "models.default"), ({"routes": {"a": to("nowhere")}}, 'models.routes."a"')],
+)
+def test_a_target_that_does_not_exist_is_refused_by_its_key(
+    providers: dict[str, Provider], models: dict[str, object], key: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        lead(providers, "x", **models)
+
+    assert refused.value.key == key
