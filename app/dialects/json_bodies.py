@@ -26,6 +26,8 @@ _SURROGATES = re.compile(
 
 _MODEL_FIRST = re.compile(rb'\s*\{\s*"model"\s*:\s*("[^"\\]*")')
 
+_KEY = re.compile(rb'\s*[{,]\s*"([^"\\]*)"\s*:\s*')
+
 
 class _Model(msgspec.Struct):
     model: msgspec.Raw
@@ -72,15 +74,18 @@ def encode_body(value: Any) -> bytes:
         return msgspec.json.encode(_join_halves(value))
 
 
-def replace_model(body: bytes, model: str) -> bytes:
+def replace_model(body: bytes, model: str, fields: Fields | None = None) -> bytes:
     """A JSON object with another top-level `model`, and no other byte changed.
 
-    Most clients name the model first. Elsewhere the key may occur below the top too, so each place is tried until the
-    result reads as wanted. `body` must be a valid object; one without a model comes back as it is.
+    Most clients name the model first. Elsewhere the key may occur below the top too: if the `fields` of the body were
+    read already, the place follows from their lengths, else each is tried until the result reads as wanted. `body` must
+    be a valid object; one without a model comes back as it is.
     """
     new = msgspec.json.encode(model)
     if first := _MODEL_FIRST.match(body):
         return body if first[1] == new else _splice(body, first.start(1), first.end(1), new)
+    if fields is not None and (start := _find_value(body, fields, "model")) is not None:
+        return _splice(body, start, start + len(fields["model"]), new)
     try:
         old = bytes(_model_decoder.decode(body).model)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -98,6 +103,19 @@ def replace_model(body: bytes, model: str) -> bytes:
 def _splice(body: bytes, start: int, end: int, new: bytes) -> bytes:
     view = memoryview(body)
     return b"".join((view[:start], new, view[end:]))
+
+
+def _find_value(body: bytes, fields: Fields, name: str) -> int | None:
+    """Where the value of a top-level field begins; None where a key is written twice or with escapes."""
+    position = 0
+    for key, raw in fields.items():
+        found = _KEY.match(body, position)
+        if found is None or found[1] != key.encode():
+            return None
+        if key == name:
+            return found.end() if body.startswith(bytes(raw), found.end()) else None
+        position = found.end() + len(raw)
+    return None
 
 
 def _join_halves(value: Any) -> Any:

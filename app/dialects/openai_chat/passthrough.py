@@ -19,6 +19,7 @@ from app.conversation.response import Usage
 from app.dialects.error_bodies import judge_error, read_error_body, read_error_value
 from app.dialects.json_bodies import encode_body, replace_model
 from app.dialects.openai_chat.errors import error_event
+from app.dialects.openai_chat.shapes import Shape, arguments_of
 from app.dialects.openai_chat.tool_calls import CallBinder
 from app.dialects.openai_chat.usage import read_usage
 from app.dialects.openai_chat.vocabulary import (
@@ -27,7 +28,6 @@ from app.dialects.openai_chat.vocabulary import (
     CallPiece,
     WireChoice,
     WireChunk,
-    WireUsage,
 )
 from app.errors import Failure, UpstreamCut, UpstreamMalformed, UpstreamRefused
 from app.sse import COMMENT_KEEPALIVE, DONE, SseDecoder, encode_event
@@ -40,7 +40,6 @@ class _Whole(msgspec.Struct):
     """What is looked at in a whole reply."""
 
     choices: list[WireChoice] | None = None
-    usage: WireUsage | None = None
     error: msgspec.Raw = msgspec.Raw()
 
 
@@ -69,15 +68,6 @@ def repair_response(body: bytes, reply: Reply, capabilities: Capabilities) -> by
             raise UpstreamRefused(judge_error(0, read_error_body(200, {}, body)))
         body = _mend_whole(value, capabilities)
     return replace_model(body, reply.model)
-
-
-def find_usage(body: bytes) -> Usage | None:
-    """The counts in a whole reply, for the log."""
-    try:
-        usage = _decode_whole(body).usage
-    except _UNREADABLE:
-        return None
-    return read_usage(usage) if usage is not None else None
 
 
 def _is_odd(choice: WireChoice, capabilities: Capabilities) -> bool:
@@ -135,10 +125,8 @@ def _mend_call(call: Any, index: int, binder: CallBinder) -> Any:
     return {**call, "id": bound.id, "type": call.get("type") or "function", "function": function}
 
 
-# Words of events that must be looked into, as servers that set no blanks write them, and those that do.
-_ALWAYS_WORDS = (b'"tool_calls"', b'"error"', b"[DONE]")
-_TIGHT_WORDS = (*_ALWAYS_WORDS, b'"finish_reason":"', b'"usage":{', b'"choices":[]', b'"choices":null')
-_LOOSE_WORDS = (*_ALWAYS_WORDS, b'"finish_reason": "', b'"usage": {', b'"choices": []', b'"choices": null')
+# What every chunk says that only adds to the answer, in the two ways to write it.
+_TIGHT, _LOOSE = b'"finish_reason":null', b'"finish_reason": null'
 
 _MODEL = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)+")')
 _EVENT = re.compile(rb".*?(?:\r\n\r\n|\n\n|\r\r)", re.DOTALL)
@@ -159,7 +147,8 @@ class StreamPassthrough:
         self._state = _State.WAITING
         self._tail = b""
         self._model: tuple[bytes, bytes] | None = None  # how the upstream names the model, and what the client gets
-        self._words: tuple[bytes, ...] = ()
+        self._calm = _TIGHT
+        self._shape: Shape | None = None  # how the arguments of the last call go on, if it is clean
         self._binders: dict[int, CallBinder] = {}
         self._finishes: set[int] = set()
         self.usage: Usage | None = None
@@ -191,7 +180,7 @@ class StreamPassthrough:
         if self.finished:
             self._state = _State.ENDED
             return out + DONE
-        return out + self._break(UpstreamCut("the upstream's stream ended before it was complete", began=True).failure)
+        return out + self.fail(UpstreamCut("the upstream's stream ended before it was complete", began=True).failure)
 
     def fail(self, failure: Failure) -> bytes:
         """The error event; nothing after an end."""
@@ -210,33 +199,44 @@ class StreamPassthrough:
             self._begin(events)
         if self._model is not None and self._model[0] != self._model[1]:
             events = events.replace(*self._model)
-        for word in self._words or _LOOSE_WORDS:
-            if word in events:
-                events = self._look(events)
-                break
-        else:
-            if events.count(b'"delta"') != events.count(b'"choices"'):
-                events = self._look(events)
+        if not self._is_calm(events):
+            events = self._look(events)
         if self._state is _State.WAITING and b"data:" in events:
             self._state = _State.OPEN
         return events
 
     def _begin(self, events: bytes) -> None:
         """Learn from the first events how the upstream writes."""
-        found = _MODEL.search(events)
-        if found is None:
-            self._words = (*_TIGHT_WORDS, *_LOOSE_WORDS)
-            return
-        new = found[0][: found.start(1) - found.start()] + encode_body(self._reply.model)
-        self._model = found[0], new
-        self._words = _LOOSE_WORDS if b'"choices": ' in events else _TIGHT_WORDS
+        if (found := _MODEL.search(events)) is not None:
+            new = found[0][: found.start(1) - found.start()] + encode_body(self._reply.model)
+            self._model = found[0], new
+            self._calm = _LOOSE if _LOOSE in events else _TIGHT
+
+    def _is_calm(self, events: bytes) -> bool:
+        """Whether all these events only add text: each has its delta and its null, and none has a call.
+
+        Counting a few words costs a fraction of decoding; what is not so simple is looked into event by event.
+        """
+        whole = events.count(b"\n\n")  # none where lines end otherwise
+        calm = whole and events.count(self._calm) == whole == events.count(b'"delta"')
+        return bool(calm) and b'"tool_calls"' not in events
 
     def _look(self, events: bytes) -> bytes:
         out = []
-        for event in _EVENT.findall(events):
+        for event in _split(events):
             if self._state is _State.ENDED:
                 break
+            if self._shape is not None:
+                try:
+                    self._shape(event[len(b"data: ") :])
+                except _UNREADABLE:
+                    self._shape = None
+                else:
+                    out.append(event)
+                    continue
             out.append(self._look_into(event))
+            if self._state is _State.WAITING and out[-1].startswith(b"data:"):
+                self._state = _State.OPEN
         return b"".join(out)
 
     def _look_into(self, event: bytes) -> bytes:
@@ -286,6 +286,11 @@ class StreamPassthrough:
                 if not clean:
                     edited = edited or _any(payload)
                     edited["choices"][position]["delta"]["tool_calls"] = calls
+                elif (
+                    index == 0
+                    and binder.calls[-1].position == len(binder.calls) - 1 == choice.delta.tool_calls[-1].index
+                ):
+                    self._shape = arguments_of(binder.calls[-1], len(binder.calls) - 1)
             if reason:
                 repeated += index in self._finishes
                 self._finishes.add(index)
@@ -355,6 +360,13 @@ def _is_plain(piece: CallPiece) -> bool:
     """Whether arguments are text, and not the JSON value itself."""
     raw = piece.arguments if len(piece.arguments) else piece.input
     return len(raw) == 0 or bytes(raw).startswith(b'"')
+
+
+def _split(events: bytes) -> list[bytes]:
+    """Whole events, each with its blank line."""
+    if b"\r" in events:
+        return _EVENT.findall(events)
+    return [event + b"\n\n" for event in events.split(b"\n\n")[:-1]]
 
 
 def _payload_of(event: bytes) -> bytes:

@@ -89,6 +89,7 @@ class StreamParser:
         self._block = -1
         self._next = 0
         self._binder = CallBinder()
+        self._said = False  # reasoning came under its plain name, so that the text of its proofs is the same once more
         self._pieces: dict[str, list[bytes]] = {reasoning.DETAILS: [], reasoning.BLOCKS: []}
         self._usage: WireUsage | None = None
         self._extras: dict[str, Any] = {}
@@ -216,9 +217,10 @@ class StreamParser:
             if _is_text(raw):
                 self._say(Reasoning, bytes(raw), events)
                 self._expect(shape, self._block)
+                self._said = True
                 break
         else:
-            if (details or blocks) and (text := reasoning.text_of_entries(details or blocks)):
+            if not self._said and (details or blocks) and (text := reasoning.text_of_entries(details or blocks)):
                 self._say(Reasoning, literal(text), events)
         if details or blocks:
             if self._next == 0:
