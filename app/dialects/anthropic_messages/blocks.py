@@ -135,6 +135,11 @@ def read_block(raw: msgspec.Raw, path: str, note: NoteField) -> Block:
             return Opaque(NAME, unknown, _compact(raw))
 
 
+def ignore_field(path: str, raw: msgspec.Raw) -> None:
+    """A NoteField for responses: what their blocks have beyond the model is for newer clients than a translation
+    serves."""
+
+
 def is_absent(raw: msgspec.Raw) -> bool:
     """Whether a raw field was not there at all; null is there."""
     return memoryview(raw).nbytes == 0

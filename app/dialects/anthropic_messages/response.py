@@ -25,7 +25,7 @@ from app.conversation.blocks import (
 from app.conversation.capabilities import Reply
 from app.conversation.envelope import seal
 from app.conversation.response import FinishReason, Response, StopDetail, Usage
-from app.dialects.anthropic_messages.blocks import as_object, own_citations, read_block, seal_reasoning
+from app.dialects.anthropic_messages.blocks import as_object, ignore_field, own_citations, read_block, seal_reasoning
 from app.dialects.anthropic_messages.errors import parse_stream_error
 from app.dialects.anthropic_messages.vocabulary import (
     FINISH_REASONS,
@@ -55,7 +55,9 @@ def parse_response(body: bytes) -> Response:
         if fields.get("error") is not None:
             raise UpstreamRefused(parse_stream_error(fields["error"]))
         message = _message_decoder.decode(body)
-        blocks = tuple([read_block(raw, f"content[{index}]", _ignore) for index, raw in enumerate(message.content)])
+        blocks = tuple(
+            [read_block(raw, f"content[{index}]", ignore_field) for index, raw in enumerate(message.content)]
+        )
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidRequest) as error:
         raise UpstreamMalformed(f"the upstream's answer is not a message: {error}") from error
     if not message.id and not message.content:
@@ -119,7 +121,10 @@ def read_finish_reason(stop_reason: str | None, called: bool) -> FinishReason:
 def read_stop_detail(details: Mapping[str, Any] | None) -> StopDetail | None:
     if not details:
         return None
-    return StopDetail(details.get("category"), details.get("explanation"))
+    category, explanation = details.get("category"), details.get("explanation")
+    return StopDetail(
+        category if isinstance(category, str) else None, explanation if isinstance(explanation, str) else None
+    )
 
 
 def read_usage(usage: Mapping[str, Any]) -> Usage | None:
@@ -213,10 +218,6 @@ def write_compaction(block: Compaction) -> dict[str, Any] | msgspec.Raw:
     if proof is not None:
         written["encrypted_content"] = seal(proof)
     return written
-
-
-def _ignore(name: str, raw: msgspec.Raw) -> None:
-    """A response's unknown fields of blocks are for newer clients than any translation serves."""
 
 
 def _count(fields: Any, name: str) -> int:

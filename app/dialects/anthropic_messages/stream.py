@@ -1,4 +1,4 @@
-"""This file is a streamed response of Anthropic Messages, parsed from an upstream and rendered for a client."""
+"""This file is a streamed response of Anthropic Messages, parsed from an upstream into events."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from app.conversation.events import (
     UsageSeen,
 )
 from app.conversation.literals import join, literal, text_of
-from app.dialects.anthropic_messages.blocks import read_block
+from app.dialects.anthropic_messages.blocks import ignore_field, read_block
 from app.dialects.anthropic_messages.errors import parse_stream_error
 from app.dialects.anthropic_messages.response import (
     read_extras,
@@ -35,8 +35,6 @@ from app.dialects.anthropic_messages.response import (
 from app.dialects.anthropic_messages.vocabulary import NAME
 from app.dialects.json_bodies import Fields, fields_decoder
 from app.errors import InvalidRequest, UpstreamCut, UpstreamMalformed
-
-PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 
 _QUOTE = ord('"')
 
@@ -66,8 +64,21 @@ class _Typed(msgspec.Struct):
     type: str = ""
 
 
+class _EndDelta(msgspec.Struct, frozen=True):
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
+    stop_details: dict[str, Any] | None = None
+
+
+class _End(msgspec.Struct):
+    """What `message_delta` says of the end; there may be several, and the last word counts."""
+
+    delta: _EndDelta = _EndDelta()
+
+
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 _typed = msgspec.json.Decoder(_Typed)
+_end = msgspec.json.Decoder(_End)
 _object = msgspec.json.Decoder(dict[str, Any])
 _citation = msgspec.json.Decoder(dict[str, Any])
 
@@ -115,7 +126,8 @@ class StreamParser:
         self._next = 0
         self._called = False
         self._id = ""
-        self._message: dict[str, Any] = {}
+        self._end = _EndDelta()
+        self._extras: dict[str, Any] = {}
         self._usage: dict[str, Any] = {}
 
     def feed(self, data: Sequence[bytes]) -> list[Event]:
@@ -156,6 +168,7 @@ class StreamParser:
             case "content_block_stop":
                 self._shut(chunk.index, events)
             case "message_delta":
+                self._end = _merge_ends(self._end, _end.decode(payload).delta)
                 self._note_end(_object.decode(payload))
             case "message_stop":
                 self._finish(events)
@@ -168,7 +181,7 @@ class StreamParser:
         a text that ends in the middle of a surrogate pair."""
         if payload.strip() == b"[DONE]" or (isinstance(error, msgspec.ValidationError) and _is_unknown(payload)):
             return
-        chunk = _read_halves(payload)
+        chunk = None if isinstance(error, msgspec.ValidationError) else _read_halves(payload)
         if chunk is not None and chunk.delta is not None:
             self._add(chunk.index, chunk.delta, events)
         else:
@@ -182,10 +195,11 @@ class StreamParser:
         if self._state is not _State.EXPECTING:
             return
         self._state = _State.RUNNING
-        self._message = message if isinstance(message, dict) else {}
-        self._merge_usage(self._message.get("usage"))
-        self._id = str(self._message.get("id") or "")
-        model = str(self._message.get("model") or "")
+        fields: dict[str, Any] = message if isinstance(message, dict) else {}
+        self._merge_usage(fields.get("usage"))
+        self._extras |= read_extras(fields, {})
+        self._id = str(fields.get("id") or "")
+        model = str(fields.get("model") or "")
         events.append(Started(self._id, model, None, read_usage(self._usage), read_tier(self._usage)))
 
     def _open(self, index: int, fields: Fields, events: list[Event]) -> None:
@@ -278,7 +292,7 @@ class StreamParser:
         """Announce and close a block that had to be collected."""
         if block.texts and (arguments := text_of(join(block.texts))):
             block.fields["input"] = msgspec.Raw(arguments.encode("utf-8", "replace"))
-        whole = read_block(msgspec.Raw(msgspec.json.encode(block.fields)), "content", _ignore)
+        whole = read_block(msgspec.Raw(msgspec.json.encode(block.fields)), "content", ignore_field)
         block.index = self._next
         self._next += 1
         match whole:
@@ -293,9 +307,9 @@ class StreamParser:
 
     def _note_end(self, payload: dict[str, Any]) -> None:
         self._merge_usage(payload.get("usage"))
-        delta = payload.get("delta")
-        for source in (payload, delta if isinstance(delta, dict) else {}):
-            self._message |= {name: value for name, value in source.items() if value is not None}
+        self._extras |= read_extras(payload, {})
+        if isinstance(payload.get("delta"), dict):
+            self._extras |= read_extras(payload["delta"], {})
 
     def _merge_usage(self, usage: Any) -> None:
         """Later counts are totals and replace earlier ones; null says nothing."""
@@ -308,18 +322,23 @@ class StreamParser:
         self._state = _State.ENDED
         if (usage := read_usage(self._usage)) is not None:
             events.append(UsageSeen(usage))
-        message = self._message
-        raw = message.get("stop_reason")
-        details = message.get("stop_details")
         events.append(
             Finished(
-                read_finish_reason(raw, self._called),
-                raw,
-                message.get("stop_sequence"),
-                read_stop_detail(details if isinstance(details, dict) else None),
-                read_extras(message, self._usage),
+                read_finish_reason(self._end.stop_reason, self._called),
+                self._end.stop_reason,
+                self._end.stop_sequence,
+                read_stop_detail(self._end.stop_details),
+                self._extras | read_extras({}, self._usage),
             )
         )
+
+
+def _merge_ends(first: _EndDelta, then: _EndDelta) -> _EndDelta:
+    return _EndDelta(
+        then.stop_reason or first.stop_reason,
+        then.stop_sequence or first.stop_sequence,
+        then.stop_details or first.stop_details,
+    )
 
 
 def _is_unknown(payload: bytes) -> bool:
@@ -357,7 +376,3 @@ def _prove(block: _WireBlock) -> Proof | None:
         return unseal(signature)
     fields = block.fields | {"thinking": msgspec.Raw(join(block.texts)), "signature": msgspec.Raw(block.signature)}
     return Proof(NAME, "thinking", (msgspec.json.encode(fields),))
-
-
-def _ignore(name: str, raw: msgspec.Raw) -> None:
-    """Unknown fields of a response's blocks are for newer clients than any translation serves."""
