@@ -84,24 +84,32 @@ def _find_oca(place: _Place) -> tuple[dict[str, Any], str] | None:
     for name in OCA_TOKEN_VARIABLES:
         if place.environ.get(name):
             return table | {"access_token": place.environ[name]}, name
+    here = place.folder / "secrets.json"
+    if _holds_oca_token(here):
+        return table | {"token_file": str(here)}, place.show(here)
+    # No `token_file` for the files of a home: it would keep a login of our own from being found, and have it written
+    # into another program's file. The credentials room looks through the same places by itself.
+    path = next((path for path in _oca_files(place) if _holds_oca_token(path)), None)
+    return (table, place.show(path)) if path else None
+
+
+def _oca_files(place: _Place) -> tuple[Path, ...]:
+    """The files of a home that may hold an OCA token; our own first, as the credentials room prefers it."""
     cline = Path(place.environ.get("CLINE_DATA_DIR") or place.home / ".cline" / "data")
     oca = place.home / ".oca"
-    for path in (
-        place.folder / "secrets.json",
-        cline / "secrets.json",
-        cline / "settings" / "providers.json",
+    return (
         oca / "refresh_token.json",
+        cline / "settings" / "providers.json",
+        cline / "secrets.json",
         oca / "token.json",
-    ):
-        if _holds_oca_token(path):
-            return table | {"token_file": str(path)}, place.show(path)
-    if (oca / "token").is_file():
-        return table | {"token_file": str(oca / "token")}, place.show(oca / "token")
-    return None
+        oca / "token",
+    )
 
 
 def _holds_oca_token(path: Path) -> bool:
     """Cline keeps every provider's keys in one file, so that the file is there says nothing."""
+    if path.name == "token":
+        return path.is_file()
     content = _read_object(path)
     login = content.get("providers", {})
     nested = login.get("oca", {}) if isinstance(login, dict) else {}
