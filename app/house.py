@@ -29,12 +29,25 @@ class House(msgspec.Struct, frozen=True):
     transport: Transport
 
 
-def build_house(settings: Settings, environ: Mapping[str, str], home: Path) -> House:
-    """Raises ConfigError with the key of what cannot be built."""
+def build_house(settings: Settings, environ: Mapping[str, str], home: Path, old: House | None = None) -> House:
+    """The house of a configuration; the kept connections of an `old` one are taken over where they may be.
+
+    Raises ConfigError with the key of what cannot be built.
+    """
     server = settings.server
-    transport = Transport(TransportSettings(proxies=server.proxies, ca_bundle=server.ca_bundle))
+    transport = _take_over(old, settings) or Transport(
+        TransportSettings(proxies=server.proxies, ca_bundle=server.ca_bundle)
+    )
     providers = build_providers(settings.providers, environ, home, transport)
     router = Router(settings.models, providers)
     return House(
         settings, providers, router, Gateway(router, server), Listing(router, providers), Access(server), transport
     )
+
+
+def _take_over(old: House | None, settings: Settings) -> Transport | None:
+    if old is None:
+        return None
+    before, now = old.settings.server, settings.server
+    same = (before.proxies, before.ca_bundle) == (now.proxies, now.ca_bundle)
+    return old.transport if same else None

@@ -70,7 +70,7 @@ class Household:
     def reload(self, load: Callable[[], Settings]) -> None:
         """Takes over a changed configuration, or keeps the old one and says why."""
         try:
-            house = build_house(load(), self._environ, Path.home())
+            house = build_house(load(), self._environ, Path.home(), self.house)
         except ConfigError as error:
             self.problem = str(error)
             log.warning("the changed configuration was not taken over: %s", error)

@@ -127,7 +127,9 @@ def write_error(dialect: Dialect, error: DragomanError, record: Record) -> Writt
         headers.setdefault("retry-after", failure.retry_after)
     if failure.origin != "upstream":
         headers["x-gateway-error"] = failure.kind
-    record.status = dialect.error_status(failure)
+    # What is wrong with the HTTP itself (405, 426 …) has a status of its own in every dialect.
+    own = failure.origin == "client" and failure.status
+    record.status = own or dialect.error_status(failure)
     body = body or dialect.render_error(failure, record.id)
     fixed = [("content-type", "application/json"), ("content-length", str(len(body)))]
     status = _STATUS_LINES.get(record.status, f"{record.status} Error")

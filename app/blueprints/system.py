@@ -61,11 +61,17 @@ def swallow_telemetry() -> Response:
 
 
 def guard() -> Response | None:
-    """Before every request: the name under which we were called must be ours."""
+    """Before every request: the name under which we were called must be ours, and it must be plain HTTP.
+
+    Codex asks for a websocket first; a 426 is the only answer after which it goes on with POST at once.
+    """
     try:
         house().access.check_host(request.host)
     except DragomanError as error:
         return refuse(family(), error.failure)
+    if request.headers.get("upgrade", "").lower() == "websocket":
+        message = "websockets are not served here; use POST"
+        return refuse(family(), Failure(kind="invalid_request", message=message, status=426, origin="client"))
     return None
 
 

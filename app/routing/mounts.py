@@ -36,7 +36,7 @@ def strip_mount(path: str, kinds: Mapping[str, str]) -> Mounted | None:
     """The mount of a path; None when it has none. `kinds` are the kinds of the configured providers, by name."""
     path = path.replace("/v1/v1/", "/v1/", 1) if path.startswith("/v1/v1/") else path
     segments = path.split("/")[1:]
-    if segments[0] in ROOTS and segments[0] != "api":
+    if segments[0] in ROOTS and segments[0] != "api" and not _is_provider(segments, kinds):
         return Mounted(path)
     if path in API_PATHS:
         return Mounted(path)
@@ -50,6 +50,11 @@ def strip_mount(path: str, kinds: Mapping[str, str]) -> Mounted | None:
                 return None
             return _below(rest, provider)
     return _below(segments[1:], segments[0]) if segments[0] in kinds else None
+
+
+def _is_provider(segments: list[str], kinds: Mapping[str, str]) -> bool:
+    """A provider may be called like an endpoint, say "chat"; what stands before /v1 is the provider then."""
+    return segments[0] in kinds and "v1" in segments[1:3]
 
 
 def _below(rest: list[str], provider: str | None) -> Mounted | None:

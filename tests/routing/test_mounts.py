@@ -44,3 +44,10 @@ def test_a_mount_of_a_kind_that_nobody_configured_is_no_mount() -> None:
 
 def test_a_provider_may_be_called_like_a_mount_of_a_kind() -> None:
     assert strip_mount("/claude/v1/messages", {"claude": "openai"}) == Mounted("/v1/messages", "claude")
+
+
+def test_a_provider_may_be_called_like_an_endpoint() -> None:
+    kinds = {"chat": "openai"}
+
+    assert strip_mount("/chat/v1/chat/completions", kinds) == Mounted("/v1/chat/completions", "chat")
+    assert strip_mount("/chat/completions", kinds) == Mounted("/chat/completions")

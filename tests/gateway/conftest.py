@@ -1,0 +1,111 @@
+"""The gateway in this process, between a WSGI client and scripted upstreams."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from werkzeug.test import TestResponse
+
+from app import Application, create_app
+from app.settings import ModelsSettings, ProviderSettings, ServerSettings, Settings
+from tests.support.fake_upstream import FakeUpstream, Piece, Reply, sse
+
+CHAT_CHUNK: dict[str, Any] = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+
+
+class Client:
+    """A client of one gateway. `ask` posts a body and gives back the whole answer."""
+
+    def __init__(self, app: Application) -> None:
+        self.app = app
+        self.http = app.test_client()
+
+    def ask(self, path: str, body: dict[str, Any] | bytes, **headers: str) -> TestResponse:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.http.post(path, data=data, headers={"content-type": "application/json", **named})
+
+    def chat(self, model: str = "chat/m", **more: Any) -> TestResponse:
+        body = {"model": model, "messages": [{"role": "user", "content": "hi"}], **more}
+        return self.ask("/v1/chat/completions", body)
+
+    def message(self, model: str = "chat/m", **more: Any) -> TestResponse:
+        body = {"model": model, "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}], **more}
+        return self.ask("/v1/messages", body, anthropic_version="2023-06-01")
+
+
+MakeClient = Callable[..., Client]
+
+
+@pytest.fixture
+def upstream() -> Iterator[FakeUpstream]:
+    with FakeUpstream() as fake:
+        yield fake
+
+
+@pytest.fixture
+def make_client(upstream: FakeUpstream) -> Iterator[MakeClient]:
+    """make_client(models={…}, server={…}, chat={…}): a client of a gateway whose providers all lead to `upstream`."""
+
+    made: list[Client] = []
+
+    def make(models: Any = None, server: Any = None, **providers: dict[str, Any]) -> Client:
+        tables: dict[str, dict[str, Any]] = {
+            "chat": {"kind": "openai", "base_url": f"{upstream.url}/v1", "api_key": "sk-upstream"},
+            "messages": {"kind": "anthropic", "base_url": upstream.url, "api_key": "sk-upstream"},
+        }
+        for name, more in providers.items():
+            tables[name] = tables.get(name, {}) | more
+        client = Client(
+            create_app(
+                Settings(
+                    server=ServerSettings(**(server or {})),
+                    providers={name: ProviderSettings(**table) for name, table in tables.items()},
+                    models=ModelsSettings(**(models or {})),
+                )
+            )
+        )
+        made.append(client)
+        return client
+
+    yield make
+    for client in made:
+        client.app.household.house.transport.close()
+
+
+@pytest.fixture
+def client(make_client: MakeClient) -> Client:
+    return make_client()
+
+
+def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, **more: Any) -> bytes:
+    choice = {"index": 0, "delta": delta or {}, "finish_reason": finish}
+    return b"data: " + json.dumps({**CHAT_CHUNK, "choices": [choice], **more}).encode() + b"\n\n"
+
+
+def chat_stream(*words: str, tail: tuple[Piece, ...] | None = None) -> Reply:
+    """A Chat stream that says some words; `tail` replaces its end."""
+    end: tuple[Piece, ...] = (chunk({}, "stop"), b"data: [DONE]\n\n") if tail is None else tail
+    return sse(chunk({"role": "assistant", "content": ""}), *(chunk({"content": word}) for word in words), *end)
+
+
+def chat_answer(text: str = "hello", **more: Any) -> dict[str, Any]:
+    message = {"role": "assistant", "content": text, "refusal": None}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "m",
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18},
+        **more,
+    }
+
+
+def events_of(response: TestResponse) -> list[Any]:
+    """The decoded `data` payloads of an answered stream."""
+    payloads = [line[6:] for line in response.text.splitlines() if line.startswith("data: ")]
+    return [json.loads(payload) if payload != "[DONE]" else payload for payload in payloads]

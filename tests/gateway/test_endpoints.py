@@ -1,0 +1,139 @@
+"""The endpoints beside generation, and what is refused before any upstream is asked."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.gateway.conftest import Client, MakeClient, chat_answer
+from tests.support.fake_upstream import FakeUpstream, json_reply
+
+
+def test_an_unknown_path_is_refused_in_the_dialect_it_looks_like(client: Client) -> None:
+    anthropic = client.http.post("/v2/messages", headers={"anthropic-version": "2023-06-01"})
+    openai = client.http.get("/v1/nothing")
+
+    assert anthropic.status_code == openai.status_code == 404
+    assert anthropic.get_json()["type"] == "error"
+    assert "/v1/messages" in anthropic.get_json()["error"]["message"]
+    assert set(openai.get_json()["error"]) == {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/ping", "/api/hello"])
+def test_somebody_is_at_home(client: Client, path: str) -> None:
+    assert client.http.get(path).status_code == 200
+    assert client.http.head(path).status_code == 200
+
+
+def test_health_says_healthy_and_no_secret(client: Client) -> None:
+    response = client.http.get("/health")
+
+    assert response.get_json()["status"] == "healthy"
+    assert "sk-upstream" not in response.text
+
+
+def test_telemetry_is_thanked_for(client: Client) -> None:
+    assert client.http.post("/api/event_logging/batch", json={}).status_code == 204
+
+
+def test_a_websocket_upgrade_is_refused_so_that_codex_goes_on_at_once(client: Client) -> None:
+    headers = {"upgrade": "websocket", "connection": "upgrade"}
+
+    assert client.http.get("/v1/responses", headers=headers).status_code == 426
+
+
+def test_the_wrong_method_is_said_to_be_wrong(client: Client) -> None:
+    response = client.http.get("/v1/messages")
+
+    assert response.status_code == 405
+    assert "GET" in response.get_json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        (b"{", "JSON"),
+        (b"[]", "object"),
+        (b'{"messages":[]}', "model"),
+        (b'{"model":7,"messages":[]}', "model"),
+        (b'{"model":"chat/m","stream":"yes","messages":[]}', "stream"),
+    ],
+)
+def test_a_broken_body_is_refused_by_the_field(client: Client, body: bytes, named: str) -> None:
+    for path in ("/v1/messages", "/v1/chat/completions", "/v1/responses"):
+        response = client.ask(path, body)
+
+        assert response.status_code == 400
+        assert named in response.get_json()["error"]["message"]
+
+
+def test_a_mount_chooses_the_provider(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply(chat_answer()))
+
+    response = client.ask("/chat/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": "q"}]})
+
+    assert response.status_code == 200
+    assert upstream.seen[0].json()["model"] == "m"
+
+
+def test_without_a_valid_key_nothing_is_served_but_signs_of_life(make_client: MakeClient) -> None:
+    client = make_client(server={"api_keys": ("secret-key",)})
+
+    assert client.message().status_code == 401
+    assert client.http.get("/v1/models").status_code == 401
+    assert client.http.get("/health").status_code == 200
+
+
+def test_a_foreign_host_is_refused_everywhere(client: Client) -> None:
+    for path in ("/health", "/v1/models"):
+        assert client.http.get(path, headers={"host": "evil.example"}).status_code == 403
+    assert client.ask("/v1/messages", b"{}", host="evil.example").status_code == 403
+
+
+def test_models_are_listed_for_both_families(make_client: MakeClient, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply({"object": "list", "data": [{"id": "m", "object": "model", "created": 5}]}))
+    client = make_client()
+
+    listed = client.http.get("/v1/models?limit=1000").get_json()
+
+    names = [entry["id"] for entry in listed["data"]]
+    assert "chat/m" in names
+    assert (listed["object"], listed["has_more"], listed["first_id"]) == ("list", False, names[0])
+    assert {entry["object"] for entry in listed["data"]} == {entry["type"] for entry in listed["data"]} == {"model"}
+    one = client.http.get("/v1/models/chat/m").get_json()
+    assert (one["id"], one["created"]) == ("chat/m", 5)
+
+
+def test_an_unknown_model_is_not_found(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply({}, 404))
+
+    response = client.http.get("/v1/models/nobody")
+
+    assert response.status_code == 404
+    assert response.get_json()["error"]["code"] == "model_not_found"
+
+
+def test_tokens_are_estimated_where_the_upstream_cannot_count(client: Client, upstream: FakeUpstream) -> None:
+    body = {"model": "chat/m", "messages": [{"role": "user", "content": "the quick brown fox " * 50}]}
+
+    counted = client.ask("/v1/messages/count_tokens", body, anthropic_version="2023-06-01").get_json()
+
+    assert 150 <= counted["input_tokens"] <= 300
+    assert upstream.seen == []
+
+
+def test_tokens_are_counted_by_an_upstream_that_can(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply({"input_tokens": 42}))
+    body = {"model": "messages/m", "messages": [{"role": "user", "content": "hi"}]}
+
+    counted = client.ask("/v1/messages/count_tokens?beta=true", body, anthropic_version="2023-06-01").get_json()
+
+    assert counted == {"input_tokens": 42}
+    assert upstream.seen[0].path == "/v1/messages/count_tokens"
+
+
+def test_a_thread_is_refused_so_that_sdks_send_everything(client: Client) -> None:
+    response = client.message(thread={"type": "create"})
+
+    assert response.status_code == 400
+    details = response.get_json()["error"]["details"]
+    assert details == {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}

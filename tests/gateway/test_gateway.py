@@ -1,0 +1,282 @@
+"""The gateway: a request reaches the right upstream in its dialect, and the reply the client in the client's own."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+
+import pytest
+
+from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream, chunk, events_of
+from tests.support.fake_upstream import CLOSE, CUT, FakeUpstream, Reply, json_reply, sse
+
+
+def test_a_request_in_the_upstreams_dialect_keeps_every_byte_but_the_models_name(
+    client: Client, upstream: FakeUpstream
+) -> None:
+    upstream.script(json_reply(chat_answer()))
+    body = b'{ "model" : "chat/m","messages":[ {"role":"user","content":"h\\u00e9"}],"x_new": 1.50 }'
+
+    client.ask("/v1/chat/completions", body)
+
+    assert upstream.seen[0].body == body.replace(b"chat/m", b"m")
+    assert upstream.seen[0].path == "/v1/chat/completions"
+
+
+def test_an_upstream_sees_its_own_key_and_nothing_of_the_clients(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply(chat_answer()))
+
+    client.ask(
+        "/v1/chat/completions",
+        {"model": "chat/m", "messages": [{"role": "user", "content": "hi"}]},
+        authorization="Bearer sk-client",
+        cookie="a=b",
+    )
+
+    sent = upstream.seen[0].headers
+    assert sent["authorization"] == "Bearer sk-upstream"
+    assert "cookie" not in sent
+    assert "sk-client" not in str(sent)
+
+
+def test_a_messages_client_is_answered_by_a_chat_upstream(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply(chat_answer("hello")))
+
+    response = client.message()
+
+    assert response.status_code == 200
+    answer = response.get_json()
+    assert answer["content"] == [{"type": "text", "text": "hello"}]
+    assert answer["stop_reason"] == "end_turn"
+    assert (answer["usage"]["input_tokens"], answer["usage"]["output_tokens"]) == (11, 7)
+    assert answer["model"] == "chat/m"
+    assert upstream.seen[0].json()["messages"] == [{"role": "user", "content": "hi"}]
+
+
+def test_a_stream_passes_from_dialect_to_dialect(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(chat_stream("one ", "two"))
+
+    response = client.message(stream=True)
+
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert response.headers["x-accel-buffering"] == "no"
+    events = events_of(response)
+    assert [event["type"] for event in events][-2:] == ["message_delta", "message_stop"]
+    assert "".join(e["delta"]["text"] for e in events if e["type"] == "content_block_delta") == "one two"
+
+
+def test_a_streaming_client_gets_a_stream_of_a_whole_answer(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply(chat_answer("hello")))
+
+    events = events_of(client.message(stream=True))
+
+    assert [event["type"] for event in events] == [
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+    ]
+
+
+def test_a_unary_client_gets_the_fold_of_an_upstream_that_only_streams(
+    make_client: MakeClient, upstream: FakeUpstream
+) -> None:
+    client = make_client(chat={"quirks": {"stream_only": True}})
+    upstream.script(chat_stream("one ", "two"))
+
+    answer = client.chat().get_json()
+
+    assert upstream.seen[0].json()["stream"] is True
+    assert answer["object"] == "chat.completion"
+    assert answer["choices"][0]["message"]["content"] == "one two"
+    assert answer["choices"][0]["finish_reason"] == "stop"
+
+
+def test_a_stream_that_is_cut_ends_with_an_error_event(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(chat_stream("one", tail=(0.05, CUT)))
+
+    events = events_of(client.message(stream=True))
+
+    assert events[-1]["type"] == "error"
+    assert "message_stop" not in [event["type"] for event in events]
+
+
+def test_a_stream_that_just_ends_is_no_normal_end(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(chat_stream("one", tail=(CLOSE,)))
+
+    chat_events = events_of(client.chat(stream=True))
+
+    assert "error" in chat_events[-1]
+    assert "[DONE]" not in chat_events
+
+
+def test_an_error_before_the_first_event_is_still_a_status(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(sse(b'data: {"error":{"message":"no such thing","code":400}}\n\n'))
+
+    response = client.message(stream=True)
+
+    assert response.status_code == 400
+    assert "no such thing" in response.get_json()["error"]["message"]
+
+
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_a_passing_trouble_of_the_upstream_is_tried_again(client: Client, upstream: FakeUpstream, status: int) -> None:
+    upstream.script(json_reply({"error": {"message": "boom"}}, status), json_reply(chat_answer("hello")))
+
+    response = client.chat()
+
+    assert response.status_code == 200
+    assert len(upstream.seen) == 2
+
+
+def test_the_last_real_error_is_what_the_client_sees(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply({"error": {"message": "really broken", "type": "server_error"}}, 500))
+
+    response = client.message()
+
+    assert response.status_code == 500
+    assert response.get_json()["error"] == {"type": "api_error", "message": "really broken"}
+    assert len(upstream.seen) == 3
+
+
+def test_a_refused_request_is_not_repeated(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply({"error": {"message": "bad field", "type": "invalid_request_error"}}, 400))
+
+    assert client.message().status_code == 400
+    assert len(upstream.seen) == 1
+
+
+def test_the_next_upstream_of_a_route_answers_when_the_first_cannot(
+    make_client: MakeClient, upstream: FakeUpstream
+) -> None:
+    from app.settings import RouteSettings
+
+    client = make_client(models={"routes": {"fast": RouteSettings(targets=("chat/one", "messages/two"))}})
+    upstream.script(json_reply({"error": {"message": "limit"}}, 429), json_reply({"type": "message", "id": "msg_1",
+        "role": "assistant", "model": "two", "content": [{"type": "text", "text": "here"}], "stop_reason": "end_turn",
+        "usage": {"input_tokens": 1, "output_tokens": 1}}))  # fmt: skip
+
+    answer = client.chat("fast").get_json()
+
+    assert answer["choices"][0]["message"]["content"] == "here"
+    assert [seen.json()["model"] for seen in upstream.seen] == ["one", "two"]
+
+
+def test_a_long_rate_limit_is_the_clients_to_wait_for(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply({"error": {"message": "limit"}}, 429, {"retry-after": "3600"}))
+
+    response = client.message()
+
+    assert response.status_code == 429
+    assert response.headers["retry-after"] == "3600"
+    assert response.get_json()["error"]["type"] == "rate_limit_error"
+    assert len(upstream.seen) == 1
+
+
+def test_an_upstream_that_refuses_its_credentials_is_named(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply({"error": {"message": "bad key sk-upstream"}}, 401))
+
+    response = client.chat()
+
+    assert response.status_code == 502
+    message = response.get_json()["error"]["message"]
+    assert "upstream chat rejected its credentials" in message
+    assert "sk-upstream" not in message
+
+
+def test_a_field_that_an_upstream_refuses_by_name_is_left_out(client: Client, upstream: FakeUpstream) -> None:
+    refusal = json_reply({"error": {"message": "Unrecognized request argument supplied: stream_options"}}, 400)
+    upstream.script(refusal, chat_stream("hello"))
+
+    response = client.message(stream=True)
+
+    assert response.status_code == 200
+    assert "stream_options" in upstream.seen[0].json()
+    assert "stream_options" not in upstream.seen[1].json()
+
+
+def test_a_slow_upstream_is_waited_for_with_pings(make_client: MakeClient, upstream: FakeUpstream) -> None:
+    client = make_client(server={"early_head": 0.1, "ping_interval": 0.1})
+    late = chat_stream("hello")
+    upstream.script(Reply(late.pieces, headers=late.headers, delay=0.5))
+
+    response = client.message(stream=True)
+
+    assert response.status_code == 200
+    before, _, _ = response.text.partition("message_start")
+    assert before.count(":") >= 2
+    assert events_of(response)[-1]["type"] == "message_stop"
+
+
+def test_a_pause_in_the_middle_of_a_stream_is_filled_with_pings(
+    make_client: MakeClient, upstream: FakeUpstream
+) -> None:
+    client = make_client(server={"ping_interval": 0.1})
+    upstream.script(chat_stream("one", tail=(0.5, chunk({}, "stop"), b"data: [DONE]\n\n")))
+
+    text = client.message(stream=True).text
+
+    assert text.count("event: ping") >= 2
+
+
+def test_an_upstream_that_is_silent_too_long_is_given_up(make_client: MakeClient, upstream: FakeUpstream) -> None:
+    client = make_client(chat={"first_byte_timeout": 0.2})
+    upstream.script(Reply(delay=5))
+
+    response = client.message()
+
+    assert response.status_code == 504
+    assert response.get_json()["error"]["type"] == "timeout_error"
+    upstream.wait_until_left()
+
+
+def test_a_stream_whose_finish_was_seen_does_not_wait_for_a_close(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(chat_stream("one", tail=(chunk({}, "stop"), 30.0)))
+    began = time.monotonic()
+
+    events = events_of(client.message(stream=True))
+
+    assert events[-1]["type"] == "message_stop"
+    assert time.monotonic() - began < 5
+
+
+def test_every_answer_carries_an_id_and_its_log_line_names_it(
+    client: Client, upstream: FakeUpstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    upstream.script(json_reply(chat_answer()))
+    logging.getLogger("dragoman").propagate = True
+
+    with caplog.at_level(logging.INFO, "dragoman.requests"):
+        response = client.message()
+
+    line = json.loads(caplog.messages[-1])
+    assert response.headers["x-request-id"] == response.headers["request-id"] == line["id"]
+    assert (line["in"], line["out"]) == ("anthropic_messages", "openai_chat")
+    assert (line["upstream"], line["status"], line["terminal"], line["attempts"]) == ("chat/m", 200, "completed", 1)
+    assert (line["tokens_in"], line["tokens_out"]) == (11, 7)
+    assert "hi" not in caplog.messages[-1].split('"')
+
+
+def test_what_could_not_be_carried_is_named_in_a_header(make_client: MakeClient, upstream: FakeUpstream) -> None:
+    client = make_client(chat={"quirks": {"top_k": False}})
+    upstream.script(json_reply(chat_answer()))
+
+    response = client.message(top_k=5)
+
+    assert "top_k" in response.headers["x-dragoman-dropped"]
+
+
+def test_a_strict_route_refuses_what_a_normal_one_drops(make_client: MakeClient, upstream: FakeUpstream) -> None:
+    from app.settings import RouteSettings
+
+    quirks = {"quirks": {"top_k": False}}
+    client = make_client(chat=quirks, models={"routes": {"careful": RouteSettings(targets=("chat/m",), strict=True)}})
+
+    response = client.message("careful", top_k=5)
+
+    assert response.status_code == 400
+    assert "top_k" in response.get_json()["error"]["message"]
+    assert upstream.seen == []
