@@ -19,8 +19,9 @@ from app.conversation.events import Failed
 from app.conversation.losses import dropped_header
 from app.conversation.response import Response
 from app.conversation.tokens import estimate_tokens
+from app.credentials.credential import find_remedy
 from app.dialects.contract import StreamPassthrough
-from app.errors import DragomanError, UpstreamCut, UpstreamRefused
+from app.errors import CredentialUnavailable, DragomanError, UpstreamCut, UpstreamRefused
 from app.gateway.attempt import Attempt
 from app.gateway.messages import Inbound, Outbound
 from app.gateway.policy import cool_down, find_repair, goes_elsewhere, wait_before_retry
@@ -210,6 +211,7 @@ class Gateway:
         credential = provider.credential()
         capabilities = upstream.capabilities
         renewed = False
+        remedy = find_remedy(provider.settings.kind)
         repairs = MOST_REPAIRS
         attempt = 0
         while True:
@@ -224,7 +226,10 @@ class Gateway:
                 record.upstream_status = failure.status or None
                 if failure.kind in ("upstream_auth", "permission") and not renewed:
                     renewed = True
-                    other = provider.renew(credential)
+                    try:
+                        other = provider.renew(credential, forbidden=failure.kind == "permission")
+                    except CredentialUnavailable as unavailable:
+                        other, remedy = None, str(unavailable)
                     if other is not None:
                         credential = other
                         continue
@@ -240,7 +245,7 @@ class Gateway:
                     pause = cool_down(error, headers)
                     if pause is not None:
                         self._cooling[upstream.label] = self._clock() + pause
-                    raise _explained(error, upstream) from error
+                    raise _explained(error, call, remedy) from error
                 yield from _sleep(wait, self._settings.early_head)
 
     def _exchange(self, call: Attempt, record: Record) -> Obtaining[Opened]:
@@ -339,12 +344,22 @@ def _sleep(seconds: float, longest: float) -> Obtaining[None]:
             yield
 
 
-def _explained(error: DragomanError, upstream: Upstream) -> DragomanError:
-    """The error in words that help whoever runs the gateway; unchanged where there is nothing to add."""
-    failure = upstream.provider.explain(error.failure)
-    if failure is error.failure or not isinstance(error, UpstreamRefused):
+def _explained(error: DragomanError, call: Attempt, remedy: str) -> DragomanError:
+    """The error in words that help who can do something about it; unchanged where there is nothing to add."""
+    if not isinstance(error, UpstreamRefused):
         return error
-    return UpstreamRefused(failure, error.headers)
+    provider, failure = call.upstream.provider, error.failure
+    explained = provider.explain(failure)
+    if failure.kind == "upstream_auth":
+        if call.credential is None and provider.auth_headers(None, call.inbound.headers):
+            # The client's own credential was passed on, so the refusal is the client's as well.
+            refused = UpstreamRefused(msgspec.structs.replace(failure, kind="authentication"), error.headers)
+            refused.body = error.body
+            return refused
+        # Not a 401, at which agents ask for a login of their own.
+        message = f"{explained.message.rstrip('. ')}. {remedy}"
+        explained = msgspec.structs.replace(explained, message=message)
+    return error if explained is failure else UpstreamRefused(explained, error.headers)
 
 
 def _first(headers: Mapping[str, str], *names: str) -> str | None:

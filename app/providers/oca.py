@@ -32,7 +32,6 @@ CHAT = "CHAT_COMPLETIONS"
 RESPONSES = "RESPONSES"
 
 REMEDIES = {
-    401: "the token was refused; run `dragoman login oca`, or `cline auth` if Cline keeps the token file",
     403: "the account has no access; ask whether it was set up through entitlements",
     500: "a fault of the service; check the model's name or try again later",
 }

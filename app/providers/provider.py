@@ -11,7 +11,7 @@ import msgspec
 from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
 from app.credentials.credential import Credential, CredentialSource
-from app.errors import CredentialUnavailable, DragomanError, Failure
+from app.errors import DragomanError, Failure
 from app.providers.profiles import capabilities_for
 from app.settings import ProviderSettings
 from app.transport import Call, Exchange, Limits, Transport
@@ -25,6 +25,8 @@ CATALOGUE_RETRY = 20.0
 REFUSALS_TO_LEARN = 3
 # Names of models come from clients, so there is no end to them.
 MOST_CAPABILITIES = 4096
+# Seconds between two renewals that a 403 asks for.
+FORBIDDEN_RENEWAL = 3600.0
 CATALOGUE_LIMITS = Limits(connect=2.0, first_byte=5.0, idle=5.0, total=8.0)
 
 
@@ -83,6 +85,7 @@ class Provider:
         )
         self._capabilities: dict[str, Capabilities] = {}
         self._refusals: dict[tuple[str, str], int] = {}
+        self._forbidden_until = 0.0
         self._catalogue: dict[str, Model] = {}
         self._catalogue_until = 0.0
 
@@ -123,14 +126,22 @@ class Provider:
         """The credential for one request. Raises CredentialUnavailable."""
         return self.source.snapshot() if self.source is not None else None
 
-    def renew(self, failed: Credential | None) -> Credential | None:
-        """Another credential than the one the upstream refused; None when there is no other."""
+    def renew(self, failed: Credential | None, *, forbidden: bool = False) -> Credential | None:
+        """Another credential than the one the upstream refused; None when there is no other.
+
+        `forbidden`: it was known, but not allowed (403). That may be a stale token, but mostly is a rule, which no new
+        token changes: then the store is looked at each time and a token spent once in a while only. Raises
+        CredentialUnavailable, which says why there is no other and what helps.
+        """
         if self.source is None or failed is None:
             return None
-        try:
+        if forbidden and time.monotonic() < self._forbidden_until:
+            self.source.poll()
+            fresh = self.source.snapshot()
+        else:
+            if forbidden:
+                self._forbidden_until = time.monotonic() + FORBIDDEN_RENEWAL
             fresh = self.source.refresh(failed)
-        except CredentialUnavailable:
-            return None
         return fresh if fresh.secret != failed.secret else None
 
     def send(self, outgoing: Outgoing, credential: Credential | None) -> Exchange:
