@@ -293,9 +293,12 @@ def as_object(arguments: str) -> tuple[msgspec.Raw, bool]:
         if inner is not None:
             return msgspec.Raw(b'{"value":%b}' % text.encode()), True
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        repaired = repair_surrogates(text.encode("utf-8", "replace")).decode()
+        raw = text.encode("utf-8", "replace")
+        repaired = repair_surrogates(raw).decode()
         if repaired != text:
-            return as_object(repaired)
+            # An escaped half of a surrogate pair is valid JSON that only our decoder refuses: it stays as it is.
+            whole, sensible = as_object(repaired)
+            return (msgspec.Raw(raw), True) if bytes(whole) == repaired.encode() else (whole, sensible)
     return msgspec.Raw(encode_body({"_raw": arguments})), False
 
 

@@ -11,6 +11,7 @@ from app.conversation.capabilities import Reply
 from app.conversation.envelope import seal, unseal
 from app.conversation.response import FinishReason, Response, StopDetail, Usage
 from app.dialects.anthropic_messages import parse_response, render_response, repair_response
+from app.dialects.anthropic_messages.blocks import as_object
 from app.errors import UpstreamMalformed, UpstreamRefused
 from tests.dialects.anthropic_messages.sdk import read_message
 
@@ -231,3 +232,11 @@ def test_a_passing_answer_changes_only_the_name_of_the_model(read_wire: Callable
     repaired = repair_response(body, REPLY, None)  # type: ignore[arg-type]
 
     assert repaired == body.replace(b'"claude-sonnet-4-5"', b'"asked-for"')
+
+
+def test_an_escaped_half_of_a_surrogate_pair_in_arguments_stays_as_it_is() -> None:
+    arguments = r'{"l":"x\ud800y"}'
+
+    raw, sensible = as_object(arguments)
+
+    assert (bytes(raw).decode(), sensible) == (arguments, True)
