@@ -277,8 +277,11 @@ def _split_betas(header: str) -> tuple[str, ...]:
 
 def _edits_matter(value: Any) -> bool:
     """Whether a `context_management` does more than drop old thinking, which no other model is shown."""
-    edits = value.get("edits") if isinstance(value, dict) else None
-    return any(not str(edit.get("type")).startswith("clear_thinking") for edit in edits or [] if isinstance(edit, dict))
+    match value:
+        case {"edits": [*edits]}:
+            return any(not isinstance(e, dict) or not str(e.get("type")).startswith("clear_thinking") for e in edits)
+        case _:
+            return bool(value)
 
 
 def _loser(losses: list[Loss], path: str) -> Any:

@@ -33,7 +33,7 @@ from app.dialects.anthropic_messages.response import (
     read_usage,
 )
 from app.dialects.anthropic_messages.vocabulary import NAME
-from app.dialects.json_bodies import Fields, fields_decoder
+from app.dialects.json_bodies import Fields, fields_decoder, repair_surrogates
 from app.errors import InvalidRequest, UpstreamCut, UpstreamMalformed
 
 _QUOTE = ord('"')
@@ -257,7 +257,8 @@ class StreamParser:
             case "tool_use":
                 self._say(block, bytes(delta.partial_json), events)
             case _:
-                if fragment := bytes(delta.partial_json):
+                fragment = bytes(delta.partial_json)
+                if fragment.startswith(b'"'):
                     block.texts.append(fragment)
                 block.fields |= {
                     name: value
@@ -292,7 +293,8 @@ class StreamParser:
         """Announce and close a block that had to be collected."""
         if block.texts and (arguments := text_of(join(block.texts))):
             block.fields["input"] = msgspec.Raw(arguments.encode("utf-8", "replace"))
-        whole = read_block(msgspec.Raw(msgspec.json.encode(block.fields)), "content", ignore_field)
+        raw = repair_surrogates(msgspec.json.encode(block.fields))
+        whole = read_block(msgspec.Raw(raw), "content", ignore_field)
         block.index = self._next
         self._next += 1
         match whole:
@@ -344,7 +346,7 @@ def _merge_ends(first: _EndDelta, then: _EndDelta) -> _EndDelta:
 def _is_unknown(payload: bytes) -> bool:
     try:
         return _typed.decode(payload).type not in _KNOWN_TYPES
-    except msgspec.ValidationError:
+    except msgspec.DecodeError:
         return False
 
 
@@ -353,10 +355,12 @@ def _read_halves(payload: bytes) -> _Chunk | None:
     delta, and the two literals are whole again once joined."""
     try:
         fields = json.loads(payload)
-        texts = {name: msgspec.Raw(json.dumps(value).encode()) for name, value in fields["delta"].items()}
-        delta = _Delta(**{name: raw for name, raw in texts.items() if name in _Delta.__struct_fields__})
+        texts = {
+            name: fields["delta"][name] for name in ("text", "thinking", "partial_json") if name in fields["delta"]
+        }
+        delta = _Delta(**{name: msgspec.Raw(json.dumps(text).encode()) for name, text in texts.items()})
         return _Chunk(fields["type"], fields["index"], delta)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -375,4 +379,4 @@ def _prove(block: _WireBlock) -> Proof | None:
     if is_sealed(signature):
         return unseal(signature)
     fields = block.fields | {"thinking": msgspec.Raw(join(block.texts)), "signature": msgspec.Raw(block.signature)}
-    return Proof(NAME, "thinking", (msgspec.json.encode(fields),))
+    return Proof(NAME, "thinking", (repair_surrogates(msgspec.json.encode(fields)),))

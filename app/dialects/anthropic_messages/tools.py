@@ -55,6 +55,8 @@ def write_tool_choice(request: Request, losses: list[Loss]) -> dict[str, Any] | 
 
 def _read_tool(wire: dict[str, Any], path: str) -> Tool:
     kind, name = wire.get("type") or "custom", wire.get("name")
+    if not isinstance(kind, str):
+        raise InvalidRequest(f"{path}.type: must be a string", param=f"{path}.type")
     if kind == "custom" or (not _is_dated(kind) and "input_schema" in wire):
         return _read_function(wire, path)
     server = not kind.startswith(CLIENT_TOOLS)
