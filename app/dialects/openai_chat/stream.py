@@ -6,6 +6,7 @@ documents: one role chunk, content, one finish chunk, the usage chunk if it was 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from enum import Enum
 from typing import Any
@@ -59,6 +60,7 @@ _REASONING_SHAPES: dict[str, Shape | None] = {
     "thinking": None,
 }
 _QUOTE = ord('"')
+_MOST_ODD_FIELDS = 8
 _PATIENCE = 16  # chunks that may look unlike the one before, more than those that do
 
 _HEADS: dict[type[Text | Reasoning | Refusal], Text | Reasoning | Refusal] = {
@@ -148,18 +150,27 @@ class StreamParser:
         if self._state in (_State.FINISHED, _State.FAILED):
             return
         hidden = hide_halves(payload)
-        if hidden != payload:
-            try:
-                chunk = self._decode(hidden)
-            except _UNREADABLE:
-                pass
-            else:
-                shown: list[Event] = []
-                self._read_chunk(chunk, payload, shown)
-                events.extend(BlockDelta(e.index, show_halves(e.text)) if type(e) is BlockDelta else e for e in shown)
-                return
+        chunk = self._decode_odd(hidden)
+        if chunk is not None:
+            shown: list[Event] = []
+            self._read_chunk(chunk, hidden, shown)
+            events.extend(BlockDelta(e.index, show_halves(e.text)) if type(e) is BlockDelta else e for e in shown)
+            return
         said = read_error_body(200, {}, payload).message[:300]
         self._fail(UpstreamMalformed(f"the upstream sent something else than a chat chunk: {said}").failure, events)
+
+    def _decode_odd(self, payload: bytes) -> WireChunk | None:
+        """A chunk without the fields whose types are wrong; None if nothing is left of it that makes sense."""
+        for _ in range(_MOST_ODD_FIELDS):
+            try:
+                chunk: WireChunk = self._decode(payload)
+            except msgspec.ValidationError as error:
+                payload = _without_field(payload, str(error))
+            except _UNREADABLE:
+                return None
+            else:
+                return chunk
+        return None
 
     def _read_chunk(self, chunk: WireChunk, payload: bytes, events: list[Event]) -> None:
         if self._state is _State.FAILED:
@@ -371,3 +382,21 @@ def _seconds(created: Number) -> int | None:
         return int(float(created)) or None if created is not None else None
     except (ValueError, OverflowError):
         return None
+
+
+def _without_field(payload: bytes, complaint: str) -> bytes:
+    """JSON without the field that a decoder complained about, wherever lists on the way to it hold it."""
+    steps = re.findall(r"\.(\w+)", complaint.partition(" - at `$")[2])
+    value = _decode_any(payload)
+    if not steps:
+        return b"null"
+    places = [value]
+    for step in steps[:-1]:
+        places = [inner for place in places for inner in _list_of(place.get(step)) if isinstance(inner, dict)]
+    for place in places:
+        place.pop(steps[-1], None)
+    return msgspec.json.encode(value)
+
+
+def _list_of(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

@@ -159,6 +159,39 @@ def test_a_payload_that_is_not_valid_is_a_failure(data: bytes) -> None:
     assert parser.close() == []
 
 
+def test_an_event_of_an_unknown_type_is_read_over_whatever_it_holds() -> None:
+    parser = StreamParser()
+
+    events = parser.feed([b'{"type":"vendor:note","item":5,"response":"x","output_index":null,"logprobs":{}}'])
+
+    assert events == []
+
+
+def test_an_item_that_was_never_announced_is_told_from_those_that_were() -> None:
+    hidden = {"id": "rs_1", "type": "reasoning", "summary": [], "encrypted_content": "E"}
+    message = {"id": "msg_1", "type": "message", "content": [{"type": "output_text", "text": "x"}]}
+    stream = [
+        {"type": "response.created", "response": {"id": "r"}},
+        {"type": "response.output_item.done", "output_index": 0, "item": message},
+        {"type": "response.completed", "response": {"id": "r", "status": "completed", "output": [hidden, message]}},
+    ]
+
+    said = fold(parse(to_bytes(stream)))
+
+    assert [type(block) for block in said.blocks] == [Text, Reasoning]
+
+
+def test_a_message_without_content_is_no_block() -> None:
+    message = {"id": "msg_1", "type": "message", "content": []}
+    stream = [
+        {"type": "response.created", "response": {"id": "r"}},
+        {"type": "response.output_item.done", "output_index": 0, "item": message},
+        {"type": "response.completed", "response": {"id": "r", "status": "completed", "output": [message]}},
+    ]
+
+    assert fold(parse(to_bytes(stream))).blocks == ()
+
+
 def test_a_surrogate_pair_that_was_split_is_whole_again() -> None:
     item = {"id": "msg_1", "type": "message", "content": [{"type": "output_text", "text": "😀"}]}
     head = [

@@ -1,0 +1,500 @@
+"""This file specifies what happens between a client and an upstream that both speak Chat Completions: as little as
+possible."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from app.conversation.blocks import Proof
+from app.conversation.capabilities import Capabilities, Reply
+from app.conversation.envelope import seal
+from app.conversation.response import Usage
+from app.dialects.openai_chat import NAME, StreamPassthrough, patch_request, repair_response
+from app.errors import Failure, InvalidRequest, UpstreamMalformed, UpstreamRefused
+from app.sse import SseDecoder
+
+ReadWire = Callable[[str], bytes]
+
+REPLY = Reply(model="asked-for", id="abc123", created=1_760_000_000, include_usage=True)
+
+
+def can(**more: Any) -> Capabilities:
+    return Capabilities(**{"dialect": NAME, "model": "real", **more})
+
+
+def patch(body: Any, **more: Any) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(patch_request(json.dumps(body).encode(), can(**more)).body)
+    return value
+
+
+def ask(**more: Any) -> dict[str, Any]:
+    return {"model": "m", "messages": [{"role": "user", "content": "x"}], **more}
+
+
+# --- requests ---
+
+
+def test_a_clean_body_keeps_every_byte_but_the_models_name() -> None:
+    message = b'{"role":"user","content":"\\"model\\":\\"m\\" \\u00e9"}'
+    body = b' {"messages" : [ ' + message + b' ], "x_new":[1.0,1e-7],\n "model" :"m"}'
+
+    patched = patch_request(body, can())
+
+    assert patched.body == body.replace(b':"m"}', b':"real"}')
+    assert patched.losses == ()
+
+
+def test_the_name_is_found_behind_others_of_its_kind() -> None:
+    body = b'{"tools":[{"model":"m"}],"model":"m","metadata":{"model":"m"}}'
+
+    patched = patch_request(body, can())
+
+    assert patched.body == b'{"tools":[{"model":"m"}],"model":"real","metadata":{"model":"m"}}'
+
+
+def test_flat_tools_are_nested() -> None:
+    schema = {"type": "object", "properties": {"x": {"type": "string"}}}
+    grammar = {"type": "grammar", "syntax": "lark", "definition": "start: /.+/"}
+
+    body = patch(
+        ask(
+            tools=[
+                {"type": "function", "name": "f", "parameters": schema},
+                {"type": "custom", "name": "p", "format": grammar},
+                {"type": "function", "function": {"name": "g"}},
+            ]
+        )
+    )
+
+    assert body["tools"] == [
+        {"type": "function", "function": {"name": "f", "parameters": schema}},
+        {
+            "type": "custom",
+            "custom": {
+                "name": "p",
+                "format": {"type": "grammar", "grammar": {"syntax": "lark", "definition": "start: /.+/"}},
+            },
+        },
+        {"type": "function", "function": {"name": "g"}},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sent", "wanted"), [("max_tokens", "max_completion_tokens"), ("max_completion_tokens", "max_tokens")]
+)
+def test_the_limit_goes_under_the_name_that_the_upstream_knows(sent: str, wanted: str) -> None:
+    body = patch(ask(**{sent: 5}), max_tokens_field=wanted)
+
+    assert body[wanted] == 5
+    assert sent not in body
+
+
+def test_of_two_limits_one_is_sent() -> None:
+    body = patch(ask(max_tokens=5, max_completion_tokens=7))
+
+    assert (body.get("max_tokens"), body.get("max_completion_tokens")) == (5, None)
+
+
+def test_a_limit_above_what_the_model_can_is_lowered_and_reported() -> None:
+    rendered = patch_request(json.dumps(ask(max_tokens=90_000)).encode(), can(max_output=16_384))
+
+    assert json.loads(rendered.body)["max_tokens"] == 16_384
+    assert [(loss.loss, loss.path) for loss in rendered.losses] == [("W", "max_tokens")]
+
+
+def test_sampling_that_the_model_refuses_is_left_out_and_reported() -> None:
+    body = ask(temperature=0, top_p=0.5, seed=5, logprobs=False)
+
+    rendered = patch_request(json.dumps(body).encode(), can(temperature=False, top_p=False, seed=False, logprobs=False))
+
+    assert json.loads(rendered.body) == ask() | {"model": "real"}
+    assert {loss.path: loss.loss for loss in rendered.losses} == {
+        "temperature": "W",
+        "top_p": "W",
+        "seed": "D",
+        "logprobs": "D",
+    }
+
+
+def test_sampling_stays_where_reasoning_is_off() -> None:
+    thinking = patch(ask(temperature=0, reasoning_effort="high"), reasoning_excludes_sampling=True)
+    silent = patch(ask(temperature=0, reasoning_effort="none"), reasoning_excludes_sampling=True)
+
+    assert "temperature" not in thinking
+    assert silent["temperature"] == 0
+
+
+def test_developer_messages_become_system_messages_where_only_those_are_known() -> None:
+    messages = [{"role": "developer", "content": "a"}, {"role": "user", "content": "b"}]
+
+    assert patch(ask(messages=messages))["messages"][0]["role"] == "system"
+    assert patch(ask(messages=messages), system_role="developer")["messages"] == messages
+
+
+def test_reasoning_in_the_history_passes_but_our_own_seals_do_not() -> None:
+    proof = Proof("anthropic_messages", "thinking", (b'{"type":"thinking","thinking":"hm","signature":"s"}',))
+    foreign = {"type": "reasoning.encrypted", "data": seal(proof)}
+    native = {"type": "reasoning.text", "text": "hm"}
+    history = [
+        {"role": "assistant", "content": "a", "reasoning_content": "hm", "reasoning_details": [foreign]},
+        {"role": "assistant", "content": "b", "reasoning_details": [native, foreign]},
+    ]
+
+    messages = patch(ask(messages=history), reasoning_replay="reasoning_content")["messages"]
+
+    assert messages == [
+        {"role": "assistant", "content": "a", "reasoning_content": "hm"},
+        {"role": "assistant", "content": "b", "reasoning_details": [native]},
+    ]
+
+
+def test_the_vendor_itself_gets_no_reasoning_fields() -> None:
+    history = [{"role": "assistant", "content": "a", "reasoning_content": "hm"}]
+
+    assert patch(ask(messages=history), first_party=True)["messages"] == [{"role": "assistant", "content": "a"}]
+
+
+def test_calls_get_the_reasoning_field_that_the_upstream_demands() -> None:
+    call = {"role": "assistant", "content": None, "tool_calls": [{"id": "a"}]}
+    history = [
+        call,
+        {**call, "reasoning": "hm"},
+        {**call, "reasoning_content": "kept"},
+        {"role": "assistant", "content": "x"},
+    ]
+
+    messages = patch(ask(messages=history), reasoning_replay="reasoning_content", reasoning_required=True)["messages"]
+
+    assert [message.get("reasoning_content") for message in messages] == ["", "hm", "kept", None]
+
+
+def test_refused_fields_and_stream_options_are_left_out_and_extra_fields_put_in() -> None:
+    body = patch(
+        ask(stream=True, stream_options={"include_usage": True}, store=True),
+        stream_usage=False,
+        refused_fields=("store",),
+        extra_body={"provider": {"sort": "price"}},
+    )
+
+    assert body == ask(stream=True) | {"model": "real", "provider": {"sort": "price"}}
+
+
+def test_an_upstream_that_only_streams_is_asked_for_a_stream() -> None:
+    assert patch(ask(stream=False), stream_only=True)["stream"] is True
+
+
+def test_input_in_place_of_messages_goes_the_long_way() -> None:
+    body = patch({"model": "m", "input": "Hello"})
+
+    assert body["model"] == "real"
+    assert body["messages"] == [{"role": "user", "content": "Hello"}]
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"model":"m","messages":[', b"[" * 9000])
+def test_what_is_no_request_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        patch_request(body, can())
+
+
+@pytest.mark.parametrize("messages", ["x", [7], [None], {"a": 1}, None])
+def test_odd_messages_are_left_to_the_upstream(messages: Any) -> None:
+    body = {"model": "real", "messages": messages, "x": '"developer"', "y": "developer"}
+
+    assert patch(body, reasoning_required=True) == body
+
+
+# --- whole replies ---
+
+
+def whole(message: dict[str, Any], finish: str = "stop", **more: Any) -> bytes:
+    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish}
+    return json.dumps({"id": "c", "model": "up", "choices": [choice], **more}).encode()
+
+
+def call(**more: Any) -> dict[str, Any]:
+    return {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}, **more}
+
+
+def repair(body: bytes, **more: Any) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(repair_response(body, REPLY, can(**more)))
+    return value
+
+
+def test_a_clean_reply_keeps_every_byte_but_the_models_name() -> None:
+    body = whole({"content": "x", "new_field": 1.0}, usage={"prompt_tokens": 1})
+
+    assert repair_response(body, REPLY, can()) == body.replace(b'"up"', b'"asked-for"')
+
+
+def test_a_reply_with_calls_that_says_stop_says_tool_calls() -> None:
+    body = whole({"content": None, "tool_calls": [call()]})
+
+    assert repair(body)["choices"][0]["finish_reason"] == "tool_calls"
+    assert repair(body, first_party=True)["choices"][0]["finish_reason"] == "stop"
+
+
+def test_a_reply_without_calls_that_says_tool_calls_says_stop() -> None:
+    assert repair(whole({"content": "x"}, "tool_calls"))["choices"][0]["finish_reason"] == "stop"
+
+
+def test_calls_of_a_reply_get_ids_types_and_textual_arguments() -> None:
+    odd = [
+        {"function": {"name": "f", "arguments": {"x": 1}}},
+        call(id=7),
+        {"id": "c", "type": "function", "function": {"name": "f", "arguments": ""}},
+    ]
+
+    calls = repair(whole({"content": None, "tool_calls": odd}, "tool_calls"))["choices"][0]["message"]["tool_calls"]
+
+    assert [entry["function"]["arguments"] for entry in calls] == ['{"x":1}', "{}", "{}"]
+    assert [entry["type"] for entry in calls] == ["function"] * 3
+    assert calls[0]["id"].startswith("call_")
+    assert [entry["id"] for entry in calls[1:]] == ["7", "c"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"error":{"message":"gone","code":502}}', b'{"error":"gone"}', b'{"choices":[],"error":{"message":"gone"}}'],
+)
+def test_an_error_in_a_reply_of_status_200_is_a_failure(body: bytes) -> None:
+    with pytest.raises(UpstreamRefused, match="gone") as refusal:
+        repair_response(body, REPLY, can())
+
+    assert refusal.value.failure.http_status == 502
+
+
+@pytest.mark.parametrize("body", [b"", b"<html><title>Bad gateway</title>", b"{"])
+def test_what_is_no_json_is_malformed(body: bytes) -> None:
+    with pytest.raises(UpstreamMalformed):
+        repair_response(body, REPLY, can())
+
+
+@pytest.mark.parametrize("body", [b"[]", b"7", b'{"choices":7}'])
+def test_json_that_is_no_reply_is_a_failure(body: bytes) -> None:
+    with pytest.raises(UpstreamRefused):
+        repair_response(body, REPLY, can())
+
+
+# --- streams ---
+
+
+def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, **more: Any) -> dict[str, Any]:
+    choice = {"index": 0, "delta": delta or {}, "finish_reason": finish}
+    return {"id": "c", "object": "chat.completion.chunk", "created": 7, "model": "up", "choices": [choice], **more}
+
+
+ROLE = chunk({"role": "assistant", "content": ""})
+USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+
+
+def stream(chunks: Sequence[Any]) -> bytes:
+    datas = [data if isinstance(data, str) else json.dumps(data, separators=(",", ":")) for data in chunks]
+    return "".join(f"data: {data}\n\n" for data in datas).encode()
+
+
+def run(chunks: Sequence[Any], reply: Reply = REPLY, **more: Any) -> list[Any]:
+    """The payloads that the client gets, decoded; the end mark as it is."""
+    passing = StreamPassthrough(reply, can(**more))
+    out = passing.feed(stream(chunks)) + passing.close()
+    return [data.decode() if data == b"[DONE]" else json.loads(data) for data in SseDecoder().feed(out)]
+
+
+def fragments(payloads: Sequence[Any]) -> list[dict[str, Any]]:
+    choices = [choice for payload in payloads if isinstance(payload, dict) for choice in payload.get("choices", [])]
+    return [entry for choice in choices for entry in choice["delta"].get("tool_calls") or []]
+
+
+def finishes(payloads: Sequence[Any]) -> list[str]:
+    choices = [choice for payload in payloads if isinstance(payload, dict) for choice in payload.get("choices", [])]
+    return [choice["finish_reason"] for choice in choices if choice["finish_reason"]]
+
+
+def test_a_clean_stream_keeps_every_byte_but_the_models_name() -> None:
+    first = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": ""}}
+    body = stream(
+        [
+            ROLE,
+            chunk({"content": 'the "model":"up" and "error" and [DONE]', "new": 1.0}),
+            chunk({"tool_calls": [first]}),
+            chunk({"tool_calls": [{"index": 0, "function": {"arguments": '{"x":'}}]}),
+            chunk({"tool_calls": [{"index": 0, "function": {"arguments": "1}"}}]}),
+            chunk(finish="tool_calls"),
+            {**chunk(), "choices": [], "usage": USAGE},
+            "[DONE]",
+        ]
+    )
+    passing = StreamPassthrough(REPLY, can())
+
+    out = passing.feed(body) + passing.close()
+
+    assert out == body.replace(b'"model":"up","choices"', b'"model":"asked-for","choices"')
+    assert passing.usage == Usage(fresh=7, output=3)
+    assert passing.finished
+
+
+def test_a_stream_of_a_server_that_sets_blanks_passes_too() -> None:
+    chunks = [ROLE, chunk({"content": "x"}), chunk(finish="stop"), "[DONE]"]
+    datas = [data if isinstance(data, str) else json.dumps(data) for data in chunks]
+    body = "".join(f"data: {data}\n\n" for data in datas).encode()
+    passing = StreamPassthrough(REPLY, can())
+
+    out = passing.feed(body) + passing.close()
+
+    assert out == body.replace(b'"model": "up"', b'"model": "asked-for"')
+
+
+def test_only_whole_events_are_given_on() -> None:
+    body = stream([ROLE, chunk({"content": "x"})])
+    passing = StreamPassthrough(REPLY, can())
+
+    pieces = [passing.feed(body[index : index + 1]) for index in range(len(body))]
+
+    assert all(piece == b"" or piece.endswith(b"\n\n") for piece in pieces)
+    assert passing.ping().startswith(b":")
+
+
+def test_the_end_mark_is_added_where_it_lacks(read_wire: ReadWire) -> None:
+    assert run([ROLE, chunk(finish="stop")])[-1] == "[DONE]"
+
+
+def test_a_last_event_without_its_blank_line_is_not_lost() -> None:
+    passing = StreamPassthrough(REPLY, can())
+
+    out = passing.feed(stream([ROLE, chunk(finish="stop"), "[DONE]"]).rstrip(b"\n")) + passing.close()
+
+    assert out.count(b"[DONE]") == 1
+
+
+def test_an_unfinished_stream_ends_with_an_error() -> None:
+    payloads = run([ROLE, chunk({"content": "x"})])
+
+    assert payloads[-1]["error"]["type"] == "server_error"
+    assert finishes(payloads) == []
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"error": {"message": "overloaded right now", "code": 502}},
+        chunk(choices=[], error={"message": "overloaded right now"}),
+        chunk({"content": ""}, "error", error={"message": "overloaded right now"}),
+        "overloaded right now",
+    ],
+)
+def test_an_error_in_a_stream_is_told_and_nothing_follows(broken: Any) -> None:
+    payloads = run([ROLE, chunk({"content": "x"}), broken, chunk({"content": "y"}), "[DONE]"])
+
+    assert "overloaded right now" in payloads[-1]["error"]["message"]
+    assert set(payloads[-1]["error"]) == {"message", "type", "param", "code"}
+    assert finishes(payloads) == []
+
+
+def test_an_error_before_anything_else_can_still_become_a_status() -> None:
+    passing = StreamPassthrough(REPLY, can())
+
+    with pytest.raises(UpstreamRefused, match="bad thing") as refusal:
+        passing.feed(b": OPENROUTER PROCESSING\n\n" + stream([{"error": {"message": "bad thing", "code": 400}}]))
+
+    assert refusal.value.failure.http_status == 400
+
+
+def test_a_failure_of_the_connection_is_told_between_two_events() -> None:
+    passing = StreamPassthrough(REPLY, can())
+    body = stream([ROLE, chunk({"content": "x"})])
+
+    out = passing.feed(body[:-9]) + passing.fail(Failure(kind="timeout", message="silent"))
+
+    assert [json.loads(data).get("error", {}).get("code") for data in SseDecoder().feed(out)] == [None, "timeout"]
+    assert passing.feed(body) + passing.close() + passing.ping() == b""
+
+
+def test_usage_is_given_to_those_who_asked_only() -> None:
+    chunks = [ROLE, chunk(finish="stop"), {**chunk(), "choices": [], "usage": USAGE}, "[DONE]"]
+    silent = Reply(model="up", id="i", created=1)
+    passing = StreamPassthrough(silent, can())
+
+    out = passing.feed(stream(chunks)) + passing.close()
+
+    assert b"usage" not in out
+    assert passing.usage == Usage(fresh=7, output=3)
+    assert any(isinstance(payload, dict) and payload.get("usage") for payload in run(chunks))
+
+
+def test_chunks_that_clients_trip_over_are_left_out_or_completed() -> None:
+    filtered = {"id": "", "model": "", "choices": [], "prompt_filter_results": [1]}
+    without_delta = {**chunk(), "choices": [{"index": 0, "finish_reason": None, "content_filter_offsets": {}}]}
+
+    payloads = run([filtered, ROLE, chunk({"content": "x"}), without_delta, chunk(finish="stop"), "[DONE]"])
+
+    assert [payload["choices"][0]["delta"] for payload in payloads[:-1]] == [
+        {"role": "assistant", "content": ""},
+        {"content": "x"},
+        {},
+        {},
+    ]
+    assert {payload["model"] for payload in payloads[:-1]} == {"asked-for"}
+
+
+def test_numeric_and_missing_ids_become_text() -> None:
+    for given, expected in ((123, "123"), (None, "call_")):
+        head = {"index": 0, "id": given, "type": "function", "function": {"name": "f", "arguments": ""}}
+        more = {"index": 0, "function": {"arguments": "{}"}}
+
+        got = fragments(run([ROLE, chunk({"tool_calls": [head]}), chunk({"tool_calls": [more]}), chunk(finish="stop")]))
+
+        assert got[0]["id"].startswith(expected)
+        assert got[1] == more
+
+
+def test_calls_under_one_index_get_their_own() -> None:
+    heads = [
+        {"index": 0, "id": name, "type": "function", "function": {"name": "f", "arguments": "{}"}} for name in "ab"
+    ]
+
+    got = fragments(run([ROLE, *[chunk({"tool_calls": [head]}) for head in heads], chunk(finish="tool_calls")]))
+
+    assert [(entry["index"], entry["id"]) for entry in got] == [(0, "a"), (1, "b")]
+
+
+def test_repeated_ids_and_names_are_left_out_for_clients_would_join_them() -> None:
+    pieces = [
+        {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": text}} for text in ("", "{}")
+    ]
+
+    got = fragments(run([ROLE, *[chunk({"tool_calls": [piece]}) for piece in pieces], chunk(finish="tool_calls")]))
+
+    assert got[1] == {"index": 0, "function": {"arguments": "{}"}}
+
+
+def test_a_call_without_arguments_gets_an_empty_object() -> None:
+    head = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": ""}}
+
+    payloads = run([ROLE, chunk({"tool_calls": [head]}), chunk(finish="tool_calls"), "[DONE]"])
+
+    assert "".join(entry["function"]["arguments"] for entry in fragments(payloads)) == "{}"
+    assert finishes(payloads) == ["tool_calls"]
+
+
+def test_the_label_of_the_end_fits_what_came() -> None:
+    head = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    called = [ROLE, chunk({"tool_calls": [head]}), chunk(finish="stop"), "[DONE]"]
+    spoken = [ROLE, chunk({"content": "x"}), chunk(finish="tool_calls"), "[DONE]"]
+
+    assert finishes(run(called)) == ["tool_calls"]
+    assert finishes(run(called, first_party=True)) == ["stop"]
+    assert finishes(run(spoken)) == ["stop"]
+
+
+def test_an_end_that_is_said_twice_is_given_on_once() -> None:
+    assert finishes(run([ROLE, chunk(finish="stop"), chunk(finish="stop"), "[DONE]", "[DONE]"])) == ["stop"]
+
+
+def test_several_choices_have_their_own_ends() -> None:
+    second = {**chunk(finish="stop")}
+    second["choices"] = [{**second["choices"][0], "index": 1}]
+
+    assert finishes(run([ROLE, chunk(finish="stop"), second, "[DONE]"])) == ["stop", "stop"]
