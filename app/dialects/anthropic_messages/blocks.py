@@ -186,7 +186,7 @@ class BlockWriter:
                 if block.phase is not None:
                     self._lose("D", "this dialect does not tell comments from the final answer")
             case ToolCall():
-                arguments, sensible = as_object(block.arguments)
+                arguments, sensible = as_object(_without_halves(block.arguments))
                 if not sensible:
                     self._lose("W", "the arguments of the call are not JSON")
                 wire = {"type": "tool_use", "id": block.id, "name": block.name, "input": arguments}
@@ -419,6 +419,11 @@ def _write_source(source: Source) -> dict[str, str]:
             return {"type": "text", "media_type": source.media_type, "data": source.text}
         case _:
             assert_never(source)
+
+
+def _without_halves(arguments: str) -> str:
+    """Arguments for the vendor, which refuses a whole request for one escaped half of a surrogate pair."""
+    return repair_surrogates(arguments.encode("utf-8", "replace")).decode() if "\\u" in arguments else arguments
 
 
 def _decode_or_none(text: str) -> Any:

@@ -28,6 +28,7 @@ from app.dialects.json_bodies import (
     list_decoder,
     read_body,
     read_value,
+    repair_surrogates,
     replace_model,
 )
 from app.errors import Failure, Unsupported, UpstreamCut, UpstreamRefused
@@ -88,13 +89,13 @@ def patch_request(body: bytes, capabilities: Capabilities) -> Rendered:
     """A client's body for an upstream of the same dialect: its model name, and repairs where the body needs them.
 
     Dropped: reasoning that the upstream did not sign, empty texts, cache hints on reasoning, the billing line of Claude
-    Code for others than the vendor. Raises Unsupported for a `thread`, where the upstream holds none.
+    Code for others than the vendor, escaped halves of surrogate pairs, for which the vendor refuses a body. Raises Unsupported for a `thread`, where the upstream holds none.
     """
     losses: list[Loss] = []
-    try:
-        outline = _outline_decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        outline = _Outline()  # a body of an unexpected shape is the upstream's to judge
+    outline = _read_outline(body)
+    if outline is None:
+        body = repair_surrogates(body)
+        outline = _read_outline(body) or _Outline()  # a body of an unexpected shape is the upstream's to judge
     if _needs_patch(outline, capabilities):
         body = encode_body(_patch_fields(read_body(body), outline, capabilities, losses))
     return Rendered(replace_model(body, capabilities.model) if capabilities.model else body, {}, tuple(losses))
@@ -103,6 +104,13 @@ def patch_request(body: bytes, capabilities: Capabilities) -> Rendered:
 def repair_response(body: bytes, reply: Reply, capabilities: Capabilities) -> bytes:
     """An upstream's whole answer with the model's name as the client knows it."""
     return replace_model(body, reply.model)
+
+
+def _read_outline(body: bytes) -> _Outline | None:
+    try:
+        return _outline_decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _needs_patch(outline: _Outline, capabilities: Capabilities) -> bool:

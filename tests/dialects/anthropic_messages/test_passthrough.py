@@ -164,6 +164,14 @@ def test_servers_that_demand_reasoning_get_what_there_is() -> None:
     ]
 
 
+def test_half_a_surrogate_pair_does_not_cost_the_request() -> None:
+    body = ask({"role": "user", "content": "cut \ud83d"}, {"role": "user", "content": "whole \U0001f600"})
+
+    patched = patch_request(body, VENDOR).body
+
+    assert patched == body.replace(b'\\ud83d"', b'\\ufffd"')
+
+
 def test_a_thread_is_refused_where_nobody_holds_it() -> None:
     body = ask(thread={"type": "create"})
 
