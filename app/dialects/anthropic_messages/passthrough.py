@@ -89,7 +89,8 @@ def patch_request(body: bytes, capabilities: Capabilities) -> Rendered:
     """A client's body for an upstream of the same dialect: its model name, and repairs where the body needs them.
 
     Dropped: reasoning that the upstream did not sign, empty texts, cache hints on reasoning, the billing line of Claude
-    Code for others than the vendor, escaped halves of surrogate pairs, for which the vendor refuses a body. Raises Unsupported for a `thread`, where the upstream holds none.
+    Code for others than the vendor. Replaced: escaped halves of surrogate pairs, for which the vendor refuses a body.
+    Raises Unsupported for a `thread`, where the upstream holds none.
     """
     losses: list[Loss] = []
     outline = _read_outline(body)
