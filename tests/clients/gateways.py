@@ -1,0 +1,36 @@
+"""This file is the gateway that the programs talk to: `dragoman serve` with one stand-in behind it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.clients.standins.stand_in import StandIn
+from tests.support.gateway_process import GatewayProcess
+
+KEY = "key-of-the-client"
+DEMO = "demo/demo"
+
+
+def gateway_to(upstream: StandIn, folder: Path) -> GatewayProcess:
+    """A gateway that leads every model to the stand-in."""
+    return _serve(folder, {"up": upstream.settings}, f"up/{upstream.model}")
+
+
+def gateway_to_demo(folder: Path) -> GatewayProcess:
+    """A gateway with nothing behind it but its own demo."""
+    return _serve(folder, {}, DEMO)
+
+
+def _serve(folder: Path, providers: Mapping[str, Mapping[str, str]], model: str) -> GatewayProcess:
+    tables = {"server": {"api_keys": [KEY]}, "models": {"default": model, "small": model, "big": model}}
+    tables |= {f"providers.{name}": dict(settings) for name, settings in providers.items()}
+    config = folder / "dragoman.toml"
+    config.write_text("\n".join(_spell_table(name, table) for name, table in tables.items()))
+    return GatewayProcess(folder, command=("dragoman", "serve", "--config", str(config)))
+
+
+def _spell_table(name: str, table: Mapping[str, object]) -> str:
+    """Text and lists of text are spelt alike in TOML and JSON."""
+    return "\n".join([f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items()), ""])

@@ -1,0 +1,63 @@
+"""This file is where the genuine programs come from: pinned versions, installed below .cache/clients when missing."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+ROOT = Path(__file__).parents[2]
+CACHE = ROOT / ".cache" / "clients"
+
+CLAUDE_CODE = "@anthropic-ai/claude-code@2.1.329"
+CODEX = "@openai/codex@0.169.0"
+OLDER_ANTHROPIC = "anthropic==0.75.0"  # still sends x-api-key and version 2023-06-01
+OPENAI_AGENTS = "openai-agents==0.24.0"
+LITELLM = "litellm[proxy]==1.106.0"
+PATIENCE = 300  # seconds for one installation
+
+
+def install_npm(package: str, command: str) -> Path:
+    """The command of an npm package, written as name@version. Skips the test where it cannot be installed."""
+    folder = CACHE / package.rpartition("/")[2]
+    if shutil.which("npm") is None:
+        pytest.skip("npm is not installed")
+    _install(folder, ["npm", "install", "--prefix", str(folder), "--no-fund", "--no-audit", "--loglevel=error", package])
+    return folder / "node_modules" / ".bin" / command
+
+
+def install_python(requirement: str) -> Path:
+    """The bin folder of a virtual environment that holds a requirement. Skips where it cannot be installed."""
+    folder = CACHE / requirement.replace("==", "-").replace("[", "-").replace("]", "")
+    venv = [sys.executable, "-m", "venv", str(folder)]
+    pip = [str(folder / "bin" / "pip"), "install", "-q", "--disable-pip-version-check", requirement]
+    _install(folder, venv, pip)
+    return folder / "bin"
+
+
+def _install(folder: Path, *commands: Sequence[str]) -> None:
+    """Runs the commands unless they succeeded before; the mark is written last, so a half installation is redone."""
+    mark = folder / ".installed"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with FileLock(CACHE / ".lock"):
+        if mark.exists():
+            return
+        folder.mkdir(exist_ok=True)
+        for command in commands:
+            if (trouble := _run(command)) is not None:
+                pytest.skip(f"{folder.name} cannot be installed: {trouble}")
+        mark.touch()
+
+
+def _run(command: Sequence[str]) -> str | None:
+    """What went wrong, if anything."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        return f"no end within {PATIENCE} s"
+    return done.stderr.strip()[-500:] if done.returncode else None
