@@ -139,7 +139,7 @@ def _message_events(pieces: list[str]) -> list[dict[str, Any]]:
 
 def _completion(kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
     names = {"id": "chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT", "object": kind, "created": CLOCK, "model": "bench-model"}
-    return names | {"service_tier": "default", "system_fingerprint": "fp_bench0000", "choices": choices}
+    return names | {"system_fingerprint": "fp_bench0000", "choices": choices}
 
 
 def _chat_chunks(pieces: list[str]) -> list[dict[str, Any]]:
