@@ -17,10 +17,11 @@ from app.conversation.response import Usage
 from app.dialects.contract import Rendered
 from app.dialects.json_bodies import Fields, fields_decoder, list_decoder, read_body, read_value, replace_model
 from app.dialects.openai_responses.errors import parse_error_event
+from app.dialects.openai_responses.lifecycle import StreamRenderer, write_failure
 from app.dialects.openai_responses.output import Output
 from app.dialects.openai_responses.request import ENCRYPTED_CONTENT
 from app.dialects.openai_responses.response_object import ResponseObject, parse_usage
-from app.dialects.openai_responses.stream import ENDS, StreamRenderer, write_failure
+from app.dialects.openai_responses.stream import ENDS
 from app.dialects.openai_responses.vocabulary import NAME, NULL, REFUSED_FIELDS, response_decoder
 from app.errors import Failure, UpstreamCut
 from app.sse import COMMENT_KEEPALIVE, DONE, SseDecoder, encode_event
@@ -305,6 +306,12 @@ class StreamPassthrough:
             error = event.error or {"code": event.code, "message": event.message, "param": event.param}
             self._error = parse_error_event(error)
             return b""
+        try:
+            return self._repair_event(block, event)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return block  # what we cannot read the client may
+
+    def _repair_event(self, block: bytes, event: _Event) -> bytes:
         if event.response is not NULL:
             return _replace(block, event.response, self._repair_response(event.type, event.response))
         if event.item is not NULL:

@@ -13,8 +13,8 @@ from app.conversation.response import Response, Usage
 from app.dialects.json_bodies import repair_surrogates
 from app.dialects.openai_responses.errors import parse_error_event
 from app.dialects.openai_responses.items import logprobs_of, parse_item
+from app.dialects.openai_responses.lifecycle import StreamRenderer
 from app.dialects.openai_responses.response_object import parse_finish, parse_usage
-from app.dialects.openai_responses.stream import StreamRenderer
 from app.dialects.openai_responses.vocabulary import WireResponse, item_decoder, response_decoder
 from app.errors import InvalidRequest, UpstreamMalformed, UpstreamRefused
 

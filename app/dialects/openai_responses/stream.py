@@ -1,16 +1,14 @@
-"""This file reads the streams of upstreams and writes those of clients."""
+"""This file reads the streams of upstreams."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from enum import Enum, auto
 from typing import Any
 
 import msgspec
 
 from app.conversation.blocks import Block, Compaction, Proof, Reasoning, Refusal, Text, ToolCall, ToolKind
-from app.conversation.capabilities import Reply
 from app.conversation.events import (
     BlockClosed,
     BlockDelta,
@@ -18,21 +16,16 @@ from app.conversation.events import (
     BlockOpened,
     Event,
     Failed,
-    Finished,
     Started,
     UsageSeen,
 )
-from app.conversation.literals import EMPTY, join, literal, text_of
-from app.conversation.response import Usage
-from app.conversation.sequence import Sequencer
+from app.conversation.literals import join, literal, text_of
 from app.dialects.json_bodies import repair_surrogates
-from app.dialects.openai_responses.errors import error_object, parse_error_event
+from app.dialects.openai_responses.errors import parse_error_event
 from app.dialects.openai_responses.items import logprobs_of, parse_item
-from app.dialects.openai_responses.output import OpenItem, Output, open_item
-from app.dialects.openai_responses.response_object import ResponseObject, parse_finish, parse_usage
-from app.dialects.openai_responses.vocabulary import NULL, STATUSES, Item, WireResponse, item_decoder
+from app.dialects.openai_responses.response_object import parse_finish, parse_usage
+from app.dialects.openai_responses.vocabulary import NULL, Item, WireResponse, item_decoder
 from app.errors import Failure, InvalidRequest, UpstreamCut, UpstreamMalformed
-from app.sse import COMMENT_KEEPALIVE, DONE
 
 _TEXT_DELTA = "response.output_text.delta"
 # Other events whose `delta` adds to a block.
@@ -55,7 +48,13 @@ _WHOLES = {
     "response.reasoning.done": "text",
 }
 ENDS = {"response.completed", "response.incomplete", "response.failed", "response.cancelled"}
+_BEGINNINGS = {"response.created", "response.queued", "response.in_progress"}
+_ADDED = "response.output_item.added"
+_DONE = "response.output_item.done"
+_ANNOTATED = "response.output_text.annotation.added"
+_READ = {_TEXT_DELTA, *_DELTAS, *_WHOLES, *ENDS, *_BEGINNINGS, _ADDED, _DONE, _ANNOTATED, "error", ""}
 _PARAGRAPH = b'"\\n\\n"'
+_QUOTE = ord('"')
 _STREAMED_CALLS = ("function_call", "custom_tool_call")
 
 
@@ -91,6 +90,11 @@ class _FullChunk(msgspec.Struct):
     param: str | None = None
 
 
+class _Kind(msgspec.Struct):
+    type: str = ""
+
+
+_decode_kind = msgspec.json.Decoder(_Kind).decode
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 _decode_full = msgspec.json.Decoder(_FullChunk).decode
 
@@ -134,18 +138,18 @@ class StreamParser:
         self._ended = False
         self._calls = False
         self._blocks = 0
-        self._settled = 0
+        self._settled: set[str | None] = set()  # ids of the items that are done
 
     def feed(self, data: Sequence[bytes]) -> list[Event]:
         events: list[Event] = []
-        texts = self._texts
+        texts, quote = self._texts, _QUOTE
         for payload in data:
             try:
                 chunk = _decode_chunk(payload)
                 if chunk.type == _TEXT_DELTA:
                     block = texts.get((chunk.output_index, chunk.content_index))
-                    if block is not None and not self._ended:
-                        text = bytes(chunk.delta)
+                    text = bytes(chunk.delta)
+                    if block is not None and text[0] == quote:
                         block.said.append(text)
                         events.append(BlockDelta(block.index, text))
                         if chunk.logprobs:
@@ -160,15 +164,12 @@ class StreamParser:
     def close(self) -> list[Event]:
         if self._ended:
             return []
-        events: list[Event] = []
-        self._fail(
-            UpstreamCut("the upstream's stream ended before the response was complete", began=True).failure, events
-        )
-        return events
+        cut = UpstreamCut("the upstream's stream ended before the response was complete", began=True)
+        return [Failed(cut.failure)]
 
     def _read_malformed(self, payload: bytes, events: list[Event]) -> None:
         """A payload that is no event: the end mark, half a surrogate pair, or what the server should not have sent."""
-        if self._ended or payload.strip() == b"[DONE]":
+        if self._ended or payload.strip() == b"[DONE]" or not _is_read(payload):
             return
         try:
             half = _decode_half(payload)
@@ -189,18 +190,18 @@ class StreamParser:
         elif kind in _WHOLES:
             whole: msgspec.Raw = getattr(chunk, _WHOLES[kind])
             self._add_delta(chunk, whole, events, unless_said=True)
-        elif kind == "response.output_item.added":
+        elif kind == _ADDED:
             self._open_item(chunk.output_index, item_decoder.decode(chunk.item), events)
-        elif kind == "response.output_item.done":
+        elif kind == _DONE:
             self._settle_item(chunk.output_index, chunk.item, events)
-        elif kind == "response.output_text.annotation.added" and chunk.annotation is not None:
+        elif kind == _ANNOTATED and chunk.annotation is not None:
             self._add_citation(chunk, chunk.annotation, events)
         elif kind in ENDS and chunk.response is not None:
             self._end(chunk.response, events)
         elif kind == "error" or (not kind and chunk.error is not None):
             error = chunk.error or {"code": chunk.code, "message": chunk.message, "param": chunk.param}
             self._fail(parse_error_event(error), events)
-        elif chunk.response is not None:
+        elif kind in _BEGINNINGS and chunk.response is not None:
             self._start(chunk.response, events)
 
     def _start(self, response: WireResponse, events: list[Event]) -> None:
@@ -224,7 +225,7 @@ class StreamParser:
     ) -> None:
         text = bytes(raw)
         block = self._block_at(chunk, events)
-        if block is None or text == b"null":
+        if block is None or text[0] != _QUOTE:
             return
         part = None
         if ".reasoning" in chunk.type:
@@ -284,6 +285,8 @@ class StreamParser:
         opened = self._items.get(position)
         if opened is None or opened.done:
             opened = self._items[position] = _UpstreamItem(item)
+        opened.item = item
+        proof = None
         for place, whole in enumerate(parse_item(item, raw, "output")):
             head, text = _split_block(whole)
             block = opened.blocks.get(place)
@@ -298,18 +301,19 @@ class StreamParser:
                 for citation in whole.citations[block.citations :]:
                     block.citations += 1
                     events.append(BlockNoted(block.index, citation=citation))
-        proof = whole.proof if isinstance(whole, Reasoning | ToolCall | Compaction) else None
+            if isinstance(whole, Reasoning | ToolCall | Compaction):
+                proof = whole.proof
         self._close_blocks(opened, events, proof, incomplete=item.status == "incomplete")
-        self._settled += 1
+        self._settled.add(item.id)
 
     def _close_blocks(
         self, opened: _UpstreamItem, events: list[Event], proof: Proof | None = None, *, incomplete: bool = False
     ) -> None:
         opened.done = True
         events.extend(BlockClosed(block.index, proof, incomplete) for block in opened.blocks.values())
-        if self._texts:
-            closed = {block.index for block in opened.blocks.values()}
-            self._texts = {place: block for place, block in self._texts.items() if block.index not in closed}
+        for place, block in list(self._texts.items()):
+            if block in opened.blocks.values():
+                del self._texts[place]
 
     def _end(self, response: WireResponse, events: list[Event]) -> None:
         self._start(response, events)
@@ -317,12 +321,9 @@ class StreamParser:
             error = response.error or {"message": f"the response {response.status}"}
             self._fail(parse_error_event(error), events)
             return
-        output = response.output or []
-        if len(output) > self._settled:
-            for position, raw in enumerate(output):
-                opened = self._items.get(position)
-                if opened is None or not opened.done:
-                    self._settle_item(position, raw, events)
+        for position, raw in enumerate(response.output or ()):
+            if not self._is_settled(position, item_decoder.decode(raw)):
+                self._settle_item(position, raw, events)
         for opened in self._items.values():
             if not opened.done:
                 self._close_blocks(opened, events)
@@ -331,10 +332,26 @@ class StreamParser:
             events.append(UsageSeen(usage))
         events.append(parse_finish(response, calls=self._calls))
         self._ended = True
+        self._texts.clear()
+
+    def _is_settled(self, position: int, item: Item) -> bool:
+        """Whether an item of the terminal response is known by its id, or by its place where ids change."""
+        opened = self._items.get(position)
+        at_its_place = opened is not None and opened.done and opened.item.type == item.type
+        return at_its_place or (item.id is not None and item.id in self._settled)
 
     def _fail(self, failure: Failure, events: list[Event]) -> None:
         events.append(Failed(failure))
         self._ended = True
+        self._texts.clear()
+
+
+def _is_read(payload: bytes) -> bool:
+    """Whether the payload could matter here; false for an event of a type that is read over, whatever it holds."""
+    try:
+        return _decode_kind(payload).type in _READ
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return True
 
 
 def _decode_half(payload: bytes) -> _FullChunk | None:
@@ -345,7 +362,8 @@ def _decode_half(payload: bytes) -> _FullChunk | None:
         return None
     if not isinstance(value, dict) or not isinstance(delta := value.pop("delta", None), str):
         return None
-    return msgspec.structs.replace(msgspec.convert(value, _FullChunk), delta=msgspec.Raw(literal(delta)))
+    chunk = _decode_full(repair_surrogates(json.dumps(value).encode()))
+    return msgspec.structs.replace(chunk, delta=msgspec.Raw(literal(delta)))
 
 
 def _say(block: _OpenBlock, text: bytes, events: list[Event]) -> None:
@@ -381,162 +399,3 @@ def _rest_of(text: str, said: Sequence[bytes]) -> bytes | None:
         return literal(text) if text else None
     before = text_of(join(said))
     return literal(text[len(before) :]) if len(text) > len(before) and text.startswith(before) else None
-
-
-def write_failure(output: Output, response: ResponseObject, failure: Failure, usage: Usage | None) -> bytes:
-    """End a stream by an error; the failed response is returned.
-
-    It takes two events: the vendor's SDK raises for one that holds an `error`, while Codex reads over that and waits
-    for `response.failed`.
-    """
-    error = error_object(failure)
-    output.write("error", code=error["code"], message=error["message"], param=error["param"], error=error)
-    failed = response.render("failed", output.items, usage=usage, failure=failure)
-    output.write("response.failed", response=msgspec.Raw(failed))
-    output.parts.append(DONE)
-    return failed
-
-
-class _State(Enum):
-    WAITING = auto()  # nothing has been written
-    RUNNING = auto()
-    HELD = auto()  # all but the terminal event: the usage may still come
-    ENDED = auto()
-
-
-class StreamRenderer:
-    """Writes a client's stream: items one after the other, then one terminal event with all of them.
-
-    An item is done when the next one begins or the answer ends, for only then it is known whether it goes on and
-    whether a limit has cut it.
-    """
-
-    def __init__(self, reply: Reply) -> None:
-        self._show_reasoning = reply.show_reasoning
-        self._object = ResponseObject(reply)
-        self._output = Output(reply.id)
-        self._sequencer = Sequencer()
-        self._item: OpenItem | None = None
-        self._usage: Usage | None = None
-        self._finished: Finished | None = None
-        self._response = b""
-        self._status = "completed"
-        self._spoken = False  # something other than reasoning has been said
-        self._refused = False
-        self._state = _State.WAITING
-
-    def feed(self, events: Sequence[Event]) -> bytes:
-        if self._state is _State.ENDED:
-            return b""
-        output = self._output
-        for event in self._sequencer.feed(events):
-            # Here and not in the item, for nearly all events come this way.
-            if type(event) is BlockDelta and (item := self._item) is not None and item.prefix is not None:
-                text = event.text
-                if text != EMPTY:
-                    item.said.append(text)
-                    output.parts.append(b"%b%b%b%d}\n\n" % (item.prefix, text, item.suffix, output.number))
-                    output.number += 1
-            else:
-                self._write(event)
-        return output.take()
-
-    def close(self) -> bytes:
-        if self._state is _State.HELD:
-            self._end()
-        elif self._state is not _State.ENDED:
-            self._fail(UpstreamCut("the answer ended before it was complete", began=True).failure)
-        return self._output.take()
-
-    def ping(self) -> bytes:
-        """An event of its own, for comments do not reset the idle timer of Codex.
-
-        Its type is unknown to all clients, which read it over. A repeated `response.in_progress` would be known, but
-        it repeats the whole request, and none may follow the first item. Before `response.created` the vendor's SDK
-        accepts no event at all, so until then a comment has to do.
-        """
-        if self._state is _State.WAITING:
-            return COMMENT_KEEPALIVE
-        if self._state is _State.ENDED:
-            return b""
-        self._output.write("ping")
-        return self._output.take()
-
-    @property
-    def response(self) -> bytes:
-        """The whole response, once the stream has ended."""
-        return self._response
-
-    def _write(self, event: Event) -> None:
-        match event:
-            case Started():
-                self._start(event)
-            case BlockOpened(block=block):
-                self._open(block)
-            case BlockDelta(text=text) if self._item is not None:
-                self._item.say(text)
-            case BlockNoted() if self._item is not None:
-                self._item.note(event)
-            case BlockClosed() if self._item is not None:
-                self._item.close(event)
-            case UsageSeen(usage=usage):
-                self._usage = usage
-                if self._state is _State.HELD:
-                    self._end()
-            case Finished():
-                self._finish(event)
-            case Failed(failure=failure):
-                self._fail(failure)
-
-    def _start(self, started: Started | None = None) -> None:
-        if self._state is not _State.WAITING:
-            return
-        self._state = _State.RUNNING
-        if started is not None and started.service_tier:
-            self._object.service_tier = started.service_tier
-        begun = msgspec.Raw(self._object.render("in_progress"))
-        self._output.write("response.created", response=begun)
-        self._output.write("response.in_progress", response=begun)
-
-    def _open(self, block: Block) -> None:
-        self._start()
-        self._spoken = self._spoken or not isinstance(block, Reasoning)
-        self._refused = self._refused or isinstance(block, Refusal)
-        if self._item is not None and self._item.takes(block):
-            self._item.open(block)
-            return
-        self._end_item()
-        self._item = open_item(block, self._output, show_reasoning=self._show_reasoning)
-
-    def _end_item(self, *, incomplete: bool = False) -> None:
-        if self._item is not None:
-            self._item.end(incomplete=incomplete)
-            self._item = None
-
-    def _finish(self, finished: Finished) -> None:
-        self._start()
-        self._finished = finished
-        self._status = STATUSES[finished.finish_reason][0]
-        explanation = finished.stop_detail.explanation if finished.stop_detail else None
-        if finished.finish_reason == "content_filter" and explanation and not self._spoken:
-            self._open(Refusal(""))
-            self._write(BlockDelta(0, literal(explanation)))
-            self._write(BlockClosed(0))
-        if self._refused:  # whoever was refused has got a whole answer; only a text that broke off is incomplete
-            self._status = "completed"
-        self._end_item(incomplete=self._status == "incomplete")
-        self._state = _State.HELD
-        if self._usage is not None:
-            self._end()
-
-    def _end(self) -> None:
-        items, usage = self._output.items, self._usage
-        self._response = self._object.render(self._status, items, finished=self._finished, usage=usage)
-        self._output.write(f"response.{self._status}", response=msgspec.Raw(self._response))
-        self._output.parts.append(DONE)
-        self._state = _State.ENDED
-
-    def _fail(self, failure: Failure) -> None:
-        self._start()
-        self._response = write_failure(self._output, self._object, failure, self._usage)
-        self._state = _State.ENDED

@@ -107,7 +107,8 @@ def _parse_member(tool: WireTool, path: str, namespace: str | None = None) -> Fu
 
 def _parse_native(tool: WireTool, definition: dict[str, Any]) -> NativeTool:
     kind = cast(str, tool.type)
-    name = tool.name or cast(str, definition.get("server_label") or kind)
+    label = definition.get("server_label")
+    name = tool.name or (label if isinstance(label, str) and label else kind)
     return NativeTool(NAME, kind, name, definition, _is_hosted(kind, definition))
 
 

@@ -273,3 +273,12 @@ def test_a_stream_is_looked_into_only_where_it_matters() -> None:
     part = to_bytes([delta, delta])
 
     assert passing.feed(part) is part
+
+
+@pytest.mark.parametrize("odd", ["x", 7, [], {"output": 5}, {"usage": "none"}, {"output": [1]}, None])
+@pytest.mark.parametrize("kind", ["response.created", "response.completed", "response.output_item.done"])
+def test_events_that_hold_something_odd_pass(kind: str, odd: Any) -> None:
+    event = {"type": kind, "output_index": 0, "item" if kind.endswith("done") else "response": odd}
+    passing = StreamPassthrough(SAME_MODEL, UPSTREAM)
+
+    assert passing.feed(to_bytes([event])) == to_bytes([event])
