@@ -17,7 +17,7 @@ from app.conversation.capabilities import Capabilities, Reply
 from app.conversation.literals import hide_halves, join, text_of
 from app.conversation.response import Usage
 from app.dialects.error_bodies import judge_error, read_error_body, read_error_value
-from app.dialects.json_bodies import encode_body, replace_model
+from app.dialects.json_bodies import encode_body, repair_surrogates, replace_model
 from app.dialects.openai_chat.errors import error_event
 from app.dialects.openai_chat.shapes import Shape, arguments_of
 from app.dialects.openai_chat.tool_calls import CallBinder
@@ -53,6 +53,8 @@ def repair_response(body: bytes, reply: Reply, capabilities: Capabilities) -> by
 
     Raises UpstreamRefused for an error inside a reply of status 200, UpstreamMalformed for what is no reply.
     """
+    if b"\\ud" in body or b"\\uD" in body:
+        body = repair_surrogates(body)
     try:
         whole = _decode_whole(body)
     except msgspec.ValidationError:

@@ -69,7 +69,7 @@ def entries_of(raw: msgspec.Raw) -> list[msgspec.Raw]:
     """The entries of a field that should be a list of objects; anything else has none."""
     try:
         return _raws.decode(raw)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return []
 
 
@@ -123,5 +123,9 @@ def _continues(entry: dict[str, Any], more: dict[str, Any]) -> bool:
 
 
 def _append(entry: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
-    joined = {name: (entry.get(name) or "") + more[name] for name in _TEXTS if isinstance(more.get(name), str)}
+    joined = {name: _text(entry.get(name)) + _text(more[name]) for name in _TEXTS if name in more}
     return {**entry, **{name: value for name, value in more.items() if value is not None}, **joined}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

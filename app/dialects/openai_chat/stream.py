@@ -129,6 +129,8 @@ class StreamParser:
         return events
 
     def _read_payload(self, payload: bytes, events: list[Event]) -> None:
+        if not payload.isascii():
+            payload = payload.decode("utf-8", "replace").encode()  # raw values are not checked by the decoder
         try:
             chunk = self._decode(payload)
         except _UNREADABLE:
