@@ -25,7 +25,6 @@ def start_logs(settings: ServerSettings) -> None:
     """Info and debug go to standard output, warnings and errors to standard error."""
     logger = logging.getLogger("dragoman")
     logger.setLevel(LEVELS[settings.log_level])
-    logger.propagate = False
     logger.handlers.clear()
     if settings.log_format == "json":
         pattern = '{"time":"%(asctime)s","level":"%(levelname)s","message":%(message)s}'

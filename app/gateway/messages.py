@@ -10,6 +10,7 @@ import msgspec
 
 from app.conversation.request import Request
 from app.dialects.contract import Dialect
+from app.dialects.json_bodies import repair_surrogates
 from app.errors import InvalidRequest
 
 _prefix = secrets.token_hex(6)
@@ -68,7 +69,12 @@ class Inbound:
             except msgspec.ValidationError as error:
                 self._peeked = self._explain(error)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise InvalidRequest(f"the request body is not valid JSON: {error}") from error
+                # Clients that cut text by UTF-16 units send halves of surrogate pairs, which no upstream takes.
+                whole = repair_surrogates(self.body)
+                if whole == self.body:
+                    raise InvalidRequest(f"the request body is not valid JSON: {error}") from error
+                self.body = whole
+                return self.peek
         return self._peeked
 
     @property

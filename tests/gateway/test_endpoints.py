@@ -137,3 +137,14 @@ def test_a_thread_is_refused_so_that_sdks_send_everything(client: Client) -> Non
     assert response.status_code == 400
     details = response.get_json()["error"]["details"]
     assert details == {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+
+
+def test_half_a_surrogate_pair_in_a_prompt_is_repaired_not_refused(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply(chat_answer()))
+
+    response = client.ask(
+        "/v1/chat/completions", b'{"model":"chat/m","messages":[{"role":"user","content":"x\\ud83d"}]}'
+    )
+
+    assert response.status_code == 200
+    assert upstream.seen[0].json()["messages"][0]["content"] == "x\ufffd"

@@ -247,7 +247,6 @@ def test_every_answer_carries_an_id_and_its_log_line_names_it(
     client: Client, upstream: FakeUpstream, caplog: pytest.LogCaptureFixture
 ) -> None:
     upstream.script(json_reply(chat_answer()))
-    logging.getLogger("dragoman").propagate = True
 
     with caplog.at_level(logging.INFO, "dragoman.requests"):
         response = client.message()
