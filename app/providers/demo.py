@@ -102,9 +102,10 @@ def answer(request: Request, digest: str) -> list[Event]:
 def _blocks(request: Request, digest: str) -> Iterator[Text | Reasoning | ToolCall]:
     if request.reasoning.mode == "on" or request.reasoning.effort not in (None, "none"):
         yield Reasoning("A demo does not think, but this is where a model would.")
-    last = request.turns[-1].blocks if request.turns else ()
+    # Agents add system turns and blocks of reminders around what their user typed, which comes last.
+    last = next((turn.blocks for turn in reversed(request.turns) if turn.role == "user"), ())
     results = [block for block in last if isinstance(block, ToolResult)]
-    asked = " ".join(block.text for block in last if isinstance(block, Text))
+    asked = next((block.text for block in reversed(last) if isinstance(block, Text)), "")
     if results:
         said = " ".join(block.text for result in results for block in result.blocks if isinstance(block, Text))
         yield Text(f"The tool answered: {said[:2000]}")
@@ -121,7 +122,7 @@ def _blocks(request: Request, digest: str) -> Iterator[Text | Reasoning | ToolCa
 
 
 def choose_tool(request: Request, asked: str) -> FunctionTool | None:
-    """The tool that is forced, or is named in the text, or is the only one on offer."""
+    """The tool that is forced, or that the text names first, or that is the only one on offer."""
     tools = [tool for tool in request.tools if isinstance(tool, FunctionTool)]
     choice = request.tool_choice
     if not tools or (choice is not None and choice.mode == "none"):
@@ -129,10 +130,10 @@ def choose_tool(request: Request, asked: str) -> FunctionTool | None:
     if choice is not None and choice.mode == "tool":
         wanted = {name for _, name in choice.names}
         return next((tool for tool in tools if tool.name in wanted), None)
-    words = {word.lower() for word in re.findall(r"[\w-]+", asked)}
-    named = next((tool for tool in tools if tool.name.lower() in words), None)
+    by_name = {tool.name.lower(): tool for tool in tools}
+    named = next((word for word in re.findall(r"[\w-]+", asked.lower()) if word in by_name), None)
     if named is not None:
-        return named
+        return by_name[named]
     return tools[0] if len(tools) == 1 or (choice is not None and choice.mode == "any") else None
 
 
