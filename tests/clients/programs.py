@@ -27,7 +27,8 @@ def install_npm(package: str, command: str) -> Path:
     folder = CACHE / package.rpartition("/")[2]
     if shutil.which("npm") is None:
         pytest.skip("npm is not installed")
-    _install(folder, ["npm", "install", "--prefix", str(folder), "--no-fund", "--no-audit", "--loglevel=error", package])
+    npm = ["npm", "install", "--no-fund", "--no-audit", "--loglevel=error", "--prefix", str(folder)]
+    _install(folder, [*npm, package])
     return folder / "node_modules" / ".bin" / command
 
 
