@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 import re
 from collections.abc import Sequence
 from typing import Any, assert_never
@@ -36,6 +35,7 @@ from app.dialects.json_bodies import read_value
 from app.dialects.openai_responses.vocabulary import (
     ANNOTATIONS,
     CACHE_TTLS,
+    FILE_TYPES,
     NAME,
     TEXT_PARTS,
     ImageUrl,
@@ -150,8 +150,8 @@ def _parse_file(part: Part, path: str) -> File:
     if part.file_data is not None:
         parsed = _parse_url(part.file_data)
         if isinstance(parsed, Url):  # base64 without a data URL around it: the name tells the type
-            guessed = mimetypes.guess_type(part.filename or "")[0] or "application/pdf"
-            parsed = Inline(guessed, "".join(part.file_data.split()))
+            ending = (part.filename or "").rpartition(".")[2].lower()
+            parsed = Inline(FILE_TYPES.get(ending, "application/pdf"), "".join(part.file_data.split()))
         source = parsed
     elif part.file_url is not None:
         source = Url(part.file_url)
@@ -200,7 +200,8 @@ def _render_file(
     name = {"filename": file.name} if file.name else {}
     match file.source:
         case Inline(media_type=media_type, data=data):
-            name = name or {"filename": "document" + (mimetypes.guess_extension(media_type) or ".pdf")}
+            ending = next((ending for ending, known in FILE_TYPES.items() if known == media_type), "pdf")
+            name = name or {"filename": f"document.{ending}"}
             return [{"type": "input_file", **name, "file_data": f"data:{media_type};base64,{data}", **hint}]
         case Url(url=url):
             return [{"type": "input_file", "file_url": url, **name, **hint}]

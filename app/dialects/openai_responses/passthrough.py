@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Any
 
@@ -17,6 +16,7 @@ from app.conversation.response import Usage
 from app.dialects.contract import Rendered
 from app.dialects.json_bodies import Fields, fields_decoder, list_decoder, read_body, read_value, replace_model
 from app.dialects.openai_responses.errors import parse_error_event
+from app.dialects.openai_responses.history import input_items
 from app.dialects.openai_responses.lifecycle import StreamRenderer, write_failure
 from app.dialects.openai_responses.output import Output
 from app.dialects.openai_responses.request import ENCRYPTED_CONTENT
@@ -28,7 +28,6 @@ from app.sse import COMMENT_KEEPALIVE, DONE, SseDecoder, encode_event
 
 DEFAULT_INSTRUCTIONS = "You are a helpful assistant."
 
-_input_decoder = msgspec.json.Decoder(str | list[msgspec.Raw] | None)
 _names_decoder = msgspec.json.Decoder(list[str] | None)
 _SEALED = b'"' + PREFIX.encode()
 
@@ -60,7 +59,7 @@ def patch_request(body: bytes, capabilities: Capabilities) -> Rendered:
             _drop_include(changed)
         if capabilities.instructions_required:
             _fit_stateless(changed)
-        if capabilities.stream_only:
+        if capabilities.stream_only and bytes(fields.get("stream", NULL)) != b"true":
             changed["stream"] = msgspec.Raw(b"true")
         for name, value in capabilities.extra_body.items():
             changed[name] = msgspec.Raw(msgspec.json.encode(value))
@@ -75,25 +74,6 @@ def patch_request(body: bytes, capabilities: Capabilities) -> Rendered:
 def repair_response(body: bytes, reply: Reply, capabilities: Capabilities) -> bytes:
     """The response with the client's name of the model; no other byte changes."""
     return replace_model(body, reply.model)
-
-
-def input_items(body: bytes) -> list[bytes]:
-    """The items of a request's input, each as its JSON text; a string is one message. Raises InvalidRequest."""
-    raw = read_body(body).get("input", NULL)
-    items = read_value(raw, _input_decoder, "input")
-    if isinstance(items, str):
-        return [msgspec.json.encode({"type": "message", "role": "user", "content": items})]
-    return [bytes(item) for item in items or ()]
-
-
-def output_items(response: bytes) -> list[bytes]:
-    """The items of a response object's output, each as its JSON text."""
-    return [bytes(item) for item in response_decoder.decode(response).output or ()]
-
-
-def replace_input(body: bytes, items: Sequence[bytes]) -> bytes:
-    """A request with other input items, all other fields as they are. Raises InvalidRequest."""
-    return msgspec.json.encode({**read_body(body), "input": [msgspec.Raw(item) for item in items]})
 
 
 def _needs_change(body: bytes, capabilities: Capabilities) -> bool:

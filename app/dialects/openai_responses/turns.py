@@ -237,6 +237,8 @@ class _AssistantItems:
     def _render_block(self, block: Block) -> list[Any]:
         match block:
             case ToolCall():
+                if block.kind not in ("function", "custom") and not valid_json(block.arguments or "{}", b""):
+                    self._losses.append(Loss("W", self._turn.path, f"the arguments of {block.id!r} are no JSON"))
                 return [render_call(block)]
             case Reasoning():
                 return self._render_reasoning(block)

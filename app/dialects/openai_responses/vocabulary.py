@@ -259,6 +259,20 @@ STATUSES: dict[FinishReason, tuple[str, str | None]] = {
 TEXT_PARTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
 ANNOTATIONS = ("url_citation", "file_citation", "container_file_citation", "file_path")
 
+# What the ending of a file's name says of its type, and which one a file without a name gets.
+FILE_TYPES = {
+    "pdf": "application/pdf",
+    "txt": "text/plain",
+    "md": "text/markdown",
+    "csv": "text/csv",
+    "html": "text/html",
+    "json": "application/json",
+    "xml": "application/xml",
+    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+}
+
 # Items of tools that run on the client's side: type of the call, field of what the model asks, type of the result.
 NATIVE_CALLS: dict[ToolKind, tuple[str, str, str]] = {
     "custom": ("custom_tool_call", "input", "custom_tool_call_output"),

@@ -14,7 +14,7 @@ from app.conversation.blocks import Proof
 from app.conversation.envelope import seal
 from app.conversation.response import Usage
 from app.dialects.openai_responses import StreamPassthrough, patch_request, repair_response
-from app.dialects.openai_responses.passthrough import input_items, output_items, replace_input
+from app.dialects.openai_responses.history import input_items, output_items, replace_input
 from app.errors import Failure, InvalidRequest
 from tests.dialects.openai_responses.wire import REPLY, UPSTREAM, ask, check_grammar, events_of, to_bytes, vendor
 
