@@ -11,6 +11,7 @@
     │   ├── TooLarge                   413
     │   └── UnsupportedEncoding        415
     ├── CredentialUnavailable          the operator: no usable credential for an upstream; says the remedy
+    ├── LedgerUnavailable              the operator: what outlives a request cannot be kept or read
     └── UpstreamError                  the upstream
         ├── UpstreamRefused            it answered with an error, as a status or inside a stream
         ├── UpstreamMalformed          it answered something that is not its dialect
@@ -156,6 +157,13 @@ class CredentialUnavailable(DragomanError):
     """No usable credential for an upstream; the message ends with the remedy."""
 
     kind = "authentication"
+
+
+class LedgerUnavailable(DragomanError):
+    """What outlives a request cannot be kept or read now; the message says why."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, status=503)
 
 
 class UpstreamError(DragomanError):

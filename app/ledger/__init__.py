@@ -1,0 +1,9 @@
+"""This room keeps what must outlive a request, in a database that all workers share.
+
+It knows bytes, tenants and ages, and nothing of dialects. Nothing is opened before its first use, and a database that
+fails raises LedgerUnavailable, never anything else.
+"""
+
+from app.ledger.ledger import Ledger, Shelf
+
+__all__ = ["Ledger", "Shelf"]

@@ -1,0 +1,142 @@
+"""This file is the ledger's database: SQLite or Postgres behind the few statements that the shelves need.
+
+Each statement is a transaction of its own, so nothing is ever half written, and no lock outlives a statement.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import URL, Connection, create_engine, event, func, make_url, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from app.errors import LedgerUnavailable
+from app.ledger.schema import migrate, records
+
+T = TypeVar("T")
+
+# How long a writer waits for another; milliseconds.
+BUSY_TIMEOUT = 2000
+# Records that are thrown away at once: a long delete would keep the other workers waiting.
+BATCH = 500
+
+_INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+class Database:
+    """An open database. Every method raises LedgerUnavailable."""
+
+    def __init__(self, place: str | Path) -> None:
+        """`place` is a file for SQLite, or a URL of SQLite or Postgres."""
+        url = _read_url(place)
+        if url.get_backend_name() == "sqlite":
+            _create_private(url.database)
+        try:
+            self._engine = create_engine(url, isolation_level="AUTOCOMMIT", pool_pre_ping=url.host is not None)
+        except (SQLAlchemyError, ImportError) as error:
+            raise LedgerUnavailable(f"ledger.url cannot be used: {_reason(error)}") from error
+        if self._engine.dialect.name == "sqlite":
+            event.listen(self._engine, "connect", _tune)
+        self._insert = _INSERTS[self._engine.dialect.name]
+        self._run(migrate)
+
+    def put(self, kind: str, tenant: str, key: str, value: bytes, now: int) -> None:
+        """`now` is the record's time of birth in unix seconds."""
+        row = {"kind": kind, "tenant": tenant, "key": key, "created": now, "size": len(value), "value": value}
+        insert = self._insert(records).values(row)
+        fresh = {name: insert.excluded[name] for name in ("created", "size", "value")}
+        statement = insert.on_conflict_do_update(index_elements=["kind", "tenant", "key"], set_=fresh)
+        self._run(lambda connection: connection.execute(statement))
+
+    def get(self, kind: str, tenant: str, key: str, oldest: int) -> bytes | None:
+        statement = select(records.c.value).where(*_place(kind, tenant, key, oldest))
+        value = self._run(lambda connection: connection.execute(statement).scalar())
+        return None if value is None else bytes(value)
+
+    def delete(self, kind: str, tenant: str, key: str, oldest: int) -> bool:
+        statement = records.delete().where(*_place(kind, tenant, key, oldest))
+        return self._run(lambda connection: connection.execute(statement).rowcount > 0)
+
+    def prune(self, oldest: int, most: int) -> None:
+        """Throws away what was born before `oldest`, then the oldest of the rest while all are more than `most` bytes.
+
+        Does a batch of each at a time, so that what is left over waits for the next call.
+        """
+        self._run(lambda connection: _delete_aged(connection, oldest))
+        self._run(lambda connection: _delete_excess(connection, most))
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def _run(self, work: Callable[[Connection], T]) -> T:
+        try:
+            with self._engine.connect() as connection:
+                return work(connection)
+        except SQLAlchemyError as error:
+            raise LedgerUnavailable(f"the database of the ledger failed: {_reason(error)}") from error
+
+
+def _place(kind: str, tenant: str, key: str, oldest: int) -> tuple[Any, ...]:
+    c = records.c
+    return (c.kind == kind, c.tenant == tenant, c.key == key, c.created >= oldest)
+
+
+def _delete_aged(connection: Connection, oldest: int) -> None:
+    aged = select(records.c.created).where(records.c.created < oldest).order_by(records.c.created).limit(BATCH)
+    last = connection.execute(select(func.max(aged.subquery().c.created))).scalar()
+    if last is not None:
+        connection.execute(records.delete().where(records.c.created <= last))
+
+
+def _delete_excess(connection: Connection, most: int) -> None:
+    total = connection.execute(select(func.coalesce(func.sum(records.c.size), 0))).scalar_one()
+    if total <= most:
+        return
+    ages = select(records.c.created, records.c.size).order_by(records.c.created).limit(BATCH)
+    last = None
+    for created, size in connection.execute(ages):
+        last = created
+        total -= size
+        if total <= most:
+            break
+    connection.execute(records.delete().where(records.c.created <= last))
+
+
+def _read_url(place: str | Path) -> URL:
+    if isinstance(place, Path):
+        return URL.create("sqlite", database=str(place))
+    try:
+        url = make_url(place)
+    except ArgumentError as error:
+        raise LedgerUnavailable("ledger.url is not a URL of a database") from error
+    if url.get_backend_name() not in _INSERTS:
+        raise LedgerUnavailable(f"ledger.url must be of {' or '.join(_INSERTS)}, not {url.get_backend_name()}")
+    return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
+
+
+def _create_private(path: str | None) -> None:
+    """Conversations are for nobody else's eyes; SQLite gives its other files the mode of the first."""
+    if not path or path == ":memory:":
+        return
+    try:
+        os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDONLY, 0o600))
+    except OSError as error:
+        raise LedgerUnavailable(f"the file of the ledger cannot be made: {error}") from error
+
+
+def _tune(connection: Any, _record: Any) -> None:
+    """WAL lets others read while one writes; with it a crash loses nothing that is not lost with the machine."""
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"busy_timeout={BUSY_TIMEOUT}"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _reason(error: Exception) -> str:
+    """The database's own words, without the statement and its values, which are a client's."""
+    return str(getattr(error, "orig", None) or error).splitlines()[0]

@@ -1,0 +1,133 @@
+"""This file is the ledger: shelves of small records, each owned by one tenant, that age and are thrown away."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import platformdirs
+import zstandard
+
+from app.errors import LedgerUnavailable
+from app.settings import LedgerSettings
+
+if TYPE_CHECKING:
+    from app.ledger.database import Database
+
+log = logging.getLogger("dragoman.ledger")
+
+Kind = Literal["response", "conversation", "reasoning"]
+T = TypeVar("T")
+
+DAY = 86_400
+MEGABYTE = 1024 * 1024
+# Seconds between two looks for what is too old or too much, and for which a database that failed is left alone.
+PRUNE_PERIOD = 60.0
+RETRY_PERIOD = 30.0
+
+# Keys come from clients; whatever does not look like an id of anybody is not looked up.
+_KEY = re.compile(r"[\w.:/-]{1,200}", re.ASCII)
+
+
+class Shelf:
+    """The records of one kind. A tenant never sees those of another; the empty tenant is everybody without a key.
+
+    Every method raises LedgerUnavailable.
+    """
+
+    def __init__(self, ledger: Ledger, kind: Kind) -> None:
+        self._ledger = ledger
+        self._kind: Kind = kind
+
+    def put(self, tenant: str, key: str, value: bytes) -> None:
+        """Keeps a value, in place of an older one with the same key; it is there when this returns."""
+        packed = zstandard.compress(value, 1)
+        self._ledger.write(lambda database, now: database.put(self._kind, tenant, key, packed, now), len(packed))
+
+    def get(self, tenant: str, key: str) -> bytes | None:
+        """The value; None for one that is not there, too old, or another tenant's."""
+        if not _KEY.fullmatch(key):
+            return None
+        packed = self._ledger.read(lambda database, oldest: database.get(self._kind, tenant, key, oldest))
+        return None if packed is None else zstandard.decompress(packed)
+
+    def delete(self, tenant: str, key: str) -> bool:
+        """Whether there was something to delete."""
+        if not _KEY.fullmatch(key):
+            return False
+        return self._ledger.read(lambda database, oldest: database.delete(self._kind, tenant, key, oldest))
+
+
+class Ledger:
+    """All shelves of one database.
+
+    Without a URL it is a SQLite file in the user's data folder. `clock` gives unix seconds. Safe to use from several
+    threads and, through the database, from several processes and hosts.
+    """
+
+    def __init__(self, settings: LedgerSettings, clock: Callable[[], float] = time.time) -> None:
+        self._url = settings.url
+        self._lifetime = settings.ttl_days * DAY
+        self._most = settings.max_mb * MEGABYTE
+        self._clock = clock
+        self._database: Database | None = None
+        self._opening = threading.Lock()
+        self._broken_until = 0.0
+        self._pruned = 0.0
+        self.responses = Shelf(self, "response")
+        self.conversations = Shelf(self, "conversation")
+        self.reasoning = Shelf(self, "reasoning")
+
+    def read(self, work: Callable[[Database, int], T]) -> T:
+        """What `work` finds; it is given the unix time before which records are too old to be there."""
+        return self._run(lambda database: work(database, int(self._clock() - self._lifetime)))
+
+    def write(self, work: Callable[[Database, int], None], size: int) -> None:
+        """Has `work` write `size` bytes, at the unix time it is given; now and then the shelves are cleared first."""
+        if size > self._most:
+            raise LedgerUnavailable("the record is larger than ledger.max_mb")
+        now = self._clock()
+        if now - self._pruned >= PRUNE_PERIOD:
+            self._pruned = now
+            self._run(lambda database: database.prune(int(now - self._lifetime), self._most))
+        self._run(lambda database: work(database, int(now)))
+
+    def close(self) -> None:
+        """Lets go of the database; the next use opens it again."""
+        with self._opening:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+
+    def _run(self, work: Callable[[Database], T]) -> T:
+        try:
+            return work(self._open())
+        except LedgerUnavailable as error:
+            now = self._clock()
+            if now >= self._broken_until:
+                self._broken_until = now + RETRY_PERIOD
+                log.warning("nothing is stored for now: %s", error)
+            raise
+
+    def _open(self) -> Database:
+        database = self._database
+        if database is not None:
+            return database
+        if self._clock() < self._broken_until:
+            raise LedgerUnavailable("the database of the ledger could not be opened; see the log")
+        # SQLAlchemy costs a third of a worker's start and memory, and most workers never need it.
+        from app.ledger.database import Database
+
+        with self._opening:
+            if self._database is None:
+                self._database = Database(self._url or _default_path())
+            return self._database
+
+
+def _default_path() -> Path:
+    return platformdirs.user_data_path("dragoman", appauthor=False) / "ledger.sqlite3"
