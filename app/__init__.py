@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 def create_app(settings: Settings | None = None) -> Application:
     """The WSGI application. Without settings they are looked for as `dragoman serve` does. Raises ConfigError."""
-    from app.blueprints import anthropic, front, models, openai_chat, openai_responses, system
+    from app.blueprints import anthropic, front, login, models, openai_chat, openai_responses, system
+    from app.credentials.login_desk import LoginDesk
     from app.household import Household
     from app.settings import load_settings
 
@@ -30,7 +32,8 @@ def create_app(settings: Settings | None = None) -> Application:
     families = (anthropic, openai_chat, openai_responses)
     lane = {path: module.DIALECT for module in families for path in module.GENERATING}
     app = Application(Household(settings, os.environ), lane, front.generate)
-    for module in (*families, models, system):
+    app.extensions["dragoman.logins"] = LoginDesk(os.environ, Path.home(), app.household.take_up_login)
+    for module in (*families, models, login, system):
         app.register_blueprint(module.blueprint)
     app.register_error_handler(404, system.not_found)
     app.register_error_handler(405, system.method_not_allowed)

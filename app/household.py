@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from app.credentials.locations import find_claude_files, own_oca_file
 from app.credentials.watcher import Watcher
 from app.errors import ConfigError
 from app.house import House, build_house
@@ -56,15 +57,25 @@ class Household:
         self._watch_credentials(self.house)
         self._watcher.start()
         source = self.house.settings.source
-        if source is not None:
-            threading.Thread(target=self._follow, args=(source, _stamp(source)), daemon=True).start()
+        seen = _stamp(source)
+        threading.Thread(target=self._follow, args=(source, seen, self._find_logins()), daemon=True).start()
 
-    def _follow(self, source: Path, seen: object) -> None:
+    def take_up_login(self, name: str) -> None:
+        """Look at the login of provider `name` now; other workers notice its change within seconds."""
+        provider = self.house.providers.get(name)
+        if provider is not None and provider.source is not None:
+            provider.source.poll()
+        else:
+            self.reload(lambda: load_settings(self.house.settings.source, self._environ, {}))
+
+    def _follow(self, source: Path | None, seen: object, logins: frozenset[Path]) -> None:
         while True:
             time.sleep(PERIOD)
-            stamp = _stamp(source)
-            if stamp != seen:
-                seen = stamp
+            stamp, found = _stamp(source), self._find_logins()
+            # The first login there ever was may make a provider; one that goes leaves a provider that says so.
+            changed = stamp != seen or found > logins
+            seen, logins = stamp, found
+            if changed:
                 self.reload(lambda: load_settings(source, self._environ, {}))
 
     def reload(self, load: Callable[[], Settings]) -> None:
@@ -83,6 +94,13 @@ class Household:
         self.house = house
         log.info("the changed configuration is in force")
 
+    def _find_logins(self) -> frozenset[Path]:
+        """The login files that `dragoman login` writes, as far as they exist."""
+        home = Path.home()
+        return frozenset(
+            path for path in (own_oca_file(home), *find_claude_files(self._environ, home)) if path.exists()
+        )
+
     def _watch_credentials(self, house: House) -> None:
         for provider in house.providers.values():
             if provider.source is not None:
@@ -94,7 +112,9 @@ class Household:
                 self._watcher.release(provider.source)
 
 
-def _stamp(path: Path) -> object:
+def _stamp(path: Path | None) -> object:
+    if path is None:
+        return None
     try:
         status = path.stat()
     except OSError:

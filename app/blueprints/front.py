@@ -17,7 +17,7 @@ from flask import Response, current_app, request
 from app.blueprints.bodies import read_body
 from app.dialects.contract import Dialect
 from app.dialects.registry import DIALECTS
-from app.errors import DragomanError, Failure, UpstreamRefused
+from app.errors import DragomanError, Failure, Unauthorized, UpstreamRefused
 from app.gateway.messages import Inbound, Outbound, new_id
 from app.gateway.record import Record
 from app.transport import ActiveRequests
@@ -55,6 +55,15 @@ def read_headers(environ: Mapping[str, Any]) -> dict[str, str]:
     if content_type:
         headers["content-type"] = content_type
     return headers
+
+
+def has_key() -> bool:
+    """Whether the request shows a client key in its headers, or needs none."""
+    try:
+        house().access.check_key(read_headers(request.environ))
+    except Unauthorized:
+        return False
+    return True
 
 
 def read_inbound(parts: House, environ: Mapping[str, Any], dialect: Dialect) -> Inbound:

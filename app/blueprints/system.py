@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import datetime
+import functools
 import logging
+import os
+from importlib import metadata
 from typing import Any
 
 import msgspec
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 
-from app.blueprints.front import family, house, refuse
+from app.blueprints.front import family, has_key, house, household, refuse
 from app.errors import DragomanError, Failure
+from app.providers.provider import Provider
 
 blueprint = Blueprint("system", __name__)
 log = logging.getLogger("dragoman")
@@ -32,14 +37,29 @@ def index() -> Response:
 
 @blueprint.get("/health")
 def health() -> Response:
-    """`status` is "healthy" while requests can be answered; `config` tells of a broken file that was not taken over."""
-    parts = house()
-    problem = current_app.extensions["dragoman"].problem
+    """`status` is "unauthenticated" when no provider has a credential, "degraded" when one of them has none, else
+    "healthy"; `config` tells of a broken file that was not taken over. No secret, and for those without a client key
+    neither account nor path.
+    """
+    parts, owner, detailed = house(), household(), has_key()
+    providers = {name: _provider_health(provider, detailed=detailed) for name, provider in parts.providers.items()}
+    asked = [entry for entry in providers.values() if "authenticated" in entry]
+    answers = [entry for entry in asked if entry["authenticated"]]
+    # A server that needs no credential can always be asked; the demo is not what anybody waits for.
+    can_answer = answers or any(each.source is None and not each.local for each in parts.providers.values())
+    status = "healthy" if answers == asked else "degraded" if can_answer else "unauthenticated"
+    main = (answers or asked or [{}])[0]
     body: dict[str, Any] = {
-        "status": "healthy",
+        "status": status,
         "service": "dragoman",
-        "providers": {name: _provider_health(provider) for name, provider in parts.providers.items()},
-        "config": {"ok": problem is None, "error": problem},
+        "version": _version(),
+        "timestamp": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "authenticated": answers == asked,
+        **{name: main[name] for name in ("token_expiry", "token_storage") if name in main},
+        "credentials": {"configured": bool(answers), "subscriptionType": main.get("plan")},
+        "process": {"alive": True, "pid": os.getpid(), "requests": len(owner.active)},
+        "providers": providers,
+        "config": {"ok": owner.problem is None, "error": owner.problem},
     }
     return _json(body)
 
@@ -111,15 +131,31 @@ def hint(path: str) -> str:
     return "See / for what is served."
 
 
-def _provider_health(provider: Any) -> dict[str, Any]:
+@functools.cache
+def _version() -> str | None:
+    """None in a checkout that was never installed."""
+    try:
+        return metadata.version("dragoman")
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _provider_health(provider: Provider, *, detailed: bool) -> dict[str, Any]:
     entry: dict[str, Any] = {"kind": provider.settings.kind}
-    if provider.source is not None:
-        status = provider.source.describe()
-        entry["authenticated"] = status.problem is None
-        if status.expires_at is not None:
-            entry["token_expiry"] = status.expires_at
-        if status.problem is not None:
-            entry["problem"] = status.problem
+    if provider.source is None:
+        return entry
+    status = provider.source.describe()
+    entry["authenticated"] = status.problem is None and status.kind != "none"
+    if status.expires_at is not None:
+        entry["token_expiry"] = status.expires_at
+    if detailed:
+        told = {
+            "token_storage": status.source,
+            "account": status.account,
+            "plan": status.plan,
+            "problem": status.problem,
+        }
+        entry |= {name: value for name, value in told.items() if value is not None}
     return entry
 
 

@@ -6,11 +6,15 @@ from importlib import metadata
 
 import click
 
+from app.cli.auth import auth
 from app.cli.completion import completion
 from app.cli.config import config
 from app.cli.explain import explain
+from app.cli.login import login
+from app.cli.logout import logout
 from app.cli.models import models
 from app.cli.serve import serve
+from app.cli.status import status
 from app.cli.version import version
 
 
@@ -20,5 +24,5 @@ def main() -> None:
     """Let any LLM client speak to any LLM provider."""
 
 
-for command in (serve, models, explain, config, version, completion):
+for command in (serve, login, logout, status, auth, models, explain, config, version, completion):
     main.add_command(command)

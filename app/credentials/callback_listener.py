@@ -57,8 +57,12 @@ class CallbackListener:
             self._tokens = self._finish({name: values[0] for name, values in parse_qs(address.query).items()})
         except LoginFailed as error:
             return 400, render_page(error.title, str(error))
-        self._done.set()
         return 200, render_page("Login Successful!", "You can close this window.")
+
+    def note_answered(self) -> None:
+        """The browser has its page, so that whoever waits may end this process."""
+        if self._tokens is not None:
+            self._done.set()
 
     def _listen(self, redirect_uris: Iterable[str]) -> tuple[str, _Server]:
         problem = OSError("there is no address to listen at")
@@ -91,6 +95,12 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _PATIENCE
 
     def do_GET(self) -> None:
+        try:
+            self._answer()
+        finally:
+            self.server.listener.note_answered()
+
+    def _answer(self) -> None:
         status, page = self.server.listener.answer(self.path)
         body = page.encode()
         self.send_response(status)

@@ -77,8 +77,8 @@ class LoginFlow:
         """The redirects that come back to this machine, best first; none if the user must paste a code."""
         return tuple(uri for uri in self.endpoints.redirect_uris if urlsplit(uri).scheme == "http")
 
-    def begin(self, redirect_uri: str | None = None) -> PendingLogin:
-        """Start a login; `redirect_uri` must be one of the endpoints', the first if not said.
+    def begin(self, redirect_uri: str | None = None, *, name: str = "") -> PendingLogin:
+        """Start a login; `redirect_uri` must be one of the endpoints', the first if not said. `name` is remembered.
 
         Raises LoginFailed for an address that the issuer would not accept.
         """
@@ -86,7 +86,7 @@ class LoginFlow:
         if redirect_uri not in self.endpoints.redirect_uris:
             raise LoginFailed("incomplete", f"The issuer sends no browser back to {redirect_uri}.")
         now = self._clock()
-        pending = begin_login(self.endpoints, redirect_uri, now=now)
+        pending = begin_login(self.endpoints, redirect_uri, now=now, name=name)
         self._pending.add(pending, now)
         return pending
 
@@ -148,11 +148,13 @@ def open_flow(
     environ: Mapping[str, str],
     home: Path,
     *,
+    pending: PendingLogins | None = None,
     http_session: requests.Session | None = None,
     clock: Callable[[], float] = time.time,
 ) -> LoginFlow:
     """The flow of one provider; its tokens go where `open_source` with the same arguments finds them.
 
+    `pending` is given where several flows, or a short-lived one, must know the logins that others began.
     Raises KeyError for a kind that has no login.
     """
     endpoints = endpoints_of(settings, environ)
@@ -164,7 +166,7 @@ def open_flow(
         settings.kind, FileStore((path,), own=own, runtime=runtime, clock=clock), FORMATS[settings.kind], clock=clock
     )
     issuer = TokenEndpoint(endpoints, http_session=http_session, clock=clock)
-    return LoginFlow(issuer, login, PendingLogins(runtime), clock=clock)
+    return LoginFlow(issuer, login, PendingLogins(runtime) if pending is None else pending, clock=clock)
 
 
 def _own_file(kind: str, environ: Mapping[str, str], home: Path) -> Path:

@@ -28,9 +28,13 @@ NewSecret = Callable[[int], str]
 
 
 class PendingLogin(msgspec.Struct, frozen=True, kw_only=True):
-    """What must be remembered until the browser comes back. `authorize_url` is where it is sent to sign in."""
+    """What must be remembered until the browser comes back. `authorize_url` is where it is sent to sign in.
+
+    `name` is the provider's, where there may be several of one kind.
+    """
 
     kind: str
+    name: str = ""
     state: str
     nonce: str
     verifier: str
@@ -43,7 +47,12 @@ class PendingLogin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def begin_login(
-    endpoints: Endpoints, redirect_uri: str, *, now: float, new_secret: NewSecret = secrets.token_urlsafe
+    endpoints: Endpoints,
+    redirect_uri: str,
+    *,
+    now: float,
+    name: str = "",
+    new_secret: NewSecret = secrets.token_urlsafe,
 ) -> PendingLogin:
     """A new login. `new_secret` gives that many random bytes as URL-safe text."""
     state, nonce, verifier = new_secret(24), new_secret(24), new_secret(96)
@@ -61,6 +70,7 @@ def begin_login(
         query["nonce"] = nonce
     return PendingLogin(
         kind=endpoints.kind,
+        name=name,
         state=state,
         nonce=nonce,
         verifier=verifier,
@@ -105,17 +115,30 @@ class PendingLogins:
                 return
         self._kept[pending.state] = pending
 
+    def find(self, state: str) -> PendingLogin | None:
+        """The login with `state`, which goes on waiting; None if it is unknown."""
+        kept = self._kept.get(state)
+        if kept is None and self._folder is not None:
+            with contextlib.suppress(OSError, msgspec.MsgspecError):
+                return msgspec.json.decode(self._path(state).read_bytes(), type=PendingLogin)
+        return kept
+
     def take(self, state: str, now: float) -> PendingLogin | None:
         """The login with `state`, which nobody gets a second time; None if it is unknown or expired."""
-        pending = self._kept.pop(state, None)
-        if pending is None and self._folder is not None:
-            path = self._path(state)
-            with contextlib.suppress(OSError, msgspec.MsgspecError):
-                found = msgspec.json.decode(path.read_bytes(), type=PendingLogin)
-                # Of two who read it, one removes it.
-                path.unlink()
-                pending = found
-        return pending if pending is not None and now < pending.expires_at else None
+        pending = self.find(state)
+        # Of two who found it, one removes it.
+        if pending is None or not self._remove(state):
+            return None
+        return pending if now < pending.expires_at else None
+
+    def _remove(self, state: str) -> bool:
+        if self._kept.pop(state, None) is not None:
+            return True
+        if self._folder is not None:
+            with contextlib.suppress(OSError):
+                self._path(state).unlink()
+                return True
+        return False
 
     def _path(self, state: str) -> Path:
         assert self._folder is not None

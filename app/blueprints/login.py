@@ -1,0 +1,169 @@
+"""This file is the web pages that log a provider in and out.
+
+A login replaces the account that every client of this gateway uses. So a gateway that asks its clients for a key asks
+for it here too, and what changes anything is a POST that no other site can send.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from flask import Blueprint, Response, current_app, redirect, render_template, request
+
+from app.blueprints.front import has_key, house
+from app.credentials.login_choice import list_logins, offer_logins
+from app.credentials.login_desk import CALLBACK_PATHS, LoginDesk, Logins
+from app.credentials.login_flow import LoginFailed
+from app.credentials.pending_login import read_pasted
+from app.errors import Forbidden, Unauthorized
+from app.gateway.access import LOOPBACK_NAMES
+
+blueprint = Blueprint("login", __name__, template_folder="templates")
+
+# Addresses and forms hold codes: for no cache, no other site, no frame.
+PAGE_HEADERS = {
+    "cache-control": "no-store",
+    "referrer-policy": "same-origin",
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+}
+
+
+@blueprint.get("/login")
+def ask_login() -> Response:
+    """Straight to the issuer where there is nothing to ask, else a page that asks."""
+    logins = offered()
+    name = request.args.get("provider") or (next(iter(logins)) if len(logins) == 1 else None)
+    if not logins:
+        return show("Login", "No provider of this gateway has a login.", 404)
+    if name is not None and name not in logins:
+        return show("Login", f"No provider called {name} has a login.", 404)
+    if name is None or not has_key():
+        return show_choice("Login", "/login", [name] if name else list(logins))
+    return send_to_issuer(name, logins)
+
+
+@blueprint.post("/login")
+def begin_login() -> Response:
+    logins = offered()
+    name = check_form(logins)
+    return send_to_issuer(name, logins)
+
+
+@blueprint.post("/callback")
+def read_pasted_code() -> Response:
+    """What a user pasted, who signed in with a browser that cannot come back."""
+    check_origin()
+    query = read_pasted(request.form.get("pasted", ""))
+    return finish({"state": request.form.get("state", ""), **query})
+
+
+def read_callback() -> Response:
+    """The browser comes back from its issuer."""
+    return finish(request.args.to_dict())
+
+
+for path in CALLBACK_PATHS:
+    blueprint.add_url_rule(path, view_func=read_callback, methods=["GET"])
+
+
+@blueprint.get("/logout")
+def ask_logout() -> Response:
+    """Only asks: a GET is something that any page can cause."""
+    logins = list_logins(house().settings.providers)
+    if not logins:
+        return show("Logout", "No provider of this gateway has a login.", 404)
+    return show_choice("Logout", "/logout", list(logins))
+
+
+@blueprint.post("/logout")
+def log_out() -> Response:
+    logins = list_logins(house().settings.providers)
+    name = check_form(logins)
+    try:
+        desk().log_out(name, logins)
+    except OSError as error:
+        return show("Logout Failed", f"The login of {name} cannot be removed: {error.strerror or error}", 500)
+    return show("Logged Out", f"The login of {name} was removed from this machine.")
+
+
+@blueprint.errorhandler(Forbidden)
+@blueprint.errorhandler(Unauthorized)
+def refuse_page(error: Forbidden | Unauthorized) -> Response:
+    return show("Not Allowed", str(error), error.failure.http_status)
+
+
+def offered() -> Logins:
+    """What a user may log in to. Without any settings a login is found by itself, so that all are offered."""
+    settings = house().settings
+    return offer_logins(settings.providers) if settings.source is None else list_logins(settings.providers)
+
+
+def send_to_issuer(name: str, logins: Logins) -> Response:
+    begun = desk().begin(name, logins, local_port())
+    if begun.returns:
+        return dress(cast(Response, redirect(begun.pending.authorize_url)))
+    pending = begun.pending
+    return dress(
+        Response(render_template("login/paste.html", name=name, url=pending.authorize_url, state=pending.state))
+    )
+
+
+def finish(query: dict[str, str]) -> Response:
+    try:
+        desk().finish(query, offered())
+    except LoginFailed as error:
+        return show(error.title, str(error), 400)
+    return show("Login Successful!", "You can close this window.")
+
+
+def check_form(logins: Logins) -> str:
+    """The provider that a form names. Raises Forbidden or Unauthorized if the form is not from one who may send it."""
+    check_origin()
+    if not has_key():
+        house().access.check_key({"x-api-key": request.form.get("key", "")})
+    name = request.form.get("provider") or next(iter(logins), "")
+    if name not in logins:
+        raise Forbidden(f"no provider called {name} has a login")
+    return name
+
+
+def check_origin() -> None:
+    """Refuses forms that another site sent. Browsers say where a form comes from; other programs send no cookies and
+    are no danger. Raises Forbidden."""
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    same = site in ("same-origin", "none") if site else origin is None or origin.partition("://")[2] == request.host
+    if not same:
+        raise Forbidden("this form was sent by another site")
+
+
+def local_port() -> int | None:
+    """The port at which a browser on this machine reached us; None for a browser elsewhere.
+
+    `?paste` says that it is elsewhere after all: a container's ports look local from outside.
+    """
+    if "paste" in request.args:
+        return None
+    host = request.host
+    name, _, port = host.rpartition(":") if not host.endswith("]") and ":" in host else (host, "", "")
+    return int(port or 80) if name in LOOPBACK_NAMES else None
+
+
+def show_choice(title: str, action: str, names: list[str]) -> Response:
+    asks_key = not has_key()
+    return dress(
+        Response(render_template("login/choose.html", title=title, action=action, names=names, asks_key=asks_key))
+    )
+
+
+def show(title: str, message: str, status: int = 200) -> Response:
+    return dress(Response(render_template("login/page.html", title=title, message=message), status))
+
+
+def dress(response: Response) -> Response:
+    response.headers.update(PAGE_HEADERS)
+    return response
+
+
+def desk() -> LoginDesk:
+    return cast(LoginDesk, current_app.extensions["dragoman.logins"])

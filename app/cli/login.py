@@ -1,0 +1,124 @@
+"""This file is `dragoman login`: sign in once in the browser."""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from app.cli.options import config_option, read_settings
+from app.credentials.browser import open_browser
+from app.credentials.callback_listener import CallbackListener
+from app.credentials.login_choice import choose_login
+from app.credentials.login_flow import LoginFailed, LoginFlow, open_flow
+from app.credentials.pending_login import LIFETIME, PendingLogin, read_pasted
+from app.credentials.sources import open_source
+from app.credentials.tokens import Tokens
+from app.settings import ProviderSettings
+
+# Seconds between two looks at the terminal while the browser is awaited.
+_STEP = 0.2
+
+
+@click.command()
+@config_option
+@click.option("--no-browser", is_flag=True, help="Only print the address; open it on any machine.")
+@click.argument("provider", required=False)
+def login(path: Path | None, no_browser: bool, provider: str | None) -> None:
+    """Sign in to PROVIDER (oca, claude, codex, or a configured name) in the browser.
+
+    Where no browser can come back to this machine, paste the code, or the whole address that it ended on. A server
+    that runs takes the login up by itself within ten seconds.
+    """
+    log_in(path, provider, no_browser=no_browser)
+
+
+def log_in(path: Path | None, provider: str | None, *, no_browser: bool = False) -> None:
+    """The command itself, for its aliases too. Ends with an error if nobody signs in."""
+    providers = read_settings(path).providers
+    name, settings = choose_provider(provider, providers)
+    flow = open_flow(settings, os.environ, Path.home())
+    try:
+        tokens = _sign_in(flow, name, no_browser=no_browser)
+    except LoginFailed as error:
+        raise click.ClickException(f"{error.title}: {error}") from error
+    click.echo(_describe(name, flow, tokens))
+    if name not in providers and any(each != "demo" for each in providers):
+        click.echo(f'Note: the settings have no provider for it; add [providers.{name}] with kind = "{settings.kind}".')
+    elif (used := find_used(settings)) not in (None, flow.login.label):
+        click.echo(f"Note: requests use {used}, which comes before this login.")
+
+
+def choose_provider(word: str | None, providers: dict[str, ProviderSettings]) -> tuple[str, ProviderSettings]:
+    """The provider that the user means; a word that means none ends the command."""
+    try:
+        return choose_login(word, providers)
+    except LookupError as error:
+        raise click.ClickException(str(error.args[0])) from error
+
+
+def find_used(settings: ProviderSettings) -> str | None:
+    """Where requests to this provider get their credential from; None if they get none."""
+    source = open_source(settings, os.environ, Path.home())
+    status = source.describe() if source is not None else None
+    return status.source if status is not None and status.kind != "none" else None
+
+
+def _sign_in(flow: LoginFlow, name: str, *, no_browser: bool) -> Tokens:
+    try:
+        listener = CallbackListener(flow.loopback_redirects, flow.finish)
+    except OSError:
+        # Nowhere to come back to, or every port is taken: the code must be pasted.
+        pending = flow.begin()
+        _show_address(name, pending, no_browser=no_browser)
+        return flow.finish(read_pasted(click.prompt("Paste the code, or the address the browser ended on")), pending)
+    with listener:
+        pending = flow.begin(listener.redirect_uri)
+        _show_address(name, pending, no_browser=no_browser)
+        click.echo("Waiting for the browser. If it cannot reach this machine, paste the address it ended on here.")
+        return _await_browser(flow, pending, listener)
+
+
+def _show_address(name: str, pending: PendingLogin, *, no_browser: bool) -> None:
+    click.echo(f"Sign in to {name} at:\n\n{pending.authorize_url}\n")
+    if not no_browser and open_browser(pending.authorize_url, os.environ):
+        click.echo("It was opened in your browser.")
+
+
+def _await_browser(flow: LoginFlow, pending: PendingLogin, listener: CallbackListener) -> Tokens:
+    deadline = time.monotonic() + LIFETIME
+    can_paste = _is_selectable()
+    while time.monotonic() < deadline:
+        tokens = listener.wait(0 if can_paste else _STEP)
+        if tokens is not None:
+            return tokens
+        if can_paste and select.select([sys.stdin], [], [], _STEP)[0]:
+            line = sys.stdin.readline()
+            can_paste = bool(line)
+            if line.strip():
+                return flow.finish(read_pasted(line), pending)
+    raise click.ClickException(f"nobody signed in within {LIFETIME / 60:.0f} minutes")
+
+
+def _is_selectable() -> bool:
+    try:
+        sys.stdin.fileno()
+    except (AttributeError, io.UnsupportedOperation):
+        return False
+    return True
+
+
+def _describe(name: str, flow: LoginFlow, tokens: Tokens) -> str:
+    who = f" as {tokens.account}" if tokens.account else ""
+    plan = f" ({tokens.plan})" if tokens.plan else ""
+    lines = [f"Logged in to {name}{who}{plan}.", f"Saved in {flow.login.label}; it renews itself."]
+    if tokens.expires_at is not None:
+        moment = datetime.fromtimestamp(tokens.expires_at, UTC).astimezone()
+        lines.insert(1, f"The access token is valid until {moment:%Y-%m-%d %H:%M}.")
+    return "\n".join(lines)

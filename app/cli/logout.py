@@ -1,0 +1,38 @@
+"""This file is `dragoman logout`: forget a login."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from app.cli.login import choose_provider, find_used
+from app.cli.options import config_option, read_settings
+from app.credentials.login_flow import open_flow
+
+
+@click.command()
+@config_option
+@click.argument("provider", required=False)
+def logout(path: Path | None, provider: str | None) -> None:
+    """Forget the login of PROVIDER (oca, claude, codex, or a configured name).
+
+    Claude's and Codex's logins are those of their own programs, which are logged out too.
+    """
+    log_out(path, provider)
+
+
+def log_out(path: Path | None, provider: str | None) -> None:
+    """The command itself, for its aliases too."""
+    name, settings = choose_provider(provider, read_settings(path).providers)
+    flow = open_flow(settings, os.environ, Path.home())
+    place = flow.login.label
+    known = flow.login.stamp() is not None
+    try:
+        flow.log_out()
+    except OSError as error:
+        raise click.ClickException(f"{place} cannot be changed: {error.strerror or error}") from error
+    click.echo(f"Logged out of {name}: {place}" if known else f"There was no login in {place}.")
+    if (used := find_used(settings)) is not None:
+        click.echo(f"Note: requests still use {used}.")
