@@ -55,9 +55,22 @@ class Application(Flask):
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Any:
         self.household.unmount(environ)
+        if "HTTP_ORIGIN" in environ:
+            start_response = self._allow_origin(environ, start_response)
         dialect = self._lane.get(environ["PATH_INFO"])
         if dialect is None or environ["REQUEST_METHOD"] != "POST":
             return super().wsgi_app(environ, start_response)
         written = self._generate(self.household, environ, dialect)
         start_response(written.status, written.headers)
         return written.body
+
+    def _allow_origin(self, environ: WSGIEnvironment, start_response: StartResponse) -> StartResponse:
+        """Adds the headers that let a page of a configured origin read the answer."""
+        access, origin = self.household.house.access, environ["HTTP_ORIGIN"]
+        preflight = environ["REQUEST_METHOD"] == "OPTIONS"
+        allowed = access.preflight_headers(origin) if preflight else access.cors_headers(origin)
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            return start_response(status, [*headers, *allowed], exc_info)
+
+        return start if allowed else start_response

@@ -22,6 +22,7 @@ class Access:
     def __init__(self, settings: ServerSettings) -> None:
         self._keys = [key.encode() for key in settings.api_keys]
         self._hosts = frozenset(host.lower() for host in settings.allowed_hosts)
+        self._origins = frozenset(settings.cors_origins)
         self._known_hosts: set[str] = set()
         self._loopback_only = _is_loopback(settings.host) and not settings.trusted_proxies
 
@@ -43,6 +44,29 @@ class Access:
             self._known_hosts.add(host)
         if not own and (self._hosts or self._loopback_only):
             raise Forbidden(f"host {host!r} is not served here; add it to server.allowed_hosts if it should be")
+
+    def cors_headers(self, origin: str | None) -> list[tuple[str, str]]:
+        """What lets a page of `origin` read an answer; nothing for an origin that is not configured."""
+        if origin is None or not (origin in self._origins or "*" in self._origins):
+            return []
+        return [
+            ("access-control-allow-origin", origin),
+            ("access-control-expose-headers", "x-request-id, request-id, retry-after, x-dragoman-dropped"),
+            ("vary", "origin"),
+        ]
+
+    def preflight_headers(self, origin: str | None) -> list[tuple[str, str]]:
+        """The answer to a browser that asks before it sends."""
+        allowed = self.cors_headers(origin)
+        if not allowed:
+            return []
+        methods = ("access-control-allow-methods", "GET, POST, DELETE, OPTIONS")
+        return [
+            *allowed,
+            methods,
+            ("access-control-allow-headers", "*, authorization"),
+            ("access-control-max-age", "600"),
+        ]
 
     def check_key(self, headers: Mapping[str, str]) -> None:
         """Accepts a request when any of its headers carries a valid key. Raises Unauthorized."""

@@ -148,3 +148,23 @@ def test_half_a_surrogate_pair_in_a_prompt_is_repaired_not_refused(client: Clien
 
     assert response.status_code == 200
     assert upstream.seen[0].json()["messages"][0]["content"] == "x\ufffd"
+
+
+def test_pages_elsewhere_may_read_nothing_unless_configured(make_client: MakeClient, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply(chat_answer()))
+    closed, opened = make_client(), make_client(server={"cors_origins": ("https://app.example",)})
+
+    for client, origin, allowed in (
+        (closed, "https://app.example", None),
+        (opened, "https://evil.example", None),
+        (opened, "https://app.example", "https://app.example"),
+    ):
+        headers = {"origin": origin, "access-control-request-method": "POST"}
+        preflight = client.http.options("/v1/chat/completions", headers=headers)
+        answer = client.ask(
+            "/v1/chat/completions", {"model": "chat/m", "messages": [{"role": "user", "content": "q"}]}, origin=origin
+        )
+
+        assert preflight.headers.get("access-control-allow-origin") == allowed
+        assert answer.headers.get("access-control-allow-origin") == allowed
+        assert answer.status_code == 200
