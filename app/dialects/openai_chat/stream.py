@@ -1,7 +1,6 @@
-"""This file is the stream of Chat Completions: chunks of any server to events, events to the chunks of the contract.
+"""This file is the reading of a stream of Chat Completions: the chunks of any server, as events.
 
-The parser takes what servers really send (each repair says whose quirk it is); the renderer emits only what the vendor
-documents: one role chunk, content, one finish chunk, the usage chunk if it was asked for, [DONE].
+It takes what servers really send; each repair says whose quirk it is. The chunks that clients get are in chunks.py.
 """
 
 from __future__ import annotations
