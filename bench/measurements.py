@@ -101,6 +101,7 @@ class Bench:
     def measure_stall(self) -> None:
         """Streams go on while one connection has histories translated, one after the other."""
         port = self._servers[OURS].port
+        self._run(HISTORY, OURS, WARM_UP_S)
         for _ in range(self._effort.stall_rounds):
             bystanders = self._driver.start(BYSTANDERS, port, 0)
             histories = self._driver.start(HISTORY, port, 1.5)
