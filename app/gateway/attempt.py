@@ -19,7 +19,7 @@ from app.errors import UpstreamMalformed, UpstreamRefused
 from app.gateway.messages import Inbound
 from app.gateway.relay import clean_error, mask, relayed_headers
 from app.gateway.translation import StreamTranslation
-from app.providers.provider import Outgoing
+from app.providers.provider import Operation, Outgoing
 from app.routing.router import Upstream
 from app.transport import Exchange
 
@@ -40,11 +40,16 @@ class Attempt:
         self.capabilities = capabilities
         self.credential = credential
         self.stream = stream
+        self.operation: Operation = "generate"
         self.dialect: Dialect = DIALECTS[capabilities.dialect]
+        if inbound.operation != "generate" and upstream.provider.offers(inbound.operation):
+            self.operation, self.dialect = inbound.operation, inbound.dialect
         self.same_dialect = self.dialect is inbound.dialect
         # An upstream that only streams is asked for a stream, and its answer is collected for a unary client.
         self.upstream_stream = stream or capabilities.stream_only
-        self.direct = self.same_dialect and upstream.reasoning_effort is None
+        # Bytes pass where both speak alike, unless the route or a strict chat template asks for another conversation.
+        rewritten = capabilities.merge_system or capabilities.alternate or upstream.reasoning_effort is not None
+        self.direct = self.same_dialect and not rewritten
         self.stages: tuple[StageMaker, ...] = ()
         self.losses: list[Loss] = []
         self._reply: Reply | None = None
@@ -54,7 +59,7 @@ class Attempt:
         rendered = self._patch() if self.direct else self._translate()
         inbound = self.inbound
         return Outgoing(
-            operation="generate",
+            operation=self.operation,
             model=self.capabilities.model or self.upstream.model,
             body=rendered.body,
             headers=rendered.headers,
@@ -103,6 +108,10 @@ class Attempt:
         changes: dict[str, object] = {"model": self.capabilities.model or self.upstream.model}
         if self.upstream_stream != request.stream:
             changes["stream"] = self.upstream_stream
+        if self.inbound.state is not None:
+            # What is translated is kept here, and has its history in it.
+            store = False if request.state.store is False else None
+            changes["state"] = msgspec.structs.replace(request.state, store=store, previous_id=None)
         effort = self.upstream.reasoning_effort
         if effort is not None and request.reasoning.effort is None and request.reasoning.mode is None:
             changes["reasoning"] = msgspec.structs.replace(request.reasoning, effort=effort)

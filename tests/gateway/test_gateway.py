@@ -279,3 +279,27 @@ def test_a_strict_route_refuses_what_a_normal_one_drops(make_client: MakeClient,
     assert response.status_code == 400
     assert "top_k" in response.get_json()["error"]["message"]
     assert upstream.seen == []
+
+
+def test_a_strict_template_gets_the_conversation_it_wants_from_its_own_dialect_too(
+    make_client: MakeClient, upstream: FakeUpstream
+) -> None:
+    client = make_client(chat={"profile": "llamacpp"})
+    upstream.script(json_reply(chat_answer()))
+
+    client.ask(
+        "/v1/chat/completions",
+        {
+            "model": "chat/m",
+            "messages": [
+                {"role": "developer", "content": "a"},
+                {"role": "system", "content": "b"},
+                {"role": "user", "content": "c"},
+                {"role": "user", "content": "d"},
+            ],
+        },
+    )
+
+    messages = upstream.seen[0].json()["messages"]
+    assert [message["role"] for message in messages] == ["system", "user"]
+    assert messages[0]["content"] == "a\n\nb"
