@@ -30,11 +30,14 @@ THOUGHT = "One command will tell."
 
 
 class AnthropicStandIn(StandIn):
+    """It holds threads as well: a request that continues one brings only what is new, without tools."""
+
     model: ClassVar[str] = "claude-sonnet-4-6"
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._signatures: set[str] = set()
+        self._threads: dict[str, dict[str, Any]] = {}
         self.app.add_url_rule("/v1/messages", view_func=self._create, methods=["POST"])
         self.app.add_url_rule("/v1/messages/count_tokens", view_func=self._count, methods=["POST"])
         self.app.add_url_rule("/v1/models", view_func=self._list)
@@ -52,11 +55,18 @@ class AnthropicStandIn(StandIn):
 
     def _create(self) -> Response:
         body = request.get_json()
+        thread = body.pop("thread", None)
+        if thread and thread["type"] == "continue":
+            earlier = self._threads[thread["previous_message_id"]]
+            body = earlier | body | {"messages": earlier["messages"] + body["messages"]}
         self._check(body)
         offers = [Offer(tool["name"], tool["input_schema"]) for tool in body.get("tools", ()) if "input_schema" in tool]
         form = body.get("output_config", {}).get("format")
         act = self.script.answer(offers, _results(body["messages"]), form and form["schema"])
         message = self._message(body, act)
+        if thread:
+            said = {"role": "assistant", "content": message["content"]}
+            self._threads[message["id"]] = body | {"messages": [*body["messages"], said]}
         return event_stream(_events(message)) if body.get("stream") else jsonify(message)
 
     def _count(self) -> Response:
@@ -79,7 +89,7 @@ class AnthropicStandIn(StandIn):
         else:
             content.append({"type": "text", "text": act.text})
         return {
-            "id": "msg_standin",
+            "id": f"msg_{len(self.asked):024}",
             "type": "message",
             "role": "assistant",
             "model": body["model"],

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 from flask import Response, jsonify, request
 
+from tests.clients.standins.openai_api import OpenAiStandIn
 from tests.clients.standins.scripted_model import Offer, Say, Use, pieces
-from tests.clients.standins.stand_in import KEY, Refusal, StandIn, event_stream, keys, refuse_unknown_keys, sse
+from tests.clients.standins.stand_in import Refusal, event_stream, keys, refuse_unknown_keys, sse
 
 REQUEST_KEYS = keys(
     "model messages stream stream_options max_completion_tokens max_tokens temperature top_p frequency_penalty "
@@ -24,7 +25,7 @@ MESSAGE_KEYS = {
 }
 
 
-class ChatStandIn(StandIn):
+class ChatStandIn(OpenAiStandIn):
     model: ClassVar[str] = "local-model"
     request_keys: ClassVar[frozenset[str]] = REQUEST_KEYS
     reasoning_key: ClassVar[str] = "reasoning_content"
@@ -32,17 +33,6 @@ class ChatStandIn(StandIn):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.app.add_url_rule("/v1/chat/completions", view_func=self.create, methods=["POST"])
-        self.app.add_url_rule("/v1/models", view_func=self._list)
-
-    @property
-    def settings(self) -> dict[str, str]:
-        return {"kind": "openai", "base_url": f"{self.url}/v1", "api_key": KEY}
-
-    def is_proven(self, headers: dict[str, str]) -> bool:
-        return headers.get("authorization") == f"Bearer {KEY}"
-
-    def error_body(self, status: int, message: str) -> dict[str, Any]:
-        return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
 
     def create(self) -> Response:
         body = request.get_json()
@@ -56,11 +46,6 @@ class ChatStandIn(StandIn):
     def streams(self, body: dict[str, Any]) -> bool:
         """Whether an answer is a stream."""
         return body.get("stream") is True
-
-    def _list(self) -> Response:
-        return jsonify(
-            {"object": "list", "data": [{"id": self.model, "object": "model", "created": 1, "owned_by": "us"}]}
-        )
 
     def _chunks(self, body: dict[str, Any], act: Say | Use) -> Iterator[str]:
         head = {"id": "chatcmpl-standin", "object": "chat.completion.chunk", "created": 1, "model": body["model"]}

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from flask import Response, jsonify, request
 
+from tests.clients.standins.openai_api import OpenAiStandIn
 from tests.clients.standins.scripted_model import Offer, Say, Use, pieces
-from tests.clients.standins.stand_in import KEY, Refusal, StandIn, event_stream, keys, refuse_unknown_keys, sse
+from tests.clients.standins.stand_in import Refusal, event_stream, keys, refuse_unknown_keys, sse
 
 REQUEST_KEYS = keys(
     "model input instructions stream stream_options max_output_tokens max_tool_calls temperature top_p top_logprobs "
@@ -19,7 +20,7 @@ REQUEST_KEYS = keys(
 PROOF = "proof-of-the-stand-in"
 
 
-class ResponsesStandIn(StandIn):
+class ResponsesStandIn(OpenAiStandIn):
     model: ClassVar[str] = "gpt-5.4"
 
     def __init__(self, *args: Any) -> None:
@@ -28,13 +29,7 @@ class ResponsesStandIn(StandIn):
 
     @property
     def settings(self) -> dict[str, str]:
-        return {"kind": "openai", "dialect": "openai_responses", "base_url": f"{self.url}/v1", "api_key": KEY}
-
-    def is_proven(self, headers: dict[str, str]) -> bool:
-        return headers.get("authorization") == f"Bearer {KEY}"
-
-    def error_body(self, status: int, message: str) -> dict[str, Any]:
-        return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
+        return super().settings | {"dialect": "openai_responses"}
 
     def _create(self) -> Response:
         body = request.get_json()

@@ -70,9 +70,11 @@ class StandIn(ABC):
     def error_body(self, status: int, message: str) -> dict[str, Any]:
         """An error as the vendor words it."""
 
-    def generations(self) -> list[Asked]:
-        """The requests that wanted an answer of the model and offered tools: the steps of an agent's loop."""
-        return [asked for asked in self.asked if isinstance(asked.body, dict) and asked.body.get("tools")]
+    def play(self, script: ScriptedModel) -> None:
+        """Begins anew with another script."""
+        self.script = script
+        self.asked.clear()
+        self.refused.clear()
 
     def __enter__(self) -> StandIn:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
