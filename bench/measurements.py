@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from findings import Findings
 from load import Driver, Load
@@ -34,6 +34,7 @@ from scenarios import (
 )
 
 WARM_UP_S = 0.3
+COMPILE_S = 1.5
 # Within this time all streams of a slow scenario are open, and none has ended yet.
 ALL_OPEN_S = 3.5
 
@@ -110,9 +111,14 @@ class Bench:
             self._findings.note(STALL, load.delay_us.highest / 1e3)
             _show_progress()
 
-    def measure_costs(self, scenarios: Iterable[Scenario]) -> None:
+    def measure_costs(self, scenarios: Sequence[Scenario]) -> None:
         """CPU time of one request or event, in interleaved rounds of the gateway and its peers."""
+        if not scenarios:
+            return
         names = [name for name in (OURS, NGINX, NODE) if name in self._servers]
+        for name in names:
+            # Node compiles what runs often, and is three times dearer until it has.
+            self._run(UNARY_16, name, COMPILE_S)
         good = [(scenario, name) for scenario in scenarios for name in names if self._warm_up(scenario, name)]
         for turn in range(self._effort.cost_rounds):
             # Every other round goes backwards, so that no one always follows the same neighbour.
