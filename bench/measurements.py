@@ -34,7 +34,7 @@ from scenarios import (
 )
 
 WARM_UP_S = 0.3
-COMPILE_S = 1.5
+COMPILE_S = 1.0
 # Within this time all streams of a slow scenario are open, and none has ended yet.
 ALL_OPEN_S = 3.5
 
@@ -50,7 +50,7 @@ class Effort(Struct, frozen=True, kw_only=True):
 
 
 FULL = Effort(cost_rounds=5, cost_seconds=0.6, slow_rounds=2, slow_peers=(NGINX, NODE), stall_rounds=3)
-QUICK = Effort(cost_rounds=2, cost_seconds=0.3, slow_rounds=1, slow_peers=(), stall_rounds=1)
+QUICK = Effort(cost_rounds=2, cost_seconds=0.2, slow_rounds=1, slow_peers=(), stall_rounds=1)
 
 
 class Bench:
