@@ -8,8 +8,11 @@ from pathlib import Path
 import msgspec
 
 from app.gateway.access import Access
+from app.gateway.archive import Archive
 from app.gateway.gateway import Gateway
 from app.gateway.listing import Listing
+from app.gateway.state import Memory
+from app.ledger import Ledger
 from app.providers.provider import Provider
 from app.providers.registry import build_providers
 from app.routing.router import Router
@@ -24,6 +27,7 @@ class House(msgspec.Struct, frozen=True):
     providers: Mapping[str, Provider]
     router: Router
     gateway: Gateway
+    archive: Archive
     listing: Listing
     access: Access
     transport: Transport
@@ -40,8 +44,16 @@ def build_house(settings: Settings, environ: Mapping[str, str], home: Path, old:
     )
     providers = build_providers(settings.providers, environ, home, transport)
     router = Router(settings.models, providers)
+    memory = Memory(Ledger(settings.ledger))
     return House(
-        settings, providers, router, Gateway(router, server), Listing(router, providers), Access(server), transport
+        settings=settings,
+        providers=providers,
+        router=router,
+        gateway=Gateway(router, server, memory),
+        archive=Archive(memory, providers),
+        listing=Listing(router, providers),
+        access=Access(server),
+        transport=transport,
     )
 
 

@@ -7,7 +7,7 @@ and `sign`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from app.household import Household
 
 SESSION_HEADERS = ("x-claude-code-session-id", "session-id", "session_id", "x-session-id")
+
+# How a request is answered once it is read.
+Answer = Callable[["House", Inbound, Record], Outbound]
 
 _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
@@ -70,7 +73,7 @@ def read_inbound(parts: House, environ: Mapping[str, Any], dialect: Dialect) -> 
     """The request of a client. Raises DragomanError for a wrong host, key or body."""
     headers = read_headers(environ)
     parts.access.check_host(headers.get("host", ""))
-    parts.access.check_key(headers)
+    tenant = parts.access.check_key(headers)
     length = environ.get("CONTENT_LENGTH")
     limit = parts.settings.server.max_body_mb * 1024 * 1024
     encoding = headers.get("content-encoding", "")
@@ -79,11 +82,16 @@ def read_inbound(parts: House, environ: Mapping[str, Any], dialect: Dialect) -> 
     if session is None:
         session = next((headers[name] for name in SESSION_HEADERS if name in headers), None)
     client_headers = parts.access.client_headers(headers)
-    return Inbound(dialect, body, client_headers, provider=environ.get("dragoman.provider"), session=session)
+    provider = environ.get("dragoman.provider")
+    return Inbound(dialect, body, client_headers, provider=provider, session=session, tenant=tenant)
 
 
-def generate(owner: Household, environ: Mapping[str, Any], dialect: Dialect) -> Written:
-    """The whole way of one generating request, from its bytes to its log line."""
+def ask_gateway(parts: House, inbound: Inbound, record: Record) -> Outbound:
+    return parts.gateway.answer(inbound, record)
+
+
+def generate(owner: Household, environ: Mapping[str, Any], dialect: Dialect, answer: Answer = ask_gateway) -> Written:
+    """The whole way of one request, from its bytes to its log line."""
     parts = owner.house
     record = Record(new_id(), dialect.NAME)
     active = owner.active
@@ -93,7 +101,7 @@ def generate(owner: Household, environ: Mapping[str, Any], dialect: Dialect) -> 
     try:
         inbound = read_inbound(parts, environ, dialect)
         inbound.id, record.session = record.id, inbound.session
-        outbound = parts.gateway.answer(inbound, record)
+        outbound = answer(parts, inbound, record)
         streaming = not isinstance(outbound.body, bytes)
         return write_outbound(outbound, record, active, token)
     except DragomanError as error:
@@ -109,9 +117,9 @@ def generate(owner: Household, environ: Mapping[str, Any], dialect: Dialect) -> 
             record.write()
 
 
-def view(dialect: Dialect) -> Response:
+def view(dialect: Dialect, answer: Answer = ask_gateway) -> Response:
     """`generate` as a Flask view."""
-    written = generate(household(), request.environ, dialect)
+    written = generate(household(), request.environ, dialect, answer)
     return Response(written.body, written.status, written.headers, direct_passthrough=True)
 
 

@@ -1,11 +1,16 @@
-"""This file is the Responses family."""
+"""This file is the Responses family: making a response, and what can be asked about one afterwards."""
 
 from __future__ import annotations
 
-from flask import Blueprint, Response
+import msgspec
+from flask import Blueprint, Response, request
 
 from app.blueprints.front import view
 from app.dialects.registry import DIALECTS
+from app.gateway.archive import Action
+from app.gateway.messages import Inbound, Outbound
+from app.gateway.record import Record
+from app.house import House
 
 blueprint = Blueprint("openai_responses", __name__)
 DIALECT = DIALECTS["openai_responses"]
@@ -16,5 +21,45 @@ def create_response() -> Response:
     return view(DIALECT)
 
 
+def retrieve_response(response_id: str) -> Response:
+    return _ask_archive("retrieve", response_id)
+
+
+def delete_response(response_id: str) -> Response:
+    return _ask_archive("delete", response_id)
+
+
+def cancel_response(response_id: str) -> Response:
+    return _ask_archive("cancel", response_id)
+
+
+def list_input_items(response_id: str) -> Response:
+    return _ask_archive("input_items", response_id)
+
+
+def count_input_tokens() -> Response:
+    def answer(parts: House, inbound: Inbound, record: Record) -> Outbound:
+        counted = parts.gateway.count_tokens(inbound, record)
+        body = msgspec.json.encode({"object": "response.input_tokens", "input_tokens": counted})
+        return Outbound(200, {"content-type": "application/json"}, body)
+
+    return view(DIALECT, answer)
+
+
+def _ask_archive(action: Action, response_id: str) -> Response:
+    query = request.args.to_dict()
+
+    def answer(parts: House, inbound: Inbound, _record: Record) -> Outbound:
+        return parts.archive.answer(action, inbound.tenant, response_id, query, inbound.provider)
+
+    return view(DIALECT, answer)
+
+
 for _path in GENERATING:
     blueprint.add_url_rule(_path, view_func=create_response, methods=["POST"])
+    blueprint.add_url_rule(f"{_path}/input_tokens", view_func=count_input_tokens, methods=["POST"])
+    _one = f"{_path}/<response_id>"
+    blueprint.add_url_rule(_one, view_func=retrieve_response, methods=["GET"])
+    blueprint.add_url_rule(_one, view_func=delete_response, methods=["DELETE"])
+    blueprint.add_url_rule(f"{_one}/cancel", view_func=cancel_response, methods=["POST"])
+    blueprint.add_url_rule(f"{_one}/input_items", view_func=list_input_items, methods=["GET"])

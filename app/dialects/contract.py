@@ -56,8 +56,13 @@ class StreamRenderer(Protocol):
 class StreamPassthrough(Protocol):
     """A stream whose dialect is the same on both sides: bytes pass, broken input is repaired."""
 
-    usage: Usage | None
-    finished: bool
+    @property
+    def usage(self) -> Usage | None: ...
+
+    @property
+    def finished(self) -> bool:
+        """Whether the terminal event has come."""
+        ...
 
     def feed(self, part: bytes) -> bytes:
         """What the client gets of one read of the upstream's socket. May hold back the tail of an unfinished event."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import ipaddress
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ class Access:
     """The rules of one configuration."""
 
     def __init__(self, settings: ServerSettings) -> None:
-        self._keys = [key.encode() for key in settings.api_keys]
+        self._tenants = {key.encode(): hashlib.sha256(key.encode()).hexdigest() for key in settings.api_keys}
         self._hosts = frozenset(host.lower() for host in settings.allowed_hosts)
         self._origins = frozenset(settings.cors_origins)
         self._known_hosts: set[str] = set()
@@ -28,7 +29,7 @@ class Access:
 
     @property
     def demands_key(self) -> bool:
-        return bool(self._keys)
+        return bool(self._tenants)
 
     def check_host(self, host: str) -> None:
         """Refuses names that a page elsewhere may have pointed at this machine (DNS rebinding).
@@ -68,28 +69,31 @@ class Access:
             ("access-control-max-age", "600"),
         ]
 
-    def check_key(self, headers: Mapping[str, str]) -> None:
-        """Accepts a request when any of its headers carries a valid key. Raises Unauthorized."""
-        if not self._keys:
-            return
+    def check_key(self, headers: Mapping[str, str]) -> str:
+        """Accepts a request when any of its headers carries a valid key, and answers with the name under which its
+        things are kept: a hash of the key, empty where none is demanded. Raises Unauthorized."""
+        if not self._tenants:
+            return ""
         given = [headers[name].encode() for name in KEY_HEADERS if name in headers]
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             given.append(token.strip().encode())
-        valid = False
-        for key in self._keys:
+        found = None
+        for key, tenant in self._tenants.items():
             for candidate in given:
-                valid |= hmac.compare_digest(key, candidate)
-        if not valid:
+                if hmac.compare_digest(key, candidate):
+                    found = tenant
+        if found is None:
             what = "the client key is wrong" if any(given) else "a client key is required"
             raise Unauthorized(
                 f"{what}: send one of server.api_keys as `Authorization: Bearer …` or `x-api-key`",
                 code="invalid_api_key",
             )
+        return found
 
     def client_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         """What providers may look at. Credentials are left only when none of them is a key of this gateway."""
-        if self._keys:
+        if self._tenants:
             return {name: value for name, value in headers.items() if name not in PRIVATE_HEADERS}
         return {name: value for name, value in headers.items() if name != "cookie"}
 

@@ -27,7 +27,8 @@ from app.gateway.messages import Inbound, Outbound
 from app.gateway.policy import cool_down, find_repair, goes_elsewhere, wait_before_retry
 from app.gateway.record import Record
 from app.gateway.relay import relayed_headers
-from app.gateway.translation import StreamCollector, StreamTranslation, restage, stream_whole
+from app.gateway.state import Memory
+from app.gateway.translation import StreamCollector, restage, stream_whole
 from app.routing.router import Router, Upstream
 from app.settings import ServerSettings
 from app.transport import Exchange
@@ -52,7 +53,7 @@ class Opened(msgspec.Struct):
 
     exchange: Exchange | None
     upstream: Upstream
-    stream: StreamTranslation | StreamPassthrough | None
+    stream: StreamPassthrough | None
     first: bytes
     headers: dict[str, str]
 
@@ -71,8 +72,11 @@ Obtaining = Generator[None, None, T]
 class Gateway:
     """Answers requests by one configuration. A change of the configuration makes a new one."""
 
-    def __init__(self, router: Router, settings: ServerSettings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, router: Router, settings: ServerSettings, memory: Memory, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.router = router
+        self._memory = memory
         self._settings = settings
         self._clock = clock
         self._cooling: dict[str, float] = {}
@@ -82,6 +86,8 @@ class Gateway:
         peek = inbound.peek
         record.model = peek.model
         record.stream = stream = bool(peek.stream)
+        if inbound.dialect.NAME == "openai_responses":
+            inbound.state = self._memory.begin(inbound)
         obtaining = self._obtain(inbound, record, stream)
         try:
             while True:
@@ -98,6 +104,9 @@ class Gateway:
         """Input tokens of a request: counted by the upstream where it offers that, else estimated; never 0."""
         record.model = inbound.peek.model
         upstream = self.router.resolve(inbound.peek.model, inbound.provider)[0]
+        if inbound.dialect.NAME == "openai_responses":
+            inbound.state = self._memory.begin(inbound)
+            inbound = inbound if inbound.state is None else inbound.state.prepare(upstream)
         record.upstream, record.upstream_dialect = upstream.label, upstream.provider.dialect
         request = inbound.request
         if upstream.provider.dialect == inbound.dialect.NAME and upstream.provider.offers("count_tokens"):
@@ -210,6 +219,8 @@ class Gateway:
         record.upstream_dialect = provider.dialect
         credential = provider.credential()
         capabilities = upstream.capabilities
+        state = inbound.state
+        asked = inbound if state is None else state.prepare(upstream)
         renewed = False
         remedy = find_remedy(provider.settings.kind)
         repairs = MOST_REPAIRS
@@ -217,9 +228,10 @@ class Gateway:
         while True:
             attempt += 1
             record.attempts += 1
-            call = Attempt(inbound, upstream, capabilities, credential, stream)
+            call = Attempt(asked, upstream, capabilities, credential, stream)
             try:
-                return (yield from self._exchange(call, record))
+                opened = yield from self._exchange(call, record)
+                return opened if state is None else state.watch(opened)
             except DragomanError as error:
                 headers: Mapping[str, str] = error.headers if isinstance(error, UpstreamRefused) else {}
                 failure = error.failure

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -12,6 +13,10 @@ from app.conversation.request import Request
 from app.dialects.contract import Dialect
 from app.dialects.json_bodies import repair_surrogates
 from app.errors import InvalidRequest
+from app.providers.provider import Operation
+
+if TYPE_CHECKING:
+    from app.gateway.state import ResponseState
 
 _prefix = secrets.token_hex(6)
 _counter = itertools.count(1)
@@ -23,10 +28,14 @@ def new_id() -> str:
 
 
 class Peek(msgspec.Struct):
-    """The only fields that routing needs; the rest of a body is not decoded for a passthrough."""
+    """The only fields that routing, and the state of Responses clients, need; the rest of a body is not decoded for a
+    passthrough."""
 
     model: str
     stream: bool | None = False
+    store: Any = None
+    previous_response_id: Any = None
+    conversation: Any = None
 
 
 _peek = msgspec.json.Decoder(Peek)
@@ -36,10 +45,25 @@ class Inbound:
     """One request of a client.
 
     `headers` have lower-case names and hold no credential of the gateway itself. `provider` is the one that the
-    path names (a mount), `session` the client's session where it says one.
+    path names (a mount), `session` the client's session where it says one. `tenant` stands for the client's key, and
+    is empty without one. `operation` is what an upstream that has it is asked for; any other generates. `state` is
+    set for a request that continues a response, or whose response is to be kept.
     """
 
-    __slots__ = ("_peeked", "_request", "body", "dialect", "headers", "id", "parse", "provider", "session")
+    __slots__ = (
+        "_peeked",
+        "_request",
+        "body",
+        "dialect",
+        "headers",
+        "id",
+        "operation",
+        "parse",
+        "provider",
+        "session",
+        "state",
+        "tenant",
+    )
 
     def __init__(
         self,
@@ -49,6 +73,7 @@ class Inbound:
         *,
         provider: str | None = None,
         session: str | None = None,
+        tenant: str = "",
     ) -> None:
         self.id = new_id()
         self.dialect = dialect
@@ -56,6 +81,9 @@ class Inbound:
         self.headers = headers
         self.provider = provider
         self.session = session
+        self.tenant = tenant
+        self.operation: Operation = "generate"
+        self.state: ResponseState | None = None
         self.parse = dialect.parse_request
         self._peeked: Peek | None = None
         self._request: Request | None = None
@@ -83,6 +111,14 @@ class Inbound:
         if self._request is None:
             self._request = self.parse(self.body, self.headers)
         return self._request
+
+    def with_body(self, body: bytes) -> Inbound:
+        """The same request with another body."""
+        other = Inbound(
+            self.dialect, body, self.headers, provider=self.provider, session=self.session, tenant=self.tenant
+        )
+        other.id, other.operation, other.parse, other.state = self.id, self.operation, self.parse, self.state
+        return other
 
     def _explain(self, error: msgspec.ValidationError) -> Peek:
         text = str(error)

@@ -8,9 +8,17 @@ from typing import ClassVar
 from app.credentials.credential import Credential
 from app.providers.provider import Operation, Outgoing, Provider
 
+# What a server has whatever dialect it is asked in.
+COMMON: Mapping[Operation, str] = {"models": "/models", "completions": "/completions", "embeddings": "/embeddings"}
 PATHS: dict[str, Mapping[Operation, str]] = {
-    "openai_chat": {"generate": "/chat/completions", "models": "/models"},
-    "openai_responses": {"generate": "/responses", "models": "/models"},
+    "openai_chat": {"generate": "/chat/completions", **COMMON},
+    "openai_responses": {
+        "generate": "/responses",
+        "responses": "/responses",
+        "count_tokens": "/responses/input_tokens",
+        "compact": "/responses/compact",
+        **COMMON,
+    },
 }
 
 # Headers of an OpenAI client that the same vendor understands and that hold no credential.
@@ -26,13 +34,14 @@ class OpenAIProvider(Provider):
         return self.settings.profile == "azure" and not self.base_url.endswith("/v1")
 
     def url(self, operation: Operation, model: str) -> str:
-        path = PATHS[self.dialect][operation]
+        paths = PATHS[self.dialect]
+        path = paths[operation]
         if self.is_classic_azure:
             version = self.settings.api_version or "2024-10-21"
             place = "" if operation == "models" else f"/deployments/{model}"
             base = self.base_url.removesuffix("/openai")
             return f"{base}/openai{place}{path}?api-version={version}"
-        return self.base_url if self.base_url.endswith(path) else self.base_url + path
+        return self.base_url.removesuffix(paths["generate"]) + path
 
     def offers(self, operation: Operation) -> bool:
         return operation in PATHS[self.dialect]

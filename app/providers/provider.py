@@ -16,7 +16,7 @@ from app.providers.profiles import capabilities_for
 from app.settings import ProviderSettings
 from app.transport import Call, Exchange, Limits, Transport
 
-Operation = Literal["generate", "count_tokens", "models"]
+Operation = Literal["generate", "count_tokens", "models", "responses", "compact", "completions", "embeddings"]
 
 # How long a list of models is believed, and how long a failed look-up is left alone; seconds.
 CATALOGUE_LIFETIME = 300.0
@@ -148,6 +148,16 @@ class Provider:
         """Puts a request on its way; does not wait for the reply."""
         url = self.url(outgoing.operation, outgoing.model)
         return self.transport.send(Call("POST", url, self.headers(outgoing, credential), outgoing.body, self.limits))
+
+    def reach(self, method: str, path: str, query: str) -> Exchange:
+        """Sends a request that is about a response which the upstream keeps; `path` and `query` follow the collection.
+        Raises DragomanError."""
+        url, _, version = self.url("responses", "").partition("?")
+        asked = "&".join(part for part in (version, query) if part)
+        headers = {"accept": "application/json", "user-agent": "dragoman", **self.settings.headers}
+        headers.update(self.auth_headers(self.credential(), {}))
+        url += path + (f"?{asked}" if asked else "")
+        return self.transport.send(Call(method, url, headers, b"", self.limits))
 
     def headers(self, outgoing: Outgoing, credential: Credential | None) -> dict[str, str]:
         """All headers of one request; the configured ones may replace any but the credential."""

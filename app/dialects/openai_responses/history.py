@@ -1,15 +1,41 @@
-"""This file is the items of a conversation as raw JSON, for whoever keeps them from one response to the next."""
+"""This file is what a server remembers in this dialect: histories that go on, and responses that can be asked for.
+
+Everything here stays JSON text: items are kept as they came and went.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import msgspec
 
-from app.dialects.json_bodies import read_body, read_value
+from app.dialects.json_bodies import encode_body, fields_decoder, read_body, read_value
 from app.dialects.openai_responses.vocabulary import NULL, response_decoder
+from app.errors import InvalidRequest
+from app.sse import SseDecoder
 
+MOST_LISTED = 100
+LISTED = 20
+
+_TERMINALS = ("response.completed", "response.incomplete")
+_TERMINAL_MARKS = tuple(f'"{name}"'.encode() for name in _TERMINALS)
 _input_decoder = msgspec.json.Decoder(str | list[msgspec.Raw] | None)
+_any_decoder = msgspec.json.Decoder(dict[str, Any])
+
+
+class _Terminal(msgspec.Struct):
+    type: str = ""
+    response: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Head(msgspec.Struct):
+    id: str = ""
+    status: str | None = None
+
+
+_terminal_decoder = msgspec.json.Decoder(_Terminal)
+_head_decoder = msgspec.json.Decoder(_Head)
 
 
 def input_items(body: bytes) -> list[bytes]:
@@ -29,3 +55,111 @@ def output_items(response: bytes) -> list[bytes]:
 def replace_input(body: bytes, items: Sequence[bytes]) -> bytes:
     """A request with other input items, all other fields as they are. Raises InvalidRequest."""
     return msgspec.json.encode({**read_body(body), "input": [msgspec.Raw(item) for item in items]})
+
+
+def continue_request(body: bytes, history: Sequence[bytes], *, name_previous: bool) -> bytes:
+    """A request with the history before its own input; without `name_previous` it no longer names what it continues.
+
+    Some clients send the history themselves, together with the id. Items that carry an id of the history are it,
+    and so are items without one that stand before such an item and say what the history says. Raises InvalidRequest.
+    """
+    fields: dict[str, Any] = dict(read_body(body))
+    fields["input"] = [msgspec.Raw(item) for item in (*history, *_new_items(history, input_items(body)))]
+    if not name_previous:
+        fields.pop("previous_response_id", None)
+    return encode_body(fields)
+
+
+def find_response(events: bytes) -> bytes | None:
+    """The response object of a stream's good end, if it is among these whole events."""
+    if not any(mark in events for mark in _TERMINAL_MARKS):
+        return None
+    for payload in SseDecoder().feed(events):
+        if any(mark in payload for mark in _TERMINAL_MARKS):
+            try:
+                event = _terminal_decoder.decode(payload)
+            except msgspec.MsgspecError:
+                continue
+            if event.type in _TERMINALS and event.response:
+                return bytes(event.response)
+    return None
+
+
+def find_id(response: bytes) -> str | None:
+    """The id of a response object that may be continued; None for one that failed, or is none."""
+    try:
+        head = _head_decoder.decode(response)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return head.id if head.id and head.status not in ("failed", "cancelled") else None
+
+
+def history_of(items: Sequence[bytes], response: bytes) -> list[bytes]:
+    """What was said up to the end of a response, given the input that it answered."""
+    return [*items, *output_items(response)]
+
+
+def list_items(response_id: str, items: Sequence[bytes], query: Mapping[str, str]) -> bytes:
+    """One page of input items, each with an id, the newest first unless asked otherwise. Raises InvalidRequest."""
+    order, limit = _read_page(query)
+    listed = [_identify(response_id, index, item) for index, item in enumerate(items)]
+    if order == "desc":
+        listed.reverse()
+    ids = [item["id"] for item in listed]
+    after = query.get("after")
+    if after is not None and after not in ids:
+        raise InvalidRequest(f"after: there is no item {after!r} in this list", param="after")
+    start = 0 if after is None else ids.index(after) + 1
+    page = listed[start : start + limit]
+    return msgspec.json.encode(
+        {
+            "object": "list",
+            "data": page,
+            "first_id": page[0]["id"] if page else None,
+            "last_id": page[-1]["id"] if page else None,
+            "has_more": start + limit < len(listed),
+        }
+    )
+
+
+def render_deleted(response_id: str) -> bytes:
+    return msgspec.json.encode({"id": response_id, "object": "response", "deleted": True})
+
+
+def _new_items(history: Sequence[bytes], given: Sequence[bytes]) -> list[bytes]:
+    known = [_any_decoder.decode(item) for item in history]
+    ids = {item["id"] for item in known if item.get("id")}
+    values = [_any_decoder.decode(item) for item in given]
+    repeated = [index for index, item in enumerate(values) if item.get("id") in ids]
+    last = repeated[-1] if repeated else -1
+    return [
+        item
+        for index, (item, value) in enumerate(zip(given, values, strict=True))
+        if index not in repeated and not (index < last and not value.get("id") and value in known)
+    ]
+
+
+def _read_page(query: Mapping[str, str]) -> tuple[Literal["asc", "desc"], int]:
+    order = query.get("order", "desc")
+    if order not in ("asc", "desc"):
+        raise InvalidRequest("order: must be asc or desc", param="order")
+    limit = query.get("limit", str(LISTED))
+    if not limit.isdecimal() or not 1 <= int(limit) <= MOST_LISTED:
+        raise InvalidRequest(f"limit: must be a number from 1 to {MOST_LISTED}", param="limit")
+    return "asc" if order == "asc" else "desc", int(limit)
+
+
+def _identify(response_id: str, index: int, item: bytes) -> dict[str, Any]:
+    """The item with an id and a type. Most clients send none; the place in its list makes one that stays."""
+    fields: dict[str, Any] = dict(fields_decoder.decode(item))
+    kind = fields.get("type") or msgspec.Raw(b'"message"')
+    known = _head_decoder.decode(item).id if _is_text(fields.get("id")) else ""
+    fields |= {"id": known or f"item_{response_id.removeprefix('resp_')}_{index}", "type": kind}
+    if bytes(kind) == b'"message"' and _is_text(content := fields.get("content")):
+        part = "output_text" if bytes(fields.get("role", b"")) == b'"assistant"' else "input_text"
+        fields["content"] = [{"type": part, "text": content}]
+    return fields
+
+
+def _is_text(raw: Any) -> bool:
+    return raw is not None and bytes(raw)[:1] == b'"'
