@@ -101,8 +101,10 @@ def _patch_limits(fields: Fields, capabilities: Capabilities, losses: list[Loss]
 
 
 def _patch_stream(fields: Fields, capabilities: Capabilities) -> None:
+    """A stream that is asked for only to be collected has to bring the usage, which a whole answer has by itself."""
     if capabilities.stream_only and not _is_set(fields, "stream", unlike=b"false"):
         fields["stream"] = msgspec.Raw(b"true")
+        fields["stream_options"] = msgspec.Raw(b'{"include_usage":true}')
     if not capabilities.stream_usage:
         fields.pop("stream_options", None)
 

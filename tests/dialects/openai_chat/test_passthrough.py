@@ -183,8 +183,19 @@ def test_refused_fields_and_stream_options_are_left_out_and_extra_fields_put_in(
     assert body == ask(stream=True) | {"model": "real", "provider": {"sort": "price"}}
 
 
-def test_an_upstream_that_only_streams_is_asked_for_a_stream() -> None:
-    assert patch(ask(stream=False), stream_only=True)["stream"] is True
+def test_an_upstream_that_only_streams_is_asked_for_a_stream_with_usage() -> None:
+    body = patch(ask(stream=False), stream_only=True)
+
+    assert body["stream"] is True
+    assert body["stream_options"] == {"include_usage": True}
+
+
+def test_an_upstream_that_only_streams_and_knows_no_stream_options_is_not_asked_for_usage() -> None:
+    assert "stream_options" not in patch(ask(stream=False), stream_only=True, stream_usage=False)
+
+
+def test_the_stream_of_a_client_that_did_not_ask_for_usage_is_left_as_it_is() -> None:
+    assert "stream_options" not in patch(ask(stream=True), stream_only=True)
 
 
 def test_input_in_place_of_messages_goes_the_long_way() -> None:
