@@ -1,0 +1,418 @@
+"""The state of Responses clients: who names the last response is understood on every upstream."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from werkzeug.test import TestResponse
+
+from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream, events_of
+from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
+
+CALLS = [{"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+TOOLS = [{"type": "function", "name": "f", "parameters": {"type": "object", "properties": {}}}]
+
+
+def ask(client: Client, given: Any, model: str = "chat/m", key: str | None = None, **more: Any) -> TestResponse:
+    headers = {} if key is None else {"authorization": f"Bearer {key}"}
+    return client.ask("/v1/responses", {"model": model, "input": given, **more}, **headers)
+
+
+def answer_of(response: TestResponse) -> Any:
+    """The response object of a whole answer or of a stream."""
+    if response.headers["content-type"].startswith("text/event-stream"):
+        return next(event["response"] for event in events_of(response) if event != "[DONE]" and is_end(event))
+    assert response.status_code == 200, response.text
+    return response.get_json()
+
+
+def is_end(event: Any) -> bool:
+    return event["type"] in ("response.completed", "response.incomplete", "response.failed")
+
+
+def said_to(upstream: FakeUpstream, number: int = -1) -> list[Any]:
+    """The messages of a Chat request, as (role, what was said)."""
+    messages = upstream.seen[number].json()["messages"]
+    return [(m["role"], m.get("content") or [c["function"]["name"] for c in m["tool_calls"]]) for m in messages]
+
+
+def native_answer(response_id: str = "resp_native", text: str = "hello") -> dict[str, Any]:
+    part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+    item = {"id": "msg_1", "type": "message", "status": "completed", "role": "assistant", "content": [part]}
+    return {"id": response_id, "object": "response", "status": "completed", "model": "m", "output": [item]}
+
+
+def native_stream(response_id: str = "resp_native") -> Reply:
+    answer = native_answer(response_id)
+    begun = {"type": "response.created", "sequence_number": 0, "response": {**answer, "output": []}}
+    done = {"type": "response.output_item.done", "sequence_number": 1, "output_index": 0, "item": answer["output"][0]}
+    ended = {"type": "response.completed", "sequence_number": 2, "response": answer}
+    events = [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in (begun, done, ended)]
+    return sse(*events, b"data: [DONE]\n\n")
+
+
+@pytest.fixture
+def with_native(make_client: MakeClient, upstream: FakeUpstream) -> Any:
+    """with_native(server={…}): a client of a gateway that also has an upstream which keeps its own responses."""
+    table = {"kind": "openai", "dialect": "openai_responses", "base_url": f"{upstream.url}/v1", "api_key": "sk-up"}
+    return lambda **more: make_client(native=table, **more)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_turn_that_names_the_last_response_has_its_whole_history(
+    client: Client, upstream: FakeUpstream, stream: bool
+) -> None:
+    call = chat_answer("")
+    call["choices"][0] |= {"message": {"role": "assistant", "content": None, "tool_calls": CALLS}}
+    upstream.script(json_reply(call), json_reply(chat_answer("done")))
+    first = answer_of(ask(client, "q1", tools=TOOLS, stream=stream))
+    result = {"type": "function_call_output", "call_id": first["output"][0]["call_id"], "output": "r"}
+
+    second = answer_of(ask(client, [result], previous_response_id=first["id"], stream=stream))
+
+    assert said_to(upstream) == [("user", "q1"), ("assistant", ["f"]), ("tool", "r")]
+    assert "tools" not in upstream.seen[1].json()
+    assert second["previous_response_id"] == first["id"]
+    assert second["id"] != first["id"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_chain_grows_and_can_branch(client: Client, upstream: FakeUpstream, stream: bool) -> None:
+    upstream.script(json_reply(chat_answer("a1")), json_reply(chat_answer("a2")), json_reply(chat_answer("a3")))
+    first = answer_of(ask(client, "q1", stream=stream))["id"]
+    second = answer_of(ask(client, "q2", previous_response_id=first, stream=stream))["id"]
+
+    ask(client, "q3", previous_response_id=second)
+    ask(client, "other", previous_response_id=first)
+
+    start = [("user", "q1"), ("assistant", "a1")]
+    assert said_to(upstream, 2) == [*start, ("user", "q2"), ("assistant", "a2"), ("user", "q3")]
+    assert said_to(upstream, 3) == [*start, ("user", "other")]
+
+
+def test_a_stream_is_kept_before_its_end_goes_out(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(chat_stream("one ", "two"), json_reply(chat_answer()))
+    response = client.http.post(
+        "/v1/responses", json={"model": "chat/m", "input": "q1", "stream": True}, buffered=False
+    )
+    ended = next(part for part in response.response if b"response.completed" in part)  # type: ignore[union-attr]
+    payload = ended[ended.index(b"data: {", ended.index(b"event: response.completed")) + 6 :].partition(b"\n")[0]
+    response_id = json.loads(payload)["response"]["id"]
+
+    ask(client, "q2", previous_response_id=response_id)
+
+    assert said_to(upstream) == [("user", "q1"), ("assistant", "one two"), ("user", "q2")]
+    response.close()
+
+
+def test_all_events_of_a_stream_have_the_id_that_is_kept(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(chat_stream("one"))
+
+    events = events_of(ask(client, "q1", stream=True))
+
+    ids = {event["response"]["id"] for event in events if event != "[DONE]" and "response" in event}
+    assert len(ids) == 1
+    assert client.http.get(f"/v1/responses/{ids.pop()}").status_code == 200
+
+
+def test_instructions_are_not_inherited(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply(chat_answer("a1")))
+    first = answer_of(ask(client, "q1", instructions="OLD"))["id"]
+
+    ask(client, "q2", previous_response_id=first, instructions="NEW")
+
+    assert said_to(upstream) == [("system", "NEW"), ("user", "q1"), ("assistant", "a1"), ("user", "q2")]
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/responses/input_tokens"])
+def test_an_unknown_id_is_refused_with_the_code_that_clients_look_for(
+    client: Client, upstream: FakeUpstream, path: str
+) -> None:
+    response = client.ask(path, {"model": "chat/m", "input": "q", "previous_response_id": "resp_nosuch"})
+
+    assert response.status_code == 400
+    error = response.get_json()["error"]
+    assert (error["code"], error["param"]) == ("previous_response_not_found", "previous_response_id")
+    assert upstream.seen == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_is_not_to_be_stored_is_not_there(
+    client: Client, upstream: FakeUpstream, data_folder: Path, stream: bool
+) -> None:
+    upstream.script(json_reply(chat_answer()))
+
+    first = answer_of(ask(client, "q1", store=False, stream=stream))["id"]
+
+    assert not data_folder.exists()
+    assert ask(client, "q2", previous_response_id=first).status_code == 400
+
+
+def test_a_stream_that_broke_is_not_kept(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(chat_stream("one ", "two", tail=()))
+
+    failed = answer_of(ask(client, "q1", stream=True))
+
+    assert failed["status"] == "failed"
+    assert client.http.get(f"/v1/responses/{failed['id']}").status_code == 404
+
+
+def test_a_client_that_sends_the_id_and_the_history_says_nothing_twice(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply(chat_answer("a1")))
+    plain = {"role": "user", "content": "q0"}
+    named = {"id": "msg_client", "type": "message", "role": "user", "content": "q1"}
+    first = answer_of(ask(client, [plain, named]))
+    again = {"role": "user", "content": "q0"}
+
+    ask(client, [plain, named, *first["output"], again], previous_response_id=first["id"])
+
+    assert said_to(upstream) == [("user", "q0"), ("user", "q1"), ("assistant", "a1"), ("user", "q0")]
+
+
+def test_the_same_words_said_again_are_not_taken_for_the_history(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply(chat_answer("a1")))
+    first = answer_of(ask(client, "go on"))["id"]
+
+    ask(client, "go on", previous_response_id=first)
+
+    assert said_to(upstream) == [("user", "go on"), ("assistant", "a1"), ("user", "go on")]
+
+
+def test_a_restart_between_two_turns_changes_nothing(make_client: MakeClient, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply(chat_answer("a1")))
+    before, after = make_client(), make_client()
+    first = answer_of(ask(before, "q1"))["id"]
+
+    ask(after, "q2", previous_response_id=first)
+
+    assert said_to(upstream) == [("user", "q1"), ("assistant", "a1"), ("user", "q2")]
+
+
+def test_a_history_goes_on_at_another_upstream(with_native: Any, upstream: FakeUpstream) -> None:
+    client = with_native()
+    upstream.script(json_reply(chat_answer("a1")), json_reply(native_answer()))
+    first = answer_of(ask(client, "q1"))
+
+    ask(client, "q2", model="native/m", previous_response_id=first["id"])
+
+    sent = upstream.seen[1].json()
+    assert "previous_response_id" not in sent
+    assert sent["input"] == [
+        {"type": "message", "role": "user", "content": "q1"},
+        *first["output"],
+        {"type": "message", "role": "user", "content": "q2"},
+    ]
+
+
+def test_an_upstream_that_keeps_nothing_gets_the_history_in_its_own_dialect(
+    make_client: MakeClient, upstream: FakeUpstream
+) -> None:
+    client = make_client(
+        backend={"kind": "codex", "base_url": upstream.url, "api_key": "sk-up"},
+    )
+    upstream.script(native_stream("resp_1"), native_stream("resp_2"))
+    first = answer_of(ask(client, "q1", model="backend/m"))["id"]
+
+    second = ask(client, "q2", model="backend/m", previous_response_id=first)
+
+    assert second.status_code == 200
+    sent = upstream.seen[1].json()
+    assert "previous_response_id" not in sent
+    assert [item["role"] for item in sent["input"]] == ["user", "assistant", "user"]
+
+
+def test_a_response_can_be_seen_again_and_deleted(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply(chat_answer("a1")))
+    first = answer_of(ask(client, "q1"))
+    place = f"/v1/responses/{first['id']}"
+
+    seen = client.http.get(place)
+    deleted = client.http.delete(f"/responses/{first['id']}")
+
+    assert seen.get_json() == first
+    assert deleted.get_json() == {"id": first["id"], "object": "response", "deleted": True}
+    gone = client.http.get(place)
+    assert gone.status_code == 404
+    assert gone.get_json()["error"]["type"] == "invalid_request_error"
+    assert client.http.delete(place).status_code == 404
+    assert ask(client, "q2", previous_response_id=first["id"]).status_code == 400
+
+
+def test_only_background_responses_can_be_cancelled(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply(chat_answer("a1")))
+    first = answer_of(ask(client, "q1"))["id"]
+
+    assert client.http.post(f"/v1/responses/{first}/cancel").status_code == 400
+    assert client.http.post("/v1/responses/resp_nosuch/cancel").status_code == 404
+
+
+def test_a_response_in_the_background_is_refused_where_nobody_could_answer_later(
+    client: Client, upstream: FakeUpstream
+) -> None:
+    response = ask(client, "q1", background=True)
+
+    assert response.status_code == 400
+    assert response.get_json()["error"]["param"] == "background"
+    assert upstream.seen == []
+
+
+def test_a_conversation_that_only_another_server_knows_is_refused(client: Client, upstream: FakeUpstream) -> None:
+    response = ask(client, "q1", conversation="conv_1")
+
+    assert response.status_code == 400
+    assert response.get_json()["error"]["param"] == "conversation"
+    assert upstream.seen == []
+
+
+def test_input_items_come_in_pages(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply(chat_answer("a1")))
+    items = [{"role": "user", "content": f"q{number}"} for number in range(5)]
+    place = f"/v1/responses/{answer_of(ask(client, items))['id']}/input_items"
+
+    newest = client.http.get(place, query_string={"limit": 2}).get_json()
+    next_page = client.http.get(place, query_string={"limit": 2, "after": newest["last_id"]}).get_json()
+    whole = client.http.get(place, query_string={"order": "asc"}).get_json()
+
+    assert [item["content"][0]["text"] for item in newest["data"]] == ["q4", "q3"]
+    assert (newest["object"], newest["has_more"]) == ("list", True)
+    assert [item["content"][0]["text"] for item in next_page["data"]] == ["q2", "q1"]
+    assert [item["content"][0]["text"] for item in whole["data"]] == ["q0", "q1", "q2", "q3", "q4"]
+    assert whole["has_more"] is False
+    assert len({item["id"] for item in whole["data"]}) == 5
+    assert whole["data"][0] | {"id": ""} == {
+        "id": "",
+        "type": "message",
+        "role": "user",
+        "content": [{"type": "input_text", "text": "q0"}],
+    }
+
+
+@pytest.mark.parametrize("query", [{"limit": "0"}, {"limit": "x"}, {"order": "up"}, {"after": "msg_nosuch"}])
+def test_a_page_that_cannot_be_is_refused(client: Client, upstream: FakeUpstream, query: dict[str, str]) -> None:
+    upstream.script(json_reply(chat_answer("a1")))
+    first = answer_of(ask(client, "q1"))["id"]
+
+    response = client.http.get(f"/v1/responses/{first}/input_items", query_string=query)
+
+    assert response.status_code == 400
+    assert response.get_json()["error"]["param"] in query
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_key_never_sees_what_another_has_said(make_client: MakeClient, upstream: FakeUpstream, stream: bool) -> None:
+    client = make_client(server={"api_keys": ("key-a", "key-b")})
+    upstream.script(json_reply(chat_answer("a1")))
+    first = answer_of(ask(client, "q1", key="key-a", stream=stream))["id"]
+    own, other = ({"authorization": f"Bearer {key}"} for key in ("key-a", "key-b"))
+
+    for path in ("", "/input_items"):
+        assert client.http.get(f"/v1/responses/{first}{path}", headers=other).status_code == 404
+    assert client.http.delete(f"/v1/responses/{first}", headers=other).status_code == 404
+    assert ask(client, "q2", key="key-b", previous_response_id=first).status_code == 400
+    assert client.http.get(f"/v1/responses/{first}").status_code == 401
+    assert client.http.get(f"/v1/responses/{first}", headers=own).status_code == 200
+    assert len(upstream.seen) == 1
+
+
+def test_an_upstream_that_keeps_responses_gets_the_id_untouched(
+    with_native: Any, upstream: FakeUpstream, data_folder: Path
+) -> None:
+    client = with_native()
+    upstream.script(json_reply(native_answer()))
+    body = b'{ "model":"native/m", "input":"q2","previous_response_id": "resp_before" }'
+
+    response = client.ask("/v1/responses", body)
+
+    assert response.get_json()["id"] == "resp_native"
+    assert upstream.seen[0].body == body.replace(b"native/m", b"m")
+
+
+def test_nothing_is_looked_up_for_a_first_turn_at_an_upstream_that_keeps_responses(
+    with_native: Any, upstream: FakeUpstream, data_folder: Path
+) -> None:
+    client = with_native()
+    upstream.script(json_reply(native_answer()), native_stream())
+
+    ask(client, "q1", model="native/m")
+    ask(client, "q1", model="native/m", stream=True).get_data()
+
+    assert not data_folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "sent"),
+    [
+        ("GET", "?include%5B%5D=x", ("GET", "/v1/responses/resp_native?include%5B%5D=x")),
+        ("DELETE", "", ("DELETE", "/v1/responses/resp_native")),
+        ("POST", "/cancel", ("POST", "/v1/responses/resp_native/cancel")),
+        ("GET", "/input_items?limit=3", ("GET", "/v1/responses/resp_native/input_items?limit=3")),
+    ],
+)
+def test_what_is_asked_of_a_response_goes_where_it_is_kept(
+    with_native: Any, upstream: FakeUpstream, method: str, path: str, sent: tuple[str, str]
+) -> None:
+    client = with_native()
+    upstream.script(json_reply(native_answer()))
+
+    response = client.http.open(f"/v1/responses/resp_native{path}", method=method)
+
+    assert response.get_json() == native_answer()
+    assert (upstream.seen[0].method, upstream.seen[0].path) == sent
+    assert upstream.seen[0].headers["authorization"] == "Bearer sk-up"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_key_reaches_only_its_own_responses_at_the_upstream(
+    with_native: Any, upstream: FakeUpstream, stream: bool
+) -> None:
+    client = with_native(server={"api_keys": ("key-a", "key-b")})
+    upstream.script(native_stream() if stream else json_reply(native_answer()), json_reply(native_answer()))
+    ask(client, "q1", model="native/m", key="key-a", stream=stream).get_data()
+    own, other = ({"authorization": f"Bearer {key}"} for key in ("key-a", "key-b"))
+
+    assert client.http.get("/v1/responses/resp_native", headers=other).status_code == 404
+    assert ask(client, "q2", "native/m", "key-b", previous_response_id="resp_native").status_code == 400
+    assert len(upstream.seen) == 1
+    assert client.http.get("/v1/responses/resp_native", headers=own).status_code == 200
+    assert ask(client, "q2", "native/m", "key-a", previous_response_id="resp_native").status_code == 200
+
+
+def test_a_database_that_fails_costs_no_answer_and_says_so_to_who_needs_it(
+    client: Client, upstream: FakeUpstream, data_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data_folder.write_text("in the way")
+    upstream.script(json_reply(chat_answer()))
+
+    answered = [ask(client, "q1").status_code for _ in range(3)]
+    refused = ask(client, "q2", previous_response_id="resp_1")
+
+    assert answered == [200, 200, 200]
+    assert refused.status_code == 503
+    assert "ledger" in refused.get_json()["error"]["message"]
+    assert sum(record.name == "dragoman.ledger" for record in caplog.records) == 1
+
+
+def test_tokens_are_counted_with_the_history(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply(chat_answer("a1")))
+    first = answer_of(ask(client, "many words " * 50))["id"]
+
+    def count(**more: Any) -> Any:
+        return client.ask("/v1/responses/input_tokens", {"model": "chat/m", "input": "q", **more}).get_json()
+
+    alone, together = count(), count(previous_response_id=first)
+
+    assert alone["object"] == "response.input_tokens"
+    assert 0 < alone["input_tokens"] < together["input_tokens"] - 90
+
+
+def test_tokens_are_counted_by_an_upstream_that_can(with_native: Any, upstream: FakeUpstream) -> None:
+    client = with_native()
+    upstream.script(json_reply({"object": "response.input_tokens", "input_tokens": 42}))
+
+    counted = client.ask("/responses/input_tokens", {"model": "native/m", "input": "q"})
+
+    assert counted.get_json() == {"object": "response.input_tokens", "input_tokens": 42}
+    assert upstream.seen[0].path == "/v1/responses/input_tokens"
