@@ -24,11 +24,11 @@ class Sequencer:
         self._next = 0
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
-        live = self._live
-        if live is not None and not self._waiting and all(type(e) is BlockDelta and e.index == live for e in events):
-            return events if live == self._next else [BlockDelta(self._next, e.text) for e in events]  # type: ignore[union-attr]
         out: list[Event] = []
         for event in events:
+            if type(event) is BlockDelta and event.index == self._live:
+                out.append(event if event.index == self._next else BlockDelta(self._next, event.text))
+                continue
             match event:
                 case BlockOpened() | BlockDelta() | BlockNoted() | BlockClosed():
                     self._place(event, out)

@@ -64,6 +64,8 @@ class StreamTranslation:
 
     def _note(self, events: Sequence[Event]) -> None:
         for event in events:
+            if type(event) is BlockDelta:
+                continue
             match event:
                 case UsageSeen():
                     self.usage = event.usage

@@ -201,8 +201,14 @@ class StreamPassthrough:
             self._begin(events)
         if self._model is not None and self._model[0] != self._model[1]:
             events = events.replace(*self._model)
-        if not self._is_calm(events):
+        # One read often brings many words and the end: only what follows the last word is looked into.
+        end = events.find(b"\n\n", events.rfind(self._calm)) + 2
+        calm = events if end == len(events) else events[:end]
+        if not self._is_calm(calm):
             events = self._look(events)
+        elif calm is not events:
+            self._state = _State.OPEN
+            events = calm + self._look(events[end:])
         if self._state is _State.WAITING and b"data:" in events:
             self._state = _State.OPEN
         return events
@@ -219,8 +225,9 @@ class StreamPassthrough:
 
         Counting a few words costs a fraction of decoding; what is not so simple is looked into event by event.
         """
-        whole = events.count(b"\n\n")  # none where lines end otherwise
-        calm = whole and events.count(self._calm) == whole == events.count(b'"delta"')
+        whole = events.count(self._calm)
+        lines = events.count(b"\n")  # two for each event: its data and the blank one
+        calm = whole and lines == 2 * whole and events.count(b'"delta"') == whole
         return bool(calm) and b'"tool_calls"' not in events
 
     def _look(self, events: bytes) -> bytes:
