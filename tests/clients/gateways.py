@@ -1,4 +1,4 @@
-"""This file is the gateway that the programs talk to: `dragoman serve` with one stand-in behind it."""
+"""This file is the gateway that the programs talk to: `dragoman serve` with a stand-in, or a real peer, behind it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,15 @@ from tests.clients.standins.stand_in import StandIn
 from tests.support.gateway_process import GatewayProcess
 
 KEY = "key-of-the-client"
-DEMO = "demo/demo"
 
 
 def gateway_to(upstream: StandIn, folder: Path) -> GatewayProcess:
     """A gateway that leads every model to the stand-in."""
-    return _serve(folder, {"up": upstream.settings}, f"up/{upstream.model}")
+    return gateway({"up": upstream.settings}, f"up/{upstream.model}", folder)
 
 
-def gateway_to_demo(folder: Path) -> GatewayProcess:
-    """A gateway with nothing behind it but its own demo."""
-    return _serve(folder, {}, DEMO)
-
-
-def _serve(folder: Path, providers: Mapping[str, Mapping[str, str]], model: str) -> GatewayProcess:
+def gateway(providers: Mapping[str, Mapping[str, str]], model: str, folder: Path) -> GatewayProcess:
+    """A gateway with these providers, beside its own demo, that leads every model to one."""
     tables = {"server": {"api_keys": [KEY]}, "models": {"default": model, "small": model, "big": model}}
     tables |= {f"providers.{name}": dict(settings) for name, settings in providers.items()}
     config = folder / "dragoman.toml"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.gateways import KEY, gateway_to, gateway_to_demo
+from tests.clients.claude_code import ask_claude
+from tests.clients.gateways import KEY, gateway, gateway_to
 from tests.clients.programs import CLAUDE_CODE, install_npm
 from tests.clients.standins.anthropic_messages import AnthropicStandIn
 from tests.clients.standins.oca import OcaStandIn
@@ -15,10 +16,8 @@ from tests.clients.standins.openai_responses import ResponsesStandIn
 from tests.clients.standins.scripted_model import Call, ScriptedModel
 from tests.clients.standins.stand_in import StandIn
 from tests.clients.workspace import MARKER, Workspace
-from tests.support.gateway_process import GatewayProcess
 
 READ_MARKER = Call("Bash", {"command": f"cat {MARKER}", "description": "Read the marker"})
-PROMPT = f"Use the Bash tool to run `cat {MARKER}` and tell me what it says."
 UPSTREAMS = [OcaStandIn, ChatStandIn, AnthropicStandIn, ResponsesStandIn]
 
 
@@ -27,19 +26,10 @@ def claude() -> Path:
     return install_npm(CLAUDE_CODE, "claude")
 
 
-def print_answer(claude: Path, workspace: Workspace, gateway: GatewayProcess, *options: str, **environ: str) -> str:
-    """What `claude -p` prints at the end of its loop."""
-    command = [claude, "-p", PROMPT, "--allowedTools", "Bash", "--no-session-persistence", *options]
-    quiet = {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1"}
-    limits = {"CLAUDE_CODE_MAX_RETRIES": "2", "API_TIMEOUT_MS": "30000"}
-    credential = environ or {"ANTHROPIC_AUTH_TOKEN": KEY}
-    return workspace.run(command, ANTHROPIC_BASE_URL=gateway.url, **quiet, **limits, **credential)
-
-
 @pytest.mark.parametrize("kind", UPSTREAMS)
 def test_a_command_is_run_and_quoted(kind: type[StandIn], claude: Path, workspace: Workspace, tmp_path: Path) -> None:
-    with kind(ScriptedModel(READ_MARKER)) as upstream, gateway_to(upstream, tmp_path) as gateway:
-        printed = print_answer(claude, workspace, gateway)
+    with kind(ScriptedModel(READ_MARKER)) as upstream, gateway_to(upstream, tmp_path) as served:
+        printed = ask_claude(claude, workspace, served)
 
     assert printed.strip() == f"The tool said: {workspace.secret}"
     assert upstream.refused == []
@@ -51,22 +41,22 @@ def test_several_commands_are_run_one_after_the_other(claude: Path, workspace: W
     fail = Call("Bash", {"command": "cat nowhere.txt"})
     read = Call("Bash", {"command": "cat shouted.txt"})
 
-    with OcaStandIn(ScriptedModel(write, fail, read)) as upstream, gateway_to(upstream, tmp_path) as gateway:
-        printed = print_answer(claude, workspace, gateway)
+    with OcaStandIn(ScriptedModel(write, fail, read)) as upstream, gateway_to(upstream, tmp_path) as served:
+        printed = ask_claude(claude, workspace, served)
 
     assert printed.strip() == f"The tool said: {workspace.secret.upper()}"
     assert upstream.refused == []
 
 
 def test_a_key_in_the_older_header_will_do(claude: Path, workspace: Workspace, tmp_path: Path) -> None:
-    with ChatStandIn(ScriptedModel(READ_MARKER)) as upstream, gateway_to(upstream, tmp_path) as gateway:
-        printed = print_answer(claude, workspace, gateway, ANTHROPIC_API_KEY=KEY)
+    with ChatStandIn(ScriptedModel(READ_MARKER)) as upstream, gateway_to(upstream, tmp_path) as served:
+        printed = ask_claude(claude, workspace, served, ANTHROPIC_API_KEY=KEY)
 
     assert workspace.secret in printed
 
 
 def test_the_demo_runs_the_command_that_it_was_asked_for(claude: Path, workspace: Workspace, tmp_path: Path) -> None:
-    with gateway_to_demo(tmp_path) as gateway:
-        printed = print_answer(claude, workspace, gateway)
+    with gateway({}, "demo/demo", tmp_path) as served:
+        printed = ask_claude(claude, workspace, served)
 
     assert printed.strip() == f"The tool answered: {workspace.secret}"
