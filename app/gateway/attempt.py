@@ -47,9 +47,8 @@ class Attempt:
         self.same_dialect = self.dialect is inbound.dialect
         # An upstream that only streams is asked for a stream, and its answer is collected for a unary client.
         self.upstream_stream = stream or capabilities.stream_only
-        # Bytes pass where both speak alike, unless the route or a strict chat template asks for another conversation.
-        rewritten = capabilities.merge_system or capabilities.alternate or upstream.reasoning_effort is not None
-        self.direct = self.same_dialect and not rewritten
+        # Bytes pass where both speak alike; what is no generation can do nothing else.
+        self.direct = self.same_dialect and (self.operation != "generate" or not upstream.rewrites)
         self.stages: tuple[StageMaker, ...] = ()
         self.losses: list[Loss] = []
         self._reply: Reply | None = None
@@ -82,6 +81,7 @@ class Attempt:
                 include_usage=request.include_usage if request is not None else asks_usage(inbound.body),
                 input_tokens=estimate_tokens(request) if request is not None and estimate else 0,
                 request=request,
+                body=inbound.body,
             )
         return self._reply
 

@@ -45,6 +45,8 @@ GRACE = 2.0
 COUNT_LIMIT = 10.0
 # Changes to one request that an upstream refused by naming a field.
 MOST_REPAIRS = 3
+# How servers say that they, or this model of theirs, only know newer operations.
+ABSENT_STATUSES = (404, 405)
 
 
 class Opened(msgspec.Struct):
@@ -236,6 +238,9 @@ class Gateway:
                 headers: Mapping[str, str] = error.headers if isinstance(error, UpstreamRefused) else {}
                 failure = error.failure
                 record.upstream_status = failure.status or None
+                if call.operation == "completions" and failure.status in ABSENT_STATUSES:
+                    asked = asked.as_generation()
+                    continue
                 if failure.kind in ("upstream_auth", "permission") and not renewed:
                     renewed = True
                     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Literal
 
@@ -10,8 +9,9 @@ import msgspec
 
 from app.conversation.response import Usage
 from app.errors import DragomanError
+from app.logs import request_log
 
-log = logging.getLogger("dragoman.requests")
+_encode = msgspec.json.Encoder().encode
 
 # How a request ended, as its client saw it.
 Terminal = Literal["completed", "error", "client_closed", "upstream_cut"]
@@ -76,7 +76,7 @@ class Record:
         if self.written:
             return
         self.written = True
-        if not log.isEnabledFor(logging.INFO):
+        if not request_log.enabled:
             return
         line: dict[str, object] = {
             "id": self.id,
@@ -101,4 +101,4 @@ class Record:
                 line[name] = value
         if self.dropped:
             line["dropped"] = self.dropped
-        log.info(msgspec.json.encode(line).decode())
+        request_log.write(_encode(line))

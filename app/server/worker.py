@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.logs import start_logs
+from app.logs import request_log, start_logs
 from app.server.sweeper import start_sweeper
 
 
@@ -12,5 +12,5 @@ def start(wsgi_app: Any) -> None:
     """Called once in each worker before its first request. `wsgi_app` is what `create_app` made."""
     household = wsgi_app.household
     start_logs(household.house.settings.server)
-    start_sweeper(household.active)
+    start_sweeper(household.active, request_log.flush)
     household.watch()

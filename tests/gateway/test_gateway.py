@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
-import logging
 import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+from app.logs import request_log
 from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream, chunk, events_of
 from tests.support.fake_upstream import CLOSE, CUT, FakeUpstream, Reply, json_reply, sse
 
@@ -243,20 +246,50 @@ def test_a_stream_whose_finish_was_seen_does_not_wait_for_a_close(client: Client
     assert time.monotonic() - began < 5
 
 
+@pytest.fixture
+def log_lines() -> Iterator[Callable[[], list[Any]]]:
+    """What the log got of requests so far."""
+    file = io.BytesIO()
+    request_log.open(file, as_json=False)
+
+    def read() -> list[Any]:
+        request_log.flush()
+        return [json.loads(line.split(" INFO ", 1)[1]) for line in file.getvalue().decode().splitlines()]
+
+    yield read
+    request_log.close()
+
+
 def test_every_answer_carries_an_id_and_its_log_line_names_it(
-    client: Client, upstream: FakeUpstream, caplog: pytest.LogCaptureFixture
+    client: Client, upstream: FakeUpstream, log_lines: Callable[[], list[Any]]
 ) -> None:
-    upstream.script(json_reply(chat_answer()))
+    upstream.script(json_reply(chat_answer("a secret word")))
 
-    with caplog.at_level(logging.INFO, "dragoman.requests"):
-        response = client.message()
+    response = client.message()
 
-    line = json.loads(caplog.messages[-1])
+    (line,) = log_lines()
     assert response.headers["x-request-id"] == response.headers["request-id"] == line["id"]
     assert (line["in"], line["out"]) == ("anthropic_messages", "openai_chat")
     assert (line["upstream"], line["status"], line["terminal"], line["attempts"]) == ("chat/m", 200, "completed", 1)
     assert (line["tokens_in"], line["tokens_out"]) == (11, 7)
-    assert "hi" not in caplog.messages[-1].split('"')
+    assert "secret word" not in str(line)
+
+
+def test_the_log_tells_a_broken_stream_from_a_good_one(
+    client: Client, upstream: FakeUpstream, log_lines: Callable[[], list[Any]]
+) -> None:
+    upstream.script(chat_stream("one"), chat_stream("one", tail=(0.05, CUT)))
+
+    client.message(stream=True)
+    client.message(stream=True)
+
+    assert [line["terminal"] for line in log_lines()] == ["completed", "upstream_cut"]
+
+
+def test_a_credential_never_reaches_the_log(client: Client, log_lines: Callable[[], list[Any]]) -> None:
+    client.message("sk-this-is-a-key-in-the-wrong-field")
+
+    assert log_lines()[0]["model"] == "[masked]"
 
 
 def test_what_could_not_be_carried_is_named_in_a_header(make_client: MakeClient, upstream: FakeUpstream) -> None:
