@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import json
 import logging
 import re
 import sys
@@ -22,9 +23,19 @@ _TIME = "%Y/%m/%d %H:%M:%S"
 _MOST_LINES = 256
 
 
-class _Masked(logging.Formatter):
+class _TextFormatter(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s", _TIME)
+
     def format(self, record: logging.LogRecord) -> str:
         return _SECRETS.sub("[masked]", super().format(record))
+
+
+class _JsonFormatter(_TextFormatter):
+    def format(self, record: logging.LogRecord) -> str:
+        said = super().format(record).split(f" {record.levelname} ", 1)[-1]
+        line = {"time": self.formatTime(record, _TIME), "level": record.levelname, "message": said}
+        return json.dumps(line)
 
 
 class RequestLog:
@@ -85,11 +96,7 @@ def start_logs(settings: ServerSettings) -> None:
         atexit.register(request_log.flush)
     else:
         request_log.close()
-    if as_json:
-        pattern = '{"time":"%(asctime)s","level":"%(levelname)s","message":"%(message)s"}'
-    else:
-        pattern = "%(asctime)s %(levelname)s %(message)s"
-    formatter = _Masked(pattern, _TIME)
+    formatter = _JsonFormatter() if as_json else _TextFormatter()
     quiet = logging.StreamHandler(sys.stdout)
     quiet.addFilter(lambda record: record.levelno < logging.WARNING)
     loud = logging.StreamHandler(sys.stderr)
