@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 import anthropic
 import pydantic
@@ -39,8 +40,9 @@ class City(pydantic.BaseModel):
 
 
 @pytest.fixture
-def client(pair: Pair) -> anthropic.Anthropic:
-    return anthropic.Anthropic(base_url=pair.gateway.url, api_key=KEY, max_retries=0)
+def client(pair: Pair) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(base_url=pair.gateway.url, api_key=KEY, max_retries=0) as client:
+        yield client
 
 
 def test_a_message_is_created(client: anthropic.Anthropic) -> None:
@@ -133,9 +135,10 @@ def test_models_are_listed_and_found(client: anthropic.Anthropic, pair: Pair) ->
 
 
 def test_a_wrong_key_is_an_authentication_error(pair: Pair) -> None:
-    stranger = anthropic.Anthropic(base_url=pair.gateway.url, api_key="wrong", max_retries=0)
-
-    with pytest.raises(anthropic.AuthenticationError) as refused:
+    with (
+        anthropic.Anthropic(base_url=pair.gateway.url, api_key="wrong", max_retries=0) as stranger,
+        pytest.raises(anthropic.AuthenticationError) as refused,
+    ):
         stranger.messages.create(model=MODEL, max_tokens=100, messages=[QUESTION])
 
     assert refused.value.request_id

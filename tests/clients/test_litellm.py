@@ -66,8 +66,10 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
 
 
 def test_the_catalogue_is_read_and_listed(proxy: Proxy, tmp_path: Path) -> None:
-    with gateway({"oca": proxy.settings}, f"oca/{MOCKED}", tmp_path) as served:
-        client = openai.OpenAI(base_url=f"{served.url}/v1", api_key=KEY, max_retries=0)
+    with (
+        gateway({"oca": proxy.settings}, f"oca/{MOCKED}", tmp_path) as served,
+        openai.OpenAI(base_url=f"{served.url}/v1", api_key=KEY, max_retries=0) as client,
+    ):
         ids = [model.id for model in client.models.list()]
 
     assert f"oca/{MOCKED}" in ids
@@ -76,8 +78,10 @@ def test_the_catalogue_is_read_and_listed(proxy: Proxy, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_mocked_answer_comes_through(proxy: Proxy, tmp_path: Path, streamed: bool) -> None:
-    with gateway({"oca": proxy.settings}, f"oca/{MOCKED}", tmp_path) as served:
-        client = anthropic.Anthropic(base_url=served.url, api_key=KEY, max_retries=0)
+    with (
+        gateway({"oca": proxy.settings}, f"oca/{MOCKED}", tmp_path) as served,
+        anthropic.Anthropic(base_url=served.url, api_key=KEY, max_retries=0) as client,
+    ):
         options = {"model": "claude-sonnet-4-6", "max_tokens": 100, "messages": [QUESTION]}
         if streamed:
             with client.messages.stream(**options) as stream:
@@ -100,10 +104,12 @@ def test_claude_code_runs_a_command(proxy: Proxy, workspace: Workspace, tmp_path
 
 
 def test_an_overflow_of_the_context_is_told_in_the_words_that_clients_know(proxy: Proxy, tmp_path: Path) -> None:
-    with gateway({"oca": proxy.settings}, f"oca/{OVERFLOWING}", tmp_path) as served:
-        client = anthropic.Anthropic(base_url=served.url, api_key=KEY, max_retries=0)
-        with pytest.raises(anthropic.BadRequestError) as refused:
-            client.messages.create(model="claude-sonnet-4-6", max_tokens=100, messages=[QUESTION])
+    with (
+        gateway({"oca": proxy.settings}, f"oca/{OVERFLOWING}", tmp_path) as served,
+        anthropic.Anthropic(base_url=served.url, api_key=KEY, max_retries=0) as client,
+        pytest.raises(anthropic.BadRequestError) as refused,
+    ):
+        client.messages.create(model="claude-sonnet-4-6", max_tokens=100, messages=[QUESTION])
 
     assert "prompt is too long" in refused.value.message
 

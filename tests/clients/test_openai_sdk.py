@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -44,8 +45,9 @@ ZURICH = City(name="Zürich", people=430_000)
 
 
 @pytest.fixture
-def client(pair: Pair) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{pair.gateway.url}/v1", api_key=KEY, max_retries=0)
+def client(pair: Pair) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{pair.gateway.url}/v1", api_key=KEY, max_retries=0) as client:
+        yield client
 
 
 # ---- Chat Completions
@@ -165,6 +167,31 @@ def test_a_response_is_parsed_by_a_type(client: openai.OpenAI, pair: Pair) -> No
     assert response.output_parsed == ZURICH
 
 
+def test_a_response_goes_on_from_a_stored_one(client: openai.OpenAI, pair: Pair) -> None:
+    pair.upstream.play(ScriptedModel(ASK_WEATHER))
+    first = client.responses.create(model=MODEL, input=[QUESTION], tools=[RESPONSES_TOOL])
+    (call,) = [item for item in first.output if item.type == "function_call"]
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
+
+    second = client.responses.create(model=MODEL, input=[result], tools=[RESPONSES_TOOL], previous_response_id=first.id)
+
+    assert second.output_text == "The tool said: sunny"
+    assert second.previous_response_id == first.id
+
+
+def test_a_stored_response_is_retrieved_listed_and_deleted(client: openai.OpenAI) -> None:
+    made = client.responses.create(model=MODEL, input="hi")
+
+    found = client.responses.retrieve(made.id)
+    items = list(client.responses.input_items.list(made.id))
+    client.responses.delete(made.id)
+
+    assert found.output_text == made.output_text
+    assert [item.content[0].text for item in items] == ["hi"]
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(made.id)
+
+
 # ---- the rest
 
 
@@ -176,9 +203,10 @@ def test_models_are_listed_and_found(client: openai.OpenAI, pair: Pair) -> None:
 
 
 def test_a_wrong_key_is_an_authentication_error(pair: Pair) -> None:
-    stranger = openai.OpenAI(base_url=f"{pair.gateway.url}/v1", api_key="wrong", max_retries=0)
-
-    with pytest.raises(openai.AuthenticationError) as refused:
+    with (
+        openai.OpenAI(base_url=f"{pair.gateway.url}/v1", api_key="wrong", max_retries=0) as stranger,
+        pytest.raises(openai.AuthenticationError) as refused,
+    ):
         stranger.chat.completions.create(model=MODEL, messages=[QUESTION])
 
     assert refused.value.request_id

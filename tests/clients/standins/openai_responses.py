@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import count
 from typing import Any, ClassVar
 
@@ -20,12 +21,41 @@ REQUEST_KEYS = keys(
 PROOF = "proof-of-the-stand-in"
 
 
+@dataclass(frozen=True)
+class Stored:
+    """A response, and the items that led to it."""
+
+    response: dict[str, Any]
+    input: list[dict[str, Any]]
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        return self.input + self.response["output"]
+
+    def list_input(self) -> list[dict[str, Any]]:
+        """The messages as the vendor lists them: with an id, and their text in parts."""
+        return [
+            {
+                "type": "message",
+                "id": f"msg_{number:024}",
+                "status": "completed",
+                "role": item["role"],
+                "content": [{"type": "input_text", "text": item["content"]}],
+            }
+            for number, item in enumerate(self.input)
+        ]
+
+
 class ResponsesStandIn(OpenAiStandIn):
     model: ClassVar[str] = "gpt-5.4"
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
+        self._stored: dict[str, Stored] = {}
         self.app.add_url_rule("/v1/responses", view_func=self._create, methods=["POST"])
+        self.app.add_url_rule("/v1/responses/<name>", view_func=self._retrieve, methods=["GET"])
+        self.app.add_url_rule("/v1/responses/<name>", view_func=self._delete, methods=["DELETE"])
+        self.app.add_url_rule("/v1/responses/<name>/input_items", view_func=self._list_input_items)
 
     @property
     def settings(self) -> dict[str, str]:
@@ -35,11 +65,32 @@ class ResponsesStandIn(OpenAiStandIn):
         body = request.get_json()
         refuse_unknown_keys(body, REQUEST_KEYS, "")
         items = [{"role": "user", "content": body["input"]}] if isinstance(body["input"], str) else body["input"]
+        if body.get("previous_response_id"):
+            items = self._find(body["previous_response_id"]).history + items
         _check_items(items)
         wanted = (body.get("text") or {}).get("format") or {}
         act = self.script.answer(_offers(body.get("tools") or ()), _results(items), wanted.get("schema"))
-        response = _response(body, [*_reasoning(body), _item(act, len(_results(items)))])
+        output = [*_reasoning(body), _item(act, len(_results(items)))]
+        response = _response(body, f"resp_{len(self.asked):024}", output)
+        if body.get("store") is not False:
+            self._stored[response["id"]] = Stored(response, items)
         return event_stream(_events(response)) if body.get("stream") else jsonify(response)
+
+    def _retrieve(self, name: str) -> Response:
+        return jsonify(self._find(name).response)
+
+    def _delete(self, name: str) -> Response:
+        self._find(name)
+        del self._stored[name]
+        return jsonify({"id": name, "object": "response", "deleted": True})
+
+    def _list_input_items(self, name: str) -> Response:
+        return jsonify({"object": "list", "data": self._find(name).list_input(), "has_more": False})
+
+    def _find(self, name: str) -> Stored:
+        if name not in self._stored:
+            raise Refusal(f"Response with id '{name}' not found.", 404)
+        return self._stored[name]
 
 
 def _offers(tools: list[dict[str, Any]], namespace: str | None = None) -> list[Offer]:
@@ -98,9 +149,9 @@ def _item(act: Say | Use, number: int) -> dict[str, Any]:
     return {"type": "function_call", **call, "arguments": act.input}
 
 
-def _response(body: dict[str, Any], output: list[dict[str, Any]]) -> dict[str, Any]:
+def _response(body: dict[str, Any], name: str, output: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "id": "resp_standin",
+        "id": name,
         "object": "response",
         "created_at": 1,
         "status": "completed",
@@ -112,7 +163,7 @@ def _response(body: dict[str, Any], output: list[dict[str, Any]]) -> dict[str, A
         "model": body["model"],
         "output": output,
         "parallel_tool_calls": body.get("parallel_tool_calls", True),
-        "previous_response_id": None,
+        "previous_response_id": body.get("previous_response_id"),
         "reasoning": {"effort": None, "summary": None},
         "store": body.get("store", True),
         "temperature": 1.0,
