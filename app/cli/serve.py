@@ -9,15 +9,19 @@ import socket
 import sys
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from app.cli.options import build_parts, config_option, read_settings
-from app.cli.start_screen import describe_start
+from app.cli.start_screen import base_url, describe_start
 from app.cli.token_file import check_token_file
+from app.credentials.login_choice import list_logins
 from app.settings import ServerSettings, Settings
 from app.settings.loading import HANDED_ON
+
+if TYPE_CHECKING:
+    from app.house import House
 
 
 @click.command()
@@ -30,6 +34,7 @@ from app.settings.loading import HANDED_ON
 @click.option("--big-model", metavar="MODEL", help="Where other Claude names lead, as PROVIDER/MODEL.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warn", "error"]), help="Default: info.")
 @click.option("--allow-open", is_flag=True, help="Listen beyond this machine although no key is asked for.")
+@click.option("--no-browser", is_flag=True, help="Open no login page when a provider has no login yet.")
 @click.option("--reload", is_flag=True, help="Restart the workers when the program's code changes.")
 def serve(
     path: Path | None,
@@ -41,6 +46,7 @@ def serve(
     big_model: str | None,
     log_level: str | None,
     allow_open: bool,
+    no_browser: bool,
     reload: bool,
 ) -> None:
     """Start the gateway in the foreground.
@@ -48,6 +54,8 @@ def serve(
     Stop it with Ctrl-C or SIGTERM: running streams may finish. SIGHUP reads everything again.
     """
     server = {"host": host, "port": port, "workers": workers, "log_level": log_level, "allow_open": allow_open or None}
+    if no_browser:
+        server["open_browser"] = False
     overrides: dict[str, Any] = {
         "server": _given(server),
         "models": _given({"small": small_model, "big": big_model}),
@@ -57,10 +65,20 @@ def serve(
         name = _oca_provider(read_settings(path, overrides))
         overrides["providers"] = {name: {"token_file": str(token.expanduser().absolute())}}
     settings = read_settings(path, overrides)
-    build_parts(settings)
+    parts = build_parts(settings)
     check_port(settings.server)
     click.echo(describe_start(settings, token))
-    _become_gunicorn(settings, overrides, reload=reload)
+    options = ["--reload"] if reload else []
+    if settings.server.open_browser and lacks_login(parts) and sys.stdin.isatty() and sys.stdout.isatty():
+        options += ["--open", f"{base_url(settings.server)}/login"]
+    _become_gunicorn(settings, overrides, options)
+
+
+def lacks_login(parts: House) -> bool:
+    """Whether a provider waits for a first login."""
+    logins = list_logins(parts.settings.providers)
+    sources = [parts.providers[name].source for name in logins]
+    return any(source is not None and source.describe().kind == "none" for source in sources)
 
 
 def check_port(server: ServerSettings) -> None:
@@ -90,7 +108,7 @@ def _oca_provider(settings: Settings) -> str:
     return next((name for name, provider in settings.providers.items() if provider.kind == "oca"), "oca")
 
 
-def _become_gunicorn(settings: Settings, overrides: dict[str, Any], *, reload: bool) -> None:
+def _become_gunicorn(settings: Settings, overrides: dict[str, Any], options: list[str]) -> None:
     """Replace this process, so that its id, terminal and signals are gunicorn's."""
     script = str(files("app.server") / "launch.py")
     os.environ[HANDED_ON] = json.dumps(overrides)
@@ -98,4 +116,4 @@ def _become_gunicorn(settings: Settings, overrides: dict[str, Any], *, reload: b
         os.environ["DRAGOMAN_CONFIG"] = str(settings.source)
     sys.stdout.flush()
     # -P: the script's folder and the working folder are not places to import from.
-    os.execv(sys.executable, [sys.executable, "-P", script, *(["--reload"] if reload else [])])
+    os.execv(sys.executable, [sys.executable, "-P", script, *options])

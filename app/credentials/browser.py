@@ -6,16 +6,10 @@ import sys
 import webbrowser
 from collections.abc import Mapping
 
-_DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
-
 
 def open_browser(url: str, environ: Mapping[str, str]) -> bool:
-    """Whether a browser was opened.
-
-    Without a display, and over SSH, nothing is tried: what would be found is a text browser, which takes the terminal
-    that the user needs, or a window on a screen far away. A program named in $BROWSER is a wish that is granted.
-    """
-    if not environ.get("BROWSER") and (environ.get("SSH_CONNECTION") or not _has_display(environ)):
+    """Whether a browser was opened; with some browsers it comes back only when that is closed."""
+    if not has_browser(environ):
         return False
     try:
         return webbrowser.open(url)
@@ -23,5 +17,14 @@ def open_browser(url: str, environ: Mapping[str, str]) -> bool:
         return False
 
 
-def _has_display(environ: Mapping[str, str]) -> bool:
-    return sys.platform == "darwin" or any(environ.get(name) for name in _DISPLAYS)
+def has_browser(environ: Mapping[str, str]) -> bool:
+    """Whether it makes sense to look for a browser.
+
+    Without a display, or over SSH, only a text browser would be found, which takes the terminal that the user needs, or
+    a window on a screen far away. A program named in $BROWSER is a wish that is granted.
+    """
+    if environ.get("BROWSER"):
+        return True
+    if environ.get("SSH_CONNECTION"):
+        return False
+    return sys.platform == "darwin" or bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))

@@ -10,12 +10,15 @@ from gevent import monkey
 
 monkey.patch_all()
 
+import argparse
 import os
+import subprocess
 import sys
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
+from app.credentials.browser import has_browser
 from app.errors import ConfigError
 from app.server.gunicorn_settings import gunicorn_options
 from app.settings import Settings, load_settings
@@ -27,9 +30,10 @@ class Gateway(BaseApplication):  # type: ignore[misc]
     gunicorn would end, with every stream, when its master cannot read the settings or a new worker cannot start.
     """
 
-    def __init__(self, *, reload: bool) -> None:
+    def __init__(self, *, reload: bool, page: str | None) -> None:
         self.known: list[Settings] = []  # everything that could be read so far, the newest first
         self.watch_code = reload
+        self.page = page
         super().__init__()
 
     def load_config(self) -> None:
@@ -42,6 +46,17 @@ class Gateway(BaseApplication):  # type: ignore[misc]
         for name, value in gunicorn_options(self.known[0].server).items():
             self.cfg.set(name, value)
         self.cfg.set("reload", self.watch_code)
+        if self.page is not None:
+            self.cfg.set("when_ready", self.show_page)
+
+    def show_page(self, _arbiter: Any) -> None:
+        """Opens the page in the user's browser, once: gunicorn calls this again after each reload."""
+        if self.page is not None and has_browser(os.environ):
+            # A process of its own: some browsers are waited for until they are closed.
+            subprocess.Popen([sys.executable, "-P", "-m", "webbrowser", self.page], stdout=subprocess.DEVNULL)
+        elif self.page is not None:
+            print(f"dragoman: log in at {self.page}")
+        self.page = None
 
     def load(self) -> Any:
         # Imported in the worker, so that --reload sees changed code.
@@ -60,4 +75,7 @@ def _complain(error: ConfigError) -> None:
 
 
 if __name__ == "__main__":
-    Gateway(reload="--reload" in sys.argv[1:]).run()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--reload", action="store_true")
+    parser.add_argument("--open", dest="page", metavar="URL")
+    Gateway(**vars(parser.parse_args())).run()

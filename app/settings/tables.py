@@ -69,6 +69,7 @@ class ServerSettings(Table, frozen=True, kw_only=True):
     log_level: LogLevel = "info"
     log_format: Literal["text", "json"] = "text"
     demo: bool = True
+    open_browser: bool = True
 
 
 class ProviderSettings(Table, frozen=True, kw_only=True):

@@ -154,7 +154,15 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        self._reply({})
+        address = urlsplit(self.path)
+        if not address.path.endswith("/authorize"):
+            self._reply({})
+            return
+        # The user says yes at once.
+        self.send_response(302)
+        self.send_header("location", self.server.issuer.authorize(dict(parse_qsl(address.query))))
+        self.send_header("content-length", "0")
+        self.end_headers()
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0))).decode()
