@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from app.credentials.locations import find_claude_files, own_oca_file
+from app.credentials.login import LoginSource
 from app.credentials.watcher import Watcher
 from app.errors import ConfigError
 from app.house import House, build_house
@@ -61,10 +62,10 @@ class Household:
         threading.Thread(target=self._follow, args=(source, seen, self._find_logins()), daemon=True).start()
 
     def take_up_login(self, name: str) -> None:
-        """Look at the login of provider `name` now; other workers notice its change within seconds."""
+        """Use what the login of provider `name` is now, or is no more; other workers notice within seconds."""
         provider = self.house.providers.get(name)
-        if provider is not None and provider.source is not None:
-            provider.source.poll()
+        if provider is not None and isinstance(provider.source, LoginSource):
+            provider.source.forget()
         else:
             self.reload(lambda: load_settings(self.house.settings.source, self._environ, {}))
 
