@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -25,8 +24,6 @@ PATIENCE = 300  # seconds for one installation
 def install_npm(package: str, command: str) -> Path:
     """The command of an npm package, written as name@version. Skips the test where it cannot be installed."""
     folder = CACHE / package.rpartition("/")[2]
-    if shutil.which("npm") is None:
-        pytest.skip("npm is not installed")
     npm = ["npm", "install", "--no-fund", "--no-audit", "--loglevel=error", "--prefix", str(folder)]
     _install(folder, [*npm, package])
     return folder / "node_modules" / ".bin" / command
@@ -59,6 +56,8 @@ def _run(command: Sequence[str]) -> str | None:
     """What went wrong, if anything."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    except FileNotFoundError:
+        return f"there is no {command[0]}"
     except subprocess.TimeoutExpired:
         return f"no end within {PATIENCE} s"
     return done.stderr.strip()[-500:] if done.returncode else None
