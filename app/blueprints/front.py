@@ -7,6 +7,7 @@ and `sign`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -30,6 +31,8 @@ SESSION_HEADERS = ("x-claude-code-session-id", "session-id", "session_id", "x-se
 
 # How a request is answered once it is read.
 Answer = Callable[["House", Inbound, Record], Outbound]
+
+log = logging.getLogger("dragoman")
 
 _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
@@ -107,6 +110,10 @@ def generate(owner: Household, environ: Mapping[str, Any], dialect: Dialect, ans
     except DragomanError as error:
         record.fail(error)
         return write_error(dialect, error, record)
+    except Exception as fault:
+        error = own_fault(fault, record.id)
+        record.fail(error)
+        return write_error(dialect, error, record)
     except BaseException:
         record.terminal = "client_closed"
         record.status = 499
@@ -151,6 +158,12 @@ def write_error(dialect: Dialect, error: DragomanError, record: Record) -> Writt
     fixed = [("content-type", "application/json"), ("content-length", str(len(body)))]
     status = _STATUS_LINES.get(record.status, f"{record.status} Error")
     return Written(status, [*headers.items(), *fixed, *_ids(record.id)], (body,))
+
+
+def own_fault(fault: Exception, request_id: str) -> DragomanError:
+    """A fault of ours, logged. Its text may hold anything, so the client only gets the id to look for in the log."""
+    log.error("request %s failed", request_id, exc_info=fault)
+    return DragomanError(f"internal error of the gateway; its log tells more about request {request_id}")
 
 
 def family() -> Dialect:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import logging
 import os
 from importlib import metadata
 from typing import Any
@@ -13,12 +12,12 @@ import msgspec
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 
-from app.blueprints.front import family, has_key, house, household, refuse
+from app.blueprints.front import family, has_key, house, household, own_fault, refuse
 from app.errors import DragomanError, Failure
+from app.gateway.messages import new_id
 from app.providers.provider import Provider
 
 blueprint = Blueprint("system", __name__)
-log = logging.getLogger("dragoman")
 
 
 @blueprint.get("/")
@@ -96,13 +95,13 @@ def guard() -> Response | None:
 
 
 def internal_error(error: Exception) -> Response:
-    """A fault of ours. Its text may hold anything, so the client only gets an id to look for in the log."""
+    """What Flask itself refuses keeps its status; anything else is a fault of ours."""
     if isinstance(error, HTTPException):
         said = error.description or error.name
         failure = Failure(kind="invalid_request", message=said, status=error.code or 400, origin="client")
         return refuse(family(), failure)
-    log.exception("a request failed", exc_info=error)
-    return refuse(family(), Failure(kind="internal", message="internal error of the gateway; see its log"))
+    request_id = new_id()
+    return refuse(family(), own_fault(error, request_id).failure)
 
 
 def not_found(_error: Exception) -> Response:

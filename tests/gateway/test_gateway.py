@@ -336,3 +336,38 @@ def test_a_strict_template_gets_the_conversation_it_wants_from_its_own_dialect_t
     messages = upstream.seen[0].json()["messages"]
     assert [message["role"] for message in messages] == ["system", "user"]
     assert messages[0]["content"] == "a\n\nb"
+
+
+def test_a_fault_of_ours_is_said_in_the_clients_dialect_and_told_to_the_log(
+    client: Client, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise TypeError("secret internals")
+
+    monkeypatch.setattr("app.gateway.attempt.adapt", fail)
+
+    response = client.message()
+
+    assert response.status_code == 500
+    error = response.get_json()["error"]
+    assert error["type"] == "api_error"
+    assert response.headers["request-id"] in error["message"]
+    assert "secret internals" not in response.text
+    assert "secret internals" in caplog.text
+
+
+def test_a_fault_of_ours_in_the_middle_of_a_stream_is_an_error_event(
+    client: Client, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from app.dialects.openai_chat.stream import StreamParser
+
+    def fail(*_: object) -> None:
+        raise TypeError("secret internals")
+
+    upstream.script(chat_stream("one", tail=(0.1, chunk({}, "stop"))))
+    monkeypatch.setattr(StreamParser, "close", fail)
+
+    events = events_of(client.message(stream=True))
+
+    assert events[-1]["type"] == "error"
+    assert "secret internals" not in str(events)
