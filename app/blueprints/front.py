@@ -111,9 +111,9 @@ def generate(owner: Household, environ: Mapping[str, Any], dialect: Dialect, ans
         record.fail(error)
         return write_error(dialect, error, record)
     except Exception as fault:
-        error = own_fault(fault, record.id)
-        record.fail(error)
-        return write_error(dialect, error, record)
+        internal = own_fault(fault, record.id)
+        record.fail(internal)
+        return write_error(dialect, internal, record)
     except BaseException:
         record.terminal = "client_closed"
         record.status = 499
