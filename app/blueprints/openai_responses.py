@@ -8,6 +8,7 @@ from flask import Blueprint, Response, request
 from app.blueprints.front import view
 from app.dialects.registry import DIALECTS
 from app.gateway.archive import Action
+from app.gateway.compaction import compact
 from app.gateway.messages import Inbound, Outbound
 from app.gateway.record import Record
 from app.house import House
@@ -46,6 +47,13 @@ def count_input_tokens() -> Response:
     return view(DIALECT, answer)
 
 
+def compact_history() -> Response:
+    def answer(parts: House, inbound: Inbound, record: Record) -> Outbound:
+        return compact(parts.gateway, inbound, record)
+
+    return view(DIALECT, answer)
+
+
 def _ask_archive(action: Action, response_id: str) -> Response:
     query = request.args.to_dict()
 
@@ -58,6 +66,7 @@ def _ask_archive(action: Action, response_id: str) -> Response:
 for _path in GENERATING:
     blueprint.add_url_rule(_path, view_func=create_response, methods=["POST"])
     blueprint.add_url_rule(f"{_path}/input_tokens", view_func=count_input_tokens, methods=["POST"])
+    blueprint.add_url_rule(f"{_path}/compact", view_func=compact_history, methods=["POST"])
     _one = f"{_path}/<response_id>"
     blueprint.add_url_rule(_one, view_func=retrieve_response, methods=["GET"])
     blueprint.add_url_rule(_one, view_func=delete_response, methods=["DELETE"])

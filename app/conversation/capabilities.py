@@ -131,7 +131,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """What a renderer must know of the client's request to shape the reply.
 
     `model` is the name to echo, `id` a fresh identifier without prefix, `created` unix seconds. `input_tokens` is a
-    local estimate for dialects that report input at the start. `request` is the client's own request.
+    local estimate for dialects that report input at the start. `request` is the client's own request, None where only
+    its bytes pass; `body` is it as it came.
     """
 
     model: str
@@ -141,3 +142,4 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     input_tokens: int = 0
     show_reasoning: bool = True
     request: Any = None
+    body: bytes = b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -29,6 +30,21 @@ class Usage(msgspec.Struct, frozen=True):
     @property
     def input(self) -> int:
         return self.fresh + self.cache_read + self.cache_written
+
+
+def add_usages(usages: Sequence[Usage]) -> Usage | None:
+    """The counts of several answers together; None of none."""
+    if not usages:
+        return None
+    return Usage(
+        fresh=sum(usage.fresh for usage in usages),
+        cache_read=sum(usage.cache_read for usage in usages),
+        cache_written=sum(usage.cache_written for usage in usages),
+        output=sum(usage.output for usage in usages),
+        reasoning=sum(usage.reasoning for usage in usages),
+        web_searches=sum(usage.web_searches for usage in usages),
+        estimated=any(usage.estimated for usage in usages),
+    )
 
 
 class StopDetail(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ and from then on a failure is an error event.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TypeVar
@@ -21,8 +22,10 @@ from app.conversation.response import Response
 from app.conversation.tokens import estimate_tokens
 from app.credentials.credential import find_remedy
 from app.dialects.contract import StreamPassthrough
-from app.errors import CredentialUnavailable, DragomanError, UpstreamCut, UpstreamRefused
+from app.dialects.openai_chat.several import ask_single, join_responses
+from app.errors import CredentialUnavailable, DragomanError, Failure, UpstreamCut, UpstreamRefused
 from app.gateway.attempt import Attempt
+from app.gateway.fanout import answer_each
 from app.gateway.messages import Inbound, Outbound
 from app.gateway.policy import cool_down, find_repair, goes_elsewhere, wait_before_retry
 from app.gateway.record import Record
@@ -32,6 +35,8 @@ from app.gateway.translation import StreamCollector, restage, stream_whole
 from app.routing.router import Router, Upstream
 from app.settings import ServerSettings
 from app.transport import Exchange
+
+log = logging.getLogger("dragoman")
 
 STREAM_HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
@@ -45,6 +50,8 @@ GRACE = 2.0
 COUNT_LIMIT = 10.0
 # Changes to one request that an upstream refused by naming a field.
 MOST_REPAIRS = 3
+# Answers that are asked for one by one on behalf of one request.
+MOST_ANSWERS = 8
 # How servers say that they, or this model of theirs, only know newer operations.
 ABSENT_STATUSES = (404, 405)
 
@@ -88,6 +95,8 @@ class Gateway:
         peek = inbound.peek
         record.model = peek.model
         record.stream = stream = bool(peek.stream)
+        if peek.n is not None and not stream and self._must_fan_out(inbound):
+            return self._answer_several(inbound, record)
         if inbound.dialect.NAME == "openai_responses":
             inbound.state = self._memory.begin(inbound)
         obtaining = self._obtain(inbound, record, stream)
@@ -102,13 +111,23 @@ class Gateway:
         body = opened.first if opened.stream is None else self._stream(opened, record)
         return Outbound(200, opened.headers, body)
 
+    def _must_fan_out(self, inbound: Inbound) -> bool:
+        n = inbound.peek.n
+        if inbound.dialect.NAME != "openai_chat" or not isinstance(n, int) or not 1 < n <= MOST_ANSWERS:
+            return False
+        return not all(up.capabilities.n for up in self.router.resolve(inbound.peek.model, inbound.provider))
+
+    def _answer_several(self, inbound: Inbound, record: Record) -> Outbound:
+        """Several answers of an upstream that gives one at a time."""
+        single = inbound.with_body(ask_single(inbound.body))
+        bodies = answer_each(self.answer, [single] * inbound.peek.n, record)
+        return Outbound(200, dict(JSON_HEADERS), join_responses(bodies))
+
     def count_tokens(self, inbound: Inbound, record: Record) -> int:
         """Input tokens of a request: counted by the upstream where it offers that, else estimated; never 0."""
         record.model = inbound.peek.model
         upstream = self.router.resolve(inbound.peek.model, inbound.provider)[0]
-        if inbound.dialect.NAME == "openai_responses":
-            inbound.state = self._memory.begin(inbound)
-            inbound = inbound if inbound.state is None else inbound.state.prepare(upstream)
+        inbound = self.with_history(inbound, upstream)
         record.upstream, record.upstream_dialect = upstream.label, upstream.provider.dialect
         request = inbound.request
         if upstream.provider.dialect == inbound.dialect.NAME and upstream.provider.offers("count_tokens"):
@@ -117,6 +136,11 @@ class Gateway:
                 return counted
         estimate: int = estimate_tokens(request)
         return max(1, estimate)
+
+    def with_history(self, inbound: Inbound, upstream: Upstream) -> Inbound:
+        """The request with what it continues, unless the upstream knows that itself. Raises DragomanError."""
+        state = self._memory.begin(inbound) if inbound.dialect.NAME == "openai_responses" else None
+        return inbound if state is None else state.prepare(upstream)
 
     def _count_natively(self, inbound: Inbound, upstream: Upstream) -> int | None:
         """None when the upstream cannot, or will not, count: an estimate is better than an error."""
@@ -149,6 +173,8 @@ class Gateway:
             except DragomanError as error:
                 record.fail(error)
                 yield renderer.feed([Failed(error.failure)])
+            except Exception as fault:
+                yield renderer.feed([Failed(_own_fault(fault, record))])
             finally:
                 obtaining.close()
 
@@ -188,6 +214,8 @@ class Gateway:
         except DragomanError as error:
             record.fail(error, "upstream_cut" if isinstance(error, UpstreamCut) else "error")
             yield stream.fail(opened.upstream.provider.explain(error.failure))
+        except Exception as fault:
+            yield stream.fail(_own_fault(fault, record))
         except BaseException:
             record.terminal = "client_closed"
             raise
@@ -359,6 +387,14 @@ def _sleep(seconds: float, longest: float) -> Obtaining[None]:
         time.sleep(min(left, longest))
         if left > longest:
             yield
+
+
+def _own_fault(fault: Exception, record: Record) -> Failure:
+    """A fault of ours in the middle of an answer: the log gets all of it, the client an id to look for there."""
+    log.error("request %s failed", record.id, exc_info=fault)
+    error = DragomanError(f"internal error of the gateway; its log tells more about request {record.id}")
+    record.fail(error)
+    return error.failure
 
 
 def _explained(error: DragomanError, call: Attempt, remedy: str) -> DragomanError:

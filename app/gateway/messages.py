@@ -28,14 +28,14 @@ def new_id() -> str:
 
 
 class Peek(msgspec.Struct):
-    """The only fields that routing, and the state of Responses clients, need; the rest of a body is not decoded for a
-    passthrough."""
+    """The only fields that the gateway itself acts on; the rest of a body is not decoded for a passthrough."""
 
     model: str
     stream: bool | None = False
     store: Any = None
     previous_response_id: Any = None
     conversation: Any = None
+    n: Any = None
 
 
 _peek = msgspec.json.Decoder(Peek)

@@ -25,7 +25,11 @@ FALLBACK_MODELS = ("gpt-6.1-sol", "gpt-5.5")
 class CodexProvider(Provider):
     kind: ClassVar[str] = "codex"
     default_base_url: ClassVar[str] = "https://chatgpt.com/backend-api/codex"
-    paths: ClassVar[Mapping[Operation, str]] = {"generate": "/responses", "models": "/models"}
+    paths: ClassVar[Mapping[Operation, str]] = {
+        "generate": "/responses",
+        "compact": "/responses/compact",
+        "models": "/models",
+    }
 
     @property
     def dialect(self) -> DialectName:

@@ -49,6 +49,13 @@ class Upstream(msgspec.Struct, frozen=True):
         limit = min(self.max_output, known.max_output or self.max_output)
         return msgspec.structs.replace(known, max_output=limit, default_output=limit)
 
+    @property
+    def rewrites(self) -> bool:
+        """Whether a request is rendered anew even for a client of the upstream's own dialect: where the route sets an
+        effort, or a strict chat template wants the conversation in another order."""
+        capabilities = self.capabilities
+        return self.reasoning_effort is not None or capabilities.merge_system or capabilities.alternate
+
 
 class Router:
     """Resolves names by the configured routes. Immutable; a change of the configuration makes a new one."""

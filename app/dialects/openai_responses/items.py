@@ -70,6 +70,12 @@ def render_call(call: ToolCall, item_id: str | None = None, status: str = "compl
     return {**head, "status": status, "call_id": call.id, **said, **group}
 
 
+def summary_message(text: str) -> dict[str, Any]:
+    """What stands for a history whose compaction the upstream cannot read."""
+    summary = f"Summary of the earlier conversation:\n{text}"
+    return {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": summary}]}
+
+
 def _render_action(call: ToolCall) -> Any:
     """The action or operation; what a model leaves out of a local shell's is put in."""
     action = as_object(call.arguments)

@@ -11,12 +11,14 @@ import msgspec
 from app.conversation.capabilities import Capabilities, Reply
 from app.conversation.envelope import PREFIX, unseal
 from app.conversation.events import Failed
+from app.conversation.literals import text_of
 from app.conversation.losses import Loss
 from app.conversation.response import Usage
 from app.dialects.contract import Rendered
 from app.dialects.json_bodies import Fields, fields_decoder, list_decoder, read_body, read_value, replace_model
 from app.dialects.openai_responses.errors import parse_error_event
 from app.dialects.openai_responses.history import input_items
+from app.dialects.openai_responses.items import summary_message
 from app.dialects.openai_responses.lifecycle import StreamRenderer, write_failure
 from app.dialects.openai_responses.output import Output
 from app.dialects.openai_responses.request import ENCRYPTED_CONTENT
@@ -109,6 +111,8 @@ def _patch_item(item: msgspec.Raw, path: str, capabilities: Capabilities) -> lis
     head = read_value(item, _head_decoder, path)
     if head.encrypted_content and head.encrypted_content.startswith(PREFIX):
         proof = unseal(head.encrypted_content)
+        if proof is not None and proof.kind == "compaction" and proof.originals[0].startswith(b'"'):
+            return [msgspec.Raw(msgspec.json.encode(summary_message(text_of(proof.originals[0]))))]
         if proof is None or proof.dialect != NAME or not proof.originals[0].startswith(b"{"):
             return []
         originals = [msgspec.Raw(original) for original in proof.originals]

@@ -24,7 +24,7 @@ from app.conversation.losses import Loss
 from app.conversation.request import Extra, Request, Role, Tool, Turn
 from app.dialects.json_bodies import read_value
 from app.dialects.openai_responses.content import PART_PREFIX, annotation_of, parse_content, render_parts
-from app.dialects.openai_responses.items import parse_item, render_call, valid_json
+from app.dialects.openai_responses.items import parse_item, render_call, summary_message, valid_json
 from app.dialects.openai_responses.tools import parse_tools
 from app.dialects.openai_responses.vocabulary import (
     NAME,
@@ -245,8 +245,7 @@ class _AssistantItems:
             case Compaction(proof=Proof(dialect="openai_responses", originals=originals)) if originals[0][:1] == b"{":
                 return [msgspec.Raw(original) for original in originals]
             case Compaction(text=text) if text:
-                summary = f"Summary of the earlier conversation:\n{text}"
-                return [{"type": "message", "role": "developer", "content": [{"type": "input_text", "text": summary}]}]
+                return [summary_message(text)]
             case Opaque(dialect="openai_responses", type="item_reference") if not self._stored:
                 self._losses.append(Loss("W", self._turn.path, "the upstream stores no items to refer to"))
                 return []

@@ -1,0 +1,29 @@
+"""This room is the dialect of OpenAI's legacy Completions: text goes on where a prompt ends.
+
+Only clients speak it. An upstream that does too gets the bytes; any other is asked the prompt as a user's message.
+It is the older face of Chat Completions: its errors and its counts of tokens are the same and come from there. Nothing
+here does I/O.
+"""
+
+from app.dialects.openai_chat import error_status, find_usage, parse_error, render_error
+from app.dialects.openai_completions.passthrough import StreamPassthrough, patch_request, repair_response
+from app.dialects.openai_completions.request import parse_request
+from app.dialects.openai_completions.response import parse_response, render_response
+from app.dialects.openai_completions.stream import StreamParser, StreamRenderer
+from app.dialects.openai_completions.vocabulary import NAME
+
+__all__ = [
+    "NAME",
+    "StreamParser",
+    "StreamPassthrough",
+    "StreamRenderer",
+    "error_status",
+    "find_usage",
+    "parse_error",
+    "parse_request",
+    "parse_response",
+    "patch_request",
+    "render_error",
+    "render_response",
+    "repair_response",
+]

@@ -1,0 +1,76 @@
+"""This file is what a request or a reply needs when the upstream completes text itself: the name of the model."""
+
+from __future__ import annotations
+
+import msgspec
+
+from app.conversation.capabilities import Capabilities, Reply
+from app.conversation.response import Usage
+from app.dialects.contract import Rendered
+from app.dialects.json_bodies import replace_model
+from app.dialects.openai_chat.errors import error_event
+from app.dialects.openai_chat.usage import read_usage
+from app.dialects.openai_completions.response import parse_response
+from app.dialects.openai_completions.vocabulary import completion_decoder
+from app.errors import Failure, UpstreamCut
+from app.sse import COMMENT_KEEPALIVE, DONE, SseDecoder, encode_event
+
+
+def patch_request(body: bytes, capabilities: Capabilities) -> Rendered:
+    return Rendered(replace_model(body, capabilities.model) if capabilities.model else body)
+
+
+def repair_response(body: bytes, reply: Reply, capabilities: Capabilities) -> bytes:
+    """Raises UpstreamRefused for an error inside a reply of status 200, UpstreamMalformed for what is no reply."""
+    parse_response(body)
+    return replace_model(body, reply.model)
+
+
+class StreamPassthrough:
+    """A stream whose events pass one by one, with the client's name of the model."""
+
+    def __init__(self, reply: Reply, capabilities: Capabilities) -> None:
+        self.usage: Usage | None = None
+        self.finished = False
+        self._model = reply.model
+        self._decoder = SseDecoder()
+        self._failed = False
+
+    def feed(self, part: bytes) -> bytes:
+        return self._pass(self._decoder.feed(part))
+
+    def close(self) -> bytes:
+        out = self._pass(self._decoder.close())
+        if self._failed:
+            return out
+        if self.finished:
+            return out + DONE
+        cut = UpstreamCut("the upstream's stream ended before it was complete", began=True)
+        return out + self.fail(cut.failure)
+
+    def fail(self, failure: Failure) -> bytes:
+        if self._failed:
+            return b""
+        self._failed = True
+        return error_event(failure)
+
+    def ping(self) -> bytes:
+        return COMMENT_KEEPALIVE
+
+    def _pass(self, data: list[bytes]) -> bytes:
+        """The end mark is written at the end of input."""
+        if self._failed:
+            return b""
+        return b"".join(self._encode(payload) for payload in data if payload.strip() != b"[DONE]")
+
+    def _encode(self, payload: bytes) -> bytes:
+        try:
+            chunk = completion_decoder.decode(payload)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return encode_event(payload.replace(b"\n", b" "))
+        self._failed = bool(chunk.error)
+        if chunk.usage is not None:
+            self.usage = read_usage(chunk.usage)
+        if any(choice.finish_reason is not None for choice in chunk.choices or ()):
+            self.finished = True
+        return encode_event(replace_model(payload.replace(b"\n", b" "), self._model))

@@ -1,0 +1,86 @@
+"""This file turns the body of a request into a neutral request, and one that wants many answers into single ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from app.conversation.blocks import Text
+from app.conversation.request import Extra, Request, Sampling, Turn
+from app.dialects.json_bodies import encode_body, read_body, read_value
+from app.dialects.openai_completions.vocabulary import DEFAULT_MAX_TOKENS, MOST_ANSWERS, NAME, WireRequest
+from app.errors import InvalidRequest, Unsupported
+
+# Fields that only a server of this dialect can follow, and the values that ask for nothing.
+NATIVE_ONLY: dict[str, tuple[object, ...]] = {"suffix": (None, ""), "logprobs": (None,), "best_of": (None, 0, 1)}
+
+_decoder = msgspec.json.Decoder(WireRequest)
+
+
+def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
+    """The prompt as the only message. Raises InvalidRequest, and Unsupported for what only a server of this dialect
+    can do."""
+    wire = read_request(body)
+    prompts = read_prompts(wire)
+    if len(prompts) > 1:
+        raise Unsupported("prompt: this upstream takes one prompt at a time", param="prompt")
+    unknown = [name for name in read_body(body) if name not in WireRequest.__struct_fields__]
+    return Request(
+        dialect=NAME,
+        model=wire.model,
+        turns=(Turn("user", (Text(prompts[0]),), path="prompt"),),
+        sampling=Sampling(
+            temperature=wire.temperature,
+            top_p=wire.top_p,
+            frequency_penalty=wire.frequency_penalty,
+            presence_penalty=wire.presence_penalty,
+            seed=wire.seed,
+            logit_bias=wire.logit_bias,
+        ),
+        max_tokens=DEFAULT_MAX_TOKENS if wire.max_tokens is None else max(1, wire.max_tokens),
+        stop=(wire.stop,) if isinstance(wire.stop, str) else tuple(wire.stop or ()),
+        n=wire.n or 1,
+        user=wire.user,
+        stream=bool(wire.stream),
+        include_usage=bool(wire.stream_options and wire.stream_options.include_usage),
+        extras=tuple(Extra(NAME, name, None, "D") for name in unknown),
+    )
+
+
+def split_request(body: bytes) -> list[bytes]:
+    """One whole-answer request for each answer, in the order of the choices: all of the first prompt, then the next.
+
+    Raises InvalidRequest, and Unsupported for too many.
+    """
+    wire = read_request(body)
+    prompts, n = read_prompts(wire), wire.n or 1
+    if len(prompts) * n > MOST_ANSWERS:
+        raise Unsupported(f"prompt: at most {MOST_ANSWERS} answers can be made of one request here", param="prompt")
+    fields = {name: raw for name, raw in read_body(body).items() if name not in ("n", "stream", "stream_options")}
+    return [encode_body({**fields, "prompt": prompt}) for prompt in prompts for _ in range(n)]
+
+
+def read_request(body: bytes) -> WireRequest:
+    """Raises InvalidRequest."""
+    read_body(body)
+    try:
+        return read_value(msgspec.Raw(body), _decoder, "")
+    except InvalidRequest as error:
+        where = (error.failure.param or "").lstrip(".")
+        raise InvalidRequest(str(error).lstrip(".:").strip(), param=where or None) from error
+
+
+def read_prompts(wire: WireRequest) -> list[str]:
+    """The prompts as text. Raises InvalidRequest, and Unsupported for what cannot be said to a chat model."""
+    for name, harmless in NATIVE_ONLY.items():
+        if getattr(wire, name) not in harmless:
+            raise Unsupported(f"{name}: only a server that completes text itself can do this", param=name)
+    prompts = wire.prompt if isinstance(wire.prompt, list) else [wire.prompt or ""]
+    if not prompts:
+        raise InvalidRequest("prompt: must not be an empty list", param="prompt")
+    if not all(isinstance(prompt, str) for prompt in prompts):
+        message = "prompt: only text can be sent to this upstream, no tokens"
+        error = InvalidRequest(message, param="prompt", code="unsupported_value")
+        raise error
+    return prompts

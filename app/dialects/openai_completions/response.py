@@ -1,0 +1,98 @@
+"""This file is the whole reply of legacy Completions: reading one, writing one, and joining several into one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from app.conversation.blocks import Refusal, Text
+from app.conversation.capabilities import Reply
+from app.conversation.response import Response, Usage, add_usages
+from app.dialects.error_bodies import judge_error, read_error_body
+from app.dialects.json_bodies import encode_body
+from app.dialects.openai_chat.usage import read_usage, write_usage
+from app.dialects.openai_completions.request import read_request
+from app.dialects.openai_completions.vocabulary import FINISH_NAMES, FINISH_REASONS, completion_decoder
+from app.errors import InvalidRequest, UpstreamCut, UpstreamMalformed, UpstreamRefused
+from app.sse import DONE, encode_event
+
+
+def parse_response(body: bytes) -> Response:
+    """The first choice of a completion. Raises UpstreamRefused, UpstreamMalformed."""
+    try:
+        wire = completion_decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise UpstreamMalformed("the upstream's reply is not a completion") from error
+    if wire.error or not wire.choices:
+        raise UpstreamRefused(judge_error(0, read_error_body(200, {}, body)))
+    choice = wire.choices[0]
+    return Response(
+        id=wire.id or "",
+        model=wire.model or "",
+        blocks=(Text(choice.text or ""),),
+        finish_reason=FINISH_REASONS.get(choice.finish_reason or "", "stop"),
+        raw_finish_reason=choice.finish_reason,
+        usage=read_usage(wire.usage) if wire.usage is not None else None,
+    )
+
+
+def render_response(response: Response, reply: Reply) -> bytes:
+    """A `text_completion` object. Raises UpstreamCut for a response that broke off."""
+    if response.finish_reason is None:
+        raise UpstreamCut("the upstream's reply ended before it was complete", began=True)
+    said = [block.text for block in response.blocks if isinstance(block, Text | Refusal)]
+    text = "".join([echoed_prompt(reply), *said])
+    body = {**head_of(reply), "choices": [choice_of(text, FINISH_NAMES[response.finish_reason])]}
+    if response.usage is not None:
+        body["usage"] = write_usage(response.usage)
+    return encode_body(body)
+
+
+def join_responses(bodies: Sequence[bytes], reply: Reply) -> bytes:
+    """One completion with the choices of all of ours, in order; the counts are added up."""
+    wires = [parse_response(body) for body in bodies]
+    choices = [
+        choice_of(block.text, FINISH_NAMES[wire.finish_reason or "stop"], index)
+        for index, wire in enumerate(wires)
+        for block in wire.blocks
+        if isinstance(block, Text)
+    ]
+    total = add_usages([wire.usage for wire in wires if wire.usage is not None]) or Usage()
+    return encode_body({**head_of(reply), "choices": choices, "usage": write_usage(total)})
+
+
+def stream_response(body: bytes, *, include_usage: bool) -> bytes:
+    """A whole completion as a stream: a chunk for the text of each choice, one for its end."""
+    fields: dict[str, Any] = msgspec.json.decode(body)
+    choices, usage = fields.pop("choices"), fields.pop("usage", None)
+    chunks = [
+        {**fields, "choices": [{**choice, **part}]}
+        for choice in choices
+        for part in ({"finish_reason": None}, {"text": ""})
+    ]
+    if include_usage:
+        chunks.append({**fields, "choices": [], "usage": usage})
+    return b"".join(encode_event(encode_body(chunk)) for chunk in chunks) + DONE
+
+
+def head_of(reply: Reply) -> dict[str, Any]:
+    """What all chunks of a reply have in common."""
+    return {"id": f"cmpl-{reply.id}", "object": "text_completion", "created": reply.created, "model": reply.model}
+
+
+def choice_of(text: str, finish: str | None, index: int = 0) -> dict[str, Any]:
+    return {"index": index, "text": text, "logprobs": None, "finish_reason": finish}
+
+
+def echoed_prompt(reply: Reply) -> str:
+    """The prompt, where the client wants it before the answer."""
+    if b'"echo"' not in reply.body:
+        return ""
+    try:
+        wire = read_request(reply.body)
+    except InvalidRequest:
+        return ""
+    prompt = wire.prompt[0] if isinstance(wire.prompt, list) and wire.prompt else wire.prompt
+    return prompt if wire.echo and isinstance(prompt, str) else ""

@@ -1,0 +1,79 @@
+"""This file is the words of legacy Completions on the wire: its shapes and tables.
+
+Source: OpenAI API reference, "Completions".
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from app.conversation.response import FinishReason
+from app.dialects.openai_chat.vocabulary import WireUsage
+
+NAME: Final[Literal["openai_completions"]] = "openai_completions"
+
+# What a server generates for a client that names no limit; tokens.
+DEFAULT_MAX_TOKENS = 16
+# Most answers that are asked for one by one on behalf of one request.
+MOST_ANSWERS = 16
+
+Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
+
+
+class StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class WireRequest(msgspec.Struct):
+    """Every field of a request."""
+
+    model: str
+    prompt: str | list[Any] | None = None
+    suffix: str | None = None
+    max_tokens: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    n: Annotated[int, msgspec.Meta(ge=1, le=128)] | None = None
+    best_of: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
+    echo: bool | None = None
+    logprobs: Annotated[int, msgspec.Meta(ge=0, le=5)] | None = None
+    stop: str | list[str] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: dict[str, float] | None = None
+    seed: int | None = None
+    user: str | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+
+class WireChoice(msgspec.Struct):
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class WireCompletion(msgspec.Struct):
+    """A whole completion, or one chunk of a stream."""
+
+    id: str | None = None
+    model: str | None = None
+    choices: list[WireChoice] | None = None
+    usage: WireUsage | None = None
+    error: Any = None
+
+
+completion_decoder = msgspec.json.Decoder(WireCompletion)
+
+# There are no tools here, so a call can only be the end.
+FINISH_NAMES: dict[FinishReason, str] = {
+    "stop": "stop",
+    "stop_sequence": "stop",
+    "tool_calls": "stop",
+    "compaction": "stop",
+    "length": "length",
+    "pause": "length",
+    "content_filter": "content_filter",
+}
+FINISH_REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "content_filter"}

@@ -1,0 +1,54 @@
+"""This file makes several answers of one request, for upstreams that give one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from gevent.pool import Pool
+
+from app.conversation.response import add_usages
+from app.errors import DragomanError
+from app.gateway.messages import Inbound, Outbound
+from app.gateway.record import Record
+
+# Requests of one client that an upstream gets at once.
+AT_ONCE = 4
+
+
+def answer_each(
+    answer: Callable[[Inbound, Record], Outbound], inbounds: Sequence[Inbound], record: Record
+) -> list[bytes]:
+    """The whole answers to requests that do not stream, in order; `record` gets what they came to together.
+
+    Raises the first DragomanError, and lets go of the requests that still run.
+    """
+    pool = Pool(AT_ONCE)
+    records = [Record(record.id, record.client) for _ in inbounds]
+
+    def ask(number: int) -> Outbound | DragomanError:
+        try:
+            return answer(inbounds[number], records[number])
+        except DragomanError as error:
+            return error
+
+    asking = [pool.spawn(ask, number) for number in range(len(inbounds))]
+    bodies: list[bytes] = []
+    try:
+        for greenlet in asking:
+            answered = greenlet.get()
+            if isinstance(answered, DragomanError):
+                raise answered
+            assert isinstance(answered.body, bytes)
+            bodies.append(answered.body)
+    finally:
+        pool.kill()
+        _sum_up(records, record)
+    return bodies
+
+
+def _sum_up(records: Sequence[Record], total: Record) -> None:
+    first = records[0]
+    total.model, total.upstream, total.upstream_dialect = first.model, first.upstream, first.upstream_dialect
+    total.dropped = first.dropped
+    total.attempts = sum(record.attempts for record in records)
+    total.usage = add_usages([record.usage for record in records if record.usage is not None])
