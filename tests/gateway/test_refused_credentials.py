@@ -1,0 +1,167 @@
+"""What a client hears when the gateway has no credential for an upstream, or the upstream refuses it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.credentials.issuer import Issuer
+from tests.credentials.logins import LoginFile
+from tests.gateway.conftest import Client, MakeClient, chat_stream
+from tests.support.fake_upstream import FakeUpstream, json_reply
+
+REFUSED = json_reply({"error": {"message": "token is no good", "type": "auth_error"}}, 401)
+FORBIDDEN = json_reply({"error": {"message": "no entitlement", "type": "key_model_access_denied"}}, 403)
+
+NO_MODELS = json_reply({"data": []})
+
+ASK = {
+    "/v1/messages": {"max_tokens": 10, "messages": [{"role": "user", "content": "hi"}]},
+    "/v1/chat/completions": {"messages": [{"role": "user", "content": "hi"}]},
+    "/v1/responses": {"input": "hi"},
+}
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    issuer = Issuer("oca")
+    yield issuer
+    issuer.stop()
+
+
+@pytest.fixture
+def login(tmp_path: Path, issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> LoginFile:
+    """A login that is valid for hours, as far as this side can know."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr("app.credentials.stored_login._PATIENCE", 0.2)
+    return LoginFile("oca", tmp_path, issuer, left=7200)
+
+
+@pytest.fixture
+def oca(make_client: MakeClient, login: LoginFile, upstream: FakeUpstream, issuer: Issuer) -> Client:
+    return make_client(
+        oca={"kind": "oca", "base_url": upstream.url, "token_file": str(login.path), "idcs_url": issuer.url}
+    )
+
+
+def chats(upstream: FakeUpstream) -> list[str]:
+    """The Authorization of each request for an answer."""
+    return [seen.headers["authorization"] for seen in upstream.seen if seen.path.endswith("/chat/completions")]
+
+
+def message_of(client: Client, status: int) -> str:
+    response = client.chat("oca/m")
+    assert response.status_code == status, response.text
+    return str(response.get_json()["error"]["message"])
+
+
+@pytest.mark.parametrize("path", ASK)
+def test_without_any_credential_each_dialect_says_401_and_the_remedy(
+    oca: Client, login: LoginFile, upstream: FakeUpstream, path: str
+) -> None:
+    login.path.unlink()
+
+    response = oca.ask(path, {"model": "oca/m", **ASK[path]})
+
+    error = response.get_json()["error"]
+    assert response.status_code == 401
+    assert "Run `dragoman login oca`" in error["message"]
+    assert "visit /login" in error["message"]
+    assert str(login.path) in error["message"]
+    assert response.headers["x-gateway-error"] == "authentication"
+    assert chats(upstream) == []
+
+
+def test_a_refused_token_is_renewed_once_and_the_request_sent_again(
+    oca: Client, issuer: Issuer, upstream: FakeUpstream
+) -> None:
+    upstream.script(NO_MODELS, REFUSED, chat_stream("hello"))
+
+    response = oca.chat("oca/m")
+
+    assert response.status_code == 200
+    assert issuer.uses == ["refresh-secret-0"]
+    assert chats(upstream)[1] in {f"Bearer {token}" for token in issuer.live}
+
+
+def test_a_token_that_another_program_has_renewed_is_used_without_renewing(
+    oca: Client, login: LoginFile, issuer: Issuer, upstream: FakeUpstream
+) -> None:
+    upstream.script(NO_MODELS, chat_stream("one"), REFUSED, chat_stream("two"))
+    oca.chat("oca/m")
+    access, refresh = issuer.grant()
+    login.write(access, refresh)
+
+    response = oca.chat("oca/m")
+
+    assert response.status_code == 200
+    assert issuer.uses == []
+    assert chats(upstream)[2] == f"Bearer {access}"
+
+
+def test_an_upstream_that_refuses_the_renewed_token_too_is_named_with_the_remedy(
+    oca: Client, issuer: Issuer, upstream: FakeUpstream
+) -> None:
+    upstream.script(REFUSED)
+
+    first, second = message_of(oca, 502), message_of(oca, 502)
+
+    assert "Oracle error: 401: token is no good. Run `dragoman login oca`" in first
+    assert "Oracle error: 401: token is no good. The credential from" in second
+    # The token is fresh; another one would fare no better.
+    assert issuer.uses == ["refresh-secret-0"]
+
+
+def test_a_login_that_has_ended_is_said_to_have(oca: Client, issuer: Issuer, upstream: FakeUpstream) -> None:
+    upstream.script(REFUSED)
+    issuer.newest = "another"
+
+    said = message_of(oca, 502)
+
+    assert "Refresh token expired. Please visit /login to re-authenticate." in said
+    assert "Run `dragoman login oca`" in said
+    assert "refresh-secret" not in said
+
+
+def test_an_issuer_in_trouble_is_no_reason_to_log_in_again(oca: Client, issuer: Issuer, upstream: FakeUpstream) -> None:
+    upstream.script(REFUSED)
+    issuer.hook = lambda _token: (503, {}, {})
+
+    said = message_of(oca, 502)
+
+    assert "could not be renewed; the next attempt is in" in said
+
+
+def test_a_policy_spends_no_rotating_token_for_each_request(
+    oca: Client, issuer: Issuer, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if each request came long after the one before.
+    monkeypatch.setattr("app.credentials.login._NEW", -1.0)
+    upstream.script(FORBIDDEN)
+
+    said = [message_of(oca, 403) for _ in range(3)]
+
+    assert all("no entitlement" in each for each in said)
+    assert issuer.uses == ["refresh-secret-0"]
+
+
+def test_a_key_of_the_settings_that_is_refused_names_what_to_change(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(REFUSED)
+
+    message = client.chat().get_json()["error"]["message"]
+
+    assert message.startswith("upstream chat rejected its credentials: token is no good. The credential from")
+    assert "the configuration (api_key)" in message
+
+
+def test_the_refusal_of_the_clients_own_key_is_the_clients(make_client: MakeClient, upstream: FakeUpstream) -> None:
+    client = make_client(messages={"auth": "passthrough", "api_key": None})
+    refusal = {"type": "error", "error": {"type": "authentication_error", "message": "invalid x-api-key"}}
+    upstream.script(json_reply(refusal, 401))
+
+    response = client.ask("/v1/messages", {"model": "messages/m", **ASK["/v1/messages"]}, x_api_key="sk-mine")
+
+    assert response.status_code == 401
+    assert response.get_json()["error"]["type"] == "authentication_error"
