@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, create_engine, event, func, make_url, select
+from sqlalchemy import URL, Connection, bindparam, create_engine, event, func, make_url, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -25,6 +25,16 @@ BUSY_TIMEOUT = 2000
 BATCH = 500
 
 _INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+# Built once: to put a statement together costs more than to run it.
+_PLACE = (
+    records.c.kind == bindparam("a_kind"),
+    records.c.tenant == bindparam("a_tenant"),
+    records.c.key == bindparam("a_key"),
+    records.c.created >= bindparam("oldest"),
+)
+_SELECT = select(records.c.value).where(*_PLACE)
+_DELETE = records.delete().where(*_PLACE)
 
 
 class Database:
@@ -41,25 +51,22 @@ class Database:
             raise LedgerUnavailable(f"ledger.url cannot be used: {_reason(error)}") from error
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", _tune)
-        self._insert = _INSERTS[self._engine.dialect.name]
+        self._upsert = _build_upsert(self._engine.dialect.name)
         self._run(migrate)
 
     def put(self, kind: str, tenant: str, key: str, value: bytes, now: int) -> None:
         """`now` is the record's time of birth in unix seconds."""
         row = {"kind": kind, "tenant": tenant, "key": key, "created": now, "size": len(value), "value": value}
-        insert = self._insert(records).values(row)
-        fresh = {name: insert.excluded[name] for name in ("created", "size", "value")}
-        statement = insert.on_conflict_do_update(index_elements=["kind", "tenant", "key"], set_=fresh)
-        self._run(lambda connection: connection.execute(statement))
+        self._run(lambda connection: connection.execute(self._upsert, row))
 
     def get(self, kind: str, tenant: str, key: str, oldest: int) -> bytes | None:
-        statement = select(records.c.value).where(*_place(kind, tenant, key, oldest))
-        value = self._run(lambda connection: connection.execute(statement).scalar())
+        place = {"a_kind": kind, "a_tenant": tenant, "a_key": key, "oldest": oldest}
+        value = self._run(lambda connection: connection.execute(_SELECT, place).scalar())
         return None if value is None else bytes(value)
 
     def delete(self, kind: str, tenant: str, key: str, oldest: int) -> bool:
-        statement = records.delete().where(*_place(kind, tenant, key, oldest))
-        return self._run(lambda connection: connection.execute(statement).rowcount > 0)
+        place = {"a_kind": kind, "a_tenant": tenant, "a_key": key, "oldest": oldest}
+        return self._run(lambda connection: connection.execute(_DELETE, place).rowcount > 0)
 
     def prune(self, oldest: int, most: int) -> None:
         """Throws away what was born before `oldest`, then the oldest of the rest while all are more than `most` bytes.
@@ -80,9 +87,10 @@ class Database:
             raise LedgerUnavailable(f"the database of the ledger failed: {_reason(error)}") from error
 
 
-def _place(kind: str, tenant: str, key: str, oldest: int) -> tuple[Any, ...]:
-    c = records.c
-    return (c.kind == kind, c.tenant == tenant, c.key == key, c.created >= oldest)
+def _build_upsert(backend: str) -> Any:
+    insert = _INSERTS[backend](records)
+    fresh = {name: insert.excluded[name] for name in ("created", "size", "value")}
+    return insert.on_conflict_do_update(index_elements=["kind", "tenant", "key"], set_=fresh)
 
 
 def _delete_aged(connection: Connection, oldest: int) -> None:
