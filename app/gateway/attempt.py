@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import msgspec
 
@@ -17,6 +18,7 @@ from app.dialects.contract import Dialect, Rendered, StreamPassthrough
 from app.dialects.registry import DIALECTS
 from app.errors import UpstreamMalformed, UpstreamRefused
 from app.gateway.messages import Inbound
+from app.gateway.recollection import Listener, Recollection, wants_recollection
 from app.gateway.relay import clean_error, mask, relayed_headers
 from app.gateway.translation import StreamTranslation
 from app.providers.provider import Operation, Outgoing
@@ -34,12 +36,14 @@ class Attempt:
         capabilities: Capabilities,
         credential: Credential | None,
         stream: bool,
+        recollection: Recollection | None = None,
     ) -> None:
         self.inbound = inbound
         self.upstream = upstream
         self.capabilities = capabilities
         self.credential = credential
         self.stream = stream
+        self._recollection = recollection
         self.operation: Operation = "generate"
         self.dialect: Dialect = DIALECTS[capabilities.dialect]
         if inbound.operation != "generate" and upstream.provider.offers(inbound.operation):
@@ -96,10 +100,15 @@ class Attempt:
         return rendered
 
     def _translate(self) -> Rendered:
-        request = self.inbound.request
-        adapted = adapt(self._steer(request), self.capabilities)
+        request = self._steer(self.inbound.request)
+        listeners: tuple[StageMaker, ...] = ()
+        if self._recollection is not None and wants_recollection(request, self.capabilities):
+            place = f"{self.inbound.tenant} {self.upstream.label}"
+            listeners = (partial(Listener, self._recollection, place, request.turns),)
+            request = self._recollection.recall(request, place)
+        adapted = adapt(request, self.capabilities)
         rendered = self.dialect.render_request(adapted.request, self.capabilities)
-        self.stages = adapted.stages
+        self.stages = (*adapted.stages, *listeners)
         self.losses = settle((*adapted.losses, *rendered.losses), self.upstream.policy)
         return rendered
 

@@ -28,6 +28,7 @@ from app.gateway.attempt import Attempt
 from app.gateway.fanout import answer_each
 from app.gateway.messages import Inbound, Outbound
 from app.gateway.policy import cool_down, find_repair, goes_elsewhere, wait_before_retry
+from app.gateway.recollection import Recollection
 from app.gateway.record import Record
 from app.gateway.relay import relayed_headers
 from app.gateway.state import Memory
@@ -86,6 +87,7 @@ class Gateway:
     ) -> None:
         self.router = router
         self._memory = memory
+        self._recollection = Recollection()
         self._settings = settings
         self._clock = clock
         self._cooling: dict[str, float] = {}
@@ -258,7 +260,7 @@ class Gateway:
         while True:
             attempt += 1
             record.attempts += 1
-            call = Attempt(asked, upstream, capabilities, credential, stream)
+            call = Attempt(asked, upstream, capabilities, credential, stream, self._recollection)
             try:
                 opened = yield from self._exchange(call, record)
                 return opened if state is None else state.watch(opened)
