@@ -60,6 +60,7 @@ class ServerSettings(Table, frozen=True, kw_only=True):
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     max_body_mb: Count = 100
+    fetch_urls: bool = False
     max_attempts: Count = 3
     early_head: Seconds = 10.0
     ping_interval: Seconds = 10.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import time
 from collections.abc import Callable
@@ -14,12 +15,16 @@ Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 class AddressBook:
     """Name look-ups with a memory: under gevent each look-up goes through a pool of ten threads, also for literals.
 
-    `lifetime` is in seconds. An address that worked is moved to the front with `prefer`; after a failure of all of
+    `lifetime` is in seconds. A book that is `public_only` knows no address of this machine or its own networks, so
+    that a URL which somebody else chose leads to none of them. An address that worked is moved to the front with `prefer`; after a failure of all of
     them `forget` makes the next look-up a fresh one.
     """
 
-    def __init__(self, lifetime: float, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, lifetime: float, now: Callable[[], float] = time.monotonic, *, public_only: bool = False
+    ) -> None:
         self._lifetime = lifetime
+        self._public_only = public_only
         self._now = now
         self._known: dict[tuple[str, int], tuple[float, list[Address]]] = {}
 
@@ -31,6 +36,10 @@ class AddressBook:
             return known[1]
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses: list[Address] = [(family, address) for family, _, _, _, address in found]
+        if self._public_only:
+            addresses = [address for address in addresses if ipaddress.ip_address(address[1][0]).is_global]
+            if not addresses:
+                raise OSError(f"{host} has no public address")
         self._known[host, port] = (now + self._lifetime, addresses)
         return addresses
 

@@ -17,7 +17,7 @@ class TransportSettings(Struct, frozen=True):
     """How to reach upstreams. `idle_lifetime` and `address_lifetime` are in seconds.
 
     `proxies` has requests' keys: `http`, `https`, `all`, each also with `://host`, and `no_proxy`. `ca_bundle` is a
-    file or folder of certificates to trust. `pool_size` bounds the unused connections kept for one origin.
+    file or folder of certificates to trust; `public_only` refuses addresses of private networks. `pool_size` bounds the unused connections kept for one origin.
     """
 
     proxies: dict[str, str] = field(default_factory=dict)
@@ -25,6 +25,7 @@ class TransportSettings(Struct, frozen=True):
     pool_size: int = 4096
     idle_lifetime: float = 45.0
     address_lifetime: float = 60.0
+    public_only: bool = False
 
 
 class Transport:
@@ -34,7 +35,8 @@ class Transport:
     """
 
     def __init__(self, settings: TransportSettings) -> None:
-        dialer = Dialer(settings.proxies, settings.ca_bundle, AddressBook(settings.address_lifetime))
+        addresses = AddressBook(settings.address_lifetime, public_only=settings.public_only)
+        dialer = Dialer(settings.proxies, settings.ca_bundle, addresses)
         pool = ConnectionPool(dialer, settings.pool_size, settings.idle_lifetime)
         self._adapter = PoolAdapter(pool, dialer)
         self.session: Session = UpstreamSession(self._adapter, settings.proxies, settings.ca_bundle)
