@@ -147,9 +147,11 @@ class LoginSource:
             held, stamp = self._held, self.login.stamp()
             if held is not None and stamp == self._stamp and not force:
                 return held
+            # With nothing to fall back on, a file that is being written gets a moment to be whole.
+            patient = held is None and stamp != self._stamp
             self._stamp = stamp
             try:
-                tokens = self.login.read()
+                tokens = self.login.read(patient=patient)
             except CredentialUnavailable as error:
                 if held is None:
                     raise

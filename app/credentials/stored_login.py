@@ -83,12 +83,12 @@ class StoredLogin:
     def stamp(self) -> Stamp | None:
         return self.store.stamp()
 
-    def read(self) -> Tokens:
+    def read(self, *, patient: bool = False) -> Tokens:
         """The tokens in force: those of the file, or the newer ones that the journal keeps for it.
 
-        Raises LoginMissing or LoginBroken.
+        `patient`: a file being written gets a moment to be whole. Raises LoginMissing or LoginBroken.
         """
-        return self._add_note(self._read_store()[1])[0]
+        return self._add_note((self._read_patiently() if patient else self._read_store())[1])[0]
 
     def read_note(self) -> tuple[Tokens, RenewalNote]:
         """The tokens in force and what the journal says about them; a file being written gets a moment to be whole.

@@ -165,6 +165,18 @@ def test_no_usable_token_at_the_start_names_file_cause_and_remedy(path: Path, te
     assert "cline auth" in str(caught.value)
 
 
+def test_a_file_that_is_being_written_at_the_first_look_gets_a_moment(path: Path) -> None:
+    whole = path.read_text()
+    path.write_text(whole[:10])
+    writer = threading.Timer(0.1, path.write_text, (whole,))
+    writer.start()
+
+    credential = open_file(path).snapshot()
+
+    writer.join()
+    assert credential.access_token == "one"
+
+
 def test_a_login_that_appears_later_is_taken_up(path: Path) -> None:
     path.unlink()
     source = open_file(path)
