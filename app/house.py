@@ -9,6 +9,7 @@ import msgspec
 
 from app.gateway.access import Access
 from app.gateway.archive import Archive
+from app.gateway.fetching import Fetcher
 from app.gateway.gateway import Gateway
 from app.gateway.listing import Listing
 from app.gateway.state import Memory
@@ -16,7 +17,7 @@ from app.ledger import Ledger
 from app.providers.provider import Provider
 from app.providers.registry import build_providers
 from app.routing.router import Router
-from app.settings import Settings
+from app.settings import ServerSettings, Settings
 from app.transport import Transport, TransportSettings
 
 
@@ -49,12 +50,18 @@ def build_house(settings: Settings, environ: Mapping[str, str], home: Path, old:
         settings=settings,
         providers=providers,
         router=router,
-        gateway=Gateway(router, server, memory),
+        gateway=Gateway(router, server, memory, _open_fetcher(server)),
         archive=Archive(memory, providers),
         listing=Listing(router, providers),
         access=Access(server),
         transport=transport,
     )
+
+
+def _open_fetcher(server: ServerSettings) -> Fetcher | None:
+    if not server.fetch_urls:
+        return None
+    return Fetcher(Transport(TransportSettings(proxies=server.proxies, ca_bundle=server.ca_bundle, public_only=True)))
 
 
 def _take_over(old: House | None, settings: Settings) -> Transport | None:

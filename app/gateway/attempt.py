@@ -17,6 +17,7 @@ from app.credentials.credential import Credential
 from app.dialects.contract import Dialect, Rendered, StreamPassthrough
 from app.dialects.registry import DIALECTS
 from app.errors import UpstreamMalformed, UpstreamRefused
+from app.gateway.fetching import Fetcher
 from app.gateway.messages import Inbound
 from app.gateway.recollection import Listener, Recollection, wants_recollection
 from app.gateway.relay import clean_error, mask, relayed_headers
@@ -37,6 +38,7 @@ class Attempt:
         credential: Credential | None,
         stream: bool,
         recollection: Recollection | None = None,
+        fetcher: Fetcher | None = None,
     ) -> None:
         self.inbound = inbound
         self.upstream = upstream
@@ -44,6 +46,7 @@ class Attempt:
         self.credential = credential
         self.stream = stream
         self._recollection = recollection
+        self._fetcher = fetcher
         self.operation: Operation = "generate"
         self.dialect: Dialect = DIALECTS[capabilities.dialect]
         if inbound.operation != "generate" and upstream.provider.offers(inbound.operation):
@@ -102,6 +105,8 @@ class Attempt:
     def _translate(self) -> Rendered:
         request = self._steer(self.inbound.request)
         listeners: tuple[StageMaker, ...] = ()
+        if self._fetcher is not None:
+            request = self._fetcher.bring(request, self.capabilities)
         if self._recollection is not None and wants_recollection(request, self.capabilities):
             place = f"{self.inbound.tenant} {self.upstream.label}"
             listeners = (partial(Listener, self._recollection, place, request.turns),)

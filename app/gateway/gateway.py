@@ -26,6 +26,7 @@ from app.dialects.openai_chat.several import ask_single, join_responses
 from app.errors import CredentialUnavailable, DragomanError, Failure, UpstreamCut, UpstreamRefused
 from app.gateway.attempt import Attempt
 from app.gateway.fanout import answer_each
+from app.gateway.fetching import Fetcher
 from app.gateway.messages import Inbound, Outbound
 from app.gateway.policy import cool_down, find_repair, goes_elsewhere, wait_before_retry
 from app.gateway.recollection import Recollection
@@ -83,9 +84,15 @@ class Gateway:
     """Answers requests by one configuration. A change of the configuration makes a new one."""
 
     def __init__(
-        self, router: Router, settings: ServerSettings, memory: Memory, clock: Callable[[], float] = time.monotonic
+        self,
+        router: Router,
+        settings: ServerSettings,
+        memory: Memory,
+        fetcher: Fetcher | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.router = router
+        self._fetcher = fetcher
         self._memory = memory
         self._recollection = Recollection()
         self._settings = settings
@@ -260,7 +267,7 @@ class Gateway:
         while True:
             attempt += 1
             record.attempts += 1
-            call = Attempt(asked, upstream, capabilities, credential, stream, self._recollection)
+            call = Attempt(asked, upstream, capabilities, credential, stream, self._recollection, self._fetcher)
             try:
                 opened = yield from self._exchange(call, record)
                 return opened if state is None else state.watch(opened)

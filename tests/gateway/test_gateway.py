@@ -371,3 +371,16 @@ def test_a_fault_of_ours_in_the_middle_of_a_stream_is_an_error_event(
 
     assert events[-1]["type"] == "error"
     assert "secret internals" not in str(events)
+
+
+def test_an_image_on_a_private_address_is_refused_where_it_would_have_to_be_fetched(
+    make_client: MakeClient, upstream: FakeUpstream
+) -> None:
+    client = make_client(server={"fetch_urls": True}, chat={"quirks": {"image_urls": False}})
+    image = {"type": "image", "source": {"type": "url", "url": f"{upstream.url}/a.png"}}
+
+    response = client.message(messages=[{"role": "user", "content": [image]}])
+
+    assert response.status_code == 400
+    assert "cannot be fetched" in response.get_json()["error"]["message"]
+    assert upstream.seen == []
