@@ -175,7 +175,7 @@ def _check_prefill(turns: list[Turn], capabilities: Capabilities, notes: Notes) 
         notes.lose(
             "E", last.path, "this model cannot continue an answer that the last turn begins; end with a user turn"
         )
-    elif isinstance(last.blocks[-1], Text):
+    elif last.blocks and isinstance(last.blocks[-1], Text):
         # Claude refuses a beginning that ends in white space, and no other model minds its absence.
         text = replace(last.blocks[-1], text=last.blocks[-1].text.rstrip())
         turns = [*turns[:-1], replace(last, blocks=(*last.blocks[:-1], text))]

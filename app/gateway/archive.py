@@ -88,7 +88,7 @@ def _relay(keeper: Provider, action: Action, response_id: str, query: Mapping[st
     streamed = False
     try:
         exchange.wait_head()
-        if exchange.status in (400, 404) and action != "cancel":
+        if exchange.status == 404:
             return None
         if not 200 <= exchange.status < 300:
             raise _refusal(keeper, exchange)

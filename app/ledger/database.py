@@ -20,7 +20,7 @@ from app.ledger.schema import migrate, records
 T = TypeVar("T")
 
 # How long a writer waits for another; milliseconds.
-BUSY_TIMEOUT = 2000
+BUSY_TIMEOUT = 1000
 # Records that are thrown away at once: a long delete would keep the other workers waiting.
 BATCH = 500
 

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import platformdirs
 import zstandard
@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dragoman.ledger")
 
-Kind = Literal["response", "conversation", "reasoning"]
 T = TypeVar("T")
 
 DAY = 86_400
 MEGABYTE = 1024 * 1024
-# Seconds between two looks for what is too old or too much, and for which a database that failed is left alone.
+# Seconds, or records of this worker, between two looks for what is too old or too much.
 PRUNE_PERIOD = 60.0
-RETRY_PERIOD = 30.0
+PRUNE_WRITES = 250
+# Seconds for which a database that failed is not written to: who waits for a lock keeps a whole worker waiting.
+RETRY_PERIOD = 10.0
 
 # Keys come from clients; whatever does not look like an id of anybody is not looked up.
 _KEY = re.compile(r"[\w.:/-]{1,200}", re.ASCII)
@@ -40,9 +41,9 @@ class Shelf:
     Every method raises LedgerUnavailable.
     """
 
-    def __init__(self, ledger: Ledger, kind: Kind) -> None:
+    def __init__(self, ledger: Ledger, kind: str) -> None:
         self._ledger = ledger
-        self._kind: Kind = kind
+        self._kind = kind
 
     def put(self, tenant: str, key: str, value: bytes) -> None:
         """Keeps a value, in place of an older one with the same key; it is there when this returns."""
@@ -79,9 +80,8 @@ class Ledger:
         self._opening = threading.Lock()
         self._broken_until = 0.0
         self._pruned = 0.0
+        self._writes = 0
         self.responses = Shelf(self, "response")
-        self.conversations = Shelf(self, "conversation")
-        self.reasoning = Shelf(self, "reasoning")
 
     def read(self, work: Callable[[Database, int], T]) -> T:
         """What `work` finds; it is given the unix time before which records are too old to be there."""
@@ -92,8 +92,11 @@ class Ledger:
         if size > self._most:
             raise LedgerUnavailable("the record is larger than ledger.max_mb")
         now = self._clock()
-        if now - self._pruned >= PRUNE_PERIOD:
-            self._pruned = now
+        if now < self._broken_until:
+            raise LedgerUnavailable("the database of the ledger failed a moment ago; see the log")
+        self._writes += 1
+        if now - self._pruned >= PRUNE_PERIOD or self._writes >= PRUNE_WRITES:
+            self._pruned, self._writes = now, 0
             self._run(lambda database: database.prune(int(now - self._lifetime), self._most))
         self._run(lambda database: work(database, int(now)))
 

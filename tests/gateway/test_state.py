@@ -98,7 +98,7 @@ def test_a_stream_is_kept_before_its_end_goes_out(client: Client, upstream: Fake
     response = client.http.post(
         "/v1/responses", json={"model": "chat/m", "input": "q1", "stream": True}, buffered=False
     )
-    ended = next(part for part in response.response if b"response.completed" in part)  # type: ignore[union-attr]
+    ended = next(part for part in response.iter_encoded() if b"response.completed" in part)
     payload = ended[ended.index(b"data: {", ended.index(b"event: response.completed")) + 6 :].partition(b"\n")[0]
     response_id = json.loads(payload)["response"]["id"]
 
@@ -170,6 +170,26 @@ def test_a_client_that_sends_the_id_and_the_history_says_nothing_twice(client: C
     ask(client, [plain, named, *first["output"], again], previous_response_id=first["id"])
 
     assert said_to(upstream) == [("user", "q0"), ("user", "q1"), ("assistant", "a1"), ("user", "q0")]
+
+
+@pytest.mark.parametrize("given", [[1], [None], ["a"], [[1]], [{"type": 5}], [{"id": {}}], [{"id": []}]])
+def test_an_input_that_is_none_is_refused_before_anything_is_asked(
+    client: Client, upstream: FakeUpstream, given: list[Any]
+) -> None:
+    upstream.script(json_reply(chat_answer("a1")))
+    first = answer_of(ask(client, "q1"))["id"]
+
+    for path in ("/v1/responses", "/v1/responses/input_tokens", "/v1/responses/compact"):
+        body = {"model": "chat/m", "input": given, "previous_response_id": first}
+        assert client.ask(path, body).status_code == 400
+
+    assert len(upstream.seen) == 1
+
+
+def test_an_input_of_nothing_that_can_be_said_is_no_fault_of_ours(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply({"type": "error", "error": {"type": "invalid_request_error", "message": "no"}}, 400))
+
+    assert ask(client, [{}], "messages/m").status_code == 400
 
 
 def test_the_same_words_said_again_are_not_taken_for_the_history(client: Client, upstream: FakeUpstream) -> None:
@@ -362,6 +382,27 @@ def test_what_is_asked_of_a_response_goes_where_it_is_kept(
     assert response.get_json() == native_answer()
     assert (upstream.seen[0].method, upstream.seen[0].path) == sent
     assert upstream.seen[0].headers["authorization"] == "Bearer sk-up"
+
+
+def test_a_response_that_no_upstream_knows_is_not_found(with_native: Any, upstream: FakeUpstream) -> None:
+    client = with_native(other={"kind": "openai", "dialect": "openai_responses", "base_url": upstream.url})
+    upstream.script(json_reply({"error": {"message": "no", "type": "invalid_request_error"}}, 404))
+
+    response = client.http.get("/v1/responses/resp_nosuch")
+
+    assert response.status_code == 404
+    assert len(upstream.seen) == 2
+
+
+def test_what_the_upstream_refuses_of_a_response_is_said(with_native: Any, upstream: FakeUpstream) -> None:
+    client = with_native()
+    upstream.script(json_reply({"error": {"message": "no sk-up", "type": "invalid_request_error", "code": "c"}}, 400))
+
+    response = client.http.post("/v1/responses/resp_native/cancel")
+
+    assert response.status_code == 400
+    assert response.get_json()["error"]["code"] == "c"
+    assert "sk-up" not in response.text
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import LedgerUnavailable
-from app.ledger import Ledger
+from app.ledger import Ledger, Shelf
 from app.settings import LedgerSettings
 
 DAY = 86_400
@@ -110,12 +110,12 @@ def test_a_tenant_sees_nothing_of_another(open_ledger: OpenLedger) -> None:
 
 
 def test_shelves_do_not_share_keys(open_ledger: OpenLedger) -> None:
-    ledger = open_ledger()
+    one, other = (Shelf(open_ledger(), kind) for kind in ("one", "other"))
 
-    ledger.responses.put("", "id", b"response")
-    ledger.reasoning.put("", "id", b"reasoning")
+    one.put("", "id", b"of one")
+    other.put("", "id", b"of other")
 
-    assert (ledger.responses.get("", "id"), ledger.reasoning.get("", "id")) == (b"response", b"reasoning")
+    assert (one.get("", "id"), other.get("", "id")) == (b"of one", b"of other")
 
 
 def test_a_second_value_replaces_the_first(open_ledger: OpenLedger) -> None:
@@ -280,6 +280,41 @@ def test_a_database_that_comes_back_is_used_again(tmp_path: Path, clock: Clock) 
 
     assert ledger.responses.get("", "resp_1") == b"value"
     ledger.close()
+
+
+def test_a_database_that_is_locked_is_read_but_not_waited_for_again(tmp_path: Path, clock: Clock) -> None:
+    path = tmp_path / "ledger.sqlite3"
+    ledger = Ledger(LedgerSettings(url=f"sqlite:///{path}"), clock)
+    ledger.responses.put("", "resp_1", b"value")
+    lock = sqlite3.connect(path, isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LedgerUnavailable, match="locked"):
+        ledger.responses.put("", "resp_2", b"value")
+
+    with pytest.raises(LedgerUnavailable, match="a moment ago"):
+        ledger.responses.put("", "resp_2", b"value")
+    found = ledger.responses.get("", "resp_1")
+    lock.execute("ROLLBACK")
+    lock.close()
+    clock.now += 11
+    ledger.responses.put("", "resp_2", b"value")
+
+    assert found == b"value"
+    assert ledger.responses.get("", "resp_2") == b"value"
+    ledger.close()
+
+
+def test_the_cap_holds_however_fast_records_come(
+    open_ledger: OpenLedger, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    monkeypatch.setattr("app.ledger.ledger.PRUNE_WRITES", 3)
+    responses = open_ledger(max_mb=1).responses
+
+    for number in range(9):
+        clock.now += 1
+        responses.put("", f"resp_{number}", os.urandom(400_000))
+
+    assert [number for number in range(9) if responses.get("", f"resp_{number}")] == [4, 5, 6, 7, 8]
 
 
 def test_a_database_of_a_newer_program_is_not_touched(open_ledger: OpenLedger, tmp_path: Path) -> None:

@@ -128,8 +128,8 @@ def render_deleted(response_id: str) -> bytes:
 
 def _new_items(history: Sequence[bytes], given: Sequence[bytes]) -> list[bytes]:
     known = [_any_decoder.decode(item) for item in history]
-    ids = {item["id"] for item in known if item.get("id")}
-    values = [_any_decoder.decode(item) for item in given]
+    ids = [item["id"] for item in known if item.get("id")]
+    values = [read_value(msgspec.Raw(item), _any_decoder, f"input[{index}]") for index, item in enumerate(given)]
     repeated = [index for index, item in enumerate(values) if item.get("id") in ids]
     last = repeated[-1] if repeated else -1
     return [
