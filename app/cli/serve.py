@@ -69,9 +69,14 @@ def serve(
     check_port(settings.server)
     click.echo(describe_start(settings, token))
     options = ["--reload"] if reload else []
-    if settings.server.open_browser and lacks_login(parts) and sys.stdin.isatty() and sys.stdout.isatty():
+    if settings.server.open_browser and at_terminal() and lacks_login(parts):
         options += ["--open", f"{base_url(settings.server)}/login"]
     _become_gunicorn(settings, overrides, options)
+
+
+def at_terminal() -> bool:
+    """Whether a user sees what is said, and can answer."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def lacks_login(parts: House) -> bool:

@@ -108,6 +108,35 @@ def test_the_token_belongs_to_the_configured_oca_provider(machine: Machine, repl
     assert providers["work"].token_file == str(machine.folder / "t.json")
 
 
+FIRST_STARTS = {
+    "at a terminal": (True, "[providers.oca]", (), True),
+    "in the background": (False, "[providers.oca]", (), False),
+    "unwanted by flag": (True, "[providers.oca]", ("--no-browser",), False),
+    "unwanted by setting": (True, "[server]\nopen_browser = false\n[providers.oca]", (), False),
+    "with a token": (True, '[providers.oca]\naccess_token = "opaque-token"', (), False),
+    "without such a provider": (True, "[providers.demo]", (), False),
+}
+
+
+@pytest.mark.parametrize(("terminal", "settings", "options", "opens"), FIRST_STARTS.values(), ids=FIRST_STARTS)
+def test_the_login_page_is_opened_where_a_user_needs_it(
+    machine: Machine,
+    replaced: Replaced,
+    port: int,
+    monkeypatch: pytest.MonkeyPatch,
+    terminal: bool,
+    settings: str,
+    options: tuple[str, ...],
+    opens: bool,
+) -> None:
+    monkeypatch.setattr("app.cli.serve.at_terminal", lambda: terminal)
+    machine.write("dragoman.toml", settings)
+
+    started(machine.run("serve", "--port", str(port), *options), replaced)
+
+    assert replaced.arguments[3:] == (["--open", f"http://127.0.0.1:{port}/login"] if opens else [])
+
+
 # ---- what it says
 
 
