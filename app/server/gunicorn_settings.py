@@ -7,6 +7,7 @@ from typing import Any
 
 from app.settings import ServerSettings
 
+WORKER_CLASSES = {"gateway": "app.server.gateway_worker.GatewayWorker", "gevent": "gevent"}
 # gunicorn counts idle kept connections too, and refuses silently beyond it.
 WORKER_CONNECTIONS = 8192
 # SDK pools reuse a connection after minutes; gunicorn's 2 s would hand them resets.
@@ -22,7 +23,7 @@ def gunicorn_options(server: ServerSettings) -> dict[str, Any]:
     return {
         "bind": [_address(server.host, server.port)],
         "workers": server.workers,
-        "worker_class": "gevent",
+        "worker_class": WORKER_CLASSES[server.worker],
         "worker_connections": WORKER_CONNECTIONS,
         "backlog": 2048,
         "keepalive": KEEP_ALIVE_SECONDS,

@@ -1,0 +1,112 @@
+"""This file answers the requests of one client's connection, one after the other."""
+
+from __future__ import annotations
+
+import io
+import socket
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gunicorn.util import write_error
+
+from app.server.request_body import RequestBody
+from app.server.request_parser import HEAD_END, MAX_HEAD, RequestHead, Site, parse_head
+from app.server.response_writer import ResponseWriter
+
+if TYPE_CHECKING:
+    from app.server.gateway_worker import GatewayWorker
+
+_READ_SIZE = 64 * 1024
+# libev's EV_READ.
+_READABLE = 1
+
+
+class ClientConnection:
+    """A connection over plain HTTP."""
+
+    def __init__(self, worker: GatewayWorker, client: socket.socket, site: Site) -> None:
+        self._worker = worker
+        self._client = client
+        self._site = site
+        # What was read from the client and belongs to no request yet.
+        self._ahead = b""
+
+    def serve(self) -> bytes:
+        """Answers until the connection shall end. A request that is out of the ordinary is not answered: what was read
+        of it is returned, for gunicorn's own loop. Raises GreenletExit when the client is gone."""
+        watcher = gevent.get_hub().loop.io(self._client.fileno(), _READABLE)
+        try:
+            while self._receive_head(watcher):
+                head = self._parse_head()
+                if head is None:
+                    return self._ahead
+                if not self._answer(head):
+                    break
+        finally:
+            watcher.close()
+        return b""
+
+    def _receive_head(self, watcher: Any) -> bool:
+        """Waits until there is a head to parse; False at the end of the connection.
+
+        It waits before it reads, always: a client that sends request after request shall not keep the others waiting,
+        and a read that finds nothing costs more than the wait.
+        """
+        idle = self._worker.idle
+        idle[self._client] = self._worker.clock
+        try:
+            if self._ahead:
+                gevent.sleep(0)
+            while not _is_parseable(self._ahead):
+                gevent.get_hub().wait(watcher)
+                received = self._client.recv(_READ_SIZE)
+                if not received:
+                    return False
+                self._ahead += received
+        except OSError:
+            return False
+        finally:
+            del idle[self._client]
+        return True
+
+    def _parse_head(self) -> RequestHead | None:
+        """The next request, which is taken off what was read. None, and nothing is taken, if it is unusual."""
+        end = self._ahead.find(HEAD_END) + len(HEAD_END)
+        head = parse_head(self._ahead[:end], self._site)
+        if head is not None:
+            self._ahead = self._ahead[end:]
+        return head
+
+    def _answer(self, head: RequestHead) -> bool:
+        """Whether the connection can be used again."""
+        worker = self._worker
+        response = ResponseWriter(self._client, worker.date, worker.goes_on() and head.keep_alive)
+        rest = None
+        ahead, self._ahead = self._ahead[: head.length], self._ahead[head.length :]
+        if len(ahead) < head.length:
+            rest = RequestBody(self._client, ahead, head.length)
+            head.environ["wsgi.input"] = rest.buffered()
+        else:
+            head.environ["wsgi.input"] = io.BytesIO(ahead)
+        try:
+            pieces = worker.wsgi(head.environ, response.start)
+            try:
+                # A stream may run for minutes, and needs its request no more.
+                del head, ahead
+                response.write_all(pieces)
+            finally:
+                close = getattr(pieces, "close", None)
+                if close is not None:
+                    close()
+        except Exception:
+            worker.log.exception("Error handling request")
+            # A response that has begun is cut: without its last chunk nobody takes it for a whole one.
+            if not response.has_begun:
+                write_error(self._client, 500, "Internal Server Error", "")
+            return False
+        return response.keep_alive and (rest is None or rest.skip(worker.cfg.keepalive))
+
+
+def _is_parseable(data: bytes) -> bool:
+    """Whether there is a whole head, or one that is certainly wrong, for which nobody should wait."""
+    return HEAD_END in data or len(data) > MAX_HEAD or data.count(b"\n") != data.count(b"\r\n")

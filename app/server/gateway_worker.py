@@ -1,0 +1,131 @@
+"""This file is a gunicorn worker that answers ordinary requests with less work than gunicorn's own.
+
+It is gunicorn's gevent worker in all but one thing: what happens on a connection. Ordinary HTTP/1.1 requests are read
+and answered by ClientConnection; from its first request that is out of the ordinary on, a connection is gunicorn's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import gevent
+from gunicorn.http.wsgi import base_environ
+from gunicorn.util import http_date
+from gunicorn.workers.ggevent import GeventWorker
+
+from app.server.client_connection import ClientConnection
+from app.server.request_parser import Site
+
+# Where one of these gunicorn settings is not at its default, all connections are gunicorn's: they ask for TLS, for
+# other protocols, or for something that is done with each request.
+_GUNICORN_ONLY = (
+    "accesslog",
+    "certfile",
+    "http2_cleartext",
+    "keyfile",
+    "limit_request_field_size",
+    "limit_request_fields",
+    "limit_request_line",
+    "post_request",
+    "pre_request",
+    "protocol",
+    "proxy_protocol",
+    "statsd_host",
+)
+
+
+class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
+    """What connections need of it: `idle`, which of them wait for a request and since when; `clock`, in seconds since
+    the start; `date`, the value of the Date header. It looks after all three once a second."""
+
+    alive: bool
+    nr: int
+
+    def run(self) -> None:
+        """Serves until the worker shall stop."""
+        self.idle: dict[socket.socket, int] = {}
+        self.clock = 0
+        self.date = http_date()
+        settings = [self.cfg.settings[name] for name in _GUNICORN_ONLY if name in self.cfg.settings]
+        changed = any(setting.get() != setting.default for setting in settings)
+        self._leaves_all = changed or not self.cfg.keepalive or "SCRIPT_NAME" in os.environ
+        self._environ = base_environ(self.cfg) | {
+            "SCRIPT_NAME": "",
+            "wsgi.multithread": True,
+            "wsgi.url_scheme": "http",
+        }
+        self._secure_fields = {
+            "HTTP_" + name.replace("-", "_"): value for name, value in self.cfg.secure_scheme_headers.items()
+        }
+        self._trusts_all = "*" in self.cfg.forwarded_allow_ips
+        self._trusted = [ip_network(network) for network in self.cfg.forwarded_allow_ips if network != "*"]
+        super().run()
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """Serves one connection, and closes it. `addr` is the client's, no tuple behind a Unix socket."""
+        if self._leaves_all:
+            super().handle(listener, client, addr)
+            return
+        client.setblocking(True)
+        ahead = b""
+        # Whoever ends the greenlet from outside, and a client that is gone, ends the connection without a word.
+        with contextlib.suppress(gevent.GreenletExit):
+            ahead = ClientConnection(self, client, self._make_site(listener, client, addr)).serve()
+        if ahead:
+            super().handle(listener, _Reread(client, ahead), addr)
+        else:
+            client.close()
+
+    def goes_on(self) -> bool:
+        """Counts a request; whether its connection may be kept after it."""
+        self.nr += 1
+        if self.nr >= self.max_requests and self.alive:
+            self.log.info("Autorestarting worker after current request.")
+            self.alive = False
+        return bool(self.alive)
+
+    def notify(self) -> None:
+        """gunicorn's own loop calls this once a second, also while a worker that stops waits for its streams."""
+        super().notify()
+        self.clock += 1
+        self.date = http_date()
+        for client, since in self.idle.items():
+            if not self.alive or self.clock - since > self.cfg.keepalive:
+                # Wakes its greenlet with an end of the connection. A request that has just arrived is still read.
+                with contextlib.suppress(OSError):
+                    client.shutdown(socket.SHUT_RD)
+
+    def _make_site(self, listener: Any, client: Any, addr: Any) -> Site:
+        environ = self._environ | {"gunicorn.socket": client}
+        server = listener.getsockname()
+        if isinstance(server, tuple):
+            environ |= {"SERVER_NAME": server[0], "SERVER_PORT": str(server[1])}
+        if not isinstance(addr, tuple):
+            return Site(environ | {"REMOTE_ADDR": ""}, self._secure_fields)
+        environ |= {"REMOTE_ADDR": addr[0], "REMOTE_PORT": str(addr[1])}
+        return Site(environ, self._secure_fields if self._is_trusted(addr[0]) else {})
+
+    def _is_trusted(self, host: str) -> bool:
+        """Whether a proxy at this address is believed what it says of its client."""
+        return self._trusts_all or any(ip_address(host) in network for network in self._trusted)
+
+
+class _Reread:
+    """A client's socket in front of which stands again what was read from it."""
+
+    def __init__(self, client: Any, ahead: bytes) -> None:
+        self._client = client
+        self._ahead = ahead
+
+    def recv(self, size: int) -> Any:
+        if not self._ahead:
+            return self._client.recv(size)
+        piece, self._ahead = self._ahead[:size], self._ahead[size:]
+        return piece
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)

@@ -1,0 +1,128 @@
+"""This file parses the heads of ordinary requests, and leaves every other to gunicorn's own parser.
+
+What is left to gunicorn costs a little time, what is read wrongly may be an attack; so whatever two readers could
+understand differently counts as out of the ordinary. llhttp, which is strict, refuses the rest: bare line feeds, folded
+lines, control characters, names that are none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from httptools import HttpParserError, HttpRequestParser
+from msgspec import Struct
+
+HEAD_END = b"\r\n\r\n"
+# gunicorn's own limit for one field: a head that is no longer can hold none that gunicorn would refuse.
+MAX_HEAD = 8190
+# gunicorn's limits for the request line and for the number of fields.
+_MAX_LINE = 4094
+_MAX_FIELDS = 100
+
+# A path is taken as it stands: no escapes, no fragment. Absolute addresses and `*` do not begin with a slash.
+_REQUEST_LINE = re.compile(
+    rb"""(GET|POST|PUT|PATCH|DELETE|OPTIONS)[ ]
+         ( (/[!"$&->@-~]*) (?:\?([!"$-~]*))? )[ ]
+         HTTP/1\.1""",
+    re.VERBOSE,
+)
+# Fields that change how a body is framed, or what the connection speaks.
+_UNUSUAL = frozenset({"EXPECT", "HTTP2-SETTINGS", "TE", "TRANSFER-ENCODING", "UPGRADE"})
+_KEEPS_ALIVE = {"": True, "keep-alive": True, "close": False}
+
+
+class Site(Struct, frozen=True):
+    """What all requests of one connection have in common.
+
+    `environ` is the common part of their WSGI environments. `secure_fields` are the keys by which a proxy that is
+    trusted here tells that its own client came over TLS, each with the value that says so.
+    """
+
+    environ: dict[str, Any]
+    secure_fields: Mapping[str, str] = {}
+
+
+class RequestHead(Struct, frozen=True):
+    """The head of a request: its WSGI environment, without a body; the body's length in bytes."""
+
+    environ: dict[str, Any]
+    length: int
+    keep_alive: bool
+
+
+def parse_head(head: bytes, site: Site) -> RequestHead | None:
+    """Parses one whole head, with the empty line at its end. None for one that is out of the ordinary or wrong."""
+    line = parse_request_line(head[: head.find(b"\r\n")])
+    if line is None or len(head) > MAX_HEAD or head.count(b"\n") > _MAX_FIELDS:
+        return None
+    fields = _Fields(site.environ | line)
+    try:
+        HttpRequestParser(fields).feed_data(head)
+    except HttpParserError:
+        return None
+    environ = fields.environ
+    keep_alive = _KEEPS_ALIVE.get(environ.get("HTTP_CONNECTION", "").lower())
+    schemes = {
+        "https" if environ[key] == value else "http" for key, value in site.secure_fields.items() if key in environ
+    }
+    if keep_alive is None or len(schemes) > 1:
+        return None
+    if schemes:
+        environ["wsgi.url_scheme"] = schemes.pop()
+    if "SERVER_NAME" not in environ:
+        _name_server(environ)
+    return RequestHead(environ, int(environ.get("CONTENT_LENGTH", 0)), keep_alive)
+
+
+# Clients send the same few lines and names again and again.
+@lru_cache(maxsize=512)
+def parse_request_line(line: bytes) -> dict[str, str] | None:
+    """What an ordinary request line adds to the environment."""
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is None or len(line) > _MAX_LINE:
+        return None
+    method, uri, path, query = (part.decode() for part in match.groups(b""))
+    return {
+        "REQUEST_METHOD": method,
+        "RAW_URI": uri,
+        "PATH_INFO": path,
+        "QUERY_STRING": query,
+        "SERVER_PROTOCOL": "HTTP/1.1",
+    }
+
+
+@lru_cache(maxsize=512)
+def environ_key(name: bytes) -> str | None:
+    """A field's key in the environment. None for a field that only gunicorn shall read: `X_Name` would pass for
+    `X-Name`, because a key of the environment has no hyphens."""
+    text = name.decode("latin-1").upper()
+    if not text or "_" in text or text in _UNUSUAL:
+        return None
+    key = text.replace("-", "_")
+    return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
+
+
+def _name_server(environ: dict[str, Any]) -> None:
+    """Behind a Unix socket the server has the name that the client calls it by."""
+    name, _, port = environ.get("HTTP_HOST", "").partition(":")
+    environ["SERVER_NAME"] = name
+    environ["SERVER_PORT"] = port or ("443" if environ["wsgi.url_scheme"] == "https" else "80")
+
+
+class _Fields:
+    """Takes the header fields of one request from llhttp."""
+
+    __slots__ = ("environ",)
+
+    def __init__(self, environ: dict[str, Any]) -> None:
+        self.environ = environ
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        key = environ_key(name)
+        if key is None or key in self.environ:
+            # It reaches the caller as an HttpParserError.
+            raise ValueError("a field that is unusual, or there twice")
+        self.environ[key] = value.decode("latin-1").strip(" \t")
