@@ -73,6 +73,10 @@ ENDPOINTS = {
     "/v1/messages/count_tokens": {name: value for name, value in MESSAGES.items() if name != "max_tokens"},
     "/v1/chat/completions": CHAT,
     "/v1/responses": RESPONSES,
+    "/v1/responses/input_tokens": RESPONSES,
+    "/v1/responses/compact": RESPONSES,
+    "/v1/completions": {"model": "chat/m", "prompt": ["a", "b"], "max_tokens": 5, "stop": ["x"], "echo": False, "n": 1},
+    "/v1/embeddings": {"model": "chat/m", "input": ["a", "b"], "encoding_format": "float", "dimensions": 3},
 }
 
 odd_values = st.one_of(
@@ -133,7 +137,7 @@ def bodies(draw: st.DrawFn, path: str) -> bytes:
 @pytest.fixture
 def robust(make_client: MakeClient, upstream: FakeUpstream) -> Client:
     """Its upstreams refuse everything at once, so that only our own part is tried."""
-    refusal = {"type": "error", "error": {"type": "invalid_request_error", "message": "upstream says no"}}
+    refusal = {"error": {"message": "upstream says no"}}
     upstream.script(json_reply(refusal, 400))
     return make_client()
 
