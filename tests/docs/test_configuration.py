@@ -7,6 +7,7 @@ import re
 import msgspec
 import pytest
 
+from app.providers.registry import KINDS
 from app.settings import LedgerSettings, ModelsSettings, ProviderSettings, RouteSettings, ServerSettings
 from app.settings.tables import Table
 from tests.docs.blocks import CONFIGURATION
@@ -56,3 +57,9 @@ def test_every_documented_default_is_the_real_one(section: str) -> None:
             field = fields[key]
             real = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
             assert default == shown(real), key
+
+
+def test_every_kind_of_provider_that_is_documented_exists_and_nothing_else() -> None:
+    (row,) = re.findall(r"^\| `kind` \| .*$", CONFIGURATION.read_text(), re.MULTILINE)
+
+    assert set(re.findall(r"`(\w+)`", row)) - {"kind"} == set(KINDS)
