@@ -15,16 +15,16 @@ from app.conversation.blocks import Block, Reasoning, Refusal, Text, ToolCall, T
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss, LossClass
 from app.conversation.request import Request, Turn
-from app.dialects.json_bodies import encode_body, fields_decoder, list_decoder, read_value
+from app.dialects.json_bodies import fields_decoder, list_decoder, read_value
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.parts import NoteField, read_cache, read_content, write_part, write_text
 from app.dialects.openai_chat.response import write_call
+from app.dialects.openai_chat.tool_calls import is_object, wrap_arguments
 from app.dialects.openai_chat.vocabulary import NAME, KnownMessage, WireCall, WireFunction, WireMessage
 from app.errors import InvalidRequest
 
 _known_message = msgspec.json.Decoder(KnownMessage)
 _any_message = msgspec.json.Decoder(WireMessage)
-_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _string = msgspec.json.Decoder(str)
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -173,7 +173,7 @@ class MessageWriter:
         said: list[Block] = []
         for block in turn.blocks:
             if isinstance(block, ToolResult):
-                content = self._content(block.blocks, turn.path, "\n")
+                content = self._content(block.hinted_blocks, turn.path, "\n")
                 messages.append({"role": "tool", "tool_call_id": block.call_id, "content": content})
             else:
                 said.append(block)
@@ -238,12 +238,9 @@ class MessageWriter:
         arguments = call.arguments.strip()
         if arguments in ("", "null"):
             return msgspec.structs.replace(call, arguments="{}")
-        try:
-            _object.decode(arguments)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            arguments = _wrap(arguments)
+        if not is_object(arguments):
             self._lose("W", f"{path}.tool_calls", f"the arguments of {call.name} are not a JSON object")
-            return msgspec.structs.replace(call, arguments=arguments)
+            return msgspec.structs.replace(call, arguments=wrap_arguments(arguments))
         return call
 
     def _content(self, blocks: Sequence[Block], path: str, joint: str) -> str | list[Any]:
@@ -288,22 +285,6 @@ def _read_arguments(raw: msgspec.Raw) -> str:
     if value.startswith(b'"'):
         return _string.decode(value)
     return "" if value in (b"", b"null") else value.decode("utf-8", "replace")
-
-
-def _wrap(arguments: str) -> str:
-    """Arguments that are no object, inside of one: an object in a string is taken out, other JSON goes under "value",
-    and what is no JSON under "_raw"."""
-    try:
-        value = msgspec.json.decode(arguments)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return encode_body({"_raw": arguments}).decode()
-    if isinstance(value, str) and value.lstrip().startswith("{"):
-        try:
-            _object.decode(value)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            return encode_body({"_raw": value}).decode()
-        return value
-    return '{"value":' + arguments + "}"
 
 
 def _name(turn: Turn) -> dict[str, str]:

@@ -120,11 +120,12 @@ class StreamParser:
         return events
 
     def close(self) -> list[Event]:
-        """Nothing after `Finished` or `Failed`; else the stream was cut."""
+        """The usage after `Finished`, nothing after `Failed`; else the stream was cut."""
         events: list[Event] = []
         if self._state in (_State.WAITING, _State.OPEN):
             began = self._state is _State.OPEN
             self._fail(UpstreamCut("the upstream's reply ended before it was complete", began=began).failure, events)
+        self._tell_usage(events)
         return events
 
     def _read_payload(self, payload: bytes, events: list[Event]) -> None:
@@ -187,10 +188,7 @@ class StreamParser:
                     self._start(chunk, events)
                 self._read_delta(choice.delta or choice.message or _NO_DELTA, choice, events)
                 usage = usage or choice.usage
-        if usage is not None:
-            self._usage = usage
-            if self._state is _State.FINISHED:
-                events.append(UsageSeen(read_usage(usage)))
+        self._usage = usage or self._usage
         if choice is not None and choice.finish_reason and self._state is _State.OPEN:
             self._finish(choice.finish_reason, events)
 
@@ -266,10 +264,11 @@ class StreamParser:
                     events.append(BlockNoted(self._block, logprobs=tuple(entries)))
 
     def _read_fragment(self, fragment: CallFragment, events: list[Event]) -> None:
-        """A call is announced as soon as its id and its name are known; what came before is said then."""
+        """A call is announced as soon as its id and its name are known; what came before is said then, and at the end
+        what was held back."""
         call, added = self._binder.bind(fragment)
         if call.block is not None:
-            if added != EMPTY:
+            if added != EMPTY and not call.held:
                 events.append(BlockDelta(call.block, added))
         elif call.name:
             self._close_block(events)
@@ -277,8 +276,10 @@ class StreamParser:
             self._next += 1
             head = ToolCall(call.id, call.name, "", "custom" if call.custom else "function")
             events.append(BlockOpened(call.block, head))
-            events.extend(BlockDelta(call.block, piece) for piece in call.pieces)
-        if call.block is not None and isinstance(fragment.index, int) and not call.custom:
+            if not call.held:
+                events.extend(BlockDelta(call.block, piece) for piece in call.pieces)
+        goes_on = call.pieces and not call.held and not call.custom
+        if goes_on and call.block is not None and isinstance(fragment.index, int):
             self._expect(arguments_of(call, fragment.index), call.block)
 
     def _say(self, kind: type[Text | Reasoning | Refusal], text: bytes, events: list[Event]) -> None:
@@ -335,14 +336,14 @@ class StreamParser:
             self._close_block(events)
         calls = [call for call in self._binder.calls if call.block is not None]
         for call in calls:
+            if call.held:
+                events.append(BlockDelta(call.block or 0, call.held_arguments()))
             proof = reasoning.call_proof(call.extra) if call.extra is not None else None
             events.append(BlockClosed(call.block or 0, proof, cut and not call.is_complete()))
         if calls and finish in ("stop", "stop_sequence"):
             finish = "tool_calls"
         elif finish == "tool_calls" and not calls:
             finish = "stop"
-        if self._usage is not None:
-            events.append(UsageSeen(read_usage(self._usage)))
         events.append(Finished(finish, reason or None, extras=self._extras))
         self._state = _State.FINISHED
 
@@ -354,6 +355,13 @@ class StreamParser:
             self._finish("", events)
         elif self._state is _State.WAITING:
             self._fail(UpstreamMalformed("the upstream's reply held no answer").failure, events)
+        self._tell_usage(events)
+
+    def _tell_usage(self, events: list[Event]) -> None:
+        """The last counts, once nothing can follow: servers count in every chunk, with the finish, or after it."""
+        if self._usage is not None and self._state is _State.FINISHED:
+            events.append(UsageSeen(read_usage(self._usage)))
+            self._usage = None
 
     def _fail(self, failure: Failure, events: list[Event]) -> None:
         events.append(Failed(failure))

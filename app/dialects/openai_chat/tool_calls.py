@@ -7,22 +7,28 @@ all calls the same one, leave out ids, repeat names, number ids, or send whole c
 from __future__ import annotations
 
 import hashlib
+import json
 
 import msgspec
 
 from app.conversation.literals import EMPTY, join, literal, text_of
+from app.dialects.json_bodies import encode_body
 from app.dialects.openai_chat.vocabulary import CallFragment
 
 _valid_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_UNREADABLE = (msgspec.DecodeError, UnicodeError, ValueError, RecursionError)
+# How the literal of an object's text begins: a blank may stand before the brace.
+_OBJECT_STARTS = (b'"{', b'" ', b'"\\n', b'"\\t', b'"\\r')
 
 
 class Call:
     """One call as far as it is known. `position` counts calls 0, 1, 2 … in the order of their first fragments.
 
     `id` is what clients see: the server's, or one of our making; `pieces` are the literals of the arguments so far.
+    Arguments that do not begin like an object are `held`: what is to be made of them is known when all are there.
     """
 
-    __slots__ = ("block", "custom", "extra", "id", "name", "pieces", "position", "wire_id")
+    __slots__ = ("block", "custom", "extra", "held", "id", "name", "pieces", "position", "wire_id")
 
     def __init__(self, position: int, wire_id: str | None) -> None:
         self.position = position
@@ -30,19 +36,18 @@ class Call:
         self.id = ""
         self.name = ""
         self.custom = False
+        self.held = False
         self.pieces: list[bytes] = []
         self.extra: bytes | None = None
         self.block: int | None = None
 
     def is_complete(self) -> bool:
         """Whether the arguments so far are a whole JSON object."""
-        if not self.pieces:
-            return False
-        try:
-            _valid_object.decode(text_of(join(self.pieces)))
-        except (msgspec.DecodeError, UnicodeError, ValueError, RecursionError):
-            return False
-        return True
+        return bool(self.pieces) and is_object(text_of(join(self.pieces)))
+
+    def held_arguments(self) -> bytes:
+        """The literal of an object that stands for the arguments held."""
+        return literal(wrap_arguments(text_of(join(self.pieces))))
 
 
 class CallBinder:
@@ -66,6 +71,9 @@ class CallBinder:
         if not call.id and (call.wire_id or call.name):
             call.id = call.wire_id or self._mint(call.position)
         if added != EMPTY:
+            if not call.pieces and not call.custom:
+                call.held = not added.startswith(_OBJECT_STARTS)
+                added = _cut_off(added)
             call.pieces.append(added)
         if len(fragment.extra_content) > 4:
             call.extra = bytes(fragment.extra_content)
@@ -107,6 +115,42 @@ class CallBinder:
     def _mint(self, position: int) -> str:
         digest = hashlib.sha256(f"{self.response_id}:{position}".encode("utf-8", "replace")).hexdigest()
         return f"call_{digest[:24]}"
+
+
+def is_object(arguments: str) -> bool:
+    try:
+        _valid_object.decode(arguments)
+    except _UNREADABLE:
+        return False
+    return True
+
+
+def wrap_arguments(arguments: str) -> str:
+    """Arguments that are no object, inside of one: nothing is {}, an object in a string is taken out, other JSON goes
+    under "value", and what is no JSON under "_raw"."""
+    try:
+        value = msgspec.json.decode(arguments) if arguments.strip() else None
+    except _UNREADABLE:
+        return encode_body({"_raw": arguments}).decode()
+    if value is None:
+        return "{}"
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        return value if is_object(value) else encode_body({"_raw": value}).decode()
+    return '{"value":' + arguments + "}"
+
+
+def _cut_off(piece: bytes) -> bytes:
+    """A piece without what follows a whole object in it: there are servers whose calls end with a brace too many."""
+    if not (piece.startswith(b'"{') and piece.endswith(b'}"')):
+        return piece
+    text = text_of(piece)
+    if is_object(text):
+        return piece
+    try:
+        _, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return piece
+    return literal(text[:end])
 
 
 def _index_of(fragment: CallFragment) -> int | None:

@@ -351,13 +351,46 @@ def test_the_last_usage_counts_wherever_it_stands(read_wire: ReadWire) -> None:
     assert fold(parse_wire(read_wire("openai_chat/streams/usage-in-every-chunk.sse"))).usage == Usage(fresh=7, output=2)
 
 
-def test_usage_after_the_finish_is_still_told() -> None:
+def test_of_several_usages_after_the_finish_the_last_is_told_at_the_end() -> None:
     parser = StreamParser()
+    counts = [{"prompt_tokens": 7, "completion_tokens": number} for number in (1, 3)]
     finished = parser.feed([json.dumps(chunk({"content": "x"}, "stop")).encode()])
-    counted = parser.feed([json.dumps({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}).encode()])
+    waiting = parser.feed([json.dumps({"choices": [], "usage": usage}).encode() for usage in counts])
+    told = parser.feed([b"[DONE]"]) + parser.close()
 
     assert isinstance(finished[-1], Finished)
-    assert counted == [Counted(Usage(fresh=7, output=3))]
+    assert waiting == []
+    assert told == [Counted(Usage(fresh=7, output=3))]
+
+
+def test_without_the_end_mark_usage_is_told_at_the_end_of_input() -> None:
+    parser = StreamParser()
+    usage = {"prompt_tokens": 7, "completion_tokens": 3}
+    parser.feed([json.dumps(chunk({"content": "x"}, "stop", usage=usage)).encode()])
+
+    assert parser.close() == [Counted(Usage(fresh=7, output=3))]
+
+
+@pytest.mark.parametrize(
+    ("sent", "understood"),
+    [
+        ([r'"{\"a\":1}"'], '{"a":1}'),
+        ([r'"{\"a', r'\":1}"'], '{"a":1}'),
+        (["nu", "ll"], "{}"),
+        (["[1,", "2]"], '{"value":[1,2]}'),
+        (['{"a":1}}'], '{"a":1}'),
+        (["no JSON"], '{"_raw":"no JSON"}'),
+        ([" {", "}"], " {}"),
+    ],
+)
+def test_arguments_that_are_no_object_become_one(sent: list[str], understood: str) -> None:
+    first, *rest = [fragment(0, piece) for piece in sent]
+    first["tool_calls"][0] |= {"id": "c", "type": "function"}
+    first["tool_calls"][0]["function"]["name"] = "f"
+
+    response = said([chunk(first), *map(chunk, rest), chunk(finish="tool_calls")])
+
+    assert calls(response) == [("c", "f", understood)]
 
 
 def test_cached_and_written_tokens_are_part_of_the_prompt() -> None:
