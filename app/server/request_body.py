@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import io
 import socket
+from typing import TYPE_CHECKING
 
 import gevent
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 _BUFFER = 64 * 1024
 
@@ -25,8 +29,8 @@ class RequestBody(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # a Buffer, but BufferedReader has only these
-        view = buffer[: self.left]
+    def readinto(self, buffer: Buffer) -> int:
+        view = memoryview(buffer)[: self.left]
         if self._ahead:
             count = min(len(view), len(self._ahead))
             view[:count] = self._ahead[:count]

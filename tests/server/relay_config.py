@@ -2,11 +2,6 @@
 
 from typing import Any
 
-bind = "127.0.0.1:0"
-worker_class = "gevent"
-control_socket_disable = True
-accesslog = None
-
 
 def post_worker_init(worker: Any) -> None:
     from app.server.sweeper import start_sweeper

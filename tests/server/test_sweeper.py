@@ -1,44 +1,31 @@
-"""This file specifies that a client who leaves takes its upstream call along, under gunicorn's stock gevent worker."""
+"""This file specifies that a client who leaves takes its upstream call along, under both worker classes."""
 
 from __future__ import annotations
 
-import os
-import re
-import signal
 import socket
 import struct
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import requests
 
 from tests.support.fake_upstream import STALL, FakeUpstream, Reply, sse
+from tests.support.gunicorn_process import WORKER_CLASSES, GunicornProcess, read_until
 
-ROOT = Path(__file__).parents[2]
 WITHIN = 0.5
 
 
-class Relay:
-    """The running relay: its address and what it logged."""
-
-    def __init__(self, port: int, log: Path) -> None:
-        self.address = ("127.0.0.1", port)
-        self._log = log
+class Relay(GunicornProcess):
+    """The running relay."""
 
     def ask(self, path: str) -> socket.socket:
-        client = socket.create_connection(self.address, timeout=5)
+        client = self.connect()
         client.sendall(f"POST {path} HTTP/1.1\r\nhost: relay\r\ncontent-length: 0\r\n\r\n".encode())
         return client
 
     def count_running(self) -> int:
         return int(requests.get(f"http://127.0.0.1:{self.address[1]}/running", timeout=5).text)
-
-    def complaints(self) -> list[str]:
-        return [line for line in self._log.read_text().splitlines() if "[INFO]" not in line]
 
 
 @pytest.fixture(scope="module")
@@ -47,19 +34,14 @@ def upstream() -> Iterator[FakeUpstream]:
         yield upstream
 
 
-@pytest.fixture(scope="module")
-def relay(upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
-    log = tmp_path_factory.mktemp("relay") / "log"
-    command = [sys.executable, "-m", "gunicorn", "-c", "tests/server/relay_config.py", "tests.server.relay:application"]
-    with log.open("wb") as sink:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, "UPSTREAM_URL": upstream.url}, stdout=sink, stderr=sink
-        )
-    try:
-        yield Relay(_wait_for_port(log), log)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=10)
+@pytest.fixture(scope="module", params=WORKER_CLASSES, ids=["stock", "ours"])
+def relay(
+    request: pytest.FixtureRequest, upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Relay]:
+    folder = tmp_path_factory.mktemp("relay")
+    options = ("-c", "tests/server/relay_config.py")
+    with Relay("tests.server.relay:application", folder, request.param, *options, UPSTREAM_URL=upstream.url) as relay:
+        yield relay
 
 
 @pytest.fixture(autouse=True)
@@ -111,24 +93,7 @@ def test_clients_who_stay_get_their_reply(relay: Relay, upstream: FakeUpstream) 
 
     with relay.ask("/stream") as stayer:
         relay.ask("/stream").close()
-        reply = _read_until(stayer, b"0\r\n\r\n")
+        reply = read_until(stayer, b"0\r\n\r\n")
 
     assert reply.endswith(b"9\r\ndata: 1\n\n\r\n9\r\ndata: 2\n\n\r\n0\r\n\r\n")
     assert relay.complaints() == []
-
-
-def _wait_for_port(log: Path) -> int:
-    deadline = time.monotonic() + 15
-    while time.monotonic() < deadline:
-        text = log.read_text()
-        if (found := re.search(r"Listening at: http://127\.0\.0\.1:(\d+)", text)) and "Booting worker" in text:
-            return int(found[1])
-        time.sleep(0.05)
-    raise AssertionError(f"gunicorn did not start: {log.read_text()}")
-
-
-def _read_until(sock: socket.socket, end: bytes) -> bytes:
-    received = b""
-    while not received.endswith(end) and (data := sock.recv(65536)):
-        received += data
-    return received
