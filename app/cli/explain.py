@@ -35,7 +35,7 @@ def _describe(upstream: Upstream) -> dict[str, object]:
     provider, capabilities = upstream.provider, upstream.capabilities
     return {
         "kind": provider.kind,
-        "dialect": provider.dialect,
+        "dialect": capabilities.dialect,
         "URL": provider.url("generate", upstream.model) if provider.base_url else None,
         "profile": provider.settings.profile,
         "output limit": capabilities.max_output,

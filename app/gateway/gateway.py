@@ -137,7 +137,7 @@ class Gateway:
         record.model = inbound.peek.model
         upstream = self.router.resolve(inbound.peek.model, inbound.provider)[0]
         inbound = self.with_history(inbound, upstream)
-        record.upstream, record.upstream_dialect = upstream.label, upstream.provider.dialect
+        record.upstream, record.upstream_dialect = upstream.label, upstream.capabilities.dialect
         request = inbound.request
         if upstream.provider.dialect == inbound.dialect.NAME and upstream.provider.offers("count_tokens"):
             counted = self._count_natively(inbound, upstream)
@@ -222,7 +222,7 @@ class Gateway:
                 record.terminal = "upstream_cut"
         except DragomanError as error:
             record.fail(error, "upstream_cut" if isinstance(error, UpstreamCut) else "error")
-            yield stream.fail(opened.upstream.provider.explain(error.failure))
+            yield stream.fail(error.failure)
         except Exception as fault:
             yield stream.fail(_own_fault(fault, record))
         except BaseException:
@@ -255,9 +255,9 @@ class Gateway:
         """One upstream, tried again where that repeats nothing and may help."""
         provider = upstream.provider
         record.upstream = upstream.label
-        record.upstream_dialect = provider.dialect
         credential = provider.credential()
         capabilities = upstream.capabilities
+        record.upstream_dialect = capabilities.dialect
         state = inbound.state
         asked = inbound if state is None else state.prepare(upstream)
         renewed = False

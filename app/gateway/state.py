@@ -154,7 +154,7 @@ class ResponseState:
     def _continue(self, history: Sequence[bytes], upstream: Upstream) -> Inbound:
         inbound = self._inbound
         # A passthrough sends what it is given; a translation leaves the id out by itself, and echoes it.
-        passes = upstream.provider.dialect == NAME and not upstream.rewrites
+        passes = upstream.capabilities.dialect == NAME and not upstream.rewrites
         body = continue_request(inbound.body, history, name_previous=not passes)
         return inbound.with_body(body)
 
@@ -194,7 +194,7 @@ class KeptStream:
 
 def keeps_responses(upstream: Upstream) -> bool:
     """Whether the upstream's server is the one that gave the client its ids, and keeps what is behind them."""
-    if upstream.provider.dialect != NAME or upstream.rewrites:
+    if upstream.capabilities.dialect != NAME or upstream.rewrites:
         return False
     capabilities = upstream.capabilities
     return not capabilities.instructions_required and "previous_response_id" not in capabilities.refused_fields

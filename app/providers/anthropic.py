@@ -10,6 +10,7 @@ import msgspec
 
 from app.conversation.blocks import DialectName
 from app.credentials.credential import Credential
+from app.providers.listings import read_entries, stated
 from app.providers.provider import Model, Operation, Outgoing, Provider
 
 DEFAULT_VERSION = "2023-06-01"
@@ -24,6 +25,7 @@ FIRST_PARTY_PREFIXES = ("x-stainless-", "x-claude-code-")
 class AnthropicProvider(Provider):
     kind: ClassVar[str] = "anthropic"
     default_base_url: ClassVar[str] = "https://api.anthropic.com"
+    known_models: ClassVar[tuple[str, ...]] = ("claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5")
     paths: ClassVar[Mapping[Operation, str]] = {
         "generate": "/v1/messages",
         "count_tokens": "/v1/messages/count_tokens",
@@ -66,20 +68,16 @@ class AnthropicProvider(Provider):
         return {"authorization": f"Bearer {credential.access_token}"}
 
     def fetch_models(self) -> list[Model]:
-        try:
-            listed = msgspec.json.decode(self.fetch_json(self.url("models", "") + "?limit=1000"), type=_ModelList)
-        except msgspec.MsgspecError:
-            return []
         return [
             Model(
                 id=entry.id,
                 owned_by=self.name,
                 display_name=entry.display_name,
                 created=int(entry.created_at.timestamp()) if entry.created_at else 0,
-                context_window=entry.max_input_tokens,
-                max_output=entry.max_tokens,
+                context_window=stated(entry.max_input_tokens),
+                max_output=stated(entry.max_tokens),
             )
-            for entry in listed.data
+            for entry in read_entries(self.fetch_json(self.url("models", "") + "?limit=1000"), _ListedModel)
         ]
 
 
@@ -89,7 +87,3 @@ class _ListedModel(msgspec.Struct):
     created_at: datetime.datetime | None = None
     max_input_tokens: int | None = None
     max_tokens: int | None = None
-
-
-class _ModelList(msgspec.Struct):
-    data: list[_ListedModel] = []

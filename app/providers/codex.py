@@ -14,17 +14,18 @@ import msgspec
 from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
 from app.credentials.credential import Credential
+from app.providers.listings import read_entries, stated
 from app.providers.profiles import capabilities_for
 from app.providers.provider import Model, Operation, Outgoing, Provider
 
 # The list of models is asked for on behalf of a client version; the backend leaves out what is too new for it.
 CLIENT_VERSION = "0.169.0"
-FALLBACK_MODELS = ("gpt-6.1-sol", "gpt-5.5")
 
 
 class CodexProvider(Provider):
     kind: ClassVar[str] = "codex"
     default_base_url: ClassVar[str] = "https://chatgpt.com/backend-api/codex"
+    known_models: ClassVar[tuple[str, ...]] = ("gpt-6.1-sol", "gpt-5.5")
     paths: ClassVar[Mapping[Operation, str]] = {
         "generate": "/responses",
         "compact": "/responses/compact",
@@ -55,13 +56,10 @@ class CodexProvider(Provider):
         return headers
 
     def fetch_models(self) -> list[Model]:
-        try:
-            listed = _decoder.decode(self.fetch_json(f"{self.url('models', '')}?client_version={CLIENT_VERSION}"))
-        except msgspec.MsgspecError:
-            return [Model(id=name, owned_by="openai") for name in FALLBACK_MODELS]
+        url = f"{self.url('models', '')}?client_version={CLIENT_VERSION}"
         return [
-            Model(entry.slug, "openai", entry.display_name, context_window=entry.context_window)
-            for entry in listed.models
+            Model(entry.slug, "openai", entry.display_name, context_window=stated(entry.context_window))
+            for entry in read_entries(self.fetch_json(url), _ListedModel)
             if entry.visibility == "list"
         ]
 
@@ -71,10 +69,3 @@ class _ListedModel(msgspec.Struct):
     display_name: str | None = None
     visibility: str = "list"
     context_window: int | None = None
-
-
-class _ModelList(msgspec.Struct):
-    models: list[_ListedModel] = []
-
-
-_decoder = msgspec.json.Decoder(_ModelList)

@@ -18,6 +18,8 @@ from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
 from app.credentials.credential import Credential, CredentialSource
 from app.errors import Failure
+from app.providers.anthropic import DEFAULT_VERSION
+from app.providers.listings import read_entries, stated
 from app.providers.profiles import capabilities_for
 from app.providers.provider import Model, Operation, Outgoing, Provider
 from app.settings import ProviderSettings
@@ -28,8 +30,17 @@ BASE_URLS = {
     "external": "https://code.aiservice.us-chicago-1.oci.oraclecloud.com/20250206/app/litellm",
 }
 
-CHAT = "CHAT_COMPLETIONS"
-RESPONSES = "RESPONSES"
+# What the catalogue calls the dialects, and where each lives; the first that a model lists is spoken.
+APIS: dict[DialectName, str] = {
+    "openai_chat": "CHAT_COMPLETIONS",
+    "openai_responses": "RESPONSES",
+    "anthropic_messages": "MESSAGES",
+}
+PATHS: dict[DialectName, str] = {
+    "openai_chat": "/chat/completions",
+    "openai_responses": "/responses",
+    "anthropic_messages": "/v1/messages",
+}
 
 REMEDIES = {
     403: "the account has no access; ask whether it was set up through entitlements",
@@ -39,43 +50,48 @@ REMEDIES = {
 
 class OCAProvider(Provider):
     kind: ClassVar[str] = "oca"
-    paths: ClassVar[Mapping[Operation, str]] = {"generate": "/chat/completions", "models": "/v1/model/info"}
+    paths: ClassVar[Mapping[Operation, str]] = {"generate": PATHS["openai_chat"], "models": "/v1/model/info"}
 
     def __init__(
         self, name: str, settings: ProviderSettings, source: CredentialSource | None, transport: Transport
     ) -> None:
         super().__init__(name, settings, source, transport)
-        self._entries: list[_Entry] = []
-
-    @property
-    def dialect(self) -> DialectName:
-        return "openai_chat"
+        self.base_url = self.base_url or BASE_URLS[settings.mode or "internal"]
+        self._entries: dict[str, _Entry] = {}
 
     def url(self, operation: Operation, model: str) -> str:
-        base = self.base_url or BASE_URLS[self.settings.mode or "internal"]
-        return base.removesuffix("/v1") + self.paths[operation]
+        base = self.base_url.removesuffix(PATHS["openai_chat"]).removesuffix("/v1")
+        return base + (PATHS[self.capabilities(model).dialect] if operation == "generate" else self.paths[operation])
+
+    def capabilities(self, model: str) -> Capabilities:
+        if not self._entries:
+            # Without the catalogue no limit is known, so an upstream that was down is asked again.
+            self.catalogue()
+        return super().capabilities(model)
 
     def find_capabilities(self, model: str) -> Capabilities:
         """The profile's, sharpened by what the catalogue says of this model."""
+        name = self.listed_name(model)
+        entry = self._entries.get(name, _Entry())
         return capabilities_for(
-            self.dialect,
+            self._choose_dialect(entry),
             self.base_url,
-            self.listed_name(model),
+            name,
             profile=self.settings.profile or "oca",
             quirks=self.settings.quirks,
-            limits=self._limits(model),
+            limits=entry.limits(),
         )
 
     def request_headers(self, outgoing: Outgoing) -> dict[str, str]:
-        headers = super().request_headers(outgoing)
-        headers.update(
-            {
-                "client": "dragoman",
-                "client-version": "1",
-                "client-ide": "dragoman",
-                "client-ide-version": "n/a",
-            }
-        )
+        headers = {
+            **super().request_headers(outgoing),
+            "client": "dragoman",
+            "client-version": "1",
+            "client-ide": "dragoman",
+            "client-ide-version": "n/a",
+        }
+        if self.capabilities(outgoing.model).dialect == "anthropic_messages":
+            headers["anthropic-version"] = DEFAULT_VERSION
         return headers
 
     def headers(self, outgoing: Outgoing, credential: Credential | None) -> dict[str, str]:
@@ -87,6 +103,8 @@ class OCAProvider(Provider):
 
     def explain(self, failure: Failure) -> Failure:
         status = 401 if failure.kind == "upstream_auth" else failure.status
+        if not status:
+            return failure
         remedy = f" ({REMEDIES[status]})" if status in REMEDIES else ""
         return msgspec.structs.replace(failure, message=f"Oracle error: {status}: {failure.message}{remedy}")
 
@@ -99,36 +117,24 @@ class OCAProvider(Provider):
         return model if "/" in model else f"oca/{model}"
 
     def fetch_models(self) -> list[Model]:
-        try:
-            self._entries = _catalogue_decoder.decode(self.fetch_json(self.url("models", ""))).data
-        except msgspec.MsgspecError:
-            self._entries = []
+        listed = read_entries(self.fetch_json(self.url("models", "")), _Entry)
+        self._entries = {entry.id: entry for entry in listed if entry.id}
         return [
             Model(
-                id=entry.id,
+                id=name,
                 owned_by="oca",
-                display_name=entry.model_name or None,
-                context_window=entry.model_info.context_window or None,
-                max_output=entry.model_info.max_output_tokens or None,
+                display_name=entry.model_name,
+                context_window=entry.context_window,
+                max_output=entry.max_output,
             )
-            for entry in self._entries
+            for name, entry in self._entries.items()
         ]
 
-    def _limits(self, model: str) -> dict[str, object]:
-        """What the catalogue states of a model, as fields of Capabilities; zero there means unknown."""
-        name = self.listed_name(model)
-        entry = next((entry for entry in self._entries if entry.id == name), None)
-        if entry is None:
-            return {}
-        info = entry.model_info
-        limit = info.max_output_tokens or entry.litellm_params.max_tokens or 0
-        stated: dict[str, object] = {
-            "max_output": limit if limit > 0 else None,
-            "context_window": info.context_window or None,
-            "efforts": tuple(info.reasoning_effort_options or ()) or None,
-            "images": info.supports_vision,
-        }
-        return {field: value for field, value in stated.items() if value is not None}
+    def _choose_dialect(self, entry: _Entry) -> DialectName:
+        """The configured dialect, or Chat, as far as the model is listed with it."""
+        wished = self.settings.dialect or "openai_chat"
+        listed = entry.model_info.supported_api_list or [APIS["openai_chat"]]
+        return next((dialect for dialect in (wished, *APIS) if APIS[dialect] in listed), wished)
 
 
 def make_request_id(token: str, task: str, now: int, random: bytes) -> str:
@@ -148,13 +154,17 @@ class _Params(msgspec.Struct):
 
 class _Info(msgspec.Struct):
     context_window: int | None = None
+    max_input_tokens: int | None = None
     max_output_tokens: int | None = None
+    max_tokens: int | None = None
     supports_vision: bool | None = None
     reasoning_effort_options: list[str] | None = None
     supported_api_list: list[str] | None = None
 
 
 class _Entry(msgspec.Struct):
+    """One model of the catalogue."""
+
     litellm_params: _Params = msgspec.field(default_factory=_Params)
     model_info: _Info = msgspec.field(default_factory=_Info)
     model_name: str | None = None
@@ -163,9 +173,20 @@ class _Entry(msgspec.Struct):
     def id(self) -> str:
         return self.litellm_params.model or self.model_name or ""
 
+    @property
+    def context_window(self) -> int | None:
+        return stated(self.model_info.context_window, self.model_info.max_input_tokens)
 
-class _Catalogue(msgspec.Struct):
-    data: list[_Entry] = []
+    @property
+    def max_output(self) -> int | None:
+        return stated(self.model_info.max_output_tokens, self.litellm_params.max_tokens, self.model_info.max_tokens)
 
-
-_catalogue_decoder = msgspec.json.Decoder(_Catalogue, strict=False)
+    def limits(self) -> dict[str, object]:
+        """What is stated of the model, as fields of Capabilities."""
+        fields: dict[str, object] = {
+            "max_output": self.max_output,
+            "context_window": self.context_window,
+            "efforts": tuple(self.model_info.reasoning_effort_options or ()) or None,
+            "images": self.model_info.supports_vision,
+        }
+        return {name: value for name, value in fields.items() if value is not None}

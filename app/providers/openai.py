@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import ClassVar
+from urllib.parse import quote, urlsplit, urlunsplit
 
-from app.credentials.credential import Credential
+from app.credentials.credential import Credential, CredentialSource
+from app.providers.profiles import profile_of
 from app.providers.provider import Operation, Outgoing, Provider
+from app.settings import ProviderSettings
+from app.transport import Transport
 
 # What a server has whatever dialect it is asked in.
 COMMON: Mapping[Operation, str] = {"models": "/models", "completions": "/completions", "embeddings": "/embeddings"}
@@ -21,6 +25,20 @@ PATHS: dict[str, Mapping[Operation, str]] = {
     },
 }
 
+# Where an API begins below a host, for base URLs that name nothing more.
+BEGINNINGS = {
+    "openai": "/v1",
+    "openrouter": "/api/v1",
+    "vllm": "/v1",
+    "ollama": "/v1",
+    "llamacpp": "/v1",
+    "lmstudio": "/v1",
+    "kimi": "/v1",
+    "mistral": "/v1",
+}
+# Deployments of Azure without a version of their own are asked in this one.
+AZURE_VERSION = "2024-10-21"
+
 # Headers of an OpenAI client that the same vendor understands and that hold no credential.
 PASSED_HEADERS = ("openai-organization", "openai-project", "openai-beta", "x-client-request-id", "idempotency-key")
 
@@ -29,19 +47,33 @@ class OpenAIProvider(Provider):
     kind: ClassVar[str] = "openai"
     default_base_url: ClassVar[str] = "https://api.openai.com/v1"
 
+    def __init__(
+        self, name: str, settings: ProviderSettings, source: CredentialSource | None, transport: Transport
+    ) -> None:
+        super().__init__(name, settings, source, transport)
+        parts = urlsplit(self.base_url)
+        self.profile = settings.profile or profile_of(self.base_url)
+        self.base_url = urlunsplit(parts._replace(path=self._beginning(parts.path), query=""))
+        self._query = parts.query
+
     @property
     def is_classic_azure(self) -> bool:
-        return self.settings.profile == "azure" and not self.base_url.endswith("/v1")
+        return self.profile == "azure" and not self.base_url.endswith("/v1")
 
     def url(self, operation: Operation, model: str) -> str:
-        paths = PATHS[self.dialect]
-        path = paths[operation]
+        base, query = self.base_url, self._query
         if self.is_classic_azure:
-            version = self.settings.api_version or "2024-10-21"
-            place = "" if operation == "models" else f"/deployments/{model}"
-            base = self.base_url.removesuffix("/openai")
-            return f"{base}/openai{place}{path}?api-version={version}"
-        return self.base_url.removesuffix(paths["generate"]) + path
+            query = query or f"api-version={self.settings.api_version or AZURE_VERSION}"
+            if "/deployments/" not in base:
+                base = base.removesuffix("/openai") + "/openai"
+                base += "" if operation == "models" else f"/deployments/{quote(model, safe='')}"
+        return base + PATHS[self.dialect][operation] + (f"?{query}" if query else "")
+
+    def _beginning(self, path: str) -> str:
+        """The path before the operations of a base URL that may name only a host, or one of them."""
+        if not path:
+            return BEGINNINGS.get(self.profile, "")
+        return path.removesuffix(PATHS[self.dialect]["generate"])
 
     def offers(self, operation: Operation) -> bool:
         return operation in PATHS[self.dialect]

@@ -11,7 +11,8 @@ import msgspec
 from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
 from app.credentials.credential import Credential, CredentialSource
-from app.errors import DragomanError, Failure
+from app.errors import DragomanError, Failure, UpstreamMalformed
+from app.providers.listings import in_seconds, read_entries, stated
 from app.providers.profiles import capabilities_for
 from app.settings import ProviderSettings
 from app.transport import Call, Exchange, Limits, Transport
@@ -68,6 +69,8 @@ class Provider:
     default_base_url: ClassVar[str] = ""
     paths: ClassVar[Mapping[Operation, str]] = {}
     local: ClassVar[bool] = False
+    # What the vendor's own service has, for a list that cannot be had.
+    known_models: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self, name: str, settings: ProviderSettings, source: CredentialSource | None, transport: Transport
@@ -170,13 +173,8 @@ class Provider:
     def url(self, operation: Operation, model: str) -> str:
         """Where an operation lives. A base URL that already ends in the path, or in its version, is taken as meant."""
         path = self.paths[operation]
-        base = self.base_url
-        if base.endswith(path):
-            return base
-        version = path.split("/", 2)[1]
-        if base.endswith(f"/{version}"):
-            path = path[len(version) + 1 :]
-        return base + path
+        version = f"/{path.split('/', 2)[1]}"
+        return self.base_url.removesuffix(self.paths["generate"]).removesuffix(version) + path
 
     def request_headers(self, outgoing: Outgoing) -> dict[str, str]:
         """Headers beside authentication that this provider wants on a request."""
@@ -198,7 +196,8 @@ class Provider:
     def models(self) -> list[Model]:
         """The models on offer: configured ones, else the upstream's own list. Never raises."""
         configured = [Model(id=name, owned_by=self.name) for name in self.settings.models]
-        return configured or list(self.catalogue().values())
+        known = self.known_models if self.is_vendor else ()
+        return configured or list(self.catalogue().values()) or [Model(id=name, owned_by=self.name) for name in known]
 
     @property
     def has_catalogue(self) -> bool:
@@ -222,31 +221,42 @@ class Provider:
         """Asks the upstream for its list. Raises DragomanError."""
         if not self.offers("models"):
             return []
-        return [Model(id=entry.id, owned_by=entry.owned_by, created=entry.created) for entry in self._fetch_list().data]
+        return [
+            Model(
+                id=entry.id,
+                owned_by=entry.owned_by,
+                created=in_seconds(entry.created),
+                context_window=stated(entry.context_length, entry.max_model_len, entry.context_window),
+            )
+            for entry in read_entries(self.fetch_json(self.url("models", "")), _ListedModel)
+        ]
 
     def fetch_json(self, url: str) -> bytes:
-        """The body of a GET with this provider's credential; empty unless the upstream answers 200."""
-        headers = {"accept": "application/json", **self.settings.headers}
-        headers.update(self.auth_headers(self.credential(), {}))
+        """The body of a GET with this provider's credential, renewed once where it is refused. Raises DragomanError."""
+        credential = self.credential()
+        status, body = self._get(url, credential)
+        if status == 401 and (renewed := self.renew(credential)) is not None:
+            status, body = self._get(url, renewed)
+        if status != 200:
+            raise UpstreamMalformed(f"upstream {self.name} answered HTTP {status} where its models should be")
+        return body
+
+    def _get(self, url: str, credential: Credential | None) -> tuple[int, bytes]:
+        headers = {"accept": "application/json", **self.settings.headers, **self.auth_headers(credential, {})}
         exchange = self.transport.send(Call("GET", url, headers, b"", CATALOGUE_LIMITS))
         try:
             exchange.wait_head()
-            return exchange.read_body() if exchange.status == 200 else b""
+            return exchange.status, exchange.read_body()
         finally:
             exchange.close()
 
-    def _fetch_list(self) -> _ModelList:
-        try:
-            return msgspec.json.decode(self.fetch_json(self.url("models", "")), type=_ModelList)
-        except msgspec.MsgspecError:
-            return _ModelList()
-
 
 class _ListedModel(msgspec.Struct):
+    """`owned_by` and the date are OpenAI's; the windows are OpenRouter's, vLLM's and Groq's."""
+
     id: str
     owned_by: str = ""
-    created: int = 0
-
-
-class _ModelList(msgspec.Struct):
-    data: list[_ListedModel] = []
+    created: float | None = None
+    context_length: int | None = None
+    max_model_len: int | None = None
+    context_window: int | None = None

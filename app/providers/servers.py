@@ -391,7 +391,13 @@ SERVERS: tuple[Row, ...] = (
     ),
     Row(
         ("oca",),
-        {"stream_only": True, "store": False, "service_tier": True, "stream_usage": False},
+        {
+            "stream_only": True,
+            "store": False,
+            "service_tier": True,
+            "stream_usage": False,
+            "refused_fields": ("previous_response_id",),
+        },
         _RESPONSES,
     ),
     Row(

@@ -1,0 +1,176 @@
+"""The list of models: its pages, where it comes from, and what the catalogue of OCA decides."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream
+from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
+
+NAMES = ("a", "b", "c", "d", "e")
+
+
+@pytest.fixture
+def five(make_client: MakeClient) -> Client:
+    return make_client(chat={"models": NAMES})
+
+
+@pytest.mark.parametrize(
+    ("asked", "page", "more"),
+    [
+        ("", NAMES, False),
+        ("?limit=2", ("a", "b"), True),
+        ("?limit=5", NAMES, False),
+        ("?limit=2&after_id=b", ("c", "d"), True),
+        ("?limit=2&after_id=d", ("e",), False),
+        ("?after_id=nobody", (), False),
+        ("?limit=2&before_id=d", ("b", "c"), True),
+        ("?limit=3&before_id=d", ("a", "b", "c"), False),
+        ("?limit=0", NAMES, False),
+        ("?limit=-1", NAMES, False),
+        ("?limit=many", NAMES, False),
+        ("?limit=1000000", NAMES, False),
+    ],
+)
+def test_a_page_begins_and_ends_where_it_is_asked_to(
+    five: Client, asked: str, page: tuple[str, ...], more: bool
+) -> None:
+    listed = five.http.get(f"/chat/v1/models{asked}").get_json()
+
+    assert tuple(entry["id"] for entry in listed["data"]) == page
+    assert listed["has_more"] is more
+    assert (listed["first_id"], listed["last_id"]) == ((page[0], page[-1]) if page else (None, None))
+
+
+def test_a_date_in_milliseconds_is_a_date(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply({"data": [{"id": "m", "created": 1_700_000_000_000}]}))
+
+    (entry,) = client.http.get("/chat/v1/models").get_json()["data"]
+
+    assert (entry["created"], entry["created_at"]) == (1_700_000_000, "2023-11-14T22:13:20Z")
+
+
+def test_the_last_good_list_stays_while_the_upstream_is_in_trouble(
+    client: Client, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.providers.provider.CATALOGUE_LIFETIME", 0.0)
+    upstream.script(json_reply({"data": [{"id": "m"}]}), json_reply({"error": "down"}, 503))
+    client.http.get("/chat/v1/models")
+
+    listed = client.http.get("/chat/v1/models").get_json()
+
+    assert [entry["id"] for entry in listed["data"]] == ["m"]
+
+
+def responses_stream(text: str) -> list[bytes]:
+    message = {"type": "message", "id": "i", "role": "assistant", "content": []}
+    part = {"type": "output_text", "text": text, "annotations": []}
+    place = {"item_id": "i", "output_index": 0}
+    response = {"id": "r", "model": "openai.m.1", "output": []}
+    events: list[dict[str, Any]] = [
+        {"type": "response.created", "response": response | {"status": "in_progress"}},
+        {"type": "response.output_item.added", "output_index": 0, "item": message},
+        {"type": "response.output_text.delta", "content_index": 0, "delta": text, **place},
+        {"type": "response.output_item.done", "output_index": 0, "item": message | {"content": [part]}},
+        {"type": "response.completed", "response": response | {"status": "completed"}},
+    ]
+    return [b"data: " + json.dumps(event).encode() + b"\n\n" for event in events]
+
+
+def entry(name: str, **info: Any) -> dict[str, Any]:
+    return {"litellm_params": {"model": name, "max_tokens": info.pop("limit", None)}, "model_info": info}
+
+
+@pytest.fixture
+def oca(make_client: MakeClient, upstream: FakeUpstream) -> Client:
+    return make_client(oca={"kind": "oca", "base_url": upstream.url, "access_token": "t"})
+
+
+def ask_oca(oca: Client, upstream: FakeUpstream, model: str, answer: Reply, *entries: dict[str, Any]) -> Any:
+    """What OCA is sent for a Messages request of 100 000 tokens to `model`, its catalogue being `entries`."""
+    upstream.script(json_reply({"data": list(entries)}), answer)
+    response = oca.message(f"oca/{model}", max_tokens=100_000)
+    assert response.status_code == 200, response.text
+    return upstream.seen[-1]
+
+
+@pytest.mark.parametrize(
+    ("info", "sent"),
+    [
+        ({"max_output_tokens": 4096}, 4096),
+        ({"max_output_tokens": "4096"}, 4096),
+        ({"max_output_tokens": 0, "limit": 8192}, 8192),
+        ({"max_output_tokens": -1, "limit": -1, "max_tokens": 2048}, 2048),
+        ({"max_output_tokens": 0, "limit": -1, "context_window": "lots"}, 100_000),
+    ],
+)
+def test_the_catalogue_limits_the_answer(oca: Client, upstream: FakeUpstream, info: dict[str, Any], sent: int) -> None:
+    seen = ask_oca(oca, upstream, "m", chat_stream("hello"), entry("oca/m", **info))
+
+    assert seen.json()["max_tokens"] == sent
+
+
+@pytest.mark.parametrize(("listed", "asked"), [("oca/m", "m"), ("oca/m", "oca/m"), ("m", "m"), ("m", "oca/m")])
+def test_a_model_is_sent_as_the_catalogue_spells_it(
+    oca: Client, upstream: FakeUpstream, listed: str, asked: str
+) -> None:
+    seen = ask_oca(oca, upstream, asked, chat_stream("hello"), entry(listed))
+
+    assert seen.json()["model"] == listed
+
+
+def test_a_model_that_is_only_listed_with_responses_is_asked_there(oca: Client, upstream: FakeUpstream) -> None:
+    answer = sse(*responses_stream("hello"))
+
+    seen = ask_oca(oca, upstream, "m", answer, entry("oca/m", supported_api_list=["RESPONSES"]))
+
+    assert seen.path == "/responses"
+    body = seen.json()
+    assert (body["stream"], body["store"], body["model"]) == (True, False, "oca/m")
+    assert "stream_options" not in body
+
+
+def test_a_model_that_is_only_listed_with_messages_is_asked_there(oca: Client, upstream: FakeUpstream) -> None:
+    answer = json_reply({"id": "m", "type": "message", "role": "assistant", "content": [], "stop_reason": "end_turn"})
+
+    seen = ask_oca(oca, upstream, "m", answer, entry("oca/m", supported_api_list=["MESSAGES"]))
+
+    assert seen.path == "/v1/messages"
+    assert (seen.headers["authorization"], seen.headers["anthropic-version"]) == ("Bearer t", "2023-06-01")
+
+
+def test_chat_is_preferred_and_what_a_model_without_a_list_speaks(oca: Client, upstream: FakeUpstream) -> None:
+    every = entry("oca/m", supported_api_list=["MESSAGES", "RESPONSES", "CHAT_COMPLETIONS"])
+
+    assert ask_oca(oca, upstream, "m", chat_stream("hello"), every, entry("oca/n")).path == "/chat/completions"
+    upstream.script(chat_stream("hello"))
+    assert oca.message("oca/n").status_code == 200
+    assert upstream.seen[-1].path == "/chat/completions"
+
+
+def test_a_catalogue_that_could_not_be_had_is_asked_for_again(
+    oca: Client, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.providers.provider.CATALOGUE_RETRY", 0.0)
+    down = json_reply({"message": "starting"}, 503)
+    upstream.script(down)
+    oca.message("oca/m")
+    limited = json_reply({"data": [entry("oca/m", max_output_tokens=4096)]})
+
+    upstream.script(limited, chat_stream("hello"))
+    oca.message("oca/m", max_tokens=100_000)
+
+    assert upstream.seen[-1].json()["max_tokens"] == 4096
+
+
+def test_a_name_with_everything_in_it_reaches_the_upstream_whole(client: Client, upstream: FakeUpstream) -> None:
+    for name in ("Org/Model-7B:free", "ft:gpt-4o:org::id", "two words", "models/gemini-2.5-pro", "UPPER"):
+        upstream.script(json_reply(chat_answer()))
+
+        response = client.chat(f"chat/{name}")
+
+        assert upstream.seen[-1].json()["model"] == name
+        assert response.get_json()["model"] == f"chat/{name}"
