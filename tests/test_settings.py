@@ -118,6 +118,11 @@ def test_the_plain_key_variable_adds_a_client_key(home: Path) -> None:
     assert settings.server.api_keys == ("one", "two")
 
 
+def test_a_key_from_a_file_loses_its_line_end(home: Path) -> None:
+    assert load(home, '[server]\napi_keys = [" one\\n"]', PROXY_API_KEY="two\n").server.api_keys == ("one", "two")
+    assert refused(home, '[server]\napi_keys = [" "]').key == "server.api_keys"
+
+
 @pytest.mark.parametrize("file", ['[server]\napi_keys = "one"', "server = 1"])
 def test_the_plain_key_variable_does_not_hide_what_is_wrong(home: Path, file: str) -> None:
     assert refused(home, file, PROXY_API_KEY="two").key.startswith("server")

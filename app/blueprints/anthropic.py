@@ -14,7 +14,7 @@ from app.gateway.record import Record
 
 blueprint = Blueprint("anthropic", __name__)
 DIALECT = DIALECTS["anthropic_messages"]
-GENERATING = ("/v1/messages", "/messages", "/anthropic/v1/messages")
+GENERATING = ("/v1/messages", "/messages")
 
 
 def create_message() -> Response:

@@ -14,6 +14,8 @@ from app.errors import InvalidRequest, TooLarge, UnsupportedEncoding
 CHUNK = 256 * 1024
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 GZIP_MAGIC = b"\x1f\x8b"
+# Windows' shells put one before the text of a file.
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def read_body(stream: IO[bytes], length: int | None, encoding: str, limit: int) -> bytes:
@@ -33,12 +35,12 @@ def read_body(stream: IO[bytes], length: int | None, encoding: str, limit: int) 
     if name in ("", "identity"):
         name = "zstd" if raw.startswith(ZSTD_MAGIC) else "gzip" if raw.startswith(GZIP_MAGIC) else ""
     if not name:
-        return raw
+        return raw.removeprefix(BYTE_ORDER_MARK)
     decode = DECODERS.get(name)
     if decode is None:
         raise UnsupportedEncoding(f"Content-Encoding {name!r} is not one of {', '.join(DECODERS)}")
     try:
-        return _join(decode(raw), limit)
+        return _join(decode(raw), limit).removeprefix(BYTE_ORDER_MARK)
     except (zlib.error, zstandard.ZstdError, brotli.error, EOFError) as error:
         raise InvalidRequest(f"the request body is not valid {name}: {error}") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -28,16 +29,14 @@ def list_models() -> Response:
     except DragomanError as error:
         return refuse(family(), error.failure)
     found = parts.listing.models(request.environ.get("dragoman.provider"))
-    start = next((n + 1 for n, model in enumerate(found) if model.id == request.args.get("after_id")), 0)
-    limit = request.args.get("limit", type=int) or MOST
-    page = found[start : start + max(1, min(limit, MOST))]
+    page, more = _choose_page(found, request.args)
     return _answer(
         {
             "object": "list",
             "data": [_entry(model) for model in page],
             "first_id": page[0].id if page else None,
             "last_id": page[-1].id if page else None,
-            "has_more": start + len(page) < len(found),
+            "has_more": more,
             "models": [],
         }
     )
@@ -59,6 +58,18 @@ def get_model(name: str) -> Response:
             Failure(kind="not_found", message=message, code="model_not_found", param="model", origin="client"),
         )
     return _answer(_entry(model))
+
+
+def _choose_page(found: list[Listed], asked: Mapping[str, str]) -> tuple[list[Listed], bool]:
+    """The models that follow `after_id`, or come before `before_id`, and whether there are more in that direction."""
+    places = {model.id: place for place, model in enumerate(found)}
+    text = asked.get("limit", "")
+    limit = min(int(text), MOST) if text.isdecimal() and int(text) else MOST
+    if "before_id" in asked:
+        end = places.get(asked["before_id"], 0)
+        return found[max(0, end - limit) : end], end > limit
+    start = places.get(asked["after_id"], len(found)) + 1 if "after_id" in asked else 0
+    return found[start : start + limit], start + limit < len(found)
 
 
 def _entry(model: Listed) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 from flask import Blueprint, Response, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from app.blueprints.front import family, has_key, house, household, own_fault, refuse
 from app.errors import DragomanError, Failure
@@ -73,8 +73,8 @@ def hello() -> Response:
     return _json({"status": "ok"})
 
 
-@blueprint.post("/api/event_logging/batch")
-def swallow_telemetry() -> Response:
+@blueprint.post("/api/event_logging/<path:_kind>")
+def swallow_telemetry(_kind: str) -> Response:
     """Claude Code's telemetry: thanked for and thrown away."""
     return Response(status=204)
 
@@ -110,9 +110,11 @@ def not_found(_error: Exception) -> Response:
     return refuse(family(), Failure(kind="not_found", message=message, origin="client"))
 
 
-def method_not_allowed(_error: Exception) -> Response:
+def method_not_allowed(error: MethodNotAllowed) -> Response:
     message = f"{request.path} does not take {request.method}"
-    return refuse(family(), Failure(kind="invalid_request", message=message, status=405, origin="client"))
+    refused = refuse(family(), Failure(kind="invalid_request", message=message, status=405, origin="client"))
+    refused.allow.update(error.valid_methods or ())
+    return refused
 
 
 def hint(path: str) -> str:

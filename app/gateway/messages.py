@@ -103,6 +103,8 @@ class Inbound:
                     raise InvalidRequest(f"the request body is not valid JSON: {error}") from error
                 self.body = whole
                 return self.peek
+            if not self._peeked.model:
+                raise InvalidRequest("model string is required", param="model")
         return self._peeked
 
     @property

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
+import time
 from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
 
 import msgspec
 
@@ -104,9 +107,21 @@ def cool_down(error: DragomanError, headers: Mapping[str, str]) -> float | None:
 
 
 def _seconds(headers: Mapping[str, str]) -> float | None:
+    """What the upstream asks to wait."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        text = headers.get(name, "")
         try:
-            return max(0.0, float(headers[name]) * unit)
-        except (KeyError, ValueError):
-            continue
+            asked = float(text) * unit
+        except ValueError:
+            asked = _until(text)
+        if math.isfinite(asked):
+            return max(0.0, asked)
     return None
+
+
+def _until(date: str) -> float:
+    """Seconds from now to an HTTP date; not a number for any other text."""
+    try:
+        return parsedate_to_datetime(date).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return math.nan

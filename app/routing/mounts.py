@@ -8,8 +8,8 @@ import msgspec
 
 # The first segments of plain paths; everything before one of them is a mount.
 ROOTS = frozenset(
-    {"v1", "messages", "chat", "responses", "completions", "embeddings", "models", "anthropic", "health", "ping",
-     "metrics", "login", "callback", "logout", "dashboard", "permissions", "static", "api", ""}
+    {"v1", "messages", "chat", "responses", "completions", "embeddings", "models", "health", "ping", "metrics",
+     "login", "callback", "logout", "dashboard", "permissions", "static", "api", ""}
 )  # fmt: skip
 
 # Mounts that name a kind of provider, not one by its name; None: as the routes say.
@@ -18,10 +18,11 @@ KIND_MOUNTS: dict[tuple[str, ...], tuple[str, ...] | None] = {
     ("codex",): ("codex",),
     ("api",): None,
     ("claude",): ("claude_cli", "anthropic"),
+    ("anthropic",): None,
 }
 
-# Paths below /api that are Claude Code's own and no mount.
-API_PATHS = ("/api/hello", "/api/event_logging/batch")
+# What begins paths below /api that are Claude Code's own and no mount.
+API_PATHS = ("/api/hello", "/api/event_logging/")
 
 
 class Mounted(msgspec.Struct, frozen=True):
@@ -34,11 +35,11 @@ class Mounted(msgspec.Struct, frozen=True):
 
 def strip_mount(path: str, kinds: Mapping[str, str]) -> Mounted | None:
     """The mount of a path; None when it has none. `kinds` are the kinds of the configured providers, by name."""
-    path = path.replace("/v1/v1/", "/v1/", 1) if path.startswith("/v1/v1/") else path
+    path = tidy_path(path)
     segments = path.split("/")[1:]
     if segments[0] in ROOTS and segments[0] != "api" and not _is_provider(segments, kinds):
         return Mounted(path)
-    if path in API_PATHS:
+    if path.startswith(API_PATHS):
         return Mounted(path)
     for length in (2, 1):
         head = tuple(segments[:length])
@@ -52,6 +53,15 @@ def strip_mount(path: str, kinds: Mapping[str, str]) -> Mounted | None:
     return _below(segments[1:], segments[0]) if segments[0] in kinds else None
 
 
+def tidy_path(path: str) -> str:
+    """A path without what base URLs with a slash or a version too many leave in it."""
+    segments: list[str] = []
+    for segment in path.split("/"):
+        if segment and not (segment == "v1" and segments[-1:] == ["v1"]):
+            segments.append(segment)
+    return "/" + "/".join(segments)
+
+
 def _is_provider(segments: list[str], kinds: Mapping[str, str]) -> bool:
     """A provider may be called like an endpoint, say "chat"; what stands before /v1 is the provider then."""
     return segments[0] in kinds and "v1" in segments[1:3]
@@ -59,7 +69,7 @@ def _is_provider(segments: list[str], kinds: Mapping[str, str]) -> bool:
 
 def _below(rest: list[str], provider: str | None) -> Mounted | None:
     """A session may stand between the mount and the plain path."""
-    if rest and rest[0] in ROOTS:
+    if not rest or rest[0] in ROOTS:
         return Mounted("/" + "/".join(rest), provider)
     if len(rest) > 1 and rest[1] in ROOTS:
         return Mounted("/" + "/".join(rest[1:]), provider, rest[0])

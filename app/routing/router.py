@@ -74,7 +74,8 @@ class Router:
         self._check()
 
     def resolve(self, name: str, provider: str | None = None) -> Sequence[Upstream]:
-        """The upstreams for a name, first choice first. `provider` is the one that the request's path names.
+        """The upstreams for a name, first choice first. `provider` is the one that the request's path names; of the
+        routes only those that lead to it count then.
 
         Raises NotFound with a hint.
         """
@@ -88,10 +89,7 @@ class Router:
 
     def resolve_named(self, name: str) -> Upstream | None:
         """The upstream of a name that a route, a tier or a preset knows; None for one that only the default takes."""
-        plain = _WINDOW_SUFFIX.sub("", name).removeprefix(CLAUDE_ALIAS)
-        lowered = plain.lower()
-        known = plain in self._exact or self._tier(plain) or lowered in self._presets or self._preset_glob(lowered)
-        return self.resolve(name)[0] if known else None
+        return self.resolve(name)[0] if self._is_named(_plain(name)) else None
 
     def names(self) -> list[str]:
         """The names that the configuration itself offers: exact routes."""
@@ -101,9 +99,12 @@ class Router:
         return self._providers.get(name)
 
     def _find(self, name: str, provider: str | None) -> Sequence[Upstream]:
+        plain = _plain(name)
         if provider is not None:
-            return [self._upstream(self._providers[provider], name.removeprefix(f"{provider}/"), None)]
-        found = self._follow(_WINDOW_SUFFIX.sub("", name).removeprefix(CLAUDE_ALIAS), None, 0)
+            routed = self._follow(plain, None, 0) if self._is_named(plain) else []
+            own = [upstream for upstream in routed if upstream.provider.name == provider]
+            return own or [self._upstream(self._providers[provider], plain.removeprefix(f"{provider}/"), None)]
+        found = self._follow(plain, None, 0)
         if not found:
             raise NotFound(
                 f"model {name!r} leads nowhere: name it <provider>/<model> with one of the providers "
@@ -112,6 +113,17 @@ class Router:
                 code="model_not_found",
             )
         return list({upstream.label: upstream for upstream in found}.values())
+
+    def _is_named(self, name: str) -> bool:
+        """Whether a route, a tier or a preset knows the name."""
+        lowered = name.lower()
+        return bool(
+            name in self._exact
+            or any(fnmatch.fnmatchcase(name, glob) for glob, _ in self._globs)
+            or self._tier(name)
+            or lowered in self._presets
+            or self._preset_glob(lowered)
+        )
 
     def _follow(self, name: str, route: RouteSettings | None, depth: int) -> list[Upstream]:
         if depth > _MAX_DEPTH:
@@ -201,6 +213,11 @@ class Router:
                 if target not in self._exact and (not model or provider not in self._providers):
                     known = ", ".join(self._providers)
                     raise ConfigError(f"{target!r} names neither a route nor one of the providers {known}", key=key)
+
+
+def _plain(name: str) -> str:
+    """A model's name without what only Claude Code means by it."""
+    return _WINDOW_SUFFIX.sub("", name).removeprefix(CLAUDE_ALIAS)
 
 
 def _is_glob(name: str) -> bool:

@@ -57,8 +57,7 @@ def build_settings(
     """
     _refuse_unknown(tables, SECTIONS, "")
     server = _convert(tables.get("server", {}), ServerSettings, "server")
-    if client_key:
-        server = msgspec.structs.replace(server, api_keys=(*server.api_keys, client_key))
+    server = msgspec.structs.replace(server, api_keys=_check_keys(server.api_keys, client_key))
     settings = Settings(
         server=server,
         providers=_build_providers(_table(tables.get("providers", {}), "providers"), with_demo=server.demo),
@@ -132,6 +131,14 @@ def _build_route(value: Any, key: str) -> RouteSettings:
 
 def _several(value: str | tuple[str, ...]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else value
+
+
+def _check_keys(keys: tuple[str, ...], client_key: str | None) -> tuple[str, ...]:
+    """The keys that clients may show, as HTTP carries them: without the line end that a file has, say."""
+    stripped = tuple(key.strip() for key in (*keys, *([client_key] if client_key else [])))
+    if not all(stripped):
+        raise ConfigError("a key is empty, which would let everybody in", key="server.api_keys")
+    return stripped
 
 
 def _check_exposure(server: ServerSettings) -> None:

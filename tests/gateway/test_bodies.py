@@ -39,6 +39,13 @@ def test_a_packed_body_is_read_as_the_plain_one(encoding: str) -> None:
     assert read(PACKED[encoding], encoding) == PLAIN
 
 
+def test_a_byte_order_mark_before_the_text_is_no_part_of_it() -> None:
+    marked = b"\xef\xbb\xbf" + PLAIN
+
+    assert read(marked) == PLAIN
+    assert read(gzip.compress(marked), "gzip") == PLAIN
+
+
 def test_deflate_without_its_header_is_read_too() -> None:
     assert read(bare_deflate(PLAIN), "deflate") == PLAIN
 

@@ -45,6 +45,7 @@ def test_the_wrong_method_is_said_to_be_wrong(client: Client) -> None:
     response = client.http.get("/v1/messages")
 
     assert response.status_code == 405
+    assert response.allow == {"POST", "OPTIONS"}
     assert "GET" in response.get_json()["error"]["message"]
 
 
@@ -55,6 +56,7 @@ def test_the_wrong_method_is_said_to_be_wrong(client: Client) -> None:
         (b"[]", "object"),
         (b'{"messages":[]}', "model"),
         (b'{"model":7,"messages":[]}', "model"),
+        (b'{"model":"","messages":[]}', "model"),
         (b'{"model":"chat/m","stream":"yes","messages":[]}', "stream"),
     ],
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
 import pytest
 
 from app.conversation.capabilities import Capabilities
@@ -62,6 +65,20 @@ def test_an_upstream_cools_down_only_on_its_own_word() -> None:
     assert cool_down(limit, {"retry-after": "3600"}) == 3600.0
     assert cool_down(limit, {}) is None
     assert cool_down(refused(500), {"retry-after": "3600"}) is None
+
+
+def test_the_time_to_come_back_may_be_a_date() -> None:
+    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=3), usegmt=True)
+
+    wait = wait_before_retry(refused(503), 1, {"retry-after": soon})
+
+    assert wait is not None
+    assert 1 < wait <= 3
+
+
+@pytest.mark.parametrize("text", ["", "soon", "nan", "inf", "-inf", "Mon, 01 Jan 99999 00:00:00 GMT", "2026-11-21"])
+def test_a_time_to_come_back_that_is_none_pauses_nobody(text: str) -> None:
+    assert cool_down(refused(429, "rate_limit"), {"retry-after": text}) is None
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,15 @@ KINDS = {"local": "openai", "work": "oca", "mine": "anthropic", "plus": "codex"}
         ("/api/hello", Mounted("/api/hello")),
         ("/api/event_logging/batch", Mounted("/api/event_logging/batch")),
         ("/", Mounted("/")),
+        ("/claude", Mounted("/", "mine")),
+        ("/anthropic/v1/messages", Mounted("/v1/messages")),
+        ("/anthropic/v1/models", Mounted("/v1/models")),
+        ("/claude/api/hello", Mounted("/api/hello", "mine")),
+        ("/api/event_logging/v2/batch", Mounted("/api/event_logging/v2/batch")),
+        ("//v1/messages", Mounted("/v1/messages")),
+        ("/v1//messages/", Mounted("/v1/messages")),
+        ("/v1/v1/v1/chat/completions", Mounted("/v1/chat/completions")),
+        ("/local/v1/v1/models/", Mounted("/v1/models", "local")),
     ],
 )
 def test_a_mount_is_taken_off_its_path(path: str, expected: Mounted) -> None:

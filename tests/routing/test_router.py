@@ -105,6 +105,19 @@ def test_a_mount_decides_over_every_route(providers: dict[str, Provider]) -> Non
     assert lead(providers, "local/fast", "local") == ["local/fast"]
 
 
+def test_below_a_mount_a_name_follows_the_routes_that_lead_there(providers: dict[str, Provider]) -> None:
+    assert lead(providers, "claude-haiku-5-5", "oca", small="oca/s", default="oca/d") == ["oca/s"]
+    assert lead(providers, "claude-haiku-5-5", "local", small="oca/s") == ["local/claude-haiku-5-5"]
+    assert lead(providers, "gpt-4o", "ant", routes={"gpt-*": to("local/x", "ant/y")}) == ["ant/y"]
+    assert lead(providers, "mine", "oca", default="oca/d") == ["oca/mine"]
+
+
+def test_a_windows_size_in_a_name_is_for_claude_code_alone(providers: dict[str, Provider]) -> None:
+    assert lead(providers, "claude-opus-5-5[1m]") == ["ant/claude-opus-5-5"]
+    assert lead(providers, "claude-opus-5-5[1m]", "ant") == ["ant/claude-opus-5-5"]
+    assert lead(providers, "local/qwen3[200k]") == ["local/qwen3"]
+
+
 def test_a_preset_gives_names_a_meaning_that_routes_may_overrule(providers: dict[str, Provider]) -> None:
     assert lead(providers, "gpt-4o", presets=("openai-to-claude",), big="oca/big") == ["oca/big"]
     assert lead(providers, "gpt-4o", presets=("openai-to-claude",), routes={"gpt-4o": to("local/mine")}) == [
