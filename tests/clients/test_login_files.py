@@ -16,7 +16,6 @@ from tests.clients.programs import CLAUDE_CODE, CODEX, install_npm
 from tests.clients.standins.anthropic_messages import AnthropicStandIn
 from tests.clients.standins.openai_responses import ResponsesStandIn
 from tests.clients.standins.scripted_model import ScriptedModel
-from tests.clients.standins.stand_in import StandIn
 from tests.clients.test_claude_code import READ_MARKER as RUN_BASH
 from tests.clients.test_codex import READ_MARKER as RUN_COMMAND
 from tests.clients.workspace import Workspace
@@ -44,7 +43,9 @@ requires_openai_auth = true
 class SubscriptionStandIn(AnthropicStandIn):
     """Admits the access token of a login, as the vendor does: as bearer, under a beta."""
 
-    token = ""
+    def __init__(self, token: str, script: ScriptedModel) -> None:
+        super().__init__(script)
+        self.token = token
 
     def is_proven(self, headers: dict[str, str]) -> bool:
         asked = "oauth-2025-04-20" in headers.get("anthropic-beta", "")
@@ -54,7 +55,9 @@ class SubscriptionStandIn(AnthropicStandIn):
 class ChatGptStandIn(ResponsesStandIn):
     """Admits the access token of a login, together with its account."""
 
-    token = ""
+    def __init__(self, token: str, script: ScriptedModel) -> None:
+        super().__init__(script)
+        self.token = token
 
     def is_proven(self, headers: dict[str, str]) -> bool:
         return headers.get("authorization") == f"Bearer {self.token}" and headers.get("chatgpt-account-id") == "acc-1"
@@ -110,10 +113,9 @@ def test_claude_says_that_it_is_logged_in(claude_login: str, workspace: Workspac
 
 def test_claude_works_with_the_renewed_token(claude_login: str, workspace: Workspace) -> None:
     claude = install_npm(CLAUDE_CODE, "claude")
-    command = [claude, "-p", PROMPT, "--allowedTools", "Bash", "--no-session-persistence"]
+    command = [str(claude), "-p", PROMPT, "--allowedTools", "Bash", "--no-session-persistence"]
 
-    with SubscriptionStandIn(ScriptedModel(RUN_BASH)) as upstream:
-        upstream.token = claude_login
+    with SubscriptionStandIn(claude_login, ScriptedModel(RUN_BASH)) as upstream:
         printed = workspace.run(command, ANTHROPIC_BASE_URL=upstream.url, **ENVIRON, **NO_NETWORK)
 
     assert printed.strip() == f"The tool said: {workspace.secret}"
@@ -130,10 +132,10 @@ def test_codex_says_that_it_is_logged_in(codex_login: str, workspace: Workspace)
 
 def test_codex_works_with_the_renewed_token(codex_login: str, workspace: Workspace) -> None:
     codex = install_npm(CODEX, "codex")
-    command = [codex, "exec", "--skip-git-repo-check", "--ephemeral", "--sandbox", "danger-full-access", "Read it."]
+    flags = ["--skip-git-repo-check", "--ephemeral", "--sandbox", "danger-full-access"]
+    command = [str(codex), "exec", *flags, "Tell what the marker says."]
 
-    with ChatGptStandIn(ScriptedModel(RUN_COMMAND)) as upstream:
-        upstream.token = codex_login
+    with ChatGptStandIn(codex_login, ScriptedModel(RUN_COMMAND)) as upstream:
         (workspace.home / ".codex" / "config.toml").write_text(CODEX_CONFIG.format(url=upstream.url))
         printed = workspace.run(command, **NO_NETWORK)
 

@@ -1,0 +1,141 @@
+"""This file is a real browser: Debian's Chromium without a window, driven over the WebDriver protocol (W3C)."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import requests
+
+PROGRAM = shutil.which("chromium")
+DRIVER = shutil.which("chromedriver")
+
+T = TypeVar("T")
+
+# It talks to this machine only, and finds no other by name.
+OPTIONS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
+]
+
+_PATIENCE = 60  # seconds for one step; pages that load are awaited within it
+_ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the protocol's key for a reference to an element
+
+
+class BrowserError(Exception):
+    """What the browser could not do."""
+
+
+class Chromium:
+    """One browser with an empty profile in `folder`, to be used in a `with`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> Self:
+        command = [str(DRIVER), "--port=0"]
+        self._driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        assert self._driver.stdout is not None
+        said = (re.search(r"started successfully on port (\d+)", line) for line in self._driver.stdout)
+        port = next(found.group(1) for found in said if found)
+        options = {"binary": PROGRAM, "args": [*OPTIONS, f"--user-data-dir={self._folder}"]}
+        wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
+        self._session = f"http://127.0.0.1:{port}/session"
+        self._session += "/" + self._do("POST", "", wanted)["sessionId"]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(requests.RequestException):
+            self._do("DELETE", "")
+        self._driver.terminate()
+        self._driver.communicate()
+
+    @property
+    def address(self) -> str:
+        """Where the current tab ended, even where nobody answered."""
+        return str(self._do("GET", "/url"))
+
+    @property
+    def title(self) -> str:
+        return str(self._do("GET", "/title"))
+
+    @property
+    def text(self) -> str:
+        """What a user reads on the page."""
+        return str(self._do("GET", f"/element/{self._find('body')}/text"))
+
+    def open(self, url: str) -> None:
+        """Go there; where nobody answers, the browser says so to its user and that is no error here."""
+        try:
+            self._do("POST", "/url", {"url": url})
+        except BrowserError as error:
+            if "net::ERR_" not in str(error):
+                raise
+
+    def click(self, selector: str) -> None:
+        """Click what a CSS selector finds and what loads another page, and wait for that page."""
+        page = self._find("html")
+        self._click(selector)
+        _await(lambda: self._is_gone(page))
+
+    def type(self, selector: str, text: str) -> None:
+        self._do("POST", f"/element/{self._find(selector)}/value", {"text": text})
+
+    def follow(self, selector: str, wanted: str) -> str:
+        """Click a link that opens a tab of its own, and close that tab when its address has `wanted` in it; gives
+        that address."""
+        (here,) = self._do("GET", "/window/handles")
+        self._click(selector)
+        there = _await(lambda: [tab for tab in self._do("GET", "/window/handles") if tab != here])
+        self._do("POST", "/window", {"handle": there[0]})
+        address = _await(lambda: self.address if wanted in self.address else "")
+        self._do("DELETE", "/window")
+        self._do("POST", "/window", {"handle": here})
+        return address
+
+    def _click(self, selector: str) -> None:
+        self._do("POST", f"/element/{self._find(selector)}/click", {})
+
+    def _is_gone(self, element: str) -> bool:
+        try:
+            self._do("GET", f"/element/{element}/name")
+        except BrowserError as error:
+            return "stale element" in str(error)
+        return False
+
+    def _find(self, selector: str) -> str:
+        found = self._do("POST", "/element", {"using": "css selector", "value": selector})
+        return str(found[_ELEMENT])
+
+    def _do(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        reply = requests.request(method, self._session + path, json=body, timeout=_PATIENCE)
+        value = reply.json()["value"]
+        if not reply.ok:
+            raise BrowserError(f"{value['error']}: {value['message']}")
+        return value
+
+
+def _await(look: Callable[[], T]) -> T:
+    """What `look` sees, once it sees anything."""
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        if seen := look():
+            return seen
+        time.sleep(0.05)
+    raise AssertionError(f"the browser shows nothing of that within {_PATIENCE} s")
