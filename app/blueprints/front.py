@@ -16,9 +16,10 @@ import gevent
 from flask import Response, current_app, request
 
 from app.blueprints.bodies import read_body
+from app.credentials.credential import spell_login_page
 from app.dialects.contract import Dialect
 from app.dialects.registry import DIALECTS
-from app.errors import DragomanError, Failure, Unauthorized, UpstreamRefused
+from app.errors import CredentialUnavailable, DragomanError, Failure, Unauthorized, UpstreamRefused
 from app.gateway.messages import Inbound, Outbound, new_id
 from app.gateway.record import Record
 from app.transport import ActiveRequests
@@ -109,7 +110,7 @@ def generate(owner: Household, environ: Mapping[str, Any], dialect: Dialect, ans
         return write_outbound(outbound, record, active, token)
     except DragomanError as error:
         record.fail(error)
-        return write_error(dialect, error, record)
+        return write_error(dialect, _with_login_page(error, environ), record)
     except Exception as fault:
         internal = own_fault(fault, record.id)
         record.fail(internal)
@@ -164,6 +165,15 @@ def own_fault(fault: Exception, request_id: str) -> DragomanError:
     """A fault of ours, logged. Its text may hold anything, so the client only gets the id to look for in the log."""
     log.error("request %s failed", request_id, exc_info=fault)
     return DragomanError(f"internal error of the gateway; its log tells more about request {request_id}")
+
+
+def _with_login_page(error: DragomanError, environ: Mapping[str, Any]) -> DragomanError:
+    """A refusal for want of a login, with an address that its reader can open."""
+    host = environ.get("HTTP_HOST")
+    if not host or not isinstance(error, CredentialUnavailable):
+        return error
+    said = spell_login_page(str(error), f"{environ['wsgi.url_scheme']}://{host}")
+    return CredentialUnavailable(said, status=error.failure.status)
 
 
 def family() -> Dialect:

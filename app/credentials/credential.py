@@ -6,6 +6,9 @@ from typing import Protocol
 
 import msgspec
 
+# How messages name the page that makes a login: without an address, for they are written where nobody knows it.
+_LOGIN_PAGE = "visit /login"
+
 # Each refusal ends with the words that tell its reader what to do next.
 _REMEDIES: dict[str, str] = {
     "oca": "Run `dragoman login oca` or visit /login; with a token file made by `cline auth`, run that again.",
@@ -78,6 +81,11 @@ class CredentialSource(Protocol):
 def find_remedy(kind: str) -> str:
     """What whoever runs the gateway can do about a missing or refused credential of a provider of `kind`."""
     return _REMEDIES.get(kind, _REMEDY)
+
+
+def spell_login_page(message: str, gateway: str) -> str:
+    """A message with the login page's whole address; `gateway` is the URL under which its reader reached us."""
+    return message.replace(_LOGIN_PAGE, f"visit {gateway}/login")
 
 
 def mask_secret(secret: str | None) -> str:

@@ -68,7 +68,7 @@ def test_without_any_credential_each_dialect_says_401_and_the_remedy(
     error = response.get_json()["error"]
     assert response.status_code == 401
     assert "Run `dragoman login oca`" in error["message"]
-    assert "visit /login" in error["message"]
+    assert "Please visit http://localhost/login to authenticate with OCA." in error["message"]
     assert str(login.path) in error["message"]
     assert response.headers["x-gateway-error"] == "authentication"
     assert chats(upstream) == []
