@@ -67,9 +67,10 @@ def serve(
     settings = read_settings(path, overrides)
     parts = build_parts(settings)
     check_port(settings.server)
-    click.echo(describe_start(settings, token))
+    missing = find_missing_logins(parts)
+    click.echo(describe_start(settings, token, missing))
     options = ["--reload"] if reload else []
-    if settings.server.open_browser and at_terminal() and lacks_login(parts):
+    if settings.server.open_browser and at_terminal() and missing:
         options += ["--open", f"{base_url(settings.server)}/login"]
     _become_gunicorn(settings, overrides, options)
 
@@ -79,11 +80,11 @@ def at_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def lacks_login(parts: House) -> bool:
-    """Whether a provider waits for a first login."""
+def find_missing_logins(parts: House) -> list[str]:
+    """The names of the providers that wait for a first login."""
     logins = list_logins(parts.settings.providers)
-    sources = [parts.providers[name].source for name in logins]
-    return any(source is not None and source.describe().kind == "none" for source in sources)
+    sources = {name: parts.providers[name].source for name in logins}
+    return [name for name, source in sources.items() if source is not None and source.describe().kind == "none"]
 
 
 def check_port(server: ServerSettings) -> None:

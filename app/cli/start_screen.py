@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
 
@@ -25,15 +26,18 @@ TIERS = {
 }
 
 
-def describe_start(settings: Settings, token: Path | None = None) -> str:
-    """The start screen. No secret is on it: credentials are named by the place they come from."""
+def describe_start(settings: Settings, token: Path | None = None, missing: Collection[str] = ()) -> str:
+    """The start screen. No secret is on it: credentials are named by the place they come from.
+
+    `missing` is the providers whose login has yet to be made.
+    """
     url = base_url(settings.server)
     key = "$DRAGOMAN_KEY" if settings.server.api_keys else ANY_KEY
     lines = [f"Dragoman {metadata.version('dragoman')}", ""]
     if token:
         lines += [f"Successfully loaded new access token from {token}", ""]
     lines += _section("settings", [str(settings.source or "none written; this is what the machine has")])
-    lines += _section("providers", _describe_providers(settings))
+    lines += _section("providers", _describe_providers(settings, missing))
     lines += _section("models", _describe_models(settings.models))
     lines += _section("open at", [url])
     lines += _section("Claude Code", [f"ANTHROPIC_BASE_URL={url} ANTHROPIC_AUTH_TOKEN={key} claude"])
@@ -52,11 +56,12 @@ def _section(title: str, rows: list[str]) -> list[str]:
     return [f"{title if index == 0 else '':<16}{row}" for index, row in enumerate(rows)]
 
 
-def _describe_providers(settings: Settings) -> list[str]:
+def _describe_providers(settings: Settings, missing: Collection[str]) -> list[str]:
     places = {finding.provider: finding.where for finding in settings.found}
-    rows = [
-        f"{name:<12}{_describe_credential(provider, places.get(name))}" for name, provider in settings.providers.items()
-    ]
+    rows = []
+    for name, provider in settings.providers.items():
+        said = _describe_credential(provider, places.get(name))
+        rows.append(f"{name:<12}{f'no usable login; run: dragoman login {name}' if name in missing else said}")
     unused = [
         f"{finding.provider:<12}found in {finding.where}, not used" for finding in settings.found if not finding.used
     ]

@@ -161,6 +161,19 @@ def test_the_screen_says_that_the_token_was_loaded(machine: Machine, replaced: R
     assert "opaque-token" not in screen
 
 
+def test_the_screen_names_the_command_for_a_login_that_is_missing(
+    machine: Machine, replaced: Replaced, port: int
+) -> None:
+    machine.write(
+        "dragoman.toml", '[providers.work]\nkind = "oca"\n[providers.own]\nkind = "codex"\napi_key = "sk-secret"'
+    )
+
+    screen = started(machine.run("serve", "--port", str(port)), replaced)
+
+    assert "work        no usable login; run: dragoman login work" in screen
+    assert "own         credential from the settings" in screen
+
+
 def test_the_screen_says_where_to_put_a_key_that_is_asked_for(machine: Machine, replaced: Replaced, port: int) -> None:
     screen = started(machine.run("serve", "--port", str(port), PROXY_API_KEY="sk-secret"), replaced)
 
