@@ -54,7 +54,7 @@ class ServerSettings(Table, frozen=True, kw_only=True):
     port: Port = 8080
     # One worker is one core. On a laptop one is enough for hundreds of streams and costs 50 MB, not 50 MB a core.
     workers: Count = 1
-    worker: Literal["gateway", "gevent"] = "gevent"
+    worker: Literal["gateway", "gevent"] = "gateway"
     api_keys: tuple[Key, ...] = ()
     allow_open: bool = False
     allowed_hosts: tuple[str, ...] = ()

@@ -180,7 +180,7 @@ def test_a_client_that_reads_late_gets_everything(server: GunicornProcess) -> No
         time.sleep(0.3)
         reply = read_all(client)
 
-    assert reply.count(b"x") == 20_000_000
+    assert reply.count(b"x") == 6_000_000
     assert reply.endswith(b"\r\n0\r\n\r\n")
 
 
@@ -199,23 +199,19 @@ def test_a_client_that_sends_without_end_does_not_keep_others_waiting(servers: d
     assert waited < 0.5
 
 
-def test_an_idle_connection_is_closed_after_its_time(tmp_path: Path) -> None:
-    with GunicornProcess(ECHO, tmp_path, OURS, "--keep-alive", "1") as server, server.connect() as client:
-        client.sendall(post("/ignore", b""))
-        read_until(client, b"\r\n\r\nok")
+def test_a_client_that_sends_no_request_is_not_waited_for(tmp_path: Path) -> None:
+    with (
+        GunicornProcess(ECHO, tmp_path, OURS, "--keep-alive", "1") as server,
+        server.connect() as silent,
+        server.connect() as hesitant,
+        server.connect() as served,
+    ):
+        hesitant.sendall(b"GET / HT")
+        served.sendall(post("/ignore", b""))
+        read_until(served, b"\r\n\r\nok")
 
-        rest = read_all(client)
-
-    assert rest == b""
+        assert [read_all(client) for client in (silent, hesitant, served)] == [b"", b"", b""]
     assert server.complaints() == []
-
-
-@pytest.mark.parametrize("beginning", [b"", b"GET / HT"])
-def test_a_client_that_sends_no_request_is_not_waited_for(tmp_path: Path, beginning: bytes) -> None:
-    with GunicornProcess(ECHO, tmp_path, OURS, "--keep-alive", "1") as server, server.connect() as client:
-        client.sendall(beginning)
-
-        assert read_all(client) == b""
 
 
 def test_a_worker_that_stops_ends_its_streams_and_closes_idle_connections(tmp_path: Path) -> None:
