@@ -55,7 +55,8 @@ def render_request(dialect: Dialect, model: str, *, stream: bool, tool_rounds: i
     # The member that names the model comes first, and text with escapes makes the history what source code is.
     body: dict[str, Any] = {"model": model, "stream": stream}
     if dialect is RESPONSES:
-        body |= {"instructions": "Answer briefly.", "input": turns, "max_output_tokens": 4096}
+        # As Codex asks: what is stored besides costs a write to the ledger, once an answer.
+        body |= {"instructions": "Answer briefly.", "input": turns, "max_output_tokens": 4096, "store": False}
     elif dialect is MESSAGES:
         for number in range(tool_rounds):
             turns += _render_tool_round(number)
