@@ -55,7 +55,11 @@ class Chromium:
         options = {"binary": PROGRAM, "args": [*OPTIONS, f"--user-data-dir={self._folder}"]}
         wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
         self._session = f"http://127.0.0.1:{port}/session"
-        self._session += "/" + self._do("POST", "", wanted)["sessionId"]
+        try:
+            self._session += "/" + self._do("POST", "", wanted)["sessionId"]
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(
@@ -63,8 +67,7 @@ class Chromium:
     ) -> None:
         with contextlib.suppress(requests.RequestException):
             self._do("DELETE", "")
-        self._driver.terminate()
-        self._driver.communicate()
+        self._end()
 
     @property
     def address(self) -> str:
@@ -108,6 +111,10 @@ class Chromium:
         self._do("DELETE", "/window")
         self._do("POST", "/window", {"handle": here})
         return address
+
+    def _end(self) -> None:
+        self._driver.terminate()
+        self._driver.communicate()
 
     def _click(self, selector: str) -> None:
         self._do("POST", f"/element/{self._find(selector)}/click", {})
