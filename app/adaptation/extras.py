@@ -13,10 +13,12 @@ from msgspec.structs import replace
 from app.adaptation.notes import Notes
 from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
-from app.conversation.request import Extra, NativeTool, Request
+from app.conversation.request import Extra, NativeTool, Request, Tool
 
 # The request with the equivalent of a field, None where its value has none.
 Carry = Callable[[Request, Extra, Capabilities, Notes], Request | None]
+# The request with fields for what stood in its tools, of which there are some.
+CarryTools = Callable[[Request, Capabilities], Request]
 
 ANTHROPIC_WEB_SEARCH = "web_search_20260318"
 COMPACT_EDIT = "compact_20260112"
@@ -39,6 +41,8 @@ def adapt_extras(request: Request, capabilities: Capabilities, notes: Notes) -> 
             notes.lose(extra.loss, extra.name, extra.why)
         else:
             request = carried
+    for carry_tools in _TOOL_CARRIERS.get((request.dialect, capabilities.dialect), ()) if request.tools else ():
+        request = carry_tools(request, capabilities)
     if request.betas and capabilities.dialect != request.dialect:
         notes.lose("D", "anthropic-beta", "betas are of one vendor")
         request = replace(request, betas=())
@@ -131,6 +135,53 @@ def _call_mcp_with_openai(request: Request, extra: Extra, capabilities: Capabili
     return replace(request, tools=tuple(tools))
 
 
+def _call_mcp_with_anthropic(request: Request, capabilities: Capabilities) -> Request:
+    """MCP servers that may be called without asking, each with a toolset; Anthropic's servers never ask."""
+    if "mcp_toolset" not in capabilities.native_tools:
+        return request
+    servers: list[dict[str, Any]] = []
+    tools: list[Tool] = []
+    for tool in request.tools:
+        given = tool.definition if isinstance(tool, NativeTool) and tool.type == "mcp" else {}
+        if not given.get("server_url") or given.get("require_approval") != "never":
+            tools.append(tool)
+            continue
+        name, allowed = given.get("server_label"), given.get("allowed_tools")
+        server = {"type": "url", "name": name, "url": given["server_url"]}
+        if given.get("authorization"):
+            server["authorization_token"] = given["authorization"]
+        servers.append(server)
+        toolset: dict[str, Any] = {"type": "mcp_toolset", "mcp_server_name": name}
+        if isinstance(allowed, list):
+            toolset["default_config"] = {"enabled": False}
+            toolset["configs"] = {one: {"enabled": True} for one in allowed}
+        tools.append(NativeTool(capabilities.dialect, "mcp_toolset", str(name), toolset, server=True))
+    if not servers:
+        return request
+    return _add(replace(request, tools=tuple(tools)), Extra(capabilities.dialect, "mcp_servers", servers, "E"))
+
+
+def _limit_searches(request: Request, extra: Extra, capabilities: Capabilities, notes: Notes) -> Request | None:
+    """The limit for all tools that the server runs, as that of the one search among them."""
+    tools = [_with_limit(tool, extra.value) for tool in request.tools]
+    return replace(request, tools=tuple(tools)) if tools != list(request.tools) else None
+
+
+def _with_limit(tool: Tool, limit: Any) -> Tool:
+    if not isinstance(tool, NativeTool) or not tool.type.startswith("web_search"):
+        return tool
+    return replace(tool, definition={**tool.definition, "max_uses": limit})
+
+
+def _limit_tools(request: Request, capabilities: Capabilities) -> Request:
+    """Anthropic's limit of a search, as that of all tools that the server runs."""
+    limits = [tool.definition.get("max_uses") for tool in request.tools if isinstance(tool, NativeTool)]
+    limit = next((limit for limit in limits if isinstance(limit, int)), None)
+    if limit is None or "web_search" not in capabilities.native_tools:
+        return request
+    return _add(request, Extra(capabilities.dialect, "max_tool_calls", limit, "W"))
+
+
 def _allowed_tools(server: dict[str, Any], toolset: dict[str, Any]) -> list[str] | None:
     """The names of the tools that are switched on, None where all are."""
     configuration = server.get("tool_configuration")
@@ -164,8 +215,13 @@ _CARRIERS: dict[tuple[DialectName, str, DialectName], Carry] = {
     ("anthropic_messages", "context_management", "openai_responses"): _compact_with_openai,
     ("openai_responses", "context_management", "anthropic_messages"): _compact_with_anthropic,
     ("anthropic_messages", "mcp_servers", "openai_responses"): _call_mcp_with_openai,
+    ("openai_responses", "max_tool_calls", "anthropic_messages"): _limit_searches,
     ("anthropic_messages", "speed", "openai_chat"): _hurry,
     ("anthropic_messages", "speed", "openai_responses"): _hurry,
     **{("openai_chat", name, "openai_responses"): _share for name in SHARED_BY_OPENAI},
     **{("openai_responses", name, "openai_chat"): _share for name in SHARED_BY_OPENAI},
+}
+_TOOL_CARRIERS: dict[tuple[DialectName, DialectName], tuple[CarryTools, ...]] = {
+    ("openai_responses", "anthropic_messages"): (_call_mcp_with_anthropic,),
+    ("anthropic_messages", "openai_responses"): (_limit_tools,),
 }

@@ -30,6 +30,8 @@ KNOBS: dict[str, tuple[str, LossClass]] = {
     "logit_bias": ("logit_bias", "W"),
     "seed": ("seed", "D"),
 }
+# Those that some models take while they do not think.
+FREED = ("temperature", "top_p")
 _NOT_TAKEN = "this model does not take it"
 
 
@@ -86,8 +88,9 @@ def _adapt_sampling(request: Request, capabilities: Capabilities, notes: Notes) 
     if sampling == Sampling():
         return sampling
     changes: dict[str, Any] = {}
+    free = _is_free(request, capabilities)
     for name, (capability, loss) in KNOBS.items():
-        if getattr(sampling, name) is not None and not getattr(capabilities, capability):
+        if getattr(sampling, name) is not None and not (getattr(capabilities, capability) or (free and name in FREED)):
             changes[name] = None
             # A value that is the default anyway is no loss.
             if not (name in ("temperature", "top_p") and getattr(sampling, name) == 1):
@@ -102,6 +105,14 @@ def _adapt_sampling(request: Request, capabilities: Capabilities, notes: Notes) 
     return sampling
 
 
+def _is_free(request: Request, capabilities: Capabilities) -> bool:
+    """Whether the model will surely not think, so that it takes what it refuses while it does."""
+    asked = request.reasoning
+    off = asked.mode == "off" or (asked.effort == "none" and asked.mode is None)
+    by_itself = asked.mode is None and asked.effort is None and not capabilities.reasoning_by_default
+    return capabilities.reasoning_off == "none" and (off or by_itself)
+
+
 def _check_choices(request: Request, capabilities: Capabilities, notes: Notes) -> int:
     if request.n > 1 and not capabilities.n:
         notes.lose("E", "n", "this upstream gives one answer a request")
@@ -110,7 +121,7 @@ def _check_choices(request: Request, capabilities: Capabilities, notes: Notes) -
 
 
 def _check_logprobs(request: Request, capabilities: Capabilities, notes: Notes) -> int | None:
-    if request.logprobs is not None and not capabilities.logprobs:
+    if request.logprobs is not None and not (capabilities.logprobs or _is_free(request, capabilities)):
         notes.lose("E", field(request.dialect, "logprobs"), "this model tells no probabilities")
         return None
     return request.logprobs

@@ -144,6 +144,8 @@ class _Step:
         if not self._can.images:
             return self._replace("image", "this model cannot see images")
         match source:
+            case Inline(data=""):
+                return self._omit("image", "it is empty")
             case Inline() if self._can.image_types and source.media_type not in self._can.image_types:
                 return self._omit("image", f"images of type {source.media_type} are not taken")
             case Url() if not self._can.image_urls:
@@ -169,6 +171,8 @@ class _Step:
                 return self._adapt_text_document(replace(file, source=source), source.text)
             case Inline() if source.media_type.startswith("image/"):
                 return self._adapt_image(Image(source, cache=file.cache))
+            case Inline(data=""):
+                return self._omit(kind, "it is empty")
             case Inline() if not self._can.documents:
                 return self._replace(kind, "this upstream takes no documents")
             case Inline() if self._can.document_types and source.media_type not in self._can.document_types:
@@ -179,12 +183,12 @@ class _Step:
                 return self._omit(kind, f"the file id {source.file_id} means nothing to another vendor")
             case Inline() | Url() | FileId():
                 self._lose_citations(file)
-                return [file if source is file.source else replace(file, source=source)]
+                return [*self._tell_context(file), file if source is file.source else replace(file, source=source)]
             case _:
                 assert_never(source)
 
     def _adapt_text_document(self, file: File, text: str) -> list[Block]:
-        if self._can.text_documents:
+        if self._can.text_documents and text:
             return [file]
         self._lose_citations(file)
         return [Text(f"{_document_header(file)}\n{text}\n</document>", cache=file.cache)]
@@ -195,6 +199,12 @@ class _Step:
             return [replace(file, blocks=tuple(children))]
         self._lose_citations(file)
         return [Text(_document_header(file)), *children, Text("</document>", cache=file.cache)]
+
+    def _tell_context(self, file: File) -> list[Block]:
+        """What the client says about a document, in front of it where it has no place for that."""
+        if self._can.text_documents or not file.context:
+            return []
+        return [Text(f"About the document {file.name or 'that follows'}: {file.context}")]
 
     def _lose_citations(self, file: File) -> None:
         if file.citations and not self._can.text_documents:

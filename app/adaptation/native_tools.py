@@ -174,11 +174,15 @@ def _translate_search(tool: NativeTool, dialect: DialectName, type_: str) -> _Tr
         definition["name"] = "web_search"
         if allowed:
             definition["allowed_domains"] = allowed
+        if given.get("max_uses"):
+            definition["max_uses"] = given["max_uses"]
     elif allowed:
         definition["filters"] = {"allowed_domains": allowed}
     if given.get("user_location"):
         definition["user_location"] = given["user_location"]
-    carried = {"type", "name", "filters", "allowed_domains", "user_location", "search_context_size", "cache_control"}
+    # A limit of uses became one of the whole request where the tool has none.
+    hints = {"search_context_size", "cache_control", "max_uses"}
+    carried = {"type", "name", "filters", "allowed_domains", "user_location", *hints}
     lost = tuple(option for option, value in given.items() if option not in carried and value is not None)
     return NativeTool(dialect, type_, "web_search", definition, server=True), lost
 

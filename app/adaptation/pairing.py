@@ -1,8 +1,8 @@
 """This file is the pairing of tool calls with their results, in the one order that every upstream takes.
 
 Afterwards each assistant turn with calls is followed by a user turn that begins with the results of all of them, in
-the order of the calls, and no id means two calls. Only the last turn of all may leave its calls unanswered. The same
-history always gives the same turns, for the upstream's prompt cache looks at every byte.
+the order of the calls, and no id means two calls. The same history always gives the same turns, for the upstream's
+prompt cache looks at every byte.
 """
 
 from __future__ import annotations
@@ -28,14 +28,13 @@ def adapt_pairing(request: Request, capabilities: Capabilities, notes: Notes) ->
         return request
     turns: list[Turn] = []
     taken: set[str] = set()
-    exchanges = list(_split_exchanges(_join_callers(request.turns)))
-    for number, (asking, replies) in enumerate(exchanges):
+    for asking, replies in _split_exchanges(_join_callers(request.turns)):
         wanted: _Wanted = {}
         if asking is not None:
             asking, wanted = _number_calls(asking, len(turns), taken)
             turns.append(asking)
         answers, rest = _take_results(replies, wanted, notes)
-        if asking is not None and (replies or number + 1 < len(exchanges)):
+        if asking is not None:
             path = replies[0].path if replies else asking.path
             rest = _lead_with_results(asking, answers, rest, path, notes)
         turns.extend(rest)
@@ -68,7 +67,7 @@ def _is_in_order(turns: Sequence[Turn]) -> bool:
                     return False
                 seen.add(block.id)
                 awaited.append(block)
-    return True
+    return not awaited
 
 
 def _join_callers(turns: Sequence[Turn]) -> list[Turn]:

@@ -6,10 +6,13 @@ reasoning or none: half of it would be refused just like a forged one.
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 from msgspec.structs import replace
 
 from app.adaptation.notes import Notes
-from app.conversation.blocks import Block, Reasoning, ToolCall
+from app.conversation.blocks import Block, Proof, Reasoning, ToolCall
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import Request, Turn
 
@@ -22,6 +25,8 @@ def adapt_replay(request: Request, capabilities: Capabilities, notes: Notes) -> 
 
 
 def _adapt_turn(turn: Turn, capabilities: Capabilities, notes: Notes) -> Turn:
+    if "anthropic_messages" in capabilities.proofs:
+        turn = _recognise_claudes(turn)
     past = [block for block in turn.blocks if isinstance(block, Reasoning)]
     if not past and not capabilities.reasoning_required and not any(map(_has_proof, turn.blocks)):
         return turn
@@ -44,6 +49,48 @@ def _adapt_turn(turn: Turn, capabilities: Capabilities, notes: Notes) -> Turn:
     if capabilities.reasoning_required and _is_silent_caller(blocks):
         blocks.insert(0, Reasoning(""))
     return replace(turn, blocks=tuple(blocks))
+
+
+def _recognise_claudes(turn: Turn) -> Turn:
+    """The turn with thinking that Claude signed as Claude's own, though a client of Chat says it in other fields."""
+    if not any(isinstance(block, Reasoning) and _is_of_chat(block.proof) for block in turn.blocks):
+        return turn
+    blocks: list[Block] = []
+    for block in turn.blocks:
+        signed = _signed_entries(block.proof) if isinstance(block, Reasoning) and _is_of_chat(block.proof) else []
+        blocks += signed or [block]
+    return replace(turn, blocks=tuple(blocks))
+
+
+def _is_of_chat(proof: Proof | None) -> bool:
+    return proof is not None and proof.dialect == "openai_chat"
+
+
+def _signed_entries(proof: Proof | None) -> list[Block]:
+    """A block for each entry, as Claude made it; none unless all are signed."""
+    blocks: list[Block] = []
+    for original in proof.originals if proof is not None else ():
+        match _decode_or_none(original):
+            case {"type": "redacted_thinking", "data": str(data)}:
+                wire, kind, text = {"type": "redacted_thinking", "data": data}, "redacted", ""
+            case {"type": "thinking", "thinking": str(text), "signature": str(signature)} if signature:
+                wire, kind = {"type": "thinking", "thinking": text, "signature": signature}, "thinking"
+            case {"type": "reasoning.text", "text": str(text), "signature": str(signature), "format": str(made)} if (
+                signature and made.startswith("anthropic")
+            ):
+                wire, kind = {"type": "thinking", "thinking": text, "signature": signature}, "thinking"
+            case _:
+                return []
+        blocks.append(Reasoning(text, Proof("anthropic_messages", kind, (msgspec.json.encode(wire),))))
+    return blocks
+
+
+def _decode_or_none(original: bytes) -> Any:
+    """An entry may come out of an envelope, and anybody can seal one."""
+    try:
+        return msgspec.json.decode(original)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _has_proof(block: Block) -> bool:

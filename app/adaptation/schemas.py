@@ -47,11 +47,15 @@ def sanitize(schema: Schema | None, style: SchemaStyle) -> tuple[Schema, tuple[s
     lost: list[str] = []
     if style == "any":
         return schema if schema else {"type": "object", "properties": {}}, ()
-    if style == "gemini":
-        schema = _to_gemini(_inline(schema, lost), lost)
-    elif any(word in schema for word in _NOISE):
-        schema = {word: value for word, value in schema.items() if word not in _NOISE}
+    schema = _to_gemini(_inline(schema, lost), lost) if style == "gemini" else without_noise(schema)
     return _root_object(schema, lost), tuple(lost)
+
+
+def without_noise(schema: Schema) -> Schema:
+    """The schema without keywords at its root that say nothing to a model."""
+    if any(word in schema for word in _NOISE):
+        return {word: value for word, value in schema.items() if word not in _NOISE}
+    return schema
 
 
 def to_anthropic_subset(schema: Schema) -> tuple[Schema, tuple[str, ...]]:

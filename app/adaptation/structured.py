@@ -6,6 +6,7 @@ Runs behind the choice of tools: a schema that the upstream does not know is had
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -16,10 +17,10 @@ from app.adaptation.fences import Unfence
 from app.adaptation.fields import field
 from app.adaptation.forced_json import CallToText
 from app.adaptation.notes import Notes
-from app.adaptation.schemas import is_openai_strict, sanitize, to_anthropic_subset
+from app.adaptation.schemas import is_openai_strict, sanitize, to_anthropic_subset, without_noise
 from app.conversation.blocks import Text
 from app.conversation.capabilities import Capabilities
-from app.conversation.request import FunctionTool, OutputFormat, Request, ToolChoice
+from app.conversation.request import FunctionTool, OutputFormat, Request, ToolChoice, Turn
 
 TOOL_NAME = "json_output"
 TOOL_DESCRIPTION = "Give the answer with this tool, and only with it."
@@ -47,9 +48,12 @@ def adapt_structured(request: Request, capabilities: Capabilities, notes: Notes)
 
 def _ask_for_object(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
     """Any JSON: natively, but OpenAI wants the word in the conversation; else by a plain instruction."""
-    if capabilities.json_object and capabilities.structured != "none":
-        return request if _mentions_json(request) else _instruct(request, PLAIN_JSON)
-    return _ask_in_words(request, PLAIN_JSON, notes)
+    if not capabilities.json_object or capabilities.structured == "none":
+        return _ask_in_words(request, PLAIN_JSON, notes)
+    if capabilities.dialect == "openai_responses":
+        # There the instructions are not looked at.
+        return request if _mention_json(_spoken(request)) else _add_turn(request, PLAIN_JSON)
+    return request if _mention_json([*request.instructions, *_spoken(request)]) else _instruct(request, PLAIN_JSON)
 
 
 def _ask_in_words(request: Request, words: str, notes: Notes) -> Request:
@@ -57,9 +61,16 @@ def _ask_in_words(request: Request, words: str, notes: Notes) -> Request:
     return replace(_instruct(request, words), output_format=None)
 
 
-def _mentions_json(request: Request) -> bool:
-    texts = [*request.instructions, *(block for turn in request.turns for block in turn.blocks)]
-    return any(isinstance(text, Text) and "json" in text.text.lower() for text in texts)
+def _spoken(request: Request) -> list[Text]:
+    return [block for turn in request.turns for block in turn.blocks if isinstance(block, Text)]
+
+
+def _mention_json(texts: Iterable[Text]) -> bool:
+    return any("json" in text.text.lower() for text in texts)
+
+
+def _add_turn(request: Request, words: str) -> Request:
+    return replace(request, turns=(*request.turns, Turn("system", (Text(words),))))
 
 
 def _instruct(request: Request, words: str) -> Request:
@@ -85,7 +96,7 @@ def _fit_schema(schema: dict[str, Any], capabilities: Capabilities) -> tuple[dic
         case "gemini":
             return sanitize(schema, "gemini")
         case _:
-            return schema, ()
+            return without_noise(schema), ()
 
 
 def _force_tool(request: Request, output: OutputFormat, capabilities: Capabilities, notes: Notes) -> Request:

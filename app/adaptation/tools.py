@@ -35,7 +35,7 @@ def adapt_tools(request: Request, capabilities: Capabilities, notes: Notes) -> R
     calls = [block for turn in request.turns for block in turn.blocks if isinstance(block, ToolCall)]
     if not request.tools and not calls:
         return request
-    declared = _without_repeats(request.tools)
+    declared = _without_repeats(request.tools, notes)
     if not capabilities.tools and declared:
         notes.lose("E", "tools", "this upstream takes no tools")
         declared = []
@@ -50,6 +50,8 @@ def adapt_tools(request: Request, capabilities: Capabilities, notes: Notes) -> R
         if plain is None:
             continue
         tools.append(plain)
+        if isinstance(plain, NativeTool):
+            names[_key_of(tool)] = plain.name
         original = _original_of(tool, plain)
         if original is not None:
             originals[_key_of(plain)] = original
@@ -62,11 +64,12 @@ def adapt_tools(request: Request, capabilities: Capabilities, notes: Notes) -> R
     return replace(request, tools=tuple(tools), tool_choice=choice, turns=turns)
 
 
-def _without_repeats(tools: Sequence[Tool]) -> list[Tool]:
+def _without_repeats(tools: Sequence[Tool], notes: Notes) -> list[Tool]:
     """Each tool once, where it came first: a search for tools may find the same ones again."""
     first: dict[tuple[Key, type], Tool] = {}
     for tool in tools:
-        first.setdefault((_key_of(tool), type(tool)), tool)
+        if first.setdefault((_key_of(tool), type(tool)), tool) != tool:
+            notes.lose("W", _path_of(tool), "another tool has this name")
     return list(first.values())
 
 

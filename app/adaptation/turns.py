@@ -11,14 +11,15 @@ from collections.abc import Iterable, Sequence
 from msgspec.structs import replace
 
 from app.adaptation.notes import Notes
-from app.conversation.blocks import Block, Text, ToolCall, ToolResult
+from app.conversation.blocks import Block, Compaction, Text, ToolCall, ToolResult
 from app.conversation.capabilities import Capabilities
-from app.conversation.request import EFFORTS, Request, Turn
+from app.conversation.request import EFFORTS, Request, Role, Turn
 
 # Claude Code's accounting line; its value changes with every request and would spoil every prompt cache.
 BILLING = "x-anthropic-billing-header:"
 
 DEFAULT_INSTRUCTIONS = "You are a helpful assistant."
+OPENING = "[The beginning of the conversation is missing.]"
 
 
 def adapt_turns(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
@@ -30,6 +31,7 @@ def adapt_turns(request: Request, capabilities: Capabilities, notes: Notes) -> R
     turns = _drop_empty(turns)
     leading, turns = _split_leading_system(turns)
     instructions = tuple(text for text in instructions + leading if text.text.strip())
+    instructions, turns = _ensure_spoken(instructions, turns, capabilities, notes)
     turns = _place_system(turns, capabilities)
     if not capabilities.user_after_results:
         turns = [_move_words_into_result(turn) for turn in turns]
@@ -93,6 +95,22 @@ def _split_leading_system(turns: list[Turn]) -> tuple[tuple[Text, ...], list[Tur
             return tuple(leading), turns[number:]
         leading += [block for block in turn.blocks if isinstance(block, Text)]
     return tuple(leading), []
+
+
+def _ensure_spoken(
+    instructions: tuple[Text, ...], turns: list[Turn], capabilities: Capabilities, notes: Notes
+) -> tuple[tuple[Text, ...], list[Turn]]:
+    """Something to answer, where a system text alone or an assistant's turn at the start is refused."""
+    only_messages = capabilities.dialect in ("anthropic_messages", "openai_responses")
+    if not turns and instructions and (only_messages or capabilities.merge_system):
+        speaker: Role = "system" if capabilities.dialect == "openai_responses" else "user"
+        return instructions[:-1], [Turn(speaker, instructions[-1:])]
+    if only_messages and all(turn.role != "system" and all(map(_is_blank, turn.blocks)) for turn in turns):
+        notes.lose("E", turns[0].path if turns else "messages", "nothing is said that could be answered")
+    starts_late = capabilities.dialect == "anthropic_messages" or capabilities.alternate
+    if starts_late and turns and turns[0].role == "assistant" and not isinstance(turns[0].blocks[0], Compaction):
+        turns = [Turn("user", (Text(OPENING),), path=turns[0].path), *turns]
+    return instructions, turns
 
 
 def _place_system(turns: list[Turn], capabilities: Capabilities) -> list[Turn]:

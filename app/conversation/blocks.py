@@ -135,6 +135,14 @@ class ToolResult(msgspec.Struct, frozen=True):
     kind: ToolKind = "function"
     cache: CacheHint | None = None
 
+    @property
+    def hinted_blocks(self) -> tuple[Block, ...]:
+        """The blocks with the cache hint of the result on its last text, where only texts can carry one."""
+        last = self.blocks[-1] if self.blocks else None
+        if self.cache is None or not isinstance(last, Text) or last.cache is not None:
+            return self.blocks
+        return (*self.blocks[:-1], msgspec.structs.replace(last, cache=self.cache))
+
 
 class ServerTool(msgspec.Struct, frozen=True):
     """One step of a tool that the upstream runs itself (its call or its result). `text` is its gist, if any."""

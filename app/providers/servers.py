@@ -103,6 +103,7 @@ DIALECTS: dict[DialectName, dict[str, Any]] = {
             "text_editor_20250429",
             "text_editor_20250728",
             "memory_20250818",
+            "mcp_toolset",
         ),
         "strict_tools": False,
         "tool_id": "anthropic",

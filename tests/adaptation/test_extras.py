@@ -142,6 +142,48 @@ def test_mcp_servers_become_tools_of_openai() -> None:
     assert losses(notes) == []
 
 
+def mcp(**definition: Any) -> NativeTool:
+    fixed = {"type": "mcp", "server_label": "docs", "server_url": "https://mcp.example.com"}
+    return NativeTool("openai_responses", "mcp", "docs", {**fixed, **definition}, server=True)
+
+
+def test_tools_of_openai_become_mcp_servers() -> None:
+    request = by_codex(tools=(mcp(authorization="t", allowed_tools=["find"], require_approval="never"),))
+
+    taken, notes = take(adapt_extras, request, ANTHROPIC)
+
+    server = {"type": "url", "name": "docs", "url": "https://mcp.example.com", "authorization_token": "t"}
+    assert [(extra.name, extra.value) for extra in taken.extras] == [("mcp_servers", [server])]
+    assert taken.tools[0].definition == {  # type: ignore[union-attr]
+        "type": "mcp_toolset",
+        "mcp_server_name": "docs",
+        "default_config": {"enabled": False},
+        "configs": {"find": {"enabled": True}},
+    }
+    assert losses(notes) == []
+
+
+def test_a_server_that_asks_before_each_call_is_no_mcp_server_of_anthropics() -> None:
+    for tool in (mcp(), mcp(require_approval="always"), mcp(server_url=None, require_approval="never")):
+        taken = take(adapt_extras, by_codex(tools=(tool,)), ANTHROPIC)[0]
+
+        assert (taken.tools, taken.extras) == ((tool,), ())
+
+
+def test_a_limit_of_searches_is_one_of_hosted_tools_and_back() -> None:
+    search = NativeTool("openai_responses", "web_search", "web_search", {"type": "web_search"}, server=True)
+    limited = NativeTool("anthropic_messages", "web_search_20260318", "web_search", {"max_uses": 3}, server=True)
+    asked = Extra("openai_responses", "max_tool_calls", 2, "W")
+
+    to_claude, notes = take(adapt_extras, by_codex(tools=(search,), extras=(asked,)), ANTHROPIC)
+    to_openai = take(adapt_extras, by_claude_code(tools=(limited,)), OPENAI)[0]
+    _, without_search = take(adapt_extras, by_codex(tools=(function(),), extras=(asked,)), ANTHROPIC)
+
+    assert to_claude.tools[0].definition["max_uses"] == 2  # type: ignore[union-attr]
+    assert [(extra.name, extra.value) for extra in to_openai.extras] == [("max_tool_calls", 3)]
+    assert (losses(notes), losses(without_search)) == ([], [("W", "max_tool_calls")])
+
+
 def test_mcp_servers_are_refused_elsewhere() -> None:
     _, notes = take(adapt_extras, of_claude("mcp_servers", [], "E"), chat())
 

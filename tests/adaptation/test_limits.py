@@ -12,7 +12,7 @@ from app.adaptation.limits import adapt_limits
 from app.adaptation.stop import StopMatcher
 from app.conversation.blocks import CacheHint, Text
 from app.conversation.capabilities import Capabilities
-from app.conversation.request import Request, Sampling, State
+from app.conversation.request import ReasoningSettings, Request, Sampling, State
 from app.providers.profiles import capabilities_for
 from tests.adaptation.tools.asking import losses, take, user
 from tests.adaptation.upstreams import by_chat, by_claude_code, by_codex, chat, claude, responses
@@ -218,3 +218,15 @@ def test_cache_hints_are_reported_once_where_they_mean_nothing() -> None:
 
     assert losses(ignored) == [("D", "cache_control")]
     assert losses(used) == []
+
+
+@pytest.mark.parametrize("make", [chat, responses], ids=["chat", "responses"])
+def test_a_reasoning_model_that_does_not_think_takes_a_temperature(make: Any) -> None:
+    off = ReasoningSettings(mode="off", effort="none")
+    sampling = Sampling(temperature=0.3, top_p=0.9)
+
+    assert adapted(by_codex(sampling=sampling, reasoning=off), make("gpt-5.2")).sampling == sampling
+    assert adapted(by_chat(sampling=sampling), make("gpt-5.1")).sampling == sampling
+    assert adapted(by_chat(sampling=sampling), make("gpt-5.2")).sampling == Sampling()
+    assert adapted(by_chat(sampling=sampling, reasoning=off), make("gpt-5-mini")).sampling == Sampling()
+    assert adapted(by_chat(logprobs=2, reasoning=off), make("gpt-5.2")).logprobs == 2

@@ -355,3 +355,26 @@ def test_a_conversation_of_words_passes_untouched() -> None:
     request: Any = by_claude_code(user("q"), assistant("a", call("c")), user("x"))
 
     assert take(adapt_media, request, GPT)[0] is request
+
+
+@pytest.mark.parametrize("upstream", [GPT, responses()], ids=["chat", "responses"])
+def test_what_is_said_about_a_document_stands_before_it(upstream: Capabilities) -> None:
+    file = File(PDF, "report.pdf", context="from the archive")
+
+    told, document = carried(upstream, file)
+
+    assert isinstance(told, Text)
+    assert "report.pdf" in told.text
+    assert "from the archive" in told.text
+    assert document == file
+    assert carried(claude(), file) == (file,)
+
+
+@pytest.mark.parametrize("upstream", [GPT, claude(), responses()], ids=["chat", "messages", "responses"])
+def test_attachments_without_content_are_refused(upstream: Capabilities) -> None:
+    assert refused(upstream, Image(Inline("image/png", ""))) == [("E", "messages[0]")]
+    assert refused(upstream, File(Inline("application/pdf", ""), "a.pdf")) == [("E", "messages[0]")]
+
+
+def test_claude_gets_an_empty_text_document_in_words() -> None:
+    assert carried(claude(), File(PlainText(""), "a.txt")) == (Text('<document title="a.txt">\n\n</document>'),)

@@ -82,3 +82,29 @@ def test_users_turns_are_left_alone() -> None:
     turns = (user("q"), assistant(call("a")), user(result("a")))
 
     assert take(adapt_replay, by_codex(*turns))[0].turns == turns
+
+
+THINKING = b'{"type":"thinking","thinking":"hm","signature":"c2ln"}'
+REDACTED = b'{"type":"redacted_thinking","data":"RA"}'
+ROUTED = b'{"type":"reasoning.text","text":"hm","signature":"c2ln","format":"anthropic-claude-v1","index":0}'
+
+
+@pytest.mark.parametrize("original", [THINKING, ROUTED], ids=["thinking_blocks", "reasoning_details"])
+def test_claude_gets_back_what_it_signed_in_the_fields_of_chat(original: bytes) -> None:
+    proof = Proof("openai_chat", "thinking", (original, REDACTED))
+
+    first, second, words = replayed(claude(), Reasoning("hm", proof), "a")
+
+    assert first == Reasoning("hm", Proof("anthropic_messages", "thinking", (THINKING,)))
+    assert second == Reasoning("", Proof("anthropic_messages", "redacted", (REDACTED,)))
+    assert words == Text("a")
+
+
+@pytest.mark.parametrize(
+    "original",
+    [b'{"type":"thinking","thinking":"hm","signature":""}', b'{"type":"reasoning.text","text":"hm"}', b"[]", b"{"],
+)
+def test_claude_gets_nothing_that_it_did_not_sign(original: bytes) -> None:
+    proof = Proof("openai_chat", "thinking", (THINKING, original))
+
+    assert replayed(claude(), Reasoning("hm", proof), "a") == (Text("a"),)

@@ -12,7 +12,7 @@ from app.adaptation.structured import PLAIN_JSON, adapt_structured
 from app.conversation.blocks import Text, ToolCall
 from app.conversation.events import Event
 from app.conversation.fold import fold, unfold
-from app.conversation.request import OutputFormat, Request, ToolChoice
+from app.conversation.request import OutputFormat, Request, ToolChoice, Turn
 from app.conversation.response import Response
 from app.conversation.stages import chain
 from tests.adaptation.tools.asking import function, losses, take, user
@@ -150,13 +150,31 @@ def test_any_json_is_asked_of_claude_in_words_and_comes_without_fences() -> None
     assert through(notes.stages, fenced).blocks == (Text('{"a": 1}'),)
 
 
-@pytest.mark.parametrize("upstream", [chat(), responses()], ids=["chat", "responses"])
-def test_openai_is_asked_for_json_with_the_word_it_wants_to_see(upstream: Any) -> None:
+def test_chat_is_asked_for_json_with_the_word_that_openai_wants_to_see() -> None:
     silent = by_codex(user("give me something"), output_format=OutputFormat("json_object"))
     spoken = by_codex(user("as JSON"), output_format=OutputFormat("json_object"))
 
-    assert take(adapt_structured, silent, upstream)[0].instructions == (Text(PLAIN_JSON),)
-    assert take(adapt_structured, spoken, upstream)[0] == spoken
+    assert take(adapt_structured, silent, chat())[0].instructions == (Text(PLAIN_JSON),)
+    assert take(adapt_structured, spoken, chat())[0] == spoken
+
+
+def test_responses_must_see_the_word_json_in_the_input() -> None:
+    told = by_chat(user("q"), instructions=(Text("Answer in JSON."),), output_format=OutputFormat("json_object"))
+    spoken = by_chat(user("as JSON"), output_format=OutputFormat("json_object"))
+
+    assert take(adapt_structured, told, responses())[0].turns == (user("q"), Turn("system", (Text(PLAIN_JSON),)))
+    assert take(adapt_structured, spoken, responses())[0] == spoken
+
+
+@pytest.mark.parametrize("upstream", [chat(), responses()], ids=["chat", "responses"])
+def test_the_name_of_a_schemas_language_is_not_sent_to_openai(upstream: Any) -> None:
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object"}
+    request = by_claude_code(output_format=OutputFormat("json_schema", schema))
+
+    taken = take(adapt_structured, request, upstream)[0]
+
+    assert taken.output_format is not None
+    assert taken.output_format.schema == {"type": "object"}
 
 
 def test_text_needs_nothing() -> None:

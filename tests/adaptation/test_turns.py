@@ -209,3 +209,28 @@ def test_an_upstream_that_needs_instructions_has_some() -> None:
     adapted = take(adapt_turns, request, responses("gpt-5.5", "codex"))[0]
 
     assert adapted.instructions == (Text(DEFAULT_INSTRUCTIONS),)
+
+
+def test_a_system_text_alone_is_said_where_there_must_be_something_to_answer() -> None:
+    alone = by_chat(system("Tell a joke."))
+    told = by_chat(system("Tell a joke."), instructions=(Text("Be brief."),))
+
+    to_claude, to_responses, to_chat = (take(adapt_turns, alone, it)[0] for it in (claude(), responses(), chat()))
+
+    assert (to_claude.instructions, roles(to_claude.turns), texts(to_claude.turns)) == ((), ["user"], ["Tell a joke."])
+    assert (to_responses.instructions, roles(to_responses.turns)) == ((), ["system"])
+    assert (to_chat.instructions, to_chat.turns) == ((Text("Tell a joke."),), ())
+    assert take(adapt_turns, told, claude())[0].instructions == (Text("Be brief."),)
+
+
+@pytest.mark.parametrize("upstream", [claude(), responses()], ids=["messages", "responses"])
+def test_a_request_that_says_nothing_is_refused(upstream: Any) -> None:
+    assert losses(take(adapt_turns, by_chat(user(" ")), upstream)[1]) == [("E", "messages[0]")]
+
+
+@pytest.mark.parametrize("upstream", [claude(), chat(profile="llamacpp")], ids=["messages", "strict template"])
+def test_a_history_that_the_assistant_begins_gets_a_users_turn_in_front(upstream: Any) -> None:
+    request = by_chat(assistant("Hello!"), user("hi"))
+
+    assert roles(take(adapt_turns, request, upstream)[0].turns) == ["user", "assistant", "user"]
+    assert take(adapt_turns, request, chat())[0].turns == request.turns

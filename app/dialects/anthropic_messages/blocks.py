@@ -193,7 +193,9 @@ class BlockWriter:
                 written.append(self._hinted(wire, block.cache))
             case ToolResult():
                 wire = {"type": "tool_result", "tool_use_id": block.call_id}
-                if content := self.content(block.blocks):
+                # The vendor refuses texts of nothing but white space.
+                spoken = [inner for inner in block.blocks if not isinstance(inner, Text) or inner.text.strip()]
+                if content := self.content(spoken):
                     wire["content"] = content
                 if block.is_error:
                     wire["is_error"] = True

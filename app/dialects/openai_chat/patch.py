@@ -39,6 +39,8 @@ _SAMPLING: dict[str, tuple[str, LossClass]] = {
     "logprobs": ("logprobs", "E"),
     "top_logprobs": ("logprobs", "E"),
 }
+# Those that reasoning models take while they do not think.
+_FREED = ("temperature", "top_p", "logprobs", "top_logprobs")
 
 
 def patch_request(body: bytes, capabilities: Capabilities) -> Rendered:
@@ -88,8 +90,10 @@ def _patch_limits(fields: Fields, capabilities: Capabilities, losses: list[Loss]
         fields[wanted] = msgspec.Raw(str(limit).encode())
         losses.append(Loss("W", wanted, f"the model answers with {limit} tokens at most"))
     thinks = capabilities.reasoning_excludes_sampling and _is_set(fields, "reasoning_effort", unlike=b'"none"')
+    freed = _FREED if _does_not_think(fields, capabilities) else ()
     for name, (capability, loss) in _SAMPLING.items():
-        refused = not getattr(capabilities, capability) or (thinks and name in ("temperature", "top_p"))
+        taken = getattr(capabilities, capability) or name in freed
+        refused = not taken or (thinks and name in ("temperature", "top_p"))
         if refused and name in fields:
             said = bytes(fields.pop(name))
             losses.append(Loss("D" if said in (b"null", b"false") else loss, name, "this model takes no such setting"))
@@ -98,6 +102,13 @@ def _patch_limits(fields: Fields, capabilities: Capabilities, losses: list[Loss]
         losses.append(Loss("W", "temperature", f"this model takes at most {capabilities.temperature_max:g}"))
     if capabilities.stop_limit == 0 and fields.pop("stop", None) is not None:
         losses.append(Loss("W", "stop", "this model takes no stop sequences"))
+
+
+def _does_not_think(fields: Fields, capabilities: Capabilities) -> bool:
+    """Whether a model that can be kept from thinking is, by the request or by itself."""
+    asked = bytes(fields.get("reasoning_effort", b"null"))
+    by_itself = asked == b"null" and not capabilities.reasoning_by_default
+    return capabilities.reasoning_off == "none" and (asked == b'"none"' or by_itself)
 
 
 def _patch_stream(fields: Fields, capabilities: Capabilities) -> None:

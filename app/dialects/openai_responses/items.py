@@ -54,7 +54,8 @@ def render_call(call: ToolCall, item_id: str | None = None, status: str = "compl
     """The item of a call; without `item_id` one that depends on the call's own id alone."""
     if call.kind == "function":
         head = {"type": "function_call", "id": item_id or mint_id("function_call", call.id)}
-        said: dict[str, Any] = {"name": call.name, "arguments": call.arguments or "{}"}
+        arguments = call.arguments if call.arguments.strip() not in ("", "null") else "{}"
+        said: dict[str, Any] = {"name": call.name, "arguments": arguments}
     else:
         item_type, field, _ = NATIVE_CALLS[call.kind]
         head = {"type": item_type, "id": item_id or mint_id(item_type, call.id)}

@@ -249,6 +249,8 @@ def _parse_extras(fields: Fields, settings: Settings) -> list[Extra]:
             loss, why = EXTRAS.get(name, UNKNOWN_FIELD)
             if name == "truncation" and value == "disabled":  # what every other dialect does anyway
                 loss = "D"
+            if name == "moderation" and b'"block"' in encode_body(value):  # changes what may be said
+                loss = "E"
             extras.append(Extra(NAME, name, value, loss, why))
     return extras
 

@@ -39,8 +39,9 @@ from app.dialects.openai_responses.vocabulary import (
 from app.errors import InvalidRequest
 
 _ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
-# Items that the client, not the model, has made, beside the results of tools.
-_CLIENT_ITEMS = ("compaction_trigger", "computer_call_output", "mcp_approval_response")
+# Items that the client, not the model, has made, beside the outputs of calls.
+_CLIENT_ITEMS = ("compaction_trigger", "mcp_approval_response")
+_OUTPUT_ENDING = "_call_output"
 
 # Items that become blocks without a place for their id.
 _NEW_IDS = (
@@ -93,6 +94,8 @@ class Input:
 
     def _read(self, item: Item, raw: msgspec.Raw, path: str) -> None:
         kind = item.type
+        if kind is None and item.role is None and item.id is None:
+            raise InvalidRequest(f"{path}.type: an item needs a type, a message at least a role", param=f"{path}.type")
         if kind == "message" or (kind is None and item.role is not None):
             self._read_message(item, raw, path)
         elif kind == "additional_tools":
@@ -107,7 +110,8 @@ class Input:
                 if kind == "tool_search_output":
                     self.tools.extend(parse_tools(item.tools, f"{path}.tools"))
             else:
-                self._add("user" if kind in _CLIENT_ITEMS else "assistant", blocks, path)
+                clients = kind is not None and (kind in _CLIENT_ITEMS or kind.endswith(_OUTPUT_ENDING))
+                self._add("user" if clients else "assistant", blocks, path)
 
     def _read_message(self, item: Item, raw: msgspec.Raw, path: str) -> None:
         role = _ROLES.get(item.role or "")
@@ -274,7 +278,7 @@ class _AssistantItems:
 
 
 def _render_result(result: ToolResult, capabilities: Capabilities, losses: list[Loss], path: str) -> dict[str, Any]:
-    output = _render_output(result.blocks, capabilities, losses, path)
+    output = _render_output(result.hinted_blocks, capabilities, losses, path)
     if result.kind == "function":
         return {"type": "function_call_output", "call_id": result.call_id, "output": output}
     item = {"type": NATIVE_CALLS[result.kind][2], "call_id": result.call_id}
@@ -293,7 +297,8 @@ def _render_result(result: ToolResult, capabilities: Capabilities, losses: list[
 
 def _render_output(blocks: Sequence[Block], capabilities: Capabilities, losses: list[Loss], path: str) -> Any:
     """A string where there is nothing but text, else parts."""
-    if all(isinstance(block, Text) and block.cache is None for block in blocks):
+    hinted = capabilities.cache_hints == "breakpoint"
+    if all(isinstance(block, Text) and not (hinted and block.cache) for block in blocks):
         return "\n".join(block.text for block in blocks if isinstance(block, Text))
     return render_parts(blocks, capabilities, losses, path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -137,6 +138,12 @@ def test_a_tool_that_was_found_twice_is_declared_once() -> None:
         *declared(function("f", description="old")),
         *declared(function("g")),
     )
+
+
+def test_a_tool_that_another_one_displaces_is_reported() -> None:
+    request = ask(tools=(function("f"), function("f"), function("f", description="another")))
+
+    assert losses(take(adapt_tools, request)[1]) == [("W", "tools.f")]
 
 
 def test_an_upstream_without_tools_loses_the_answer() -> None:
@@ -288,15 +295,14 @@ def test_tools_that_move_a_screen_cannot_be_lost_quietly() -> None:
 
 def test_a_hosted_search_becomes_the_other_vendor_s() -> None:
     place = {"type": "approximate", "city": "Bern"}
-    ours = native(
-        "web_search_20250305", "web_search", server=True, allowed_domains=["a.b"], user_location=place, max_uses=3
-    )
+    options: dict[str, Any] = {"allowed_domains": ["a.b"], "user_location": place, "blocked_domains": ["c.d"]}
+    ours = native("web_search_20250305", "web_search", server=True, **options)
 
     request, notes = take(adapt_tools, ask(tools=(ours,)), RESPONSES)
 
     (tool,) = request.tools
     assert tool == native("web_search", server=True, filters={"allowed_domains": ["a.b"]}, user_location=place)
-    assert losses(notes) == [("W", "tools.web_search.max_uses")]
+    assert losses(notes) == [("W", "tools.web_search.blocked_domains")]
 
 
 def test_a_hosted_search_of_responses_becomes_claude_s() -> None:

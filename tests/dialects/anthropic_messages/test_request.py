@@ -697,3 +697,11 @@ def test_refused_fields_are_left_out_and_own_ones_merged_in() -> None:
 
 def test_a_lone_surrogate_in_a_text_does_not_break_the_body() -> None:
     assert render(turns=(Turn("user", (Text("a\ud83d"),)),))["messages"][0]["content"] == "a\ufffd"
+
+
+def test_a_tool_result_of_white_space_is_one_without_content() -> None:
+    result = ToolResult("a", (Text(" "), Text("")))
+
+    body = render(turns=(Turn("user", (result,)),))
+
+    assert body["messages"] == [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a"}]}]

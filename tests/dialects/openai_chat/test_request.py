@@ -525,6 +525,16 @@ def test_plain_text_is_a_string_and_hinted_text_a_part_where_hints_are_known() -
     assert render(request, cache_hints="cache_control", string_content=True)["messages"][0]["content"] == "a"
 
 
+def test_the_hint_of_a_tool_result_stands_on_its_last_text() -> None:
+    result = ToolResult("a", (Text("one"), Text("two")), cache=CacheHint())
+    hinted = {"type": "text", "text": "two", "cache_control": {"type": "ephemeral"}}
+
+    tool = render(request_of(user(result)), cache_hints="cache_control")["messages"][0]
+
+    assert tool["content"] == [{"type": "text", "text": "one"}, hinted]
+    assert render(request_of(user(result)))["messages"][0]["content"] == "one\ntwo"
+
+
 def test_media_are_parts() -> None:
     turn = user(
         Text("see"),

@@ -528,6 +528,45 @@ def test_instructions_are_one_text_unless_they_carry_breakpoints() -> None:
     assert hinted["input"][0]["content"][0]["prompt_cache_breakpoint"] == {"mode": "explicit", "ttl": "30m"}
 
 
+def test_the_hint_of_a_tool_result_stands_on_its_last_text() -> None:
+    request = a_request(Turn("user", (ToolResult("a", (Text("done"),), cache=CacheHint("5m")),)))
+
+    plain = rendered(request)["input"][0]
+    hinted = rendered(request, replace(UPSTREAM, cache_hints="breakpoint"))["input"][0]
+
+    assert plain["output"] == "done"
+    assert hinted["output"] == [{"type": "input_text", "text": "done", "prompt_cache_breakpoint": {"mode": "explicit"}}]
+
+
+@pytest.mark.parametrize("arguments", ["", " ", "null"])
+def test_no_arguments_are_an_empty_object(arguments: str) -> None:
+    item = rendered(a_request(Turn("assistant", (ToolCall("a", "f", arguments),))))["input"][0]
+
+    assert item["arguments"] == "{}"
+
+
+def test_the_output_of_an_unknown_call_is_the_clients() -> None:
+    request = parse_body({"model": "m", "input": [USER, {"type": "new_tool_call_output", "call_id": "c"}]})
+
+    assert [turn.role for turn in request.turns] == ["user", "user"]
+
+
+def test_an_item_that_is_nothing_is_refused() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        parse_body({"model": "m", "input": [{"content": "x"}]})
+
+    assert refused.value.failure.param == "input[0].type"
+
+
+@pytest.mark.parametrize(("mode", "loss"), [("block", "E"), ("score", "W")])
+def test_moderation_that_blocks_cannot_be_left_out(mode: str, loss: str) -> None:
+    policy = {"model": "omni", "policy": {"output": {"mode": mode}}}
+
+    request = parse_body({"model": "m", "input": "q", "moderation": policy})
+
+    assert [(extra.name, extra.loss) for extra in request.extras] == [("moderation", loss)]
+
+
 def test_a_system_turn_is_a_developer_message_in_its_place() -> None:
     turns = (Turn("user", (Text("q"),)), Turn("system", (Text("late"),)), Turn("user", (Text("r"),)))
 
