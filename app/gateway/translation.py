@@ -45,8 +45,12 @@ class StreamTranslation:
         return out if self.failed is not None else out + self._renderer.close()
 
     def fail(self, failure: Failure) -> bytes:
+        """The client's error event. After the finish the answer is whole, and nothing that befalls the upstream undoes
+        it."""
         if self.failed is not None:
             return b""
+        if self.finished and failure.origin == "upstream":
+            return self.close()
         return self._render([Failed(failure)])
 
     def ping(self) -> bytes:

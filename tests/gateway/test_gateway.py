@@ -107,6 +107,16 @@ def test_a_stream_that_is_cut_ends_with_an_error_event(client: Client, upstream:
     assert "message_stop" not in [event["type"] for event in events]
 
 
+def test_a_connection_lost_after_the_finish_does_not_undo_the_answer(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(chat_stream("one", tail=(chunk({}, "stop"), 0.05, CUT)))
+
+    answers = [client.message(stream=True), client.chat(stream=True)]
+
+    assert events_of(answers[0])[-1]["type"] == "message_stop"
+    assert events_of(answers[1])[-1] == "[DONE]"
+    assert not any("error" in answer.text for answer in answers)
+
+
 def test_a_stream_that_just_ends_is_no_normal_end(client: Client, upstream: FakeUpstream) -> None:
     upstream.script(chat_stream("one", tail=(CLOSE,)))
 

@@ -3,8 +3,9 @@ defines it and as compatible servers and clients bend it. Nothing here does I/O.
 
 from app.dialects.openai_chat.chunks import StreamRenderer
 from app.dialects.openai_chat.errors import error_status, parse_error, render_error
-from app.dialects.openai_chat.passthrough import StreamPassthrough, repair_response
+from app.dialects.openai_chat.passthrough import StreamPassthrough
 from app.dialects.openai_chat.patch import patch_request
+from app.dialects.openai_chat.repair import repair_response
 from app.dialects.openai_chat.request import parse_request, render_request
 from app.dialects.openai_chat.response import find_usage, parse_response, render_response
 from app.dialects.openai_chat.stream import StreamParser

@@ -1,7 +1,7 @@
-"""This file is what a reply of this dialect still needs for a client of the same dialect: the name of the model, the
+"""This file is what a stream of this dialect still needs for a client of the same dialect: the name of the model, the
 end mark, and the repairs without which clients crash or stop.
 
-Clean bytes pass as they came. A stream is searched for a few words; only an event that has one of them is taken apart.
+Clean bytes pass as they came. They are searched for a few words; only an event that has one of them is taken apart.
 """
 
 from __future__ import annotations
@@ -17,118 +17,27 @@ from app.conversation.capabilities import Capabilities, Reply
 from app.conversation.literals import hide_halves, join, text_of
 from app.conversation.response import Usage
 from app.dialects.error_bodies import judge_error, read_error_body, read_error_value
-from app.dialects.json_bodies import encode_body, repair_surrogates, replace_model
+from app.dialects.json_bodies import encode_body
 from app.dialects.openai_chat.errors import error_event
+from app.dialects.openai_chat.repair import UNREADABLE, flatten_content, missing_head, true_finish
 from app.dialects.openai_chat.shapes import Shape, arguments_of
 from app.dialects.openai_chat.tool_calls import CallBinder
 from app.dialects.openai_chat.usage import read_usage
-from app.dialects.openai_chat.vocabulary import (
-    BROKEN_REASONS,
-    CallFragment,
-    CallPiece,
-    WireChoice,
-    WireChunk,
-)
+from app.dialects.openai_chat.vocabulary import CallFragment, CallPiece, WireChunk
 from app.errors import Failure, UpstreamCut, UpstreamMalformed, UpstreamRefused
 from app.sse import COMMENT_KEEPALIVE, DONE, SseDecoder, encode_event
 
 _any = msgspec.json.Decoder().decode
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-
-class _Whole(msgspec.Struct):
-    """What is looked at in a whole reply."""
-
-    choices: list[WireChoice] | None = None
-    error: msgspec.Raw = msgspec.Raw()
-
-
-_decode_whole = msgspec.json.Decoder(_Whole).decode
 _decode_chunk = msgspec.json.Decoder(WireChunk).decode
-_decode_fragment = msgspec.json.Decoder(CallFragment).decode
-
-
-def repair_response(body: bytes, reply: Reply, capabilities: Capabilities) -> bytes:
-    """A whole reply for the client: the model's name as the client knows it, and tool calls as the contract has them.
-
-    Raises UpstreamRefused for an error inside a reply of status 200, UpstreamMalformed for what is no reply.
-    """
-    if b"\\ud" in body or b"\\uD" in body:
-        body = repair_surrogates(body)
-    try:
-        whole = _decode_whole(body)
-    except msgspec.ValidationError:
-        whole = _Whole()
-    except _UNREADABLE as error:
-        said = read_error_body(200, {}, body).message[:300]
-        raise UpstreamMalformed(f"the upstream sent something else than a chat reply: {said}") from error
-    if len(whole.error) and (value := _any(whole.error)):
-        raise UpstreamRefused(judge_error(0, read_error_value(value)))
-    if whole.choices is None or any(_is_odd(choice, capabilities) for choice in whole.choices):
-        value = _any(body)
-        if not isinstance(value, dict) or not isinstance(value.get("choices"), list):
-            raise UpstreamRefused(judge_error(0, read_error_body(200, {}, body)))
-        body = _mend_whole(value, capabilities)
-    return replace_model(body, reply.model)
-
-
-def _is_odd(choice: WireChoice, capabilities: Capabilities) -> bool:
-    """Whether a choice's calls are not as clients expect them."""
-    calls = (choice.message.tool_calls if choice.message else None) or []
-    if choice.finish_reason != _true_finish(choice.finish_reason, bool(calls), capabilities):
-        return True
-    for call in calls:
-        piece = call.function or call.custom
-        if not isinstance(call.id, str) or not call.id or call.type is None or piece is None:
-            return True
-        if call.function is not None and (
-            len(call.function.arguments) <= 2 or not bytes(call.function.arguments).startswith(b'"')
-        ):
-            return True
-    return False
-
-
-def _true_finish(reason: str | None, called: bool, capabilities: Capabilities) -> str | None:
-    """The reason that fits what came: agents run tools only at "tool_calls", and would loop at it without any.
-
-    OpenAI itself says "stop" where a tool was forced by name, as documented; what it says stays.
-    """
-    if capabilities.first_party or reason is None:
-        return reason
-    if called and reason == "stop":
-        return "tool_calls"
-    return "stop" if reason == "tool_calls" and not called else reason
-
-
-def _mend_whole(value: dict[str, Any], capabilities: Capabilities) -> bytes:
-    for choice in value["choices"]:
-        message = choice.get("message") if isinstance(choice, dict) else None
-        if not isinstance(message, dict):
-            continue
-        calls = message.get("tool_calls")
-        if isinstance(calls, list):
-            binder = CallBinder(str(value.get("id") or ""))
-            message["tool_calls"] = [_mend_call(call, index, binder) for index, call in enumerate(calls)]
-        if isinstance(choice.get("finish_reason"), str):
-            choice["finish_reason"] = _true_finish(choice["finish_reason"], bool(calls), capabilities)
-    return encode_body(value)
-
-
-def _mend_call(call: Any, index: int, binder: CallBinder) -> Any:
-    """A whole call with an id and a type, and with arguments that are a text."""
-    try:
-        fragment = _decode_fragment(encode_body(call))
-    except _UNREADABLE:
-        return call
-    bound, added = binder.bind(msgspec.structs.replace(fragment, index=index))
-    if fragment.custom is not None:
-        return {**call, "id": bound.id, "type": "custom"}
-    function = {**(call.get("function") or {}), "arguments": text_of(added) or "{}"}
-    return {**call, "id": bound.id, "type": call.get("type") or "function", "function": function}
-
 
 # What every chunk says that only adds to the answer, in the two ways to write it.
 _TIGHT, _LOOSE = b'"finish_reason":null', b'"finish_reason": null'
+# What none says that does no more: a call, counts, content in parts; in the same two ways.
+_RESTLESS = {
+    _TIGHT: (b'"tool_calls"', b'"usage":{', b'"content":['),
+    _LOOSE: (b'"tool_calls"', b'"usage": {', b'"content": ['),
+}
+_USAGE = re.compile(rb',\s*"usage"\s*:\s*(\{(?:[^{}]|\{[^{}]*\})*\})')
 
 _MODEL = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)+")')
 _EVENT = re.compile(rb".*?(?:\r\n\r\n|\n\n|\r\r)", re.DOTALL)
@@ -153,6 +62,9 @@ class StreamPassthrough:
         self._shape: Shape | None = None  # how the arguments of the last call go on, if it is clean
         self._binders: dict[int, CallBinder] = {}
         self._finishes: set[int] = set()
+        self._head: dict[str, Any] = {}  # what all chunks begin with, as the client gets it
+        self._missing: dict[str, Any] = {}  # what of it the server leaves out
+        self._counted = b""  # the event with the last counts, which waits for the end
         self.usage: Usage | None = None
         self.finished = False
 
@@ -180,15 +92,19 @@ class StreamPassthrough:
         if self._state is _State.ENDED:
             return out
         if self.finished:
-            self._state = _State.ENDED
-            return out + DONE
-        return out + self.fail(UpstreamCut("the upstream's stream ended before it was complete", began=True).failure)
+            return out + self._end(DONE)
+        began = self._state is _State.OPEN
+        cut = UpstreamCut("the upstream's stream ended before it was complete", began=began)
+        return out + self._break(cut.failure)
 
     def fail(self, failure: Failure) -> bytes:
-        """The error event; nothing after an end."""
+        """The error event; nothing after an end. After the finish the answer is whole, and no failure undoes it."""
         if self._state is _State.ENDED:
             return b""
-        self._state, self._tail = _State.ENDED, b""
+        self._tail = b""
+        if self.finished:
+            return self._end(DONE)
+        self._state = _State.ENDED
         return error_event(failure)
 
     def ping(self) -> bytes:
@@ -201,17 +117,14 @@ class StreamPassthrough:
             self._begin(events)
         if self._model is not None and self._model[0] != self._model[1]:
             events = events.replace(*self._model)
+        if self._state is _State.WAITING or self._missing:
+            return self._look(events)
         # One read often brings many words and the end: only what follows the last word is looked into.
         end = events.find(b"\n\n", events.rfind(self._calm)) + 2
         calm = events if end == len(events) else events[:end]
         if not self._is_calm(calm):
-            events = self._look(events)
-        elif calm is not events:
-            self._state = _State.OPEN
-            events = calm + self._look(events[end:])
-        if self._state is _State.WAITING and b"data:" in events:
-            self._state = _State.OPEN
-        return events
+            return self._look(events)
+        return events if calm is events else calm + self._look(events[end:])
 
     def _begin(self, events: bytes) -> None:
         """Learn from the first events how the upstream writes."""
@@ -221,24 +134,27 @@ class StreamPassthrough:
             self._calm = _LOOSE if _LOOSE in events else _TIGHT
 
     def _is_calm(self, events: bytes) -> bool:
-        """Whether all these events only add text: each has its delta and its null, and none has a call.
+        """Whether all these events only add text: each has its delta and its null, and none has more than that.
 
         Counting a few words costs a fraction of decoding; what is not so simple is looked into event by event.
         """
         whole = events.count(self._calm)
         lines = events.count(b"\n")  # two for each event: its data and the blank one
         calm = whole and lines == 2 * whole and events.count(b'"delta"') == whole
-        return bool(calm) and b'"tool_calls"' not in events
+        if not calm:
+            return False
+        call, counts, parts = _RESTLESS[self._calm]
+        return call not in events and counts not in events and parts not in events
 
     def _look(self, events: bytes) -> bytes:
         out = []
         for event in _split(events):
             if self._state is _State.ENDED:
                 break
-            if self._shape is not None:
+            if self._shape is not None and not self._missing:
                 try:
                     self._shape(event[len(b"data: ") :])
-                except _UNREADABLE:
+                except UNREADABLE:
                     self._shape = None
                 else:
                     out.append(event)
@@ -252,39 +168,49 @@ class StreamPassthrough:
         """One event, as the client gets it: the same bytes wherever nothing is wrong with it."""
         payload = _payload_of(event)
         if not payload:
-            return event  # a comment
+            return b"" if self._state is _State.WAITING else event  # a comment
         if payload.startswith(b"[DONE]"):
-            self.finished, self._state = True, _State.ENDED
-            return event
+            if self._state is _State.WAITING:
+                return self._break(UpstreamMalformed("the upstream's reply held no answer").failure)
+            return self._end(event)
         try:
             chunk = _decode_chunk(payload)
         except msgspec.ValidationError:
             return event  # odd, but JSON: the client may know better
-        except _UNREADABLE:
+        except UNREADABLE:
             if hide_halves(payload) != payload:
                 return event
             said = read_error_body(200, {}, payload).message[:300]
             return self._break(UpstreamMalformed(f"the upstream sent something else than a chat chunk: {said}").failure)
         if len(chunk.error) and (value := _any(chunk.error)):
             return self._break(judge_error(0, read_error_value(value)))
-        if chunk.usage is not None:
-            self.usage = read_usage(chunk.usage)
         if not chunk.choices:
-            wanted = self._reply.include_usage if chunk.usage is not None else b'"moderation"' in payload
-            return event if wanted else b""
-        return self._mend(event, payload, chunk)
+            if chunk.usage is None:
+                return event if b'"moderation"' in payload else b""
+            self.usage = read_usage(chunk.usage)
+            self._counted = event if not self._missing else encode_event(encode_body({**_any(payload), **self._head}))
+            return b""
+        try:
+            return self._mend(event, payload, chunk)
+        except UpstreamMalformed as error:
+            return self._break(error.failure)
 
     def _mend(self, event: bytes, payload: bytes, chunk: WireChunk) -> bytes:
         """An event with choices. Every edit is made in `edited`, which stays None as long as there is none."""
         choices = chunk.choices or []
         edited: dict[str, Any] | None = None
+        if self._state is _State.WAITING:
+            edited = self._note_head(_any(payload))
+        elif self._missing:
+            edited = {**_any(payload), **self._missing}
+        if (usage := chunk.usage or (chunk.x_groq and chunk.x_groq.usage) or choices[0].usage) is not None:
+            self.usage = read_usage(usage)
+            event, payload = self._take_counts(event, payload)
+            edited = edited and {name: value for name, value in edited.items() if name != "usage"}
         before = b""
         repeated = 0
         for position, choice in enumerate(choices):
             index = choice.index or 0
-            reason = choice.finish_reason
-            if reason and reason.lower() in BROKEN_REASONS:
-                return self._break(UpstreamMalformed(f"the upstream broke off with finish_reason {reason!r}").failure)
             binder = self._binders.get(index)
             if choice.delta is None and choice.message is None:
                 edited = edited or _any(payload)
@@ -295,35 +221,75 @@ class StreamPassthrough:
                 if not clean:
                     edited = edited or _any(payload)
                     edited["choices"][position]["delta"]["tool_calls"] = calls
-                elif (
-                    index == 0
-                    and binder.calls[-1].position == len(binder.calls) - 1 == choice.delta.tool_calls[-1].index
-                ):
-                    self._shape = arguments_of(binder.calls[-1], len(binder.calls) - 1)
-            if reason:
+                elif index == 0:
+                    self._expect(choice.delta.tool_calls[-1], binder)
+            if choice.delta is not None and bytes(choice.delta.content).startswith(b"["):
+                edited = edited or _any(payload)
+                edited["choices"][position]["delta"] = flatten_content(edited["choices"][position]["delta"])
+            if reason := choice.finish_reason:
                 repeated += index in self._finishes
-                self._finishes.add(index)
-                self.finished = True
-                true = _true_finish(reason, binder is not None, self._can)
+                true = true_finish(reason, binder is not None, self._can)
                 if true != reason:
                     edited = edited or _any(payload)
                     edited["choices"][position]["finish_reason"] = true
-                before += self._complete_calls(binder, index, payload)
-        if repeated == len(choices) and chunk.usage is None:
+                before += self._complete_calls(binder, index)
+                self._finishes.add(index)
+                self.finished = True
+        if repeated == len(choices):
             return b""  # some servers say the end twice
         return before + (event if edited is None else encode_event(encode_body(edited)))
 
-    def _complete_calls(self, binder: CallBinder | None, index: int, payload: bytes) -> bytes:
-        """Arguments for calls that came without any, as clients parse them when the end comes."""
-        silent = [call for call in binder.calls if not call.pieces and not call.custom] if binder else []
-        if not silent:
+    def _note_head(self, first: dict[str, Any]) -> dict[str, Any] | None:
+        """Learn from the first chunk what all of them begin with; what it is itself, if something is missing there."""
+        self._missing = missing_head(first, self._reply, "chat.completion.chunk")
+        self._head = {name: first.get(name) for name in ("id", "object", "created", "model")} | self._missing
+        delta = first["choices"][0].get("delta") or {}
+        if self._missing or not delta.get("role"):
+            first["choices"][0]["delta"] = {**delta, "role": "assistant"}
+            return {**first, **self._missing}
+        return None
+
+    def _take_counts(self, event: bytes, payload: bytes) -> tuple[bytes, bytes]:
+        """The event and its payload without the counts, which are told once and at the end: clients add them up."""
+        found = _USAGE.search(payload)
+        if found is None:
+            value = _any(payload)
+            usage = value.pop("usage", None) or (value.get("x_groq") or value["choices"][0]).get("usage")
+            counts, payload = encode_body(usage), encode_body(value)
+        else:
+            counts, payload = found[1], payload[: found.start()] + payload[found.end() :]
+        self._counted = encode_event(encode_body(self._head)[:-1] + b',"choices":[],"usage":' + counts + b"}")
+        return encode_event(payload), payload
+
+    def _expect(self, fragment: CallFragment, binder: CallBinder) -> None:
+        """The arguments of a clean call may go on in the same shape."""
+        call = binder.calls[-1]
+        if call.position == len(binder.calls) - 1 == fragment.index and call.pieces and not call.held:
+            self._shape = arguments_of(call, call.position)
+
+    def _end(self, mark: bytes) -> bytes:
+        """The end mark, and before it what is still to be said: the finish, if the server forgot it, and the counts."""
+        out = b""
+        if not self._finishes:
+            called = self._binders.get(0)
+            choice = {"index": 0, "delta": {}, "finish_reason": true_finish("stop", called is not None, self._can)}
+            out = self._complete_calls(called, 0) + encode_event(encode_body({**self._head, "choices": [choice]}))
+        if self._reply.include_usage:
+            out += self._counted
+        self.finished, self._state = True, _State.ENDED
+        return out + mark
+
+    def _complete_calls(self, binder: CallBinder | None, index: int) -> bytes:
+        """Arguments of calls that came without any, or with some that had to wait, as clients parse them when the end
+        comes."""
+        fragments = []
+        for call in binder.calls if binder and index not in self._finishes else ():
+            if call.held or not (call.pieces or call.custom):
+                fragments.append({"index": call.position, "function": {"arguments": text_of(call.held_arguments())}})
+        if not fragments:
             return b""
-        fragments = [{"index": call.position, "function": {"arguments": "{}"}} for call in silent]
-        for call in silent:
-            call.pieces.append(b'"{}"')
-        chunk = {name: value for name, value in _any(payload).items() if name != "usage"}
         choice = {"index": index, "delta": {"tool_calls": fragments}, "finish_reason": None}
-        return encode_event(encode_body({**chunk, "choices": [choice]}))
+        return encode_event(encode_body({**self._head, "choices": [choice]}))
 
     def _break(self, failure: Failure) -> bytes:
         """End with an error: as an HTTP status if the client has got nothing yet."""
@@ -343,32 +309,27 @@ def _mend_fragments(fragments: Sequence[CallFragment], binder: CallBinder) -> tu
     clean = True
     for fragment in fragments:
         call, added = binder.bind(fragment)
-        piece = fragment.function or fragment.custom
+        piece = fragment.function or fragment.custom or CallPiece()
         field, kind = ("input", "custom") if call.custom else ("arguments", "function")
         wire: dict[str, Any] = {"index": call.position}
         if call.block is None and call.name:
             call.block = call.position  # announced
             wire |= {"id": call.id, "type": kind}
-            text = text_of(join(call.pieces)) if call.pieces else ""
+            text = text_of(join(call.pieces)) if call.pieces and not call.held else ""
             wire[kind] = {"name": call.name, field: text}
-            clean = clean and fragment.id == call.id and fragment.type == kind
+            clean = clean and fragment.id == call.id and fragment.type == kind and len(call.pieces) <= 1
         elif call.block is None:
             clean = False
             continue
         else:
-            wire[kind] = {field: text_of(added)}
-            clean = clean and not fragment.id and not (piece and piece.name)
+            wire[kind] = {field: "" if call.held else text_of(added)}
+            clean = clean and not fragment.id and piece.name is None
         if call.extra is not None and len(fragment.extra_content):
             wire["extra_content"] = msgspec.Raw(call.extra)
-        clean = clean and fragment.index == call.position and piece is not None and _is_plain(piece)
+        said = bytes(piece.arguments) or bytes(piece.input)
+        clean = clean and fragment.index == call.position and not call.held and said in (b"", added)
         mended.append(wire)
     return mended, clean
-
-
-def _is_plain(piece: CallPiece) -> bool:
-    """Whether arguments are text, and not the JSON value itself."""
-    raw = piece.arguments if len(piece.arguments) else piece.input
-    return len(raw) == 0 or bytes(raw).startswith(b'"')
 
 
 def _split(events: bytes) -> list[bytes]:

@@ -72,7 +72,7 @@ class CallBinder:
             call.id = call.wire_id or self._mint(call.position)
         if added != EMPTY:
             if not call.pieces and not call.custom:
-                call.held = not added.startswith(_OBJECT_STARTS)
+                call.held = not begins_object(added)
                 added = _cut_off(added)
             call.pieces.append(added)
         if len(fragment.extra_content) > 4:
@@ -115,6 +115,11 @@ class CallBinder:
     def _mint(self, position: int) -> str:
         digest = hashlib.sha256(f"{self.response_id}:{position}".encode("utf-8", "replace")).hexdigest()
         return f"call_{digest[:24]}"
+
+
+def begins_object(piece: bytes) -> bool:
+    """Whether the literal of arguments, or of their first piece, looks like the text of an object."""
+    return piece.startswith(_OBJECT_STARTS)
 
 
 def is_object(arguments: str) -> bool:

@@ -128,6 +128,17 @@ def test_sampling_stays_where_reasoning_is_off() -> None:
     assert silent["temperature"] == 0
 
 
+def test_a_reasoning_model_that_does_not_think_takes_a_temperature() -> None:
+    model = {"temperature": False, "reasoning_off": "none"}
+
+    off = patch(ask(temperature=0, reasoning_effort="none"), reasoning_by_default=True, **model)
+    unasked = patch(ask(temperature=0), reasoning_by_default=True, **model)
+    low = patch(ask(temperature=0, reasoning_effort="low"), **model)
+
+    assert (off["temperature"], "temperature" in unasked, "temperature" in low) == (0, False, False)
+    assert patch(ask(temperature=0), **model)["temperature"] == 0
+
+
 def test_developer_messages_become_system_messages_where_only_those_are_known() -> None:
     messages = [{"role": "developer", "content": "a"}, {"role": "user", "content": "b"}]
 
@@ -223,7 +234,8 @@ def test_odd_messages_are_left_to_the_upstream(messages: Any) -> None:
 
 def whole(message: dict[str, Any], finish: str = "stop", **more: Any) -> bytes:
     choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish}
-    return json.dumps({"id": "c", "model": "up", "choices": [choice], **more}).encode()
+    head = {"id": "c", "object": "chat.completion", "created": 7, "model": "up"}
+    return json.dumps({**head, "choices": [choice], **more}).encode()
 
 
 def call(**more: Any) -> dict[str, Any]:
@@ -265,6 +277,40 @@ def test_calls_of_a_reply_get_ids_types_and_textual_arguments() -> None:
     assert [entry["type"] for entry in calls] == ["function"] * 3
     assert calls[0]["id"].startswith("call_")
     assert [entry["id"] for entry in calls[1:]] == ["7", "c"]
+
+
+def test_what_a_reply_lacks_is_filled_in() -> None:
+    body = json.dumps({"id": None, "created": 0.5, "choices": [{"index": 0, "message": {"content": "x"}}]}).encode()
+
+    reply = repair(body)
+
+    assert (reply["id"], reply["object"], reply["created"]) == ("chatcmpl-abc123", "chat.completion", REPLY.created)
+    assert reply["model"] == "asked-for"
+    assert reply["choices"][0]["message"] == {"role": "assistant", "content": "x"}
+    assert reply["choices"][0]["finish_reason"] == "stop"
+
+
+def test_content_in_parts_becomes_text() -> None:
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+
+    message = repair(whole({"content": [thinking, {"type": "text", "text": "x"}]}))["choices"][0]["message"]
+
+    assert (message["content"], message["reasoning_content"]) == ("x", "Hm.")
+
+
+def test_arguments_of_a_reply_that_are_no_object_become_one() -> None:
+    calls = [call(function={"name": "f", "arguments": text}) for text in ("null", '"{\\"x\\":1}"', "[1]", '{"x":1}}')]
+
+    message = repair(whole({"content": None, "tool_calls": calls}, "tool_calls"))["choices"][0]["message"]
+
+    sent = [entry["function"]["arguments"] for entry in message["tool_calls"]]
+    assert sent == ["{}", '{"x":1}', '{"value":[1]}', '{"x":1}']
+
+
+def test_a_reply_that_broke_off_or_holds_no_choice_is_a_failure() -> None:
+    for body in (whole({"content": "x"}, "error"), b'{"id":"c","choices":[]}'):
+        with pytest.raises(UpstreamMalformed):
+            repair_response(body, REPLY, can())
 
 
 @pytest.mark.parametrize(
@@ -509,3 +555,110 @@ def test_several_choices_have_their_own_ends() -> None:
     second["choices"] = [{**second["choices"][0], "index": 1}]
 
     assert finishes(run([ROLE, chunk(finish="stop"), second, "[DONE]"])) == ["stop", "stop"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [("eos", "stop"), ("max_tokens", "length"), ("sensitive", "content_filter"), ("no word we know", "stop")],
+)
+def test_the_end_is_told_in_the_words_of_the_contract(sent: str, told: str) -> None:
+    assert finishes(run([ROLE, chunk({"content": "x"}), chunk(finish=sent), "[DONE]"])) == [told]
+    assert repair(whole({"content": "x"}, sent))["choices"][0]["finish_reason"] == told
+
+
+def test_an_end_mark_without_a_finish_gets_one() -> None:
+    head = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+    assert finishes(run([ROLE, chunk({"content": "x"}), "[DONE]"])) == ["stop"]
+    assert finishes(run([ROLE, chunk({"tool_calls": [head]}), "[DONE]"])) == ["tool_calls"]
+
+
+def test_an_end_mark_alone_is_no_answer() -> None:
+    with pytest.raises(UpstreamRefused):
+        StreamPassthrough(REPLY, can()).feed(b"data: [DONE]\n\n")
+
+
+def test_an_end_of_input_before_the_answer_can_still_become_a_status() -> None:
+    with pytest.raises(UpstreamRefused):
+        StreamPassthrough(REPLY, can()).close()
+
+
+def test_a_failure_after_the_finish_does_not_undo_the_answer() -> None:
+    late = {"error": {"message": "too late"}}
+    passing = StreamPassthrough(REPLY, can())
+    cut = passing.feed(stream([ROLE, chunk({"content": "x"}, "stop")])) + passing.fail(
+        Failure(kind="internal", message="reset")
+    )
+
+    assert run([ROLE, chunk({"content": "x"}, "stop"), late])[-1] == "[DONE]"
+    assert cut.endswith(b"data: [DONE]\n\n")
+    assert b"reset" not in cut
+
+
+def test_the_first_chunk_names_the_role() -> None:
+    first, *_ = run([chunk({"content": "x"}), chunk(finish="stop"), "[DONE]"])
+
+    assert first["choices"][0]["delta"] == {"content": "x", "role": "assistant"}
+
+
+def test_every_chunk_has_the_id_the_time_and_the_model() -> None:
+    nameless = {"id": "", "created": 0, "model": None, "object": ""}
+
+    payloads = run([ROLE | nameless, chunk({"content": "x"}) | nameless, chunk(finish="stop") | nameless, "[DONE]"])
+
+    assert [(p["id"], p["created"], p["model"], p["object"]) for p in payloads[:-1]] == [
+        ("chatcmpl-abc123", REPLY.created, "asked-for", "chat.completion.chunk")
+    ] * 3
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [chunk({"content": "x"}, usage={**USAGE, "completion_tokens": 1}), chunk(finish="stop", usage=USAGE)],
+        [chunk({"content": "x"}), {**chunk(), "choices": [], "usage": USAGE}, chunk(finish="stop")],
+        [chunk({"content": "x"}), chunk(choices=[{"index": 0, "delta": {}, "finish_reason": "stop", "usage": USAGE}])],
+        [chunk({"content": "x"}), chunk(finish="stop", x_groq={"usage": USAGE})],
+        [
+            chunk({"content": "x"}),
+            chunk(finish="stop"),
+            {**chunk(), "choices": [], "usage": {**USAGE, "completion_tokens": 1}},
+            {**chunk(), "choices": [], "usage": USAGE},
+        ],
+    ],
+)
+def test_usage_is_told_once_and_last_wherever_it_came(chunks: list[Any]) -> None:
+    *payloads, counted, end = run([ROLE, *chunks, "[DONE]"])
+    silent = Reply(model="asked-for", id="i", created=1)
+
+    assert end == "[DONE]"
+    assert (counted["choices"], counted["usage"]) == ([], USAGE)
+    assert {key: counted[key] for key in ("id", "created", "model")} == {"id": "c", "created": 7, "model": "asked-for"}
+    assert not any(payload.get("usage") for payload in payloads)
+    assert not any(p.get("usage") for p in run([ROLE, *chunks, "[DONE]"], silent)[:-1])
+
+
+def test_content_in_parts_becomes_text_in_a_stream_too() -> None:
+    parts = [{"type": "text", "text": "x"}]
+
+    payloads = run([ROLE, chunk({"content": parts}), chunk(finish="stop"), "[DONE]"])
+
+    assert payloads[1]["choices"][0]["delta"] == {"content": "x"}
+
+
+@pytest.mark.parametrize(("pieces", "told"), [(["null"], "{}"), (['"{\\"x\\"', ':1}"'], '{"x":1}')])
+def test_arguments_that_are_no_object_wait_and_become_one(pieces: list[str], told: str) -> None:
+    head = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": pieces[0]}}
+    more = [chunk({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}) for piece in pieces[1:]]
+
+    payloads = run([ROLE, chunk({"tool_calls": [head]}), *more, chunk(finish="tool_calls"), "[DONE]"])
+
+    assert "".join(entry["function"]["arguments"] for entry in fragments(payloads)) == told
+
+
+def test_an_empty_name_in_a_later_fragment_is_left_out() -> None:
+    head = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": ""}}
+    more = {"index": 0, "function": {"name": "", "arguments": "{}"}}
+
+    payloads = run([ROLE, chunk({"tool_calls": [head]}), chunk({"tool_calls": [more]}), chunk(finish="tool_calls")])
+
+    assert fragments(payloads)[1] == {"index": 0, "function": {"arguments": "{}"}}
