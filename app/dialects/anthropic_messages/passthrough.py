@@ -6,6 +6,7 @@ then it is taken apart, down to the block that needs a change, and every other b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Any
@@ -40,6 +41,7 @@ BILLING_PREFIX = "x-anthropic-billing-header"
 TAIL = 4096
 
 _EMPTY = b'""'
+_EMPTY_TEXT = re.compile(rb'"text"\s*:\s*""')
 _REASONING = ("thinking", "redacted_thinking")
 
 
@@ -57,6 +59,7 @@ class _Head(msgspec.Struct):
     signature: str | None = None
     data: str | msgspec.UnsetType | None = msgspec.UNSET
     cache_control: msgspec.Raw = msgspec.Raw()
+    content: msgspec.Raw = msgspec.Raw()
 
 
 class _Turn(msgspec.Struct):
@@ -121,6 +124,7 @@ def _needs_patch(outline: _Outline, capabilities: Capabilities) -> bool:
         or (not capabilities.keep_billing and BILLING_PREFIX.encode() in bytes(outline.system))
         or _is_above(outline.max_tokens, capabilities.max_output)
         or bool(capabilities.refused_fields or capabilities.extra_body)
+        or _has_empty(outline.system)
         or any(judge.objects_to(turn) for turn in outline.messages)
         or _lacks_lead(outline.messages, outline.thinking)
     )
@@ -143,7 +147,7 @@ class _Judge:
             return False
         if turn.role == "assistant" and self._required and _lacks_reasoning(blocks):
             return True
-        return any(not self.may_stay(block) or self.unwanted_fields(block) for block in blocks)
+        return any(not self.may_stay(block) or self.unwanted_fields(block) or _holds_empty(block) for block in blocks)
 
     def may_stay(self, block: _Head) -> bool:
         match block.type:
@@ -165,6 +169,15 @@ class _Judge:
             return ()
         sealed = ("signature",) if is_sealed(block.signature or "") else ()
         return (*sealed, "cache_control") if bytes(block.cache_control) else sealed
+
+
+def _holds_empty(block: _Head) -> bool:
+    """Whether a tool's result is a list with empty texts in it; a result as a string may be empty."""
+    return block.type == "tool_result" and bytes(memoryview(block.content)[:1]) == b"[" and _has_empty(block.content)
+
+
+def _has_empty(texts: msgspec.Raw) -> bool:
+    return _EMPTY_TEXT.search(memoryview(texts)) is not None
 
 
 def _lacks_reasoning(content: str | list[_Head] | None) -> bool:
@@ -192,6 +205,10 @@ def _patch_fields(fields: Fields, outline: _Outline, capabilities: Capabilities,
         raise Unsupported("thread: this upstream holds no conversations; send the whole history", param="thread")
     if not capabilities.keep_billing and BILLING_PREFIX.encode() in bytes(outline.system):
         _drop_billing(fields)
+    if "system" in fields and _has_empty(fields["system"]):
+        fields["system"] = _without_empty(fields["system"])
+        if bytes(fields["system"]) == b"[]":
+            del fields["system"]
     if _is_above(outline.max_tokens, capabilities.max_output):
         fields["max_tokens"] = msgspec.Raw(str(capabilities.max_output).encode())
         losses.append(Loss("W", "max_tokens", f"the model answers with {capabilities.max_output} tokens at most"))
@@ -255,8 +272,21 @@ def _patch_blocks(blocks: Sequence[msgspec.Raw], judge: _Judge) -> list[msgspec.
         if unwanted := judge.unwanted_fields(block):
             fields = fields_decoder.decode(raw)
             raw = msgspec.Raw(msgspec.json.encode({name: fields[name] for name in fields if name not in unwanted}))
+        if _holds_empty(block):
+            fields = fields_decoder.decode(raw)
+            raw = msgspec.Raw(msgspec.json.encode({**fields, "content": _without_empty(block.content)}))
         kept.append(raw)
     return kept
+
+
+def _without_empty(texts: msgspec.Raw) -> msgspec.Raw:
+    """A list of blocks without its empty texts; anything else as it is."""
+    try:
+        blocks: list[msgspec.Raw] = list_decoder.decode(texts)
+        kept = [raw for raw in blocks if bytes(_head_decoder.decode(raw).text) != _EMPTY]
+    except msgspec.DecodeError:
+        return texts
+    return msgspec.Raw(msgspec.json.encode(kept))
 
 
 class StreamPassthrough:

@@ -120,6 +120,28 @@ def test_thinking_goes_on_where_the_history_allows_it(body: bytes) -> None:
     assert patch_request(body, VENDOR).body == body
 
 
+def test_empty_texts_are_dropped_from_tool_results_and_the_system_text() -> None:
+    empty = {"type": "text", "text": ""}
+    result = {"type": "tool_result", "tool_use_id": "a", "content": [empty, TEXT]}
+    call = {"type": "tool_use", "id": "a", "name": "f", "input": {"text": ""}}
+    turns = (assistant(call), {"role": "user", "content": [result]})
+
+    patched = patch(ask(*turns, system=[empty, TEXT]))
+
+    assert patched["system"] == [TEXT]
+    assert patched["messages"][1:] == [assistant(call), {"role": "user", "content": [{**result, "content": [TEXT]}]}]
+    assert "system" not in patch(ask(system=[empty]))
+
+
+def test_a_result_that_is_an_empty_string_stays() -> None:
+    result = {"type": "tool_result", "tool_use_id": "a", "content": ""}
+    body = ask(
+        assistant({"type": "tool_use", "id": "a", "name": "f", "input": {}}), {"role": "user", "content": [result]}
+    )
+
+    assert patch(body)["messages"] == json.loads(body)["messages"]
+
+
 def test_empty_texts_are_dropped_from_any_turn() -> None:
     empty = {"type": "text", "text": ""}
 
