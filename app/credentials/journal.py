@@ -18,7 +18,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from app.credentials.private_files import make_private_folder, write_private
 from app.credentials.tokens import Tokens, hash_token
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("dragoman.credentials")
 
 
 class RenewalNote(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

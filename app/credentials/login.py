@@ -28,7 +28,7 @@ from app.credentials.stored_login import LoginMissing, StoredLogin
 from app.credentials.tokens import Tokens, renewal_time
 from app.errors import CredentialUnavailable
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("dragoman.credentials")
 
 # How long a request waits for a renewal that it cannot do without.
 WAIT_LIMIT = 30.0
@@ -56,9 +56,11 @@ class LoginSource:
         *,
         watch_closely: bool = False,
         wait_limit: float = WAIT_LIMIT,
+        errand: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.login = login
+        self._errand = errand
         self._renew = renew
         self._watch_closely = watch_closely
         self._wait_limit = wait_limit
@@ -124,6 +126,8 @@ class LoginSource:
         )
 
     def poll(self) -> None:
+        if self._errand is not None:
+            self._errand()
         try:
             self.login.settle()
             self._reload()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,19 +12,22 @@ import msgspec
 import requests
 
 from app.credentials import claude_file, codex_file, oca_file
+from app.credentials.cli_refresh import CliRefresh
 from app.credentials.credential import CredentialSource
 from app.credentials.endpoints import Endpoints, find_endpoints
 from app.credentials.locations import find_claude_files, find_codex_files, find_oca_files, own_oca_file
 from app.credentials.login import WAIT_LIMIT, LoginSource
 from app.credentials.login_format import LoginFormat
 from app.credentials.login_store import EnvironmentStore, FileStore, KeyringStore, LoginStore
-from app.credentials.private_files import runtime_folder
+from app.credentials.private_files import companion_places, runtime_folder
 from app.credentials.renewal import RefreshCall, renew_login
 from app.credentials.static import StaticSource
 from app.credentials.stored_login import StoredLogin
 from app.credentials.token_endpoint import TokenEndpoint
 from app.credentials.tokens import Tokens, read_issuer
 from app.settings.tables import ProviderSettings
+
+log = logging.getLogger("dragoman.credentials")
 
 # The file format of each kind of provider that has logins. A token file of any other server is read as OCA's are:
 # that format knows bare text and the usual names.
@@ -70,6 +74,8 @@ def open_source(
         return None
     configured = _open_static(settings)
     if configured is not None:
+        if settings.cli_refresh:
+            log.info("[token-refresh] a key or token is set; the CLI is not asked")
         return configured
     path = settings.token_file or settings.credentials_file
     if path is not None:
@@ -93,6 +99,7 @@ def open_source(
         # Users of that file expect a renewed token to count from the next request on.
         watch_closely=settings.kind == "anthropic" and isinstance(store, FileStore),
         wait_limit=wait_limit,
+        errand=_open_errand(settings, store, environ, clock),
         clock=clock,
     )
 
@@ -177,6 +184,15 @@ def make_refresh_call(
         return issuer.refresh_tokens(tokens.refresh_token or "")
 
     return call
+
+
+def _open_errand(
+    settings: ProviderSettings, store: LoginStore, environ: Mapping[str, str], clock: Callable[[], float]
+) -> CliRefresh | None:
+    if not settings.cli_refresh or not isinstance(store, FileStore):
+        return None
+    stamp = companion_places(store.path, None, "cli")[0]
+    return CliRefresh(settings.command or ("claude",), stamp, environ, clock)
 
 
 def _open_static(settings: ProviderSettings) -> StaticSource | None:

@@ -17,7 +17,7 @@ from app.credentials.login_store import LoginStore, Stamp
 from app.credentials.tokens import Tokens, hash_token
 from app.errors import CredentialUnavailable
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("dragoman.credentials")
 
 # How long another program may take to finish a file that it is writing in place, and how often we look.
 _PATIENCE = 1.0

@@ -98,6 +98,7 @@ class ProviderSettings(Table, frozen=True, kw_only=True):
     client_id: str | None = None
     scopes: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
+    cli_refresh: bool = False
 
     models: tuple[str, ...] = ()
     default_model: str | None = None

@@ -1,0 +1,84 @@
+"""This file lets the Claude CLI renew the login that it keeps, now and then, for those who want it so.
+
+Logins are renewed here without any program (login.py); this is for hosts on which the CLI alone may write its file.
+`claude auth status` renews an expired login; `claude --version` does not even look at it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+log = logging.getLogger("dragoman.credentials")
+
+# Seconds between two calls of the program, between two looks whether one is due, and that a call may take.
+PERIOD = 23 * 3600.0
+LOOK = 600.0
+LIMIT = 30.0
+
+# The program would ask the gateway itself, which asks it.
+_OWN_VARIABLES = ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
+
+
+class CliRefresh:
+    """An errand of the watcher: runs the program at the start and every 23 hours, once for all workers.
+
+    `stamp` is a file whose age tells when it last ran. Raises nothing: a program that fails leaves the login as it is.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        stamp: Path,
+        environ: Mapping[str, str],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._command = [*command, "auth", "status"]
+        self._stamp = stamp
+        self._environ = {name: value for name, value in environ.items() if name not in _OWN_VARIABLES}
+        self._clock = clock
+        self._next_look = 0.0
+
+    def __call__(self) -> None:
+        now = self._clock()
+        if now < self._next_look:
+            return
+        self._next_look = now + LOOK
+        try:
+            with FileLock(f"{self._stamp}.lock", timeout=0):
+                if self._is_due(now):
+                    self._stamp.touch(mode=0o600)
+                    os.utime(self._stamp, (now, now))
+                    self._run()
+        except (Timeout, OSError) as error:
+            log.debug("another worker renews the login, or nothing can be written: %s", error)
+
+    def _is_due(self, now: float) -> bool:
+        try:
+            return now - self._stamp.stat().st_mtime >= PERIOD
+        except FileNotFoundError:
+            return True
+
+    def _run(self) -> None:
+        try:
+            done = subprocess.run(
+                self._command,
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=LIMIT,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            log.warning("[token-refresh] %s did not run: %s", self._command[0], type(error).__name__)
+            return
+        if done.returncode:
+            log.warning("[token-refresh] %s auth status ended with %s", self._command[0], done.returncode)
+        else:
+            log.info("[token-refresh] %s auth status ran", self._command[0])
