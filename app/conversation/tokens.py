@@ -125,6 +125,13 @@ def estimate_tokens(request: Request) -> int:
     return max(1, round(fixed + count_text("\n".join(texts))))
 
 
+def estimate_output(blocks: Iterable[Block]) -> int:
+    """Output tokens of an answer; 0 of one without content."""
+    texts: list[str] = []
+    fixed = _read_blocks(blocks, texts)
+    return round(fixed + count_text("\n".join(texts))) if texts else fixed
+
+
 def count_text(text: str) -> float:
     """Tokens of a text, about."""
     length = len(text)

@@ -338,7 +338,11 @@ class Gateway:
             response = yield from _collect(exchange, StreamCollector(call.dialect), wait)
         else:
             return (yield from self._begin_stream(call, exchange, headers))
-        response = restage(response, call.stages)
+        return self._deliver(call, restage(response, call.stages, call.reply), headers, record)
+
+    def _deliver(self, call: Attempt, response: Response, headers: dict[str, str], record: Record) -> Opened:
+        """A whole answer in the client's dialect, as a stream if that is what it asked for."""
+        client = call.inbound.dialect
         record.usage = response.usage
         if call.stream:
             out = stream_whole(response, client, call.reply)

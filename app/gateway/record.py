@@ -95,6 +95,8 @@ class Record:
             line["tokens_in"] = self.usage.input
             line["tokens_cached"] = self.usage.cache_read
             line["tokens_out"] = self.usage.output
+            if self.usage.estimated:
+                line["tokens_estimated"] = True
         for name in ("session", "upstream_status", "upstream_request_id", "error", "origin"):
             value = getattr(self, name)
             if value is not None:

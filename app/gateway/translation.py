@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from app.conversation.capabilities import Reply
 from app.conversation.events import BlockDelta, Event, Failed, Finished, Started, UsageSeen
 from app.conversation.fold import Folder, fold, unfold
 from app.conversation.response import Response, Usage
 from app.conversation.stages import Stage, StageMaker, chain
+from app.conversation.tokens import estimate_output, estimate_tokens
 from app.dialects.contract import Dialect
 from app.errors import Failure, UpstreamRefused
 from app.sse import SseDecoder
+
+# Of so many events that came at once each delta is taken for one token, as servers send them; fewer are measured.
+BURST = 8
 
 
 class StreamTranslation:
@@ -26,6 +32,8 @@ class StreamTranslation:
         self._parser = upstream.StreamParser()
         self._stages: list[Stage] = [make() for make in stages]
         self._renderer = client.StreamRenderer(reply)
+        self._reply = reply
+        self._said = 0  # tokens of the answer so far, roughly
         self._began = False
         self.finished = False
         self.failed: Failure | None = None
@@ -41,8 +49,7 @@ class StreamTranslation:
         data = self._decoder.close()
         events = self._parser.feed(data) if data else []
         events += self._parser.close()
-        out = self._render(events)
-        return out if self.failed is not None else out + self._renderer.close()
+        return self._render(events) + self._conclude()
 
     def fail(self, failure: Failure) -> bytes:
         """The client's error event. After the finish the answer is whole, and nothing that befalls the upstream undoes
@@ -64,7 +71,18 @@ class StreamTranslation:
         if type(events[-1]) is not BlockDelta:
             self._note(events)
         self._began = True
+        self._said += _measure(events)
         return self._renderer.feed(events)
+
+    def _conclude(self) -> bytes:
+        """The end of the answer, with counts in any case."""
+        if self.failed is not None:
+            return b""
+        counted = b""
+        if self.finished and not _is_told(self.usage):
+            self.usage = _estimate_usage(self._reply, self._said)
+            counted = self._renderer.feed([UsageSeen(self.usage)])
+        return counted + self._renderer.close()
 
     def _note(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -102,12 +120,36 @@ class StreamCollector:
         return self._folder.response()
 
 
-def restage(response: Response, stages: Sequence[StageMaker]) -> Response:
-    """A whole answer after the stages, through which it runs as the stream that it could have been."""
-    return fold(chain([make() for make in stages], unfold(response))) if stages else response
+def restage(response: Response, stages: Sequence[StageMaker], reply: Reply) -> Response:
+    """A whole answer after the stages, through which it runs as the stream that it could have been, and with counts."""
+    if stages:
+        response = fold(chain([make() for make in stages], unfold(response)))
+    if _is_told(response.usage):
+        return response
+    return msgspec.structs.replace(response, usage=_estimate_usage(reply, estimate_output(response.blocks)))
 
 
 def stream_whole(response: Response, client: Dialect, reply: Reply) -> bytes:
     """A whole answer as a stream, for a client that asked for one."""
     renderer = client.StreamRenderer(reply)
     return renderer.feed(unfold(response)) + renderer.close()
+
+
+def _is_told(usage: Usage | None) -> bool:
+    """Whether there are counts; servers that do not count send none, or zeros."""
+    return usage is not None and bool(usage.input or usage.output)
+
+
+def _estimate_usage(reply: Reply, output: int) -> Usage:
+    """Counts where the upstream gave none: clients compact their history by them."""
+    asked = reply.input_tokens
+    if not asked and reply.request is not None:
+        asked = estimate_tokens(reply.request)
+    return Usage(fresh=asked, output=output, estimated=True)
+
+
+def _measure(events: Sequence[Event]) -> int:
+    """Tokens of the deltas among events, roughly; it must cost next to nothing, for it is seldom of use."""
+    if len(events) > BURST:
+        return len(events)
+    return sum([(len(event.text) + 1) // 4 for event in events if type(event) is BlockDelta])

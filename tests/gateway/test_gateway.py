@@ -107,6 +107,23 @@ def test_a_stream_that_is_cut_ends_with_an_error_event(client: Client, upstream:
     assert "message_stop" not in [event["type"] for event in events]
 
 
+@pytest.mark.parametrize("usage", [None, {"prompt_tokens": 0, "completion_tokens": 0}])
+def test_counts_that_an_upstream_does_not_tell_are_estimated(
+    client: Client, upstream: FakeUpstream, usage: dict[str, int] | None, log_lines: Callable[[], list[Any]]
+) -> None:
+    words = ["one two three four five six seven eight nine ten"] * 4
+    upstream.script(chat_stream(*words), json_reply(chat_answer(" ".join(words), usage=usage)))
+    question = [{"role": "user", "content": "What is the price of a cup of tea? " * 20}]
+
+    *_, ended, _ = events_of(client.message(stream=True, messages=question))
+    whole = client.message(messages=question).json
+
+    for told in (ended["usage"], whole["usage"]):
+        assert 150 < told["input_tokens"] < 300
+        assert 30 < told["output_tokens"] < 80
+    assert [line["tokens_estimated"] for line in log_lines()] == [True, True]
+
+
 def test_a_connection_lost_after_the_finish_does_not_undo_the_answer(client: Client, upstream: FakeUpstream) -> None:
     upstream.script(chat_stream("one", tail=(chunk({}, "stop"), 0.05, CUT)))
 
