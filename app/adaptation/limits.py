@@ -60,7 +60,7 @@ def _limit_length(request: Request, capabilities: Capabilities, notes: Notes) ->
         default = capabilities.default_output
         return min(default, most) if default is not None and most is not None else default
     if asked == 0:
-        notes.lose("W", path, "a request for no answer at all gets one token")
+        notes.lose("W", path, "only Anthropic's cache has a use for a request without an answer")
         return 1
     if most is not None and asked > most:
         notes.lose("W", path, f"lowered from {asked} to the {most} tokens that this model can answer")

@@ -11,6 +11,7 @@ from app.adaptation.adapt import adapt
 from app.conversation.capabilities import Capabilities, Reply
 from app.conversation.losses import Loss, settle
 from app.conversation.request import Request
+from app.conversation.response import Response, Usage
 from app.conversation.stages import StageMaker
 from app.conversation.tokens import estimate_tokens
 from app.credentials.credential import Credential
@@ -58,6 +59,7 @@ class Attempt:
         self.direct = self.same_dialect and (self.operation != "generate" or not upstream.rewrites)
         self.stages: tuple[StageMaker, ...] = ()
         self.losses: list[Loss] = []
+        self.answer: Response | None = None  # where there is nothing to ask the upstream for
         self._reply: Reply | None = None
 
     def outgoing(self) -> Outgoing:
@@ -104,6 +106,8 @@ class Attempt:
 
     def _translate(self) -> Rendered:
         request = self._steer(self.inbound.request)
+        if request.max_tokens == 0 and self.capabilities.dialect != "anthropic_messages":
+            self.answer = _say_nothing(request)
         listeners: tuple[StageMaker, ...] = ()
         if self._fetcher is not None:
             request = self._fetcher.bring(request, self.capabilities)
@@ -144,6 +148,11 @@ class Attempt:
         if self.same_dialect and failure.kind != "context_overflow" and clean_error(body):
             refused.body = mask(body.decode("utf-8", "replace"), secret).encode()
         return refused
+
+
+def _say_nothing(request: Request) -> Response:
+    """The answer to a request that only fills a prompt cache, where no cache can be filled so."""
+    return Response(id="", model=request.model, blocks=(), finish_reason="length", usage=Usage())
 
 
 class _StreamOptions(msgspec.Struct):
