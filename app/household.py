@@ -14,6 +14,7 @@ from app.credentials.login import LoginSource
 from app.credentials.watcher import Watcher
 from app.errors import ConfigError
 from app.house import House, build_house
+from app.logs import start_logs
 from app.routing.mounts import strip_mount
 from app.settings import Settings, load_settings
 from app.transport import ActiveRequests
@@ -92,6 +93,8 @@ class Household:
         self._plain.clear()
         self._release_credentials(self.house)
         self._watch_credentials(house)
+        if _log_settings(house) != _log_settings(self.house):
+            start_logs(house.settings.server)
         self.house = house
         log.info("the changed configuration is in force")
 
@@ -111,6 +114,10 @@ class Household:
         for provider in house.providers.values():
             if provider.source is not None:
                 self._watcher.release(provider.source)
+
+
+def _log_settings(house: House) -> tuple[str, str]:
+    return house.settings.server.log_level, house.settings.server.log_format
 
 
 def _stamp(path: Path | None) -> object:

@@ -267,6 +267,7 @@ class Gateway:
         while True:
             attempt += 1
             record.attempts += 1
+            record.upstream_status = None
             call = Attempt(asked, upstream, capabilities, credential, stream, self._recollection, self._fetcher)
             try:
                 opened = yield from self._exchange(call, record)
@@ -274,7 +275,7 @@ class Gateway:
             except DragomanError as error:
                 headers: Mapping[str, str] = error.headers if isinstance(error, UpstreamRefused) else {}
                 failure = error.failure
-                record.upstream_status = failure.status or None
+                log.debug("request %s: attempt %d at %s failed: %s", record.id, attempt, upstream.label, failure.kind)
                 if call.operation == "completions" and failure.status in ABSENT_STATUSES:
                     asked = asked.as_generation()
                     continue
@@ -307,12 +308,18 @@ class Gateway:
         outgoing = call.outgoing()
         record.dropped = tuple(loss.path for loss in call.losses if loss.loss != "D")
         exchange = call.upstream.provider.send(outgoing, call.credential)
+        log.debug(
+            "request %s goes to %s as %s: %d bytes, losses %s",
+            record.id, call.upstream.label, call.dialect.NAME, len(outgoing.body), [loss.path for loss in call.losses],
+        )  # fmt: skip
         kept = False
         try:
             while not exchange.wait_head(self._settings.early_head):
                 yield
             record.upstream_request_id = _first(exchange.headers, "x-request-id", "request-id", "opc-request-id")
+            log.debug("request %s: %s answers HTTP %d", record.id, call.upstream.label, exchange.status)
             if not 200 <= exchange.status < 300:
+                record.upstream_status = exchange.status
                 raise call.refusal(exchange)
             opened = yield from self._begin(call, exchange, record)
             kept = opened.exchange is not None

@@ -62,7 +62,9 @@ class AnthropicProvider(Provider):
         if credential is None:
             if self.settings.auth == "configured":
                 return {}
-            return {name: client_headers[name] for name in ("x-api-key", "authorization") if name in client_headers}
+            # One of both: the vendor looks at the key first.
+            shown = next((name for name in ("x-api-key", "authorization") if name in client_headers), None)
+            return {shown: client_headers[shown]} if shown is not None else {}
         if credential.api_key is not None:
             return {"x-api-key": credential.api_key}
         return {"authorization": f"Bearer {credential.access_token}"}

@@ -86,6 +86,8 @@ class Provider:
             idle=settings.idle_timeout,
             total=settings.total_timeout,
         )
+        # Names of headers are compared in lower case, so that a configured one replaces ours and does not join it.
+        self._headers = {name.lower(): value for name, value in settings.headers.items()}
         self._capabilities: dict[str, Capabilities] = {}
         self._refusals: dict[tuple[str, str], int] = {}
         self._forbidden_until = 0.0
@@ -157,7 +159,7 @@ class Provider:
         Raises DragomanError."""
         url, _, version = self.url("responses", "").partition("?")
         asked = "&".join(part for part in (version, query) if part)
-        headers = {"accept": "application/json", "user-agent": "dragoman", **self.settings.headers}
+        headers = {"accept": "application/json", "user-agent": "dragoman", **self._headers}
         headers.update(self.auth_headers(self.credential(), {}))
         url += path + (f"?{asked}" if asked else "")
         return self.transport.send(Call(method, url, headers, b"", self.limits))
@@ -166,7 +168,7 @@ class Provider:
         """All headers of one request; the configured ones may replace any but the credential."""
         headers = {"content-type": "application/json", **self.request_headers(outgoing)}
         headers.update(outgoing.headers)
-        headers.update(self.settings.headers)
+        headers.update(self._headers)
         headers.update(self.auth_headers(credential, outgoing.client_headers))
         return headers
 
@@ -242,7 +244,7 @@ class Provider:
         return body
 
     def _get(self, url: str, credential: Credential | None) -> tuple[int, bytes]:
-        headers = {"accept": "application/json", **self.settings.headers, **self.auth_headers(credential, {})}
+        headers = {"accept": "application/json", **self._headers, **self.auth_headers(credential, {})}
         exchange = self.transport.send(Call("GET", url, headers, b"", CATALOGUE_LIMITS))
         try:
             exchange.wait_head()

@@ -14,8 +14,9 @@ WORKER_CONNECTIONS = 8192
 KEEP_ALIVE_SECONDS = 75
 # A worker that answers no heartbeat loses all its streams when it is killed, so only a real hang may count as one.
 HANG_SECONDS = 120
-# gunicorn's words for our levels. Its own start-up lines repeat what `dragoman serve` has already said.
-LOG_LEVELS = {"debug": "debug", "info": "warning", "warn": "warning", "error": "error"}
+# gunicorn's words for our levels. Its own start-up lines repeat what `dragoman serve` has already said, and at its
+# debug level it quotes the beginnings of requests, credentials and all.
+LOG_LEVELS = {"debug": "info", "info": "warning", "warn": "warning", "error": "error"}
 
 
 def gunicorn_options(server: ServerSettings) -> dict[str, Any]:

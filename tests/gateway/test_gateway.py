@@ -313,6 +313,36 @@ def test_the_log_tells_a_broken_stream_from_a_good_one(
     assert [line["terminal"] for line in log_lines()] == ["completed", "upstream_cut"]
 
 
+def test_the_log_tells_what_the_upstream_refused_and_nothing_where_it_was_good_in_the_end(
+    client: Client, upstream: FakeUpstream, log_lines: Callable[[], list[Any]]
+) -> None:
+    upstream.script(json_reply({"error": {"message": "no"}}, 400), json_reply({}, 503), json_reply(chat_answer()))
+
+    client.message(), client.message()
+
+    refused, saved = log_lines()
+    assert (refused["upstream_status"], refused["origin"]) == (400, "upstream")
+    assert (saved["status"], saved["attempts"], saved.get("upstream_status")) == (200, 2, None)
+
+
+def test_at_the_debug_level_the_log_tells_of_each_attempt_but_no_secret(
+    client: Client, upstream: FakeUpstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    upstream.script(json_reply({"error": {"message": "sk-upstream is busy"}}, 503), json_reply(chat_answer("a secret")))
+
+    with caplog.at_level("DEBUG", "dragoman"):
+        client.ask(
+            "/v1/messages",
+            {"model": "chat/m", "max_tokens": 5, "messages": [{"role": "user", "content": "a prompt"}]},
+            x_api_key="sk-client",
+        )
+
+    assert caplog.text.count("goes to chat/m as openai_chat") == 2
+    assert "answers HTTP 503" in caplog.text
+    for secret in ("sk-upstream", "sk-client", "a prompt", "a secret"):
+        assert secret not in caplog.text
+
+
 def test_a_credential_never_reaches_the_log(client: Client, log_lines: Callable[[], list[Any]]) -> None:
     client.message("sk-this-is-a-key-in-the-wrong-field")
 

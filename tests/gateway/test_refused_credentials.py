@@ -156,6 +156,17 @@ def test_a_key_of_the_settings_that_is_refused_names_what_to_change(client: Clie
     assert "the configuration (api_key)" in message
 
 
+def test_of_two_own_credentials_of_the_client_one_goes_upstream(
+    make_client: MakeClient, upstream: FakeUpstream
+) -> None:
+    client = make_client(messages={"api_key": None})
+
+    client.ask("/v1/messages", ASK["/v1/messages"] | {"model": "messages/m"}, x_api_key="k", authorization="Bearer t")
+
+    headers = upstream.seen[-1].headers
+    assert (headers.get("x-api-key"), headers.get("authorization")) == ("k", None)
+
+
 def test_the_refusal_of_the_clients_own_key_is_the_clients(make_client: MakeClient, upstream: FakeUpstream) -> None:
     client = make_client(messages={"auth": "passthrough", "api_key": None})
     refusal = {"type": "error", "error": {"type": "authentication_error", "message": "invalid x-api-key"}}
