@@ -145,7 +145,8 @@ class Attempt:
         failure = msgspec.structs.replace(failure, message=mask(failure.message, secret))
         headers = relayed_headers(exchange.headers, same_dialect=self.same_dialect)
         refused = UpstreamRefused(failure, headers)
-        if self.same_dialect and failure.kind != "context_overflow" and clean_error(body):
+        told = self.dialect.error_status(failure) == exchange.status and failure.kind != "context_overflow"
+        if self.same_dialect and told and clean_error(body):
             refused.body = mask(body.decode("utf-8", "replace"), secret).encode()
         return refused
 

@@ -124,6 +124,16 @@ def test_counts_that_an_upstream_does_not_tell_are_estimated(
     assert [line["tokens_estimated"] for line in log_lines()] == [True, True]
 
 
+def test_an_error_whose_status_clients_do_not_know_is_told_anew(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply({"error": {"message": "no money", "type": "billing", "code": None, "param": None}}, 402))
+
+    refused = client.chat()
+
+    assert refused.status_code == 429
+    assert refused.json["error"]["code"] == "insufficient_quota"
+    assert refused.json["error"]["message"] == "no money"
+
+
 def test_a_connection_lost_after_the_finish_does_not_undo_the_answer(client: Client, upstream: FakeUpstream) -> None:
     upstream.script(chat_stream("one", tail=(chunk({}, "stop"), 0.05, CUT)))
 

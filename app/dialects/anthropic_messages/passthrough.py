@@ -15,6 +15,7 @@ import msgspec
 
 from app.conversation.capabilities import Capabilities, Reply
 from app.conversation.envelope import is_sealed
+from app.conversation.literals import hide_halves
 from app.conversation.losses import Loss
 from app.conversation.response import Usage
 from app.dialects.anthropic_messages.errors import parse_stream_error, render_error
@@ -22,6 +23,7 @@ from app.dialects.anthropic_messages.response import read_usage
 from app.dialects.anthropic_messages.sse_events import PING
 from app.dialects.anthropic_messages.vocabulary import NAME
 from app.dialects.contract import Rendered
+from app.dialects.error_bodies import read_error_body
 from app.dialects.json_bodies import (
     Fields,
     encode_body,
@@ -32,7 +34,7 @@ from app.dialects.json_bodies import (
     repair_surrogates,
     replace_model,
 )
-from app.errors import Failure, Unsupported, UpstreamCut, UpstreamRefused
+from app.errors import Failure, Unsupported, UpstreamCut, UpstreamMalformed, UpstreamRefused
 from app.sse import COMMENT_KEEPALIVE, SseDecoder, encode_event
 
 BILLING_PREFIX = "x-anthropic-billing-header"
@@ -106,8 +108,25 @@ def patch_request(body: bytes, capabilities: Capabilities) -> Rendered:
 
 
 def repair_response(body: bytes, reply: Reply, capabilities: Capabilities) -> bytes:
-    """An upstream's whole answer with the model's name as the client knows it."""
+    """An upstream's whole answer with the model's name as the client knows it.
+
+    Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for what is no JSON object.
+    """
+    try:
+        error = _verdict_decoder.decode(hide_halves(body)).error
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as reason:
+        said = read_error_body(200, {}, body).message[:300]
+        raise UpstreamMalformed(f"the upstream sent something else than a message: {said}") from reason
+    if error:
+        raise UpstreamRefused(parse_stream_error(error))
     return replace_model(body, reply.model)
+
+
+class _Verdict(msgspec.Struct):
+    error: Any = None
+
+
+_verdict_decoder = msgspec.json.Decoder(_Verdict)
 
 
 def _read_outline(body: bytes) -> _Outline | None:
@@ -289,6 +308,9 @@ def _without_empty(texts: msgspec.Raw) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(kept))
 
 
+_PING = re.compile(rb"event: ping\n.*?\n\n", re.DOTALL)
+
+
 class StreamPassthrough:
     """A stream whose bytes pass; only its first event is looked into, for the model's name, and its last ones.
 
@@ -371,6 +393,8 @@ class StreamPassthrough:
                         return events
                     self._note_usage(message.get("usage"))
                     raw = bytes(fields_decoder.decode(data)["message"])
+                    before, name, after = events.partition(b"event: message_start\n")
+                    events = _PING.sub(b"", before) + name + after  # clients expect no other event before the first
                     return events.replace(raw, replace_model(raw, self._reply.model), 1)
                 case "ping" | None:
                     continue

@@ -30,7 +30,7 @@ ERRORS: dict[FailureKind, tuple[str, str | None]] = {
 }
 
 # Statuses that OpenAI's clients do not know, and what they know instead.
-_STATUSES = {402: 429, 529: 503}
+_STATUSES = {402: 429, 408: 504, 524: 504, 529: 503}
 
 
 def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure:

@@ -34,7 +34,7 @@ _ERRORS: dict[FailureKind, tuple[int, str, str | None]] = {
 # Kinds that clients recognise by their code: no other one may stand there.
 _FIXED_CODES = ("context_overflow", "rate_limit", "overloaded", "quota", "billing", "upstream_auth")
 # Statuses by which this dialect's clients know a kind, whatever the upstream's was.
-_FIXED_STATUSES = ("billing", "context_overflow", "upstream_auth", "overloaded")
+_FIXED_STATUSES = ("billing", "context_overflow", "upstream_auth", "overloaded", "timeout")
 
 
 def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
@@ -65,6 +65,8 @@ def error_object(failure: Failure) -> dict[str, Any]:
     _, kind, code = _ERRORS[failure.kind]
     if failure.code and failure.kind not in _FIXED_CODES:
         code = failure.code
+    elif failure.kind == "not_found" and (failure.param == "model" or failure.origin == "upstream"):
+        code = "model_not_found"
     param = failure.param or ("input" if failure.kind == "context_overflow" else None)
     return {"message": failure.message, "type": kind, "param": param, "code": code}
 

@@ -11,10 +11,11 @@ import msgspec
 from app.conversation.capabilities import Capabilities, Reply
 from app.conversation.envelope import PREFIX, unseal
 from app.conversation.events import Failed
-from app.conversation.literals import text_of
+from app.conversation.literals import hide_halves, text_of
 from app.conversation.losses import Loss
 from app.conversation.response import Usage
 from app.dialects.contract import Rendered
+from app.dialects.error_bodies import read_error_body
 from app.dialects.json_bodies import Fields, fields_decoder, list_decoder, read_body, read_value, replace_model
 from app.dialects.openai_responses.errors import parse_error_event
 from app.dialects.openai_responses.history import input_items
@@ -25,7 +26,7 @@ from app.dialects.openai_responses.request import ENCRYPTED_CONTENT
 from app.dialects.openai_responses.response_object import ResponseObject, parse_usage
 from app.dialects.openai_responses.stream import ENDS
 from app.dialects.openai_responses.vocabulary import NAME, NULL, REFUSED_FIELDS, response_decoder
-from app.errors import Failure, UpstreamCut
+from app.errors import Failure, UpstreamCut, UpstreamMalformed, UpstreamRefused
 from app.sse import COMMENT_KEEPALIVE, DONE, SseDecoder, encode_event
 
 DEFAULT_INSTRUCTIONS = "You are a helpful assistant."
@@ -74,8 +75,28 @@ def patch_request(body: bytes, capabilities: Capabilities) -> Rendered:
 
 
 def repair_response(body: bytes, reply: Reply, capabilities: Capabilities) -> bytes:
-    """The response with the client's name of the model; no other byte changes."""
+    """The response with the client's name of the model; no other byte changes.
+
+    Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for what is no JSON object.
+    """
+    try:
+        verdict = _verdict_decoder.decode(hide_halves(body))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        said = read_error_body(200, {}, body).message[:300]
+        raise UpstreamMalformed(f"the upstream sent something else than a response: {said}") from error
+    if verdict.error and verdict.object is None:
+        raise UpstreamRefused(parse_error_event(verdict.error))
     return replace_model(body, reply.model)
+
+
+class _Verdict(msgspec.Struct):
+    """What tells a response that failed, which is still one, from a mere error."""
+
+    object: Any = None
+    error: Any = None
+
+
+_verdict_decoder = msgspec.json.Decoder(_Verdict)
 
 
 def _needs_change(body: bytes, capabilities: Capabilities) -> bool:
@@ -186,7 +207,8 @@ class StreamPassthrough:
 
     Deltas, which are nearly all of it, are not looked into: only a read that holds an item, a response or an error
     is taken apart, and of it only those events. Repaired are the name of the model, ids that change within an item,
-    a terminal response without the items that were sent, and a failure that a client might not recognise.
+    a terminal response without the items that were sent, events without their name, and a failure that a client might
+    not recognise. A failure before the first event raises UpstreamRefused.
     """
 
     def __init__(self, reply: Reply, capabilities: Capabilities) -> None:
@@ -221,6 +243,8 @@ class StreamPassthrough:
             return out
         if not self.finished:
             cut = UpstreamCut("the upstream's stream ended before the response was complete", began=True)
+            if self._is_silent():
+                raise UpstreamRefused(cut.failure)
             return out + self.fail(cut.failure)
         return out if self._last.rstrip().endswith(b"[DONE]") else out + DONE
 
@@ -247,9 +271,17 @@ class StreamPassthrough:
             return b""
         return COMMENT_KEEPALIVE if self._response_id is None else encode_event(b'{"type":"ping"}', "ping")
 
+    def _is_silent(self) -> bool:
+        """Whether the client has got nothing yet, so that a failure can still become an HTTP status."""
+        return self._response_id is None and not self._last
+
+    def _is_nameless(self, part: bytes) -> bool:
+        """Whether the stream begins with an event that has no name, as those of some servers."""
+        return b"event:" not in self._last and b"".join((*self._unfinished, part)).startswith(b"data:")
+
     def _take_whole(self, part: bytes) -> bytes:
         """The events that `part` completes; the rest waits, so that a ping never splits an event."""
-        if self._decoder is None and b"\r" in part:
+        if self._decoder is None and (b"\r" in part or self._is_nameless(part)):
             self._decoder = SseDecoder()
             part = b"".join((*self._unfinished, part))
             self._unfinished.clear()
@@ -274,6 +306,8 @@ class StreamPassthrough:
             looks = any(mark in block for mark in _MARKS) or (self._ids is not _Ids.STABLE and b'"item_id"' in block)
             repaired = self._repair(block) if looks else block
             if self._error is not None:
+                if self._is_silent():
+                    raise UpstreamRefused(self._error)
                 self._last += b"\n\n".join(passed)
                 return b"".join(before + b"\n\n" for before in passed) + self.fail(self._error)
             passed.append(repaired)

@@ -11,8 +11,8 @@ from app.conversation.blocks import Proof
 from app.conversation.capabilities import Capabilities, Reply
 from app.conversation.envelope import seal
 from app.conversation.response import Usage
-from app.dialects.anthropic_messages import StreamPassthrough, find_usage, patch_request
-from app.errors import Failure, Unsupported, UpstreamRefused
+from app.dialects.anthropic_messages import StreamPassthrough, find_usage, patch_request, repair_response
+from app.errors import Failure, Unsupported, UpstreamMalformed, UpstreamRefused
 
 VENDOR = Capabilities(dialect="anthropic_messages", first_party=True, keep_billing=True, proofs=("anthropic_messages",))
 OTHER = msgspec.structs.replace(VENDOR, first_party=False, keep_billing=False)
@@ -311,6 +311,26 @@ def test_what_came_before_the_first_event_is_not_lost() -> None:
     out = through.feed(b": welcome\n\n") + through.feed(start)
 
     assert out == b": welcome\n\n" + start.replace(b'"m"', b'"asked-for"')
+
+
+def test_a_ping_before_the_first_event_is_left_out() -> None:
+    ping = b'event: ping\ndata: {"type":"ping"}\n\n'
+    start = b'event: message_start\ndata: {"type":"message_start","message":{"model":"m","usage":{}}}\n\n'
+
+    out = passing().feed(ping + start + ping)
+
+    assert out == start.replace(b'"m"', b'"asked-for"') + ping
+
+
+def test_a_whole_error_of_status_200_is_a_failure_and_a_page_of_html_no_message() -> None:
+    with pytest.raises(UpstreamRefused, match="Over"):
+        repair_response(
+            b'{"type":"error","error":{"type":"overloaded_error","message":"Over"}}',
+            Reply(model="m", id="i", created=1),
+            VENDOR,
+        )
+    with pytest.raises(UpstreamMalformed, match="Bad gateway"):
+        repair_response(b"<html><title>Bad gateway</title></html>", Reply(model="m", id="i", created=1), VENDOR)
 
 
 def test_a_failure_drops_the_half_event_before_it() -> None:

@@ -48,8 +48,9 @@ def test_status_and_code_are_those_that_clients_know(kind: FailureKind, status: 
     assert (error_status(failure), error(failure)["code"]) == (status, code)
 
 
-def test_a_status_of_anthropic_alone_becomes_one_that_clients_know() -> None:
+def test_statuses_that_clients_do_not_know_become_ones_that_they_do() -> None:
     assert error_status(Failure(kind="overloaded", message="m", status=529)) == 503
+    assert [error_status(Failure(kind="timeout", message="m", status=status)) for status in (408, 524)] == [504, 504]
 
 
 def test_an_upstreams_own_code_and_param_are_kept() -> None:

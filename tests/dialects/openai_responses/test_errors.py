@@ -39,6 +39,8 @@ def test_every_kind_is_an_error_with_all_its_fields(kind: FailureKind) -> None:
         (Failure(kind="overloaded", message="m", status=529, code="server_is_overloaded"), 503, "overloaded"),
         (Failure(kind="upstream_auth", message="m", status=401), 502, "upstream_authentication"),
         (Failure(kind="not_found", message="m", code="model_not_found"), 404, "model_not_found"),
+        (Failure(kind="not_found", message="m", status=404, origin="upstream"), 404, "model_not_found"),
+        (Failure(kind="timeout", message="m", status=408), 504, "timeout"),
         (Failure(kind="unsupported", message="m", param="logprobs"), 400, "unsupported_parameter"),
         (Failure(kind="internal", message="m", status=502), 502, None),
     ],

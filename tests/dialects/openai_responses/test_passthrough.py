@@ -15,7 +15,7 @@ from app.conversation.envelope import seal
 from app.conversation.response import Usage
 from app.dialects.openai_responses import StreamPassthrough, patch_request, repair_response
 from app.dialects.openai_responses.history import input_items, output_items, replace_input
-from app.errors import Failure, InvalidRequest
+from app.errors import Failure, InvalidRequest, UpstreamMalformed, UpstreamRefused
 from tests.dialects.openai_responses.wire import REPLY, UPSTREAM, ask, check_grammar, events_of, to_bytes, vendor
 
 STREAMS = sorted((Path(__file__).parents[2] / "wire" / "openai_responses" / "streams").glob("*.sse"))
@@ -282,3 +282,36 @@ def test_events_that_hold_something_odd_pass(kind: str, odd: Any) -> None:
     passing = StreamPassthrough(SAME_MODEL, UPSTREAM)
 
     assert passing.feed(to_bytes([event])) == to_bytes([event])
+
+
+def test_a_whole_error_of_status_200_is_a_failure_and_a_page_of_html_no_response() -> None:
+    with pytest.raises(UpstreamRefused, match="gone"):
+        repair_response(b'{"error":{"message":"gone","code":502}}', REPLY, UPSTREAM)
+    with pytest.raises(UpstreamMalformed, match="Bad gateway"):
+        repair_response(b"<html><title>Bad gateway</title></html>", REPLY, UPSTREAM)
+
+
+def test_a_whole_response_that_failed_passes() -> None:
+    body = b'{"object":"response","status":"failed","error":{"code":"server_error","message":"m"},"output":[]}'
+
+    assert repair_response(body, REPLY, UPSTREAM) == body
+
+
+def test_an_error_before_all_else_can_still_become_a_status() -> None:
+    error = b'event: error\ndata: {"type":"error","code":"rate_limit_exceeded","message":"slow"}\n\n'
+
+    with pytest.raises(UpstreamRefused, match="slow") as refusal:
+        StreamPassthrough(REPLY, UPSTREAM).feed(error)
+    with pytest.raises(UpstreamRefused):
+        StreamPassthrough(REPLY, UPSTREAM).close()
+
+    assert refusal.value.failure.http_status == 429
+
+
+def test_events_without_a_name_get_that_of_their_type() -> None:
+    data = b'{"type":"response.created","sequence_number":0,"response":{"id":"r","model":"gpt-5.4"}}'
+    passing = StreamPassthrough(SAME_MODEL, UPSTREAM)
+
+    out = b"".join(passing.feed(b"data: %b\n\n" % data) for _ in range(2))
+
+    assert out == b"event: response.created\ndata: %b\n\n" % data * 2
