@@ -307,6 +307,8 @@ class Gateway:
         """Sends once and waits for the beginning of a good answer. Raises what the upstream says otherwise."""
         outgoing = call.outgoing()
         record.dropped = tuple(loss.path for loss in call.losses if loss.loss != "D")
+        if call.answer is not None:
+            return self._deliver(call, call.answer, self._reply_headers(call, {}), record)
         exchange = call.upstream.provider.send(outgoing, call.credential)
         log.debug(
             "request %s goes to %s as %s: %d bytes, losses %s",
@@ -330,9 +332,8 @@ class Gateway:
 
     def _begin(self, call: Attempt, exchange: Exchange, record: Record) -> Obtaining[Opened]:
         """Reads on until there is something for the client: all of a unary answer, the first events of a stream."""
-        headers = self._reply_headers(call, exchange)
+        headers = self._reply_headers(call, exchange.headers)
         streamed = "event-stream" in exchange.headers.get("content-type", "")
-        client = call.inbound.dialect
         wait = self._settings.early_head
         if not streamed:
             body = yield from _read_all(exchange, wait)
@@ -372,8 +373,8 @@ class Gateway:
                 break
         return Opened(exchange, call.upstream, stream, first, headers | STREAM_HEADERS)
 
-    def _reply_headers(self, call: Attempt, exchange: Exchange) -> dict[str, str]:
-        headers = relayed_headers(exchange.headers, same_dialect=call.same_dialect)
+    def _reply_headers(self, call: Attempt, upstreams: Mapping[str, str]) -> dict[str, str]:
+        headers = relayed_headers(upstreams, same_dialect=call.same_dialect)
         dropped = dropped_header(call.losses)
         if dropped:
             headers["x-dragoman-dropped"] = dropped
