@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import socket
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import gevent
 from gunicorn.util import write_error
 
 from app.server.request_body import RequestBody
-from app.server.request_parser import HEAD_END, MAX_HEAD, RequestHead, Site, parse_head
+from app.server.request_parser import HEAD_END, MAX_HEAD, Site, parse_head
 from app.server.response_writer import ResponseWriter
 
 if TYPE_CHECKING:
@@ -30,21 +31,19 @@ class ClientConnection:
         self._site = site
         # What was read from the client and belongs to no request yet.
         self._ahead = b""
+        # The beginning of a request that gunicorn shall answer.
+        self._unusual = b""
 
     def serve(self) -> bytes:
         """Answers until the connection shall end. A request that is out of the ordinary is not answered: what was read
         of it is returned, for gunicorn's own loop. Raises GreenletExit when the client is gone."""
         watcher = gevent.get_hub().loop.io(self._client.fileno(), _READABLE)
         try:
-            while self._receive_head(watcher):
-                head = self._parse_head()
-                if head is None:
-                    return self._ahead
-                if not self._answer(head):
-                    break
+            while self._receive_head(watcher) and self._answer_next():
+                pass
         finally:
             watcher.close()
-        return b""
+        return self._unusual
 
     def _receive_head(self, watcher: Any) -> bool:
         """Waits until there is a head to parse; False at the end of the connection.
@@ -69,30 +68,27 @@ class ClientConnection:
             del idle[self._client]
         return True
 
-    def _parse_head(self) -> RequestHead | None:
-        """The next request, which is taken off what was read. None, and nothing is taken, if it is unusual."""
+    def _answer_next(self) -> bool:
+        """Takes one request off what was read, and answers it; whether the connection can be used again."""
+        worker = self._worker
         end = self._ahead.find(HEAD_END) + len(HEAD_END)
         head = parse_head(self._ahead[:end], self._site)
-        if head is not None:
-            self._ahead = self._ahead[end:]
-        return head
-
-    def _answer(self, head: RequestHead) -> bool:
-        """Whether the connection can be used again."""
-        worker = self._worker
+        if head is None:
+            self._unusual = self._ahead
+            return False
         response = ResponseWriter(self._client, worker.date, worker.goes_on() and head.keep_alive)
+        body, self._ahead = self._ahead[end : end + head.length], self._ahead[end + head.length :]
         rest = None
-        ahead, self._ahead = self._ahead[: head.length], self._ahead[head.length :]
-        if len(ahead) < head.length:
-            rest = RequestBody(self._client, ahead, head.length)
+        if len(body) < head.length:
+            rest = RequestBody(self._client, body, head.length)
             head.environ["wsgi.input"] = rest.buffered()
         else:
-            head.environ["wsgi.input"] = io.BytesIO(ahead)
+            head.environ["wsgi.input"] = io.BytesIO(body)
         try:
             pieces = worker.wsgi(head.environ, response.start)
             try:
                 # A stream may run for minutes, and needs its request no more.
-                del head, ahead
+                del head, body
                 response.write_all(pieces)
             finally:
                 close = getattr(pieces, "close", None)
@@ -102,7 +98,8 @@ class ClientConnection:
             worker.log.exception("Error handling request")
             # A response that has begun is cut: without its last chunk nobody takes it for a whole one.
             if not response.has_begun:
-                write_error(self._client, 500, "Internal Server Error", "")
+                with contextlib.suppress(OSError):
+                    write_error(self._client, 500, "Internal Server Error", "")
             return False
         return response.keep_alive and (rest is None or rest.skip(worker.cfg.keepalive))
 
