@@ -24,6 +24,7 @@ _SURROGATES = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
 )
 
+_MODEL_KEY = re.compile(rb'"model"\s*:\s*')
 _MODEL_FIRST = re.compile(rb'\s*\{\s*"model"\s*:\s*("[^"\\]*")')
 
 _KEY = re.compile(rb'\s*[{,]\s*"([^"\\]*)"\s*:\s*')
@@ -92,10 +93,11 @@ def replace_model(body: bytes, model: str, fields: Fields | None = None) -> byte
         return body
     if old == new:
         return body
-    for found in re.finditer(rb'"model"\s*:\s*(' + re.escape(old) + rb")", body):
-        changed = _splice(body, found.start(1), found.end(1), new)
-        if bytes(_model_decoder.decode(changed).model) == new:
-            return changed
+    for found in _MODEL_KEY.finditer(body):
+        if body.startswith(old, found.end()):
+            changed = _splice(body, found.end(), found.end() + len(old), new)
+            if bytes(_model_decoder.decode(changed).model) == new:
+                return changed
     fields = fields_decoder.decode(body)  # the key itself is spelled with escapes
     return msgspec.json.encode({**fields, "model": msgspec.Raw(new)})
 
