@@ -15,11 +15,13 @@ from app.conversation.request import (
     Request,
     Role,
     Sampling,
+    Tool,
     ToolChoice,
     Turn,
 )
 from app.dialects.anthropic_messages.blocks import BlockWriter, NoteField, is_absent, read_blocks, write_cache
 from app.dialects.anthropic_messages.reasoning import optional_text, read_reasoning, take_field, write_reasoning
+from app.dialects.anthropic_messages.tool_changes import apply_tool_changes
 from app.dialects.anthropic_messages.tools import read_tools, write_tool_choice, write_tools
 from app.dialects.anthropic_messages.vocabulary import (
     ADVISOR_BETA,
@@ -137,7 +139,7 @@ class _Reader:
 
     def request(self) -> Request:
         model = self._need("model", _text, "model string is required")
-        turns = self._turns()
+        tools, turns = self._tools_and_turns()
         sampling = self._sampling()
         choice, parallel = self._tool_choice()
         reasoning, output_format = read_reasoning(self._fields, self._note)
@@ -153,7 +155,7 @@ class _Reader:
             model=model,
             instructions=self._instructions(),
             turns=turns,
-            tools=read_tools(self._take("tools", _objects) or []),
+            tools=tools,
             tool_choice=choice,
             parallel_tool_calls=parallel,
             reasoning=reasoning,
@@ -200,6 +202,14 @@ class _Reader:
             if not isinstance(block, Text):
                 raise InvalidRequest(f"system[{index}].type: only text is allowed here", param=f"system[{index}].type")
         return cast(tuple[Text, ...], blocks)
+
+    def _tools_and_turns(self) -> tuple[tuple[Tool, ...], tuple[Turn, ...]]:
+        said = self._turns()
+        tools, turns = apply_tool_changes(read_tools(self._take("tools", _objects) or []), said)
+        for before, after in zip(said, turns, strict=True):
+            if len(after.blocks) < len(before.blocks):
+                self._extras.append(Extra(NAME, before.path, None, "W", "its change of tools holds from the start"))
+        return tools, turns
 
     def _turns(self) -> tuple[Turn, ...]:
         messages = self._need("messages", list_decoder, "messages array is required")

@@ -705,3 +705,26 @@ def test_a_tool_result_of_white_space_is_one_without_content() -> None:
     body = render(turns=(Turn("user", (result,)),))
 
     assert body["messages"] == [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a"}]}]
+
+
+def change(kind: str, tool: dict[str, Any]) -> dict[str, Any]:
+    return {"role": "system", "content": [{"type": kind, "tool": tool}]}
+
+
+def test_tools_that_come_and_go_in_the_conversation_are_those_at_its_end() -> None:
+    definition = {"name": "late", "description": "d", "input_schema": {"type": "object"}}
+    messages = [
+        {"role": "user", "content": "q"},
+        change("tool_removal", {"type": "tool_reference", "name": "first"}),
+        change("tool_removal", {"type": "tool_reference", "name": "second"}),
+        change("tool_addition", {"type": "tool_definition", "definition": definition}),
+        change("tool_addition", {"type": "tool_reference", "name": "second"}),
+        change("tool_addition", {"type": "mcp_toolset_reference", "name": "server"}),
+    ]
+    tools = [{"name": name, "input_schema": {"type": "object"}} for name in ("first", "second")]
+
+    request = parse(messages=messages, tools=tools)
+
+    assert [tool.name for tool in request.tools] == ["second", "late"]
+    assert all(turn.blocks == () for turn in request.turns[1:])
+    assert {(extra.name, extra.loss) for extra in request.extras} == {(f"messages[{n}]", "W") for n in range(1, 6)}
