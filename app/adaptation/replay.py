@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from app.adaptation.notes import Notes
-from app.conversation.blocks import Block, Proof, Reasoning, ToolCall
+from app.conversation.blocks import CALL_PROOF, Block, Proof, Reasoning, ToolCall
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import Request, Turn
 
@@ -27,6 +27,7 @@ def adapt_replay(request: Request, capabilities: Capabilities, notes: Notes) -> 
 def _adapt_turn(turn: Turn, capabilities: Capabilities, notes: Notes) -> Turn:
     if "anthropic_messages" in capabilities.proofs:
         turn = _recognise_claudes(turn)
+    turn = _sign_calls(turn, capabilities)
     past = [block for block in turn.blocks if isinstance(block, Reasoning)]
     if not past and not capabilities.reasoning_required and not any(map(_has_proof, turn.blocks)):
         return turn
@@ -91,6 +92,24 @@ def _decode_or_none(original: bytes) -> Any:
         return msgspec.json.decode(original)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def _sign_calls(turn: Turn, capabilities: Capabilities) -> Turn:
+    """The turn with proofs of calls at their calls. The first call has one in any case where one is demanded."""
+    unsigned: Proof | None = None
+    if capabilities.unsigned_call:
+        unsigned = Proof(capabilities.dialect, CALL_PROOF, (msgspec.json.encode(capabilities.unsigned_call),))
+    blocks: list[Block] = []
+    for block in turn.blocks:
+        match block:
+            case Reasoning(proof=Proof(kind=kind) as proof) if kind == CALL_PROOF:
+                unsigned = proof
+            case ToolCall():
+                blocks.append(replace(block, proof=unsigned) if unsigned and block.proof is None else block)
+                unsigned = None
+            case _:
+                blocks.append(block)
+    return replace(turn, blocks=tuple(blocks))
 
 
 def _has_proof(block: Block) -> bool:

@@ -15,6 +15,10 @@ DialectName = Literal["anthropic_messages", "openai_chat", "openai_responses", "
 ToolKind = Literal["function", "custom", "tool_search", "local_shell", "shell", "apply_patch"]
 
 
+# Kind of a proof that belongs to one tool call. Where calls have no place for it, it stands as reasoning before them.
+CALL_PROOF = "tool_call"
+
+
 class CacheHint(msgspec.Struct, frozen=True):
     """A request to cache the prefix that ends here. `ttl` is "5m", "1h", "30m", "12h" or None for the default."""
 
@@ -26,7 +30,7 @@ class Proof(msgspec.Struct, frozen=True):
 
     `originals` are the JSON texts of the upstream's own blocks or items, verbatim. A proof is rendered natively
     towards `dialect`, sealed into an envelope towards clients of other dialects, and dropped towards any other
-    upstream. `kind` is "thinking", "redacted", "reasoning", "plain", "compaction" or "server_tool".
+    upstream. `kind` is "thinking", "redacted", "reasoning", "plain", "compaction", "server_tool" or CALL_PROOF.
     """
 
     dialect: DialectName

@@ -57,6 +57,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_must_lead: bool = False  # budget-style: the last tool turn must start with a valid proof
     reasoning_visibility: bool = False  # the request says whether thinking is shown (display / summary)
     reasoning_replay: ReasoningField = "none"  # chat: where past reasoning goes
+    unsigned_call: dict[str, Any] = {}  # chat: `extra_content` of past calls that have no proof, where one is demanded
     reasoning_required: bool = False  # the field must be there on every past tool turn, empty if need be
     proofs: tuple[str, ...] = ()  # dialects whose proofs are understood natively
     bound_reasoning: bool = False  # blocks are bound to the prefix: ask for drop_block

@@ -349,6 +349,8 @@ SERVERS: tuple[Row, ...] = (
             "strict_tools": False,
             "parallel_switch": False,
             "proofs": ("openai_chat",),
+            # Documented for calls that another model made, or whose signature a client has lost.
+            "unsigned_call": {"google": {"thought_signature": "skip_thought_signature_validator"}},
             "documents": True,
             "image_urls": False,
             "top_k": False,

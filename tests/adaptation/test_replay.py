@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from app.adaptation.replay import adapt_replay
-from app.conversation.blocks import Block, Proof, Reasoning, Text
+from app.conversation.blocks import Block, Proof, Reasoning, Text, ToolCall
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import Turn
 from tests.adaptation.tools.asking import assistant, call, losses, result, take, user
@@ -37,6 +38,24 @@ def test_a_proof_goes_nowhere_else(upstream: Capabilities, proof: Proof | None) 
         return
 
     assert replayed(upstream, Reasoning("hm", proof), "a") == (Text("a"),)
+
+
+def test_the_proof_of_a_call_that_stood_before_it_comes_back_to_it() -> None:
+    signature = Proof("openai_chat", "tool_call", (b'{"google":{"thought_signature":"TS"}}',))
+    blocks = (Reasoning("", signature), call("a"), call("b"))
+
+    assert replayed(chat(profile="gemini"), *blocks) == (replace(call("a"), proof=signature), call("b"))
+    assert replayed(claude(), *blocks) == (call("a"), call("b"))
+
+
+def test_an_unsigned_call_gets_what_stands_for_a_proof_where_one_is_demanded() -> None:
+    first, second = replayed(chat(profile="gemini"), call("a"), call("b"))
+
+    assert isinstance(first, ToolCall)
+    assert first.proof is not None
+    assert b"skip_thought_signature_validator" in first.proof.originals[0]
+    assert second == call("b")
+    assert replayed(chat(), call("a")) == (call("a"),)
 
 
 def test_dropped_reasoning_is_a_mere_hint() -> None:

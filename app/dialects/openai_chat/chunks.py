@@ -171,11 +171,8 @@ class StreamRenderer:
             return self._pen(b'{"tool_calls":[{"index":%d,"custom":{"input":' % index, b"}}]}")
         else:
             function = {"name": block.name, "arguments": ""}
-            out.append(
-                self._chunk(
-                    {"tool_calls": [{"index": index, "id": block.id, "type": "function", "function": function}]}
-                )
-            )
+            start = {"index": index, "id": block.id, "type": "function", "function": function}
+            out.append(self._chunk({"tool_calls": [start | reasoning.write_call_proof(block.proof)]}))
             pen = self._pen(b'{"tool_calls":[{"index":%d,"function":{"arguments":' % index, b"}}]}")
         pen.call = True
         pen.proof = block.proof
@@ -187,7 +184,7 @@ class StreamRenderer:
         if pen.call:
             if not pen.touched:
                 out += (pen.prefix, b'"{}"', pen.suffix)
-        elif proof is not None:
+        elif proof is not None and not reasoning.is_of_call(proof):
             out.append(self._chunk(reasoning.write_proof(proof, self._proofs)))
             self._proofs += 1
 

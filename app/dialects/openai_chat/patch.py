@@ -156,6 +156,8 @@ def _patch_messages(fields: Fields, body: bytes, capabilities: Capabilities) -> 
             edits.append(_drop_reasoning)
     if capabilities.reasoning_required and b'"tool_calls"' in body:
         edits.append(_require(capabilities.reasoning_replay))
+    if capabilities.unsigned_call and b'"tool_calls"' in body:
+        edits.append(_sign(capabilities.unsigned_call))
     if edits:
         fields["messages"] = _edit_messages(fields["messages"], edits)
 
@@ -215,6 +217,23 @@ def _require(field: str) -> _Edit:
             return False
         known = next((name for name in ("reasoning_content", "reasoning") if _is_set(fields, name)), None)
         fields[wanted] = fields[known] if known is not None else msgspec.Raw(b'""')
+        return True
+
+    return add
+
+
+def _sign(extra_content: dict[str, Any]) -> _Edit:
+    """Give the first of some calls that lost its proof what stands for one: without it Gemini refuses the history."""
+
+    def add(fields: Fields) -> bool:
+        if _role(fields) != b'"assistant"' or not _is_set(fields, "tool_calls", unlike=b"[]"):
+            return False
+        first, *others = list_decoder.decode(fields["tool_calls"])
+        call = fields_decoder.decode(first)
+        if _is_set(call, "extra_content"):
+            return False
+        signed = {**call, "extra_content": extra_content}
+        fields["tool_calls"] = msgspec.Raw(encode_body([signed, *others]))
         return True
 
     return add

@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 
-from app.conversation.blocks import Proof, Reasoning
+from app.conversation.blocks import CALL_PROOF, Proof, Reasoning
 from app.conversation.envelope import is_sealed, seal, unseal
 from app.dialects.openai_chat.vocabulary import NAME, SEALED_FORMAT, WireDetail
 
 # The kind of a proof of this dialect names the field that its originals belong to.
-DETAILS, BLOCKS, CALLS = "reasoning", "thinking", "tool_call"
+DETAILS, BLOCKS = "reasoning", "thinking"
 FIELDS = {DETAILS: "reasoning_details", BLOCKS: "thinking_blocks"}
 
 _detail = msgspec.json.Decoder(WireDetail)
@@ -50,7 +50,16 @@ def write_proof(proof: Proof, position: int) -> dict[str, Any]:
 
 def call_proof(extra_content: bytes) -> Proof:
     """What signs a tool call (Gemini); it comes back with the call in the history."""
-    return Proof(NAME, CALLS, (extra_content,))
+    return Proof(NAME, CALL_PROOF, (extra_content,))
+
+
+def is_of_call(proof: Proof) -> bool:
+    return proof.dialect == NAME and proof.kind == CALL_PROOF
+
+
+def write_call_proof(proof: Proof | None) -> dict[str, Any]:
+    """The field of a call that holds its proof; none where it has no such one."""
+    return {"extra_content": msgspec.Raw(proof.originals[0])} if proof is not None and is_of_call(proof) else {}
 
 
 def is_ours(entry: msgspec.Raw) -> bool:

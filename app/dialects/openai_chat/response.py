@@ -17,7 +17,7 @@ from app.dialects.openai_chat.chunks import is_legacy
 from app.dialects.openai_chat.citations import write_citation
 from app.dialects.openai_chat.stream import StreamParser
 from app.dialects.openai_chat.usage import read_usage, write_usage
-from app.dialects.openai_chat.vocabulary import FINISH_NAMES, NAME, REPLY_EXTRAS, WireUsage
+from app.dialects.openai_chat.vocabulary import FINISH_NAMES, REPLY_EXTRAS, WireUsage
 from app.errors import UpstreamCut, UpstreamMalformed
 
 
@@ -86,7 +86,8 @@ def _write_message(response: Response, reply: Reply) -> dict[str, Any]:
     }
     if reply.show_reasoning and (thought := "".join([block.text for block in thoughts])):
         message["reasoning_content"] = thought
-    for position, proof in enumerate([block.proof for block in thoughts if block.proof is not None]):
+    proofs = [block.proof for block in thoughts if block.proof is not None and not reasoning.is_of_call(block.proof)]
+    for position, proof in enumerate(proofs):
         for name, entries in reasoning.write_proof(proof, position).items():
             message.setdefault(name, []).extend(entries)
     if annotations := [found for text in texts for found in map(write_citation, text.citations) if found is not None]:
@@ -112,10 +113,7 @@ def write_call(call: ToolCall) -> dict[str, Any]:
     if call.kind == "custom":
         return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}}
     function = {"name": call.name, "arguments": call.arguments or "{}"}
-    written: dict[str, Any] = {"id": call.id, "type": "function", "function": function}
-    if call.proof is not None and call.proof.dialect == NAME and call.proof.kind == reasoning.CALLS:
-        written["extra_content"] = msgspec.Raw(call.proof.originals[0])
-    return written
+    return {"id": call.id, "type": "function", "function": function, **reasoning.write_call_proof(call.proof)}
 
 
 class _Counted(msgspec.Struct):

@@ -272,9 +272,14 @@ class StreamParser:
                 events.append(BlockDelta(call.block, added))
         elif call.name:
             self._close_block(events)
+            proof = reasoning.call_proof(call.extra) if call.extra is not None else None
+            if proof is not None:
+                # Clients of other dialects have no place for it at the call, and keep it as reasoning.
+                events += (BlockOpened(self._next, Reasoning("", proof)), BlockClosed(self._next, proof))
+                self._next += 1
             call.block = self._next
             self._next += 1
-            head = ToolCall(call.id, call.name, "", "custom" if call.custom else "function")
+            head = ToolCall(call.id, call.name, "", "custom" if call.custom else "function", proof=proof)
             events.append(BlockOpened(call.block, head))
             if not call.held:
                 events.extend(BlockDelta(call.block, piece) for piece in call.pieces)

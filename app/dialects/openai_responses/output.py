@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import msgspec
 
 from app.conversation.blocks import (
+    CALL_PROOF,
     Block,
     Compaction,
     Opaque,
@@ -232,7 +233,9 @@ class _ReasoningItem(_Item):
         self._native: bytes | None = None
 
     def takes(self, block: Block) -> bool:
-        return isinstance(block, Reasoning) and not any(proof.dialect == NAME for proof in self._proofs)
+        if not isinstance(block, Reasoning) or (block.proof is not None and block.proof.kind == CALL_PROOF):
+            return False
+        return not any(proof.dialect == NAME for proof in self._proofs)
 
     def open(self, block: Block) -> None:
         self.said = []

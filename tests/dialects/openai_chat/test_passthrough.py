@@ -22,6 +22,9 @@ ReadWire = Callable[[str], bytes]
 REPLY = Reply(model="asked-for", id="abc123", created=1_760_000_000, include_usage=True)
 
 
+CALL_OF_HISTORY = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
 def can(**more: Any) -> Capabilities:
     return Capabilities(**{"dialect": NAME, "model": "real", **more})
 
@@ -181,6 +184,17 @@ def test_calls_get_the_reasoning_field_that_the_upstream_demands() -> None:
     messages = patch(ask(messages=history), reasoning_replay="reasoning_content", reasoning_required=True)["messages"]
 
     assert [message.get("reasoning_content") for message in messages] == ["", "hm", "kept", None]
+
+
+def test_the_first_call_without_a_proof_gets_what_stands_for_one_where_one_is_demanded() -> None:
+    sentinel = {"google": {"thought_signature": "none"}}
+    signed = {**CALL_OF_HISTORY, "extra_content": {"google": {"thought_signature": "TS"}}}
+    turns = [{"role": "assistant", "tool_calls": calls} for calls in ([CALL_OF_HISTORY] * 2, [signed])]
+
+    sent = patch({"model": "m", "messages": turns}, unsigned_call=sentinel)["messages"]
+
+    assert sent[0]["tool_calls"] == [{**CALL_OF_HISTORY, "extra_content": sentinel}, CALL_OF_HISTORY]
+    assert sent[1] == turns[1]
 
 
 def test_refused_fields_and_stream_options_are_left_out_and_extra_fields_put_in() -> None:

@@ -61,10 +61,11 @@ def test_silent_calls_of_the_same_tool_are_not_taken_for_one() -> None:
 
 
 def test_a_signed_call_keeps_its_signature(read_wire: ReadWire) -> None:
-    (call,) = parse_response(read_wire("openai_chat/responses/signed-call-of-gemini.json")).blocks
+    carrier, call = parse_response(read_wire("openai_chat/responses/signed-call-of-gemini.json")).blocks
 
     assert isinstance(call, ToolCall)
     assert call.proof is not None
+    assert carrier == Reasoning("", call.proof)
     assert json.loads(call.proof.originals[0]) == {"google": {"thought_signature": "c2ln"}}
 
 
