@@ -55,6 +55,12 @@ REPAIRS = (
         True,
     ),
     Repair("proofs", re.compile(r"[Ii]nvalid `?signature`? in `?thinking`? block"), _without(proofs=()), False),
+    Repair(
+        "proofs",
+        re.compile(r"invalid_encrypted_content|[Ee]ncrypted content .*(not match|not be)|not decrypt .*encrypted"),
+        _without(proofs=()),
+        False,
+    ),
     Repair("sampling", re.compile(r"[Uu]nsupported.*\btemperature\b"), _without(temperature=False, top_p=False), True),
 )
 
@@ -64,7 +70,7 @@ def find_repair(failure: Failure, capabilities: Capabilities) -> Repair | None:
     if failure.kind != "invalid_request":
         return None
     for repair in REPAIRS:
-        if repair.pattern.search(failure.message) and repair.change(capabilities) != capabilities:
+        if repair.pattern.search(f"{failure.code} {failure.message}") and repair.change(capabilities) != capabilities:
             return repair
     return None
 

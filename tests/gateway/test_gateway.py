@@ -134,6 +134,28 @@ def test_an_error_whose_status_clients_do_not_know_is_told_anew(client: Client, 
     assert refused.json["error"]["message"] == "no money"
 
 
+def test_reasoning_that_an_upstream_cannot_decrypt_is_left_out_the_second_time(
+    make_client: MakeClient, upstream: FakeUpstream
+) -> None:
+    refused = {
+        "message": "bad item",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": "invalid_encrypted_content",
+    }
+    upstream.script(json_reply({"error": refused}, 400), json_reply({"object": "response", "model": "m", "output": []}))
+    client = make_client(
+        responses={"kind": "openai", "base_url": f"{upstream.url}/v1", "api_key": "k", "dialect": "openai_responses"}
+    )
+    thought = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "of another account"}
+    question = {"type": "message", "role": "user", "content": "hi"}
+
+    answer = client.ask("/v1/responses", {"model": "responses/m", "input": [thought, question], "store": False})
+
+    assert answer.status_code == 200
+    assert [seen.json()["input"] for seen in upstream.seen] == [[thought, question], [question]]
+
+
 def test_a_connection_lost_after_the_finish_does_not_undo_the_answer(client: Client, upstream: FakeUpstream) -> None:
     upstream.script(chat_stream("one", tail=(chunk({}, "stop"), 0.05, CUT)))
 

@@ -88,6 +88,8 @@ def test_a_time_to_come_back_that_is_none_pauses_nobody(text: str) -> None:
         ("Unsupported parameter: 'max_tokens' is not supported with this model.", "max_tokens_field",
          "max_completion_tokens"),
         ("messages.1.content.0: Invalid `signature` in `thinking` block", "proofs", ()),
+        ("Encrypted content item_id did not match the target item id.", "proofs", ()),
+        ("Could not decrypt the provided encrypted_content.", "proofs", ()),
     ],
 )  # fmt: skip
 def test_a_refusal_that_names_a_field_is_repaired_once(message: str, field: str, value: object) -> None:

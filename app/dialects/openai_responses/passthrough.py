@@ -139,7 +139,10 @@ def _patch_item(item: msgspec.Raw, path: str, capabilities: Capabilities) -> lis
         originals = [msgspec.Raw(original) for original in proof.originals]
         return [kept for original in originals for kept in _patch_item(original, path, capabilities)]
     if head.encrypted_content and NAME not in capabilities.proofs:
-        return [_with(item, encrypted_content=None)] if head.type == "reasoning" else []
+        # The vendor would look up what is left of an item, in vain; other servers read the text in it.
+        looked_up = capabilities.first_party or capabilities.instructions_required
+        readable = head.type == "reasoning" and b'"text"' in bytes(item) and not looked_up
+        return [_with(item, encrypted_content=None)] if readable else []
     if not capabilities.instructions_required:
         return [item]
     if head.type == "item_reference" or (head.type == "reasoning" and not head.encrypted_content):

@@ -76,6 +76,15 @@ def test_an_upstream_that_decrypts_nothing_gets_no_encrypted_content() -> None:
     assert body["input"][1] == {"type": "reasoning", "summary": [{"type": "summary_text", "text": "S"}]}
 
 
+def test_of_a_bound_item_nothing_is_left_where_the_rest_would_be_looked_up() -> None:
+    item = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "S"}], "encrypted_content": "E"}
+    silent = {**item, "summary": []}
+    vendor_itself = replace(UPSTREAM, proofs=(), first_party=True)
+
+    assert patched(ask(item, USER), vendor_itself)["input"] == [USER]
+    assert patched(ask(silent, USER), replace(UPSTREAM, proofs=()))["input"] == [USER]
+
+
 def test_the_backend_of_chatgpt_logins_gets_what_it_takes() -> None:
     items = [
         {"role": "system", "content": "first"},
