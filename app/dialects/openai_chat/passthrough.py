@@ -117,14 +117,18 @@ class StreamPassthrough:
             self._begin(events)
         if self._model is not None and self._model[0] != self._model[1]:
             events = events.replace(*self._model)
-        if self._state is _State.WAITING or self._missing:
-            return self._look(events)
+        head = b""
+        if self._state is _State.WAITING:
+            first = len(events) if b"\r" in events else events.find(b"\n\n") + 2
+            head, events = self._look(events[:first]), events[first:]
+        if self._state is not _State.OPEN or self._missing:
+            return head + self._look(events)
         # One read often brings many words and the end: only what follows the last word is looked into.
         end = events.find(b"\n\n", events.rfind(self._calm)) + 2
         calm = events if end == len(events) else events[:end]
         if not self._is_calm(calm):
-            return self._look(events)
-        return events if calm is events else calm + self._look(events[end:])
+            return head + self._look(events)
+        return head + events if calm is events else b"".join((head, calm, self._look(events[end:])))
 
     def _begin(self, events: bytes) -> None:
         """Learn from the first events how the upstream writes."""
