@@ -35,6 +35,9 @@ from app.dialects.openai_chat.vocabulary import FINISH_NAMES, NAME, REPLY_EXTRAS
 from app.errors import UpstreamCut
 from app.sse import COMMENT_KEEPALIVE, DONE, encode_event
 
+# Between a commentary and the answer, which in this dialect are one text.
+PARAGRAPH = "\n\n"
+
 
 class _State(Enum):
     WAITING = "nothing was written"
@@ -69,6 +72,7 @@ class StreamRenderer:
         self._calls = 0
         self._proofs = 0
         self._refused = False
+        self._phase: str | None = None  # of the last text
         self._annotations: list[dict[str, Any]] = []
         self._usage: Usage | None = None
 
@@ -139,6 +143,9 @@ class StreamRenderer:
         match block:
             case Text():
                 pen = self._pen(b'{"content":', b"}")
+                if self._phase is not None and block.phase != self._phase:
+                    self._say(pen, PARAGRAPH, out)
+                self._phase = block.phase
                 self._say(pen, block.text, out)
                 self._annotations.extend(filter(None, map(write_citation, block.citations)))
             case Reasoning():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from app.conversation.fold import fold
 from app.conversation.response import Response, Usage
 from app.dialects.json_bodies import encode_body
 from app.dialects.openai_chat import reasoning
-from app.dialects.openai_chat.chunks import is_legacy
+from app.dialects.openai_chat.chunks import PARAGRAPH, is_legacy
 from app.dialects.openai_chat.citations import write_citation
 from app.dialects.openai_chat.stream import StreamParser
 from app.dialects.openai_chat.usage import read_usage, write_usage
@@ -78,7 +79,7 @@ def _write_message(response: Response, reply: Reply) -> dict[str, Any]:
     texts = [block for block in response.blocks if isinstance(block, Text)]
     calls = [block for block in response.blocks if isinstance(block, ToolCall)]
     thoughts = [block for block in response.blocks if isinstance(block, Reasoning)]
-    content = "".join([block.text for block in texts])
+    content = _join_texts(texts)
     message: dict[str, Any] = {
         "role": "assistant",
         "content": content if content or not calls else None,
@@ -97,6 +98,15 @@ def _write_message(response: Response, reply: Reply) -> dict[str, Any]:
     elif calls:
         message["tool_calls"] = [write_call(call) for call in calls]
     return message
+
+
+def _join_texts(texts: Sequence[Text]) -> str:
+    """All visible text, with a paragraph's break between a commentary and the answer."""
+    content = ""
+    for before, text in zip((None, *texts), texts, strict=False):
+        breaks = before is not None and before.phase is not None and text.phase != before.phase
+        content += PARAGRAPH + text.text if breaks else text.text
+    return content
 
 
 def _write_refusal(response: Response) -> str | None:

@@ -20,7 +20,7 @@ from app.conversation.fold import fold
 from app.conversation.literals import literal
 from app.conversation.request import Extra, Request
 from app.conversation.response import Response, StopDetail, Usage
-from app.dialects.openai_chat import NAME, StreamParser, StreamRenderer
+from app.dialects.openai_chat import NAME, StreamParser, StreamRenderer, render_response
 from app.errors import Failure, UpstreamRefused
 from app.sse import SseDecoder
 
@@ -485,6 +485,19 @@ def test_a_stream_is_one_role_chunk_content_one_finish_chunk_usage_and_the_end_m
         "completion_tokens_details": {"reasoning_tokens": 1},
     }
     assert payloads[5] == "[DONE]"
+
+
+def test_a_commentary_and_the_answer_are_paragraphs_of_one_text() -> None:
+    blocks = [Text("Let me see.", phase="commentary"), Text("It is ", phase="final_answer")]
+    blocks.append(Text("blue.", phase="final_answer"))
+    events = [event for index, head in enumerate(blocks) for event in block(index, head)]
+    whole = Response(id="", model="", blocks=tuple(blocks), finish_reason="stop")
+
+    streamed = deltas(render([Started("up", "m"), *events, Finished("stop")]))
+    message = json.loads(render_response(whole, REPLY))["choices"][0]["message"]
+
+    assert "".join(delta.get("content", "") for delta in streamed) == "Let me see.\n\nIt is blue."
+    assert message["content"] == "Let me see.\n\nIt is blue."
 
 
 def test_without_the_wish_there_is_no_usage_chunk_and_the_end_does_not_wait() -> None:
