@@ -16,8 +16,8 @@ class AddressBook:
     """Name look-ups with a memory: under gevent each look-up goes through a pool of ten threads, also for literals.
 
     `lifetime` is in seconds. A book that is `public_only` knows no address of this machine or its own networks, so
-    that a URL which somebody else chose leads to none of them. An address that worked is moved to the front with `prefer`; after a failure of all of
-    them `forget` makes the next look-up a fresh one.
+    that a URL which somebody else chose leads to none of them. An address that worked is moved to the front with
+    `prefer`; after a failure of all of them `forget` makes the next look-up a fresh one.
     """
 
     def __init__(

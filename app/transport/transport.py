@@ -17,7 +17,8 @@ class TransportSettings(Struct, frozen=True):
     """How to reach upstreams. `idle_lifetime` and `address_lifetime` are in seconds.
 
     `proxies` has requests' keys: `http`, `https`, `all`, each also with `://host`, and `no_proxy`. `ca_bundle` is a
-    file or folder of certificates to trust; `public_only` refuses addresses of private networks. `pool_size` bounds the unused connections kept for one origin.
+    file or folder of certificates to trust; `public_only` refuses addresses of private networks. `pool_size` bounds
+    the unused connections kept for one origin.
     """
 
     proxies: dict[str, str] = field(default_factory=dict)
