@@ -142,17 +142,22 @@ def leaves(value: Any) -> Iterator[Any]:
             yield value
 
 
-def spoken(response: Response, explained: str | None = None) -> list[tuple[str, str]]:
+def spoken(response: Response, explained: str | None = None, parted: str = "") -> list[tuple[str, str]]:
     """What a response says, in order: texts joined where nothing stands between them, calls with their arguments.
 
     `explained` is why the upstream refused to go on; a dialect may tell it as a refusal, and that is not counted.
+    `parted` is what stands between a commentary and an answer in a dialect that knows no phases.
     """
     said: list[tuple[str, str]] = []
+    phase: str | None = None
     for block in response.blocks:
         match block:
             case Refusal(text=text) if text == explained:
                 continue
-            case Text(text=text) | Refusal(text=text):
+            case Text(text=text):
+                kind, words = "text", parted + text if phase not in (None, block.phase) else text
+                phase = block.phase
+            case Refusal(text=text):
                 kind, words = "text", text
             case Reasoning(text=text):
                 kind, words = "reasoning", text
