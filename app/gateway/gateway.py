@@ -48,6 +48,8 @@ STREAM_HEADERS = {
 JSON_HEADERS = {"content-type": "application/json"}
 # After the finish an upstream may still report usage, or keep its connection open for no reason; seconds.
 GRACE = 2.0
+# What an event stream begins with, for servers that call it something else: it comes late then, but it comes.
+EVENT_BEGINNINGS = (b"data:", b"event:", b": ")
 # A count that takes longer is not worth waiting for; seconds.
 COUNT_LIMIT = 10.0
 # Changes to one request that an upstream refused by naming a field.
@@ -333,10 +335,14 @@ class Gateway:
     def _begin(self, call: Attempt, exchange: Exchange, record: Record) -> Obtaining[Opened]:
         """Reads on until there is something for the client: all of a unary answer, the first events of a stream."""
         headers = self._reply_headers(call, exchange.headers)
-        streamed = "event-stream" in exchange.headers.get("content-type", "")
+        streamed = "event-stream" in exchange.headers.get("content-type", "").lower()
         wait = self._settings.early_head
         if not streamed:
             body = yield from _read_all(exchange, wait)
+            if body.lstrip().startswith(EVENT_BEGINNINGS):
+                collector = StreamCollector(call.dialect)
+                collector.feed(body)
+                return self._deliver(call, restage(collector.close(), call.stages, call.reply), headers, record)
             if call.direct and not call.stream:
                 out = call.dialect.repair_response(body, call.reply, call.capabilities)
                 record.usage = call.dialect.find_usage(body)

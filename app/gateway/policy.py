@@ -18,8 +18,12 @@ from app.errors import DragomanError, Failure, UpstreamCut, UpstreamRefused, Ups
 LONGEST_WAIT = 5.0
 FIRST_BACKOFF = 0.25
 
-# The same request may succeed at once or soon. A rate limit only if its upstream says when.
-AGAIN_STATUSES = frozenset({408, 409, 500, 502, 503, 504, 529})
+# The same request may succeed at once or soon, the last row at networks before a server. A rate limit only if its
+# upstream says when.
+AGAIN_STATUSES = frozenset(
+    {408, 409, 500, 502, 503, 504, 529,
+     520, 521, 522, 523, 524, 530}
+)  # fmt: skip
 
 # Another upstream may do what this one could not; a request that is wrong is wrong everywhere.
 ELSEWHERE_KINDS = frozenset(

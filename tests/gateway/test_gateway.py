@@ -98,6 +98,23 @@ def test_a_unary_client_gets_the_fold_of_an_upstream_that_only_streams(
     assert answer["choices"][0]["finish_reason"] == "stop"
 
 
+@pytest.mark.parametrize("content_type", ["TEXT/EVENT-STREAM", "application/json", "text/plain", None])
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("ask", ["message", "chat"])
+def test_a_stream_under_a_wrong_name_is_still_one(
+    client: Client, upstream: FakeUpstream, content_type: str | None, stream: bool, ask: str
+) -> None:
+    headers = {"content-type": content_type} if content_type else {}
+    upstream.script(Reply(chat_stream("one", "two").pieces, headers=headers))
+
+    response = getattr(client, ask)(stream=stream)
+
+    assert response.status_code == 200, response.text
+    assert ("event-stream" in response.headers["content-type"]) is stream
+    words = ("one", "two") if content_type == "TEXT/EVENT-STREAM" and stream else ("onetwo",)
+    assert all(f'"{word}"' in response.text for word in words)
+
+
 def test_a_stream_that_is_cut_ends_with_an_error_event(client: Client, upstream: FakeUpstream) -> None:
     upstream.script(chat_stream("one", tail=(0.05, CUT)))
 

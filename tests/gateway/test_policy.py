@@ -20,7 +20,7 @@ def refused(status: int, kind: FailureKind = "internal", message: str = "boom") 
 
 
 @pytest.mark.parametrize(
-    "error", [refused(500), refused(503), refused(529), Unreachable("no"), UpstreamCut("x", began=False)]
+    "error", [refused(500), refused(503), refused(529), refused(522), Unreachable("no"), UpstreamCut("x", began=False)]
 )
 def test_what_may_pass_is_tried_again_soon(error: DragomanError) -> None:
     first, second = wait_before_retry(error, 1, {}), wait_before_retry(error, 2, {})
@@ -32,7 +32,15 @@ def test_what_may_pass_is_tried_again_soon(error: DragomanError) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [refused(400), refused(401), refused(404), refused(413), UpstreamTimeout("idle", 3), UpstreamCut("x", began=True)],
+    [
+        refused(400),
+        refused(401),
+        refused(404),
+        refused(413),
+        refused(501),
+        UpstreamTimeout("idle", 3),
+        UpstreamCut("x", began=True),
+    ],
 )
 def test_what_would_fail_or_cost_again_is_not_repeated(error: DragomanError) -> None:
     assert wait_before_retry(error, 1, {}) is None
