@@ -32,11 +32,9 @@ _decode_chunk = msgspec.json.Decoder(WireChunk).decode
 
 # What every chunk says that only adds to the answer, in the two ways to write it.
 _TIGHT, _LOOSE = b'"finish_reason":null', b'"finish_reason": null'
-# What none says that does no more: a call, counts, content in parts; in the same two ways.
-_RESTLESS = {
-    _TIGHT: (b'"tool_calls"', b'"usage":{', b'"content":['),
-    _LOOSE: (b'"tool_calls"', b'"usage": {', b'"content": ['),
-}
+# What one that says something says (`reasoning_content` ends alike), and how counts begin, in the same two ways.
+_SAYS = {_TIGHT: (b'content":"', b'"reasoning":"'), _LOOSE: (b'content": "', b'"reasoning": "')}
+_COUNTS = {_TIGHT: b'"usage":{', _LOOSE: b'"usage": {'}
 _USAGE = re.compile(rb',\s*"usage"\s*:\s*(\{(?:[^{}]|\{[^{}]*\})*\})')
 
 _MODEL = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)+")')
@@ -138,17 +136,18 @@ class StreamPassthrough:
             self._calm = _LOOSE if _LOOSE in events else _TIGHT
 
     def _is_calm(self, events: bytes) -> bool:
-        """Whether all these events only add text: each has its delta and its null, and none has more than that.
+        """Whether all these events only add text: each has its text and its null, and none has more than that.
 
         Counting a few words costs a fraction of decoding; what is not so simple is looked into event by event.
         """
         whole = events.count(self._calm)
-        lines = events.count(b"\n")  # two for each event: its data and the blank one
-        calm = whole and lines == 2 * whole and events.count(b'"delta"') == whole
-        if not calm:
+        if not whole or events.count(b"\n") != 2 * whole:  # a line of data and a blank one for each
             return False
-        call, counts, parts = _RESTLESS[self._calm]
-        return call not in events and counts not in events and parts not in events
+        if not any(events.count(said) == whole for said in _SAYS[self._calm]) or b'"tool_calls"' in events:
+            return False
+        # A server that counts in one of them counts in all.
+        last = events.rfind(b"\n\n", 0, -2) + 1
+        return _COUNTS[self._calm] not in events[last:]
 
     def _look(self, events: bytes) -> bytes:
         out = []
