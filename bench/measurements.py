@@ -15,11 +15,11 @@ from scenarios import (
     ADDED_DELAY,
     ALONE,
     BYSTANDERS,
+    CHAT_BURST,
     COSTS,
     HISTORY,
     HISTORY_CPU,
     LOST,
-    MESSAGES_BURST,
     PARALLEL,
     RESPONSES_BURST,
     RESPONSES_RATIO,
@@ -126,9 +126,9 @@ class Bench:
                 self._note_cost(scenario, name, *self._run(scenario, name, self._effort.cost_seconds))
         if history_us := self._findings.find_cost(HISTORY, OURS):
             self._findings.note(HISTORY_CPU, history_us / 1e3)
-        responses_us, messages_us = (self._findings.find_cost(each, OURS) for each in (RESPONSES_BURST, MESSAGES_BURST))
-        if responses_us and messages_us:
-            self._findings.note(RESPONSES_RATIO, responses_us / messages_us)
+        responses_us, chat_us = (self._findings.find_cost(each, OURS) for each in (RESPONSES_BURST, CHAT_BURST))
+        if responses_us and chat_us:
+            self._findings.note(RESPONSES_RATIO, responses_us / chat_us)
 
     def _warm_up(self, scenario: Scenario, name: str) -> bool:
         load, _ = self._run(scenario, name, WARM_UP_S)

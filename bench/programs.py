@@ -15,7 +15,7 @@ from pathlib import Path
 from dialects import CHAT, MESSAGES, RESPONSES, render_answer, render_stream
 from msgspec import Struct
 from processes import LOAD_CORE, SERVER_CORE, pinned_to
-from scenarios import ANSWERS, PROVIDERS, Answer
+from scenarios import ANSWERS, PROVIDERS, REWRITING, Answer
 
 HERE = Path(__file__).parent
 OURS, NGINX, NODE, DIRECT = "dragoman", "nginx", "node", "direct"
@@ -126,6 +126,10 @@ def _write_gateway_config(folder: Path, upstream_port: int) -> Path:
         f'[providers.{PROVIDERS[dialect]}]\nkind = "{kind}"\nbase_url = "{base_url}"\napi_key = "sk-bench"\n'
         for dialect, (kind, base_url) in providers.items()
     ]
+    tables.append(
+        f'[providers.{REWRITING}]\nkind = "openai"\nbase_url = "{upstream}/v1"\napi_key = "sk-bench"\n'
+        'reasoning_effort = "low"\n'
+    )
     path = folder / "dragoman.toml"
     path.write_text("\n".join(tables))
     return path

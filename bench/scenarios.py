@@ -41,7 +41,8 @@ ANSWERS = (UNARY, BURST, SLOW, SHORT, STEADY)
 class Scenario(Struct, frozen=True, kw_only=True):
     """One load. The gateway translates from `client` to `upstream`; its peers pass on the client's own dialect.
 
-    `per` is what the CPU time is divided by; `limit` is how many times the CPU time of bare Node the gateway may take.
+    `per` is what the CPU time is divided by; `limit` is how many times the CPU time of bare Node the gateway may take;
+    `rewritten` is a load that the gateway translates although both sides speak the same dialect.
     """
 
     name: str
@@ -51,15 +52,20 @@ class Scenario(Struct, frozen=True, kw_only=True):
     connections: int
     per: Literal["request", "event"] = "request"
     tool_rounds: int = 0
+    rewritten: bool = False
     limit: float | None = None
 
     @property
     def model(self) -> str:
         """The provider's name in the gateway's configuration and the model that gives the answer."""
-        return f"{PROVIDERS[self.upstream]}/{self.answer.name}"
+        provider = REWRITING if self.rewritten else PROVIDERS[self.upstream]
+        return f"{provider}/{self.answer.name}"
 
 
 PROVIDERS = {CHAT: "chat", MESSAGES: "messages"}
+# A chat upstream whose requests are not passed on but rendered anew, for its settings ask for a change to them: so
+# request and answer go through the conversation model although the client speaks the same dialect.
+REWRITING = "chat-rewritten"
 
 
 def _unary(name: str, client: Dialect, connections: int, limit: float | None = None) -> Scenario:
@@ -77,6 +83,15 @@ def _slow(name: str, client: Dialect, answer: Answer, connections: int) -> Scena
 UNARY_16 = _unary("unary-pass-16", CHAT, 16, limit=4.0)
 MESSAGES_BURST = _burst("burst-messages-to-chat", MESSAGES, CHAT, limit=1.3)
 RESPONSES_BURST = _burst("burst-responses-to-chat", RESPONSES, CHAT)
+CHAT_BURST = Scenario(
+    name="burst-chat-to-chat-translated",
+    client=CHAT,
+    upstream=CHAT,
+    answer=BURST,
+    connections=16,
+    per="event",
+    rewritten=True,
+)
 # The answer is a small one: nearly all of this is the CPU time until the upstream has the body.
 HISTORY = Scenario(name="history", client=MESSAGES, upstream=CHAT, answer=UNARY, connections=1, tool_rounds=100)
 
@@ -89,6 +104,7 @@ COSTS = (
     _burst("burst-pass", CHAT, CHAT, limit=1.0),
     MESSAGES_BURST,
     _burst("burst-chat-to-messages", CHAT, MESSAGES, limit=1.3),
+    CHAT_BURST,
     RESPONSES_BURST,
     HISTORY,
 )
@@ -120,4 +136,4 @@ ADDED_DELAY = {
 PARALLEL = Figure("time of 100 parallel slow streams by the time of one", "x", 1.25)
 HISTORY_CPU = Figure("CPU to translate and send on 2 MB of history", "ms", 40)
 STALL = Figure("longest wait of other streams while histories are translated", "ms", 25)
-RESPONSES_RATIO = Figure("event of burst-responses-to-chat by one of burst-messages-to-chat", "x", 1.5)
+RESPONSES_RATIO = Figure("event of burst-responses-to-chat by one of burst-chat-to-chat-translated", "x", 1.5)
