@@ -18,14 +18,15 @@ from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
 from app.errors import ConfigError
 from app.providers.models import FAMILIES, bare_name
-from app.providers.servers import DIALECTS, HOSTS, PROFILES, SERVERS, VENDORS
+from app.providers.servers import DIALECTS, HOSTS, SERVERS, VENDORS
+from app.settings import Profile
 
 
 def capabilities_for(
     dialect: DialectName,
     base_url: str,
     model: str,
-    profile: str | None = None,
+    profile: Profile | None = None,
     quirks: Mapping[str, Any] | None = None,
     *,
     first_party: bool | None = None,
@@ -35,11 +36,9 @@ def capabilities_for(
 
     `limits` are fields that the server's own list of models states (max_output, context_window, efforts …); `quirks`
     are fields from the configuration and have the last word. `first_party` None means: where the host is the
-    dialect's own vendor. Raises ConfigError for a profile or quirk that does not exist, or a quirk of a wrong type.
+    dialect's own vendor. Raises ConfigError for a quirk that does not exist or is of a wrong type.
     """
     name = profile or profile_of(base_url)
-    if name not in PROFILES:
-        raise ConfigError(f"there is no profile {name!r}; known are {', '.join(PROFILES)}", key="profile")
     values: dict[str, Any] = dict(DIALECTS[dialect])
     for row in SERVERS:
         if row.applies(name, dialect, name):
@@ -55,7 +54,7 @@ def capabilities_for(
     return Capabilities(dialect=dialect, model=model, **values)
 
 
-def profile_of(base_url: str) -> str:
+def profile_of(base_url: str) -> Profile:
     """The profile that a base URL's host and port stand for; "generic" where they stand for none."""
     place = urlsplit(base_url).netloc.rpartition("@")[2].lower()
     return next((profile for glob, profile in HOSTS.items() if fnmatchcase(place, glob)), "generic")

@@ -10,6 +10,7 @@ from typing import Any
 
 from app.conversation.blocks import DialectName
 from app.providers.models import Row
+from app.settings import Profile
 
 _CHAT: tuple[DialectName, ...] = ("openai_chat",)
 _MESSAGES: tuple[DialectName, ...] = ("anthropic_messages",)
@@ -22,29 +23,8 @@ VENDORS: dict[DialectName, str] = {
     "openai_responses": "api.openai.com",
 }
 
-PROFILES = (
-    "openai",
-    "azure",
-    "openrouter",
-    "vllm",
-    "ollama",
-    "llamacpp",
-    "lmstudio",
-    "deepseek",
-    "kimi",
-    "glm",
-    "qwen",
-    "mistral",
-    "gemini",
-    "litellm",
-    "oca",
-    "codex",
-    "anthropic",
-    "generic",
-)
-
 # Host, with the port where the URL names one. The two ports are those that nothing else commonly listens on.
-HOSTS: dict[str, str] = {
+HOSTS: dict[str, Profile] = {
     "api.openai.com": "openai",
     "*.openai.azure.com": "azure",
     "*.cognitiveservices.azure.com": "azure",

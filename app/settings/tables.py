@@ -14,6 +14,7 @@ from app.settings.masking import masked
 
 Dialect = Literal["anthropic_messages", "openai_chat", "openai_responses"]
 LogLevel = Literal["debug", "info", "warn", "error"]
+# What servers are told apart by; app/providers/servers.py says what each can take.
 Profile = Literal[
     "openai",
     "azure",
@@ -29,9 +30,11 @@ Profile = Literal[
     "mistral",
     "gemini",
     "litellm",
+    "oca",
+    "codex",
+    "anthropic",
     "generic",
 ]
-
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 # An empty key, from a variable that is set to nothing, would let everybody in.
