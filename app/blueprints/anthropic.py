@@ -9,6 +9,7 @@ from app.blueprints.front import answer_error, house, read_inbound, sign, view
 from app.dialects import anthropic_messages
 from app.dialects.registry import DIALECTS
 from app.errors import DragomanError
+from app.gateway.counting import count_tokens
 from app.gateway.messages import new_id
 from app.gateway.record import Record
 
@@ -21,13 +22,13 @@ def create_message() -> Response:
     return view(DIALECT)
 
 
-def count_tokens() -> Response:
+def count_input_tokens() -> Response:
     record = Record(new_id(), DIALECT.NAME)
     try:
         parts = house()
         inbound = read_inbound(parts, request.environ, DIALECT)
         inbound.parse = anthropic_messages.parse_count_request
-        counted = parts.gateway.count_tokens(inbound, record)
+        counted = count_tokens(parts.gateway, inbound, record)
     except DragomanError as error:
         record.fail(error)
         return answer_error(DIALECT, error, record)
@@ -41,4 +42,4 @@ def count_tokens() -> Response:
 
 for _path in GENERATING:
     blueprint.add_url_rule(_path, view_func=create_message, methods=["POST"])
-    blueprint.add_url_rule(f"{_path}/count_tokens", view_func=count_tokens, methods=["POST"])
+    blueprint.add_url_rule(f"{_path}/count_tokens", view_func=count_input_tokens, methods=["POST"])

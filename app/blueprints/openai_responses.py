@@ -9,6 +9,7 @@ from app.blueprints.front import view
 from app.dialects.registry import DIALECTS
 from app.gateway.archive import Action
 from app.gateway.compaction import compact
+from app.gateway.counting import count_tokens
 from app.gateway.messages import Inbound, Outbound
 from app.gateway.record import Record
 from app.house import House
@@ -40,7 +41,7 @@ def list_input_items(response_id: str) -> Response:
 
 def count_input_tokens() -> Response:
     def answer(parts: House, inbound: Inbound, record: Record) -> Outbound:
-        counted = parts.gateway.count_tokens(inbound, record)
+        counted = count_tokens(parts.gateway, inbound, record)
         body = msgspec.json.encode({"object": "response.input_tokens", "input_tokens": counted})
         return Outbound(200, {"content-type": "application/json"}, body)
 

@@ -133,7 +133,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
     `model` is the name to echo, `id` a fresh identifier without prefix, `created` unix seconds. `input_tokens` is a
     local estimate for dialects that report input at the start. `request` is the client's own request, None where only
-    its bytes pass; `body` is it as it came.
+    its bytes pass, and without turns where they were counted; `body` is it as it came, empty where no renderer asks.
     """
 
     model: str

@@ -47,6 +47,8 @@ def hide_halves(data: bytes) -> bytes:
 
     A strict decoder refuses such halves, even in what it is to leave raw; `show_halves` brings them back in a literal.
     """
+    if b"\\ud" not in data and b"\\uD" not in data:  # a search costs a tenth of what the pattern does
+        return data
     return _HALVES.sub(lambda found: chr(_PLANE + int(found[1][2:], 16)).encode() if found[1] else found[0], data)
 
 

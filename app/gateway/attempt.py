@@ -82,15 +82,21 @@ class Attempt:
         if self._reply is None:
             inbound = self.inbound
             request = None if self.direct else inbound.request
-            estimate = request is not None and self.stream and inbound.dialect.NAME == "anthropic_messages"
+            include_usage = request.include_usage if request is not None else asks_usage(inbound.body)
+            counted = 0
+            # A stream lives long, and a history is large: what is not needed any more is let go.
+            if request is not None and self.stream and inbound.dialect.NAME == "anthropic_messages":
+                counted = estimate_tokens(request)
+                request = msgspec.structs.replace(request, turns=())
+            echoes = not self.stream or inbound.dialect.NAME == "openai_completions"
             self._reply = Reply(
                 model=inbound.peek.model,
                 id=inbound.id,
                 created=int(time.time()),
-                include_usage=request.include_usage if request is not None else asks_usage(inbound.body),
-                input_tokens=estimate_tokens(request) if request is not None and estimate else 0,
+                include_usage=include_usage,
+                input_tokens=counted,
                 request=request,
-                body=inbound.body,
+                body=inbound.body if echoes else b"",
             )
         return self._reply
 

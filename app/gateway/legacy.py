@@ -7,8 +7,9 @@ import time
 from app.conversation.capabilities import Reply
 from app.dialects.openai_completions.request import read_request, split_request
 from app.dialects.openai_completions.response import join_responses, stream_response
+from app.gateway.delivery import JSON_HEADERS, STREAM_HEADERS
 from app.gateway.fanout import answer_each
-from app.gateway.gateway import JSON_HEADERS, STREAM_HEADERS, Gateway
+from app.gateway.gateway import Gateway
 from app.gateway.messages import Inbound, Outbound
 from app.gateway.record import Record
 

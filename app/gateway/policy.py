@@ -31,6 +31,9 @@ ELSEWHERE_KINDS = frozenset(
      "permission", "not_found", "conflict"}
 )  # fmt: skip
 
+# What only the one who set the upstream up can change; coming back later is of no use.
+SETUP_KINDS = frozenset({"upstream_auth", "authentication", "permission", "billing", "not_found"})
+
 
 class Repair(msgspec.Struct, frozen=True):
     """A refusal that names what the upstream cannot take. `learned`: it will not take it next time either."""
@@ -106,6 +109,14 @@ def wait_before_retry(error: DragomanError, attempt: int, headers: Mapping[str, 
 def goes_elsewhere(error: DragomanError) -> bool:
     """Whether the next upstream of a route should be tried after this failure."""
     return error.failure.kind in ELSEWHERE_KINDS
+
+
+def more_telling(earlier: DragomanError | None, error: DragomanError) -> DragomanError:
+    """Which failure of a route the client should see: the last one, but a passing trouble before a lasting one, so that
+    a fallback which was never set up right does not hide when to come back."""
+    if earlier is None or error.failure.kind not in SETUP_KINDS or earlier.failure.kind in SETUP_KINDS:
+        return error
+    return earlier
 
 
 def cool_down(error: DragomanError, headers: Mapping[str, str]) -> float | None:

@@ -28,7 +28,7 @@ from app.ledger import Ledger
 from app.routing.router import Upstream
 
 if TYPE_CHECKING:
-    from app.gateway.gateway import Opened
+    from app.gateway.delivery import Opened
 
 
 class KeptResponse(msgspec.Struct, frozen=True, omit_defaults=True):

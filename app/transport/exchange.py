@@ -63,7 +63,8 @@ class SocketExchange(Exchange):
 
     def __init__(self, pool: ConnectionPool, call: Call, target: Target) -> None:
         self._pool = pool
-        self._call = call
+        self._limits = call.limits
+        self._body = call.body  # until the reply begins: a long history is not kept for as long as a stream
         self._target = target
         self._head = encode_head(call, target)
         self._decoder = ReplyDecoder(call.method)
@@ -103,13 +104,12 @@ class SocketExchange(Exchange):
 
     def _start(self, connection: Connection | None) -> None:
         """Sends the request, on a kept connection or on a new one."""
-        limits = self._call.limits
         self._is_kept = connection is not None
-        self._connection = connection or self._pool.open(self._target.origin, limits.connect)
+        self._connection = connection or self._pool.open(self._target.origin, self._limits.connect)
         try:
-            self._send(self._connection, limits.first_byte)
+            self._send(self._connection, self._limits.first_byte)
         except TimeoutError as error:
-            raise self._time_out("first_byte", limits.first_byte) from error
+            raise self._time_out("first_byte", self._limits.first_byte) from error
         except OSError:
             # An upstream may refuse a long request before it has read all of it: what it said is read next.
             if self._is_kept:
@@ -119,7 +119,7 @@ class SocketExchange(Exchange):
             raise
 
     def _send(self, connection: Connection, limit: float) -> None:
-        body = self._call.body
+        body = self._body
         if len(body) <= _JOINED_SIZE:
             connection.write(self._head + body, limit)
         else:
@@ -134,7 +134,7 @@ class SocketExchange(Exchange):
     def _receive(self, wait: float | None) -> bytes | None:
         """The body's bytes that one read delivered, perhaps none; None when `wait` passed in silence."""
         assert self._connection is not None, "read after close"
-        limits = self._call.limits
+        limits = self._limits
         phase, limit = ("idle", limits.idle) if self._decoder.has_head else ("first_byte", limits.first_byte)
         patience = limit - self._silence
         if wait is not None and wait < patience:
@@ -168,6 +168,7 @@ class SocketExchange(Exchange):
         if decoder.has_head and not self.status:
             self.status = decoder.status
             self.headers = decoder.headers
+            self._body = b""
         if decoder.complete:
             if decoder.reusable and self._connection is not None:
                 self._pool.keep(self._connection)

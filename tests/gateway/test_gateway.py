@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from app.logs import request_log
+from app.settings import RouteSettings
 from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream, chunk, events_of
 from tests.support.fake_upstream import CLOSE, CUT, FakeUpstream, Reply, json_reply, sse
 
@@ -231,8 +232,6 @@ def test_a_refused_request_is_not_repeated(client: Client, upstream: FakeUpstrea
 def test_the_next_upstream_of_a_route_answers_when_the_first_cannot(
     make_client: MakeClient, upstream: FakeUpstream
 ) -> None:
-    from app.settings import RouteSettings
-
     client = make_client(models={"routes": {"fast": RouteSettings(targets=("chat/one", "messages/two"))}})
     upstream.script(json_reply({"error": {"message": "limit"}}, 429), json_reply({"type": "message", "id": "msg_1",
         "role": "assistant", "model": "two", "content": [{"type": "text", "text": "here"}], "stop_reason": "end_turn",
@@ -242,6 +241,41 @@ def test_the_next_upstream_of_a_route_answers_when_the_first_cannot(
 
     assert answer["choices"][0]["message"]["content"] == "here"
     assert [seen.json()["model"] for seen in upstream.seen] == ["one", "two"]
+
+
+def test_a_route_is_not_followed_beyond_the_number_of_attempts(make_client: MakeClient, upstream: FakeUpstream) -> None:
+    targets = ("chat/one", "chat/two", "chat/three", "chat/four")
+    client = make_client(server={"max_attempts": 3}, models={"routes": {"fast": RouteSettings(targets=targets)}})
+    upstream.script(json_reply({"error": {"message": "limit"}}, 429))
+
+    refused = client.chat("fast")
+
+    assert refused.status_code == 429
+    assert [seen.json()["model"] for seen in upstream.seen] == ["one", "two", "three"]
+
+
+def test_attempts_that_a_route_leaves_belong_to_its_last_target(
+    make_client: MakeClient, upstream: FakeUpstream
+) -> None:
+    routes = {"fast": RouteSettings(targets=("chat/one", "chat/two"))}
+    client = make_client(server={"max_attempts": 3}, models={"routes": routes})
+    upstream.script(json_reply({"error": {"message": "busy"}}, 503))
+
+    assert client.chat("fast").status_code == 503
+    assert [seen.json()["model"] for seen in upstream.seen] == ["one", "two", "two"]
+
+
+def test_a_fallback_that_was_never_set_up_right_does_not_hide_when_to_come_back(
+    make_client: MakeClient, upstream: FakeUpstream
+) -> None:
+    client = make_client(models={"routes": {"fast": RouteSettings(targets=("chat/one", "chat/two"))}})
+    limit = json_reply({"error": {"message": "limit"}}, 429, {"retry-after": "60"})
+    upstream.script(limit, json_reply({"error": {"message": "bad key"}}, 401))
+
+    refused = client.chat("fast")
+
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "60")
+    assert len(upstream.seen) == 2
 
 
 def test_a_long_rate_limit_is_the_clients_to_wait_for(client: Client, upstream: FakeUpstream) -> None:
@@ -408,8 +442,6 @@ def test_what_could_not_be_carried_is_named_in_a_header(make_client: MakeClient,
 
 
 def test_a_strict_route_refuses_what_a_normal_one_drops(make_client: MakeClient, upstream: FakeUpstream) -> None:
-    from app.settings import RouteSettings
-
     quirks = {"quirks": {"top_k": False}}
     client = make_client(chat=quirks, models={"routes": {"careful": RouteSettings(targets=("chat/m",), strict=True)}})
 

@@ -10,7 +10,7 @@ import pytest
 from app.conversation.capabilities import Capabilities
 from app.errors import DragomanError, Failure, FailureKind, UpstreamCut, UpstreamRefused, UpstreamTimeout
 from app.errors import UpstreamUnreachable as Unreachable
-from app.gateway.policy import cool_down, find_repair, goes_elsewhere, wait_before_retry
+from app.gateway.policy import cool_down, find_repair, goes_elsewhere, more_telling, wait_before_retry
 
 CHAT = Capabilities(dialect="openai_chat")
 
@@ -116,3 +116,18 @@ def test_nothing_is_repaired_twice_or_without_a_cause() -> None:
     assert find_repair(refused(400, "invalid_request", "stream_options").failure, stripped) is None
     assert find_repair(refused(400, "invalid_request", "odd trouble").failure, CHAT) is None
     assert find_repair(refused(500, "internal", "stream_options").failure, CHAT) is None
+
+
+def test_the_last_failure_of_a_route_is_told() -> None:
+    first, last = refused(429, "rate_limit"), refused(503, "overloaded")
+
+    assert more_telling(None, first) is first
+    assert more_telling(first, last) is last
+    assert more_telling(refused(401, "upstream_auth"), last) is last
+
+
+def test_a_fallback_without_access_does_not_hide_when_to_come_back() -> None:
+    limit, locked = refused(429, "rate_limit"), refused(401, "upstream_auth")
+
+    assert more_telling(limit, locked) is limit
+    assert more_telling(refused(404, "not_found"), locked) is locked

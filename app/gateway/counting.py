@@ -1,0 +1,54 @@
+"""This file counts the input tokens of a request without asking for an answer to it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from app.conversation.tokens import estimate_tokens
+from app.errors import DragomanError
+from app.gateway.attempt import Attempt
+from app.gateway.gateway import Gateway
+from app.gateway.messages import Inbound
+from app.gateway.record import Record
+from app.routing.router import Upstream
+
+# A count that takes longer is not worth waiting for; seconds.
+COUNT_LIMIT = 10.0
+
+
+class _Counted(msgspec.Struct):
+    input_tokens: int | None = None
+
+
+_counted = msgspec.json.Decoder(_Counted)
+
+
+def count_tokens(gateway: Gateway, inbound: Inbound, record: Record) -> int:
+    """Input tokens of a request: counted by the upstream where it offers that, else estimated; never 0."""
+    record.model = inbound.peek.model
+    upstream = gateway.router.resolve(inbound.peek.model, inbound.provider)[0]
+    inbound = gateway.with_history(inbound, upstream)
+    record.upstream, record.upstream_dialect = upstream.label, upstream.capabilities.dialect
+    request = inbound.request
+    if upstream.provider.dialect == inbound.dialect.NAME and upstream.provider.offers("count_tokens"):
+        counted = _ask_upstream(inbound, upstream)
+        if counted:
+            return counted
+    estimate: int = estimate_tokens(request)
+    return max(1, estimate)
+
+
+def _ask_upstream(inbound: Inbound, upstream: Upstream) -> int | None:
+    """None when the upstream cannot, or will not, count: an estimate is better than an error."""
+    attempt = Attempt(inbound, upstream, upstream.capabilities, None, False)
+    try:
+        outgoing = msgspec.structs.replace(attempt.outgoing(), operation="count_tokens")
+        exchange = upstream.provider.send(outgoing, upstream.provider.credential())
+        try:
+            if not exchange.wait_head(COUNT_LIMIT) or exchange.status != 200:
+                return None
+            return _counted.decode(exchange.read_body()).input_tokens
+        finally:
+            exchange.close()
+    except (DragomanError, msgspec.MsgspecError):
+        return None

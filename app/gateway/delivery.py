@@ -1,0 +1,181 @@
+"""This file is the delivery of one reply: read from its upstream, given to the client as it comes.
+
+Reading is done by generators that yield whenever the upstream has been silent for a while, so that a client who waits
+can be kept waiting.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import TypeVar
+
+import msgspec
+
+from app.conversation.losses import dropped_header
+from app.conversation.response import Response
+from app.dialects.contract import StreamPassthrough
+from app.errors import DragomanError, Failure, UpstreamCut
+from app.gateway.attempt import Attempt
+from app.gateway.record import Record
+from app.gateway.relay import relayed_headers
+from app.gateway.translation import StreamCollector, restage, stream_whole
+from app.routing.router import Upstream
+from app.transport import Exchange
+
+log = logging.getLogger("dragoman")
+
+STREAM_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-accel-buffering": "no",
+}
+JSON_HEADERS = {"content-type": "application/json"}
+# After the finish an upstream may still report usage, or keep its connection open for no reason; seconds.
+GRACE = 2.0
+# What an event stream begins with, for servers that call it something else: it comes late then, but it comes.
+EVENT_BEGINNINGS = (b"data:", b"event:", b": ")
+
+T = TypeVar("T")
+# Obtains a thing; yields at every silence of the upstream.
+Obtaining = Generator[None, None, T]
+
+
+class Opened(msgspec.Struct):
+    """An upstream that has begun to answer well. `first` is what of its answer is ready for the client: all of it
+    when there is no `stream`."""
+
+    exchange: Exchange | None
+    upstream: Upstream
+    stream: StreamPassthrough | None
+    first: bytes
+    headers: dict[str, str]
+
+
+def begin_delivery(call: Attempt, exchange: Exchange, record: Record, wait: float) -> Obtaining[Opened]:
+    """Reads until there is something for the client: all of a unary answer, the first events of a stream. A silence is
+    `wait` seconds long. Raises DragomanError, which can still become an HTTP status or another attempt."""
+    streamed = "event-stream" in exchange.headers.get("content-type", "").lower()
+    if streamed and call.stream:
+        return (yield from _begin_stream(call, exchange, wait))
+    if streamed:
+        response = yield from _collect(exchange, StreamCollector(call.dialect), wait)
+    else:
+        body = yield from _read_all(exchange, wait)
+        if body.lstrip().startswith(EVENT_BEGINNINGS):
+            collector = StreamCollector(call.dialect)
+            collector.feed(body)
+            response = collector.close()
+        elif call.direct and not call.stream:
+            out = call.dialect.repair_response(body, call.reply, call.capabilities)
+            record.usage = call.dialect.find_usage(body)
+            return Opened(None, call.upstream, None, out, _reply_headers(call, exchange.headers) | JSON_HEADERS)
+        else:
+            response = call.dialect.parse_response(body)
+    return deliver(call, restage(response, call.stages, call.reply), record, exchange.headers)
+
+
+def deliver(call: Attempt, response: Response, record: Record, headers: Mapping[str, str] = {}) -> Opened:
+    """A whole answer in the client's dialect, as a stream if it asked for one. `headers` are the upstream's."""
+    client = call.inbound.dialect
+    record.usage = response.usage
+    told = _reply_headers(call, headers)
+    if call.stream:
+        return Opened(None, call.upstream, None, stream_whole(response, client, call.reply), told | STREAM_HEADERS)
+    return Opened(None, call.upstream, None, client.render_response(response, call.reply), told | JSON_HEADERS)
+
+
+def go_on(opened: Opened, record: Record, interval: float, clock: Callable[[], float]) -> Iterator[bytes]:
+    """The parts of an opened stream; one for each read of the upstream's socket, and a ping whenever the client has
+    heard nothing for `interval` seconds. Failures are its last part."""
+    stream, exchange = opened.stream, opened.exchange
+    if stream is None or exchange is None:
+        yield opened.first
+        return
+    try:
+        if opened.first:
+            yield opened.first
+        heard = clock()
+        while True:
+            part = exchange.read_part(GRACE if stream.finished else interval)
+            if part:
+                out = stream.feed(part)
+                if out:
+                    yield out
+                    heard = clock()
+                elif clock() - heard >= interval:
+                    yield stream.ping()
+                    heard = clock()
+            elif part is None and not stream.finished:
+                yield stream.ping()
+                heard = clock()
+            else:
+                break
+        out = stream.close()
+        if out:
+            yield out
+        if not stream.finished:
+            record.terminal = "upstream_cut"
+    except DragomanError as error:
+        record.fail(error, "upstream_cut" if isinstance(error, UpstreamCut) else "error")
+        yield stream.fail(error.failure)
+    except Exception as fault:
+        yield stream.fail(own_fault(fault, record))
+    except BaseException:
+        record.terminal = "client_closed"
+        raise
+    finally:
+        exchange.close()
+        record.usage = stream.usage or record.usage
+
+
+def own_fault(fault: Exception, record: Record) -> Failure:
+    """A fault of ours in the middle of an answer: the log gets all of it, the client an id to look for there."""
+    log.error("request %s failed", record.id, exc_info=fault)
+    error = DragomanError(f"internal error of the gateway; its log tells more about request {record.id}")
+    record.fail(error)
+    return error.failure
+
+
+def _begin_stream(call: Attempt, exchange: Exchange, wait: float) -> Obtaining[Opened]:
+    """Reads until the first events that a client can be given."""
+    stream = call.open_stream()
+    first = b""
+    while not first:
+        part = exchange.read_part(wait)
+        if part is None:
+            yield
+        elif part:
+            first = stream.feed(part)
+        else:
+            first = stream.close()
+            break
+    return Opened(exchange, call.upstream, stream, first, _reply_headers(call, exchange.headers) | STREAM_HEADERS)
+
+
+def _read_all(exchange: Exchange, wait: float) -> Obtaining[bytes]:
+    parts = []
+    while (part := exchange.read_part(wait)) != b"":
+        if part is None:
+            yield
+        else:
+            parts.append(part)
+    return b"".join(parts)
+
+
+def _collect(exchange: Exchange, collector: StreamCollector, wait: float) -> Obtaining[Response]:
+    while (part := exchange.read_part(wait)) != b"":
+        if part is None:
+            yield
+        else:
+            collector.feed(part)
+    return collector.close()
+
+
+def _reply_headers(call: Attempt, upstreams: Mapping[str, str]) -> dict[str, str]:
+    headers = relayed_headers(upstreams, same_dialect=call.same_dialect)
+    dropped = dropped_header(call.losses)
+    if dropped:
+        headers["x-dragoman-dropped"] = dropped
+    headers["x-dragoman-upstream"] = call.upstream.label
+    return headers
