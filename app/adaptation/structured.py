@@ -13,14 +13,21 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from app.adaptation.fences import Unfence
 from app.adaptation.fields import field
 from app.adaptation.forced_json import CallToText
 from app.adaptation.notes import Notes
-from app.adaptation.schemas import is_openai_strict, sanitize, to_anthropic_subset, without_noise
+from app.adaptation.wrapping import FENCE, OBJECT, Unwrap
 from app.conversation.blocks import Text
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import FunctionTool, OutputFormat, Request, ToolChoice, Turn
+from app.conversation.schemas import (
+    is_openai_strict,
+    sanitize,
+    to_anthropic_subset,
+    to_gemini_subset,
+    without_noise,
+    wrap_root,
+)
 
 TOOL_NAME = "json_output"
 TOOL_DESCRIPTION = "Give the answer with this tool, and only with it."
@@ -37,6 +44,7 @@ def adapt_structured(request: Request, capabilities: Capabilities, notes: Notes)
         return request
     if output.kind == "json_object":
         return _ask_for_object(request, capabilities, notes)
+    output = _wrap_format(output, capabilities, notes)
     match capabilities.structured:
         case "schema":
             return replace(request, output_format=_fit_format(request, output, capabilities, notes))
@@ -56,8 +64,19 @@ def _ask_for_object(request: Request, capabilities: Capabilities, notes: Notes) 
     return request if _mention_json([*request.instructions, *_spoken(request)]) else _instruct(request, PLAIN_JSON)
 
 
+def _wrap_format(output: OutputFormat, capabilities: Capabilities, notes: Notes) -> OutputFormat:
+    """The format with an object at its root, for upstreams that can hold a model to nothing else."""
+    schema = output.schema or {}
+    any_root = capabilities.structured == "schema" and capabilities.schema not in ("object", "openai")
+    wrapped = schema if any_root or capabilities.structured == "none" else wrap_root(schema)
+    if wrapped is schema:
+        return output
+    notes.undo(partial(Unwrap, OBJECT))
+    return replace(output, schema=wrapped)
+
+
 def _ask_in_words(request: Request, words: str, notes: Notes) -> Request:
-    notes.undo(Unfence)
+    notes.undo(partial(Unwrap, FENCE))
     return replace(_instruct(request, words), output_format=None)
 
 
@@ -94,7 +113,7 @@ def _fit_schema(schema: dict[str, Any], capabilities: Capabilities) -> tuple[dic
         case "anthropic":
             return to_anthropic_subset(schema)
         case "gemini":
-            return sanitize(schema, "gemini")
+            return to_gemini_subset(schema)
         case _:
             return without_noise(schema), ()
 

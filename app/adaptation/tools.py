@@ -14,11 +14,11 @@ from app.adaptation.custom_input import INPUT_SCHEMA, wrap_input
 from app.adaptation.native_tools import as_equivalent, as_function, is_taken, loss_of
 from app.adaptation.notes import Notes
 from app.adaptation.restore import Original, Restore
-from app.adaptation.schemas import is_openai_strict, sanitize, to_anthropic_subset
 from app.adaptation.tool_names import Key, name_tools
 from app.conversation.blocks import Block, Opaque, Text, ToolCall, ToolKind, ToolResult
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import CustomTool, FunctionTool, NativeTool, Request, Tool, ToolChoice, Turn
+from app.conversation.schemas import is_openai_strict, sanitize, to_anthropic_subset
 from app.errors import InvalidRequest
 
 # Types of vendor tools that have calls of their own kind.

@@ -40,6 +40,49 @@ def test_a_schema_passes_to_upstreams_that_know_schemas(upstream: Any) -> None:
     assert sent(by_chat(output_format=THING), upstream) == THING
 
 
+LIST = {"type": "array", "items": {"$ref": "#/$defs/x"}, "$defs": {"x": {"type": "integer"}}}
+WRAPPED_LIST = {
+    "type": "object",
+    "properties": {"value": {"type": "array", "items": {"$ref": "#/$defs/x"}}},
+    "required": ["value"],
+    "additionalProperties": False,
+    "$defs": {"x": {"type": "integer"}},
+}
+
+
+@pytest.mark.parametrize("upstream", [chat(), responses()], ids=["chat", "responses"])
+def test_a_schema_of_no_object_is_asked_for_within_one_and_answered_as_it_was_asked(upstream: Any) -> None:
+    request = by_claude_code(output_format=OutputFormat("json_schema", LIST))
+
+    taken, notes = take(adapt_structured, request, upstream)
+    seen = through(notes.stages, Response(id="r", model="m", blocks=(Text('{"value":[1]}'),), finish_reason="stop"))
+
+    assert taken.output_format is not None
+    assert (taken.output_format.schema, taken.output_format.strict) == (WRAPPED_LIST, True)
+    assert seen.blocks == (Text("[1]"),)
+    assert losses(notes) == []
+
+
+def test_a_schema_of_no_object_is_had_by_a_tool_too() -> None:
+    taken, notes = take(adapt_structured, by_chat(output_format=OutputFormat("json_schema", LIST)), OLD)
+    seen = through(
+        notes.stages,
+        Response(
+            id="r", model="m", blocks=(ToolCall("c", "json_output", '{"value":[1]}'),), finish_reason="tool_calls"
+        ),
+    )
+
+    assert [tool.schema for tool in taken.tools] == [WRAPPED_LIST]  # type: ignore[union-attr]
+    assert (seen.blocks, seen.finish_reason) == ((Text("[1]"),), "stop")
+
+
+@pytest.mark.parametrize("upstream", [claude(), chat(schema="gemini")], ids=["messages", "gemini"])
+def test_an_upstream_that_takes_any_schema_gets_no_object_around_it(upstream: Any) -> None:
+    output = OutputFormat("json_schema", {"type": "array", "items": {"type": "integer"}})
+
+    assert sent(by_codex(output_format=output), upstream).schema == output.schema
+
+
 @pytest.mark.parametrize("name", [None, "", "my schema!", "x" * 80, "ümlaut"])
 def test_the_name_of_a_format_is_made_valid(name: str | None) -> None:
     output = OutputFormat("json_schema", SCHEMA, name)

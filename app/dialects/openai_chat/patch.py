@@ -14,6 +14,7 @@ import msgspec
 
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss, LossClass
+from app.conversation.schemas import sanitize, to_gemini_subset
 from app.dialects.contract import Rendered
 from app.dialects.json_bodies import Fields, encode_body, fields_decoder, list_decoder, read_body, replace_model
 from app.dialects.openai_chat import reasoning
@@ -57,7 +58,8 @@ def patch_request(body: bytes, capabilities: Capabilities) -> Rendered:
     losses: list[Loss] = []
     _patch_limits(fields, capabilities, losses)
     _patch_stream(fields, capabilities)
-    _patch_tools(fields)
+    _patch_tools(fields, capabilities, losses)
+    _patch_format(fields, capabilities, losses)
     if "messages" in fields:
         _patch_messages(fields, body, capabilities)
     for name, value in capabilities.extra_body.items():
@@ -120,18 +122,42 @@ def _patch_stream(fields: Fields, capabilities: Capabilities) -> None:
         fields.pop("stream_options", None)
 
 
-def _patch_tools(fields: Fields) -> None:
-    """Flat tools, which Cursor sends, in the nested form."""
+def _patch_tools(fields: Fields, capabilities: Capabilities, losses: list[Loss]) -> None:
+    """Flat tools, which Cursor sends, in the nested form; schemas as far as the upstream understands them."""
     if "tools" not in fields or not bytes(fields["tools"]).startswith(b"["):
         return
     tools: list[Any] = list_decoder.decode(fields["tools"])
     changed = False
     for index, raw in enumerate(tools):
-        nested = _nest(raw)
-        if nested is not None:
-            tools[index], changed = nested, True
+        tool: Any = _nest(raw)
+        if capabilities.schema == "gemini":
+            tool = _fit_parameters(tool or raw, f"tools[{index}]", losses)
+        if tool is not None:
+            tools[index], changed = tool, True
     if changed:
         fields["tools"] = msgspec.Raw(encode_body(tools))
+
+
+def _fit_parameters(tool: Any, path: str, losses: list[Loss]) -> Any:
+    """A function whose parameters stay within the subset of Gemini, which promises to keep to none."""
+    value = _any.decode(encode_body(tool))
+    match value:
+        case {"function": {"parameters": dict(parameters)} as function}:
+            function["parameters"], lost = sanitize(parameters, "gemini")
+            function.pop("strict", None)
+            losses.extend(Loss("W", path, why) for why in lost)
+    return value
+
+
+def _patch_format(fields: Fields, capabilities: Capabilities, losses: list[Loss]) -> None:
+    if capabilities.schema != "gemini" or "response_format" not in fields:
+        return
+    wanted = _any.decode(fields["response_format"])
+    match wanted:
+        case {"json_schema": {"schema": dict(schema)} as outer}:
+            outer["schema"], lost = to_gemini_subset(schema)
+            losses.extend(Loss("W", "response_format", why) for why in lost)
+            fields["response_format"] = msgspec.Raw(encode_body(wanted))
 
 
 def _nest(raw: msgspec.Raw) -> dict[str, Any] | None:

@@ -208,6 +208,21 @@ def test_refused_fields_and_stream_options_are_left_out_and_extra_fields_put_in(
     assert body == ask(stream=True) | {"model": "real", "provider": {"sort": "price"}}
 
 
+def test_schemas_stay_within_what_gemini_understands() -> None:
+    schema = {"type": "array", "items": {"type": ["string", "null"], "format": "uri"}, "$schema": "x"}
+    wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    function = {"name": "f", "strict": True, "parameters": {"type": "object", "properties": {"format": schema}}}
+    body = ask(tools=[{"type": "function", "function": function}], response_format=wanted)
+
+    patched = patch(body, schema="gemini")
+
+    fitting = {"type": "array", "items": {"nullable": True, "type": "string"}}
+    parameters = {"type": "object", "properties": {"format": fitting}}
+    assert patched["tools"] == [{"type": "function", "function": {"name": "f", "parameters": parameters}}]
+    assert patched["response_format"]["json_schema"] == {"name": "n", "schema": fitting}
+    assert patch(body) == {**body, "model": "real"}
+
+
 def test_an_upstream_that_only_streams_is_asked_for_a_stream_with_usage() -> None:
     body = patch(ask(stream=False), stream_only=True)
 

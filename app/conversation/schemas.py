@@ -21,6 +21,13 @@ _NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentS
 
 _UNIONS = ("anyOf", "oneOf", "allOf")
 _NOISE = ("$schema", "$id", "$comment")  # say nothing to a model, and some servers refuse them
+_DEFINITIONS = ("$defs", "definitions")
+_DEFINED = tuple(f"#/{word}/" for word in _DEFINITIONS)
+# Without a type, what has one of these may be no object.
+_UNTYPED = (*_UNIONS, "$ref", "enum", "const")
+
+# The property under which a value stands where only objects are taken.
+WRAPPED = "value"
 
 # Anthropic's structured outputs, as its own SDK transforms schemas; whatever else there is moves into the description.
 _ANTHROPIC = frozenset(
@@ -47,8 +54,29 @@ def sanitize(schema: Schema | None, style: SchemaStyle) -> tuple[Schema, tuple[s
     lost: list[str] = []
     if style == "any":
         return schema if schema else {"type": "object", "properties": {}}, ()
-    schema = _to_gemini(_inline(schema, lost), lost) if style == "gemini" else without_noise(schema)
+    schema, beyond = to_gemini_subset(schema) if style == "gemini" else (without_noise(schema), ())
+    lost.extend(beyond)
     return _root_object(schema, lost), tuple(lost)
+
+
+def wrap_root(schema: Schema) -> Schema:
+    """A schema whose root is an object: the very same if it is one, else the property `value` of a new one.
+
+    Definitions stay at the root, for references to them begin there; other references are led to their new place.
+    """
+    kind = schema.get("type", None if any(word in schema for word in _UNTYPED) else "object")
+    if kind == "object" and not any(union in schema for union in _UNIONS):
+        return schema
+    moved = _move_references(schema, f"#/properties/{WRAPPED}")
+    inner = {word: value for word, value in moved.items() if word not in (*_DEFINITIONS, *_NOISE)}
+    kept = {word: moved[word] for word in _DEFINITIONS if word in moved}
+    return {
+        "type": "object",
+        "properties": {WRAPPED: inner},
+        "required": [WRAPPED],
+        "additionalProperties": False,
+        **kept,
+    }
 
 
 def without_noise(schema: Schema) -> Schema:
@@ -65,6 +93,12 @@ def to_anthropic_subset(schema: Schema) -> tuple[Schema, tuple[str, ...]]:
     """
     lost: list[str] = []
     return _to_anthropic(schema, lost), tuple(lost)
+
+
+def to_gemini_subset(schema: Schema) -> tuple[Schema, tuple[str, ...]]:
+    """The schema within the subset of OpenAPI that Gemini knows, and what it lost."""
+    lost: list[str] = []
+    return _to_gemini(_inline(schema, lost), lost), tuple(lost)
 
 
 def is_openai_strict(schema: Schema) -> bool:
@@ -86,8 +120,8 @@ def _root_object(schema: Schema, lost: list[str]) -> Schema:
             return schema
         if kind in (None, "object") or (isinstance(kind, list) and "object" in kind):
             return {**schema, "type": "object", "properties": _members(schema, "properties")}
-        lost.append("arguments that are no object are wrapped in the property `value`")
-        return {"type": "object", "properties": {"value": schema}, "required": ["value"]}
+        lost.append(f"arguments that are no object are wrapped in the property `{WRAPPED}`")
+        return {"type": "object", "properties": {WRAPPED: schema}, "required": [WRAPPED]}
     lost.append("the union at the root is merged into one object")
     return _merge_union(schema)
 
@@ -162,7 +196,7 @@ def _to_gemini(schema: Schema, lost: list[str]) -> Schema:
             kept = {**_intersect(value), **kept}
         elif word in _GEMINI and not (word == "format" and value not in _GEMINI_FORMATS):
             kept[word] = value
-        elif word not in (*_NOISE, "$defs", "definitions", "additionalProperties"):
+        elif word not in (*_NOISE, *_DEFINITIONS, "additionalProperties"):
             lost.append(f"`{word}` is not known there")
     return kept
 
@@ -182,7 +216,7 @@ def _inline(schema: Schema, lost: list[str]) -> Schema:
     """
     named = {
         f"#/{word}/{name}": part
-        for word in ("$defs", "definitions")
+        for word in _DEFINITIONS
         for name, part in _members(schema, word).items()
         if isinstance(part, dict)
     }
@@ -201,7 +235,19 @@ def _inline(schema: Schema, lost: list[str]) -> Schema:
             part, within = {**named[target], **beside}, (*within, target)
         return _map_parts(part, lambda inner: resolve(inner, within))
 
-    return resolve({word: value for word, value in schema.items() if word not in ("$defs", "definitions")}, ())
+    return resolve({word: value for word, value in schema.items() if word not in _DEFINITIONS}, ())
+
+
+def _move_references(schema: Schema, place: str) -> Schema:
+    """The schema with its references to itself, but not to definitions, beginning at `place`."""
+    target = schema.get("$ref")
+    if (
+        isinstance(target, str)
+        and target.startswith("#")
+        and target.split("/")[1:2] not in (["$defs"], ["definitions"])
+    ):
+        schema = {**schema, "$ref": place + target[1:]}
+    return _map_parts(schema, lambda part: _move_references(part, place))
 
 
 def _members(schema: Schema, word: str) -> Schema:

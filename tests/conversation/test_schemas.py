@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.adaptation.schemas import SchemaStyle, is_openai_strict, sanitize, to_anthropic_subset
+from app.conversation.schemas import SchemaStyle, is_openai_strict, sanitize, to_anthropic_subset, wrap_root
 
 STYLES: tuple[SchemaStyle, ...] = ("object", "anthropic", "openai", "gemini")
 
@@ -44,6 +44,36 @@ def test_arguments_that_are_no_object_are_wrapped(style: SchemaStyle) -> None:
 
     assert schema == {"type": "object", "properties": {"value": {"type": "string"}}, "required": ["value"]}
     assert len(lost) == 1
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [{"type": "array"}, {"anyOf": [obj(), obj()]}, {"enum": [1]}, {"type": ["object", "null"]}, obj() | {"anyOf": []}],
+)
+def test_a_root_that_may_be_no_object_is_put_into_one(schema: dict[str, Any]) -> None:
+    wrapped = wrap_root(schema)
+
+    assert wrapped["properties"] == {"value": schema}
+    assert is_openai_strict({**wrapped, "properties": {"value": {}}})
+
+
+@pytest.mark.parametrize("schema", [{}, obj(), {"properties": {}}])
+def test_a_root_that_is_an_object_stays(schema: dict[str, Any]) -> None:
+    assert wrap_root(schema) is schema
+
+
+def test_references_find_what_they_name_in_a_schema_that_was_wrapped() -> None:
+    schema = {
+        "items": {"anyOf": [{"$ref": "#"}, {"$ref": "#/$defs/a"}]},
+        "type": "array",
+        "$defs": {"a": {"$ref": "#/items"}},
+    }
+
+    wrapped = wrap_root(schema)
+
+    inner = wrapped["properties"]["value"]
+    assert inner == {"items": {"anyOf": [{"$ref": "#/properties/value"}, {"$ref": "#/$defs/a"}]}, "type": "array"}
+    assert wrapped["$defs"] == {"a": {"$ref": "#/properties/value/items"}}
 
 
 def test_a_union_at_the_root_is_merged() -> None:
