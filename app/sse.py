@@ -6,10 +6,10 @@ JSON, so names, ids and retry hints are read over. Pure: no clock, no sockets.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
+
 COMMENT_KEEPALIVE = b": keep-alive\n\n"
 DONE = b"data: [DONE]\n\n"
-
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def encode_event(data: bytes, name: str | None = None) -> bytes:
@@ -101,7 +101,7 @@ def _read_each_block(text: bytes) -> list[bytes]:
 def _read_block(block: bytes) -> bytes:
     """The joined data lines of one event; empty if it has none."""
     data = []
-    for line in block.removeprefix(_BYTE_ORDER_MARK).split(b"\n"):
+    for line in block.removeprefix(BOM_UTF8).split(b"\n"):
         field, _, value = line.partition(b":")
         if field == b"data":
             data.append(value.removeprefix(b" "))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 
 from app.errors import UpstreamCut, UpstreamMalformed, UpstreamTimeout
@@ -46,7 +47,7 @@ class Exchange(ABC):
         """Ends the exchange. A reply read to its end gives its connection back, anything else closes it at once."""
 
     def read_body(self, limit: int = _MAX_BODY) -> bytes:
-        """The rest of the body. Raises UpstreamMalformed beyond `limit` bytes."""
+        """The rest of the body, without a byte order mark. Raises UpstreamMalformed beyond `limit` bytes."""
         parts = []
         size = 0
         while part := self.read_part():
@@ -55,7 +56,7 @@ class Exchange(ABC):
                 self.close()
                 raise UpstreamMalformed(f"the upstream's reply is larger than {limit} bytes")
             parts.append(part)
-        return b"".join(parts)
+        return b"".join(parts).removeprefix(BOM_UTF8)
 
 
 class SocketExchange(Exchange):

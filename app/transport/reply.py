@@ -8,7 +8,7 @@ from __future__ import annotations
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from app.errors import UpstreamCut, UpstreamMalformed
-from app.transport.content import ContentDecoder, content_decoder
+from app.transport.content import ContentDecoder, content_decoder, list_encodings
 
 _MAX_HEAD = 256 * 1024
 
@@ -90,6 +90,9 @@ class ReplyDecoder:
             raise HttpParserError("bytes follow the reply")
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self.has_head:
+            # A trailer; what it says must not be mixed with what the head said (RFC 9110 section 6.5.1).
+            return
         key = name.lower().decode("latin-1")
         text = value.strip().decode("latin-1")
         self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
@@ -111,7 +114,7 @@ class ReplyDecoder:
         self._ends_with_connection = not (
             "content-length" in headers or "chunked" in headers.get("transfer-encoding", "").lower()
         )
-        if "content-encoding" in headers and (content := content_decoder(headers["content-encoding"])):
+        if "content-encoding" in headers and (content := content_decoder(list_encodings(headers["content-encoding"]))):
             self._content = content
             del headers["content-encoding"]
             headers.pop("content-length", None)
@@ -125,13 +128,23 @@ class ReplyDecoder:
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         if self._content is not None:
-            body = self._content.decode(body)
+            body = self._decode_content(body)
         if self.complete:
             self._release()
         return body
+
+    def _decode_content(self, body: bytes) -> bytes:
+        assert self._content is not None
+        try:
+            return b"".join(self._content.decode(body))
+        except ValueError as error:
+            raise UpstreamMalformed(f"the upstream's reply {error}") from error
 
     def _release(self) -> None:
         """The parser holds this object's methods: without the cut each reply would wait for the garbage collector."""
         self._parser = None
         if self._content is not None:
-            self._content.finish()
+            try:
+                self._content.finish()
+            except EOFError as error:
+                raise UpstreamCut(f"the upstream's reply {error}", began=True) from error

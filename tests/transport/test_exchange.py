@@ -89,6 +89,13 @@ def test_a_gzip_reply_that_nobody_asked_for_is_read_as_it_comes(transport: Trans
         assert "content-encoding" not in exchange.headers
 
 
+def test_a_byte_order_mark_is_no_part_of_a_whole_body(transport: Transport) -> None:
+    with FakeUpstream(Reply((b"\xef", b"\xbb\xbf{}"))) as upstream:
+        exchange = transport.send(post(upstream.url))
+
+        assert exchange.read_body() == b"{}"
+
+
 def test_a_character_cut_in_half_stays_cut(transport: Transport) -> None:
     dragon = "🐉".encode()
     with FakeUpstream(sse(dragon[:2], 0.1, dragon[2:])) as upstream:
