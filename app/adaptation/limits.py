@@ -141,13 +141,19 @@ def _check_state(request: Request, capabilities: Capabilities, notes: Notes) -> 
 
 
 def _adapt_hints(request: Request, capabilities: Capabilities, notes: Notes) -> dict[str, Any]:
-    """Fields beside the answer: who asks, in which tier, with what to remember."""
+    """Fields beside the answer: who asks, in which tier, with what to remember.
+
+    Clients of Chat know most of them as fields of Responses too: any server of that dialect gets them, for the few that
+    refuse one say which.
+    """
+    shared = (request.dialect, capabilities.dialect) == ("openai_chat", "openai_responses")
+    keyed = capabilities.cache_key or (shared and request.cache_key)
     hints: dict[str, Any] = {
-        "user": _hash_user(request.user) if request.user and capabilities.user_field != "none" else None,
-        "cache_key": _cache_key(request) if capabilities.cache_key else None,
-        "service_tier": request.service_tier if capabilities.service_tier else None,
-        "metadata": request.metadata if capabilities.metadata else None,
-        "verbosity": request.verbosity if capabilities.verbosity else None,
+        "user": _name_user(request, capabilities) if request.user and capabilities.user_field != "none" else None,
+        "cache_key": _cache_key(request) if keyed else None,
+        "service_tier": request.service_tier if shared or capabilities.service_tier else None,
+        "metadata": request.metadata if shared or capabilities.metadata else None,
+        "verbosity": request.verbosity if shared or capabilities.verbosity else None,
     }
     for name, kept in hints.items():
         if kept is None and getattr(request, name) is not None:
@@ -157,9 +163,12 @@ def _adapt_hints(request: Request, capabilities: Capabilities, notes: Notes) -> 
     return hints
 
 
-def _hash_user(user: str) -> str:
-    """A name for the user that tells nothing of them: other vendors learn no account, device or address."""
-    return _digest(_split_user(user)[0])
+def _name_user(request: Request, capabilities: Capabilities) -> str:
+    """A name for the user that tells nothing of them: other vendors learn no account, device or address. What a client
+    tells the vendor of its own dialect it tells on purpose."""
+    user = request.user or ""
+    same_vendor = request.dialect.startswith("openai_") and capabilities.dialect.startswith("openai_")
+    return user if same_vendor and len(user) <= MAX_ID else _digest(_split_user(user)[0])
 
 
 def _cache_key(request: Request) -> str | None:

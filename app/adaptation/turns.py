@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from app.adaptation.notes import Notes
 from app.conversation.blocks import Block, Compaction, Text, ToolCall, ToolResult
 from app.conversation.capabilities import Capabilities
-from app.conversation.request import EFFORTS, Request, Role, Turn
+from app.conversation.request import EFFORT_NAMES, Request, Role, Turn
 
 # Claude Code's accounting line; its value changes with every request and would spoil every prompt cache.
 BILLING = "x-anthropic-billing-header:"
@@ -66,7 +66,7 @@ def _apply_efforts(request: Request, turns: list[Turn]) -> tuple[Request, list[T
     effort = next((turn.effort for turn in reversed(turns) if turn.effort), None)
     if effort is None:
         return request, turns
-    known = next((level for level in EFFORTS if level == effort), None)
+    known = EFFORT_NAMES.get(effort.lower())
     if known is not None:
         request = replace(request, reasoning=replace(request.reasoning, effort=known))
     return request, [replace(turn, effort=None) if turn.effort else turn for turn in turns]

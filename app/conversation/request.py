@@ -13,6 +13,17 @@ Role = Literal["user", "assistant", "system"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 EFFORTS: tuple[Effort, ...] = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
+# What clients write, in lower case: our own words, and others that mean the same or (None) no particular effort.
+EFFORT_NAMES: dict[str, Effort | None] = {
+    **{effort: effort for effort in EFFORTS},
+    "off": "none",
+    "disabled": "none",
+    "ultra": "max",
+    "auto": None,
+    "default": None,
+}
+UNKNOWN_EFFORT = "an effort of this name is not known here, so the model decides itself"
+
 
 class Turn(msgspec.Struct, frozen=True):
     """One speaker's blocks, in order. A tool's result is a block of a user turn.

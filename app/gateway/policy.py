@@ -53,6 +53,25 @@ def _swap_limit(capabilities: Capabilities) -> Capabilities:
     return msgspec.structs.replace(capabilities, max_tokens_field=other[capabilities.max_tokens_field])
 
 
+def _refuse(field: str) -> Callable[[Capabilities], Capabilities]:
+    return lambda capabilities: msgspec.structs.replace(
+        capabilities, refused_fields=tuple(dict.fromkeys((*capabilities.refused_fields, field)))
+    )
+
+
+# Fields that change no answer, and the words of servers that refuse a field for not knowing it.
+HINTS = (
+    "metadata",
+    "service_tier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "prompt_cache_options",
+    "safety_identifier",
+    "parallel_tool_calls",
+    "store",
+)
+_UNKNOWN = r"unknown|unrecognized|unsupported|unexpected|extra (?:inputs|fields)|not (?:permitted|supported|allowed)"
+
 REPAIRS = (
     Repair("usage", re.compile(r"stream_options"), _without(stream_usage=False), True),
     Repair(
@@ -69,6 +88,7 @@ REPAIRS = (
         False,
     ),
     Repair("sampling", re.compile(r"[Uu]nsupported.*\btemperature\b"), _without(temperature=False, top_p=False), True),
+    *(Repair(hint, re.compile(rf"(?is)(?=.*(?:{_UNKNOWN})).*\b{hint}\b"), _refuse(hint), True) for hint in HINTS),
 )
 
 

@@ -187,6 +187,22 @@ def test_a_cache_key_is_the_clients_own() -> None:
     assert len(adapted(by_chat(cache_key="k" * 200), OPENAI).cache_key or "") == 64
 
 
+def test_what_clients_of_chat_say_beside_their_question_any_server_of_responses_gets() -> None:
+    said: dict[str, Any] = {"cache_key": "k", "metadata": {"a": "b"}, "service_tier": "flex", "verbosity": "low"}
+
+    taken, notes = take(adapt_limits, by_chat(user="u", **said), responses())
+
+    assert {name: getattr(taken, name) for name in said} == said
+    assert (taken.user, losses(notes)) == (None, [("D", "user")])
+
+
+def test_the_vendor_of_its_own_dialect_gets_a_user_as_the_client_names_it() -> None:
+    known = responses(profile="openai")
+
+    assert adapted(by_chat(user="u-1"), known).user == "u-1"
+    assert len(adapted(by_chat(user="u" * 65), known).user or "") == 64
+
+
 def test_unknown_servers_learn_nothing_of_the_user() -> None:
     request = by_codex(user="u", cache_key="k", metadata={"a": "b"}, service_tier="flex", verbosity="low")
 

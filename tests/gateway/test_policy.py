@@ -98,6 +98,9 @@ def test_a_time_to_come_back_that_is_none_pauses_nobody(text: str) -> None:
         ("messages.1.content.0: Invalid `signature` in `thinking` block", "proofs", ()),
         ("Encrypted content item_id did not match the target item id.", "proofs", ()),
         ("Could not decrypt the provided encrypted_content.", "proofs", ()),
+        ("Unknown parameter: 'prompt_cache_key'.", "refused_fields", ("prompt_cache_key",)),
+        ("metadata: Extra inputs are not permitted", "refused_fields", ("metadata",)),
+        ("property 'service_tier' is unsupported", "refused_fields", ("service_tier",)),
     ],
 )  # fmt: skip
 def test_a_refusal_that_names_a_field_is_repaired_once(message: str, field: str, value: object) -> None:

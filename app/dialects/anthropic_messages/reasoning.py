@@ -8,7 +8,7 @@ import msgspec
 
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss
-from app.conversation.request import EFFORTS, Effort, OutputFormat, ReasoningSettings, Request
+from app.conversation.request import EFFORT_NAMES, Effort, OutputFormat, ReasoningSettings, Request
 from app.dialects.anthropic_messages.blocks import NoteField
 from app.dialects.anthropic_messages.vocabulary import DISPLAYS
 from app.dialects.json_bodies import Fields, read_value
@@ -35,7 +35,7 @@ def read_reasoning(fields: Fields, note: NoteField) -> tuple[ReasoningSettings, 
         raise InvalidRequest(f"thinking.type: must be one of {', '.join(MODES)}", param="thinking.type")
     settings = ReasoningSettings(
         mode=MODES[mode] if mode is not None else None,
-        effort=_read_effort(take_field(config, "output_config.effort", optional_text)),
+        effort=_take_effort(config),
         budget=take_field(thinking, "thinking.budget_tokens", _integer),
         visibility=take_field(thinking, "thinking.display", optional_text),
     )
@@ -82,10 +82,13 @@ def take_field(fields: Fields, path: str, decoder: msgspec.json.Decoder[T]) -> T
     return None if raw is None else read_value(raw, decoder, path)
 
 
-def _read_effort(effort: str | None) -> Effort | None:
-    if effort is None or effort in EFFORTS:
-        return effort
-    raise InvalidRequest(f"output_config.effort: must be one of {', '.join(EFFORTS)}", param="output_config.effort")
+def _take_effort(config: Fields) -> Effort | None:
+    """The effort; one whose name is not known yet stays where it is."""
+    raw = config.get("effort")
+    effort = take_field(config, "output_config.effort", optional_text)
+    if raw is not None and effort is not None and effort.lower() not in EFFORT_NAMES:
+        config["effort"] = raw
+    return EFFORT_NAMES.get((effort or "").lower())
 
 
 def _read_format(wire: dict[str, Any] | None) -> OutputFormat | None:

@@ -8,6 +8,7 @@ import msgspec
 
 from app.conversation.blocks import DialectName
 from app.conversation.losses import LossClass
+from app.conversation.request import UNKNOWN_EFFORT
 from app.conversation.response import FinishReason
 
 NAME: DialectName = "anthropic_messages"
@@ -146,6 +147,7 @@ FIELD_LOSSES: dict[str, tuple[LossClass, str]] = {
     "compaction": ("E", "only Anthropic's models answer with a compaction"),
     "inference_geo": ("E", "the place where the model runs cannot be promised"),
     "context_management": ("W", "the context is edited on Anthropic's servers only"),
+    "output_config.effort": ("W", UNKNOWN_EFFORT),
     "output_config.task_budget": ("W", "only Anthropic's models know task budgets"),
     "toolset_name": ("W", "only Anthropic's models have toolsets"),
     "caller": ("D", "who made the call does not change the call"),

@@ -10,7 +10,7 @@ import msgspec
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss
 from app.conversation.request import (
-    Effort,
+    EFFORT_NAMES,
     Extra,
     OutputFormat,
     ReasoningSettings,
@@ -24,7 +24,7 @@ from app.dialects.json_bodies import Fields, encode_body, read_body, read_value,
 from app.dialects.openai_chat.items import read_items
 from app.dialects.openai_chat.messages import MessageReader, MessageWriter
 from app.dialects.openai_chat.tools import read_tool_choice, read_tools, write_tools
-from app.dialects.openai_chat.vocabulary import EFFORT_NAMES, LOST_ABROAD, NAME, UNKNOWN_FIELD
+from app.dialects.openai_chat.vocabulary import LOST_ABROAD, NAME, UNKNOWN_FIELD
 from app.errors import InvalidRequest
 
 T = TypeVar("T")
@@ -189,7 +189,7 @@ def _read_choice(taker: _Taker) -> ToolChoice | None:
 
 def _read_reasoning(taker: _Taker) -> ReasoningSettings:
     """The vendor's `reasoning_effort`, or what other servers call it, the most common first."""
-    effort = _read_effort(taker.take("reasoning_effort", _string), "reasoning_effort")
+    asked: Any = taker.take("reasoning_effort", _string)
     budget: int | None = taker.take("thinking_budget", _integer)
     mode: Any = None
     visibility = None
@@ -207,29 +207,25 @@ def _read_reasoning(taker: _Taker) -> ReasoningSettings:
             mode = "on"
     match taker.take("reasoning", _any):
         case {**settings}:
-            effort = effort or _read_effort(settings.get("effort"), "reasoning.effort")
+            asked = asked or settings.get("effort")
             budget = _whole(settings.get("max_tokens"), budget)
             if settings.get("enabled") is not None:
                 mode = "on" if settings["enabled"] else "off"
             summary = settings.get("summary")
             visibility = "omitted" if settings.get("exclude") is True else summary if isinstance(summary, str) else None
+    name = str(asked or "auto").lower()
+    effort, unknown = EFFORT_NAMES.get(name), name not in EFFORT_NAMES
+    if unknown:  # each year brings new names
+        taker.keep("reasoning_effort", asked)
     if effort == "none":
         mode = "off"
-    elif mode is None and (effort is not None or budget is not None):
+    elif mode is None and (effort is not None or unknown or budget is not None):
         mode = "on"
     return ReasoningSettings(mode, effort, budget, visibility)
 
 
 def _whole(value: object, otherwise: int | None) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else otherwise
-
-
-def _read_effort(value: Any, path: str) -> Effort | None:
-    if value is None:
-        return None
-    if not isinstance(value, str) or value.lower() not in EFFORT_NAMES:
-        raise InvalidRequest(f"{path} must be one of {', '.join(EFFORT_NAMES)}", param=path)
-    return EFFORT_NAMES[value.lower()]
 
 
 def _read_sampling(taker: _Taker) -> Sampling:

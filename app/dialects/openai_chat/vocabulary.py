@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Raw
 
 from app.conversation.losses import LossClass
-from app.conversation.request import Effort
+from app.conversation.request import UNKNOWN_EFFORT
 from app.conversation.response import FinishReason
 
 NAME: Final[Literal["openai_chat"]] = "openai_chat"
@@ -52,22 +52,6 @@ FINISH_NAMES: dict[FinishReason, str] = {
     "content_filter": "content_filter",
 }
 
-# Words for "no particular effort" and for levels that other servers know; None says nothing.
-EFFORT_NAMES: dict[str, Effort | None] = {
-    "none": "none",
-    "off": "none",
-    "disabled": "none",
-    "minimal": "minimal",
-    "low": "low",
-    "medium": "medium",
-    "high": "high",
-    "xhigh": "xhigh",
-    "max": "max",
-    "ultra": "max",
-    "auto": None,
-    "default": None,
-}
-
 # Fields of past assistant messages that carry reasoning.
 REASONING_KEYS = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks", "thinking")
 
@@ -91,6 +75,7 @@ LOST_ABROAD: dict[str, Abroad] = {
     "modalities": Abroad("E", "no other dialect answers in sound", (["text"], [])),
     "audio": Abroad("E", "no other dialect answers in sound"),
     "moderation": Abroad("E", "moderation of the answer is this vendor's own"),
+    "reasoning_effort": Abroad("W", UNKNOWN_EFFORT),
     "web_search_options": Abroad("W", "the answer is made without a search of the web"),
     "prediction": Abroad("D", "a predicted output only saves time"),
     "prompt_cache_options": Abroad("D", "a cache hint"),

@@ -12,7 +12,7 @@ from app.conversation.blocks import Text
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss
 from app.conversation.request import (
-    EFFORTS,
+    EFFORT_NAMES,
     Extra,
     OutputFormat,
     ReasoningSettings,
@@ -128,14 +128,11 @@ def render_request(request: Request, capabilities: Capabilities) -> Rendered:
         body["parallel_tool_calls"] = request.parallel_tool_calls
     if reasoning := _render_reasoning(request.reasoning, effort, capabilities):
         body["reasoning"] = reasoning
-    text = render_text(request)
-    if not own and not capabilities.verbosity:
-        text.pop("verbosity", None)
-    if text:
+    if text := render_text(request):
         body["text"] = text
     body.update(_render_limits(request, losses))
     body.update(_render_state(request, capabilities))
-    body.update(_render_hints(request, capabilities, losses))
+    body.update(_render_hints(request, capabilities))
     if include := _render_include(request, body.get("store"), capabilities):
         body["include"] = include
     if request.stream or capabilities.stream_only:
@@ -204,13 +201,12 @@ def _parse_reasoning(field: ReasoningField | None) -> ReasoningSettings:
     if field is None:
         return ReasoningSettings()
     visibility = field.summary or field.generate_summary
-    if field.effort is None:
-        return ReasoningSettings(visibility=visibility)
-    if field.effort == "none":
+    name = (field.effort or "auto").lower()
+    effort = EFFORT_NAMES.get(name)
+    if effort == "none":
         return ReasoningSettings(mode="off", visibility=visibility)
-    if field.effort not in EFFORTS:
-        raise InvalidRequest(f"reasoning.effort: must be one of {', '.join(EFFORTS)}", param="reasoning.effort")
-    return ReasoningSettings(mode="on", effort=field.effort, visibility=visibility)
+    asked = effort is not None or name not in EFFORT_NAMES
+    return ReasoningSettings(mode="on" if asked else None, effort=effort, visibility=visibility)
 
 
 def _parse_format(wire: Format | None) -> OutputFormat | None:
@@ -243,6 +239,8 @@ def _parse_extras(fields: Fields, settings: Settings) -> list[Extra]:
     if settings.reasoning is not None:
         values["reasoning.context"] = settings.reasoning.context
         values["reasoning.mode"] = settings.reasoning.mode
+        if (effort := settings.reasoning.effort) is not None and effort.lower() not in EFFORT_NAMES:
+            values["reasoning.effort"] = effort
     extras = []
     for name, value in values.items():
         if value is not None:
@@ -315,23 +313,15 @@ def _render_state(request: Request, capabilities: Capabilities) -> dict[str, Any
     return {name: value for name, value in body.items() if value is not None}
 
 
-def _render_hints(request: Request, capabilities: Capabilities, losses: list[Loss]) -> dict[str, Any]:
-    """What changes no answer: sent where the upstream takes it, or where the client itself speaks this dialect."""
-    own = request.dialect == NAME
-    tier = SERVICE_TIERS.get(request.service_tier or "", request.service_tier)
-    user_field = "user" if capabilities.user_field == "user" and not own else "safety_identifier"
-    hints: dict[str, tuple[Any, bool]] = {
-        user_field: (request.user, capabilities.user_field in ("user", "safety_identifier")),
-        "prompt_cache_key": (request.cache_key, capabilities.cache_key),
-        "service_tier": (tier, capabilities.service_tier),
-        "metadata": (request.metadata, capabilities.metadata),
+def _render_hints(request: Request, capabilities: Capabilities) -> dict[str, Any]:
+    user_field = "user" if capabilities.user_field == "user" and request.dialect != NAME else "safety_identifier"
+    hints = {
+        user_field: request.user,
+        "prompt_cache_key": request.cache_key,
+        "service_tier": SERVICE_TIERS.get(request.service_tier or "", request.service_tier),
+        "metadata": request.metadata,
     }
-    losses.extend(
-        Loss("D", name, "the upstream does not take this hint")
-        for name, (value, taken) in hints.items()
-        if value is not None and not (taken or own)
-    )
-    return {name: value for name, (value, taken) in hints.items() if value is not None and (taken or own)}
+    return {name: value for name, value in hints.items() if value is not None}
 
 
 def _render_include(request: Request, store: bool | None, capabilities: Capabilities) -> list[str]:

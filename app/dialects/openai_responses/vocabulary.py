@@ -12,6 +12,7 @@ import msgspec
 
 from app.conversation.blocks import ToolKind
 from app.conversation.losses import LossClass
+from app.conversation.request import UNKNOWN_EFFORT
 from app.conversation.response import FinishReason
 
 NAME: Literal["openai_responses"] = "openai_responses"
@@ -221,6 +222,7 @@ EXTRAS: dict[str, tuple[LossClass, str]] = {
     "truncation": ("W", "the upstream does not shorten an input that is too long"),
     "max_tool_calls": ("W", "the upstream has no limit for its own tools"),
     "moderation": ("W", "the upstream does not moderate"),
+    "reasoning.effort": ("W", UNKNOWN_EFFORT),
     "reasoning.mode": ("W", "the upstream has no reasoning modes"),
     "reasoning.context": ("D", "the upstream decides itself which past reasoning it reads"),
     "include": ("D", "the upstream has no such output to include"),

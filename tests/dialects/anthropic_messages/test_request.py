@@ -364,7 +364,7 @@ def test_a_limit_of_zero_only_fills_the_cache() -> None:
         ({"tools": [{"name": "f", "input_schema": "none"}]}, "tools[0].input_schema", "object"),
         ({"tool_choice": {"type": "tool"}}, "tool_choice.type", "name"),
         ({"thinking": {"type": "deep"}}, "thinking.type", "adaptive"),
-        ({"output_config": {"effort": "huge"}}, "output_config.effort", "high"),
+        ({"output_config": {"effort": 3}}, "output_config.effort", "str"),
         ({"output_config": {"format": {"type": "yaml"}}}, "output_config.format", "json_schema"),
         ({"system": [{"type": "image", "source": {"type": "url", "url": "u"}}]}, "system[0].type", "text"),
         ({"stop_sequences": [1]}, "stop_sequences[0]", "str"),
@@ -375,6 +375,16 @@ def test_what_is_wrong_is_named(fields: dict[str, Any], param: str, words: str) 
         parse(**fields)
 
     assert caught.value.failure.param == param
+
+
+def test_an_effort_of_a_name_that_nobody_knows_yet_is_kept() -> None:
+    request = parse(output_config={"effort": "huge"})
+
+    assert request.reasoning == ReasoningSettings()
+    assert [(extra.name, extra.value, extra.loss) for extra in request.extras] == [
+        ("output_config.effort", "huge", "W")
+    ]
+    assert json.loads(render_request(request, CLAUDE).body)["output_config"] == {"effort": "huge"}
 
 
 @pytest.mark.parametrize(

@@ -374,6 +374,14 @@ def test_settings_find_their_places() -> None:
     assert (request.user, request.logprobs) == ("u", 2)
 
 
+def test_an_effort_of_a_name_that_nobody_knows_yet_asks_for_thinking_and_is_kept() -> None:
+    request = parse_body(ask(USER, reasoning={"effort": "huge"}))
+
+    assert request.reasoning == ReasoningSettings("on")
+    assert [(extra.name, extra.value, extra.loss) for extra in request.extras] == [("reasoning.effort", "huge", "W")]
+    assert rendered(request)["reasoning"] == {"effort": "huge"}
+
+
 def test_effort_none_switches_reasoning_off() -> None:
     request = parse_body(ask(USER, reasoning={"effort": "none"}))
 
@@ -405,7 +413,7 @@ def test_fields_without_a_neutral_place_say_what_their_loss_means(name: str, val
         ({"model": "m", "input": "x", "top_p": -1}, "top_p"),
         ({"model": "m", "input": "x", "max_output_tokens": 0}, "max_output_tokens"),
         ({"model": "m", "input": "x", "max_output_tokens": "many"}, "max_output_tokens"),
-        ({"model": "m", "input": "x", "reasoning": {"effort": "huge"}}, "reasoning.effort"),
+        ({"model": "m", "input": "x", "reasoning": {"effort": 3}}, "reasoning.effort"),
         ({"model": "m", "input": "x", "text": {"format": {"type": "xml"}}}, "text.format.type"),
         ({"model": "m", "input": "x", "tools": [{"type": "function"}]}, "tools[0].name"),
         ({"model": "m", "input": "x", "tools": [{}]}, "tools[0].type"),
