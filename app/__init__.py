@@ -22,7 +22,17 @@ if TYPE_CHECKING:
 
 def create_app(settings: Settings | None = None) -> Application:
     """The WSGI application. Without settings they are looked for as `dragoman serve` does. Raises ConfigError."""
-    from app.blueprints import anthropic, front, login, models, openai_chat, openai_legacy, openai_responses, system
+    from app.blueprints import (
+        anthropic,
+        front,
+        login,
+        models,
+        openai_chat,
+        openai_conversations,
+        openai_legacy,
+        openai_responses,
+        system,
+    )
     from app.credentials.login_desk import LoginDesk
     from app.household import Household
     from app.settings import load_settings
@@ -33,7 +43,7 @@ def create_app(settings: Settings | None = None) -> Application:
     lane = {path: module.DIALECT for module in families for path in module.GENERATING}
     app = Application(Household(settings, os.environ), lane, front.generate)
     app.extensions["dragoman.logins"] = LoginDesk(os.environ, Path.home(), app.household.take_up_login)
-    for module in (*families, openai_legacy, models, login, system):
+    for module in (*families, openai_conversations, openai_legacy, models, login, system):
         app.register_blueprint(module.blueprint)
     app.register_error_handler(404, system.not_found)
     app.register_error_handler(405, system.method_not_allowed)

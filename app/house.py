@@ -9,6 +9,8 @@ import msgspec
 
 from app.gateway.access import Access
 from app.gateway.archive import Archive
+from app.gateway.background import Background
+from app.gateway.conversations import Conversations
 from app.gateway.fetching import Fetcher
 from app.gateway.gateway import Gateway
 from app.gateway.listing import Listing
@@ -28,7 +30,9 @@ class House(msgspec.Struct, frozen=True):
     providers: Mapping[str, Provider]
     router: Router
     gateway: Gateway
+    background: Background
     archive: Archive
+    conversations: Conversations
     listing: Listing
     access: Access
     transport: Transport
@@ -45,13 +49,18 @@ def build_house(settings: Settings, environ: Mapping[str, str], home: Path, old:
     )
     providers = build_providers(settings.providers, environ, home, transport)
     router = Router(settings.models, providers)
-    memory = Memory(Ledger(settings.ledger))
+    ledger = Ledger(settings.ledger)
+    memory = Memory(ledger)
+    gateway = Gateway(router, server, memory, _open_fetcher(server))
+    background = Background(gateway, memory, ledger.events, server.ping_interval)
     return House(
         settings=settings,
         providers=providers,
         router=router,
-        gateway=Gateway(router, server, memory, _open_fetcher(server)),
-        archive=Archive(memory, providers),
+        gateway=gateway,
+        background=background,
+        archive=Archive(memory, background, providers),
+        conversations=memory.conversations,
         listing=Listing(router, providers),
         access=Access(server),
         transport=transport,

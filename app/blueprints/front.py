@@ -91,6 +91,8 @@ def read_inbound(parts: House, environ: Mapping[str, Any], dialect: Dialect) -> 
 
 
 def ask_gateway(parts: House, inbound: Inbound, record: Record) -> Outbound:
+    if parts.background.takes(inbound):
+        return parts.background.begin(inbound, record)
     return parts.gateway.answer(inbound, record)
 
 
@@ -181,7 +183,8 @@ def family() -> Dialect:
     path = request.path
     if "/messages" in path or "anthropic-version" in request.headers:
         return DIALECTS["anthropic_messages"]
-    return DIALECTS["openai_responses" if "/responses" in path else "openai_chat"]
+    stateful = "/responses" in path or "/conversations" in path
+    return DIALECTS["openai_responses" if stateful else "openai_chat"]
 
 
 def refuse(dialect: Dialect, failure: Failure) -> Response:

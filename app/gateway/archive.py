@@ -9,9 +9,12 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from app.dialects.openai_responses import parse_error
-from app.dialects.openai_responses.history import list_items, render_deleted
+from app.dialects.openai_responses.background import read_head
+from app.dialects.openai_responses.history import identify_items, list_items, render_deleted
 from app.dialects.openai_responses.vocabulary import NAME
 from app.errors import InvalidRequest, NotFound, UpstreamRefused
+from app.gateway.background import Background
+from app.gateway.gateway import STREAM_HEADERS
 from app.gateway.messages import Outbound
 from app.gateway.relay import mask, relayed_headers
 from app.gateway.state import KeptResponse, Memory
@@ -32,8 +35,9 @@ REQUESTS: dict[Action, tuple[str, str]] = {
 class Archive:
     """Responses that are kept here, and the providers that keep their own."""
 
-    def __init__(self, memory: Memory, providers: Mapping[str, Provider]) -> None:
+    def __init__(self, memory: Memory, background: Background, providers: Mapping[str, Provider]) -> None:
         self._memory = memory
+        self._background = background
         self._keepers = {
             name: provider
             for name, provider in providers.items()
@@ -59,18 +63,27 @@ class Archive:
     def _answer_kept(
         self, action: Action, tenant: str, response_id: str, query: Mapping[str, str], kept: KeptResponse
     ) -> Outbound:
+        response = bytes(kept.response)
+        background = read_head(response).background
         match action:
+            case "retrieve" if query.get("stream") != "true":
+                return _found(response)
             case "retrieve":
-                if query.get("stream") == "true":
+                if not background:
                     raise InvalidRequest("stream: only a background response can be streamed again", param="stream")
-                return _found(bytes(kept.response))
+                events = self._background.replay(tenant, response_id, _read_after(query))
+                return Outbound(200, dict(STREAM_HEADERS), events)
             case "delete":
                 self._memory.forget(tenant, response_id)
+                if background:
+                    self._background.forget(tenant, response_id)
                 return _found(render_deleted(response_id))
             case "cancel":
-                raise InvalidRequest("Cannot cancel a synchronous response.", param="response_id")
+                if not background:
+                    raise InvalidRequest("Cannot cancel a synchronous response.", param="response_id")
+                return _found(self._background.cancel(tenant, response_id))
             case "input_items":
-                return _found(list_items(response_id, kept.items, query))
+                return _found(list_items(identify_items(response_id.removeprefix("resp_"), kept.items), query))
 
     def _find_keepers(self, kept: KeptResponse | None, tenant: str, provider: str | None) -> list[Provider]:
         """Who may know a response that is not here. A tenant's are all on record; without tenants nothing is."""
@@ -79,6 +92,13 @@ class Archive:
         if tenant:
             return []
         return [keeper for name, keeper in self._keepers.items() if provider in (None, name)]
+
+
+def _read_after(query: Mapping[str, str]) -> int:
+    after = query.get("starting_after", "-1")
+    if not after.removeprefix("-").isdecimal():
+        raise InvalidRequest("starting_after: must be the sequence number of an event", param="starting_after")
+    return int(after)
 
 
 def _relay(keeper: Provider, action: Action, response_id: str, query: Mapping[str, str]) -> Outbound | None:

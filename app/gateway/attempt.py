@@ -10,7 +10,7 @@ import msgspec
 from app.adaptation.adapt import adapt
 from app.conversation.capabilities import Capabilities, Reply
 from app.conversation.losses import Loss, settle
-from app.conversation.request import Request
+from app.conversation.request import Request, State
 from app.conversation.response import Response, Usage
 from app.conversation.stages import StageMaker
 from app.conversation.tokens import estimate_tokens
@@ -56,7 +56,8 @@ class Attempt:
         # An upstream that only streams is asked for a stream, and its answer is collected for a unary client.
         self.upstream_stream = stream or capabilities.stream_only
         # Bytes pass where both speak alike; what is no generation can do nothing else.
-        self.direct = self.same_dialect and (self.operation != "generate" or not upstream.rewrites)
+        rewrites = upstream.rewrites or (inbound.state is not None and inbound.state.adopted)
+        self.direct = self.same_dialect and (self.operation != "generate" or not rewrites)
         self.stages: tuple[StageMaker, ...] = ()
         self.losses: list[Loss] = []
         self.answer: Response | None = None  # where there is nothing to ask the upstream for
@@ -135,7 +136,7 @@ class Attempt:
         if self.inbound.state is not None:
             # What is translated is kept here, and has its history in it.
             store = False if request.state.store is False else None
-            changes["state"] = msgspec.structs.replace(request.state, store=store, previous_id=None)
+            changes["state"] = State(store=store)
         effort = self.upstream.reasoning_effort
         if effort is not None and request.reasoning.effort is None and request.reasoning.mode is None:
             changes["reasoning"] = msgspec.structs.replace(request.reasoning, effort=effort)

@@ -76,7 +76,7 @@ class Gateway:
         record.stream = stream = bool(peek.stream)
         if peek.n is not None and not stream and self._must_fan_out(inbound):
             return self._answer_several(inbound, record)
-        if inbound.dialect.NAME == "openai_responses":
+        if inbound.dialect.NAME == "openai_responses" and inbound.state is None:
             inbound.state = self._memory.begin(inbound)
         obtaining = self._obtain(inbound, record, stream)
         try:

@@ -35,6 +35,7 @@ class Peek(msgspec.Struct):
     store: Any = None
     previous_response_id: Any = None
     conversation: Any = None
+    background: Any = None
     n: Any = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Literal
 
@@ -10,6 +11,8 @@ import msgspec
 from app.conversation.response import Usage
 from app.errors import DragomanError
 from app.logs import request_log
+
+log = logging.getLogger("dragoman")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -70,6 +73,13 @@ class Record:
     def fail(self, error: DragomanError, terminal: Terminal = "error") -> None:
         self.terminal = terminal
         self.error, self.origin = error.failure.kind, error.failure.origin
+
+    def fault(self, fault: Exception) -> DragomanError:
+        """A fault of ours: the log gets all of it, the client only an id to look for there."""
+        log.error("request %s failed", self.id, exc_info=fault)
+        error = DragomanError(f"internal error of the gateway; its log tells more about request {self.id}")
+        self.fail(error)
+        return error
 
     def write(self) -> None:
         """Logs the line. Bodies and credentials are in none of its fields."""

@@ -1,28 +1,36 @@
 """This file is the state of Responses clients: what they said before, and what must be there when they come back.
 
 An upstream that keeps responses itself is left to it: its ids pass untouched. For every other upstream the gateway
-keeps them, under the id that the client sees, and gives the upstream the whole history each time.
+keeps them, under the id that the client sees, and gives the upstream the whole history each time. Conversations, and
+responses that are made in the background, are the gateway's own unless all upstreams of the route keep them.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from app.conversation.response import Usage
 from app.dialects.contract import StreamPassthrough
+from app.dialects.openai_responses.background import change_status
+from app.dialects.openai_responses.conversation import read_conversation_id
 from app.dialects.openai_responses.history import (
     continue_request,
     find_id,
     find_response,
     history_of,
     input_items,
+    new_items,
+    output_items,
 )
 from app.dialects.openai_responses.vocabulary import NAME
-from app.errors import Failure, InvalidRequest, LedgerUnavailable, Unsupported
+from app.errors import Failure, InvalidRequest, LedgerUnavailable, NotFound
+from app.gateway.conversations import Conversation, Conversations
+from app.gateway.conversations import not_found as conversation_not_found
 from app.gateway.messages import Inbound
 from app.ledger import Ledger
 from app.routing.router import Upstream
@@ -33,11 +41,16 @@ if TYPE_CHECKING:
 
 class KeptResponse(msgspec.Struct, frozen=True, omit_defaults=True):
     """A response that was given to a client. One with a `provider` is kept by that provider's own server, and only
-    its owner is known here; of any other `response` is the whole object, `input` all items that it answered."""
+    its owner is known here; of any other `response` is the whole object, `input` all items that it answered.
+
+    One that is still being made, in the background, has a time until which it is `alive`, in unix seconds: its worker
+    puts that off again and again.
+    """
 
     provider: str | None = None
     response: msgspec.Raw = msgspec.Raw(b"null")
     input: list[msgspec.Raw] = []
+    alive: float = 0.0
 
     @property
     def items(self) -> list[bytes]:
@@ -50,70 +63,101 @@ class KeptResponse(msgspec.Struct, frozen=True, omit_defaults=True):
 
 _kept_decoder = msgspec.json.Decoder(KeptResponse)
 
+_LOST = Failure(kind="internal", message="the worker of the gateway that made this response is gone")
+
 
 class Memory:
-    """What is remembered of responses, for each tenant apart."""
+    """What is remembered of responses, for each tenant apart. `clock` gives unix seconds."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.time) -> None:
+        self._shelf = ledger.responses
+        self._clock = clock
+        self.conversations = Conversations(ledger, clock)
 
-    def begin(self, inbound: Inbound) -> ResponseState | None:
+    def begin(self, inbound: Inbound, *, background: bool = False) -> ResponseState | None:
         """The state of a request; None for one that neither continues anything nor is to be kept."""
         peek = inbound.peek
         if peek.store is False and peek.previous_response_id is None and peek.conversation is None:
             return None
-        return ResponseState(self, inbound)
+        return ResponseState(self, inbound, background=background)
 
     def find(self, tenant: str, response_id: str) -> KeptResponse | None:
         """Raises LedgerUnavailable."""
-        kept = self._ledger.responses.get(tenant, response_id)
-        return None if kept is None else _kept_decoder.decode(kept)
+        found = self._shelf.get(tenant, response_id)
+        if found is None:
+            return None
+        kept = _kept_decoder.decode(found)
+        if 0 < kept.alive < self._clock():
+            failed = change_status(bytes(kept.response), "failed", _LOST)
+            return msgspec.structs.replace(kept, response=msgspec.Raw(failed), alive=0.0)
+        return kept
 
     def keep(self, tenant: str, response_id: str, kept: KeptResponse) -> None:
         """A ledger that fails has said so in the log; the client gets its answer all the same."""
         with contextlib.suppress(LedgerUnavailable):
-            self._ledger.responses.put(tenant, response_id, msgspec.json.encode(kept))
+            self.start(tenant, response_id, kept)
+
+    def start(self, tenant: str, response_id: str, kept: KeptResponse) -> None:
+        """As `keep`, but raises LedgerUnavailable."""
+        self._shelf.put(tenant, response_id, msgspec.json.encode(kept))
+
+    def change_running(self, tenant: str, response_id: str, change: Callable[[KeptResponse], KeptResponse]) -> bool:
+        """Changes a response that is still being made; whether there is one. Raises LedgerUnavailable."""
+
+        def change_kept(found: bytes) -> bytes | None:
+            kept = _kept_decoder.decode(found)
+            return msgspec.json.encode(change(kept)) if kept.alive else None
+
+        return self._shelf.update(tenant, response_id, change_kept) is not None
 
     def forget(self, tenant: str, response_id: str) -> bool:
         """Raises LedgerUnavailable."""
-        return self._ledger.responses.delete(tenant, response_id)
+        return self._shelf.delete(tenant, response_id)
 
 
 class ResponseState:
     """The state of one request: what it continues, and whether its answer is kept."""
 
-    def __init__(self, memory: Memory, inbound: Inbound) -> None:
+    def __init__(self, memory: Memory, inbound: Inbound, *, background: bool = False) -> None:
         peek = inbound.peek
         self._memory = memory
         self._inbound = inbound
         self._asked = inbound
         self._store = peek.store is not False
         self._previous = peek.previous_response_id
+        self._place = read_conversation_id(peek.conversation)
+        self._background = background
         self._continued: KeptResponse | None = None
+        self._conversation: Conversation | None = None
         self._looked = False
+
+    @property
+    def adopted(self) -> bool:
+        """Whether the answer must be one of the gateway's own, as no upstream could have given it."""
+        return self._background or self._conversation is not None
 
     def prepare(self, upstream: Upstream) -> Inbound:
         """The request as it goes to one upstream, with its history where that upstream does not know it.
 
-        Raises InvalidRequest for an id that does not exist (any more), LedgerUnavailable.
+        Raises InvalidRequest or NotFound for an id that does not exist (any more), LedgerUnavailable.
         """
-        native = keeps_responses(upstream)
+        self._look_up()
         self._asked = self._inbound
-        if self._inbound.peek.conversation is not None and self._inbound.tenant:
-            raise Unsupported("conversation: clients with a key share no conversations here", param="conversation")
-        if self._previous is None:
-            return self._inbound
-        kept = self._find_previous()
-        if kept is not None and kept.provider is None:
-            self._asked = self._continue(kept.history, upstream)
-        elif not native or not self._owns(kept, upstream):
-            raise not_found(self._previous)
+        if self._conversation is not None:
+            self._asked = self._inbound.with_body(
+                continue_request(self._inbound.body, self._conversation.history, name_previous=True)
+            )
+        elif self._place is not None:
+            if self._inbound.tenant or not self._is_keeper(upstream):
+                raise conversation_not_found(self._place)
+        elif self._previous is not None:
+            self._continue(self._previous, upstream)
         return self._asked
 
     def watch(self, opened: Opened) -> Opened:
         """The answer, such that it is kept before its client sees the end of it."""
         upstream = opened.upstream
-        if not self._store or (keeps_responses(upstream) and not self._inbound.tenant):
+        if not self._store or self._background or (self._is_keeper(upstream) and not self._inbound.tenant):
             return opened
         if opened.stream is not None:
             opened.stream = KeptStream(opened.stream, self, upstream)
@@ -128,35 +172,56 @@ class ResponseState:
         response_id = find_id(response) if response is not None else None
         if response is None or response_id is None:
             return
-        if keeps_responses(upstream):
-            kept = KeptResponse(provider=upstream.provider.name)
-        else:
-            items = [msgspec.Raw(item) for item in input_items(self._asked.body)]
-            kept = KeptResponse(response=msgspec.Raw(response), input=items)
+        keeper = self._is_keeper(upstream)
+        kept = KeptResponse(provider=upstream.provider.name) if keeper else self.conclude(response)
         self._memory.keep(self._inbound.tenant, response_id, kept)
 
-    def _find_previous(self) -> KeptResponse | None:
-        if not self._looked:
+    def conclude(self, response: bytes) -> KeptResponse:
+        """What is to be kept of a response, which also becomes part of its conversation."""
+        if self._place is not None and self._conversation is not None and find_id(response) is not None:
+            said = new_items(self._conversation.history, input_items(self._inbound.body))
+            # Whoever deleted the conversation meanwhile, or has a ledger that fails, gets the answer all the same.
+            with contextlib.suppress(NotFound, LedgerUnavailable):
+                place = self._memory.conversations
+                place.append(self._inbound.tenant, self._place, [*said, *output_items(response)])
+        items = [msgspec.Raw(item) for item in input_items(self._asked.body)]
+        return KeptResponse(response=msgspec.Raw(response), input=items)
+
+    def _look_up(self) -> None:
+        """What the request continues, once for all upstreams that are tried."""
+        if self._looked:
+            return
+        if self._previous is not None:
             if not isinstance(self._previous, str):
                 raise InvalidRequest("previous_response_id must be a string", param="previous_response_id")
-            if self._inbound.peek.conversation is not None:
+            if self._place is not None:
                 raise InvalidRequest("previous_response_id and conversation exclude each other", param="conversation")
             self._continued = self._memory.find(self._inbound.tenant, self._previous)
-            self._looked = True
-        return self._continued
+        elif self._place is not None:
+            self._conversation = self._memory.conversations.find(self._inbound.tenant, self._place)
+        self._looked = True
 
-    def _owns(self, kept: KeptResponse | None, upstream: Upstream) -> bool:
-        """Whether this upstream may be asked to go on. Without client keys its own word on the id is enough."""
-        if kept is None:
-            return not self._inbound.tenant
-        return kept.provider == upstream.provider.name
-
-    def _continue(self, history: Sequence[bytes], upstream: Upstream) -> Inbound:
-        inbound = self._inbound
+    def _continue(self, previous: str, upstream: Upstream) -> None:
+        kept = self._continued
+        if kept is None or kept.provider is not None:
+            # Without client keys the upstream's own word on the id is enough.
+            known = kept is None and not self._inbound.tenant
+            if not self._is_keeper(upstream) or not (known or (kept and kept.provider == upstream.provider.name)):
+                raise not_found(previous)
+            return
+        if kept.alive or find_id(bytes(kept.response)) is None:
+            raise InvalidRequest(
+                f"Previous response with id '{previous}' is not complete, so it cannot be continued.",
+                param="previous_response_id",
+            )
         # A passthrough sends what it is given; a translation leaves the id out by itself, and echoes it.
-        passes = upstream.capabilities.dialect == NAME and not upstream.rewrites
-        body = continue_request(inbound.body, history, name_previous=not passes)
-        return inbound.with_body(body)
+        passes = upstream.capabilities.dialect == NAME and not upstream.rewrites and not self.adopted
+        body = continue_request(self._inbound.body, kept.history, name_previous=not passes)
+        self._asked = self._inbound.with_body(body)
+
+    def _is_keeper(self, upstream: Upstream) -> bool:
+        """Whether the upstream's server keeps the response, for it gave the client its id."""
+        return not self.adopted and keeps_responses(upstream)
 
 
 class KeptStream:

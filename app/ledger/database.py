@@ -35,6 +35,7 @@ _PLACE = (
 )
 _SELECT = select(records.c.value).where(*_PLACE)
 _DELETE = records.delete().where(*_PLACE)
+_REPLACE = records.update().where(*_PLACE, records.c.value == bindparam("before"))
 
 
 class Database:
@@ -63,6 +64,12 @@ class Database:
         place = {"a_kind": kind, "a_tenant": tenant, "a_key": key, "oldest": oldest}
         value = self._run(lambda connection: connection.execute(_SELECT, place).scalar())
         return None if value is None else bytes(value)
+
+    def replace(self, kind: str, tenant: str, key: str, before: bytes, value: bytes, now: int) -> bool:
+        """Puts a value in the place of `before`; whether that was still there."""
+        place = {"a_kind": kind, "a_tenant": tenant, "a_key": key, "oldest": 0, "before": before}
+        fresh = {"created": now, "size": len(value), "value": value}
+        return self._run(lambda connection: connection.execute(_REPLACE.values(fresh), place).rowcount > 0)
 
     def delete(self, kind: str, tenant: str, key: str, oldest: int) -> bool:
         place = {"a_kind": kind, "a_tenant": tenant, "a_key": key, "oldest": oldest}

@@ -30,6 +30,8 @@ PRUNE_PERIOD = 60.0
 PRUNE_WRITES = 250
 # Seconds for which a database that failed is not written to: who waits for a lock keeps a whole worker waiting.
 RETRY_PERIOD = 10.0
+# How often one worker may find that another has just changed the record it changes.
+MOST_RACES = 20
 
 # Keys come from clients; whatever does not look like an id of anybody is not looked up.
 _KEY = re.compile(r"[\w.:/-]{1,200}", re.ASCII)
@@ -52,16 +54,39 @@ class Shelf:
 
     def get(self, tenant: str, key: str) -> bytes | None:
         """The value; None for one that is not there, too old, or another tenant's."""
-        if not _KEY.fullmatch(key):
-            return None
-        packed = self._ledger.read(lambda database, oldest: database.get(self._kind, tenant, key, oldest))
+        packed = self._find(tenant, key)
         return None if packed is None else zstandard.decompress(packed)
+
+    def update(self, tenant: str, key: str, change: Callable[[bytes], bytes | None]) -> bytes | None:
+        """Keeps what `change` makes of a value, and answers it; None where there is no value, or `change` wants none.
+
+        `change` is called again when another worker was faster.
+        """
+        for _ in range(MOST_RACES):
+            packed = self._find(tenant, key)
+            value = None if packed is None else change(zstandard.decompress(packed))
+            if packed is None or value is None:
+                return None
+            if self._replace(tenant, key, packed, zstandard.compress(value, 1)):
+                return value
+        raise LedgerUnavailable("too many write to the same record at once")
 
     def delete(self, tenant: str, key: str) -> bool:
         """Whether there was something to delete."""
         if not _KEY.fullmatch(key):
             return False
         return self._ledger.read(lambda database, oldest: database.delete(self._kind, tenant, key, oldest))
+
+    def _find(self, tenant: str, key: str) -> bytes | None:
+        if not _KEY.fullmatch(key):
+            return None
+        return self._ledger.read(lambda database, oldest: database.get(self._kind, tenant, key, oldest))
+
+    def _replace(self, tenant: str, key: str, before: bytes, value: bytes) -> bool:
+        def work(database: Database, now: int) -> bool:
+            return database.replace(self._kind, tenant, key, before, value, now)
+
+        return self._ledger.write(work, len(value))
 
 
 class Ledger:
@@ -82,12 +107,14 @@ class Ledger:
         self._pruned = 0.0
         self._writes = 0
         self.responses = Shelf(self, "response")
+        self.events = Shelf(self, "events")
+        self.conversations = Shelf(self, "conversation")
 
     def read(self, work: Callable[[Database, int], T]) -> T:
         """What `work` finds; it is given the unix time before which records are too old to be there."""
         return self._run(lambda database: work(database, int(self._clock() - self._lifetime)))
 
-    def write(self, work: Callable[[Database, int], None], size: int) -> None:
+    def write(self, work: Callable[[Database, int], T], size: int) -> T:
         """Has `work` write `size` bytes, at the unix time it is given; now and then the shelves are cleared first."""
         if size > self._most:
             raise LedgerUnavailable("the record is larger than ledger.max_mb")
@@ -98,7 +125,7 @@ class Ledger:
         if now - self._pruned >= PRUNE_PERIOD or self._writes >= PRUNE_WRITES:
             self._pruned, self._writes = now, 0
             self._run(lambda database: database.prune(int(now - self._lifetime), self._most))
-        self._run(lambda database: work(database, int(now)))
+        return self._run(lambda database: work(database, int(now)))
 
     def close(self) -> None:
         """Lets go of the database; the next use opens it again."""

@@ -8,8 +8,8 @@ import msgspec
 
 # The first segments of plain paths; everything before one of them is a mount.
 ROOTS = frozenset(
-    {"v1", "messages", "chat", "responses", "completions", "embeddings", "models", "health", "ping", "metrics",
-     "login", "callback", "logout", "dashboard", "permissions", "static", "api", ""}
+    {"v1", "messages", "chat", "responses", "conversations", "completions", "embeddings", "models", "health", "ping",
+     "metrics", "login", "callback", "logout", "dashboard", "permissions", "static", "api", ""}
 )  # fmt: skip
 
 # Mounts that name a kind of provider, not one by its name; None: as the routes say.

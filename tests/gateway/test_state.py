@@ -269,24 +269,6 @@ def test_only_background_responses_can_be_cancelled(client: Client, upstream: Fa
     assert client.http.post("/v1/responses/resp_nosuch/cancel").status_code == 404
 
 
-def test_a_response_in_the_background_is_refused_where_nobody_could_answer_later(
-    client: Client, upstream: FakeUpstream
-) -> None:
-    response = ask(client, "q1", background=True)
-
-    assert response.status_code == 400
-    assert response.get_json()["error"]["param"] == "background"
-    assert upstream.seen == []
-
-
-def test_a_conversation_that_only_another_server_knows_is_refused(client: Client, upstream: FakeUpstream) -> None:
-    response = ask(client, "q1", conversation="conv_1")
-
-    assert response.status_code == 400
-    assert response.get_json()["error"]["param"] == "conversation"
-    assert upstream.seen == []
-
-
 def test_input_items_come_in_pages(client: Client, upstream: FakeUpstream) -> None:
     upstream.script(json_reply(chat_answer("a1")))
     items = [{"role": "user", "content": f"q{number}"} for number in range(5)]

@@ -127,6 +127,45 @@ def test_a_second_value_replaces_the_first(open_ledger: OpenLedger) -> None:
     assert responses.get("", "resp_1") == b"second"
 
 
+def test_an_update_changes_what_is_there_and_makes_nothing_new(open_ledger: OpenLedger) -> None:
+    responses = open_ledger().responses
+    responses.put("", "resp_1", b"one")
+
+    assert responses.update("", "resp_1", lambda value: value + b" two") == b"one two"
+    assert responses.update("", "resp_2", lambda value: value + b" two") is None
+    assert responses.update("", "resp_1", lambda value: None) is None
+    assert responses.get("", "resp_1") == b"one two"
+    assert responses.get("", "resp_2") is None
+
+
+def test_an_update_begins_anew_when_another_worker_was_faster(open_ledger: OpenLedger) -> None:
+    slow, fast = open_ledger().responses, open_ledger().responses
+    slow.put("", "resp_1", b"one")
+    seen: list[bytes] = []
+
+    def change(value: bytes) -> bytes:
+        seen.append(value)
+        if len(seen) == 1:
+            fast.put("", "resp_1", b"two")
+        return value + b" three"
+
+    assert slow.update("", "resp_1", change) == b"two three"
+    assert seen == [b"one", b"two"]
+
+
+def test_an_update_that_is_always_overtaken_gives_up(open_ledger: OpenLedger) -> None:
+    slow, fast = open_ledger().responses, open_ledger().responses
+    slow.put("", "resp_1", b"one")
+    turns = iter(range(1000))
+
+    def change(value: bytes) -> bytes:
+        fast.put("", "resp_1", str(next(turns)).encode())
+        return b"mine"
+
+    with pytest.raises(LedgerUnavailable):
+        slow.update("", "resp_1", change)
+
+
 def test_what_is_deleted_is_gone(open_ledger: OpenLedger) -> None:
     responses = open_ledger().responses
     responses.put("", "resp_1", b"value")

@@ -18,7 +18,7 @@ from app.sse import SseDecoder
 MOST_LISTED = 100
 LISTED = 20
 
-_TERMINALS = ("response.completed", "response.incomplete")
+_TERMINALS = ("response.completed", "response.incomplete", "response.failed")
 _TERMINAL_MARKS = tuple(f'"{name}"'.encode() for name in _TERMINALS)
 _input_decoder = msgspec.json.Decoder(str | list[msgspec.Raw] | None)
 _any_decoder = msgspec.json.Decoder(dict[str, Any])
@@ -52,26 +52,38 @@ def output_items(response: bytes) -> list[bytes]:
     return [bytes(item) for item in response_decoder.decode(response).output or ()]
 
 
-def replace_input(body: bytes, items: Sequence[bytes]) -> bytes:
-    """A request with other input items, all other fields as they are. Raises InvalidRequest."""
-    return msgspec.json.encode({**read_body(body), "input": [msgspec.Raw(item) for item in items]})
-
-
 def continue_request(body: bytes, history: Sequence[bytes], *, name_previous: bool) -> bytes:
     """A request with the history before its own input; without `name_previous` it no longer names what it continues.
 
-    Some clients send the history themselves, together with the id. Items that carry an id of the history are it,
-    and so are items without one that stand before such an item and say what the history says. Raises InvalidRequest.
+    Raises InvalidRequest.
     """
     fields: dict[str, Any] = dict(read_body(body))
-    fields["input"] = [msgspec.Raw(item) for item in (*history, *_new_items(history, input_items(body)))]
+    fields["input"] = [msgspec.Raw(item) for item in (*history, *new_items(history, input_items(body)))]
     if not name_previous:
         fields.pop("previous_response_id", None)
     return encode_body(fields)
 
 
+def new_items(history: Sequence[bytes], given: Sequence[bytes]) -> list[bytes]:
+    """Those of the given items that are not the history.
+
+    Some clients send the history themselves, together with the id. Items that carry an id of the history are it,
+    and so are items without one that stand before such an item and say what the history says. Raises InvalidRequest.
+    """
+    known = [_any_decoder.decode(item) for item in history]
+    ids = [item["id"] for item in known if item.get("id")]
+    values = [read_value(msgspec.Raw(item), _any_decoder, f"input[{index}]") for index, item in enumerate(given)]
+    repeated = [index for index, item in enumerate(values) if item.get("id") in ids]
+    last = repeated[-1] if repeated else -1
+    return [
+        item
+        for index, (item, value) in enumerate(zip(given, values, strict=True))
+        if index not in repeated and not (index < last and not value.get("id") and value in known)
+    ]
+
+
 def find_response(events: bytes) -> bytes | None:
-    """The response object of a stream's good end, if it is among these whole events."""
+    """The response object of a stream's end, if it is among these whole events."""
     if not any(mark in events for mark in _TERMINAL_MARKS):
         return None
     for payload in SseDecoder().feed(events):
@@ -99,44 +111,39 @@ def history_of(items: Sequence[bytes], response: bytes) -> list[bytes]:
     return [*items, *output_items(response)]
 
 
-def list_items(response_id: str, items: Sequence[bytes], query: Mapping[str, str]) -> bytes:
-    """One page of input items, each with an id, the newest first unless asked otherwise. Raises InvalidRequest."""
+def identify_items(owner: str, items: Sequence[bytes]) -> list[bytes]:
+    """Items with a type and an id each. Most clients send no ids; the owner's and the place make one that stays."""
+    return [msgspec.json.encode(_identify(owner, index, item)) for index, item in enumerate(items)]
+
+
+def list_items(items: Sequence[bytes], query: Mapping[str, str]) -> bytes:
+    """One page of items that have ids, the newest first unless asked otherwise. Raises InvalidRequest."""
     order, limit = _read_page(query)
-    listed = [_identify(response_id, index, item) for index, item in enumerate(items)]
-    if order == "desc":
-        listed.reverse()
-    ids = [item["id"] for item in listed]
+    listed = list(reversed(items)) if order == "desc" else items
+    ids = [_head_decoder.decode(item).id for item in listed]
     after = query.get("after")
     if after is not None and after not in ids:
         raise InvalidRequest(f"after: there is no item {after!r} in this list", param="after")
     start = 0 if after is None else ids.index(after) + 1
-    page = listed[start : start + limit]
+    return render_list(listed[start : start + limit], more=start + limit < len(listed))
+
+
+def render_list(items: Sequence[bytes], *, more: bool = False) -> bytes:
+    """The list object of items that have ids; `more` tells whether others follow."""
+    ids = [_head_decoder.decode(item).id for item in items]
     return msgspec.json.encode(
         {
             "object": "list",
-            "data": page,
-            "first_id": page[0]["id"] if page else None,
-            "last_id": page[-1]["id"] if page else None,
-            "has_more": start + limit < len(listed),
+            "data": [msgspec.Raw(item) for item in items],
+            "first_id": ids[0] if ids else None,
+            "last_id": ids[-1] if ids else None,
+            "has_more": more,
         }
     )
 
 
 def render_deleted(response_id: str) -> bytes:
     return msgspec.json.encode({"id": response_id, "object": "response", "deleted": True})
-
-
-def _new_items(history: Sequence[bytes], given: Sequence[bytes]) -> list[bytes]:
-    known = [_any_decoder.decode(item) for item in history]
-    ids = [item["id"] for item in known if item.get("id")]
-    values = [read_value(msgspec.Raw(item), _any_decoder, f"input[{index}]") for index, item in enumerate(given)]
-    repeated = [index for index, item in enumerate(values) if item.get("id") in ids]
-    last = repeated[-1] if repeated else -1
-    return [
-        item
-        for index, (item, value) in enumerate(zip(given, values, strict=True))
-        if index not in repeated and not (index < last and not value.get("id") and value in known)
-    ]
 
 
 def _read_page(query: Mapping[str, str]) -> tuple[Literal["asc", "desc"], int]:
@@ -149,12 +156,11 @@ def _read_page(query: Mapping[str, str]) -> tuple[Literal["asc", "desc"], int]:
     return "asc" if order == "asc" else "desc", int(limit)
 
 
-def _identify(response_id: str, index: int, item: bytes) -> dict[str, Any]:
-    """The item with an id and a type. Most clients send none; the place in its list makes one that stays."""
+def _identify(owner: str, index: int, item: bytes) -> dict[str, Any]:
     fields: dict[str, Any] = dict(fields_decoder.decode(item))
     kind = fields.get("type") or msgspec.Raw(b'"message"')
     known = _head_decoder.decode(item).id if _is_text(fields.get("id")) else ""
-    fields |= {"id": known or f"item_{response_id.removeprefix('resp_')}_{index}", "type": kind}
+    fields |= {"id": known or f"item_{owner}_{index}", "type": kind}
     if bytes(kind) == b'"message"' and _is_text(content := fields.get("content")):
         part = "output_text" if bytes(fields.get("role", b"")) == b'"assistant"' else "input_text"
         fields["content"] = [{"type": part, "text": content}]
