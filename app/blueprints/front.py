@@ -7,7 +7,6 @@ and `sign`.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -32,8 +31,6 @@ SESSION_HEADERS = ("x-claude-code-session-id", "session-id", "session_id", "x-se
 
 # How a request is answered once it is read.
 Answer = Callable[["House", Inbound, Record], Outbound]
-
-log = logging.getLogger("dragoman")
 
 _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
@@ -114,9 +111,7 @@ def generate(owner: Household, environ: Mapping[str, Any], dialect: Dialect, ans
         record.fail(error)
         return write_error(dialect, _with_login_page(error, environ), record)
     except Exception as fault:
-        internal = own_fault(fault, record.id)
-        record.fail(internal)
-        return write_error(dialect, internal, record)
+        return write_error(dialect, record.fault(fault), record)
     except BaseException:
         record.terminal = "client_closed"
         record.status = 499
@@ -161,12 +156,6 @@ def write_error(dialect: Dialect, error: DragomanError, record: Record) -> Writt
     fixed = [("content-type", "application/json"), ("content-length", str(len(body)))]
     status = _STATUS_LINES.get(record.status, f"{record.status} Error")
     return Written(status, [*headers.items(), *fixed, *_ids(record.id)], (body,))
-
-
-def own_fault(fault: Exception, request_id: str) -> DragomanError:
-    """A fault of ours, logged. Its text may hold anything, so the client only gets the id to look for in the log."""
-    log.error("request %s failed", request_id, exc_info=fault)
-    return DragomanError(f"internal error of the gateway; its log tells more about request {request_id}")
 
 
 def _with_login_page(error: DragomanError, environ: Mapping[str, Any]) -> DragomanError:

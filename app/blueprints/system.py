@@ -12,9 +12,10 @@ import msgspec
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from app.blueprints.front import family, has_key, house, household, own_fault, refuse
+from app.blueprints.front import answer_error, family, has_key, house, household, refuse
 from app.errors import DragomanError, Failure
 from app.gateway.messages import new_id
+from app.gateway.record import Record
 from app.providers.provider import Provider
 
 blueprint = Blueprint("system", __name__)
@@ -100,8 +101,8 @@ def internal_error(error: Exception) -> Response:
         said = error.description or error.name
         failure = Failure(kind="invalid_request", message=said, status=error.code or 400, origin="client")
         return refuse(family(), failure)
-    request_id = new_id()
-    return refuse(family(), own_fault(error, request_id).failure)
+    record = Record(new_id(), family().NAME)
+    return answer_error(family(), record.fault(error), record)
 
 
 def not_found(_error: Exception) -> Response:

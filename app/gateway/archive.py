@@ -14,7 +14,7 @@ from app.dialects.openai_responses.history import identify_items, list_items, re
 from app.dialects.openai_responses.vocabulary import NAME
 from app.errors import InvalidRequest, NotFound, UpstreamRefused
 from app.gateway.background import Background
-from app.gateway.gateway import STREAM_HEADERS
+from app.gateway.delivery import STREAM_HEADERS
 from app.gateway.messages import Outbound
 from app.gateway.relay import mask, relayed_headers
 from app.gateway.state import KeptResponse, Memory

@@ -29,7 +29,8 @@ from app.dialects.openai_responses.background import (
 from app.dialects.openai_responses.history import find_response, input_items
 from app.dialects.openai_responses.vocabulary import NAME
 from app.errors import DragomanError, InvalidRequest, LedgerUnavailable
-from app.gateway.gateway import JSON_HEADERS, STREAM_HEADERS, Gateway
+from app.gateway.delivery import JSON_HEADERS, STREAM_HEADERS
+from app.gateway.gateway import Gateway
 from app.gateway.messages import Inbound, Outbound
 from app.gateway.record import Record
 from app.gateway.state import KeptResponse, Memory, ResponseState, keeps_responses

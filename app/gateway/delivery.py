@@ -6,7 +6,6 @@ can be kept waiting.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TypeVar
 
@@ -15,15 +14,13 @@ import msgspec
 from app.conversation.losses import dropped_header
 from app.conversation.response import Response
 from app.dialects.contract import StreamPassthrough
-from app.errors import DragomanError, Failure, UpstreamCut
+from app.errors import DragomanError, UpstreamCut
 from app.gateway.attempt import Attempt
 from app.gateway.record import Record
 from app.gateway.relay import relayed_headers
 from app.gateway.translation import StreamCollector, restage, stream_whole
 from app.routing.router import Upstream
 from app.transport import Exchange
-
-log = logging.getLogger("dragoman")
 
 STREAM_HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
@@ -120,21 +117,13 @@ def go_on(opened: Opened, record: Record, interval: float, clock: Callable[[], f
         record.fail(error, "upstream_cut" if isinstance(error, UpstreamCut) else "error")
         yield stream.fail(error.failure)
     except Exception as fault:
-        yield stream.fail(own_fault(fault, record))
+        yield stream.fail(record.fault(fault).failure)
     except BaseException:
         record.terminal = "client_closed"
         raise
     finally:
         exchange.close()
         record.usage = stream.usage or record.usage
-
-
-def own_fault(fault: Exception, record: Record) -> Failure:
-    """A fault of ours in the middle of an answer: the log gets all of it, the client an id to look for there."""
-    log.error("request %s failed", record.id, exc_info=fault)
-    error = DragomanError(f"internal error of the gateway; its log tells more about request {record.id}")
-    record.fail(error)
-    return error.failure
 
 
 def _begin_stream(call: Attempt, exchange: Exchange, wait: float) -> Obtaining[Opened]:

@@ -28,7 +28,6 @@ from app.gateway.delivery import (
     begin_delivery,
     deliver,
     go_on,
-    own_fault,
 )
 from app.gateway.fanout import answer_each
 from app.gateway.fetching import Fetcher
@@ -124,7 +123,7 @@ class Gateway:
                 record.fail(error)
                 yield renderer.feed([Failed(error.failure)])
             except Exception as fault:
-                yield renderer.feed([Failed(own_fault(fault, record))])
+                yield renderer.feed([Failed(record.fault(fault).failure)])
             finally:
                 obtaining.close()
 
