@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -177,6 +178,44 @@ def test_a_response_goes_on_from_a_stored_one(client: openai.OpenAI, pair: Pair)
 
     assert second.output_text == "The tool said: sunny"
     assert second.previous_response_id == first.id
+
+
+def test_a_conversation_is_kept_and_goes_on(client: openai.OpenAI, pair: Pair) -> None:
+    pair.upstream.play(ScriptedModel(ASK_WEATHER))
+    place = client.conversations.create(items=[{"role": "user", "content": "Be brief."}], metadata={"topic": "weather"})
+
+    first = client.responses.create(model=MODEL, input=[QUESTION], tools=[RESPONSES_TOOL], conversation=place.id)
+    (call,) = [item for item in first.output if item.type == "function_call"]
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
+    second = client.responses.create(model=MODEL, input=[result], tools=[RESPONSES_TOOL], conversation=place.id)
+
+    assert second.output_text == "The tool said: sunny"
+    assert second.conversation is not None
+    assert second.conversation.id == place.id
+    items = client.conversations.items.list(place.id, order="asc", limit=2)
+    kinds = [item.type for item in items if item.type != "reasoning"]
+    assert kinds == ["message", "message", "function_call", "function_call_output", "message"]
+    assert client.conversations.update(place.id, metadata={"topic": "rain"}).metadata == {"topic": "rain"}
+    assert client.conversations.delete(place.id).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.conversations.retrieve(place.id)
+
+
+def test_a_response_is_made_in_the_background(client: openai.OpenAI, pair: Pair) -> None:
+    if isinstance(pair.upstream, ResponsesStandIn):
+        pytest.skip("what keeps its own responses makes its own in the background")
+
+    made = client.responses.create(model=MODEL, input=[QUESTION], background=True)
+    end = time.monotonic() + 10
+    while (found := client.responses.retrieve(made.id)).status in ("queued", "in_progress") and time.monotonic() < end:
+        time.sleep(0.05)
+
+    assert made.status == "queued"
+    assert found.output_text == "There is nothing to do."
+    events = list(client.responses.retrieve(made.id, stream=True))
+    rest = list(client.responses.retrieve(made.id, stream=True, starting_after=events[3].sequence_number))
+    assert events[-1].type == "response.completed"
+    assert [event.sequence_number for event in rest] == [event.sequence_number for event in events[4:]]
 
 
 def test_a_stored_response_is_retrieved_listed_and_deleted(client: openai.OpenAI) -> None:

@@ -5,6 +5,7 @@ MALFORMED_BODIES says how many are tried at each endpoint; the default keeps the
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Iterator
@@ -68,6 +69,7 @@ RESPONSES = {
     "text": {"format": {"type": "text"}},
     "reasoning": {"effort": "low"},
 }  # fmt: skip
+ITEMS = RESPONSES["input"]
 ENDPOINTS = {
     "/v1/messages": MESSAGES,
     "/v1/messages/count_tokens": {name: value for name, value in MESSAGES.items() if name != "max_tokens"},
@@ -75,6 +77,9 @@ ENDPOINTS = {
     "/v1/responses": RESPONSES,
     "/v1/responses/input_tokens": RESPONSES,
     "/v1/responses/compact": RESPONSES,
+    "/v1/conversations": {"items": ITEMS, "metadata": {"topic": "t"}},
+    "/v1/conversations/{kept}": {"metadata": {"topic": "t"}},
+    "/v1/conversations/{kept}/items": {"items": ITEMS},
     "/v1/completions": {"model": "chat/m", "prompt": ["a", "b"], "max_tokens": 5, "stop": ["x"], "echo": False, "n": 1},
     "/v1/embeddings": {"model": "chat/m", "input": ["a", "b"], "encoding_format": "float", "dimensions": 3},
 }
@@ -142,15 +147,24 @@ def robust(make_client: MakeClient, upstream: FakeUpstream) -> Client:
     return make_client()
 
 
+def place_of(client: Client, path: str) -> str:
+    """The path, of a conversation that exists where it is about one."""
+    if "{kept}" not in path:
+        return path
+    return path.format(kept=client.ask("/v1/conversations", {}).get_json()["id"])
+
+
 @pytest.mark.parametrize("path", list(ENDPOINTS))
 def test_a_malformed_body_is_never_our_fault(robust: Client, path: str) -> None:
+    place = place_of(robust, path)
+
     @settings(
         max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow],
         derandomize=EXAMPLES <= 150,
     )  # fmt: skip
     @given(body=bodies(path))
     def tried(body: bytes) -> None:
-        response = robust.ask(path, body)
+        response = robust.ask(place, body)
 
         assert response.status_code == 200 or 400 <= response.status_code < 500, response.text[:300]
         if response.status_code != 200:
@@ -159,3 +173,22 @@ def test_a_malformed_body_is_never_our_fault(robust: Client, path: str) -> None:
             assert (error.get("type") == "error") == path.startswith("/v1/messages")
 
     tried()
+
+
+@pytest.mark.parametrize("path", list(ENDPOINTS))
+def test_malformed_bodies_leave_nothing_behind(robust: Client, path: str) -> None:
+    place = place_of(robust, path)
+    text = json.dumps(ENDPOINTS[path]).encode()
+    spoilt = [text[:at] + b"[" + text[at + 2 :] for at in range(0, len(text), len(text) // 40 or 1)]
+
+    def count_objects() -> int:
+        for body in spoilt:
+            robust.ask(place, body)
+        gc.collect()
+        return len(gc.get_objects())
+
+    count_objects()  # what is loaded or cached late
+
+    before, after = count_objects(), count_objects()
+
+    assert after - before < len(spoilt)
