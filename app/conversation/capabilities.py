@@ -117,6 +117,11 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     metadata: bool = False
     store: bool = False
 
+    # operations
+    absent: tuple[
+        str, ...
+    ] = ()  # what the provider offers, but not with this model: completions, count_tokens, compact
+
     # replies
     stream_usage: bool = True  # knows stream_options.include_usage
     stream_only: bool = False  # answers streams only

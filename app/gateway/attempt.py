@@ -50,8 +50,9 @@ class Attempt:
         self._fetcher = fetcher
         self.operation: Operation = "generate"
         self.dialect: Dialect = DIALECTS[capabilities.dialect]
-        if inbound.operation != "generate" and upstream.provider.offers(inbound.operation):
-            self.operation, self.dialect = inbound.operation, inbound.dialect
+        operation = inbound.operation
+        if operation != "generate" and operation not in capabilities.absent and upstream.provider.offers(operation):
+            self.operation, self.dialect = operation, inbound.dialect
         self.same_dialect = self.dialect is inbound.dialect
         # An upstream that only streams is asked for a stream, and its answer is collected for a unary client.
         self.upstream_stream = stream or capabilities.stream_only

@@ -9,8 +9,9 @@ import msgspec
 from app.dialects.openai_responses.compaction import ask_summary, render_compaction
 from app.dialects.openai_responses.vocabulary import NAME
 from app.errors import InvalidRequest, UpstreamRefused
-from app.gateway.gateway import ABSENT_STATUSES, Gateway
+from app.gateway.gateway import Gateway
 from app.gateway.messages import Inbound, Outbound
+from app.gateway.policy import ABSENT_STATUSES
 from app.gateway.record import Record
 
 
@@ -19,7 +20,7 @@ def compact(gateway: Gateway, inbound: Inbound, record: Record) -> Outbound:
     if inbound.peek.stream:
         raise InvalidRequest("stream: a compaction is not streamed", param="stream")
     upstreams = gateway.router.resolve(inbound.peek.model, inbound.provider)
-    if all(up.provider.dialect == NAME and up.provider.offers("compact") for up in upstreams):
+    if all(up.provider.dialect == NAME and up.offers("compact") for up in upstreams):
         native = inbound.with_body(inbound.body)
         native.operation = "compact"
         try:

@@ -9,6 +9,7 @@ from app.errors import DragomanError
 from app.gateway.attempt import Attempt
 from app.gateway.gateway import Gateway
 from app.gateway.messages import Inbound
+from app.gateway.policy import ABSENT_STATUSES, forgo
 from app.gateway.record import Record
 from app.routing.router import Upstream
 
@@ -30,7 +31,7 @@ def count_tokens(gateway: Gateway, inbound: Inbound, record: Record) -> int:
     inbound = gateway.with_history(inbound, upstream)
     record.upstream, record.upstream_dialect = upstream.label, upstream.capabilities.dialect
     request = inbound.request
-    if upstream.provider.dialect == inbound.dialect.NAME and upstream.provider.offers("count_tokens"):
+    if upstream.provider.dialect == inbound.dialect.NAME and upstream.offers("count_tokens"):
         counted = _ask_upstream(inbound, upstream)
         if counted:
             return counted
@@ -45,7 +46,11 @@ def _ask_upstream(inbound: Inbound, upstream: Upstream) -> int | None:
         outgoing = msgspec.structs.replace(attempt.outgoing(), operation="count_tokens")
         exchange = upstream.provider.send(outgoing, upstream.provider.credential())
         try:
-            if not exchange.wait_head(COUNT_LIMIT) or exchange.status != 200:
+            if not exchange.wait_head(COUNT_LIMIT):
+                return None
+            if exchange.status in ABSENT_STATUSES:
+                upstream.provider.learn(upstream.model, "count_tokens", forgo("count_tokens").change)
+            if exchange.status != 200:
                 return None
             return _counted.decode(exchange.read_body()).input_tokens
         finally:

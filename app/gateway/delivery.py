@@ -6,6 +6,7 @@ can be kept waiting.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TypeVar
 
@@ -135,7 +136,7 @@ def _begin_stream(call: Attempt, exchange: Exchange, wait: float) -> Obtaining[O
         if part is None:
             yield
         elif part:
-            first = stream.feed(part)
+            first = stream.feed(part.removeprefix(BOM_UTF8))
         else:
             first = stream.close()
             break
@@ -149,7 +150,7 @@ def _read_all(exchange: Exchange, wait: float) -> Obtaining[bytes]:
             yield
         else:
             parts.append(part)
-    return b"".join(parts)
+    return b"".join(parts).removeprefix(BOM_UTF8)
 
 
 def _collect(exchange: Exchange, collector: StreamCollector, wait: float) -> Obtaining[Response]:

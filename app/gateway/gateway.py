@@ -45,8 +45,6 @@ log = logging.getLogger("dragoman")
 MOST_REPAIRS = 3
 # Answers that are asked for one by one on behalf of one request.
 MOST_ANSWERS = 8
-# How servers say that they, or this model of theirs, only know newer operations.
-ABSENT_STATUSES = (404, 405)
 
 
 class Gateway:
@@ -180,9 +178,6 @@ class Gateway:
                 headers: Mapping[str, str] = error.headers if isinstance(error, UpstreamRefused) else {}
                 failure = error.failure
                 log.debug("request %s: attempt %d at %s failed: %s", record.id, attempt, upstream.label, failure.kind)
-                if call.operation == "completions" and failure.status in ABSENT_STATUSES:
-                    asked = asked.as_generation()
-                    continue
                 if failure.kind in ("upstream_auth", "permission") and not renewed:
                     renewed = True
                     try:
@@ -192,7 +187,7 @@ class Gateway:
                     if other is not None:
                         credential = other
                         continue
-                repair = find_repair(failure, capabilities) if repairs else None
+                repair = find_repair(failure, capabilities, call.operation) if repairs else None
                 if repair is not None:
                     repairs -= 1
                     capabilities = repair.change(capabilities)

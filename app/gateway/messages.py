@@ -123,12 +123,6 @@ class Inbound:
         other.id, other.operation, other.parse, other.state = self.id, self.operation, self.parse, self.state
         return other
 
-    def as_generation(self) -> Inbound:
-        """The same request, to be asked of an upstream in that upstream's own way."""
-        other = self.with_body(self.body)
-        other.operation = "generate"
-        return other
-
     def _explain(self, error: msgspec.ValidationError) -> Peek:
         text = str(error)
         if "`$.stream`" in text:

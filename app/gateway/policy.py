@@ -13,6 +13,7 @@ import msgspec
 
 from app.conversation.capabilities import Capabilities
 from app.errors import DragomanError, Failure, UpstreamCut, UpstreamRefused, UpstreamUnreachable
+from app.providers.provider import Operation
 
 # A wait that an upstream asks for is kept if it is at most this long; seconds. A longer one is the client's to keep.
 LONGEST_WAIT = 5.0
@@ -30,6 +31,9 @@ ELSEWHERE_KINDS = frozenset(
     {"rate_limit", "quota", "overloaded", "timeout", "internal", "upstream_auth", "authentication", "billing",
      "permission", "not_found", "conflict"}
 )  # fmt: skip
+
+# How servers say that they, or this model of theirs, only know newer operations.
+ABSENT_STATUSES = (404, 405)
 
 # What only the one who set the upstream up can change; coming back later is of no use.
 SETUP_KINDS = frozenset({"upstream_auth", "authentication", "permission", "billing", "not_found"})
@@ -92,8 +96,19 @@ REPAIRS = (
 )
 
 
-def find_repair(failure: Failure, capabilities: Capabilities) -> Repair | None:
+def forgo(operation: Operation) -> Repair:
+    """The repair for an operation that the upstream does not know, or not with this model."""
+
+    def change(capabilities: Capabilities) -> Capabilities:
+        return msgspec.structs.replace(capabilities, absent=(*capabilities.absent, operation))
+
+    return Repair(operation, re.compile(""), change, True)
+
+
+def find_repair(failure: Failure, capabilities: Capabilities, operation: Operation = "generate") -> Repair | None:
     """The repair that a refused request calls for, unless it is already in force."""
+    if operation == "completions" and failure.status in ABSENT_STATUSES:
+        return forgo(operation)
     if failure.kind != "invalid_request":
         return None
     for repair in REPAIRS:

@@ -123,6 +123,17 @@ def test_tokens_are_estimated_where_the_upstream_cannot_count(client: Client, up
     assert upstream.seen == []
 
 
+def test_an_upstream_that_cannot_count_is_soon_asked_no_more(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply({"type": "error", "error": {"type": "not_found_error", "message": "no"}}, 404))
+    body = {"model": "messages/m", "messages": [{"role": "user", "content": "hello " * 200}]}
+
+    for _ in range(5):
+        counted = client.ask("/v1/messages/count_tokens", body, anthropic_version="2023-06-01").get_json()
+        assert 150 <= counted["input_tokens"] <= 300
+
+    assert len(upstream.seen) == 3
+
+
 def test_tokens_are_counted_by_an_upstream_that_can(client: Client, upstream: FakeUpstream) -> None:
     upstream.script(json_reply({"input_tokens": 42}))
     body = {"model": "messages/m", "messages": [{"role": "user", "content": "hi"}]}

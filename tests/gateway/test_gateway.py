@@ -522,3 +522,28 @@ def test_an_image_on_a_private_address_is_refused_where_it_would_have_to_be_fetc
     assert response.status_code == 400
     assert "cannot be fetched" in response.get_json()["error"]["message"]
     assert upstream.seen == []
+
+
+@pytest.mark.parametrize("mark", [(b"\xef\xbb\xbf",), (b"\xef", b"\xbb\xbf")], ids=["whole", "cut"])
+@pytest.mark.parametrize("ask", [Client.chat, Client.message], ids=["passed", "translated"])
+def test_a_byte_order_mark_before_an_answer_is_no_part_of_it(
+    client: Client, upstream: FakeUpstream, ask: Any, mark: tuple[bytes, ...]
+) -> None:
+    answer = json.dumps(chat_answer("hello")).encode()
+    upstream.script(Reply((*mark, answer), headers={"content-type": "application/json"}))
+
+    response = ask(client)
+
+    assert response.status_code == 200
+    assert response.data[:1] == b"{"
+    assert b"hello" in response.data
+
+
+def test_a_byte_order_mark_does_not_come_after_a_ping(upstream: FakeUpstream, make_client: MakeClient) -> None:
+    client = make_client(server={"early_head": 0.05})
+    upstream.script(sse(0.3, b"\xef\xbb\xbf", chunk({"content": "hi"}), chunk({}, "stop"), b"data: [DONE]\n\n"))
+
+    response = client.chat(stream=True)
+
+    assert b"\xef\xbb\xbf" not in response.data
+    assert events_of(response)[-1] == "[DONE]"

@@ -95,6 +95,19 @@ def test_a_model_that_only_chats_is_asked_in_a_chat(client: Client, upstream: Fa
     assert response.get_json()["choices"][0]["text"] == "upon a time"
 
 
+def test_a_model_that_only_chats_is_soon_asked_in_a_chat_at_once(client: Client, upstream: FakeUpstream) -> None:
+    refused = json_reply({"error": {"message": "This is a chat model", "type": "invalid_request_error"}}, 404)
+    upstream.script(*[refused, json_reply(chat_answer("upon a time"))] * 3)
+    for _ in range(3):
+        complete(client, "chat/m")
+    upstream.seen.clear()
+
+    response = complete(client, "chat/m", prompt=["Once", "Twice"])
+
+    assert [seen.path for seen in upstream.seen] == ["/v1/chat/completions"] * 2
+    assert len(response.get_json()["choices"]) == 2
+
+
 def test_a_prompt_is_a_users_message_where_nothing_completes_text(client: Client, upstream: FakeUpstream) -> None:
     upstream.script(json_reply(message("upon a time", "max_tokens")))
 
