@@ -155,7 +155,9 @@ class Background:
     def _run(self, job: _Job) -> None:
         record = Record(job.inbound.id, NAME)
         try:
-            job.listen(self._gateway.answer(job.inbound, record))
+            answer = self._gateway.answer(job.inbound, record)
+            record.status = answer.status
+            job.listen(answer)
         except DragomanError as error:
             record.fail(error)
             job.fail(error)
