@@ -4,6 +4,6 @@ It knows bytes, tenants and ages, and nothing of dialects. Nothing is opened bef
 fails raises LedgerUnavailable, never anything else.
 """
 
-from app.ledger.ledger import Ledger, Shelf
+from app.ledger.ledger import REASONING_LIFETIME, Ledger, Shelf
 
-__all__ = ["Ledger", "Shelf"]
+__all__ = ["REASONING_LIFETIME", "Ledger", "Shelf"]

@@ -6,11 +6,11 @@ Each statement is a transaction of its own, so nothing is ever half written, and
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, bindparam, create_engine, event, func, make_url, select
+from sqlalchemy import URL, ColumnElement, Connection, bindparam, create_engine, event, func, make_url, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -34,6 +34,12 @@ _PLACE = (
     records.c.created >= bindparam("oldest"),
 )
 _SELECT = select(records.c.value).where(*_PLACE)
+_SELECT_MANY = select(records.c.key, records.c.value).where(
+    records.c.kind == bindparam("a_kind"),
+    records.c.tenant == bindparam("a_tenant"),
+    records.c.key.in_(bindparam("keys", expanding=True)),
+    records.c.created >= bindparam("oldest"),
+)
 _DELETE = records.delete().where(*_PLACE)
 _REPLACE = records.update().where(*_PLACE, records.c.value == bindparam("before"))
 
@@ -71,17 +77,31 @@ class Database:
         fresh = {"created": now, "size": len(value), "value": value}
         return self._run(lambda connection: connection.execute(_REPLACE.values(fresh), place).rowcount > 0)
 
+    def get_many(self, kind: str, tenant: str, keys: Sequence[str], oldest: int) -> dict[str, bytes]:
+        place = {"a_kind": kind, "a_tenant": tenant, "oldest": oldest}
+
+        def work(connection: Connection) -> dict[str, bytes]:
+            found = {}
+            for start in range(0, len(keys), BATCH):
+                wanted = place | {"keys": keys[start : start + BATCH]}
+                found.update({row.key: bytes(row.value) for row in connection.execute(_SELECT_MANY, wanted)})
+            return found
+
+        return self._run(work)
+
     def delete(self, kind: str, tenant: str, key: str, oldest: int) -> bool:
         place = {"a_kind": kind, "a_tenant": tenant, "a_key": key, "oldest": oldest}
         return self._run(lambda connection: connection.execute(_DELETE, place).rowcount > 0)
 
-    def prune(self, oldest: int, most: int) -> None:
+    def prune(self, oldest: int, most: int, *, only: str | None = None, apart: Sequence[str] = ()) -> None:
         """Throws away what was born before `oldest`, then the oldest of the rest while all are more than `most` bytes.
 
-        Does a batch of each at a time, so that what is left over waits for the next call.
+        `only` is the one kind that is looked at; otherwise it is all but those set `apart`. Does a batch of each at a
+        time, so that what is left over waits for the next call.
         """
-        self._run(lambda connection: _delete_aged(connection, oldest))
-        self._run(lambda connection: _delete_excess(connection, most))
+        kinds = records.c.kind == only if only is not None else records.c.kind.not_in(apart)
+        self._run(lambda connection: _delete_aged(connection, kinds, oldest))
+        self._run(lambda connection: _delete_excess(connection, kinds, most))
 
     def close(self) -> None:
         self._engine.dispose()
@@ -100,25 +120,26 @@ def _build_upsert(backend: str) -> Any:
     return insert.on_conflict_do_update(index_elements=["kind", "tenant", "key"], set_=fresh)
 
 
-def _delete_aged(connection: Connection, oldest: int) -> None:
-    aged = select(records.c.created).where(records.c.created < oldest).order_by(records.c.created).limit(BATCH)
+def _delete_aged(connection: Connection, kinds: ColumnElement[bool], oldest: int) -> None:
+    ages = select(records.c.created).where(kinds, records.c.created < oldest)
+    aged = ages.order_by(records.c.created).limit(BATCH)
     last = connection.execute(select(func.max(aged.subquery().c.created))).scalar()
     if last is not None:
-        connection.execute(records.delete().where(records.c.created <= last))
+        connection.execute(records.delete().where(kinds, records.c.created <= last))
 
 
-def _delete_excess(connection: Connection, most: int) -> None:
-    total = connection.execute(select(func.coalesce(func.sum(records.c.size), 0))).scalar_one()
+def _delete_excess(connection: Connection, kinds: ColumnElement[bool], most: int) -> None:
+    total = connection.execute(select(func.coalesce(func.sum(records.c.size), 0)).where(kinds)).scalar_one()
     if total <= most:
         return
-    ages = select(records.c.created, records.c.size).order_by(records.c.created).limit(BATCH)
+    ages = select(records.c.created, records.c.size).where(kinds).order_by(records.c.created).limit(BATCH)
     last = None
     for created, size in connection.execute(ages):
         last = created
         total -= size
         if total <= most:
             break
-    connection.execute(records.delete().where(records.c.created <= last))
+    connection.execute(records.delete().where(kinds, records.c.created <= last))
 
 
 def _read_url(place: str | Path) -> URL:

@@ -6,10 +6,11 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
 import platformdirs
 import zstandard
 
@@ -25,6 +26,8 @@ T = TypeVar("T")
 
 DAY = 86_400
 MEGABYTE = 1024 * 1024
+# Seconds for which reasoning is kept: as long as somebody may go on with what a model has begun.
+REASONING_LIFETIME = 6 * 3600
 # Seconds, or records of this worker, between two looks for what is too old or too much.
 PRUNE_PERIOD = 60.0
 PRUNE_WRITES = 250
@@ -37,25 +40,42 @@ MOST_RACES = 20
 _KEY = re.compile(r"[\w.:/-]{1,200}", re.ASCII)
 
 
+class Limits(msgspec.Struct, frozen=True):
+    """How long records are kept, in seconds, and how many bytes they take together."""
+
+    lifetime: int
+    most: int
+
+
 class Shelf:
     """The records of one kind. A tenant never sees those of another; the empty tenant is everybody without a key.
 
     Every method raises LedgerUnavailable.
     """
 
-    def __init__(self, ledger: Ledger, kind: str) -> None:
+    def __init__(self, ledger: Ledger, kind: str, limits: Limits | None = None) -> None:
+        """`limits` are those of a shelf that shares its room with no other."""
         self._ledger = ledger
         self._kind = kind
+        self._limits = limits
 
     def put(self, tenant: str, key: str, value: bytes) -> None:
         """Keeps a value, in place of an older one with the same key; it is there when this returns."""
         packed = zstandard.compress(value, 1)
-        self._ledger.write(lambda database, now: database.put(self._kind, tenant, key, packed, now), len(packed))
+        self._write(lambda database, now: database.put(self._kind, tenant, key, packed, now), len(packed))
 
     def get(self, tenant: str, key: str) -> bytes | None:
         """The value; None for one that is not there, too old, or another tenant's."""
         packed = self._find(tenant, key)
         return None if packed is None else zstandard.decompress(packed)
+
+    def get_many(self, tenant: str, keys: Sequence[str]) -> dict[str, bytes]:
+        """The values of those keys that have one, all found at once."""
+        sound = [key for key in keys if _KEY.fullmatch(key)]
+        if not sound:
+            return {}
+        found = self._read(lambda database, oldest: database.get_many(self._kind, tenant, sound, oldest))
+        return {key: zstandard.decompress(packed) for key, packed in found.items()}
 
     def update(self, tenant: str, key: str, change: Callable[[bytes], bytes | None]) -> bytes | None:
         """Keeps what `change` makes of a value, and answers it; None where there is no value, or `change` wants none.
@@ -75,18 +95,24 @@ class Shelf:
         """Whether there was something to delete."""
         if not _KEY.fullmatch(key):
             return False
-        return self._ledger.read(lambda database, oldest: database.delete(self._kind, tenant, key, oldest))
+        return self._read(lambda database, oldest: database.delete(self._kind, tenant, key, oldest))
 
     def _find(self, tenant: str, key: str) -> bytes | None:
         if not _KEY.fullmatch(key):
             return None
-        return self._ledger.read(lambda database, oldest: database.get(self._kind, tenant, key, oldest))
+        return self._read(lambda database, oldest: database.get(self._kind, tenant, key, oldest))
 
     def _replace(self, tenant: str, key: str, before: bytes, value: bytes) -> bool:
         def work(database: Database, now: int) -> bool:
             return database.replace(self._kind, tenant, key, before, value, now)
 
-        return self._ledger.write(work, len(value))
+        return self._write(work, len(value))
+
+    def _read(self, work: Callable[[Database, int], T]) -> T:
+        return self._ledger.read(work, self._limits)
+
+    def _write(self, work: Callable[[Database, int], T], size: int) -> T:
+        return self._ledger.write(work, size, self._limits)
 
 
 class Ledger:
@@ -98,8 +124,7 @@ class Ledger:
 
     def __init__(self, settings: LedgerSettings, clock: Callable[[], float] = time.time) -> None:
         self._url = settings.url
-        self._lifetime = settings.ttl_days * DAY
-        self._most = settings.max_mb * MEGABYTE
+        self._limits = Limits(settings.ttl_days * DAY, settings.max_mb * MEGABYTE)
         self._clock = clock
         self._database: Database | None = None
         self._opening = threading.Lock()
@@ -109,22 +134,26 @@ class Ledger:
         self.responses = Shelf(self, "response")
         self.events = Shelf(self, "events")
         self.conversations = Shelf(self, "conversation")
+        # However much reasoning there is, it takes no room from what clients were promised to find again.
+        self._apart = {"reasoning": Limits(REASONING_LIFETIME, settings.reasoning_mb * MEGABYTE)}
+        self.reasoning = Shelf(self, "reasoning", self._apart["reasoning"])
 
-    def read(self, work: Callable[[Database, int], T]) -> T:
+    def read(self, work: Callable[[Database, int], T], limits: Limits | None = None) -> T:
         """What `work` finds; it is given the unix time before which records are too old to be there."""
-        return self._run(lambda database: work(database, int(self._clock() - self._lifetime)))
+        lifetime = (limits or self._limits).lifetime
+        return self._run(lambda database: work(database, int(self._clock() - lifetime)))
 
-    def write(self, work: Callable[[Database, int], T], size: int) -> T:
+    def write(self, work: Callable[[Database, int], T], size: int, limits: Limits | None = None) -> T:
         """Has `work` write `size` bytes, at the unix time it is given; now and then the shelves are cleared first."""
-        if size > self._most:
-            raise LedgerUnavailable("the record is larger than ledger.max_mb")
+        if size > (limits or self._limits).most:
+            raise LedgerUnavailable("the record is larger than ledger.max_mb or ledger.reasoning_mb allows")
         now = self._clock()
         if now < self._broken_until:
             raise LedgerUnavailable("the database of the ledger failed a moment ago; see the log")
         self._writes += 1
         if now - self._pruned >= PRUNE_PERIOD or self._writes >= PRUNE_WRITES:
             self._pruned, self._writes = now, 0
-            self._run(lambda database: database.prune(int(now - self._lifetime), self._most))
+            self._prune(now)
         return self._run(lambda database: work(database, int(now)))
 
     def close(self) -> None:
@@ -133,6 +162,15 @@ class Ledger:
             if self._database is not None:
                 self._database.close()
                 self._database = None
+
+    def _prune(self, now: float) -> None:
+        self._clear(now, self._limits, apart=tuple(self._apart))
+        for kind, limits in self._apart.items():
+            self._clear(now, limits, only=kind)
+
+    def _clear(self, now: float, limits: Limits, *, only: str | None = None, apart: Sequence[str] = ()) -> None:
+        oldest = int(now - limits.lifetime)
+        self._run(lambda database: database.prune(oldest, limits.most, only=only, apart=apart))
 
     def _run(self, work: Callable[[Database], T]) -> T:
         try:

@@ -143,6 +143,7 @@ class LedgerSettings(Table, frozen=True, kw_only=True):
     url: str | None = None
     ttl_days: Count = 30
     max_mb: Count = 1024
+    reasoning_mb: Annotated[int, Meta(ge=0)] = 64
 
 
 class Finding(Struct, frozen=True):

@@ -166,6 +166,18 @@ def test_an_update_that_is_always_overtaken_gives_up(open_ledger: OpenLedger) ->
         slow.update("", "resp_1", change)
 
 
+def test_many_are_found_at_once(open_ledger: OpenLedger) -> None:
+    responses = open_ledger().responses
+    responses.put("", "one", b"1")
+    responses.put("", "two", b"2")
+    responses.put("alice", "three", b"hers")
+
+    found = responses.get_many("", ["one", "two", "three", "not an id", *(f"absent_{n}" for n in range(1200))])
+
+    assert found == {"one": b"1", "two": b"2"}
+    assert responses.get_many("", []) == {}
+
+
 def test_what_is_deleted_is_gone(open_ledger: OpenLedger) -> None:
     responses = open_ledger().responses
     responses.put("", "resp_1", b"value")
@@ -216,6 +228,67 @@ def test_the_oldest_go_when_there_is_too_much(open_ledger: OpenLedger, clock: Cl
 
     kept = [key for key, value in values.items() if responses.get("", key) == value]
     assert kept == ["resp_3", "resp_4", "resp_5"]
+
+
+def test_reasoning_goes_after_hours_and_responses_stay(open_ledger: OpenLedger, clock: Clock) -> None:
+    ledger = open_ledger()
+    ledger.responses.put("", "resp_1", b"value")
+    ledger.reasoning.put("", "thought", b"hm")
+
+    clock.now += 6 * 3600
+    last = ledger.reasoning.get_many("", ["thought"])
+    clock.now += 1
+
+    assert last == {"thought": b"hm"}
+    assert ledger.reasoning.get_many("", ["thought"]) == {}
+    assert ledger.responses.get("", "resp_1") == b"value"
+
+
+def test_old_reasoning_is_thrown_away_by_any_write(
+    open_ledger: OpenLedger, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_ledger().reasoning.put("", "thought", b"hm")
+    clock.now += 6 * 3600 + 1
+
+    open_ledger().responses.put("", "resp_1", b"value")
+
+    monkeypatch.setattr("app.ledger.ledger.REASONING_LIFETIME", DAY)
+    assert open_ledger().reasoning.get("", "thought") is None
+
+
+def test_reasoning_has_room_of_its_own(open_ledger: OpenLedger, clock: Clock) -> None:
+    ledger = open_ledger(max_mb=1, reasoning_mb=1)
+    ledger.responses.put("", "resp_1", os.urandom(900_000))
+
+    for number in range(5):
+        clock.now += 61
+        ledger.reasoning.put("", f"thought_{number}", os.urandom(400_000))
+    clock.now += 61
+    ledger.responses.put("", "resp_2", os.urandom(10_000))
+
+    assert [number for number in range(5) if ledger.reasoning.get("", f"thought_{number}")] == [3, 4]
+    assert ledger.responses.get("", "resp_1") is not None
+
+
+def test_a_database_of_an_older_program_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "older.sqlite3"
+    with sqlite3.connect(path) as connection:
+        connection.executescript(
+            "CREATE TABLE records (kind VARCHAR(16), tenant VARCHAR(64), key VARCHAR(200), created BIGINT NOT NULL,"
+            " size INTEGER NOT NULL, value BLOB NOT NULL, PRIMARY KEY (kind, tenant, key));"
+            "CREATE INDEX records_by_age ON records (created, size);"
+            "CREATE TABLE schema_version (version INTEGER NOT NULL); INSERT INTO schema_version VALUES (1);"
+        )
+    ledger = Ledger(LedgerSettings(url=f"sqlite:///{path}"))
+
+    ledger.responses.put("", "resp_1", b"value")
+    ledger.close()
+
+    found = connection.execute("SELECT name FROM sqlite_master WHERE name LIKE 'records_by%'").fetchall()
+    version = connection.execute("SELECT version FROM schema_version").fetchall()
+    connection.close()
+    assert found == [("records_by_kind_and_age",)]
+    assert version == [(2,)]
 
 
 def test_a_record_beyond_the_cap_is_refused(open_ledger: OpenLedger) -> None:
