@@ -14,6 +14,7 @@ from app.gateway.conversations import Conversations
 from app.gateway.fetching import Fetcher
 from app.gateway.gateway import Gateway
 from app.gateway.listing import Listing
+from app.gateway.recollection import Recollection
 from app.gateway.state import Memory
 from app.ledger import Ledger
 from app.providers.provider import Provider
@@ -51,7 +52,8 @@ def build_house(settings: Settings, environ: Mapping[str, str], home: Path, old:
     router = Router(settings.models, providers)
     ledger = Ledger(settings.ledger)
     memory = Memory(ledger)
-    gateway = Gateway(router, server, memory, _open_fetcher(server))
+    recollection = Recollection(ledger.reasoning if settings.ledger.reasoning_mb else None)
+    gateway = Gateway(router, server, memory, _open_fetcher(server), recollection)
     background = Background(gateway, memory, ledger.events, server.ping_interval)
     return House(
         settings=settings,

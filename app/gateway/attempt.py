@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 
 import msgspec
 
@@ -20,8 +19,9 @@ from app.dialects.registry import DIALECTS
 from app.errors import UpstreamMalformed, UpstreamRefused
 from app.gateway.fetching import Fetcher
 from app.gateway.messages import Inbound
-from app.gateway.recollection import Listener, Recollection, wants_recollection
+from app.gateway.recollection import Recollection
 from app.gateway.relay import clean_error, mask, relayed_headers
+from app.gateway.remembrance import Remembrance, passes_silently
 from app.gateway.translation import StreamTranslation
 from app.providers.provider import Operation, Outgoing
 from app.routing.router import Upstream
@@ -46,7 +46,6 @@ class Attempt:
         self.capabilities = capabilities
         self.credential = credential
         self.stream = stream
-        self._recollection = recollection
         self._fetcher = fetcher
         self.operation: Operation = "generate"
         self.dialect: Dialect = DIALECTS[capabilities.dialect]
@@ -59,6 +58,12 @@ class Attempt:
         # Bytes pass where both speak alike; what is no generation can do nothing else.
         rewrites = upstream.rewrites or (inbound.state is not None and inbound.state.adopted)
         self.direct = self.same_dialect and (self.operation != "generate" or not rewrites)
+        self._remembrance: Remembrance | None = None
+        forgets = inbound.dialect.NAME == "openai_chat" and (
+            not self.direct or passes_silently(inbound.body, capabilities)
+        )
+        if recollection is not None and forgets:
+            self._remembrance = Remembrance(recollection, inbound, upstream.label, capabilities)
         self.stages: tuple[StageMaker, ...] = ()
         self.losses: list[Loss] = []
         self.answer: Response | None = None  # where there is nothing to ask the upstream for
@@ -104,11 +109,23 @@ class Attempt:
 
     def open_stream(self) -> StreamTranslation | StreamPassthrough:
         if self.direct:
-            return self.dialect.StreamPassthrough(self.reply, self.capabilities)
+            passing = self.dialect.StreamPassthrough(self.reply, self.capabilities)
+            return passing if self._remembrance is None else self._remembrance.listen(passing)
         return StreamTranslation(self.dialect, self.inbound.dialect, self.stages, self.reply)
 
+    def repair(self, body: bytes) -> bytes:
+        """A whole answer that passes, as the client gets it."""
+        repaired = self.dialect.repair_response(body, self.reply, self.capabilities)
+        if self._remembrance is not None:
+            self._remembrance.hear(repaired)
+        return repaired
+
     def _patch(self) -> Rendered:
-        rendered = self.dialect.patch_request(self.inbound.body, self.capabilities)
+        body = self.inbound.body
+        if self._remembrance is not None:
+            body = self._remembrance.remind_body(body)
+            self.stages = (self._remembrance.attend,)
+        rendered = self.dialect.patch_request(body, self.capabilities)
         self.losses = settle(rendered.losses, self.upstream.policy)
         return rendered
 
@@ -119,10 +136,8 @@ class Attempt:
         listeners: tuple[StageMaker, ...] = ()
         if self._fetcher is not None:
             request = self._fetcher.bring(request, self.capabilities)
-        if self._recollection is not None and wants_recollection(request, self.capabilities):
-            place = f"{self.inbound.tenant} {self.upstream.label}"
-            listeners = (partial(Listener, self._recollection, place, request.turns),)
-            request = self._recollection.recall(request, place)
+        if self._remembrance is not None:
+            request, listeners = self._remembrance.remind(request)
         adapted = adapt(request, self.capabilities)
         rendered = self.dialect.render_request(adapted.request, self.capabilities)
         self.stages = (*adapted.stages, *listeners)

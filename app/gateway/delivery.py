@@ -65,7 +65,7 @@ def begin_delivery(call: Attempt, exchange: Exchange, record: Record, wait: floa
             collector.feed(body)
             response = collector.close()
         elif call.direct and not call.stream:
-            out = call.dialect.repair_response(body, call.reply, call.capabilities)
+            out = call.repair(body)
             record.usage = call.dialect.find_usage(body)
             return Opened(None, call.upstream, None, out, _reply_headers(call, exchange.headers) | JSON_HEADERS)
         else:

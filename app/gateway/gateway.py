@@ -56,12 +56,13 @@ class Gateway:
         settings: ServerSettings,
         memory: Memory,
         fetcher: Fetcher | None = None,
+        recollection: Recollection | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.router = router
         self._fetcher = fetcher
         self._memory = memory
-        self._recollection = Recollection()
+        self._recollection = recollection
         self._settings = settings
         self._clock = clock
         self._cooling: dict[str, float] = {}

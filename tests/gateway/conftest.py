@@ -11,7 +11,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from app import Application, create_app
-from app.settings import ModelsSettings, ProviderSettings, ServerSettings, Settings
+from app.settings import LedgerSettings, ModelsSettings, ProviderSettings, ServerSettings, Settings
 from tests.support.fake_upstream import FakeUpstream, Piece, Reply, sse
 
 CHAT_CHUNK: dict[str, Any] = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
@@ -60,7 +60,7 @@ def make_client(upstream: FakeUpstream) -> Iterator[MakeClient]:
 
     made: list[Client] = []
 
-    def make(models: Any = None, server: Any = None, **providers: dict[str, Any]) -> Client:
+    def make(models: Any = None, server: Any = None, ledger: Any = None, **providers: dict[str, Any]) -> Client:
         tables: dict[str, dict[str, Any]] = {
             "chat": {"kind": "openai", "base_url": f"{upstream.url}/v1", "api_key": "sk-upstream"},
             "messages": {"kind": "anthropic", "base_url": upstream.url, "api_key": "sk-upstream"},
@@ -73,6 +73,7 @@ def make_client(upstream: FakeUpstream) -> Iterator[MakeClient]:
                     server=ServerSettings(**(server or {})),
                     providers={name: ProviderSettings(**table) for name, table in tables.items()},
                     models=ModelsSettings(**(models or {})),
+                    ledger=LedgerSettings(**(ledger or {})),
                 )
             )
         )

@@ -7,7 +7,7 @@ that needs none but another model name is not even put together again.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -74,6 +74,18 @@ def patch_request(body: bytes, capabilities: Capabilities) -> Rendered:
     elif capabilities.model:
         body = replace_model(body, capabilities.model, fields)
     return Rendered(body, {}, tuple(losses))
+
+
+def restore_reasoning(body: bytes, thoughts: Mapping[str, str], capabilities: Capabilities) -> bytes:
+    """The body with past reasoning in the messages that have these paths, under the name that the upstream reads."""
+    fields = read_body(body)
+    name = _name_of_reasoning(capabilities)
+    messages: list[Any] = list_decoder.decode(fields["messages"])
+    for index, raw in enumerate(messages):
+        text = thoughts.get(f"messages[{index}]")
+        if text is not None:
+            messages[index] = {**fields_decoder.decode(raw), name: text}
+    return encode_body({**fields, "messages": messages})
 
 
 def _differs(fields: Fields, before: Fields) -> bool:
@@ -181,7 +193,7 @@ def _patch_messages(fields: Fields, body: bytes, capabilities: Capabilities) -> 
         if capabilities.first_party and capabilities.reasoning_replay == "none":
             edits.append(_drop_reasoning)
     if capabilities.reasoning_required and b'"tool_calls"' in body:
-        edits.append(_require(capabilities.reasoning_replay))
+        edits.append(_require(_name_of_reasoning(capabilities)))
     if capabilities.unsigned_call and b'"tool_calls"' in body:
         edits.append(_sign(capabilities.unsigned_call))
     if edits:
@@ -232,9 +244,12 @@ def _drop_reasoning(fields: Fields) -> bool:
     return bool(found)
 
 
-def _require(field: str) -> _Edit:
+def _name_of_reasoning(capabilities: Capabilities) -> str:
+    return "reasoning" if capabilities.reasoning_replay == "reasoning" else "reasoning_content"
+
+
+def _require(wanted: str) -> _Edit:
     """Give calls without it an empty reasoning field, without which DeepSeek and others refuse the history."""
-    wanted = field if field in ("reasoning_content", "reasoning") else "reasoning_content"
 
     def add(fields: Fields) -> bool:
         if _role(fields) != b'"assistant"' or not _is_set(fields, "tool_calls", unlike=b"[]"):

@@ -1,0 +1,42 @@
+"""This file is the place of thoughts among what was said and called, for clients that keep them apart.
+
+A message of Chat Completions is one text, then calls, and reasoning beside them. Models may think before each of these,
+and a vendor that checks its proofs expects them back in that order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from app.conversation.blocks import Block, Reasoning, ToolCall
+
+
+class Thought(msgspec.Struct, frozen=True):
+    """Reasoning and its place: 0 before all that was said, 1 behind it, n + 1 behind n calls as well."""
+
+    place: int
+    block: Reasoning
+
+
+def place_of_next(*, said: bool, calls: int) -> int:
+    """The place of a thought that begins now."""
+    return 1 + calls if said or calls else 0
+
+
+def weave(thoughts: Sequence[Thought], others: Sequence[Block]) -> tuple[Block, ...]:
+    """The thoughts in their places among the other blocks of a turn. Thinking leads to something: none of it comes
+    behind the last call."""
+    calls = [block for block in others if isinstance(block, ToolCall)]
+    spoken = [block for block in others if not isinstance(block, ToolCall)]
+    last = len(calls) or 1
+    slots: list[list[Block]] = [[] for _ in range(last + 1)]
+    for thought in thoughts:
+        slots[min(max(thought.place, 0), last)].append(thought.block)
+    woven: list[Block] = [*slots[0], *spoken]
+    if not calls:
+        return (*woven, *slots[1])
+    for slot, call in zip(slots[1:], calls, strict=True):
+        woven += (*slot, call)
+    return tuple(woven)

@@ -1,0 +1,198 @@
+"""This file is what one request has to do with the recollection: what it is reminded of, and what its answer leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from app.conversation.blocks import Reasoning, ToolCall
+from app.conversation.capabilities import Capabilities
+from app.conversation.events import BlockDelta, BlockOpened, Event, Finished
+from app.conversation.fold import fold, unfold
+from app.conversation.request import Request, Turn
+from app.conversation.response import Usage
+from app.conversation.stages import Stage, StageMaker
+from app.conversation.thoughts import Thought, place_of_next
+from app.dialects import openai_chat
+from app.dialects.contract import StreamPassthrough
+from app.dialects.openai_chat.patch import restore_reasoning
+from app.errors import DragomanError
+from app.gateway.messages import Inbound
+from app.gateway.recollection import Keys, Owner, Recollection, keeps_reasoning
+from app.sse import SseDecoder
+
+# How a body says past reasoning that is not empty, under any of its names.
+_SENT = re.compile(rb'"(?:reasoning_content|reasoning|reasoning_details|thinking_blocks)"\s*:\s*(?:"[^"]|\[\s*[^\]\s])')
+_CALLS, _REASONING = b'"tool_calls"', b'"reasoning'
+
+
+class Remembrance:
+    """The recollection as one request of a Chat client uses it: with the reasoning of its own tenant and upstream.
+
+    Clients of other dialects are not helped. Theirs have a place for reasoning, and whoever leaves it out may mean it.
+    """
+
+    def __init__(self, recollection: Recollection, inbound: Inbound, upstream: str, capabilities: Capabilities) -> None:
+        self._recollection = recollection
+        self._inbound = inbound
+        self._capabilities = capabilities
+        self._owner = Owner(
+            tenant=inbound.tenant,
+            upstream=upstream,
+            lasting=inbound.peek.store is not False,
+            proven=capabilities.dialect in capabilities.proofs,
+        )
+
+    def remind(self, request: Request) -> tuple[Request, tuple[StageMaker, ...]]:
+        """The request with the reasoning that its client left out, and the stage through which its answer must go."""
+        if not _is_of_use(request, self._capabilities) or keeps_reasoning(request, self._owner):
+            return request, ()
+        listener = partial(Listener, self._recollection, self._owner, request.turns)
+        return self._recollection.recall(request, self._owner), (listener,)
+
+    def remind_body(self, body: bytes) -> bytes:
+        """The same for a body that passes: reasoning stands where an empty field would have to."""
+        if _CALLS not in body:
+            return body
+        try:
+            request = self._inbound.request
+        except DragomanError:
+            return body  # the upstream will say what is wrong with it
+        thoughts = {
+            request.turns[index].path: "".join([thought.block.text for thought in found])
+            for index, found in self._recollection.find(request, self._owner).items()
+        }
+        return restore_reasoning(body, thoughts, self._capabilities) if thoughts else body
+
+    def listen(self, stream: StreamPassthrough) -> StreamPassthrough:
+        """A stream that passes, and is listened to."""
+        return ListeningStream(stream, self._hear)
+
+    def attend(self) -> Stage:
+        """A stage for an answer that would pass, but came in another form than its client asked for."""
+        return Bystander(self._hear)
+
+    def hear(self, body: bytes) -> None:
+        """Has the reasoning of a whole answer that passes remembered."""
+        if _CALLS in body:
+            with contextlib.suppress(DragomanError):
+                self._hear(unfold(openai_chat.parse_response(body)))
+
+    def _hear(self, events: Sequence[Event]) -> None:
+        with contextlib.suppress(DragomanError):
+            Listener(self._recollection, self._owner, self._inbound.request.turns).feed(events)
+
+
+class Listener:
+    """A stage that changes nothing, and has the reasoning before a call remembered."""
+
+    def __init__(self, recollection: Recollection, owner: Owner, turns: Sequence[Turn]) -> None:
+        self._recollection = recollection
+        self._owner = owner
+        self._turns = turns
+        self._heard: list[Event] = []
+        self._places: dict[int, int] = {}  # of the thoughts, by their block's index
+        self._said = False
+        self._calls: list[ToolCall] = []
+
+    def feed(self, events: Sequence[Event]) -> Sequence[Event]:
+        places = self._places
+        for event in events:
+            if type(event) is BlockDelta:
+                if event.index in places:
+                    self._heard.append(event)
+            elif type(event) is BlockOpened:
+                self._open(event)
+            elif type(event) is Finished:
+                self._end(event)
+            elif getattr(event, "index", None) in places:
+                self._heard.append(event)
+        return events
+
+    def _open(self, event: BlockOpened) -> None:
+        if isinstance(event.block, ToolCall):
+            self._calls.append(event.block)
+        elif isinstance(event.block, Reasoning):
+            self._places[event.index] = place_of_next(said=self._said, calls=len(self._calls))
+            self._heard.append(event)
+        else:
+            self._said = True
+
+    def _end(self, finished: Finished) -> None:
+        if not self._calls:
+            return
+        blocks = fold([*self._heard, finished]).blocks
+        places = [self._places[index] for index in sorted(self._places)]
+        thoughts = [
+            Thought(place, block)
+            for place, block in zip(places, blocks, strict=True)
+            if isinstance(block, Reasoning) and (block.text or block.proof is not None)
+        ]
+        key = Keys(self._owner, self._turns[0]).key_of(self._turns[-1], self._calls)
+        self._recollection.remember(key, tuple(thoughts), self._owner)
+
+
+class Bystander:
+    """A stage that changes nothing, for an answer whose events come all at once."""
+
+    def __init__(self, hear: Callable[[Sequence[Event]], None]) -> None:
+        self._hear = hear
+
+    def feed(self, events: Sequence[Event]) -> Sequence[Event]:
+        self._hear(events)
+        return events
+
+
+class ListeningStream:
+    """A stream whose bytes pass; what of it thinks and calls is read at its end, before the client gets that."""
+
+    def __init__(self, stream: StreamPassthrough, hear: Callable[[Sequence[Event]], None]) -> None:
+        self._stream = stream
+        self._hear = hear
+        self._parts: list[bytes] = []
+        self._called = False
+        self._ended = False
+        self.fail = stream.fail
+        self.ping = stream.ping
+
+    @property
+    def finished(self) -> bool:
+        return self._stream.finished
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._stream.usage
+
+    def feed(self, part: bytes) -> bytes:
+        return self._heard(self._stream.feed(part))
+
+    def close(self) -> bytes:
+        return self._heard(self._stream.close())
+
+    def _heard(self, events: bytes) -> bytes:
+        calls, ends = _CALLS in events, self._stream.finished and not self._ended
+        if calls or ends or _REASONING in events:
+            self._parts.append(events)
+        self._called = self._called or calls
+        if ends:
+            self._ended = True
+            if self._called:
+                parser = openai_chat.StreamParser()
+                self._hear(parser.feed(SseDecoder().feed(b"".join(self._parts))) + parser.close())
+            self._parts = []
+        return events
+
+
+def passes_silently(body: bytes, capabilities: Capabilities) -> bool:
+    """Whether a Chat request that passes comes from a client that keeps no reasoning, or has not had to yet, and goes
+    to an upstream that refuses calls without it. Other upstreams get what the client sent, and nothing else."""
+    return capabilities.reasoning_required and b'"tools"' in body and _SENT.search(body) is None
+
+
+def _is_of_use(request: Request, capabilities: Capabilities) -> bool:
+    """Whether the upstream has a use for past reasoning, and its client is likely not to send it."""
+    if request.dialect != "openai_chat" or not request.tools or not request.turns:
+        return False
+    return capabilities.reasoning_replay != "none" or capabilities.dialect in capabilities.proofs
