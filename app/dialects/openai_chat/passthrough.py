@@ -305,8 +305,8 @@ class StreamPassthrough:
 def _mend_fragments(fragments: Sequence[CallFragment], binder: CallBinder) -> tuple[list[dict[str, Any]], bool]:
     """The fragments as the contract has them, and whether they were so already.
 
-    The first of a call has index, id, type and name, later ones have the index and no more than arguments: the vendor's
-    SDK joins whatever text comes again.
+    The first of a call has index, id, type and name, later ones have the index and no more than arguments, or the rest
+    of a name that was cut: the vendor's SDK joins whatever text comes again.
     """
     mended: list[dict[str, Any]] = []
     clean = True
@@ -326,7 +326,10 @@ def _mend_fragments(fragments: Sequence[CallFragment], binder: CallBinder) -> tu
             continue
         else:
             wire[kind] = {field: "" if call.held else text_of(added)}
-            clean = clean and not fragment.id and piece.name is None
+            cut = piece.name is not None and piece.name != call.name and not call.pieces
+            if cut:
+                wire[kind]["name"] = piece.name
+            clean = clean and not fragment.id and (piece.name is None or cut)
         if call.extra is not None and len(fragment.extra_content):
             wire["extra_content"] = msgspec.Raw(call.extra)
         said = bytes(piece.arguments) or bytes(piece.input)

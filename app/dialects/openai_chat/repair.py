@@ -110,6 +110,8 @@ def _is_odd(choice: WireChoice, capabilities: Capabilities) -> bool:
     if message is None or choice.finish_reason is None or bytes(message.content).startswith(b"["):
         return True
     calls = message.tool_calls or []
+    if len({call.id for call in calls}) < len(calls):
+        return True
     if choice.finish_reason != true_finish(choice.finish_reason, bool(calls), capabilities):
         return True
     for call in calls:

@@ -29,7 +29,7 @@ from app.dialects.error_bodies import judge_error, read_error_body, read_error_v
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.parts import text_of_thinking
 from app.dialects.openai_chat.shapes import Shape, arguments_of, read_reasoning, read_reasoning_content, read_text
-from app.dialects.openai_chat.tool_calls import CallBinder
+from app.dialects.openai_chat.tool_calls import Call, CallBinder
 from app.dialects.openai_chat.usage import read_usage
 from app.dialects.openai_chat.vocabulary import (
     BROKEN_REASONS,
@@ -264,13 +264,22 @@ class StreamParser:
                     events.append(BlockNoted(self._block, logprobs=tuple(entries)))
 
     def _read_fragment(self, fragment: CallFragment, events: list[Event]) -> None:
-        """A call is announced as soon as its id and its name are known; what came before is said then, and at the end
-        what was held back."""
+        """A call is announced when its arguments begin, for until then its name may go on, or another call does."""
         call, added = self._binder.bind(fragment)
         if call.block is not None:
             if added != EMPTY and not call.held:
                 events.append(BlockDelta(call.block, added))
-        elif call.name:
+        else:
+            self._announce_calls(events, but=None if call.pieces else call)
+        goes_on = call.pieces and not call.held and not call.custom
+        if goes_on and call.block is not None and isinstance(fragment.index, int):
+            self._expect(arguments_of(call, fragment.index), call.block)
+
+    def _announce_calls(self, events: list[Event], *, but: Call | None = None) -> None:
+        """Open the calls that are not open yet, and say what of their arguments has come."""
+        for call in self._binder.calls:
+            if call.block is not None or call is but or not call.name:
+                continue
             self._close_block(events)
             proof = reasoning.call_proof(call.extra) if call.extra is not None else None
             if proof is not None:
@@ -283,9 +292,6 @@ class StreamParser:
             events.append(BlockOpened(call.block, head))
             if not call.held:
                 events.extend(BlockDelta(call.block, piece) for piece in call.pieces)
-        goes_on = call.pieces and not call.held and not call.custom
-        if goes_on and call.block is not None and isinstance(fragment.index, int):
-            self._expect(arguments_of(call, fragment.index), call.block)
 
     def _say(self, kind: type[Text | Reasoning | Refusal], text: bytes, events: list[Event]) -> None:
         if self._kind is not kind:
@@ -331,10 +337,11 @@ class StreamParser:
             return
         finish = FINISH_REASONS.get(word, "stop")
         cut = finish == "length"
-        nameless = next((call for call in self._binder.calls if call.block is None and call.pieces), None)
+        nameless = next((call for call in self._binder.calls if call.pieces and not call.name), None)
         if nameless is not None:
             self._fail(UpstreamMalformed("the upstream called a tool without naming it").failure, events)
             return
+        self._announce_calls(events)
         self._close_block(events, incomplete=cut)
         if any(self._pieces.values()):  # proofs that came after the reasoning had ended
             self._open(Reasoning, events)

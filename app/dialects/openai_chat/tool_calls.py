@@ -68,8 +68,11 @@ class CallBinder:
         if not call.name and name:
             call.name = name
             call.custom = fragment.custom is not None or fragment.type == "custom"
+        elif name != call.name and not call.pieces:
+            call.name += name
         if not call.id and (call.wire_id or call.name):
-            call.id = call.wire_id or self._mint(call.position)
+            taken = any(other.id == call.wire_id for other in self.calls)
+            call.id = call.wire_id if call.wire_id and not taken else self._mint(call.position)
         if added != EMPTY:
             if not call.pieces and not call.custom:
                 call.held = not begins_object(added)
@@ -102,14 +105,15 @@ class CallBinder:
         """Whether a fragment opens another call under an index that is taken already.
 
         Ollama gives every call index 0, so another id together with a name is another call; an id without a name is one
-        that vLLM made up for the fragment. Without ids a name after whole arguments opens a call too.
+        that vLLM made up for the fragment. Without ids a name after whole arguments opens a call too, and any other
+        name unless no arguments have come yet: it is the rest of a name that was cut.
         """
         if not name:
             return False
         if wire_id is not None:
             return known.wire_id is not None and wire_id != known.wire_id
         if known.name and name != known.name:
-            return True
+            return bool(known.pieces) or added != EMPTY
         return added != EMPTY and known.is_complete()
 
     def _mint(self, position: int) -> str:

@@ -546,6 +546,25 @@ def test_calls_under_one_index_get_their_own() -> None:
     assert [(entry["index"], entry["id"]) for entry in got] == [(0, "a"), (1, "b")]
 
 
+def test_a_name_that_was_cut_goes_on() -> None:
+    pieces = [{"id": "a", "type": "function", "function": {"name": "get_", "arguments": ""}},
+              {"function": {"name": "weather"}}, {"function": {"arguments": "{}"}}]  # fmt: skip
+    chunks = [chunk({"tool_calls": [{"index": 0, **piece}]}) for piece in pieces]
+
+    assert fragments(run([ROLE, *chunks, chunk({}, "tool_calls")])) == [{"index": 0, **piece} for piece in pieces]
+
+
+def test_calls_that_share_an_id_get_their_own() -> None:
+    calls = [call(index=0, id="a"), call(index=1, id="a")]
+
+    streamed = fragments(run([ROLE, chunk({"tool_calls": calls}), chunk({}, "tool_calls")]))
+    repaired = repair(whole({"role": "assistant", "content": None, "tool_calls": calls}, "tool_calls"))
+
+    for found in (streamed, repaired["choices"][0]["message"]["tool_calls"]):
+        assert found[0]["id"] == "a"
+        assert found[1]["id"] not in ("", "a")
+
+
 def test_repeated_ids_and_names_are_left_out_for_clients_would_join_them() -> None:
     pieces = [
         {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": text}} for text in ("", "{}")

@@ -206,6 +206,22 @@ def test_a_call_is_announced_when_both_id_and_name_are_known() -> None:
     assert late == [BlockOpened(0, ToolCall("a", "f", "")), BlockDelta(0, b'"{\\"q\\":1}"')]
 
 
+def test_a_name_may_come_in_pieces_until_the_arguments_begin() -> None:
+    pieces = [fragment(0, "", id="a", name="get_"), fragment(0, "", name="weather"), fragment(0, "{}")]
+
+    assert calls(said([*map(chunk, pieces), chunk(finish="tool_calls")])) == [("a", "get_weather", "{}")]
+
+
+def test_calls_that_share_an_id_get_their_own() -> None:
+    both = {"tool_calls": [*fragment(0, "{}", id="a", name="f")["tool_calls"],
+                           *fragment(1, "{}", id="a", name="g")["tool_calls"]]}  # fmt: skip
+
+    found = calls(said([chunk(both), chunk(finish="tool_calls")]))
+
+    assert [call[1] for call in found] == ["f", "g"]
+    assert len({call[0] for call in found}) == 2
+
+
 def test_a_call_that_is_never_named_is_a_failure() -> None:
     events = parse([chunk(fragment(0, '{"q":1}', id="a")), chunk(finish="tool_calls")])
 
