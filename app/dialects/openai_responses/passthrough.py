@@ -26,6 +26,7 @@ from app.dialects.openai_responses.request import ENCRYPTED_CONTENT
 from app.dialects.openai_responses.response_object import ResponseObject, parse_usage
 from app.dialects.openai_responses.stream import ENDS
 from app.dialects.openai_responses.vocabulary import NAME, NULL, REFUSED_FIELDS, response_decoder
+from app.dialects.openai_responses.whole_items import write_whole_item
 from app.errors import Failure, UpstreamCut, UpstreamMalformed, UpstreamRefused
 from app.sse import COMMENT_KEEPALIVE, DONE, SseDecoder, encode_event
 
@@ -202,6 +203,7 @@ _event_decoder = msgspec.json.Decoder(_Event)
 _item_id_decoder = msgspec.json.Decoder(_ItemId)
 # What only those events hold that must be looked into.
 _MARKS = (b'"item":', b'"response":', b'"error"')
+_GOOD_ENDS = ("response.completed", "response.incomplete")
 _NUMBER = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
 
 
@@ -210,8 +212,8 @@ class StreamPassthrough:
 
     Deltas, which are nearly all of it, are not looked into: only a read that holds an item, a response or an error
     is taken apart, and of it only those events. Repaired are the name of the model, ids that change within an item,
-    a terminal response without the items that were sent, events without their name, and a failure that a client might
-    not recognise. A failure before the first event raises UpstreamRefused.
+    a terminal response without the items that were sent and items that only it tells, events without their name, and a
+    failure that a client might not recognise. A failure before the first event raises UpstreamRefused.
     """
 
     def __init__(self, reply: Reply, capabilities: Capabilities) -> None:
@@ -221,6 +223,7 @@ class StreamPassthrough:
         self._failed = False
         self._error: Failure | None = None  # what the upstream said in an event of its own
         self._response_id: str | None = None
+        self._begun = False  # the response was announced
         self._ids = _Ids.UNKNOWN
         self._item_ids: dict[int, str] = {}
         self._items: dict[int, bytes] = {}  # those that are done, by their index
@@ -334,7 +337,9 @@ class StreamPassthrough:
 
     def _repair_event(self, block: bytes, event: _Event) -> bytes:
         if event.response is not NULL:
-            return _replace(block, event.response, self._repair_response(event.type, event.response))
+            response = self._repair_response(event.type, event.response)
+            repaired = _replace(block, event.response, response)
+            return self._tell_items(repaired, response) if event.type in _GOOD_ENDS else repaired
         if event.item is not NULL:
             return _replace(block, event.item, self._repair_item(event, event.item))
         if event.item_id is not None:
@@ -349,6 +354,8 @@ class StreamPassthrough:
             output = self._repair_output(fields)
             if output is not None:
                 response = msgspec.json.encode({**fields, "output": output})
+        else:
+            self._begun = True
         wire = response_decoder.decode(raw)
         self.usage = parse_usage(wire) or self.usage
         self._response_id = self._response_id or wire.id
@@ -362,6 +369,32 @@ class StreamPassthrough:
         if self._ids is _Ids.UNSTABLE:
             return [self._with_known_id(index, item) for index, item in enumerate(listed)]
         return None
+
+    def _tell_items(self, block: bytes, response: bytes) -> bytes:
+        """The terminal event, behind those that the upstream left out: clients count on an event for each item, and the
+        vendor's SDK on `response.created`."""
+        listed = response_decoder.decode(response).output or []
+        if all(index in self._items for index in range(len(listed))):
+            return block
+        output = Output(self._reply.id)
+        number = _NUMBER.search(block)
+        output.number = int(number[1]) if number else 0
+        if not self._begun:
+            begun: dict[str, Any] = {
+                **fields_decoder.decode(response),
+                "status": "in_progress",
+                "output": [],
+                "usage": None,
+            }
+            output.write("response.created", response=begun)
+        for index, raw in enumerate(map(bytes, listed)):
+            if index in self._items:
+                output.items.append(raw)
+            elif index in self._item_ids:
+                output.end_item(raw)
+            else:
+                write_whole_item(output, raw)
+        return output.take() + _NUMBER.sub(b'"sequence_number":%d' % output.number, block, count=1)
 
     def _repair_item(self, event: _Event, item: msgspec.Raw) -> bytes:
         index = event.output_index

@@ -14,7 +14,7 @@ from app.conversation.blocks import Proof
 from app.conversation.envelope import seal
 from app.conversation.response import Usage
 from app.dialects.openai_responses import StreamPassthrough, patch_request, repair_response
-from app.dialects.openai_responses.history import input_items, output_items, replace_input
+from app.dialects.openai_responses.history import input_items, output_items
 from app.errors import Failure, InvalidRequest, UpstreamMalformed, UpstreamRefused
 from tests.dialects.openai_responses.wire import REPLY, UPSTREAM, ask, check_grammar, events_of, to_bytes, vendor
 
@@ -133,7 +133,6 @@ def test_items_of_requests_and_responses_are_taken_out_as_they_are(read_wire: Ca
 
     assert items == [b'{"role":"user","content":"q"}', NATIVE]
     assert input_items(b'{"input":"hi"}') == [b'{"type":"message","role":"user","content":"hi"}']
-    assert input_items(replace_input(body, [NATIVE, *items])) == [NATIVE, *items]
     outputs = output_items(read_wire("openai_responses/responses/two-parts-and-two-messages.json"))
     assert [json.loads(item)["id"] for item in outputs] == ["msg_1", "msg_2"]
 
@@ -190,6 +189,38 @@ def test_a_terminal_event_without_items_gets_those_that_were_sent(read_wire: Cal
     check_grammar(out)
     with vendor(out).responses.stream(model="m", input="x") as heard:
         assert heard.get_final_response().output_text == "hello"
+
+
+@pytest.mark.parametrize("announced", [True, False], ids=["announced", "not-announced"])
+@pytest.mark.parametrize(
+    "name",
+    ["reasoning-text-and-parallel-calls", "raw-reasoning-of-an-open-server", "custom-tool-call", "refusal",
+     "web-search-with-citation", "two-parts-and-two-messages", "logprobs"],
+)  # fmt: skip
+def test_items_that_only_the_terminal_event_tells_get_events(
+    name: str, announced: bool, read_wire: Callable[[str], bytes]
+) -> None:
+    events = events_of(read_wire(f"openai_responses/streams/{name}.sse"))
+    kept = [event | {"sequence_number": at} for at, event in enumerate([*events[:announced], events[-1]])]
+    passing = StreamPassthrough(SAME_MODEL, UPSTREAM)
+
+    out = passing.feed(to_bytes(kept)) + passing.close()
+
+    check_grammar(out)
+    assert events_of(out)[-1]["response"] == events[-1]["response"]
+    with vendor(out).responses.stream(model="m", input="x") as heard:
+        deltas = "".join(event.delta for event in heard if event.type == "response.output_text.delta")
+        assert deltas == heard.get_final_response().output_text
+
+
+def test_an_item_that_was_said_but_not_ended_is_ended(read_wire: Callable[[str], bytes]) -> None:
+    events = events_of(read_wire("openai_responses/streams/text.sse"))
+    passing = StreamPassthrough(SAME_MODEL, UPSTREAM)
+
+    out = passing.feed(to_bytes([event for event in events if event["type"] != "response.output_item.done"]))
+
+    assert [event["type"] for event in events_of(out)] == [event["type"] for event in events]
+    assert events_of(out)[-2]["item"] == events[-1]["response"]["output"][0]
 
 
 @pytest.mark.parametrize("name", ["error-event-flat", "error-event-nested-then-failed", "cut-in-the-middle"])
