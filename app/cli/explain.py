@@ -9,6 +9,7 @@ import click
 
 from app.cli.options import build_parts, config_option, read_settings
 from app.errors import NotFound
+from app.providers.profiles import profile_of
 
 if TYPE_CHECKING:
     from app.routing.router import Upstream
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 @config_option
 @click.argument("model")
 def explain(path: Path | None, model: str) -> None:
-    """Show which upstreams answer for MODEL, in the order in which they are tried. Nothing is sent to a model."""
+    """Show which upstreams answer for MODEL, the first choice first. Nothing is sent to a model."""
     router = build_parts(read_settings(path)).router
     try:
         upstreams = router.resolve(model)
@@ -37,7 +38,7 @@ def _describe(upstream: Upstream) -> dict[str, object]:
         "kind": provider.kind,
         "dialect": capabilities.dialect,
         "URL": provider.url("generate", upstream.model) if provider.base_url else None,
-        "profile": provider.settings.profile,
+        "profile": provider.settings.profile or profile_of(provider.base_url),
         "output limit": capabilities.max_output,
         "context window": capabilities.context_window,
         "effort asked for": upstream.reasoning_effort,

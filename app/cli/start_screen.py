@@ -58,14 +58,13 @@ def _section(title: str, rows: list[str]) -> list[str]:
 
 def _describe_providers(settings: Settings, missing: Collection[str]) -> list[str]:
     places = {finding.provider: finding.where for finding in settings.found}
-    rows = []
-    for name, provider in settings.providers.items():
-        said = _describe_credential(provider, places.get(name))
-        rows.append(f"{name:<12}{f'no usable login; run: dragoman login {name}' if name in missing else said}")
-    unused = [
-        f"{finding.provider:<12}found in {finding.where}, not used" for finding in settings.found if not finding.used
+    said = {name: _describe_credential(provider, places.get(name)) for name, provider in settings.providers.items()}
+    said |= {name: f"no usable login; run: dragoman login {name}" for name in missing}
+    rows = [*said.items()]
+    rows += [
+        (finding.provider, f"found in {finding.where}, not used") for finding in settings.found if not finding.used
     ]
-    return rows + unused
+    return _align(rows, 12)
 
 
 def _describe_credential(provider: ProviderSettings, found: str | None) -> str:
@@ -80,6 +79,12 @@ def _describe_credential(provider: ProviderSettings, found: str | None) -> str:
 
 
 def _describe_models(models: ModelsSettings) -> list[str]:
-    rows = [f"{names:<20}-> {target}" for tier, names in TIERS.items() if (target := getattr(models, tier))]
-    routes = [f"{name:<20}-> {', '.join(route.targets)}" for name, route in models.routes.items()]
-    return rows + routes or ["PROVIDER/MODEL names every model"]
+    rows = [(names, f"-> {target}") for tier, names in TIERS.items() if (target := getattr(models, tier))]
+    rows += [(name, f"-> {', '.join(route.targets)}") for name, route in models.routes.items()]
+    return _align(rows, 20) or ["PROVIDER/MODEL names every model"]
+
+
+def _align(rows: list[tuple[str, str]], width: int) -> list[str]:
+    """Two columns; the first is at least `width` characters wide."""
+    width = max([width, *(len(name) + 1 for name, _ in rows)])
+    return [f"{name:<{width}}{said}" for name, said in rows]

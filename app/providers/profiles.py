@@ -20,6 +20,7 @@ from app.errors import ConfigError
 from app.providers.models import FAMILIES, bare_name
 from app.providers.servers import DIALECTS, HOSTS, SERVERS, VENDORS
 from app.settings import Profile
+from app.settings.checking import describe_mismatch, suggest
 
 
 def capabilities_for(
@@ -50,7 +51,7 @@ def capabilities_for(
     values["first_party"] = _is_vendor(dialect, base_url) if first_party is None else first_party
     values["keep_billing"] = values["first_party"] and dialect == "anthropic_messages"
     values.update(limits or {})
-    values.update(read_quirks(quirks or {}))
+    values.update(read_quirks(quirks or {}, "quirks"))
     return Capabilities(dialect=dialect, model=model, **values)
 
 
@@ -60,18 +61,17 @@ def profile_of(base_url: str) -> Profile:
     return next((profile for glob, profile in HOSTS.items() if fnmatchcase(place, glob)), "generic")
 
 
-def read_quirks(quirks: Mapping[str, Any]) -> dict[str, Any]:
-    """Quirks from the configuration as values of Capabilities. Raises ConfigError with the quirk's name."""
+def read_quirks(quirks: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Quirks from the configuration, where they stand below `key`, as values of Capabilities. Raises ConfigError with
+    the quirk's name."""
     values = {}
     for name, value in quirks.items():
         if name not in _QUIRK_TYPES:
-            raise ConfigError(
-                f"there is no such quirk; known are {', '.join(sorted(_QUIRK_TYPES))}", key=f"quirks.{name}"
-            )
+            raise ConfigError(f"there is no such quirk{suggest(name, _QUIRK_TYPES)}", key=f"{key}.{name}")
         try:
             values[name] = msgspec.convert(value, _QUIRK_TYPES[name])
         except msgspec.ValidationError as error:
-            raise ConfigError(str(error), key=f"quirks.{name}") from error
+            raise ConfigError(describe_mismatch(str(error)), key=f"{key}.{name}") from error
     return values
 
 

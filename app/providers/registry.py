@@ -13,6 +13,7 @@ from app.providers.codex import CodexProvider
 from app.providers.demo import DemoProvider
 from app.providers.oca import OCAProvider
 from app.providers.openai import OpenAIProvider
+from app.providers.profiles import read_quirks
 from app.providers.provider import Provider
 from app.settings import ProviderSettings
 from app.transport import Transport
@@ -41,5 +42,6 @@ def _build_provider(
             known = ", ".join(sorted(KINDS))
             raise ConfigError(f"kind {settings.kind!r} is not one of {known}", key=f"providers.{name}.kind")
         make = next(iter(found)).load()
+    read_quirks(settings.quirks, f"providers.{name}.quirks")
     source = open_source(settings, environ, home)
     return make(name, settings, source, transport)

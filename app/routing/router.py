@@ -205,7 +205,8 @@ class Router:
         return Upstream(provider, model, label, route.reasoning_effort or own, route.max_output, policy)
 
     def _check(self) -> None:
-        """Every target must name a provider that exists, or another route. Raises ConfigError with the key."""
+        """Every target must name a provider that exists, or another route, and lead to a provider in the end. Raises
+        ConfigError with the key."""
         places = {f'models.routes."{name}"': route.targets for name, route in self._models.routes.items()}
         for tier in ("default", "small", "big", *TIERS[1:]):
             value = getattr(self._models, tier)
@@ -216,6 +217,11 @@ class Router:
                 if target not in self._exact and (not model or provider not in self._providers):
                     known = ", ".join(self._providers)
                     raise ConfigError(f"{target!r} names neither a route nor one of the providers {known}", key=key)
+        for name in self._exact:
+            try:
+                self._follow(name, None, 0)
+            except NotFound as error:
+                raise ConfigError(str(error), key=f'models.routes."{name}"') from error
 
 
 def _plain(name: str) -> str:

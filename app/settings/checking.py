@@ -28,12 +28,22 @@ from app.settings.tables import (
 T = TypeVar("T", bound=Struct)
 
 SECTIONS = ("server", "providers", "models", "ledger")
-KINDS = ("oca", "anthropic", "openai", "codex", "claude_cli", "demo")
+KINDS = ("oca", "anthropic", "openai", "codex", "demo")
 PROVIDER_GROUP = "dragoman.providers"
 # The kinds that speak one dialect only. An `oca` model may speak either of OpenAI's.
 FIXED_DIALECTS = {"anthropic": "anthropic_messages", "codex": "openai_responses"}
 URL_KEYS = ("base_url", "idcs_url", "oauth_token_url", "oauth_authorize_url")
 
+# What a user calls the types that msgspec names in backquotes.
+_TYPE_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+    "null": "nothing",
+}
 _PROVIDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -89,12 +99,14 @@ def _build_provider(name: str, table: Any) -> ProviderSettings:
         table = table | {"command": [table["command"]]}
     if isinstance(table.get("scopes"), str):
         table = table | {"scopes": table["scopes"].split()}
+    if "kind" not in table:
+        raise ConfigError(f"a provider needs a kind: one of {', '.join(KINDS)}", key=f"{key}.kind")
     provider = _convert(table, ProviderSettings, key)
 
     if provider.kind not in KINDS:
         known = (*KINDS, *(entry.name for entry in metadata.entry_points(group=PROVIDER_GROUP)))
         if provider.kind not in known:
-            raise ConfigError(f"there is no kind {provider.kind!r}{_suggest(provider.kind, known)}", key=f"{key}.kind")
+            raise ConfigError(f"there is no kind {provider.kind!r}{suggest(provider.kind, known)}", key=f"{key}.kind")
     fixed = FIXED_DIALECTS.get(provider.kind)
     if fixed and provider.dialect not in (None, fixed):
         raise ConfigError(f"a provider of kind {provider.kind} always speaks {fixed}", key=f"{key}.dialect")
@@ -168,8 +180,18 @@ def _convert(table: Any, kind: type[T], key: str) -> T:
         message, _, path = str(error).partition(" - at `$")
         field = re.sub(r"\[[^\]]*\]", "", path).rstrip("`").lstrip(".").split(".")[0]
         choices = _choices(kind, field)
-        said = f"{table[field]!r} is none of {', '.join(choices)}" if choices else message
+        said = f"{table[field]!r} is none of {', '.join(choices)}" if choices else describe_mismatch(message)
         raise ConfigError(said, key=f"{key}.{field}" if field else key) from error
+
+
+def describe_mismatch(message: str) -> str:
+    """A complaint of msgspec about a value's type in words for users."""
+
+    def name(found: re.Match[str]) -> str:
+        return " or ".join(_TYPE_WORDS.get(word, word) for word in found[1].split(" | ") if word != "null")
+
+    said = re.sub("`([^`]*)`", name, message.partition(" - at `$")[0])
+    return said[:1].lower() + said[1:]
 
 
 def _choices(kind: type[Struct], field: str) -> tuple[str, ...]:
@@ -190,9 +212,10 @@ def _refuse_unknown(table: dict[str, Any], known: Iterable[str], key: str) -> No
     for name in table:
         if name not in known:
             where = f"{key}.{name}" if key else name
-            raise ConfigError(f"there is no such setting{_suggest(name, known)}", key=where)
+            raise ConfigError(f"there is no such setting{suggest(name, known)}", key=where)
 
 
-def _suggest(name: str, known: Iterable[str]) -> str:
+def suggest(name: str, known: Iterable[str]) -> str:
+    """The end of a complaint about an unknown name."""
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]}?" if near else ""

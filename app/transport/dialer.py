@@ -118,7 +118,7 @@ def _tls_context(ca_bundle: str | None) -> ssl.SSLContext:
             else:
                 context.load_verify_locations(cafile=ca_bundle)
         except OSError as error:
-            raise ConfigError(f"cannot read certificates from {ca_bundle}") from error
+            raise ConfigError(f"cannot read certificates from {ca_bundle}", key="server.ca_bundle") from error
     return context
 
 

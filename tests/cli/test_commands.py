@@ -68,6 +68,28 @@ def test_explain_says_when_a_name_leads_nowhere(machine: Machine) -> None:
     assert "leads nowhere" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("quirk", "said"),
+    [
+        ("imgaes = false", "providers.x.quirks.imgaes: there is no such quirk; did you mean images?"),
+        ('images = "no"', "providers.x.quirks.images: expected true or false, got text"),
+    ],
+)
+def test_a_wrong_quirk_is_told_before_any_request(machine: Machine, quirk: str, said: str) -> None:
+    machine.write("dragoman.toml", f'[providers.x]\nkind = "openai"\nquirks = {{ {quirk} }}')
+
+    result = machine.run("explain", "demo/demo")
+
+    assert result.exit_code == 1
+    assert said in result.stderr
+
+
+def test_explain_names_the_profile_that_a_server_is_known_by(machine: Machine) -> None:
+    machine.write("dragoman.toml", '[providers.x]\nkind = "openai"\nbase_url = "http://127.0.0.1:11434/v1"')
+
+    assert "profile           ollama" in machine.run("explain", "x/m").stdout
+
+
 def test_models_lists_what_clients_can_name(machine: Machine) -> None:
     machine.write("dragoman.toml", '[providers.demo]\n[models.routes]\nmine = "demo/demo"')
 

@@ -54,8 +54,8 @@ def test_a_route_may_list_fallbacks_and_name_other_routes(providers: dict[str, P
     assert lead(providers, "fast", routes=routes) == ["local/qwen3", "oca/gpt-4.1"]
 
 
-def test_routes_in_a_circle_lead_nowhere(providers: dict[str, Provider]) -> None:
-    with pytest.raises(NotFound, match="circle"):
+def test_routes_in_a_circle_are_refused(providers: dict[str, Provider]) -> None:
+    with pytest.raises(ConfigError, match=r'models\.routes\."a": .* circle'):
         lead(providers, "a", routes={"a": to("b"), "b": to("a")})
 
 
