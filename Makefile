@@ -23,7 +23,7 @@ format: $(VENV)/.tests
 	$(BIN)/ruff format .
 
 clients: $(VENV)/.tests  ## the genuine programs against this gateway
-	$(BIN)/python -m pytest -q tests/clients
+	$(BIN)/python -m pytest -q -rs tests/clients
 
 bench: $(VENV)/.runs  ## CPU, memory and delay beside nginx and bare Node
 	$(BIN)/python bench/bench.py
