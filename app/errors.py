@@ -149,6 +149,10 @@ class TooLarge(ClientError):
     kind = "too_large"
 
 
+class TooMany(ClientError):
+    kind = "rate_limit"
+
+
 class UnsupportedEncoding(ClientError):
     kind = "unsupported_media"
 

@@ -28,7 +28,7 @@ from app.dialects.openai_responses.background import (
 )
 from app.dialects.openai_responses.history import find_response, input_items
 from app.dialects.openai_responses.vocabulary import NAME
-from app.errors import DragomanError, InvalidRequest, LedgerUnavailable
+from app.errors import DragomanError, InvalidRequest, LedgerUnavailable, TooMany
 from app.gateway.delivery import JSON_HEADERS, STREAM_HEADERS
 from app.gateway.gateway import Gateway
 from app.gateway.messages import Inbound, Outbound
@@ -42,6 +42,8 @@ TICK = 0.25
 # Seconds between two signs of life of a job, and until it is taken for dead without one.
 BEAT = 5.0
 LEASE = 30.0
+# Jobs of one worker at the same time: nobody's connection limits them.
+MOST_JOBS = 100
 
 
 class Background:
@@ -74,6 +76,8 @@ class Background:
         record.model, record.stream = peek.model, peek.stream is True
         if peek.store is False:
             raise InvalidRequest("background: such a response is stored, so store cannot be false", param="background")
+        if len(self._jobs) >= MOST_JOBS:
+            raise TooMany("too many responses are being made in the background; ask again when some are over")
         asked = inbound.with_body(ask_stream(inbound.body))
         asked.state = state = ResponseState(self._memory, asked, background=True)
         upstream = self._gateway.router.resolve(peek.model, inbound.provider)[0]

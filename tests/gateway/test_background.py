@@ -265,6 +265,19 @@ def test_what_cannot_be_answered_is_refused_at_once(
     assert upstream.seen == []
 
 
+def test_more_than_a_worker_can_bear_are_refused(
+    client: Client, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "MOST_JOBS", 1)
+    upstream.script(sse(chunk({"role": "assistant", "content": "a"}), STALL))
+    first = begin(client)
+
+    refused = ask(client, "q2", background=True)
+
+    assert refused.status_code == 429
+    client.http.delete(f"{PLACE}/{first['id']}")
+
+
 def test_an_unknown_previous_response_is_refused_at_once(client: Client, upstream: FakeUpstream) -> None:
     refused = ask(client, "q", background=True, previous_response_id="resp_none")
 
