@@ -307,10 +307,10 @@ def test_the_demo_is_there_beside_others_until_it_is_switched_off(home: Path) ->
 
 
 def test_a_command_may_be_text_or_a_list(home: Path) -> None:
-    providers = load(home, '[providers.a]\nkind="claude_cli"\ncommand="claude"').providers
+    providers = load(home, '[providers.a]\nkind="openai"\ncommand="claude"').providers
     assert providers["a"].command == ("claude",)
 
-    providers = load(home, '[providers.a]\nkind="claude_cli"\ncommand=["claude", "-x"]').providers
+    providers = load(home, '[providers.a]\nkind="openai"\ncommand=["claude", "-x"]').providers
     assert providers["a"].command == ("claude", "-x")
 
 

@@ -61,9 +61,7 @@ def _describe_providers(settings: Settings, missing: Collection[str]) -> list[st
     said = {name: _describe_credential(provider, places.get(name)) for name, provider in settings.providers.items()}
     said |= {name: f"no usable login; run: dragoman login {name}" for name in missing}
     rows = [*said.items()]
-    rows += [
-        (finding.provider, f"found in {finding.where}, not used") for finding in settings.found if not finding.used
-    ]
+    rows += [(found.provider, f"found in {found.where}, not used") for found in settings.found if not found.used]
     return _align(rows, 12)
 
 

@@ -152,6 +152,15 @@ def test_the_screen_tells_all_that_a_newcomer_needs(machine: Machine, replaced: 
     assert len(screen.splitlines()) <= 24
 
 
+def test_long_names_of_providers_keep_the_screen_in_columns(machine: Machine, replaced: Replaced, port: int) -> None:
+    machine.write("dragoman.toml", '[providers.a-long-name-indeed]\nkind = "openai"\napi_key = "k"')
+
+    screen = machine.run("serve", "--port", str(port)).stdout
+
+    assert "a-long-name-indeed credential from the settings\n" in screen
+    assert "demo               built in" in screen
+
+
 def test_the_screen_says_that_the_token_was_loaded(machine: Machine, replaced: Replaced, port: int) -> None:
     machine.write("t.json", '{"access_token": "opaque-token"}')
 
