@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Generator, Mapping
+from typing import TypeVar
 
 import msgspec
 
 from app.adaptation.adapt import adapt
 from app.conversation.capabilities import Capabilities, Reply
 from app.conversation.losses import Loss, settle
-from app.conversation.request import Request, State
+from app.conversation.request import Extra, NativeTool, Request, State, Turn
 from app.conversation.response import Response, Usage
 from app.conversation.stages import StageMaker
 from app.conversation.tokens import estimate_tokens
 from app.credentials.credential import Credential
-from app.dialects.contract import Dialect, Rendered, StreamPassthrough
+from app.dialects.contract import Dialect, Rendered, StreamParser, StreamPassthrough
 from app.dialects.registry import DIALECTS
 from app.errors import UpstreamMalformed, UpstreamRefused
 from app.gateway.fetching import Fetcher
 from app.gateway.messages import Inbound
 from app.gateway.recollection import Recollection
+from app.gateway.record import Record
 from app.gateway.relay import clean_error, mask, relayed_headers
 from app.gateway.remembrance import Remembrance, passes_silently
+from app.gateway.rounds import Rounds
 from app.gateway.translation import StreamTranslation
 from app.providers.provider import Operation, Outgoing
 from app.routing.router import Upstream
 from app.transport import Exchange
+
+log = logging.getLogger("dragoman")
+
+T = TypeVar("T")
+# Obtains a thing; yields at every silence of the upstream.
+Obtaining = Generator[None, None, T]
 
 
 class Attempt:
@@ -67,11 +78,51 @@ class Attempt:
         self.stages: tuple[StageMaker, ...] = ()
         self.losses: list[Loss] = []
         self.answer: Response | None = None  # where there is nothing to ask the upstream for
+        self.rounds: Rounds | None = None  # where the answer may come in several
+        self._asked: Request | None = None
         self._reply: Reply | None = None
 
     def outgoing(self) -> Outgoing:
         """Raises InvalidRequest or Unsupported when the request cannot go to this upstream."""
-        rendered = self._patch() if self.direct else self._translate()
+        return self._pack(self._patch() if self.direct else self._translate())
+
+    def continued(self, said: Response) -> Outgoing:
+        """The same request once more, for the next round of its answer: with what was `said`, as it came."""
+        assert self._asked is not None, "only an answer in rounds is continued"
+        turns = (*self._asked.turns, Turn("assistant", said.blocks))
+        asked = msgspec.structs.replace(self._asked, turns=turns)
+        match said.extras.get("container"):
+            case {"id": str(machine)}:  # where the upstream's tools run, and what they began is to be ended
+                kept = Extra(self.capabilities.dialect, "container", machine, "D")
+                asked = msgspec.structs.replace(asked, extras=(*asked.extras, kept))
+        return self._pack(self.dialect.render_request(asked, self.capabilities))
+
+    def send(self, outgoing: Outgoing, record: Record, wait: float) -> Obtaining[Exchange]:
+        """Sends, and waits for the head of a good answer. Raises what the upstream says otherwise."""
+        record.attempts += 1
+        record.upstream_status = None
+        label = self.upstream.label
+        exchange = self.upstream.provider.send(outgoing, self.credential)
+        log.debug(
+            "request %s goes to %s as %s: %d bytes, losses %s",
+            record.id, label, self.dialect.NAME, len(outgoing.body), [loss.path for loss in self.losses],
+        )  # fmt: skip
+        good = False
+        try:
+            while not exchange.wait_head(wait):
+                yield
+            record.upstream_request_id = _first(exchange.headers, "x-request-id", "request-id", "opc-request-id")
+            log.debug("request %s: %s answers HTTP %d", record.id, label, exchange.status)
+            good = 200 <= exchange.status < 300
+            if not good:
+                record.upstream_status = exchange.status
+                raise self.refusal(exchange)
+            return exchange
+        finally:
+            if not good:
+                exchange.close()
+
+    def _pack(self, rendered: Rendered) -> Outgoing:
         inbound = self.inbound
         return Outgoing(
             operation=self.operation,
@@ -111,7 +162,11 @@ class Attempt:
         if self.direct:
             passing = self.dialect.StreamPassthrough(self.reply, self.capabilities)
             return passing if self._remembrance is None else self._remembrance.listen(passing)
-        return StreamTranslation(self.dialect, self.inbound.dialect, self.stages, self.reply)
+        return StreamTranslation(self.make_parser(), self.inbound.dialect, self.stages, self.reply)
+
+    def make_parser(self) -> StreamParser:
+        """What reads the upstream's stream."""
+        return self.rounds or self.dialect.StreamParser()
 
     def repair(self, body: bytes) -> bytes:
         """A whole answer that passes, as the client gets it."""
@@ -139,10 +194,21 @@ class Attempt:
         if self._remembrance is not None:
             request, listeners = self._remembrance.remind(request)
         adapted = adapt(request, self.capabilities)
-        rendered = self.dialect.render_request(adapted.request, self.capabilities)
+        rendered = self.dialect.render_request(self._expect_rounds(adapted.request), self.capabilities)
         self.stages = (*adapted.stages, *listeners)
         self.losses = settle((*adapted.losses, *rendered.losses), self.upstream.policy)
         return rendered
+
+    def _expect_rounds(self, request: Request) -> Request:
+        """The request, as a stream if its answer may come in rounds: those are joined as they are read."""
+        if self.same_dialect or self.capabilities.dialect != "anthropic_messages":
+            return request
+        if not any(isinstance(tool, NativeTool) and tool.server for tool in request.tools):
+            return request
+        self.rounds = Rounds(self.dialect.StreamParser)
+        self.upstream_stream = True
+        self._asked = msgspec.structs.replace(request, stream=True)
+        return self._asked
 
     def _steer(self, request: Request) -> Request:
         """The request with what the route, not the client, decides."""
@@ -177,6 +243,10 @@ class Attempt:
 def _say_nothing(request: Request) -> Response:
     """The answer to a request that only fills a prompt cache, where no cache can be filled so."""
     return Response(id="", model=request.model, blocks=(), finish_reason="length", usage=Usage())
+
+
+def _first(headers: Mapping[str, str], *names: str) -> str | None:
+    return next((headers[name] for name in names if name in headers), None)
 
 
 class _StreamOptions(msgspec.Struct):

@@ -7,8 +7,7 @@ can be kept waiting.
 from __future__ import annotations
 
 from codecs import BOM_UTF8
-from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
@@ -16,7 +15,7 @@ from app.conversation.losses import dropped_header
 from app.conversation.response import Response
 from app.dialects.contract import StreamPassthrough
 from app.errors import DragomanError, UpstreamCut
-from app.gateway.attempt import Attempt
+from app.gateway.attempt import Attempt, Obtaining
 from app.gateway.record import Record
 from app.gateway.relay import relayed_headers
 from app.gateway.translation import StreamCollector, restage, stream_whole
@@ -33,10 +32,6 @@ JSON_HEADERS = {"content-type": "application/json"}
 GRACE = 2.0
 # What an event stream begins with, for servers that call it something else: it comes late then, but it comes.
 EVENT_BEGINNINGS = (b"data:", b"event:", b": ")
-
-T = TypeVar("T")
-# Obtains a thing; yields at every silence of the upstream.
-Obtaining = Generator[None, None, T]
 
 
 class Opened(msgspec.Struct):
@@ -57,11 +52,11 @@ def begin_delivery(call: Attempt, exchange: Exchange, record: Record, wait: floa
     if streamed and call.stream:
         return (yield from _begin_stream(call, exchange, wait))
     if streamed:
-        response = yield from _collect(exchange, StreamCollector(call.dialect), wait)
+        response = yield from _collect(exchange, StreamCollector(call.make_parser()), wait)
     else:
         body = yield from _read_all(exchange, wait)
         if body.lstrip().startswith(EVENT_BEGINNINGS):
-            collector = StreamCollector(call.dialect)
+            collector = StreamCollector(call.make_parser())
             collector.feed(body)
             response = collector.close()
         elif call.direct and not call.stream:

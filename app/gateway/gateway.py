@@ -8,22 +8,24 @@ and from then on a failure is an error event.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import msgspec
 
 from app.conversation.capabilities import Reply
 from app.conversation.events import Failed
+from app.conversation.response import Response
 from app.credentials.credential import find_remedy
 from app.dialects.openai_chat.several import ask_single, join_responses
 from app.errors import CredentialUnavailable, DragomanError, UpstreamRefused
-from app.gateway.attempt import Attempt
+from app.gateway.attempt import Attempt, Obtaining
 from app.gateway.delivery import (
     JSON_HEADERS,
     STREAM_HEADERS,
-    Obtaining,
     Opened,
     begin_delivery,
     deliver,
@@ -35,9 +37,11 @@ from app.gateway.messages import Inbound, Outbound
 from app.gateway.policy import cool_down, find_repair, goes_elsewhere, more_telling, wait_before_retry
 from app.gateway.recollection import Recollection
 from app.gateway.record import Record
+from app.gateway.rounds import RoundsExchange
 from app.gateway.state import Memory
 from app.routing.router import Router, Upstream
 from app.settings import ServerSettings
+from app.transport import Exchange
 
 log = logging.getLogger("dragoman")
 
@@ -169,15 +173,14 @@ class Gateway:
         attempt = 0
         while True:
             attempt += 1
-            record.attempts += 1
-            record.upstream_status = None
             call = Attempt(asked, upstream, capabilities, credential, stream, self._recollection, self._fetcher)
             try:
                 opened = yield from self._exchange(call, record)
                 return opened if state is None else state.watch(opened)
             except DragomanError as error:
-                headers: Mapping[str, str] = error.headers if isinstance(error, UpstreamRefused) else {}
-                failure = error.failure
+                if call.rounds is not None and call.rounds.said is not None:
+                    raise  # what was said so far is not asked for a second time
+                headers, failure = _headers_of(error), error.failure
                 log.debug("request %s: attempt %d at %s failed: %s", record.id, attempt, upstream.label, failure.kind)
                 if failure.kind in ("upstream_auth", "permission") and not renewed:
                     renewed = True
@@ -205,30 +208,37 @@ class Gateway:
 
     def _exchange(self, call: Attempt, record: Record) -> Obtaining[Opened]:
         """Sends once and waits for the beginning of a good answer. Raises what the upstream says otherwise."""
+        wait = self._settings.early_head
         outgoing = call.outgoing()
         record.dropped = tuple(loss.path for loss in call.losses if loss.loss != "D")
         if call.answer is not None:
             return deliver(call, call.answer, record)
-        exchange = call.upstream.provider.send(outgoing, call.credential)
-        log.debug(
-            "request %s goes to %s as %s: %d bytes, losses %s",
-            record.id, call.upstream.label, call.dialect.NAME, len(outgoing.body), [loss.path for loss in call.losses],
-        )  # fmt: skip
+        exchange = yield from call.send(outgoing, record, wait)
+        record.rounds = call.rounds
+        if call.rounds is not None:
+            exchange = RoundsExchange(exchange, call.rounds, partial(self._ask_on, call, record))
         kept = False
         try:
-            while not exchange.wait_head(self._settings.early_head):
-                yield
-            record.upstream_request_id = _first(exchange.headers, "x-request-id", "request-id", "opc-request-id")
-            log.debug("request %s: %s answers HTTP %d", record.id, call.upstream.label, exchange.status)
-            if not 200 <= exchange.status < 300:
-                record.upstream_status = exchange.status
-                raise call.refusal(exchange)
-            opened = yield from begin_delivery(call, exchange, record, self._settings.early_head)
+            opened = yield from begin_delivery(call, exchange, record, wait)
             kept = opened.exchange is not None
             return opened
         finally:
             if not kept:
                 exchange.close()
+
+    def _ask_on(self, call: Attempt, record: Record, said: Response) -> Obtaining[Exchange]:
+        """The next round of an answer, of the same upstream with the same credential. It may be tried again even where
+        the client has seen something: what was said stays."""
+        outgoing = call.continued(said)
+        for attempt in itertools.count(1):
+            try:
+                return (yield from call.send(outgoing, record, self._settings.early_head))
+            except DragomanError as error:
+                wait = wait_before_retry(error, attempt, _headers_of(error))
+                if wait is None or attempt >= self._settings.max_attempts:
+                    raise _explained(error, call, find_remedy(call.upstream.provider.settings.kind)) from error
+                yield from _sleep(wait, self._settings.early_head)
+        raise AssertionError("a count has no end")
 
 
 def _sleep(seconds: float, longest: float) -> Obtaining[None]:
@@ -238,6 +248,10 @@ def _sleep(seconds: float, longest: float) -> Obtaining[None]:
         time.sleep(min(left, longest))
         if left > longest:
             yield
+
+
+def _headers_of(error: DragomanError) -> Mapping[str, str]:
+    return error.headers if isinstance(error, UpstreamRefused) else {}
 
 
 def _explained(error: DragomanError, call: Attempt, remedy: str) -> DragomanError:
@@ -256,7 +270,3 @@ def _explained(error: DragomanError, call: Attempt, remedy: str) -> DragomanErro
         message = f"{explained.message.rstrip('. ')}. {remedy}"
         explained = msgspec.structs.replace(explained, message=message)
     return error if explained is failure else UpstreamRefused(explained, error.headers)
-
-
-def _first(headers: Mapping[str, str], *names: str) -> str | None:
-    return next((headers[name] for name in names if name in headers), None)

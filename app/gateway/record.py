@@ -10,6 +10,7 @@ import msgspec
 
 from app.conversation.response import Usage
 from app.errors import DragomanError
+from app.gateway.rounds import Rounds
 from app.logs import request_log
 
 log = logging.getLogger("dragoman")
@@ -32,6 +33,7 @@ class Record:
         "id",
         "model",
         "origin",
+        "rounds",
         "session",
         "started",
         "status",
@@ -60,6 +62,7 @@ class Record:
         self.attempts = 0
         self.first_byte: float | None = None
         self.usage: Usage | None = None
+        self.rounds: Rounds | None = None  # where the answer may come in several, each of which costs
         self.dropped: tuple[str, ...] = ()
         self.error: str | None = None
         self.origin: str | None = None
@@ -101,11 +104,12 @@ class Record:
             "ttfb_ms": None if self.first_byte is None else round(self.first_byte * 1000),
             "ms": round((time.monotonic() - self.started) * 1000),
         }
-        if self.usage is not None:
-            line["tokens_in"] = self.usage.input
-            line["tokens_cached"] = self.usage.cache_read
-            line["tokens_out"] = self.usage.output
-            if self.usage.estimated:
+        usage = (self.rounds and self.rounds.spent) or self.usage
+        if usage is not None:
+            line["tokens_in"] = usage.input
+            line["tokens_cached"] = usage.cache_read
+            line["tokens_out"] = usage.output
+            if usage.estimated:
                 line["tokens_estimated"] = True
         for name in ("session", "upstream_status", "upstream_request_id", "error", "origin"):
             value = getattr(self, name)

@@ -12,7 +12,7 @@ from app.conversation.fold import Folder, fold, unfold
 from app.conversation.response import Response, Usage
 from app.conversation.stages import Stage, StageMaker, chain
 from app.conversation.tokens import estimate_output, estimate_tokens
-from app.dialects.contract import Dialect
+from app.dialects.contract import Dialect, StreamParser
 from app.errors import Failure, UpstreamRefused
 from app.sse import SseDecoder
 
@@ -27,9 +27,9 @@ class StreamTranslation:
     become an HTTP status or another attempt; later ones become the dialect's error event.
     """
 
-    def __init__(self, upstream: Dialect, client: Dialect, stages: Sequence[StageMaker], reply: Reply) -> None:
+    def __init__(self, parser: StreamParser, client: Dialect, stages: Sequence[StageMaker], reply: Reply) -> None:
         self._decoder = SseDecoder()
-        self._parser = upstream.StreamParser()
+        self._parser = parser
         self._stages: list[Stage] = [make() for make in stages]
         self._renderer = client.StreamRenderer(reply)
         self._reply = reply
@@ -104,9 +104,9 @@ class StreamTranslation:
 class StreamCollector:
     """A stream for a client that wants its answer whole."""
 
-    def __init__(self, upstream: Dialect) -> None:
+    def __init__(self, parser: StreamParser) -> None:
         self._decoder = SseDecoder()
-        self._parser = upstream.StreamParser()
+        self._parser = parser
         self._folder = Folder()
 
     def feed(self, part: bytes) -> None:

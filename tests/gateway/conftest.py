@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from app import Application, create_app
+from app.logs import request_log
 from app.settings import LedgerSettings, ModelsSettings, ProviderSettings, ServerSettings, Settings
 from tests.support.fake_upstream import FakeUpstream, Piece, Reply, sse
 
@@ -88,6 +90,20 @@ def make_client(upstream: FakeUpstream) -> Iterator[MakeClient]:
 @pytest.fixture
 def client(make_client: MakeClient) -> Client:
     return make_client()
+
+
+@pytest.fixture
+def log_lines() -> Iterator[Callable[[], list[Any]]]:
+    """What the log got of requests so far."""
+    file = io.BytesIO()
+    request_log.open(file, as_json=False)
+
+    def read() -> list[Any]:
+        request_log.flush()
+        return [json.loads(line.split(" INFO ", 1)[1]) for line in file.getvalue().decode().splitlines()]
+
+    yield read
+    request_log.close()
 
 
 def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, **more: Any) -> bytes:

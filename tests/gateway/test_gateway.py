@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from app.logs import request_log
 from app.settings import RouteSettings
 from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream, chunk, events_of
 from tests.support.fake_upstream import CLOSE, CUT, FakeUpstream, Reply, json_reply, sse
@@ -354,20 +352,6 @@ def test_a_stream_whose_finish_was_seen_does_not_wait_for_a_close(client: Client
 
     assert events[-1]["type"] == "message_stop"
     assert time.monotonic() - began < 5
-
-
-@pytest.fixture
-def log_lines() -> Iterator[Callable[[], list[Any]]]:
-    """What the log got of requests so far."""
-    file = io.BytesIO()
-    request_log.open(file, as_json=False)
-
-    def read() -> list[Any]:
-        request_log.flush()
-        return [json.loads(line.split(" INFO ", 1)[1]) for line in file.getvalue().decode().splitlines()]
-
-    yield read
-    request_log.close()
 
 
 def test_every_answer_carries_an_id_and_its_log_line_names_it(

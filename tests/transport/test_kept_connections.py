@@ -36,8 +36,10 @@ def test_calls_at_the_same_time_do_not_share(transport: Transport) -> None:
 
 def test_the_last_used_connection_is_used_first(transport: Transport) -> None:
     with FakeUpstream(sse(b"a")) as upstream:
-        exchanges = [transport.send(post(upstream.url)) for _ in range(2)]
-        upstream.wait_for(2)
+        exchanges = []
+        for count in (1, 2):
+            exchanges.append(transport.send(post(upstream.url)))
+            upstream.wait_for(count)
         first_started = [seen.connection for seen in upstream.seen]
         for exchange in exchanges:
             exchange.read_body()
