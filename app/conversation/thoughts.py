@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from app.conversation.blocks import Block, Reasoning, ToolCall
+from app.conversation.blocks import Block, Reasoning, Refusal, Text, ToolCall
 
 
 class Thought(msgspec.Struct, frozen=True):
@@ -23,6 +23,21 @@ class Thought(msgspec.Struct, frozen=True):
 def place_of_next(*, said: bool, calls: int) -> int:
     """The place of a thought that begins now."""
     return 1 + calls if said or calls else 0
+
+
+def find_thoughts(blocks: Sequence[Block]) -> list[Thought]:
+    """The thoughts among blocks, with their places."""
+    thoughts: list[Thought] = []
+    said, calls = False, 0
+    for block in blocks:
+        match block:
+            case Reasoning():
+                thoughts.append(Thought(place_of_next(said=said, calls=calls), block))
+            case ToolCall():
+                calls += 1
+            case Text() | Refusal():
+                said = True
+    return thoughts
 
 
 def weave(thoughts: Sequence[Thought], others: Sequence[Block]) -> tuple[Block, ...]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from app.conversation.blocks import Reasoning, ToolCall
+from app.conversation.blocks import Reasoning, Refusal, Text, ToolCall
 from app.conversation.capabilities import Capabilities
 from app.conversation.events import BlockDelta, BlockOpened, Event, Finished
 from app.conversation.fold import fold, unfold
@@ -117,7 +117,7 @@ class Listener:
         elif isinstance(event.block, Reasoning):
             self._places[event.index] = place_of_next(said=self._said, calls=len(self._calls))
             self._heard.append(event)
-        else:
+        elif isinstance(event.block, Text | Refusal):
             self._said = True
 
     def _end(self, finished: Finished) -> None:

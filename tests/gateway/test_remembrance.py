@@ -17,7 +17,7 @@ from app.conversation.capabilities import Reply as AsReply
 from app.conversation.fold import fold
 from app.dialects import openai_chat
 from app.gateway.remembrance import ListeningStream
-from tests.gateway.conftest import Client, MakeClient, chat_answer, chunk
+from tests.gateway.conftest import Client, MakeClient, chat_answer, chunk, events_of
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
@@ -89,6 +89,39 @@ def test_the_thinking_before_a_call_goes_back_with_its_result(
     ask(keyed, *forgetful())
 
     assert replayed(upstream) == [THOUGHT]
+
+
+def joined(answer: Any) -> dict[str, Any]:
+    """The message that a client makes of a streamed answer, with all its fields."""
+    said: dict[str, Any] = {"role": "assistant", "content": "", "reasoning_details": [], "tool_calls": []}
+    for event in events_of(answer)[:-1]:
+        delta = event["choices"][0]["delta"] if event["choices"] else {}
+        said["content"] += delta.get("content") or ""
+        said["reasoning_details"] += delta.get("reasoning_details", [])
+        for fragment in delta.get("tool_calls", []):
+            if "id" in fragment:
+                said["tool_calls"].append({**fragment, "function": {**fragment["function"]}})
+            else:
+                said["tool_calls"][fragment["index"]]["function"]["arguments"] += fragment["function"]["arguments"]
+    return said
+
+
+@pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_thoughts_come_back_in_their_order(keyed: Client, upstream: FakeUpstream, stream: bool, keeps: bool) -> None:
+    thoughts = [{**THOUGHT, "thinking": word, "signature": f"SIGNED_{word}"} for word in "abc"]
+    calls = [{**CALL, "id": f"toolu_{number}"} for number in (1, 2)]
+    text = {"type": "text", "text": "so"}
+    content = [thoughts[0], text, thoughts[1], calls[0], thoughts[2], calls[1]]
+    upstream.script(json_reply(message(*content)), json_reply(message(stop_reason="end_turn")))
+    answer = ask(keyed, stream=stream)
+    said = joined(answer) if stream else answer.get_json()["choices"][0]["message"]
+    if not keeps:
+        said = {name: said[name] for name in ("role", "content", "tool_calls")}
+
+    ask(keyed, said, *({"role": "tool", "tool_call_id": f"toolu_{number}", "content": "r"} for number in (1, 2)))
+
+    assert upstream.seen[-1].json()["messages"][1]["content"] == content
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from app.conversation.events import (
 )
 from app.conversation.literals import literal
 from app.conversation.response import Usage
+from app.conversation.thoughts import place_of_next
 from app.dialects.json_bodies import encode_body
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.citations import write_citation
@@ -49,13 +50,14 @@ class _State(Enum):
 class _Pen:
     """What stands around each delta of one open block, and what to do at its end."""
 
-    __slots__ = ("call", "prefix", "proof", "suffix", "touched")
+    __slots__ = ("call", "place", "prefix", "proof", "suffix", "touched")
 
     def __init__(self, prefix: bytes, suffix: bytes, *, call: bool = False, proof: Proof | None = None) -> None:
         self.prefix = prefix
         self.suffix = suffix
         self.call = call
         self.proof = proof
+        self.place = 0  # of a thought
         self.touched = False
 
 
@@ -71,6 +73,7 @@ class StreamRenderer:
         self._pens: dict[int, _Pen] = {}
         self._calls = 0
         self._proofs = 0
+        self._said = False
         self._refused = False
         self._phase: str | None = None  # of the last text
         self._annotations: list[dict[str, Any]] = []
@@ -146,15 +149,17 @@ class StreamRenderer:
                 if self._phase is not None and block.phase != self._phase:
                     self._say(pen, PARAGRAPH, out)
                 self._phase = block.phase
+                self._said = True
                 self._say(pen, block.text, out)
                 self._annotations.extend(filter(None, map(write_citation, block.citations)))
             case Reasoning():
                 if self._reply.show_reasoning:
                     pen = self._pen(b'{"reasoning_content":', b"}")
                 pen.proof = block.proof
+                pen.place = place_of_next(said=self._said, calls=self._calls)
                 self._say(pen, block.text, out)
             case Refusal():
-                self._refused = True
+                self._refused = self._said = True
                 pen = self._pen(b'{"refusal":', b"}")
                 self._say(pen, block.text, out)
             case ToolCall():
@@ -192,7 +197,7 @@ class StreamRenderer:
             if not pen.touched:
                 out += (pen.prefix, b'"{}"', pen.suffix)
         elif proof is not None and not reasoning.is_of_call(proof):
-            out.append(self._chunk(reasoning.write_proof(proof, self._proofs)))
+            out.append(self._chunk(reasoning.write_proof(proof, self._proofs, pen.place)))
             self._proofs += 1
 
     def _finish(self, event: Finished, out: list[bytes]) -> None:

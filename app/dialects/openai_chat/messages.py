@@ -15,6 +15,7 @@ from app.conversation.blocks import Block, Reasoning, Refusal, Text, ToolCall, T
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss, LossClass
 from app.conversation.request import Request, Turn
+from app.conversation.thoughts import weave
 from app.dialects.json_bodies import fields_decoder, list_decoder, read_value
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.parts import NoteField, read_cache, read_content, write_part, write_text
@@ -106,7 +107,7 @@ class MessageReader:
         if not text and bytes(memoryview(thinking)[:1]) == b'"':
             text = _string.decode(thinking)
         thoughts = reasoning.read_reasoning(text, message.reasoning_details or (), message.thinking_blocks or ())
-        blocks: list[Block] = [*thoughts, *self._content(message, path)]
+        blocks: list[Block] = list(self._content(message, path))
         if message.refusal:
             blocks.append(Refusal(message.refusal))
         for index, call in enumerate(message.tool_calls or ()):
@@ -115,7 +116,7 @@ class MessageReader:
             self._legacy_call = f"call_{path}".replace("[", "_").replace("]", "")
             call = WireCall(id=self._legacy_call, function=message.function_call)
             blocks.append(_read_call(call, f"{path}.function_call"))
-        return tuple(blocks)
+        return weave(thoughts, blocks)
 
 
 class MessageWriter:
@@ -218,7 +219,7 @@ class MessageWriter:
         for thought in thoughts:
             proof = thought.proof
             if proof is not None and proof.dialect == NAME and proof.kind in reasoning.FIELDS:
-                for name, entries in reasoning.write_proof(proof, 0).items():
+                for name, entries in reasoning.write_proof(proof).items():
                     fields.setdefault(name, []).extend(entries)
         text = "".join([thought.text for thought in thoughts])
         replay = self._can.reasoning_replay

@@ -1,7 +1,8 @@
 """This file is reasoning where Chat Completions has no place for it: the fields that servers and clients made up.
 
 The text goes by several names. What proves it stands in `reasoning_details` (OpenRouter) or `thinking_blocks`
-(LiteLLM), whose entries a server wants back unchanged. A proof from another dialect travels in one entry of ours.
+(LiteLLM), whose entries a server wants back unchanged. A proof from another dialect travels in one entry of ours, whose
+`index` counts the entries before it and tells the thought's place beside.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import msgspec
 
 from app.conversation.blocks import CALL_PROOF, Proof, Reasoning
 from app.conversation.envelope import is_sealed, seal, unseal
+from app.conversation.thoughts import Thought
 from app.dialects.openai_chat.vocabulary import NAME, SEALED_FORMAT, WireDetail
 
 # The kind of a proof of this dialect names the field that its originals belong to.
@@ -24,27 +26,25 @@ _raws = msgspec.json.Decoder(list[msgspec.Raw])
 _object = msgspec.json.Decoder(dict[str, Any])
 
 
-def read_reasoning(
-    text: str, details: Sequence[msgspec.Raw] = (), blocks: Sequence[msgspec.Raw] = ()
-) -> list[Reasoning]:
+def read_reasoning(text: str, details: Sequence[msgspec.Raw] = (), blocks: Sequence[msgspec.Raw] = ()) -> list[Thought]:
     """The reasoning of a past assistant message, one block for each proof; the first has all the text."""
-    proofs: list[Proof] = []
+    proofs: list[tuple[int, Proof]] = []
     for kind, entries in ((DETAILS, details), (BLOCKS, blocks)):
         sealed, native = _split_sealed(entries)
         proofs.extend(sealed)
         if native:
-            proofs.append(Proof(NAME, kind, tuple(native)))
+            proofs.append((0, Proof(NAME, kind, tuple(native))))
     text = text or text_of_entries([*details] or [*blocks])
     if not proofs:
-        return [Reasoning(text)] if text else []
-    return [Reasoning(text if position == 0 else "", proof) for position, proof in enumerate(proofs)]
+        return [Thought(0, Reasoning(text))] if text else []
+    return [Thought(place, Reasoning(text if nth == 0 else "", proof)) for nth, (place, proof) in enumerate(proofs)]
 
 
-def write_proof(proof: Proof, position: int) -> dict[str, Any]:
-    """The fields of a message or a delta that carry `proof` to a client and back."""
+def write_proof(proof: Proof, nth: int = 0, place: int = 0) -> dict[str, Any]:
+    """The fields of a message or a delta that carry `proof`, the `nth` of its message, to a client and back."""
     if proof.dialect == NAME and proof.kind in FIELDS:
         return {FIELDS[proof.kind]: [msgspec.Raw(original) for original in proof.originals]}
-    entry = {"type": "reasoning.encrypted", "data": seal(proof), "format": SEALED_FORMAT, "index": position}
+    entry = {"type": "reasoning.encrypted", "data": seal(proof), "format": SEALED_FORMAT, "index": nth + place}
     return {"reasoning_details": [entry]}
 
 
@@ -102,17 +102,27 @@ def merge_entries(pieces: Sequence[bytes]) -> tuple[bytes, ...]:
     return tuple(raw for _, raw in merged)
 
 
-def _split_sealed(entries: Sequence[msgspec.Raw]) -> tuple[list[Proof], list[bytes]]:
-    """Proofs that we sealed, and the entries that a server made. A damaged envelope is nobody's."""
-    sealed, native = [], []
+def _split_sealed(entries: Sequence[msgspec.Raw]) -> tuple[list[tuple[int, Proof]], list[bytes]]:
+    """Proofs that we sealed, with their places, and the entries that a server made. A damaged envelope is nobody's."""
+    sealed: list[tuple[int, Proof]] = []
+    native: list[bytes] = []
+    nth = 0
     for entry in entries:
         detail = _read_detail(entry)
         envelope = next((text for text in (detail.data, detail.signature) if text and is_sealed(text)), None)
         if envelope is None:
             native.append(bytes(entry))
-        elif (proof := unseal(envelope)) is not None:
-            sealed.append(proof)
+            continue
+        if (proof := unseal(envelope)) is not None:
+            sealed.append((_read_index(detail.index) - nth, proof))
+        nth += 1
     return sealed, native
+
+
+def _read_index(raw: msgspec.Raw) -> int:
+    """An index that is one; anything else, which a client may have made of it, is the first."""
+    digits = bytes(raw)
+    return int(digits) if digits.isdigit() and len(digits) < 10 else 0
 
 
 def _read_detail(entry: msgspec.Raw) -> WireDetail:

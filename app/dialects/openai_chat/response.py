@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 
-from app.conversation.blocks import Reasoning, Refusal, Text, ToolCall
+from app.conversation.blocks import Refusal, Text, ToolCall
 from app.conversation.capabilities import Reply
 from app.conversation.events import Failed
 from app.conversation.fold import fold
 from app.conversation.response import Response, Usage
+from app.conversation.thoughts import find_thoughts
 from app.dialects.json_bodies import encode_body
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.chunks import PARAGRAPH, is_legacy
@@ -78,18 +79,19 @@ def find_usage(body: bytes) -> Usage | None:
 def _write_message(response: Response, reply: Reply) -> dict[str, Any]:
     texts = [block for block in response.blocks if isinstance(block, Text)]
     calls = [block for block in response.blocks if isinstance(block, ToolCall)]
-    thoughts = [block for block in response.blocks if isinstance(block, Reasoning)]
+    thoughts = find_thoughts(response.blocks)
     content = _join_texts(texts)
     message: dict[str, Any] = {
         "role": "assistant",
         "content": content if content or not calls else None,
         "refusal": _write_refusal(response),
     }
-    if reply.show_reasoning and (thought := "".join([block.text for block in thoughts])):
+    if reply.show_reasoning and (thought := "".join([thought.block.text for thought in thoughts])):
         message["reasoning_content"] = thought
-    proofs = [block.proof for block in thoughts if block.proof is not None and not reasoning.is_of_call(block.proof)]
-    for position, proof in enumerate(proofs):
-        for name, entries in reasoning.write_proof(proof, position).items():
+    proven = [(thought.place, proof) for thought in thoughts if (proof := thought.block.proof) is not None]
+    proofs = [(place, proof) for place, proof in proven if not reasoning.is_of_call(proof)]
+    for nth, (place, proof) in enumerate(proofs):
+        for name, entries in reasoning.write_proof(proof, nth, place).items():
             message.setdefault(name, []).extend(entries)
     if annotations := [found for text in texts for found in map(write_citation, text.citations) if found is not None]:
         message["annotations"] = annotations

@@ -195,6 +195,7 @@ class WireDetail(msgspec.Struct):
     thinking: str | None = None
     data: str | None = None
     signature: str | None = None
+    index: Raw = Raw()
 
 
 class WireItem(msgspec.Struct):

@@ -281,6 +281,32 @@ def test_sealed_proofs_come_back_as_what_they_were() -> None:
     assert request.turns[0].blocks == (Reasoning("hm", proof), Text("x"))
 
 
+def test_sealed_proofs_come_back_in_their_places() -> None:
+    proofs = [Proof("anthropic_messages", "thinking", (b"%d" % number,)) for number in range(3)]
+    details = [
+        {"type": "reasoning.encrypted", "data": seal(proof), "index": index}
+        for proof, index in zip(proofs, (0, 2, 4), strict=True)
+    ]
+    calls = [{"id": word, "type": "function", "function": {"name": "f", "arguments": "{}"}} for word in "ab"]
+
+    request = parse(messages=[{"role": "assistant", "content": "x", "tool_calls": calls, "reasoning_details": details}])
+
+    assert [type(block) for block in request.turns[0].blocks] == [
+        Reasoning, Text, Reasoning, ToolCall, Reasoning, ToolCall
+    ]  # fmt: skip
+    assert [block.proof for block in request.turns[0].blocks if isinstance(block, Reasoning)] == proofs
+
+
+@pytest.mark.parametrize("index", [None, -1, 1.5, "1", [], 10**30, True])
+def test_an_index_that_is_none_makes_a_proof_the_first(index: Any) -> None:
+    proof = Proof("anthropic_messages", "thinking", (b"{}",))
+    details = [{"type": "reasoning.encrypted", "data": seal(proof), "index": index}]
+
+    request = parse(messages=[{"role": "assistant", "content": "x", "reasoning_details": details}])
+
+    assert request.turns[0].blocks == (Reasoning("", proof), Text("x"))
+
+
 def test_a_damaged_seal_is_nobodys_proof() -> None:
     details = [{"type": "reasoning.encrypted", "data": "gw1.damaged"}]
 
