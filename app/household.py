@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from os.path import exists
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +102,7 @@ class Household:
     def _find_logins(self) -> frozenset[Path]:
         """The login files that `dragoman login` writes, as far as they exist."""
         home = Path.home()
-        return frozenset(
-            path for path in (own_oca_file(home), *find_claude_files(self._environ, home)) if path.exists()
-        )
+        return frozenset(path for path in (own_oca_file(home), *find_claude_files(self._environ, home)) if exists(path))
 
     def _watch_credentials(self, house: House) -> None:
         for provider in house.providers.values():

@@ -256,6 +256,20 @@ def test_broken_json_in_a_variable_names_the_variable(home: Path, variable: str)
     assert refused(home, **{variable: '["a"'}).key == variable
 
 
+def test_a_configuration_that_cannot_be_looked_at_is_not_passed_over(home: Path) -> None:
+    too_long = f"/{'x' * 300}"
+
+    assert "cannot be read" in str(refused(home, XDG_CONFIG_HOME=too_long))
+
+
+def test_credentials_that_cannot_be_looked_at_are_not_found(home: Path) -> None:
+    too_long = f"/{'x' * 300}"
+
+    settings = load(home, CLINE_DATA_DIR=too_long, CLAUDE_CONFIG_DIR=too_long, CODEX_HOME=too_long)
+
+    assert set(settings.providers) == {"demo"}
+
+
 # ---- who may reach it
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping
+from os.path import exists
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -179,4 +180,4 @@ def _own_file(kind: str, environ: Mapping[str, str], home: Path) -> Path:
             paths = find_codex_files(environ, home)
         case _:
             raise KeyError(kind)
-    return next((path for path in paths if path.exists()), paths[0])
+    return next((path for path in paths if exists(path)), paths[0])

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable
 from importlib import import_module
+from os.path import exists
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -69,7 +70,7 @@ class FileStore:
 
     @property
     def path(self) -> Path:
-        return next((path for path in self._paths if path.exists()), self._paths[0])
+        return next((path for path in self._paths if exists(path)), self._paths[0])
 
     @property
     def label(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from os.path import exists
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -120,13 +121,13 @@ def find_store(
             own = own_oca_file(home)
             candidates = find_oca_files(environ, home)
             # Cline's files exist without an OCA login too; an absent file may still become one.
-            paths = tuple(path for path in candidates if path == own or not path.exists() or _holds_login(path, kind))
+            paths = tuple(path for path in candidates if path == own or not exists(path) or _holds_login(path, kind))
             return FileStore(paths, own=own, runtime=runtime, clock=clock)
         case "anthropic":
             if environ.get("CLAUDE_OAUTH_CREDS"):
                 return EnvironmentStore("CLAUDE_OAUTH_CREDS", environ["CLAUDE_OAUTH_CREDS"], runtime)
             paths = find_claude_files(environ, home)
-            if any(path.exists() for path in paths):
+            if any(exists(path) for path in paths):
                 return FileStore(paths, runtime=runtime, clock=clock)
             keyring = KeyringStore(_CLAUDE_KEYRING, environ.get("USER", ""), runtime)
             return keyring if _keyring_holds_login(keyring) else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def _oca_files(place: _Place) -> tuple[Path, ...]:
 def _holds_oca_token(path: Path) -> bool:
     """Cline keeps every provider's keys in one file, so that the file is there says nothing."""
     if path.name == "token":
-        return path.is_file()
+        return isfile(path)
     content = _read_object(path)
     login = content.get("providers", {})
     nested = login.get("oca", {}) if isinstance(login, dict) else {}
@@ -130,9 +131,9 @@ def _find_anthropic(place: _Place) -> tuple[dict[str, Any], str] | None:
 
 def _claude_login(place: _Place) -> Path | None:
     if named := place.environ.get("CLAUDE_CREDENTIALS_PATH"):
-        return Path(named) if Path(named).is_file() else None
+        return Path(named) if isfile(named) else None
     folder = Path(place.environ.get("CLAUDE_CONFIG_DIR") or place.home / ".claude")
-    return next((folder / name for name in CLAUDE_FILES if (folder / name).is_file()), None)
+    return next((folder / name for name in CLAUDE_FILES if isfile(folder / name)), None)
 
 
 def _find_openai(place: _Place) -> tuple[dict[str, Any], str] | None:
@@ -142,7 +143,7 @@ def _find_openai(place: _Place) -> tuple[dict[str, Any], str] | None:
 
 def _codex_login(place: _Place) -> Path | None:
     path = Path(place.environ.get("CODEX_HOME") or place.home / ".codex") / "auth.json"
-    return path if path.is_file() else None
+    return path if isfile(path) else None
 
 
 def _import_oca_proxy(tables: dict[str, Any], place: _Place) -> None:

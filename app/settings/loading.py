@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -67,7 +68,7 @@ def find_config(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     if named := environ.get("DRAGOMAN_CONFIG"):
         return _existing(Path(named), "DRAGOMAN_CONFIG")
     looked_for = (Path.cwd() / "dragoman.toml", user_config_file(environ))
-    return next((each for each in looked_for if each.is_file()), None)
+    return next((each for each in looked_for if _is_file(each)), None)
 
 
 def user_config_file(environ: Mapping[str, str]) -> Path:
@@ -82,9 +83,19 @@ def home_folder(environ: Mapping[str, str]) -> Path:
 
 
 def _existing(path: Path, key: str) -> Path:
-    if not path.is_file():
+    if not _is_file(path):
         raise ConfigError(f"there is no file {path}", key=key)
     return path.absolute()
+
+
+def _is_file(path: Path) -> bool:
+    """Unlike pathlib's question this one tells a file that is not there from one that cannot be looked at."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _read_file(source: Path, environ: Mapping[str, str], home: Path) -> Tables:
