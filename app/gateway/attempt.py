@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Mapping
-from typing import TypeVar
+from collections.abc import Mapping
 
 import msgspec
 
@@ -30,13 +29,9 @@ from app.gateway.rounds import Rounds
 from app.gateway.translation import StreamTranslation
 from app.providers.provider import Operation, Outgoing
 from app.routing.router import Upstream
-from app.transport import Exchange
+from app.transport import Exchange, Obtaining
 
 log = logging.getLogger("dragoman")
-
-T = TypeVar("T")
-# Obtains a thing; yields at every silence of the upstream.
-Obtaining = Generator[None, None, T]
 
 
 class Attempt:

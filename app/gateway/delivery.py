@@ -15,12 +15,12 @@ from app.conversation.losses import dropped_header
 from app.conversation.response import Response
 from app.dialects.contract import StreamPassthrough
 from app.errors import DragomanError, UpstreamCut
-from app.gateway.attempt import Attempt, Obtaining
+from app.gateway.attempt import Attempt
 from app.gateway.record import Record
 from app.gateway.relay import relayed_headers
 from app.gateway.translation import StreamCollector, restage, stream_whole
 from app.routing.router import Upstream
-from app.transport import Exchange
+from app.transport import Exchange, Obtaining
 
 STREAM_HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",

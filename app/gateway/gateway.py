@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import msgspec
@@ -22,7 +22,7 @@ from app.conversation.response import Response
 from app.credentials.credential import find_remedy
 from app.dialects.openai_chat.several import ask_single, join_responses
 from app.errors import CredentialUnavailable, DragomanError, UpstreamRefused
-from app.gateway.attempt import Attempt, Obtaining
+from app.gateway.attempt import Attempt
 from app.gateway.delivery import (
     JSON_HEADERS,
     STREAM_HEADERS,
@@ -41,7 +41,7 @@ from app.gateway.rounds import RoundsExchange
 from app.gateway.state import Memory
 from app.routing.router import Router, Upstream
 from app.settings import ServerSettings
-from app.transport import Exchange
+from app.transport import Exchange, Obtaining
 
 log = logging.getLogger("dragoman")
 
@@ -151,9 +151,12 @@ class Gateway:
                 if not goes_elsewhere(error):
                     raise
                 told = more_telling(told, error)
+                if told is error:
+                    who = upstream.label, record.upstream_status
                 if not last:
                     log.warning("request %s: %s fails: %s", record.id, upstream.label, error.failure.kind)
         assert told is not None, "a route has at least one upstream"
+        record.upstream, record.upstream_status = who
         raise told
 
     def _attempt(
@@ -180,7 +183,7 @@ class Gateway:
             except DragomanError as error:
                 if call.rounds is not None and call.rounds.said is not None:
                     raise  # what was said so far is not asked for a second time
-                headers, failure = _headers_of(error), error.failure
+                failure = error.failure
                 log.debug("request %s: attempt %d at %s failed: %s", record.id, attempt, upstream.label, failure.kind)
                 if failure.kind in ("upstream_auth", "permission") and not renewed:
                     renewed = True
@@ -198,9 +201,9 @@ class Gateway:
                     if repair.learned:
                         provider.learn(upstream.model, repair.name, repair.change)
                     continue
-                wait = wait_before_retry(error, attempt, headers) if attempt < tries else None
+                wait = wait_before_retry(error, attempt) if attempt < tries else None
                 if wait is None:
-                    pause = cool_down(error, headers)
+                    pause = cool_down(error)
                     if pause is not None:
                         self._cooling[upstream.label] = self._clock() + pause
                     raise _explained(error, call, remedy) from error
@@ -234,7 +237,7 @@ class Gateway:
             try:
                 return (yield from call.send(outgoing, record, self._settings.early_head))
             except DragomanError as error:
-                wait = wait_before_retry(error, attempt, _headers_of(error))
+                wait = wait_before_retry(error, attempt)
                 if wait is None or attempt >= self._settings.max_attempts:
                     raise _explained(error, call, find_remedy(call.upstream.provider.settings.kind)) from error
                 yield from _sleep(wait, self._settings.early_head)
@@ -248,10 +251,6 @@ def _sleep(seconds: float, longest: float) -> Obtaining[None]:
         time.sleep(min(left, longest))
         if left > longest:
             yield
-
-
-def _headers_of(error: DragomanError) -> Mapping[str, str]:
-    return error.headers if isinstance(error, UpstreamRefused) else {}
 
 
 def _explained(error: DragomanError, call: Attempt, remedy: str) -> DragomanError:

@@ -117,16 +117,16 @@ def find_repair(failure: Failure, capabilities: Capabilities, operation: Operati
     return None
 
 
-def wait_before_retry(error: DragomanError, attempt: int, headers: Mapping[str, str]) -> float | None:
+def wait_before_retry(error: DragomanError, attempt: int) -> float | None:
     """Seconds to wait before the same request is sent again; None when it should not be.
 
-    `attempt` counts from 1. Nothing of an answer may have reached the client yet.
+    `attempt` counts from 1. Nothing of the answer to this request may have reached the client yet.
     """
-    if headers.get("x-should-retry") == "false":
-        return None
     failure = error.failure
-    asked = _seconds(headers)
     if isinstance(error, UpstreamRefused):
+        if error.headers.get("x-should-retry") == "false":
+            return None
+        asked = _seconds(error.headers)
         if failure.kind in ("context_overflow", "upstream_auth"):
             return None
         if failure.status == 429:
@@ -154,11 +154,11 @@ def more_telling(earlier: DragomanError | None, error: DragomanError) -> Dragoma
     return earlier
 
 
-def cool_down(error: DragomanError, headers: Mapping[str, str]) -> float | None:
+def cool_down(error: DragomanError) -> float | None:
     """Seconds for which the upstream has said that it will refuse everything; None without such evidence."""
-    if error.failure.kind not in ("rate_limit", "quota"):
+    if not isinstance(error, UpstreamRefused) or error.failure.kind not in ("rate_limit", "quota"):
         return None
-    asked = _seconds(headers)
+    asked = _seconds(error.headers)
     return asked if asked is not None and asked > LONGEST_WAIT else None
 
 

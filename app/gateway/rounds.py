@@ -7,7 +7,7 @@ is one answer with one beginning and one end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -25,14 +25,10 @@ from app.conversation.events import (
 from app.conversation.fold import fold
 from app.conversation.response import Response, Usage, add_usages
 from app.dialects.contract import StreamParser
-from app.transport import Exchange
+from app.transport import Exchange, Obtaining
 
 # How often an upstream is asked to go on; then its answer is one that a limit cut short.
 MOST_PAUSES = 5
-
-
-# Obtains the reply of a round; yields at every silence of the upstream.
-Asking = Generator[None, None, Exchange]
 
 
 class Rounds:
@@ -114,11 +110,11 @@ class Rounds:
 class RoundsExchange(Exchange):
     """The replies of all rounds, read as one. `ask` obtains the next, given what was said so far."""
 
-    def __init__(self, first: Exchange, rounds: Rounds, ask: Callable[[Response], Asking]) -> None:
+    def __init__(self, first: Exchange, rounds: Rounds, ask: Callable[[Response], Obtaining[Exchange]]) -> None:
         self._exchange = first
         self._rounds = rounds
         self._ask = ask
-        self._asking: Asking | None = None
+        self._asking: Obtaining[Exchange] | None = None
         self.status = first.status
         self.headers = first.headers
 

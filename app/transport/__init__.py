@@ -7,7 +7,7 @@ library's sockets: gevent's under a patched worker, plain ones elsewhere.
 
 from app.transport.active import ActiveRequests, ClientGone
 from app.transport.call import Call, Limits
-from app.transport.exchange import Exchange
+from app.transport.exchange import Exchange, Obtaining
 from app.transport.transport import Transport, TransportSettings
 
-__all__ = ["ActiveRequests", "Call", "ClientGone", "Exchange", "Limits", "Transport", "TransportSettings"]
+__all__ = ["ActiveRequests", "Call", "ClientGone", "Exchange", "Limits", "Obtaining", "Transport", "TransportSettings"]

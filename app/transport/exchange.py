@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from codecs import BOM_UTF8
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from typing import TypeVar
 
 from app.errors import UpstreamCut, UpstreamMalformed, UpstreamTimeout
 from app.transport.call import Call, Target, encode_head
@@ -18,6 +19,10 @@ _MAX_BODY = 64 * 1024 * 1024
 _JOINED_SIZE = 128 * 1024
 # Sums of waits are not exact.
 _CLOCK_GRAIN = 0.001
+
+T = TypeVar("T")
+# Obtains a thing by one or more exchanges; yields at every silence of the upstream.
+Obtaining = Generator[None, None, T]
 
 
 class Exchange(ABC):

@@ -264,7 +264,7 @@ def test_attempts_that_a_route_leaves_belong_to_its_last_target(
 
 
 def test_a_fallback_that_was_never_set_up_right_does_not_hide_when_to_come_back(
-    make_client: MakeClient, upstream: FakeUpstream
+    make_client: MakeClient, upstream: FakeUpstream, log_lines: Callable[[], list[Any]]
 ) -> None:
     client = make_client(models={"routes": {"fast": RouteSettings(targets=("chat/one", "chat/two"))}})
     limit = json_reply({"error": {"message": "limit"}}, 429, {"retry-after": "60"})
@@ -274,6 +274,8 @@ def test_a_fallback_that_was_never_set_up_right_does_not_hide_when_to_come_back(
 
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "60")
     assert len(upstream.seen) == 2
+    (line,) = log_lines()
+    assert (line["upstream"], line["upstream_status"], line["error"]) == ("chat/one", 429, "rate_limit")
 
 
 def test_a_long_rate_limit_is_the_clients_to_wait_for(client: Client, upstream: FakeUpstream) -> None:

@@ -15,15 +15,16 @@ from app.gateway.policy import cool_down, find_repair, goes_elsewhere, more_tell
 CHAT = Capabilities(dialect="openai_chat")
 
 
-def refused(status: int, kind: FailureKind = "internal", message: str = "boom") -> UpstreamRefused:
-    return UpstreamRefused(Failure(kind=kind, message=message, status=status, origin="upstream"))
+def refused(status: int, kind: FailureKind = "internal", message: str = "boom", **headers: str) -> UpstreamRefused:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return UpstreamRefused(Failure(kind=kind, message=message, status=status, origin="upstream"), named)
 
 
 @pytest.mark.parametrize(
     "error", [refused(500), refused(503), refused(529), refused(522), Unreachable("no"), UpstreamCut("x", began=False)]
 )
 def test_what_may_pass_is_tried_again_soon(error: DragomanError) -> None:
-    first, second = wait_before_retry(error, 1, {}), wait_before_retry(error, 2, {})
+    first, second = wait_before_retry(error, 1), wait_before_retry(error, 2)
 
     assert first is not None
     assert second is not None
@@ -43,21 +44,19 @@ def test_what_may_pass_is_tried_again_soon(error: DragomanError) -> None:
     ],
 )
 def test_what_would_fail_or_cost_again_is_not_repeated(error: DragomanError) -> None:
-    assert wait_before_retry(error, 1, {}) is None
+    assert wait_before_retry(error, 1) is None
 
 
 def test_a_rate_limit_is_waited_out_only_if_it_says_for_how_long_and_that_is_short() -> None:
-    limit = refused(429, "rate_limit")
-
-    assert wait_before_retry(limit, 1, {"retry-after": "2"}) == 2.0
-    assert wait_before_retry(limit, 1, {"retry-after-ms": "300", "retry-after": "9"}) == 0.3
-    assert wait_before_retry(limit, 1, {"retry-after": "287441"}) is None
-    assert wait_before_retry(limit, 1, {}) is None
-    assert wait_before_retry(refused(429, "quota"), 1, {"retry-after": "1"}) is None
+    assert wait_before_retry(refused(429, "rate_limit", retry_after="2"), 1) == 2.0
+    assert wait_before_retry(refused(429, "rate_limit", retry_after_ms="300", retry_after="9"), 1) == 0.3
+    assert wait_before_retry(refused(429, "rate_limit", retry_after="287441"), 1) is None
+    assert wait_before_retry(refused(429, "rate_limit"), 1) is None
+    assert wait_before_retry(refused(429, "quota", retry_after="1"), 1) is None
 
 
 def test_an_upstream_that_forbids_a_retry_is_obeyed() -> None:
-    assert wait_before_retry(refused(500), 1, {"x-should-retry": "false"}) is None
+    assert wait_before_retry(refused(500, x_should_retry="false"), 1) is None
 
 
 def test_a_wrong_request_is_wrong_everywhere() -> None:
@@ -68,17 +67,15 @@ def test_a_wrong_request_is_wrong_everywhere() -> None:
 
 
 def test_an_upstream_cools_down_only_on_its_own_word() -> None:
-    limit = refused(429, "rate_limit")
-
-    assert cool_down(limit, {"retry-after": "3600"}) == 3600.0
-    assert cool_down(limit, {}) is None
-    assert cool_down(refused(500), {"retry-after": "3600"}) is None
+    assert cool_down(refused(429, "rate_limit", retry_after="3600")) == 3600.0
+    assert cool_down(refused(429, "rate_limit")) is None
+    assert cool_down(refused(500, retry_after="3600")) is None
 
 
 def test_the_time_to_come_back_may_be_a_date() -> None:
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=3), usegmt=True)
 
-    wait = wait_before_retry(refused(503), 1, {"retry-after": soon})
+    wait = wait_before_retry(refused(503, retry_after=soon), 1)
 
     assert wait is not None
     assert 1 < wait <= 3
@@ -86,7 +83,7 @@ def test_the_time_to_come_back_may_be_a_date() -> None:
 
 @pytest.mark.parametrize("text", ["", "soon", "nan", "inf", "-inf", "Mon, 01 Jan 99999 00:00:00 GMT", "2026-11-21"])
 def test_a_time_to_come_back_that_is_none_pauses_nobody(text: str) -> None:
-    assert cool_down(refused(429, "rate_limit"), {"retry-after": text}) is None
+    assert cool_down(refused(429, "rate_limit", retry_after=text)) is None
 
 
 @pytest.mark.parametrize(
