@@ -56,7 +56,10 @@ def parse_response(body: bytes) -> Response:
             raise UpstreamRefused(parse_stream_error(fields["error"]))
         message = _message_decoder.decode(body)
         blocks = tuple(
-            [read_block(raw, f"content[{index}]", ignore_field) for index, raw in enumerate(message.content)]
+            [
+                read_block(_with_id(raw, f"toolu_{message.id}_{index}"), f"content[{index}]", ignore_field)
+                for index, raw in enumerate(message.content)
+            ]
         )
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidRequest) as error:
         raise UpstreamMalformed(f"the upstream's answer is not a message: {error}") from error
@@ -116,6 +119,12 @@ def read_finish_reason(stop_reason: str | None, called: bool) -> FinishReason:
     if reason == "tool_calls" and not called:
         return "stop"
     return reason
+
+
+def is_true_reason(stop_reason: str | None, *, called: bool) -> bool:
+    """Whether there is a reason and it fits what came: agents run tools only at "tool_use", and loop at it without."""
+    known = FINISH_REASONS.get(stop_reason or "")
+    return stop_reason is not None and known in (None, read_finish_reason(stop_reason, called))
 
 
 def read_stop_detail(details: Mapping[str, Any] | None) -> StopDetail | None:
@@ -246,6 +255,16 @@ def _write_block(block: Block) -> list[Any]:
             return []
         case _:
             assert_never(block)
+
+
+def _with_id(raw: msgspec.Raw, identifier: str) -> msgspec.Raw:
+    """A block with an id, if it is a call that lacks one."""
+    if b'"tool_use"' not in bytes(raw):
+        return raw
+    block = _object_decoder.decode(raw)
+    if block.get("type") != "tool_use" or block.get("id"):
+        return raw
+    return msgspec.Raw(encode_body({**block, "id": identifier}))
 
 
 class _Counted(msgspec.Struct):

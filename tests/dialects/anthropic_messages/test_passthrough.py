@@ -261,6 +261,17 @@ def test_an_unfinished_event_is_held_back_so_that_nothing_splits_it(read_wire: C
         assert event.count(b"data: ") <= 1
 
 
+def test_a_whole_answer_at_which_agents_would_stop_is_set_right() -> None:
+    call = {"type": "tool_use", "name": "f", "input": '{"x":1}'}
+    body = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [call],
+            "stop_reason": "end_turn", "usage": {"input_tokens": 1, "output_tokens": 1}}  # fmt: skip
+
+    repaired = json.loads(repair_response(json.dumps(body).encode(), Reply(model="m", id="i", created=1), VENDOR))
+
+    assert repaired["stop_reason"] == "tool_use"
+    assert repaired["content"] == [{"type": "tool_use", "id": "toolu_msg_1_0", "name": "f", "input": {"x": 1}}]
+
+
 def test_a_cut_stream_ends_with_an_error_event(read_wire: Callable[[str], bytes]) -> None:
     stream = read_wire("anthropic_messages/streams/text.sse")
     through = passing()
@@ -306,7 +317,10 @@ def test_an_end_before_the_first_event_can_still_be_a_status() -> None:
 
 def test_what_came_before_the_first_event_is_not_lost() -> None:
     through = passing()
-    start = b'event: message_start\ndata: {"type":"message_start","message":{"model":"m","usage":{}}}\n\n'
+    start = (
+        b'event: message_start\ndata: {"type":"message_start","message":'
+        b'{"model":"m","usage":{"input_tokens":1,"output_tokens":1}}}\n\n'
+    )
 
     out = through.feed(b": welcome\n\n") + through.feed(start)
 
@@ -315,7 +329,10 @@ def test_what_came_before_the_first_event_is_not_lost() -> None:
 
 def test_a_ping_before_the_first_event_is_left_out() -> None:
     ping = b'event: ping\ndata: {"type":"ping"}\n\n'
-    start = b'event: message_start\ndata: {"type":"message_start","message":{"model":"m","usage":{}}}\n\n'
+    start = (
+        b'event: message_start\ndata: {"type":"message_start","message":'
+        b'{"model":"m","usage":{"input_tokens":1,"output_tokens":1}}}\n\n'
+    )
 
     out = passing().feed(ping + start + ping)
 

@@ -1,0 +1,111 @@
+"""This file is the order in which the events of a stream come, and what becomes of a stream that breaks it: it is read
+and written anew from the first event that is out of order.
+
+Source: Anthropic API reference, "Streaming messages".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from app.conversation.capabilities import Reply
+from app.dialects.anthropic_messages.response import is_true_reason
+from app.dialects.anthropic_messages.sse_events import StreamRenderer
+from app.dialects.anthropic_messages.stream import StreamParser
+from app.dialects.json_bodies import encode_body
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+# Counts that every message begins with; clients add them up.
+_COUNTS = ("input_tokens", "output_tokens")
+# What stands for the deltas of a block that have passed.
+_DELTAS = {
+    "text": {"type": "text_delta", "text": "x"},
+    "thinking": {"type": "thinking_delta", "thinking": "x"},
+    "tool_use": {"type": "input_json_delta", "partial_json": " "},
+}
+
+
+class Grammar:
+    """Follows a stream by the events that begin and end something; deltas of blocks are not looked at."""
+
+    def __init__(self) -> None:
+        self.open = ""  # the type of the open block
+        self._started = False
+        self._index = -1
+        self._called = False
+        self._reason: str | None = None
+        self._passed: list[bytes] = []
+
+    def allows(self, payload: bytes) -> bool:
+        """Whether an event may come now; one that may has come then."""
+        try:
+            event = _decode(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return True  # the client may know better
+        match event.get("type"):
+            case "message_start":
+                allowed = not self._started and _is_counted(_object(event, "message"))
+                self._started = True
+            case "content_block_start":
+                block = _object(event, "content_block")
+                allowed = self._started and not self.open and event.get("index") == self._index + 1
+                allowed = allowed and not (block.get("type") == "tool_use" and not _is_sound(block))
+                if allowed:
+                    self.open, self._index = str(block.get("type") or "unknown"), self._index + 1
+                    self._called = self._called or self.open == "tool_use"
+            case "content_block_stop":
+                allowed = bool(self.open) and event.get("index") == self._index
+                self.open = "" if allowed else self.open
+            case "message_delta":
+                reason = _object(event, "delta").get("stop_reason")
+                self._reason = reason if isinstance(reason, str) else None
+                allowed = self._started and not self.open and is_true_reason(self._reason, called=self._called)
+            case "message_stop":
+                allowed = self._reason is not None
+            case _:
+                return True
+        if allowed:
+            self._passed.append(payload)
+        return allowed
+
+    def rewrite(self, reply: Reply) -> Rewriter:
+        """What reads and writes the rest of the stream, as if it had done so from the start."""
+        rewriter = Rewriter(reply)
+        for payload in self._passed:
+            rewriter.feed([payload])
+            event = _decode(payload)
+            if event["type"] == "content_block_start" and (delta := _DELTAS.get(event["content_block"]["type"])):
+                rewriter.feed([encode_body({"type": "content_block_delta", "index": event["index"], "delta": delta})])
+        return rewriter
+
+
+class Rewriter:
+    """Reads the payloads of an upstream and writes the events of a client."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._parser = StreamParser()
+        self._renderer = StreamRenderer(reply)
+
+    def feed(self, payloads: Sequence[bytes]) -> bytes:
+        return self._renderer.feed(self._parser.feed(payloads))
+
+    def close(self) -> bytes:
+        return self._renderer.feed(self._parser.close()) + self._renderer.close()
+
+
+def _object(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    value = fields.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _is_counted(message: dict[str, Any]) -> bool:
+    usage = _object(message, "usage")
+    return all(isinstance(usage.get(name), int) for name in _COUNTS)
+
+
+def _is_sound(call: dict[str, Any]) -> bool:
+    return bool(call.get("id")) and bool(call.get("name")) and call.get("input") in ({}, None)
