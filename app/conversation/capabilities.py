@@ -137,8 +137,9 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """What a renderer must know of the client's request to shape the reply.
 
     `model` is the name to echo, `id` a fresh identifier without prefix, `created` unix seconds. `input_tokens` is a
-    local estimate for dialects that report input at the start. `request` is the client's own request, None where only
-    its bytes pass, and without turns where they were counted; `body` is it as it came, empty where no renderer asks.
+    local estimate for dialects that report input at the start, `upstream_model` the upstream's name of the model, by
+    which tokens are estimated. `request` is the client's own request, None where only its bytes pass, and without turns
+    where they were counted; `body` is it as it came, empty where no renderer asks.
     """
 
     model: str
@@ -146,6 +147,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     created: int
     include_usage: bool = False
     input_tokens: int = 0
+    upstream_model: str | None = None
     show_reasoning: bool = True
     request: Any = None
     body: bytes = b""

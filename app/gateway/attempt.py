@@ -121,7 +121,7 @@ class Attempt:
         inbound = self.inbound
         return Outgoing(
             operation=self.operation,
-            model=self.capabilities.model or self.upstream.model,
+            model=self._model,
             body=rendered.body,
             headers=rendered.headers,
             client_headers=inbound.headers,
@@ -139,7 +139,7 @@ class Attempt:
             counted = 0
             # A stream lives long, and a history is large: what is not needed any more is let go.
             if request is not None and self.stream and inbound.dialect.NAME == "anthropic_messages":
-                counted = estimate_tokens(request)
+                counted = estimate_tokens(request, self._model)
                 request = msgspec.structs.replace(request, turns=())
             echoes = not self.stream or inbound.dialect.NAME == "openai_completions"
             self._reply = Reply(
@@ -148,10 +148,15 @@ class Attempt:
                 created=int(time.time()),
                 include_usage=include_usage,
                 input_tokens=counted,
+                upstream_model=self._model,
                 request=request,
                 body=inbound.body if echoes else b"",
             )
         return self._reply
+
+    @property
+    def _model(self) -> str:
+        return self.capabilities.model or self.upstream.model
 
     def open_stream(self) -> StreamTranslation | StreamPassthrough:
         if self.direct:

@@ -35,8 +35,7 @@ def count_tokens(gateway: Gateway, inbound: Inbound, record: Record) -> int:
         counted = _ask_upstream(inbound, upstream)
         if counted:
             return counted
-    estimate: int = estimate_tokens(request)
-    return max(1, estimate)
+    return estimate_tokens(request, upstream.capabilities.model or upstream.model)
 
 
 def _ask_upstream(inbound: Inbound, upstream: Upstream) -> int | None:

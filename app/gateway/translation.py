@@ -144,7 +144,7 @@ def _estimate_usage(reply: Reply, output: int) -> Usage:
     """Counts where the upstream gave none: clients compact their history by them."""
     asked = reply.input_tokens
     if not asked and reply.request is not None:
-        asked = estimate_tokens(reply.request)
+        asked = estimate_tokens(reply.request, reply.upstream_model)
     return Usage(fresh=asked, output=output, estimated=True)
 
 
