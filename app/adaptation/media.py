@@ -29,6 +29,7 @@ from app.conversation.blocks import (
     Refusal,
     SearchResult,
     ServerTool,
+    Source,
     Text,
     ToolCall,
     ToolResult,
@@ -42,6 +43,8 @@ TOOL_ERROR = "[tool error] "
 
 # Blocks that say nothing to a model, by their type in their own dialect.
 SILENT_OPAQUES = ("fallback", "mcp_tool_listing")
+
+_OPENAIS = {"openai_chat", "openai_responses"}
 
 
 def adapt_media(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
@@ -138,7 +141,7 @@ class _Step:
                 assert_never(block)
 
     def _adapt_image(self, image: Image) -> list[Block]:
-        source = normalise(image.source)
+        source = self._own_id(normalise(image.source))
         if isinstance(source, Inline) and not source.media_type.startswith("image/"):
             return self._adapt_file(File(source, cache=image.cache))
         if not self._can.images:
@@ -162,7 +165,7 @@ class _Step:
     def _adapt_file(self, file: File) -> list[Block]:
         if file.source is None:
             return self._adapt_block_document(file)
-        source = normalise(file.source)
+        source = self._own_id(normalise(file.source))
         if isinstance(source, Inline) and is_textual(source):
             source = PlainText(decode_text(source))
         kind = f"document {file.name}" if file.name else "document"
@@ -186,6 +189,12 @@ class _Step:
                 return [*self._tell_context(file), file if source is file.source else replace(file, source=source)]
             case _:
                 assert_never(source)
+
+    def _own_id(self, source: Source) -> Source:
+        """OpenAI's files have the same ids in both of its dialects."""
+        if isinstance(source, FileId) and self._can.documents and {source.dialect, self._can.dialect} == _OPENAIS:
+            return replace(source, dialect=self._can.dialect)
+        return source
 
     def _adapt_text_document(self, file: File, text: str) -> list[Block]:
         if self._can.text_documents and text:

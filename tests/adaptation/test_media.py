@@ -147,6 +147,14 @@ def test_a_file_that_the_upstream_keeps_passes() -> None:
     assert carried(responses(), block) == (block,)
 
 
+def test_openais_dialects_share_its_files() -> None:
+    chats, others = FileId("f1", "openai_chat"), FileId("f1", "openai_responses")
+
+    assert carried(responses(), File(chats)) == (File(others),)
+    assert carried(GPT, File(others)) == (File(chats),)
+    assert [loss for loss, _ in refused(chat(), File(others))] == ["E"]
+
+
 def test_a_pdf_in_an_image_is_a_document() -> None:
     assert carried(claude(), Image(Inline("application/pdf", "QQ=="))) == (File(Inline("application/pdf", "QQ==")),)
     assert carried(claude(), Image(Inline("image/png", PDF.data))) == (File(PDF),)

@@ -80,11 +80,11 @@ def _write_message(response: Response, reply: Reply) -> dict[str, Any]:
     texts = [block for block in response.blocks if isinstance(block, Text)]
     calls = [block for block in response.blocks if isinstance(block, ToolCall)]
     thoughts = find_thoughts(response.blocks)
-    content = _join_texts(texts)
+    content, refusal = _join_texts(texts), _write_refusal(response)
     message: dict[str, Any] = {
         "role": "assistant",
-        "content": content if content or not calls else None,
-        "refusal": _write_refusal(response),
+        "content": content if content or not (calls or refusal) else None,
+        "refusal": refusal,
     }
     if reply.show_reasoning and (thought := "".join([thought.block.text for thought in thoughts])):
         message["reasoning_content"] = thought
