@@ -123,6 +123,25 @@ def test_tokens_are_estimated_where_the_upstream_cannot_count(client: Client, up
     assert upstream.seen == []
 
 
+def test_both_endpoints_that_count_estimate_alike(client: Client) -> None:
+    words = "the quick brown fox " * 50
+    messages = {"model": "chat/m", "messages": [{"role": "user", "content": words}]}
+    responses = {"model": "chat/m", "input": words}
+
+    counted = client.ask("/v1/messages/count_tokens", messages, anthropic_version="2023-06-01").get_json()
+
+    assert client.ask("/v1/responses/input_tokens", responses).get_json()["input_tokens"] == counted["input_tokens"]
+
+
+def test_an_estimate_knows_that_the_upstreams_model_makes_more_tokens(client: Client) -> None:
+    plain, fine = (
+        client.ask("/v1/responses/input_tokens", {"model": f"chat/{name}", "input": "the quick brown fox " * 50})
+        for name in ("m", "claude-opus-4-8")
+    )
+
+    assert 1.4 < fine.get_json()["input_tokens"] / plain.get_json()["input_tokens"] < 1.6
+
+
 def test_an_upstream_that_cannot_count_is_soon_asked_no_more(client: Client, upstream: FakeUpstream) -> None:
     upstream.script(json_reply({"type": "error", "error": {"type": "not_found_error", "message": "no"}}, 404))
     body = {"model": "messages/m", "messages": [{"role": "user", "content": "hello " * 200}]}
