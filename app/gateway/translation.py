@@ -122,8 +122,10 @@ class StreamCollector:
 
 def restage(response: Response, stages: Sequence[StageMaker], reply: Reply) -> Response:
     """A whole answer after the stages, through which it runs as the stream that it could have been, and with counts."""
-    if stages:
-        response = fold(chain([make() for make in stages], unfold(response)))
+    events = unfold(response) if stages else ()
+    staged = chain([make() for make in stages], events)
+    if staged is not events:
+        response = fold(staged)
     if _is_told(response.usage):
         return response
     return msgspec.structs.replace(response, usage=_estimate_usage(reply, estimate_output(response.blocks)))
