@@ -215,10 +215,12 @@ class StreamPassthrough:
         for position, choice in enumerate(choices):
             index = choice.index or 0
             binder = self._binders.get(index)
-            if choice.delta is None and choice.message is None:
+            if choice.delta is None:  # a server that does not stream sends all at once
                 edited = edited or _any(payload)
-                edited["choices"][position]["delta"] = {}
-            elif choice.delta is not None and choice.delta.tool_calls:
+                wire = edited["choices"][position]
+                wire["delta"] = {**(wire.get("delta") or {}), **(wire.pop("message", None) or {})}
+                choice.delta = choice.message
+            if choice.delta is not None and choice.delta.tool_calls:
                 binder = self._binders.setdefault(index, CallBinder(self._reply.id))
                 calls, clean = _mend_fragments(choice.delta.tool_calls, binder)
                 if not clean:

@@ -546,6 +546,17 @@ def test_calls_under_one_index_get_their_own() -> None:
     assert [(entry["index"], entry["id"]) for entry in got] == [(0, "a"), (1, "b")]
 
 
+def test_a_whole_message_in_a_stream_is_one_delta() -> None:
+    message = {"role": "assistant", "content": "x", "tool_calls": [call(id="a"), call(id="b")]}
+    body = chunk(finish="tool_calls") | {"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
+
+    choice = run([body])[0]["choices"][0]
+
+    assert choice["delta"]["content"] == "x"
+    assert [(found["index"], found["id"]) for found in choice["delta"]["tool_calls"]] == [(0, "a"), (1, "b")]
+    assert (choice["finish_reason"], "message" in choice) == ("tool_calls", False)
+
+
 def test_a_name_that_was_cut_goes_on() -> None:
     pieces = [{"id": "a", "type": "function", "function": {"name": "get_", "arguments": ""}},
               {"function": {"name": "weather"}}, {"function": {"arguments": "{}"}}]  # fmt: skip
