@@ -22,6 +22,7 @@ from app.dialects.openai_responses.background import (
     change_status,
     last_number,
     read_head,
+    render_break,
     render_end,
     render_queued,
     skip_events,
@@ -94,28 +95,38 @@ class Background:
 
     def replay(self, tenant: str, response_id: str, after: int = -1) -> Iterator[bytes]:
         """The events of a response from the one behind the number `after` on, up to its end."""
-        position, last, heard = 0, after, time.monotonic()
+        last = after
+        try:
+            for events in self._read(tenant, response_id):
+                last = last_number(events, last)
+                if fresh := skip_events(events, after):
+                    yield fresh
+                if events.endswith(DONE):
+                    return
+            kept = self._memory.find(tenant, response_id)
+            if kept is not None:
+                yield render_end(bytes(kept.response), last + 1)
+        except LedgerUnavailable as error:
+            yield render_break(error.failure, last + 1)
+
+    def _read(self, tenant: str, response_id: str) -> Iterator[bytes]:
+        """All that is written of a response, as it is written, and pings meanwhile, until it is over."""
+        position, heard = 0, time.monotonic()
         ended = False
         while True:
             events = self._events.get(tenant, f"{response_id}:{position}")
             if events is not None:
                 position += 1
-                last = last_number(events, last)
-                if fresh := skip_events(events, after):
-                    yield fresh
-                    heard = time.monotonic()
-                if events.endswith(DONE):
-                    return
-                continue
-            kept = self._memory.find(tenant, response_id)
-            if kept is None or (ended and not kept.alive):
-                if kept is not None:
-                    yield render_end(bytes(kept.response), last + 1)
+                yield events
+                heard = time.monotonic()
+            elif ended:
                 return
-            # What is over has all its events in the ledger: they only have to be looked for once more.
-            ended = not kept.alive
-            if not ended:
-                time.sleep(TICK)
+            else:
+                kept = self._memory.find(tenant, response_id)
+                # What is over has all its events in the ledger: they only have to be looked for once more.
+                ended = kept is None or not kept.alive
+                if not ended:
+                    time.sleep(TICK)
                 if time.monotonic() - heard >= self._interval:
                     yield COMMENT_KEEPALIVE
                     heard = time.monotonic()

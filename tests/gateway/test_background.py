@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
+from app.errors import LedgerUnavailable
 from app.gateway import background
 from app.settings.tables import RouteSettings
 from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream, chunk, events_of
@@ -263,6 +264,25 @@ def test_what_cannot_be_answered_is_refused_at_once(
     assert refused.status_code == 400
     assert param in refused.get_json()["error"]["param"]
     assert upstream.seen == []
+
+
+def test_who_reads_along_is_told_when_the_ledger_fails(
+    client: Client, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream.script(chat_stream("a"))
+    done = wait(client, begin(client)["id"])
+    reading = see(client, done["id"], stream="true")
+
+    def fail(*_: object) -> None:
+        raise LedgerUnavailable("the disk is full")
+
+    shelf = client.app.household.house.background._events
+    monkeypatch.setattr(shelf, "get", fail)
+    broken = see(client, done["id"], stream="true")
+
+    assert events_of(reading)[-2]["type"] == "response.completed"
+    assert events_of(broken)[0]["error"]["message"] == "the disk is full"
+    assert events_of(broken)[-1] == "[DONE]"
 
 
 def test_more_than_a_worker_can_bear_are_refused(

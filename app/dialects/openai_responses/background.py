@@ -9,6 +9,7 @@ import msgspec
 from app.conversation.capabilities import Reply
 from app.dialects.json_bodies import fields_decoder, read_body
 from app.dialects.openai_responses.errors import response_error
+from app.dialects.openai_responses.lifecycle import write_error
 from app.dialects.openai_responses.output import Output
 from app.dialects.openai_responses.response_object import ResponseObject
 from app.errors import Failure
@@ -65,4 +66,12 @@ def render_end(response: bytes, number: int) -> bytes:
     output = Output("")
     output.number = number
     output.write(f"response.{read_head(response).status}", response=msgspec.Raw(response))
+    return output.take() + DONE
+
+
+def render_break(failure: Failure, number: int) -> bytes:
+    """The last events of a stream that cannot be shown further; what becomes of its response is not known."""
+    output = Output("")
+    output.number = number
+    write_error(output, failure)
     return output.take() + DONE

@@ -182,9 +182,14 @@ def write_failure(output: Output, response: ResponseObject, failure: Failure, us
     It takes two events: the vendor's SDK raises for one that holds an `error`, while Codex reads over that and waits
     for `response.failed`.
     """
-    error = error_object(failure)
-    output.write("error", code=error["code"], message=error["message"], param=error["param"], error=error)
+    write_error(output, failure)
     failed = response.render("failed", output.items, usage=usage, failure=failure)
     output.write("response.failed", response=msgspec.Raw(failed))
     output.parts.append(DONE)
     return failed
+
+
+def write_error(output: Output, failure: Failure) -> None:
+    """The event of an error, in the form of the vendor and in that of Open Responses at once."""
+    error = error_object(failure)
+    output.write("error", code=error["code"], message=error["message"], param=error["param"], error=error)
