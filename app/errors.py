@@ -12,10 +12,12 @@
     │   └── UnsupportedEncoding        415
     ├── CredentialUnavailable          the operator: no usable credential for an upstream; says the remedy
     ├── LedgerUnavailable              the operator: what outlives a request cannot be kept or read
+    ├── ProgramUnavailable             the operator: the program of an upstream does not run; says the remedy
     └── UpstreamError                  the upstream
         ├── UpstreamRefused            it answered with an error, as a status or inside a stream
         ├── UpstreamMalformed          it answered something that is not its dialect
         ├── UpstreamUnreachable        nothing reached it; safe to try again
+        ├── UpstreamBusy               nothing was sent, because too much is under way there
         ├── UpstreamTimeout            it was silent for too long
         └── UpstreamCut                its reply broke off
 
@@ -170,6 +172,13 @@ class LedgerUnavailable(DragomanError):
         super().__init__(message, status=503)
 
 
+class ProgramUnavailable(DragomanError):
+    """The program that an upstream is does not run here, or does not say more than why."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, status=503)
+
+
 class UpstreamError(DragomanError):
     origin: Origin = "upstream"
 
@@ -196,6 +205,10 @@ class UpstreamUnreachable(UpstreamError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, status=502)
+
+
+class UpstreamBusy(UpstreamError):
+    kind = "overloaded"
 
 
 class UpstreamTimeout(UpstreamError):

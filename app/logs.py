@@ -23,12 +23,17 @@ _TIME = "%Y/%m/%d %H:%M:%S"
 _MOST_LINES = 256
 
 
+def hide_secrets(text: str) -> str:
+    """Text without what looks like a credential."""
+    return _SECRETS.sub("[masked]", text)
+
+
 class _TextFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s", _TIME)
 
     def format(self, record: logging.LogRecord) -> str:
-        return _SECRETS.sub("[masked]", super().format(record))
+        return hide_secrets(super().format(record))
 
 
 class _JsonFormatter(_TextFormatter):

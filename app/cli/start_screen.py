@@ -14,6 +14,9 @@ ANY_KEY = "any-text"
 # Addresses that mean "every address of this machine", and the one that a client on it can call.
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
+# What is said of providers that have no credential here.
+WITHOUT_CREDENTIAL = {"demo": "built in, needs no account", "claude_cli": "the login of the Claude program"}
+
 # The rows of the models table: setting, and the names that follow it.
 TIERS = {
     "small": "names with haiku",
@@ -66,8 +69,8 @@ def _describe_providers(settings: Settings, missing: Collection[str]) -> list[st
 
 
 def _describe_credential(provider: ProviderSettings, found: str | None) -> str:
-    if provider.kind == "demo":
-        return "built in, needs no account"
+    if provider.kind in WITHOUT_CREDENTIAL and not (provider.api_key or provider.access_token):
+        return WITHOUT_CREDENTIAL[provider.kind]
     file = provider.token_file or provider.credentials_file
     if where := file or found:
         return f"credential from {where}"

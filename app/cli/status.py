@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from app.cli.options import config_option, read_settings
+from app.cli.start_screen import WITHOUT_CREDENTIAL
 from app.credentials.credential import SourceStatus
 from app.credentials.sources import open_source
 
@@ -27,7 +28,7 @@ def show_status(path: Path | None) -> None:
     for name, settings in read_settings(path).providers.items():
         source = open_source(settings, os.environ, Path.home())
         if source is None:
-            click.echo(f"{name}: needs no credential of its own")
+            click.echo(f"{name}: {WITHOUT_CREDENTIAL.get(settings.kind, 'needs no credential of its own')}")
             continue
         for line in describe_source(name, source.describe(), time.time()):
             click.echo(line)

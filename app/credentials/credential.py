@@ -13,6 +13,7 @@ _LOGIN_PAGE = "visit /login"
 _REMEDIES: dict[str, str] = {
     "oca": "Run `dragoman login oca` or visit /login; with a token file made by `cline auth`, run that again.",
     "anthropic": "Set ANTHROPIC_API_KEY or CLAUDE_ACCESS_TOKEN, or run `dragoman login claude` or `claude auth login`.",
+    "claude_cli": "Run `claude auth login` as the user who runs the gateway, or set the provider's `api_key`.",
     "codex": "Run `dragoman login codex` or `codex login`, or set OPENAI_API_KEY.",
     "openai": "Set the provider's `api_key`, or OPENAI_API_KEY.",
 }

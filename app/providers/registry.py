@@ -9,6 +9,7 @@ from pathlib import Path
 from app.credentials.sources import open_source
 from app.errors import ConfigError
 from app.providers.anthropic import AnthropicProvider
+from app.providers.claude_cli.provider import ClaudeCliProvider
 from app.providers.codex import CodexProvider
 from app.providers.demo import DemoProvider
 from app.providers.oca import OCAProvider
@@ -21,7 +22,8 @@ from app.transport import Transport
 ENTRY_POINTS = "dragoman.providers"
 
 KINDS: dict[str, type[Provider]] = {
-    kind.kind: kind for kind in (OCAProvider, AnthropicProvider, OpenAIProvider, CodexProvider, DemoProvider)
+    kind.kind: kind
+    for kind in (OCAProvider, AnthropicProvider, OpenAIProvider, CodexProvider, ClaudeCliProvider, DemoProvider)
 }
 
 

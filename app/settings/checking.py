@@ -28,10 +28,10 @@ from app.settings.tables import (
 T = TypeVar("T", bound=Struct)
 
 SECTIONS = ("server", "providers", "models", "ledger")
-KINDS = ("oca", "anthropic", "openai", "codex", "demo")
+KINDS = ("oca", "anthropic", "openai", "codex", "claude_cli", "demo")
 PROVIDER_GROUP = "dragoman.providers"
 # The kinds that speak one dialect only. An `oca` model may speak either of OpenAI's.
-FIXED_DIALECTS = {"anthropic": "anthropic_messages", "codex": "openai_responses"}
+FIXED_DIALECTS = {"anthropic": "anthropic_messages", "codex": "openai_responses", "claude_cli": "anthropic_messages"}
 URL_KEYS = ("base_url", "idcs_url", "oauth_token_url", "oauth_authorize_url")
 
 # What a user calls the types that msgspec names in backquotes.

@@ -102,6 +102,7 @@ class ProviderSettings(Table, frozen=True, kw_only=True):
     scopes: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     cli_refresh: bool = False
+    max_processes: Count = 8
 
     models: tuple[str, ...] = ()
     default_model: str | None = None

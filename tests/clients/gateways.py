@@ -17,9 +17,12 @@ def gateway_to(upstream: StandIn, folder: Path) -> GatewayProcess:
     return gateway({"up": upstream.settings}, f"up/{upstream.model}", folder)
 
 
-def gateway(providers: Mapping[str, Mapping[str, str]], model: str, folder: Path) -> GatewayProcess:
+def gateway(providers: Mapping[str, Mapping[str, object]], model: str, folder: Path) -> GatewayProcess:
     """A gateway with these providers, beside its own demo, that leads every model to one."""
-    tables = {"server": {"api_keys": [KEY]}, "models": {"default": model, "small": model, "big": model}}
+    tables: dict[str, dict[str, object]] = {
+        "server": {"api_keys": [KEY]},
+        "models": {"default": model, "small": model, "big": model},
+    }
     tables |= {f"providers.{name}": dict(settings) for name, settings in providers.items()}
     config = folder / "dragoman.toml"
     config.write_text("\n".join(_spell_table(name, table) for name, table in tables.items()))

@@ -1,0 +1,185 @@
+"""This file is what the Claude program is told for one request: its arguments, environment and files.
+
+The request's body reaches the model as it is: a documented variable, CLAUDE_CODE_EXTRA_BODY, holds fields that the
+program puts over those of its own request. It comes in a settings file, because one variable of an environment, as one
+argument, holds 128 KiB at most. The program's tools, hooks, servers, skills and settings are switched off, and one turn
+is all it may do, so a call of a client's tool ends the answer. Nothing is resumed or kept: each request brings its
+whole history.
+
+What remains the program's own are its login, its headers, and the lines with which it introduces itself before the
+client's system text; Dragoman neither writes nor removes those.
+Source: `claude --help`, code.claude.com "Environment variables", and runs of version 2.1.329 against a server of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from app.credentials.credential import Credential
+from app.errors import InvalidRequest, TooLarge
+from app.transport.process import Command
+
+ARGUMENTS = (
+    "-p",
+    "--input-format",
+    "stream-json",
+    "--output-format",
+    "stream-json",
+    "--verbose",  # the program wants it with this output
+    "--include-partial-messages",
+    "--tools",
+    "",
+    "--strict-mcp-config",
+    "--setting-sources=",
+    "--disable-slash-commands",
+    "--no-session-persistence",
+    "--max-turns",
+    "1",
+    "--settings",
+    "../settings.json",
+)
+
+# What the program adds to a request by itself, and what it would do beside it. Retries are the gateway's.
+SWITCHES = {
+    "CLAUDE_CODE_SAFE_MODE": "1",
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    "CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS": "1",
+    "CLAUDE_CODE_DISABLE_THINKING": "1",
+    "CLAUDE_CODE_EFFORT_LEVEL": "unset",
+    "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
+    "CLAUDE_CODE_MAX_RETRIES": "0",
+}
+
+# What of our environment the program gets. Anything else may be a secret of the gateway; ANTHROPIC_BASE_URL may even
+# be the gateway's own address.
+INHERITED = frozenset(
+    {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "LANG", "LANGUAGE", "TZ",
+     "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "SSL_CERT_DIR",
+     "CLAUDE_CONFIG_DIR", "CLAUDE_CODE_OAUTH_TOKEN"}
+)  # fmt: skip
+INHERITED_PREFIXES = ("LC_", "XDG_")
+
+# The program reads no larger file of settings.
+SETTINGS_LIMIT = 2 * 1024 * 1024
+
+# A turn must be asked for, although the conversation comes with the settings.
+_TRIGGER = msgspec.Raw(b'{"role":"user","content":"."}')
+
+
+class _SystemBlock(msgspec.Struct):
+    text: str = ""
+
+
+_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_system_decoder = msgspec.json.Decoder(str | list[_SystemBlock])
+_messages_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def inherit(environ: Mapping[str, str]) -> dict[str, str]:
+    """The part of our environment that the program gets."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if name.upper() in INHERITED or name.startswith(INHERITED_PREFIXES)
+    }
+
+
+def write_order(
+    program: Sequence[str],
+    environ: Mapping[str, str],
+    model: str,
+    body: bytes,
+    *,
+    betas: str = "",
+    base_url: str | None = None,
+    credential: Credential | None = None,
+) -> Command:
+    """The command for one request, whose `body` is one of Anthropic Messages.
+
+    `program` is the program's path and first arguments, `environ` what it inherits. Without a `credential` it uses its
+    own login. Raises InvalidRequest for a body of another shape, TooLarge for one that the program cannot be told.
+    """
+    fields = _read_fields(body)
+    # The program names the model itself and always streams.
+    fields.pop("model", None)
+    fields.pop("stream", None)
+    system = _read_system(fields.pop("system", None))
+    said = _TRIGGER
+    settings = _write_settings(fields)
+    if len(settings) > SETTINGS_LIMIT:
+        said = _take_only_turn(fields)
+        settings = _write_settings(fields)
+        if len(settings) > SETTINGS_LIMIT:
+            raise TooLarge("the tools and settings of this request are more than the Claude program takes (2 MiB)")
+    files = {"settings.json": settings}
+    arguments = [*program, *ARGUMENTS, f"--model={model}"]
+    if system:
+        files["system.txt"] = system.encode()
+        arguments += ["--system-prompt-file", "../system.txt"]
+    else:
+        # Without it the program would describe itself at length.
+        arguments += ["--system-prompt", ""]
+    line = {"type": "user", "message": said, "parent_tool_use_id": None, "session_id": ""}
+    return Command(
+        argv=tuple(arguments),
+        environ={**environ, **SWITCHES, **_write_environ(fields, betas, base_url, credential)},
+        stdin=msgspec.json.encode(line) + b"\n",
+        files=files,
+    )
+
+
+def _read_fields(body: bytes) -> dict[str, msgspec.Raw]:
+    try:
+        return _fields_decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InvalidRequest("the request is no JSON object") from error
+
+
+def _read_system(value: msgspec.Raw | None) -> str:
+    """The system text; the blocks of a list are paragraphs of it."""
+    if value is None:
+        return ""
+    try:
+        system = _system_decoder.decode(value)
+    except msgspec.MsgspecError as error:
+        raise InvalidRequest("system is neither text nor a list of text blocks", param="system") from error
+    return system if isinstance(system, str) else "\n\n".join(block.text for block in system if block.text)
+
+
+def _write_settings(fields: Mapping[str, Any]) -> bytes:
+    extra = msgspec.json.encode(fields).decode()
+    return msgspec.json.encode({"disableAllHooks": True, "env": {"CLAUDE_CODE_EXTRA_BODY": extra}})
+
+
+def _take_only_turn(fields: dict[str, msgspec.Raw]) -> msgspec.Raw:
+    """The only message of a conversation too large for a settings file, taken away: it may be said as it would be by a
+    user of the program, who can say no other turns."""
+    try:
+        messages = _messages_decoder.decode(fields.get("messages", msgspec.Raw(b"[]")))
+    except msgspec.MsgspecError as error:
+        raise InvalidRequest("messages is no list", param="messages") from error
+    if len(messages) != 1:
+        raise TooLarge("the conversation is larger than the Claude program takes (2 MiB for more than one turn)")
+    del fields["messages"]
+    return messages[0]
+
+
+def _write_environ(
+    fields: Mapping[str, msgspec.Raw], betas: str, base_url: str | None, credential: Credential | None
+) -> dict[str, str]:
+    environ = {}
+    if any(b'"cache_control"' in bytes(value) for value in fields.values()):
+        # Of four breakpoints the program would take two for the system text, which those of the client cover anyway.
+        environ["DISABLE_PROMPT_CACHING"] = "1"
+    if betas:
+        environ["ANTHROPIC_BETAS"] = betas
+    if base_url:
+        environ["ANTHROPIC_BASE_URL"] = base_url
+    if credential is not None:
+        name = "ANTHROPIC_API_KEY" if credential.api_key is not None else "CLAUDE_CODE_OAUTH_TOKEN"
+        # The login of whoever runs the gateway stays out of it, and so do the files that go with it.
+        environ |= {name: credential.secret, "CLAUDE_CONFIG_DIR": "../config"}
+    return environ

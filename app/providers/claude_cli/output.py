@@ -1,0 +1,120 @@
+"""This file reads what the Claude program says, one JSON object a line, as the event stream of Anthropic Messages.
+
+The events themselves come whole inside `stream_event` lines. All other lines are of no use but two: an `assistant`
+line of the model `<synthetic>` announces that the program now words an error as if it were an answer, with an ending
+like a good one, and `result` says what the error was.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from app.errors import UpstreamMalformed
+from app.sse import encode_event
+
+SYNTHETIC = "<synthetic>"
+# Ends that the program may come to without asking the API, as the status that the API would have answered.
+STATUSES = {"prompt_too_long": 400, "blocking_limit": 400}
+_MAX_LINE = 64 * 1024 * 1024  # bytes
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """Why there is no answer. `status` and `type` are those that the API gave the program, if it was asked at all."""
+
+    message: str
+    status: int | None = None
+    type: str | None = None
+
+
+class _Message(msgspec.Struct):
+    model: str | None = None
+
+
+class _Line(msgspec.Struct):
+    type: str = ""
+    event: msgspec.Raw = msgspec.Raw()
+    message: msgspec.Raw = msgspec.Raw()
+    result: str | None = None
+    errors: list[msgspec.Raw] | None = None
+    api_error_status: int | None = None
+    api_error_type: str | None = None
+    terminal_reason: str = ""
+
+
+class _Event(msgspec.Struct):
+    type: str
+
+
+_line_decoder = msgspec.json.Decoder(_Line)
+_message_decoder = msgspec.json.Decoder(_Message)
+_event_decoder = msgspec.json.Decoder(_Event)
+
+
+class Output:
+    """Takes the program's output in pieces cut anywhere. `ended`: nothing of use can follow, because the answer is
+    complete or there is `trouble`."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        self.trouble: Trouble | None = None
+        self._unfinished: list[bytes] = []
+        self._size = 0
+        self._has_begun = False
+        self._excuses = False
+
+    def feed(self, data: bytes) -> bytes:
+        """The sse events that `data` completes. Raises UpstreamMalformed for a line without end."""
+        if b"\n" not in data:
+            # Joining only when a line can end keeps a line of many megabytes linear in its size.
+            self._unfinished.append(data)
+            self._size += len(data)
+            if self._size > _MAX_LINE:
+                raise UpstreamMalformed("a line of the Claude program does not end")
+            return b""
+        *lines, rest = b"".join((*self._unfinished, data)).split(b"\n")
+        self._unfinished = [rest]
+        self._size = len(rest)
+        return b"".join(self._read(line) for line in lines if line and not self.ended)
+
+    def _read(self, text: bytes) -> bytes:
+        try:
+            line = _line_decoder.decode(text)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            # The program's own libraries may write there too.
+            return b""
+        match line.type:
+            case "stream_event" if not self._excuses:
+                return self._pass(line.event)
+            case "assistant" if b"synthetic" in bytes(line.message):
+                self._excuses = _is_synthetic(line.message)
+            case "result":
+                self.ended = True
+                status = line.api_error_status or STATUSES.get(line.terminal_reason)
+                self.trouble = Trouble(_message(line), status, line.api_error_type)
+        return b""
+
+    def _pass(self, event: msgspec.Raw) -> bytes:
+        try:
+            kind = _event_decoder.decode(event).type
+        except msgspec.MsgspecError as error:
+            raise UpstreamMalformed("the Claude program wrote an event without a type") from error
+        if kind == "message_start":
+            if self._has_begun:
+                raise UpstreamMalformed("the Claude program began its answer anew")
+            self._has_begun = True
+        self.ended = kind == "message_stop"
+        return encode_event(bytes(event), kind)
+
+
+def _is_synthetic(message: msgspec.Raw) -> bool:
+    try:
+        return _message_decoder.decode(message).model == SYNTHETIC
+    except msgspec.MsgspecError:
+        return False
+
+
+def _message(line: _Line) -> str:
+    if line.result:
+        return line.result
+    told = [bytes(error).decode("utf-8", "replace").strip('"') for error in line.errors or ()]
+    return "; ".join(told) or "it ended without an answer"

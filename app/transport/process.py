@@ -1,0 +1,135 @@
+"""This file is one run of a program that stands in for a server: its output is read as a connection is.
+
+The output comes through a socket, not a pipe: sockets wait with a time limit under gevent and under threads alike. The
+input is a file, so that neither side ever waits for the other to read.
+
+A program must not outlive this process, however that ends. So each has a guard beside it, a shell that does nothing but
+wait for the end of a pipe which is open as long as this process lives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+from msgspec import Struct
+
+_READ_SIZE = 64 * 1024
+_LAST_WORDS = 2000  # bytes of what a program complains
+# Seconds between the request to end and the end by force. A program may be about to write its login.
+_NOTICE = 1.0
+
+# The shell becomes the program; its guard, in the same group, ends both if we end first.
+_GUARD = """
+exec 3<&0 <../stdin
+(read -r _ <&3; trap '' TERM; kill -TERM 0; rm -rf "$TMPDIR"; sleep 1; kill -KILL 0) >/dev/null 2>&1 &
+exec "$@" 3<&-
+"""
+
+
+class Command(Struct, frozen=True):
+    """What to run. The program runs in an empty folder; `files` lie beside that folder, so that it knows each as
+    `../NAME`. `environ` is all of its environment but TMPDIR, which is private too."""
+
+    argv: tuple[str, ...]
+    environ: dict[str, str]
+    stdin: bytes
+    files: dict[str, bytes]
+
+    def __repr__(self) -> str:
+        """Without environment and files: they hold the credential and the conversation."""
+        return f"Command({self.argv[0]})"
+
+
+class Process:
+    """A program that runs, in a process group of its own. To be ended, also when it has ended by itself.
+
+    Raises OSError where no process can be started; that there is no such program shows as its end.
+    """
+
+    def __init__(self, command: Command) -> None:
+        self._ended = False
+        self._folder = Path(tempfile.mkdtemp(prefix="dragoman-run-"))
+        lifeline, self._lifeline = os.pipe()
+        self._socket, output = socket.socketpair()
+        try:
+            # gevent's sockets do not block, which a program does not expect of its output.
+            os.set_blocking(output.fileno(), True)
+            self._popen = self._start(command, lifeline, output.fileno())
+        except BaseException:
+            self._clear()
+            raise
+        finally:
+            os.close(lifeline)
+            output.close()
+
+    def read(self, wait: float) -> bytes:
+        """What the program has written; empty at the end. Raises TimeoutError after `wait` seconds of silence."""
+        self._socket.settimeout(wait)
+        try:
+            return self._socket.recv(_READ_SIZE)
+        except BlockingIOError as error:
+            raise TimeoutError from error
+        except ConnectionError:
+            return b""
+
+    def wait(self, seconds: float) -> int | None:
+        """The exit code, None if the program still runs after `seconds`."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._popen.wait(seconds)
+        return None
+
+    def last_words(self) -> str:
+        """The end of what the program has complained."""
+        try:
+            with (self._folder / "stderr").open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - _LAST_WORDS))
+                return file.read().decode("utf-8", "replace").strip()
+        except OSError:
+            return ""
+
+    def end(self, patience: float = 0.0) -> None:
+        """Ends the program and what it has started, after `patience` seconds in which it may end by itself. Waits for
+        the end; a second call does nothing."""
+        if self._ended:
+            return
+        self._ended = True
+        if self.wait(patience) is None:
+            self._signal(signal.SIGTERM)
+            self.wait(_NOTICE)
+        self._signal(signal.SIGKILL)
+        self._popen.wait()
+        self._clear()
+
+    def _signal(self, number: int) -> None:
+        """To the whole group: the guard is in it, and what the program has left behind."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._popen.pid, number)
+
+    def _start(self, command: Command, lifeline: int, output: int) -> subprocess.Popen[bytes]:
+        working = self._folder / "work"
+        working.mkdir()
+        for name, content in {**command.files, "stdin": command.stdin}.items():
+            (self._folder / name).write_bytes(content)
+        with (self._folder / "stderr").open("wb") as stderr:
+            return subprocess.Popen(
+                ["/bin/sh", "-c", _GUARD, "sh", *command.argv],
+                cwd=working,
+                env={**command.environ, "TMPDIR": str(self._folder)},
+                stdin=lifeline,
+                stdout=output,
+                stderr=stderr,
+                start_new_session=True,
+            )
+
+    def _clear(self) -> None:
+        self._socket.close()
+        os.close(self._lifeline)
+        shutil.rmtree(self._folder, ignore_errors=True)
