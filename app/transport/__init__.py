@@ -1,8 +1,8 @@
 """This file is the face of the room that carries bytes to an upstream and back.
 
-The room's rule: HTTP and time limits only. Nothing here knows a dialect, a provider or a credential, and nothing is
-read ahead of the consumer, so a client that stops reading stops the upstream too. Everything runs on the standard
-library's sockets: gevent's under a patched worker, plain ones elsewhere.
+The room's rule: HTTP, programs and time limits only. Nothing here knows a dialect, a provider or a credential, and
+nothing is read ahead of the consumer, so a client that stops reading stops the upstream too. Everything runs on the
+standard library's sockets: gevent's under a patched worker, plain ones elsewhere.
 """
 
 from app.transport.active import ActiveRequests, ClientGone

@@ -65,8 +65,12 @@ INHERITED_PREFIXES = ("LC_", "XDG_")
 # The program reads no larger file of settings.
 SETTINGS_LIMIT = 2 * 1024 * 1024
 
-# A turn must be asked for, although the conversation comes with the settings.
-_TRIGGER = msgspec.Raw(b'{"role":"user","content":"."}')
+# A turn must be asked for, although the conversation comes with the settings. The model sees this only if the program
+# does not take the conversation from there.
+_TRIGGER = {
+    "role": "user",
+    "content": "Answer with this sentence alone: This version of Claude Code cannot be asked by Dragoman; update it.",
+}
 
 
 class _SystemBlock(msgspec.Struct):
@@ -94,20 +98,24 @@ def write_order(
     body: bytes,
     *,
     betas: str = "",
+    headers: Mapping[str, str] | None = None,
     base_url: str | None = None,
     credential: Credential | None = None,
 ) -> Command:
     """The command for one request, whose `body` is one of Anthropic Messages.
 
-    `program` is the program's path and first arguments, `environ` what it inherits. Without a `credential` it uses its
-    own login. Raises InvalidRequest for a body of another shape, TooLarge for one that the program cannot be told.
+    `program` is the program's path and first arguments, `environ` what it inherits, `headers` what it sends besides its
+    own. Without a `credential` it uses its own login. Raises InvalidRequest for a body of another shape, TooLarge for
+    one that the program cannot be told.
     """
+    if not model.isprintable():
+        raise InvalidRequest("the name of the model has characters that no name has", param="model")
     fields = _read_fields(body)
     # The program names the model itself and always streams.
     fields.pop("model", None)
     fields.pop("stream", None)
     system = _read_system(fields.pop("system", None))
-    said = _TRIGGER
+    said: object = _TRIGGER
     settings = _write_settings(fields)
     if len(settings) > SETTINGS_LIMIT:
         said = _take_only_turn(fields)
@@ -125,7 +133,7 @@ def write_order(
     line = {"type": "user", "message": said, "parent_tool_use_id": None, "session_id": ""}
     return Command(
         argv=tuple(arguments),
-        environ={**environ, **SWITCHES, **_write_environ(fields, betas, base_url, credential)},
+        environ={**environ, **SWITCHES, **_write_environ(fields, betas, headers or {}, base_url, credential)},
         stdin=msgspec.json.encode(line) + b"\n",
         files=files,
     )
@@ -168,7 +176,11 @@ def _take_only_turn(fields: dict[str, msgspec.Raw]) -> msgspec.Raw:
 
 
 def _write_environ(
-    fields: Mapping[str, msgspec.Raw], betas: str, base_url: str | None, credential: Credential | None
+    fields: Mapping[str, msgspec.Raw],
+    betas: str,
+    headers: Mapping[str, str],
+    base_url: str | None,
+    credential: Credential | None,
 ) -> dict[str, str]:
     environ = {}
     if any(b'"cache_control"' in bytes(value) for value in fields.values()):
@@ -176,6 +188,8 @@ def _write_environ(
         environ["DISABLE_PROMPT_CACHING"] = "1"
     if betas:
         environ["ANTHROPIC_BETAS"] = betas
+    if headers:
+        environ["ANTHROPIC_CUSTOM_HEADERS"] = "\n".join(f"{name}: {value}" for name, value in headers.items())
     if base_url:
         environ["ANTHROPIC_BASE_URL"] = base_url
     if credential is not None:

@@ -62,6 +62,7 @@ class ClaudeCliProvider(Provider):
             outgoing.model,
             outgoing.body,
             betas=_join_betas(outgoing),
+            headers=self.settings.headers,
             base_url=self.settings.base_url,
             credential=credential,
         )

@@ -88,6 +88,18 @@ def test_no_part_of_a_request_is_an_argument_but_the_models_name() -> None:
     assert max(map(len, command.argv)) < 100
 
 
+@pytest.mark.parametrize("model", ["a\0b", "a\nb", "\udc00"])
+def test_a_model_whose_name_is_no_text_is_refused(model: str) -> None:
+    with pytest.raises(InvalidRequest, match="name of the model"):
+        write_order(("claude",), {}, model, b"{}")
+
+
+def test_a_program_that_ignores_the_conversation_says_so_instead_of_an_answer() -> None:
+    command = order(BODY)
+
+    assert "Claude Code cannot be asked by Dragoman; update it" in said(command)["content"]
+
+
 def test_a_turn_too_large_for_the_settings_is_said_as_a_user_would() -> None:
     turn = {"role": "user", "content": LARGE}
 
@@ -155,10 +167,16 @@ def test_the_program_inherits_its_own_login_and_no_secret_of_ours() -> None:
     ],
 )
 def test_a_configured_credential_is_used_apart_from_the_users_own_login(credential: Credential, variable: str) -> None:
-    command = order(BODY, credential=credential, base_url="http://127.0.0.1:9", betas="a,b")
+    command = order(BODY, credential=credential, base_url="http://127.0.0.1:9")
 
     assert command.environ[variable] == credential.secret
     assert command.environ["CLAUDE_CONFIG_DIR"] == "../config"
     assert command.environ["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:9"
-    assert command.environ["ANTHROPIC_BETAS"] == "a,b"
     assert credential.secret not in f"{command.argv} {command!r}"
+
+
+def test_betas_and_configured_headers_are_sent_by_the_program() -> None:
+    command = order(BODY, betas="a,b", headers={"x-team": "one", "x-more": "two"})
+
+    assert command.environ["ANTHROPIC_BETAS"] == "a,b"
+    assert command.environ["ANTHROPIC_CUSTOM_HEADERS"] == "x-team: one\nx-more: two"
