@@ -219,6 +219,28 @@ def test_requests_run_side_by_side_up_to_the_limit(ask: Ask, program: ClaudeProg
     assert len({run.pid for run in program.runs()}) == 7
 
 
+def test_a_client_whose_program_has_to_wait_hears_pings(program: ClaudeProgram) -> None:
+    program.play(0.8, *answer("Grüezi"))
+    table = ProviderSettings(kind="claude_cli", command=tuple(program.command), max_processes=1)
+    server = ServerSettings(early_head=0.1, ping_interval=0.1)
+    app = create_app(Settings(server=server, providers={"cli": table}, models=ModelsSettings()))
+    body = {"model": MODEL, "max_tokens": 9, "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+    heard = []
+    threads = [
+        threading.Thread(target=lambda: heard.append(app.test_client().post("/v1/messages", json=body).text))
+        for _ in range(2)
+    ]
+
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    first, second = sorted(text.count(": keep-alive") for text in heard)
+    assert second > first + 3
+    assert all("Grüezi" in text and '"message_stop"' in text for text in heard)
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_prompt_of_five_megabytes_is_no_argument(ask: Ask, program: ClaudeProgram, *, stream: bool) -> None:
     prompt = "0123456789" * 500_000
