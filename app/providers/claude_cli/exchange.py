@@ -31,7 +31,7 @@ class ProgramExchange(Exchange):
     ) -> None:
         self.status = 0
         self.headers = {}
-        self._start = start
+        self._start: Callable[[], Process] | None = start
         self._slots = slots
         self._limits = limits
         self._say = say
@@ -90,8 +90,11 @@ class ProgramExchange(Exchange):
             return False
         self._has_slot = True
         self._silence = 0.0
+        assert self._start is not None, "waited for after its end"
+        # It holds the conversation, which is not kept for as long as the answer takes.
+        start, self._start = self._start, None
         try:
-            self._process = self._start()
+            self._process = start()
         except OSError as error:
             self.close()
             raise ProgramUnavailable(self._say(f"it cannot be started: {error.strerror}")) from error

@@ -86,7 +86,7 @@ class Output:
             case "stream_event" if not self._excuses:
                 return self._pass(line.event)
             case "assistant" if b"synthetic" in bytes(line.message):
-                self._excuses = _is_synthetic(line.message)
+                self._excuses |= _is_synthetic(line.message)
             case "result":
                 self.ended = True
                 status = line.api_error_status or STATUSES.get(line.terminal_reason)

@@ -55,6 +55,7 @@ class ClaudeCliProvider(Provider):
 
     def send(self, outgoing: Outgoing, credential: Credential | None) -> Exchange:
         """Nothing runs yet: the program starts when somebody waits for its answer and it may."""
+        # What a program inherits is the environment of this process, not a setting.
         environ = inherit(os.environ)
         command = write_order(
             (self._find_program(environ), *self._command[1:]),
