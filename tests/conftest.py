@@ -1,13 +1,16 @@
-"""This file is the fixtures that all tests share: the wire files, found by dialect, kind and name."""
+"""This file is what all tests share: quiet logs, and the wire files, found by dialect, kind and name."""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from app.logs import request_log
 
 # A change is judged by what it does, not by what a new draw happens to find: CI draws the same examples each time.
 settings.register_profile("ci", derandomize=True, deadline=None)
@@ -15,6 +18,16 @@ if os.environ.get("CI"):
     settings.load_profile("ci")
 
 WIRE = Path(__file__).parent / "wire"
+
+
+@pytest.fixture(autouse=True)
+def silent_logs() -> Iterator[None]:
+    """Logs belong to the process: none that a test has started writes to that test's output when another one runs."""
+    yield
+    logger = logging.getLogger("dragoman")
+    logger.handlers.clear()
+    logger.setLevel(logging.NOTSET)
+    request_log.close()
 
 
 @pytest.fixture(scope="session")

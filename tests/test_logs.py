@@ -5,19 +5,11 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
 
-from app.logs import RequestLog, request_log, start_logs
+from app.logs import RequestLog, start_logs
 from app.settings import ServerSettings
-
-
-@pytest.fixture(autouse=True)
-def closed_log() -> Iterator[None]:
-    """The log of requests belongs to the process; no other test shall write to this one's output."""
-    yield
-    request_log.close()
 
 
 def test_info_goes_to_standard_output_and_trouble_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
