@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from codecs import BOM_UTF8
 from collections.abc import Generator, Mapping
@@ -13,12 +12,11 @@ from app.transport.call import Call, Target, encode_head
 from app.transport.connection import Connection
 from app.transport.pool import ConnectionPool
 from app.transport.reply import ReplyDecoder
+from app.transport.silence import Silence
 
 _MAX_BODY = 64 * 1024 * 1024
 # Up to here one copy is cheaper than a second system call.
 _JOINED_SIZE = 128 * 1024
-# Sums of waits are not exact.
-_CLOCK_GRAIN = 0.001
 
 T = TypeVar("T")
 # Obtains a thing by one or more exchanges; yields at every silence of the upstream.
@@ -77,11 +75,9 @@ class SocketExchange(Exchange):
         self.status = 0
         self.headers = {}
         self._unread = b""
-        self._silence = 0.0
-        limits = call.limits
+        self._silence = Silence(call.limits)
         self._connection: Connection | None = None
         self._is_kept = False
-        self._deadline = None if limits.total is None else time.monotonic() + limits.total
         self._start(pool.take(target.origin))
 
     def wait_head(self, wait: float | None = None) -> bool:
@@ -115,7 +111,8 @@ class SocketExchange(Exchange):
         try:
             self._send(self._connection, self._limits.first_byte)
         except TimeoutError as error:
-            raise self._time_out("first_byte", self._limits.first_byte) from error
+            self.close()
+            raise UpstreamTimeout("first_byte", self._limits.first_byte) from error
         except OSError:
             # An upstream may refuse a long request before it has read all of it: what it said is read next.
             if self._is_kept:
@@ -140,29 +137,16 @@ class SocketExchange(Exchange):
     def _receive(self, wait: float | None) -> bytes | None:
         """The body's bytes that one read delivered, perhaps none; None when `wait` passed in silence."""
         assert self._connection is not None, "read after close"
-        limits = self._limits
-        phase, limit = ("idle", limits.idle) if self._decoder.has_head else ("first_byte", limits.first_byte)
-        patience = limit - self._silence
-        if wait is not None and wait < patience:
-            patience = wait
-        if self._deadline is not None:
-            left = self._deadline - time.monotonic()
-            if left <= 0:
-                raise self._time_out("total", limits.total or 0.0)
-            patience = min(patience, left)
         try:
-            data = self._connection.read(patience)
-        except (TimeoutError, BlockingIOError) as error:
-            self._silence += patience
-            if self._silence > limit - _CLOCK_GRAIN:
-                raise self._time_out(phase, limit) from error
-            return self._receive(wait) if wait is None else None
+            data = self._silence.bear(self._connection.read, self._decoder.has_head, wait)
+        except UpstreamTimeout:
+            self.close()
+            raise
         except OSError as error:
             return self._meet_end(error)
-        if not data:
-            return self._meet_end(None)
-        self._silence = 0.0
-        return self._decode(data)
+        if data is None:
+            return self._receive(wait) if wait is None else None
+        return self._decode(data) if data else self._meet_end(None)
 
     def _decode(self, data: bytes) -> bytes:
         decoder = self._decoder
@@ -195,7 +179,3 @@ class SocketExchange(Exchange):
             raise UpstreamCut(f"the connection to the upstream broke: {reason}", began=began) from failure
         self._decoder.end()
         return b""
-
-    def _time_out(self, phase: str, limit: float) -> UpstreamTimeout:
-        self.close()
-        return UpstreamTimeout(phase, limit)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 import msgspec
@@ -13,13 +12,12 @@ from app.providers.claude_cli.output import Output, Trouble
 from app.sse import encode_event
 from app.transport import Exchange, Limits
 from app.transport.process import Process
+from app.transport.silence import Silence
 
 # Seconds that a request waits for one of the running programs to end.
 QUEUE_PATIENCE = 60.0
 # Seconds that the program has after its answer to put its own things in order.
 PARTING = 1.0
-# Sums of waits are not exact.
-_CLOCK_GRAIN = 0.001
 
 
 class ProgramExchange(Exchange):
@@ -33,14 +31,13 @@ class ProgramExchange(Exchange):
         self.headers = {}
         self._start: Callable[[], Process] | None = start
         self._slots = slots
-        self._limits = limits
         self._say = say
         self._output = Output()
         self._process: Process | None = None
         self._has_slot = False
         self._unread = b""
-        self._silence = 0.0
-        self._deadline = None if limits.total is None else time.monotonic() + limits.total
+        self._queued = 0.0
+        self._silence = Silence(limits)
 
     def wait_head(self, wait: float | None = None) -> bool:
         while self._process is None:
@@ -80,16 +77,15 @@ class ProgramExchange(Exchange):
 
     def _begin(self, wait: float | None) -> bool:
         """Starts the program as soon as there may be one more; False when `wait` passed before."""
-        patience = QUEUE_PATIENCE - self._silence
+        seconds = QUEUE_PATIENCE - self._queued
         if wait is not None:
-            patience = min(patience, wait)
-        if not self._slots.acquire(timeout=patience):
-            self._silence += patience
-            if self._silence > QUEUE_PATIENCE - _CLOCK_GRAIN:
+            seconds = min(seconds, wait)
+        if not self._slots.acquire(timeout=seconds):
+            self._queued += seconds
+            if self._queued >= QUEUE_PATIENCE:
                 raise UpstreamBusy(f"as many Claude programs run as may (max_processes), for {QUEUE_PATIENCE:g} s now")
             return False
         self._has_slot = True
-        self._silence = 0.0
         assert self._start is not None, "waited for after its end"
         # It holds the conversation, which is not kept for as long as the answer takes.
         start, self._start = self._start, None
@@ -106,23 +102,13 @@ class ProgramExchange(Exchange):
     def _receive(self, wait: float | None) -> bytes | None:
         """The events that one read completes, perhaps none; None when `wait` passed in silence."""
         assert self._process is not None, "read before the program runs"
-        phase, limit = ("idle", self._limits.idle) if self.status else ("first_byte", self._limits.first_byte)
-        patience = limit - self._silence
-        if wait is not None and wait < patience:
-            patience = wait
-        if self._deadline is not None:
-            left = self._deadline - time.monotonic()
-            if left <= 0:
-                raise self._time_out("total", self._limits.total or 0.0)
-            patience = min(patience, left)
         try:
-            data = self._process.read(patience)
-        except TimeoutError:
-            self._silence += patience
-            if self._silence > limit - _CLOCK_GRAIN:
-                raise self._time_out(phase, limit) from None
+            data = self._silence.bear(self._process.read, self.status > 0, wait)
+        except UpstreamTimeout:
+            self.close()
+            raise
+        if data is None:
             return None if wait is not None else b""
-        self._silence = 0.0
         return self._take(data)
 
     def _take(self, data: bytes) -> bytes:
@@ -159,7 +145,3 @@ class ProgramExchange(Exchange):
         if self.status:
             return UpstreamCut(self._say(words), began=True)
         return ProgramUnavailable(self._say(words))
-
-    def _time_out(self, phase: str, limit: float) -> UpstreamTimeout:
-        self.close()
-        return UpstreamTimeout(phase, limit)
