@@ -12,7 +12,6 @@ from app.conversation.capabilities import Capabilities
 from app.conversation.events import BlockDelta, BlockOpened, Event, Finished
 from app.conversation.fold import fold, unfold
 from app.conversation.request import Request, Turn
-from app.conversation.response import Usage
 from app.conversation.stages import Stage, StageMaker
 from app.conversation.thoughts import Thought, place_of_next
 from app.dialects import openai_chat
@@ -21,6 +20,7 @@ from app.dialects.openai_chat.patch import restore_reasoning
 from app.errors import DragomanError
 from app.gateway.messages import Inbound
 from app.gateway.recollection import Keys, Owner, Recollection, keeps_reasoning
+from app.gateway.tap import Tap
 from app.sse import SseDecoder
 
 # How a body says past reasoning that is not empty, under any of its names.
@@ -68,7 +68,7 @@ class Remembrance:
 
     def listen(self, stream: StreamPassthrough) -> StreamPassthrough:
         """A stream that passes, and is listened to."""
-        return ListeningStream(stream, self._hear)
+        return Tap(stream, PassingListener(stream, self._hear).look)
 
     def attend(self) -> Stage:
         """A stage for an answer that would pass, but came in another form than its client asked for."""
@@ -145,8 +145,8 @@ class Bystander:
         return events
 
 
-class ListeningStream:
-    """A stream whose bytes pass; what of it thinks and calls is read at its end, before the client gets that."""
+class PassingListener:
+    """Reads what of a stream that passes thinks and calls, at its end, before the client gets that."""
 
     def __init__(self, stream: StreamPassthrough, hear: Callable[[Sequence[Event]], None]) -> None:
         self._stream = stream
@@ -154,24 +154,8 @@ class ListeningStream:
         self._parts: list[bytes] = []
         self._called = False
         self._ended = False
-        self.fail = stream.fail
-        self.ping = stream.ping
 
-    @property
-    def finished(self) -> bool:
-        return self._stream.finished
-
-    @property
-    def usage(self) -> Usage | None:
-        return self._stream.usage
-
-    def feed(self, part: bytes) -> bytes:
-        return self._heard(self._stream.feed(part))
-
-    def close(self) -> bytes:
-        return self._heard(self._stream.close())
-
-    def _heard(self, events: bytes) -> bytes:
+    def look(self, events: bytes) -> None:
         calls, ends = _CALLS in events, self._stream.finished and not self._ended
         if calls or ends or _REASONING in events:
             self._parts.append(events)
@@ -182,7 +166,6 @@ class ListeningStream:
                 parser = openai_chat.StreamParser()
                 self._hear(parser.feed(SseDecoder().feed(b"".join(self._parts))) + parser.close())
             self._parts = []
-        return events
 
 
 def passes_silently(body: bytes, capabilities: Capabilities) -> bool:

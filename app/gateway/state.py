@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from app.conversation.response import Usage
-from app.dialects.contract import StreamPassthrough
 from app.dialects.openai_responses.background import change_status
 from app.dialects.openai_responses.conversation import read_conversation_id
 from app.dialects.openai_responses.history import (
@@ -32,6 +30,7 @@ from app.errors import Failure, InvalidRequest, LedgerUnavailable, NotFound
 from app.gateway.conversations import Conversation, Conversations
 from app.gateway.conversations import not_found as conversation_not_found
 from app.gateway.messages import Inbound
+from app.gateway.tap import Tap
 from app.ledger import Ledger
 from app.routing.router import Upstream
 
@@ -160,7 +159,7 @@ class ResponseState:
         if not self._store or self._background or (self._is_keeper(upstream) and not self._inbound.tenant):
             return opened
         if opened.stream is not None:
-            opened.stream = KeptStream(opened.stream, self, upstream)
+            opened.stream = Tap(opened.stream, lambda events: self.keep(find_response(events), upstream))
             self.keep(find_response(opened.first), upstream)
         else:
             whole = find_response(opened.first) if self._inbound.peek.stream else opened.first
@@ -222,39 +221,6 @@ class ResponseState:
     def _is_keeper(self, upstream: Upstream) -> bool:
         """Whether the upstream's server keeps the response, for it gave the client its id."""
         return not self.adopted and keeps_responses(upstream)
-
-
-class KeptStream:
-    """A stream whose response is kept before the event that ends it goes out."""
-
-    def __init__(self, stream: StreamPassthrough, state: ResponseState, upstream: Upstream) -> None:
-        self._stream = stream
-        self._state = state
-        self._upstream = upstream
-        self.ping = stream.ping
-
-    @property
-    def finished(self) -> bool:
-        return self._stream.finished
-
-    @property
-    def usage(self) -> Usage | None:
-        return self._stream.usage
-
-    def feed(self, part: bytes) -> bytes:
-        return self._kept(self._stream.feed(part))
-
-    def close(self) -> bytes:
-        return self._kept(self._stream.close())
-
-    def fail(self, failure: Failure) -> bytes:
-        return self._stream.fail(failure)
-
-    def _kept(self, events: bytes) -> bytes:
-        response = find_response(events)
-        if response is not None:
-            self._state.keep(response, self._upstream)
-        return events
 
 
 def keeps_responses(upstream: Upstream) -> bool:

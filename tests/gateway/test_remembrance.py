@@ -16,7 +16,7 @@ from app.conversation.capabilities import Capabilities
 from app.conversation.capabilities import Reply as AsReply
 from app.conversation.fold import fold
 from app.dialects import openai_chat
-from app.gateway.remembrance import ListeningStream
+from app.gateway.remembrance import PassingListener
 from tests.gateway.conftest import Client, MakeClient, chat_answer, chunk, events_of
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
@@ -314,11 +314,12 @@ def test_a_stream_is_heard_however_it_is_cut(size: int) -> None:
     whole = b"".join(piece for piece in deep_stream().pieces if isinstance(piece, bytes))
     heard: list[Any] = []
     reply, capabilities = AsReply(model="m", id="1", created=1), Capabilities(dialect="openai_chat")
-    stream = ListeningStream(openai_chat.StreamPassthrough(reply, capabilities), heard.extend)
+    stream = openai_chat.StreamPassthrough(reply, capabilities)
+    listener = PassingListener(stream, heard.extend)
 
     for start in range(0, len(whole), size):
-        stream.feed(whole[start : start + size])
-    stream.close()
+        listener.look(stream.feed(whole[start : start + size]))
+    listener.look(stream.close())
 
     response = fold(heard)
     assert [type(block) for block in response.blocks] == [Reasoning, ToolCall]
