@@ -212,7 +212,7 @@ class Attempt:
 
     def _steer(self, request: Request) -> Request:
         """The request with what the route, not the client, decides."""
-        changes: dict[str, object] = {"model": self.capabilities.model or self.upstream.model}
+        changes: dict[str, object] = {"model": self._model}
         if self.upstream_stream != request.stream:
             changes["stream"] = self.upstream_stream
         if self.inbound.state is not None:
