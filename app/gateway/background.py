@@ -7,6 +7,7 @@ its worker, and its response has failed.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -34,7 +35,7 @@ from app.gateway.delivery import JSON_HEADERS, STREAM_HEADERS
 from app.gateway.gateway import Gateway
 from app.gateway.messages import Inbound, Outbound
 from app.gateway.record import Record
-from app.gateway.state import KeptResponse, Memory, ResponseState, keeps_responses
+from app.gateway.state import KeptResponse, Memory, ResponseState, as_lost, keeps_responses
 from app.ledger import Shelf
 from app.sse import COMMENT_KEEPALIVE, DONE
 
@@ -152,6 +153,16 @@ class Background:
         position = 0
         while self._events.delete(tenant, f"{response_id}:{position}"):
             position += 1
+
+    def finish(self, seconds: float) -> None:
+        """Waits until all is over, `seconds` at most; what is left then has failed."""
+        end = time.monotonic() + seconds
+        while self._jobs and time.monotonic() < end:
+            time.sleep(TICK)
+        for job in list(self._jobs.values()):
+            job.stopped = True
+            with contextlib.suppress(LedgerUnavailable):
+                self._memory.change_running(*job.place, as_lost)
 
     def _start(self, job: _Job) -> None:
         """Threads, which are greenlets under gevent, because a job outlives the request that began it."""

@@ -86,10 +86,7 @@ class Memory:
         if found is None:
             return None
         kept = _kept_decoder.decode(found)
-        if 0 < kept.alive < self._clock():
-            failed = change_status(bytes(kept.response), "failed", _LOST)
-            return msgspec.structs.replace(kept, response=msgspec.Raw(failed), alive=0.0)
-        return kept
+        return as_lost(kept) if 0 < kept.alive < self._clock() else kept
 
     def keep(self, tenant: str, response_id: str, kept: KeptResponse) -> None:
         """A ledger that fails has said so in the log; the client gets its answer all the same."""
@@ -221,6 +218,12 @@ class ResponseState:
     def _is_keeper(self, upstream: Upstream) -> bool:
         """Whether the upstream's server keeps the response, for it gave the client its id."""
         return not self.adopted and keeps_responses(upstream)
+
+
+def as_lost(kept: KeptResponse) -> KeptResponse:
+    """A response whose worker is gone before it was whole."""
+    failed = change_status(bytes(kept.response), "failed", _LOST)
+    return msgspec.structs.replace(kept, response=msgspec.Raw(failed), alive=0.0)
 
 
 def keeps_responses(upstream: Upstream) -> bool:

@@ -36,6 +36,7 @@ def gunicorn_options(server: ServerSettings) -> dict[str, Any]:
         "control_socket_disable": True,
         "forwarded_allow_ips": ",".join(server.trusted_proxies),
         "post_worker_init": start_worker,
+        "worker_exit": stop_worker,
     }
 
 
@@ -49,6 +50,15 @@ def start_worker(worker: Any) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+
+
+def stop_worker(_arbiter: Any, worker: Any) -> None:
+    """gunicorn's hook in each worker that has served its last request, and in the master for one that was killed."""
+    from app.server.worker import stop
+
+    if worker.wsgi is not None:
+        # Heartbeats have ended by now, and without them the master waits so long and no longer.
+        stop(worker.wsgi, min(worker.cfg.graceful_timeout, HANG_SECONDS / 2))
 
 
 def _address(host: str, port: int) -> str:

@@ -14,3 +14,8 @@ def start(wsgi_app: Any) -> None:
     start_logs(household.house.settings.server)
     start_sweeper(household.active, request_log.flush)
     household.watch()
+
+
+def stop(wsgi_app: Any, seconds: float) -> None:
+    """Called once in each worker after its last request; takes `seconds` at most."""
+    wsgi_app.household.house.background.finish(seconds)

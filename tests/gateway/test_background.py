@@ -216,6 +216,24 @@ def test_a_response_whose_worker_died_has_failed(
     client.http.delete(f"{PLACE}/{lost['id']}")
 
 
+def test_a_worker_that_stops_lets_its_responses_come_to_their_end(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(sse(0.2, *chat_stream("a").pieces))
+    queued = begin(client)
+
+    client.app.household.house.background.finish(5)
+
+    assert see(client, queued["id"]).get_json()["status"] == "completed"
+
+
+def test_a_response_that_outlasts_its_worker_has_failed_at_once(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(sse(chunk({"role": "assistant", "content": "a"}), STALL))
+    queued = begin(client)
+
+    client.app.household.house.background.finish(0)
+
+    assert see(client, queued["id"]).get_json()["status"] == "failed"
+
+
 def test_a_conversation_gets_what_was_said_in_the_background(client: Client, upstream: FakeUpstream) -> None:
     upstream.script(chat_stream("a1"))
     place = client.ask("/v1/conversations", {}).get_json()["id"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.gateway.conftest import chat_stream, chunk
 from tests.support.fake_upstream import STALL, FakeUpstream, Reply, json_reply, sse
@@ -112,3 +114,20 @@ def test_nothing_is_tried_again_for_a_client_that_left(
 
     with pytest.raises(AssertionError, match="1 of 2 requests"):
         first.wait_for(2, seconds=2.5)
+
+
+def test_a_response_in_the_background_outlasts_the_order_to_stop(tmp_path: Path, first: FakeUpstream) -> None:
+    (tmp_path / "dragoman.toml").write_text(f'[providers.a]\nkind = "openai"\nbase_url = "{first.url}/v1"\n')
+    first.script(sse(1.0, *chat_stream("done").pieces))
+    body = {"model": "a/m", "input": "hi", "background": True}
+
+    with GatewayProcess(tmp_path) as gateway:
+        queued = requests.post(f"{gateway.url}/v1/responses", json=body, timeout=5).json()
+        first.wait_for()
+        gateway.signal(signal.SIGTERM)
+        gateway.wait()
+    with GatewayProcess(tmp_path) as gateway:
+        found = requests.get(f"{gateway.url}/v1/responses/{queued['id']}", timeout=5).json()
+
+    assert queued["status"] == "queued"
+    assert found["status"] == "completed"
