@@ -13,12 +13,11 @@ from msgspec.structs import replace
 from app.adaptation.notes import Notes
 from app.conversation.blocks import Block, Compaction, Text, ToolCall, ToolResult
 from app.conversation.capabilities import Capabilities
-from app.conversation.request import EFFORT_NAMES, Request, Role, Turn
+from app.conversation.request import DEFAULT_INSTRUCTIONS, EFFORT_NAMES, Request, Role, Turn
 
 # Claude Code's accounting line; its value changes with every request and would spoil every prompt cache.
 BILLING = "x-anthropic-billing-header:"
 
-DEFAULT_INSTRUCTIONS = "You are a helpful assistant."
 OPENING = "[The beginning of the conversation is missing.]"
 
 

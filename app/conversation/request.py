@@ -22,6 +22,8 @@ EFFORT_NAMES: dict[str, Effort | None] = {
     "auto": None,
     "default": None,
 }
+# For upstreams that refuse a request without a system text, where the client gave none.
+DEFAULT_INSTRUCTIONS = "You are a helpful assistant."
 UNKNOWN_EFFORT = "an effort of this name is not known here, so the model decides itself"
 
 

@@ -75,6 +75,12 @@ def encode_body(value: Any) -> bytes:
         return msgspec.json.encode(_join_halves(value))
 
 
+def change_fields(raw: msgspec.Raw, **values: str | None) -> msgspec.Raw:
+    """A JSON object with some fields changed, or taken out where the value is None."""
+    fields: dict[str, Any] = {**fields_decoder.decode(raw), **values}
+    return msgspec.Raw(msgspec.json.encode({name: value for name, value in fields.items() if value is not None}))
+
+
 def replace_model(body: bytes, model: str, fields: Fields | None = None) -> bytes:
     """A JSON object with another top-level `model`, and no other byte changed.
 

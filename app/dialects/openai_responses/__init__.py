@@ -7,7 +7,8 @@ writes them. Nothing here does I/O.
 
 from app.dialects.openai_responses.errors import error_status, parse_error, render_error
 from app.dialects.openai_responses.lifecycle import StreamRenderer
-from app.dialects.openai_responses.passthrough import StreamPassthrough, patch_request, repair_response
+from app.dialects.openai_responses.passthrough import StreamPassthrough, repair_response
+from app.dialects.openai_responses.patch import patch_request
 from app.dialects.openai_responses.request import parse_request, render_request
 from app.dialects.openai_responses.response import find_usage, parse_response, render_response
 from app.dialects.openai_responses.stream import StreamParser
