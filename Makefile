@@ -3,13 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check format clients bench conformance hooks clean
+.PHONY: run test check format hardening clients bench conformance hooks clean
 
 run: $(VENV)/.runs  ## start the gateway on 127.0.0.1:8080 (HOST=… PORT=… to move it)
 	@exec $(BIN)/dragoman serve
 
 test: $(VENV)/.tests  ## everything that needs nothing but the package index
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 4
 
 check: $(VENV)/.tests  ## style, types, import contracts, documentation
 	$(BIN)/ruff check .
@@ -21,6 +21,9 @@ check: $(VENV)/.tests  ## style, types, import contracts, documentation
 format: $(VENV)/.tests
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+hardening: $(VENV)/.tests  ## hostile clients, upstreams and web pages: what holds, and its figures
+	HARDENING_CASES=100000 $(BIN)/python -m pytest -q tests/hardening
 
 clients: $(VENV)/.tests  ## the genuine programs against this gateway
 	$(BIN)/python -m pytest -q -rs tests/clients
