@@ -1,9 +1,10 @@
 # Everything a newcomer needs stands here; `make run` and `make test` ask for nothing but python3 (3.11 or newer).
 PYTHON ?= python3
 VENV := .venv
+DIST := dist
 BIN := $(VENV)/bin
 
-.PHONY: run test check format hardening clients bench conformance hooks clean
+.PHONY: run test check format hardening package dist clients bench conformance hooks clean
 
 run: $(VENV)/.runs  ## start the gateway on 127.0.0.1:8080 (HOST=… PORT=… to move it)
 	@exec $(BIN)/dragoman serve
@@ -25,6 +26,19 @@ format: $(VENV)/.tests
 hardening: $(VENV)/.tests  ## hostile clients, upstreams and web pages: what holds, and its figures
 	HARDENING_CASES=100000 $(BIN)/python -m pytest -q tests/hardening
 
+dist: $(VENV)/.dist  ## wheel, source distribution, bill of materials, hashes; the same commit gives the same bytes
+	@rm -rf $(DIST) build && mkdir -p $(DIST)
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build -q --outdir $(DIST)
+	@# setuptools writes the times of the day into the source distribution; GNU tar packs it again without them.
+	@cd $(DIST) && tar -xzf *.tar.gz && name=$$(basename *.tar.gz .tar.gz) && \
+	tar --sort=name --mtime=@$$(git -C $(CURDIR) log -1 --format=%ct) --owner=0 --group=0 --numeric-owner -cf - $$name \
+	| gzip -n9 > $$name.tar.gz && rm -r $$name
+	$(BIN)/cyclonedx-py requirements requirements.txt --output-reproducible --of JSON -o $(DIST)/dragoman.cdx.json
+	cd $(DIST) && sha256sum *.whl *.tar.gz *.json > SHA256SUMS
+
+package: $(VENV)/.tests  ## the distributions, built and installed in each way
+	$(BIN)/python -m pytest -q tests/package
+
 clients: $(VENV)/.tests  ## the genuine programs against this gateway
 	$(BIN)/python -m pytest -q -rs tests/clients
 
@@ -41,15 +55,28 @@ hooks: $(VENV)/.tests  ## format and lint before each commit, types before each 
 clean:
 	rm -rf $(VENV) .cache build *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
-# The stamps keep a second `make` from installing again; a changed list of packages makes them stale.
-$(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Dragoman needs Python 3.11 or newer; say which one with: make PYTHON=python3.12")'
-	$(PYTHON) -m venv $(VENV)
+# uv, where it is there, does in seconds what pip does in a minute.
+UV := $(shell command -v uv 2>/dev/null)
+INSTALL := $(if $(UV),$(UV) pip install -q --python $(BIN)/python,$(BIN)/python -m pip install -q --disable-pip-version-check --use-pep517)
 
-$(VENV)/.runs: requirements.txt setup.cfg setup.py | $(BIN)/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt --use-pep517 -e .
+# The stamps keep a second `make` from installing again; a changed list of packages makes them stale. An environment
+# without a working pip is what a failed first try leaves behind: it is made anew.
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Dragoman needs Python 3.11 or newer; say which one with: make PYTHON=python3.12")'
+	@echo "dragoman: installing into $(VENV); the first time this takes about a minute"
+	@{ [ -f $(VENV)/pyvenv.cfg ] && $(BIN)/python -m pip --version >/dev/null 2>&1; } || $(if $(UV),$(UV) venv -q --clear --seed --python $(PYTHON) $(VENV),$(PYTHON) -m venv --clear $(VENV)) \
+	|| { rm -rf $(VENV); echo "Could not make $(VENV). On Debian and Ubuntu: apt install python3-venv; then run make again."; exit 1; }
+	@touch $@
+
+$(VENV)/.dist: | $(VENV)/.made
+	@$(INSTALL) "build>=1.2" "cyclonedx-bom>=7"
+	@touch $@
+
+$(VENV)/.runs: requirements.txt setup.cfg setup.py | $(VENV)/.made
+	@$(INSTALL) -r requirements.txt
+	@$(INSTALL) --no-deps -e .
 	@touch $@
 
 $(VENV)/.tests: $(VENV)/.runs
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c requirements.txt --use-pep517 -e '.[dev]'
+	@$(INSTALL) -c requirements.txt -e '.[dev]'
 	@touch $@

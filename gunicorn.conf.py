@@ -1,14 +1,5 @@
-"""This file makes `gunicorn wsgi:app` in a checkout run with the same settings as `dragoman serve`."""
+"""Makes `gunicorn wsgi:app` in a checkout run with the settings of `dragoman serve`."""
 
-# ruff: noqa: E402
-from gevent import monkey
+from app.server import gunicorn_conf
 
-# The import of our settings loads the whole package, ssl and sockets with it: they must be patched by then.
-monkey.patch_all()
-
-import os
-
-from app.server.gunicorn_settings import gunicorn_options
-from app.settings import load_settings
-
-globals().update(gunicorn_options(load_settings(None, os.environ, {}).server))
+globals().update({name: value for name, value in vars(gunicorn_conf).items() if not name.startswith("_")})

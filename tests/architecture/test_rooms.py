@@ -32,13 +32,12 @@ def test_the_import_contracts_hold() -> None:
     assert lint_imports(config_filename=str(ROOT / "setup.cfg"), no_cache=True) == 0
 
 
-def test_wsgi_imports_nothing_but_the_application() -> None:
+def test_wsgi_imports_nothing_of_ours_but_the_application() -> None:
     tree = ast.parse((ROOT / "wsgi.py").read_text())
 
-    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    imported = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
 
-    assert imported == {"app"}
-    assert not any(isinstance(node, ast.Import) for node in ast.walk(tree))
+    assert {module for module in imported if module.partition(".")[0] == "app"} == {"app"}
 
 
 @pytest.mark.parametrize("room", ROOMS, ids=name)
@@ -50,7 +49,7 @@ def test_each_room_is_drawn_in_the_architecture(room: Path) -> None:
 def test_each_module_says_first_what_it_is(module: Path) -> None:
     said = ast.get_docstring(ast.parse(module.read_text())) or ""
 
-    assert said.startswith("This file ")
+    assert said.partition("\n\n")[0].rstrip().endswith((".", ":", "?")), said
 
 
 @pytest.mark.parametrize("room", [path / "__init__.py" for path in ROOMS], ids=name)

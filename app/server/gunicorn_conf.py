@@ -1,0 +1,14 @@
+"""The settings of `gunicorn -c python:app.server.gunicorn_conf wsgi:app`; a checkout's gunicorn.conf.py is the same."""
+
+# ruff: noqa: E402
+from gevent import monkey
+
+# The import of our settings loads the whole package, ssl and sockets with it: they must be patched by then.
+monkey.patch_all()
+
+import os
+
+from app.server.gunicorn_settings import gunicorn_options
+from app.settings import load_settings
+
+globals().update(gunicorn_options(load_settings(None, os.environ, {}).server))

@@ -1,0 +1,93 @@
+"""The wheel and the source distribution hold all that the program needs, and nothing of another project's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+from tests.package.conftest import ROOT, build
+
+
+def wheel_of(dist: Path) -> Path:
+    (wheel,) = dist.glob("*.whl")
+    return wheel
+
+
+def sdist_of(dist: Path) -> Path:
+    (sdist,) = dist.glob("*.tar.gz")
+    return sdist
+
+
+def names_in(sdist: Path) -> list[str]:
+    with tarfile.open(sdist) as archive:
+        return [name.partition("/")[2] for name in archive.getnames()]
+
+
+def test_the_same_commit_gives_the_same_bytes(dist: Path, tmp_path: Path) -> None:
+    again = build(tmp_path / "again")
+
+    assert {path.name: path.read_bytes() for path in again.iterdir()} == {
+        path.name: path.read_bytes() for path in dist.iterdir()
+    }
+
+
+def test_the_wheel_holds_each_file_of_the_package(dist: Path) -> None:
+    packaged = {name for name in zipfile.ZipFile(wheel_of(dist)).namelist() if name.startswith("app/")}
+
+    tracked = {str(path.relative_to(ROOT)) for path in (ROOT / "app").rglob("*") if path.is_file()}
+    assert packaged == {name for name in tracked if "__pycache__" not in name}
+
+
+def test_the_wheel_holds_no_other_top_level_name(dist: Path) -> None:
+    tops = {name.partition("/")[0] for name in zipfile.ZipFile(wheel_of(dist)).namelist()}
+
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"app", "dragoman.py", "wsgi.py"}
+
+
+@pytest.mark.parametrize("folder", ["docs", "deploy", "app"])
+def test_the_source_distribution_holds_the_folder(dist: Path, folder: str) -> None:
+    held = {name for name in names_in(sdist_of(dist)) if name.startswith(f"{folder}/")}
+    wanted = {str(path.relative_to(ROOT)) for path in (ROOT / folder).rglob("*") if path.is_file()}
+    assert held >= {name for name in wanted if "__pycache__" not in name}
+
+
+def test_the_source_distribution_holds_no_tests(dist: Path) -> None:
+    assert [name for name in names_in(sdist_of(dist)) if name.startswith("tests")] == []
+
+
+def test_the_metadata_names_licence_pythons_and_commands(dist: Path) -> None:
+    wheel = zipfile.ZipFile(wheel_of(dist))
+    (path,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+    metadata = Parser().parsestr(wheel.read(path).decode())
+    entry_points = wheel.read(path.replace("METADATA", "entry_points.txt")).decode()
+
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert metadata["License"] == "MIT" or metadata["License-Expression"] == "MIT"
+    assert "Typing :: Typed" in metadata.get_all("Classifier", [])
+    assert "dragoman = app.cli:main" in entry_points
+    assert "app/py.typed" in wheel.namelist()
+
+
+def test_each_distribution_has_its_hash(dist: Path) -> None:
+    told = dict(reversed(line.split("  ")) for line in (dist / "SHA256SUMS").read_text().splitlines())
+
+    made = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in dist.iterdir()}
+    assert told == {name: value for name, value in made.items() if name != "SHA256SUMS"}
+
+
+def test_the_bill_of_materials_names_each_pinned_package(dist: Path) -> None:
+    bill = json.loads((dist / "dragoman.cdx.json").read_text())
+
+    assert bill["bomFormat"] == "CycloneDX"
+    pinned = {
+        line.partition("==")[0].lower()
+        for line in (ROOT / "requirements.txt").read_text().splitlines()
+        if "==" in line and not line.startswith("#")
+    }
+    assert {part["name"].lower() for part in bill["components"]} == pinned
