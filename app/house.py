@@ -13,6 +13,7 @@ from app.gateway.background import Background
 from app.gateway.conversations import Conversations
 from app.gateway.fetching import Fetcher
 from app.gateway.gateway import Gateway
+from app.gateway.learned_facts import LearnedFacts
 from app.gateway.listing import Listing
 from app.gateway.recollection import Recollection
 from app.gateway.state import Memory
@@ -53,7 +54,8 @@ def build_house(settings: Settings, environ: Mapping[str, str], home: Path, old:
     ledger = Ledger(settings.ledger)
     memory = Memory(ledger)
     recollection = Recollection(ledger.reasoning if settings.ledger.reasoning_mb else None)
-    gateway = Gateway(router, server, memory, _open_fetcher(server), recollection)
+    facts = _keep_facts(old, settings)
+    gateway = Gateway(router, server, memory, _open_fetcher(server), recollection, facts=facts)
     background = Background(gateway, memory, ledger.events, server.ping_interval)
     return House(
         settings=settings,
@@ -73,6 +75,16 @@ def _open_fetcher(server: ServerSettings) -> Fetcher | None:
     if not server.fetch_urls:
         return None
     return Fetcher(Transport(TransportSettings(proxies=server.proxies, ca_bundle=server.ca_bundle, public_only=True)))
+
+
+def _keep_facts(old: House | None, settings: Settings) -> LearnedFacts:
+    """What was learned of upstreams that are still the same."""
+    if old is None:
+        return LearnedFacts()
+    for name, provider in old.settings.providers.items():
+        if settings.providers.get(name) != provider:
+            old.gateway.facts.forget_provider(name)
+    return old.gateway.facts
 
 
 def _take_over(old: House | None, settings: Settings) -> Transport | None:

@@ -74,6 +74,7 @@ class Attempt:
         self.losses: list[Loss] = []
         self.answer: Response | None = None  # where there is nothing to ask the upstream for
         self.rounds: Rounds | None = None  # where the answer may come in several
+        self.sent = b""  # the body that the upstream was sent last
         self._asked: Request | None = None
         self._reply: Reply | None = None
 
@@ -97,6 +98,7 @@ class Attempt:
         record.attempts += 1
         record.upstream_status = None
         label = self.upstream.label
+        self.sent = outgoing.body
         exchange = self.upstream.provider.send(outgoing, self.credential)
         log.debug(
             "request %s goes to %s as %s: %d bytes, losses %s",

@@ -20,7 +20,7 @@ def compact(gateway: Gateway, inbound: Inbound, record: Record) -> Outbound:
     if inbound.peek.stream:
         raise InvalidRequest("stream: a compaction is not streamed", param="stream")
     upstreams = gateway.router.resolve(inbound.peek.model, inbound.provider)
-    if all(up.provider.dialect == NAME and up.offers("compact") for up in upstreams):
+    if all(up.provider.dialect == NAME and gateway.offers(up, inbound, "compact") for up in upstreams):
         native = inbound.with_body(inbound.body)
         native.operation = "compact"
         try:

@@ -31,16 +31,17 @@ def count_tokens(gateway: Gateway, inbound: Inbound, record: Record) -> int:
     inbound = gateway.with_history(inbound, upstream)
     record.upstream, record.upstream_dialect = upstream.label, upstream.capabilities.dialect
     request = inbound.request
-    if upstream.provider.dialect == inbound.dialect.NAME and upstream.offers("count_tokens"):
-        counted = _ask_upstream(inbound, upstream)
+    offered = gateway.offers(upstream, inbound, "count_tokens")
+    if upstream.provider.dialect == inbound.dialect.NAME and offered:
+        counted = _ask_upstream(gateway, inbound, upstream)
         if counted:
             return counted
     return estimate_tokens(request, upstream.capabilities.model or upstream.model)
 
 
-def _ask_upstream(inbound: Inbound, upstream: Upstream) -> int | None:
+def _ask_upstream(gateway: Gateway, inbound: Inbound, upstream: Upstream) -> int | None:
     """None when the upstream cannot, or will not, count: an estimate is better than an error."""
-    attempt = Attempt(inbound, upstream, upstream.capabilities, None, False)
+    attempt = Attempt(inbound, upstream, gateway.capabilities(upstream, inbound), None, False)
     try:
         outgoing = msgspec.structs.replace(attempt.outgoing(), operation="count_tokens")
         exchange = upstream.provider.send(outgoing, upstream.provider.credential())
@@ -48,7 +49,7 @@ def _ask_upstream(inbound: Inbound, upstream: Upstream) -> int | None:
             if not exchange.wait_head(COUNT_LIMIT):
                 return None
             if exchange.status in ABSENT_STATUSES:
-                upstream.provider.learn(upstream.model, "count_tokens", forgo("count_tokens").change)
+                gateway.facts.report(upstream.label, inbound.tenant, "count_tokens", forgo("count_tokens").change)
             if exchange.status != 200:
                 return None
             return _counted.decode(exchange.read_body()).input_tokens

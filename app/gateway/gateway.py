@@ -16,7 +16,7 @@ from functools import partial
 
 import msgspec
 
-from app.conversation.capabilities import Reply
+from app.conversation.capabilities import Capabilities, Reply
 from app.conversation.events import Failed
 from app.conversation.response import Response
 from app.credentials.credential import find_remedy
@@ -33,12 +33,14 @@ from app.gateway.delivery import (
 )
 from app.gateway.fanout import answer_each
 from app.gateway.fetching import Fetcher
+from app.gateway.learned_facts import COOL_DOWN, LearnedFacts
 from app.gateway.messages import Inbound, Outbound
-from app.gateway.policy import cool_down, find_repair, goes_elsewhere, more_telling, wait_before_retry
+from app.gateway.policy import cool_down, find_repair, goes_elsewhere, more_telling, teaches, wait_before_retry
 from app.gateway.recollection import Recollection
 from app.gateway.record import Record
 from app.gateway.rounds import RoundsExchange
 from app.gateway.state import Memory
+from app.providers.provider import Operation
 from app.routing.router import Router, Upstream
 from app.settings import ServerSettings
 from app.transport import Exchange, Obtaining
@@ -62,14 +64,15 @@ class Gateway:
         fetcher: Fetcher | None = None,
         recollection: Recollection | None = None,
         clock: Callable[[], float] = time.monotonic,
+        facts: LearnedFacts | None = None,
     ) -> None:
         self.router = router
+        self.facts = facts or LearnedFacts(clock)
         self._fetcher = fetcher
         self._memory = memory
         self._recollection = recollection
         self._settings = settings
         self._clock = clock
-        self._cooling: dict[str, float] = {}
 
     def answer(self, inbound: Inbound, record: Record) -> Outbound:
         """The answer to a request. Raises DragomanError while it can still be an HTTP status."""
@@ -109,6 +112,14 @@ class Gateway:
         state = self._memory.begin(inbound) if inbound.dialect.NAME == "openai_responses" else None
         return inbound if state is None else state.prepare(upstream)
 
+    def capabilities(self, upstream: Upstream, inbound: Inbound) -> Capabilities:
+        """What the upstream can take, as far as the tenant's requests have shown."""
+        return self.facts.adapt(upstream.label, inbound.tenant, upstream.capabilities)
+
+    def offers(self, upstream: Upstream, inbound: Inbound, operation: Operation) -> bool:
+        """Whether the upstream has an operation, as far as the tenant's requests have shown."""
+        return upstream.provider.offers(operation) and operation not in self.capabilities(upstream, inbound).absent
+
     def _answer_late(self, inbound: Inbound, record: Record, obtaining: Obtaining[Opened]) -> Outbound:
         """The head now, and pings until an upstream has something to say."""
 
@@ -138,8 +149,8 @@ class Gateway:
     def _obtain(self, inbound: Inbound, record: Record, stream: bool) -> Obtaining[Opened]:
         """The first upstream of the route that answers well. Raises the most telling failure when none does."""
         upstreams = self.router.resolve(inbound.peek.model, inbound.provider)
-        now = self._clock()
-        ready = [upstream for upstream in upstreams if self._cooling.get(upstream.label, 0.0) <= now]
+        tenant = inbound.tenant
+        ready = [upstream for upstream in upstreams if not self.facts.holds(upstream.label, tenant, COOL_DOWN)]
         most = self._settings.max_attempts
         chain = (ready or upstreams)[:most]
         told: DragomanError | None = None
@@ -166,7 +177,7 @@ class Gateway:
         provider = upstream.provider
         record.upstream = upstream.label
         credential = provider.credential()
-        capabilities = upstream.capabilities
+        capabilities = self.capabilities(upstream, inbound)
         record.upstream_dialect = capabilities.dialect
         state = inbound.state
         asked = inbound if state is None else state.prepare(upstream)
@@ -198,14 +209,14 @@ class Gateway:
                 if repair is not None:
                     repairs -= 1
                     capabilities = repair.change(capabilities)
-                    if repair.learned:
-                        provider.learn(upstream.model, repair.name, repair.change)
+                    if teaches(failure, repair, call.sent):
+                        self.facts.report(upstream.label, inbound.tenant, repair.name, repair.change)
                     continue
                 wait = wait_before_retry(error, attempt) if attempt < tries else None
                 if wait is None:
                     pause = cool_down(error)
                     if pause is not None:
-                        self._cooling[upstream.label] = self._clock() + pause
+                        self.facts.report(upstream.label, inbound.tenant, COOL_DOWN, times=1, seconds=pause)
                     raise _explained(error, call, remedy) from error
                 yield from _sleep(wait, self._settings.early_head)
 

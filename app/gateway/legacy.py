@@ -19,7 +19,7 @@ def complete(gateway: Gateway, inbound: Inbound, record: Record) -> Outbound:
     peek = inbound.peek
     inbound.operation = "completions"
     upstreams = gateway.router.resolve(peek.model, inbound.provider)
-    if all(upstream.offers("completions") for upstream in upstreams):
+    if all(gateway.offers(upstream, inbound, "completions") for upstream in upstreams):
         return gateway.answer(inbound, record)
     singles = split_request(inbound.body)
     if len(singles) == 1:

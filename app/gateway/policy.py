@@ -13,6 +13,7 @@ import msgspec
 
 from app.conversation.capabilities import Capabilities
 from app.errors import DragomanError, Failure, UpstreamCut, UpstreamRefused, UpstreamUnreachable
+from app.gateway.own_words import own_words
 from app.providers.provider import Operation
 
 # A wait that an upstream asks for is kept if it is at most this long; seconds. A longer one is the client's to keep.
@@ -39,13 +40,24 @@ ABSENT_STATUSES = (404, 405)
 SETUP_KINDS = frozenset({"upstream_auth", "authentication", "permission", "billing", "not_found"})
 
 
+# Characters of a complaint that are looked at: servers name the field early, and quote what they were sent after it.
+LONGEST_COMPLAINT = 1000
+
+
 class Repair(msgspec.Struct, frozen=True):
-    """A refusal that names what the upstream cannot take. `learned`: it will not take it next time either."""
+    """A refusal that names what the upstream cannot take. `learned`: it will not take it next time either.
+
+    Each of `patterns` must be found, in any order; none has an open run, so that a hostile text costs no more than its
+    length.
+    """
 
     name: str
-    pattern: re.Pattern[str]
+    patterns: tuple[re.Pattern[str], ...]
     change: Callable[[Capabilities], Capabilities]
     learned: bool
+
+    def answers(self, complaint: str) -> bool:
+        return all(pattern.search(complaint) for pattern in self.patterns)
 
 
 def _without(**changes: object) -> Callable[[Capabilities], Capabilities]:
@@ -74,25 +86,29 @@ HINTS = (
     "parallel_tool_calls",
     "store",
 )
-_UNKNOWN = r"unknown|unrecognized|unsupported|unexpected|extra (?:inputs|fields)|not (?:permitted|supported|allowed)"
+_UNKNOWN = re.compile(
+    r"unknown|unrecognized|unsupported|unexpected|extra (?:inputs|fields)|not (?:permitted|supported|allowed)", re.I
+)
+
+
+def _found(*patterns: str) -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(pattern) for pattern in patterns)
+
 
 REPAIRS = (
-    Repair("usage", re.compile(r"stream_options"), _without(stream_usage=False), True),
+    Repair("usage", _found(r"stream_options"), _without(stream_usage=False), True),
     Repair(
         "limit",
-        re.compile(r"'?max_(completion_)?tokens'? is not supported|[Uu]nsupported.*'max_tokens'"),
+        _found(r"max_(?:completion_)?tokens'? is not supported|[Uu]nsupported[^']{0,40}'max_tokens'"),
         _swap_limit,
         True,
     ),
-    Repair("proofs", re.compile(r"[Ii]nvalid `?signature`? in `?thinking`? block"), _without(proofs=()), False),
-    Repair(
-        "proofs",
-        re.compile(r"invalid_encrypted_content|[Ee]ncrypted content .*(not match|not be)|not decrypt .*encrypted"),
-        _without(proofs=()),
-        False,
-    ),
-    Repair("sampling", re.compile(r"[Uu]nsupported.*\btemperature\b"), _without(temperature=False, top_p=False), True),
-    *(Repair(hint, re.compile(rf"(?is)(?=.*(?:{_UNKNOWN})).*\b{hint}\b"), _refuse(hint), True) for hint in HINTS),
+    Repair("proofs", _found(r"[Ii]nvalid `?signature`? in `?thinking`? block"), _without(proofs=()), False),
+    Repair("proofs", _found(r"invalid_encrypted_content"), _without(proofs=()), False),
+    Repair("proofs", _found(r"[Ee]ncrypted content", r"not match|not be"), _without(proofs=()), False),
+    Repair("proofs", _found(r"not decrypt", r"encrypted"), _without(proofs=()), False),
+    Repair("sampling", _found(r"[Uu]nsupported", r"\btemperature\b"), _without(temperature=False, top_p=False), True),
+    *(Repair(hint, (_UNKNOWN, re.compile(rf"(?i)\b{hint}\b")), _refuse(hint), True) for hint in HINTS),
 )
 
 
@@ -102,7 +118,7 @@ def forgo(operation: Operation) -> Repair:
     def change(capabilities: Capabilities) -> Capabilities:
         return msgspec.structs.replace(capabilities, absent=(*capabilities.absent, operation))
 
-    return Repair(operation, re.compile(""), change, True)
+    return Repair(operation, (), change, True)
 
 
 def find_repair(failure: Failure, capabilities: Capabilities, operation: Operation = "generate") -> Repair | None:
@@ -111,10 +127,27 @@ def find_repair(failure: Failure, capabilities: Capabilities, operation: Operati
         return forgo(operation)
     if failure.kind != "invalid_request":
         return None
+    complaint = _complaint(failure, failure.message)
     for repair in REPAIRS:
-        if repair.pattern.search(f"{failure.code} {failure.message}") and repair.change(capabilities) != capabilities:
+        if repair.answers(complaint) and repair.change(capabilities) != capabilities:
             return repair
     return None
+
+
+def teaches(failure: Failure, repair: Repair, sent: bytes) -> bool:
+    """Whether a refusal shows that `repair` will be needed by other requests too.
+
+    It does not where the words that call for it may be the client's own, quoted: a tool may be named "Unsupported
+    temperature". `sent` is the body that was refused.
+    """
+    if not repair.patterns:
+        return repair.learned
+    return repair.learned and repair.answers(_complaint(failure, own_words(failure.message, sent)))
+
+
+def _complaint(failure: Failure, message: str) -> str:
+    named = f"{failure.code or ''} {failure.param or ''}"
+    return f"{named[:LONGEST_COMPLAINT]} {message[:LONGEST_COMPLAINT]}"
 
 
 def wait_before_retry(error: DragomanError, attempt: int) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import msgspec
@@ -22,8 +22,6 @@ Operation = Literal["generate", "count_tokens", "models", "responses", "compact"
 # How long a list of models is believed, and how long a failed look-up is left alone; seconds.
 CATALOGUE_LIFETIME = 300.0
 CATALOGUE_RETRY = 20.0
-# One refusal may be the whim of one server behind a name; three are its way.
-REFUSALS_TO_LEARN = 3
 # Names of models come from clients, so there is no end to them.
 MOST_CAPABILITIES = 4096
 # Seconds between two renewals that a 403 asks for.
@@ -89,7 +87,6 @@ class Provider:
         # Names of headers are compared in lower case, so that a configured one replaces ours and does not join it.
         self._headers = {name.lower(): value for name, value in settings.headers.items()}
         self._capabilities: dict[str, Capabilities] = {}
-        self._refusals: dict[tuple[str, str], int] = {}
         self._forbidden_until = 0.0
         self._catalogue: dict[str, Model] = {}
         self._catalogue_until = 0.0
@@ -120,12 +117,6 @@ class Provider:
             profile=self.settings.profile,
             quirks=self.settings.quirks,
         )
-
-    def learn(self, model: str, what: str, change: Callable[[Capabilities], Capabilities]) -> None:
-        """Remembers what the upstream has refused so often that it is not asked in that way again."""
-        refusals = self._refusals[model, what] = self._refusals.get((model, what), 0) + 1
-        if refusals >= REFUSALS_TO_LEARN:
-            self._capabilities[model] = change(self.capabilities(model))
 
     def credential(self) -> Credential | None:
         """The credential for one request. Raises CredentialUnavailable."""

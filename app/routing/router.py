@@ -11,7 +11,7 @@ import msgspec
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import LossPolicy
 from app.errors import ConfigError, NotFound
-from app.providers.provider import Operation, Provider
+from app.providers.provider import Provider
 from app.routing.presets import PRESETS
 from app.settings import ModelsSettings, RouteSettings
 
@@ -48,9 +48,6 @@ class Upstream(msgspec.Struct, frozen=True):
             return known
         limit = min(self.max_output, known.max_output or self.max_output)
         return msgspec.structs.replace(known, max_output=limit, default_output=limit)
-
-    def offers(self, operation: Operation) -> bool:
-        return self.provider.offers(operation) and operation not in self.capabilities.absent
 
     @property
     def rewrites(self) -> bool:

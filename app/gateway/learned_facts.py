@@ -1,0 +1,149 @@
+"""This file keeps what upstreams have taught by refusing: fields they do not take, operations they lack, pauses.
+
+A fact begins with the tenant whose requests showed it and holds for that tenant alone: what one client can make an
+upstream say must not change the requests of another. It holds for all once tenants apart have shown it. Facts expire,
+since servers are updated, and each tenant has a share of the room.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from app.conversation.capabilities import Capabilities
+
+Change = Callable[[Capabilities], Capabilities]
+
+# One refusal may be the whim of one server behind a name; three are its way.
+REFUSALS_TO_LEARN = 3
+# Tenants that must have shown a fact before it holds for all.
+CONFIRMING_TENANTS = 2
+# Seconds for which a fact holds after it was last shown, and the longest pause that an upstream may ask for.
+LIFETIME = 3600.0
+# Model names come from clients, so there is no end to what can be learned.
+MOST_FACTS_OF_A_TENANT = 128
+
+COOL_DOWN = "cool_down"
+
+
+class _Report(msgspec.Struct):
+    """What one tenant's requests have shown: how often, and until when (by the clock) that counts."""
+
+    times: int
+    until: float
+    holds: bool = False
+
+
+class _Fact(msgspec.Struct):
+    change: Change | None
+    reports: dict[str, _Report] = {}
+
+    def holds_for(self, tenant: str, now: float) -> bool:
+        own = self.reports.get(tenant)
+        if own is not None and own.holds and own.until > now:
+            return True
+        if len(self.reports) < CONFIRMING_TENANTS:
+            return False
+        return sum(report.holds and report.until > now for report in self.reports.values()) >= CONFIRMING_TENANTS
+
+
+class KnownFact(msgspec.Struct, frozen=True):
+    """A fact that holds, for humans. `tenant` is None where it holds for all; `seconds` are left of it."""
+
+    upstream: str
+    name: str
+    tenant: str | None
+    seconds: float
+
+
+class LearnedFacts:
+    """The facts of one worker. An upstream is named by its label, `<provider>/<model>`; a tenant by its mark.
+
+    `clock` counts seconds and never goes back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._facts: dict[str, dict[str, _Fact]] = {}
+        self._shares: dict[str, dict[tuple[str, str], None]] = {}
+
+    def report(
+        self,
+        upstream: str,
+        tenant: str,
+        name: str,
+        change: Change | None = None,
+        *,
+        times: int = REFUSALS_TO_LEARN,
+        seconds: float = LIFETIME,
+    ) -> None:
+        """Notes that a request of `tenant` has shown the fact `name`, which holds for it after so many `times`.
+
+        `change` is what the fact does to the upstream's capabilities. Only what the upstream itself has said counts as
+        shown: a field that it names in its structured error, or words that are none of the client's (`own_words`).
+        """
+        now = self._clock()
+        fact = self._facts.setdefault(upstream, {}).setdefault(name, _Fact(change))
+        report = fact.reports.get(tenant)
+        if report is None or report.until <= now:
+            report = fact.reports[tenant] = _Report(0, now)
+        report.times += 1
+        report.until = max(report.until, now + min(seconds, LIFETIME))
+        report.holds = report.holds or report.times >= times
+        self._charge(tenant, upstream, name)
+
+    def holds(self, upstream: str, tenant: str, name: str) -> bool:
+        """Whether a fact holds for `tenant` now."""
+        fact = self._facts.get(upstream, {}).get(name)
+        return fact is not None and fact.holds_for(tenant, self._clock())
+
+    def adapt(self, upstream: str, tenant: str, capabilities: Capabilities) -> Capabilities:
+        """The capabilities of an upstream with all that holds for `tenant`."""
+        facts = self._facts.get(upstream)
+        if not facts:
+            return capabilities
+        now = self._clock()
+        for fact in facts.values():
+            if fact.change is not None and fact.holds_for(tenant, now):
+                capabilities = fact.change(capabilities)
+        return capabilities
+
+    def known(self) -> Iterator[KnownFact]:
+        """The facts that hold, one entry for each tenant unless they hold for all."""
+        now = self._clock()
+        for upstream, facts in self._facts.items():
+            for name, fact in facts.items():
+                held = {tenant: report for tenant, report in fact.reports.items() if report.holds}
+                held = {tenant: report for tenant, report in held.items() if report.until > now}
+                if len(held) >= CONFIRMING_TENANTS:
+                    yield KnownFact(upstream, name, None, max(report.until for report in held.values()) - now)
+                else:
+                    for tenant, report in held.items():
+                        yield KnownFact(upstream, name, tenant, report.until - now)
+
+    def forget_provider(self, provider: str) -> None:
+        """Drops all that was learned of a provider, for example because its settings have changed."""
+        for upstream in [label for label in self._facts if label.startswith(f"{provider}/")]:
+            for name, fact in self._facts.pop(upstream).items():
+                for tenant in fact.reports:
+                    self._shares[tenant].pop((upstream, name), None)
+
+    def _charge(self, tenant: str, upstream: str, name: str) -> None:
+        """Counts a report on its tenant's share; the one that was not shown for longest makes room."""
+        share = self._shares.setdefault(tenant, {})
+        share.pop((upstream, name), None)
+        share[upstream, name] = None
+        if len(share) > MOST_FACTS_OF_A_TENANT:
+            oldest = next(iter(share))
+            del share[oldest]
+            self._drop(tenant, *oldest)
+
+    def _drop(self, tenant: str, upstream: str, name: str) -> None:
+        facts = self._facts[upstream]
+        facts[name].reports.pop(tenant, None)
+        if not facts[name].reports:
+            del facts[name]
+        if not facts:
+            del self._facts[upstream]

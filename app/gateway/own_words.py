@@ -1,0 +1,71 @@
+"""This file finds the words of an upstream's error that are its own, and no quotation of what the client sent."""
+
+from __future__ import annotations
+
+import re
+import string
+import unicodedata
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+# Characters of an error message that are looked at, and bytes of a request that are searched for quotations.
+LONGEST_MESSAGE = 500
+LONGEST_REQUEST = 1024 * 1024
+
+_WORD = re.compile(r"\w+")
+_KEPT = (string.ascii_letters + string.digits + "_").encode()
+# ASCII in lower case, and a space for whatever is no part of a word; the rest as it is.
+_FOLDED = bytes(code if code in _KEPT or code > 127 else 0x20 for code in range(256)).lower()
+
+
+def own_words(message: str, request: bytes) -> str:
+    """An error message without what it may have from `request`, the JSON body that was sent.
+
+    A word goes if the request holds it as a whole text or name, and any words in a row that stand in a row there as
+    well; single words that merely occur in a prompt are left, or no message would say anything. A request that cannot
+    be searched leaves nothing.
+    """
+    message = message[:LONGEST_MESSAGE]
+    if len(request) > LONGEST_REQUEST:
+        return ""
+    try:
+        sent = msgspec.json.decode(request)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    sought = b" \0 " + b" \0 ".join(b" ".join(_fold(text).split()) for text in _client_texts(sent)) + b" \0 "
+    words = list(_WORD.finditer(message))
+    folded = [_fold(word.group()) for word in words]
+    quoted: set[int] = set()
+    for index, word in enumerate(folded):
+        if b"\0 " + word + b" \0" in sought:
+            quoted.add(index)
+        if index and b" " + folded[index - 1] + b" " + word + b" " in sought:
+            quoted.update((index - 1, index))
+    kept: list[str] = []
+    end = 0
+    for index in sorted(quoted):
+        kept += (message[end : words[index].start()], "…")
+        end = words[index].end()
+    return "".join([*kept, message[end:]])
+
+
+def _fold(text: str) -> bytes:
+    if not text.isascii():
+        text = " ".join(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
+    return text.encode("utf-8", "replace").translate(_FOLDED)
+
+
+def _client_texts(body: Any) -> Iterator[str]:
+    """Texts of a request, and names in it, that its client chose: all but the plain names of its fields."""
+    pending = [body]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            yield from value if value is not body else (name for name in value if not name.isidentifier())
+            pending.extend(value.values())
+        elif isinstance(value, list):
+            pending.extend(value)
