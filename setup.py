@@ -1,4 +1,4 @@
-"""This file is the entry that tools which know no setup.cfg still ask for; everything is declared there."""
+"""The entry that tools which know no setup.cfg still ask for; everything is declared there."""
 
 from setuptools import setup
 

@@ -12,19 +12,19 @@ from flask import Flask
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-    from app.blueprints.front import Written
+    from app.blueprints.api import WsgiResponse
     from app.dialects.contract import Dialect
-    from app.household import Household
+    from app.runtime import Runtime
     from app.settings import Settings
 
-    Generate = Callable[[Household, Mapping[str, Any], Dialect], Written]
+    Generate = Callable[[Runtime, Mapping[str, Any], Dialect], WsgiResponse]
 
 
 def create_app(settings: Settings | None = None) -> Application:
     """The WSGI application. Without settings they are looked for as `dragoman serve` does. Raises ConfigError."""
     from app.blueprints import (
         anthropic,
-        front,
+        api,
         login,
         models,
         openai_chat,
@@ -33,16 +33,16 @@ def create_app(settings: Settings | None = None) -> Application:
         openai_responses,
         system,
     )
-    from app.credentials.login_desk import LoginDesk
-    from app.household import Household
+    from app.credentials.oauth.web_logins import WebLogins
+    from app.runtime import Runtime
     from app.settings import load_settings
 
     if settings is None:
         settings = load_settings(None, os.environ, {})
     families = (anthropic, openai_chat, openai_responses)
-    lane = {path: module.DIALECT for module in families for path in module.GENERATING}
-    app = Application(Household(settings, os.environ), lane, front.generate)
-    app.extensions["dragoman.logins"] = LoginDesk(os.environ, Path.home(), app.household.take_up_login)
+    fast_path = {path: module.DIALECT for module in families for path in module.GENERATING}
+    app = Application(Runtime(settings, os.environ), fast_path, api.generate)
+    app.extensions["dragoman.logins"] = WebLogins(os.environ, Path.home(), app.runtime.take_up_login)
     for module in (*families, openai_conversations, openai_legacy, models, login, system):
         app.register_blueprint(module.blueprint)
     app.register_error_handler(404, system.not_found)
@@ -56,27 +56,27 @@ class Application(Flask):
     """Flask, with two things before its dispatch: the mount is taken off the path, and a generating request takes a
     lane of its own, because a context, a route look-up and response objects cost more than the whole relay."""
 
-    def __init__(self, household: Household, lane: Mapping[str, Dialect], generate: Generate) -> None:
+    def __init__(self, runtime: Runtime, fast_path: Mapping[str, Dialect], generate: Generate) -> None:
         super().__init__(__name__, static_folder=None)
-        self.household = household
-        self.extensions["dragoman"] = household
-        self._lane = lane
+        self.runtime = runtime
+        self.extensions["dragoman"] = runtime
+        self._fast_path = fast_path
         self._generate = generate
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Any:
-        self.household.unmount(environ)
+        self.runtime.unmount(environ)
         if "HTTP_ORIGIN" in environ:
             start_response = self._allow_origin(environ, start_response)
-        dialect = self._lane.get(environ["PATH_INFO"])
+        dialect = self._fast_path.get(environ["PATH_INFO"])
         if dialect is None or environ["REQUEST_METHOD"] != "POST":
             return super().wsgi_app(environ, start_response)
-        written = self._generate(self.household, environ, dialect)
+        written = self._generate(self.runtime, environ, dialect)
         start_response(written.status, written.headers)
         return written.body
 
     def _allow_origin(self, environ: WSGIEnvironment, start_response: StartResponse) -> StartResponse:
         """Adds the headers that let a page of a configured origin read the answer."""
-        access, origin = self.household.house.access, environ["HTTP_ORIGIN"]
+        access, origin = self.runtime.services.access, environ["HTTP_ORIGIN"]
         preflight = environ["REQUEST_METHOD"] == "OPTIONS"
         allowed = access.preflight_headers(origin) if preflight else access.cors_headers(origin)
 

@@ -1,10 +1,10 @@
-"""This file is the one tree of errors; each branch says whose fault it is.
+"""The one tree of errors; each branch says whose fault it is.
 
     DragomanError                      carries a Failure: what any dialect needs to tell its client
     ├── ConfigError                    the operator: a setting is wrong; names its key
     ├── ClientError                    the client: 4xx, never retried
     │   ├── InvalidRequest             400, names the field
-    │   ├── Unsupported                400, the route cannot express a field (loss class E)
+    │   ├── Unsupported                400, the route cannot express a field (a wrong loss)
     │   ├── Unauthorized               401, the client's key is missing or wrong
     │   ├── Forbidden                  403
     │   ├── NotFound                   404

@@ -1,4 +1,4 @@
-"""This file sets up the log: levels, one line a request, and no secret at any level."""
+"""Sets up the log: levels, one line a request, and no secret at any level."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file turns the bytes of a server-sent event stream into payloads, and payloads back into bytes.
+"""Turns the bytes of a server-sent event stream into payloads, and payloads back into bytes.
 
 Only the `data` of an event is of use here: the dialects that name their events repeat the name as `type` inside the
 JSON, so names, ids and retry hints are read over. Pure: no clock, no sockets.

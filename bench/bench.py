@@ -1,4 +1,4 @@
-"""This file is `make bench`: it measures the gateway beside nginx and bare Node in interleaved rounds of one run.
+"""Is `make bench`: it measures the gateway beside nginx and bare Node in interleaved rounds of one run.
 
 The exit code is 1 when an answer was wrong, and 0 whatever the numbers say.
 """

@@ -1,4 +1,4 @@
-"""This file says one exchange in the three dialects: the request, the whole answer, the streamed answer."""
+"""Says one exchange in the three dialects: the request, the whole answer, the streamed answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file keeps what a run found out."""
+"""Keeps what a run found out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file runs the load driver and reads what it saw and what the server used meanwhile."""
+"""Runs the load driver and reads what it saw and what the server used meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file does the measuring: each method of the bench measures one kind of thing and notes it."""
+"""Does the measuring: each method of the bench measures one kind of thing and notes it."""
 
 from __future__ import annotations
 

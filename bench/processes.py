@@ -1,4 +1,4 @@
-"""This file reads what a process and its children used: CPU time and memory, from /proc."""
+"""Reads what a process and its children used: CPU time and memory, from /proc."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file builds and starts the programs: fake upstream, gateway, and the peers that are installed."""
+"""Builds and starts the programs: fake upstream, gateway, and the peers that are installed."""
 
 from __future__ import annotations
 

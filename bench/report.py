@@ -1,4 +1,4 @@
-"""This file prints what was found beside the targets."""
+"""Prints what was found beside the targets."""
 
 from __future__ import annotations
 

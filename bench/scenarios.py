@@ -1,4 +1,4 @@
-"""This file lists what is measured: the answers, the scenarios, the figures, and the targets they are held to."""
+"""Lists what is measured: the answers, the scenarios, the figures, and the targets they are held to."""
 
 from __future__ import annotations
 

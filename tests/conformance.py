@@ -1,4 +1,4 @@
-"""This file runs the black-box suite that lies beside the checkout against this gateway.
+"""Runs the black-box suite that lies beside the checkout against this gateway.
 
     python tests/conformance.py            run it and print its table
     python tests/conformance.py --check    fail when an id of conformance_passing.txt no longer passes

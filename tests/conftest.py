@@ -1,4 +1,4 @@
-"""This file is what all tests share: quiet logs, and the wire files, found by dialect, kind and name."""
+"""What all tests share: quiet logs, and the wire files, found by dialect, kind and name."""
 
 from __future__ import annotations
 

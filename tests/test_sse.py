@@ -1,4 +1,4 @@
-"""This file specifies how the bytes of an event stream become payloads, with sseclient-py as the oracle."""
+"""Specifies how the bytes of an event stream become payloads, with sseclient-py as the oracle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is the order in which a request is adapted to its upstream."""
+"""The order in which a request is adapted to its upstream."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from functools import partial
 
 import msgspec
 
-from app.adaptation.empty import RefuseEmpty
-from app.adaptation.extras import adapt_extras
+from app.adaptation.empty_answer import RefuseEmpty
+from app.adaptation.extensions import adapt_extensions
 from app.adaptation.limits import adapt_limits
 from app.adaptation.media import adapt_media
 from app.adaptation.notes import Notes
-from app.adaptation.pairing import adapt_pairing
+from app.adaptation.past_reasoning import adapt_replay
 from app.adaptation.reasoning import adapt_reasoning
-from app.adaptation.replay import adapt_replay
-from app.adaptation.rescue import RescueCalls
 from app.adaptation.structured import adapt_structured
 from app.adaptation.think_tags import ThinkTags
-from app.adaptation.tool_choice import adapt_tool_choice
-from app.adaptation.tool_ids import adapt_tool_ids
-from app.adaptation.tools import adapt_tools
+from app.adaptation.tools.pairing import adapt_pairing
+from app.adaptation.tools.text_tool_calls import ReadTextToolCalls
+from app.adaptation.tools.tool_choice import adapt_tool_choice
+from app.adaptation.tools.tool_ids import adapt_tool_ids
+from app.adaptation.tools.tools import adapt_tools
 from app.adaptation.turns import adapt_turns
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss
@@ -49,7 +49,7 @@ def adapt(request: Request, capabilities: Capabilities) -> Adapted:
 def adapt_emptiness(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
     # Claude means it when it says nothing: a tool's result may have been all there was to say.
     if capabilities.dialect != "anthropic_messages":
-        notes.undo(RefuseEmpty)
+        notes.on_reply(RefuseEmpty)
     return request
 
 
@@ -57,9 +57,9 @@ def adapt_writing(request: Request, capabilities: Capabilities, notes: Notes) ->
     """What models write into their text though it is none of it."""
     names = frozenset(tool.name for tool in request.tools)
     if capabilities.rescue_calls and names:
-        notes.undo(partial(RescueCalls, names))
+        notes.on_reply(partial(ReadTextToolCalls, names))
     if capabilities.think_tags:
-        notes.undo(partial(ThinkTags, opened=capabilities.think_opened))
+        notes.on_reply(partial(ThinkTags, opened=capabilities.think_opened))
     return request
 
 
@@ -70,7 +70,7 @@ def adapt_writing(request: Request, capabilities: Capabilities, notes: Notes) ->
 # whether it is empty shows at the end.
 STEPS: tuple[Step, ...] = (
     adapt_emptiness,
-    adapt_extras,
+    adapt_extensions,
     adapt_pairing,
     adapt_tool_ids,
     adapt_tools,

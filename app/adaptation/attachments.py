@@ -1,4 +1,4 @@
-"""This file is the look into attachments: what their bytes are, whatever their label says.
+"""The look into attachments: what their bytes are, whatever their label says.
 
 Only the first bytes are decoded, for an attachment may be megabytes long and there may be hundreds.
 """

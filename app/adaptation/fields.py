@@ -1,4 +1,4 @@
-"""This file is the names that fields of the neutral request have in the client's own dialect, for reports of losses."""
+"""The names that fields of the neutral request have in the client's own dialect, for reports of losses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is the limits and knobs of a request: length, stop sequences, sampling, and hints beside the answer."""
+"""The limits and knobs of a request: length, stop sequences, sampling, and hints beside the answer."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from app.adaptation.notes import Notes
 from app.adaptation.stop import StopMatcher
 from app.conversation.blocks import CacheHint, ToolResult
 from app.conversation.capabilities import Capabilities
-from app.conversation.losses import LossClass
+from app.conversation.losses import Severity
 from app.conversation.request import FunctionTool, Request, Sampling, State
 
 MAX_ID = 64  # characters of a user id or cache key that every vendor takes
 
 # Sampling settings, the capability that each needs, and what its loss means.
-KNOBS: dict[str, tuple[str, LossClass]] = {
-    "temperature": ("temperature", "W"),
-    "top_p": ("top_p", "W"),
-    "top_k": ("top_k", "W"),
-    "frequency_penalty": ("penalties", "W"),
-    "presence_penalty": ("penalties", "W"),
-    "logit_bias": ("logit_bias", "W"),
-    "seed": ("seed", "D"),
+KNOBS: dict[str, tuple[str, Severity]] = {
+    "temperature": ("temperature", "degrading"),
+    "top_p": ("top_p", "degrading"),
+    "top_k": ("top_k", "degrading"),
+    "frequency_penalty": ("penalties", "degrading"),
+    "presence_penalty": ("penalties", "degrading"),
+    "logit_bias": ("logit_bias", "degrading"),
+    "seed": ("seed", "ignorable"),
 }
 # Those that some models take while they do not think.
 FREED = ("temperature", "top_p")
@@ -53,17 +53,17 @@ def _limit_length(request: Request, capabilities: Capabilities, notes: Notes) ->
     path = field(request.dialect, "max_tokens")
     if capabilities.max_tokens_field in capabilities.refused_fields:
         if asked is not None:
-            notes.lose("W", path, "this upstream takes no limit")
+            notes.lose("degrading", path, "this upstream takes no limit")
         return None
     most = capabilities.max_output
     if asked is None:
         default = capabilities.default_output
         return min(default, most) if default is not None and most is not None else default
     if asked == 0:
-        notes.lose("W", path, "only Anthropic's cache has a use for a request without an answer")
+        notes.lose("degrading", path, "only Anthropic's cache has a use for a request without an answer")
         return 1
     if most is not None and asked > most:
-        notes.lose("W", path, f"lowered from {asked} to the {most} tokens that this model can answer")
+        notes.lose("degrading", path, f"lowered from {asked} to the {most} tokens that this model can answer")
         return most
     return asked
 
@@ -75,10 +75,10 @@ def _limit_stop(request: Request, capabilities: Capabilities, notes: Notes) -> t
     if not capabilities.stop_blank:
         seen = tuple(sequence for sequence in stop if not sequence.isspace())
         if len(seen) < len(stop):
-            notes.lose("W", path, "sequences of white space only are refused there")
+            notes.lose("degrading", path, "sequences of white space only are refused there")
         stop = seen
     if capabilities.stop_limit is not None and len(stop) > capabilities.stop_limit:
-        notes.undo(partial(StopMatcher, stop))
+        notes.on_reply(partial(StopMatcher, stop))
         stop = stop[: capabilities.stop_limit]
     return stop
 
@@ -97,10 +97,12 @@ def _adapt_sampling(request: Request, capabilities: Capabilities, notes: Notes) 
                 notes.lose(loss, name, _NOT_TAKEN)
     sampling = replace(sampling, **changes)
     if sampling.temperature is not None and sampling.temperature > capabilities.temperature_max:
-        notes.lose("W", "temperature", f"lowered to {capabilities.temperature_max:g}, the most that is taken there")
+        notes.lose(
+            "degrading", "temperature", f"lowered to {capabilities.temperature_max:g}, the most that is taken there"
+        )
         sampling = replace(sampling, temperature=capabilities.temperature_max)
     if sampling.temperature is not None and sampling.top_p is not None and not capabilities.top_p_with_temperature:
-        notes.lose("W", "top_p", "it cannot be set together with temperature")
+        notes.lose("degrading", "top_p", "it cannot be set together with temperature")
         sampling = replace(sampling, top_p=None)
     return sampling
 
@@ -115,14 +117,14 @@ def _is_free(request: Request, capabilities: Capabilities) -> bool:
 
 def _check_choices(request: Request, capabilities: Capabilities, notes: Notes) -> int:
     if request.n > 1 and not capabilities.n:
-        notes.lose("E", "n", "this upstream gives one answer a request")
+        notes.lose("wrong", "n", "this upstream gives one answer a request")
         return 1
     return request.n
 
 
 def _check_logprobs(request: Request, capabilities: Capabilities, notes: Notes) -> int | None:
     if request.logprobs is not None and not (capabilities.logprobs or _is_free(request, capabilities)):
-        notes.lose("E", field(request.dialect, "logprobs"), "this model tells no probabilities")
+        notes.lose("wrong", field(request.dialect, "logprobs"), "this model tells no probabilities")
         return None
     return request.logprobs
 
@@ -132,11 +134,11 @@ def _check_state(request: Request, capabilities: Capabilities, notes: Notes) -> 
     state = request.state
     for name in ("previous_id", "conversation"):
         if getattr(state, name) is not None:
-            notes.lose("E", field(request.dialect, name), "the conversation it names is not known there")
+            notes.lose("wrong", field(request.dialect, name), "the conversation it names is not known there")
     if state.background:
-        notes.lose("E", "background", "there is nobody to answer later")
+        notes.lose("wrong", "background", "there is nobody to answer later")
     if state.store and not capabilities.store:
-        notes.lose("W", "store", "this upstream keeps nothing")
+        notes.lose("degrading", "store", "this upstream keeps nothing")
     return State(store=state.store if capabilities.store else None)
 
 
@@ -157,9 +159,9 @@ def _adapt_hints(request: Request, capabilities: Capabilities, notes: Notes) -> 
     }
     for name, kept in hints.items():
         if kept is None and getattr(request, name) is not None:
-            notes.lose("W" if name == "verbosity" else "D", field(request.dialect, name), _NOT_TAKEN)
+            notes.lose("degrading" if name == "verbosity" else "ignorable", field(request.dialect, name), _NOT_TAKEN)
     if capabilities.cache_hints == "none" and (request.cache or any(_cache_hints(request))):
-        notes.lose("D", field(request.dialect, "cache"), "this upstream caches by itself or not at all")
+        notes.lose("ignorable", field(request.dialect, "cache"), "this upstream caches by itself or not at all")
     return hints
 
 

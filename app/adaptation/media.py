@@ -1,4 +1,4 @@
-"""This file is images, documents and other content that is not plain text, in the forms that an upstream takes.
+"""Images, documents and other content that is not plain text, in the forms that an upstream takes.
 
 What cannot be carried is refused where the user has just said it, for an answer without it would be wrong. In older
 turns and in results of tools a line of text stands in its place and the loss is reported, so that one attachment does
@@ -36,7 +36,7 @@ from app.conversation.blocks import (
     Url,
 )
 from app.conversation.capabilities import Capabilities
-from app.conversation.losses import LossClass
+from app.conversation.losses import Severity
 from app.conversation.request import Request, Turn
 
 TOOL_ERROR = "[tool error] "
@@ -58,7 +58,7 @@ def adapt_media(request: Request, capabilities: Capabilities, notes: Notes) -> R
         if _is_plain(turn.blocks):
             adapted.append(turn)
             continue
-        step = _Step(capabilities, notes, turn.path, "E" if number == last_user else "W")
+        step = _Step(capabilities, notes, turn.path, "wrong" if number == last_user else "degrading")
         adapted.extend(step.adapt_turn(turn))
     return replace(request, turns=tuple(adapted))
 
@@ -89,11 +89,11 @@ def _start_at_summary(request: Request) -> tuple[Turn, ...]:
 class _Step:
     """The adaptation of one turn. `refusal` is the class of what the user says there and cannot be carried."""
 
-    def __init__(self, capabilities: Capabilities, notes: Notes, path: str, refusal: LossClass) -> None:
+    def __init__(self, capabilities: Capabilities, notes: Notes, path: str, refusal: Severity) -> None:
         self._can = capabilities
         self._notes = notes
         self._path = path
-        self._refusal: LossClass = refusal
+        self._refusal: Severity = refusal
 
     def adapt_turn(self, turn: Turn) -> Iterator[Turn]:
         """The turn; before an assistant's turn also a user's, with the summaries that it began with."""
@@ -217,19 +217,19 @@ class _Step:
 
     def _lose_citations(self, file: File) -> None:
         if file.citations and not self._can.text_documents:
-            self._notes.lose("W", self._path, "citations of documents cannot be asked for")
+            self._notes.lose("degrading", self._path, "citations of documents cannot be asked for")
 
     def _adapt_server_tool(self, block: ServerTool) -> list[Block]:
         if block.dialect == self._can.dialect:
             return [block]
-        self._notes.lose("W", self._path, f"{block.name} was run by another vendor: only its gist is told")
+        self._notes.lose("degrading", self._path, f"{block.name} was run by another vendor: only its gist is told")
         return [Text(f"[{block.name}] {block.text}")] if block.text else []
 
     def _adapt_opaque(self, block: Opaque) -> list[Block]:
         if block.dialect == self._can.dialect:
             return [block]
         if block.type in SILENT_OPAQUES:
-            self._notes.lose("D", self._path, f"{block.type} says nothing to another vendor")
+            self._notes.lose("ignorable", self._path, f"{block.type} says nothing to another vendor")
             return []
         self._notes.lose(self._refusal, self._path, f"content of type {block.type} cannot be carried")
         return []
@@ -238,7 +238,7 @@ class _Step:
         """The result as it may stand, and what of it must stand behind the results, under a label."""
         if _is_plain(result.blocks) and (self._can.error_flag or not result.is_error):
             return result, []
-        inner = _Step(self._can, self._notes, self._path, "W")
+        inner = _Step(self._can, self._notes, self._path, "degrading")
         blocks = [child for block in result.blocks for child in inner._adapt(block)]
         media: list[Block] = []
         if not self._can.tool_result_media:
@@ -269,7 +269,7 @@ class _Step:
 
     def _replace(self, what: str, why: str) -> list[Block]:
         """A line in place of something that no model of this kind ever gets; it can tell the user so itself."""
-        self._notes.lose("W", self._path, f"{what}: {why}")
+        self._notes.lose("degrading", self._path, f"{what}: {why}")
         return [Text(f"[{what} omitted: {why}]")]
 
 

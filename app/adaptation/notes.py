@@ -1,8 +1,8 @@
-"""This file is the notes that the steps of an adaptation leave: what was lost, and what the reply must undo."""
+"""The notes that the steps of an adaptation leave: what was lost, and what the reply must undo."""
 
 from __future__ import annotations
 
-from app.conversation.losses import Loss, LossClass
+from app.conversation.losses import Loss, Severity
 from app.conversation.stages import StageMaker
 
 
@@ -16,10 +16,10 @@ class Notes:
         self.losses: list[Loss] = []
         self.stages: list[StageMaker] = []
 
-    def lose(self, loss: LossClass, path: str, why: str) -> None:
+    def lose(self, severity: Severity, path: str, why: str) -> None:
         """Report a loss; `path` is the field in the client's own request, for example `tools[3]`."""
-        self.losses.append(Loss(loss, path, why))
+        self.losses.append(Loss(severity, path, why))
 
-    def undo(self, stage: StageMaker) -> None:
+    def on_reply(self, stage: StageMaker) -> None:
         """Have the reply pass through a stage. The maker is called once a reply, for a stage holds state."""
         self.stages.append(stage)

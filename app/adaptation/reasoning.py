@@ -1,4 +1,4 @@
-"""This file is how much a model shall think, said in the words and within the limits of the upstream.
+"""How much a model shall think, said in the words and within the limits of the upstream.
 
 Dialects differ in kind: an effort by name, a budget in tokens, or a switch. What was asked for is brought to the
 upstream's kind, and where thinking excludes something else that the client needs more, it gives way.
@@ -16,7 +16,7 @@ from app.adaptation.fields import field
 from app.adaptation.notes import Notes
 from app.conversation.blocks import Reasoning, ToolCall
 from app.conversation.capabilities import Capabilities
-from app.conversation.request import EFFORTS, Effort, Extra, FunctionTool, ReasoningSettings, Request
+from app.conversation.request import EFFORTS, Effort, Extension, FunctionTool, ReasoningSettings, Request
 
 # Tokens that an effort stands for where thinking is measured in tokens.
 BUDGETS: dict[Effort, int] = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768}
@@ -36,11 +36,11 @@ def adapt_reasoning(request: Request, capabilities: Capabilities, notes: Notes) 
     path = field(request.dialect, "reasoning")
     if capabilities.reasoning_style == "none":
         if wanted and not capabilities.reasoning_on_fields:
-            notes.lose("D", path, "this model's thinking cannot be asked for")
+            notes.lose("ignorable", path, "this model's thinking cannot be asked for")
         return _say(request, ReasoningSettings(), capabilities, on=wanted if wanted or forbidden else None)
     obstacle = _obstacle(request, capabilities) if wanted or capabilities.reasoning_by_default else None
     if obstacle and wanted:
-        notes.lose("W", path, f"no thinking for this request: {obstacle}")
+        notes.lose("degrading", path, f"no thinking for this request: {obstacle}")
     if obstacle or forbidden:
         return _forbid(request, capabilities, notes)
     # An adaptive model that thinks unasked is still told to show it.
@@ -86,7 +86,7 @@ def _forbid(request: Request, capabilities: Capabilities, notes: Notes) -> Reque
         case "omit":
             said = ReasoningSettings()
             if capabilities.reasoning_by_default and not capabilities.reasoning_off_fields:
-                notes.lose("D", path, "this model decides itself whether to think")
+                notes.lose("ignorable", path, "this model decides itself whether to think")
         case "none":
             said = ReasoningSettings(mode="off", effort="none")
         case "disabled":
@@ -97,7 +97,7 @@ def _forbid(request: Request, capabilities: Capabilities, notes: Notes) -> Reque
         case "between_tools":
             said = ReasoningSettings(mode="between_tools")
         case "never":
-            notes.lose("W", path, "this model always thinks; it is asked to think little")
+            notes.lose("degrading", path, "this model always thinks; it is asked to think little")
             said = ReasoningSettings(mode="on", effort=_nearest("low", capabilities.efforts))
     return _say(request, said, capabilities, on=False)
 
@@ -112,12 +112,12 @@ def _ask(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
     asked = settings.effort or _effort_of(settings.budget)
     effort = _nearest(asked, capabilities.efforts)
     if asked in ("xhigh", "max") and effort != asked and capabilities.reasoning_style != "budget":
-        notes.lose("D", path, f"effort {asked} is {effort or 'not known'} there")
+        notes.lose("ignorable", path, f"effort {asked} is {effort or 'not known'} there")
     budget = None
     if capabilities.reasoning_style == "budget":
         budget = _fit_budget(settings.budget, asked, request.max_tokens)
         if budget is None:
-            notes.lose("W", path, f"no thinking: max_tokens leaves no room for {LEAST_BUDGET} tokens of it")
+            notes.lose("degrading", path, f"no thinking: max_tokens leaves no room for {LEAST_BUDGET} tokens of it")
             return replace(request, reasoning=ReasoningSettings())
     if capabilities.reasoning_excludes_sampling:
         request = _drop_sampling(request, notes)
@@ -169,12 +169,12 @@ def _drop_sampling(request: Request, notes: Notes) -> Request:
     }
     dropped = {name: None for name, is_excluded in excluded.items() if is_excluded}
     for name in dropped:
-        notes.lose("W", name, "it cannot be set while the model thinks")
+        notes.lose("degrading", name, "it cannot be set while the model thinks")
     return replace(request, sampling=replace(sampling, **dropped)) if dropped else request
 
 
 def _say(request: Request, settings: ReasoningSettings, capabilities: Capabilities, on: bool | None) -> Request:
     """The request with these settings, and with the fields by which this server is switched on or off."""
     fields = capabilities.reasoning_on_fields if on else capabilities.reasoning_off_fields if on is False else {}
-    extras = tuple(Extra(capabilities.dialect, name, value, "D") for name, value in fields.items())
-    return replace(request, reasoning=settings, extras=request.extras + extras)
+    extensions = tuple(Extension(capabilities.dialect, name, value, "ignorable") for name, value in fields.items())
+    return replace(request, reasoning=settings, extensions=request.extensions + extensions)

@@ -1,10 +1,10 @@
-"""This file is the stage that ends a reply at a stop sequence which the upstream was not asked to watch for."""
+"""The stage that ends a reply at a stop sequence which the upstream was not asked to watch for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.adaptation.tail import beginnings, held_length
+from app.adaptation.partial_match import beginnings, held_length
 from app.conversation.blocks import Text
 from app.conversation.events import BlockClosed, BlockDelta, BlockOpened, Event, Finished, UsageSeen
 from app.conversation.literals import literal, text_of

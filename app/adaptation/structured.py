@@ -1,4 +1,4 @@
-"""This file is answers in JSON: the format a client asked for, in the strongest form that the upstream has.
+"""Answers in JSON: the format a client asked for, in the strongest form that the upstream has.
 
 Runs behind the choice of tools: a schema that the upstream does not know is had by a tool that only exists on the way.
 """
@@ -14,9 +14,9 @@ import msgspec
 from msgspec.structs import replace
 
 from app.adaptation.fields import field
-from app.adaptation.forced_json import CallToText
 from app.adaptation.notes import Notes
-from app.adaptation.wrapping import FENCE, OBJECT, Unwrap
+from app.adaptation.tools.forced_json import CallToText
+from app.adaptation.tools.wrapping import FENCE, OBJECT, Unwrap
 from app.conversation.blocks import Text
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import FunctionTool, OutputFormat, Request, ToolChoice, Turn
@@ -71,12 +71,12 @@ def _wrap_format(output: OutputFormat, capabilities: Capabilities, notes: Notes)
     wrapped = schema if any_root or capabilities.structured == "none" else wrap_root(schema)
     if wrapped is schema:
         return output
-    notes.undo(partial(Unwrap, OBJECT))
+    notes.on_reply(partial(Unwrap, OBJECT))
     return replace(output, schema=wrapped)
 
 
 def _ask_in_words(request: Request, words: str, notes: Notes) -> Request:
-    notes.undo(partial(Unwrap, FENCE))
+    notes.on_reply(partial(Unwrap, FENCE))
     return replace(_instruct(request, words), output_format=None)
 
 
@@ -99,7 +99,7 @@ def _instruct(request: Request, words: str) -> Request:
 def _fit_format(request: Request, output: OutputFormat, capabilities: Capabilities, notes: Notes) -> OutputFormat:
     schema, lost = _fit_schema(output.schema or {}, capabilities)
     for why in lost:
-        notes.lose("W", field(request.dialect, "output_format"), why)
+        notes.lose("degrading", field(request.dialect, "output_format"), why)
     strict = output.strict
     if request.dialect == "anthropic_messages":
         # Anthropic always holds the model to the schema; elsewhere only schemas of one kind can be enforced.
@@ -126,18 +126,18 @@ def _force_tool(request: Request, output: OutputFormat, capabilities: Capabiliti
     choice = request.tool_choice
     path = field(request.dialect, "output_format")
     if choice is not None and choice.mode in ("tool", "any"):
-        notes.lose("D", path, "the client's own tool is forced, so this answer is no text")
+        notes.lose("ignorable", path, "the client's own tool is forced, so this answer is no text")
         return replace(request, output_format=None)
     schema, lost = sanitize(output.schema, capabilities.schema)
     for why in lost:
-        notes.lose("W", path, why)
+        notes.lose("degrading", path, why)
     taken = {tool.name for tool in request.tools}
     name = TOOL_NAME
     while name in taken:
         name += "_"
     tool = FunctionTool(name, output.description or TOOL_DESCRIPTION, schema)
     free = bool(request.tools) and (choice is None or choice.mode == "auto")
-    notes.undo(partial(CallToText, name))
+    notes.on_reply(partial(CallToText, name))
     return replace(
         request,
         tools=(*request.tools, tool),
@@ -148,7 +148,9 @@ def _force_tool(request: Request, output: OutputFormat, capabilities: Capabiliti
 
 def _describe_schema(request: Request, output: OutputFormat, capabilities: Capabilities, notes: Notes) -> Request:
     """The schema in words, for an upstream that can hold a model to JSON at best."""
-    notes.lose("W", field(request.dialect, "output_format"), "the schema is only told to the model, not enforced")
+    notes.lose(
+        "degrading", field(request.dialect, "output_format"), "the schema is only told to the model, not enforced"
+    )
     schema = msgspec.json.encode(output.schema or {}).decode()
     words = f"{PLAIN_JSON} It matches this JSON schema: {schema}"
     if capabilities.structured == "json_object":

@@ -1,12 +1,12 @@
-"""This file is the stage that makes reasoning of what a model writes between <think> and </think> before its answer."""
+"""The stage that makes reasoning of what a model writes between <think> and </think> before its answer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
 
-from app.adaptation.numbering import Numbering
-from app.adaptation.tail import beginnings, held_length
+from app.adaptation.block_numbering import Numbering
+from app.adaptation.partial_match import beginnings, held_length
 from app.conversation.blocks import Reasoning, Text
 from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOpened, Event
 from app.conversation.literals import literal, text_of

@@ -1,4 +1,4 @@
-"""This file is the turns of a request, put into the order and the roles that an upstream takes.
+"""The turns of a request, put into the order and the roles that an upstream takes.
 
 Runs behind the pairing of calls and results and behind every step that may empty a turn, and never lets a turn come
 between calls and their results.
@@ -105,7 +105,7 @@ def _ensure_spoken(
         speaker: Role = "system" if capabilities.dialect == "openai_responses" else "user"
         return instructions[:-1], [Turn(speaker, instructions[-1:])]
     if only_messages and all(turn.role != "system" and all(map(_is_blank, turn.blocks)) for turn in turns):
-        notes.lose("E", turns[0].path if turns else "messages", "nothing is said that could be answered")
+        notes.lose("wrong", turns[0].path if turns else "messages", "nothing is said that could be answered")
     starts_late = capabilities.dialect == "anthropic_messages" or capabilities.alternate
     if starts_late and turns and turns[0].role == "assistant" and not isinstance(turns[0].blocks[0], Compaction):
         turns = [Turn("user", (Text(OPENING),), path=turns[0].path), *turns]
@@ -190,7 +190,7 @@ def _check_prefill(turns: list[Turn], capabilities: Capabilities, notes: Notes) 
         return turns
     if not capabilities.prefill:
         notes.lose(
-            "E", last.path, "this model cannot continue an answer that the last turn begins; end with a user turn"
+            "wrong", last.path, "this model cannot continue an answer that the last turn begins; end with a user turn"
         )
     elif last.blocks and isinstance(last.blocks[-1], Text):
         # Claude refuses a beginning that ends in white space, and no other model minds its absence.

@@ -1,15 +1,15 @@
-"""This file is the Anthropic family: messages and the counting of their tokens."""
+"""The Anthropic family: messages and the counting of their tokens."""
 
 from __future__ import annotations
 
 import msgspec
 from flask import Blueprint, Response, request
 
-from app.blueprints.front import answer_error, house, read_inbound, sign, view
+from app.blueprints.api import answer_error, read_client_request, services, sign, view
 from app.dialects import anthropic_messages
 from app.dialects.registry import DIALECTS
 from app.errors import DragomanError
-from app.gateway.counting import count_tokens
+from app.gateway.endpoints.counting import count_tokens
 from app.gateway.messages import new_id
 from app.gateway.record import Record
 
@@ -25,10 +25,10 @@ def create_message() -> Response:
 def count_input_tokens() -> Response:
     record = Record(new_id(), DIALECT.NAME)
     try:
-        parts = house()
-        inbound = read_inbound(parts, request.environ, DIALECT)
-        inbound.parse = anthropic_messages.parse_count_request
-        counted = count_tokens(parts.gateway, inbound, record)
+        parts = services()
+        client_request = read_client_request(parts, request.environ, DIALECT)
+        client_request.parse = anthropic_messages.parse_count_request
+        counted = count_tokens(parts.gateway, client_request, record)
     except DragomanError as error:
         record.fail(error)
         return answer_error(DIALECT, error, record)

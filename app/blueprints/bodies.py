@@ -1,4 +1,4 @@
-"""This file reads request bodies: whole, decoded, and never beyond the limit."""
+"""Reads request bodies: whole, decoded, and never beyond the limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is the web pages that log a provider in and out.
+"""The web pages that log a provider in and out.
 
 A login replaces the account that every client of this gateway uses. So a gateway that asks its clients for a key asks
 for it here too, and what changes anything is a POST that no other site can send.
@@ -10,11 +10,11 @@ from typing import cast
 
 from flask import Blueprint, Response, current_app, redirect, render_template, request
 
-from app.blueprints.front import has_key, house
-from app.credentials.login_choice import list_logins, offer_logins
-from app.credentials.login_desk import CALLBACK_PATHS, LoginDesk, Logins
-from app.credentials.login_flow import LoginFailed
-from app.credentials.pending_login import read_pasted
+from app.blueprints.api import has_key, services
+from app.credentials.oauth.login_choice import list_logins, offer_logins
+from app.credentials.oauth.login_flow import LoginFailed
+from app.credentials.oauth.pending_login import read_pasted
+from app.credentials.oauth.web_logins import CALLBACK_PATHS, Logins, WebLogins
 from app.errors import Forbidden, Unauthorized
 from app.gateway.access import LOOPBACK_NAMES
 
@@ -70,7 +70,7 @@ for path in CALLBACK_PATHS:
 @blueprint.get("/logout")
 def ask_logout() -> Response:
     """Only asks: a GET is something that any page can cause."""
-    logins = list_logins(house().settings.providers)
+    logins = list_logins(services().settings.providers)
     if not logins:
         return show("Logout", "No provider of this gateway has a login.", 404)
     return show_choice("Logout", "/logout", list(logins))
@@ -78,7 +78,7 @@ def ask_logout() -> Response:
 
 @blueprint.post("/logout")
 def log_out() -> Response:
-    logins = list_logins(house().settings.providers)
+    logins = list_logins(services().settings.providers)
     name = check_form(logins)
     try:
         desk().log_out(name, logins)
@@ -95,7 +95,7 @@ def refuse_page(error: Forbidden | Unauthorized) -> Response:
 
 def offered() -> Logins:
     """What a user may log in to. Without any settings a login is found by itself, so that all are offered."""
-    settings = house().settings
+    settings = services().settings
     return offer_logins(settings.providers) if settings.source is None else list_logins(settings.providers)
 
 
@@ -121,7 +121,7 @@ def check_form(logins: Logins) -> str:
     """The provider that a form names. Raises Forbidden or Unauthorized if the form is not from one who may send it."""
     check_origin()
     if not has_key():
-        house().access.check_key({"x-api-key": request.form.get("key", "")})
+        services().access.check_key({"x-api-key": request.form.get("key", "")})
     name = request.form.get("provider") or next(iter(logins), "")
     if name not in logins:
         raise Forbidden(f"no provider called {name} has a login")
@@ -165,5 +165,5 @@ def dress(response: Response) -> Response:
     return response
 
 
-def desk() -> LoginDesk:
-    return cast(LoginDesk, current_app.extensions["dragoman.logins"])
+def desk() -> WebLogins:
+    return cast(WebLogins, current_app.extensions["dragoman.logins"])

@@ -1,4 +1,4 @@
-"""This file is the list of models, in a shape that the clients of every dialect can read."""
+"""The list of models, in a shape that the clients of every dialect can read."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Response, request
 
-from app.blueprints.front import family, house, read_headers, refuse, sign
+from app.blueprints.api import family, read_headers, refuse, services, sign
 from app.errors import DragomanError, Failure
-from app.gateway.listing import Listed
+from app.gateway.endpoints.listing import Listed
 from app.gateway.messages import new_id
 
 blueprint = Blueprint("models", __name__)
@@ -23,7 +23,7 @@ MOST = 1000
 @blueprint.get("/models")
 def list_models() -> Response:
     """One page; both SDK families ignore the keys of the other, and Codex asks for `models`."""
-    parts = house()
+    parts = services()
     try:
         parts.access.check_key(read_headers(request.environ))
     except DragomanError as error:
@@ -45,7 +45,7 @@ def list_models() -> Response:
 @blueprint.get("/v1/models/<path:name>")
 @blueprint.get("/models/<path:name>")
 def get_model(name: str) -> Response:
-    parts = house()
+    parts = services()
     try:
         parts.access.check_key(read_headers(request.environ))
     except DragomanError as error:

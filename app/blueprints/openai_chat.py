@@ -1,10 +1,10 @@
-"""This file is the Chat Completions family."""
+"""The Chat Completions family."""
 
 from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from app.blueprints.front import view
+from app.blueprints.api import view
 from app.dialects.registry import DIALECTS
 
 blueprint = Blueprint("openai_chat", __name__)

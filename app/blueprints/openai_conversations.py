@@ -1,4 +1,4 @@
-"""This file is the conversations of Responses clients: making one, and what it holds."""
+"""The conversations of Responses clients: making one, and what it holds."""
 
 from __future__ import annotations
 
@@ -6,53 +6,53 @@ from collections.abc import Callable
 
 from flask import Blueprint, Response, request
 
-from app.blueprints.front import view
+from app.blueprints.api import view
 from app.dialects.registry import DIALECTS
-from app.gateway.conversations import Conversations
-from app.gateway.messages import Inbound, Outbound
+from app.gateway.messages import ClientRequest, ClientResponse
 from app.gateway.record import Record
-from app.house import House
+from app.gateway.responses_api.conversations import Conversations
+from app.services import Services
 
 blueprint = Blueprint("openai_conversations", __name__)
 DIALECT = DIALECTS["openai_responses"]
 
 
 def create() -> Response:
-    return _ask(lambda kept, inbound: kept.create(inbound.tenant, inbound.body))
+    return _ask(lambda kept, client_request: kept.create(client_request.tenant, client_request.body))
 
 
 def retrieve(place: str) -> Response:
-    return _ask(lambda kept, inbound: kept.retrieve(inbound.tenant, place))
+    return _ask(lambda kept, client_request: kept.retrieve(client_request.tenant, place))
 
 
 def describe(place: str) -> Response:
-    return _ask(lambda kept, inbound: kept.describe(inbound.tenant, place, inbound.body))
+    return _ask(lambda kept, client_request: kept.describe(client_request.tenant, place, client_request.body))
 
 
 def delete(place: str) -> Response:
-    return _ask(lambda kept, inbound: kept.delete(inbound.tenant, place))
+    return _ask(lambda kept, client_request: kept.delete(client_request.tenant, place))
 
 
 def list_items(place: str) -> Response:
     query = request.args.to_dict()
-    return _ask(lambda kept, inbound: kept.list_items(inbound.tenant, place, query))
+    return _ask(lambda kept, client_request: kept.list_items(client_request.tenant, place, query))
 
 
 def add_items(place: str) -> Response:
-    return _ask(lambda kept, inbound: kept.add_items(inbound.tenant, place, inbound.body))
+    return _ask(lambda kept, client_request: kept.add_items(client_request.tenant, place, client_request.body))
 
 
 def retrieve_item(place: str, item: str) -> Response:
-    return _ask(lambda kept, inbound: kept.retrieve_item(inbound.tenant, place, item))
+    return _ask(lambda kept, client_request: kept.retrieve_item(client_request.tenant, place, item))
 
 
 def delete_item(place: str, item: str) -> Response:
-    return _ask(lambda kept, inbound: kept.delete_item(inbound.tenant, place, item))
+    return _ask(lambda kept, client_request: kept.delete_item(client_request.tenant, place, item))
 
 
-def _ask(ask: Callable[[Conversations, Inbound], Outbound]) -> Response:
-    def answer(parts: House, inbound: Inbound, _record: Record) -> Outbound:
-        return ask(parts.conversations, inbound)
+def _ask(ask: Callable[[Conversations, ClientRequest], ClientResponse]) -> Response:
+    def answer(parts: Services, client_request: ClientRequest, _record: Record) -> ClientResponse:
+        return ask(parts.conversations, client_request)
 
     return view(DIALECT, answer)
 

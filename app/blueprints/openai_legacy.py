@@ -1,4 +1,4 @@
-"""This file is the older endpoints of the OpenAI family: completions of text, and embeddings."""
+"""The older endpoints of the OpenAI family: completions of text, and embeddings."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import cast
 
 from flask import Blueprint, Response
 
-from app.blueprints.front import view
+from app.blueprints.api import view
 from app.dialects import openai_completions, openai_embeddings
 from app.dialects.contract import Dialect
-from app.gateway.legacy import complete
-from app.gateway.messages import Inbound, Outbound
+from app.gateway.endpoints.legacy import complete
+from app.gateway.messages import ClientRequest, ClientResponse
 from app.gateway.record import Record
-from app.house import House
+from app.services import Services
 
 blueprint = Blueprint("openai_legacy", __name__)
 
@@ -24,8 +24,8 @@ EMBEDDINGS = cast(Dialect, openai_embeddings)
 @blueprint.post("/v1/completions")
 @blueprint.post("/completions")
 def create_completion() -> Response:
-    def answer(parts: House, inbound: Inbound, record: Record) -> Outbound:
-        return complete(parts.gateway, inbound, record)
+    def answer(parts: Services, client_request: ClientRequest, record: Record) -> ClientResponse:
+        return complete(parts.gateway, client_request, record)
 
     return view(COMPLETIONS, answer)
 
@@ -33,9 +33,9 @@ def create_completion() -> Response:
 @blueprint.post("/v1/embeddings")
 @blueprint.post("/embeddings")
 def create_embeddings() -> Response:
-    def answer(parts: House, inbound: Inbound, record: Record) -> Outbound:
-        openai_embeddings.check_request(inbound.body)
-        inbound.operation = "embeddings"
-        return parts.gateway.answer(inbound, record)
+    def answer(parts: Services, client_request: ClientRequest, record: Record) -> ClientResponse:
+        openai_embeddings.check_request(client_request.body)
+        client_request.operation = "embeddings"
+        return parts.gateway.answer(client_request, record)
 
     return view(EMBEDDINGS, answer)

@@ -1,18 +1,18 @@
-"""This file is the Responses family: making a response, and what can be asked about one afterwards."""
+"""The Responses family: making a response, and what can be asked about one afterwards."""
 
 from __future__ import annotations
 
 import msgspec
 from flask import Blueprint, Response, request
 
-from app.blueprints.front import view
+from app.blueprints.api import view
 from app.dialects.registry import DIALECTS
-from app.gateway.archive import Action
-from app.gateway.compaction import compact
-from app.gateway.counting import count_tokens
-from app.gateway.messages import Inbound, Outbound
+from app.gateway.endpoints.counting import count_tokens
+from app.gateway.messages import ClientRequest, ClientResponse
 from app.gateway.record import Record
-from app.house import House
+from app.gateway.responses_api.compaction import compact
+from app.gateway.responses_api.stored_responses import Action
+from app.services import Services
 
 blueprint = Blueprint("openai_responses", __name__)
 DIALECT = DIALECTS["openai_responses"]
@@ -24,42 +24,42 @@ def create_response() -> Response:
 
 
 def retrieve_response(response_id: str) -> Response:
-    return _ask_archive("retrieve", response_id)
+    return _ask_stored_responses("retrieve", response_id)
 
 
 def delete_response(response_id: str) -> Response:
-    return _ask_archive("delete", response_id)
+    return _ask_stored_responses("delete", response_id)
 
 
 def cancel_response(response_id: str) -> Response:
-    return _ask_archive("cancel", response_id)
+    return _ask_stored_responses("cancel", response_id)
 
 
 def list_input_items(response_id: str) -> Response:
-    return _ask_archive("input_items", response_id)
+    return _ask_stored_responses("input_items", response_id)
 
 
 def count_input_tokens() -> Response:
-    def answer(parts: House, inbound: Inbound, record: Record) -> Outbound:
-        counted = count_tokens(parts.gateway, inbound, record)
+    def answer(parts: Services, client_request: ClientRequest, record: Record) -> ClientResponse:
+        counted = count_tokens(parts.gateway, client_request, record)
         body = msgspec.json.encode({"object": "response.input_tokens", "input_tokens": counted})
-        return Outbound(200, {"content-type": "application/json"}, body)
+        return ClientResponse(200, {"content-type": "application/json"}, body)
 
     return view(DIALECT, answer)
 
 
 def compact_history() -> Response:
-    def answer(parts: House, inbound: Inbound, record: Record) -> Outbound:
-        return compact(parts.gateway, inbound, record)
+    def answer(parts: Services, client_request: ClientRequest, record: Record) -> ClientResponse:
+        return compact(parts.gateway, client_request, record)
 
     return view(DIALECT, answer)
 
 
-def _ask_archive(action: Action, response_id: str) -> Response:
+def _ask_stored_responses(action: Action, response_id: str) -> Response:
     query = request.args.to_dict()
 
-    def answer(parts: House, inbound: Inbound, _record: Record) -> Outbound:
-        return parts.archive.answer(action, inbound.tenant, response_id, query, inbound.provider)
+    def answer(parts: Services, client_request: ClientRequest, _record: Record) -> ClientResponse:
+        return parts.stored_responses.answer(action, client_request.tenant, response_id, query, client_request.provider)
 
     return view(DIALECT, answer)
 

@@ -1,4 +1,4 @@
-"""This file is what tells about the server itself, and what clients touch besides their API."""
+"""What tells about the server itself, and what clients touch besides their API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from app.blueprints.front import answer_error, family, has_key, house, household, refuse
+from app.blueprints.api import answer_error, family, has_key, refuse, runtime, services
 from app.errors import DragomanError, Failure
 from app.gateway.messages import new_id
 from app.gateway.record import Record
@@ -41,7 +41,7 @@ def health() -> Response:
     "healthy"; `config` tells of a broken file that was not taken over. No secret, and for those without a client key
     neither account nor path.
     """
-    parts, owner, detailed = house(), household(), has_key()
+    parts, owner, detailed = services(), runtime(), has_key()
     providers = {name: _provider_health(provider, detailed=detailed) for name, provider in parts.providers.items()}
     asked = [entry for entry in providers.values() if "authenticated" in entry]
     answers = [entry for entry in asked if entry["authenticated"]]
@@ -86,7 +86,7 @@ def guard() -> Response | None:
     Codex asks for a websocket first; a 426 is the only answer after which it goes on with POST at once.
     """
     try:
-        house().access.check_host(request.host)
+        services().access.check_host(request.host)
     except DragomanError as error:
         return refuse(family(), error.failure)
     if request.headers.get("upgrade", "").lower() == "websocket":

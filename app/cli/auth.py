@@ -1,4 +1,4 @@
-"""This file is `dragoman auth`: the logins under the names that ccproxy's users know."""
+"""Is `dragoman auth`: the logins under the names that ccproxy's users know."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.cli.login import log_in
 from app.cli.logout import log_out
 from app.cli.options import config_option, read_settings
 from app.cli.status import show_status
-from app.credentials.login_choice import offer_logins
+from app.credentials.oauth.login_choice import offer_logins
 
 _no_browser = click.option("--no-browser", is_flag=True, help="Only print the address; open it on any machine.")
 

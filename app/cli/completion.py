@@ -1,4 +1,4 @@
-"""This file is `dragoman completion`: the script that teaches a shell our commands."""
+"""Is `dragoman completion`: the script that teaches a shell our commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is `dragoman config`: look at the settings, begin a file, make a key."""
+"""Is `dragoman config`: look at the settings, begin a file, make a key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is `dragoman explain`: where a model's name leads, and what its upstream is taken for."""
+"""Is `dragoman explain`: where a model's name leads, and what its upstream is taken for."""
 
 from __future__ import annotations
 

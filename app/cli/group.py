@@ -1,4 +1,4 @@
-"""This file is the command `dragoman` itself: the list of what it can do."""
+"""The command `dragoman` itself: the list of what it can do."""
 
 from __future__ import annotations
 

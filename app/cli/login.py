@@ -1,4 +1,4 @@
-"""This file is `dragoman login`: sign in once in the browser."""
+"""Is `dragoman login`: sign in once in the browser."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 import click
 
 from app.cli.options import config_option, read_settings
-from app.credentials.browser import open_browser
-from app.credentials.callback_listener import CallbackListener
-from app.credentials.login_choice import choose_login
-from app.credentials.login_flow import LoginFailed, LoginFlow, open_flow
-from app.credentials.pending_login import LIFETIME, PendingLogin, read_pasted
+from app.credentials.oauth.browser import open_browser
+from app.credentials.oauth.callback_listener import CallbackListener
+from app.credentials.oauth.login_choice import choose_login
+from app.credentials.oauth.login_flow import LoginFailed, LoginFlow, open_flow
+from app.credentials.oauth.pending_login import LIFETIME, PendingLogin, read_pasted
 from app.credentials.sources import open_source
 from app.credentials.tokens import Tokens
 from app.settings import ProviderSettings

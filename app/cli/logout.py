@@ -1,4 +1,4 @@
-"""This file is `dragoman logout`: forget a login."""
+"""Is `dragoman logout`: forget a login."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from app.cli.login import choose_provider, find_used
 from app.cli.options import config_option, read_settings
-from app.credentials.login_flow import open_flow
+from app.credentials.oauth.login_flow import open_flow
 
 
 @click.command()

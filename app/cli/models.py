@@ -1,4 +1,4 @@
-"""This file is `dragoman models`: the names that a client can ask for."""
+"""Is `dragoman models`: the names that a client can ask for."""
 
 from __future__ import annotations
 

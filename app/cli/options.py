@@ -1,4 +1,4 @@
-"""This file holds what the commands' options have in common: where the settings come from."""
+"""Holds what the commands' options have in common: where the settings come from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.errors import ConfigError
 from app.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from app.house import House
+    from app.services import Services
 
 config_option = click.option(
     "-c",
@@ -32,12 +32,12 @@ def read_settings(path: Path | None, overrides: Mapping[str, Any] | None = None)
         raise click.ClickException(str(error)) from error
 
 
-def build_parts(settings: Settings) -> House:
+def build_parts(settings: Settings) -> Services:
     """The parts that the server would have; what cannot be built ends the command like a wrong setting."""
     # Imported here: most commands need none of it, and it is most of the program.
-    from app.house import build_house
+    from app.services import build_services
 
     try:
-        return build_house(settings, os.environ, Path.home())
+        return build_services(settings, os.environ, Path.home())
     except ConfigError as error:
         raise click.ClickException(str(error)) from error

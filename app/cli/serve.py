@@ -1,4 +1,4 @@
-"""This file is `dragoman serve`: it checks the settings, says what will run, and becomes gunicorn."""
+"""Is `dragoman serve`: it checks the settings, says what will run, and becomes gunicorn."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import click
 from app.cli.options import build_parts, config_option, read_settings
 from app.cli.start_screen import base_url, describe_start
 from app.cli.token_file import check_token_file
-from app.credentials.login_choice import list_logins
+from app.credentials.oauth.login_choice import list_logins
 from app.settings import ServerSettings, Settings
 from app.settings.loading import HANDED_ON
 
 if TYPE_CHECKING:
-    from app.house import House
+    from app.services import Services
 
 
 @click.command()
@@ -80,7 +80,7 @@ def at_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def find_missing_logins(parts: House) -> list[str]:
+def find_missing_logins(parts: Services) -> list[str]:
     """The names of the providers that wait for a first login."""
     logins = list_logins(parts.settings.providers)
     sources = {name: parts.providers[name].source for name in logins}

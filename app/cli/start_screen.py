@@ -1,4 +1,4 @@
-"""This file writes the one screen that a start shows: what was found, what leads where, what to type next."""
+"""Writes the one screen that a start shows: what was found, what leads where, what to type next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is `dragoman status`: who is logged in where, and for how long. It never shows a token."""
+"""Is `dragoman status`: who is logged in where, and for how long. It never shows a token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file refuses a start with a token file that cannot work."""
+"""Refuses a start with a token file that cannot work."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from app.credentials.oca_file import parse_login
+from app.credentials.formats.oca_file import parse_login
 
 
 def check_token_file(path: Path) -> None:

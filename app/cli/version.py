@@ -1,4 +1,4 @@
-"""This file is `dragoman version`: what a bug report needs to say."""
+"""Is `dragoman version`: what a bug report needs to say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is what an upstream can take and how it wants it said: one record for everything that depends on a
+"""What an upstream can take and how it wants it said: one record for everything that depends on a
 server or a model.
 
 Adaptations and renderers ask this record and contain no names of models. The values come from tables in
@@ -133,7 +133,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         return proof is not None and proof.dialect == self.dialect and proof.dialect in self.proofs
 
 
-class Reply(msgspec.Struct, frozen=True, kw_only=True):
+class RenderContext(msgspec.Struct, frozen=True, kw_only=True):
     """What a renderer must know of the client's request to shape the reply.
 
     `model` is the name to echo, `id` a fresh identifier without prefix, `created` unix seconds. `input_tokens` is a

@@ -1,4 +1,4 @@
-"""This file is the events of a streamed response, in no dialect.
+"""The events of a streamed response, in no dialect.
 
     stream := Started block* UsageSeen* Finished | Started? … Failed
     block  := BlockOpened(index) (BlockDelta(index) | BlockNoted(index))* BlockClosed(index)
@@ -67,7 +67,7 @@ class Finished(msgspec.Struct, frozen=True):
     raw_finish_reason: str | None = None
     stop_sequence: str | None = None
     stop_detail: StopDetail | None = None
-    extras: dict[str, Any] = {}
+    extensions: dict[str, Any] = {}
 
 
 class Failed(msgspec.Struct, frozen=True):

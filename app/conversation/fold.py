@@ -1,4 +1,4 @@
-"""This file is the law that a unary response is the fold of a stream, and a stream the unfold of a response."""
+"""The law that a unary response is the fold of a stream, and a stream the unfold of a response."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Folder:
             raw_finish_reason=finished.raw_finish_reason,
             stop_sequence=finished.stop_sequence,
             stop_detail=finished.stop_detail,
-            extras=finished.extras,
+            extensions=finished.extensions,
             usage=self._usage,
         )
 
@@ -116,7 +116,7 @@ def unfold(response: Response) -> list[Event]:
                 response.raw_finish_reason,
                 response.stop_sequence,
                 response.stop_detail,
-                response.extras,
+                response.extensions,
             )
         )
     return events

@@ -1,4 +1,4 @@
-"""This file is the size of an image, read from the first bytes of its data."""
+"""The size of an image, read from the first bytes of its data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is losses: what a translation could not carry, as data that can be counted, shown and asserted."""
+"""Losses: what a translation could not carry, as data that can be counted, shown and asserted."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import msgspec
 
 from app.errors import Unsupported
 
-# D: a hint without effect on the answer. W: the answer may differ. E: the answer would be wrong.
-LossClass = Literal["D", "W", "E"]
+# Ignorable: a hint without effect on the answer. Degrading: the answer may differ. Wrong: it would be wrong.
+Severity = Literal["ignorable", "degrading", "wrong"]
 LossPolicy = Literal["normal", "strict", "lenient"]
 
 
 class Loss(msgspec.Struct, frozen=True):
     """`path` is the field in the client's own request, for example `messages[2].content[0]`."""
 
-    loss: LossClass
+    severity: Severity
     path: str
     why: str
 
@@ -25,16 +25,16 @@ class Loss(msgspec.Struct, frozen=True):
 def settle(losses: Iterable[Loss], policy: LossPolicy = "normal") -> list[Loss]:
     """The losses to report, once each; raises Unsupported for the first that the policy does not allow.
 
-    "strict" refuses what would change the answer (W as E), "lenient" reports what would make it wrong (E as W).
+    "strict" refuses what would change the answer, "lenient" reports what would make it wrong.
     """
     settled = list(dict.fromkeys(losses))
-    refused = {"normal": "E", "strict": "WE", "lenient": ""}[policy]
+    refused = {"normal": ("wrong",), "strict": ("degrading", "wrong"), "lenient": ()}[policy]
     for loss in settled:
-        if loss.loss in refused:
+        if loss.severity in refused:
             raise Unsupported(f"{loss.path}: {loss.why}", param=loss.path)
     return settled
 
 
 def dropped_header(losses: Iterable[Loss]) -> str:
     """Value of the response header `x-dragoman-dropped`: the fields whose loss may change the answer."""
-    return ",".join(dict.fromkeys(loss.path for loss in losses if loss.loss != "D"))
+    return ",".join(dict.fromkeys(loss.path for loss in losses if loss.severity != "ignorable"))

@@ -1,4 +1,4 @@
-"""This file is the neutral request: everything that a client of any dialect can ask for."""
+"""The neutral request: everything that a client of any dialect can ask for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from app.conversation.blocks import Block, CacheHint, DialectName, Text
-from app.conversation.losses import LossClass
+from app.conversation.losses import Severity
 
 Role = Literal["user", "assistant", "system"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
@@ -52,7 +52,7 @@ class FunctionTool(msgspec.Struct, frozen=True):
     deferred: bool = False
     examples: tuple[Any, ...] = ()
     cache: CacheHint | None = None
-    extras: dict[str, Any] = {}
+    extensions: dict[str, Any] = {}
 
 
 class CustomTool(msgspec.Struct, frozen=True):
@@ -63,7 +63,7 @@ class CustomTool(msgspec.Struct, frozen=True):
     grammar: tuple[str, str] | None = None
     namespace: str | None = None
     deferred: bool = False
-    extras: dict[str, Any] = {}
+    extensions: dict[str, Any] = {}
 
 
 class NativeTool(msgspec.Struct, frozen=True):
@@ -129,13 +129,13 @@ class State(msgspec.Struct, frozen=True):
     background: bool = False
 
 
-class Extra(msgspec.Struct, frozen=True):
+class Extension(msgspec.Struct, frozen=True):
     """A field that only `dialect` knows. Where it cannot be carried its `loss` is reported, with the reason."""
 
     dialect: DialectName
     name: str
     value: Any
-    loss: LossClass
+    severity: Severity
     why: str = "only its own dialect knows this field"
 
 
@@ -166,4 +166,4 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool = False
     include_usage: bool = False
     betas: tuple[str, ...] = ()
-    extras: tuple[Extra, ...] = ()
+    extensions: tuple[Extension, ...] = ()

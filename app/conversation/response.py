@@ -1,4 +1,4 @@
-"""This file is the neutral response: one answer of a model, whole."""
+"""The neutral response: one answer of a model, whole."""
 
 from __future__ import annotations
 
@@ -71,4 +71,4 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     created: int | None = None
     service_tier: str | None = None
     logprobs: tuple[dict[str, Any], ...] = ()
-    extras: dict[str, Any] = {}
+    extensions: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""This file is the fitting of JSON schemas to the part of the language that an upstream understands.
+"""The fitting of JSON schemas to the part of the language that an upstream understands.
 
 Nothing here changes its argument. What had to go is told in words, so that the caller can report it under the field
 that the schema came from. Only keywords are looked at, never the names of properties: a property may well be called

@@ -1,4 +1,4 @@
-"""This file is the place of thoughts among what was said and called, for clients that keep them apart.
+"""The place of thoughts among what was said and called, for clients that keep them apart.
 
 A message of Chat Completions is one text, then calls, and reasoning beside them. Models may think before each of these,
 and a vendor that checks its proofs expects them back in that order.

@@ -1,4 +1,4 @@
-"""This file is the credential: what a request carries, and what a source of credentials promises."""
+"""The credential: what a request carries, and what a source of credentials promises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is where the programs of each provider keep their logins on this machine."""
+"""Where the programs of each provider keep their logins on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is the renewal of a login under its lock: once for all processes, and nothing lost on the way."""
+"""The renewal of a login under its lock: once for all processes, and nothing lost on the way."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from app.credentials.journal import RenewalNote
-from app.credentials.stored_login import StoredLogin
-from app.credentials.token_endpoint import GrantPostponed, GrantRefused
+from app.credentials.oauth.token_endpoint import GrantPostponed, GrantRefused
+from app.credentials.stores.renewal_lock import RenewalNote
+from app.credentials.stores.stored_login import StoredLogin
 from app.credentials.tokens import Tokens, merge_tokens
 from app.errors import CredentialUnavailable
 

@@ -1,4 +1,4 @@
-"""This file is the choice of a source: what is configured, else what the environment has, else the machine."""
+"""The choice of a source: what is configured, else what the environment has, else the machine."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from urllib.parse import urlsplit
 import msgspec
 import requests
 
-from app.credentials import claude_file, codex_file, oca_file
 from app.credentials.cli_refresh import CliRefresh
 from app.credentials.credential import CredentialSource
-from app.credentials.endpoints import Endpoints, find_endpoints
+from app.credentials.formats import claude_file, codex_file, oca_file
+from app.credentials.formats.login_format import LoginFormat
 from app.credentials.locations import find_claude_files, find_codex_files, find_oca_files, own_oca_file
-from app.credentials.login import WAIT_LIMIT, LoginSource
-from app.credentials.login_format import LoginFormat
-from app.credentials.login_store import EnvironmentStore, FileStore, KeyringStore, LoginStore
-from app.credentials.private_files import companion_places, runtime_folder
+from app.credentials.login_source import WAIT_LIMIT, LoginSource
+from app.credentials.oauth.endpoints import Endpoints, find_endpoints
+from app.credentials.oauth.token_endpoint import TokenEndpoint
 from app.credentials.renewal import RefreshCall, renew_login
 from app.credentials.static import StaticSource
-from app.credentials.stored_login import StoredLogin
-from app.credentials.token_endpoint import TokenEndpoint
+from app.credentials.stores.login_store import EnvironmentStore, FileStore, KeyringStore, LoginStore
+from app.credentials.stores.private_files import companion_places, runtime_folder
+from app.credentials.stores.stored_login import StoredLogin
 from app.credentials.tokens import Tokens, read_issuer
 from app.settings.tables import ProviderSettings
 

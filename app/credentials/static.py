@@ -1,4 +1,4 @@
-"""This file is the source that never changes by itself: a key or token from the configuration or the environment."""
+"""The source that never changes by itself: a key or token from the configuration or the environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is the tokens of one login, and what can be read out of them without asking anybody."""
+"""The tokens of one login, and what can be read out of them without asking anybody."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is the thread that looks after changed files: one per process, every ten seconds."""
+"""The thread that looks after changed files: one per process, every ten seconds."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Every dialect is a folder with the same files, all pure, and no dialect imports another:
 
-    vocabulary.py   the wire's words: typed shapes, enum tables, what is lost abroad
+    vocabulary.py   the wire's words: typed shapes, enum tables, what is lost in other dialects
     request.py      parse_request(body, headers) -> Request          render_request(request, capabilities) -> Rendered
     response.py     parse_response(body) -> Response                 render_response(response, reply) -> bytes
     stream.py       StreamParser().feed(data) -> events              StreamRenderer(reply).feed(events) -> bytes

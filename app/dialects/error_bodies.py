@@ -1,4 +1,4 @@
-"""This file is the reading of error bodies: whatever an upstream of any dialect says went wrong.
+"""The reading of error bodies: whatever an upstream of any dialect says went wrong.
 
 Servers that speak a dialect well still answer errors in a shape of their own: the object of OpenAI or Anthropic, a bare
 string, a list (Gemini), `detail` (FastAPI), a front door's `code` and `message` (OCI), a page of HTML (nginx), nothing.

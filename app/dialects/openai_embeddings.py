@@ -1,4 +1,4 @@
-"""This file is the dialect of OpenAI's Embeddings, which is only ever passed on: nothing else can be asked instead.
+"""The dialect of OpenAI's Embeddings, which is only ever passed on: nothing else can be asked instead.
 
 Source: OpenAI API reference, "Embeddings".
 """
@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from app.conversation.capabilities import Capabilities, Reply
+from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.request import Request
-from app.dialects.contract import Rendered
+from app.dialects.contract import RenderedRequest
 from app.dialects.error_bodies import judge_error, read_error_body
 from app.dialects.json_bodies import read_body, read_value, replace_model
 from app.dialects.openai_chat import error_status, find_usage, parse_error, render_error
@@ -72,11 +72,11 @@ def check_request(body: bytes) -> None:
         raise InvalidRequest("input: must be a text or a list that is not empty", param="input")
 
 
-def patch_request(body: bytes, capabilities: Capabilities) -> Rendered:
-    return Rendered(replace_model(body, capabilities.model) if capabilities.model else body)
+def patch_request(body: bytes, capabilities: Capabilities) -> RenderedRequest:
+    return RenderedRequest(replace_model(body, capabilities.model) if capabilities.model else body)
 
 
-def repair_response(body: bytes, reply: Reply, capabilities: Capabilities) -> bytes:
+def repair_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> bytes:
     """The reply with the client's name of the model, in the order of the input and in the format that was asked for.
 
     Some servers know only one format, whatever they are asked. Base64 is of 32-bit floats, little-endian. Raises
@@ -88,14 +88,14 @@ def repair_response(body: bytes, reply: Reply, capabilities: Capabilities) -> by
         raise UpstreamRefused(judge_error(0, read_error_body(200, {}, body))) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamMalformed("the upstream's reply is not a list of embeddings") from error
-    wanted = str if _asked_decoder.decode(reply.body).encoding_format == "base64" else list
+    wanted = str if _asked_decoder.decode(context.body).encoding_format == "base64" else list
     sorted_already = all(first.index <= second.index for first, second in itertools.pairwise(entries))
     if not sorted_already or not all(isinstance(entry.embedding, wanted) for entry in entries):
         whole: dict[str, Any] = msgspec.json.decode(body)
         data = sorted(whole["data"], key=lambda entry: entry.get("index", 0))
         whole["data"] = [{**entry, "embedding": _convert(entry.get("embedding"), wanted)} for entry in data]
         body = msgspec.json.encode(whole)
-    return replace_model(body, reply.model)
+    return replace_model(body, context.model)
 
 
 def _convert(embedding: Any, wanted: type) -> Any:

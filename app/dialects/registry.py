@@ -1,4 +1,4 @@
-"""This file lists the dialects by name, for rooms that choose one at run time."""
+"""Lists the dialects by name, for rooms that choose one at run time."""
 
 from __future__ import annotations
 

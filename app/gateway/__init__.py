@@ -1,4 +1,4 @@
 """This room answers a client's request: route, bypass or translate, send, translate back, count and log.
 
-It knows no HTTP server: a blueprint hands in an `Inbound` and writes out an `Outbound`.
+It knows no HTTP server: a blueprint hands in an `ClientRequest` and writes out an `ClientResponse`.
 """

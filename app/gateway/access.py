@@ -1,4 +1,4 @@
-"""This file decides who may ask: client keys, and guards against web pages that reach for a local server."""
+"""Decides who may ask: client keys, and guards against web pages that reach for a local server."""
 
 from __future__ import annotations
 

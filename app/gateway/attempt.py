@@ -1,4 +1,4 @@
-"""This file is one request as it goes to one upstream, and how that upstream's reply comes back."""
+"""One request as it goes to one upstream, and how that upstream's reply comes back."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from collections.abc import Mapping
 import msgspec
 
 from app.adaptation.adapt import adapt
-from app.conversation.capabilities import Capabilities, Reply
+from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.losses import Loss, settle
-from app.conversation.request import Extra, NativeTool, Request, State, Turn
+from app.conversation.request import Extension, NativeTool, Request, State, Turn
 from app.conversation.response import Response, Usage
 from app.conversation.stages import StageMaker
 from app.conversation.tokens import estimate_tokens
 from app.credentials.credential import Credential
-from app.dialects.contract import Dialect, Rendered, StreamParser, StreamPassthrough
+from app.dialects.contract import Dialect, RenderedRequest, StreamParser, StreamPassthrough
 from app.dialects.registry import DIALECTS
 from app.errors import UpstreamMalformed, UpstreamRefused
 from app.gateway.fetching import Fetcher
-from app.gateway.messages import Inbound
-from app.gateway.recollection import Recollection
+from app.gateway.messages import ClientRequest
+from app.gateway.paused_turn import PausedTurn
+from app.gateway.reasoning_memory.reasoning_recall import ReasoningRecall, passes_silently
+from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
 from app.gateway.record import Record
-from app.gateway.relay import clean_error, mask, relayed_headers
-from app.gateway.remembrance import Remembrance, passes_silently
-from app.gateway.rounds import Rounds
+from app.gateway.reply_headers import clean_error, mask, relayed_headers
 from app.gateway.translation import StreamTranslation
-from app.providers.provider import Operation, Outgoing
+from app.providers.provider import Operation, UpstreamRequest
 from app.routing.router import Upstream
 from app.transport import Exchange, Obtaining
 
@@ -39,15 +39,15 @@ class Attempt:
 
     def __init__(
         self,
-        inbound: Inbound,
+        client_request: ClientRequest,
         upstream: Upstream,
         capabilities: Capabilities,
         credential: Credential | None,
         stream: bool,
-        recollection: Recollection | None = None,
+        reasoning_store: ReasoningStore | None = None,
         fetcher: Fetcher | None = None,
     ) -> None:
-        self.inbound = inbound
+        self.client_request = client_request
         self.upstream = upstream
         self.capabilities = capabilities
         self.credential = credential
@@ -55,54 +55,54 @@ class Attempt:
         self._fetcher = fetcher
         self.operation: Operation = "generate"
         self.dialect: Dialect = DIALECTS[capabilities.dialect]
-        operation = inbound.operation
+        operation = client_request.operation
         if operation != "generate" and operation not in capabilities.absent and upstream.provider.offers(operation):
-            self.operation, self.dialect = operation, inbound.dialect
-        self.same_dialect = self.dialect is inbound.dialect
+            self.operation, self.dialect = operation, client_request.dialect
+        self.same_dialect = self.dialect is client_request.dialect
         # An upstream that only streams is asked for a stream, and its answer is collected for a unary client.
         self.upstream_stream = stream or capabilities.stream_only
         # Bytes pass where both speak alike; what is no generation can do nothing else.
-        rewrites = upstream.rewrites or (inbound.state is not None and inbound.state.adopted)
+        rewrites = upstream.rewrites or (client_request.state is not None and client_request.state.adopted)
         self.direct = self.same_dialect and (self.operation != "generate" or not rewrites)
-        self._remembrance: Remembrance | None = None
-        forgets = inbound.dialect.NAME == "openai_chat" and (
-            not self.direct or passes_silently(inbound.body, capabilities)
+        self._reasoning_recall: ReasoningRecall | None = None
+        forgets = client_request.dialect.NAME == "openai_chat" and (
+            not self.direct or passes_silently(client_request.body, capabilities)
         )
-        if recollection is not None and forgets:
-            self._remembrance = Remembrance(recollection, inbound, upstream.label, capabilities)
+        if reasoning_store is not None and forgets:
+            self._reasoning_recall = ReasoningRecall(reasoning_store, client_request, upstream.label, capabilities)
         self.stages: tuple[StageMaker, ...] = ()
         self.losses: list[Loss] = []
         self.answer: Response | None = None  # where there is nothing to ask the upstream for
-        self.rounds: Rounds | None = None  # where the answer may come in several
+        self.paused_turn: PausedTurn | None = None  # where the answer may come in several
         self.sent = b""  # the body that the upstream was sent last
         self._asked: Request | None = None
-        self._reply: Reply | None = None
+        self._context: RenderContext | None = None
 
-    def outgoing(self) -> Outgoing:
+    def upstream_request(self) -> UpstreamRequest:
         """Raises InvalidRequest or Unsupported when the request cannot go to this upstream."""
         return self._pack(self._patch() if self.direct else self._translate())
 
-    def continued(self, said: Response) -> Outgoing:
+    def continued(self, said: Response) -> UpstreamRequest:
         """The same request once more, for the next round of its answer: with what was `said`, as it came."""
         assert self._asked is not None, "only an answer in rounds is continued"
         turns = (*self._asked.turns, Turn("assistant", said.blocks))
         asked = msgspec.structs.replace(self._asked, turns=turns)
-        match said.extras.get("container"):
+        match said.extensions.get("container"):
             case {"id": str(machine)}:  # where the upstream's tools run, and what they began is to be ended
-                kept = Extra(self.capabilities.dialect, "container", machine, "D")
-                asked = msgspec.structs.replace(asked, extras=(*asked.extras, kept))
+                kept = Extension(self.capabilities.dialect, "container", machine, "ignorable")
+                asked = msgspec.structs.replace(asked, extensions=(*asked.extensions, kept))
         return self._pack(self.dialect.render_request(asked, self.capabilities))
 
-    def send(self, outgoing: Outgoing, record: Record, wait: float) -> Obtaining[Exchange]:
+    def send(self, upstream_request: UpstreamRequest, record: Record, wait: float) -> Obtaining[Exchange]:
         """Sends, and waits for the head of a good answer. Raises what the upstream says otherwise."""
         record.attempts += 1
         record.upstream_status = None
         label = self.upstream.label
-        self.sent = outgoing.body
-        exchange = self.upstream.provider.send(outgoing, self.credential)
+        self.sent = upstream_request.body
+        exchange = self.upstream.provider.send(upstream_request, self.credential)
         log.debug(
             "request %s goes to %s as %s: %d bytes, losses %s",
-            record.id, label, self.dialect.NAME, len(outgoing.body), [loss.path for loss in self.losses],
+            record.id, label, self.dialect.NAME, len(upstream_request.body), [loss.path for loss in self.losses],
         )  # fmt: skip
         good = False
         try:
@@ -119,42 +119,42 @@ class Attempt:
             if not good:
                 exchange.close()
 
-    def _pack(self, rendered: Rendered) -> Outgoing:
-        inbound = self.inbound
-        return Outgoing(
+    def _pack(self, rendered: RenderedRequest) -> UpstreamRequest:
+        client_request = self.client_request
+        return UpstreamRequest(
             operation=self.operation,
             model=self._model,
             body=rendered.body,
             headers=rendered.headers,
-            client_headers=inbound.headers,
+            client_headers=client_request.headers,
             same_dialect=self.same_dialect,
             stream=self.upstream_stream,
-            session=inbound.session,
+            session=client_request.session,
         )
 
     @property
-    def reply(self) -> Reply:
-        if self._reply is None:
-            inbound = self.inbound
-            request = None if self.direct else inbound.request
-            include_usage = request.include_usage if request is not None else asks_usage(inbound.body)
+    def context(self) -> RenderContext:
+        if self._context is None:
+            client_request = self.client_request
+            request = None if self.direct else client_request.request
+            include_usage = request.include_usage if request is not None else asks_usage(client_request.body)
             counted = 0
             # A stream lives long, and a history is large: what is not needed any more is let go.
-            if request is not None and self.stream and inbound.dialect.NAME == "anthropic_messages":
+            if request is not None and self.stream and client_request.dialect.NAME == "anthropic_messages":
                 counted = estimate_tokens(request, self._model)
                 request = msgspec.structs.replace(request, turns=())
-            echoes = not self.stream or inbound.dialect.NAME == "openai_completions"
-            self._reply = Reply(
-                model=inbound.peek.model,
-                id=inbound.id,
+            echoes = not self.stream or client_request.dialect.NAME == "openai_completions"
+            self._context = RenderContext(
+                model=client_request.peek.model,
+                id=client_request.id,
                 created=int(time.time()),
                 include_usage=include_usage,
                 input_tokens=counted,
                 upstream_model=self._model,
                 request=request,
-                body=inbound.body if echoes else b"",
+                body=client_request.body if echoes else b"",
             )
-        return self._reply
+        return self._context
 
     @property
     def _model(self) -> str:
@@ -162,39 +162,39 @@ class Attempt:
 
     def open_stream(self) -> StreamTranslation | StreamPassthrough:
         if self.direct:
-            passing = self.dialect.StreamPassthrough(self.reply, self.capabilities)
-            return passing if self._remembrance is None else self._remembrance.listen(passing)
-        return StreamTranslation(self.make_parser(), self.inbound.dialect, self.stages, self.reply)
+            passing = self.dialect.StreamPassthrough(self.context, self.capabilities)
+            return passing if self._reasoning_recall is None else self._reasoning_recall.observe_stream(passing)
+        return StreamTranslation(self.make_parser(), self.client_request.dialect, self.stages, self.context)
 
     def make_parser(self) -> StreamParser:
         """What reads the upstream's stream."""
-        return self.rounds or self.dialect.StreamParser()
+        return self.paused_turn or self.dialect.StreamParser()
 
     def repair(self, body: bytes) -> bytes:
         """A whole answer that passes, as the client gets it."""
-        repaired = self.dialect.repair_response(body, self.reply, self.capabilities)
-        if self._remembrance is not None:
-            self._remembrance.hear(repaired)
+        repaired = self.dialect.repair_response(body, self.context, self.capabilities)
+        if self._reasoning_recall is not None:
+            self._reasoning_recall.observe_body(repaired)
         return repaired
 
-    def _patch(self) -> Rendered:
-        body = self.inbound.body
-        if self._remembrance is not None:
-            body = self._remembrance.remind_body(body)
-            self.stages = (self._remembrance.attend,)
+    def _patch(self) -> RenderedRequest:
+        body = self.client_request.body
+        if self._reasoning_recall is not None:
+            body = self._reasoning_recall.restore_in_body(body)
+            self.stages = (self._reasoning_recall.observing_stage,)
         rendered = self.dialect.patch_request(body, self.capabilities)
         self.losses = settle(rendered.losses, self.upstream.policy)
         return rendered
 
-    def _translate(self) -> Rendered:
-        request = self._steer(self.inbound.request)
+    def _translate(self) -> RenderedRequest:
+        request = self._steer(self.client_request.request)
         if request.max_tokens == 0 and self.capabilities.dialect != "anthropic_messages":
             self.answer = _say_nothing(request)
         listeners: tuple[StageMaker, ...] = ()
         if self._fetcher is not None:
             request = self._fetcher.bring(request, self.capabilities)
-        if self._remembrance is not None:
-            request, listeners = self._remembrance.remind(request)
+        if self._reasoning_recall is not None:
+            request, listeners = self._reasoning_recall.restore_reasoning(request)
         adapted = adapt(request, self.capabilities)
         rendered = self.dialect.render_request(self._expect_rounds(adapted.request), self.capabilities)
         self.stages = (*adapted.stages, *listeners)
@@ -207,7 +207,7 @@ class Attempt:
             return request
         if not any(isinstance(tool, NativeTool) and tool.server for tool in request.tools):
             return request
-        self.rounds = Rounds(self.dialect.StreamParser)
+        self.paused_turn = PausedTurn(self.dialect.StreamParser)
         self.upstream_stream = True
         self._asked = msgspec.structs.replace(request, stream=True)
         return self._asked
@@ -217,7 +217,7 @@ class Attempt:
         changes: dict[str, object] = {"model": self._model}
         if self.upstream_stream != request.stream:
             changes["stream"] = self.upstream_stream
-        if self.inbound.state is not None:
+        if self.client_request.state is not None:
             # What is translated is kept here, and has its history in it.
             store = False if request.state.store is False else None
             changes["state"] = State(store=store)

@@ -1,4 +1,4 @@
-"""This file is the delivery of one reply: read from its upstream, given to the client as it comes.
+"""The delivery of one reply: read from its upstream, given to the client as it comes.
 
 Reading is done by generators that yield whenever the upstream has been silent for a while, so that a client who waits
 can be kept waiting.
@@ -17,7 +17,7 @@ from app.dialects.contract import StreamPassthrough
 from app.errors import DragomanError, UpstreamCut
 from app.gateway.attempt import Attempt
 from app.gateway.record import Record
-from app.gateway.relay import relayed_headers
+from app.gateway.reply_headers import relayed_headers
 from app.gateway.translation import StreamCollector, restage, stream_whole
 from app.routing.router import Upstream
 from app.transport import Exchange, Obtaining
@@ -34,7 +34,7 @@ GRACE = 2.0
 EVENT_BEGINNINGS = (b"data:", b"event:", b": ")
 
 
-class Opened(msgspec.Struct):
+class StartedResponse(msgspec.Struct):
     """An upstream that has begun to answer well. `first` is what of its answer is ready for the client: all of it
     when there is no `stream`."""
 
@@ -45,49 +45,55 @@ class Opened(msgspec.Struct):
     headers: dict[str, str]
 
 
-def begin_delivery(call: Attempt, exchange: Exchange, record: Record, wait: float) -> Obtaining[Opened]:
+def begin_delivery(attempt: Attempt, exchange: Exchange, record: Record, wait: float) -> Obtaining[StartedResponse]:
     """Reads until there is something for the client: all of a unary answer, the first events of a stream. A silence is
     `wait` seconds long. Raises DragomanError, which can still become an HTTP status or another attempt."""
     streamed = "event-stream" in exchange.headers.get("content-type", "").lower()
-    if streamed and call.stream:
-        return (yield from _begin_stream(call, exchange, wait))
+    if streamed and attempt.stream:
+        return (yield from _begin_stream(attempt, exchange, wait))
     if streamed:
-        response = yield from _collect(exchange, StreamCollector(call.make_parser()), wait)
+        response = yield from _collect(exchange, StreamCollector(attempt.make_parser()), wait)
     else:
         body = yield from _read_all(exchange, wait)
         if body.lstrip().startswith(EVENT_BEGINNINGS):
-            collector = StreamCollector(call.make_parser())
+            collector = StreamCollector(attempt.make_parser())
             collector.feed(body)
             response = collector.close()
-        elif call.direct and not call.stream:
-            out = call.repair(body)
-            record.usage = call.dialect.find_usage(body)
-            return Opened(None, call.upstream, None, out, _reply_headers(call, exchange.headers) | JSON_HEADERS)
+        elif attempt.direct and not attempt.stream:
+            out = attempt.repair(body)
+            record.usage = attempt.dialect.find_usage(body)
+            return StartedResponse(
+                None, attempt.upstream, None, out, _reply_headers(attempt, exchange.headers) | JSON_HEADERS
+            )
         else:
-            response = call.dialect.parse_response(body)
-    return deliver(call, restage(response, call.stages, call.reply), record, exchange.headers)
+            response = attempt.dialect.parse_response(body)
+    return deliver(attempt, restage(response, attempt.stages, attempt.context), record, exchange.headers)
 
 
-def deliver(call: Attempt, response: Response, record: Record, headers: Mapping[str, str] = {}) -> Opened:
+def deliver(attempt: Attempt, response: Response, record: Record, headers: Mapping[str, str] = {}) -> StartedResponse:
     """A whole answer in the client's dialect, as a stream if it asked for one. `headers` are the upstream's."""
-    client = call.inbound.dialect
+    client = attempt.client_request.dialect
     record.usage = response.usage
-    told = _reply_headers(call, headers)
-    if call.stream:
-        return Opened(None, call.upstream, None, stream_whole(response, client, call.reply), told | STREAM_HEADERS)
-    return Opened(None, call.upstream, None, client.render_response(response, call.reply), told | JSON_HEADERS)
+    told = _reply_headers(attempt, headers)
+    if attempt.stream:
+        return StartedResponse(
+            None, attempt.upstream, None, stream_whole(response, client, attempt.context), told | STREAM_HEADERS
+        )
+    return StartedResponse(
+        None, attempt.upstream, None, client.render_response(response, attempt.context), told | JSON_HEADERS
+    )
 
 
-def go_on(opened: Opened, record: Record, interval: float, clock: Callable[[], float]) -> Iterator[bytes]:
+def go_on(started: StartedResponse, record: Record, interval: float, clock: Callable[[], float]) -> Iterator[bytes]:
     """The parts of an opened stream; one for each read of the upstream's socket, and a ping whenever the client has
     heard nothing for `interval` seconds. Failures are its last part."""
-    stream, exchange = opened.stream, opened.exchange
+    stream, exchange = started.stream, started.exchange
     if stream is None or exchange is None:
-        yield opened.first
+        yield started.first
         return
     try:
-        if opened.first:
-            yield opened.first
+        if started.first:
+            yield started.first
         heard = clock()
         while True:
             part = exchange.read_part(GRACE if stream.finished else interval)
@@ -122,9 +128,9 @@ def go_on(opened: Opened, record: Record, interval: float, clock: Callable[[], f
         record.usage = stream.usage or record.usage
 
 
-def _begin_stream(call: Attempt, exchange: Exchange, wait: float) -> Obtaining[Opened]:
+def _begin_stream(attempt: Attempt, exchange: Exchange, wait: float) -> Obtaining[StartedResponse]:
     """Reads until the first events that a client can be given."""
-    stream = call.open_stream()
+    stream = attempt.open_stream()
     first = b""
     while not first:
         part = exchange.read_part(wait)
@@ -135,7 +141,9 @@ def _begin_stream(call: Attempt, exchange: Exchange, wait: float) -> Obtaining[O
         else:
             first = stream.close()
             break
-    return Opened(exchange, call.upstream, stream, first, _reply_headers(call, exchange.headers) | STREAM_HEADERS)
+    return StartedResponse(
+        exchange, attempt.upstream, stream, first, _reply_headers(attempt, exchange.headers) | STREAM_HEADERS
+    )
 
 
 def _read_all(exchange: Exchange, wait: float) -> Obtaining[bytes]:
@@ -157,10 +165,10 @@ def _collect(exchange: Exchange, collector: StreamCollector, wait: float) -> Obt
     return collector.close()
 
 
-def _reply_headers(call: Attempt, upstreams: Mapping[str, str]) -> dict[str, str]:
-    headers = relayed_headers(upstreams, same_dialect=call.same_dialect)
-    dropped = dropped_header(call.losses)
+def _reply_headers(attempt: Attempt, upstreams: Mapping[str, str]) -> dict[str, str]:
+    headers = relayed_headers(upstreams, same_dialect=attempt.same_dialect)
+    dropped = dropped_header(attempt.losses)
     if dropped:
         headers["x-dragoman-dropped"] = dropped
-    headers["x-dragoman-upstream"] = call.upstream.label
+    headers["x-dragoman-upstream"] = attempt.upstream.label
     return headers

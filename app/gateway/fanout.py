@@ -1,4 +1,4 @@
-"""This file makes several answers of one request, for upstreams that give one at a time."""
+"""Makes several answers of one request, for upstreams that give one at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gevent.pool import Pool
 
 from app.conversation.response import add_usages
 from app.errors import DragomanError
-from app.gateway.messages import Inbound, Outbound
+from app.gateway.messages import ClientRequest, ClientResponse
 from app.gateway.record import Record
 
 # Requests of one client that an upstream gets at once.
@@ -16,22 +16,22 @@ AT_ONCE = 4
 
 
 def answer_each(
-    answer: Callable[[Inbound, Record], Outbound], inbounds: Sequence[Inbound], record: Record
+    answer: Callable[[ClientRequest, Record], ClientResponse], client_requests: Sequence[ClientRequest], record: Record
 ) -> list[bytes]:
     """The whole answers to requests that do not stream, in order; `record` gets what they came to together.
 
     Raises the first DragomanError, and lets go of the requests that still run.
     """
     pool = Pool(AT_ONCE)
-    records = [Record(record.id, record.client) for _ in inbounds]
+    records = [Record(record.id, record.client) for _ in client_requests]
 
-    def ask(number: int) -> Outbound | DragomanError:
+    def ask(number: int) -> ClientResponse | DragomanError:
         try:
-            return answer(inbounds[number], records[number])
+            return answer(client_requests[number], records[number])
         except DragomanError as error:
             return error
 
-    asking = [pool.spawn(ask, number) for number in range(len(inbounds))]
+    asking = [pool.spawn(ask, number) for number in range(len(client_requests))]
     bodies: list[bytes] = []
     try:
         for greenlet in asking:

@@ -1,4 +1,4 @@
-"""This file answers one request: it finds an upstream, sends the request in that upstream's dialect, and gives the
+"""Answers one request: it finds an upstream, sends the request in that upstream's dialect, and gives the
 reply back in the client's.
 
 An answer is obtained by a generator that yields whenever an upstream has been silent for a while. As long as nothing
@@ -16,7 +16,7 @@ from functools import partial
 
 import msgspec
 
-from app.conversation.capabilities import Capabilities, Reply
+from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.events import Failed
 from app.conversation.response import Response
 from app.credentials.credential import find_remedy
@@ -26,7 +26,7 @@ from app.gateway.attempt import Attempt
 from app.gateway.delivery import (
     JSON_HEADERS,
     STREAM_HEADERS,
-    Opened,
+    StartedResponse,
     begin_delivery,
     deliver,
     go_on,
@@ -34,12 +34,12 @@ from app.gateway.delivery import (
 from app.gateway.fanout import answer_each
 from app.gateway.fetching import Fetcher
 from app.gateway.learned_facts import COOL_DOWN, LearnedFacts
-from app.gateway.messages import Inbound, Outbound
+from app.gateway.messages import ClientRequest, ClientResponse
+from app.gateway.paused_turn import PausedTurnExchange
 from app.gateway.policy import cool_down, find_repair, goes_elsewhere, more_telling, teaches, wait_before_retry
-from app.gateway.recollection import Recollection
+from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
 from app.gateway.record import Record
-from app.gateway.rounds import RoundsExchange
-from app.gateway.state import Memory
+from app.gateway.responses_api.response_store import ResponseStore
 from app.providers.provider import Operation
 from app.routing.router import Router, Upstream
 from app.settings import ServerSettings
@@ -60,72 +60,80 @@ class Gateway:
         self,
         router: Router,
         settings: ServerSettings,
-        memory: Memory,
+        response_store: ResponseStore,
         fetcher: Fetcher | None = None,
-        recollection: Recollection | None = None,
+        reasoning_store: ReasoningStore | None = None,
         clock: Callable[[], float] = time.monotonic,
         facts: LearnedFacts | None = None,
     ) -> None:
         self.router = router
         self.facts = facts or LearnedFacts(clock)
         self._fetcher = fetcher
-        self._memory = memory
-        self._recollection = recollection
+        self._response_store = response_store
+        self._reasoning_store = reasoning_store
         self._settings = settings
         self._clock = clock
 
-    def answer(self, inbound: Inbound, record: Record) -> Outbound:
+    def answer(self, client_request: ClientRequest, record: Record) -> ClientResponse:
         """The answer to a request. Raises DragomanError while it can still be an HTTP status."""
-        peek = inbound.peek
+        peek = client_request.peek
         record.model = peek.model
         record.stream = stream = bool(peek.stream)
-        if peek.n is not None and not stream and self._must_fan_out(inbound):
-            return self._answer_several(inbound, record)
-        if inbound.dialect.NAME == "openai_responses" and inbound.state is None:
-            inbound.state = self._memory.begin(inbound)
-        obtaining = self._obtain(inbound, record, stream)
+        if peek.n is not None and not stream and self._must_fan_out(client_request):
+            return self._answer_several(client_request, record)
+        if client_request.dialect.NAME == "openai_responses" and client_request.state is None:
+            client_request.state = self._response_store.begin(client_request)
+        obtaining = self._obtain(client_request, record, stream)
         try:
             while True:
                 next(obtaining)
                 if stream:
-                    return self._answer_late(inbound, record, obtaining)
+                    return self._answer_late(client_request, record, obtaining)
         except StopIteration as done:
-            opened: Opened = done.value
+            started: StartedResponse = done.value
         record.begin_output()
-        body = opened.first if opened.stream is None else self._go_on(opened, record)
-        return Outbound(200, opened.headers, body)
+        body = started.first if started.stream is None else self._go_on(started, record)
+        return ClientResponse(200, started.headers, body)
 
-    def _must_fan_out(self, inbound: Inbound) -> bool:
-        n = inbound.peek.n
-        if inbound.dialect.NAME != "openai_chat" or not isinstance(n, int) or not 1 < n <= MOST_ANSWERS:
+    def _must_fan_out(self, client_request: ClientRequest) -> bool:
+        n = client_request.peek.n
+        if client_request.dialect.NAME != "openai_chat" or not isinstance(n, int) or not 1 < n <= MOST_ANSWERS:
             return False
-        return not all(up.capabilities.n for up in self.router.resolve(inbound.peek.model, inbound.provider))
+        return not all(
+            up.capabilities.n for up in self.router.resolve(client_request.peek.model, client_request.provider)
+        )
 
-    def _answer_several(self, inbound: Inbound, record: Record) -> Outbound:
+    def _answer_several(self, client_request: ClientRequest, record: Record) -> ClientResponse:
         """Several answers of an upstream that gives one at a time."""
-        single = inbound.with_body(ask_single(inbound.body))
-        bodies = answer_each(self.answer, [single] * inbound.peek.n, record)
-        return Outbound(200, dict(JSON_HEADERS), join_responses(bodies))
+        single = client_request.with_body(ask_single(client_request.body))
+        bodies = answer_each(self.answer, [single] * client_request.peek.n, record)
+        return ClientResponse(200, dict(JSON_HEADERS), join_responses(bodies))
 
-    def with_history(self, inbound: Inbound, upstream: Upstream) -> Inbound:
+    def with_history(self, client_request: ClientRequest, upstream: Upstream) -> ClientRequest:
         """The request with what it continues, unless the upstream knows that itself. Raises DragomanError."""
-        state = self._memory.begin(inbound) if inbound.dialect.NAME == "openai_responses" else None
-        return inbound if state is None else state.prepare(upstream)
+        state = (
+            self._response_store.begin(client_request) if client_request.dialect.NAME == "openai_responses" else None
+        )
+        return client_request if state is None else state.prepare(upstream)
 
-    def capabilities(self, upstream: Upstream, inbound: Inbound) -> Capabilities:
+    def capabilities(self, upstream: Upstream, client_request: ClientRequest) -> Capabilities:
         """What the upstream can take, as far as the tenant's requests have shown."""
-        return self.facts.adapt(upstream.label, inbound.tenant, upstream.capabilities)
+        return self.facts.adapt(upstream.label, client_request.tenant, upstream.capabilities)
 
-    def offers(self, upstream: Upstream, inbound: Inbound, operation: Operation) -> bool:
+    def offers(self, upstream: Upstream, client_request: ClientRequest, operation: Operation) -> bool:
         """Whether the upstream has an operation, as far as the tenant's requests have shown."""
-        return upstream.provider.offers(operation) and operation not in self.capabilities(upstream, inbound).absent
+        return (
+            upstream.provider.offers(operation) and operation not in self.capabilities(upstream, client_request).absent
+        )
 
-    def _answer_late(self, inbound: Inbound, record: Record, obtaining: Obtaining[Opened]) -> Outbound:
+    def _answer_late(
+        self, client_request: ClientRequest, record: Record, obtaining: Obtaining[StartedResponse]
+    ) -> ClientResponse:
         """The head now, and pings until an upstream has something to say."""
 
         def parts() -> Iterator[bytes]:
-            renderer = inbound.dialect.StreamRenderer(
-                Reply(model=record.model, id=inbound.id, created=int(time.time()))
+            renderer = client_request.dialect.StreamRenderer(
+                RenderContext(model=record.model, id=client_request.id, created=int(time.time()))
             )
             try:
                 while True:
@@ -141,15 +149,15 @@ class Gateway:
             finally:
                 obtaining.close()
 
-        return Outbound(200, dict(STREAM_HEADERS), parts())
+        return ClientResponse(200, dict(STREAM_HEADERS), parts())
 
-    def _go_on(self, opened: Opened, record: Record) -> Iterator[bytes]:
-        return go_on(opened, record, self._settings.ping_interval, self._clock)
+    def _go_on(self, started: StartedResponse, record: Record) -> Iterator[bytes]:
+        return go_on(started, record, self._settings.ping_interval, self._clock)
 
-    def _obtain(self, inbound: Inbound, record: Record, stream: bool) -> Obtaining[Opened]:
+    def _obtain(self, client_request: ClientRequest, record: Record, stream: bool) -> Obtaining[StartedResponse]:
         """The first upstream of the route that answers well. Raises the most telling failure when none does."""
-        upstreams = self.router.resolve(inbound.peek.model, inbound.provider)
-        tenant = inbound.tenant
+        upstreams = self.router.resolve(client_request.peek.model, client_request.provider)
+        tenant = client_request.tenant
         ready = [upstream for upstream in upstreams if not self.facts.holds(upstream.label, tenant, COOL_DOWN)]
         most = self._settings.max_attempts
         chain = (ready or upstreams)[:most]
@@ -157,7 +165,9 @@ class Gateway:
         for position, upstream in enumerate(chain):
             last = position == len(chain) - 1
             try:
-                return (yield from self._attempt(inbound, record, upstream, stream, most - position if last else 1))
+                return (
+                    yield from self._attempt(client_request, record, upstream, stream, most - position if last else 1)
+                )
             except DragomanError as error:
                 if not goes_elsewhere(error):
                     raise
@@ -171,31 +181,31 @@ class Gateway:
         raise told
 
     def _attempt(
-        self, inbound: Inbound, record: Record, upstream: Upstream, stream: bool, tries: int
-    ) -> Obtaining[Opened]:
+        self, client_request: ClientRequest, record: Record, upstream: Upstream, stream: bool, tries: int
+    ) -> Obtaining[StartedResponse]:
         """One upstream, tried again where that repeats nothing and may help."""
         provider = upstream.provider
         record.upstream = upstream.label
         credential = provider.credential()
-        capabilities = self.capabilities(upstream, inbound)
+        capabilities = self.capabilities(upstream, client_request)
         record.upstream_dialect = capabilities.dialect
-        state = inbound.state
-        asked = inbound if state is None else state.prepare(upstream)
+        state = client_request.state
+        asked = client_request if state is None else state.prepare(upstream)
         renewed = False
         remedy = find_remedy(provider.settings.kind)
         repairs = MOST_REPAIRS
-        attempt = 0
+        number = 0
         while True:
-            attempt += 1
-            call = Attempt(asked, upstream, capabilities, credential, stream, self._recollection, self._fetcher)
+            number += 1
+            attempt = Attempt(asked, upstream, capabilities, credential, stream, self._reasoning_store, self._fetcher)
             try:
-                opened = yield from self._exchange(call, record)
-                return opened if state is None else state.watch(opened)
+                started = yield from self._exchange(attempt, record)
+                return started if state is None else state.watch(started)
             except DragomanError as error:
-                if call.rounds is not None and call.rounds.said is not None:
+                if attempt.paused_turn is not None and attempt.paused_turn.said is not None:
                     raise  # what was said so far is not asked for a second time
                 failure = error.failure
-                log.debug("request %s: attempt %d at %s failed: %s", record.id, attempt, upstream.label, failure.kind)
+                log.debug("request %s: attempt %d at %s failed: %s", record.id, number, upstream.label, failure.kind)
                 if failure.kind in ("upstream_auth", "permission") and not renewed:
                     renewed = True
                     try:
@@ -205,53 +215,53 @@ class Gateway:
                     if other is not None:
                         credential = other
                         continue
-                repair = find_repair(failure, capabilities, call.operation) if repairs else None
+                repair = find_repair(failure, capabilities, attempt.operation) if repairs else None
                 if repair is not None:
                     repairs -= 1
                     capabilities = repair.change(capabilities)
-                    if teaches(failure, repair, call.sent):
-                        self.facts.report(upstream.label, inbound.tenant, repair.name, repair.change)
+                    if teaches(failure, repair, attempt.sent):
+                        self.facts.report(upstream.label, client_request.tenant, repair.name, repair.change)
                     continue
-                wait = wait_before_retry(error, attempt) if attempt < tries else None
+                wait = wait_before_retry(error, number) if number < tries else None
                 if wait is None:
                     pause = cool_down(error)
                     if pause is not None:
-                        self.facts.report(upstream.label, inbound.tenant, COOL_DOWN, times=1, seconds=pause)
-                    raise _explained(error, call, remedy) from error
-                yield from _sleep(wait, self._settings.early_head)
+                        self.facts.report(upstream.label, client_request.tenant, COOL_DOWN, times=1, seconds=pause)
+                    raise _explained(error, attempt, remedy) from error
+                yield from _sleep(wait, self._settings.stream_start_timeout)
 
-    def _exchange(self, call: Attempt, record: Record) -> Obtaining[Opened]:
+    def _exchange(self, attempt: Attempt, record: Record) -> Obtaining[StartedResponse]:
         """Sends once and waits for the beginning of a good answer. Raises what the upstream says otherwise."""
-        wait = self._settings.early_head
-        outgoing = call.outgoing()
-        record.dropped = tuple(loss.path for loss in call.losses if loss.loss != "D")
-        if call.answer is not None:
-            return deliver(call, call.answer, record)
-        exchange = yield from call.send(outgoing, record, wait)
-        record.rounds = call.rounds
-        if call.rounds is not None:
-            exchange = RoundsExchange(exchange, call.rounds, partial(self._ask_on, call, record))
+        wait = self._settings.stream_start_timeout
+        upstream_request = attempt.upstream_request()
+        record.dropped = tuple(loss.path for loss in attempt.losses if loss.severity != "ignorable")
+        if attempt.answer is not None:
+            return deliver(attempt, attempt.answer, record)
+        exchange = yield from attempt.send(upstream_request, record, wait)
+        record.paused_turn = attempt.paused_turn
+        if attempt.paused_turn is not None:
+            exchange = PausedTurnExchange(exchange, attempt.paused_turn, partial(self._ask_on, attempt, record))
         kept = False
         try:
-            opened = yield from begin_delivery(call, exchange, record, wait)
-            kept = opened.exchange is not None
-            return opened
+            started = yield from begin_delivery(attempt, exchange, record, wait)
+            kept = started.exchange is not None
+            return started
         finally:
             if not kept:
                 exchange.close()
 
-    def _ask_on(self, call: Attempt, record: Record, said: Response) -> Obtaining[Exchange]:
+    def _ask_on(self, attempt: Attempt, record: Record, said: Response) -> Obtaining[Exchange]:
         """The next round of an answer, of the same upstream with the same credential. It may be tried again even where
         the client has seen something: what was said stays."""
-        outgoing = call.continued(said)
-        for attempt in itertools.count(1):
+        upstream_request = attempt.continued(said)
+        for number in itertools.count(1):
             try:
-                return (yield from call.send(outgoing, record, self._settings.early_head))
+                return (yield from attempt.send(upstream_request, record, self._settings.stream_start_timeout))
             except DragomanError as error:
-                wait = wait_before_retry(error, attempt)
-                if wait is None or attempt >= self._settings.max_attempts:
-                    raise _explained(error, call, find_remedy(call.upstream.provider.settings.kind)) from error
-                yield from _sleep(wait, self._settings.early_head)
+                wait = wait_before_retry(error, number)
+                if wait is None or number >= self._settings.max_attempts:
+                    raise _explained(error, attempt, find_remedy(attempt.upstream.provider.settings.kind)) from error
+                yield from _sleep(wait, self._settings.stream_start_timeout)
         raise AssertionError("a count has no end")
 
 
@@ -264,14 +274,14 @@ def _sleep(seconds: float, longest: float) -> Obtaining[None]:
             yield
 
 
-def _explained(error: DragomanError, call: Attempt, remedy: str) -> DragomanError:
+def _explained(error: DragomanError, attempt: Attempt, remedy: str) -> DragomanError:
     """The error in words that help who can do something about it; unchanged where there is nothing to add."""
     if not isinstance(error, UpstreamRefused):
         return error
-    provider, failure = call.upstream.provider, error.failure
+    provider, failure = attempt.upstream.provider, error.failure
     explained = provider.explain(failure)
     if failure.kind == "upstream_auth":
-        if call.credential is None and provider.auth_headers(None, call.inbound.headers):
+        if attempt.credential is None and provider.auth_headers(None, attempt.client_request.headers):
             # The client's own credential was passed on, so the refusal is the client's as well.
             refused = UpstreamRefused(msgspec.structs.replace(failure, kind="authentication"), error.headers)
             refused.body = error.body

@@ -1,4 +1,4 @@
-"""This file is what goes in and out of the gateway: a client's request, and the answer to it."""
+"""What goes in and out of the gateway: a client's request, and the answer to it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.errors import InvalidRequest
 from app.providers.provider import Operation
 
 if TYPE_CHECKING:
-    from app.gateway.state import ResponseState
+    from app.gateway.responses_api.response_store import ResponseContinuation
 
 _prefix = secrets.token_hex(6)
 _counter = itertools.count(1)
@@ -42,7 +42,7 @@ class Peek(msgspec.Struct):
 _peek = msgspec.json.Decoder(Peek)
 
 
-class Inbound:
+class ClientRequest:
     """One request of a client.
 
     `headers` have lower-case names and hold no credential of the gateway itself. `provider` is the one that the
@@ -84,7 +84,7 @@ class Inbound:
         self.session = session
         self.tenant = tenant
         self.operation: Operation = "generate"
-        self.state: ResponseState | None = None
+        self.state: ResponseContinuation | None = None
         self.parse = dialect.parse_request
         self._peeked: Peek | None = None
         self._request: Request | None = None
@@ -115,9 +115,9 @@ class Inbound:
             self._request = self.parse(self.body, self.headers)
         return self._request
 
-    def with_body(self, body: bytes) -> Inbound:
+    def with_body(self, body: bytes) -> ClientRequest:
         """The same request with another body."""
-        other = Inbound(
+        other = ClientRequest(
             self.dialect, body, self.headers, provider=self.provider, session=self.session, tenant=self.tenant
         )
         other.id, other.operation, other.parse, other.state = self.id, self.operation, self.parse, self.state
@@ -132,7 +132,7 @@ class Inbound:
         raise InvalidRequest("Request body must be a JSON object") from error
 
 
-class Outbound(msgspec.Struct):
+class ClientResponse(msgspec.Struct):
     """The answer: `body` whole, or the parts of a stream, each of which is written as soon as it is there."""
 
     status: int

@@ -1,4 +1,4 @@
-"""This file finds the words of an upstream's error that are its own, and no quotation of what the client sent."""
+"""Finds the words of an upstream's error that are its own, and no quotation of what the client sent."""
 
 from __future__ import annotations
 

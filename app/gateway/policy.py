@@ -1,4 +1,4 @@
-"""This file decides what happens after a failure: try again, change the request, go to the next upstream, or say so."""
+"""Decides what happens after a failure: try again, change the request, go to the next upstream, or say so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is the record of one request: the one line that the log gets of it."""
+"""The record of one request: the one line that the log gets of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from app.conversation.response import Usage
 from app.errors import DragomanError
-from app.gateway.rounds import Rounds
+from app.gateway.paused_turn import PausedTurn
 from app.logs import request_log
 
 log = logging.getLogger("dragoman")
@@ -33,7 +33,7 @@ class Record:
         "id",
         "model",
         "origin",
-        "rounds",
+        "paused_turn",
         "session",
         "started",
         "status",
@@ -62,7 +62,7 @@ class Record:
         self.attempts = 0
         self.first_byte: float | None = None
         self.usage: Usage | None = None
-        self.rounds: Rounds | None = None  # where the answer may come in several, each of which costs
+        self.paused_turn: PausedTurn | None = None  # where the answer may come in several, each of which costs
         self.dropped: tuple[str, ...] = ()
         self.error: str | None = None
         self.origin: str | None = None
@@ -104,7 +104,7 @@ class Record:
             "ttfb_ms": None if self.first_byte is None else round(self.first_byte * 1000),
             "ms": round((time.monotonic() - self.started) * 1000),
         }
-        usage = (self.rounds and self.rounds.spent) or self.usage
+        usage = (self.paused_turn and self.paused_turn.spent) or self.usage
         if usage is not None:
             line["tokens_in"] = usage.input
             line["tokens_cached"] = usage.cache_read

@@ -1,4 +1,4 @@
-"""This file joins a parser, the stages and a renderer into one machine: upstream bytes in, client bytes out."""
+"""Joins a parser, the stages and a renderer into one machine: upstream bytes in, client bytes out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from app.conversation.capabilities import Reply
+from app.conversation.capabilities import RenderContext
 from app.conversation.events import BlockDelta, Event, Failed, Finished, Started, UsageSeen
 from app.conversation.fold import Folder, fold, unfold
 from app.conversation.response import Response, Usage
@@ -27,12 +27,14 @@ class StreamTranslation:
     become an HTTP status or another attempt; later ones become the dialect's error event.
     """
 
-    def __init__(self, parser: StreamParser, client: Dialect, stages: Sequence[StageMaker], reply: Reply) -> None:
+    def __init__(
+        self, parser: StreamParser, client: Dialect, stages: Sequence[StageMaker], context: RenderContext
+    ) -> None:
         self._decoder = SseDecoder()
         self._parser = parser
         self._stages: list[Stage] = [make() for make in stages]
-        self._renderer = client.StreamRenderer(reply)
-        self._reply = reply
+        self._renderer = client.StreamRenderer(context)
+        self._context = context
         self._said = 0  # tokens of the answer so far, roughly
         self._began = False
         self.finished = False
@@ -80,7 +82,7 @@ class StreamTranslation:
             return b""
         counted = b""
         if self.finished and not _is_told(self.usage):
-            self.usage = _estimate_usage(self._reply, self._said)
+            self.usage = _estimate_usage(self._context, self._said)
             counted = self._renderer.feed([UsageSeen(self.usage)])
         return counted + self._renderer.close()
 
@@ -120,7 +122,7 @@ class StreamCollector:
         return self._folder.response()
 
 
-def restage(response: Response, stages: Sequence[StageMaker], reply: Reply) -> Response:
+def restage(response: Response, stages: Sequence[StageMaker], context: RenderContext) -> Response:
     """A whole answer after the stages, through which it runs as the stream that it could have been, and with counts."""
     events = unfold(response) if stages else ()
     staged = chain([make() for make in stages], events)
@@ -128,12 +130,12 @@ def restage(response: Response, stages: Sequence[StageMaker], reply: Reply) -> R
         response = fold(staged)
     if _is_told(response.usage):
         return response
-    return msgspec.structs.replace(response, usage=_estimate_usage(reply, estimate_output(response.blocks)))
+    return msgspec.structs.replace(response, usage=_estimate_usage(context, estimate_output(response.blocks)))
 
 
-def stream_whole(response: Response, client: Dialect, reply: Reply) -> bytes:
+def stream_whole(response: Response, client: Dialect, context: RenderContext) -> bytes:
     """A whole answer as a stream, for a client that asked for one."""
-    renderer = client.StreamRenderer(reply)
+    renderer = client.StreamRenderer(context)
     return renderer.feed(unfold(response)) + renderer.close()
 
 
@@ -142,11 +144,11 @@ def _is_told(usage: Usage | None) -> bool:
     return usage is not None and bool(usage.input or usage.output)
 
 
-def _estimate_usage(reply: Reply, output: int) -> Usage:
+def _estimate_usage(context: RenderContext, output: int) -> Usage:
     """Counts where the upstream gave none: clients compact their history by them."""
-    asked = reply.input_tokens
-    if not asked and reply.request is not None:
-        asked = estimate_tokens(reply.request, reply.upstream_model)
+    asked = context.input_tokens
+    if not asked and context.request is not None:
+        asked = estimate_tokens(context.request, context.upstream_model)
     return Usage(fresh=asked, output=output, estimated=True)
 
 

@@ -1,4 +1,4 @@
-"""This file is the ledger: shelves of small records, each owned by one tenant, that age and are thrown away."""
+"""The ledger: shelves of small records, each owned by one tenant, that age and are thrown away."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is the tables of the ledger and the steps that bring an older database up to them."""
+"""The tables of the ledger and the steps that bring an older database up to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is the provider for Anthropic's API and for servers that offer the same one."""
+"""The provider for Anthropic's API and for servers that offer the same one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from app.conversation.blocks import DialectName
 from app.credentials.credential import Credential
 from app.providers.listings import read_entries, stated
-from app.providers.provider import Model, Operation, Outgoing, Provider
+from app.providers.provider import Model, Operation, Provider, UpstreamRequest
 
 DEFAULT_VERSION = "2023-06-01"
 # An access token of a login is refused as a direct credential without this beta.
@@ -36,21 +36,21 @@ class AnthropicProvider(Provider):
     def dialect(self) -> DialectName:
         return "anthropic_messages"
 
-    def request_headers(self, outgoing: Outgoing) -> dict[str, str]:
-        headers = super().request_headers(outgoing)
+    def request_headers(self, upstream_request: UpstreamRequest) -> dict[str, str]:
+        headers = super().request_headers(upstream_request)
         headers["anthropic-version"] = DEFAULT_VERSION
-        if not outgoing.same_dialect:
+        if not upstream_request.same_dialect:
             return headers
-        for name, value in outgoing.client_headers.items():
+        for name, value in upstream_request.client_headers.items():
             own = name in FIRST_PARTY_HEADERS or name.startswith(FIRST_PARTY_PREFIXES)
             if (own and self.is_vendor) or (name.startswith("anthropic-") and not own):
                 headers[name] = value
         return headers
 
-    def headers(self, outgoing: Outgoing, credential: Credential | None) -> dict[str, str]:
-        headers = super().headers(outgoing, credential)
-        betas = [outgoing.client_headers.get("anthropic-beta", "")] if outgoing.same_dialect else []
-        betas.append(outgoing.headers.get("anthropic-beta", ""))
+    def headers(self, upstream_request: UpstreamRequest, credential: Credential | None) -> dict[str, str]:
+        headers = super().headers(upstream_request, credential)
+        betas = [upstream_request.client_headers.get("anthropic-beta", "")] if upstream_request.same_dialect else []
+        betas.append(upstream_request.headers.get("anthropic-beta", ""))
         if credential is not None and credential.access_token is not None:
             betas.append(OAUTH_BETA)
         named = dict.fromkeys(beta.strip() for line in betas for beta in line.split(",") if beta.strip())

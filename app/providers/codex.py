@@ -1,4 +1,4 @@
-"""This file is the provider for the backend that ChatGPT logins may use for Codex.
+"""The provider for the backend that ChatGPT logins may use for Codex.
 
 It answers streams only, keeps nothing, and refuses most parameters; the profile `codex` says which. OpenAI means this
 login for its owner's own tools: it is never shared, and only used when it is configured.
@@ -16,7 +16,7 @@ from app.conversation.capabilities import Capabilities
 from app.credentials.credential import Credential
 from app.providers.listings import read_entries, stated
 from app.providers.profiles import capabilities_for
-from app.providers.provider import Model, Operation, Outgoing, Provider
+from app.providers.provider import Model, Operation, Provider, UpstreamRequest
 
 # The list of models is asked for on behalf of a client version; the backend leaves out what is too new for it.
 CLIENT_VERSION = "0.169.0"
@@ -43,10 +43,10 @@ class CodexProvider(Provider):
         profile = self.settings.profile or "codex"
         return capabilities_for(self.dialect, self.base_url, model, profile, self.settings.quirks)
 
-    def request_headers(self, outgoing: Outgoing) -> dict[str, str]:
-        headers = {**super().request_headers(outgoing), "originator": "dragoman"}
-        if outgoing.session is not None:
-            headers["session-id"] = outgoing.session
+    def request_headers(self, upstream_request: UpstreamRequest) -> dict[str, str]:
+        headers = {**super().request_headers(upstream_request), "originator": "dragoman"}
+        if upstream_request.session is not None:
+            headers["session-id"] = upstream_request.session
         return headers
 
     def auth_headers(self, credential: Credential | None, client_headers: Mapping[str, str]) -> dict[str, str]:

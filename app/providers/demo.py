@@ -1,4 +1,4 @@
-"""This file is the built-in demo: a small deterministic model, so that the first command answers without an account.
+"""The built-in demo: a small deterministic model, so that the first command answers without an account.
 
 It streams, thinks when asked to, calls the tools it is offered in a fixed way and reports usage. It speaks Anthropic
 Messages, and answers its requests through the same parser and renderer as everybody else.
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from app.conversation.blocks import Block, DialectName, Reasoning, Text, ToolCall, ToolResult
-from app.conversation.capabilities import Capabilities, Reply
+from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.events import BlockClosed, BlockDelta, BlockOpened, Event, Finished, Started, UsageSeen
 from app.conversation.fold import fold
 from app.conversation.literals import literal
@@ -25,7 +25,7 @@ from app.credentials.credential import Credential
 from app.dialects import anthropic_messages
 from app.errors import ClientError
 from app.providers.profiles import capabilities_for
-from app.providers.provider import Model, Operation, Outgoing, Provider
+from app.providers.provider import Model, Operation, Provider, UpstreamRequest
 from app.transport import Exchange
 
 PAUSE = 0.01  # seconds between two words, so that streaming can be seen
@@ -43,14 +43,14 @@ class DemoProvider(Provider):
     def find_capabilities(self, model: str) -> Capabilities:
         return capabilities_for(self.dialect, "", model, profile=None, quirks=self.settings.quirks)
 
-    def send(self, outgoing: Outgoing, credential: Credential | None) -> Exchange:
+    def send(self, upstream_request: UpstreamRequest, credential: Credential | None) -> Exchange:
         try:
-            request = anthropic_messages.parse_request(outgoing.body, outgoing.client_headers)
+            request = anthropic_messages.parse_request(upstream_request.body, upstream_request.client_headers)
         except ClientError as error:
             body = anthropic_messages.render_error(error.failure, "req_demo")
             return LocalExchange(400, "application/json", iter([body]))
-        digest = hashlib.sha256(outgoing.body).hexdigest()[:24]
-        reply = Reply(model=request.model, id=digest, created=0, input_tokens=estimate_tokens(request))
+        digest = hashlib.sha256(upstream_request.body).hexdigest()[:24]
+        reply = RenderContext(model=request.model, id=digest, created=0, input_tokens=estimate_tokens(request))
         events = answer(request, digest)
         if request.stream:
             return LocalExchange(200, "text/event-stream", _stream(events, reply))
@@ -158,7 +158,7 @@ def example_of(schema: Mapping[str, Any], asked: str) -> Any:
     return plain[kind] if kind in plain else (quoted.group(1) if quoted else asked[:200])
 
 
-def _stream(events: list[Event], reply: Reply) -> Iterator[bytes]:
+def _stream(events: list[Event], reply: RenderContext) -> Iterator[bytes]:
     renderer = anthropic_messages.StreamRenderer(reply)
     for event in events:
         out = renderer.feed([event])

@@ -1,4 +1,4 @@
-"""This file reads the lists of models that upstreams give: each entry for itself, and each of its fields.
+"""Reads the lists of models that upstreams give: each entry for itself, and each of its fields.
 
 Servers differ in what they leave out, write as text or set to null; one odd entry must not hide all the others.
 """

@@ -1,4 +1,4 @@
-"""This file is what families of models can take, as rows of data; servers have theirs in profiles.py.
+"""What families of models can take, as rows of data; servers have theirs in profiles.py.
 
 A row's names are globs over the bare name of a model: lower case, without the vendor in front ("oca/", "anthropic.")
 and with dashes for dots, so that `Claude-Sonnet-4.5`, `anthropic/claude-sonnet-4-5` and

@@ -1,4 +1,4 @@
-"""This file is the provider for Oracle Code Assist: a LiteLLM proxy behind an Oracle identity domain.
+"""The provider for Oracle Code Assist: a LiteLLM proxy behind an Oracle identity domain.
 
 There is no public reference. What its clients show: it answers streams only, its catalogue says what each model can
 take, and every request carries an `opc-request-id` that Oracle's support can look up.
@@ -21,7 +21,7 @@ from app.errors import Failure
 from app.providers.anthropic import DEFAULT_VERSION
 from app.providers.listings import read_entries, stated
 from app.providers.profiles import capabilities_for
-from app.providers.provider import Model, Operation, Outgoing, Provider
+from app.providers.provider import Model, Operation, Provider, UpstreamRequest
 from app.settings import ProviderSettings
 from app.transport import Transport
 
@@ -82,24 +82,24 @@ class OCAProvider(Provider):
             limits=entry.limits(),
         )
 
-    def request_headers(self, outgoing: Outgoing) -> dict[str, str]:
+    def request_headers(self, upstream_request: UpstreamRequest) -> dict[str, str]:
         headers = {
-            **super().request_headers(outgoing),
+            **super().request_headers(upstream_request),
             "client": "dragoman",
             "client-version": "1",
             "client-ide": "dragoman",
             "client-ide-version": "n/a",
         }
-        if self.capabilities(outgoing.model).dialect == "anthropic_messages":
+        if self.capabilities(upstream_request.model).dialect == "anthropic_messages":
             headers["anthropic-version"] = DEFAULT_VERSION
         return headers
 
-    def headers(self, outgoing: Outgoing, credential: Credential | None) -> dict[str, str]:
+    def headers(self, upstream_request: UpstreamRequest, credential: Credential | None) -> dict[str, str]:
         token = credential.secret if credential is not None else ""
         request_id = make_request_id(
-            token, outgoing.session or outgoing.model, int(time.time()), secrets.token_bytes(4)
+            token, upstream_request.session or upstream_request.model, int(time.time()), secrets.token_bytes(4)
         )
-        return {"opc-request-id": request_id, **super().headers(outgoing, credential)}
+        return {"opc-request-id": request_id, **super().headers(upstream_request, credential)}
 
     def explain(self, failure: Failure) -> Failure:
         status = 401 if failure.kind == "upstream_auth" else failure.status

@@ -1,4 +1,4 @@
-"""This file is the provider for OpenAI and for any server that is compatible with it."""
+"""The provider for OpenAI and for any server that is compatible with it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from app.credentials.credential import Credential, CredentialSource
 from app.providers.profiles import profile_of
-from app.providers.provider import Operation, Outgoing, Provider
+from app.providers.provider import Operation, Provider, UpstreamRequest
 from app.settings import ProviderSettings
 from app.transport import Transport
 
@@ -78,10 +78,10 @@ class OpenAIProvider(Provider):
     def offers(self, operation: Operation) -> bool:
         return operation in PATHS[self.dialect]
 
-    def request_headers(self, outgoing: Outgoing) -> dict[str, str]:
-        headers = super().request_headers(outgoing)
-        if outgoing.same_dialect:
-            client = outgoing.client_headers
+    def request_headers(self, upstream_request: UpstreamRequest) -> dict[str, str]:
+        headers = super().request_headers(upstream_request)
+        if upstream_request.same_dialect:
+            client = upstream_request.client_headers
             headers.update({name: client[name] for name in PASSED_HEADERS if name in client})
         return headers
 

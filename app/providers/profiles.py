@@ -1,4 +1,4 @@
-"""This file is how the capabilities of an upstream are put together from the tables.
+"""How the capabilities of an upstream are put together from the tables.
 
 Four layers, each over the one before: what the dialect's own vendor takes and the server's profile (servers.py), the
 model's family (models.py), and what the configuration says (`quirks`). A profile is named in the configuration or

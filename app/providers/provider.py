@@ -1,4 +1,4 @@
-"""This file is what every provider offers; a kind of provider overrides what is different about it."""
+"""What every provider offers; a kind of provider overrides what is different about it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Model(msgspec.Struct, frozen=True):
     max_output: int | None = None
 
 
-class Outgoing(msgspec.Struct, frozen=True):
+class UpstreamRequest(msgspec.Struct, frozen=True):
     """One request in the provider's dialect, ready to go.
 
     `headers` are those that the body needs; `client_headers` the client's own (lower-case names), of which a
@@ -140,10 +140,12 @@ class Provider:
             fresh = self.source.refresh(failed)
         return fresh if fresh.secret != failed.secret else None
 
-    def send(self, outgoing: Outgoing, credential: Credential | None) -> Exchange:
+    def send(self, upstream_request: UpstreamRequest, credential: Credential | None) -> Exchange:
         """Puts a request on its way; does not wait for the reply."""
-        url = self.url(outgoing.operation, outgoing.model)
-        return self.transport.send(Call("POST", url, self.headers(outgoing, credential), outgoing.body, self.limits))
+        url = self.url(upstream_request.operation, upstream_request.model)
+        return self.transport.send(
+            Call("POST", url, self.headers(upstream_request, credential), upstream_request.body, self.limits)
+        )
 
     def reach(self, method: str, path: str, query: str) -> Exchange:
         """Sends a request that is about a response which the upstream keeps; `path` and `query` follow the collection.
@@ -155,12 +157,12 @@ class Provider:
         url += path + (f"?{asked}" if asked else "")
         return self.transport.send(Call(method, url, headers, b"", self.limits))
 
-    def headers(self, outgoing: Outgoing, credential: Credential | None) -> dict[str, str]:
+    def headers(self, upstream_request: UpstreamRequest, credential: Credential | None) -> dict[str, str]:
         """All headers of one request; the configured ones may replace any but the credential."""
-        headers = {"content-type": "application/json", **self.request_headers(outgoing)}
-        headers.update(outgoing.headers)
+        headers = {"content-type": "application/json", **self.request_headers(upstream_request)}
+        headers.update(upstream_request.headers)
         headers.update(self._headers)
-        headers.update(self.auth_headers(credential, outgoing.client_headers))
+        headers.update(self.auth_headers(credential, upstream_request.client_headers))
         return headers
 
     def url(self, operation: Operation, model: str) -> str:
@@ -169,9 +171,12 @@ class Provider:
         version = f"/{path.split('/', 2)[1]}"
         return self.base_url.removesuffix(self.paths["generate"]).removesuffix(version) + path
 
-    def request_headers(self, outgoing: Outgoing) -> dict[str, str]:
+    def request_headers(self, upstream_request: UpstreamRequest) -> dict[str, str]:
         """Headers beside authentication that this provider wants on a request."""
-        return {"user-agent": "dragoman", "accept": "text/event-stream" if outgoing.stream else "application/json"}
+        return {
+            "user-agent": "dragoman",
+            "accept": "text/event-stream" if upstream_request.stream else "application/json",
+        }
 
     def auth_headers(self, credential: Credential | None, client_headers: Mapping[str, str]) -> dict[str, str]:
         return {"authorization": f"Bearer {credential.secret}"} if credential is not None else {}

@@ -1,4 +1,4 @@
-"""This file builds the configured providers."""
+"""Builds the configured providers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is what servers can take, as rows of data; families of models have theirs in models.py.
+"""What servers can take, as rows of data; families of models have theirs in models.py.
 
 A dialect's row is what its own vendor takes. For a "generic" server, one that is neither named nor known, only what
 nearly every server takes is assumed.

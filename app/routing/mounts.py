@@ -1,4 +1,4 @@
-"""This file takes a mount off a request's path: which provider and session it names, and the plain path behind it."""
+"""Takes a mount off a request's path: which provider and session it names, and the plain path behind it."""
 
 from __future__ import annotations
 

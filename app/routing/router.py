@@ -1,4 +1,4 @@
-"""This file is the router: which upstreams a model's name leads to, in the order in which they are tried."""
+"""The router: which upstreams a model's name leads to, in the order in which they are tried."""
 
 from __future__ import annotations
 

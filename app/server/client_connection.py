@@ -1,4 +1,4 @@
-"""This file answers the requests of one client's connection, one after the other."""
+"""Answers the requests of one client's connection, one after the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file turns our settings into gunicorn's."""
+"""Turns our settings into gunicorn's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is the script that `dragoman serve` becomes: gunicorn with our settings.
+"""The script that `dragoman serve` becomes: gunicorn with our settings.
 
 It is run by its path, not imported: gevent must patch the standard library before anything else of ours is loaded.
 For the same reason, and because a user's folder may hold an `app` or a `wsgi` of its own, it does not use gunicorn's
@@ -18,7 +18,7 @@ from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
-from app.credentials.browser import has_browser
+from app.credentials.oauth.browser import has_browser
 from app.errors import ConfigError
 from app.server.gunicorn_settings import gunicorn_options
 from app.settings import Settings, load_settings

@@ -1,4 +1,4 @@
-"""This file is a request's body that is still on its way from the client."""
+"""A request's body that is still on its way from the client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file writes one response to a client, in as few writes as may be."""
+"""Writes one response to a client, in as few writes as may be."""
 
 from __future__ import annotations
 

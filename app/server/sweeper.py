@@ -1,4 +1,4 @@
-"""This file runs the greenlet that notices clients who left, and other things that are due a few times a second."""
+"""Runs the greenlet that notices clients who left, and other things that are due a few times a second."""
 
 from __future__ import annotations
 

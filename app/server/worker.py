@@ -1,4 +1,4 @@
-"""This file starts what runs beside the requests in each gunicorn worker."""
+"""Starts what runs beside the requests in each gunicorn worker."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from app.server.sweeper import start_sweeper
 
 def start(wsgi_app: Any) -> None:
     """Called once in each worker before its first request. `wsgi_app` is what `create_app` made."""
-    household = wsgi_app.household
-    start_logs(household.house.settings.server)
-    start_sweeper(household.active, request_log.flush)
-    household.watch()
+    runtime = wsgi_app.runtime
+    start_logs(runtime.services.settings.server)
+    start_sweeper(runtime.active, request_log.flush)
+    runtime.watch()
 
 
 def stop(wsgi_app: Any, seconds: float) -> None:
     """Called once in each worker after its last request; takes `seconds` at most."""
-    wsgi_app.household.house.background.finish(seconds)
+    wsgi_app.runtime.services.background.finish(seconds)

@@ -1,4 +1,4 @@
-"""This file turns merged tables into `Settings` and refuses what is wrong in them, by key."""
+"""Turns merged tables into `Settings` and refuses what is wrong in them, by key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file finds the credentials that a machine already has, for users who configured nothing.
+"""Finds the credentials that a machine already has, for users who configured nothing.
 
 It only looks; reading and renewing credentials is the credentials room's work.
 """

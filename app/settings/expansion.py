@@ -1,4 +1,4 @@
-"""This file replaces `${VARIABLE}` in the values of a configuration file."""
+"""Replaces `${VARIABLE}` in the values of a configuration file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file reads the settings: file, environment and command line become one `Settings`."""
+"""Reads the settings: file, environment and command line become one `Settings`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file decides what of the settings may be shown."""
+"""Decides what of the settings may be shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file lists every setting: one frozen table for each table of the configuration file.
+"""Lists every setting: one frozen table for each table of the configuration file.
 
 What each key means to its user stands in docs/configuration.md; a test compares both.
 """
@@ -66,7 +66,7 @@ class ServerSettings(Table, frozen=True, kw_only=True):
     max_body_mb: Count = 100
     fetch_urls: bool = False
     max_attempts: Count = 3
-    early_head: Seconds = 10.0
+    stream_start_timeout: Seconds = 10.0
     ping_interval: Seconds = 10.0
     graceful_timeout: Seconds = 600.0
     proxies: dict[str, str] = {}

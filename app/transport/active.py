@@ -1,4 +1,4 @@
-"""This file knows which requests are running, and finds those whose client has left."""
+"""Knows which requests are running, and finds those whose client has left."""
 
 from __future__ import annotations
 

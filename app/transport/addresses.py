@@ -1,4 +1,4 @@
-"""This file remembers for a while which addresses a host name stands for."""
+"""Remembers for a while which addresses a host name stands for."""
 
 from __future__ import annotations
 

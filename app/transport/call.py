@@ -1,4 +1,4 @@
-"""This file says what one HTTP request to an upstream is, as data and as bytes."""
+"""Says what one HTTP request to an upstream is, as data and as bytes."""
 
 from __future__ import annotations
 

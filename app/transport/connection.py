@@ -1,4 +1,4 @@
-"""This file is one connection to an upstream, plain or with TLS.
+"""One connection to an upstream, plain or with TLS.
 
 TLS is a transformation between the bytes of a plain socket and ours (`ssl.SSLObject`), not a socket of its own. So one
 read returns all records that one read of the socket delivered, and waiting works the same way in both.
@@ -11,7 +11,7 @@ import ssl
 import time
 
 from app.transport.call import Origin
-from app.transport.patience import Alarm
+from app.transport.waiting import Alarm
 
 READ_SIZE = 64 * 1024
 _RECORD_SIZE = 16 * 1024
@@ -75,9 +75,9 @@ class TlsConnection(Connection):
     def __init__(self, origin: Origin, sock: socket.socket, alarm: Alarm, context: ssl.SSLContext) -> None:
         super().__init__(origin, sock, alarm)
         self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
+        self._upstream_request = ssl.MemoryBIO()
         self._has_ended = False
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=origin.host)
+        self._tls = context.wrap_bio(self._incoming, self._upstream_request, server_hostname=origin.host)
 
     def shake_hands(self, wait: float) -> None:
         """Raises ssl.SSLError, an OSError, if the upstream's certificate does not hold."""
@@ -104,7 +104,7 @@ class TlsConnection(Connection):
         while not self._has_ended and (received := super().read(wait)):
             self._incoming.write(received)
             data = self._decrypt()
-            if self._outgoing.pending:
+            if self._upstream_request.pending:
                 self._flush(wait)
             if data:
                 return data
@@ -124,5 +124,5 @@ class TlsConnection(Connection):
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _flush(self, wait: float) -> None:
-        if self._outgoing.pending:
-            super().write(self._outgoing.read(), wait)
+        if self._upstream_request.pending:
+            super().write(self._upstream_request.read(), wait)

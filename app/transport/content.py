@@ -1,4 +1,4 @@
-"""This file undoes content encodings, a piece at a time, of replies and of request bodies alike.
+"""Undoes content encodings, a piece at a time, of replies and of request bodies alike.
 
 Upstreams are asked for plain bytes; some compress all the same. Few bytes may unpack to any number of them, so nothing
 is unpacked further than its taker asks. Pure.

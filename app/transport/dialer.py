@@ -1,4 +1,4 @@
-"""This file opens connections: look-up, TCP, the tunnel through a proxy, TLS."""
+"""Opens connections: look-up, TCP, the tunnel through a proxy, TLS."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.errors import ConfigError, UpstreamTimeout, UpstreamUnreachable
 from app.transport.addresses import AddressBook
 from app.transport.call import Origin
 from app.transport.connection import Connection, TlsConnection
-from app.transport.patience import Alarm
+from app.transport.waiting import Alarm
 
 _MAX_PROXY_HEAD = 64 * 1024
 

@@ -1,4 +1,4 @@
-"""This file is one call under way: the request is out, the reply is read as the consumer asks for it."""
+"""One call under way: the request is out, the reply is read as the consumer asks for it."""
 
 from __future__ import annotations
 

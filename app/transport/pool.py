@@ -1,4 +1,4 @@
-"""This file keeps connections that a finished reply has left behind, for the next call to the same origin."""
+"""Keeps connections that a finished reply has left behind, for the next call to the same origin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file turns the bytes of one HTTP reply into its status, its headers and the bytes of its body.
+"""Turns the bytes of one HTTP reply into its status, its headers and the bytes of its body.
 
 No sockets and no clock: the tests cut recorded replies anywhere.
 """

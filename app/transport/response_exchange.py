@@ -1,4 +1,4 @@
-"""This file is a call that requests carries out: by way of a special proxy, or against a mock."""
+"""A call that requests carries out: by way of a special proxy, or against a mock."""
 
 from __future__ import annotations
 

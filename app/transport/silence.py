@@ -1,4 +1,4 @@
-"""This file is how long one reply is waited for: silence adds up over several waits, and ends with the next byte."""
+"""How long one reply is waited for: silence adds up over several waits, and ends with the next byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is the way to the upstreams that one process has."""
+"""The way to the upstreams that one process has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is the specification of limits, sampling and hints."""
+"""The specification of limits, sampling and hints."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_limit_above_the_models_own_is_lowered() -> None:
     taken, notes = take(adapt_limits, by_claude_code(max_tokens=128000), chat(max_output=16384))
 
     assert taken.max_tokens == 16384
-    assert losses(notes) == [("W", "max_tokens")]
+    assert losses(notes) == [("degrading", "max_tokens")]
 
 
 def test_messages_always_get_a_limit() -> None:
@@ -46,20 +46,20 @@ def test_an_upstream_that_refuses_limits_gets_none() -> None:
     taken, notes = take(adapt_limits, by_claude_code(max_tokens=512), responses("gpt-5.5", "codex"))
 
     assert taken.max_tokens is None
-    assert losses(notes) == [("W", "max_tokens")]
+    assert losses(notes) == [("degrading", "max_tokens")]
 
 
 def test_a_request_for_nothing_gets_one_token() -> None:
     taken, notes = take(adapt_limits, by_claude_code(max_tokens=0), chat())
 
-    assert (taken.max_tokens, losses(notes)) == (1, [("W", "max_tokens")])
+    assert (taken.max_tokens, losses(notes)) == (1, [("degrading", "max_tokens")])
 
 
 def test_blank_stop_sequences_are_not_for_claude() -> None:
     taken, notes = take(adapt_limits, by_chat(stop=("\n", "END", "")), claude())
 
     assert taken.stop == ("END",)
-    assert losses(notes) == [("W", "stop")]
+    assert losses(notes) == [("degrading", "stop")]
     assert notes.stages == []
     assert adapted(by_chat(stop=("\n",)), chat()).stop == ("\n",)
 
@@ -83,7 +83,7 @@ def test_temperature_is_held_below_the_upstreams_most() -> None:
     taken, notes = take(adapt_limits, by_chat(sampling=Sampling(temperature=1.7)), claude("claude-sonnet-4-5"))
 
     assert taken.sampling.temperature == 1.0
-    assert losses(notes) == [("W", "temperature")]
+    assert losses(notes) == [("degrading", "temperature")]
 
 
 @pytest.mark.parametrize("upstream", [chat("gpt-5-mini"), responses("o3"), claude("claude-opus-4-7")])
@@ -91,7 +91,7 @@ def test_sampling_is_dropped_where_it_is_refused(upstream: Capabilities) -> None
     taken, notes = take(adapt_limits, by_chat(sampling=Sampling(temperature=0, top_p=0.5, top_k=3)), upstream)
 
     assert taken.sampling == Sampling()
-    assert losses(notes) == [("W", "temperature"), ("W", "top_p"), ("W", "top_k")]
+    assert losses(notes) == [("degrading", "temperature"), ("degrading", "top_p"), ("degrading", "top_k")]
 
 
 def test_a_default_that_is_dropped_is_no_loss() -> None:
@@ -106,16 +106,16 @@ def test_temperature_goes_before_top_p_where_only_one_may_be_set() -> None:
     )
 
     assert taken.sampling == Sampling(temperature=0.5)
-    assert losses(notes) == [("W", "top_p")]
+    assert losses(notes) == [("degrading", "top_p")]
 
 
 @pytest.mark.parametrize(
     ("knob", "loss"),
     [
-        ({"frequency_penalty": 0.5}, "W"),
-        ({"presence_penalty": 0.5}, "W"),
-        ({"logit_bias": {"50256": -100.0}}, "W"),
-        ({"seed": 7}, "D"),
+        ({"frequency_penalty": 0.5}, "degrading"),
+        ({"presence_penalty": 0.5}, "degrading"),
+        ({"logit_bias": {"50256": -100.0}}, "degrading"),
+        ({"seed": 7}, "ignorable"),
     ],
 )
 def test_knobs_that_claude_lacks_are_lost_by_their_class(knob: dict[str, Any], loss: str) -> None:
@@ -132,16 +132,16 @@ def test_several_answers_and_probabilities_are_refused_where_there_are_none() ->
     taken, notes = take(adapt_limits, by_chat(n=3, logprobs=2), claude())
 
     assert (taken.n, taken.logprobs) == (1, None)
-    assert losses(notes) == [("E", "n"), ("E", "logprobs")]
+    assert losses(notes) == [("wrong", "n"), ("wrong", "logprobs")]
 
 
 @pytest.mark.parametrize(
     ("state", "lost"),
     [
-        (State(previous_id="resp_1"), [("E", "previous_response_id")]),
-        (State(conversation="conv_1"), [("E", "conversation")]),
-        (State(background=True), [("E", "background")]),
-        (State(store=True), [("W", "store")]),
+        (State(previous_id="resp_1"), [("wrong", "previous_response_id")]),
+        (State(conversation="conv_1"), [("wrong", "conversation")]),
+        (State(background=True), [("wrong", "background")]),
+        (State(store=True), [("degrading", "store")]),
         (State(store=False), []),
     ],
 )
@@ -193,7 +193,7 @@ def test_what_clients_of_chat_say_beside_their_question_any_server_of_responses_
     taken, notes = take(adapt_limits, by_chat(user="u", **said), responses())
 
     assert {name: getattr(taken, name) for name in said} == said
-    assert (taken.user, losses(notes)) == (None, [("D", "user")])
+    assert (taken.user, losses(notes)) == (None, [("ignorable", "user")])
 
 
 def test_the_vendor_of_its_own_dialect_gets_a_user_as_the_client_names_it() -> None:
@@ -211,11 +211,11 @@ def test_unknown_servers_learn_nothing_of_the_user() -> None:
     hints = (taken.user, taken.cache_key, taken.metadata, taken.service_tier, taken.verbosity)
     assert hints == (None, None, None, None, None)
     assert losses(notes) == [
-        ("D", "user"),
-        ("D", "prompt_cache_key"),
-        ("D", "service_tier"),
-        ("D", "metadata"),
-        ("W", "text.verbosity"),
+        ("ignorable", "user"),
+        ("ignorable", "prompt_cache_key"),
+        ("ignorable", "service_tier"),
+        ("ignorable", "metadata"),
+        ("degrading", "text.verbosity"),
     ]
 
 
@@ -232,7 +232,7 @@ def test_cache_hints_are_reported_once_where_they_mean_nothing() -> None:
     _, ignored = take(adapt_limits, by_claude_code(*turns), chat())
     _, used = take(adapt_limits, by_claude_code(*turns), chat("claude-sonnet-5", "openrouter"))
 
-    assert losses(ignored) == [("D", "cache_control")]
+    assert losses(ignored) == [("ignorable", "cache_control")]
     assert losses(used) == []
 
 

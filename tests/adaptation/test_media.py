@@ -1,4 +1,4 @@
-"""This file is the specification of how images, documents and foreign content are carried."""
+"""The specification of how images, documents and foreign content are carried."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_an_image_of_another_type_is_refused_by_name() -> None:
 
     _, notes = take(adapt_media, by_chat(*turns), claude())
 
-    assert [loss.loss for loss in notes.losses] == ["E"]
+    assert [loss.severity for loss in notes.losses] == ["wrong"]
     assert "image/bmp" in notes.losses[0].why
     assert carried(chat(), Image(BMP)) == (Image(BMP),)
 
@@ -119,7 +119,7 @@ def test_what_is_refused_now_is_only_named_in_older_turns() -> None:
 
     taken, notes = take(adapt_media, by_chat(old, assistant("no"), user("and now?")), claude())
 
-    assert losses(notes) == [("W", "messages[0]")]
+    assert losses(notes) == [("degrading", "messages[0]")]
     assert words(taken.turns[0].blocks) == "look\n[image omitted: images of type image/bmp are not taken]"
 
 
@@ -127,18 +127,18 @@ def test_a_model_that_cannot_see_is_told_so() -> None:
     blocks = carried(chat("deepseek-reasoner"), "what is this?", Image(PNG))
 
     assert blocks == (Text("what is this?"), Text("[image omitted: this model cannot see images]"))
-    assert [loss for loss, _ in refused(chat("deepseek-reasoner"), Image(PNG))] == ["W"]
+    assert [loss for loss, _ in refused(chat("deepseek-reasoner"), Image(PNG))] == ["degrading"]
 
 
 def test_an_image_by_url_is_refused_where_only_data_is_taken() -> None:
-    assert [loss for loss, _ in refused(chat(profile="ollama"), Image(WEB))] == ["E"]
+    assert [loss for loss, _ in refused(chat(profile="ollama"), Image(WEB))] == ["wrong"]
 
 
 @pytest.mark.parametrize(
     "block", [Image(FileId("f1", "openai_chat")), File(FileId("f1", "openai_responses"))], ids=["image", "document"]
 )
 def test_a_file_that_another_vendor_keeps_is_refused(block: Block) -> None:
-    assert [loss for loss, _ in refused(claude(), block)] == ["E"]
+    assert [loss for loss, _ in refused(claude(), block)] == ["wrong"]
 
 
 def test_a_file_that_the_upstream_keeps_passes() -> None:
@@ -152,7 +152,7 @@ def test_openais_dialects_share_its_files() -> None:
 
     assert carried(responses(), File(chats)) == (File(others),)
     assert carried(GPT, File(others)) == (File(chats),)
-    assert [loss for loss, _ in refused(chat(), File(others))] == ["E"]
+    assert [loss for loss, _ in refused(chat(), File(others))] == ["wrong"]
 
 
 def test_a_pdf_in_an_image_is_a_document() -> None:
@@ -185,7 +185,7 @@ def test_a_file_of_unknown_bytes_is_refused_by_its_type() -> None:
 
     _, notes = take(adapt_media, by_chat(user(block)), claude())
 
-    assert [loss.loss for loss in notes.losses] == ["E"]
+    assert [loss.severity for loss in notes.losses] == ["wrong"]
     assert "application/zip" in notes.losses[0].why
     assert carried(responses(), block) == (block,)
 
@@ -201,7 +201,7 @@ def test_a_document_by_url_passes_where_it_can() -> None:
 
     assert carried(claude(), block) == (block,)
     assert carried(responses(), block) == (block,)
-    assert [loss for loss, _ in refused(GPT, block)] == ["E"]
+    assert [loss for loss, _ in refused(GPT, block)] == ["wrong"]
 
 
 def test_a_document_of_blocks_is_flattened_where_there_is_none() -> None:
@@ -213,7 +213,7 @@ def test_a_document_of_blocks_is_flattened_where_there_is_none() -> None:
     header = Text('<document title="t" context="c">')
     assert carried(GPT, block) == (header, Text("a"), Image(PNG), Text("</document>", cache=hint))
     assert carried(claude(), block) == (block,)
-    assert [loss for loss, _ in losses(notes)] == ["W"]
+    assert [loss for loss, _ in losses(notes)] == ["degrading"]
 
 
 def test_a_search_result_is_told_in_words() -> None:
@@ -231,7 +231,7 @@ def test_a_past_refusal_is_text_for_claude() -> None:
 
 
 def test_sound_is_refused() -> None:
-    assert [loss for loss, _ in refused(claude(), Audio("openai_chat", b"{}"))] == ["E"]
+    assert [loss for loss, _ in refused(claude(), Audio("openai_chat", b"{}"))] == ["wrong"]
 
 
 def test_a_foreign_servers_tool_leaves_its_gist() -> None:
@@ -241,11 +241,11 @@ def test_a_foreign_servers_tool_leaves_its_gist() -> None:
     taken, notes = take(adapt_media, by_claude_code(*turns), GPT)
 
     assert taken.turns[1].blocks == (Text("[web_search] found it"), Text("a"))
-    assert losses(notes) == [("W", "messages[1]")]
+    assert losses(notes) == [("degrading", "messages[1]")]
     assert take(adapt_media, by_codex(*turns), claude())[0].turns == turns
 
 
-@pytest.mark.parametrize(("last", "loss"), [(True, "E"), (False, "W")])
+@pytest.mark.parametrize(("last", "loss"), [(True, "wrong"), (False, "degrading")])
 def test_content_that_nobody_knows_is_refused_only_where_it_was_just_said(last: bool, loss: str) -> None:
     said = user("look", Opaque("anthropic_messages", "hologram", b"{}"))
     turns = (said,) if last else (said, assistant("a"), user("go"))
@@ -262,7 +262,7 @@ def test_content_that_says_nothing_vanishes_quietly() -> None:
     taken, notes = take(adapt_media, by_claude_code(*turns), GPT)
 
     assert taken.turns[1].blocks == (Text("a"),)
-    assert [loss for loss, _ in losses(notes)] == ["D"]
+    assert [loss for loss, _ in losses(notes)] == ["ignorable"]
 
 
 def loop(*results: ToolResult, then: tuple[Block | str, ...] = ()) -> tuple[Turn, ...]:
@@ -314,7 +314,7 @@ def test_what_a_result_holds_never_ends_a_tool_loop() -> None:
 
     _, notes = take(adapt_media, by_chat(*turns), claude())
 
-    assert [loss for loss, _ in losses(notes)] == ["W", "W"]
+    assert [loss for loss, _ in losses(notes)] == ["degrading", "degrading"]
 
 
 OPENAIS = Proof("openai_responses", "compaction", (b'{"type":"compaction"}',))
@@ -339,7 +339,7 @@ def test_a_summary_that_nobody_else_can_read_goes_only_back() -> None:
     _, notes = take(adapt_media, by_codex(*turns), claude())
 
     assert (native.turns, losses(quiet)) == (turns, [])
-    assert [loss for loss, _ in losses(notes)] == ["W"]
+    assert [loss for loss, _ in losses(notes)] == ["degrading"]
 
 
 def test_a_summary_that_was_sealed_here_can_be_read() -> None:
@@ -380,8 +380,8 @@ def test_what_is_said_about_a_document_stands_before_it(upstream: Capabilities) 
 
 @pytest.mark.parametrize("upstream", [GPT, claude(), responses()], ids=["chat", "messages", "responses"])
 def test_attachments_without_content_are_refused(upstream: Capabilities) -> None:
-    assert refused(upstream, Image(Inline("image/png", ""))) == [("E", "messages[0]")]
-    assert refused(upstream, File(Inline("application/pdf", ""), "a.pdf")) == [("E", "messages[0]")]
+    assert refused(upstream, Image(Inline("image/png", ""))) == [("wrong", "messages[0]")]
+    assert refused(upstream, File(Inline("application/pdf", ""), "a.pdf")) == [("wrong", "messages[0]")]
 
 
 def test_claude_gets_an_empty_text_document_in_words() -> None:

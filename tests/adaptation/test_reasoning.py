@@ -1,4 +1,4 @@
-"""This file is the specification of how much a model is asked to think."""
+"""The specification of how much a model is asked to think."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_an_effort_that_is_unknown_upstream_becomes_its_lower_neighbour() -> Non
     lowest, _ = take(adapt_reasoning, by_chat(reasoning=effort("minimal")), claude("claude-opus-4-6"))
 
     assert taken.reasoning.effort == "high"
-    assert losses(notes) == [("D", "reasoning_effort")]
+    assert losses(notes) == [("ignorable", "reasoning_effort")]
     assert lowest.reasoning.effort == "low"
 
 
@@ -83,7 +83,7 @@ def test_there_is_no_thinking_where_the_limit_leaves_no_room(max_tokens: int) ->
     taken, notes = take(adapt_reasoning, request, BUDGET_MODEL)
 
     assert taken.reasoning == ReasoningSettings()
-    assert losses(notes) == [("W", "reasoning_effort")]
+    assert losses(notes) == [("degrading", "reasoning_effort")]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_no_thinking_is_asked_for_as_the_model_knows_it(model: str, expected: Re
 def test_a_model_that_always_thinks_is_reported() -> None:
     _, notes = take(adapt_reasoning, by_chat(reasoning=effort("none")), claude("claude-opus-5-5"))
 
-    assert losses(notes) == [("W", "reasoning_effort")]
+    assert losses(notes) == [("degrading", "reasoning_effort")]
 
 
 def test_effort_none_is_said_where_it_exists() -> None:
@@ -131,7 +131,7 @@ def test_a_model_without_thinking_is_not_asked_for_it() -> None:
     taken, notes = take(adapt_reasoning, by_claude_code(reasoning=ReasoningSettings("on", "high")), chat("gpt-4.1"))
 
     assert taken.reasoning == ReasoningSettings()
-    assert losses(notes) == [("D", "thinking")]
+    assert losses(notes) == [("ignorable", "thinking")]
 
 
 def test_sampling_gives_way_to_thinking() -> None:
@@ -142,7 +142,7 @@ def test_sampling_gives_way_to_thinking() -> None:
     calm, _ = take(adapt_reasoning, by_chat(sampling=sampling), BUDGET_MODEL)
 
     assert taken.sampling == Sampling()
-    assert losses(notes) == [("W", "temperature"), ("W", "top_p"), ("W", "top_k")]
+    assert losses(notes) == [("degrading", "temperature"), ("degrading", "top_p"), ("degrading", "top_k")]
     assert calm.sampling == sampling
 
 
@@ -161,7 +161,7 @@ def test_thinking_gives_way_to_a_forced_tool(model: str, expected: Any) -> None:
     taken, notes = take(adapt_reasoning, request, claude(model))
 
     assert taken.reasoning.mode == expected
-    assert losses(notes) == [("W", "reasoning_effort")]
+    assert losses(notes) == [("degrading", "reasoning_effort")]
 
 
 def test_thinking_that_nobody_asked_for_gives_way_silently() -> None:
@@ -178,7 +178,7 @@ def test_thinking_gives_way_to_tools_on_a_chat_endpoint_that_takes_either() -> N
     taken, notes = take(adapt_reasoning, request, chat("gpt-5.4", "openai"))
 
     assert taken.reasoning == ReasoningSettings("off", "none")
-    assert losses(notes) == [("W", "thinking")]
+    assert losses(notes) == [("degrading", "thinking")]
     assert settings(request, responses("gpt-5.4", "openai")).effort == "high"
     assert settings(by_claude_code(reasoning=request.reasoning), chat("gpt-5.4", "openai")).effort == "high"
 
@@ -189,7 +189,7 @@ def test_a_tool_loop_that_lost_its_thinking_goes_on_without() -> None:
     taken, notes = take(adapt_reasoning, by_chat(*turns, reasoning=effort("high")), BUDGET_MODEL)
 
     assert taken.reasoning == ReasoningSettings()
-    assert losses(notes) == [("W", "reasoning_effort")]
+    assert losses(notes) == [("degrading", "reasoning_effort")]
 
 
 def test_a_tool_loop_that_kept_its_thinking_goes_on_with_it() -> None:
@@ -222,5 +222,5 @@ def test_a_servers_own_switch_is_set(profile: str, mode: Any, expected: dict[str
 
     taken = take(adapt_reasoning, request, chat("some-model", profile))[0]
 
-    assert {extra.name: extra.value for extra in taken.extras} == expected
-    assert {extra.dialect for extra in taken.extras} <= {"openai_chat"}
+    assert {extension.name: extension.value for extension in taken.extensions} == expected
+    assert {extension.dialect for extension in taken.extensions} <= {"openai_chat"}

@@ -1,4 +1,4 @@
-"""This file is the specification of answers in JSON."""
+"""The specification of answers in JSON."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_claude_gets_the_part_of_a_schema_that_it_knows() -> None:
         "properties": {"a": {"type": "integer", "description": "{minimum: 3}"}},
         "additionalProperties": False,
     }
-    assert losses(notes) == [("W", "response_format")]
+    assert losses(notes) == [("degrading", "response_format")]
 
 
 def test_a_model_without_schemas_is_made_to_call_a_tool_with_one() -> None:
@@ -164,7 +164,7 @@ def test_a_tool_that_the_client_forces_goes_before_its_schema() -> None:
     taken, notes = take(adapt_structured, request, OLD)
 
     assert (len(taken.tools), taken.tool_choice, taken.output_format) == (1, choice, None)
-    assert losses(notes) == [("D", "response_format")]
+    assert losses(notes) == [("ignorable", "response_format")]
 
 
 def test_a_schema_is_told_in_words_where_only_json_can_be_had() -> None:
@@ -172,7 +172,7 @@ def test_a_schema_is_told_in_words_where_only_json_can_be_had() -> None:
 
     assert taken.output_format == OutputFormat("json_object")
     assert json.dumps(SCHEMA, separators=(",", ":")) in taken.instructions[-1].text
-    assert losses(notes) == [("W", "text.format")]
+    assert losses(notes) == [("degrading", "text.format")]
 
 
 def test_a_schema_is_told_in_words_where_nothing_can_be_had() -> None:
@@ -180,7 +180,7 @@ def test_a_schema_is_told_in_words_where_nothing_can_be_had() -> None:
 
     assert taken.output_format is None
     assert taken.instructions[-1].text.startswith(PLAIN_JSON)
-    assert losses(notes) == [("W", "text.format")]
+    assert losses(notes) == [("degrading", "text.format")]
 
 
 def test_any_json_is_asked_of_claude_in_words_and_comes_without_fences() -> None:

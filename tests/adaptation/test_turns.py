@@ -1,4 +1,4 @@
-"""This file is the specification of how turns are placed."""
+"""The specification of how turns are placed."""
 
 from __future__ import annotations
 
@@ -79,11 +79,11 @@ def test_a_reminder_stands_behind_tool_results() -> None:
 
 
 def test_leading_system_turns_join_the_instructions() -> None:
-    request = by_codex(system("D"), user("q"), instructions=(Text("I"),))
+    request = by_codex(system("ignorable"), user("q"), instructions=(Text("I"),))
 
     adapted = take(adapt_turns, request, claude())[0]
 
-    assert adapted.instructions == (Text("I"), Text("D"))
+    assert adapted.instructions == (Text("I"), Text("ignorable"))
     assert roles(adapted.turns) == ["user"]
 
 
@@ -200,7 +200,7 @@ def test_an_answer_begun_by_the_client_is_refused_where_it_would_not_be_continue
 
     assert losses(notes) == []
     assert texts(taken.turns) == ["q", "{"]
-    assert losses(refusal) == [("E", "messages[1]")]
+    assert losses(refusal) == [("wrong", "messages[1]")]
 
 
 def test_an_upstream_that_needs_instructions_has_some() -> None:
@@ -225,7 +225,7 @@ def test_a_system_text_alone_is_said_where_there_must_be_something_to_answer() -
 
 @pytest.mark.parametrize("upstream", [claude(), responses()], ids=["messages", "responses"])
 def test_a_request_that_says_nothing_is_refused(upstream: Any) -> None:
-    assert losses(take(adapt_turns, by_chat(user(" ")), upstream)[1]) == [("E", "messages[0]")]
+    assert losses(take(adapt_turns, by_chat(user(" ")), upstream)[1]) == [("wrong", "messages[0]")]
 
 
 @pytest.mark.parametrize("upstream", [claude(), chat(profile="llamacpp")], ids=["messages", "strict template"])

@@ -1,4 +1,4 @@
-"""This file is upstreams as the tables know them, and requests of clients of each dialect."""
+"""Upstreams as the tables know them, and requests of clients of each dialect."""
 
 from __future__ import annotations
 

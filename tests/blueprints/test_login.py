@@ -58,7 +58,7 @@ def serve(home: Path, issuer: Issuer) -> Iterator[Serve]:
 
     yield make
     for app in opened:
-        app.household.house.transport.close()
+        app.runtime.services.transport.close()
 
 
 def saved(home: Path) -> Any:
@@ -111,7 +111,7 @@ def test_a_browser_that_comes_back_ends_the_login_and_requests_use_it(serve: Ser
 def test_a_new_login_is_used_at_once_in_place_of_one_that_is_still_valid(serve: Serve, issuer: Issuer) -> None:
     client = serve()
     come_back(client, issuer, begin(client))
-    source = client.application.household.house.providers["oca"].source  # type: ignore[attr-defined]
+    source = client.application.runtime.services.providers["oca"].source  # type: ignore[attr-defined]
     before = source.snapshot().access_token
 
     come_back(client, issuer, begin(client))
@@ -293,7 +293,7 @@ def test_forms_of_other_sites_are_refused(serve: Serve, path: str, headers: dict
 def test_a_form_of_our_own_logs_out(serve: Serve, issuer: Issuer, home: Path, headers: dict[str, str]) -> None:
     client = serve()
     come_back(client, issuer, begin(client))
-    source = client.application.household.house.providers["oca"].source  # type: ignore[attr-defined]
+    source = client.application.runtime.services.providers["oca"].source  # type: ignore[attr-defined]
     source.snapshot()
 
     asked = client.get("/logout")

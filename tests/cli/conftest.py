@@ -1,4 +1,4 @@
-"""This file gives the commands a machine of their own: an empty home, an empty folder, a bare environment."""
+"""Gives the commands a machine of their own: an empty home, an empty folder, a bare environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is the machine that the commands under test run on."""
+"""The machine that the commands under test run on."""
 
 from __future__ import annotations
 

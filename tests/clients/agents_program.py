@@ -1,4 +1,4 @@
-"""This file is a program with openai-agents, run in that package's own environment: base URL, key and API come as
+"""A program with openai-agents, run in that package's own environment: base URL, key and API come as
 arguments; it prints one line for each agent."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""This file is a real browser: Debian's Chromium without a window, driven over the WebDriver protocol (W3C)."""
+"""A real browser: Debian's Chromium without a window, driven over the WebDriver protocol (W3C)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OPTIONS = [
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
 ]
 
-_PATIENCE = 60  # seconds for one step; pages that load are awaited within it
+_TIMEOUT = 60  # seconds for one step; pages that load are awaited within it
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the protocol's key for a reference to an element
 
 
@@ -131,7 +131,7 @@ class Chromium:
         return str(found[_ELEMENT])
 
     def _do(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        reply = requests.request(method, self._session + path, json=body, timeout=_PATIENCE)
+        reply = requests.request(method, self._session + path, json=body, timeout=_TIMEOUT)
         value = reply.json()["value"]
         if not reply.ok:
             raise BrowserError(f"{value['error']}: {value['message']}")
@@ -140,9 +140,9 @@ class Chromium:
 
 def _await(look: Callable[[], T]) -> T:
     """What `look` sees, once it sees anything."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _TIMEOUT
     while time.monotonic() < deadline:
         if seen := look():
             return seen
         time.sleep(0.05)
-    raise AssertionError(f"the browser shows nothing of that within {_PATIENCE} s")
+    raise AssertionError(f"the browser shows nothing of that within {_TIMEOUT} s")

@@ -1,4 +1,4 @@
-"""This file is a session of Claude Code without a terminal, kept from everything but the gateway."""
+"""A session of Claude Code without a terminal, kept from everything but the gateway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is the fixtures of the real programs."""
+"""The fixtures of the real programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is the gateway that the programs talk to: `dragoman serve` with a stand-in, or a real peer, behind it."""
+"""The gateway that the programs talk to: `dragoman serve` with a stand-in, or a real peer, behind it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is an MCP server on stdin and stdout with one tool, `reveal`, which says what the marker file says."""
+"""An MCP server on stdin and stdout with one tool, `reveal`, which says what the marker file says."""
 
 from __future__ import annotations
 

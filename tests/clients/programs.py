@@ -1,4 +1,4 @@
-"""This file is where the genuine programs come from: pinned versions, installed below .cache/clients when missing."""
+"""Where the genuine programs come from: pinned versions, installed below .cache/clients when missing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CODEX = "@openai/codex@0.169.0"
 OLDER_ANTHROPIC = "anthropic==0.75.0"  # still sends x-api-key and version 2023-06-01
 OPENAI_AGENTS = "openai-agents==0.24.0"
 LITELLM = "litellm[proxy]==1.106.0"
-PATIENCE = 300  # seconds for one installation
+TIMEOUT = 300  # seconds for one installation
 
 
 def install_npm(package: str, command: str) -> Path:
@@ -55,9 +55,9 @@ def _install(folder: Path, *commands: Sequence[str]) -> None:
 def _run(command: Sequence[str]) -> str | None:
     """What went wrong, if anything."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
     except FileNotFoundError:
         return f"there is no {command[0]}"
     except subprocess.TimeoutExpired:
-        return f"no end within {PATIENCE} s"
+        return f"no end within {TIMEOUT} s"
     return done.stderr.strip()[-500:] if done.returncode else None

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.heavy
 UPSTREAM_KEY = "sk-key-of-the-proxy"
 MOCKED, OVERFLOWING, SCRIPTED = "openai/mocked", "openai/overflowing", "openai/scripted"
 QUESTION = {"role": "user", "content": "Grüezi"}
-PATIENCE = 60  # seconds until the proxy answers
+TIMEOUT = 60  # seconds until the proxy answers
 
 
 class Proxy:
@@ -126,7 +126,7 @@ def _config(upstream: ChatStandIn) -> dict[str, object]:
 
 
 def _wait_for(url: str, log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=1):
             return

@@ -10,8 +10,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from app.credentials.login_flow import open_flow
-from app.credentials.pending_login import read_pasted
+from app.credentials.oauth.login_flow import open_flow
+from app.credentials.oauth.pending_login import read_pasted
 from app.credentials.sources import open_source
 from app.settings import ProviderSettings
 from tests.clients.claude_code import ENVIRON, PROMPT

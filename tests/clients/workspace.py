@@ -1,4 +1,4 @@
-"""This file is the folder that an agent works in, and a run of a program there."""
+"""The folder that an agent works in, and a run of a program there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 MARKER = "marker.txt"
-PATIENCE = 90  # seconds for one run
+TIMEOUT = 90  # seconds for one run
 
 
 class Workspace:
@@ -37,7 +37,7 @@ class Workspace:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
         )
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
         return done.stdout

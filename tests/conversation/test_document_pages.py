@@ -1,4 +1,4 @@
-"""This file is the specification of how the pages of a PDF are found."""
+"""The specification of how the pages of a PDF are found."""
 
 from __future__ import annotations
 

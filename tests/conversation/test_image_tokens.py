@@ -1,4 +1,4 @@
-"""This file is the specification of what images cost."""
+"""The specification of what images cost."""
 
 from __future__ import annotations
 

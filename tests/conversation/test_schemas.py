@@ -1,4 +1,4 @@
-"""This file is the specification of how schemas are fitted to what an upstream understands."""
+"""The specification of how schemas are fitted to what an upstream understands."""
 
 from __future__ import annotations
 

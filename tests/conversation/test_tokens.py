@@ -1,4 +1,4 @@
-"""This file is the specification of the local estimate of tokens."""
+"""The specification of the local estimate of tokens."""
 
 from __future__ import annotations
 

@@ -29,4 +29,4 @@ def expired(kind: str, tmp_path: Path, issuer: Issuer) -> LoginFile:
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Other programs finish their files at once here."""
-    monkeypatch.setattr("app.credentials.stored_login._PATIENCE", 0.4)
+    monkeypatch.setattr("app.credentials.stores.stored_login._WRITE_TIMEOUT", 0.4)

@@ -1,4 +1,4 @@
-"""This file is a gevent worker that renews a login: prints how many tokens it saw and its longest pause in seconds."""
+"""A gevent worker that renews a login: prints how many tokens it saw and its longest pause in seconds."""
 
 from gevent import monkey
 

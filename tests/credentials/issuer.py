@@ -1,4 +1,4 @@
-"""This file is a stand-in for the issuers: discovery, authorize, token, revoke, with refresh tokens that live once."""
+"""A stand-in for the issuers: discovery, authorize, token, revoke, with refresh tokens that live once."""
 
 from __future__ import annotations
 

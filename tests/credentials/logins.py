@@ -1,4 +1,4 @@
-"""This file is credential files in the forms of the programs that own them, and the settings that use them."""
+"""Credential files in the forms of the programs that own them, and the settings that use them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from app.credentials.login import LoginSource
+from app.credentials.login_source import LoginSource
 from app.credentials.sources import open_source
 from app.settings import ProviderSettings
 from tests.credentials.issuer import Issuer, make_jwt

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.credentials.cli_refresh import LOOK, PERIOD, CliRefresh
-from app.credentials.login import LoginSource
+from app.credentials.login_source import LoginSource
 from app.credentials.sources import open_source
 from app.settings import ProviderSettings
 

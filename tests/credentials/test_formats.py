@@ -1,4 +1,4 @@
-"""This file is every form of credential file that the field writes: read, rewritten in place, and cleared."""
+"""Every form of credential file that the field writes: read, rewritten in place, and cleared."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from app.credentials import claude_file, codex_file, oca_file
-from app.credentials.login_format import LoginFormat
+from app.credentials.formats import claude_file, codex_file, oca_file
+from app.credentials.formats.login_format import LoginFormat
 from app.credentials.tokens import Tokens
 from tests.credentials.issuer import make_jwt
 

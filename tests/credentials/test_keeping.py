@@ -1,4 +1,4 @@
-"""This file is where renewed tokens are kept: files that can be written, files that cannot, and what is no file."""
+"""Where renewed tokens are kept: files that can be written, files that cannot, and what is no file."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from app.credentials import claude_file
-from app.credentials.endpoints import find_endpoints
-from app.credentials.login import LoginSource
-from app.credentials.login_store import KeyringStore
-from app.credentials.private_files import runtime_folder, write_private
+from app.credentials.formats import claude_file
+from app.credentials.login_source import LoginSource
+from app.credentials.oauth.endpoints import find_endpoints
+from app.credentials.oauth.token_endpoint import TokenEndpoint
 from app.credentials.renewal import renew_login
 from app.credentials.sources import open_source
-from app.credentials.stored_login import StoredLogin
-from app.credentials.token_endpoint import TokenEndpoint
+from app.credentials.stores.login_store import KeyringStore
+from app.credentials.stores.private_files import runtime_folder, write_private
+from app.credentials.stores.stored_login import StoredLogin
 from app.errors import CredentialUnavailable
 from app.settings import ProviderSettings
 from tests.credentials.issuer import Issuer, make_jwt

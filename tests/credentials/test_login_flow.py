@@ -1,4 +1,4 @@
-"""This file is logging in and out: through a browser that comes back, through a pasted code, and what may go wrong."""
+"""Logging in and out: through a browser that comes back, through a pasted code, and what may go wrong."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
-from app.credentials.callback_listener import CallbackListener
-from app.credentials.endpoints import find_endpoints
-from app.credentials.login_flow import LoginFailed, LoginFlow, open_flow
-from app.credentials.pending_login import PendingLogin, PendingLogins, begin_login, read_pasted
+from app.credentials.oauth.callback_listener import CallbackListener
+from app.credentials.oauth.endpoints import find_endpoints
+from app.credentials.oauth.login_flow import LoginFailed, LoginFlow, open_flow
+from app.credentials.oauth.pending_login import PendingLogin, PendingLogins, begin_login, read_pasted
 from app.credentials.sources import open_source
-from app.credentials.stored_login import LoginMissing
+from app.credentials.stores.stored_login import LoginMissing
 from app.settings import ProviderSettings
 from tests.credentials.issuer import Issuer, make_jwt
 

@@ -1,4 +1,4 @@
-"""This file is several processes on one login, and processes that die at the worst moment."""
+"""Several processes on one login, and processes that die at the worst moment."""
 
 from __future__ import annotations
 

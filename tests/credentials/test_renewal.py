@@ -1,4 +1,4 @@
-"""This file is the rules of renewal: once, ahead of time, saved before use, and never a working login lost."""
+"""The rules of renewal: once, ahead of time, saved before use, and never a working login lost."""
 
 from __future__ import annotations
 

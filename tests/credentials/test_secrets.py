@@ -1,4 +1,4 @@
-"""This file is the search for planted secrets in everything that this room says, whatever goes wrong."""
+"""The search for planted secrets in everything that this room says, whatever goes wrong."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.credentials.login_flow import LoginFailed, open_flow
+from app.credentials.oauth.login_flow import LoginFailed, open_flow
 from app.credentials.sources import open_source
 from app.errors import CredentialUnavailable
 from app.settings import ProviderSettings

@@ -1,4 +1,4 @@
-"""This file is which credential is chosen, when several could be."""
+"""Which credential is chosen, when several could be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is how a running gateway follows the files it reads: changed, replaced, broken, gone."""
+"""How a running gateway follows the files it reads: changed, replaced, broken, gone."""
 
 from __future__ import annotations
 

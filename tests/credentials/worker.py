@@ -1,4 +1,4 @@
-"""This file is one process of a gateway that needs a credential; tests start several, and kill some.
+"""One process of a gateway that needs a credential; tests start several, and kill some.
 
 Arguments: the provider's settings as JSON, how many threads ask at once, and the step at which to die (0: never).
 It prints the tokens that its requests got, as a JSON list.

@@ -1,4 +1,4 @@
-"""This file specifies how the error bodies of upstreams are read, in whichever shape they come."""
+"""Specifies how the error bodies of upstreams are read, in whichever shape they come."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file finds the fenced blocks of a document."""
+"""Finds the fenced blocks of a document."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def acme(installed: None, tmp_path: Path) -> Iterator[Acme]:
         config.write_text(table.replace("\n[models]", f'base_url = "{server.url}"\n\n[models]'))
         app = create_app(load_settings(config, {"HOME": str(tmp_path), "ACME_KEY": "key-of-acme"}, {}))
         yield Acme(app.test_client(), server)
-        app.household.house.transport.close()
+        app.runtime.services.transport.close()
 
 
 def test_the_document_shows_the_sample() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.credentials.oca_file import parse_login
+from app.credentials.formats.oca_file import parse_login
 from tests.docs.blocks import ROOT
 
 

@@ -11,15 +11,15 @@ import pytest
 from app.adaptation.adapt import adapt
 from app.conversation.losses import Loss
 from app.dialects.anthropic_messages.vocabulary import FIELD_LOSSES
-from app.dialects.openai_chat.vocabulary import LOST_ABROAD
-from app.dialects.openai_responses.vocabulary import EXTRAS
+from app.dialects.openai_chat.vocabulary import EXTENSION_LOSSES
+from app.dialects.openai_responses.vocabulary import EXTENSIONS
 from app.dialects.registry import DIALECTS
 from app.providers.profiles import capabilities_for
 from tests.docs.blocks import ROOT
 
 DOCUMENT = (ROOT / "docs" / "losses.md").read_text()
 
-WORDS = {"D": "left out", "W": "reported", "E": "refused"}
+WORDS = {"ignorable": "left out", "degrading": "reported", "wrong": "refused"}
 UPSTREAMS = {
     "anthropic_messages": ("https://api.anthropic.com", "claude-sonnet-4-6"),
     "openai_chat": ("https://api.openai.com/v1", "gpt-4.1"),
@@ -80,8 +80,8 @@ def test_a_field_has_the_fate_that_its_row_tells(case: Case) -> None:
 
     sent = send(case.client, case.upstream, **{case.field: json.loads(case.value)})
 
-    classes = [loss.loss for loss in sent.losses - plain.losses]
-    worst = max(classes, key="DWE".index, default=None)
+    classes = [loss.severity for loss in sent.losses - plain.losses]
+    worst = max(classes, key=list(WORDS).index, default=None)
     assert case.outcome == (WORDS[worst] if worst else "carried")
     assert worst or (sent.body, sent.stages) != (plain.body, plain.stages), "it is lost in silence"
 
@@ -92,6 +92,6 @@ def test_each_pair_of_dialects_has_its_rows() -> None:
     assert pairs == {(client, upstream) for client in DIALECTS for upstream in DIALECTS if client != upstream}
 
 
-@pytest.mark.parametrize("name", [*LOST_ABROAD, *EXTRAS, *FIELD_LOSSES])
+@pytest.mark.parametrize("name", [*EXTENSION_LOSSES, *EXTENSIONS, *FIELD_LOSSES])
 def test_every_field_that_a_dialect_lists_as_lost_is_told(name: str) -> None:
     assert re.search(rf"[`\"]{name.rpartition('.')[2]}[`\"]", DOCUMENT)

@@ -24,7 +24,7 @@ from tests.support.gateway_process import GatewayProcess, free_port
 
 RECIPE = (ROOT / "deploy" / "nginx.conf").read_text()
 NAME = "llm.example"
-PATIENCE = 10  # seconds, for each step that must come to pass
+TIMEOUT = 10  # seconds, for each step that must come to pass
 
 # What a distribution's nginx.conf has around the recipe, with every file in a folder of the test.
 AROUND = """
@@ -87,11 +87,11 @@ def front(nginx: str, upstream: FakeUpstream, tmp_path: Path) -> Iterator[http.c
             _wait_for(port, tmp_path / "error.log")
             trust = ssl.create_default_context()
             authority.configure_trust(trust)
-            with contextlib.closing(_Connection("127.0.0.1", port, context=trust, timeout=PATIENCE)) as connection:
+            with contextlib.closing(_Connection("127.0.0.1", port, context=trust, timeout=TIMEOUT)) as connection:
                 yield connection
         finally:
             process.terminate()
-            process.wait(PATIENCE)
+            process.wait(TIMEOUT)
 
 
 class _Connection(http.client.HTTPSConnection):
@@ -123,7 +123,7 @@ def test_a_client_that_leaves_ends_the_stream_behind_nginx(
 
     front.close()
 
-    upstream.wait_until_left(seconds=PATIENCE)
+    upstream.wait_until_left(seconds=TIMEOUT)
 
 
 def test_the_name_and_the_size_of_a_request_come_through(
@@ -172,7 +172,7 @@ def _write_nginx(folder: Path, authority: trustme.CA, port: int, gateway_port: i
 
 
 def _wait_for(port: int, log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return

@@ -55,9 +55,9 @@ def test_each_path_that_is_named_exists(document: Path) -> None:
 def test_each_room_and_module_is_in_the_picture_and_in_the_table(entry: str) -> None:
     text = ARCHITECTURE.read_text()
 
-    (house, _) = re.findall(r"^```\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    (services, _) = re.findall(r"^```\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
-    assert re.search(rf"(?<![\w/]){re.escape(entry)}", house)
+    assert re.search(rf"(?<![\w/]){re.escape(entry)}", services)
     assert f"| `app/{entry}` |" in text
 
 

@@ -84,7 +84,7 @@ def make_client(upstream: FakeUpstream) -> Iterator[MakeClient]:
 
     yield make
     for client in made:
-        client.app.household.house.transport.close()
+        client.app.runtime.services.transport.close()
 
 
 @pytest.fixture

@@ -312,7 +312,7 @@ def test_a_field_that_an_upstream_refuses_by_name_is_left_out(client: Client, up
 
 
 def test_a_slow_upstream_is_waited_for_with_pings(make_client: MakeClient, upstream: FakeUpstream) -> None:
-    client = make_client(server={"early_head": 0.1, "ping_interval": 0.1})
+    client = make_client(server={"stream_start_timeout": 0.1, "ping_interval": 0.1})
     late = chat_stream("hello")
     upstream.script(Reply(late.pieces, headers=late.headers, delay=0.5))
 
@@ -526,7 +526,7 @@ def test_a_byte_order_mark_before_an_answer_is_no_part_of_it(
 
 
 def test_a_byte_order_mark_does_not_come_after_a_ping(upstream: FakeUpstream, make_client: MakeClient) -> None:
-    client = make_client(server={"early_head": 0.05})
+    client = make_client(server={"stream_start_timeout": 0.05})
     upstream.script(sse(0.3, b"\xef\xbb\xbf", chunk({"content": "hi"}), chunk({}, "stop"), b"data: [DONE]\n\n"))
 
     response = client.chat(stream=True)

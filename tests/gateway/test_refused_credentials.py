@@ -35,7 +35,7 @@ def issuer() -> Iterator[Issuer]:
 def login(tmp_path: Path, issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> LoginFile:
     """A login that is valid for hours, as far as this side can know."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    monkeypatch.setattr("app.credentials.stored_login._PATIENCE", 0.2)
+    monkeypatch.setattr("app.credentials.stores.stored_login._WRITE_TIMEOUT", 0.2)
     return LoginFile("oca", tmp_path, issuer, left=7200)
 
 
@@ -138,7 +138,7 @@ def test_a_policy_spends_no_rotating_token_for_each_request(
     oca: Client, issuer: Issuer, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As if each request came long after the one before.
-    monkeypatch.setattr("app.credentials.login._NEW", -1.0)
+    monkeypatch.setattr("app.credentials.login_source._NEW", -1.0)
     upstream.script(FORBIDDEN)
 
     said = [message_of(oca, 403) for _ in range(3)]

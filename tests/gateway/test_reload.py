@@ -26,8 +26,8 @@ def quiet_log() -> Iterator[None]:
 
 def reload(client: Client, **changes: object) -> None:
     """Puts a configuration in force that differs from the one before in `changes`."""
-    settings = msgspec.structs.replace(client.app.household.house.settings, **changes)
-    client.app.household.reload(lambda: settings)
+    settings = msgspec.structs.replace(client.app.runtime.services.settings, **changes)
+    client.app.runtime.reload(lambda: settings)
 
 
 def route(name: str, target: str) -> ModelsSettings:
@@ -57,7 +57,7 @@ def test_a_broken_configuration_changes_nothing_and_health_says_so(client: Clien
     def broken() -> Settings:
         raise ConfigError("there is no such setting", key="server.prot")
 
-    client.app.household.reload(broken)
+    client.app.runtime.reload(broken)
 
     upstream.script(json_reply(chat_answer()))
     assert client.message().status_code == 200

@@ -1,4 +1,4 @@
-"""This file is what the laws run over: every dialect that is built, and every wire file."""
+"""What the laws run over: every dialect that is built, and every wire file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from app.conversation.blocks import Reasoning, Refusal, Text, ToolCall
-from app.conversation.capabilities import Capabilities, Reply
+from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.events import Event, Failed, Finished
 from app.conversation.request import EFFORTS, NativeTool, Request
 from app.conversation.response import Response
@@ -22,7 +22,7 @@ from app.sse import SseDecoder
 ROOT = Path(__file__).parents[2]
 WIRE = ROOT / "tests" / "wire"
 
-REPLY = Reply(
+CONTEXT = RenderContext(
     model="the-model-asked-for", id="0123456789abcdef", created=1_760_000_000, include_usage=True, input_tokens=42
 )
 
@@ -177,7 +177,7 @@ def without_paths(request: Request) -> Request:
     """A request but for the places of its turns, which move when items are grouped anew, and for what a gateway asks
     for whether the client did or not."""
     turns = tuple(msgspec.structs.replace(turn, path="") for turn in request.turns)
-    return msgspec.structs.replace(request, turns=turns, extras=(), betas=(), include_usage=False)
+    return msgspec.structs.replace(request, turns=turns, extensions=(), betas=(), include_usage=False)
 
 
 def explanation(response: Response) -> str | None:

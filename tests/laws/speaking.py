@@ -1,4 +1,4 @@
-"""This file is random conversations and answers: of every kind of block that a dialect can say, in orders that occur.
+"""Random conversations and answers: of every kind of block that a dialect can say, in orders that occur.
 
 Each word in them is another, so that whatever is lost can be seen.
 """

@@ -1,4 +1,4 @@
-"""This file is the laws of requests: round trip, no silent loss, identity, determinism."""
+"""The laws of requests: round trip, no silent loss, identity, determinism."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ def test_a_request_parsed_and_rendered_is_the_same_request(dialect: ModuleType, 
     again = dialect.parse_request(rendered.body, {**rendered.headers})
 
     assert without_paths(again) == without_paths(request)
-    kept = {extra.name: extra.value for extra in again.extras}
-    assert all(kept.get(extra.name) == extra.value for extra in request.extras if "[" not in extra.name)
+    kept = {extension.name: extension.value for extension in again.extensions}
+    assert all(
+        kept.get(extension.name) == extension.value for extension in request.extensions if "[" not in extension.name
+    )
 
 
 @pytest.mark.parametrize(("dialect", "path"), every_file("requests"))
@@ -38,7 +40,7 @@ def test_a_request_keeps_every_value_or_reports_it(dialect: ModuleType, path: Pa
     rendered = dialect.render_request(request, generous(dialect, request))
 
     arrived = [str(leaf) for leaf in leaves(json.loads(rendered.body))]
-    reported = [str(leaf) for extra in request.extras for leaf in leaves(extra.value)]
+    reported = [str(leaf) for extension in request.extensions for leaf in leaves(extension.value)]
     words = [leaf for leaf in leaves(sent) if isinstance(leaf, str) and leaf not in DEFAULTS]
     lost = [word for word in words if not any(word in other for other in arrived + reported)]
     assert lost == []
@@ -100,9 +102,11 @@ def test_what_was_said_reaches_an_upstream_of_another_dialect(client: ModuleType
         reported = [*adapted.losses, *rendered.losses]
         lost = [text for text in _texts(request) if not any(text in other for other in arrived)]
         assert lost == [] or reported, f"{path.stem}: {lost} is lost in silence"
-        for extra in request.extras:
-            if extra.loss == "E":
-                assert any(loss.loss == "E" and extra.name in loss.path for loss in reported), extra.name
+        for extension in request.extensions:
+            if extension.severity == "wrong":
+                assert any(loss.severity == "wrong" and extension.name in loss.path for loss in reported), (
+                    extension.name
+                )
 
 
 def _texts(request: Request) -> list[str]:

@@ -1,4 +1,4 @@
-"""This file is the law that whatever arrives, a dialect answers it with one of our errors or not at all."""
+"""The law that whatever arrives, a dialect answers it with one of our errors or not at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.errors import InvalidRequest, Unsupported, UpstreamError
-from tests.laws.cases import REPLY, every_file, generous, parse_stream, payloads
+from tests.laws.cases import CONTEXT, every_file, generous, parse_stream, payloads
 
 ODD_VALUES = st.sampled_from(
     [None, True, 0, -1, 1.5, 10**20, "", "x", "\ud83d", "gw1.x", [], {}, [None], [[]], {"type": "x"}, {"type": None}]
@@ -56,7 +56,7 @@ def test_an_answer_with_something_odd_in_it_is_read_or_reported(
     except UpstreamError:
         return
 
-    assert json.loads(dialect.render_response(response, REPLY))
+    assert json.loads(dialect.render_response(response, CONTEXT))
 
 
 @thorough
@@ -73,7 +73,7 @@ def test_a_stream_with_something_odd_in_it_is_read_or_fails(
         events[place] = b"{"
 
     heard = parse_stream(dialect, events)
-    renderer = dialect.StreamRenderer(REPLY)
+    renderer = dialect.StreamRenderer(CONTEXT)
     rendered = renderer.feed(heard) + renderer.close()
 
     assert rendered.endswith(b"\n\n")

@@ -1,4 +1,4 @@
-"""This file is the laws over random conversations and answers: whatever was said arrives, however it is cut."""
+"""The laws over random conversations and answers: whatever was said arrives, however it is cut."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from app.conversation.fold import fold, unfold
 from app.conversation.request import Request
 from app.sse import SseDecoder
 from tests.laws import speaking
-from tests.laws.cases import REPLY, every_dialect, generous, leaves, parse_stream, payloads, spoken
+from tests.laws.cases import CONTEXT, every_dialect, generous, leaves, parse_stream, payloads, spoken
 from tests.laws.test_streams import PARTED
 
 # What an upstream may be without, and what a Chat server may insist on; nothing that was said is lost for it.
@@ -102,11 +102,11 @@ def test_whatever_an_upstream_said_reaches_every_client_wherever_it_is_cut(
     ] + parser.close()
     heard = fold(events)
     told = fold(parse_stream(client, payloads(_stream(client, heard))))
-    whole = client.parse_response(client.render_response(heard, REPLY))
+    whole = client.parse_response(client.render_response(heard, CONTEXT))
 
     assert spoken(heard) == spoken(response, parted=PARTED.get(upstream.NAME, ""))
     assert (heard.usage, heard.finish_reason) == (response.usage, response.finish_reason)
-    assert _without_ids(heard) == _without_ids(upstream.parse_response(upstream.render_response(response, REPLY)))
+    assert _without_ids(heard) == _without_ids(upstream.parse_response(upstream.render_response(response, CONTEXT)))
     for answer in (told, whole):
         assert _order(client, spoken(answer)) == _order(client, spoken(heard, parted=PARTED.get(client.NAME, "")))
         assert answer.usage == heard.usage
@@ -117,16 +117,16 @@ def test_whatever_an_upstream_said_reaches_every_client_wherever_it_is_cut(
 @given(data=st.data())
 def test_what_needs_no_repair_passes_byte_by_byte(upstream: ModuleType, data: st.DataObject) -> None:
     response = data.draw(speaking.responses(upstream.NAME))
-    stream, whole = _stream(upstream, response), upstream.render_response(response, REPLY)
+    stream, whole = _stream(upstream, response), upstream.render_response(response, CONTEXT)
     can = generous(upstream, Request(dialect=upstream.NAME, model="m", turns=()))
     cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)), max_size=8)))
-    passing = upstream.StreamPassthrough(REPLY, can)
+    passing = upstream.StreamPassthrough(CONTEXT, can)
 
     out = b"".join(passing.feed(stream[start:end]) for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True))
 
     assert out + passing.close() == stream
     assert passing.usage == response.usage
-    assert upstream.repair_response(whole, REPLY, can) == whole
+    assert upstream.repair_response(whole, CONTEXT, can) == whole
 
 
 def _read(client: ModuleType, request: Request) -> Request:
@@ -138,7 +138,7 @@ def _read(client: ModuleType, request: Request) -> Request:
 
 
 def _stream(dialect: ModuleType, response: Any) -> bytes:
-    renderer = dialect.StreamRenderer(REPLY)
+    renderer = dialect.StreamRenderer(CONTEXT)
     stream: bytes = renderer.feed(unfold(response)) + renderer.close()
     return stream
 

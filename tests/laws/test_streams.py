@@ -1,4 +1,4 @@
-"""This file is the laws of streams: fold, chunking, lifecycle, truncation, identity."""
+"""The laws of streams: fold, chunking, lifecycle, truncation, identity."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from app.conversation.request import Request
 from app.errors import UpstreamRefused
 from app.sse import SseDecoder
 from tests.laws.cases import (
+    CONTEXT,
     DIALECTS,
-    REPLY,
     ending,
     every_file,
     every_twin,
@@ -109,7 +109,7 @@ def test_a_truncated_passthrough_tells_the_client(dialect: ModuleType, path: Pat
     capabilities = generous(dialect, _anything(dialect))
 
     for length in range(1, len(events)):
-        passing = dialect.StreamPassthrough(REPLY, capabilities)
+        passing = dialect.StreamPassthrough(CONTEXT, capabilities)
         out = b""
         try:
             out = passing.feed(b"".join(events[:length]))
@@ -127,9 +127,9 @@ def test_a_truncated_passthrough_tells_the_client(dialect: ModuleType, path: Pat
 def test_a_clean_stream_passes_byte_by_byte(dialect: ModuleType, path: Path) -> None:
     stream = path.read_bytes()
     started = [event for event in parse_stream(dialect, payloads(stream)) if isinstance(event, Started)]
-    model = started[0].model if started else REPLY.model
+    model = started[0].model if started else CONTEXT.model
     passing = dialect.StreamPassthrough(
-        msgspec.structs.replace(REPLY, model=model), generous(dialect, _anything(dialect))
+        msgspec.structs.replace(CONTEXT, model=model), generous(dialect, _anything(dialect))
     )
 
     out = passing.feed(stream) + passing.close()
@@ -170,7 +170,7 @@ def test_a_cut_upstream_gives_every_client_an_error(dialect: ModuleType, path: P
 def test_every_client_reads_a_whole_answer(dialect: ModuleType, path: Path, client: ModuleType) -> None:
     response = dialect.parse_response(path.read_bytes())
 
-    again = client.parse_response(client.render_response(response, REPLY))
+    again = client.parse_response(client.render_response(response, CONTEXT))
 
     assert spoken(again, explanation(response)) == spoken(response, parted=PARTED.get(client.NAME, ""))
 
@@ -184,7 +184,7 @@ def _parse_pieces(dialect: ModuleType, pieces: list[bytes]) -> list[Event]:
 
 
 def _pass_pieces(dialect: ModuleType, pieces: list[bytes]) -> bytes:
-    passing = dialect.StreamPassthrough(REPLY, generous(dialect, _anything(dialect)))
+    passing = dialect.StreamPassthrough(CONTEXT, generous(dialect, _anything(dialect)))
     out = b""
     try:
         for piece in pieces:
@@ -195,7 +195,7 @@ def _pass_pieces(dialect: ModuleType, pieces: list[bytes]) -> bytes:
 
 
 def _render(client: ModuleType, events: list[Event]) -> bytes:
-    renderer = client.StreamRenderer(REPLY)
+    renderer = client.StreamRenderer(CONTEXT)
     return renderer.feed(events) + renderer.close()
 
 

@@ -1,4 +1,4 @@
-"""This file is the specification of the tables: each quirk of a server or a family of models, by what it changes."""
+"""The specification of the tables: each quirk of a server or a family of models, by what it changes."""
 
 from __future__ import annotations
 

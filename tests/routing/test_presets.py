@@ -1,4 +1,4 @@
-"""This file is the specification of the presets of aliases."""
+"""The specification of the presets of aliases."""
 
 from __future__ import annotations
 

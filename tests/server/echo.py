@@ -1,4 +1,4 @@
-"""This file is a small application that says what it was asked, or fails; it runs under gunicorn."""
+"""A small application that says what it was asked, or fails; it runs under gunicorn."""
 
 from __future__ import annotations
 

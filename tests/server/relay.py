@@ -1,4 +1,4 @@
-"""This file is a small application that relays an upstream's reply, for the sweeper's tests; it runs under gunicorn."""
+"""A small application that relays an upstream's reply, for the sweeper's tests; it runs under gunicorn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is gunicorn's configuration for the relay of the sweeper's tests."""
+"""Gunicorn's configuration for the relay of the sweeper's tests."""
 
 from typing import Any
 

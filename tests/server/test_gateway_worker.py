@@ -1,4 +1,4 @@
-"""This file specifies what a client sees of our gunicorn worker, with gunicorn's own gevent worker as the measure."""
+"""Specifies what a client sees of our gunicorn worker, with gunicorn's own gevent worker as the measure."""
 
 from __future__ import annotations
 

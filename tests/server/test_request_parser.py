@@ -1,4 +1,4 @@
-"""This file specifies which request heads are parsed here, with gunicorn's own parser as the judge of what they say."""
+"""Specifies which request heads are parsed here, with gunicorn's own parser as the judge of what they say."""
 
 from __future__ import annotations
 

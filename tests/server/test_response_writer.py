@@ -1,4 +1,4 @@
-"""This file specifies how a response is cut into writes, and when it is none."""
+"""Specifies how a response is cut into writes, and when it is none."""
 
 from __future__ import annotations
 

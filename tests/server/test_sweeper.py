@@ -1,4 +1,4 @@
-"""This file specifies that a client who leaves takes its upstream call along, under both worker classes."""
+"""Specifies that a client who leaves takes its upstream call along, under both worker classes."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""This file marks the folder of what several tests share."""
+"""Marks the folder of what several tests share."""

@@ -1,4 +1,4 @@
-"""This file is a Claude program by script: it says what a test wrote down for it, and notes what it was told.
+"""A Claude program by script: it says what a test wrote down for it, and notes what it was told.
 
     program = ClaudeProgram(folder, *answer("Hello"))
     ...                                  # run program.command, with further arguments

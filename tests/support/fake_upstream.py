@@ -1,4 +1,4 @@
-"""This file is a scripted upstream on a loopback port, for every test that needs one.
+"""A scripted upstream on a loopback port, for every test that needs one.
 
     with FakeUpstream(sse(b"data: 1\n\n", 0.2, b"data: 2\n\n", CUT)) as upstream:
         ...                                  # call upstream.url

@@ -1,4 +1,4 @@
-"""This file runs the real `dragoman serve` on a free port, for tests of what only a process shows."""
+"""Runs the real `dragoman serve` on a free port, for tests of what only a process shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file runs a small application under gunicorn, for tests of what happens between gunicorn and a client."""
+"""Runs a small application under gunicorn, for tests of what happens between gunicorn and a client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file makes calls and reads replies, for the transport's tests."""
+"""Makes calls and reads replies, for the transport's tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file gives the transport's tests what most of them start from."""
+"""Gives the transport's tests what most of them start from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file specifies when a client counts as gone."""
+"""Specifies when a client counts as gone."""
 
 from __future__ import annotations
 

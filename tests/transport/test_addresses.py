@@ -1,4 +1,4 @@
-"""This file specifies how long addresses are remembered."""
+"""Specifies how long addresses are remembered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file specifies how a call becomes the head of an HTTP request."""
+"""Specifies how a call becomes the head of an HTTP request."""
 
 from __future__ import annotations
 

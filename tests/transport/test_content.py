@@ -1,4 +1,4 @@
-"""This file specifies how compressed replies are undone, a piece at a time."""
+"""Specifies how compressed replies are undone, a piece at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file specifies what a call to an upstream gives, and how it fails."""
+"""Specifies what a call to an upstream gives, and how it fails."""
 
 from __future__ import annotations
 

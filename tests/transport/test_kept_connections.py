@@ -1,4 +1,4 @@
-"""This file specifies when a connection serves another call, and what happens when the upstream has left it."""
+"""Specifies when a connection serves another call, and what happens when the upstream has left it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file specifies how upstreams are reached by way of a proxy."""
+"""Specifies how upstreams are reached by way of a proxy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file specifies how HTTP replies are read, without a socket: every cut of the bytes gives the same reply."""
+"""Specifies how HTTP replies are read, without a socket: every cut of the bytes gives the same reply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file specifies what requests finds here, the same connections under its own contract, and that mocks hold."""
+"""Specifies what requests finds here, the same connections under its own contract, and that mocks hold."""
 
 from __future__ import annotations
 

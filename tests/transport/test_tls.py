@@ -1,4 +1,4 @@
-"""This file specifies how an upstream's identity is checked, and that TLS changes nothing else."""
+"""Specifies how an upstream's identity is checked, and that TLS changes nothing else."""
 
 from __future__ import annotations
 

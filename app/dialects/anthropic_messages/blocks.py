@@ -1,4 +1,4 @@
-"""This file is the content blocks of Anthropic Messages, read and written; requests and responses share them."""
+"""The content blocks of Anthropic Messages, read and written; requests and responses share them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from app.conversation.blocks import (
     Url,
 )
 from app.conversation.envelope import is_sealed, seal, unseal
-from app.conversation.losses import LossClass
+from app.conversation.losses import Severity
 from app.dialects.anthropic_messages.vocabulary import (
     CACHE_TTLS,
     NAME,
@@ -52,7 +52,7 @@ from app.errors import InvalidRequest
 # Called with the path of a field that a block has beyond the neutral model.
 NoteField = Callable[[str, msgspec.Raw], None]
 # Called with the class and the reason of a loss, for the block at hand.
-Lose = Callable[[LossClass, str], None]
+Lose = Callable[[Severity, str], None]
 
 _known_block = msgspec.json.Decoder(KnownBlock)
 _any_block = msgspec.json.Decoder(WireBlock)
@@ -184,11 +184,11 @@ class BlockWriter:
                     wire["citations"] = citations
                 written.append(self._hinted(wire, block.cache))
                 if block.phase is not None:
-                    self._lose("D", "this dialect does not tell comments from the final answer")
+                    self._lose("ignorable", "this dialect does not tell comments from the final answer")
             case ToolCall():
                 arguments, sensible = as_object(_without_halves(block.arguments))
                 if not sensible:
-                    self._lose("W", "the arguments of the call are not JSON")
+                    self._lose("degrading", "the arguments of the call are not JSON")
                 wire = {"type": "tool_use", "id": block.id, "name": block.name, "input": arguments}
                 written.append(self._hinted(wire, block.cache))
             case ToolResult():
@@ -206,11 +206,11 @@ class BlockWriter:
                 elif self._unsigned:
                     written.append({"type": "thinking", "thinking": text})
                 else:
-                    self._lose("D", "reasoning that Claude did not sign cannot be shown to it")
+                    self._lose("ignorable", "reasoning that Claude did not sign cannot be shown to it")
             case Image():
                 written.append(self._hinted({"type": "image", "source": _write_source(block.source)}, block.cache))
                 if block.detail not in (None, "auto"):
-                    self._lose("D", "images have no level of detail here")
+                    self._lose("ignorable", "images have no level of detail here")
             case File():
                 written.append(self._hinted(self._document(block), block.cache))
             case SearchResult():
@@ -228,14 +228,14 @@ class BlockWriter:
                 elif text:
                     written.append({"type": "text", "text": f"Summary of the earlier conversation:\n\n{text}"})
                 else:
-                    self._lose("W", "a compaction of another vendor cannot be read")
+                    self._lose("degrading", "a compaction of another vendor cannot be read")
             case ServerTool(dialect=dialect, raw=raw) | Opaque(dialect=dialect, raw=raw):
                 if dialect == NAME:
                     written.append(msgspec.Raw(raw))
                 else:
-                    self._lose("W", "a block of another vendor's own cannot be shown")
+                    self._lose("degrading", "a block of another vendor's own cannot be shown")
             case Audio():
-                self._lose("E", "sound is not supported")
+                self._lose("wrong", "sound is not supported")
             case _:
                 assert_never(block)
 

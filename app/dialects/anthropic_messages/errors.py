@@ -1,4 +1,4 @@
-"""This file is the errors of Anthropic Messages, read from an upstream and written for a client."""
+"""The errors of Anthropic Messages, read from an upstream and written for a client."""
 
 from __future__ import annotations
 

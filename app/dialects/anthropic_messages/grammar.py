@@ -1,4 +1,4 @@
-"""This file is the order in which the events of a stream come, and what becomes of a stream that breaks it: it is read
+"""The order in which the events of a stream come, and what becomes of a stream that breaks it: it is read
 and written anew from the first event that is out of order.
 
 Source: Anthropic API reference, "Streaming messages".
@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from app.conversation.capabilities import Reply
+from app.conversation.capabilities import RenderContext
 from app.dialects.anthropic_messages.response import is_true_reason
 from app.dialects.anthropic_messages.sse_events import StreamRenderer
 from app.dialects.anthropic_messages.stream import StreamParser
@@ -72,9 +72,9 @@ class Grammar:
             self._passed.append(payload)
         return allowed
 
-    def rewrite(self, reply: Reply) -> Rewriter:
+    def rewrite(self, context: RenderContext) -> Rewriter:
         """What reads and writes the rest of the stream, as if it had done so from the start."""
-        rewriter = Rewriter(reply)
+        rewriter = Rewriter(context)
         for payload in self._passed:
             rewriter.feed([payload])
             event = _decode(payload)
@@ -86,9 +86,9 @@ class Grammar:
 class Rewriter:
     """Reads the payloads of an upstream and writes the events of a client."""
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, context: RenderContext) -> None:
         self._parser = StreamParser()
-        self._renderer = StreamRenderer(reply)
+        self._renderer = StreamRenderer(context)
 
     def feed(self, payloads: Sequence[bytes]) -> bytes:
         return self._renderer.feed(self._parser.feed(payloads))

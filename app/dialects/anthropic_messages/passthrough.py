@@ -1,4 +1,4 @@
-"""This file is what replies still need with Anthropic Messages on both sides: the name of the model, and repairs.
+"""What replies still need with Anthropic Messages on both sides: the name of the model, and repairs.
 
 Bytes that need nothing pass as they are.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from app.conversation.capabilities import Capabilities, Reply
+from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.literals import hide_halves
 from app.conversation.response import Usage
 from app.dialects.anthropic_messages.errors import parse_stream_error, render_error
@@ -38,7 +38,7 @@ class _State(Enum):
     ENDED = auto()
 
 
-def repair_response(body: bytes, reply: Reply, capabilities: Capabilities) -> bytes:
+def repair_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> bytes:
     """An upstream's whole answer with the model's name as the client knows it.
 
     Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for what is no JSON object.
@@ -51,8 +51,8 @@ def repair_response(body: bytes, reply: Reply, capabilities: Capabilities) -> by
     if whole.error:
         raise UpstreamRefused(parse_stream_error(whole.error))
     if _is_odd(whole, body):
-        return render_response(parse_response(body), reply)
-    return replace_model(body, reply.model)
+        return render_response(parse_response(body), context)
+    return replace_model(body, context.model)
 
 
 class _Whole(msgspec.Struct):
@@ -94,8 +94,8 @@ class StreamPassthrough:
     UpstreamRefused, for it can still become an HTTP status or another attempt.
     """
 
-    def __init__(self, reply: Reply, capabilities: Capabilities) -> None:
-        self._reply = reply
+    def __init__(self, context: RenderContext, capabilities: Capabilities) -> None:
+        self._context = context
         self._state = _State.EXPECTING
         self._grammar = Grammar()
         self._rewriter: Rewriter | None = None  # set once the rest is written anew
@@ -144,7 +144,7 @@ class StreamPassthrough:
         if self._state is _State.ENDED:
             return b""
         self._state, self._tail = _State.ENDED, b""
-        return encode_event(render_error(failure, f"req_{self._reply.id}"), "error")
+        return encode_event(render_error(failure, f"req_{self._context.id}"), "error")
 
     def ping(self) -> bytes:
         if self._state is _State.RUNNING:
@@ -183,7 +183,7 @@ class StreamPassthrough:
                     raw = bytes(fields_decoder.decode(data)["message"])
                     before, name, after = events.partition(b"event: message_start\n")
                     events = _PING.sub(b"", before) + name + after  # clients expect no other event before the first
-                    return events.replace(raw, replace_model(raw, self._reply.model), 1)
+                    return events.replace(raw, replace_model(raw, self._context.model), 1)
                 case "ping" | None:
                     continue
                 case _:
@@ -215,7 +215,7 @@ class StreamPassthrough:
 
     def _turn(self, blocks: list[bytes]) -> bytes:
         """Begin to write anew, with these blocks."""
-        self._rewriter = self._grammar.rewrite(self._reply)
+        self._rewriter = self._grammar.rewrite(self._context)
         if self._decoder is None:
             self._decoder = SseDecoder()
             self._decoder.feed(self._tail)

@@ -1,4 +1,4 @@
-"""This file is what a request still needs for an upstream of the same dialect.
+"""What a request still needs for an upstream of the same dialect.
 
 Bytes that need nothing pass as they are. An outline of the request, one fast pass, tells whether it holds trouble; only
 then it is taken apart, down to the block that needs a change, and every other block keeps its bytes.
@@ -16,7 +16,7 @@ from app.conversation.capabilities import Capabilities
 from app.conversation.envelope import is_sealed
 from app.conversation.losses import Loss
 from app.dialects.anthropic_messages.vocabulary import NAME
-from app.dialects.contract import Rendered
+from app.dialects.contract import RenderedRequest
 from app.dialects.json_bodies import (
     Fields,
     encode_body,
@@ -72,7 +72,7 @@ _turn_decoder = msgspec.json.Decoder(_Turn)
 _text_decoder = msgspec.json.Decoder(str)
 
 
-def patch_request(body: bytes, capabilities: Capabilities) -> Rendered:
+def patch_request(body: bytes, capabilities: Capabilities) -> RenderedRequest:
     """A client's body for an upstream of the same dialect: its model name, and repairs where the body needs them.
 
     Dropped: reasoning that the upstream did not sign, empty texts, cache hints on reasoning, the billing line of Claude
@@ -86,7 +86,7 @@ def patch_request(body: bytes, capabilities: Capabilities) -> Rendered:
         outline = _read_outline(body) or _Outline()  # a body of an unexpected shape is the upstream's to judge
     if _needs_patch(outline, capabilities):
         body = encode_body(_patch_fields(read_body(body), outline, capabilities, losses))
-    return Rendered(replace_model(body, capabilities.model) if capabilities.model else body, {}, tuple(losses))
+    return RenderedRequest(replace_model(body, capabilities.model) if capabilities.model else body, {}, tuple(losses))
 
 
 def _read_outline(body: bytes) -> _Outline | None:
@@ -190,16 +190,18 @@ def _patch_fields(fields: Fields, outline: _Outline, capabilities: Capabilities,
             del fields["system"]
     if _is_above(outline.max_tokens, capabilities.max_output):
         fields["max_tokens"] = msgspec.Raw(str(capabilities.max_output).encode())
-        losses.append(Loss("W", "max_tokens", f"the model answers with {capabilities.max_output} tokens at most"))
+        losses.append(
+            Loss("degrading", "max_tokens", f"the model answers with {capabilities.max_output} tokens at most")
+        )
     if outline.messages:
         _patch_messages(fields, capabilities)
         turns = _outline_decoder.decode(msgspec.json.encode({"messages": fields["messages"]})).messages
         if not capabilities.reasoning_required and _lacks_lead(turns, outline.thinking):
             del fields["thinking"]
-            losses.append(Loss("W", "thinking", "the history no longer holds the reasoning of its last turn"))
+            losses.append(Loss("degrading", "thinking", "the history no longer holds the reasoning of its last turn"))
     for name in capabilities.refused_fields:
         if fields.pop(name, None) is not None:
-            losses.append(Loss("D", name, "the upstream refuses this field"))
+            losses.append(Loss("ignorable", name, "the upstream refuses this field"))
     for name, value in capabilities.extra_body.items():
         fields[name] = msgspec.Raw(msgspec.json.encode(value))
     return fields

@@ -1,4 +1,4 @@
-"""This file is a request of Anthropic Messages, parsed from a client and rendered for an upstream."""
+"""A request of Anthropic Messages, parsed from a client and rendered for an upstream."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import msgspec
 
 from app.conversation.blocks import CacheHint, Text
 from app.conversation.capabilities import Capabilities
-from app.conversation.losses import Loss, LossClass
+from app.conversation.losses import Loss, Severity
 from app.conversation.request import (
-    Extra,
+    Extension,
     Request,
     Role,
     Sampling,
@@ -43,7 +43,7 @@ from app.dialects.anthropic_messages.vocabulary import (
     WireCache,
     WireTurn,
 )
-from app.dialects.contract import Rendered
+from app.dialects.contract import RenderedRequest
 from app.dialects.json_bodies import (
     Fields,
     encode_body,
@@ -95,7 +95,7 @@ def parse_count_request(body: bytes, headers: Mapping[str, str]) -> Request:
         return _Reader(read_body(repaired), headers).request()
 
 
-def render_request(request: Request, capabilities: Capabilities) -> Rendered:
+def render_request(request: Request, capabilities: Capabilities) -> RenderedRequest:
     """The body for an upstream of this dialect, the headers that this body needs, and what could not be said.
 
     Relies on the adaptation before it: results follow their calls, reasoning settings suit the model, names are legal.
@@ -117,16 +117,16 @@ def render_request(request: Request, capabilities: Capabilities) -> Rendered:
             body["tool_choice"] = choice
     body |= write_reasoning(request, capabilities, losses)
     body |= _write_settings(request, capabilities, losses)
-    _restore_extras(body, request)
+    _restore_extensions(body, request)
     body |= capabilities.extra_body
     for name in capabilities.refused_fields:
         if name in body:
             del body[name]
-            losses.append(Loss("D", name, "the upstream refuses this field"))
+            losses.append(Loss("ignorable", name, "the upstream refuses this field"))
     headers = {"anthropic-version": _version(body, capabilities)}
     if betas := list(dict.fromkeys([*betas, *_needed_betas(body)])):
         headers["anthropic-beta"] = ",".join(betas)
-    return Rendered(encode_body(body), headers, tuple(losses))
+    return RenderedRequest(encode_body(body), headers, tuple(losses))
 
 
 class _Reader:
@@ -135,7 +135,7 @@ class _Reader:
     def __init__(self, fields: Fields, headers: Mapping[str, str]) -> None:
         self._fields = fields
         self._headers = headers
-        self._extras: list[Extra] = []
+        self._extensions: list[Extension] = []
 
     def request(self) -> Request:
         model = self._need("model", _text, "model string is required")
@@ -170,7 +170,7 @@ class _Reader:
             stream=stream,
             include_usage=stream,
             betas=_split_betas(self._headers.get("anthropic-beta", "")),
-            extras=self._remaining_extras(),
+            extensions=self._remaining_extensions(),
         )
 
     def _take(self, name: str, decoder: msgspec.json.Decoder[T]) -> T | None:
@@ -190,8 +190,8 @@ class _Reader:
         value = read_value(raw, _any, name)
         loss, why = FIELD_LOSSES.get(name) or FIELD_LOSSES.get(name.rpartition("]")[2][1:]) or UNLISTED_LOSS
         if name == "context_management" and not _edits_matter(value):
-            loss, why = "D", "clearing old thinking does not change the answer of a model that never sees it"
-        self._extras.append(Extra(NAME, name, value, loss, why))
+            loss, why = "ignorable", "clearing old thinking does not change the answer of a model that never sees it"
+        self._extensions.append(Extension(NAME, name, value, loss, why))
 
     def _instructions(self) -> tuple[Text, ...]:
         raw = self._fields.pop("system", None)
@@ -208,7 +208,9 @@ class _Reader:
         tools, turns = apply_tool_changes(read_tools(self._take("tools", _objects) or []), said)
         for before, after in zip(said, turns, strict=True):
             if len(after.blocks) < len(before.blocks):
-                self._extras.append(Extra(NAME, before.path, None, "W", "its change of tools holds from the start"))
+                self._extensions.append(
+                    Extension(NAME, before.path, None, "degrading", "its change of tools holds from the start")
+                )
         return tools, turns
 
     def _turns(self) -> tuple[Turn, ...]:
@@ -254,11 +256,11 @@ class _Reader:
         cache = self._take("cache_control", _cache)
         return CacheHint(cache.ttl) if cache else None
 
-    def _remaining_extras(self) -> tuple[Extra, ...]:
+    def _remaining_extensions(self) -> tuple[Extension, ...]:
         for name, raw in self._fields.items():
             if bytes(raw) != b"null":
                 self._note(name, raw)
-        return tuple(self._extras)
+        return tuple(self._extensions)
 
 
 def _read_turn(raw: msgspec.Raw, path: str, note: NoteField) -> Turn:
@@ -295,8 +297,8 @@ def _edits_matter(value: Any) -> bool:
 
 
 def _loser(losses: list[Loss], path: str) -> Any:
-    def lose(loss: LossClass, why: str) -> None:
-        losses.append(Loss(loss, path, why))
+    def lose(severity: Severity, why: str) -> None:
+        losses.append(Loss(severity, path, why))
 
     return lose
 
@@ -326,7 +328,7 @@ def _write_turns(
                 message["clear_at"] = turn.clear_at
                 betas.append(CLEAR_AT_BETA)
         if turn.name is not None:
-            lose("D", "speakers have no names here")
+            lose("ignorable", "speakers have no names here")
         if message["content"] or "output_config" in message:
             messages.append(message)
     return messages
@@ -335,20 +337,20 @@ def _write_turns(
 def _write_settings(request: Request, capabilities: Capabilities, losses: list[Loss]) -> dict[str, Any]:
     """The small fields; those that this dialect lacks become losses, of the class that mapping tables give them."""
     sampling, state = request.sampling, request.state
-    lacking: tuple[tuple[LossClass, str, object], ...] = (
-        ("W", "frequency_penalty", sampling.frequency_penalty),
-        ("W", "presence_penalty", sampling.presence_penalty),
-        ("D", "seed", sampling.seed),
-        ("W", "logit_bias", sampling.logit_bias),
-        ("W", "verbosity", request.verbosity),
-        ("E", "logprobs", request.logprobs),
-        ("E", "n", request.n if request.n > 1 else None),
-        ("D", "prompt_cache_key", request.cache_key),
-        ("D", "metadata", request.metadata),
-        ("W", "store", state.store or None),
-        ("E", "previous_response_id", state.previous_id),
-        ("E", "conversation", state.conversation),
-        ("E", "background", state.background or None),
+    lacking: tuple[tuple[Severity, str, object], ...] = (
+        ("degrading", "frequency_penalty", sampling.frequency_penalty),
+        ("degrading", "presence_penalty", sampling.presence_penalty),
+        ("ignorable", "seed", sampling.seed),
+        ("degrading", "logit_bias", sampling.logit_bias),
+        ("degrading", "verbosity", request.verbosity),
+        ("wrong", "logprobs", request.logprobs),
+        ("wrong", "n", request.n if request.n > 1 else None),
+        ("ignorable", "prompt_cache_key", request.cache_key),
+        ("ignorable", "metadata", request.metadata),
+        ("degrading", "store", state.store or None),
+        ("wrong", "previous_response_id", state.previous_id),
+        ("wrong", "conversation", state.conversation),
+        ("wrong", "background", state.background or None),
     )
     losses.extend(
         Loss(loss, name, "Anthropic Messages has no such field") for loss, name, value in lacking if value is not None
@@ -368,16 +370,16 @@ def _write_settings(request: Request, capabilities: Capabilities, losses: list[L
     return {name: value for name, value in written.items() if value is not None}
 
 
-def _restore_extras(body: dict[str, Any], request: Request) -> None:
+def _restore_extensions(body: dict[str, Any], request: Request) -> None:
     """Give this dialect its own fields back, where they stood; those inside messages and tools are only reported."""
-    for extra in request.extras:
-        if extra.dialect != NAME or "[" in extra.name:
+    for extension in request.extensions:
+        if extension.dialect != NAME or "[" in extension.name:
             continue
-        outer, _, inner = extra.name.partition(".")
+        outer, _, inner = extension.name.partition(".")
         if inner:
-            body.setdefault(outer, {})[inner] = extra.value
+            body.setdefault(outer, {})[inner] = extension.value
         else:
-            body[outer] = extra.value
+            body[outer] = extension.value
 
 
 def _version(body: Mapping[str, Any], capabilities: Capabilities) -> str:

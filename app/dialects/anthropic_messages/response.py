@@ -1,4 +1,4 @@
-"""This file is a whole response of Anthropic Messages, parsed from an upstream and rendered for a client."""
+"""A whole response of Anthropic Messages, parsed from an upstream and rendered for a client."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from app.conversation.blocks import (
     ToolCall,
     ToolResult,
 )
-from app.conversation.capabilities import Reply
+from app.conversation.capabilities import RenderContext
 from app.conversation.envelope import seal
 from app.conversation.response import FinishReason, Response, StopDetail, Usage
 from app.dialects.anthropic_messages.blocks import as_object, ignore_field, own_citations, read_block, seal_reasoning
@@ -31,10 +31,10 @@ from app.dialects.anthropic_messages.vocabulary import (
     FINISH_REASONS,
     NAME,
     REPORTED_TIERS,
-    RESPONSE_EXTRAS,
+    RESPONSE_EXTENSIONS,
     STOP_REASONS,
     TIERS_TO_REPORT,
-    USAGE_EXTRAS,
+    USAGE_EXTENSIONS,
     WireMessage,
 )
 from app.dialects.json_bodies import encode_body
@@ -77,17 +77,17 @@ def parse_response(body: bytes) -> Response:
         stop_detail=read_stop_detail(message.stop_details),
         usage=read_usage(usage),
         service_tier=read_tier(usage),
-        extras=read_extras(fields, usage),
+        extensions=read_extensions(fields, usage),
     )
 
 
-def render_response(response: Response, reply: Reply) -> bytes:
+def render_response(response: Response, context: RenderContext) -> bytes:
     """The message for a client. Blocks that this dialect cannot show are left out."""
     content: list[Any] = []
     for block in response.blocks:
         content.extend(_write_block(block))
     message = {
-        **write_head(response.id, reply),
+        **write_head(response.id, context),
         "content": content,
         **write_stop(
             response.finish_reason or "stop",
@@ -96,8 +96,8 @@ def render_response(response: Response, reply: Reply) -> bytes:
             response.stop_detail,
             refused=[block.text for block in response.blocks if isinstance(block, Refusal)],
         ),
-        "usage": write_usage(response.usage, reply, response.extras, response.service_tier),
-        **{name: response.extras[name] for name in RESPONSE_EXTRAS if name in response.extras},
+        "usage": write_usage(response.usage, context, response.extensions, response.service_tier),
+        **{name: response.extensions[name] for name in RESPONSE_EXTENSIONS if name in response.extensions},
     }
     return encode_body(message)
 
@@ -155,16 +155,18 @@ def read_tier(usage: Mapping[str, Any]) -> str | None:
     return REPORTED_TIERS.get(tier, tier) if isinstance(tier, str) else None
 
 
-def read_extras(message: Mapping[str, Any], usage: Mapping[str, Any]) -> dict[str, Any]:
+def read_extensions(message: Mapping[str, Any], usage: Mapping[str, Any]) -> dict[str, Any]:
     """What only clients of this dialect can use, under the wire's names."""
-    found = {name: message.get(name) for name in RESPONSE_EXTRAS} | {name: usage.get(name) for name in USAGE_EXTRAS}
+    found = {name: message.get(name) for name in RESPONSE_EXTENSIONS} | {
+        name: usage.get(name) for name in USAGE_EXTENSIONS
+    }
     return {name: value for name, value in found.items() if value is not None}
 
 
-def write_head(response_id: str, reply: Reply) -> dict[str, Any]:
+def write_head(response_id: str, context: RenderContext) -> dict[str, Any]:
     """The fields that a message begins with. A native id is kept, since clients may name it later."""
-    identifier = response_id if response_id.startswith("msg_") else f"msg_{reply.id}"
-    return {"id": identifier, "type": "message", "role": "assistant", "model": reply.model}
+    identifier = response_id if response_id.startswith("msg_") else f"msg_{context.id}"
+    return {"id": identifier, "type": "message", "role": "assistant", "model": context.model}
 
 
 def write_stop(
@@ -188,11 +190,11 @@ def write_stop(
 
 
 def write_usage(
-    usage: Usage | None, reply: Reply, extras: Mapping[str, Any] | None = None, tier: str | None = None
+    usage: Usage | None, context: RenderContext, extensions: Mapping[str, Any] | None = None, tier: str | None = None
 ) -> dict[str, Any]:
     """A complete usage object, integers throughout; clients stop on anything less. With no usage the input is the
     estimate."""
-    usage = usage or Usage(fresh=reply.input_tokens)
+    usage = usage or Usage(fresh=context.input_tokens)
     written: dict[str, Any] = {
         "input_tokens": usage.fresh,
         "cache_creation_input_tokens": usage.cache_written,
@@ -205,7 +207,7 @@ def write_usage(
         written["server_tool_use"] = {"web_search_requests": usage.web_searches}
     if tier is not None:
         written["service_tier"] = TIERS_TO_REPORT.get(tier, tier)
-    written |= {name: extras[name] for name in USAGE_EXTRAS if extras and name in extras}
+    written |= {name: extensions[name] for name in USAGE_EXTENSIONS if extensions and name in extensions}
     return written
 
 

@@ -1,4 +1,4 @@
-"""This file is the sse events of a stream of Anthropic Messages, rendered for a client."""
+"""The sse events of a stream of Anthropic Messages, rendered for a client."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from app.conversation.blocks import Compaction, Opaque, Proof, Reasoning, Refusal, ServerTool, Text, ToolCall
-from app.conversation.capabilities import Reply
+from app.conversation.capabilities import RenderContext
 from app.conversation.envelope import seal
 from app.conversation.events import (
     BlockClosed,
@@ -28,7 +28,7 @@ from app.conversation.sequence import Sequencer
 from app.dialects.anthropic_messages.blocks import own_citations, seal_reasoning
 from app.dialects.anthropic_messages.errors import render_error
 from app.dialects.anthropic_messages.response import write_head, write_stop, write_usage
-from app.dialects.anthropic_messages.vocabulary import NAME, RESPONSE_EXTRAS, WireBlock
+from app.dialects.anthropic_messages.vocabulary import NAME, RESPONSE_EXTENSIONS, WireBlock
 from app.dialects.json_bodies import encode_body, fields_decoder
 from app.sse import COMMENT_KEEPALIVE
 
@@ -47,8 +47,8 @@ class StreamRenderer:
     A reasoning block begins only with its first text: without any, it is a redacted block, whole at once.
     """
 
-    def __init__(self, reply: Reply) -> None:
-        self._reply = reply
+    def __init__(self, context: RenderContext) -> None:
+        self._context = context
         self._sequencer = Sequencer()
         self._state = _State.EXPECTING
         self._index = 0
@@ -108,7 +108,7 @@ class StreamRenderer:
             case Failed(failure=failure):
                 self._state = _State.ENDED
                 self._head, self._prefix, self._finished = None, b"", None
-                out.append(b"event: error\ndata: %b\n\n" % render_error(failure, f"req_{self._reply.id}"))
+                out.append(b"event: error\ndata: %b\n\n" % render_error(failure, f"req_{self._context.id}"))
             case _:
                 pass
 
@@ -116,11 +116,11 @@ class StreamRenderer:
         self._state = _State.RUNNING
         self._usage, self._tier = started.usage, started.service_tier
         message = {
-            **write_head(started.id, self._reply),
+            **write_head(started.id, self._context),
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
-            "usage": write_usage(started.usage, self._reply, None, started.service_tier),
+            "usage": write_usage(started.usage, self._context, None, started.service_tier),
         }
         _write_event("message_start", {"message": message}, out)
 
@@ -196,11 +196,11 @@ class StreamRenderer:
             finished.stop_detail,
             refused=self._refused,
         )
-        extras = {name: finished.extras[name] for name in RESPONSE_EXTRAS if name in finished.extras}
-        if "container" in extras:
-            stop["container"] = extras.pop("container")
-        usage = write_usage(self._usage, self._reply, finished.extras, self._tier)
-        _write_event("message_delta", {"delta": stop, "usage": usage, **extras}, out)
+        extensions = {name: finished.extensions[name] for name in RESPONSE_EXTENSIONS if name in finished.extensions}
+        if "container" in extensions:
+            stop["container"] = extensions.pop("container")
+        usage = write_usage(self._usage, self._context, finished.extensions, self._tier)
+        _write_event("message_delta", {"delta": stop, "usage": usage, **extensions}, out)
         _write_event("message_stop", {}, out)
 
     def _show(self, block: Any, out: list[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""This file is a streamed response of Anthropic Messages, parsed from an upstream into events."""
+"""A streamed response of Anthropic Messages, parsed from an upstream into events."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from app.conversation.literals import join, literal, text_of
 from app.dialects.anthropic_messages.blocks import ignore_field, read_block
 from app.dialects.anthropic_messages.errors import parse_stream_error
 from app.dialects.anthropic_messages.response import (
-    read_extras,
+    read_extensions,
     read_finish_reason,
     read_stop_detail,
     read_tier,
@@ -127,7 +127,7 @@ class StreamParser:
         self._called = False
         self._id = ""
         self._end = _EndDelta()
-        self._extras: dict[str, Any] = {}
+        self._extensions: dict[str, Any] = {}
         self._usage: dict[str, Any] = {}
 
     def feed(self, data: Sequence[bytes]) -> list[Event]:
@@ -197,7 +197,7 @@ class StreamParser:
         self._state = _State.RUNNING
         fields: dict[str, Any] = message if isinstance(message, dict) else {}
         self._merge_usage(fields.get("usage"))
-        self._extras |= read_extras(fields, {})
+        self._extensions |= read_extensions(fields, {})
         self._id = str(fields.get("id") or "")
         model = str(fields.get("model") or "")
         events.append(Started(self._id, model, None, read_usage(self._usage), read_tier(self._usage)))
@@ -309,9 +309,9 @@ class StreamParser:
 
     def _note_end(self, payload: dict[str, Any]) -> None:
         self._merge_usage(payload.get("usage"))
-        self._extras |= read_extras(payload, {})
+        self._extensions |= read_extensions(payload, {})
         if isinstance(payload.get("delta"), dict):
-            self._extras |= read_extras(payload["delta"], {})
+            self._extensions |= read_extensions(payload["delta"], {})
 
     def _merge_usage(self, usage: Any) -> None:
         """Later counts are totals and replace earlier ones; null says nothing."""
@@ -330,7 +330,7 @@ class StreamParser:
                 self._end.stop_reason,
                 self._end.stop_sequence,
                 read_stop_detail(self._end.stop_details),
-                self._extras | read_extras({}, self._usage),
+                self._extensions | read_extensions({}, self._usage),
             )
         )
 

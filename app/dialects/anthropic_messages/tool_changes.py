@@ -1,4 +1,4 @@
-"""This file is tools that come and go in the middle of a conversation, brought into the tools at its end."""
+"""Tools that come and go in the middle of a conversation, brought into the tools at its end."""
 
 from __future__ import annotations
 

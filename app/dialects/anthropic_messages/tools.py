@@ -1,4 +1,4 @@
-"""This file is the tools of a request and the choice among them, read and written."""
+"""The tools of a request and the choice among them, read and written."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def write_tools(tools: Sequence[Tool], losses: list[Loss], *, cached: bool, own:
             case NativeTool(dialect=dialect, definition=definition) if dialect == NAME:
                 written.append(definition)
             case NativeTool() | CustomTool():
-                losses.append(Loss("W", f"tools[{index}]", f"tool {tool.name!r} is of a kind that the upstream lacks"))
+                losses.append(
+                    Loss("degrading", f"tools[{index}]", f"tool {tool.name!r} is of a kind that the upstream lacks")
+                )
             case _:
                 assert_never(tool)
     return written
@@ -47,7 +49,7 @@ def write_tool_choice(request: Request, losses: list[Loss]) -> dict[str, Any] | 
     if choice.mode == "tool" and choice.names:
         written["name"] = choice.names[0][1]
     elif choice.names:
-        losses.append(Loss("W", "tool_choice", "the choice cannot be limited to some of the tools"))
+        losses.append(Loss("degrading", "tool_choice", "the choice cannot be limited to some of the tools"))
     if choice.mode != "none" and request.parallel_tool_calls is not None:
         written["disable_parallel_tool_use"] = serial
     return written
@@ -83,7 +85,7 @@ def _read_function(wire: dict[str, Any], path: str) -> FunctionTool:
                 "deferred": bool(wire.get("defer_loading")),
                 "examples": wire.get("input_examples") or (),
                 "cache": CacheHint(cache.get("ttl")) if isinstance(cache, dict) else None,
-                "extras": {key: value for key, value in wire.items() if key not in _PLACED},
+                "extensions": {key: value for key, value in wire.items() if key not in _PLACED},
             },
             FunctionTool,
         )
@@ -100,6 +102,6 @@ def _write_function(tool: FunctionTool, cached: bool, own: bool) -> dict[str, An
         "defer_loading": True if tool.deferred else None,
         "input_examples": list(tool.examples) or None,
         "cache_control": write_cache(tool.cache) if tool.cache and cached else None,
-        **(tool.extras if own else {}),
+        **(tool.extensions if own else {}),
     }
     return {name: value for name, value in written.items() if value is not None}

@@ -1,4 +1,4 @@
-"""This file is the words of the Anthropic Messages wire: its shapes, its enum tables, and what is lost abroad."""
+"""The words of the Anthropic Messages wire: its shapes, its enum tables, and what is lost in other dialects."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from app.conversation.blocks import DialectName
-from app.conversation.losses import LossClass
+from app.conversation.losses import Severity
 from app.conversation.request import UNKNOWN_EFFORT
 from app.conversation.response import FinishReason
 
@@ -85,7 +85,8 @@ class WireMessage(msgspec.Struct):
     usage: dict[str, Any] | None = None
 
 
-# model_context_window_exceeded is a `length` like any other abroad; toward a client of this dialect the raw reason
+# model_context_window_exceeded is a `length` like any other in other dialects; toward a client of this dialect the raw
+# reason
 # brings it back.
 FINISH_REASONS: dict[str, FinishReason] = {
     "end_turn": "stop",
@@ -134,25 +135,25 @@ SERVER_CALLS = ("server_tool_use", "mcp_tool_use")
 SERVER_RESULT_ENDING = "_tool_result"
 
 # Fields of a message and of its usage that a response keeps for clients of this dialect.
-RESPONSE_EXTRAS = ("container", "diagnostics", "context_management", "input_transformations")
-USAGE_EXTRAS = ("cache_creation", "server_tool_use", "inference_geo", "speed", "iterations")
+RESPONSE_EXTENSIONS = ("container", "diagnostics", "context_management", "input_transformations")
+USAGE_EXTENSIONS = ("cache_creation", "server_tool_use", "inference_geo", "speed", "iterations")
 
 _SERVER_SIDE = "it lives on Anthropic's servers"
 
 # What the loss of a field means that the neutral model has no place for; a field that is not listed is a mere hint.
-FIELD_LOSSES: dict[str, tuple[LossClass, str]] = {
-    "thread": ("E", "the conversation is held by Anthropic's servers; send the whole history instead"),
-    "container": ("E", _SERVER_SIDE),
-    "mcp_servers": ("E", "only Anthropic's servers call them"),
-    "compaction": ("E", "only Anthropic's models answer with a compaction"),
-    "inference_geo": ("E", "the place where the model runs cannot be promised"),
-    "context_management": ("W", "the context is edited on Anthropic's servers only"),
-    "output_config.effort": ("W", UNKNOWN_EFFORT),
-    "output_config.task_budget": ("W", "only Anthropic's models know task budgets"),
-    "toolset_name": ("W", "only Anthropic's models have toolsets"),
-    "caller": ("D", "who made the call does not change the call"),
+FIELD_LOSSES: dict[str, tuple[Severity, str]] = {
+    "thread": ("wrong", "the conversation is held by Anthropic's servers; send the whole history instead"),
+    "container": ("wrong", _SERVER_SIDE),
+    "mcp_servers": ("wrong", "only Anthropic's servers call them"),
+    "compaction": ("wrong", "only Anthropic's models answer with a compaction"),
+    "inference_geo": ("wrong", "the place where the model runs cannot be promised"),
+    "context_management": ("degrading", "the context is edited on Anthropic's servers only"),
+    "output_config.effort": ("degrading", UNKNOWN_EFFORT),
+    "output_config.task_budget": ("degrading", "only Anthropic's models know task budgets"),
+    "toolset_name": ("degrading", "only Anthropic's models have toolsets"),
+    "caller": ("ignorable", "who made the call does not change the call"),
 }
-UNLISTED_LOSS: tuple[LossClass, str] = ("D", "only its own dialect knows this field")
+UNLISTED_LOSS: tuple[Severity, str] = ("ignorable", "only its own dialect knows this field")
 
 # The beta that a request must name for a field to be accepted.
 FIELD_BETAS = {

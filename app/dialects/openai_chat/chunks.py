@@ -1,4 +1,4 @@
-"""This file is the chunks that clients of Chat Completions get: one role chunk, content, one finish chunk, the usage
+"""The chunks that clients of Chat Completions get: one role chunk, content, one finish chunk, the usage
 chunk if it was asked for, [DONE].
 
 Source: OpenAI API reference, "Chat Completions", "Streaming"; `reasoning_content`, `reasoning_details` and
@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any
 
 from app.conversation.blocks import Proof, Reasoning, Refusal, Text, ToolCall
-from app.conversation.capabilities import Reply
+from app.conversation.capabilities import RenderContext
 from app.conversation.events import (
     BlockClosed,
     BlockDelta,
@@ -32,7 +32,7 @@ from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.citations import write_citation
 from app.dialects.openai_chat.errors import error_event
 from app.dialects.openai_chat.usage import write_usage
-from app.dialects.openai_chat.vocabulary import FINISH_NAMES, NAME, REPLY_EXTRAS
+from app.dialects.openai_chat.vocabulary import FINISH_NAMES, NAME, REPLY_EXTENSIONS
 from app.errors import UpstreamCut
 from app.sse import COMMENT_KEEPALIVE, DONE, encode_event
 
@@ -64,11 +64,11 @@ class _Pen:
 class StreamRenderer:
     """Client side of a stream: data-only events, all with the same id, time and model."""
 
-    def __init__(self, reply: Reply) -> None:
-        head = {"id": f"chatcmpl-{reply.id}", "object": "chat.completion.chunk", "created": reply.created}
-        self._head = encode_body({**head, "model": reply.model})[:-1]
-        self._reply = reply
-        self._legacy = is_legacy(reply)
+    def __init__(self, context: RenderContext) -> None:
+        head = {"id": f"chatcmpl-{context.id}", "object": "chat.completion.chunk", "created": context.created}
+        self._head = encode_body({**head, "model": context.model})[:-1]
+        self._context = context
+        self._legacy = is_legacy(context)
         self._state = _State.WAITING
         self._pens: dict[int, _Pen] = {}
         self._calls = 0
@@ -153,7 +153,7 @@ class StreamRenderer:
                 self._say(pen, block.text, out)
                 self._annotations.extend(filter(None, map(write_citation, block.citations)))
             case Reasoning():
-                if self._reply.show_reasoning:
+                if self._context.show_reasoning:
                     pen = self._pen(b'{"reasoning_content":', b"}")
                 pen.proof = block.proof
                 pen.place = place_of_next(said=self._said, calls=self._calls)
@@ -209,15 +209,15 @@ class StreamRenderer:
         name = FINISH_NAMES[event.finish_reason]
         if self._legacy and name == "tool_calls":
             name = "function_call"
-        extras = {key: event.extras[key] for key in REPLY_EXTRAS if key in event.extras}
-        out.append(self._chunk({}, finish_reason=name, top=extras))
+        extensions = {key: event.extensions[key] for key in REPLY_EXTENSIONS if key in event.extensions}
+        out.append(self._chunk({}, finish_reason=name, top=extensions))
         self._state = _State.FINISHED
-        if not self._reply.include_usage:
+        if not self._context.include_usage:
             self._end(out)
 
     def _end(self, out: list[bytes]) -> None:
-        if self._reply.include_usage:
-            usage = self._usage or Usage(fresh=self._reply.input_tokens, estimated=True)
+        if self._context.include_usage:
+            usage = self._usage or Usage(fresh=self._context.input_tokens, estimated=True)
             out.append(encode_event(self._head + b',"choices":[],"usage":' + encode_body(write_usage(usage)) + b"}"))
         out.append(DONE)
         self._state = _State.ENDED
@@ -248,7 +248,7 @@ class StreamRenderer:
         return encode_event(self._head + b"," + encode_body({**(top or {}), "choices": [choice]})[1:])
 
 
-def is_legacy(reply: Reply) -> bool:
+def is_legacy(context: RenderContext) -> bool:
     """Whether the client asked with `functions`, and so knows answers of that form only."""
-    extras = reply.request.extras if reply.request is not None else ()
-    return any(extra.name == "functions" and extra.dialect == NAME for extra in extras)
+    extensions = context.request.extensions if context.request is not None else ()
+    return any(extension.name == "functions" and extension.dialect == NAME for extension in extensions)

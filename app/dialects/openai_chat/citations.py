@@ -1,4 +1,4 @@
-"""This file is citations as Chat Completions shows them: `url_citation` annotations of a message."""
+"""Citations as Chat Completions shows them: `url_citation` annotations of a message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is errors in Chat Completions: reading what a server says went wrong, telling a client of it."""
+"""Errors in Chat Completions: reading what a server says went wrong, telling a client of it."""
 
 from __future__ import annotations
 

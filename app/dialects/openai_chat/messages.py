@@ -1,4 +1,4 @@
-"""This file is the messages of a request, read into turns and written from them.
+"""The messages of a request, read into turns and written from them.
 
 One message is one turn, except that the system messages at the very start become the instructions. A tool's answer is
 a message here and a block of a user's turn there.
@@ -13,7 +13,7 @@ import msgspec
 
 from app.conversation.blocks import Block, Reasoning, Refusal, Text, ToolCall, ToolKind, ToolResult
 from app.conversation.capabilities import Capabilities
-from app.conversation.losses import Loss, LossClass
+from app.conversation.losses import Loss, Severity
 from app.conversation.request import Request, Turn
 from app.conversation.thoughts import weave
 from app.dialects.json_bodies import fields_decoder, list_decoder, read_value
@@ -132,29 +132,29 @@ class MessageWriter:
         if self._request.instructions:
             content = self._text_content(self._request.instructions, "\n\n")
             messages.append({"role": self._can.system_role, "content": content})
-        extras = self._message_extras()
+        extensions = self._message_extensions()
         for turn in self._request.turns:
             written = self._write_turn(turn)
-            if written and turn.path in extras:
-                written[-1].update(extras.pop(turn.path))
+            if written and turn.path in extensions:
+                written[-1].update(extensions.pop(turn.path))
             messages.extend(written)
-        for path, fields in extras.items():
+        for path, fields in extensions.items():
             self.losses.extend(
-                Loss("D", f"{path}.{name}", "the message it stood in is no longer one") for name in fields
+                Loss("ignorable", f"{path}.{name}", "the message it stood in is no longer one") for name in fields
             )
         return messages
 
-    def _message_extras(self) -> dict[str, dict[str, Any]]:
+    def _message_extensions(self) -> dict[str, dict[str, Any]]:
         """Fields of messages that only this dialect knows, by the path of the message; those of parts are gone."""
         found: dict[str, dict[str, Any]] = {}
-        for extra in self._request.extras:
-            path, dot, name = extra.name.rpartition(".")
-            if not (dot and extra.dialect == NAME and path.startswith(("messages[", "input["))):
+        for extension in self._request.extensions:
+            path, dot, name = extension.name.rpartition(".")
+            if not (dot and extension.dialect == NAME and path.startswith(("messages[", "input["))):
                 continue
             if path.endswith("]") and path.count("[") == 1:
-                found.setdefault(path, {})[name] = extra.value
+                found.setdefault(path, {})[name] = extension.value
             else:
-                self.losses.append(Loss(extra.loss, extra.name, extra.why))
+                self.losses.append(Loss(extension.severity, extension.name, extension.why))
         return found
 
     def _write_turn(self, turn: Turn) -> list[dict[str, Any]]:
@@ -240,7 +240,7 @@ class MessageWriter:
         if arguments in ("", "null"):
             return msgspec.structs.replace(call, arguments="{}")
         if not is_object(arguments):
-            self._lose("W", f"{path}.tool_calls", f"the arguments of {call.name} are not a JSON object")
+            self._lose("degrading", f"{path}.tool_calls", f"the arguments of {call.name} are not a JSON object")
             return msgspec.structs.replace(call, arguments=wrap_arguments(arguments))
         return call
 
@@ -250,8 +250,8 @@ class MessageWriter:
         if len(texts) == len(blocks):
             return self._text_content(texts, joint)
 
-        def lose(loss: LossClass, why: str) -> None:
-            self._lose(loss, path, why)
+        def lose(severity: Severity, why: str) -> None:
+            self._lose(severity, path, why)
 
         return [part for block in blocks for part in write_part(block, self._can.cache_hints, lose)]
 
@@ -261,8 +261,8 @@ class MessageWriter:
             return [write_text(text.text, text.cache, self._can.cache_hints) for text in texts]
         return joint.join([text.text for text in texts])
 
-    def _lose(self, loss: LossClass, path: str, why: str) -> None:
-        self.losses.append(Loss(loss, path, why))
+    def _lose(self, severity: Severity, path: str, why: str) -> None:
+        self.losses.append(Loss(severity, path, why))
 
 
 def _read_call(call: WireCall, path: str) -> ToolCall:

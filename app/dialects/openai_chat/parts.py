@@ -1,4 +1,4 @@
-"""This file is the parts of a message's content, read and written: text, images, files, sound."""
+"""The parts of a message's content, read and written: text, images, files, sound."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from app.conversation.blocks import (
     Text,
     Url,
 )
-from app.conversation.losses import LossClass
+from app.conversation.losses import Severity
 from app.dialects.json_bodies import fields_decoder, list_decoder, read_value
 from app.dialects.openai_chat.vocabulary import NAME, KnownPart, WireCache, WireFile, WireImage, WirePart
 from app.errors import InvalidRequest
@@ -34,7 +34,7 @@ from app.errors import InvalidRequest
 # Called with the path and the value of a field that the neutral model has no place for.
 NoteField = Callable[[str, msgspec.Raw], None]
 # Called with the class and the reason of a loss.
-Lose = Callable[[LossClass, str], None]
+Lose = Callable[[Severity, str], None]
 
 # Lifetimes of a cache hint as each of the two spellings has them.
 _CONTROL_TTLS = {"5m": "5m", "1h": "1h", "30m": "1h", "12h": "1h"}
@@ -141,7 +141,7 @@ def write_part(block: Block, cache_hints: str, lose: Lose) -> list[Any]:
         case Text(text=text, cache=cache):
             return [write_text(text, cache, cache_hints)]
         case Image(source=FileId()):
-            lose("E", "images by file id have no place in Chat Completions")
+            lose("wrong", "images by file id have no place in Chat Completions")
             return []
         case Image(source=Url() | Inline() as source, detail=detail):
             url = source.url if isinstance(source, Url) else _data_url(source)
@@ -157,7 +157,7 @@ def write_part(block: Block, cache_hints: str, lose: Lose) -> list[Any]:
         case Refusal(text=text):
             return [write_text(text, None, cache_hints)]
         case _:
-            lose("W", f"{type(block).__name__} of another dialect cannot be shown here")
+            lose("degrading", f"{type(block).__name__} of another dialect cannot be shown here")
             return []
 
 
@@ -222,7 +222,7 @@ def _write_file(file: File, cache_hints: str, lose: Lose) -> list[Any]:
         case None:
             return [part for block in file.blocks for part in write_part(block, cache_hints, lose)]
         case _:
-            lose("E", "files by URL, or by the id of another vendor, have no place in Chat Completions")
+            lose("wrong", "files by URL, or by the id of another vendor, have no place in Chat Completions")
             return []
     return [{"type": "file", "file": wire, **write_cache(file.cache, cache_hints)}]
 

@@ -1,4 +1,4 @@
-"""This file is what a stream of this dialect still needs for a client of the same dialect: the name of the model, the
+"""What a stream of this dialect still needs for a client of the same dialect: the name of the model, the
 end mark, and the repairs without which clients crash or stop.
 
 Clean bytes pass as they came. They are searched for a few words; only an event that has one of them is taken apart.
@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from app.conversation.capabilities import Capabilities, Reply
+from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.literals import hide_halves, join, text_of
 from app.conversation.response import Usage
 from app.dialects.error_bodies import judge_error, read_error_body, read_error_value
@@ -50,8 +50,8 @@ class _State(Enum):
 class StreamPassthrough:
     """A stream whose bytes pass. Whole events only are given on, so that a ping or an error never cuts one in two."""
 
-    def __init__(self, reply: Reply, capabilities: Capabilities) -> None:
-        self._reply = reply
+    def __init__(self, context: RenderContext, capabilities: Capabilities) -> None:
+        self._context = context
         self._can = capabilities
         self._state = _State.WAITING
         self._tail = b""
@@ -131,7 +131,7 @@ class StreamPassthrough:
     def _begin(self, events: bytes) -> None:
         """Learn from the first events how the upstream writes."""
         if (found := _MODEL.search(events)) is not None:
-            new = found[0][: found.start(1) - found.start()] + encode_body(self._reply.model)
+            new = found[0][: found.start(1) - found.start()] + encode_body(self._context.model)
             self._model = found[0], new
             self._calm = _LOOSE if _LOOSE in events else _TIGHT
 
@@ -221,7 +221,7 @@ class StreamPassthrough:
                 wire["delta"] = {**(wire.get("delta") or {}), **(wire.pop("message", None) or {})}
                 choice.delta = choice.message
             if choice.delta is not None and choice.delta.tool_calls:
-                binder = self._binders.setdefault(index, CallBinder(self._reply.id))
+                binder = self._binders.setdefault(index, CallBinder(self._context.id))
                 calls, clean = _mend_fragments(choice.delta.tool_calls, binder)
                 if not clean:
                     edited = edited or _any(payload)
@@ -246,7 +246,7 @@ class StreamPassthrough:
 
     def _note_head(self, first: dict[str, Any]) -> dict[str, Any] | None:
         """Learn from the first chunk what all of them begin with; what it is itself, if something is missing there."""
-        self._missing = missing_head(first, self._reply, "chat.completion.chunk")
+        self._missing = missing_head(first, self._context, "chat.completion.chunk")
         self._head = {name: first.get(name) for name in ("id", "object", "created", "model")} | self._missing
         delta = first["choices"][0].get("delta") or {}
         if self._missing or not delta.get("role"):
@@ -279,7 +279,7 @@ class StreamPassthrough:
             called = self._binders.get(0)
             choice = {"index": 0, "delta": {}, "finish_reason": true_finish("stop", called is not None, self._can)}
             out = self._complete_calls(called, 0) + encode_event(encode_body({**self._head, "choices": [choice]}))
-        if self._reply.include_usage:
+        if self._context.include_usage:
             out += self._counted
         self.finished, self._state = True, _State.ENDED
         return out + mark

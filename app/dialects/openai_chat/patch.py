@@ -1,4 +1,4 @@
-"""This file is what a request of this dialect still needs for an upstream of the same dialect.
+"""What a request of this dialect still needs for an upstream of the same dialect.
 
 The body is not read into the model: only its top level is taken apart, what needs no change keeps its bytes, and a body
 that needs none but another model name is not even put together again.
@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from app.conversation.capabilities import Capabilities
-from app.conversation.losses import Loss, LossClass
+from app.conversation.losses import Loss, Severity
 from app.conversation.schemas import sanitize, to_gemini_subset
-from app.dialects.contract import Rendered
+from app.dialects.contract import RenderedRequest
 from app.dialects.json_bodies import Fields, encode_body, fields_decoder, list_decoder, read_body, replace_model
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.request import parse_request, render_request
@@ -30,21 +30,21 @@ _SUSPECT = re.compile(rb'"(?:developer"|gw1\.|reasoning|thinking)')
 _TOKEN_FIELDS = ("max_tokens", "max_completion_tokens")
 
 # Sampling fields, and the capability without which an upstream refuses them.
-_SAMPLING: dict[str, tuple[str, LossClass]] = {
-    "temperature": ("temperature", "W"),
-    "top_p": ("top_p", "W"),
-    "frequency_penalty": ("penalties", "W"),
-    "presence_penalty": ("penalties", "W"),
-    "seed": ("seed", "D"),
-    "logit_bias": ("logit_bias", "W"),
-    "logprobs": ("logprobs", "E"),
-    "top_logprobs": ("logprobs", "E"),
+_SAMPLING: dict[str, tuple[str, Severity]] = {
+    "temperature": ("temperature", "degrading"),
+    "top_p": ("top_p", "degrading"),
+    "frequency_penalty": ("penalties", "degrading"),
+    "presence_penalty": ("penalties", "degrading"),
+    "seed": ("seed", "ignorable"),
+    "logit_bias": ("logit_bias", "degrading"),
+    "logprobs": ("logprobs", "wrong"),
+    "top_logprobs": ("logprobs", "wrong"),
 }
 # Those that reasoning models take while they do not think.
 _FREED = ("temperature", "top_p", "logprobs", "top_logprobs")
 
 
-def patch_request(body: bytes, capabilities: Capabilities) -> Rendered:
+def patch_request(body: bytes, capabilities: Capabilities) -> RenderedRequest:
     """The body for an upstream, its model replaced and mended where it is broken or the upstream asks for it.
 
     Raises InvalidRequest for what is no request. `input` in place of `messages` goes the long way through the model.
@@ -66,14 +66,14 @@ def patch_request(body: bytes, capabilities: Capabilities) -> Rendered:
         fields[name] = msgspec.Raw(encode_body(value))
     for name in capabilities.refused_fields:
         if fields.pop(name, None) is not None:
-            losses.append(Loss("D", name, "this upstream refuses the field"))
+            losses.append(Loss("ignorable", name, "this upstream refuses the field"))
     if _differs(fields, before):
         if capabilities.model:
             fields["model"] = msgspec.Raw(encode_body(capabilities.model))
         body = encode_body(fields)
     elif capabilities.model:
         body = replace_model(body, capabilities.model, fields)
-    return Rendered(body, {}, tuple(losses))
+    return RenderedRequest(body, {}, tuple(losses))
 
 
 def restore_reasoning(body: bytes, thoughts: Mapping[str, str], capabilities: Capabilities) -> bytes:
@@ -102,7 +102,7 @@ def _patch_limits(fields: Fields, capabilities: Capabilities, losses: list[Loss]
     limit = capabilities.max_output
     if limit is not None and wanted in fields and _is_above(fields[wanted], limit):
         fields[wanted] = msgspec.Raw(str(limit).encode())
-        losses.append(Loss("W", wanted, f"the model answers with {limit} tokens at most"))
+        losses.append(Loss("degrading", wanted, f"the model answers with {limit} tokens at most"))
     thinks = capabilities.reasoning_excludes_sampling and _is_set(fields, "reasoning_effort", unlike=b'"none"')
     freed = _FREED if _does_not_think(fields, capabilities) else ()
     for name, (capability, loss) in _SAMPLING.items():
@@ -110,12 +110,14 @@ def _patch_limits(fields: Fields, capabilities: Capabilities, losses: list[Loss]
         refused = not taken or (thinks and name in ("temperature", "top_p"))
         if refused and name in fields:
             said = bytes(fields.pop(name))
-            losses.append(Loss("D" if said in (b"null", b"false") else loss, name, "this model takes no such setting"))
+            losses.append(
+                Loss("ignorable" if said in (b"null", b"false") else loss, name, "this model takes no such setting")
+            )
     if "temperature" in fields and _is_above(fields["temperature"], capabilities.temperature_max):
         fields["temperature"] = msgspec.Raw(b"%g" % capabilities.temperature_max)
-        losses.append(Loss("W", "temperature", f"this model takes at most {capabilities.temperature_max:g}"))
+        losses.append(Loss("degrading", "temperature", f"this model takes at most {capabilities.temperature_max:g}"))
     if capabilities.stop_limit == 0 and fields.pop("stop", None) is not None:
-        losses.append(Loss("W", "stop", "this model takes no stop sequences"))
+        losses.append(Loss("degrading", "stop", "this model takes no stop sequences"))
 
 
 def _does_not_think(fields: Fields, capabilities: Capabilities) -> bool:
@@ -157,7 +159,7 @@ def _fit_parameters(tool: Any, path: str, losses: list[Loss]) -> Any:
         case {"function": {"parameters": dict(parameters)} as function}:
             function["parameters"], lost = sanitize(parameters, "gemini")
             function.pop("strict", None)
-            losses.extend(Loss("W", path, why) for why in lost)
+            losses.extend(Loss("degrading", path, why) for why in lost)
     return value
 
 
@@ -168,7 +170,7 @@ def _patch_format(fields: Fields, capabilities: Capabilities, losses: list[Loss]
     match wanted:
         case {"json_schema": {"schema": dict(schema)} as outer}:
             outer["schema"], lost = to_gemini_subset(schema)
-            losses.extend(Loss("W", "response_format", why) for why in lost)
+            losses.extend(Loss("degrading", "response_format", why) for why in lost)
             fields["response_format"] = msgspec.Raw(encode_body(wanted))
 
 

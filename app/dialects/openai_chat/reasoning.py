@@ -1,4 +1,4 @@
-"""This file is reasoning where Chat Completions has no place for it: the fields that servers and clients made up.
+"""Reasoning where Chat Completions has no place for it: the fields that servers and clients made up.
 
 The text goes by several names. What proves it stands in `reasoning_details` (OpenRouter) or `thinking_blocks`
 (LiteLLM), whose entries a server wants back unchanged. A proof from another dialect travels in one entry of ours, whose

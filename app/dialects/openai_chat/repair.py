@@ -1,4 +1,4 @@
-"""This file is the repair of replies for clients of the same dialect: of whole ones, and of what streams share with
+"""The repair of replies for clients of the same dialect: of whole ones, and of what streams share with
 them.
 
 A clean reply keeps its bytes. One at which clients crash or stop is taken apart, and what is wrong with it set right.
@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from app.conversation.capabilities import Capabilities, Reply
+from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.literals import text_of
 from app.dialects.error_bodies import judge_error, read_error_body, read_error_value
 from app.dialects.json_bodies import encode_body, repair_surrogates, replace_model
@@ -44,7 +44,7 @@ _decode_whole = msgspec.json.Decoder(_Whole).decode
 _decode_fragment = msgspec.json.Decoder(CallFragment).decode
 
 
-def repair_response(body: bytes, reply: Reply, capabilities: Capabilities) -> bytes:
+def repair_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> bytes:
     """A whole reply for the client: the model's name as the client knows it, and all else as the contract has it.
 
     Raises UpstreamRefused for an error inside a reply of status 200, UpstreamMalformed for what is no reply.
@@ -64,8 +64,8 @@ def repair_response(body: bytes, reply: Reply, capabilities: Capabilities) -> by
         value = _any(body)
         if not isinstance(value, dict) or not isinstance(value.get("choices"), list):
             raise UpstreamRefused(judge_error(0, read_error_body(200, {}, body)))
-        body = _mend_whole(value, reply, capabilities)
-    return replace_model(body, reply.model)
+        body = _mend_whole(value, context, capabilities)
+    return replace_model(body, context.model)
 
 
 def true_finish(reason: str, called: bool, capabilities: Capabilities) -> str:
@@ -85,9 +85,9 @@ def true_finish(reason: str, called: bool, capabilities: Capabilities) -> str:
     return "stop" if name == "tool_calls" and not called else name
 
 
-def missing_head(value: dict[str, Any], reply: Reply, kind: str) -> dict[str, Any]:
+def missing_head(value: dict[str, Any], context: RenderContext, kind: str) -> dict[str, Any]:
     """The fields that every reply and every chunk begins with, as far as the server left them out or empty."""
-    named = {"id": f"chatcmpl-{reply.id}", "object": kind, "created": reply.created, "model": reply.model}
+    named = {"id": f"chatcmpl-{context.id}", "object": kind, "created": context.created, "model": context.model}
     return {name: ours for name, ours in named.items() if not value.get(name) or type(value[name]) is not type(ours)}
 
 
@@ -123,11 +123,11 @@ def _is_odd(choice: WireChoice, capabilities: Capabilities) -> bool:
     return False
 
 
-def _mend_whole(value: dict[str, Any], reply: Reply, capabilities: Capabilities) -> bytes:
+def _mend_whole(value: dict[str, Any], context: RenderContext, capabilities: Capabilities) -> bytes:
     choices = [_mend_choice(choice, value, capabilities) for choice in value["choices"] if isinstance(choice, dict)]
     if not choices:
         raise UpstreamMalformed("the upstream's reply held no answer")
-    return encode_body({**value, **missing_head(value, reply, "chat.completion"), "choices": choices})
+    return encode_body({**value, **missing_head(value, context, "chat.completion"), "choices": choices})
 
 
 def _mend_choice(choice: dict[str, Any], whole: dict[str, Any], capabilities: Capabilities) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""This file is the request of Chat Completions: reading a client's, writing one for an upstream."""
+"""The request of Chat Completions: reading a client's, writing one for an upstream."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss
 from app.conversation.request import (
     EFFORT_NAMES,
-    Extra,
+    Extension,
     OutputFormat,
     ReasoningSettings,
     Request,
@@ -19,12 +19,12 @@ from app.conversation.request import (
     State,
     ToolChoice,
 )
-from app.dialects.contract import Rendered
+from app.dialects.contract import RenderedRequest
 from app.dialects.json_bodies import Fields, encode_body, read_body, read_value, repair_surrogates
 from app.dialects.openai_chat.items import read_items
 from app.dialects.openai_chat.messages import MessageReader, MessageWriter
 from app.dialects.openai_chat.tools import read_tool_choice, read_tools, write_tools
-from app.dialects.openai_chat.vocabulary import LOST_ABROAD, NAME, UNKNOWN_FIELD
+from app.dialects.openai_chat.vocabulary import EXTENSION_LOSSES, NAME, UNKNOWN_FIELD
 from app.errors import InvalidRequest
 
 T = TypeVar("T")
@@ -77,10 +77,10 @@ def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
         taker.keep("stream_options", stream_options)
     if legacy is not None and tools is None:
         taker.keep("functions", True)
-    return msgspec.structs.replace(request, extras=taker.rest())
+    return msgspec.structs.replace(request, extensions=taker.rest())
 
 
-def render_request(request: Request, capabilities: Capabilities) -> Rendered:
+def render_request(request: Request, capabilities: Capabilities) -> RenderedRequest:
     """The body for an upstream, and what could not be said in it. The request has been adapted to `capabilities`."""
     writer = MessageWriter(request, capabilities)
     body: dict[str, Any] = {"model": request.model, "messages": writer.write()}
@@ -89,7 +89,7 @@ def render_request(request: Request, capabilities: Capabilities) -> Rendered:
     body.update(_write_settings(request, capabilities, losses))
     streamed = request.stream or capabilities.stream_only
     body["stream"] = streamed
-    _write_extras(request, body)
+    _write_extensions(request, body)
     if streamed and capabilities.stream_usage:
         body["stream_options"] = {**body.get("stream_options", {}), "include_usage": True}
     elif not streamed or not capabilities.stream_usage:
@@ -98,8 +98,8 @@ def render_request(request: Request, capabilities: Capabilities) -> Rendered:
     for name in capabilities.refused_fields:
         if name in body:
             del body[name]
-            losses.append(Loss("D", name, "this upstream refuses the field"))
-    return Rendered(encode_body(body), {}, tuple(losses))
+            losses.append(Loss("ignorable", name, "this upstream refuses the field"))
+    return RenderedRequest(encode_body(body), {}, tuple(losses))
 
 
 class _Taker:
@@ -107,7 +107,7 @@ class _Taker:
 
     def __init__(self, fields: Fields) -> None:
         self._fields = fields
-        self._extras: list[Extra] = []
+        self._extensions: list[Extension] = []
 
     def raw(self, name: str) -> msgspec.Raw | None:
         """The field as it came; None if it is absent or null."""
@@ -136,17 +136,17 @@ class _Taker:
         self.keep(path, read_value(value, _any, path))
 
     def keep(self, name: str, value: Any) -> None:
-        abroad = LOST_ABROAD.get(name, UNKNOWN_FIELD)
-        loss = "D" if value in abroad.harmless else abroad.loss
+        lost = EXTENSION_LOSSES.get(name, UNKNOWN_FIELD)
+        loss = "ignorable" if value in lost.harmless else lost.severity
         if name == "moderation" and b'"block"' not in encode_body(value):
-            loss = "W"  # a score that nobody reads; only a block changes what may be said
-        self._extras.append(Extra(NAME, name, value, loss, abroad.why))
+            loss = "degrading"  # a score that nobody reads; only a block changes what may be said
+        self._extensions.append(Extension(NAME, name, value, loss, lost.why))
 
-    def rest(self) -> tuple[Extra, ...]:
+    def rest(self) -> tuple[Extension, ...]:
         for name in list(self._fields):
             if (value := self.raw(name)) is not None:
                 self.keep(name, read_value(value, _any, name))
-        return tuple(self._extras)
+        return tuple(self._extensions)
 
 
 def _read_fields(body: bytes) -> Fields:
@@ -342,9 +342,9 @@ def _write_settings(request: Request, capabilities: Capabilities, losses: list[L
             case "user" | "safety_identifier":
                 fields[capabilities.user_field] = request.user
             case _:
-                losses.append(Loss("D", "user", "this upstream has no field for the end user"))
+                losses.append(Loss("ignorable", "user", "this upstream has no field for the end user"))
     if request.state.previous_id is not None or request.state.conversation is not None:
-        losses.append(Loss("E", "previous_response_id", "this upstream remembers no conversation"))
+        losses.append(Loss("wrong", "previous_response_id", "this upstream remembers no conversation"))
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -360,9 +360,9 @@ def _write_format(wanted: OutputFormat | None) -> dict[str, Any] | None:
     return {"type": "json_schema", "json_schema": {key: value for key, value in schema.items() if value is not None}}
 
 
-def _write_extras(request: Request, body: dict[str, Any]) -> None:
+def _write_extensions(request: Request, body: dict[str, Any]) -> None:
     """Fields of this dialect go back where they stood; those inside messages are the business of their writer."""
-    for extra in request.extras:
-        inside = extra.name.startswith(("messages[", "input["))
-        if extra.dialect == NAME and not inside and extra.name != "functions":
-            body.setdefault(extra.name, extra.value)
+    for extension in request.extensions:
+        inside = extension.name.startswith(("messages[", "input["))
+        if extension.dialect == NAME and not inside and extension.name != "functions":
+            body.setdefault(extension.name, extension.value)

@@ -1,4 +1,4 @@
-"""This file is the whole reply of Chat Completions: reading one of any server, writing one as the contract has it."""
+"""The whole reply of Chat Completions: reading one of any server, writing one as the contract has it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from app.conversation.blocks import Refusal, Text, ToolCall
-from app.conversation.capabilities import Reply
+from app.conversation.capabilities import RenderContext
 from app.conversation.events import Failed
 from app.conversation.fold import fold
 from app.conversation.response import Response, Usage
@@ -19,7 +19,7 @@ from app.dialects.openai_chat.chunks import PARAGRAPH, is_legacy
 from app.dialects.openai_chat.citations import write_citation
 from app.dialects.openai_chat.stream import StreamParser
 from app.dialects.openai_chat.usage import read_usage, write_usage
-from app.dialects.openai_chat.vocabulary import FINISH_NAMES, REPLY_EXTRAS, WireUsage
+from app.dialects.openai_chat.vocabulary import FINISH_NAMES, REPLY_EXTENSIONS, WireUsage
 from app.errors import UpstreamCut, UpstreamMalformed
 
 
@@ -36,34 +36,34 @@ def parse_response(body: bytes) -> Response:
             return fold(events)
 
 
-def render_response(response: Response, reply: Reply) -> bytes:
+def render_response(response: Response, context: RenderContext) -> bytes:
     """A `chat.completion` object. Raises UpstreamCut for a response that broke off."""
     if response.finish_reason is None:
         raise UpstreamCut("the upstream's reply ended before it was complete", began=True)
     finish = FINISH_NAMES[response.finish_reason]
-    if finish == "tool_calls" and is_legacy(reply):
+    if finish == "tool_calls" and is_legacy(context):
         finish = "function_call"
     logprobs = {"content": list(response.logprobs), "refusal": None} if response.logprobs else None
     choice = {
         "index": 0,
-        "message": _write_message(response, reply),
+        "message": _write_message(response, context),
         "logprobs": logprobs,
         "finish_reason": finish,
     }
     body: dict[str, Any] = {
-        "id": f"chatcmpl-{reply.id}",
+        "id": f"chatcmpl-{context.id}",
         "object": "chat.completion",
-        "created": reply.created,
-        "model": reply.model,
+        "created": context.created,
+        "model": context.model,
         "choices": [choice],
     }
     if response.usage is not None:
         body["usage"] = write_usage(response.usage)
     if response.service_tier is not None:
         body["service_tier"] = response.service_tier
-    for name in REPLY_EXTRAS:
-        if name in response.extras:
-            body[name] = response.extras[name]
+    for name in REPLY_EXTENSIONS:
+        if name in response.extensions:
+            body[name] = response.extensions[name]
     return encode_body(body)
 
 
@@ -76,7 +76,7 @@ def find_usage(body: bytes) -> Usage | None:
     return read_usage(wire) if wire is not None else None
 
 
-def _write_message(response: Response, reply: Reply) -> dict[str, Any]:
+def _write_message(response: Response, context: RenderContext) -> dict[str, Any]:
     texts = [block for block in response.blocks if isinstance(block, Text)]
     calls = [block for block in response.blocks if isinstance(block, ToolCall)]
     thoughts = find_thoughts(response.blocks)
@@ -86,7 +86,7 @@ def _write_message(response: Response, reply: Reply) -> dict[str, Any]:
         "content": content if content or not (calls or refusal) else None,
         "refusal": refusal,
     }
-    if reply.show_reasoning and (thought := "".join([thought.block.text for thought in thoughts])):
+    if context.show_reasoning and (thought := "".join([thought.block.text for thought in thoughts])):
         message["reasoning_content"] = thought
     proven = [(thought.place, proof) for thought in thoughts if (proof := thought.block.proof) is not None]
     proofs = [(place, proof) for place, proof in proven if not reasoning.is_of_call(proof)]
@@ -95,7 +95,7 @@ def _write_message(response: Response, reply: Reply) -> dict[str, Any]:
             message.setdefault(name, []).extend(entries)
     if annotations := [found for text in texts for found in map(write_citation, text.citations) if found is not None]:
         message["annotations"] = annotations
-    if calls and is_legacy(reply):
+    if calls and is_legacy(context):
         message["function_call"] = {"name": calls[0].name, "arguments": calls[0].arguments or "{}"}
     elif calls:
         message["tool_calls"] = [write_call(call) for call in calls]

@@ -1,4 +1,4 @@
-"""This file is one request that wants several answers as requests that want one, and their answers joined again."""
+"""One request that wants several answers as requests that want one, and their answers joined again."""
 
 from __future__ import annotations
 

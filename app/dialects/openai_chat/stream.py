@@ -1,4 +1,4 @@
-"""This file is the reading of a stream of Chat Completions: the chunks of any server, as events.
+"""The reading of a stream of Chat Completions: the chunks of any server, as events.
 
 It takes what servers really send; each repair says whose quirk it is. The chunks that clients get are in chunks.py.
 """
@@ -60,7 +60,7 @@ _REASONING_SHAPES: dict[str, Shape | None] = {
 }
 _QUOTE = ord('"')
 _MOST_ODD_FIELDS = 8
-_PATIENCE = 16  # chunks that may look unlike the one before, more than those that do
+_MOST_MISSES = 16  # chunks that may look unlike the one before, more than those that do
 
 _HEADS: dict[type[Text | Reasoning | Refusal], Text | Reasoning | Refusal] = {
     Text: Text(""),
@@ -93,7 +93,7 @@ class StreamParser:
         self._said = False  # reasoning came under its plain name, so that the text of its proofs is the same once more
         self._pieces: dict[str, list[bytes]] = {reasoning.DETAILS: [], reasoning.BLOCKS: []}
         self._usage: WireUsage | None = None
-        self._extras: dict[str, Any] = {}
+        self._extensions: dict[str, Any] = {}
         self._shape: Shape | None = None
         self._target = -1
         self._misses = 0
@@ -141,7 +141,7 @@ class StreamParser:
     def _give_up_shapes(self, missed: int, tried: int) -> None:
         """Stop guessing in a stream whose chunks seldom look like the one before."""
         self._misses = max(0, self._misses + 2 * missed - tried)
-        if self._misses > _PATIENCE:
+        if self._misses > _MOST_MISSES:
             self._shape, self._guessing = None, False
 
     def _read_oddity(self, payload: bytes, events: list[Event]) -> None:
@@ -197,9 +197,9 @@ class StreamParser:
         self._decode = _decode_chunk
         self._binder.response_id = chunk.id or ""
         if chunk.system_fingerprint:
-            self._extras["system_fingerprint"] = chunk.system_fingerprint
+            self._extensions["system_fingerprint"] = chunk.system_fingerprint
         if len(chunk.moderation) > _NOTHING:
-            self._extras["moderation"] = _decode_any(chunk.moderation)
+            self._extensions["moderation"] = _decode_any(chunk.moderation)
         events.append(
             Started(chunk.id or "", chunk.model or "", _seconds(chunk.created), service_tier=chunk.service_tier)
         )
@@ -356,7 +356,7 @@ class StreamParser:
             finish = "tool_calls"
         elif finish == "tool_calls" and not calls:
             finish = "stop"
-        events.append(Finished(finish, reason or None, extras=self._extras))
+        events.append(Finished(finish, reason or None, extensions=self._extensions))
         self._state = _State.FINISHED
 
     def _end(self, events: list[Event]) -> None:

@@ -1,4 +1,4 @@
-"""This file is the tools of a request and the choice between them, read and written.
+"""The tools of a request and the choice between them, read and written.
 
 Functions and custom tools come nested as the vendor has them or flat as the Responses dialect does (Cursor sends that),
 functions also as the deprecated `functions`.
@@ -70,7 +70,7 @@ def write_tools(request: Request, capabilities: Capabilities, losses: list[Loss]
                 if dialect == NAME or kind in capabilities.native_tools:
                     tools.append(definition)
                 else:
-                    losses.append(Loss("W", f"tools[{index}]", f"{kind} is a tool of another vendor"))
+                    losses.append(Loss("degrading", f"tools[{index}]", f"{kind} is a tool of another vendor"))
     if not tools:
         return {}
     fields: dict[str, Any] = {"tools": tools}
@@ -123,7 +123,7 @@ def _read_function(tool: dict[str, Any], path: str) -> FunctionTool:
         schema=schema,
         strict=strict if isinstance(strict, bool) else None,
         cache=_read_hint(tool.get("cache_control")),
-        extras={key: value for key, value in {**tool, **function}.items() if key not in _FUNCTION_KEYS},
+        extensions={key: value for key, value in {**tool, **function}.items() if key not in _FUNCTION_KEYS},
     )
 
 
@@ -169,7 +169,7 @@ def _write_function(tool: FunctionTool, capabilities: Capabilities, *, own: bool
     if tool.strict is not None and capabilities.strict_tools:
         function["strict"] = tool.strict
     if own:
-        function.update(tool.extras)
+        function.update(tool.extensions)
     return {"type": "function", "function": function, **write_cache(tool.cache, _tool_hints(capabilities))}
 
 

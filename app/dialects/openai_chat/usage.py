@@ -1,4 +1,4 @@
-"""This file is the counts of tokens: what servers report under many names, and what we report."""
+"""The counts of tokens: what servers report under many names, and what we report."""
 
 from __future__ import annotations
 

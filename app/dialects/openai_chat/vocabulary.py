@@ -1,4 +1,4 @@
-"""This file is the words of Chat Completions on the wire: typed shapes of what is read, tables of what they mean.
+"""The words of Chat Completions on the wire: typed shapes of what is read, tables of what they mean.
 
 The shapes are tolerant: every field may be missing, and what servers or clients spell in several ways stays raw or
 takes several types. Source: OpenAI API reference, "Chat Completions", and what compatible servers really send.
@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from app.conversation.losses import LossClass
+from app.conversation.losses import Severity
 from app.conversation.request import UNKNOWN_EFFORT
 from app.conversation.response import FinishReason
 
@@ -59,41 +59,41 @@ REASONING_KEYS = ("reasoning_content", "reasoning", "reasoning_details", "thinki
 SEALED_FORMAT = "dragoman-v1"
 
 # A stream's or a reply's fields beside the answer that are handed on to clients of this dialect.
-REPLY_EXTRAS = ("system_fingerprint", "moderation")
+REPLY_EXTENSIONS = ("system_fingerprint", "moderation")
 
 
-class Abroad(NamedTuple):
+class ExtensionLoss(NamedTuple):
     """What happens to a request field in another dialect; `harmless` values ask for nothing special."""
 
-    loss: LossClass
+    severity: Severity
     why: str
     harmless: tuple[object, ...] = ()
 
 
 # Top-level request fields without a place in the neutral model. Any other unknown field is a hint of class D.
-LOST_ABROAD: dict[str, Abroad] = {
-    "modalities": Abroad("E", "no other dialect answers in sound", (["text"], [])),
-    "audio": Abroad("E", "no other dialect answers in sound"),
-    "moderation": Abroad("E", "moderation of the answer is this vendor's own"),
-    "reasoning_effort": Abroad("W", UNKNOWN_EFFORT),
-    "web_search_options": Abroad("W", "the answer is made without a search of the web"),
-    "prediction": Abroad("D", "a predicted output only saves time"),
-    "prompt_cache_options": Abroad("D", "a cache hint"),
-    "prompt_cache_retention": Abroad("D", "a cache hint"),
-    "user": Abroad("D", "one name of the end user is enough"),
-    "functions": Abroad("D", "the answer takes the legacy form again on its way back"),
-    "min_p": Abroad("W", "a sampling parameter of some servers"),
-    "top_a": Abroad("W", "a sampling parameter of some servers"),
-    "typical_p": Abroad("W", "a sampling parameter of some servers"),
-    "repetition_penalty": Abroad("W", "a sampling parameter of some servers", (1, 1.0)),
-    "ignore_eos": Abroad("W", "a sampling parameter of some servers", (False,)),
-    "guided_json": Abroad("W", "constrained decoding of one server"),
-    "guided_regex": Abroad("W", "constrained decoding of one server"),
-    "guided_choice": Abroad("W", "constrained decoding of one server"),
-    "guided_grammar": Abroad("W", "constrained decoding of one server"),
+EXTENSION_LOSSES: dict[str, ExtensionLoss] = {
+    "modalities": ExtensionLoss("wrong", "no other dialect answers in sound", (["text"], [])),
+    "audio": ExtensionLoss("wrong", "no other dialect answers in sound"),
+    "moderation": ExtensionLoss("wrong", "moderation of the answer is this vendor's own"),
+    "reasoning_effort": ExtensionLoss("degrading", UNKNOWN_EFFORT),
+    "web_search_options": ExtensionLoss("degrading", "the answer is made without a search of the web"),
+    "prediction": ExtensionLoss("ignorable", "a predicted output only saves time"),
+    "prompt_cache_options": ExtensionLoss("ignorable", "a cache hint"),
+    "prompt_cache_retention": ExtensionLoss("ignorable", "a cache hint"),
+    "user": ExtensionLoss("ignorable", "one name of the end user is enough"),
+    "functions": ExtensionLoss("ignorable", "the answer takes the legacy form again on its way back"),
+    "min_p": ExtensionLoss("degrading", "a sampling parameter of some servers"),
+    "top_a": ExtensionLoss("degrading", "a sampling parameter of some servers"),
+    "typical_p": ExtensionLoss("degrading", "a sampling parameter of some servers"),
+    "repetition_penalty": ExtensionLoss("degrading", "a sampling parameter of some servers", (1, 1.0)),
+    "ignore_eos": ExtensionLoss("degrading", "a sampling parameter of some servers", (False,)),
+    "guided_json": ExtensionLoss("degrading", "constrained decoding of one server"),
+    "guided_regex": ExtensionLoss("degrading", "constrained decoding of one server"),
+    "guided_choice": ExtensionLoss("degrading", "constrained decoding of one server"),
+    "guided_grammar": ExtensionLoss("degrading", "constrained decoding of one server"),
 }
 
-UNKNOWN_FIELD = Abroad("D", "only its own dialect knows this field")
+UNKNOWN_FIELD = ExtensionLoss("ignorable", "only its own dialect knows this field")
 
 
 # --- shapes of requests ---

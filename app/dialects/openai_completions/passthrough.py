@@ -1,12 +1,12 @@
-"""This file is what a request or a reply needs when the upstream completes text itself: the name of the model."""
+"""What a request or a reply needs when the upstream completes text itself: the name of the model."""
 
 from __future__ import annotations
 
 import msgspec
 
-from app.conversation.capabilities import Capabilities, Reply
+from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.response import Usage
-from app.dialects.contract import Rendered
+from app.dialects.contract import RenderedRequest
 from app.dialects.json_bodies import replace_model
 from app.dialects.openai_chat.errors import error_event
 from app.dialects.openai_chat.usage import read_usage
@@ -16,23 +16,23 @@ from app.errors import Failure, UpstreamCut
 from app.sse import COMMENT_KEEPALIVE, DONE, SseDecoder, encode_event
 
 
-def patch_request(body: bytes, capabilities: Capabilities) -> Rendered:
-    return Rendered(replace_model(body, capabilities.model) if capabilities.model else body)
+def patch_request(body: bytes, capabilities: Capabilities) -> RenderedRequest:
+    return RenderedRequest(replace_model(body, capabilities.model) if capabilities.model else body)
 
 
-def repair_response(body: bytes, reply: Reply, capabilities: Capabilities) -> bytes:
+def repair_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> bytes:
     """Raises UpstreamRefused for an error inside a reply of status 200, UpstreamMalformed for what is no reply."""
     parse_response(body)
-    return replace_model(body, reply.model)
+    return replace_model(body, context.model)
 
 
 class StreamPassthrough:
     """A stream whose events pass one by one, with the client's name of the model."""
 
-    def __init__(self, reply: Reply, capabilities: Capabilities) -> None:
+    def __init__(self, context: RenderContext, capabilities: Capabilities) -> None:
         self.usage: Usage | None = None
         self.finished = False
-        self._model = reply.model
+        self._model = context.model
         self._decoder = SseDecoder()
         self._failed = False
 

@@ -1,4 +1,4 @@
-"""This file turns the body of a request into a neutral request, and one that wants many answers into single ones."""
+"""Turns the body of a request into a neutral request, and one that wants many answers into single ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from app.conversation.blocks import Text
-from app.conversation.request import Extra, Request, Sampling, Turn
+from app.conversation.request import Extension, Request, Sampling, Turn
 from app.dialects.json_bodies import encode_body, read_body, read_value
 from app.dialects.openai_completions.vocabulary import DEFAULT_MAX_TOKENS, MOST_ANSWERS, NAME, WireRequest
 from app.errors import InvalidRequest, Unsupported
@@ -44,7 +44,7 @@ def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
         user=wire.user,
         stream=bool(wire.stream),
         include_usage=bool(wire.stream_options and wire.stream_options.include_usage),
-        extras=tuple(Extra(NAME, name, None, "D") for name in unknown),
+        extensions=tuple(Extension(NAME, name, None, "ignorable") for name in unknown),
     )
 
 

@@ -1,4 +1,4 @@
-"""This file is the whole reply of legacy Completions: reading one, writing one, and joining several into one."""
+"""The whole reply of legacy Completions: reading one, writing one, and joining several into one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from app.conversation.blocks import Refusal, Text
-from app.conversation.capabilities import Reply
+from app.conversation.capabilities import RenderContext
 from app.conversation.response import Response, Usage, add_usages
 from app.dialects.error_bodies import judge_error, read_error_body
 from app.dialects.json_bodies import encode_body
@@ -38,19 +38,19 @@ def parse_response(body: bytes) -> Response:
     )
 
 
-def render_response(response: Response, reply: Reply) -> bytes:
+def render_response(response: Response, context: RenderContext) -> bytes:
     """A `text_completion` object. Raises UpstreamCut for a response that broke off."""
     if response.finish_reason is None:
         raise UpstreamCut("the upstream's reply ended before it was complete", began=True)
     said = [block.text for block in response.blocks if isinstance(block, Text | Refusal)]
-    text = "".join([echoed_prompt(reply), *said])
-    body = {**head_of(reply), "choices": [choice_of(text, FINISH_NAMES[response.finish_reason])]}
+    text = "".join([echoed_prompt(context), *said])
+    body = {**head_of(context), "choices": [choice_of(text, FINISH_NAMES[response.finish_reason])]}
     if response.usage is not None:
         body["usage"] = write_usage(response.usage)
     return encode_body(body)
 
 
-def join_responses(bodies: Sequence[bytes], reply: Reply) -> bytes:
+def join_responses(bodies: Sequence[bytes], context: RenderContext) -> bytes:
     """One completion with the choices of all of ours, in order; the counts are added up."""
     wires = [parse_response(body) for body in bodies]
     choices = [
@@ -60,7 +60,7 @@ def join_responses(bodies: Sequence[bytes], reply: Reply) -> bytes:
         if isinstance(block, Text)
     ]
     total = add_usages([wire.usage for wire in wires if wire.usage is not None]) or Usage()
-    return encode_body({**head_of(reply), "choices": choices, "usage": write_usage(total)})
+    return encode_body({**head_of(context), "choices": choices, "usage": write_usage(total)})
 
 
 def stream_response(body: bytes, *, include_usage: bool) -> bytes:
@@ -77,21 +77,21 @@ def stream_response(body: bytes, *, include_usage: bool) -> bytes:
     return b"".join(encode_event(encode_body(chunk)) for chunk in chunks) + DONE
 
 
-def head_of(reply: Reply) -> dict[str, Any]:
+def head_of(context: RenderContext) -> dict[str, Any]:
     """What all chunks of a reply have in common."""
-    return {"id": f"cmpl-{reply.id}", "object": "text_completion", "created": reply.created, "model": reply.model}
+    return {"id": f"cmpl-{context.id}", "object": "text_completion", "created": context.created, "model": context.model}
 
 
 def choice_of(text: str, finish: str | None, index: int = 0) -> dict[str, Any]:
     return {"index": index, "text": text, "logprobs": None, "finish_reason": finish}
 
 
-def echoed_prompt(reply: Reply) -> str:
+def echoed_prompt(context: RenderContext) -> str:
     """The prompt, where the client wants it before the answer."""
-    if b'"echo"' not in reply.body:
+    if b'"echo"' not in context.body:
         return ""
     try:
-        wire = read_request(reply.body)
+        wire = read_request(context.body)
     except InvalidRequest:
         return ""
     prompt = wire.prompt[0] if isinstance(wire.prompt, list) and wire.prompt else wire.prompt

@@ -1,4 +1,4 @@
-"""This file reads the streams of servers that complete text, and writes those of clients."""
+"""Reads the streams of servers that complete text, and writes those of clients."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from app.conversation.blocks import Refusal, Text
-from app.conversation.capabilities import Reply
+from app.conversation.capabilities import RenderContext
 from app.conversation.events import BlockClosed, BlockDelta, BlockOpened, Event, Failed, Finished, Started, UsageSeen
 from app.conversation.literals import EMPTY, literal
 from app.conversation.response import Usage
@@ -79,10 +79,10 @@ class StreamParser:
 class StreamRenderer:
     """Writes a client's stream. Only what is said becomes text: reasoning has no place here."""
 
-    def __init__(self, reply: Reply) -> None:
-        self._head = encode_body(head_of(reply))[:-1]
-        self._echo = literal(echoed_prompt(reply))
-        self._include_usage = reply.include_usage
+    def __init__(self, context: RenderContext) -> None:
+        self._head = encode_body(head_of(context))[:-1]
+        self._echo = literal(echoed_prompt(context))
+        self._include_usage = context.include_usage
         self._spoken: set[int] = set()
         self._usage: Usage | None = None
         self._finished = False

@@ -1,4 +1,4 @@
-"""This file is the words of legacy Completions on the wire: its shapes and tables.
+"""The words of legacy Completions on the wire: its shapes and tables.
 
 Source: OpenAI API reference, "Completions".
 """

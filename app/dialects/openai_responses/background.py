@@ -1,4 +1,4 @@
-"""This file is what a response in the background needs beside a stream: how it looks before, after and without one."""
+"""What a response in the background needs beside a stream: how it looks before, after and without one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 import msgspec
 
-from app.conversation.capabilities import Reply
+from app.conversation.capabilities import RenderContext
 from app.dialects.json_bodies import fields_decoder, read_body
 from app.dialects.openai_responses.errors import response_error
 from app.dialects.openai_responses.lifecycle import write_error
@@ -39,8 +39,8 @@ def ask_stream(body: bytes) -> bytes:
     return msgspec.json.encode({**read_body(body), "stream": True})
 
 
-def render_queued(reply: Reply) -> bytes:
-    return ResponseObject(reply).render("queued")
+def render_queued(context: RenderContext) -> bytes:
+    return ResponseObject(context).render("queued")
 
 
 def change_status(response: bytes, status: str, failure: Failure | None = None) -> bytes:

@@ -1,4 +1,4 @@
-"""This file turns the parts of messages and tool outputs into blocks, and blocks into parts."""
+"""Turns the parts of messages and tool outputs into blocks, and blocks into parts."""
 
 from __future__ import annotations
 
@@ -104,11 +104,11 @@ def render_parts(
             case Opaque(dialect="openai_responses", raw=raw):
                 parts.append(msgspec.Raw(raw))
             case Audio():
-                losses.append(Loss("E", path, "the upstream takes no audio"))
+                losses.append(Loss("wrong", path, "the upstream takes no audio"))
             case Opaque(type=kind):
-                losses.append(Loss("W", path, f"a block of type {kind!r} has no form in this dialect"))
+                losses.append(Loss("degrading", path, f"a block of type {kind!r} has no form in this dialect"))
             case Reasoning() | ToolCall() | ToolResult() | ServerTool() | Compaction():
-                losses.append(Loss("W", path, "this block can only stand in an assistant's turn"))
+                losses.append(Loss("degrading", path, "this block can only stand in an assistant's turn"))
             case _:
                 assert_never(block)
     return parts

@@ -1,4 +1,4 @@
-"""This file is the vendor's conversations, to which responses add their items: what clients send and get of them."""
+"""The vendor's conversations, to which responses add their items: what clients send and get of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file turns error replies into failures, and failures into this dialect's errors."""
+"""Turns error replies into failures, and failures into this dialect's errors."""
 
 from __future__ import annotations
 

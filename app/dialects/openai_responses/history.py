@@ -1,4 +1,4 @@
-"""This file is what a server remembers in this dialect: histories that go on, and responses that can be asked for.
+"""What a server remembers in this dialect: histories that go on, and responses that can be asked for.
 
 Everything here stays JSON text: items are kept as they came and went.
 """

@@ -1,4 +1,4 @@
-"""This file turns items, of an input or an output, into blocks, and tool calls into items."""
+"""Turns items, of an input or an output, into blocks, and tool calls into items."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file writes the stream of a client, from `response.created` to the one terminal event."""
+"""Writes the stream of a client, from `response.created` to the one terminal event."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import Enum, auto
 import msgspec
 
 from app.conversation.blocks import Block, Reasoning, Refusal
-from app.conversation.capabilities import Reply
+from app.conversation.capabilities import RenderContext
 from app.conversation.events import (
     BlockClosed,
     BlockDelta,
@@ -45,10 +45,10 @@ class StreamRenderer:
     whether a limit has cut it.
     """
 
-    def __init__(self, reply: Reply) -> None:
-        self._show_reasoning = reply.show_reasoning
-        self._object = ResponseObject(reply)
-        self._output = Output(reply.id)
+    def __init__(self, context: RenderContext) -> None:
+        self._show_reasoning = context.show_reasoning
+        self._object = ResponseObject(context)
+        self._output = Output(context.id)
         self._sequencer = Sequencer()
         self._item: OpenItem | None = None
         self._usage: Usage | None = None

@@ -1,4 +1,4 @@
-"""This file writes the output items of a stream: each from its first event to its last, one after the other."""
+"""Writes the output items of a stream: each from its first event to its last, one after the other."""
 
 from __future__ import annotations
 

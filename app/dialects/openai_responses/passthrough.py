@@ -1,4 +1,4 @@
-"""This file is what a reply still needs when the client and the upstream both speak this dialect."""
+"""What a reply still needs when the client and the upstream both speak this dialect."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from app.conversation.capabilities import Capabilities, Reply
+from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.events import Failed
 from app.conversation.literals import hide_halves
 from app.conversation.response import Usage
@@ -25,7 +25,7 @@ from app.errors import Failure, UpstreamCut, UpstreamMalformed, UpstreamRefused
 from app.sse import COMMENT_KEEPALIVE, DONE, SseDecoder, encode_event
 
 
-def repair_response(body: bytes, reply: Reply, capabilities: Capabilities) -> bytes:
+def repair_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> bytes:
     """The response with the client's name of the model; no other byte changes.
 
     Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for what is no JSON object.
@@ -37,7 +37,7 @@ def repair_response(body: bytes, reply: Reply, capabilities: Capabilities) -> by
         raise UpstreamMalformed(f"the upstream sent something else than a response: {said}") from error
     if verdict.error and verdict.object is None:
         raise UpstreamRefused(parse_error_event(verdict.error))
-    return replace_model(body, reply.model)
+    return replace_model(body, context.model)
 
 
 class _Verdict(msgspec.Struct):
@@ -91,10 +91,10 @@ class StreamPassthrough:
     failure that a client might not recognise. A failure before the first event raises UpstreamRefused.
     """
 
-    def __init__(self, reply: Reply, capabilities: Capabilities) -> None:
+    def __init__(self, context: RenderContext, capabilities: Capabilities) -> None:
         self.usage: Usage | None = None
         self.finished = False
-        self._reply = reply
+        self._context = context
         self._failed = False
         self._error: Failure | None = None  # what the upstream said in an event of its own
         self._response_id: str | None = None
@@ -136,10 +136,10 @@ class StreamPassthrough:
         self._failed = True
         self._unfinished.clear()
         if self._response_id is None:
-            return StreamRenderer(self._reply).feed([Failed(failure)])
-        response = ResponseObject(self._reply)
+            return StreamRenderer(self._context).feed([Failed(failure)])
+        response = ResponseObject(self._context)
         response.id = self._response_id
-        output = Output(self._reply.id)
+        output = Output(self._context.id)
         numbers = _NUMBER.findall(self._last)
         output.number = int(numbers[-1]) + 1 if numbers else 0
         output.items = [self._items[index] for index in sorted(self._items)]
@@ -234,7 +234,7 @@ class StreamPassthrough:
         wire = response_decoder.decode(raw)
         self.usage = parse_usage(wire) or self.usage
         self._response_id = self._response_id or wire.id
-        return replace_model(response, self._reply.model)
+        return replace_model(response, self._context.model)
 
     def _repair_output(self, fields: Fields) -> list[msgspec.Raw] | None:
         """The output that the terminal response should have had; None if the one it has is right."""
@@ -251,7 +251,7 @@ class StreamPassthrough:
         listed = response_decoder.decode(response).output or []
         if all(index in self._items for index in range(len(listed))):
             return block
-        output = Output(self._reply.id)
+        output = Output(self._context.id)
         number = _NUMBER.search(block)
         output.number = int(number[1]) if number else 0
         if not self._begun:

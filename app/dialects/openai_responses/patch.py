@@ -1,4 +1,4 @@
-"""This file is what a request still needs when the client and the upstream both speak this dialect."""
+"""What a request still needs when the client and the upstream both speak this dialect."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.conversation.envelope import PREFIX, unseal
 from app.conversation.literals import text_of
 from app.conversation.losses import Loss
 from app.conversation.request import DEFAULT_INSTRUCTIONS
-from app.dialects.contract import Rendered
+from app.dialects.contract import RenderedRequest
 from app.dialects.json_bodies import change_fields, list_decoder, read_body, read_value, replace_model
 from app.dialects.openai_responses.history import input_items
 from app.dialects.openai_responses.items import summary_message
@@ -33,7 +33,7 @@ class _ItemHead(msgspec.Struct):
 _head_decoder = msgspec.json.Decoder(_ItemHead)
 
 
-def patch_request(body: bytes, capabilities: Capabilities) -> Rendered:
+def patch_request(body: bytes, capabilities: Capabilities) -> RenderedRequest:
     """The body with the upstream's name of the model; all other bytes stay unless something in it cannot go upstream.
 
     That is: proofs in our envelope (those of this dialect are taken out of it, others removed), encrypted content
@@ -55,10 +55,12 @@ def patch_request(body: bytes, capabilities: Capabilities) -> Rendered:
             changed[name] = msgspec.Raw(msgspec.json.encode(value))
         for name in capabilities.refused_fields:
             if changed.pop(name, None) is not None:
-                losses.append(Loss(REFUSED_FIELDS.get(name, "D"), name, "the upstream refuses this field"))
+                losses.append(Loss(REFUSED_FIELDS.get(name, "ignorable"), name, "the upstream refuses this field"))
         if changed != fields:
             body = msgspec.json.encode(changed)
-    return Rendered(replace_model(body, capabilities.model) if capabilities.model else body, losses=tuple(losses))
+    return RenderedRequest(
+        replace_model(body, capabilities.model) if capabilities.model else body, losses=tuple(losses)
+    )
 
 
 def _needs_change(body: bytes, capabilities: Capabilities) -> bool:
@@ -85,7 +87,7 @@ def _patch_input(fields: dict[str, Any], capabilities: Capabilities, losses: lis
         kept = _patch_item(item, f"input[{index}]", capabilities)
         after.extend(kept)
         if not kept:
-            losses.append(Loss("D", f"input[{index}]", "the upstream cannot read this item"))
+            losses.append(Loss("ignorable", f"input[{index}]", "the upstream cannot read this item"))
     if [bytes(item) for item in after] != [bytes(item) for item in before]:
         fields["input"] = after
 

@@ -1,4 +1,4 @@
-"""This file turns request bodies into neutral requests, and neutral requests into bodies for an upstream."""
+"""Turns request bodies into neutral requests, and neutral requests into bodies for an upstream."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss
 from app.conversation.request import (
     EFFORT_NAMES,
-    Extra,
+    Extension,
     OutputFormat,
     ReasoningSettings,
     Request,
@@ -21,7 +21,7 @@ from app.conversation.request import (
     State,
     Tool,
 )
-from app.dialects.contract import Rendered
+from app.dialects.contract import RenderedRequest
 from app.dialects.json_bodies import Fields, encode_body, read_body, read_value, repair_surrogates
 from app.dialects.openai_responses.content import render_parts
 from app.dialects.openai_responses.tools import (
@@ -33,7 +33,7 @@ from app.dialects.openai_responses.tools import (
 )
 from app.dialects.openai_responses.turns import Input, render_turn
 from app.dialects.openai_responses.vocabulary import (
-    EXTRAS,
+    EXTENSIONS,
     NAME,
     NULL,
     REFUSED_FIELDS,
@@ -96,11 +96,11 @@ def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
         metadata=settings.metadata,
         state=state,
         stream=bool(settings.stream),
-        extras=(*_parse_extras(fields, settings), *given.extras),
+        extensions=(*_parse_extensions(fields, settings), *given.extensions),
     )
 
 
-def render_request(request: Request, capabilities: Capabilities) -> Rendered:
+def render_request(request: Request, capabilities: Capabilities) -> RenderedRequest:
     """The body for an upstream of this dialect, and what it cannot say."""
     losses: list[Loss] = []
     own = request.dialect == NAME
@@ -137,13 +137,13 @@ def render_request(request: Request, capabilities: Capabilities) -> Rendered:
         body["include"] = include
     if request.stream or capabilities.stream_only:
         body["stream"] = True
-    _restore_extras(body, request)
+    _restore_extensions(body, request)
     body.update(capabilities.extra_body)
     for name in capabilities.refused_fields:
         if name in body:
             del body[name]
-            losses.append(Loss(REFUSED_FIELDS.get(name, "D"), name, "the upstream refuses this field"))
-    return Rendered(encode_body(body), losses=tuple(losses))
+            losses.append(Loss(REFUSED_FIELDS.get(name, "ignorable"), name, "the upstream refuses this field"))
+    return RenderedRequest(encode_body(body), losses=tuple(losses))
 
 
 def render_text(request: Request) -> dict[str, Any]:
@@ -226,7 +226,7 @@ def _parse_logprobs(settings: Settings) -> int | None:
     return settings.top_logprobs or None
 
 
-def _parse_extras(fields: Fields, settings: Settings) -> list[Extra]:
+def _parse_extensions(fields: Fields, settings: Settings) -> list[Extension]:
     """What has no place in the neutral model, with what its loss would mean."""
     values: dict[str, Any] = {
         name: read_value(raw, _any_decoder, name)
@@ -241,16 +241,16 @@ def _parse_extras(fields: Fields, settings: Settings) -> list[Extra]:
         values["reasoning.mode"] = settings.reasoning.mode
         if (effort := settings.reasoning.effort) is not None and effort.lower() not in EFFORT_NAMES:
             values["reasoning.effort"] = effort
-    extras = []
+    extensions = []
     for name, value in values.items():
         if value is not None:
-            loss, why = EXTRAS.get(name, UNKNOWN_FIELD)
+            loss, why = EXTENSIONS.get(name, UNKNOWN_FIELD)
             if name == "truncation" and value == "disabled":  # what every other dialect does anyway
-                loss = "D"
+                loss = "ignorable"
             if name == "moderation" and b'"block"' in encode_body(value):  # changes what may be said
-                loss = "E"
-            extras.append(Extra(NAME, name, value, loss, why))
-    return extras
+                loss = "wrong"
+            extensions.append(Extension(NAME, name, value, loss, why))
+    return extensions
 
 
 def _split_instructions(request: Request, capabilities: Capabilities) -> tuple[str | None, Sequence[Text]]:
@@ -290,12 +290,14 @@ def _render_limits(request: Request, losses: list[Loss]) -> dict[str, Any]:
         penalties = {}
     absent = {"top_k": sampling.top_k, "logit_bias": sampling.logit_bias, "stop": request.stop or None, **penalties}
     losses.extend(
-        Loss("W", name, "the dialect has no such setting") for name, value in absent.items() if value is not None
+        Loss("degrading", name, "the dialect has no such setting")
+        for name, value in absent.items()
+        if value is not None
     )
     if sampling.seed is not None:
-        losses.append(Loss("D", "seed", "the dialect has no such setting"))
+        losses.append(Loss("ignorable", "seed", "the dialect has no such setting"))
     if request.n > 1:
-        losses.append(Loss("E", "n", "a request of this dialect has one answer"))
+        losses.append(Loss("wrong", "n", "a request of this dialect has one answer"))
     return {name: value for name, value in body.items() if value is not None}
 
 
@@ -335,17 +337,17 @@ def _render_include(request: Request, store: bool | None, capabilities: Capabili
     return include
 
 
-def _restore_extras(body: dict[str, Any], request: Request) -> None:
+def _restore_extensions(body: dict[str, Any], request: Request) -> None:
     """Fields of this dialect that came with the request, written back where they were."""
     if request.logprobs:
         body["top_logprobs"] = request.logprobs
-    for extra in request.extras:
-        if extra.dialect != NAME or "[" in extra.name:
+    for extension in request.extensions:
+        if extension.dialect != NAME or "[" in extension.name:
             continue
-        outer, _, inner = extra.name.partition(".")
-        if extra.name == "include":
-            body["include"] = [*body.get("include", ()), *extra.value]
+        outer, _, inner = extension.name.partition(".")
+        if extension.name == "include":
+            body["include"] = [*body.get("include", ()), *extension.value]
         elif inner:
-            body[outer] = {**body.get(outer, {}), inner: extra.value}
+            body[outer] = {**body.get(outer, {}), inner: extension.value}
         else:
-            body[outer] = extra.value
+            body[outer] = extension.value

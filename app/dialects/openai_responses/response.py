@@ -1,4 +1,4 @@
-"""This file turns whole responses into the neutral model, and back."""
+"""Turns whole responses into the neutral model, and back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from app.conversation.blocks import Block, ToolCall
-from app.conversation.capabilities import Reply
+from app.conversation.capabilities import RenderContext
 from app.conversation.fold import unfold
 from app.conversation.response import Response, Usage
 from app.dialects.json_bodies import repair_surrogates
@@ -48,13 +48,13 @@ def parse_response(body: bytes) -> Response:
         created=None if wire.created_at is None else int(wire.created_at),
         service_tier=wire.service_tier,
         logprobs=tuple(logprobs),
-        extras=finished.extras,
+        extensions=finished.extensions,
     )
 
 
-def render_response(response: Response, reply: Reply) -> bytes:
+def render_response(response: Response, context: RenderContext) -> bytes:
     """The response object: what the last event of the same answer as a stream would hold."""
-    renderer = StreamRenderer(reply)
+    renderer = StreamRenderer(context)
     renderer.feed(unfold(response))
     renderer.close()
     return renderer.response

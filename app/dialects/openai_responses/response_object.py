@@ -1,4 +1,4 @@
-"""This file is the response object around the items: how it ended, what it used, what it echoes of the request."""
+"""The response object around the items: how it ended, what it used, what it echoes of the request."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from app.conversation.capabilities import Reply
+from app.conversation.capabilities import RenderContext
 from app.conversation.events import Finished
 from app.conversation.request import Request
 from app.conversation.response import FinishReason, Usage
@@ -17,7 +17,7 @@ from app.dialects.openai_responses.tools import render_tool_choice, render_tools
 from app.dialects.openai_responses.vocabulary import (
     INCOMPLETE_REASONS,
     NAME,
-    RESPONSE_EXTRAS,
+    RESPONSE_EXTENSIONS,
     STATUSES,
     WireResponse,
 )
@@ -44,8 +44,8 @@ def parse_finish(response: WireResponse, *, calls: bool) -> Finished:
     if response.status == "incomplete":
         raw = (response.incomplete_details and response.incomplete_details.reason) or "incomplete"
         reason = INCOMPLETE_REASONS.get(raw, "length")
-    extras = {name: value for name in RESPONSE_EXTRAS if (value := getattr(response, name)) is not None}
-    return Finished(reason, raw, extras=extras)
+    extensions = {name: value for name in RESPONSE_EXTENSIONS if (value := getattr(response, name)) is not None}
+    return Finished(reason, raw, extensions=extensions)
 
 
 def parse_usage(response: WireResponse) -> Usage | None:
@@ -73,11 +73,11 @@ class ResponseObject:
     What it echoes of the request is rendered once: a long request would otherwise cost more than the answer.
     """
 
-    def __init__(self, reply: Reply) -> None:
-        self.id = f"resp_{reply.id}"
-        self._reply = reply
+    def __init__(self, context: RenderContext) -> None:
+        self.id = f"resp_{context.id}"
+        self._context = context
         # Without the client's request (its bytes passed through) every field still has the value it has by default.
-        request = reply.request if isinstance(reply.request, Request) else Request(dialect=NAME, model="", turns=())
+        request = context.request if isinstance(context.request, Request) else Request(dialect=NAME, model="", turns=())
         self.service_tier = request.service_tier or "default"
         self._echo = msgspec.json.encode(_echo_request(request))[1:]
 
@@ -95,19 +95,21 @@ class ResponseObject:
         told: dict[str, Any] = {
             "id": self.id,
             "object": "response",
-            "created_at": self._reply.created,
+            "created_at": self._context.created,
             "status": status,
             # No clock ticks here; the dialect wants a number of a completed response.
-            "completed_at": self._reply.created if status == "completed" else None,
+            "completed_at": self._context.created if status == "completed" else None,
             "error": response_error(failure) if failure else None,
             "incomplete_details": {"reason": reason} if reason else None,
-            "model": self._reply.model,
+            "model": self._context.model,
             "output": [msgspec.Raw(item) for item in items],
             "usage": _render_usage(usage) if usage else None,
             "service_tier": self.service_tier,
         }
         if finished:
-            told.update({name: finished.extras[name] for name in RESPONSE_EXTRAS if name in finished.extras})
+            told.update(
+                {name: finished.extensions[name] for name in RESPONSE_EXTENSIONS if name in finished.extensions}
+            )
         if usage and usage.web_searches:
             told["tool_usage"] = {"image_gen": _NO_IMAGES, "web_search": {"num_requests": usage.web_searches}}
         return msgspec.json.encode(told)[:-1] + b"," + self._echo
@@ -116,14 +118,14 @@ class ResponseObject:
 def _echo_request(request: Request) -> dict[str, Any]:
     """The fields of the response that repeat the request; all of them, for strict clients miss each one."""
     state, sampling, settings = request.state, request.sampling, request.reasoning
-    extras = {extra.name: extra.value for extra in request.extras if extra.dialect == NAME}
+    extensions = {extension.name: extension.value for extension in request.extensions if extension.dialect == NAME}
     choice = request.tool_choice
     return {
         "background": state.background,
         "conversation": {"id": state.conversation} if state.conversation else None,
         "instructions": _instructions_of(request),
         "max_output_tokens": request.max_tokens,
-        "max_tool_calls": extras.get("max_tool_calls"),
+        "max_tool_calls": extensions.get("max_tool_calls"),
         "metadata": request.metadata or {},
         "parallel_tool_calls": request.parallel_tool_calls is not False,
         "previous_response_id": state.previous_id,
@@ -142,8 +144,8 @@ def _echo_request(request: Request) -> dict[str, Any]:
         "top_p": 1.0 if sampling.top_p is None else sampling.top_p,
         "presence_penalty": sampling.presence_penalty or 0,
         "frequency_penalty": sampling.frequency_penalty or 0,
-        "truncation": extras.get("truncation", "disabled"),
-        "user": extras.get("user"),
+        "truncation": extensions.get("truncation", "disabled"),
+        "user": extensions.get("user"),
     }
 
 

@@ -1,4 +1,4 @@
-"""This file reads the streams of upstreams."""
+"""Reads the streams of upstreams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file turns tools and the choice among them into the neutral model, and back."""
+"""Turns tools and the choice among them into the neutral model, and back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.errors import InvalidRequest
 
 # What a namespace says about itself has no place but in its first member.
 _GROUP_DESCRIPTION = "namespace_description"
-_FUNCTION_EXTRAS = ("output_schema", "allowed_callers", "async")
+_FUNCTION_EXTENSIONS = ("output_schema", "allowed_callers", "async")
 _EMPTY_SCHEMA: dict[str, Any] = {"type": "object", "properties": {}}
 
 _tools_decoder = msgspec.json.Decoder(list[WireTool] | None)
@@ -101,8 +101,10 @@ def _parse_member(tool: WireTool, path: str, namespace: str | None = None) -> Fu
         rules = (grammar.syntax or "", grammar.definition or "") if grammar and grammar.type == "grammar" else None
         return CustomTool(name, tool.description, rules, namespace, deferred)
     more = {"output_schema": tool.output_schema, "allowed_callers": tool.allowed_callers, "async": tool.is_async}
-    extras = {name: value for name, value in more.items() if value is not None}
-    return FunctionTool(name, tool.description, tool.parameters, tool.strict, namespace, deferred, extras=extras)
+    extensions = {name: value for name, value in more.items() if value is not None}
+    return FunctionTool(
+        name, tool.description, tool.parameters, tool.strict, namespace, deferred, extensions=extensions
+    )
 
 
 def _parse_native(tool: WireTool, definition: dict[str, Any]) -> NativeTool:
@@ -126,14 +128,14 @@ def _describe_group(members: list[FunctionTool | CustomTool], description: str |
     if not members or description is None:
         return list(members)
     first, *others = members
-    extras = {**first.extras, _GROUP_DESCRIPTION: description}
-    return [msgspec.structs.replace(first, extras=extras), *others]
+    extensions = {**first.extensions, _GROUP_DESCRIPTION: description}
+    return [msgspec.structs.replace(first, extensions=extensions), *others]
 
 
 def _group_description(members: Sequence[Tool]) -> str:
     for tool in members:
-        if not isinstance(tool, NativeTool) and _GROUP_DESCRIPTION in tool.extras:
-            return cast(str, tool.extras[_GROUP_DESCRIPTION])
+        if not isinstance(tool, NativeTool) and _GROUP_DESCRIPTION in tool.extensions:
+            return cast(str, tool.extensions[_GROUP_DESCRIPTION])
     return ""
 
 
@@ -145,7 +147,7 @@ def _name_of(tool: WireTool, path: str) -> str:
 
 def _is_ours(tool: NativeTool, losses: list[Loss]) -> bool:
     if tool.dialect != NAME:
-        losses.append(Loss("W", "tools", f"the tool {tool.type!r} does not exist in this dialect"))
+        losses.append(Loss("degrading", "tools", f"the tool {tool.type!r} does not exist in this dialect"))
     return tool.dialect == NAME
 
 
@@ -167,7 +169,7 @@ def _render_tool(tool: Tool, own: bool) -> dict[str, Any]:
             shape["parameters"] = tool.schema if tool.schema is not None or own else _EMPTY_SCHEMA
             if tool.strict is not None or not own:
                 shape["strict"] = bool(tool.strict)
-            shape.update({name: tool.extras[name] for name in _FUNCTION_EXTRAS if name in tool.extras})
+            shape.update({name: tool.extensions[name] for name in _FUNCTION_EXTENSIONS if name in tool.extensions})
         case _:
             assert_never(tool)
     if tool.deferred:

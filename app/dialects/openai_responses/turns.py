@@ -1,4 +1,4 @@
-"""This file turns the items of an input into turns, and turns into input items."""
+"""Turns the items of an input into turns, and turns into input items."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from app.conversation.blocks import (
 )
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss
-from app.conversation.request import Extra, Request, Role, Tool, Turn
+from app.conversation.request import Extension, Request, Role, Tool, Turn
 from app.dialects.json_bodies import read_value
 from app.dialects.openai_responses.content import PART_PREFIX, annotation_of, parse_content, render_parts
 from app.dialects.openai_responses.items import parse_item, render_call, summary_message, valid_json
@@ -70,7 +70,7 @@ class Input:
         self.instructions: list[Text] = []
         self.tools: list[Tool] = []
         self.format: Format | None = None
-        self.extras: list[Extra] = []
+        self.extensions: list[Extension] = []
         self._drafts: list[_Draft] = []
         ids: list[str] = []
         items = read_value(raw, _input_decoder, "input")
@@ -84,7 +84,9 @@ class Input:
             if wire.id is not None and wire.type in _NEW_IDS:
                 ids.append(wire.id)
         if ids:
-            self.extras.append(Extra(NAME, "input[].id", ids, "D", "items are told apart by their place"))
+            self.extensions.append(
+                Extension(NAME, "input[].id", ids, "ignorable", "items are told apart by their place")
+            )
 
     @property
     def turns(self) -> tuple[Turn, ...]:
@@ -100,7 +102,9 @@ class Input:
             self._read_message(item, raw, path)
         elif kind == "additional_tools":
             self.tools.extend(parse_tools(item.tools, f"{path}.tools"))
-            self.extras.append(Extra(NAME, path, {"type": kind, "role": item.role}, "D", "its tools join the others"))
+            self.extensions.append(
+                Extension(NAME, path, {"type": kind, "role": item.role}, "ignorable", "its tools join the others")
+            )
         elif kind == "configuration_update":
             self._update_configuration(item, path)
         else:
@@ -242,7 +246,9 @@ class _AssistantItems:
         match block:
             case ToolCall():
                 if block.kind not in ("function", "custom") and not valid_json(block.arguments or "{}", b""):
-                    self._losses.append(Loss("W", self._turn.path, f"the arguments of {block.id!r} are no JSON"))
+                    self._losses.append(
+                        Loss("degrading", self._turn.path, f"the arguments of {block.id!r} are no JSON")
+                    )
                 return [render_call(block)]
             case Reasoning():
                 return self._render_reasoning(block)
@@ -251,13 +257,13 @@ class _AssistantItems:
             case Compaction(text=text) if text:
                 return [summary_message(text)]
             case Opaque(dialect="openai_responses", type="item_reference") if not self._stored:
-                self._losses.append(Loss("W", self._turn.path, "the upstream stores no items to refer to"))
+                self._losses.append(Loss("degrading", self._turn.path, "the upstream stores no items to refer to"))
                 return []
             case ServerTool(dialect="openai_responses", raw=raw) | Opaque(dialect="openai_responses", raw=raw):
                 return [msgspec.Raw(raw)]
             case _:
                 kind = block.type if isinstance(block, Opaque) else type(block).__name__
-                self._losses.append(Loss("W", self._turn.path, f"a {kind} block has no form in this dialect"))
+                self._losses.append(Loss("degrading", self._turn.path, f"a {kind} block has no form in this dialect"))
                 return []
 
     def _render_reasoning(self, block: Reasoning) -> list[Any]:
@@ -269,7 +275,9 @@ class _AssistantItems:
             part = {"type": "reasoning_text", "text": block.text}
             item_id = self._mint_id("reasoning", block.text)
             return [{"type": "reasoning", "id": item_id, "summary": [], "content": [part]}]
-        self._losses.append(Loss("D", self._turn.path, "reasoning without a proof of this upstream is not replayed"))
+        self._losses.append(
+            Loss("ignorable", self._turn.path, "reasoning without a proof of this upstream is not replayed")
+        )
         return []
 
     def _mint_id(self, item_type: str, text: str) -> str:

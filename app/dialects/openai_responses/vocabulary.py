@@ -1,4 +1,4 @@
-"""This file is the words of the Responses dialect: the shapes on its wire, its tables, and what of it is lost abroad.
+"""The words of the Responses dialect: the shapes on its wire, its tables, and what of it is lost in other dialects.
 
 Shapes are tolerant: every field may be missing or null, and whatever they do not name is left unread.
 """
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from app.conversation.blocks import ToolKind
-from app.conversation.losses import LossClass
+from app.conversation.losses import Severity
 from app.conversation.request import UNKNOWN_EFFORT
 from app.conversation.response import FinishReason
 
@@ -213,30 +213,30 @@ part_decoder = msgspec.json.Decoder(Part)
 response_decoder = msgspec.json.Decoder(WireResponse)
 
 # Fields of a response that only this dialect knows; they do not depend on the request.
-RESPONSE_EXTRAS = ("moderation", "input_transformations", "prompt_cache_diagnostics")
+RESPONSE_EXTENSIONS = ("moderation", "input_transformations", "prompt_cache_diagnostics")
 
 # What of a request has no place in the neutral model, and what its loss means to the client.
-EXTRAS: dict[str, tuple[LossClass, str]] = {
-    "prompt": ("E", "a prompt template is kept by OpenAI and cannot be looked up"),
-    "context_management": ("W", "the upstream does not compact the context by itself"),
-    "truncation": ("W", "the upstream does not shorten an input that is too long"),
-    "max_tool_calls": ("W", "the upstream has no limit for its own tools"),
-    "moderation": ("W", "the upstream does not moderate"),
-    "reasoning.effort": ("W", UNKNOWN_EFFORT),
-    "reasoning.mode": ("W", "the upstream has no reasoning modes"),
-    "reasoning.context": ("D", "the upstream decides itself which past reasoning it reads"),
-    "include": ("D", "the upstream has no such output to include"),
-    "user": ("D", "only an id for the detection of abuse"),
+EXTENSIONS: dict[str, tuple[Severity, str]] = {
+    "prompt": ("wrong", "a prompt template is kept by OpenAI and cannot be looked up"),
+    "context_management": ("degrading", "the upstream does not compact the context by itself"),
+    "truncation": ("degrading", "the upstream does not shorten an input that is too long"),
+    "max_tool_calls": ("degrading", "the upstream has no limit for its own tools"),
+    "moderation": ("degrading", "the upstream does not moderate"),
+    "reasoning.effort": ("degrading", UNKNOWN_EFFORT),
+    "reasoning.mode": ("degrading", "the upstream has no reasoning modes"),
+    "reasoning.context": ("ignorable", "the upstream decides itself which past reasoning it reads"),
+    "include": ("ignorable", "the upstream has no such output to include"),
+    "user": ("ignorable", "only an id for the detection of abuse"),
 }
-UNKNOWN_FIELD: tuple[LossClass, str] = ("D", "only its own dialect knows this field")
+UNKNOWN_FIELD: tuple[Severity, str] = ("ignorable", "only its own dialect knows this field")
 
 # Fields that an upstream may refuse, and what it means that they are not sent; others are hints.
-REFUSED_FIELDS: dict[str, LossClass] = {
-    "temperature": "W",
-    "top_p": "W",
-    "max_output_tokens": "W",
-    "truncation": "W",
-    "previous_response_id": "E",
+REFUSED_FIELDS: dict[str, Severity] = {
+    "temperature": "degrading",
+    "top_p": "degrading",
+    "max_output_tokens": "degrading",
+    "truncation": "degrading",
+    "previous_response_id": "wrong",
 }
 
 # `steered` ends a response that a successor continues: as far as it goes it is complete.

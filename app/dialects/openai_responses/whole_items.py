@@ -1,4 +1,4 @@
-"""This file writes the events of items that an upstream only told at the end of its stream, when they are whole."""
+"""Writes the events of items that an upstream only told at the end of its stream, when they are whole."""
 
 from __future__ import annotations
 

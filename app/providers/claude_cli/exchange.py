@@ -1,4 +1,4 @@
-"""This file is one request to the Claude program under way: waiting for its turn, running, read to its end."""
+"""One request to the Claude program under way: waiting for its turn, running, read to its end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.transport.process import Process
 from app.transport.silence import Silence
 
 # Seconds that a request waits for one of the running programs to end.
-QUEUE_PATIENCE = 60.0
+QUEUE_TIMEOUT = 60.0
 # Seconds that the program has after its answer to put its own things in order.
 PARTING = 1.0
 
@@ -77,13 +77,13 @@ class ProgramExchange(Exchange):
 
     def _begin(self, wait: float | None) -> bool:
         """Starts the program as soon as there may be one more; False when `wait` passed before."""
-        seconds = QUEUE_PATIENCE - self._queued
+        seconds = QUEUE_TIMEOUT - self._queued
         if wait is not None:
             seconds = min(seconds, wait)
         if not self._slots.acquire(timeout=seconds):
             self._queued += seconds
-            if self._queued >= QUEUE_PATIENCE:
-                raise UpstreamBusy(f"as many Claude programs run as may (max_processes), for {QUEUE_PATIENCE:g} s now")
+            if self._queued >= QUEUE_TIMEOUT:
+                raise UpstreamBusy(f"as many Claude programs run as may (max_processes), for {QUEUE_TIMEOUT:g} s now")
             return False
         self._has_slot = True
         assert self._start is not None, "waited for after its end"

@@ -1,4 +1,4 @@
-"""This file is the provider that asks the Claude program on this machine, with the login that the program has."""
+"""The provider that asks the Claude program on this machine, with the login that the program has."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.providers.anthropic import AnthropicProvider
 from app.providers.claude_cli.exchange import ProgramExchange
 from app.providers.claude_cli.order import inherit, write_order
 from app.providers.profiles import capabilities_for
-from app.providers.provider import Model, Operation, Outgoing, Provider
+from app.providers.provider import Model, Operation, Provider, UpstreamRequest
 from app.settings import ProviderSettings
 from app.transport import Exchange, Transport
 from app.transport.process import Process
@@ -53,16 +53,16 @@ class ClaudeCliProvider(Provider):
         # The program speaks the older version of the API, which takes no fields for the vendor alone.
         return capabilities_for(self.dialect, self.base_url, model, self.settings.profile, quirks, first_party=False)
 
-    def send(self, outgoing: Outgoing, credential: Credential | None) -> Exchange:
+    def send(self, upstream_request: UpstreamRequest, credential: Credential | None) -> Exchange:
         """Nothing runs yet: the program starts when somebody waits for its answer and it may."""
         # What a program inherits is the environment of this process, not a setting.
         environ = inherit(os.environ)
         command = write_order(
             (self._find_program(environ), *self._command[1:]),
             environ,
-            outgoing.model,
-            outgoing.body,
-            betas=_join_betas(outgoing),
+            upstream_request.model,
+            upstream_request.body,
+            betas=_join_betas(upstream_request),
             headers=self.settings.headers,
             base_url=self.settings.base_url,
             credential=credential,
@@ -91,9 +91,9 @@ class ClaudeCliProvider(Provider):
         return f"{said.rstrip('. ')}. {find_remedy(self.kind)}" if "/login" in words else said
 
 
-def _join_betas(outgoing: Outgoing) -> str:
+def _join_betas(upstream_request: UpstreamRequest) -> str:
     """The betas that a body needs, and those that a client of the same dialect has asked for."""
-    lines = [outgoing.headers.get("anthropic-beta", "")]
-    if outgoing.same_dialect:
-        lines.append(outgoing.client_headers.get("anthropic-beta", ""))
+    lines = [upstream_request.headers.get("anthropic-beta", "")]
+    if upstream_request.same_dialect:
+        lines.append(upstream_request.client_headers.get("anthropic-beta", ""))
     return ",".join(dict.fromkeys(beta.strip() for line in lines for beta in line.split(",") if beta.strip()))

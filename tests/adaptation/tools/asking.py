@@ -1,4 +1,4 @@
-"""This file is requests for the steps that adapt tools, and one way to run a step."""
+"""Requests for the steps that adapt tools, and one way to run a step."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def take(step: Step, request: Request, capabilities: Capabilities = CHAT) -> tup
 
 
 def losses(notes: Notes) -> list[tuple[str, str]]:
-    return [(loss.loss, loss.path) for loss in notes.losses]
+    return [(loss.severity, loss.path) for loss in notes.losses]
 
 
 def _blocks(blocks: tuple[Block | str, ...]) -> tuple[Block, ...]:

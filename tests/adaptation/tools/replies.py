@@ -1,4 +1,4 @@
-"""This file is replies for stages: whole ones, cut into streams in any way and folded again behind the stage."""
+"""Replies for stages: whole ones, cut into streams in any way and folded again behind the stage."""
 
 from __future__ import annotations
 

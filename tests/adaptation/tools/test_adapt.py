@@ -1,4 +1,4 @@
-"""This file is the specification of a whole adaptation: a request out, and its reply back."""
+"""The specification of a whole adaptation: a request out, and its reply back."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""This file is the specification of JSON answers and tool calls that stand for each other."""
+"""The specification of JSON answers and tool calls that stand for each other."""
 
 from __future__ import annotations
 
 from hypothesis import given
 
-from app.adaptation.forced_json import CallToText, TextToCall
+from app.adaptation.tools.forced_json import CallToText, TextToCall
 from app.conversation.blocks import Text, ToolCall
 from app.conversation.events import BlockDelta, BlockOpened
 from tests.adaptation.tools.asking import call

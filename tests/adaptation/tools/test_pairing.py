@@ -1,11 +1,11 @@
-"""This file is the specification of how tool calls and their results are paired."""
+"""The specification of how tool calls and their results are paired."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.adaptation.pairing import NO_RESULT, adapt_pairing
+from app.adaptation.tools.pairing import NO_RESULT, adapt_pairing
 from app.conversation.blocks import Text, ToolCall, ToolResult
 from app.conversation.request import Request, Turn
 from tests.adaptation.tools.asking import ask, assistant, call, losses, result, system, take, user
@@ -43,7 +43,7 @@ def test_a_call_without_result_is_given_one_that_says_so() -> None:
     missing, words = request.turns[1].blocks
     assert missing == ToolResult("x", (Text(NO_RESULT),), is_error=True)
     assert words == Text("go on")
-    assert [loss.loss for loss in notes.losses] == ["D"]
+    assert [loss.severity for loss in notes.losses] == ["ignorable"]
 
 
 def test_the_calls_of_the_very_last_turn_are_answered_too() -> None:
@@ -62,7 +62,7 @@ def test_a_result_that_no_call_has_becomes_words_of_the_user() -> None:
     request, notes = take(adapt_pairing, ask(user("q"), user(result("zz", "out"))))
 
     assert request.turns[1].blocks == (Text("[orphan tool result zz] out"),)
-    assert losses(notes) == [("W", "messages[0]")]
+    assert losses(notes) == [("degrading", "messages[0]")]
 
 
 def test_calls_that_came_as_turns_of_their_own_are_one_turn() -> None:

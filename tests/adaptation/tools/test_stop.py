@@ -1,4 +1,4 @@
-"""This file is the specification of stop sequences that the gateway watches for itself."""
+"""The specification of stop sequences that the gateway watches for itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is the specification of thoughts that a model writes into its text."""
+"""The specification of thoughts that a model writes into its text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is the specification of what a model may or must call, upstream."""
+"""The specification of what a model may or must call, upstream."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from app.adaptation.tool_choice import adapt_tool_choice
+from app.adaptation.tools.tool_choice import adapt_tool_choice
 from app.conversation.blocks import Text
 from app.conversation.request import FunctionTool, OutputFormat, Request, ToolChoice
 from tests.adaptation.tools.asking import (
@@ -55,7 +55,7 @@ def test_a_choice_of_a_tool_that_is_gone_is_free() -> None:
     request, notes = take(adapt_tool_choice, choose(the("web_search"), F))
 
     assert request.tool_choice == AUTO
-    assert losses(notes) == [("W", "tool_choice")]
+    assert losses(notes) == [("degrading", "tool_choice")]
 
 
 def test_only_allowed_tools_are_sent_where_they_cannot_be_named() -> None:
@@ -91,7 +91,7 @@ def test_one_forced_tool_becomes_structured_output() -> None:
 
     assert (request.tools, request.tool_choice, request.parallel_tool_calls) == ((), None, None)
     assert request.output_format == OutputFormat("json_schema", SCHEMA, "f", "Does f.")
-    assert losses(notes) == [("W", "tool_choice")]
+    assert losses(notes) == [("degrading", "tool_choice")]
     assert len(notes.stages) == 1
 
 
@@ -114,7 +114,7 @@ def test_any_call_of_several_tools_is_asked_for_in_words() -> None:
 
     assert request.tool_choice == AUTO
     assert request.instructions == (Text("Be kind."), Text("Answer with a call of one of the tools."))
-    assert losses(notes) == [("W", "tool_choice")]
+    assert losses(notes) == [("degrading", "tool_choice")]
     assert not notes.stages
 
 
@@ -143,7 +143,7 @@ def test_parallel_calls_that_cannot_be_switched_off_are_reported() -> None:
     on, quiet = take(adapt_tool_choice, choose(None, F, parallel_tool_calls=True), without)
 
     assert off.parallel_tool_calls is on.parallel_tool_calls is None
-    assert losses(notes) == [("W", "parallel_tool_calls")]
+    assert losses(notes) == [("degrading", "parallel_tool_calls")]
     assert not quiet.losses
 
 

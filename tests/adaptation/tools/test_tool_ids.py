@@ -1,4 +1,4 @@
-"""This file is the specification of how ids of tool calls are spelled for each vendor."""
+"""The specification of how ids of tool calls are spelled for each vendor."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.adaptation.tool_ids import adapt_tool_ids, spell_id
+from app.adaptation.tools.tool_ids import adapt_tool_ids, spell_id
 from app.conversation.blocks import ToolCall, ToolResult
 from app.conversation.capabilities import Capabilities
 from tests.adaptation.tools.asking import CLAUDE, RESPONSES, ask, assistant, call, result, take, user

@@ -1,4 +1,4 @@
-"""This file is the specification of how tools are named towards an upstream."""
+"""The specification of how tools are named towards an upstream."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.adaptation.tool_names import name_tools, spell_name
+from app.adaptation.tools.tool_names import name_tools, spell_name
 
 LONG = "mcp__server__" + "x" * 57
 

@@ -1,4 +1,4 @@
-"""This file is the specification of how tools and past calls are declared to an upstream."""
+"""The specification of how tools and past calls are declared to an upstream."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from app.adaptation.tools import adapt_tools
+from app.adaptation.tools.tools import adapt_tools
 from app.conversation.blocks import Opaque, Text, ToolCall, ToolResult
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import CustomTool, FunctionTool, NativeTool, Request, Tool, ToolChoice
@@ -77,16 +77,16 @@ def test_examples_are_told_in_the_description() -> None:
     (tool,) = request.tools
     assert isinstance(tool, FunctionTool)
     assert tool.description == 'Adds.\nExamples of its input:\n{"a": 1}'
-    assert losses(notes) == [("D", "tools.f")]
+    assert losses(notes) == [("ignorable", "tools.f")]
 
 
 def test_what_only_one_dialect_says_of_a_function_is_reported() -> None:
-    tool = function("f", extras={"output_schema": {}})
+    tool = function("f", extensions={"output_schema": {}})
 
     request, notes = take(adapt_tools, ask(tools=(tool,)))
 
     assert request.tools == declared(function("f"))
-    assert losses(notes) == [("D", "tools.f.output_schema")]
+    assert losses(notes) == [("ignorable", "tools.f.output_schema")]
 
 
 def test_strict_is_switched_off_where_its_default_is_on() -> None:
@@ -108,7 +108,7 @@ def test_strict_ends_where_the_schema_does_not_allow_it() -> None:
     (tool,) = request.tools
     assert isinstance(tool, FunctionTool)
     assert tool.strict is False
-    assert losses(notes) == [("W", "tools.f")]
+    assert losses(notes) == [("degrading", "tools.f")]
 
 
 def test_a_strict_schema_for_claude_is_closed() -> None:
@@ -143,14 +143,14 @@ def test_a_tool_that_was_found_twice_is_declared_once() -> None:
 def test_a_tool_that_another_one_displaces_is_reported() -> None:
     request = ask(tools=(function("f"), function("f"), function("f", description="another")))
 
-    assert losses(take(adapt_tools, request)[1]) == [("W", "tools.f")]
+    assert losses(take(adapt_tools, request)[1]) == [("degrading", "tools.f")]
 
 
 def test_an_upstream_without_tools_loses_the_answer() -> None:
     request, notes = take(adapt_tools, ask(tools=(function(),)), replace(CHAT, tools=False))
 
     assert request.tools == ()
-    assert losses(notes) == [("E", "tools")]
+    assert losses(notes) == [("wrong", "tools")]
 
 
 # ---- names
@@ -196,7 +196,7 @@ def test_a_custom_tool_becomes_a_function_of_one_string() -> None:
     assert tool.description is not None
     assert tool.description.startswith("Patches files.")
     assert tool.description.endswith("lark grammar:\nstart: /.+/s")
-    assert losses(notes) == [("W", "tools.apply_patch")]
+    assert losses(notes) == [("degrading", "tools.apply_patch")]
 
 
 def test_the_call_of_a_custom_tool_comes_back_as_such() -> None:
@@ -284,13 +284,13 @@ def test_hosted_tools_are_dropped_with_a_loss_and_functions_survive() -> None:
     request, notes = take(adapt_tools, ask(tools=tools))
 
     assert [tool.name for tool in request.tools] == ["f"]
-    assert losses(notes) == [("W", "tools.web_search"), ("W", "tools.image_generation")]
+    assert losses(notes) == [("degrading", "tools.web_search"), ("degrading", "tools.image_generation")]
 
 
 def test_tools_that_move_a_screen_cannot_be_lost_quietly() -> None:
     _, notes = take(adapt_tools, ask(tools=(native("computer_toolset_20260801", "computer"),)))
 
-    assert losses(notes) == [("E", "tools.computer")]
+    assert losses(notes) == [("wrong", "tools.computer")]
 
 
 def test_a_hosted_search_becomes_the_other_vendor_s() -> None:
@@ -302,7 +302,7 @@ def test_a_hosted_search_becomes_the_other_vendor_s() -> None:
 
     (tool,) = request.tools
     assert tool == native("web_search", server=True, filters={"allowed_domains": ["a.b"]}, user_location=place)
-    assert losses(notes) == [("W", "tools.web_search.blocked_domains")]
+    assert losses(notes) == [("degrading", "tools.web_search.blocked_domains")]
 
 
 def test_a_hosted_search_of_responses_becomes_claude_s() -> None:

@@ -1,4 +1,4 @@
-"""This file is the specification of what stands around answers that should be bare JSON."""
+"""The specification of what stands around answers that should be bare JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.adaptation.wrapping import FENCE, OBJECT, Unwrap, Wrapping
+from app.adaptation.tools.wrapping import FENCE, OBJECT, Unwrap, Wrapping
 from app.conversation.blocks import Text
 from tests.adaptation.tools.asking import call
 from tests.adaptation.tools.replies import piece_sizes, reply, run

@@ -1,4 +1,4 @@
-"""This file is the stand-in for the Anthropic API: strict keys, a version, pings, thinking with a signature."""
+"""The stand-in for the Anthropic API: strict keys, a version, pings, thinking with a signature."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is the stand-in for Oracle Code Assist: a catalogue, chat that only streams, a token and a request id."""
+"""The stand-in for Oracle Code Assist: a catalogue, chat that only streams, a token and a request id."""
 
 from __future__ import annotations
 

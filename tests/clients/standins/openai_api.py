@@ -1,4 +1,4 @@
-"""This file is what a server of either OpenAI dialect has: a bearer key, its words for errors, a list of models."""
+"""What a server of either OpenAI dialect has: a bearer key, its words for errors, a list of models."""
 
 from __future__ import annotations
 

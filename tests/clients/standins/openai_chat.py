@@ -1,4 +1,4 @@
-"""This file is the stand-in for a server of Chat Completions: strict keys, every tool call answered."""
+"""The stand-in for a server of Chat Completions: strict keys, every tool call answered."""
 
 from __future__ import annotations
 

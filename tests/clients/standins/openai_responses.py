@@ -1,4 +1,4 @@
-"""This file is the stand-in for a server of the Responses API: strict keys, named events, opaque reasoning."""
+"""The stand-in for a server of the Responses API: strict keys, named events, opaque reasoning."""
 
 from __future__ import annotations
 

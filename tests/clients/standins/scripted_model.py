@@ -1,4 +1,4 @@
-"""This file is the model behind every stand-in: it makes its scripted tool calls, then says what the last tool said."""
+"""The model behind every stand-in: it makes its scripted tool calls, then says what the last tool said."""
 
 from __future__ import annotations
 

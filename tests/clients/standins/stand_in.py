@@ -1,4 +1,4 @@
-"""This file is what all stand-ins share: a server on a loopback port that admits, refuses and remembers requests."""
+"""What all stand-ins share: a server on a loopback port that admits, refuses and remembers requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file is the vendor's own SDK as a judge of what is rendered: it talks to bytes instead of a server."""
+"""The vendor's own SDK as a judge of what is rendered: it talks to bytes instead of a server."""
 
 from __future__ import annotations
 

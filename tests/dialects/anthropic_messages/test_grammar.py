@@ -1,4 +1,4 @@
-"""This file specifies what becomes of a stream that passes and is out of order."""
+"""Specifies what becomes of a stream that passes and is out of order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.conversation.capabilities import Capabilities, Reply
+from app.conversation.capabilities import Capabilities, RenderContext
 from app.dialects.anthropic_messages import StreamPassthrough
 from app.sse import SseDecoder, encode_event
 
@@ -76,7 +76,7 @@ def test_a_stream_that_is_out_of_order_is_put_into_it(case: str, size: int) -> N
     stream = b"".join(
         encode_event(json.dumps(event, separators=(",", ":")).encode(), event["type"]) for event in events
     )
-    through = StreamPassthrough(Reply(model="m", id="i", created=1), Capabilities(dialect="anthropic_messages"))
+    through = StreamPassthrough(RenderContext(model="m", id="i", created=1), Capabilities(dialect="anthropic_messages"))
 
     out = b"".join(through.feed(stream[at : at + size]) for at in range(0, len(stream), size)) + through.close()
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from app.conversation.blocks import Proof
-from app.conversation.capabilities import Capabilities, Reply
+from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.envelope import seal
 from app.conversation.response import Usage
 from app.dialects.anthropic_messages import StreamPassthrough, find_usage, patch_request, repair_response
@@ -104,7 +104,7 @@ def test_manual_thinking_stops_when_the_turn_in_progress_has_lost_its_own() -> N
     rendered = patch_request(ask(assistant(UNSIGNED, CALL), RESULT, **MANUAL), VENDOR)
 
     assert "thinking" not in json.loads(rendered.body)
-    assert [(loss.loss, loss.path) for loss in rendered.losses] == [("W", "thinking")]
+    assert [(loss.severity, loss.path) for loss in rendered.losses] == [("degrading", "thinking")]
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_limit_above_the_models_own_is_lowered() -> None:
     rendered = patch_request(ask(), msgspec.structs.replace(VENDOR, max_output=4000))
 
     assert json.loads(rendered.body)["max_tokens"] == 4000
-    assert [(loss.loss, loss.path) for loss in rendered.losses] == [("W", "max_tokens")]
+    assert [(loss.severity, loss.path) for loss in rendered.losses] == [("degrading", "max_tokens")]
 
 
 def test_what_the_configuration_refuses_or_adds_is_done() -> None:
@@ -229,11 +229,11 @@ def test_what_the_gateway_does_not_understand_is_left_to_the_upstream(body: byte
 
 # ---- streams ----
 
-REPLY = Reply(model="asked-for", id="abc", created=1)
+CONTEXT = RenderContext(model="asked-for", id="abc", created=1)
 
 
 def passing() -> StreamPassthrough:
-    return StreamPassthrough(REPLY, VENDOR)
+    return StreamPassthrough(CONTEXT, VENDOR)
 
 
 def test_a_stream_passes_with_only_its_model_renamed(read_wire: Callable[[str], bytes]) -> None:
@@ -266,7 +266,9 @@ def test_a_whole_answer_at_which_agents_would_stop_is_set_right() -> None:
     body = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [call],
             "stop_reason": "end_turn", "usage": {"input_tokens": 1, "output_tokens": 1}}  # fmt: skip
 
-    repaired = json.loads(repair_response(json.dumps(body).encode(), Reply(model="m", id="i", created=1), VENDOR))
+    repaired = json.loads(
+        repair_response(json.dumps(body).encode(), RenderContext(model="m", id="i", created=1), VENDOR)
+    )
 
     assert repaired["stop_reason"] == "tool_use"
     assert repaired["content"] == [{"type": "tool_use", "id": "toolu_msg_1_0", "name": "f", "input": {"x": 1}}]
@@ -343,11 +345,11 @@ def test_a_whole_error_of_status_200_is_a_failure_and_a_page_of_html_no_message(
     with pytest.raises(UpstreamRefused, match="Over"):
         repair_response(
             b'{"type":"error","error":{"type":"overloaded_error","message":"Over"}}',
-            Reply(model="m", id="i", created=1),
+            RenderContext(model="m", id="i", created=1),
             VENDOR,
         )
     with pytest.raises(UpstreamMalformed, match="Bad gateway"):
-        repair_response(b"<html><title>Bad gateway</title></html>", Reply(model="m", id="i", created=1), VENDOR)
+        repair_response(b"<html><title>Bad gateway</title></html>", RenderContext(model="m", id="i", created=1), VENDOR)
 
 
 def test_a_failure_drops_the_half_event_before_it() -> None:

@@ -29,7 +29,7 @@ from app.conversation.blocks import (
 from app.conversation.capabilities import Capabilities
 from app.conversation.envelope import seal
 from app.conversation.request import (
-    Extra,
+    Extension,
     FunctionTool,
     NativeTool,
     OutputFormat,
@@ -87,7 +87,9 @@ def test_a_turn_of_claude_code_is_understood_whole(read_wire: ReadWire) -> None:
     assert parsed.stream
     assert parsed.include_usage
     assert [tool.deferred for tool in parsed.tools if isinstance(tool, FunctionTool)] == [False, True]
-    assert [(extra.name, extra.loss) for extra in parsed.extras] == [("context_management", "D")]
+    assert [(extension.name, extension.severity) for extension in parsed.extensions] == [
+        ("context_management", "ignorable")
+    ]
 
 
 def test_arguments_keep_their_order_and_the_spelling_of_their_numbers(read_wire: ReadWire) -> None:
@@ -249,7 +251,7 @@ def test_tools_are_the_clients_the_vendors_for_the_client_or_the_servers() -> No
         ]
     ).tools
 
-    assert tools[0] == FunctionTool("f", schema={"type": "object"}, extras={"eager_input_streaming": True})
+    assert tools[0] == FunctionTool("f", schema={"type": "object"}, extensions={"eager_input_streaming": True})
     assert tools[1] == FunctionTool("g", schema={"type": "object"}, examples=({"a": 1},))
     assert [tool.server for tool in tools if isinstance(tool, NativeTool)] == [False, True]
 
@@ -293,17 +295,17 @@ def test_structured_output_is_read_in_its_new_and_its_old_place() -> None:
 def test_what_has_no_place_becomes_an_extra_with_the_class_of_its_loss(read_wire: ReadWire) -> None:
     parsed = parse_request(read_wire("anthropic_messages/requests/fields-of-the-vendor-alone.json"), {})
 
-    assert {extra.name: extra.loss for extra in parsed.extras} == {
-        "thinking.block_binding": "D",
-        "output_config.task_budget": "W",
-        "context_management": "W",
-        "diagnostics": "D",
-        "inference_geo": "E",
-        "speed": "D",
-        "container": "E",
-        "mcp_servers": "E",
-        "fallbacks": "D",
-        "some_future_field": "D",
+    assert {extension.name: extension.severity for extension in parsed.extensions} == {
+        "thinking.block_binding": "ignorable",
+        "output_config.task_budget": "degrading",
+        "context_management": "degrading",
+        "diagnostics": "ignorable",
+        "inference_geo": "wrong",
+        "speed": "ignorable",
+        "container": "wrong",
+        "mcp_servers": "wrong",
+        "fallbacks": "ignorable",
+        "some_future_field": "ignorable",
     }
 
 
@@ -318,7 +320,7 @@ def test_fields_inside_blocks_and_messages_are_named_by_their_path() -> None:
         ]
     )
 
-    assert [extra.name for extra in parsed.extras] == ["messages[0].mood", "messages[1].content[0].caller"]
+    assert [extension.name for extension in parsed.extensions] == ["messages[0].mood", "messages[1].content[0].caller"]
 
 
 def test_counting_needs_no_limit() -> None:
@@ -381,8 +383,8 @@ def test_an_effort_of_a_name_that_nobody_knows_yet_is_kept() -> None:
     request = parse(output_config={"effort": "huge"})
 
     assert request.reasoning == ReasoningSettings()
-    assert [(extra.name, extra.value, extra.loss) for extra in request.extras] == [
-        ("output_config.effort", "huge", "W")
+    assert [(extension.name, extension.value, extension.severity) for extension in request.extensions] == [
+        ("output_config.effort", "huge", "degrading")
     ]
     assert json.loads(render_request(request, CLAUDE).body)["output_config"] == {"effort": "huge"}
 
@@ -509,7 +511,7 @@ def test_foreign_reasoning_never_reaches_claude() -> None:
     )
 
     assert json.loads(rendered.body)["messages"] == [{"role": "assistant", "content": [{"type": "text", "text": "t"}]}]
-    assert {(loss.loss, loss.path) for loss in rendered.losses} == {("D", "input[1]")}
+    assert {(loss.severity, loss.path) for loss in rendered.losses} == {("ignorable", "input[1]")}
 
 
 def test_servers_that_demand_reasoning_get_it_unsigned() -> None:
@@ -656,24 +658,24 @@ def test_settings_that_the_dialect_lacks_are_reported() -> None:
         CLAUDE,
     )
 
-    assert {(loss.path, loss.loss) for loss in rendered.losses} == {
-        ("frequency_penalty", "W"),
-        ("logit_bias", "W"),
-        ("seed", "D"),
-        ("n", "E"),
-        ("logprobs", "E"),
-        ("verbosity", "W"),
-        ("previous_response_id", "E"),
-        ("response_format", "W"),
+    assert {(loss.path, loss.severity) for loss in rendered.losses} == {
+        ("frequency_penalty", "degrading"),
+        ("logit_bias", "degrading"),
+        ("seed", "ignorable"),
+        ("n", "wrong"),
+        ("logprobs", "wrong"),
+        ("verbosity", "degrading"),
+        ("previous_response_id", "wrong"),
+        ("response_format", "degrading"),
     }
 
 
-def test_only_extras_of_this_dialect_are_written() -> None:
+def test_only_extensions_of_this_dialect_are_written() -> None:
     body = render(
-        extras=(
-            Extra("anthropic_messages", "speed", "fast", "D"),
-            Extra("openai_chat", "prediction", {}, "D"),
-            Extra("anthropic_messages", "messages[0].mood", "calm", "D"),
+        extensions=(
+            Extension("anthropic_messages", "speed", "fast", "ignorable"),
+            Extension("openai_chat", "prediction", {}, "ignorable"),
+            Extension("anthropic_messages", "messages[0].mood", "calm", "ignorable"),
         )
     )
 
@@ -737,4 +739,6 @@ def test_tools_that_come_and_go_in_the_conversation_are_those_at_its_end() -> No
 
     assert [tool.name for tool in request.tools] == ["second", "late"]
     assert all(turn.blocks == () for turn in request.turns[1:])
-    assert {(extra.name, extra.loss) for extra in request.extras} == {(f"messages[{n}]", "W") for n in range(1, 6)}
+    assert {(extension.name, extension.severity) for extension in request.extensions} == {
+        (f"messages[{n}]", "degrading") for n in range(1, 6)
+    }

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.conversation.blocks import Compaction, Opaque, Proof, Reasoning, Refusal, ServerTool, Text, ToolCall
-from app.conversation.capabilities import Reply
+from app.conversation.capabilities import RenderContext
 from app.conversation.envelope import seal, unseal
 from app.conversation.response import FinishReason, Response, StopDetail, Usage
 from app.dialects.anthropic_messages import parse_response, render_response, repair_response
@@ -15,7 +15,7 @@ from app.dialects.anthropic_messages.blocks import as_object
 from app.errors import UpstreamMalformed, UpstreamRefused
 from tests.dialects.anthropic_messages.sdk import read_message
 
-REPLY = Reply(model="asked-for", id="abc", created=1, input_tokens=42)
+CONTEXT = RenderContext(model="asked-for", id="abc", created=1, input_tokens=42)
 
 
 def respond(*blocks: Any, finish: FinishReason = "stop", **fields: Any) -> Response:
@@ -23,7 +23,7 @@ def respond(*blocks: Any, finish: FinishReason = "stop", **fields: Any) -> Respo
 
 
 def render(response: Response) -> dict[str, Any]:
-    message: dict[str, Any] = json.loads(render_response(response, REPLY))
+    message: dict[str, Any] = json.loads(render_response(response, CONTEXT))
     return message
 
 
@@ -136,7 +136,9 @@ def test_a_message_has_every_field_that_clients_read() -> None:
 
 def test_the_sdk_reads_calls_and_thinking() -> None:
     read = read_message(
-        render_response(respond(Reasoning("hm"), Text("t"), ToolCall("c", "f", '{"a":1}'), finish="tool_calls"), REPLY)
+        render_response(
+            respond(Reasoning("hm"), Text("t"), ToolCall("c", "f", '{"a":1}'), finish="tool_calls"), CONTEXT
+        )
     )
 
     assert [block.type for block in read.content] == ["thinking", "text", "tool_use"]
@@ -229,7 +231,7 @@ def test_a_foreign_compaction_travels_sealed() -> None:
 def test_a_passing_answer_changes_only_the_name_of_the_model(read_wire: Callable[[str], bytes]) -> None:
     body = read_wire("anthropic_messages/responses/text.json")
 
-    repaired = repair_response(body, REPLY, None)  # type: ignore[arg-type]
+    repaired = repair_response(body, CONTEXT, None)  # type: ignore[arg-type]
 
     assert repaired == body.replace(b'"claude-sonnet-4-5"', b'"asked-for"')
 

@@ -8,7 +8,7 @@ import anthropic
 import pytest
 
 from app.conversation.blocks import Compaction, Proof, Reasoning, Refusal, ServerTool, Text, ToolCall
-from app.conversation.capabilities import Reply
+from app.conversation.capabilities import RenderContext
 from app.conversation.envelope import seal
 from app.conversation.events import (
     BlockClosed,
@@ -28,7 +28,7 @@ from app.errors import Failure
 from app.sse import SseDecoder
 from tests.dialects.anthropic_messages.sdk import read_stream
 
-REPLY = Reply(model="asked-for", id="abc", created=1, input_tokens=42)
+CONTEXT = RenderContext(model="asked-for", id="abc", created=1, input_tokens=42)
 START = {
     "type": "message_start",
     "message": {"id": "msg_1", "model": "m", "usage": {"input_tokens": 5, "output_tokens": 1}},
@@ -58,8 +58,8 @@ def ended(reason: str | None, **usage: int) -> dict[str, Any]:
     return {"type": "message_delta", "delta": {"stop_reason": reason}, "usage": usage}
 
 
-def render(*events: Event, reply: Reply = REPLY) -> bytes:
-    renderer = StreamRenderer(reply)
+def render(*events: Event, context: RenderContext = CONTEXT) -> bytes:
+    renderer = StreamRenderer(context)
     return renderer.feed(events) + renderer.close()
 
 
@@ -330,7 +330,7 @@ def test_fragments_of_parallel_calls_go_to_their_own_blocks() -> None:
 
 
 def test_the_end_waits_for_the_usage() -> None:
-    renderer = StreamRenderer(REPLY)
+    renderer = StreamRenderer(CONTEXT)
 
     before = renderer.feed([Started("x", "m"), Finished("stop")])
     after = renderer.feed([UsageSeen(Usage(fresh=7, output=3))])
@@ -453,7 +453,7 @@ def test_a_compaction_goes_out_in_one_delta() -> None:
 
 
 def test_a_failure_is_the_last_event_and_the_sdk_raises_it() -> None:
-    renderer = StreamRenderer(REPLY)
+    renderer = StreamRenderer(CONTEXT)
 
     stream = renderer.feed([Started("x", "m"), BlockOpened(0, Text("")), BlockDelta(0, b'"a"')])
     stream += renderer.feed([Failed(Failure(kind="overloaded", message="Overloaded")), BlockDelta(0, b'"b"')])
@@ -466,7 +466,7 @@ def test_a_failure_is_the_last_event_and_the_sdk_raises_it() -> None:
 
 
 def test_pings_are_events_only_after_the_first_one() -> None:
-    renderer = StreamRenderer(REPLY)
+    renderer = StreamRenderer(CONTEXT)
 
     before = renderer.ping()
     renderer.feed([Started("x", "m")])

@@ -1,4 +1,4 @@
-"""This file specifies errors of Chat Completions: in which words clients are told."""
+"""Specifies errors of Chat Completions: in which words clients are told."""
 
 from __future__ import annotations
 

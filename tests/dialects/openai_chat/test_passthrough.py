@@ -1,4 +1,4 @@
-"""This file specifies what happens between a client and an upstream that both speak Chat Completions: as little as
+"""Specifies what happens between a client and an upstream that both speak Chat Completions: as little as
 possible."""
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.conversation.blocks import Proof
-from app.conversation.capabilities import Capabilities, Reply
+from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.envelope import seal
 from app.conversation.response import Usage
 from app.dialects.openai_chat import NAME, StreamPassthrough, patch_request, repair_response
@@ -19,7 +19,7 @@ from app.sse import SseDecoder
 
 ReadWire = Callable[[str], bytes]
 
-REPLY = Reply(model="asked-for", id="abc123", created=1_760_000_000, include_usage=True)
+CONTEXT = RenderContext(model="asked-for", id="abc123", created=1_760_000_000, include_usage=True)
 
 
 CALL_OF_HISTORY = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -106,7 +106,7 @@ def test_a_limit_above_what_the_model_can_is_lowered_and_reported() -> None:
     rendered = patch_request(json.dumps(ask(max_tokens=90_000)).encode(), can(max_output=16_384))
 
     assert json.loads(rendered.body)["max_tokens"] == 16_384
-    assert [(loss.loss, loss.path) for loss in rendered.losses] == [("W", "max_tokens")]
+    assert [(loss.severity, loss.path) for loss in rendered.losses] == [("degrading", "max_tokens")]
 
 
 def test_sampling_that_the_model_refuses_is_left_out_and_reported() -> None:
@@ -115,11 +115,11 @@ def test_sampling_that_the_model_refuses_is_left_out_and_reported() -> None:
     rendered = patch_request(json.dumps(body).encode(), can(temperature=False, top_p=False, seed=False, logprobs=False))
 
     assert json.loads(rendered.body) == ask() | {"model": "real"}
-    assert {loss.path: loss.loss for loss in rendered.losses} == {
-        "temperature": "W",
-        "top_p": "W",
-        "seed": "D",
-        "logprobs": "D",
+    assert {loss.path: loss.severity for loss in rendered.losses} == {
+        "temperature": "degrading",
+        "top_p": "degrading",
+        "seed": "ignorable",
+        "logprobs": "ignorable",
     }
 
 
@@ -272,14 +272,14 @@ def call(**more: Any) -> dict[str, Any]:
 
 
 def repair(body: bytes, **more: Any) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(repair_response(body, REPLY, can(**more)))
+    value: dict[str, Any] = json.loads(repair_response(body, CONTEXT, can(**more)))
     return value
 
 
 def test_a_clean_reply_keeps_every_byte_but_the_models_name() -> None:
     body = whole({"content": "x", "new_field": 1.0}, usage={"prompt_tokens": 1})
 
-    assert repair_response(body, REPLY, can()) == body.replace(b'"up"', b'"asked-for"')
+    assert repair_response(body, CONTEXT, can()) == body.replace(b'"up"', b'"asked-for"')
 
 
 def test_a_reply_with_calls_that_says_stop_says_tool_calls() -> None:
@@ -311,12 +311,16 @@ def test_calls_of_a_reply_get_ids_types_and_textual_arguments() -> None:
 def test_what_a_reply_lacks_is_filled_in() -> None:
     body = json.dumps({"id": None, "created": 0.5, "choices": [{"index": 0, "message": {"content": "x"}}]}).encode()
 
-    reply = repair(body)
+    context = repair(body)
 
-    assert (reply["id"], reply["object"], reply["created"]) == ("chatcmpl-abc123", "chat.completion", REPLY.created)
-    assert reply["model"] == "asked-for"
-    assert reply["choices"][0]["message"] == {"role": "assistant", "content": "x"}
-    assert reply["choices"][0]["finish_reason"] == "stop"
+    assert (context["id"], context["object"], context["created"]) == (
+        "chatcmpl-abc123",
+        "chat.completion",
+        CONTEXT.created,
+    )
+    assert context["model"] == "asked-for"
+    assert context["choices"][0]["message"] == {"role": "assistant", "content": "x"}
+    assert context["choices"][0]["finish_reason"] == "stop"
 
 
 def test_content_in_parts_becomes_text() -> None:
@@ -339,7 +343,7 @@ def test_arguments_of_a_reply_that_are_no_object_become_one() -> None:
 def test_a_reply_that_broke_off_or_holds_no_choice_is_a_failure() -> None:
     for body in (whole({"content": "x"}, "error"), b'{"id":"c","choices":[]}'):
         with pytest.raises(UpstreamMalformed):
-            repair_response(body, REPLY, can())
+            repair_response(body, CONTEXT, can())
 
 
 @pytest.mark.parametrize(
@@ -348,7 +352,7 @@ def test_a_reply_that_broke_off_or_holds_no_choice_is_a_failure() -> None:
 )
 def test_an_error_in_a_reply_of_status_200_is_a_failure(body: bytes) -> None:
     with pytest.raises(UpstreamRefused, match="gone") as refusal:
-        repair_response(body, REPLY, can())
+        repair_response(body, CONTEXT, can())
 
     assert refusal.value.failure.http_status == 502
 
@@ -356,13 +360,13 @@ def test_an_error_in_a_reply_of_status_200_is_a_failure(body: bytes) -> None:
 @pytest.mark.parametrize("body", [b"", b"<html><title>Bad gateway</title>", b"{"])
 def test_what_is_no_json_is_malformed(body: bytes) -> None:
     with pytest.raises(UpstreamMalformed):
-        repair_response(body, REPLY, can())
+        repair_response(body, CONTEXT, can())
 
 
 @pytest.mark.parametrize("body", [b"[]", b"7", b'{"choices":7}'])
 def test_json_that_is_no_reply_is_a_failure(body: bytes) -> None:
     with pytest.raises(UpstreamRefused):
-        repair_response(body, REPLY, can())
+        repair_response(body, CONTEXT, can())
 
 
 # --- streams ---
@@ -382,9 +386,9 @@ def stream(chunks: Sequence[Any]) -> bytes:
     return "".join(f"data: {data}\n\n" for data in datas).encode()
 
 
-def run(chunks: Sequence[Any], reply: Reply = REPLY, **more: Any) -> list[Any]:
+def run(chunks: Sequence[Any], context: RenderContext = CONTEXT, **more: Any) -> list[Any]:
     """The payloads that the client gets, decoded; the end mark as it is."""
-    passing = StreamPassthrough(reply, can(**more))
+    passing = StreamPassthrough(context, can(**more))
     out = passing.feed(stream(chunks)) + passing.close()
     return [data.decode() if data == b"[DONE]" else json.loads(data) for data in SseDecoder().feed(out)]
 
@@ -413,7 +417,7 @@ def test_a_clean_stream_keeps_every_byte_but_the_models_name() -> None:
             "[DONE]",
         ]
     )
-    passing = StreamPassthrough(REPLY, can())
+    passing = StreamPassthrough(CONTEXT, can())
 
     out = passing.feed(body) + passing.close()
 
@@ -426,7 +430,7 @@ def test_a_stream_of_a_server_that_sets_blanks_passes_too() -> None:
     chunks = [ROLE, chunk({"content": "x"}), chunk(finish="stop"), "[DONE]"]
     datas = [data if isinstance(data, str) else json.dumps(data) for data in chunks]
     body = "".join(f"data: {data}\n\n" for data in datas).encode()
-    passing = StreamPassthrough(REPLY, can())
+    passing = StreamPassthrough(CONTEXT, can())
 
     out = passing.feed(body) + passing.close()
 
@@ -435,7 +439,7 @@ def test_a_stream_of_a_server_that_sets_blanks_passes_too() -> None:
 
 def test_only_whole_events_are_given_on() -> None:
     body = stream([ROLE, chunk({"content": "x"})])
-    passing = StreamPassthrough(REPLY, can())
+    passing = StreamPassthrough(CONTEXT, can())
 
     pieces = [passing.feed(body[index : index + 1]) for index in range(len(body))]
 
@@ -448,7 +452,7 @@ def test_the_end_mark_is_added_where_it_lacks(read_wire: ReadWire) -> None:
 
 
 def test_a_last_event_without_its_blank_line_is_not_lost() -> None:
-    passing = StreamPassthrough(REPLY, can())
+    passing = StreamPassthrough(CONTEXT, can())
 
     out = passing.feed(stream([ROLE, chunk(finish="stop"), "[DONE]"]).rstrip(b"\n")) + passing.close()
 
@@ -480,7 +484,7 @@ def test_an_error_in_a_stream_is_told_and_nothing_follows(broken: Any) -> None:
 
 
 def test_an_error_before_anything_else_can_still_become_a_status() -> None:
-    passing = StreamPassthrough(REPLY, can())
+    passing = StreamPassthrough(CONTEXT, can())
 
     with pytest.raises(UpstreamRefused, match="bad thing") as refusal:
         passing.feed(b": OPENROUTER PROCESSING\n\n" + stream([{"error": {"message": "bad thing", "code": 400}}]))
@@ -489,7 +493,7 @@ def test_an_error_before_anything_else_can_still_become_a_status() -> None:
 
 
 def test_a_failure_of_the_connection_is_told_between_two_events() -> None:
-    passing = StreamPassthrough(REPLY, can())
+    passing = StreamPassthrough(CONTEXT, can())
     body = stream([ROLE, chunk({"content": "x"})])
 
     out = passing.feed(body[:-9]) + passing.fail(Failure(kind="timeout", message="silent"))
@@ -500,7 +504,7 @@ def test_a_failure_of_the_connection_is_told_between_two_events() -> None:
 
 def test_usage_is_given_to_those_who_asked_only() -> None:
     chunks = [ROLE, chunk(finish="stop"), {**chunk(), "choices": [], "usage": USAGE}, "[DONE]"]
-    silent = Reply(model="up", id="i", created=1)
+    silent = RenderContext(model="up", id="i", created=1)
     passing = StreamPassthrough(silent, can())
 
     out = passing.feed(stream(chunks)) + passing.close()
@@ -634,17 +638,17 @@ def test_an_end_mark_without_a_finish_gets_one() -> None:
 
 def test_an_end_mark_alone_is_no_answer() -> None:
     with pytest.raises(UpstreamRefused):
-        StreamPassthrough(REPLY, can()).feed(b"data: [DONE]\n\n")
+        StreamPassthrough(CONTEXT, can()).feed(b"data: [DONE]\n\n")
 
 
 def test_an_end_of_input_before_the_answer_can_still_become_a_status() -> None:
     with pytest.raises(UpstreamRefused):
-        StreamPassthrough(REPLY, can()).close()
+        StreamPassthrough(CONTEXT, can()).close()
 
 
 def test_a_failure_after_the_finish_does_not_undo_the_answer() -> None:
     late = {"error": {"message": "too late"}}
-    passing = StreamPassthrough(REPLY, can())
+    passing = StreamPassthrough(CONTEXT, can())
     cut = passing.feed(stream([ROLE, chunk({"content": "x"}, "stop")])) + passing.fail(
         Failure(kind="internal", message="reset")
     )
@@ -666,7 +670,7 @@ def test_every_chunk_has_the_id_the_time_and_the_model() -> None:
     payloads = run([ROLE | nameless, chunk({"content": "x"}) | nameless, chunk(finish="stop") | nameless, "[DONE]"])
 
     assert [(p["id"], p["created"], p["model"], p["object"]) for p in payloads[:-1]] == [
-        ("chatcmpl-abc123", REPLY.created, "asked-for", "chat.completion.chunk")
+        ("chatcmpl-abc123", CONTEXT.created, "asked-for", "chat.completion.chunk")
     ] * 3
 
 
@@ -687,7 +691,7 @@ def test_every_chunk_has_the_id_the_time_and_the_model() -> None:
 )
 def test_usage_is_told_once_and_last_wherever_it_came(chunks: list[Any]) -> None:
     *payloads, counted, end = run([ROLE, *chunks, "[DONE]"])
-    silent = Reply(model="asked-for", id="i", created=1)
+    silent = RenderContext(model="asked-for", id="i", created=1)
 
     assert end == "[DONE]"
     assert (counted["choices"], counted["usage"]) == ([], USAGE)

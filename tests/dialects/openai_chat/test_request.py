@@ -1,4 +1,4 @@
-"""This file specifies requests of Chat Completions: what is understood of clients, what upstreams get."""
+"""Specifies requests of Chat Completions: what is understood of clients, what upstreams get."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_legacy_functions_become_tools_and_their_messages_calls_and_results() ->
     assert call.id == result.call_id
     assert request.tools == (FunctionTool("f", schema={"type": "object"}),)
     assert request.tool_choice == ToolChoice("tool", ((None, "f"),))
-    assert [extra.name for extra in request.extras] == ["functions"]
+    assert [extension.name for extension in request.extensions] == ["functions"]
 
 
 def test_input_in_place_of_messages_is_read_as_the_same_conversation() -> None:
@@ -399,7 +399,9 @@ def test_an_effort_of_a_name_that_nobody_knows_yet_asks_for_thinking_and_is_kept
     request = parse(reasoning_effort="huge")
 
     assert request.reasoning == ReasoningSettings("on")
-    assert [(extra.name, extra.value, extra.loss) for extra in request.extras] == [("reasoning_effort", "huge", "W")]
+    assert [(extension.name, extension.value, extension.severity) for extension in request.extensions] == [
+        ("reasoning_effort", "huge", "degrading")
+    ]
     assert render(request)["reasoning_effort"] == "huge"
 
 
@@ -416,26 +418,28 @@ def test_stop_may_be_a_string_or_a_list() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "loss"),
     [
-        ("modalities", ["text", "audio"], "E"),
-        ("modalities", ["text"], "D"),
-        ("moderation", {"model": "m", "policy": {"output": {"mode": "block"}}}, "E"),
-        ("moderation", {"model": "m"}, "W"),
-        ("prediction", {"type": "content", "content": "x"}, "D"),
-        ("min_p", 0.1, "W"),
-        ("something_new", 1, "D"),
+        ("modalities", ["text", "audio"], "wrong"),
+        ("modalities", ["text"], "ignorable"),
+        ("moderation", {"model": "m", "policy": {"output": {"mode": "block"}}}, "wrong"),
+        ("moderation", {"model": "m"}, "degrading"),
+        ("prediction", {"type": "content", "content": "x"}, "ignorable"),
+        ("min_p", 0.1, "degrading"),
+        ("something_new", 1, "ignorable"),
     ],
 )
 def test_fields_without_a_place_are_kept_with_what_their_loss_would_mean(name: str, value: Any, loss: str) -> None:
     request = parse(**{name: value})
 
-    assert [(extra.name, extra.value, extra.loss) for extra in request.extras] == [(name, value, loss)]
+    assert [(extension.name, extension.value, extension.severity) for extension in request.extensions] == [
+        (name, value, loss)
+    ]
     assert render(request)[name] == value
 
 
 def test_fields_of_messages_without_a_place_go_back_where_they_stood() -> None:
     request = parse(messages=[{"role": "user", "content": "a", "weight": 1}])
 
-    assert [extra.name for extra in request.extras] == ["messages[0].weight"]
+    assert [extension.name for extension in request.extensions] == ["messages[0].weight"]
     assert render(request)["messages"][0]["weight"] == 1
 
 
@@ -594,7 +598,10 @@ def test_what_has_no_place_is_reported() -> None:
 
     rendered = render_request(request_of(turn), can())
 
-    assert [(loss.loss, loss.path) for loss in rendered.losses] == [("E", "messages[0]"), ("W", "messages[0]")]
+    assert [(loss.severity, loss.path) for loss in rendered.losses] == [
+        ("wrong", "messages[0]"),
+        ("degrading", "messages[0]"),
+    ]
 
 
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
@@ -623,10 +630,10 @@ def test_an_upstreams_own_details_go_back_verbatim() -> None:
 
 
 def test_a_signed_call_goes_back_with_its_signature(read_wire: ReadWire) -> None:
-    extra = b'{"google":{"thought_signature":"c2ln"}}'
-    turn = assistant(ToolCall("a", "f", "{}", proof=Proof(NAME, "tool_call", (extra,))))
+    extension = b'{"google":{"thought_signature":"c2ln"}}'
+    turn = assistant(ToolCall("a", "f", "{}", proof=Proof(NAME, "tool_call", (extension,))))
 
-    assert render(request_of(turn))["messages"][0]["tool_calls"][0]["extra_content"] == json.loads(extra)
+    assert render(request_of(turn))["messages"][0]["tool_calls"][0]["extra_content"] == json.loads(extension)
 
 
 def test_a_past_refusal_stays_one() -> None:
@@ -707,7 +714,9 @@ def test_the_end_user_goes_under_the_name_that_the_upstream_knows() -> None:
     request = request_of(user(Text("x")), user="u")
 
     assert render(request, user_field="safety_identifier")["safety_identifier"] == "u"
-    assert render_request(request, can()).losses == (Loss("D", "user", "this upstream has no field for the end user"),)
+    assert render_request(request, can()).losses == (
+        Loss("ignorable", "user", "this upstream has no field for the end user"),
+    )
 
 
 def test_refused_fields_are_left_out_and_extra_ones_put_in() -> None:

@@ -1,4 +1,4 @@
-"""This file specifies whole replies of Chat Completions: what is understood of any server's, what clients get."""
+"""Specifies whole replies of Chat Completions: what is understood of any server's, what clients get."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import pytest
 from openai.types.chat import ChatCompletion
 
 from app.conversation.blocks import Proof, Reasoning, Text, ToolCall
-from app.conversation.capabilities import Reply
+from app.conversation.capabilities import RenderContext
 from app.conversation.envelope import unseal
-from app.conversation.request import Extra, Request
+from app.conversation.request import Extension, Request
 from app.conversation.response import Response, StopDetail, Usage
 from app.dialects.openai_chat import NAME, find_usage, parse_response, render_response
 from app.errors import UpstreamCut, UpstreamMalformed, UpstreamRefused
 
 ReadWire = Callable[[str], bytes]
 
-REPLY = Reply(model="asked-for", id="abc123", created=1_760_000_000)
+CONTEXT = RenderContext(model="asked-for", id="abc123", created=1_760_000_000)
 
 
 def response_of(*blocks: Any, **more: Any) -> Response:
     return Response(**{"id": "up", "model": "m", "blocks": blocks, "finish_reason": "stop", **more})
 
 
-def render(response: Response, reply: Reply = REPLY) -> dict[str, Any]:
-    body = render_response(response, reply)
+def render(response: Response, context: RenderContext = CONTEXT) -> dict[str, Any]:
+    body = render_response(response, context)
     ChatCompletion.model_validate_json(body, strict=True)
     value: dict[str, Any] = json.loads(body)
     return value
@@ -38,7 +38,7 @@ def test_a_whole_reply_is_understood(read_wire: ReadWire) -> None:
 
     assert response.blocks == (Text('Hello there "you"\n😀 é'),)
     assert response.usage == Usage(fresh=5, cache_read=4, output=2)
-    assert (response.service_tier, response.extras) == ("default", {"system_fingerprint": "fp_44709d6fcb"})
+    assert (response.service_tier, response.extensions) == ("default", {"system_fingerprint": "fp_44709d6fcb"})
 
 
 def test_calls_get_ids_and_the_text_of_their_arguments(read_wire: ReadWire) -> None:
@@ -111,7 +111,7 @@ def test_a_reply_is_rendered_with_every_field_of_the_contract() -> None:
         finish_reason="tool_calls",
         usage=Usage(fresh=3, cache_read=4, cache_written=5, output=6, reasoning=2),
         service_tier="default",
-        extras={"system_fingerprint": "fp", "container": "not ours"},
+        extensions={"system_fingerprint": "fp", "container": "not ours"},
     )
 
     assert render(response) == {
@@ -193,10 +193,10 @@ def test_citations_of_web_pages_are_annotations_and_others_are_not() -> None:
 
 
 def test_a_client_that_asked_with_functions_is_answered_with_function_call() -> None:
-    request = Request(dialect=NAME, model="m", turns=(), extras=(Extra(NAME, "functions", True, "D"),))
-    reply = Reply(model="m", id="i", created=1, request=request)
+    request = Request(dialect=NAME, model="m", turns=(), extensions=(Extension(NAME, "functions", True, "ignorable"),))
+    context = RenderContext(model="m", id="i", created=1, request=request)
 
-    choice = render(response_of(ToolCall("a", "f", "{}"), finish_reason="tool_calls"), reply)["choices"][0]
+    choice = render(response_of(ToolCall("a", "f", "{}"), finish_reason="tool_calls"), context)["choices"][0]
 
     assert choice["message"]["function_call"] == {"name": "f", "arguments": "{}"}
     assert choice["finish_reason"] == "function_call"
@@ -205,7 +205,7 @@ def test_a_client_that_asked_with_functions_is_answered_with_function_call() -> 
 
 def test_a_response_that_broke_off_is_never_rendered_as_whole() -> None:
     with pytest.raises(UpstreamCut):
-        render_response(response_of(Text("x"), finish_reason=None), REPLY)
+        render_response(response_of(Text("x"), finish_reason=None), CONTEXT)
 
 
 def test_usage_of_a_reply_that_is_only_passed_on_is_found() -> None:

@@ -1,4 +1,4 @@
-"""This file specifies streams of Chat Completions: what is understood of any server's, and what clients get."""
+"""Specifies streams of Chat Completions: what is understood of any server's, and what clients get."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 from openai.types.chat import ChatCompletionChunk
 
 from app.conversation.blocks import Proof, Reasoning, Refusal, Text, ToolCall
-from app.conversation.capabilities import Reply
+from app.conversation.capabilities import RenderContext
 from app.conversation.envelope import seal, unseal
 from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOpened, Event, Failed, Finished, Started
 from app.conversation.events import UsageSeen as Counted
 from app.conversation.fold import fold
 from app.conversation.literals import literal
-from app.conversation.request import Extra, Request
+from app.conversation.request import Extension, Request
 from app.conversation.response import Response, StopDetail, Usage
 from app.dialects.openai_chat import NAME, StreamParser, StreamRenderer, render_response
 from app.errors import Failure, UpstreamRefused
@@ -26,7 +26,7 @@ from app.sse import SseDecoder
 
 ReadWire = Callable[[str], bytes]
 
-REPLY = Reply(model="asked-for", id="abc123", created=1_760_000_000, include_usage=True, input_tokens=9)
+CONTEXT = RenderContext(model="asked-for", id="abc123", created=1_760_000_000, include_usage=True, input_tokens=9)
 
 
 def parse(chunks: Sequence[Any], end: bool = True) -> list[Event]:
@@ -60,9 +60,9 @@ def calls(response: Response) -> list[tuple[str, str, str]]:
     return [(block.id, block.name, block.arguments) for block in response.blocks if isinstance(block, ToolCall)]
 
 
-def render(events: Sequence[Event], reply: Reply = REPLY) -> list[Any]:
+def render(events: Sequence[Event], context: RenderContext = CONTEXT) -> list[Any]:
     """The payloads that a client gets, decoded; the end mark as it is."""
-    renderer = StreamRenderer(reply)
+    renderer = StreamRenderer(context)
     out = renderer.feed(events) + renderer.close()
     return [data.decode() if data == b"[DONE]" else json.loads(data) for data in SseDecoder().feed(out)]
 
@@ -510,15 +510,15 @@ def test_a_commentary_and_the_answer_are_paragraphs_of_one_text() -> None:
     whole = Response(id="", model="", blocks=tuple(blocks), finish_reason="stop")
 
     streamed = deltas(render([Started("up", "m"), *events, Finished("stop")]))
-    message = json.loads(render_response(whole, REPLY))["choices"][0]["message"]
+    message = json.loads(render_response(whole, CONTEXT))["choices"][0]["message"]
 
     assert "".join(delta.get("content", "") for delta in streamed) == "Let me see.\n\nIt is blue."
     assert message["content"] == "Let me see.\n\nIt is blue."
 
 
 def test_without_the_wish_there_is_no_usage_chunk_and_the_end_does_not_wait() -> None:
-    reply = Reply(model="m", id="i", created=1)
-    renderer = StreamRenderer(reply)
+    context = RenderContext(model="m", id="i", created=1)
+    renderer = StreamRenderer(context)
 
     out = renderer.feed([Started("up", "m"), *block(0, Text(""), "x"), Counted(Usage(fresh=1)), Finished("stop")])
 
@@ -570,11 +570,11 @@ def test_custom_calls_go_out_as_such() -> None:
 
 
 def test_a_client_that_asked_with_functions_is_answered_with_function_call() -> None:
-    request = Request(dialect=NAME, model="m", turns=(), extras=(Extra(NAME, "functions", True, "D"),))
-    reply = Reply(model="m", id="i", created=1, request=request)
+    request = Request(dialect=NAME, model="m", turns=(), extensions=(Extension(NAME, "functions", True, "ignorable"),))
+    context = RenderContext(model="m", id="i", created=1, request=request)
     events = [Started("up", "m"), *block(0, ToolCall("a", "f", ""), "{}"), Finished("tool_calls")]
 
-    payloads = render(events, reply)
+    payloads = render(events, context)
 
     assert deltas(payloads)[1:3] == [
         {"function_call": {"name": "f", "arguments": ""}},
@@ -605,9 +605,9 @@ def test_a_proof_of_this_dialect_goes_back_as_it_came() -> None:
 
 
 def test_reasoning_can_be_hidden() -> None:
-    reply = Reply(model="m", id="i", created=1, show_reasoning=False)
+    context = RenderContext(model="m", id="i", created=1, show_reasoning=False)
 
-    got = deltas(render([Started("up", "m"), *block(0, Reasoning(""), "hm"), Finished("stop")], reply))
+    got = deltas(render([Started("up", "m"), *block(0, Reasoning(""), "hm"), Finished("stop")], context))
 
     assert "hm" not in str(got)
 
@@ -640,7 +640,7 @@ def test_why_the_vendor_stopped_is_the_refusal() -> None:
 
 
 def test_a_failure_is_an_error_event_and_nothing_follows() -> None:
-    renderer = StreamRenderer(REPLY)
+    renderer = StreamRenderer(CONTEXT)
     failure = Failure(kind="overloaded", message="too much")
 
     out = renderer.feed([Started("up", "m"), *block(0, Text(""), "x"), Failed(failure)])
@@ -660,7 +660,7 @@ def test_events_that_just_stop_are_a_failure_too() -> None:
 
 
 def test_a_ping_is_a_comment() -> None:
-    assert StreamRenderer(REPLY).ping().startswith(b":")
+    assert StreamRenderer(CONTEXT).ping().startswith(b":")
 
 
 # --- the vendor's own client ---
@@ -675,7 +675,7 @@ def client_for(body: bytes) -> openai.OpenAI:
 
 
 def rendered(events: Sequence[Event]) -> bytes:
-    renderer = StreamRenderer(REPLY)
+    renderer = StreamRenderer(CONTEXT)
     return renderer.feed(events) + renderer.close()
 
 

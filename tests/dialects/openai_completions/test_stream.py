@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.conversation.blocks import Reasoning, Text
-from app.conversation.capabilities import Capabilities, Reply
+from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.events import BlockClosed, BlockDelta, BlockOpened, Failed, Finished, Started, UsageSeen
 from app.conversation.fold import fold
 from app.conversation.response import Usage
@@ -16,7 +16,7 @@ from app.dialects import openai_completions
 from app.errors import UpstreamRefused
 
 CAPABILITIES = Capabilities(dialect="openai_chat")
-REPLY = Reply(model="client/m", id="1", created=1)
+CONTEXT = RenderContext(model="client/m", id="1", created=1)
 
 
 def chunk(text: str, finish: str | None = None, **more: Any) -> bytes:
@@ -59,7 +59,7 @@ def test_what_is_no_chunk_is_a_failure_and_nothing_follows(data: bytes) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 50, 1000])
 def test_a_passing_stream_is_the_same_however_it_is_cut(size: int) -> None:
-    stream = openai_completions.StreamPassthrough(REPLY, CAPABILITIES)
+    stream = openai_completions.StreamPassthrough(CONTEXT, CAPABILITIES)
 
     parts = [stream.feed(STREAM[start : start + size]) for start in range(0, len(STREAM), size)]
 
@@ -70,7 +70,7 @@ def test_a_passing_stream_is_the_same_however_it_is_cut(size: int) -> None:
 
 @pytest.mark.parametrize("end", [b"", b'data: {"id": "cmpl-1", "choices": [{"te'])
 def test_a_passing_stream_that_is_cut_ends_with_an_error(end: bytes) -> None:
-    stream = openai_completions.StreamPassthrough(REPLY, CAPABILITIES)
+    stream = openai_completions.StreamPassthrough(CONTEXT, CAPABILITIES)
 
     out = stream.feed(b"data: %b\n\n%b" % (chunk("one"), end)) + stream.close()
 
@@ -79,7 +79,7 @@ def test_a_passing_stream_that_is_cut_ends_with_an_error(end: bytes) -> None:
 
 
 def test_only_what_is_said_is_written() -> None:
-    renderer = openai_completions.StreamRenderer(REPLY)
+    renderer = openai_completions.StreamRenderer(CONTEXT)
     thought = [BlockOpened(0, Reasoning("")), BlockDelta(0, b'"SECRET"'), BlockClosed(0)]
     spoken = [BlockOpened(1, Text("")), BlockDelta(1, b'"hi"'), BlockDelta(1, b'""'), BlockClosed(1)]
 
@@ -100,7 +100,7 @@ def test_only_what_is_said_is_written() -> None:
 
 
 def test_an_answer_that_breaks_off_ends_with_an_error() -> None:
-    renderer = openai_completions.StreamRenderer(REPLY)
+    renderer = openai_completions.StreamRenderer(CONTEXT)
     renderer.feed([Started("", ""), BlockOpened(0, Text("")), BlockDelta(0, b'"hi"')])
 
     out = renderer.close()
@@ -111,4 +111,4 @@ def test_an_answer_that_breaks_off_ends_with_an_error() -> None:
 
 def test_an_error_in_a_whole_reply_is_the_upstreams() -> None:
     with pytest.raises(UpstreamRefused):
-        openai_completions.repair_response(b'{"error": {"message": "no"}}', REPLY, CAPABILITIES)
+        openai_completions.repair_response(b'{"error": {"message": "no"}}', CONTEXT, CAPABILITIES)

@@ -1,4 +1,4 @@
-"""This file specifies the errors of the Responses dialect."""
+"""Specifies the errors of the Responses dialect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file specifies what changes where the client and the upstream both speak the Responses dialect."""
+"""Specifies what changes where the client and the upstream both speak the Responses dialect."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from app.conversation.response import Usage
 from app.dialects.openai_responses import StreamPassthrough, patch_request, repair_response
 from app.dialects.openai_responses.history import input_items, output_items
 from app.errors import Failure, InvalidRequest, UpstreamMalformed, UpstreamRefused
-from tests.dialects.openai_responses.wire import REPLY, UPSTREAM, ask, check_grammar, events_of, to_bytes, vendor
+from tests.dialects.openai_responses.wire import CONTEXT, UPSTREAM, ask, check_grammar, events_of, to_bytes, vendor
 
 STREAMS = sorted((Path(__file__).parents[2] / "wire" / "openai_responses" / "streams").glob("*.sse"))
-SAME_MODEL = replace(REPLY, model="gpt-5.4")
+SAME_MODEL = replace(CONTEXT, model="gpt-5.4")
 USER = {"role": "user", "content": "q"}
 NATIVE = b'{"type":"reasoning", "id":"rs_1","summary":[],"encrypted_content":"gAAA"}'
 
@@ -102,7 +102,10 @@ def test_the_backend_of_chatgpt_logins_gets_what_it_takes() -> None:
     assert body["include"] == ["reasoning.encrypted_content"]
     assert body["input"] == [{"role": "developer", "content": "first"}, USER, json.loads(NATIVE)]
     assert "max_output_tokens" not in body
-    assert {(loss.loss, loss.path) for loss in result.losses} >= {("W", "max_output_tokens"), ("D", "user")}
+    assert {(loss.severity, loss.path) for loss in result.losses} >= {
+        ("degrading", "max_output_tokens"),
+        ("ignorable", "user"),
+    }
 
 
 def test_the_backend_of_chatgpt_logins_gets_a_list_for_a_string() -> None:
@@ -121,7 +124,7 @@ def test_a_body_that_must_be_changed_and_cannot_be_read_is_refused(body: bytes) 
 def test_a_whole_response_gets_the_clients_name_of_the_model(read_wire: Callable[[str], bytes]) -> None:
     body = read_wire("openai_responses/responses/text.json")
 
-    repaired = repair_response(body, REPLY, UPSTREAM)
+    repaired = repair_response(body, CONTEXT, UPSTREAM)
 
     assert repaired == body.replace(b'"gpt-5.4"', b'"the-model-asked-for"')
 
@@ -161,7 +164,7 @@ def test_the_terminal_event_decides_and_the_last_line_is_added(read_wire: Callab
 
 
 def test_every_response_in_a_stream_names_the_clients_model(read_wire: Callable[[str], bytes]) -> None:
-    passing = StreamPassthrough(REPLY, UPSTREAM)
+    passing = StreamPassthrough(CONTEXT, UPSTREAM)
 
     out = passing.feed(read_wire("openai_responses/streams/text.sse"))
 
@@ -256,7 +259,7 @@ def test_a_failure_of_ours_drops_the_event_that_was_not_whole(read_wire: Callabl
 
 
 def test_a_failure_before_the_first_event_is_a_whole_stream() -> None:
-    passing = StreamPassthrough(REPLY, UPSTREAM)
+    passing = StreamPassthrough(CONTEXT, UPSTREAM)
 
     out = passing.ping() + passing.fail(Failure(kind="timeout", message="silent"))
 
@@ -326,24 +329,24 @@ def test_events_that_hold_something_odd_pass(kind: str, odd: Any) -> None:
 
 def test_a_whole_error_of_status_200_is_a_failure_and_a_page_of_html_no_response() -> None:
     with pytest.raises(UpstreamRefused, match="gone"):
-        repair_response(b'{"error":{"message":"gone","code":502}}', REPLY, UPSTREAM)
+        repair_response(b'{"error":{"message":"gone","code":502}}', CONTEXT, UPSTREAM)
     with pytest.raises(UpstreamMalformed, match="Bad gateway"):
-        repair_response(b"<html><title>Bad gateway</title></html>", REPLY, UPSTREAM)
+        repair_response(b"<html><title>Bad gateway</title></html>", CONTEXT, UPSTREAM)
 
 
 def test_a_whole_response_that_failed_passes() -> None:
     body = b'{"object":"response","status":"failed","error":{"code":"server_error","message":"m"},"output":[]}'
 
-    assert repair_response(body, REPLY, UPSTREAM) == body
+    assert repair_response(body, CONTEXT, UPSTREAM) == body
 
 
 def test_an_error_before_all_else_can_still_become_a_status() -> None:
     error = b'event: error\ndata: {"type":"error","code":"rate_limit_exceeded","message":"slow"}\n\n'
 
     with pytest.raises(UpstreamRefused, match="slow") as refusal:
-        StreamPassthrough(REPLY, UPSTREAM).feed(error)
+        StreamPassthrough(CONTEXT, UPSTREAM).feed(error)
     with pytest.raises(UpstreamRefused):
-        StreamPassthrough(REPLY, UPSTREAM).close()
+        StreamPassthrough(CONTEXT, UPSTREAM).close()
 
     assert refusal.value.failure.http_status == 429
 

@@ -1,4 +1,4 @@
-"""This file specifies how requests of the Responses dialect are read and written."""
+"""Specifies how requests of the Responses dialect are read and written."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ def test_a_string_is_one_message_of_the_user() -> None:
 
 
 def test_instructions_come_before_leading_system_messages() -> None:
-    developer = {"role": "developer", "content": [{"type": "input_text", "text": "D"}]}
+    developer = {"role": "developer", "content": [{"type": "input_text", "text": "ignorable"}]}
 
     request = parse_body(ask(developer, USER, {"role": "system", "content": "later"}, instructions="I"))
 
-    assert request.instructions == (Text("I"), Text("D"))
+    assert request.instructions == (Text("I"), Text("ignorable"))
     assert [turn.role for turn in request.turns] == ["user", "system"]
 
 
@@ -140,7 +140,7 @@ def test_a_reference_to_an_item_is_the_assistants_and_goes_nowhere_without_a_sto
 
     assert isinstance(request.turns[1].blocks[0], Opaque)
     assert [item["type"] for item in json.loads(result.body)["input"]] == ["message", "message"]
-    assert [loss.loss for loss in result.losses] == ["W"]
+    assert [loss.severity for loss in result.losses] == ["degrading"]
 
 
 def test_native_reasoning_goes_back_byte_by_byte() -> None:
@@ -378,7 +378,9 @@ def test_an_effort_of_a_name_that_nobody_knows_yet_asks_for_thinking_and_is_kept
     request = parse_body(ask(USER, reasoning={"effort": "huge"}))
 
     assert request.reasoning == ReasoningSettings("on")
-    assert [(extra.name, extra.value, extra.loss) for extra in request.extras] == [("reasoning.effort", "huge", "W")]
+    assert [(extension.name, extension.value, extension.severity) for extension in request.extensions] == [
+        ("reasoning.effort", "huge", "degrading")
+    ]
     assert rendered(request)["reasoning"] == {"effort": "huge"}
 
 
@@ -391,12 +393,19 @@ def test_effort_none_switches_reasoning_off() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value", "loss"),
-    [("prompt", {"id": "p"}, "E"), ("truncation", "auto", "W"), ("truncation", "disabled", "D"), ("hint", 1, "D")],
+    [
+        ("prompt", {"id": "p"}, "wrong"),
+        ("truncation", "auto", "degrading"),
+        ("truncation", "disabled", "ignorable"),
+        ("hint", 1, "ignorable"),
+    ],
 )
 def test_fields_without_a_neutral_place_say_what_their_loss_means(name: str, value: Any, loss: str) -> None:
     request = parse_body(ask(USER, **{name: value}))
 
-    assert [(extra.name, extra.value, extra.loss) for extra in request.extras] == [(name, value, loss)]
+    assert [(extension.name, extension.value, extension.severity) for extension in request.extensions] == [
+        (name, value, loss)
+    ]
     assert rendered(request)[name] == value
 
 
@@ -566,13 +575,13 @@ def test_an_item_that_is_nothing_is_refused() -> None:
     assert refused.value.failure.param == "input[0].type"
 
 
-@pytest.mark.parametrize(("mode", "loss"), [("block", "E"), ("score", "W")])
+@pytest.mark.parametrize(("mode", "loss"), [("block", "wrong"), ("score", "degrading")])
 def test_moderation_that_blocks_cannot_be_left_out(mode: str, loss: str) -> None:
     policy = {"model": "omni", "policy": {"output": {"mode": mode}}}
 
     request = parse_body({"model": "m", "input": "q", "moderation": policy})
 
-    assert [(extra.name, extra.loss) for extra in request.extras] == [("moderation", loss)]
+    assert [(extension.name, extension.severity) for extension in request.extensions] == [("moderation", loss)]
 
 
 def test_a_system_turn_is_a_developer_message_in_its_place() -> None:
@@ -606,7 +615,7 @@ def test_refused_fields_are_left_out_and_reported() -> None:
     result = render_request(a_request(Turn("user", (Text("q"),)), max_tokens=100), capabilities)
 
     assert "max_output_tokens" not in json.loads(result.body)
-    assert [(loss.loss, loss.path) for loss in result.losses] == [("W", "max_output_tokens")]
+    assert [(loss.severity, loss.path) for loss in result.losses] == [("degrading", "max_output_tokens")]
 
 
 def test_what_the_dialect_cannot_say_is_reported() -> None:
@@ -614,13 +623,13 @@ def test_what_the_dialect_cannot_say_is_reported() -> None:
 
     result = render_request(a_request(Turn("user", (Text("q"),)), sampling=sampling, stop=("END",), n=2), UPSTREAM)
 
-    assert {(loss.loss, loss.path) for loss in result.losses} == {
-        ("W", "top_k"),
-        ("W", "logit_bias"),
-        ("W", "stop"),
-        ("W", "frequency_penalty"),
-        ("D", "seed"),
-        ("E", "n"),
+    assert {(loss.severity, loss.path) for loss in result.losses} == {
+        ("degrading", "top_k"),
+        ("degrading", "logit_bias"),
+        ("degrading", "stop"),
+        ("degrading", "frequency_penalty"),
+        ("ignorable", "seed"),
+        ("wrong", "n"),
     }
 
 

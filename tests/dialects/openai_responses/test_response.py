@@ -1,4 +1,4 @@
-"""This file specifies how whole responses of the Responses dialect are read and written."""
+"""Specifies how whole responses of the Responses dialect are read and written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.conversation.blocks import Reasoning, Refusal, Text, ToolCall
 from app.conversation.response import FinishReason, Response, StopDetail, Usage
 from app.dialects.openai_responses import parse_request, parse_response, render_response
 from app.errors import UpstreamMalformed, UpstreamRefused
-from tests.dialects.openai_responses.wire import REPLY, ask, parse_body, vendor
+from tests.dialects.openai_responses.wire import CONTEXT, ask, parse_body, vendor
 
 RESPONSES = sorted((Path(__file__).parents[2] / "wire" / "openai_responses" / "responses").glob("*.json"))
 
@@ -33,14 +33,14 @@ def answer(*blocks: Any, finish_reason: FinishReason = "stop", **more: Any) -> R
     return Response(id="x", model="m", blocks=blocks, finish_reason=finish_reason, **more)
 
 
-def rendered(response: Response, reply: Any = REPLY) -> dict[str, Any]:
+def rendered(response: Response, reply: Any = CONTEXT) -> dict[str, Any]:
     body: dict[str, Any] = json.loads(render_response(response, reply))
     return body
 
 
 @pytest.mark.parametrize("path", RESPONSES, ids=lambda path: path.stem)
 def test_every_response_is_one_for_the_vendors_own_types(path: Path) -> None:
-    body = render_response(parse_response(path.read_bytes()), REPLY)
+    body = render_response(parse_response(path.read_bytes()), CONTEXT)
 
     VendorResponse.model_validate_json(body)
     assert vendor(body, "application/json").responses.create(model="m", input="x").id == "resp_0123456789abcdef"
@@ -70,7 +70,7 @@ def test_a_response_repeats_the_request() -> None:
         )
     )
 
-    body = rendered(answer(Text("hi")), replace(REPLY, request=request))
+    body = rendered(answer(Text("hi")), replace(CONTEXT, request=request))
 
     assert body["instructions"] == "Be brief."
     assert (body["temperature"], body["max_output_tokens"], body["store"]) == (0.2, 99, False)
@@ -84,7 +84,7 @@ def test_a_response_repeats_the_request() -> None:
 def test_a_request_of_codex_is_repeated_without_error(read_wire: Callable[[str], bytes]) -> None:
     request = parse_request(read_wire("openai_responses/requests/codex-turn-with-tools-and-reasoning.json"), {})
 
-    body = rendered(answer(Text("hi")), replace(REPLY, request=request))
+    body = rendered(answer(Text("hi")), replace(CONTEXT, request=request))
 
     assert [tool["type"] for tool in body["tools"]] == ["function", "custom", "namespace", "tool_search", "web_search"]
 

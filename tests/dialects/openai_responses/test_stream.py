@@ -1,4 +1,4 @@
-"""This file specifies how streams of the Responses dialect are read and written."""
+"""Specifies how streams of the Responses dialect are read and written."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from app.conversation.response import FinishReason, Response, Usage
 from app.dialects.openai_responses import StreamParser, StreamRenderer, parse_request
 from app.errors import Failure
 from tests.dialects.openai_responses.wire import (
-    REPLY,
+    CONTEXT,
     ask,
     check_grammar,
     events_of,
@@ -229,7 +229,7 @@ def test_every_stream_keeps_the_grammar_and_reaches_the_vendors_own_client(path:
 
 
 def test_pings_at_every_moment_are_survived_by_the_vendors_own_client(read_wire: Callable[[str], bytes]) -> None:
-    parser, renderer = StreamParser(), StreamRenderer(REPLY)
+    parser, renderer = StreamParser(), StreamRenderer(CONTEXT)
     stream = renderer.ping()
     for data in payloads(read_wire("openai_responses/streams/reasoning-text-and-parallel-calls.sse")):
         stream += renderer.feed(parser.feed([data])) + renderer.ping()
@@ -283,7 +283,7 @@ def test_reasoning_that_nothing_proves_travels_in_an_envelope_of_its_own() -> No
 
 
 def test_reasoning_that_is_not_shown_leaves_only_its_proof() -> None:
-    stream = render(answer(Reasoning("secret", THINKING), Text("x")), replace(REPLY, show_reasoning=False))
+    stream = render(answer(Reasoning("secret", THINKING), Text("x")), replace(CONTEXT, show_reasoning=False))
 
     check_grammar(stream)
     assert items_of(stream)[0]["summary"] == []
@@ -439,7 +439,7 @@ def test_a_compaction_of_another_vendor_is_sealed() -> None:
 
 
 def test_the_terminal_event_waits_for_the_usage() -> None:
-    renderer = StreamRenderer(REPLY)
+    renderer = StreamRenderer(CONTEXT)
     *begun, usage, finished = answer(Text("x"))
 
     before = renderer.feed([*begun, finished])
@@ -452,7 +452,7 @@ def test_the_terminal_event_waits_for_the_usage() -> None:
 
 
 def test_the_end_of_input_ends_a_stream_whose_usage_never_came() -> None:
-    renderer = StreamRenderer(REPLY)
+    renderer = StreamRenderer(CONTEXT)
     before = renderer.feed([event for event in answer(Text("x")) if not isinstance(event, UsageSeen)])
 
     after = renderer.close()
@@ -462,7 +462,7 @@ def test_the_end_of_input_ends_a_stream_whose_usage_never_came() -> None:
 
 
 def test_a_failure_ends_the_stream_twice_over_and_nothing_follows() -> None:
-    renderer = StreamRenderer(REPLY)
+    renderer = StreamRenderer(CONTEXT)
     failure = Failure(kind="rate_limit", message="slow down", retry_after="7")
     stream = renderer.feed([Started("u", "m"), BlockOpened(0, Text("")), BlockDelta(0, b'"x"'), Failed(failure)])
 
@@ -479,14 +479,14 @@ def test_a_failure_ends_the_stream_twice_over_and_nothing_follows() -> None:
 
 
 def test_a_failure_before_anything_else_is_a_whole_stream() -> None:
-    stream = StreamRenderer(REPLY).feed([Failed(Failure(kind="context_overflow", message="too long"))])
+    stream = StreamRenderer(CONTEXT).feed([Failed(Failure(kind="context_overflow", message="too long"))])
 
     check_grammar(stream)
     assert events_of(stream)[-1]["response"]["error"]["code"] == "context_length_exceeded"
 
 
 def test_a_stream_that_was_never_finished_is_no_normal_end() -> None:
-    renderer = StreamRenderer(REPLY)
+    renderer = StreamRenderer(CONTEXT)
     stream = renderer.feed(answer(Text("x"))[:3]) + renderer.close()
 
     check_grammar(stream)
@@ -494,7 +494,7 @@ def test_a_stream_that_was_never_finished_is_no_normal_end() -> None:
 
 
 def test_every_event_is_written_whole() -> None:
-    renderer = StreamRenderer(REPLY)
+    renderer = StreamRenderer(CONTEXT)
 
     parts = [
         renderer.feed([event]) for event in answer(Text("a"), ToolCall("c", "f", "{}"), finish_reason="tool_calls")

@@ -1,4 +1,4 @@
-"""This file is what the tests of this dialect read the wire with: events of a stream, the grammar, the vendor's SDK."""
+"""What the tests of this dialect read the wire with: events of a stream, the grammar, the vendor's SDK."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import openai
 
-from app.conversation.capabilities import Capabilities, Reply
+from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.events import Event
 from app.dialects import openai_responses
 from app.dialects.openai_responses import StreamParser, StreamRenderer
@@ -24,7 +24,7 @@ UPSTREAM = Capabilities(
     store=True,
 )
 
-REPLY = Reply(model="the-model-asked-for", id="0123456789abcdef", created=1_760_000_000)
+CONTEXT = RenderContext(model="the-model-asked-for", id="0123456789abcdef", created=1_760_000_000)
 
 TERMINAL = ("response.completed", "response.incomplete", "response.failed")
 
@@ -44,8 +44,8 @@ def parse(stream: bytes) -> list[Event]:
     return [*parser.feed(payloads(stream)), *parser.close()]
 
 
-def render(events: list[Event], reply: Reply = REPLY) -> bytes:
-    renderer = StreamRenderer(reply)
+def render(events: list[Event], context: RenderContext = CONTEXT) -> bytes:
+    renderer = StreamRenderer(context)
     return renderer.feed(events) + renderer.close()
 
 

@@ -1,4 +1,4 @@
-"""This file is the provider for Acme's models."""
+"""The provider for Acme's models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
 from app.credentials.credential import Credential
 from app.providers.profiles import capabilities_for
-from app.providers.provider import Operation, Outgoing, Provider
+from app.providers.provider import Operation, Provider, UpstreamRequest
 
 
 class AcmeProvider(Provider):
@@ -28,8 +28,8 @@ class AcmeProvider(Provider):
         quirks = {"images": False, "seed": False, **self.settings.quirks}
         return capabilities_for(self.dialect, self.base_url, model, self.settings.profile, quirks)
 
-    def request_headers(self, outgoing: Outgoing) -> dict[str, str]:
-        return {**super().request_headers(outgoing), "x-acme-version": "2"}
+    def request_headers(self, upstream_request: UpstreamRequest) -> dict[str, str]:
+        return {**super().request_headers(upstream_request), "x-acme-version": "2"}
 
     def auth_headers(self, credential: Credential | None, client_headers: Mapping[str, str]) -> dict[str, str]:
         return {"x-acme-key": credential.secret} if credential is not None else {}

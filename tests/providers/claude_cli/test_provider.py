@@ -222,7 +222,7 @@ def test_requests_run_side_by_side_up_to_the_limit(ask: Ask, program: ClaudeProg
 def test_a_client_whose_program_has_to_wait_hears_pings(program: ClaudeProgram) -> None:
     program.play(0.8, *answer("Grüezi"))
     table = ProviderSettings(kind="claude_cli", command=tuple(program.command), max_processes=1)
-    server = ServerSettings(early_head=0.1, ping_interval=0.1)
+    server = ServerSettings(stream_start_timeout=0.1, ping_interval=0.1)
     app = create_app(Settings(server=server, providers={"cli": table}, models=ModelsSettings()))
     body = {"model": MODEL, "max_tokens": 9, "stream": True, "messages": [{"role": "user", "content": "hi"}]}
     heard = []

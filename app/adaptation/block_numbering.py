@@ -1,0 +1,40 @@
+"""New indices for blocks, for stages that split, add or drop some."""
+
+from __future__ import annotations
+
+from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOpened, Event
+
+
+class Numbering:
+    """Counts blocks anew in the order in which they are opened. `moved`: some index is another one than before."""
+
+    def __init__(self) -> None:
+        self.moved = False
+        self._next = 0
+        self._now: dict[int, int] = {}
+
+    def fresh(self) -> int:
+        """The index of a block that the upstream did not open."""
+        self.moved = True
+        return self._count()
+
+    def move(self, event: Event) -> Event:
+        """The event with the new index of its block; a block is counted when it opens, and any other event passes."""
+        match event:
+            case BlockDelta():
+                return BlockDelta(self._now[event.index], event.text)
+            case BlockOpened():
+                self._now[event.index] = index = self._count()
+                self.moved = self.moved or index != event.index
+                return BlockOpened(index, event.block)
+            case BlockNoted():
+                return BlockNoted(self._now[event.index], event.citation, event.logprobs)
+            case BlockClosed():
+                return BlockClosed(self._now.pop(event.index), event.proof, event.incomplete)
+            case _:
+                return event
+
+    def _count(self) -> int:
+        index = self._next
+        self._next += 1
+        return index

@@ -1,0 +1,39 @@
+"""The stage that takes an answer of nothing for what it is: a failure of the upstream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.conversation.blocks import Text
+from app.conversation.events import BlockDelta, BlockOpened, Event, Failed, Finished
+from app.conversation.literals import EMPTY
+from app.errors import Failure
+
+_EMPTY = Failure(kind="overloaded", message="the model gave an empty answer", code="empty_answer", origin="upstream")
+
+
+class RefuseEmpty:
+    """Agents end their session at a turn without content, while they repeat a request that failed.
+
+    An answer may be empty if a limit, a stop sequence or a filter made it so.
+    """
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def feed(self, events: Sequence[Event]) -> Sequence[Event]:
+        if self._said:
+            return events
+        for position, event in enumerate(events):
+            match event:
+                case BlockDelta():
+                    self._said = event.text != EMPTY
+                case BlockOpened():
+                    self._said = self._said or not isinstance(event.block, Text) or bool(event.block.text)
+                case Finished("stop") if not self._said:
+                    return [*events[:position], Failed(_EMPTY)]
+                case _:
+                    continue
+            if self._said:
+                break
+        return events

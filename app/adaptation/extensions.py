@@ -1,0 +1,242 @@
+"""What becomes of fields that only the client's dialect knows: an equivalent in other dialects, or a reported loss.
+
+Runs first: an equivalent may be a tool or a setting that the other steps adapt in their turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec.structs import replace
+
+from app.adaptation.notes import Notes
+from app.conversation.blocks import DialectName
+from app.conversation.capabilities import Capabilities
+from app.conversation.request import Extension, NativeTool, Request, Tool
+
+# The request with the equivalent of a field, None where its value has none.
+Carry = Callable[[Request, Extension, Capabilities, Notes], Request | None]
+# The request with fields for what stood in its tools, of which there are some.
+CarryTools = Callable[[Request, Capabilities], Request]
+
+ANTHROPIC_WEB_SEARCH = "web_search_20260318"
+COMPACT_EDIT = "compact_20260112"
+LEAST_COMPACT_TRIGGER = 50_000  # tokens; Anthropic refuses less
+
+# OpenAI's own fields that have the same name and meaning in both of its dialects.
+SHARED_BY_OPENAI = ("moderation", "prompt_cache_options", "prompt_cache_retention", "safety_identifier")
+
+
+def adapt_extensions(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
+    kept: list[Extension] = []
+    extensions, request = request.extensions, replace(request, extensions=()) if request.extensions else request
+    for extension in extensions:
+        if extension.dialect == capabilities.dialect:
+            kept.append(extension)
+            continue
+        carry = _CARRIERS.get((extension.dialect, extension.name, capabilities.dialect))
+        carried = carry(request, extension, capabilities, notes) if carry is not None else None
+        if carried is None:
+            notes.lose(extension.severity, extension.name, extension.why)
+        else:
+            request = carried
+    for carry_tools in _TOOL_CARRIERS.get((request.dialect, capabilities.dialect), ()) if request.tools else ():
+        request = carry_tools(request, capabilities)
+    if request.betas and capabilities.dialect != request.dialect:
+        notes.lose("ignorable", "anthropic-beta", "betas are of one vendor")
+        request = replace(request, betas=())
+    return replace(request, extensions=(*kept, *request.extensions)) if kept else request
+
+
+def _share(request: Request, extension: Extension, capabilities: Capabilities, notes: Notes) -> Request | None:
+    if not capabilities.first_party:
+        return None
+    return _add(request, replace(extension, dialect=capabilities.dialect))
+
+
+def _search_with_anthropic(
+    request: Request, extension: Extension, capabilities: Capabilities, notes: Notes
+) -> Request | None:
+    """Chat's `web_search_options` as the tool; its place of the user is one level deeper."""
+    options = extension.value if isinstance(extension.value, dict) else {}
+    definition: dict[str, Any] = {"type": ANTHROPIC_WEB_SEARCH, "name": "web_search"}
+    if place := _approximate_place(options):
+        definition["user_location"] = place
+    tool = NativeTool("anthropic_messages", ANTHROPIC_WEB_SEARCH, "web_search", definition, server=True)
+    return replace(request, tools=(*request.tools, tool))
+
+
+def _search_with_openai(
+    request: Request, extension: Extension, capabilities: Capabilities, notes: Notes
+) -> Request | None:
+    if "web_search" not in capabilities.native_tools:
+        return None
+    options = extension.value if isinstance(extension.value, dict) else {}
+    definition: dict[str, Any] = {"type": "web_search"}
+    if size := options.get("search_context_size"):
+        definition["search_context_size"] = size
+    if place := _approximate_place(options):
+        definition["user_location"] = place
+    tool = NativeTool("openai_responses", "web_search", "web_search", definition, server=True)
+    return replace(request, tools=(*request.tools, tool))
+
+
+def _approximate_place(options: dict[str, Any]) -> dict[str, Any] | None:
+    location = options.get("user_location")
+    place = location.get("approximate") if isinstance(location, dict) else None
+    return {"type": "approximate", **place} if isinstance(place, dict) else None
+
+
+def _compact_with_openai(
+    request: Request, extension: Extension, capabilities: Capabilities, notes: Notes
+) -> Request | None:
+    """Of Anthropic's edits of the context only the compaction; the others clear what was said and are lost."""
+    edits = _entries(extension.value.get("edits") if isinstance(extension.value, dict) else None)
+    compact = next((edit for edit in edits if edit.get("type") == COMPACT_EDIT), None)
+    if compact is None or not capabilities.store:
+        return None
+    if len(edits) > 1:
+        notes.lose("degrading", extension.name, "old tool results and thinking are not cleared there")
+    entry: dict[str, Any] = {"type": "compaction"}
+    trigger = compact.get("trigger")
+    if isinstance(trigger, dict) and isinstance(trigger.get("value"), int):
+        entry["compact_threshold"] = trigger["value"]
+    return _add(
+        request, Extension(capabilities.dialect, "context_management", [entry], extension.severity, extension.why)
+    )
+
+
+def _compact_with_anthropic(
+    request: Request, extension: Extension, capabilities: Capabilities, notes: Notes
+) -> Request | None:
+    entry = next((entry for entry in _entries(extension.value) if entry.get("type") == "compaction"), None)
+    if entry is None or not capabilities.first_party:
+        return None
+    edit: dict[str, Any] = {"type": COMPACT_EDIT}
+    threshold = entry.get("compact_threshold")
+    if isinstance(threshold, int):
+        edit["trigger"] = {"type": "input_tokens", "value": max(threshold, LEAST_COMPACT_TRIGGER)}
+    return _add(
+        request,
+        Extension(capabilities.dialect, "context_management", {"edits": [edit]}, extension.severity, extension.why),
+    )
+
+
+def _call_mcp_with_openai(
+    request: Request, extension: Extension, capabilities: Capabilities, notes: Notes
+) -> Request | None:
+    """Each MCP server as a tool of its own; which of its tools are allowed stood in Anthropic's toolset."""
+    if "mcp" not in capabilities.native_tools:
+        return None
+    toolsets = {
+        str(tool.definition.get("mcp_server_name")): tool.definition
+        for tool in request.tools
+        if isinstance(tool, NativeTool) and tool.type == "mcp_toolset"
+    }
+    tools = [tool for tool in request.tools if not (isinstance(tool, NativeTool) and tool.type == "mcp_toolset")]
+    for server in _entries(extension.value):
+        name = str(server.get("name", ""))
+        definition = {
+            "type": "mcp",
+            "server_label": name,
+            "server_url": server.get("url"),
+            "authorization": server.get("authorization_token"),
+            "allowed_tools": _allowed_tools(server, toolsets.get(name, {})),
+            "require_approval": "never",
+        }
+        stated = {key: value for key, value in definition.items() if value is not None}
+        tools.append(NativeTool("openai_responses", "mcp", name, stated, server=True))
+    return replace(request, tools=tuple(tools))
+
+
+def _call_mcp_with_anthropic(request: Request, capabilities: Capabilities) -> Request:
+    """MCP servers that may be called without asking, each with a toolset; Anthropic's servers never ask."""
+    if "mcp_toolset" not in capabilities.native_tools:
+        return request
+    servers: list[dict[str, Any]] = []
+    tools: list[Tool] = []
+    for tool in request.tools:
+        given = tool.definition if isinstance(tool, NativeTool) and tool.type == "mcp" else {}
+        if not given.get("server_url") or given.get("require_approval") != "never":
+            tools.append(tool)
+            continue
+        name, allowed = given.get("server_label"), given.get("allowed_tools")
+        server = {"type": "url", "name": name, "url": given["server_url"]}
+        if given.get("authorization"):
+            server["authorization_token"] = given["authorization"]
+        servers.append(server)
+        toolset: dict[str, Any] = {"type": "mcp_toolset", "mcp_server_name": name}
+        if isinstance(allowed, list):
+            toolset["default_config"] = {"enabled": False}
+            toolset["configs"] = {one: {"enabled": True} for one in allowed}
+        tools.append(NativeTool(capabilities.dialect, "mcp_toolset", str(name), toolset, server=True))
+    if not servers:
+        return request
+    return _add(replace(request, tools=tuple(tools)), Extension(capabilities.dialect, "mcp_servers", servers, "wrong"))
+
+
+def _limit_searches(request: Request, extension: Extension, capabilities: Capabilities, notes: Notes) -> Request | None:
+    """The limit for all tools that the server runs, as that of the one search among them."""
+    tools = [_with_limit(tool, extension.value) for tool in request.tools]
+    return replace(request, tools=tuple(tools)) if tools != list(request.tools) else None
+
+
+def _with_limit(tool: Tool, limit: Any) -> Tool:
+    if not isinstance(tool, NativeTool) or not tool.type.startswith("web_search"):
+        return tool
+    return replace(tool, definition={**tool.definition, "max_uses": limit})
+
+
+def _limit_tools(request: Request, capabilities: Capabilities) -> Request:
+    """Anthropic's limit of a search, as that of all tools that the server runs."""
+    limits = [tool.definition.get("max_uses") for tool in request.tools if isinstance(tool, NativeTool)]
+    limit = next((limit for limit in limits if isinstance(limit, int)), None)
+    if limit is None or "web_search" not in capabilities.native_tools:
+        return request
+    return _add(request, Extension(capabilities.dialect, "max_tool_calls", limit, "degrading"))
+
+
+def _allowed_tools(server: dict[str, Any], toolset: dict[str, Any]) -> list[str] | None:
+    """The names of the tools that are switched on, None where all are."""
+    configuration = server.get("tool_configuration")
+    allowed = configuration.get("allowed_tools") if isinstance(configuration, dict) else None
+    if isinstance(allowed, list):
+        return allowed
+    default = toolset.get("default_config")
+    configs = toolset.get("configs")
+    if isinstance(default, dict) and default.get("enabled") is False and isinstance(configs, dict):
+        return [name for name, config in configs.items() if isinstance(config, dict) and config.get("enabled")]
+    return None
+
+
+def _hurry(request: Request, extension: Extension, capabilities: Capabilities, notes: Notes) -> Request | None:
+    if extension.value != "fast" or not capabilities.service_tier:
+        return None
+    return replace(request, service_tier="fast")
+
+
+def _entries(value: Any) -> list[dict[str, Any]]:
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def _add(request: Request, extension: Extension) -> Request:
+    return replace(request, extensions=(*request.extensions, extension))
+
+
+_CARRIERS: dict[tuple[DialectName, str, DialectName], Carry] = {
+    ("openai_chat", "web_search_options", "anthropic_messages"): _search_with_anthropic,
+    ("openai_chat", "web_search_options", "openai_responses"): _search_with_openai,
+    ("anthropic_messages", "context_management", "openai_responses"): _compact_with_openai,
+    ("openai_responses", "context_management", "anthropic_messages"): _compact_with_anthropic,
+    ("anthropic_messages", "mcp_servers", "openai_responses"): _call_mcp_with_openai,
+    ("openai_responses", "max_tool_calls", "anthropic_messages"): _limit_searches,
+    ("anthropic_messages", "speed", "openai_chat"): _hurry,
+    ("anthropic_messages", "speed", "openai_responses"): _hurry,
+    **{("openai_chat", name, "openai_responses"): _share for name in SHARED_BY_OPENAI},
+    **{("openai_responses", name, "openai_chat"): _share for name in SHARED_BY_OPENAI},
+}
+_TOOL_CARRIERS: dict[tuple[DialectName, DialectName], tuple[CarryTools, ...]] = {
+    ("openai_responses", "anthropic_messages"): (_call_mcp_with_anthropic,),
+    ("anthropic_messages", "openai_responses"): (_limit_tools,),
+}

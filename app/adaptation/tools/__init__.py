@@ -1,0 +1,1 @@
+"""Tools, their calls and their results, as one upstream can take them."""

@@ -1,0 +1,114 @@
+"""The input of a custom tool, free text, as the one string argument of the function that stands for it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from app.conversation.literals import literal
+
+INPUT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"input": {"type": "string"}},
+    "required": ["input"],
+}
+
+_HEAD = re.compile(r'\s*\{\s*"input"\s*:\s*"')
+# Characters of a JSON string, up to its end or to an escape whose end has not arrived.
+_RUN = re.compile(
+    r"""(?: [^"\\]+
+      | \\[^u]
+      | \\u (?![dD][89abAB]) [0-9a-fA-F]{4}
+      | \\u [dD][89abAB][0-9a-fA-F]{2} (?= [^\\] | \\[^u] | \\u[0-9a-fA-F]{4} )   # a high surrogate waits for the low
+      | \\u (?= [0-9a-fA-F]{0,3}[^0-9a-fA-F] )                                    # no escape at all
+    )*""",
+    re.VERBOSE | re.DOTALL,
+)
+# A run that can stand between the quotes of a literal as it is. Models also write real newlines and wrong escapes.
+_CLEAN = re.compile(r'(?:[^\\\x00-\x1f\ud800-\udfff]+|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*')
+_WRONG_ESCAPE = re.compile(r'(\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})|\\')
+
+
+def wrap_input(text: str) -> str:
+    """The arguments, as JSON, that hold `text`."""
+    return '{"input":' + literal(text).decode("utf-8") + "}"
+
+
+class InputReader:
+    """Reads the free text out of arguments that arrive piece by piece.
+
+    The string `input` streams through as it comes. Other arguments wait until their end shows what they are: an
+    object with one string means that string, and anything else was free text from the start, for some models leave
+    the wrapping out.
+    """
+
+    def __init__(self) -> None:
+        self._text = ""  # not yet understood
+        self._inside = False  # within the string `input`
+        self._over = False  # behind its end, or known to be free text that ended there
+        self._free = False
+
+    def feed(self, arguments: str) -> bytes | None:
+        """The literal of what these arguments add to the input, if anything."""
+        if self._over:
+            return None
+        if self._free:
+            return literal(arguments)
+        self._text += arguments
+        if not self._inside:
+            head = _HEAD.match(self._text)
+            if head is None:
+                return self._wait_or_free()
+            self._inside = True
+            self._text = self._text[head.end() :]
+        return self._read_string()
+
+    def close(self) -> bytes | None:
+        """The literal of what the end reveals, if anything."""
+        if self._over or self._free or not self._text:
+            return None
+        text = self._text
+        self._over = True
+        return _literal_of_run(text) if self._inside else literal(_meant_by(text))
+
+    def _wait_or_free(self) -> bytes | None:
+        start = self._text.lstrip()
+        if not start or start[0] == "{":
+            return None
+        self._free = True
+        text, self._text = self._text, ""
+        return literal(text)
+
+    def _read_string(self) -> bytes | None:
+        run = _RUN.match(self._text)
+        text = run.group() if run else ""
+        self._text = self._text[len(text) :]
+        self._over = self._text.startswith('"')
+        return _literal_of_run(text) if text else None
+
+
+def _literal_of_run(run: str) -> bytes:
+    """The literal of a piece of a JSON string: mostly the piece itself."""
+    if _CLEAN.fullmatch(run):
+        return b'"' + run.encode("utf-8") + b'"'
+    repaired = _WRONG_ESCAPE.sub(lambda escape: escape.group(1) or r"\\", run)
+    return literal(json.loads(f'"{repaired}"', strict=False))
+
+
+def _meant_by(arguments: str) -> str:
+    """The input in whole arguments that do not begin with the string `input`."""
+    try:
+        value = json.loads(arguments)
+    except ValueError:
+        return arguments
+    match value:
+        case {"input": str(text)}:
+            return text
+        case {**members} if not members:
+            return ""
+        case {**members} if len(members) == 1:
+            only = next(iter(members.values()))
+            return only if isinstance(only, str) else arguments
+        case _:
+            return arguments

@@ -1,0 +1,82 @@
+"""The two stages between an answer in JSON and a tool call, where one had to stand for the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from app.adaptation.tools.tool_ids import digest_id
+from app.conversation.blocks import Text, ToolCall
+from app.conversation.events import BlockClosed, BlockDelta, BlockOpened, Event, Finished, Started
+
+
+class CallToText:
+    """Structured output by a forced tool: the call of the tool is what the client asked for as text.
+
+    Arguments and text are both characters, so that deltas pass as they are. Calls of the client's own tools stay
+    calls, and only if there are any is the reply finished for them.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._silent: set[int] = set()  # open blocks of the tool that have said nothing
+        self._own_calls = False
+        self._turned = False
+
+    def feed(self, events: Sequence[Event]) -> Sequence[Event]:
+        if not self._silent and all(type(event) is BlockDelta for event in events):
+            return events
+        out: list[Event] = []
+        for event in events:
+            match event:
+                case BlockDelta():
+                    self._silent.discard(event.index)
+                case BlockOpened(block=ToolCall() as call) if call.name == self._name:
+                    self._silent.add(event.index)
+                    self._turned = True
+                    event = BlockOpened(event.index, Text(call.arguments))
+                case BlockOpened(block=ToolCall()):
+                    self._own_calls = True
+                case BlockClosed():
+                    if event.index in self._silent:
+                        self._silent.discard(event.index)
+                        out.append(BlockDelta(event.index, b'"{}"'))
+                    event = replace(event, proof=None) if event.proof else event
+                case Finished("tool_calls") if self._turned and not self._own_calls:
+                    event = replace(event, finish_reason="stop", raw_finish_reason=None)
+                case _:
+                    pass
+            out.append(event)
+        return out
+
+
+class TextToCall:
+    """A forced tool by structured output: the JSON that the upstream writes is the arguments of the call.
+
+    The id is made of the reply's own, so that it means one call in the whole conversation.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._reply_id = ""
+        self._turned = False
+
+    def feed(self, events: Sequence[Event]) -> Sequence[Event]:
+        if all(type(event) is BlockDelta for event in events):
+            return events
+        out: list[Event] = []
+        for event in events:
+            match event:
+                case Started():
+                    self._reply_id = event.id
+                case BlockOpened(block=Text()) if not self._turned:
+                    self._turned = True
+                    call_id = "call_" + digest_id(f"{self._reply_id} {self._name}")
+                    event = BlockOpened(event.index, ToolCall(call_id, self._name, ""))
+                case Finished("stop") if self._turned:
+                    event = replace(event, finish_reason="tool_calls", raw_finish_reason=None)
+                case _:
+                    pass
+            out.append(event)
+        return out

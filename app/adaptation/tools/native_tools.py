@@ -1,0 +1,196 @@
+"""What the vendors' own tools are elsewhere: a function, another vendor's tool of that use, or nothing.
+
+Tools that the client runs (shells, editors, memory) have fixed schemas, which any model can follow as those of a
+function. Tools that the vendor's server runs have none; a few exist on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from typing import Any
+
+from app.conversation.blocks import DialectName
+from app.conversation.capabilities import Capabilities
+from app.conversation.losses import Severity
+from app.conversation.request import FunctionTool, NativeTool
+
+_STRING = {"type": "string"}
+_INTEGER = {"type": "integer"}
+_STRINGS = {"type": "array", "items": _STRING}
+_LINES = {"type": "array", "items": _INTEGER, "description": "First and last line, counted from 1; -1 is the end."}
+
+
+def _object(required: tuple[str, ...], **properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(required)}
+
+
+def _one_of(*values: str) -> dict[str, Any]:
+    return {"type": "string", "enum": list(values)}
+
+
+# type (a glob) → what the model is told, and the schema. Those of Responses are the `action` or `operation` of the
+# calls, so that a call's arguments need no change on the way back.
+_CLIENT_RUN: dict[str, tuple[str, dict[str, Any]]] = {
+    "local_shell": (
+        "Runs a command on the user's machine and returns its output.",
+        _object(
+            ("command",),
+            command={**_STRINGS, "description": "The program and its arguments."},
+            working_directory=_STRING,
+            timeout_ms=_INTEGER,
+            env={"type": "object", "additionalProperties": _STRING},
+        ),
+    ),
+    "shell": (
+        "Runs shell commands one after another and returns the output of each.",
+        _object(("commands",), commands=_STRINGS, timeout_ms=_INTEGER, max_output_length=_INTEGER),
+    ),
+    "apply_patch": (
+        "Creates, changes or deletes one file. `diff` is in the V4A format, its lines led by '+', '-' or a space; a"
+        " file to be deleted needs none.",
+        _object(
+            ("type", "path"),
+            type=_one_of("create_file", "update_file", "delete_file"),
+            path=_STRING,
+            diff=_STRING,
+        ),
+    ),
+    "tool_search": (
+        "Searches for further tools. Those that are found can be called afterwards.",
+        _object(("query",), query=_STRING, limit=_INTEGER),
+    ),
+    "bash_*": (
+        "Runs a command in a shell that stays open between calls.",
+        _object(
+            (),
+            command=_STRING,
+            restart={"type": "boolean", "description": "Start the shell anew; then no command is needed."},
+        ),
+    ),
+    "text_editor_*": (
+        "Views, creates and edits text files. `view` takes path and view_range; `create` path and file_text;"
+        " `str_replace` path, old_str, which must occur exactly once, and new_str; `insert` path, insert_line, the line"
+        " to insert after, and new_str.",
+        _object(
+            ("command", "path"),
+            command=_one_of("view", "create", "str_replace", "insert"),
+            path=_STRING,
+            view_range=_LINES,
+            file_text=_STRING,
+            old_str=_STRING,
+            new_str=_STRING,
+            insert_line=_INTEGER,
+        ),
+    ),
+    "memory_*": (
+        "Keeps notes in files below /memories that outlive the conversation. `view` takes path and view_range; `create`"
+        " path and file_text; `str_replace` path, old_str and new_str; `insert` path, insert_line and insert_text;"
+        " `delete` path; `rename` old_path and new_path.",
+        _object(
+            ("command",),
+            command=_one_of("view", "create", "str_replace", "insert", "delete", "rename"),
+            path=_STRING,
+            view_range=_LINES,
+            file_text=_STRING,
+            old_str=_STRING,
+            new_str=_STRING,
+            insert_line=_INTEGER,
+            insert_text=_STRING,
+            old_path=_STRING,
+            new_path=_STRING,
+        ),
+    ),
+}
+
+# What a tool that cannot be carried means for the answer (globs, the first that fits); others change it only somewhat.
+_LOSSES: dict[str, Severity] = {"computer*": "wrong", "browser*": "wrong"}
+
+# Types of the same use, by dialect; the first that the upstream takes is the one it gets.
+_SEARCHES: dict[DialectName, tuple[str, ...]] = {
+    "anthropic_messages": ("web_search_20260318", "web_search_20260209", "web_search_20250305"),
+    "openai_responses": ("web_search", "web_search_preview"),
+}
+_CODE_RUNNERS: dict[DialectName, tuple[str, ...]] = {
+    "anthropic_messages": ("code_execution_20260521", "code_execution_20260120", "code_execution_20250825"),
+    "openai_responses": ("code_interpreter",),
+}
+
+
+def is_taken(tool: NativeTool, capabilities: Capabilities) -> bool:
+    """Whether the upstream takes the tool as it is."""
+    return tool.dialect == capabilities.dialect and _takes(capabilities, tool.type)
+
+
+def as_function(tool: NativeTool) -> FunctionTool | None:
+    """The function that stands for a tool which the client runs; None for any other."""
+    if tool.server or (tool.type == "tool_search" and tool.definition.get("execution") == "server"):
+        return None
+    for glob, (description, schema) in _CLIENT_RUN.items():
+        if fnmatchcase(tool.type, glob):
+            own = tool.definition.get("parameters")
+            return FunctionTool(
+                name=tool.name,
+                description=tool.definition.get("description") or description,
+                schema=own if isinstance(own, dict) else schema,
+            )
+    return None
+
+
+def as_equivalent(tool: NativeTool, capabilities: Capabilities) -> tuple[NativeTool, tuple[str, ...]] | None:
+    """The upstream's own tool of the same use, and which of the tool's options it lacks; None if there is none.
+
+    A search that must not leave the vendor's cache has no equal.
+    """
+    if tool.definition.get("external_web_access") is False:
+        return None
+    for family, translate in ((_SEARCHES, _translate_search), (_CODE_RUNNERS, _translate_code_runner)):
+        if any(tool.type.startswith(known) or known.startswith(tool.type) for known in family.get(tool.dialect, ())):
+            for type_ in family.get(capabilities.dialect, ()):
+                if _takes(capabilities, type_):
+                    return translate(tool, capabilities.dialect, type_)
+    return None
+
+
+def loss_of(tool: NativeTool) -> Severity:
+    """What it means for the answer that the tool cannot be carried."""
+    return next((loss for glob, loss in _LOSSES.items() if fnmatchcase(tool.type, glob)), "degrading")
+
+
+def _takes(capabilities: Capabilities, type_: str) -> bool:
+    return any(fnmatchcase(type_, glob) for glob in capabilities.native_tools)
+
+
+_Translated = tuple[NativeTool, tuple[str, ...]]
+_Translate = Callable[[NativeTool, DialectName, str], _Translated]
+
+
+def _translate_search(tool: NativeTool, dialect: DialectName, type_: str) -> _Translated:
+    given = tool.definition
+    definition: dict[str, Any] = {"type": type_}
+    filters = given.get("filters")
+    allowed = given.get("allowed_domains") or (filters.get("allowed_domains") if isinstance(filters, dict) else None)
+    if dialect == "anthropic_messages":
+        definition["name"] = "web_search"
+        if allowed:
+            definition["allowed_domains"] = allowed
+        if given.get("max_uses"):
+            definition["max_uses"] = given["max_uses"]
+    elif allowed:
+        definition["filters"] = {"allowed_domains": allowed}
+    if given.get("user_location"):
+        definition["user_location"] = given["user_location"]
+    # A limit of uses became one of the whole request where the tool has none.
+    hints = {"search_context_size", "cache_control", "max_uses"}
+    carried = {"type", "name", "filters", "allowed_domains", "user_location", *hints}
+    lost = tuple(option for option, value in given.items() if option not in carried and value is not None)
+    return NativeTool(dialect, type_, "web_search", definition, server=True), lost
+
+
+def _translate_code_runner(tool: NativeTool, dialect: DialectName, type_: str) -> _Translated:
+    if dialect == "anthropic_messages":
+        definition: dict[str, Any] = {"type": type_, "name": "code_execution"}
+    else:
+        definition = {"type": type_, "container": {"type": "auto"}}
+    lost = ("container",) if tool.definition.get("container") not in (None, {"type": "auto"}) else ()
+    return NativeTool(dialect, type_, definition.get("name", type_), definition, server=True), lost

@@ -1,0 +1,182 @@
+"""The pairing of tool calls with their results, in the one order that every upstream takes.
+
+Afterwards each assistant turn with calls is followed by a user turn that begins with the results of all of them, in
+the order of the calls, and no id means two calls. The same history always gives the same turns, for the upstream's
+prompt cache looks at every byte.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+from msgspec.structs import replace
+
+from app.adaptation.notes import Notes
+from app.conversation.blocks import Block, Text, ToolCall, ToolResult
+from app.conversation.capabilities import Capabilities
+from app.conversation.request import Request, Turn
+
+NO_RESULT = "[no result: the call was interrupted]"
+
+# The calls of one assistant turn, by the id under which the client answers them.
+_Wanted = dict[str, deque[ToolCall]]
+
+
+def adapt_pairing(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
+    if _is_in_order(request.turns):
+        return request
+    turns: list[Turn] = []
+    taken: set[str] = set()
+    for asking, replies in _split_exchanges(_join_callers(request.turns)):
+        wanted: _Wanted = {}
+        if asking is not None:
+            asking, wanted = _number_calls(asking, len(turns), taken)
+            turns.append(asking)
+        answers, rest = _take_results(replies, wanted, notes)
+        if asking is not None:
+            path = replies[0].path if replies else asking.path
+            rest = _lead_with_results(asking, answers, rest, path, notes)
+        turns.extend(rest)
+    return replace(request, turns=tuple(turns))
+
+
+def _is_in_order(turns: Sequence[Turn]) -> bool:
+    """Whether there is nothing to do, as there mostly is; clients send their whole history with every request."""
+    seen: set[str] = set()
+    awaited: list[ToolCall] = []
+    only_results = False  # was all that the turn before held
+    for turn in turns:
+        rest = turn.blocks
+        if awaited:
+            if turn.role != "user" or len(rest) < len(awaited):
+                return False
+            for call, block in zip(awaited, rest, strict=False):
+                if type(block) is not ToolResult or block.call_id != call.id or block.kind != call.kind:
+                    return False
+            rest = rest[len(awaited) :]
+        elif only_results and rest and turn.role == "user" and turn.name is None:
+            return False
+        only_results = bool(awaited) and not rest
+        awaited = []
+        for block in rest:
+            if type(block) is ToolResult:
+                return False
+            if type(block) is ToolCall:
+                if not block.id or block.id in seen:
+                    return False
+                seen.add(block.id)
+                awaited.append(block)
+    return not awaited
+
+
+def _join_callers(turns: Sequence[Turn]) -> list[Turn]:
+    """One turn of adjacent assistant turns that make calls: some clients send each parallel call as a turn."""
+    joined: list[Turn] = []
+    for turn in turns:
+        if turn.role == "assistant" and joined and joined[-1].role == "assistant" and _calls_of(joined[-1]):
+            joined[-1] = replace(joined[-1], blocks=joined[-1].blocks + turn.blocks)
+        else:
+            joined.append(turn)
+    return joined
+
+
+def _split_exchanges(turns: Sequence[Turn]) -> Iterator[tuple[Turn | None, list[Turn]]]:
+    """Each assistant turn with the turns up to the next one; the first has none before the assistant spoke."""
+    asking: Turn | None = None
+    replies: list[Turn] = []
+    for turn in turns:
+        if turn.role == "assistant":
+            if asking or replies:
+                yield asking, replies
+            asking, replies = turn, []
+        else:
+            replies.append(turn)
+    if asking or replies:
+        yield asking, replies
+
+
+def _number_calls(turn: Turn, position: int, taken: set[str]) -> tuple[Turn, _Wanted]:
+    """The turn with ids that no call before has, and its calls by their old ids.
+
+    Servers exist that count their calls anew in every reply, and others that give no ids at all.
+    """
+    wanted: _Wanted = {}
+    renamed: dict[int, Block] = {}
+    for number, block in enumerate(turn.blocks):
+        if type(block) is not ToolCall:
+            continue
+        id_ = _unique_id(block.id, position, taken)
+        taken.add(id_)
+        call = block if id_ == block.id else replace(block, id=id_)
+        if call is not block:
+            renamed[number] = call
+        wanted.setdefault(block.id, deque()).append(call)
+    if renamed:
+        turn = replace(turn, blocks=tuple(renamed.get(number, block) for number, block in enumerate(turn.blocks)))
+    return turn, wanted
+
+
+def _unique_id(old: str, position: int, taken: set[str]) -> str:
+    new, count = old or f"call_{position}", 0
+    while new in taken:
+        new = f"{old or 'call'}_{position}" + (f"_{count}" if count else "")
+        count += 1
+    return new
+
+
+def _take_results(replies: Sequence[Turn], wanted: _Wanted, notes: Notes) -> tuple[dict[str, ToolResult], list[Turn]]:
+    """The results by the id of their call, and what else the turns say."""
+    answers: dict[str, ToolResult] = {}
+    rest: list[Turn] = []
+    for turn in replies:
+        if not any(type(block) is ToolResult for block in turn.blocks):
+            rest.append(turn)
+            continue
+        blocks: list[Block] = []
+        for block in turn.blocks:
+            if not isinstance(block, ToolResult):
+                blocks.append(block)
+            elif waiting := wanted.get(block.call_id):
+                call = waiting.popleft()
+                same = (call.id, call.kind) == (block.call_id, block.kind)
+                answers[call.id] = block if same else replace(block, call_id=call.id, kind=call.kind)
+            else:
+                blocks.extend(_quote_orphan(block))
+                notes.lose(
+                    "degrading", turn.path, f"no call has the id {block.call_id!r} that this tool result answers"
+                )
+        if blocks:
+            rest.append(replace(turn, blocks=tuple(blocks)))
+    return answers, rest
+
+
+def _quote_orphan(result: ToolResult) -> list[Block]:
+    label = f"[orphan tool result {result.call_id}]"
+    first, *others = result.blocks or (Text(""),)
+    if isinstance(first, Text):
+        return [replace(first, text=f"{label} {first.text}".rstrip()), *others]
+    return [Text(label), first, *others]
+
+
+def _lead_with_results(
+    asking: Turn, answers: dict[str, ToolResult], rest: list[Turn], path: str, notes: Notes
+) -> list[Turn]:
+    """The turns after an assistant turn, beginning with one that holds all results and what the user then said."""
+    calls = _calls_of(asking)
+    if not calls:
+        return rest
+    results: list[Block] = []
+    for call in calls:
+        answer = answers.get(call.id)
+        if answer is None:
+            notes.lose("ignorable", asking.path, f"the call {call.id!r} had no result")
+            answer = ToolResult(call.id, (Text(NO_RESULT),), is_error=True, kind=call.kind)
+        results.append(answer)
+    if rest and rest[0].role == "user" and rest[0].blocks and rest[0].name is None:
+        return [replace(rest[0], blocks=(*results, *rest[0].blocks)), *rest[1:]]
+    return [Turn("user", tuple(results), path=path), *rest]
+
+
+def _calls_of(turn: Turn) -> list[ToolCall]:
+    return [block for block in turn.blocks if isinstance(block, ToolCall)]

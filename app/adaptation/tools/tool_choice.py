@@ -1,0 +1,123 @@
+"""What the model may or must call, said so that the upstream accepts it.
+
+It follows the declaration of tools: names are those that the upstream knows. A choice that cannot be made is emulated
+or given up, with a word in the notes.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from msgspec.structs import replace
+
+from app.adaptation.fields import field
+from app.adaptation.notes import Notes
+from app.adaptation.tools.forced_json import TextToCall
+from app.conversation.blocks import Text, ToolCall
+from app.conversation.capabilities import Capabilities
+from app.conversation.request import FunctionTool, NativeTool, OutputFormat, Request, Tool, ToolChoice
+
+_AUTO = ToolChoice("auto")
+
+
+def adapt_tool_choice(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
+    """The request with a choice among tools that are there, in a mode that the upstream knows."""
+    if request.tool_choice is None and request.parallel_tool_calls is None:
+        return request
+    if not request.tools:
+        return replace(request, tool_choice=None, parallel_tool_calls=None)
+    if request.tool_choice is not None:
+        request = _choose_declared(request, notes)
+        request = _limit_tools(request, capabilities, notes)
+        request = _take_mode(request, capabilities, notes)
+    return _switch_parallel(request, capabilities, notes)
+
+
+def _choose_declared(request: Request, notes: Notes) -> Request:
+    """The choice without tools that are not declared, for instance as they could not be carried."""
+    choice = request.tool_choice
+    if choice is None or not choice.names:
+        return request
+    declared = {_key_of(tool) for tool in request.tools}
+    names = tuple(name for name in choice.names if name in declared)
+    if names == choice.names:
+        return request
+    notes.lose("degrading", "tool_choice", "it names a tool that is not there")
+    if names:
+        return replace(request, tool_choice=replace(choice, names=names))
+    return replace(request, tool_choice=_AUTO)
+
+
+def _limit_tools(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
+    """The request with no more tools than are allowed, where the upstream cannot be told which ones are."""
+    choice = request.tool_choice
+    if choice is None or not choice.names or choice.mode not in ("auto", "any"):
+        return request
+    if capabilities.first_party and capabilities.dialect in ("openai_chat", "openai_responses"):
+        return request
+    allowed = set(choice.names)
+    tools = tuple(tool for tool in request.tools if _key_of(tool) in allowed)
+    return replace(request, tools=tools, tool_choice=ToolChoice(choice.mode))
+
+
+def _take_mode(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
+    choice = request.tool_choice
+    if choice is None:
+        return request
+    if choice.mode == "none":
+        # Without tools nothing is called either, and the past calls of a conversation may need them declared.
+        return request if capabilities.tool_choice else replace(request, tools=(), tool_choice=None)
+    if choice.mode in ("any", "tool") and not (capabilities.tool_choice and capabilities.forced_tool):
+        return _emulate_force(request, choice, capabilities, notes)
+    return request if capabilities.tool_choice else replace(request, tool_choice=None)
+
+
+def _emulate_force(request: Request, choice: ToolChoice, capabilities: Capabilities, notes: Notes) -> Request:
+    """A call that is sure to come without forcing it, or at least is asked for.
+
+    One function can be had as structured output: its schema is the answer's, and the answer becomes its call.
+    """
+    demanded = [tool for tool in request.tools if choice.mode == "any" or _key_of(tool) in choice.names]
+    match demanded:
+        case [FunctionTool(schema=dict() as schema) as tool] if (
+            capabilities.structured == "schema" and request.output_format is None
+        ):
+            notes.lose("degrading", "tool_choice", "forced calls are refused there: asked for as structured output")
+            notes.on_reply(partial(TextToCall, tool.name))
+            # Vendors refuse past calls in a request that declares no tools.
+            tools = request.tools if capabilities.tool_choice and _has_calls(request) else ()
+            return replace(
+                request,
+                tools=tools,
+                tool_choice=ToolChoice("none") if tools else None,
+                parallel_tool_calls=None,
+                output_format=OutputFormat("json_schema", schema, tool.name, tool.description),
+            )
+        case [tool]:
+            demand = f"Answer with a call of the tool {tool.name}."
+        case _:
+            demand = "Answer with a call of one of the tools."
+    notes.lose("degrading", "tool_choice", "forced calls are refused there: asked for in words")
+    choice_left = _AUTO if capabilities.tool_choice else None
+    return replace(request, tool_choice=choice_left, instructions=(*request.instructions, Text(demand)))
+
+
+def _has_calls(request: Request) -> bool:
+    return any(isinstance(block, ToolCall) for turn in request.turns for block in turn.blocks)
+
+
+def _switch_parallel(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
+    if request.parallel_tool_calls is None:
+        return request
+    if request.tool_choice is not None and request.tool_choice.mode == "none":
+        return replace(request, parallel_tool_calls=None)
+    if capabilities.parallel_switch:
+        return request
+    if request.parallel_tool_calls is False:
+        path = field(request.dialect, "parallel_tool_calls")
+        notes.lose("degrading", path, "the upstream cannot be kept from parallel calls")
+    return replace(request, parallel_tool_calls=None)
+
+
+def _key_of(tool: Tool) -> tuple[str | None, str]:
+    return (None if isinstance(tool, NativeTool) else tool.namespace), tool.name

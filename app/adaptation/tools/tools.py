@@ -1,0 +1,251 @@
+"""The declaration of tools, and the calls of the past, in the kinds and names that the upstream knows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, assert_never
+
+import msgspec
+from msgspec.structs import replace
+
+from app.adaptation.notes import Notes
+from app.adaptation.tools.custom_input import INPUT_SCHEMA, wrap_input
+from app.adaptation.tools.native_tools import as_equivalent, as_function, is_taken, loss_of
+from app.adaptation.tools.tool_names import Key, name_tools
+from app.adaptation.tools.tool_restoration import Original, Restore
+from app.conversation.blocks import Block, Opaque, Text, ToolCall, ToolKind, ToolResult
+from app.conversation.capabilities import Capabilities
+from app.conversation.request import CustomTool, FunctionTool, NativeTool, Request, Tool, ToolChoice, Turn
+from app.conversation.schemas import is_openai_strict, sanitize, to_anthropic_subset
+from app.errors import InvalidRequest
+
+# Types of vendor tools that have calls of their own kind.
+_KINDS: dict[str, ToolKind] = {
+    "tool_search": "tool_search",
+    "local_shell": "local_shell",
+    "shell": "shell",
+    "apply_patch": "apply_patch",
+}
+
+
+def adapt_tools(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
+    """Tools, calls and choice as the upstream knows them; the stage `Restore` turns its calls back."""
+    calls = [block for turn in request.turns for block in turn.blocks if isinstance(block, ToolCall)]
+    if not request.tools and not calls:
+        return request
+    declared = _without_repeats(request.tools, notes)
+    if not capabilities.tools and declared:
+        notes.lose("wrong", "tools", "this upstream takes no tools")
+        declared = []
+    keys = [_key_of(tool) for tool in declared] + [(call.namespace, call.name) for call in calls]
+    names = name_tools(keys, capabilities.tool_name_limit, keep_namespaces=capabilities.namespaces)
+    tools: list[Tool] = []
+    originals: dict[Key, Original] = {}
+    for tool in declared:
+        if request.dialect != capabilities.dialect:
+            tool = _without_extensions(tool, notes)
+        plain = _declare(tool, names[_key_of(tool)], capabilities, notes)
+        if plain is None:
+            continue
+        tools.append(plain)
+        if isinstance(plain, NativeTool):
+            names[_key_of(tool)] = plain.name
+        original = _original_of(tool, plain)
+        if original is not None:
+            originals[_key_of(plain)] = original
+    if originals:
+        notes.on_reply(partial(Restore, originals))
+    turns = request.turns
+    if not _are_plain(turns, names):
+        turns = tuple(_rename_calls(turn, names, capabilities) for turn in turns)
+    choice = _rename_choice(request.tool_choice, names, capabilities)
+    return replace(request, tools=tuple(tools), tool_choice=choice, turns=turns)
+
+
+def _without_repeats(tools: Sequence[Tool], notes: Notes) -> list[Tool]:
+    """Each tool once, where it came first: a search for tools may find the same ones again."""
+    first: dict[tuple[Key, type], Tool] = {}
+    for tool in tools:
+        if first.setdefault((_key_of(tool), type(tool)), tool) != tool:
+            notes.lose("degrading", _path_of(tool), "another tool has this name")
+    return list(first.values())
+
+
+def _without_extensions(tool: Tool, notes: Notes) -> Tool:
+    """The tool without what only the client's dialect says of it."""
+    if not isinstance(tool, FunctionTool) or not tool.extensions:
+        return tool
+    for name in tool.extensions:
+        notes.lose("ignorable", f"{_path_of(tool)}.{name}", "only its own dialect knows this field of a tool")
+    return replace(tool, extensions={})
+
+
+def _key_of(tool: Tool) -> Key:
+    return (None if isinstance(tool, NativeTool) else tool.namespace), tool.name
+
+
+def _path_of(tool: Tool) -> str:
+    return f"tools.{tool.name or tool.type}" if isinstance(tool, NativeTool) else f"tools.{tool.name}"
+
+
+def _declare(tool: Tool, name: str, capabilities: Capabilities, notes: Notes) -> Tool | None:
+    """The tool as the upstream knows it, if it can have it at all."""
+    namespace = None if isinstance(tool, NativeTool) or not capabilities.namespaces else tool.namespace
+    match tool:
+        case FunctionTool():
+            return _declare_function(replace(tool, name=name, namespace=namespace), _path_of(tool), capabilities, notes)
+        case CustomTool() if capabilities.custom_tools:
+            deferred = tool.deferred and capabilities.deferred_tools
+            return replace(tool, name=name, namespace=namespace, deferred=deferred)
+        case CustomTool():
+            if tool.grammar is not None:
+                notes.lose("degrading", _path_of(tool), "its grammar is only told in the description")
+            function = FunctionTool(name, _describe_custom(tool), INPUT_SCHEMA, namespace=namespace)
+            return _declare_function(function, _path_of(tool), capabilities, notes)
+        case NativeTool():
+            return _declare_native(tool, name, capabilities, notes)
+        case _:
+            assert_never(tool)
+
+
+def _declare_function(tool: FunctionTool, path: str, capabilities: Capabilities, notes: Notes) -> FunctionTool:
+    try:
+        schema, strict, lost = _fit_schema(tool, capabilities)
+    except RecursionError as error:
+        raise InvalidRequest("the schema is nested too deeply", param=path) from error
+    for why in dict.fromkeys(lost):
+        notes.lose("degrading", path, why)
+    description = tool.description
+    if tool.examples:
+        examples = [json.dumps(example, ensure_ascii=False) for example in tool.examples]
+        description = "\n".join(filter(None, (description, "Examples of its input:", *examples)))
+        notes.lose("ignorable", path, "its examples are only told in the description")
+    return replace(
+        tool,
+        description=description,
+        schema=schema,
+        strict=strict,
+        deferred=tool.deferred and capabilities.deferred_tools,
+        examples=(),
+    )
+
+
+def _fit_schema(tool: FunctionTool, capabilities: Capabilities) -> tuple[dict[str, Any], bool | None, tuple[str, ...]]:
+    """The schema that the upstream gets, whether strictly, and what that loses."""
+    schema, lost = sanitize(tool.schema, capabilities.schema)
+    if not tool.strict or not capabilities.strict_tools:
+        if tool.strict:
+            lost += ("the upstream does not promise to keep to schemas",)
+        said = capabilities.strict_tools and (capabilities.strict_explicit or tool.strict is not None)
+        return schema, False if said else None, lost
+    if capabilities.schema == "anthropic":
+        schema, moved = to_anthropic_subset(schema)
+        return schema, True, lost + moved
+    if is_openai_strict(schema):
+        return schema, True, lost
+    return schema, False, (*lost, "with this schema the upstream cannot be strict")
+
+
+def _describe_custom(tool: CustomTool) -> str:
+    hint = "The string `input` is free text."
+    if tool.grammar is not None:
+        syntax, definition = tool.grammar
+        hint = f"The string `input` is free text that follows this {syntax} grammar:\n{definition}"
+    return "\n\n".join(filter(None, (tool.description, hint)))
+
+
+def _declare_native(tool: NativeTool, name: str, capabilities: Capabilities, notes: Notes) -> Tool | None:
+    if is_taken(tool, capabilities):
+        return tool
+    function = as_function(tool)
+    if function is not None:
+        return _declare_function(replace(function, name=name), _path_of(tool), capabilities, notes)
+    equivalent = as_equivalent(tool, capabilities)
+    if equivalent is None:
+        notes.lose(loss_of(tool), _path_of(tool), f"the upstream has no tool {tool.type}")
+        return None
+    for option in equivalent[1]:
+        notes.lose("degrading", f"{_path_of(tool)}.{option}", "the upstream's own tool has no such option")
+    return equivalent[0]
+
+
+def _original_of(tool: Tool, plain: Tool) -> Original | None:
+    """What a call of the plain tool must be turned back into; None where it is the same."""
+    if isinstance(plain, NativeTool):
+        return None
+    match tool:
+        case FunctionTool():
+            original = Original(tool.name, tool.namespace)
+        case CustomTool():
+            original = Original(tool.name, tool.namespace, "custom", wrapped=isinstance(plain, FunctionTool))
+        case NativeTool():
+            original = Original(tool.name, None, _KINDS.get(tool.type, "function"))
+        case _:
+            assert_never(tool)
+    kind: ToolKind = "custom" if isinstance(plain, CustomTool) else "function"
+    return None if original == Original(plain.name, plain.namespace, kind) else original
+
+
+def _rename_choice(choice: ToolChoice | None, names: dict[Key, str], capabilities: Capabilities) -> ToolChoice | None:
+    if choice is None or not choice.names:
+        return choice
+    return replace(
+        choice,
+        names=tuple((key[0] if capabilities.namespaces else None, names.get(key, key[1])) for key in choice.names),
+    )
+
+
+def _are_plain(turns: Sequence[Turn], names: Mapping[Key, str]) -> bool:
+    """Whether past calls can stay as they are, as they mostly can: functions whose names are legal."""
+    if any(key != (None, name) for key, name in names.items()):
+        return False
+    for turn in turns:
+        for block in turn.blocks:
+            if type(block) is ToolCall and block.kind != "function":
+                return False
+            if type(block) is ToolResult:
+                if block.kind != "function":
+                    return False
+                for inner in block.blocks:
+                    if type(inner) is Opaque:
+                        return False
+    return True
+
+
+def _rename_calls(turn: Turn, names: Mapping[Key, str], capabilities: Capabilities) -> Turn:
+    return replace(turn, blocks=tuple(_rename_block(block, names, capabilities) for block in turn.blocks))
+
+
+def _rename_block(block: Block, names: Mapping[Key, str], capabilities: Capabilities) -> Block:
+    match block:
+        case ToolCall():
+            kind = _kind_there(block.kind, capabilities)
+            return replace(
+                block,
+                name=names[block.namespace, block.name],
+                namespace=block.namespace if capabilities.namespaces else None,
+                kind=kind,
+                arguments=wrap_input(block.arguments) if block.kind == "custom" != kind else block.arguments,
+            )
+        case ToolResult():
+            blocks = tuple(_tell_reference(inner, names, capabilities) for inner in block.blocks)
+            return replace(block, kind=_kind_there(block.kind, capabilities), blocks=blocks)
+        case _:
+            return block
+
+
+def _kind_there(kind: ToolKind, capabilities: Capabilities) -> ToolKind:
+    if kind == "function":
+        return kind
+    native = capabilities.custom_tools if kind == "custom" else kind in capabilities.native_tools
+    return kind if native else "function"
+
+
+def _tell_reference(block: Block, names: Mapping[Key, str], capabilities: Capabilities) -> Block:
+    """A reference to a tool that was deferred, as words: the tool itself is among the tools all along."""
+    if not isinstance(block, Opaque) or block.type != "tool_reference" or capabilities.deferred_tools:
+        return block
+    name = str(msgspec.json.decode(block.raw).get("tool_name", ""))
+    return Text(f"tool {names.get((None, name), name)} is now available")

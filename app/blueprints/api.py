@@ -1,0 +1,214 @@
+"""What every API family does with HTTP: read a request, hand it to the gateway, write the answer.
+
+A generating request is answered here without Flask's request and response objects, so that the fast path in front of
+Flask's dispatch (app/__init__.py) and an ordinary view give the same bytes; the views of other requests use `refuse`
+and `sign`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import gevent
+from flask import Response, current_app, request
+
+from app.blueprints.bodies import read_body
+from app.credentials.credential import spell_login_page
+from app.dialects.contract import Dialect
+from app.dialects.registry import DIALECTS
+from app.errors import CredentialUnavailable, DragomanError, Failure, Unauthorized, UpstreamRefused
+from app.gateway.messages import ClientRequest, ClientResponse, new_id
+from app.gateway.record import Record
+from app.transport import ActiveRequests
+
+if TYPE_CHECKING:
+    from app.runtime import Runtime
+    from app.services import Services
+
+SESSION_HEADERS = ("x-claude-code-session-id", "session-id", "session_id", "x-session-id")
+
+# How a request is answered once it is read.
+Answer = Callable[["Services", ClientRequest, Record], ClientResponse]
+
+_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+
+
+class WsgiResponse(NamedTuple):
+    """An answer in WSGI's words."""
+
+    status: str
+    headers: list[tuple[str, str]]
+    body: Iterable[bytes]
+
+
+def runtime() -> Runtime:
+    return cast("Runtime", current_app.extensions["dragoman"])
+
+
+def services() -> Services:
+    """The parts that answer now; a request keeps those that it began with."""
+    return runtime().services
+
+
+def read_headers(environ: Mapping[str, Any]) -> dict[str, str]:
+    """The request's headers with lower-case names, straight from the WSGI environment."""
+    headers = {name[5:].replace("_", "-").lower(): value for name, value in environ.items() if name[:5] == "HTTP_"}
+    content_type = environ.get("CONTENT_TYPE")
+    if content_type:
+        headers["content-type"] = content_type
+    return headers
+
+
+def has_key() -> bool:
+    """Whether the request shows a client key in its headers, or needs none."""
+    try:
+        services().access.check_key(read_headers(request.environ))
+    except Unauthorized:
+        return False
+    return True
+
+
+def read_client_request(parts: Services, environ: Mapping[str, Any], dialect: Dialect) -> ClientRequest:
+    """The request of a client. Raises DragomanError for a wrong host, key or body."""
+    headers = read_headers(environ)
+    parts.access.check_host(headers.get("host", ""))
+    tenant = parts.access.check_key(headers)
+    length = environ.get("CONTENT_LENGTH")
+    limit = parts.settings.server.max_body_mb * 1024 * 1024
+    encoding = headers.get("content-encoding", "")
+    body = read_body(environ["wsgi.input"], int(length) if length else None, encoding, limit)
+    session = environ.get("dragoman.session")
+    if session is None:
+        session = next((headers[name] for name in SESSION_HEADERS if name in headers), None)
+    client_headers = parts.access.client_headers(headers)
+    provider = environ.get("dragoman.provider")
+    return ClientRequest(dialect, body, client_headers, provider=provider, session=session, tenant=tenant)
+
+
+def ask_gateway(parts: Services, client_request: ClientRequest, record: Record) -> ClientResponse:
+    if parts.background.takes(client_request):
+        return parts.background.begin(client_request, record)
+    return parts.gateway.answer(client_request, record)
+
+
+def generate(
+    owner: Runtime, environ: Mapping[str, Any], dialect: Dialect, answer: Answer = ask_gateway
+) -> WsgiResponse:
+    """The whole way of one request, from its bytes to its log line."""
+    parts = owner.services
+    record = Record(new_id(), dialect.NAME)
+    active = owner.active
+    client_socket = environ.get("gunicorn.socket")
+    token = active.register(client_socket, gevent.getcurrent()) if client_socket is not None else -1
+    streaming = False
+    try:
+        client_request = read_client_request(parts, environ, dialect)
+        client_request.id, record.session = record.id, client_request.session
+        client_response = answer(parts, client_request, record)
+        streaming = not isinstance(client_response.body, bytes)
+        return write_client_response(client_response, record, active, token)
+    except DragomanError as error:
+        record.fail(error)
+        return write_error(dialect, _with_login_page(error, environ), record)
+    except Exception as fault:
+        return write_error(dialect, record.fault(fault), record)
+    except BaseException:
+        record.terminal = "client_closed"
+        record.status = 499
+        raise
+    finally:
+        if not streaming:
+            active.unregister(token)
+            record.write()
+
+
+def view(dialect: Dialect, answer: Answer = ask_gateway) -> Response:
+    """`generate` as a Flask view."""
+    written = generate(runtime(), request.environ, dialect, answer)
+    return Response(written.body, written.status, written.headers, direct_passthrough=True)
+
+
+def write_client_response(
+    client_response: ClientResponse, record: Record, active: ActiveRequests, token: int
+) -> WsgiResponse:
+    record.status = client_response.status
+    headers = [*client_response.headers.items(), *_ids(record.id)]
+    body = client_response.body
+    if isinstance(body, bytes):
+        headers.append(("content-length", str(len(body))))
+        return WsgiResponse(_STATUS_LINES[client_response.status], headers, (body,))
+    return WsgiResponse(_STATUS_LINES[client_response.status], headers, _watched(body, record, active, token))
+
+
+def write_error(dialect: Dialect, error: DragomanError, record: Record) -> WsgiResponse:
+    """The error in the client's dialect, with a mark on those that the gateway itself made."""
+    failure = error.failure
+    headers: dict[str, str] = {}
+    body = None
+    if isinstance(error, UpstreamRefused):
+        headers, body = dict(error.headers), error.body
+    if failure.retry_after is not None:
+        headers.setdefault("retry-after", failure.retry_after)
+    if failure.origin != "upstream":
+        headers["x-gateway-error"] = failure.kind
+    # What is wrong with the HTTP itself (405, 426 …) has a status of its own in every dialect.
+    own = failure.origin == "client" and failure.status
+    record.status = own or dialect.error_status(failure)
+    body = body or dialect.render_error(failure, record.id)
+    fixed = [("content-type", "application/json"), ("content-length", str(len(body)))]
+    status = _STATUS_LINES.get(record.status, f"{record.status} Error")
+    return WsgiResponse(status, [*headers.items(), *fixed, *_ids(record.id)], (body,))
+
+
+def _with_login_page(error: DragomanError, environ: Mapping[str, Any]) -> DragomanError:
+    """A refusal for want of a login, with an address that its reader can open."""
+    host = environ.get("HTTP_HOST")
+    if not host or not isinstance(error, CredentialUnavailable):
+        return error
+    said = spell_login_page(str(error), f"{environ['wsgi.url_scheme']}://{host}")
+    return CredentialUnavailable(said, status=error.failure.status)
+
+
+def family() -> Dialect:
+    """The dialect that a request without a known path, or without a body, probably expects."""
+    path = request.path
+    if "/messages" in path or "anthropic-version" in request.headers:
+        return DIALECTS["anthropic_messages"]
+    stateful = "/responses" in path or "/conversations" in path
+    return DIALECTS["openai_responses" if stateful else "openai_chat"]
+
+
+def refuse(dialect: Dialect, failure: Failure) -> Response:
+    """An error outside any generating request."""
+    error = DragomanError(failure.message)
+    error.failure = failure
+    return answer_error(dialect, error, Record(new_id(), dialect.NAME))
+
+
+def answer_error(dialect: Dialect, error: DragomanError, record: Record) -> Response:
+    written = write_error(dialect, error, record)
+    return Response(written.body, written.status, written.headers)
+
+
+def sign(response: Response, request_id: str) -> Response:
+    response.headers.extend(_ids(request_id))
+    return response
+
+
+def _ids(request_id: str) -> list[tuple[str, str]]:
+    """Both families' SDKs look for the id of a request, under different names."""
+    return [("x-request-id", request_id), ("request-id", request_id)]
+
+
+def _watched(parts: Iterator[bytes], record: Record, active: ActiveRequests, token: int) -> Iterator[bytes]:
+    """A stream that is taken off the watch list, and logged, however it ends."""
+    try:
+        yield from parts
+    except GeneratorExit:
+        record.terminal = "client_closed"
+        raise
+    finally:
+        active.unregister(token)
+        record.write()

@@ -1,0 +1,1 @@
+"""The formats of login files, one module for each family."""

@@ -1,0 +1,48 @@
+"""What every format of a login file offers, and the JSON habits they share."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Protocol
+
+import msgspec
+
+from app.credentials.tokens import Tokens
+
+
+class LoginFormat(Protocol):
+    """A module with these two functions; both are pure."""
+
+    def parse_login(self, data: bytes) -> Tokens:
+        """The tokens in a file's content. Raises ValueError, whose text names keys and never a value."""
+
+    def render_login(self, data: bytes, tokens: Tokens, now: float) -> bytes:
+        """The content `data` with `tokens` put where its tokens stand and all else kept; b"" makes a new file.
+
+        Raises ValueError if `data` is not in this format.
+        """
+
+    def clear_login(self, data: bytes) -> bytes:
+        """The content without its tokens, b"" if nothing worth keeping is left. Raises ValueError."""
+
+
+def read_object(data: bytes) -> dict[str, Any]:
+    """The JSON object in `data`. Raises ValueError."""
+    try:
+        document = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        problem = f"the file is not valid JSON ({error})" if data.strip() else "the file is empty"
+        raise ValueError(problem) from error
+    if not isinstance(document, dict):
+        raise ValueError("the file does not hold a JSON object")
+    return document
+
+
+def write_object(document: dict[str, Any]) -> bytes:
+    """JSON as people and the owning programs like it: indented, in the order given."""
+    return json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def read_text(document: dict[str, Any], *keys: str) -> str | None:
+    """The first of `keys` that holds a text with something in it."""
+    return next((value.strip() for key in keys if isinstance(value := document.get(key), str) and value.strip()), None)

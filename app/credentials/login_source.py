@@ -1,0 +1,307 @@
+"""The source for a login that can change on disk and renew itself.
+
+    held tokens fresh?  ── yes ──▶ hand them out: no lock, no disk, no network
+          │ no
+    read the store again ── fresh now ──▶ hand out
+          │
+    still usable?  ── yes ──▶ hand out, renew in the background
+          │ no
+    renew; everybody who asks meanwhile waits for the same flight, with a time limit
+
+A flight has a thread of its own, so that a client who leaves cannot break off a renewal between receiving a rotated
+token and saving it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from app.credentials.credential import Credential, SourceStatus
+from app.credentials.renewal import RenewalPostponed, Renewed
+from app.credentials.stores.login_store import Stamp
+from app.credentials.stores.stored_login import LoginMissing, StoredLogin
+from app.credentials.tokens import Tokens, renewal_time
+from app.errors import CredentialUnavailable
+
+log = logging.getLogger("dragoman.credentials")
+
+# How long a request waits for a renewal that it cannot do without.
+WAIT_LIMIT = 30.0
+
+# A token refused so shortly after we got it is not stale: a new one would fare no better, and cost a rotation.
+_NEW = 60.0
+
+# A refusal stands until the store changes; so many seconds pass before it is looked at again all the same.
+_FINAL = 30.0
+
+Renew = Callable[[str | None], Renewed]
+
+
+class LoginSource:
+    """A CredentialSource over a stored login.
+
+    `renew` gets the access token to be replaced and gives newer ones; None where a login cannot be renewed. With
+    `watch_closely` each snapshot looks at the store's stamp, so that a changed file counts from the next request on.
+    """
+
+    def __init__(
+        self,
+        login: StoredLogin,
+        renew: Renew | None,
+        *,
+        watch_closely: bool = False,
+        wait_limit: float = WAIT_LIMIT,
+        errand: Callable[[], None] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.login = login
+        self._errand = errand
+        self._renew = renew
+        self._watch_closely = watch_closely
+        self._wait_limit = wait_limit
+        self._clock = clock
+        self._held: _Held | None = None
+        # Guards what the store said last; held over disk reads, never over the network.
+        self._reading = threading.Lock()
+        self._stamp: Stamp | None = None
+        self._problem: str | None = None
+        self._missed = False
+        self._flights = threading.Lock()
+        self._flight: _Flight | None = None
+        self._failure: _Failure | None = None
+
+    def snapshot(self) -> Credential:
+        held = self._held
+        if held is not None and self._clock() < held.renew_at and not self._watch_closely:
+            return held.credential
+        held = self._reload()
+        now = self._clock()
+        if now < held.renew_at:
+            return held.credential
+        if held.tokens.is_usable(now):
+            if self._is_renewable(held):
+                self._begin_flight(held.tokens.secret)
+            return held.credential
+        if not self._is_renewable(held):
+            raise CredentialUnavailable(f"The access token in {self.login.label} has expired. {self.login.remedy}")
+        return self._fly(held.tokens.secret)
+
+    def refresh(self, failed: Credential) -> Credential:
+        held = self._held
+        if held is not None and held.tokens.secret != failed.secret:
+            return self.snapshot()
+        held = self._reload(force=True)
+        if held.tokens.secret not in (failed.secret, None):
+            return self.snapshot()
+        age = self._clock() - (held.granted_at or 0.0)
+        if not self._is_renewable(held) or age < _NEW:
+            raise CredentialUnavailable(f"The credential from {self.login.label} was refused. {self.login.remedy}")
+        return self._fly(failed.secret)
+
+    def describe(self) -> SourceStatus:
+        try:
+            held = self._held or self._reload()
+        except CredentialUnavailable as error:
+            return SourceStatus(source=self.login.label, kind="none", problem=str(error))
+        tokens, now = held.tokens, self._clock()
+        problem, failure = self._problem, self._failure
+        if problem is None and not tokens.is_usable(now):
+            if failure is not None:
+                problem = str(failure.error)
+            elif not self._is_renewable(held):
+                problem = f"The access token has expired. {self.login.remedy}"
+        return SourceStatus(
+            source=self.login.label,
+            kind="access_token" if tokens.access_token or not tokens.api_key else "api_key",
+            account=tokens.account,
+            plan=tokens.plan,
+            expires_at=tokens.expires_at,
+            renewable=self._is_renewable(held),
+            problem=problem,
+        )
+
+    def poll(self) -> None:
+        if self._errand is not None:
+            self._errand()
+        try:
+            self.login.settle()
+            self._reload()
+        except LoginMissing:
+            pass
+        except CredentialUnavailable as error:
+            self._report(str(error))
+        except Exception:
+            # Without this one odd file would end the watching of all others.
+            log.exception("Looking at %s failed", self.login.label)
+        self._forget_removed()
+
+    def forget(self) -> None:
+        """Drop what is in memory, after a logout; the next snapshot reads the store again."""
+        with self._reading:
+            self._held = self._stamp = self._problem = None
+
+    def _reload(self, force: bool = False) -> _Held:
+        """What the store holds now. A store that became unreadable leaves what is held; raises if nothing is."""
+        with self._reading:
+            held, stamp = self._held, self.login.stamp()
+            if held is not None and stamp == self._stamp and not force:
+                return held
+            # With nothing to fall back on, a file that is being written gets a moment to be whole.
+            patient = held is None and stamp != self._stamp
+            self._stamp = stamp
+            try:
+                tokens = self.login.read(patient=patient)
+            except CredentialUnavailable as error:
+                if held is None:
+                    raise
+                self._report(str(error))
+                return held
+            self._problem = None
+            return self._swap(tokens)
+
+    def _swap(self, tokens: Tokens, granted_at: float | None = None) -> _Held:
+        held = self._held
+        if held is None or held.tokens != tokens:
+            # Whatever failed, failed with other tokens.
+            self._failure = None
+        if held is not None and held.tokens.secret == tokens.secret and held.granted_at and granted_at is None:
+            # What we know of a token that we got ourselves is better than what its file can say.
+            granted_at = held.granted_at
+            tokens = msgspec.structs.replace(tokens, expires_at=held.tokens.expires_at, renew_after=None)
+        if held is None or held.tokens.secret != tokens.secret:
+            generation = held.credential.generation + 1 if held is not None else 1
+            if held is not None and granted_at is None:
+                log.info("Token file change detected. Reloading...")
+            if tokens.secret:
+                log.info("Successfully loaded new access token from %s", self.login.label)
+        else:
+            generation = held.credential.generation
+        credential = Credential(
+            access_token=tokens.access_token,
+            api_key=None if tokens.access_token else tokens.api_key,
+            expires_at=tokens.expires_at,
+            account=tokens.account,
+            plan=tokens.plan,
+            source=self.login.label,
+            generation=generation,
+        )
+        renewable = self._renew is not None and tokens.refresh_token is not None
+        renew_at = renewal_time(tokens, granted_at) if renewable else tokens.expires_at or float("inf")
+        self._held = _Held(tokens, credential, renew_at if tokens.secret else 0.0, granted_at)
+        return self._held
+
+    def _is_renewable(self, held: _Held) -> bool:
+        return self._renew is not None and held.tokens.refresh_token is not None
+
+    def _fly(self, unwanted: str | None) -> Credential:
+        """Wait for a credential other than `unwanted`."""
+        flight = self._begin_flight(unwanted)
+        if flight is not None and not flight.landed.wait(self._wait_limit):
+            raise CredentialUnavailable(
+                f"The login in {self.login.label} is still being renewed after {self._wait_limit:g} s; try again.",
+                status=503,
+            )
+        failure = flight.failure if flight is not None else self._failure
+        held = self._held
+        if held is not None and held.tokens.secret != unwanted and held.tokens.is_usable(self._clock()):
+            return held.credential
+        # Raised anew for each who waited: a shared exception would collect all their tracebacks.
+        if failure is not None:
+            raise CredentialUnavailable(str(failure.error), status=failure.error.failure.status) from failure.error
+        raise CredentialUnavailable(f"The login in {self.login.label} gave no new access token. {self.login.remedy}")
+
+    def _begin_flight(self, unwanted: str | None) -> _Flight | None:
+        """The renewal under way, or a new one; None while the last failure forbids one."""
+        with self._flights:
+            if self._flight is not None:
+                return self._flight
+            if self._failure is not None and self._clock() < self._failure.until:
+                return None
+            held = self._held
+            if held is not None and held.tokens.secret != unwanted and held.tokens.is_usable(self._clock()):
+                return _Flight.done()
+            flight = self._flight = _Flight()
+            # Not a daemon: an ordinary exit waits for the save.
+            threading.Thread(target=self._run_flight, args=(flight, unwanted), name="dragoman-renewal").start()
+            return flight
+
+    def _run_flight(self, flight: _Flight, unwanted: str | None) -> None:
+        assert self._renew is not None
+        try:
+            renewed = self._renew(unwanted)
+            with self._reading:
+                self._swap(renewed.tokens, renewed.granted_at)
+        except RenewalPostponed as error:
+            self._note_failure(flight, error, error.retry_at)
+        except CredentialUnavailable as error:
+            self._note_failure(flight, error, self._clock() + _FINAL)
+        except Exception as error:
+            # Nobody but the waiters could tell of it, and they must not be left waiting.
+            log.exception("The renewal of %s failed", self.login.label)
+            told = CredentialUnavailable(f"The renewal failed ({type(error).__name__}). {self.login.remedy}")
+            self._note_failure(flight, told, self._clock() + _FINAL)
+        finally:
+            with self._flights:
+                self._flight = None
+            flight.landed.set()
+
+    def _note_failure(self, flight: _Flight, error: CredentialUnavailable, until: float) -> None:
+        """Go on with a token that is still valid, without trying again before `until`."""
+        log.warning("%s", error)
+        with self._reading:
+            flight.failure = self._failure = _Failure(error, until)
+            held = self._held
+            if held is not None and held.tokens.is_usable(self._clock()):
+                renew_at = min(until, held.tokens.expires_at or float("inf"))
+                self._held = msgspec.structs.replace(held, renew_at=renew_at)
+
+    def _report(self, problem: str) -> None:
+        """Log a problem of the store, once."""
+        if problem != self._problem:
+            self._problem = problem
+            log.warning("%s", problem)
+
+    def _forget_removed(self) -> None:
+        """Drop the tokens of a file that two polls in a row did not find: somebody logged out, in another process.
+
+        One look is not enough, because some programs remove a file before they write it anew.
+        """
+        missing = self._held is not None and self.login.stamp() is None
+        if missing and self._missed:
+            self.forget()
+        self._missed = missing
+
+
+class _Held(msgspec.Struct, frozen=True):
+    """One generation of tokens. From `renew_at` on (unix seconds) a snapshot has more to do than hand them out."""
+
+    tokens: Tokens
+    credential: Credential
+    renew_at: float
+    granted_at: float | None
+
+
+class _Failure(msgspec.Struct, frozen=True):
+    """Why there are no new tokens, and the unix time before which nothing else can be expected of another try."""
+
+    error: CredentialUnavailable
+    until: float
+
+
+class _Flight:
+    """One renewal under way, for all who need it."""
+
+    def __init__(self) -> None:
+        self.landed = threading.Event()
+        self.failure: _Failure | None = None
+
+    @classmethod
+    def done(cls) -> _Flight:
+        flight = cls()
+        flight.landed.set()
+        return flight

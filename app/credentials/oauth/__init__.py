@@ -1,0 +1,1 @@
+"""Logging in: the issuers, the browser, the token endpoint."""

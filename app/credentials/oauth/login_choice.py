@@ -1,0 +1,49 @@
+"""The choice of what to log in to: the words of a user, and the provider that they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from app.settings.tables import ProviderSettings
+
+# What users call the logins, and the kind of provider each is for.
+LOGINS: dict[str, str] = {"oca": "oca", "claude": "anthropic", "codex": "codex"}
+_OTHER_WORDS: dict[str, str] = {"anthropic": "anthropic", "openai": "codex", "chatgpt": "codex"}
+
+
+def list_logins(providers: Mapping[str, ProviderSettings]) -> dict[str, ProviderSettings]:
+    """The configured providers that a login can serve: those that have no key, and do not pass the client's on."""
+    kinds = LOGINS.values()
+    return {
+        name: settings
+        for name, settings in providers.items()
+        if settings.kind in kinds and not _has_other_credential(settings)
+    }
+
+
+def offer_logins(providers: Mapping[str, ProviderSettings]) -> dict[str, ProviderSettings]:
+    """What a user may choose from: the configured providers, or else every login there is."""
+    return list_logins(providers) or {name: ProviderSettings(kind=kind) for name, kind in LOGINS.items()}
+
+
+def choose_login(word: str | None, providers: Mapping[str, ProviderSettings]) -> tuple[str, ProviderSettings]:
+    """Name and settings of the provider that `word` means: its name, or the word for its kind.
+
+    Without a word it is the first configured provider that has a login, else OCA. What is not configured gets the
+    defaults of its kind. Raises LookupError, with a message for the user, for a word that means nothing.
+    """
+    configured = list_logins(providers)
+    if word is None:
+        return next(iter(configured.items()), ("oca", ProviderSettings(kind="oca")))
+    if word in configured:
+        return word, configured[word]
+    kind = LOGINS.get(word) or _OTHER_WORDS.get(word)
+    if kind is None:
+        known = ", ".join(dict.fromkeys((*LOGINS, *configured)))
+        raise LookupError(f"there is no login called {word!r}; known are {known}")
+    default = next(name for name, each in LOGINS.items() if each == kind), ProviderSettings(kind=kind)
+    return next((item for item in configured.items() if item[1].kind == kind), default)
+
+
+def _has_other_credential(settings: ProviderSettings) -> bool:
+    return bool(settings.api_key or settings.access_token or settings.auth == "passthrough")

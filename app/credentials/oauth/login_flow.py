@@ -1,0 +1,183 @@
+"""A login in the browser from beginning to end, and the logout: for commands and for web pages alike.
+
+flow = open_flow(settings, environ, home)
+pending = flow.begin()                  # open pending.authorize_url in a browser
+tokens = flow.finish(query)             # the callback's query, or read_pasted(what the user typed)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from os.path import exists
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import msgspec
+import requests
+
+from app.credentials.locations import find_claude_files, find_codex_files, own_oca_file
+from app.credentials.oauth.endpoints import Endpoints
+from app.credentials.oauth.pending_login import PendingLogin, PendingLogins, begin_login
+from app.credentials.oauth.token_endpoint import GrantPostponed, GrantRefused, TokenEndpoint
+from app.credentials.sources import FORMATS, endpoints_of
+from app.credentials.stores.login_store import FileStore
+from app.credentials.stores.private_files import runtime_folder
+from app.credentials.stores.stored_login import StoredLogin
+from app.credentials.tokens import Tokens, read_claims
+from app.errors import CredentialUnavailable
+from app.settings.tables import ProviderSettings
+
+FailureReason = Literal["denied", "incomplete", "unknown_state", "no_tokens", "no_refresh_token", "not_saved"]
+
+_TITLES: dict[FailureReason, str] = {
+    "denied": "Authentication Failed",
+    "incomplete": "Invalid Callback",
+    "unknown_state": "Invalid Callback",
+    "no_tokens": "Authentication Failed",
+    "no_refresh_token": "Authentication Failed",
+    "not_saved": "Authentication Failed",
+}
+
+_LOCK_TIMEOUT = 20.0
+
+
+class LoginFailed(CredentialUnavailable):
+    """A login came back without a usable result. `title` and the message are for the user; neither is escaped."""
+
+    def __init__(self, reason: FailureReason, message: str) -> None:
+        super().__init__(message, status=400)
+        self.reason = reason
+        self.title = _TITLES[reason]
+
+
+class LoginFlow:
+    """Logs one provider in and out. `login` is where the tokens go."""
+
+    def __init__(
+        self,
+        issuer: TokenEndpoint,
+        login: StoredLogin,
+        pending: PendingLogins,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.login = login
+        self._issuer = issuer
+        self._pending = pending
+        self._clock = clock
+
+    @property
+    def endpoints(self) -> Endpoints:
+        return self._issuer.endpoints
+
+    @property
+    def loopback_redirects(self) -> tuple[str, ...]:
+        """The redirects that come back to this machine, best first; none if the user must paste a code."""
+        return tuple(uri for uri in self.endpoints.redirect_uris if urlsplit(uri).scheme == "http")
+
+    def begin(self, redirect_uri: str | None = None, *, name: str = "") -> PendingLogin:
+        """Start a login; `redirect_uri` must be one of the endpoints', the first if not said. `name` is remembered.
+
+        Raises LoginFailed for an address that the issuer would not accept.
+        """
+        redirect_uri = redirect_uri or self.endpoints.redirect_uris[0]
+        if redirect_uri not in self.endpoints.redirect_uris:
+            raise LoginFailed("incomplete", f"The issuer sends no browser back to {redirect_uri}.")
+        now = self._clock()
+        pending = begin_login(self.endpoints, redirect_uri, now=now, name=name)
+        self._pending.add(pending, now)
+        return pending
+
+    def finish(self, query: Mapping[str, str], pending: PendingLogin | None = None) -> Tokens:
+        """Exchange the code of a callback, save the tokens, and give them.
+
+        `pending` is for a pasted code that came without its state. Raises LoginFailed; the state is used up then.
+        """
+        if pending is not None and "state" not in query:
+            query = {**query, "state": pending.state}
+        if query.get("error"):
+            self._pending.take(query.get("state", ""), self._clock())
+            raise LoginFailed("denied", query.get("error_description") or query["error"])
+        if not query.get("code") or not query.get("state"):
+            raise LoginFailed("incomplete", "The callback lacks its code or its state.")
+        known = self._pending.take(query["state"], self._clock())
+        if known is None:
+            raise LoginFailed("unknown_state", "Invalid or expired state (session may have timed out). Log in again.")
+        tokens = self._exchange(query["code"], known)
+        self._save(tokens)
+        return tokens
+
+    def log_out(self) -> None:
+        """Have the issuer forget the login where it offers that, and remove it from its file. Raises OSError."""
+        try:
+            tokens = self.login.read()
+        except CredentialUnavailable:
+            tokens = Tokens()
+        if tokens.refresh_token is not None:
+            self._issuer.revoke_token(tokens.refresh_token)
+        with self.login.lock(_LOCK_TIMEOUT), contextlib.suppress(FileNotFoundError):
+            self.login.remove()
+
+    def _exchange(self, code: str, pending: PendingLogin) -> Tokens:
+        try:
+            tokens = self._issuer.exchange_code(
+                code, redirect_uri=pending.redirect_uri, verifier=pending.verifier, state=pending.state
+            )
+        except (GrantRefused, GrantPostponed) as error:
+            raise LoginFailed("no_tokens", str(error)) from error
+        nonce = read_claims(tokens.id_token).get("nonce")
+        if self.endpoints.uses_nonce and nonce is not None and nonce != pending.nonce:
+            raise LoginFailed("unknown_state", "The issuer's answer belongs to another login.")
+        if tokens.refresh_token is None:
+            raise LoginFailed("no_refresh_token", "No refresh token received: the login could not be renewed.")
+        # The programs that share the file look for their scopes in it.
+        return tokens if tokens.scopes else msgspec.structs.replace(tokens, scopes=self.endpoints.scopes)
+
+    def _save(self, tokens: Tokens) -> None:
+        try:
+            with self.login.lock(_LOCK_TIMEOUT):
+                self.login.replace(tokens)
+        except (OSError, ValueError) as error:
+            raise LoginFailed("not_saved", f"The login cannot be saved in {self.login.label}: {error}") from error
+
+
+def open_flow(
+    settings: ProviderSettings,
+    environ: Mapping[str, str],
+    home: Path,
+    *,
+    pending: PendingLogins | None = None,
+    http_session: requests.Session | None = None,
+    clock: Callable[[], float] = time.time,
+) -> LoginFlow:
+    """The flow of one provider; its tokens go where `open_source` with the same arguments finds them.
+
+    `pending` is given where several flows, or a short-lived one, must know the logins that others began.
+    Raises KeyError for a kind that has no login.
+    """
+    endpoints = endpoints_of(settings, environ)
+    runtime = runtime_folder(environ)
+    own = own_oca_file(home)
+    configured = settings.token_file or settings.credentials_file
+    path = Path(configured).expanduser() if configured else _own_file(settings.kind, environ, home)
+    login = StoredLogin(
+        settings.kind, FileStore((path,), own=own, runtime=runtime, clock=clock), FORMATS[settings.kind], clock=clock
+    )
+    issuer = TokenEndpoint(endpoints, http_session=http_session, clock=clock)
+    return LoginFlow(issuer, login, PendingLogins(runtime) if pending is None else pending, clock=clock)
+
+
+def _own_file(kind: str, environ: Mapping[str, str], home: Path) -> Path:
+    match kind:
+        case "oca":
+            return own_oca_file(home)
+        case "anthropic":
+            paths = find_claude_files(environ, home)
+        case "codex":
+            paths = find_codex_files(environ, home)
+        case _:
+            raise KeyError(kind)
+    return next((path for path in paths if exists(path)), paths[0])

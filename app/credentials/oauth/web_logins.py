@@ -1,0 +1,91 @@
+"""The logins of a running server: begun by one web request, finished by another or at a listener."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from app.credentials.oauth.callback_listener import CallbackListener
+from app.credentials.oauth.login_flow import LoginFailed, LoginFlow, open_flow
+from app.credentials.oauth.pending_login import LIFETIME, PendingLogin, PendingLogins
+from app.credentials.stores.private_files import runtime_folder
+from app.credentials.tokens import Tokens
+from app.settings.tables import ProviderSettings
+
+Logins = Mapping[str, ProviderSettings]
+
+# Where the server itself can be the address that a browser comes back to: paths of the registered redirects.
+CALLBACK_PATHS = ("/callback", "/auth/callback", "/auth/oca")
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """A login that waits for its user. `returns`: the browser comes back by itself; else the user pastes the code."""
+
+    pending: PendingLogin
+    returns: bool
+
+
+class WebLogins:
+    """Begins and finishes the logins of a server's providers; any worker may finish what another began.
+
+    `take_up` is told the name of a provider whose login has changed.
+    """
+
+    def __init__(self, environ: Mapping[str, str], home: Path, take_up: Callable[[str], None]) -> None:
+        self._environ = environ
+        self._home = home
+        self._take_up = take_up
+        self._pending = PendingLogins(runtime_folder(environ))
+        self._listeners: dict[str, CallbackListener] = {}
+
+    def begin(self, name: str, logins: Logins, local_port: int | None) -> Begun:
+        """Start the login of provider `name`.
+
+        `local_port` is where the browser reached us if it is on this machine, else None: no redirect reaches a
+        gateway on another one. If that is none of the registered ports, a listener waits at one that is.
+        """
+        flow = self._open(logins[name])
+        returns = self._find_return(name, logins, flow, local_port) if local_port is not None else None
+        return Begun(flow.begin(returns, name=name), returns is not None)
+
+    def finish(self, query: Mapping[str, str], logins: Logins) -> Tokens:
+        """Finish the login that `query`, of a callback or pasted, belongs to. Raises LoginFailed."""
+        pending = self._pending.find(query.get("state", ""))
+        name = pending.name if pending is not None and pending.name in logins else next(iter(logins), None)
+        if name is None:
+            raise LoginFailed("unknown_state", "No provider of this gateway has a login.")
+        tokens = self._open(logins[name]).finish(query)
+        self._take_up(name)
+        return tokens
+
+    def log_out(self, name: str, logins: Logins) -> None:
+        """Remove the login of provider `name`. Raises OSError."""
+        self._open(logins[name]).log_out()
+        self._take_up(name)
+
+    def _open(self, settings: ProviderSettings) -> LoginFlow:
+        return open_flow(settings, self._environ, self._home, pending=self._pending)
+
+    def _find_return(self, name: str, logins: Logins, flow: LoginFlow, local_port: int) -> str | None:
+        for uri in flow.loopback_redirects:
+            if urlsplit(uri).port == local_port and urlsplit(uri).path in CALLBACK_PATHS:
+                return uri
+        waiting = self._listeners.get(name)
+        if waiting is not None:
+            return waiting.redirect_uri
+        try:
+            listener = CallbackListener(flow.loopback_redirects, lambda query: self.finish(query, logins))
+        except OSError:
+            return None
+        self._listeners[name] = listener
+        threading.Thread(target=self._attend, args=(name, listener), name="dragoman-login-wait", daemon=True).start()
+        return listener.redirect_uri
+
+    def _attend(self, name: str, listener: CallbackListener) -> None:
+        with listener:
+            listener.wait(LIFETIME)
+            del self._listeners[name]

@@ -1,0 +1,172 @@
+"""The places that can keep a login: a file, the environment, the system's keyring.
+
+A store moves bytes; what they mean is the format's business. `stamp` is cheap and changes whenever the bytes may have.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from importlib import import_module
+from os.path import exists
+from pathlib import Path
+from typing import Any, Protocol
+
+from app.credentials.stores.private_files import companion_places, sweep_leftovers, write_private
+
+# A file changed so shortly before we read it may change again without its times showing it: some file systems count
+# whole seconds, and two of them are the coarsest step in use.
+_SETTLED_AFTER = 2.0
+
+Stamp = tuple[int | str, ...]
+
+
+class LoginStore(Protocol):
+    @property
+    def label(self) -> str:
+        """Where the login is, for humans."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the login belongs to this program, so that a dead one may be removed."""
+
+    def stamp(self) -> Stamp | None:
+        """What to compare to notice a change; None if nothing is there."""
+
+    def read(self) -> bytes:
+        """Raises OSError; FileNotFoundError if nothing is there."""
+
+    def write(self, data: bytes) -> None:
+        """Raises OSError."""
+
+    def discard(self) -> None:
+        """Remove the login. Raises OSError."""
+
+    def places(self, suffix: str) -> list[Path]:
+        """Where the journal of this login may keep a file, best first."""
+
+
+class FileStore:
+    """The first of `paths` that exists, the first of all if none does. The choice is made anew at each look.
+
+    `own` is the path that belongs to this program alone.
+    """
+
+    def __init__(
+        self,
+        paths: tuple[Path, ...],
+        *,
+        own: Path | None = None,
+        runtime: Path | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._paths = paths
+        self._own = own
+        self._runtime = runtime
+        self._clock = clock
+
+    @property
+    def path(self) -> Path:
+        return next((path for path in self._paths if exists(path)), self._paths[0])
+
+    @property
+    def label(self) -> str:
+        return str(self.path)
+
+    @property
+    def is_own(self) -> bool:
+        return self.path == self._own
+
+    def stamp(self) -> Stamp | None:
+        for path in self._paths:
+            with contextlib.suppress(OSError):
+                found = os.stat(path)
+                stamp = (found.st_mtime_ns, found.st_size, found.st_ino, found.st_ctime_ns)
+                if abs(self._clock() - found.st_mtime) < _SETTLED_AFTER:
+                    return (*stamp, time.monotonic_ns())
+                return stamp
+        return None
+
+    def read(self) -> bytes:
+        return self.path.read_bytes()
+
+    def write(self, data: bytes) -> None:
+        sweep_leftovers(self.path)
+        write_private(self.path, data)
+
+    def discard(self) -> None:
+        self.path.unlink()
+
+    def places(self, suffix: str) -> list[Path]:
+        return companion_places(self.path, self._runtime, suffix)
+
+
+class EnvironmentStore:
+    """A login that an environment variable holds as JSON text; what is renewed cannot be written back there."""
+
+    is_own = False
+
+    def __init__(self, variable: str, text: str, runtime: Path | None = None) -> None:
+        self.label = f"environment variable {variable}"
+        self._data = text.encode()
+        self._name = f"{variable}-{hashlib.sha256(self._data).hexdigest()[:16]}"
+        self._runtime = runtime
+
+    def stamp(self) -> Stamp | None:
+        return (0,)
+
+    def read(self) -> bytes:
+        return self._data
+
+    def write(self, data: bytes) -> None:
+        raise PermissionError(f"{self.label} cannot be written")
+
+    def discard(self) -> None:
+        raise PermissionError(f"{self.label} cannot be removed from here")
+
+    def places(self, suffix: str) -> list[Path]:
+        return [self._runtime / f"{self._name}.{suffix}"] if self._runtime is not None else []
+
+
+class KeyringStore:
+    """An entry of the system's keyring, through the optional package `keyring`."""
+
+    is_own = False
+
+    def __init__(self, service: str, account: str, runtime: Path | None = None) -> None:
+        self.label = f"keyring entry {service!r}"
+        self._entry = (service, account)
+        self._runtime = runtime
+
+    def stamp(self) -> Stamp | None:
+        # A keyring has no time of change: every look is a read.
+        return (time.monotonic_ns(),)
+
+    def read(self) -> bytes:
+        text = _call_keyring("get_password", *self._entry)
+        if not text:
+            raise FileNotFoundError(f"{self.label} does not exist")
+        return str(text).encode()
+
+    def write(self, data: bytes) -> None:
+        _call_keyring("set_password", *self._entry, data.decode())
+
+    def discard(self) -> None:
+        _call_keyring("delete_password", *self._entry)
+
+    def places(self, suffix: str) -> list[Path]:
+        return [self._runtime / f"keyring-{'-'.join(self._entry).replace(' ', '-')}.{suffix}"] if self._runtime else []
+
+
+def _call_keyring(function: str, *arguments: str) -> Any:
+    try:
+        keyring = import_module("keyring")
+    except ImportError as error:
+        raise FileNotFoundError("the package `keyring` is not installed") from error
+    try:
+        return getattr(keyring, function)(*arguments)
+    except keyring.errors.KeyringError as error:
+        raise OSError(f"the keyring refused ({type(error).__name__})") from None

@@ -1,0 +1,235 @@
+"""One login as it is kept: a store, the format of its bytes, and the journal beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import msgspec
+
+from app.credentials.credential import find_remedy
+from app.credentials.formats.login_format import LoginFormat
+from app.credentials.stores.login_store import LoginStore, Stamp
+from app.credentials.stores.renewal_lock import RenewalLock, RenewalNote
+from app.credentials.tokens import Tokens, hash_token
+from app.errors import CredentialUnavailable
+
+log = logging.getLogger("dragoman.credentials")
+
+# How long another program may take to finish a file that it is writing in place, and how often we look.
+_WRITE_TIMEOUT = 1.0
+_STEP = 0.05
+
+# In the words that users of earlier gateways for the same providers know; "" is for all others.
+_MISSING = {
+    "oca": "Not authenticated. Please visit /login to authenticate with OCA.",
+    "anthropic": "No Anthropic credentials found.",
+    "": "Not authenticated.",
+}
+_REFUSED = {
+    "oca": "Refresh token expired. Please visit /login to re-authenticate.",
+    "": "The login has ended.",
+}
+
+
+class LoginMissing(CredentialUnavailable):
+    """There is no login in the store."""
+
+
+class LoginBroken(CredentialUnavailable):
+    """The store holds something that cannot be read, or is no login."""
+
+
+class StoredLogin:
+    """Reads and saves the tokens of one login. Saving is only for who holds the lock.
+
+    `kind` is the provider's, for remedies. A login that the issuer refuses for good is removed if the store is this
+    program's own; other programs' files are never cleared.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        store: LoginStore,
+        file_format: LoginFormat,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.kind = kind
+        self.store = store
+        self._format = file_format
+        self._clock = clock
+        self._sleep = sleep
+        self._renewal_lock = RenewalLock(store.places)
+        self._warned = ""
+
+    @property
+    def label(self) -> str:
+        return self.store.label
+
+    @property
+    def remedy(self) -> str:
+        return find_remedy(self.kind)
+
+    @property
+    def refusal(self) -> str:
+        """What to say when only a new login helps."""
+        return f"{self._say(_REFUSED)} {self.label} holds a login that its issuer no longer accepts. {self.remedy}"
+
+    def stamp(self) -> Stamp | None:
+        return self.store.stamp()
+
+    def read(self, *, patient: bool = False) -> Tokens:
+        """The tokens in force: those of the file, or the newer ones that the journal keeps for it.
+
+        `patient`: a file being written gets a moment to be whole. Raises LoginMissing or LoginBroken.
+        """
+        return self._add_note((self._read_patiently() if patient else self._read_store())[1])[0]
+
+    def read_note(self) -> tuple[Tokens, RenewalNote]:
+        """The tokens in force and what the journal says about them; a file being written gets a moment to be whole.
+
+        Raises as `read` does.
+        """
+        return self._add_note(self._read_patiently()[1])
+
+    def lock(self, timeout: float) -> AbstractContextManager[None]:
+        """Keep other processes from renewing. Raises TimeoutError."""
+        return self._renewal_lock.lock(timeout)
+
+    def save(self, tokens: Tokens, note: RenewalNote) -> Tokens:
+        """Save `tokens`, which replace those that `note` is about, and give the tokens to use from now on.
+
+        The journal has them before the file is touched, and the file is read afresh, so that neither a crash nor
+        another program's write in between costs anything. Those to use are another program's if it has put a
+        usable login of its own into the file meanwhile. A file that cannot be written leaves them in the journal.
+        """
+        survives = self._renewal_lock.write(RenewalNote(replaces=note.replaces, tokens=tokens))
+        try:
+            return self._put(tokens, note)
+        except LoginBroken as error:
+            log.warning("Renewed tokens are kept beside the login file for now: %s", error)
+        except OSError as error:
+            self._warn_unwritable(error, survives)
+        return tokens
+
+    def settle(self) -> None:
+        """Put tokens that only the journal has into the file, if that is possible now and nobody is renewing."""
+        try:
+            if self._add_note(self._read_store()[1])[1].tokens is None:
+                return
+            with self.lock(timeout=0):
+                tokens, note = self.read_note()
+                if note.tokens is not None:
+                    self._put(tokens, note)
+        except (CredentialUnavailable, OSError):
+            # What is noted stays noted; TimeoutError, of a renewal under way, is an OSError too.
+            return
+
+    def note_failure(self, note: RenewalNote, retry_at: float) -> None:
+        """Tell every process that the token endpoint wants no call before `retry_at`."""
+        self._renewal_lock.write(msgspec.structs.replace(note, retry_at=retry_at, failures=note.failures + 1))
+
+    def note_refusal(self, tokens: Tokens, note: RenewalNote) -> None:
+        """Tell every process that the refresh token of `tokens` is dead.
+
+        An own file goes, once its access token is of no use either.
+        """
+        if self.store.is_own and not tokens.is_usable(self._clock()):
+            with contextlib.suppress(OSError):
+                self._renewal_lock.clear()
+                self.store.discard()
+                return
+        self._renewal_lock.write(msgspec.structs.replace(note, refused=True))
+
+    def await_change(self, refused: Tokens) -> bool:
+        """Whether another program puts a new refresh token into the store within a moment.
+
+        Who loses the race for a single-use token learns it before the winner has saved what it won.
+        """
+        for _ in range(int(_WRITE_TIMEOUT / _STEP)):
+            try:
+                if self.read().refresh_token != refused.refresh_token:
+                    return True
+            except CredentialUnavailable:
+                pass
+            self._sleep(_STEP)
+        return False
+
+    def replace(self, tokens: Tokens) -> None:
+        """Save the tokens of a new login, whatever login there was. Raises OSError, or ValueError for a broken file."""
+        try:
+            data = self.store.read()
+        except FileNotFoundError:
+            data = b""
+        self.store.write(self._format.render_login(data, tokens, self._clock()))
+        self._renewal_lock.clear()
+
+    def remove(self) -> None:
+        """Log out: remove the tokens, and the file if nothing else is in it. Raises OSError if that is impossible."""
+        self._renewal_lock.clear()
+        try:
+            rest = self._format.clear_login(self.store.read())
+        except ValueError:
+            rest = b""
+        if rest:
+            self.store.write(rest)
+        else:
+            self.store.discard()
+
+    def _put(self, tokens: Tokens, note: RenewalNote) -> Tokens:
+        """The part of `save` that touches the store. Raises OSError, LoginBroken or LoginMissing."""
+        try:
+            data, found = self._read_patiently()
+        except LoginMissing:
+            # Somebody logged out while the call was under way; that is not undone.
+            self._renewal_lock.clear()
+            raise
+        if hash_token(found.refresh_token) != note.replaces and found.is_usable(self._clock()):
+            tokens = found
+        else:
+            self.store.write(self._format.render_login(data, tokens, self._clock()))
+        self._renewal_lock.clear()
+        return tokens
+
+    def _add_note(self, tokens: Tokens) -> tuple[Tokens, RenewalNote]:
+        note = self._renewal_lock.read(tokens.refresh_token)
+        newer = note.tokens
+        # An issuer that does not rotate leaves an old note in force; what it kept may be older than the file by now.
+        if newer is not None and (newer.expires_at or 0.0) < (tokens.expires_at or 0.0):
+            newer, note = None, msgspec.structs.replace(note, tokens=None)
+        return newer or tokens, note
+
+    def _read_store(self) -> tuple[bytes, Tokens]:
+        label = self.label
+        try:
+            data = self.store.read()
+            return data, self._format.parse_login(data)
+        except FileNotFoundError as error:
+            raise LoginMissing(f"{self._say(_MISSING)} {label} does not exist. {self.remedy}") from error
+        except OSError as error:
+            raise LoginBroken(f"{label} cannot be read: {error.strerror}. {self.remedy}") from error
+        except ValueError as error:
+            raise LoginBroken(f"{label}: {error}. {self.remedy}") from error
+
+    def _read_patiently(self) -> tuple[bytes, Tokens]:
+        for _ in range(int(_WRITE_TIMEOUT / _STEP)):
+            try:
+                return self._read_store()
+            except LoginBroken:
+                self._sleep(_STEP)
+        return self._read_store()
+
+    def _say(self, words: dict[str, str]) -> str:
+        return words.get(self.kind, words[""])
+
+    def _warn_unwritable(self, error: OSError, survives: bool) -> None:
+        where = "outside it" if survives else "in memory only and end with this process"
+        warning = f"{self.label} cannot be written ({error.strerror or error}): renewed tokens are kept {where}."
+        if warning != self._warned:
+            self._warned = warning
+            log.warning("%s", warning)

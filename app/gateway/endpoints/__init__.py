@@ -1,0 +1,1 @@
+"""Endpoints that are answered otherwise than by one generation."""

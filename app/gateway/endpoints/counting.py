@@ -1,0 +1,61 @@
+"""Counts the input tokens of a request without asking for an answer to it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from app.conversation.tokens import estimate_tokens
+from app.errors import DragomanError
+from app.gateway.attempt import Attempt
+from app.gateway.gateway import Gateway
+from app.gateway.messages import ClientRequest
+from app.gateway.policy import ABSENT_STATUSES, forgo
+from app.gateway.record import Record
+from app.routing.router import Upstream
+
+# A count that takes longer is not worth waiting for; seconds.
+COUNT_LIMIT = 10.0
+
+
+class _Counted(msgspec.Struct):
+    input_tokens: int | None = None
+
+
+_counted = msgspec.json.Decoder(_Counted)
+
+
+def count_tokens(gateway: Gateway, client_request: ClientRequest, record: Record) -> int:
+    """Input tokens of a request: counted by the upstream where it offers that, else estimated; never 0."""
+    record.model = client_request.peek.model
+    upstream = gateway.router.resolve(client_request.peek.model, client_request.provider)[0]
+    client_request = gateway.with_history(client_request, upstream)
+    record.upstream, record.upstream_dialect = upstream.label, upstream.capabilities.dialect
+    request = client_request.request
+    offered = gateway.offers(upstream, client_request, "count_tokens")
+    if upstream.provider.dialect == client_request.dialect.NAME and offered:
+        counted = _ask_upstream(gateway, client_request, upstream)
+        if counted:
+            return counted
+    return estimate_tokens(request, upstream.capabilities.model or upstream.model)
+
+
+def _ask_upstream(gateway: Gateway, client_request: ClientRequest, upstream: Upstream) -> int | None:
+    """None when the upstream cannot, or will not, count: an estimate is better than an error."""
+    attempt = Attempt(client_request, upstream, gateway.capabilities(upstream, client_request), None, False)
+    try:
+        upstream_request = msgspec.structs.replace(attempt.upstream_request(), operation="count_tokens")
+        exchange = upstream.provider.send(upstream_request, upstream.provider.credential())
+        try:
+            if not exchange.wait_head(COUNT_LIMIT):
+                return None
+            if exchange.status in ABSENT_STATUSES:
+                gateway.facts.report(
+                    upstream.label, client_request.tenant, "count_tokens", forgo("count_tokens").change
+                )
+            if exchange.status != 200:
+                return None
+            return _counted.decode(exchange.read_body()).input_tokens
+        finally:
+            exchange.close()
+    except (DragomanError, msgspec.MsgspecError):
+        return None

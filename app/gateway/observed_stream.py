@@ -1,0 +1,36 @@
+"""Lets somebody look at a stream that goes to a client, before the client gets it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from app.conversation.response import Usage
+from app.dialects.contract import StreamPassthrough
+
+
+class ObservedStream:
+    """A stream whose whole events are shown to `look` first. What ends a broken one is not."""
+
+    def __init__(self, stream: StreamPassthrough, look: Callable[[bytes], None]) -> None:
+        self._stream = stream
+        self._look = look
+        self.fail = stream.fail
+        self.ping = stream.ping
+
+    @property
+    def finished(self) -> bool:
+        return self._stream.finished
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._stream.usage
+
+    def feed(self, part: bytes) -> bytes:
+        events = self._stream.feed(part)
+        self._look(events)
+        return events
+
+    def close(self) -> bytes:
+        events = self._stream.close()
+        self._look(events)
+        return events

@@ -1,0 +1,1 @@
+"""Past reasoning of clients that do not send it back."""

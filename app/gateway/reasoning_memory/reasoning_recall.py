@@ -1,0 +1,183 @@
+"""What one request has to do with the recollection: what it is reminded of, and what its answer leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from app.conversation.blocks import Reasoning, Refusal, Text, ToolCall
+from app.conversation.capabilities import Capabilities
+from app.conversation.events import BlockDelta, BlockOpened, Event, Finished
+from app.conversation.fold import fold, unfold
+from app.conversation.request import Request, Turn
+from app.conversation.stages import Stage, StageMaker
+from app.conversation.thoughts import Thought, place_of_next
+from app.dialects import openai_chat
+from app.dialects.contract import StreamPassthrough
+from app.dialects.openai_chat.patch import restore_reasoning
+from app.errors import DragomanError
+from app.gateway.messages import ClientRequest
+from app.gateway.observed_stream import ObservedStream
+from app.gateway.reasoning_memory.reasoning_store import Keys, Owner, ReasoningStore, keeps_reasoning
+from app.sse import SseDecoder
+
+# How a body says past reasoning that is not empty, under any of its names.
+_SENT = re.compile(rb'"(?:reasoning_content|reasoning|reasoning_details|thinking_blocks)"\s*:\s*(?:"[^"]|\[\s*[^\]\s])')
+_CALLS, _REASONING = b'"tool_calls"', b'"reasoning'
+
+
+class ReasoningRecall:
+    """The recollection as one request of a Chat client uses it: with the reasoning of its own tenant and upstream.
+
+    Clients of other dialects are not helped. Theirs have a place for reasoning, and whoever leaves it out may mean it.
+    """
+
+    def __init__(
+        self, reasoning_store: ReasoningStore, client_request: ClientRequest, upstream: str, capabilities: Capabilities
+    ) -> None:
+        self._reasoning_store = reasoning_store
+        self._client_request = client_request
+        self._capabilities = capabilities
+        self._owner = Owner(
+            tenant=client_request.tenant,
+            upstream=upstream,
+            lasting=client_request.peek.store is not False,
+            proven=capabilities.dialect in capabilities.proofs,
+        )
+
+    def restore_reasoning(self, request: Request) -> tuple[Request, tuple[StageMaker, ...]]:
+        """The request with the reasoning that its client left out, and the stage through which its answer must go."""
+        if not _is_of_use(request, self._capabilities) or keeps_reasoning(request, self._owner):
+            return request, ()
+        listener = partial(ReasoningObserver, self._reasoning_store, self._owner, request.turns)
+        return self._reasoning_store.recall(request, self._owner), (listener,)
+
+    def restore_in_body(self, body: bytes) -> bytes:
+        """The same for a body that passes: reasoning stands where an empty field would have to."""
+        if _CALLS not in body:
+            return body
+        try:
+            request = self._client_request.request
+        except DragomanError:
+            return body  # the upstream will say what is wrong with it
+        thoughts = {
+            request.turns[index].path: "".join([thought.block.text for thought in found])
+            for index, found in self._reasoning_store.find(request, self._owner).items()
+        }
+        return restore_reasoning(body, thoughts, self._capabilities) if thoughts else body
+
+    def observe_stream(self, stream: StreamPassthrough) -> StreamPassthrough:
+        """A stream that passes, and is listened to."""
+        return ObservedStream(stream, PassingObserver(stream, self._observe).look)
+
+    def observing_stage(self) -> Stage:
+        """A stage for an answer that would pass, but came in another form than its client asked for."""
+        return ObservingStage(self._observe)
+
+    def observe_body(self, body: bytes) -> None:
+        """Has the reasoning of a whole answer that passes remembered."""
+        if _CALLS in body:
+            with contextlib.suppress(DragomanError):
+                self._observe(unfold(openai_chat.parse_response(body)))
+
+    def _observe(self, events: Sequence[Event]) -> None:
+        with contextlib.suppress(DragomanError):
+            ReasoningObserver(self._reasoning_store, self._owner, self._client_request.request.turns).feed(events)
+
+
+class ReasoningObserver:
+    """A stage that changes nothing, and has the reasoning before a call remembered."""
+
+    def __init__(self, reasoning_store: ReasoningStore, owner: Owner, turns: Sequence[Turn]) -> None:
+        self._reasoning_store = reasoning_store
+        self._owner = owner
+        self._turns = turns
+        self._heard: list[Event] = []
+        self._places: dict[int, int] = {}  # of the thoughts, by their block's index
+        self._said = False
+        self._calls: list[ToolCall] = []
+
+    def feed(self, events: Sequence[Event]) -> Sequence[Event]:
+        places = self._places
+        for event in events:
+            if type(event) is BlockDelta:
+                if event.index in places:
+                    self._heard.append(event)
+            elif type(event) is BlockOpened:
+                self._open(event)
+            elif type(event) is Finished:
+                self._end(event)
+            elif getattr(event, "index", None) in places:
+                self._heard.append(event)
+        return events
+
+    def _open(self, event: BlockOpened) -> None:
+        if isinstance(event.block, ToolCall):
+            self._calls.append(event.block)
+        elif isinstance(event.block, Reasoning):
+            self._places[event.index] = place_of_next(said=self._said, calls=len(self._calls))
+            self._heard.append(event)
+        elif isinstance(event.block, Text | Refusal):
+            self._said = True
+
+    def _end(self, finished: Finished) -> None:
+        if not self._calls:
+            return
+        blocks = fold([*self._heard, finished]).blocks
+        places = [self._places[index] for index in sorted(self._places)]
+        thoughts = [
+            Thought(place, block)
+            for place, block in zip(places, blocks, strict=True)
+            if isinstance(block, Reasoning) and (block.text or block.proof is not None)
+        ]
+        key = Keys(self._owner, self._turns[0]).key_of(self._turns[-1], self._calls)
+        self._reasoning_store.remember(key, tuple(thoughts), self._owner)
+
+
+class ObservingStage:
+    """A stage that changes nothing, for an answer whose events come all at once."""
+
+    def __init__(self, observe_body: Callable[[Sequence[Event]], None]) -> None:
+        self._observe = observe_body
+
+    def feed(self, events: Sequence[Event]) -> Sequence[Event]:
+        self._observe(events)
+        return events
+
+
+class PassingObserver:
+    """Reads what of a stream that passes thinks and calls, at its end, before the client gets that."""
+
+    def __init__(self, stream: StreamPassthrough, observe_body: Callable[[Sequence[Event]], None]) -> None:
+        self._stream = stream
+        self._observe = observe_body
+        self._parts: list[bytes] = []
+        self._called = False
+        self._ended = False
+
+    def look(self, events: bytes) -> None:
+        calls, ends = _CALLS in events, self._stream.finished and not self._ended
+        if calls or ends or _REASONING in events:
+            self._parts.append(events)
+        self._called = self._called or calls
+        if ends:
+            self._ended = True
+            if self._called:
+                parser = openai_chat.StreamParser()
+                self._observe(parser.feed(SseDecoder().feed(b"".join(self._parts))) + parser.close())
+            self._parts = []
+
+
+def passes_silently(body: bytes, capabilities: Capabilities) -> bool:
+    """Whether a Chat request that passes comes from a client that keeps no reasoning, or has not had to yet, and goes
+    to an upstream that refuses calls without it. Other upstreams get what the client sent, and nothing else."""
+    return capabilities.reasoning_required and b'"tools"' in body and _SENT.search(body) is None
+
+
+def _is_of_use(request: Request, capabilities: Capabilities) -> bool:
+    """Whether the upstream has a use for past reasoning, and its client is likely not to send it."""
+    if request.dialect != "openai_chat" or not request.tools or not request.turns:
+        return False
+    return capabilities.reasoning_replay != "none" or capabilities.dialect in capabilities.proofs

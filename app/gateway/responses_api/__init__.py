@@ -1,0 +1,1 @@
+"""What only Responses clients have: kept responses, conversations, background work, compaction."""

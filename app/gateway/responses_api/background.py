@@ -1,0 +1,283 @@
+"""Answers requests in the background: the client gets a response's id at once and asks for the rest later.
+
+A job is a stream that nobody reads: its events go into the ledger as they come, so that every worker can show them, and
+the response is there with its status. The job says now and then that it is alive; one that no longer does has died with
+its worker, and its response has failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from app.conversation.capabilities import RenderContext
+from app.conversation.events import Failed
+from app.dialects.openai_responses import StreamRenderer
+from app.dialects.openai_responses.background import (
+    ask_stream,
+    change_status,
+    last_number,
+    read_head,
+    render_break,
+    render_end,
+    render_queued,
+    skip_events,
+)
+from app.dialects.openai_responses.history import find_response, input_items
+from app.dialects.openai_responses.vocabulary import NAME
+from app.errors import DragomanError, InvalidRequest, LedgerUnavailable, TooMany
+from app.gateway.delivery import JSON_HEADERS, STREAM_HEADERS
+from app.gateway.gateway import Gateway
+from app.gateway.messages import ClientRequest, ClientResponse
+from app.gateway.record import Record
+from app.gateway.responses_api.response_store import (
+    KeptResponse,
+    ResponseContinuation,
+    ResponseStore,
+    as_lost,
+    keeps_responses,
+)
+from app.ledger import Shelf
+from app.sse import COMMENT_KEEPALIVE, DONE
+
+# Seconds between two writes of what a job's upstream has said, and between two looks of who reads along.
+TICK = 0.25
+# Seconds between two signs of life of a job, and until it is taken for dead without one.
+BEAT = 5.0
+LEASE = 30.0
+# Jobs of one worker at the same time: nobody's connection limits them.
+MOST_JOBS = 100
+
+
+class Background:
+    """The responses that are made in the background by this worker, and what can be seen of all. `clock` gives unix
+    seconds."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        response_store: ResponseStore,
+        events: Shelf,
+        interval: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`interval` is the time between pings to a client that reads along, in seconds."""
+        self._gateway = gateway
+        self._response_store = response_store
+        self._events = events
+        self._interval = interval
+        self._clock = clock
+        self._jobs: dict[tuple[str, str], _Job] = {}
+        self._ticking = threading.Lock()
+
+    def takes(self, client_request: ClientRequest) -> bool:
+        """Whether a request is to be answered in the background, and by the gateway: not all of its upstreams know
+        how to."""
+        if client_request.dialect.NAME != NAME or client_request.peek.background is not True:
+            return False
+        upstreams = self._gateway.router.resolve(client_request.peek.model, client_request.provider)
+        return not all(keeps_responses(upstream) for upstream in upstreams)
+
+    def begin(self, client_request: ClientRequest, record: Record) -> ClientResponse:
+        """The queued response, or a stream of what becomes of it. Raises DragomanError."""
+        peek = client_request.peek
+        record.model, record.stream = peek.model, peek.stream is True
+        if peek.store is False:
+            raise InvalidRequest("background: such a response is stored, so store cannot be false", param="background")
+        if len(self._jobs) >= MOST_JOBS:
+            raise TooMany("too many responses are being made in the background; ask again when some are over")
+        asked = client_request.with_body(ask_stream(client_request.body))
+        asked.state = state = ResponseContinuation(self._response_store, asked, background=True)
+        upstream = self._gateway.router.resolve(peek.model, client_request.provider)[0]
+        given = state.prepare(upstream)  # what cannot be continued is refused while the client still listens
+        context = RenderContext(model=peek.model, id=asked.id, created=int(self._clock()), request=asked.request)
+        job = _Job(asked, state, context)
+        items = [msgspec.Raw(item) for item in input_items(given.body)]
+        queued = KeptResponse(response=msgspec.Raw(job.queued), input=items, alive=self._clock() + LEASE)
+        self._response_store.start(asked.tenant, job.response_id, queued)
+        self._start(job)
+        if peek.stream:
+            return ClientResponse(200, dict(STREAM_HEADERS), self.replay(asked.tenant, job.response_id))
+        return ClientResponse(200, dict(JSON_HEADERS), job.queued)
+
+    def replay(self, tenant: str, response_id: str, after: int = -1) -> Iterator[bytes]:
+        """The events of a response from the one behind the number `after` on, up to its end."""
+        last = after
+        try:
+            for events in self._read(tenant, response_id):
+                last = last_number(events, last)
+                if fresh := skip_events(events, after):
+                    yield fresh
+                if events.endswith(DONE):
+                    return
+            kept = self._response_store.find(tenant, response_id)
+            if kept is not None:
+                yield render_end(bytes(kept.response), last + 1)
+        except LedgerUnavailable as error:
+            yield render_break(error.failure, last + 1)
+
+    def _read(self, tenant: str, response_id: str) -> Iterator[bytes]:
+        """All that is written of a response, as it is written, and pings meanwhile, until it is over."""
+        position, heard = 0, time.monotonic()
+        ended = False
+        while True:
+            events = self._events.get(tenant, f"{response_id}:{position}")
+            if events is not None:
+                position += 1
+                yield events
+                heard = time.monotonic()
+            elif ended:
+                return
+            else:
+                kept = self._response_store.find(tenant, response_id)
+                # What is over has all its events in the ledger: they only have to be looked for once more.
+                ended = kept is None or not kept.alive
+                if not ended:
+                    time.sleep(TICK)
+                if time.monotonic() - heard >= self._interval:
+                    yield COMMENT_KEEPALIVE
+                    heard = time.monotonic()
+
+    def cancel(self, tenant: str, response_id: str) -> bytes:
+        """The response, cancelled. Raises InvalidRequest for one that is over."""
+
+        def cancel(kept: KeptResponse) -> KeptResponse:
+            cancelled = change_status(bytes(kept.response), "cancelled")
+            return msgspec.structs.replace(kept, response=msgspec.Raw(cancelled), alive=0.0)
+
+        self._response_store.change_running(tenant, response_id, cancel)
+        self._stop(tenant, response_id)
+        kept = self._response_store.find(tenant, response_id)
+        status = "deleted" if kept is None else read_head(bytes(kept.response)).status
+        if kept is None or status != "cancelled":
+            raise InvalidRequest(f"Cannot cancel a response that is {status}.", param="response_id")
+        return bytes(kept.response)
+
+    def forget(self, tenant: str, response_id: str) -> None:
+        """Ends a response that is no longer kept, and throws its events away."""
+        self._stop(tenant, response_id)
+        position = 0
+        while self._events.delete(tenant, f"{response_id}:{position}"):
+            position += 1
+
+    def finish(self, seconds: float) -> None:
+        """Waits until all is over, `seconds` at most; what is left then has failed."""
+        end = time.monotonic() + seconds
+        while self._jobs and time.monotonic() < end:
+            time.sleep(TICK)
+        for job in list(self._jobs.values()):
+            job.stopped = True
+            with contextlib.suppress(LedgerUnavailable):
+                self._response_store.change_running(*job.place, as_lost)
+
+    def _start(self, job: _Job) -> None:
+        """Threads, which are greenlets under gevent, because a job outlives the request that began it."""
+        with self._ticking:
+            idle = not self._jobs
+            self._jobs[job.place] = job
+        threading.Thread(target=self._run, args=(job,), daemon=True).start()
+        if idle:
+            threading.Thread(target=self._tick, daemon=True).start()
+
+    def _stop(self, tenant: str, response_id: str) -> None:
+        job = self._jobs.get((tenant, response_id))
+        if job is not None:
+            job.stopped = True
+
+    def _run(self, job: _Job) -> None:
+        record = Record(job.client_request.id, NAME)
+        try:
+            answer = self._gateway.answer(job.client_request, record)
+            record.status = answer.status
+            job.listen(answer)
+        except DragomanError as error:
+            record.fail(error)
+            job.fail(error)
+        except Exception as fault:
+            job.fail(record.fault(fault))
+        finally:
+            job.over = True
+            record.write()
+
+    def _tick(self) -> None:
+        """Writes down what the jobs have heard, as long as there are any."""
+        while True:
+            time.sleep(TICK)
+            for place, job in list(self._jobs.items()):
+                over = job.over  # before the writing: what comes after that is written the next time
+                try:
+                    self._write(job, over)
+                except LedgerUnavailable:
+                    continue  # it has said so in the log; what was heard waits for it
+                if over:
+                    del self._jobs[place]
+            with self._ticking:
+                if not self._jobs:
+                    return
+
+    def _write(self, job: _Job, over: bool) -> None:
+        now = self._clock()
+        while job.heard:
+            job.unwritten += job.heard.popleft()
+        if job.unwritten and not job.stopped:
+            self._events.put(job.client_request.tenant, f"{job.response_id}:{job.written}", job.unwritten)
+            job.unwritten = b""
+            job.written += 1
+        if over or now >= job.beat or (job.written and not job.begun):
+            job.begun, job.beat = job.written > 0, now + BEAT
+            if not self._response_store.change_running(*job.place, lambda kept: job.report(kept, now + LEASE)):
+                job.stopped = True
+
+
+class _Job:
+    """One response that is being made. `heard` are events as they came, `unwritten` those that are about to be
+    written; `written` counts the writes."""
+
+    def __init__(self, client_request: ClientRequest, state: ResponseContinuation, context: RenderContext) -> None:
+        self.client_request = client_request
+        self.queued = render_queued(context)
+        self.response_id = read_head(self.queued).id
+        self.place = (client_request.tenant, self.response_id)
+        self.heard: deque[bytes] = deque()
+        self.unwritten = b""
+        self.written = 0
+        self.begun = False
+        self.beat = 0.0
+        self.over = False
+        self.stopped = False
+        self._state = state
+        self._context = context
+        self._ended: KeptResponse | None = None
+
+    def listen(self, answer: ClientResponse) -> None:
+        """Takes the events as they come, until the end or until nobody wants them any more."""
+        parts = iter((answer.body,)) if isinstance(answer.body, bytes) else answer.body
+        for part in parts:
+            if self.stopped:
+                break
+            if self._ended is None and (response := find_response(part)) is not None:
+                self._ended = self._state.conclude(response)
+            self.heard.append(part)
+        close = getattr(parts, "close", None)
+        if close is not None:
+            close()
+
+    def fail(self, error: DragomanError) -> None:
+        """Ends the response before its upstream has said anything."""
+        renderer = StreamRenderer(self._context)
+        self.heard.append(renderer.feed([Failed(error.failure)]))
+        self._ended = self._state.conclude(renderer.response)
+
+    def report(self, kept: KeptResponse, alive: float) -> KeptResponse:
+        """What is to be kept of the response now."""
+        if self._ended is not None and self.over:
+            return self._ended
+        if not self.begun:
+            return msgspec.structs.replace(kept, alive=alive)
+        running = change_status(bytes(kept.response), "in_progress")
+        return msgspec.structs.replace(kept, response=msgspec.Raw(running), alive=alive)

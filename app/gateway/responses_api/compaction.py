@@ -1,0 +1,36 @@
+"""Compacts a history: the upstream does it where it can, else it is asked for a summary."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from app.dialects.openai_responses.compaction import ask_summary, render_compaction
+from app.dialects.openai_responses.vocabulary import NAME
+from app.errors import InvalidRequest, UpstreamRefused
+from app.gateway.gateway import Gateway
+from app.gateway.messages import ClientRequest, ClientResponse
+from app.gateway.policy import ABSENT_STATUSES
+from app.gateway.record import Record
+
+
+def compact(gateway: Gateway, client_request: ClientRequest, record: Record) -> ClientResponse:
+    """Raises DragomanError."""
+    if client_request.peek.stream:
+        raise InvalidRequest("stream: a compaction is not streamed", param="stream")
+    upstreams = gateway.router.resolve(client_request.peek.model, client_request.provider)
+    if all(up.provider.dialect == NAME and gateway.offers(up, client_request, "compact") for up in upstreams):
+        native = client_request.with_body(client_request.body)
+        native.operation = "compact"
+        try:
+            return gateway.answer(native, record)
+        except UpstreamRefused as error:
+            if error.failure.status not in ABSENT_STATUSES:
+                raise
+    whole = gateway.with_history(client_request, upstreams[0])
+    asked = ask_summary(whole.body, name_previous=whole is client_request)
+    answered = gateway.answer(client_request.with_body(asked), record)
+    assert isinstance(answered.body, bytes)
+    body = render_compaction(whole.body, answered.body, f"resp_{client_request.id}", int(time.time()))
+    return msgspec.structs.replace(answered, body=body)

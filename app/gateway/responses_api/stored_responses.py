@@ -1,0 +1,144 @@
+"""Answers what clients ask about a response that was made before: to see it or its input, to have it gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from app.dialects.openai_responses import parse_error
+from app.dialects.openai_responses.background import read_head
+from app.dialects.openai_responses.history import identify_items, list_items, render_deleted
+from app.dialects.openai_responses.vocabulary import NAME
+from app.errors import InvalidRequest, NotFound, UpstreamRefused
+from app.gateway.delivery import STREAM_HEADERS
+from app.gateway.messages import ClientResponse
+from app.gateway.reply_headers import mask, relayed_headers
+from app.gateway.responses_api.background import Background
+from app.gateway.responses_api.response_store import KeptResponse, ResponseStore
+from app.providers.provider import Provider
+from app.transport import Exchange
+
+Action = Literal["retrieve", "delete", "cancel", "input_items"]
+
+# Method and path of each, behind the response's own.
+REQUESTS: dict[Action, tuple[str, str]] = {
+    "retrieve": ("GET", ""),
+    "delete": ("DELETE", ""),
+    "cancel": ("POST", "/cancel"),
+    "input_items": ("GET", "/input_items"),
+}
+
+
+class StoredResponses:
+    """Responses that are kept here, and the providers that keep their own."""
+
+    def __init__(
+        self, response_store: ResponseStore, background: Background, providers: Mapping[str, Provider]
+    ) -> None:
+        self._response_store = response_store
+        self._background = background
+        self._keepers = {
+            name: provider
+            for name, provider in providers.items()
+            if provider.dialect == NAME and provider.offers("responses")
+        }
+
+    def answer(
+        self, action: Action, tenant: str, response_id: str, query: Mapping[str, str], provider: str | None = None
+    ) -> ClientResponse:
+        """`provider` is the one that the request's path names. Raises DragomanError; NotFound also for a response of
+        another tenant."""
+        kept = self._response_store.find(tenant, response_id)
+        if kept is not None and kept.provider is None:
+            return self._answer_kept(action, tenant, response_id, query, kept)
+        for keeper in self._find_keepers(kept, tenant, provider):
+            answered = _relay(keeper, action, response_id, query)
+            if answered is not None:
+                if action == "delete":
+                    self._response_store.forget(tenant, response_id)
+                return answered
+        raise NotFound(f"Response with id '{response_id}' not found.", param="response_id")
+
+    def _answer_kept(
+        self, action: Action, tenant: str, response_id: str, query: Mapping[str, str], kept: KeptResponse
+    ) -> ClientResponse:
+        response = bytes(kept.response)
+        background = read_head(response).background
+        match action:
+            case "retrieve" if query.get("stream") != "true":
+                return _found(response)
+            case "retrieve":
+                if not background:
+                    raise InvalidRequest("stream: only a background response can be streamed again", param="stream")
+                events = self._background.replay(tenant, response_id, _read_after(query))
+                return ClientResponse(200, dict(STREAM_HEADERS), events)
+            case "delete":
+                self._response_store.forget(tenant, response_id)
+                if background:
+                    self._background.forget(tenant, response_id)
+                return _found(render_deleted(response_id))
+            case "cancel":
+                if not background:
+                    raise InvalidRequest("Cannot cancel a synchronous response.", param="response_id")
+                return _found(self._background.cancel(tenant, response_id))
+            case "input_items":
+                return _found(list_items(identify_items(response_id.removeprefix("resp_"), kept.items), query))
+
+    def _find_keepers(self, kept: KeptResponse | None, tenant: str, provider: str | None) -> list[Provider]:
+        """Who may know a response that is not here. A tenant's are all on record; without tenants nothing is."""
+        if kept is not None:
+            return [self._keepers[kept.provider]] if kept.provider in self._keepers else []
+        if tenant:
+            return []
+        return [keeper for name, keeper in self._keepers.items() if provider in (None, name)]
+
+
+def _read_after(query: Mapping[str, str]) -> int:
+    after = query.get("starting_after", "-1")
+    if not after.removeprefix("-").isdecimal():
+        raise InvalidRequest("starting_after: must be the sequence number of an event", param="starting_after")
+    return int(after)
+
+
+def _relay(keeper: Provider, action: Action, response_id: str, query: Mapping[str, str]) -> ClientResponse | None:
+    """The upstream's own answer; None if it does not know the response. Raises DragomanError."""
+    method, path = REQUESTS[action]
+    exchange = keeper.reach(method, f"/{quote(response_id, safe='')}{path}", urlencode(query))
+    streamed = False
+    try:
+        exchange.wait_head()
+        if exchange.status == 404:
+            return None
+        if not 200 <= exchange.status < 300:
+            raise _refusal(keeper, exchange)
+        headers = relayed_headers(exchange.headers, same_dialect=True)
+        content_type = exchange.headers.get("content-type", "application/json")
+        headers["content-type"] = content_type
+        streamed = "event-stream" in content_type
+        return ClientResponse(exchange.status, headers, _parts(exchange) if streamed else exchange.read_body())
+    finally:
+        if not streamed:
+            exchange.close()
+
+
+def _refusal(keeper: Provider, exchange: Exchange) -> UpstreamRefused:
+    failure = parse_error(exchange.status, exchange.headers, exchange.read_body())
+    credential = keeper.credential()
+    if credential is not None:
+        failure = msgspec.structs.replace(failure, message=mask(failure.message, credential.secret))
+    return UpstreamRefused(keeper.explain(failure), relayed_headers(exchange.headers, same_dialect=True))
+
+
+def _parts(exchange: Exchange) -> Iterator[bytes]:
+    try:
+        while part := exchange.read_part():
+            yield part
+    finally:
+        exchange.close()
+
+
+def _found(body: bytes) -> ClientResponse:
+    return ClientResponse(200, {"content-type": "application/json"}, body)

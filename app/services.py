@@ -1,0 +1,95 @@
+"""Builds the parts that answer requests, once for each configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from app.gateway.access import Access
+from app.gateway.endpoints.listing import Listing
+from app.gateway.fetching import Fetcher
+from app.gateway.gateway import Gateway
+from app.gateway.learned_facts import LearnedFacts
+from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
+from app.gateway.responses_api.background import Background
+from app.gateway.responses_api.conversations import Conversations
+from app.gateway.responses_api.response_store import ResponseStore
+from app.gateway.responses_api.stored_responses import StoredResponses
+from app.ledger import Ledger
+from app.providers.provider import Provider
+from app.providers.registry import build_providers
+from app.routing.router import Router
+from app.settings import ServerSettings, Settings
+from app.transport import Transport, TransportSettings
+
+
+class Services(msgspec.Struct, frozen=True):
+    """Everything that one configuration makes. A new configuration makes a new house; requests finish in theirs."""
+
+    settings: Settings
+    providers: Mapping[str, Provider]
+    router: Router
+    gateway: Gateway
+    background: Background
+    stored_responses: StoredResponses
+    conversations: Conversations
+    listing: Listing
+    access: Access
+    transport: Transport
+
+
+def build_services(settings: Settings, environ: Mapping[str, str], home: Path, old: Services | None = None) -> Services:
+    """The house of a configuration; the kept connections of an `old` one are taken over where they may be.
+
+    Raises ConfigError with the key of what cannot be built.
+    """
+    server = settings.server
+    transport = _take_over(old, settings) or Transport(
+        TransportSettings(proxies=server.proxies, ca_bundle=server.ca_bundle)
+    )
+    providers = build_providers(settings.providers, environ, home, transport)
+    router = Router(settings.models, providers)
+    ledger = Ledger(settings.ledger)
+    response_store = ResponseStore(ledger)
+    reasoning_store = ReasoningStore(ledger.reasoning if settings.ledger.reasoning_mb else None)
+    facts = _keep_facts(old, settings)
+    gateway = Gateway(router, server, response_store, _open_fetcher(server), reasoning_store, facts=facts)
+    background = Background(gateway, response_store, ledger.events, server.ping_interval)
+    return Services(
+        settings=settings,
+        providers=providers,
+        router=router,
+        gateway=gateway,
+        background=background,
+        stored_responses=StoredResponses(response_store, background, providers),
+        conversations=response_store.conversations,
+        listing=Listing(router, providers),
+        access=Access(server),
+        transport=transport,
+    )
+
+
+def _open_fetcher(server: ServerSettings) -> Fetcher | None:
+    if not server.fetch_urls:
+        return None
+    return Fetcher(Transport(TransportSettings(proxies=server.proxies, ca_bundle=server.ca_bundle, public_only=True)))
+
+
+def _keep_facts(old: Services | None, settings: Settings) -> LearnedFacts:
+    """What was learned of upstreams that are still the same."""
+    if old is None:
+        return LearnedFacts()
+    for name, provider in old.settings.providers.items():
+        if settings.providers.get(name) != provider:
+            old.gateway.facts.forget_provider(name)
+    return old.gateway.facts
+
+
+def _take_over(old: Services | None, settings: Settings) -> Transport | None:
+    if old is None:
+        return None
+    before, now = old.settings.server, settings.server
+    same = (before.proxies, before.ca_bundle) == (now.proxies, now.ca_bundle)
+    return old.transport if same else None
