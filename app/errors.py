@@ -27,7 +27,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -112,11 +112,24 @@ class DragomanError(Exception):
 
 
 class ConfigError(DragomanError):
-    """A setting is wrong. `key` is its dotted name, for example `providers.local.base_url`."""
+    """A setting is wrong. `key` is its dotted name, for example `providers.local.base_url`; `place` is the file and
+    line where it stands, as far as they are known; `faults` is everything that was found wrong at once."""
 
-    def __init__(self, message: str, *, key: str = "") -> None:
-        super().__init__(f"{key}: {message}" if key else message)
+    def __init__(self, message: str, *, key: str = "", place: str = "") -> None:
+        said = f"{key}: {message}" if key else message
+        super().__init__(f"{place} {said}" if place else said)
         self.key = key
+        self.said = message
+        self.faults: tuple[ConfigError, ...] = (self,)
+
+    @classmethod
+    def join(cls, faults: Sequence[ConfigError]) -> ConfigError:
+        """One error for at least one fault; its `key` is the first one's."""
+        if len(faults) == 1:
+            return faults[0]
+        joined = cls("\n".join(str(fault) for fault in faults))
+        joined.key, joined.faults = faults[0].key, tuple(faults)
+        return joined
 
 
 class ClientError(DragomanError):

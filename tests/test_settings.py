@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.errors import ConfigError
-from app.settings import Settings, load_settings, masked
+from app.settings import Settings, load_settings, masked, write_settings
 
 SECRETS = ("sk-secret-one", "sk-secret-two", "tok-secret-three", "hdr-secret-four", "hunter2")
 
@@ -315,9 +315,194 @@ def test_a_provider_named_like_its_kind_need_not_name_it(home: Path) -> None:
     assert load(home, "[providers.anthropic]").providers["anthropic"].kind == "anthropic"
 
 
-def test_the_demo_is_there_beside_others_until_it_is_switched_off(home: Path) -> None:
-    assert set(load(home, "[providers.openai]").providers) == {"openai", "demo"}
-    assert set(load(home, "[server]\ndemo=false\n[providers.openai]").providers) == {"openai"}
+DEMO = {
+    "alone": ("", {}, True),
+    "beside another provider": ("[providers.openai]", {}, False),
+    "wanted beside another": ("[server]\ndemo=true\n[providers.openai]", {}, True),
+    "unwanted": ("[server]\ndemo=false\n[providers.openai]", {}, False),
+    "named by a route": ('[providers.openai]\n[models.routes]\nx="demo/demo"', {}, True),
+    "named as the small model": ('[providers.openai]\n[models]\nsmall="demo/s"', {}, True),
+    "configured beside another": ("[providers.openai]\n[providers.demo]", {}, True),
+    "on a host with keys": ('[server]\napi_keys=["k"]', {}, False),
+    "on a host with a key in the environment": ("", {"PROXY_API_KEY": "k"}, False),
+    "on a host with keys that configures it": ('[server]\napi_keys=["k"]\n[providers.demo]', {}, True),
+    "beside a found credential": ("", {"OPENAI_API_KEY": "k"}, False),
+}
+
+
+@pytest.mark.parametrize(("file", "environ", "there"), DEMO.values(), ids=DEMO)
+def test_the_demo_is_offered_only_where_there_is_nothing_else_or_it_is_named(
+    home: Path, file: str, environ: dict[str, str], there: bool
+) -> None:
+    settings = load(home, file, **environ)
+
+    assert ("demo" in settings.providers) is there
+    assert (settings.models.default == "demo/demo") is (list(settings.providers) == ["demo"])
+
+
+# ---- the models that a kind brings along
+
+BROUGHT = {
+    "oca": ("[providers.oca]", ("oca/gpt-4.1", "oca/grok-code-fast-1", "oca/grok-code-fast-1")),
+    "oca under another name": (
+        '[providers.work]\nkind="oca"',
+        ("work/gpt-4.1", "work/grok-code-fast-1", "work/grok-code-fast-1"),
+    ),
+    "openai": ("[providers.openai]", ("openai/gpt-5", "openai/gpt-5-mini", "openai/gpt-5")),
+    "openai behind another address": (
+        '[providers.openai]\nbase_url="http://127.0.0.1:9/v1"',
+        ("openai/gpt-5", "openai/gpt-5-mini", "openai/gpt-5"),
+    ),
+    "anthropic": ("[providers.anthropic]", ("anthropic/claude-sonnet-4-6", None, None)),
+    "the Claude program": ('[providers.c]\nkind="claude_cli"', ("c/claude-sonnet-4-6", None, None)),
+    "codex": ("[providers.codex]", ("codex/gpt-5.5", None, None)),
+    "any server": ('[providers.local]\nkind="openai"\nbase_url="http://127.0.0.1:9/v1"', (None, None, None)),
+    "any server with a list": (
+        '[providers.local]\nkind="openai"\nbase_url="http://127.0.0.1:9/v1"\nmodels=["a", "b"]',
+        ("local/a", None, None),
+    ),
+    "a main model": ('[providers.openai]\ndefault_model="gpt-9"', ("openai/gpt-9", None, None)),
+    "a list without the usual model": ('[providers.anthropic]\nmodels=["x"]', ("anthropic/x", None, None)),
+    "Claude's names stay with who knows them": (
+        "[providers.oca]\n[providers.anthropic]",
+        ("oca/gpt-4.1", None, None),
+    ),
+    "a default is a word": ('[providers.oca]\n[models]\ndefault="oca/x"', ("oca/x", None, None)),
+    "a tier is one tier": (
+        '[providers.oca]\n[models]\nsmall="oca/x"',
+        ("oca/gpt-4.1", "oca/x", "oca/grok-code-fast-1"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("file", "models"), BROUGHT.values(), ids=BROUGHT)
+def test_a_configured_kind_brings_its_models_along(
+    home: Path, file: str, models: tuple[str | None, str | None, str | None]
+) -> None:
+    found = load(home, file).models
+
+    assert (found.default, found.small, found.big) == models
+
+
+def test_a_configured_provider_takes_the_address_that_the_environment_has(home: Path) -> None:
+    environ = {
+        "OCA_BASE_URL": "http://127.0.0.1:1/oca",
+        "OCA_MODE": "external",
+        "ANTHROPIC_API_BASE": "http://a.example",
+    }
+
+    plain = load(home, "[providers.oca]\n[providers.anthropic]", **environ).providers
+    said = load(home, '[providers.oca]\nmode="internal"\n[providers.anthropic]\nbase_url="http://b.example"', **environ)
+
+    assert (plain["oca"].base_url, plain["oca"].mode) == ("http://127.0.0.1:1/oca", "external")
+    assert plain["anthropic"].base_url == "http://a.example"
+    assert (said.providers["oca"].base_url, said.providers["oca"].mode) == (None, "internal")
+    assert said.providers["anthropic"].base_url == "http://b.example"
+
+
+TOKENS = {"no file": "", "a file that names another provider": "[providers.anthropic]", "its own": "[providers.oca]"}
+
+
+@pytest.mark.parametrize("file", TOKENS.values(), ids=TOKENS)
+def test_a_named_token_is_oracle_code_assist_wherever_its_file_lies(home: Path, file: str) -> None:
+    overrides = {"providers": {"oca": {"token_file": "/elsewhere/token.json"}}}
+
+    settings = load(home, file, overrides, OCA_BASE_URL="http://127.0.0.1:1/oca", OCA_TOKEN="of the environment")
+
+    oca = settings.providers["oca"]
+    assert (oca.token_file, oca.access_token) == ("/elsewhere/token.json", None)
+    assert oca.base_url == "http://127.0.0.1:1/oca"
+    if "anthropic" not in settings.providers:
+        assert settings.models.default == "oca/gpt-4.1"
+        assert settings.models.big == "oca/grok-code-fast-1"
+
+
+# ---- servers by their names
+
+SERVERS = {
+    "as a kind": ('[providers.box]\nkind="ollama"', {}, ("http://127.0.0.1:11434/v1", "ollama", None)),
+    "as a name": ("[providers.ollama]", {}, ("http://127.0.0.1:11434/v1", "ollama", None)),
+    "at another address": (
+        '[providers.ollama]\nbase_url="http://box:1/v1"',
+        {},
+        ("http://box:1/v1", "ollama", None),
+    ),
+    "under another spelling": (
+        '[providers.x]\nkind="lm-studio"',
+        {},
+        ("http://127.0.0.1:1234/v1", "lmstudio", None),
+    ),
+    "a service with its key": (
+        "[providers.openrouter]",
+        {"OPENROUTER_API_KEY": "k"},
+        ("https://openrouter.ai/api/v1", "openrouter", "k"),
+    ),
+    "a service with a key of the file": (
+        '[providers.groq]\napi_key="mine"',
+        {"GROQ_API_KEY": "k"},
+        ("https://api.groq.com/openai/v1", None, "mine"),
+    ),
+    "a key stays with its service": (
+        '[providers.deepseek]\nbase_url="http://elsewhere.example"',
+        {"DEEPSEEK_API_KEY": "k"},
+        ("http://elsewhere.example", "deepseek", None),
+    ),
+}
+
+
+@pytest.mark.parametrize(("file", "environ", "expected"), SERVERS.values(), ids=SERVERS)
+def test_a_known_server_is_configured_by_its_name(
+    home: Path, file: str, environ: dict[str, str], expected: tuple[str, str | None, str | None]
+) -> None:
+    (provider,) = load(home, file, **environ).providers.values()
+
+    assert provider.kind == "openai"
+    assert (provider.base_url, provider.profile, provider.api_key) == expected
+
+
+def test_a_misspelt_server_is_answered_with_its_name(home: Path) -> None:
+    assert "did you mean ollama?" in str(refused(home, '[providers.x]\nkind="olama"'))
+
+
+# ---- all faults at once
+
+
+def test_all_faults_are_told_at_once_with_file_and_line(home: Path) -> None:
+    file = """
+port = 9000
+[server]
+prot = 1
+workers = "many"
+[providers.local]
+kind = "opnai"
+[providers."two"]
+kind = "openai"
+base_url = "localhost:1"
+[models.routes]
+"a*" = { target = "x/y", max_ouput = 3 }
+"""
+
+    error = refused(home, file)
+
+    said = str(error).replace(str(home / "settings.toml"), "FILE").splitlines()
+    assert said == [
+        "FILE:2 port: there is no such setting; it belongs into [server]",
+        "FILE:4 server.prot: there is no such setting; did you mean port?",
+        "FILE:5 server.workers: expected a whole number, got text",
+        "FILE:7 providers.local.kind: there is no kind 'opnai'; did you mean openai?",
+        "FILE:10 providers.two.base_url: a URL begins with http:// or https:// and a host",
+        'FILE:12 models.routes."a*".max_ouput: there is no such setting; did you mean max_output?',
+    ]
+
+
+def test_all_variables_that_are_not_set_are_told_at_once(home: Path) -> None:
+    error = refused(home, '[providers.openai]\napi_key = "${ONE}"\nbase_url = "${TWO}"')
+
+    assert [fault.key for fault in error.faults] == ["providers.openai.api_key", "providers.openai.base_url"]
+
+
+def test_a_file_with_the_mark_of_a_windows_editor_is_read(home: Path) -> None:
+    assert load(home, "\ufeff[server]\r\nport = 7\r\n").server.port == 7
 
 
 def test_a_command_may_be_text_or_a_list(home: Path) -> None:
@@ -369,6 +554,14 @@ def test_a_credential_in_the_environment_is_found(home: Path, variable: str, pro
     settings = load(home, **{variable: "sk-secret-one"})
 
     assert getattr(settings.providers[provider], key) == "sk-secret-one"
+    assert settings.found[0].where == variable
+
+
+@pytest.mark.parametrize(("variable", "provider"), [("CLAUDE_OAUTH_CREDS", "anthropic"), ("OCA_REFRESH_TOKEN", "oca")])
+def test_a_login_in_the_environment_is_found_alone(home: Path, variable: str, provider: str) -> None:
+    settings = load(home, **{variable: "sk-secret-one"})
+
+    assert list(settings.providers) == [provider]
     assert settings.found[0].where == variable
 
 
@@ -510,3 +703,63 @@ def test_what_is_no_secret_stays_readable(home: Path) -> None:
     assert shown["server"]["port"] == 8080
     assert shown["ledger"]["url"] == "postgresql://***@db.example/x"
     assert shown["providers"]["openai"]["headers"] == {"authorization": "***"}
+
+
+# ---- a file that says what is in force
+
+MACHINES: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
+    "nothing": ({}, {}),
+    "a key": ({"ANTHROPIC_API_KEY": "sk-secret-one"}, {}),
+    "two keys": ({"ANTHROPIC_API_KEY": "sk-secret-one", "OPENAI_API_KEY": "sk-secret-two"}, {}),
+    "OCA with an address": ({"OCA_TOKEN": "tok-secret-three", "OCA_BASE_URL": "http://127.0.0.1:1/x"}, {}),
+    "OCA's file": ({}, {".cline/data/secrets.json": {"ocaApiKey": "x"}}),
+    "Claude's login": ({}, {".claude/.credentials.json": {}}),
+    "Claude's login in a variable": ({"CLAUDE_OAUTH_CREDS": "{}"}, {}),
+    "oca-proxy": ({}, {".oca/token": "abc", ".config/oca/oca-proxy.config.json": OCA_PROXY}),
+    "a client key": ({"PROXY_API_KEY": "sk-secret-one", "OPENAI_API_KEY": "sk-secret-two"}, {}),
+}
+
+
+@pytest.mark.parametrize(("environ", "files"), MACHINES.values(), ids=MACHINES)
+def test_a_written_file_changes_nothing_and_holds_no_secret(
+    home: Path, environ: dict[str, str], files: dict[str, Any]
+) -> None:
+    for path, content in files.items():
+        put(home / path, content)
+    before = load(home, **environ)
+
+    text = write_settings(before, environ, home)
+
+    after = load(home, text, **environ)
+    assert (after.server, after.providers, after.models) == (before.server, before.providers, before.models)
+    assert [secret for secret in SECRETS if secret in text] == []
+
+
+def test_a_written_file_keeps_what_another_file_says(home: Path) -> None:
+    file = """
+[server]
+api_keys = ["$${literal"]
+proxies = { https = "http://proxy:1" }
+[providers."my.box"]
+kind = "openai"
+base_url = "http://127.0.0.1:9/v1"
+headers = { "x-a" = "b" }
+[models]
+presets = ["openai-to-claude"]
+default = "fast"
+[models.routes]
+fast = ["my.box/a", "my.box/b"]
+"think*" = { target = "my.box/a", reasoning_effort = "high", strict = true }
+[ledger]
+ttl_days = 3
+"""
+    before = load(home, file)
+
+    after = load(home, write_settings(before, {}, home))
+
+    assert (after.server, after.providers, after.models, after.ledger) == (
+        before.server,
+        before.providers,
+        before.models,
+        before.ledger,
+    )

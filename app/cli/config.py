@@ -9,40 +9,9 @@ from pathlib import Path
 
 import click
 
-from app.cli.options import config_option, read_settings
-from app.settings import masked
-
-TEMPLATE = """\
-# Dragoman's settings; docs/configuration.md explains each key. ${NAME} takes a value from the environment.
-
-[server]
-host = "127.0.0.1"
-port = 8080
-# Clients must show one of these keys; without any the gateway serves this machine only.
-# api_keys = ["${DRAGOMAN_KEY}"]
-
-# Any server that speaks OpenAI's dialect. The name is yours: clients reach its models as "local/MODEL".
-# [providers.local]
-# kind = "openai"
-# base_url = "http://127.0.0.1:8000/v1"
-
-# [providers.anthropic]
-# api_key = "${ANTHROPIC_API_KEY}"
-
-# [providers.oca]
-# token_file = "~/.cline/data/secrets.json"
-
-[providers.demo]
-
-[models]
-default = "demo/demo"
-# small = "oca/grok-code-fast-1"
-# big = "oca/grok-code-fast-1"
-
-[models.routes]
-# "gpt-4o*" = "anthropic/claude-sonnet-4-6"
-# "fast" = ["local/qwen3", "oca/grok-code-fast-1"]
-"""
+from app.cli.options import build_parts, config_option, read_settings
+from app.settings import masked, write_settings
+from app.settings.loading import home_folder
 
 
 @click.group()
@@ -61,7 +30,13 @@ def list_settings(path: Path | None) -> None:
 @config.command("init")
 @click.argument("path", type=click.Path(dir_okay=False, path_type=Path), default=Path("dragoman.toml"))
 def init_file(path: Path) -> None:
-    """Write a configuration file to begin with, at PATH (./dragoman.toml). An existing file is never touched."""
+    """Write a configuration file to begin with, at PATH (./dragoman.toml). An existing file is never touched.
+
+    It says what is in force now, with the credentials that were found, so that nothing changes by it.
+    """
+    if path.exists():
+        raise click.ClickException(f"{path} exists already")
+    settings = read_settings(None)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # It will hold keys, so nobody else may read it from the beginning.
@@ -71,8 +46,23 @@ def init_file(path: Path) -> None:
     except OSError as error:
         raise click.ClickException(f"{path} cannot be written: {error.strerror}") from error
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(TEMPLATE)
+        file.write(write_settings(settings, os.environ, home_folder(os.environ)))
     click.echo(f"wrote {path}")
+    kept = [name for name in settings.providers if name != "demo"]
+    if kept:
+        click.echo(f"kept: {', '.join(kept)}; names that nothing else knows lead to {settings.models.default}")
+    else:
+        click.echo("no provider is configured or found yet: the demo answers until there is one")
+
+
+@config.command("check")
+@config_option
+def check_settings(path: Path | None) -> None:
+    """Judge the settings as `serve` does, without starting anything. All faults are told at once, with their lines."""
+    settings = read_settings(path)
+    build_parts(settings)
+    click.echo(f"ok: {settings.source or 'no file; this is what the machine has'}")
+    click.echo(f"providers: {', '.join(settings.providers) or 'none'}")
 
 
 @config.command("generate-token")

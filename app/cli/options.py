@@ -15,6 +15,24 @@ from app.settings import Settings, load_settings
 if TYPE_CHECKING:
     from app.services import Services
 
+
+class WholeNumber(click.IntRange):
+    """A number of an option, refused in plain words."""
+
+    def __init__(self, least: int, most: int | None = None) -> None:
+        super().__init__(least, most)
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        try:
+            number = int(value)
+        except ValueError:
+            number = None
+        if number is None or number < (self.min or 0) or (self.max is not None and number > self.max):
+            limits = f"from {self.min} to {self.max}" if self.max is not None else f"of at least {self.min}"
+            self.fail(f"{value!r} is not a whole number {limits}", parameter, context)
+        return number
+
+
 config_option = click.option(
     "-c",
     "--config",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.cli.options import build_parts, config_option, read_settings
+from app.cli.options import WholeNumber, build_parts, config_option, read_settings
 from app.cli.start_screen import base_url, describe_start
 from app.cli.token_file import check_token_file
 from app.credentials.oauth.login_choice import list_logins
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @config_option
-@click.option("-h", "--host", help="Address to listen on. Default: 127.0.0.1.")
-@click.option("-p", "--port", type=click.IntRange(0, 65535), help="Port to listen on. Default: 8080.")
-@click.option("--workers", type=click.IntRange(1), help="Processes; one uses one core. Default: 1.")
+@click.option("-H", "--host", help="Address to listen on. Default: 127.0.0.1.")
+@click.option("-p", "--port", type=WholeNumber(0, 65535), help="Port to listen on. Default: 8080.")
+@click.option("--workers", type=WholeNumber(1), help="Processes; one uses one core. Default: 1.")
 @click.option("--token", type=click.Path(path_type=Path), help="File with an Oracle Code Assist token.")
-@click.option("--small-model", metavar="MODEL", help='Where names with "haiku" lead, as PROVIDER/MODEL.')
-@click.option("--big-model", metavar="MODEL", help="Where other Claude names lead, as PROVIDER/MODEL.")
+@click.option("--small-model", metavar="PROVIDER/MODEL", help='Where names with "haiku" lead.')
+@click.option("--big-model", metavar="PROVIDER/MODEL", help="Where other Claude names lead.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warn", "error"]), help="Default: info.")
 @click.option("--allow-open", is_flag=True, help="Listen beyond this machine although no key is asked for.")
 @click.option("--no-browser", is_flag=True, help="Open no login page when a provider has no login yet.")
@@ -62,8 +62,12 @@ def serve(
     }
     if token:
         check_token_file(token)
-        name = _oca_provider(read_settings(path, overrides))
+        name = _oca_provider(read_settings(path, {"server": overrides["server"]}))
         overrides["providers"] = {name: {"token_file": str(token.expanduser().absolute())}}
+        # A bare name is one of Oracle's then, as the proxies before this one took it.
+        overrides["models"] = {
+            tier: model if "/" in model else f"{name}/{model}" for tier, model in overrides["models"].items()
+        }
     settings = read_settings(path, overrides)
     parts = build_parts(settings)
     check_port(settings.server)

@@ -46,4 +46,9 @@ def _build_provider(
         make = next(iter(found)).load()
     read_quirks(settings.quirks, f"providers.{name}.quirks")
     source = open_source(settings, environ, home)
+    if settings.kind == "openai" and name != "openai" and not settings.base_url and source is None:
+        raise ConfigError(
+            f"this provider leads nowhere: a server called {name!r} needs its address, or OpenAI's own service a key",
+            key=f"providers.{name}.base_url",
+        )
     return make(name, settings, source, transport)

@@ -15,6 +15,7 @@ from app.settings.tables import (
     ServerSettings,
     Settings,
 )
+from app.settings.writing import write_settings
 
 __all__ = [
     "Finding",
@@ -28,4 +29,5 @@ __all__ = [
     "find_config",
     "load_settings",
     "masked",
+    "write_settings",
 ]

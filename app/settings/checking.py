@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -14,6 +15,8 @@ import msgspec
 from msgspec import Struct
 
 from app.errors import ConfigError
+from app.settings.defaults import TIER_KEYS, fill_models
+from app.settings.known_servers import KNOWN_SERVERS, OTHER_NAMES
 from app.settings.tables import (
     Count,
     Finding,
@@ -32,6 +35,11 @@ KINDS = ("oca", "anthropic", "openai", "codex", "claude_cli", "demo")
 PROVIDER_GROUP = "dragoman.providers"
 # The kinds that speak one dialect only. An `oca` model may speak either of OpenAI's.
 FIXED_DIALECTS = {"anthropic": "anthropic_messages", "codex": "openai_responses", "claude_cli": "anthropic_messages"}
+SETTINGS_OF_SECTIONS = {
+    "server": ServerSettings.__struct_fields__,
+    "models": ModelsSettings.__struct_fields__,
+    "ledger": LedgerSettings.__struct_fields__,
+}
 URL_KEYS = ("base_url", "idcs_url", "oauth_token_url", "oauth_authorize_url")
 
 # What a user calls the types that msgspec names in backquotes.
@@ -59,33 +67,94 @@ class _RouteTable(Struct, frozen=True, kw_only=True):
 
 
 def build_settings(
-    tables: dict[str, Any], *, client_key: str | None, source: Path | None, found: tuple[Finding, ...]
+    tables: dict[str, Any],
+    *,
+    client_key: str | None,
+    source: Path | None,
+    found: tuple[Finding, ...],
+    key_variable: str | None = None,
 ) -> Settings:
     """Settings from tables of the file's shape; `client_key` is one more key that clients may show.
 
-    Raises ConfigError with the dotted key of the first fault.
+    Raises ConfigError, which names every fault by its dotted key.
     """
-    _refuse_unknown(tables, SECTIONS, "")
-    server = _convert(tables.get("server", {}), ServerSettings, "server")
-    server = msgspec.structs.replace(server, api_keys=_check_keys(server.api_keys, client_key))
-    settings = Settings(
+    faults = _Faults()
+    for name in tables:
+        with faults.collect():
+            _refuse_unknown({name: None}, SECTIONS, "", SETTINGS_OF_SECTIONS)
+    server, models, ledger = ServerSettings(), ModelsSettings(), LedgerSettings()
+    providers: dict[str, ProviderSettings] = {}
+    with faults.collect():
+        server = _convert(tables.get("server", {}), ServerSettings, "server")
+    with faults.collect():
+        server = msgspec.structs.replace(server, api_keys=_check_keys(server.api_keys, client_key))
+    with faults.collect():
+        providers = _build_providers(_table(tables.get("providers", {}), "providers"), faults)
+    with faults.collect():
+        models = _build_models(_table(tables.get("models", {}), "models"), faults)
+    with faults.collect():
+        ledger = _convert(tables.get("ledger", {}), LedgerSettings, "ledger")
+    with faults.collect():
+        _check_exposure(server)
+    if not faults.found:
+        with faults.collect():
+            providers = _offer_demo(providers, server, models)
+    faults.tell()
+    return Settings(
         server=server,
-        providers=_build_providers(_table(tables.get("providers", {}), "providers"), with_demo=server.demo),
-        models=_build_models(_table(tables.get("models", {}), "models")),
-        ledger=_convert(tables.get("ledger", {}), LedgerSettings, "ledger"),
+        providers=providers,
+        models=fill_models(models, providers),
+        ledger=ledger,
         source=source,
         found=found,
+        key_variable=key_variable,
     )
-    _check_exposure(settings.server)
-    return settings
 
 
-def _build_providers(tables: dict[str, Any], *, with_demo: bool) -> dict[str, ProviderSettings]:
-    if with_demo:
-        tables = tables | {"demo": tables.get("demo", {})}
-    if not tables:
-        raise ConfigError("no provider is configured or found, and the demo is switched off", key="providers")
-    return {name: _build_provider(name, table) for name, table in tables.items()}
+class _Faults:
+    """Everything that is wrong, in the order in which it was found."""
+
+    def __init__(self) -> None:
+        self.found: list[ConfigError] = []
+
+    @contextlib.contextmanager
+    def collect(self) -> Iterator[None]:
+        try:
+            yield
+        except ConfigError as error:
+            self.found += error.faults
+
+    def tell(self) -> None:
+        if self.found:
+            raise ConfigError.join(self.found)
+
+
+def _offer_demo(
+    providers: dict[str, ProviderSettings], server: ServerSettings, models: ModelsSettings
+) -> dict[str, ProviderSettings]:
+    """The providers, with the demo where it is wanted: always or never as the settings say, else where a model's name
+    asks for it, or where there is nothing else and nobody was given a key to ask something better."""
+    if "demo" in providers or server.demo is False:
+        if not providers:
+            raise ConfigError("no provider is configured or found, and the demo is switched off", key="providers")
+        return providers
+    if server.demo or _names_demo(models) or not (providers or server.api_keys):
+        return providers | {"demo": ProviderSettings(kind="demo")}
+    return providers
+
+
+def _names_demo(models: ModelsSettings) -> bool:
+    tiers = (getattr(models, key) for key in ("default", *TIER_KEYS))
+    targets = (target for route in models.routes.values() for target in route.targets)
+    return any(name is not None and name.startswith("demo/") for name in (*tiers, *targets))
+
+
+def _build_providers(tables: dict[str, Any], faults: _Faults) -> dict[str, ProviderSettings]:
+    providers = {}
+    for name, table in tables.items():
+        with faults.collect():
+            providers[name] = _build_provider(name, table)
+    return providers
 
 
 def _build_provider(name: str, table: Any) -> ProviderSettings:
@@ -100,13 +169,17 @@ def _build_provider(name: str, table: Any) -> ProviderSettings:
     if isinstance(table.get("scopes"), str):
         table = table | {"scopes": table["scopes"].split()}
     if "kind" not in table:
-        raise ConfigError(f"a provider needs a kind: one of {', '.join(KINDS)}", key=f"{key}.kind")
+        raise ConfigError(
+            f"a provider needs a kind: one of {', '.join(KINDS)}, or a server's name: {', '.join(KNOWN_SERVERS)}",
+            key=f"{key}.kind",
+        )
     provider = _convert(table, ProviderSettings, key)
 
     if provider.kind not in KINDS:
         known = (*KINDS, *(entry.name for entry in metadata.entry_points(group=PROVIDER_GROUP)))
         if provider.kind not in known:
-            raise ConfigError(f"there is no kind {provider.kind!r}{suggest(provider.kind, known)}", key=f"{key}.kind")
+            near = suggest(provider.kind, (*known, *KNOWN_SERVERS, *OTHER_NAMES))
+            raise ConfigError(f"there is no kind {provider.kind!r}{near}", key=f"{key}.kind")
     fixed = FIXED_DIALECTS.get(provider.kind)
     if fixed and provider.dialect not in (None, fixed):
         raise ConfigError(f"a provider of kind {provider.kind} always speaks {fixed}", key=f"{key}.dialect")
@@ -117,10 +190,14 @@ def _build_provider(name: str, table: Any) -> ProviderSettings:
     return provider
 
 
-def _build_models(table: dict[str, Any]) -> ModelsSettings:
-    routes = _table(table.get("routes", {}), "models.routes")
-    models = _convert({name: value for name, value in table.items() if name != "routes"}, ModelsSettings, "models")
-    built = {name: _build_route(value, f'models.routes."{name}"') for name, value in routes.items()}
+def _build_models(table: dict[str, Any], faults: _Faults) -> ModelsSettings:
+    models = ModelsSettings()
+    with faults.collect():
+        models = _convert({name: value for name, value in table.items() if name != "routes"}, ModelsSettings, "models")
+    built = {}
+    for name, value in _table(table.get("routes", {}), "models.routes").items():
+        with faults.collect():
+            built[name] = _build_route(value, f'models.routes."{name}"')
     return msgspec.structs.replace(models, routes=built)
 
 
@@ -173,15 +250,31 @@ def _is_loopback(host: str) -> bool:
 def _convert(table: Any, kind: type[T], key: str) -> T:
     """One table as its struct. Text counts as the number or truth value it spells: variables can hold nothing else."""
     table = _table(table, key)
-    _refuse_unknown(table, kind.__struct_fields__, key)
+    faults = _Faults()
+    for name in table:
+        with faults.collect():
+            _refuse_unknown({name: None}, kind.__struct_fields__, key)
+    known = {name: value for name, value in table.items() if name in kind.__struct_fields__}
     try:
-        return msgspec.convert(table, kind, strict=False)
+        converted = msgspec.convert(known, kind, strict=False)
     except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$")
-        field = re.sub(r"\[[^\]]*\]", "", path).rstrip("`").lstrip(".").split(".")[0]
-        choices = _choices(kind, field)
-        said = f"{table[field]!r} is none of {', '.join(choices)}" if choices else describe_mismatch(message)
-        raise ConfigError(said, key=f"{key}.{field}" if field else key) from error
+        faults.found += _find_mismatches(known, kind, key) or [ConfigError(describe_mismatch(str(error)), key=key)]
+    faults.tell()
+    return converted
+
+
+def _find_mismatches(table: dict[str, Any], kind: type[Struct], key: str) -> list[ConfigError]:
+    """Each field of a table whose value is not of the field's type."""
+    hints = get_type_hints(kind, include_extras=True)
+    found = []
+    for field, value in table.items():
+        try:
+            msgspec.convert(value, hints[field], strict=False)
+        except msgspec.ValidationError as error:
+            choices = _choices(kind, field)
+            said = f"{value!r} is none of {', '.join(choices)}" if choices else describe_mismatch(str(error))
+            found.append(ConfigError(said, key=f"{key}.{field}"))
+    return found
 
 
 def describe_mismatch(message: str) -> str:
@@ -207,12 +300,17 @@ def _table(value: Any, key: str) -> dict[str, Any]:
     return value
 
 
-def _refuse_unknown(table: dict[str, Any], known: Iterable[str], key: str) -> None:
+def _refuse_unknown(
+    table: dict[str, Any], known: Iterable[str], key: str, elsewhere: Mapping[str, tuple[str, ...]] | None = None
+) -> None:
+    """`elsewhere` are the names that are known in other tables, by table."""
     known = tuple(known)
     for name in table:
         if name not in known:
             where = f"{key}.{name}" if key else name
-            raise ConfigError(f"there is no such setting{suggest(name, known)}", key=where)
+            homes = [f"[{home}]" for home, names in (elsewhere or {}).items() if name in names]
+            hint = f"; it belongs into {' or '.join(homes)}" if homes else suggest(name, known)
+            raise ConfigError(f"there is no such setting{hint}", key=where)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -11,15 +11,17 @@ from os.path import isfile
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from app.settings.tables import Finding
+from app.settings.defaults import fill_models
+from app.settings.tables import Finding, ModelsSettings, ProviderSettings
 
 # Keys of a file's top level, or of `providers.oca.settings.auth` in Cline's newer file, that hold an OCA token.
 OCA_TOKEN_KEYS = frozenset(
     {"access_token", "ocaApiKey", "ocaRefreshToken", "ocaAccessToken", "ocaTokenSet", "ocaCredentials", "refresh_token"}
 )
 OCA_TOKEN_VARIABLES = ("OCA_ACCESS_TOKEN", "OCA_TOKEN", "OCA_API_KEY")
+OCA_LOGIN_VARIABLE = "OCA_REFRESH_TOKEN"
 OCA_VARIABLES = {
     "OCA_BASE_URL": "base_url",
     "OCA_MODE": "mode",
@@ -27,14 +29,8 @@ OCA_VARIABLES = {
     "OCA_CLIENT_ID": "client_id",
 }
 CLAUDE_TOKEN_VARIABLES = ("CLAUDE_ACCESS_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
+CLAUDE_LOGIN_VARIABLE = "CLAUDE_OAUTH_CREDS"
 CLAUDE_FILES = (".credentials.json", "credentials.json")
-
-# Which models a found provider serves. Names that a provider knows itself are left to the routes.
-MODELS: dict[str, dict[str, str]] = {
-    "oca": {"default": "oca/gpt-4.1", "small": "oca/grok-code-fast-1", "big": "oca/grok-code-fast-1"},
-    "anthropic": {"default": "anthropic/claude-sonnet-4-6"},
-    "openai": {"default": "openai/gpt-5", "small": "openai/gpt-5-mini", "big": "openai/gpt-5"},
-}
 
 
 class Discovery(Struct, frozen=True):
@@ -48,14 +44,18 @@ class _Place(Struct, frozen=True):
     environ: Mapping[str, str]
     home: Path
     folder: Path
+    token_file: Path | None = None
 
     def show(self, path: Path) -> str:
         return f"~/{path.relative_to(self.home)}" if path.is_relative_to(self.home) else str(path)
 
 
-def discover(environ: Mapping[str, str], home: Path, folder: Path) -> Discovery:
-    """Look through the environment, `home` and the working `folder`, the most wanted provider first."""
-    place = _Place(environ, home, folder)
+def discover(environ: Mapping[str, str], home: Path, folder: Path, token_file: Path | None = None) -> Discovery:
+    """Look through the environment, `home` and the working `folder`, the most wanted provider first.
+
+    `token_file` is the file with an OCA token that the user has named; nothing else is looked for in its place.
+    """
+    place = _Place(environ, home, folder, token_file)
     providers: dict[str, Any] = {}
     found: list[Finding] = []
     for name, look in (("oca", _find_oca), ("anthropic", _find_anthropic), ("openai", _find_openai)):
@@ -71,20 +71,36 @@ def discover(environ: Mapping[str, str], home: Path, folder: Path) -> Discovery:
     return Discovery(tables, tuple(found))
 
 
+def fill_provider(name: str, table: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    """A configured provider's table, with the address that the environment has for its kind where it says none."""
+    match table.get("kind", name):
+        case "oca" if not table.get("base_url") and not table.get("mode"):
+            return _oca_variables(environ) | table
+        case "anthropic" if not table.get("base_url") and environ.get("ANTHROPIC_API_BASE"):
+            return {"base_url": environ["ANTHROPIC_API_BASE"]} | table
+    return table
+
+
 def _choose_models(providers: dict[str, Any]) -> dict[str, str]:
-    """The first provider found serves names that no route knows; Claude names stay with Anthropic where it is there."""
-    models = dict(MODELS[next(iter(providers))]) if providers else {"default": "demo/demo"}
-    if "anthropic" in providers:
-        models.pop("small", None)
-        models.pop("big", None)
-    return models
+    """The first provider found serves the names that no route knows."""
+    found = {name: ProviderSettings(kind=name) for name in providers}
+    chosen = structs.asdict(fill_models(ModelsSettings(), found))
+    return {key: chosen[key] for key in ("default", "small", "big") if chosen[key]}
+
+
+def _oca_variables(environ: Mapping[str, str]) -> dict[str, Any]:
+    return {key: environ[name] for name, key in OCA_VARIABLES.items() if environ.get(name)}
 
 
 def _find_oca(place: _Place) -> tuple[dict[str, Any], str] | None:
-    table = {key: place.environ[name] for name, key in OCA_VARIABLES.items() if place.environ.get(name)}
+    table = _oca_variables(place.environ)
+    if place.token_file is not None:
+        return table | {"token_file": str(place.token_file)}, place.show(place.token_file)
     for name in OCA_TOKEN_VARIABLES:
         if place.environ.get(name):
             return table | {"access_token": place.environ[name]}, name
+    if place.environ.get(OCA_LOGIN_VARIABLE):
+        return table, OCA_LOGIN_VARIABLE
     here = place.folder / "secrets.json"
     if _holds_oca_token(here):
         return table | {"token_file": str(here)}, place.show(here)
@@ -125,6 +141,9 @@ def _find_anthropic(place: _Place) -> tuple[dict[str, Any], str] | None:
     for name in CLAUDE_TOKEN_VARIABLES:
         if token := place.environ.get(name):
             return table | {"access_token": token}, name
+    # The credentials room reads what this one holds, and keeps what it renews.
+    if place.environ.get(CLAUDE_LOGIN_VARIABLE) and not place.environ.get("CLAUDE_CREDENTIALS_PATH"):
+        return table, CLAUDE_LOGIN_VARIABLE
     path = _claude_login(place)
     return (table | {"credentials_file": str(path)}, place.show(path)) if path else None
 

@@ -12,13 +12,27 @@ from app.errors import ConfigError
 _VARIABLE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
-def expand_variables(value: Any, environ: Mapping[str, str], key: str = "") -> Any:
-    """The same tables with each variable replaced. A variable that is not set raises ConfigError for its key."""
+def expand_variables(tables: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    """The same tables with each variable replaced. Raises ConfigError with the key of each variable that is not set."""
+    faults: list[ConfigError] = []
+    expanded: dict[str, Any] = _expand(tables, environ, "", faults)
+    if faults:
+        raise ConfigError.join(faults)
+    return expanded
+
+
+def _expand(value: Any, environ: Mapping[str, str], key: str, faults: list[ConfigError]) -> Any:
     if isinstance(value, dict):
-        return {name: expand_variables(each, environ, f"{key}.{name}" if key else name) for name, each in value.items()}
+        return {name: _expand(each, environ, f"{key}.{name}" if key else name, faults) for name, each in value.items()}
     if isinstance(value, list):
-        return [expand_variables(each, environ, key) for each in value]
-    return _VARIABLE.sub(lambda match: _replace(match, environ, key), value) if isinstance(value, str) else value
+        return [_expand(each, environ, key, faults) for each in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        return _VARIABLE.sub(lambda match: _replace(match, environ, key), value)
+    except ConfigError as error:
+        faults.append(error)
+        return value
 
 
 def _replace(match: re.Match[str], environ: Mapping[str, str], key: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Mapping
@@ -13,10 +14,13 @@ from typing import Any
 import platformdirs
 
 from app.errors import ConfigError
-from app.settings.checking import build_settings
-from app.settings.discovery import Discovery, discover
+from app.settings.checking import KINDS, build_settings
+from app.settings.discovery import Discovery, discover, fill_provider
 from app.settings.expansion import expand_variables
+from app.settings.known_servers import expand_known_server
+from app.settings.lines import find_line
 from app.settings.tables import Settings
+from app.settings.writing import PATH_KEYS
 
 # A command that starts another process hands its own options on in this variable, as JSON.
 HANDED_ON = "DRAGOMAN_OVERRIDES"
@@ -29,7 +33,8 @@ PLAIN_VARIABLES = {
     "LOG_LEVEL": ("server", "log_level"),
     "DEFAULT_MODEL": ("models", "default"),
 }
-PATH_KEYS = frozenset({"token_file", "credentials_file", "ca_bundle"})
+
+_ONE_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 Tables = dict[str, Any]
 
@@ -43,19 +48,65 @@ def load_settings(path: Path | None, environ: Mapping[str, str], overrides: Mapp
     """
     home = home_folder(environ)
     source = find_config(path, environ)
-    from_file = _read_file(source, environ, home) if source else {}
+    text = _read_text(source) if source else ""
+    try:
+        return _build(source, text, environ, home, overrides)
+    except ConfigError as error:
+        raise _locate(error, source, text) from error
+
+
+def _build(
+    source: Path | None, text: str, environ: Mapping[str, str], home: Path, overrides: Mapping[str, Any]
+) -> Settings:
+    from_file, key_variable = _read_file(source, text, environ, home) if source else ({}, None)
     from_prefix = _read_prefixed(environ)
     here = Path.cwd()
+    given: Tables = {}
+    for layer in (_read_json(environ.get(HANDED_ON, "{}"), HANDED_ON), dict(overrides)):
+        _merge(given, _locate_paths(layer, here, home))
+    token_file = _given_token(given)
 
     discovery = Discovery()
     if not from_file.get("providers") and not from_prefix.get("providers"):
-        discovery = discover(environ, home, here)
+        discovery = discover(environ, home, here, token_file)
 
     tables: Tables = {}
-    handed_on = _read_json(environ.get(HANDED_ON, "{}"), HANDED_ON)
-    for layer in (discovery.tables, from_file, _read_plain(environ), from_prefix, handed_on, dict(overrides)):
+    for layer in (discovery.tables, from_file, _read_plain(environ), from_prefix, given):
         _merge(tables, _locate_paths(layer, here, home))
-    return build_settings(tables, client_key=environ.get("PROXY_API_KEY"), source=source, found=discovery.found)
+    providers = tables.get("providers")
+    if isinstance(providers, dict):
+        tables["providers"] = {name: _fill(name, table, environ) for name, table in providers.items()}
+    return build_settings(
+        tables,
+        client_key=environ.get("PROXY_API_KEY"),
+        source=source,
+        found=discovery.found,
+        key_variable=key_variable,
+    )
+
+
+def _fill(name: str, table: Any, environ: Mapping[str, str]) -> Any:
+    """A provider's table with what its kind and the environment say of it; a wrong one is left to its check."""
+    if not isinstance(table, dict) or name in KINDS or table.get("kind") in KINDS:
+        return fill_provider(name, table, environ) if isinstance(table, dict) else table
+    return expand_known_server(name, table, environ)
+
+
+def _given_token(given: Tables) -> Path | None:
+    """The file that `serve --token` has named, for a provider called oca."""
+    providers = given.get("providers")
+    table = providers.get("oca") if isinstance(providers, dict) else None
+    file = table.get("token_file") if isinstance(table, dict) else None
+    return Path(file) if isinstance(file, str) else None
+
+
+def _locate(error: ConfigError, source: Path | None, text: str) -> ConfigError:
+    """The same faults, each with its file and line where it stands in the file."""
+    located = []
+    for fault in error.faults:
+        line = find_line(text, fault.key) if source and fault.key else None
+        located.append(ConfigError(fault.said, key=fault.key, place=f"{source}:{line}") if line else fault)
+    return ConfigError.join(located)
 
 
 def find_config(path: Path | None, environ: Mapping[str, str]) -> Path | None:
@@ -98,14 +149,27 @@ def _is_file(path: Path) -> bool:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _read_file(source: Path, environ: Mapping[str, str], home: Path) -> Tables:
+def _read_text(source: Path) -> str:
     try:
-        tables = tomllib.loads(source.read_text(encoding="utf-8"))
+        return source.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{source} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{source} is not valid TOML: {error}") from error
-    return _locate_paths(expand_variables(tables, environ), source.parent, home)
+
+
+def _read_file(source: Path, text: str, environ: Mapping[str, str], home: Path) -> tuple[Tables, str | None]:
+    """The file's tables, and the variable that its first client key comes from."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source} is not valid TOML: {error}") from error
+    server = tables.get("server")
+    keys = server.get("api_keys") if isinstance(server, dict) else None
+    first = keys[0] if isinstance(keys, list) and keys else None
+    named = _ONE_VARIABLE.fullmatch(first) if isinstance(first, str) else None
+    expanded = _locate_paths(expand_variables(tables, environ), source.parent, home)
+    return expanded, named[1] if named else None
 
 
 def _read_plain(environ: Mapping[str, str]) -> Tables:

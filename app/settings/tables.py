@@ -73,7 +73,7 @@ class ServerSettings(Table, frozen=True, kw_only=True):
     ca_bundle: str | None = None
     log_level: LogLevel = "info"
     log_format: Literal["text", "json"] = "text"
-    demo: bool = True
+    demo: bool | None = None
     open_browser: bool = True
 
 
@@ -134,6 +134,7 @@ class ModelsSettings(Table, frozen=True, kw_only=True):
     opus: str | None = None
     fable: str | None = None
     mythos: str | None = None
+    unknown: Literal["default", "refuse"] = "default"
     presets: tuple[str, ...] = ()
     routes: dict[str, RouteSettings] = {}
 
@@ -156,7 +157,8 @@ class Finding(Struct, frozen=True):
 
 
 class Settings(Table, frozen=True, kw_only=True):
-    """Everything the program was told. `source` is the file it was read from, `found` what the machine had."""
+    """Everything the program was told. `source` is the file it was read from, `found` what the machine had;
+    `key_variable` names the variable that holds the first client key, where the file takes it from one."""
 
     server: ServerSettings = ServerSettings()
     providers: dict[str, ProviderSettings] = {}
@@ -164,3 +166,4 @@ class Settings(Table, frozen=True, kw_only=True):
     ledger: LedgerSettings = LedgerSettings()
     source: Path | None = None
     found: tuple[Finding, ...] = ()
+    key_variable: str | None = None

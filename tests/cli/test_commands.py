@@ -19,6 +19,31 @@ def test_a_new_configuration_file_is_private_and_loads(machine: Machine) -> None
     assert set(json.loads(machine.run("config", "list").stdout)["providers"]) == {"demo"}
 
 
+def test_a_new_configuration_file_keeps_what_is_in_force(machine: Machine) -> None:
+    result = machine.run("config", "init", ANTHROPIC_API_KEY="sk-secret")
+
+    text = (machine.folder / "dragoman.toml").read_text()
+    assert 'api_key = "${ANTHROPIC_API_KEY}"' in text
+    assert "sk-secret" not in text
+    assert "kept: anthropic" in result.stdout
+    listed = json.loads(machine.run("config", "list", ANTHROPIC_API_KEY="sk-secret").stdout)
+    assert listed["models"]["default"] == "anthropic/claude-sonnet-4-6"
+    assert set(listed["providers"]) == {"anthropic"}
+
+
+def test_a_file_is_judged_as_serve_does_without_a_start(machine: Machine) -> None:
+    good = machine.write("good.toml", '[providers.local]\nkind = "openai"\nbase_url = "http://127.0.0.1:9/v1"')
+    bad = machine.write(
+        "bad.toml",
+        '[providers.local]\nkind = "openai"\nbase_url = "http://127.0.0.1:9/v1"\n[models]\ndefault = "lokal/qwen3"',
+    )
+
+    assert machine.run("config", "check", "-c", str(good)).exit_code == 0
+    result = machine.run("config", "check", "-c", str(bad))
+    assert result.exit_code == 1
+    assert "models.default" in result.stderr
+
+
 def test_an_existing_configuration_file_is_not_touched(machine: Machine) -> None:
     path = machine.write("dragoman.toml", "# mine")
 

@@ -234,7 +234,6 @@ def test_the_status_tells_everything_but_the_token(machine: Machine, issuer: Iss
     assert f"  source   {machine.home / '.codex' / 'auth.json'}" in result.output
     assert "  renewal  by itself" in result.output
     assert "anthropic: not logged in" in result.output
-    assert "demo: built in, needs no account" in result.output
     assert not [secret for secret in (*issuer.live, "refresh-secret") if secret in result.output]
 
 

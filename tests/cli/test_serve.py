@@ -104,7 +104,7 @@ def test_the_token_belongs_to_the_configured_oca_provider(machine: Machine, repl
     started(machine.run("serve", "--port", str(port), "--token", "t.json"), replaced)
 
     providers = load_settings(None, replaced.environ, {}).providers
-    assert set(providers) == {"work", "demo"}
+    assert set(providers) == {"work"}
     assert providers["work"].token_file == str(machine.folder / "t.json")
 
 
@@ -153,7 +153,7 @@ def test_the_screen_tells_all_that_a_newcomer_needs(machine: Machine, replaced: 
 
 
 def test_long_names_of_providers_keep_the_screen_in_columns(machine: Machine, replaced: Replaced, port: int) -> None:
-    machine.write("dragoman.toml", '[providers.a-long-name-indeed]\nkind = "openai"\napi_key = "k"')
+    machine.write("dragoman.toml", '[providers.a-long-name-indeed]\nkind = "openai"\napi_key = "k"\n[providers.demo]')
 
     screen = machine.run("serve", "--port", str(port)).stdout
 
@@ -258,3 +258,34 @@ def test_an_unreadable_token_file_is_fatal(machine: Machine, replaced: Replaced)
 
 def test_a_folder_as_token_file_is_fatal(machine: Machine, replaced: Replaced) -> None:
     assert "FATAL: Could not perform" in refused(machine.run("serve", "--token", str(machine.folder)), replaced)
+
+
+def test_a_token_makes_the_start_of_the_first_recipe(machine: Machine, replaced: Replaced, port: int) -> None:
+    machine.write("t.json", '{"access_token": "opaque-token"}')
+
+    screen = started(machine.run("serve", "--port", str(port), "--token", "t.json"), replaced)
+
+    assert "oca         credential from " in screen
+    assert "names with haiku    -> oca/grok-code-fast-1" in screen
+    assert "all other names     -> oca/gpt-4.1" in screen
+    assert "demo" not in screen
+
+
+def test_a_bare_model_beside_a_token_is_one_of_oracles(machine: Machine, replaced: Replaced, port: int) -> None:
+    machine.write("t.json", '{"access_token": "opaque-token"}')
+
+    started(machine.run("serve", "--port", str(port), "--token", "t.json", "--big-model", "gpt-4.1"), replaced)
+
+    assert load_settings(None, replaced.environ, {}).models.big == "oca/gpt-4.1"
+
+
+def test_help_has_its_short_option_here_too(machine: Machine) -> None:
+    assert "Start the gateway" in machine.run("serve", "-h").stdout
+
+
+@pytest.mark.parametrize("given", ["abc", "-1", "70000", "1.5"])
+def test_a_port_that_is_none_is_refused_in_plain_words(machine: Machine, given: str) -> None:
+    result = machine.run("serve", "--port", given)
+
+    assert result.exit_code == 2
+    assert f"'{given}' is not a whole number from 0 to 65535" in result.stderr

@@ -9,6 +9,7 @@ import pytest
 
 from app.providers.registry import KINDS
 from app.settings import LedgerSettings, ModelsSettings, ProviderSettings, RouteSettings, ServerSettings
+from app.settings.known_servers import KNOWN_SERVERS
 from app.settings.tables import Table
 from tests.docs.blocks import CONFIGURATION
 
@@ -63,3 +64,14 @@ def test_every_kind_of_provider_that_is_documented_exists_and_nothing_else() -> 
     (row,) = re.findall(r"^\| `kind` \| .*$", CONFIGURATION.read_text(), re.MULTILINE)
 
     assert set(re.findall(r"`(\w+)`", row)) - {"kind"} == set(KINDS)
+
+
+def test_every_known_server_is_documented_with_its_address_and_key() -> None:
+    text = CONFIGURATION.read_text().split("## Servers by their names\n", 1)[1].split("\n## ", 1)[0]
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+
+    for name, server in KNOWN_SERVERS.items():
+        (row,) = (row for row in rows if row.startswith(f"| `{name}`"))
+        assert server.base_url is None or f"`{server.base_url}`" in row
+        assert server.key is None or f"`{server.key}`" in row
+    assert len(rows) == len(KNOWN_SERVERS)

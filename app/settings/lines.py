@@ -1,0 +1,36 @@
+"""Where in a TOML file a setting stands, for complaints about it: the parser does not tell lines."""
+
+from __future__ import annotations
+
+import re
+
+_HEADER = re.compile(r"\s*\[{1,2}\s*([^\]]+?)\s*\]{1,2}\s*(?:#.*)?$")
+_KEY = re.compile(r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
+_PART = re.compile(r"""[A-Za-z0-9_-]+|"[^"]*"|'[^']*'""")
+# A name with dots of its own stands in quotes in a dotted key of ours; providers' names do without.
+_LONGEST_LINE = 500
+
+
+def find_line(text: str, key: str) -> int | None:
+    """The line of a dotted `key`, or of the closest table above it that the file has; None where it has none of them.
+
+    Lines count from 1. A key inside an inline table counts as standing on the table's line.
+    """
+    wanted = _split(key)
+    best, depth = None, 0
+    table: tuple[str, ...] = ()
+    for number, line in enumerate(text.splitlines(), 1):
+        line = line[:_LONGEST_LINE]
+        if header := _HEADER.match(line):
+            table = path = _split(header[1])
+        elif assignment := _KEY.match(line):
+            path = table + _split(assignment[1])
+        else:
+            continue
+        if len(path) > depth and path == wanted[: len(path)]:
+            best, depth = number, len(path)
+    return best
+
+
+def _split(key: str) -> tuple[str, ...]:
+    return tuple(part.strip("\"'") for part in _PART.findall(key))
