@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from app.runtime import Runtime
     from app.settings import Settings
 
-    Generate = Callable[[Runtime, Mapping[str, Any], Dialect], WsgiResponse]
+    Generate = Callable[[Runtime, dict[str, Any], Dialect], WsgiResponse]
 
 
 def create_app(settings: Settings | None = None) -> Application:

@@ -14,6 +14,7 @@ from app.credentials.locations import find_claude_files, own_oca_file
 from app.credentials.login_source import LoginSource
 from app.credentials.watcher import Watcher
 from app.errors import ConfigError
+from app.gateway.body_budget import MEGABYTE, BodyBudget, default_budget
 from app.logs import start_logs
 from app.routing.mounts import strip_mount
 from app.services import Services, build_services
@@ -33,6 +34,9 @@ class Runtime:
         self.services: Services = build_services(settings, environ, Path.home())
         self.problem: str | None = None
         self.active = ActiveRequests()
+        server = settings.server
+        most = server.bodies_mb * MEGABYTE if server.bodies_mb else default_budget(server.workers)
+        self.bodies = BodyBudget(most)
         self._watcher = Watcher()
         self._kinds = {name: provider.settings.kind for name, provider in self.services.providers.items()}
         self._plain: set[str] = set()

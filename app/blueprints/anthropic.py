@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from flask import Blueprint, Response, request
 
-from app.blueprints.api import answer_error, read_client_request, services, sign, view
+from app.blueprints.api import answer_error, read_client_request, release_body, runtime, services, sign, view
 from app.dialects import anthropic_messages
 from app.dialects.registry import DIALECTS
 from app.errors import DragomanError
@@ -26,7 +26,7 @@ def count_input_tokens() -> Response:
     record = Record(new_id(), DIALECT.NAME)
     try:
         parts = services()
-        client_request = read_client_request(parts, request.environ, DIALECT)
+        client_request = read_client_request(runtime(), parts, request.environ, DIALECT)
         client_request.parse = anthropic_messages.parse_count_request
         counted = count_tokens(parts.gateway, client_request, record)
     except DragomanError as error:
@@ -37,6 +37,7 @@ def count_input_tokens() -> Response:
         body = msgspec.json.encode({"input_tokens": counted})
         return sign(Response(body, content_type="application/json"), record.id)
     finally:
+        release_body(request.environ)
         record.write()
 
 

@@ -14,12 +14,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import gevent
 from flask import Response, current_app, request
 
-from app.blueprints.bodies import read_body
+from app.blueprints.bodies import SMALL, read_body, read_length
 from app.credentials.credential import spell_login_page
 from app.dialects.contract import Dialect
 from app.dialects.registry import DIALECTS
-from app.errors import CredentialUnavailable, DragomanError, Failure, Unauthorized, UpstreamRefused
-from app.gateway.messages import ClientRequest, ClientResponse, new_id
+from app.errors import (
+    CredentialUnavailable,
+    DragomanError,
+    Failure,
+    InvalidRequest,
+    Unauthorized,
+    UpstreamRefused,
+)
+from app.gateway.body_budget import NoRoom
+from app.gateway.messages import MOST_NAME, ClientRequest, ClientResponse, new_id
 from app.gateway.record import Record
 from app.transport import ActiveRequests
 
@@ -70,21 +78,34 @@ def has_key() -> bool:
     return True
 
 
-def read_client_request(parts: Services, environ: Mapping[str, Any], dialect: Dialect) -> ClientRequest:
-    """The request of a client. Raises DragomanError for a wrong host, key or body."""
+def read_client_request(owner: Runtime, parts: Services, environ: dict[str, Any], dialect: Dialect) -> ClientRequest:
+    """The request of a client; `release_body` is to be called when it is done with. Raises DragomanError for a wrong
+    host, key or body."""
     headers = read_headers(environ)
     parts.access.check_host(headers.get("host", ""))
     tenant = parts.access.check_key(headers)
-    length = environ.get("CONTENT_LENGTH")
+    length = read_length(environ.get("CONTENT_LENGTH"))
     limit = parts.settings.server.max_body_mb * 1024 * 1024
     encoding = headers.get("content-encoding", "")
-    body = read_body(environ["wsgi.input"], int(length) if length else None, encoding, limit)
+    hold = None
+    if encoding or length is None or length > SMALL:
+        hold = environ["dragoman.hold"] = owner.bodies.hold()
+    body = read_body(environ["wsgi.input"], length, encoding, limit, hold)
     session = environ.get("dragoman.session")
     if session is None:
         session = next((headers[name] for name in SESSION_HEADERS if name in headers), None)
+    if session is not None and len(session) > MOST_NAME:
+        raise InvalidRequest(f"a session's name has at most {MOST_NAME} characters", param="session_id")
     client_headers = parts.access.client_headers(headers)
     provider = environ.get("dragoman.provider")
     return ClientRequest(dialect, body, client_headers, provider=provider, session=session, tenant=tenant)
+
+
+def release_body(environ: Mapping[str, Any]) -> None:
+    """The request's body is no longer held."""
+    hold = environ.get("dragoman.hold")
+    if hold is not None:
+        hold.release()
 
 
 def ask_gateway(parts: Services, client_request: ClientRequest, record: Record) -> ClientResponse:
@@ -93,9 +114,7 @@ def ask_gateway(parts: Services, client_request: ClientRequest, record: Record) 
     return parts.gateway.answer(client_request, record)
 
 
-def generate(
-    owner: Runtime, environ: Mapping[str, Any], dialect: Dialect, answer: Answer = ask_gateway
-) -> WsgiResponse:
+def generate(owner: Runtime, environ: dict[str, Any], dialect: Dialect, answer: Answer = ask_gateway) -> WsgiResponse:
     """The whole way of one request, from its bytes to its log line."""
     parts = owner.services
     record = Record(new_id(), dialect.NAME)
@@ -104,7 +123,7 @@ def generate(
     token = active.register(client_socket, gevent.getcurrent()) if client_socket is not None else -1
     streaming = False
     try:
-        client_request = read_client_request(parts, environ, dialect)
+        client_request = read_client_request(owner, parts, environ, dialect)
         client_request.id, record.session = record.id, client_request.session
         client_response = answer(parts, client_request, record)
         streaming = not isinstance(client_response.body, bytes)
@@ -112,6 +131,13 @@ def generate(
     except DragomanError as error:
         record.fail(error)
         return write_error(dialect, _with_login_page(error, environ), record)
+    except RecursionError:
+        deep = InvalidRequest("the request body is nested too deeply")
+        record.fail(deep)
+        return write_error(dialect, deep, record)
+    except MemoryError:
+        record.fail(full := NoRoom())
+        return write_error(dialect, full, record)
     except Exception as fault:
         return write_error(dialect, record.fault(fault), record)
     except BaseException:
@@ -119,6 +145,9 @@ def generate(
         record.status = 499
         raise
     finally:
+        # A stream that has begun needs its request no more.
+        if "dragoman.hold" in environ:
+            release_body(environ)
         if not streaming:
             active.unregister(token)
             record.write()
@@ -173,8 +202,12 @@ def _with_login_page(error: DragomanError, environ: Mapping[str, Any]) -> Dragom
 
 def family() -> Dialect:
     """The dialect that a request without a known path, or without a body, probably expects."""
-    path = request.path
-    if "/messages" in path or "anthropic-version" in request.headers:
+    return family_of(request.path, "anthropic-version" in request.headers)
+
+
+def family_of(path: str, versioned: bool) -> Dialect:
+    """The dialect of a path; `versioned` tells of the header that Anthropic's clients send."""
+    if versioned or "/messages" in path:
         return DIALECTS["anthropic_messages"]
     stateful = "/responses" in path or "/conversations" in path
     return DIALECTS["openai_responses" if stateful else "openai_chat"]

@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
+import io
 from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import IO
 
-from app.errors import InvalidRequest, TooLarge, UnsupportedEncoding
+import gevent
+
+from app.errors import DragomanError, InvalidRequest, TooLarge, UnsupportedEncoding
+from app.gateway.body_budget import Hold
 from app.transport.content import DECODERS, MOST_LAYERS, ContentDecoder, content_decoder, list_encodings
 
 # What the bodies of these encodings begin with.
 MAGIC = {"zstd": b"\x28\xb5\x2f\xfd", "gzip": b"\x1f\x8b"}
 
 
-def read_body(stream: IO[bytes], length: int | None, encoding: str, limit: int) -> bytes:
-    """The plain bytes of a body. `length` is the announced size on the wire, `limit` that of the decoded body.
+# Characters of a header that an error repeats.
+MOST_QUOTED = 64
+# A body up to this size is read at once, and counts as nothing.
+SMALL = 64 * 1024
+# What is read, or unpacked, before the other requests have their turn.
+STEP = 256 * 1024
+
+
+def read_body(stream: IO[bytes], length: int | None, encoding: str, limit: int, hold: Hold | None = None) -> bytes:
+    """The plain bytes of a body. `length` is the announced size on the wire, `limit` that of the decoded body; what is
+    not small takes its room from `hold`.
 
     A client that lost its Content-Encoding header on the way is recognised by the first bytes of zstd or gzip.
-    Raises TooLarge, UnsupportedEncoding, InvalidRequest.
+    Raises TooLarge, UnsupportedEncoding, InvalidRequest, NoRoom.
     """
     if length is not None and length > limit:
         raise _too_large(limit)
-    raw = stream.read(limit + 1) if length is None else stream.read(length)
-    if len(raw) > limit:
-        raise _too_large(limit)
+    try:
+        if length is not None and length <= SMALL:
+            raw = stream.read(length)
+        else:
+            raw = _gather(_read_pieces(stream, length), limit, hold, length)
+    except DragomanError:
+        raise
+    except Exception as error:
+        # Whatever the server in front of us says of chunks, trailers and lengths that are none.
+        raise InvalidRequest(f"the request body cannot be read ({type(error).__name__})") from error
     if length is not None and len(raw) < length:
         raise InvalidRequest(f"the request body ended after {len(raw)} of {length} bytes")
     names = list_encodings(encoding) if encoding else [name for name, magic in MAGIC.items() if raw.startswith(magic)]
@@ -31,14 +51,35 @@ def read_body(stream: IO[bytes], length: int | None, encoding: str, limit: int) 
         decoder = content_decoder(names)
         if decoder is None:
             raise UnsupportedEncoding(
-                f"Content-Encoding {encoding!r} is not one of {', '.join(DECODERS)}, or a list of up to {MOST_LAYERS}"
+                f"Content-Encoding {encoding[:MOST_QUOTED]!r} is not one of {', '.join(DECODERS)}, "
+                f"or a list of up to {MOST_LAYERS}"
             )
         try:
-            raw = _join(_unpack(raw, decoder), limit)
+            raw = _gather(_unpack(raw, decoder), limit, hold)
         except (ValueError, EOFError) as error:
             raise InvalidRequest(f"the request body {error}") from error
     # Windows' shells put a byte order mark before the text of a file.
     return raw.removeprefix(BOM_UTF8)
+
+
+def read_length(header: str | None) -> int | None:
+    """The announced size of a body. Raises InvalidRequest."""
+    if not header:
+        return None
+    if not (header.isascii() and header.isdecimal() and len(header) < 20):
+        raise InvalidRequest("Content-Length is not a number of bytes")
+    return int(header)
+
+
+def _read_pieces(stream: IO[bytes], length: int | None) -> Iterator[bytes]:
+    left = length
+    while left is None or left > 0:
+        piece = stream.read(STEP if left is None else min(STEP, left))
+        if not piece:
+            return
+        if left is not None:
+            left -= len(piece)
+        yield piece
 
 
 def _unpack(raw: bytes, decoder: ContentDecoder) -> Iterator[bytes]:
@@ -46,13 +87,24 @@ def _unpack(raw: bytes, decoder: ContentDecoder) -> Iterator[bytes]:
     decoder.finish()
 
 
-def _join(parts: Iterator[bytes], limit: int) -> bytes:
-    whole = bytearray()
-    for part in parts:
-        whole += part
-        if len(whole) > limit:
+def _gather(pieces: Iterator[bytes], limit: int, hold: Hold | None, announced: int | None = None) -> bytes:
+    """All pieces as one, whose bytes are copied as little as may be. What was announced has its room at once, so that
+    not all who come together are refused when each has sent a half."""
+    whole = io.BytesIO()
+    size = rested = 0
+    if hold is not None and announced is not None:
+        hold.take(announced)
+    for piece in pieces:
+        size += len(piece)
+        if size > limit:
             raise _too_large(limit)
-    return bytes(whole)
+        if hold is not None and announced is None:
+            hold.take(len(piece))
+        whole.write(piece)
+        if size - rested >= STEP:
+            rested = size
+            gevent.sleep(0)
+    return whole.getvalue()
 
 
 def _too_large(limit: int) -> TooLarge:

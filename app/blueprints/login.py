@@ -11,11 +11,12 @@ from typing import cast
 from flask import Blueprint, Response, current_app, redirect, render_template, request
 
 from app.blueprints.api import has_key, services
+from app.blueprints.forms import read_form
 from app.credentials.oauth.login_choice import list_logins, offer_logins
 from app.credentials.oauth.login_flow import LoginFailed
 from app.credentials.oauth.pending_login import read_pasted
 from app.credentials.oauth.web_logins import CALLBACK_PATHS, Logins, WebLogins
-from app.errors import Forbidden, Unauthorized
+from app.errors import ClientError, Forbidden
 from app.gateway.access import LOOPBACK_NAMES
 
 blueprint = Blueprint("login", __name__, template_folder="templates")
@@ -54,8 +55,9 @@ def begin_login() -> Response:
 def read_pasted_code() -> Response:
     """What a user pasted, who signed in with a browser that cannot come back."""
     check_origin()
-    query = read_pasted(request.form.get("pasted", ""))
-    return finish({"state": request.form.get("state", ""), **query})
+    form = read_form()
+    query = read_pasted(form.get("pasted", ""))
+    return finish({"state": form.get("state", ""), **query})
 
 
 def read_callback() -> Response:
@@ -87,9 +89,8 @@ def log_out() -> Response:
     return show("Logged Out", f"The login of {name} was removed from this machine.")
 
 
-@blueprint.errorhandler(Forbidden)
-@blueprint.errorhandler(Unauthorized)
-def refuse_page(error: Forbidden | Unauthorized) -> Response:
+@blueprint.errorhandler(ClientError)
+def refuse_page(error: ClientError) -> Response:
     return show("Not Allowed", str(error), error.failure.http_status)
 
 
@@ -121,8 +122,8 @@ def check_form(logins: Logins) -> str:
     """The provider that a form names. Raises Forbidden or Unauthorized if the form is not from one who may send it."""
     check_origin()
     if not has_key():
-        services().access.check_key({"x-api-key": request.form.get("key", "")})
-    name = request.form.get("provider") or next(iter(logins), "")
+        services().access.check_key({"x-api-key": read_form().get("key", "")})
+    name = read_form().get("provider") or next(iter(logins), "")
     if name not in logins:
         raise Forbidden(f"no provider called {name} has a login")
     return name

@@ -20,6 +20,9 @@ from app.providers.provider import Provider
 
 blueprint = Blueprint("system", __name__)
 
+# Asked by machines that know an address and no name.
+PROBES = frozenset({"/health", "/health/live", "/health/ready", "/ping"})
+
 
 @blueprint.get("/")
 def index() -> Response:
@@ -41,7 +44,9 @@ def health() -> Response:
     "healthy"; `config` tells of a broken file that was not taken over. No secret, and for those without a client key
     neither account nor path.
     """
-    parts, owner, detailed = services(), runtime(), has_key()
+    parts, owner = services(), runtime()
+    known = _host_problem() is None
+    detailed = known and has_key()
     providers = {name: _provider_health(provider, detailed=detailed) for name, provider in parts.providers.items()}
     asked = [entry for entry in providers.values() if "authenticated" in entry]
     answers = [entry for entry in asked if entry["authenticated"]]
@@ -59,9 +64,23 @@ def health() -> Response:
         "credentials": {"configured": bool(answers), "subscriptionType": main.get("plan")},
         "process": {"alive": True, "pid": os.getpid(), "requests": len(owner.active)},
         "providers": providers,
-        "config": {"ok": owner.problem is None, "error": owner.problem},
+        "config": {"ok": owner.problem is None, "error": owner.problem if detailed else None},
     }
+    if not known:
+        body = {name: body[name] for name in ("status", "service", "timestamp")}
     return _json(body)
+
+
+@blueprint.get("/health/live")
+def live() -> Response:
+    """Whether this process answers at all; a container that does not is to be started again."""
+    return _json({"status": "ok"})
+
+
+@blueprint.get("/health/ready")
+def ready() -> Response:
+    """Whether requests should be sent here: not to a worker that is about to stop, which is what the status says."""
+    return _json({"status": "ok"})
 
 
 @blueprint.get("/ping")
@@ -85,13 +104,20 @@ def guard() -> Response | None:
 
     Codex asks for a websocket first; a 426 is the only answer after which it goes on with POST at once.
     """
-    try:
-        services().access.check_host(request.host)
-    except DragomanError as error:
+    if request.path not in PROBES and (error := _host_problem()) is not None:
         return refuse(family(), error.failure)
     if request.headers.get("upgrade", "").lower() == "websocket":
         message = "websockets are not served here; use POST"
         return refuse(family(), Failure(kind="invalid_request", message=message, status=426, origin="client"))
+    return None
+
+
+def _host_problem() -> DragomanError | None:
+    """Why the name under which we were called is not ours."""
+    try:
+        services().access.check_host(request.host)
+    except DragomanError as error:
+        return error
     return None
 
 

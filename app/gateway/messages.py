@@ -18,6 +18,9 @@ from app.providers.provider import Operation
 if TYPE_CHECKING:
     from app.gateway.responses_api.response_store import ResponseContinuation
 
+# Characters of whatever a client calls a thing: a model, a tool, a session, an earlier response.
+MOST_NAME = 256
+
 _prefix = secrets.token_hex(6)
 _counter = itertools.count(1)
 
@@ -97,6 +100,8 @@ class ClientRequest:
                 self._peeked = _peek.decode(self.body)
             except msgspec.ValidationError as error:
                 self._peeked = self._explain(error)
+            except RecursionError as error:
+                raise InvalidRequest("the request body is nested too deeply") from error
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 # Clients that cut text by UTF-16 units send halves of surrogate pairs, which no upstream takes.
                 whole = repair_surrogates(self.body)
@@ -106,13 +111,18 @@ class ClientRequest:
                 return self.peek
             if not self._peeked.model:
                 raise InvalidRequest("model string is required", param="model")
+            self._check_names(self._peeked)
         return self._peeked
 
     @property
     def request(self) -> Request:
         """The whole request in neutral form. Raises InvalidRequest."""
         if self._request is None:
-            self._request = self.parse(self.body, self.headers)
+            parsed = self.parse(self.body, self.headers)
+            for tool in parsed.tools:
+                if len(tool.name) > MOST_NAME:
+                    raise _too_long("tools")
+            self._request = parsed
         return self._request
 
     def with_body(self, body: bytes) -> ClientRequest:
@@ -123,6 +133,17 @@ class ClientRequest:
         other.id, other.operation, other.parse, other.state = self.id, self.operation, self.parse, self.state
         return other
 
+    def _check_names(self, peek: Peek) -> None:
+        """Names are looked up, compared, logged and repeated in errors; a long one is none."""
+        if len(peek.model) > MOST_NAME:
+            raise _too_long("model")
+        for field in ("previous_response_id", "conversation"):
+            name = getattr(peek, field)
+            if isinstance(name, dict):
+                name = name.get("id")
+            if isinstance(name, str) and len(name) > MOST_NAME:
+                raise _too_long(field)
+
     def _explain(self, error: msgspec.ValidationError) -> Peek:
         text = str(error)
         if "`$.stream`" in text:
@@ -130,6 +151,10 @@ class ClientRequest:
         if "model" in text:
             raise InvalidRequest("model string is required", param="model") from error
         raise InvalidRequest("Request body must be a JSON object") from error
+
+
+def _too_long(field: str) -> InvalidRequest:
+    return InvalidRequest(f"{field}: a name has at most {MOST_NAME} characters", param=field)
 
 
 class ClientResponse(msgspec.Struct):

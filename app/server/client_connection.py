@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import socket
 from typing import TYPE_CHECKING, Any
 
 import gevent
-from gunicorn.util import write_error
 
+from app.errors import InvalidRequest
+from app.server.gunicorn_settings import MAX_HEAD
+from app.server.refusals import refuse
 from app.server.request_body import RequestBody
-from app.server.request_parser import HEAD_END, MAX_HEAD, Site, parse_head
+from app.server.request_parser import HEAD_END, Site, parse_head
 from app.server.response_writer import ResponseWriter
 
 if TYPE_CHECKING:
@@ -51,27 +52,33 @@ class ClientConnection:
         It waits before it reads, always: a client that sends request after request shall not keep the others waiting,
         and a read that finds nothing costs more than the wait.
         """
-        idle = self._worker.idle
-        idle[self._client] = self._worker.clock
+        worker, client = self._worker, self._client
+        worker.idle[client] = worker.clock
         try:
             if self._ahead:
                 gevent.sleep(0)
             while not _is_parseable(self._ahead):
                 gevent.get_hub().wait(watcher)
-                received = self._client.recv(_READ_SIZE)
+                received = client.recv(_READ_SIZE)
                 if not received:
                     return False
+                if not self._ahead:
+                    # The head has as long as the silence before it; each byte of it has no time of its own.
+                    worker.idle[client] = worker.clock
                 self._ahead += received
         except OSError:
             return False
         finally:
-            del idle[self._client]
+            worker.idle.pop(client, None)
         return True
 
     def _answer_next(self) -> bool:
         """Takes one request off what was read, and answers it; whether the connection can be used again."""
         worker = self._worker
-        end = self._ahead.find(HEAD_END) + len(HEAD_END)
+        end = self._ahead.find(HEAD_END, 0, MAX_HEAD) + len(HEAD_END)
+        if end < len(HEAD_END):
+            self._refuse_head()
+            return False
         head = parse_head(self._ahead[:end], self._site)
         if head is None:
             self._unusual = self._ahead
@@ -80,7 +87,7 @@ class ClientConnection:
         body, self._ahead = self._ahead[end : end + head.length], self._ahead[end + head.length :]
         rest = None
         if len(body) < head.length:
-            rest = RequestBody(self._client, body, head.length)
+            rest = RequestBody(self._client, body, head.length, worker.cfg.keepalive)
             head.environ["wsgi.input"] = rest.buffered()
         else:
             head.environ["wsgi.input"] = io.BytesIO(body)
@@ -98,12 +105,31 @@ class ClientConnection:
             worker.log.exception("Error handling request")
             # A response that has begun is cut: without its last chunk nobody takes it for a whole one.
             if not response.has_begun:
-                with contextlib.suppress(OSError):
-                    write_error(self._client, 500, "Internal Server Error", "")
+                refuse(self._client, 500, "internal error of the gateway", b"")
             return False
-        return response.keep_alive and (rest is None or rest.skip(worker.cfg.keepalive))
+        return response.keep_alive and (rest is None or self._skip(rest))
+
+    def _skip(self, rest: RequestBody) -> bool:
+        """Reads what the application did not want of a body; whether that came to its end. Meanwhile the connection
+        counts as idle: its client may be anybody."""
+        if not rest.left:
+            return True
+        worker, client = self._worker, self._client
+        worker.idle[client] = worker.clock
+        try:
+            return rest.skip(worker.cfg.keepalive)
+        except InvalidRequest:
+            return False
+        finally:
+            worker.idle.pop(client, None)
+
+    def _refuse_head(self) -> None:
+        if len(self._ahead) >= MAX_HEAD or HEAD_END in self._ahead:
+            refuse(self._client, 431, f"the request's head is larger than {MAX_HEAD // 1024} KB", self._ahead)
+        else:
+            refuse(self._client, 400, "a line of the request's head ends without a carriage return", self._ahead)
 
 
 def _is_parseable(data: bytes) -> bool:
     """Whether there is a whole head, or one that is certainly wrong, for which nobody should wait."""
-    return HEAD_END in data or len(data) > MAX_HEAD or data.count(b"\n") != data.count(b"\r\n")
+    return HEAD_END in data or len(data) >= MAX_HEAD or data.count(b"\n") != data.count(b"\r\n")

@@ -9,16 +9,22 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from functools import partial
 from ipaddress import ip_address, ip_network
 from typing import Any
 
 import gevent
+from gunicorn.http.errors import ParseException
 from gunicorn.http.wsgi import base_environ
 from gunicorn.util import http_date
 from gunicorn.workers.ggevent import GeventWorker
 
 from app.server.client_connection import ClientConnection
+from app.server.gunicorn_settings import MAX_HEAD
+from app.server.refusals import explain, refuse
 from app.server.request_parser import Site
+from app.server.reread import Reread
+from app.server.slots import Listener, Slots
 
 # Where one of these gunicorn settings is not at its default, all connections are gunicorn's: they ask for TLS, for
 # other protocols, or for something that is done with each request.
@@ -27,7 +33,6 @@ _GUNICORN_ONLY = (
     "certfile",
     "http2_cleartext",
     "keyfile",
-    "limit_request_field_size",
     "limit_request_fields",
     "limit_request_line",
     "post_request",
@@ -39,8 +44,8 @@ _GUNICORN_ONLY = (
 
 
 class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
-    """What connections need of it: `idle`, which of them wait for a request and since when; `clock`, in seconds since
-    the start; `date`, the value of the Date header. It looks after all three once a second."""
+    """What connections need of it: `idle`, which of them wait for a request and since when, the longest first; `clock`,
+    in seconds since the start; `date`, the value of the Date header. It looks after all three once a second."""
 
     alive: bool
     nr: int
@@ -50,9 +55,14 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
         self.idle: dict[socket.socket, int] = {}
         self.clock = 0
         self.date = http_date()
+        self.slots = Slots(self.idle, self.worker_connections)
         settings = [self.cfg.settings[name] for name in _GUNICORN_ONLY if name in self.cfg.settings]
         changed = any(setting.get() != setting.default for setting in settings)
-        self._leaves_all = changed or not self.cfg.keepalive or "SCRIPT_NAME" in os.environ
+        sized = self.cfg.limit_request_field_size not in (
+            MAX_HEAD,
+            self.cfg.settings["limit_request_field_size"].default,
+        )
+        self._leaves_all = changed or sized or not self.cfg.keepalive or "SCRIPT_NAME" in os.environ
         self._environ = base_environ(self.cfg) | {
             "SCRIPT_NAME": "",
             "wsgi.multithread": True,
@@ -65,20 +75,63 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
         self._trusted = [ip_network(network) for network in self.cfg.forwarded_allow_ips if network != "*"]
         super().run()
 
+    def server_class(self, listener: Any, *, spawn: Any, **options: Any) -> Any:
+        """What gunicorn makes of each listening socket."""
+        tls = {name: options[name] for name in ("ssl_context",) if name in options}
+        server = Listener(self.slots, listener, handle=partial(self.handle, listener), spawn=spawn, **tls)
+        if self.cfg.workers > 1:
+            server.max_accept = 1
+        return server
+
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serves one connection, and closes it. `addr` is the client's, no tuple behind a Unix socket."""
+        if not self.slots.take():
+            self.slots.refuse(client)
+            client.close()
+            return
+        try:
+            self._serve(listener, client, addr)
+        finally:
+            self.slots.give()
+
+    def _serve(self, listener: Any, client: Any, addr: Any) -> None:
         if self._leaves_all:
             super().handle(listener, client, addr)
             return
-        client.setblocking(True)
+        # For each single write to a client that does not read; reads wait elsewhere.
+        client.settimeout(self.cfg.keepalive)
         ahead = b""
         # Whoever ends the greenlet from outside, and a client that is gone, ends the connection without a word.
         with contextlib.suppress(gevent.GreenletExit):
             ahead = ClientConnection(self, client, self._make_site(listener, client, addr)).serve()
         if ahead:
-            super().handle(listener, _Reread(client, ahead), addr)
+            # Past GeventWorker, which would take the time limit off again.
+            super(GeventWorker, self).handle(listener, Reread(self, client, ahead), addr)
         else:
             client.close()
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
+        """One request that gunicorn has read."""
+        if isinstance(sock, Reread):
+            sock.begin_body()
+            try:
+                super().handle_request(listener_name, req, sock, addr)
+            finally:
+                sock.begin_head()
+        else:
+            super().handle_request(listener_name, req, sock, addr)
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Answers what gunicorn could not read, or did not get to the end with: in the client's dialect, and without
+        gunicorn's words, which quote the client."""
+        if isinstance(exc, gevent.GreenletExit | OSError):
+            return
+        beginning = getattr(client, "beginning", b"")
+        if req is None or isinstance(exc, ParseException):
+            refuse(client, *explain(exc), beginning)
+        else:
+            self.log.error("Error handling request", exc_info=exc)
+            refuse(client, 500, "internal error of the gateway", beginning)
 
     def goes_on(self) -> bool:
         """Counts a request; whether its connection may be kept after it."""
@@ -112,20 +165,3 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
     def _is_trusted(self, host: str) -> bool:
         """Whether a proxy at this address is believed what it says of its client."""
         return self._trusts_all or any(ip_address(host) in network for network in self._trusted)
-
-
-class _Reread:
-    """A client's socket in front of which stands again what was read from it."""
-
-    def __init__(self, client: Any, ahead: bytes) -> None:
-        self._client = client
-        self._ahead = ahead
-
-    def recv(self, size: int) -> Any:
-        if not self._ahead:
-            return self._client.recv(size)
-        piece, self._ahead = self._ahead[:size], self._ahead[size:]
-        return piece
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)

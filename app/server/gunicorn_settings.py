@@ -10,8 +10,8 @@ from app.settings import ServerSettings
 WORKER_CLASSES = {"gateway": "app.server.gateway_worker.GatewayWorker", "gevent": "gevent"}
 # gunicorn counts idle kept connections too, and refuses silently beyond it.
 WORKER_CONNECTIONS = 8192
-# SDK pools reuse a connection after minutes; gunicorn's 2 s would hand them resets.
-KEEP_ALIVE_SECONDS = 75
+# Heads as single sign-on makes them: 32 KB of headers, and the request line.
+MAX_HEAD = 34 * 1024
 # A worker that answers no heartbeat loses all its streams when it is killed, so only a real hang may count as one.
 HANG_SECONDS = 120
 # gunicorn's words for our levels. Its own start-up lines repeat what `dragoman serve` has already said, and at its
@@ -27,7 +27,9 @@ def gunicorn_options(server: ServerSettings) -> dict[str, Any]:
         "worker_class": WORKER_CLASSES[server.worker],
         "worker_connections": WORKER_CONNECTIONS,
         "backlog": 2048,
-        "keepalive": KEEP_ALIVE_SECONDS,
+        # SDK pools reuse a connection after minutes; gunicorn's 2 s would hand them resets.
+        "keepalive": max(1, round(server.client_timeout)),
+        "limit_request_field_size": MAX_HEAD,
         "timeout": HANG_SECONDS,
         "graceful_timeout": round(server.graceful_timeout),
         "loglevel": LOG_LEVELS[server.log_level],

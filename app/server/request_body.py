@@ -4,27 +4,64 @@ from __future__ import annotations
 
 import io
 import socket
+import time
 from typing import TYPE_CHECKING
 
 import gevent
+
+from app.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _BUFFER = 64 * 1024
+# Bytes that count as progress: who sends one now and then holds its connection no longer than who sends none.
+STEP = 16 * 1024
+
+
+class Patience:
+    """How long a client may take over its request's body: `seconds` for each STEP of it. Raises InvalidRequest."""
+
+    __slots__ = ("_left", "_seconds", "_until")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until = time.monotonic() + seconds
+        self._left = STEP
+
+    def remaining(self) -> float:
+        """Seconds that the next byte may take."""
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise self.exhausted()
+        return left
+
+    def note(self, count: int) -> None:
+        self._left -= count
+        if self._left <= 0:
+            self._left = STEP
+            self._until = time.monotonic() + self._seconds
+
+    def exhausted(self) -> InvalidRequest:
+        return InvalidRequest(
+            f"the request's body made no progress for {self._seconds:g} s; see server.client_timeout", status=408
+        )
 
 
 class RequestBody(io.RawIOBase):
     """Reads up to the announced length and never beyond: what follows is the connection's next request.
 
     It is read from the socket when the application asks for it, so that a client without a key, or with too large a
-    body, fills no memory. `ahead` is what was read along with the head.
+    body, fills no memory. `ahead` is what was read along with the head. A body that stalls for `seconds` raises
+    InvalidRequest.
     """
 
-    def __init__(self, client: socket.socket, ahead: bytes, length: int) -> None:
+    def __init__(self, client: socket.socket, ahead: bytes, length: int, seconds: float) -> None:
         self.left = length
         self._client = client
         self._ahead = ahead
+        self._seconds = seconds
+        self._patience = Patience(seconds)
 
     def readable(self) -> bool:
         return True
@@ -55,7 +92,15 @@ class RequestBody(io.RawIOBase):
         return not self.left
 
     def _receive(self, view: memoryview) -> int:
+        client = self._client
         try:
-            return self._client.recv_into(view)
+            client.settimeout(self._patience.remaining())
+            count = client.recv_into(view)
+        except TimeoutError as error:
+            raise self._patience.exhausted() from error
         except OSError as error:
             raise gevent.GreenletExit("the client is gone") from error
+        finally:
+            client.settimeout(self._seconds)
+        self._patience.note(count)
+        return count

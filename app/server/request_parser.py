@@ -15,9 +15,9 @@ from typing import Any
 from httptools import HttpParserError, HttpRequestParser
 from msgspec import Struct
 
+from app.server.gunicorn_settings import MAX_HEAD
+
 HEAD_END = b"\r\n\r\n"
-# gunicorn's own limit for one field: a head that is no longer can hold none that gunicorn would refuse.
-MAX_HEAD = 8190
 # gunicorn's limits for the request line and for the number of fields.
 _MAX_LINE = 4094
 _MAX_FIELDS = 100

@@ -19,7 +19,7 @@ class ResponseWriter:
 
     The head goes out with the first piece of the body, and each further piece is one chunk and one write: a client
     sees an event when the application has it. A write waits while the client does not read, which is what stops the
-    reading upstream. A client that is gone ends the greenlet (GreenletExit).
+    reading upstream, as long as the socket's time limit. A client that is gone ends the greenlet (GreenletExit).
     """
 
     __slots__ = ("_chunked", "_client", "_date", "_head", "_left", "_omits_body", "has_begun", "keep_alive")
@@ -102,7 +102,8 @@ class ResponseWriter:
             return
         try:
             sent = self._client.send(data)
-            if sent < len(data):
-                self._client.sendall(memoryview(data)[sent:])
+            # Piece by piece: the socket's time limit is for one of them, not for all that a slow reader is sent.
+            while sent < len(data):
+                sent += self._client.send(memoryview(data)[sent:])
         except OSError as error:
-            raise gevent.GreenletExit("the client is gone") from error
+            raise gevent.GreenletExit("the client is gone, or does not read") from error

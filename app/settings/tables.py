@@ -64,6 +64,8 @@ class ServerSettings(Table, frozen=True, kw_only=True):
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     max_body_mb: Count = 100
+    bodies_mb: Count | None = None
+    client_timeout: Seconds = 75.0
     fetch_urls: bool = False
     max_attempts: Count = 3
     stream_start_timeout: Seconds = 10.0

@@ -86,9 +86,17 @@ def test_without_a_valid_key_nothing_is_served_but_signs_of_life(make_client: Ma
 
 
 def test_a_foreign_host_is_refused_everywhere(client: Client) -> None:
-    for path in ("/health", "/v1/models"):
+    for path in ("/", "/login", "/v1/models", "/health/x"):
         assert client.http.get(path, headers={"host": "evil.example"}).status_code == 403
     assert client.ask("/v1/messages", b"{}", host="evil.example").status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready", "/ping"])
+def test_a_probe_is_answered_under_any_name_and_told_nothing(client: Client, path: str) -> None:
+    answer = client.http.get(path, headers={"host": "10.1.2.3:8080"})
+
+    assert answer.status_code == 200
+    assert set(answer.get_json()) <= {"status", "service", "timestamp"}
 
 
 def test_models_are_listed_for_both_families(make_client: MakeClient, upstream: FakeUpstream) -> None:

@@ -77,7 +77,6 @@ def sort_json(reply: bytes) -> list[Any]:
         post("/one", b"1") + post("/two", b"22") + post("/three", b"333") + NEXT,
         post("/one", b"1") + b"GET /%32 HTTP/1.1\r\nHost: localhost\r\n\r\n" + post("/three", b"333") + NEXT,
         post("/nothing", b"") + NEXT,
-        post("/fail", b"") + NEXT,
         post("/fail-late", b"") + NEXT,
         post("/v1/messages", b"x" * 100)[:-50],
         b"GET / HTTP/1.1\r\nHost: loc",
@@ -105,7 +104,7 @@ def test_a_client_is_answered_as_by_gunicorns_own_worker(servers: dict[str, Guni
         b"GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n",
         b"GET / HTTP/9.9\r\nHost: a\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\nX-Long: " + b"a" * 9000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX-Long: " + b"a" * 40_000 + b"\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nExpect: a-lot\r\n\r\n",
         b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
     ],
@@ -118,6 +117,14 @@ def test_a_dangerous_request_is_refused_and_nothing_after_it_is_answered(server:
     assert re.findall(rb"HTTP/1\.1 (4..|501)", reply) != []
     assert reply.count(b"HTTP/1.1 ") == 1
     assert b"/next" not in reply
+
+
+def test_a_fault_of_the_application_is_told_in_a_dialect(servers: dict[str, GunicornProcess]) -> None:
+    reply = servers[OURS].exchange(post("/fail", b"") + NEXT)
+
+    head, _, body = reply.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 500 ")
+    assert "internal error" in json.loads(body)["error"]["message"]
 
 
 def test_a_body_may_be_announced_before_it_is_wanted(server: GunicornProcess) -> None:

@@ -113,8 +113,8 @@ def test_what_the_client_does_not_take_at_once_is_waited_for() -> None:
 
     make_writer(client, ("content-length", "3")).write_all([b"one"])
 
-    assert len(client.writes) == 2
-    assert b"".join(client.writes) == HEAD + b"content-length: 3\r\n\r\none"
+    assert len(client.writes) > 2
+    assert b"".join(bytes(write) for write in client.writes) == HEAD + b"content-length: 3\r\n\r\none"
 
 
 @pytest.mark.parametrize("header", [("a", "b\r\nc: d"), ("a\nb", "c"), ("a", "b\rc")])

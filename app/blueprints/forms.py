@@ -1,0 +1,53 @@
+"""Reads the forms of web pages, which anybody may send: small, plain, and one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import parse_qsl
+
+from flask import request
+
+from app.blueprints.bodies import read_body
+from app.errors import ClientError, TooLarge, TooMany, UnsupportedEncoding
+
+# A form holds a few names and at most a pasted address with its code.
+MOST_BYTES = 16 * 1024
+MOST_FIELDS = 32
+# Forms that are being read at a time: who sends one slowly needs no key.
+MOST_AT_ONCE = 16
+
+_TYPE = "application/x-www-form-urlencoded"
+
+
+class _Reading:
+    """How many forms are being read."""
+
+    count = 0
+
+
+_reading = _Reading()
+
+
+def read_form() -> Mapping[str, str]:
+    """The fields of the form that was sent. Raises ClientError."""
+    kept: dict[str, str] | None = request.environ.get("dragoman.form")
+    if kept is None:
+        kept = request.environ["dragoman.form"] = _read()
+    return kept
+
+
+def _read() -> dict[str, str]:
+    if request.mimetype not in ("", _TYPE):
+        raise UnsupportedEncoding(f"a form is sent as {_TYPE}")
+    if (request.content_length or 0) > MOST_BYTES:
+        raise TooLarge(f"a form has at most {MOST_BYTES // 1024} KB")
+    if _reading.count >= MOST_AT_ONCE:
+        raise TooMany("too many forms are being sent at once; try again soon")
+    _reading.count += 1
+    try:
+        body = read_body(request.environ["wsgi.input"], request.content_length, "identity", MOST_BYTES)
+        return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS))
+    except ValueError as error:
+        raise ClientError(f"a form has at most {MOST_FIELDS} fields") from error
+    finally:
+        _reading.count -= 1

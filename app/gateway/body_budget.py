@@ -1,0 +1,95 @@
+"""The bytes of request bodies that a worker holds at the same time, and the room there is for them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+from pathlib import Path
+
+import msgspec
+
+from app.errors import DragomanError, FailureKind
+
+MEGABYTE = 1024 * 1024
+# A body costs more than its own bytes while it is read, translated and sent.
+COST = 3
+LEAST = 32 * MEGABYTE
+MOST = 1024 * MEGABYTE
+RETRY_AFTER = "5"
+
+_LIMIT_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+class NoRoom(DragomanError):
+    """Too many bytes of other requests are held right now; the same request may well be taken in a moment."""
+
+    kind: FailureKind = "overloaded"
+
+    def __init__(self) -> None:
+        super().__init__("too many large requests are under way; try again soon, or raise server.bodies_mb")
+        self.failure = msgspec.structs.replace(self.failure, retry_after=RETRY_AFTER)
+
+
+class BodyBudget:
+    """The bytes that all requests of one worker may hold together, `most` at a time. One body alone always fits."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.taken = 0
+
+    def hold(self) -> Hold:
+        return Hold(self)
+
+
+class Hold:
+    """What one request holds of the budget."""
+
+    __slots__ = ("_budget", "_size")
+
+    def __init__(self, budget: BodyBudget) -> None:
+        self._budget = budget
+        self._size = 0
+
+    def take(self, size: int) -> None:
+        """Room for more bytes. Raises NoRoom."""
+        budget = self._budget
+        if budget.taken > self._size and budget.taken + size > budget.most:
+            raise NoRoom
+        budget.taken += size
+        self._size += size
+
+    def release(self) -> None:
+        self._budget.taken -= self._size
+        self._size = 0
+
+
+def default_budget(workers: int) -> int:
+    """What fits into the memory that is left to one of so many workers."""
+    return int(max(LEAST, min(MOST, _room() / workers / COST)))
+
+
+def _room() -> int:
+    """Bytes of memory that this process may still take, by the strictest of its limits."""
+    size, resident = _used()
+    page = os.sysconf("SC_PAGE_SIZE")
+    rooms = [os.sysconf("SC_PHYS_PAGES") * page - resident]
+    for name in _LIMIT_FILES:
+        # "max" where there is no limit
+        with contextlib.suppress(OSError, ValueError):
+            rooms.append(int(Path(name).read_text()) - resident)
+    for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+        limit, _ = resource.getrlimit(kind)
+        if limit != resource.RLIM_INFINITY:
+            rooms.append(limit - size)
+    return min(rooms)
+
+
+def _used() -> tuple[int, int]:
+    """The bytes of this process's address space and of its memory; nothing where the system does not tell."""
+    try:
+        size, resident = Path("/proc/self/statm").read_text().split()[:2]
+    except OSError:
+        return 0, 0
+    page = os.sysconf("SC_PAGE_SIZE")
+    return int(size) * page, int(resident) * page
