@@ -49,6 +49,7 @@ FailureKind = Literal[
     "overloaded",
     "timeout",
     "upstream_auth",
+    "unreachable",
     "internal",
 ]
 
@@ -72,6 +73,7 @@ STATUS: dict[FailureKind, int] = {
     "overloaded": 503,
     "timeout": 504,
     "upstream_auth": 502,
+    "unreachable": 502,
     "internal": 500,
 }
 
@@ -213,8 +215,16 @@ class UpstreamMalformed(UpstreamError):
         super().__init__(message, status=502)
 
 
+def in_units(size: int) -> str:
+    """A limit in bytes as errors name it."""
+    units = ((20, "MiB"), (10, "KiB"), (0, "bytes"))
+    return next(f"{size >> shift} {unit}" for shift, unit in units if not size % (1 << shift))
+
+
 class UpstreamUnreachable(UpstreamError):
     """The request did not reach the upstream; trying again repeats nothing."""
+
+    kind: FailureKind = "unreachable"
 
     def __init__(self, message: str) -> None:
         super().__init__(message, status=502)

@@ -47,7 +47,7 @@ def build_services(settings: Settings, environ: Mapping[str, str], home: Path, o
     """
     server = settings.server
     transport = _take_over(old, settings) or Transport(
-        TransportSettings(proxies=server.proxies, ca_bundle=server.ca_bundle)
+        TransportSettings(proxies=server.proxies, ca_bundle=server.ca_bundle, max_head=settings.limits.head_kb << 10)
     )
     providers = build_providers(settings.providers, environ, home, transport)
     router = Router(settings.models, providers)
@@ -55,7 +55,9 @@ def build_services(settings: Settings, environ: Mapping[str, str], home: Path, o
     response_store = ResponseStore(ledger)
     reasoning_store = ReasoningStore(ledger.reasoning if settings.ledger.reasoning_mb else None)
     facts = _keep_facts(old, settings)
-    gateway = Gateway(router, server, response_store, _open_fetcher(server), reasoning_store, facts=facts)
+    gateway = Gateway(
+        router, server, response_store, _open_fetcher(server), reasoning_store, settings.limits, facts=facts
+    )
     background = Background(gateway, response_store, ledger.events, server.ping_interval)
     return Services(
         settings=settings,
@@ -90,6 +92,7 @@ def _keep_facts(old: Services | None, settings: Settings) -> LearnedFacts:
 def _take_over(old: Services | None, settings: Settings) -> Transport | None:
     if old is None:
         return None
-    before, now = old.settings.server, settings.server
-    same = (before.proxies, before.ca_bundle) == (now.proxies, now.ca_bundle)
-    return old.transport if same else None
+    before, now = (
+        (each.server.proxies, each.server.ca_bundle, each.limits.head_kb) for each in (old.settings, settings)
+    )
+    return old.transport if before == now else None

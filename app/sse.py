@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from codecs import BOM_UTF8
 
+from app.errors import UpstreamMalformed, in_units
+
 COMMENT_KEEPALIVE = b": keep-alive\n\n"
 DONE = b"data: [DONE]\n\n"
+# Bytes of one event, and so of one line: what has not ended by then is not waited for.
+MAX_EVENT = 16 * 1024 * 1024
 
 
 def encode_event(data: bytes, name: str | None = None) -> bytes:
@@ -17,6 +21,54 @@ def encode_event(data: bytes, name: str | None = None) -> bytes:
     if name is None:
         return b"data: %b\n\n" % data
     return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
+
+
+class EventBuffer:
+    """Gives on the events of a stream that are whole, and keeps the beginning of one that is not.
+
+    Line ends are LF. What is kept is searched once, however small the pieces are that it comes in.
+    """
+
+    __slots__ = ("_kept", "_max_event")
+
+    def __init__(self, max_event: int = MAX_EVENT) -> None:
+        self._kept = bytearray()
+        self._max_event = max_event
+
+    def __bool__(self) -> bool:
+        """Whether the beginning of an event is kept."""
+        return bool(self._kept)
+
+    def take(self, part: bytes) -> bytes:
+        """The events that are whole with `part`, as they came. Raises UpstreamMalformed for one that does not end."""
+        kept = self._kept
+        if not kept and part.endswith(b"\n\n"):
+            return part
+        end = part.rfind(b"\n\n") + 2
+        if end == 1:
+            # The blank line that ends an event may be cut in two.
+            end = int(part.startswith(b"\n") and kept.endswith(b"\n"))
+        if not end:
+            self._keep(part)
+            return b""
+        whole = part if end == len(part) else part[:end]
+        if kept:
+            whole = b"".join((kept, whole))
+            kept.clear()
+        if end < len(part):
+            self._keep(part[end:])
+        return whole
+
+    def drain(self) -> bytes:
+        """What is kept, which is kept no longer."""
+        rest = bytes(self._kept)
+        self._kept.clear()
+        return rest
+
+    def _keep(self, part: bytes) -> None:
+        if len(self._kept) + len(part) > self._max_event:
+            raise UpstreamMalformed(f"an event of the upstream's stream is larger than {in_units(self._max_event)}")
+        self._kept += part
 
 
 class SseDecoder:
@@ -30,35 +82,20 @@ class SseDecoder:
 
     __slots__ = ("_after_cr", "_unfinished")
 
-    def __init__(self) -> None:
-        self._unfinished: list[bytes] = []
+    def __init__(self, max_event: int = MAX_EVENT) -> None:
+        self._unfinished = EventBuffer(max_event)
         self._after_cr = False
 
     def feed(self, part: bytes) -> list[bytes]:
-        """Payloads of the events that `part` completes."""
+        """Payloads of the events that `part` completes. Raises UpstreamMalformed for an event that does not end."""
         if self._after_cr or b"\r" in part:
             part = self._unify_line_ends(part)
-        if self._unfinished:
-            if b"\n" not in part:
-                # Joining only when an event can end keeps an event of many megabytes linear in its size.
-                self._unfinished.append(part)
-                return []
-            part = b"".join((*self._unfinished, part))
-            self._unfinished.clear()
-        if not part.endswith(b"\n\n"):
-            end = part.rfind(b"\n\n") + 2
-            if end == 1:
-                self._unfinished.append(part)
-                return []
-            self._unfinished.append(part[end:])
-            part = part[:end]
-        return _read_events(part)
+        whole = self._unfinished.take(part)
+        return _read_events(whole) if whole else []
 
     def close(self) -> list[bytes]:
         """The payload of a last event that was not ended by a blank line, if there is one."""
-        rest = b"".join(self._unfinished)
-        self._unfinished.clear()
-        return _read_each_block(rest)
+        return _read_each_block(self._unfinished.drain())
 
     def _unify_line_ends(self, part: bytes) -> bytes:
         """`part` with CR and CRLF as LF; a CRLF cut by the end of a part counts once."""

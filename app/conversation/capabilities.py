@@ -139,7 +139,8 @@ class RenderContext(msgspec.Struct, frozen=True, kw_only=True):
     `model` is the name to echo, `id` a fresh identifier without prefix, `created` unix seconds. `input_tokens` is a
     local estimate for dialects that report input at the start, `upstream_model` the upstream's name of the model, by
     which tokens are estimated. `request` is the client's own request, None where only its bytes pass, and without turns
-    where they were counted; `body` is it as it came, empty where no renderer asks.
+    where they were counted; `body` is it as it came, empty where no renderer asks. `max_event` is the most bytes that
+    one event of the upstream's stream may have.
     """
 
     model: str
@@ -151,3 +152,4 @@ class RenderContext(msgspec.Struct, frozen=True, kw_only=True):
     show_reasoning: bool = True
     request: Any = None
     body: bytes = b""
+    max_event: int = 16 * 1024 * 1024

@@ -29,9 +29,14 @@ from app.gateway.reply_headers import clean_error, mask, relayed_headers
 from app.gateway.translation import StreamTranslation
 from app.providers.provider import Operation, UpstreamRequest
 from app.routing.router import Upstream
+from app.settings import LimitsSettings
 from app.transport import Exchange, Obtaining
 
 log = logging.getLogger("dragoman")
+
+USUAL = LimitsSettings()
+# Characters of foreign text that an error of ours quotes.
+MOST_QUOTED = 300
 
 
 class Attempt:
@@ -46,12 +51,14 @@ class Attempt:
         stream: bool,
         reasoning_store: ReasoningStore | None = None,
         fetcher: Fetcher | None = None,
+        limits: LimitsSettings = USUAL,
     ) -> None:
         self.client_request = client_request
         self.upstream = upstream
         self.capabilities = capabilities
         self.credential = credential
         self.stream = stream
+        self.limits = limits
         self._fetcher = fetcher
         self.operation: Operation = "generate"
         self.dialect: Dialect = DIALECTS[capabilities.dialect]
@@ -153,6 +160,7 @@ class Attempt:
                 upstream_model=self._model,
                 request=request,
                 body=client_request.body if echoes else b"",
+                max_event=self.limits.event_mb << 20,
             )
         return self._context
 
@@ -228,9 +236,11 @@ class Attempt:
 
     def refusal(self, exchange: Exchange) -> UpstreamRefused:
         """The error that the upstream answered with, without any trace of the credential."""
-        body = exchange.read_body()
         if exchange.status < 400:
-            raise UpstreamMalformed(f"the upstream answered HTTP {exchange.status}, which is no answer to a request")
+            target = exchange.headers.get("location", "")[:MOST_QUOTED]
+            onward = f" and sent us on to {target!r}, where we do not go: set base_url to it" if target else ""
+            raise UpstreamMalformed(f"the upstream answered HTTP {exchange.status}, which is no answer{onward}")
+        body = exchange.read_body(self.limits.error_kb << 10, cut=True)
         failure = self.dialect.parse_error(exchange.status, exchange.headers, body)
         secret = self.credential.secret if self.credential is not None else ""
         failure = msgspec.structs.replace(failure, message=mask(failure.message, secret))

@@ -14,7 +14,7 @@ import msgspec
 from app.conversation.losses import dropped_header
 from app.conversation.response import Response
 from app.dialects.contract import StreamPassthrough
-from app.errors import DragomanError, UpstreamCut
+from app.errors import DragomanError, UpstreamCut, UpstreamMalformed, in_units
 from app.gateway.attempt import Attempt
 from app.gateway.record import Record
 from app.gateway.reply_headers import relayed_headers
@@ -32,6 +32,7 @@ JSON_HEADERS = {"content-type": "application/json"}
 GRACE = 2.0
 # What an event stream begins with, for servers that call it something else: it comes late then, but it comes.
 EVENT_BEGINNINGS = (b"data:", b"event:", b": ")
+MOST_SPACE = 256  # bytes before that
 
 
 class StartedResponse(msgspec.Struct):
@@ -48,15 +49,16 @@ class StartedResponse(msgspec.Struct):
 def begin_delivery(attempt: Attempt, exchange: Exchange, record: Record, wait: float) -> Obtaining[StartedResponse]:
     """Reads until there is something for the client: all of a unary answer, the first events of a stream. A silence is
     `wait` seconds long. Raises DragomanError, which can still become an HTTP status or another attempt."""
+    limit = attempt.limits.reply_mb << 20
     streamed = "event-stream" in exchange.headers.get("content-type", "").lower()
     if streamed and attempt.stream:
         return (yield from _begin_stream(attempt, exchange, wait))
     if streamed:
-        response = yield from _collect(exchange, StreamCollector(attempt.make_parser()), wait)
+        response = yield from _collect(exchange, StreamCollector(attempt.make_parser(), attempt.context), limit, wait)
     else:
-        body = yield from _read_all(exchange, wait)
-        if body.lstrip().startswith(EVENT_BEGINNINGS):
-            collector = StreamCollector(attempt.make_parser())
+        body = yield from exchange.gather_body(limit, wait)
+        if body[:MOST_SPACE].lstrip().startswith(EVENT_BEGINNINGS):
+            collector = StreamCollector(attempt.make_parser(), attempt.context)
             collector.feed(body)
             response = collector.close()
         elif attempt.direct and not attempt.stream:
@@ -84,9 +86,11 @@ def deliver(attempt: Attempt, response: Response, record: Record, headers: Mappi
     )
 
 
-def go_on(started: StartedResponse, record: Record, interval: float, clock: Callable[[], float]) -> Iterator[bytes]:
+def go_on(
+    started: StartedResponse, record: Record, interval: float, clock: Callable[[], float], limit: int
+) -> Iterator[bytes]:
     """The parts of an opened stream; one for each read of the upstream's socket, and a ping whenever the client has
-    heard nothing for `interval` seconds. Failures are its last part."""
+    heard nothing for `interval` seconds. Failures are its last part, and so is a stream of more than `limit` bytes."""
     stream, exchange = started.stream, started.exchange
     if stream is None or exchange is None:
         yield started.first
@@ -95,9 +99,13 @@ def go_on(started: StartedResponse, record: Record, interval: float, clock: Call
         if started.first:
             yield started.first
         heard = clock()
+        left = limit
         while True:
             part = exchange.read_part(GRACE if stream.finished else interval)
             if part:
+                left -= len(part)
+                if left < 0:
+                    raise UpstreamMalformed(f"the upstream's stream is larger than {in_units(limit)}")
                 out = stream.feed(part)
                 if out:
                     yield out
@@ -146,22 +154,16 @@ def _begin_stream(attempt: Attempt, exchange: Exchange, wait: float) -> Obtainin
     )
 
 
-def _read_all(exchange: Exchange, wait: float) -> Obtaining[bytes]:
-    parts = []
+def _collect(exchange: Exchange, collector: StreamCollector, limit: int, wait: float) -> Obtaining[Response]:
+    left = limit
     while (part := exchange.read_part(wait)) != b"":
         if part is None:
             yield
-        else:
-            parts.append(part)
-    return b"".join(parts).removeprefix(BOM_UTF8)
-
-
-def _collect(exchange: Exchange, collector: StreamCollector, wait: float) -> Obtaining[Response]:
-    while (part := exchange.read_part(wait)) != b"":
-        if part is None:
-            yield
-        else:
-            collector.feed(part)
+            continue
+        left -= len(part)
+        if left < 0:
+            raise UpstreamMalformed(f"the upstream's stream is larger than {in_units(limit)}")
+        collector.feed(part)
     return collector.close()
 
 

@@ -22,7 +22,7 @@ from app.conversation.response import Response
 from app.credentials.credential import find_remedy
 from app.dialects.openai_chat.several import ask_single, join_responses
 from app.errors import CredentialUnavailable, DragomanError, UpstreamRefused
-from app.gateway.attempt import Attempt
+from app.gateway.attempt import USUAL, Attempt
 from app.gateway.delivery import (
     JSON_HEADERS,
     STREAM_HEADERS,
@@ -42,7 +42,7 @@ from app.gateway.record import Record
 from app.gateway.responses_api.response_store import ResponseStore
 from app.providers.provider import Operation
 from app.routing.router import Router, Upstream
-from app.settings import ServerSettings
+from app.settings import LimitsSettings, ServerSettings
 from app.transport import Exchange, Obtaining
 
 log = logging.getLogger("dragoman")
@@ -63,6 +63,7 @@ class Gateway:
         response_store: ResponseStore,
         fetcher: Fetcher | None = None,
         reasoning_store: ReasoningStore | None = None,
+        limits: LimitsSettings = USUAL,
         clock: Callable[[], float] = time.monotonic,
         facts: LearnedFacts | None = None,
     ) -> None:
@@ -72,6 +73,7 @@ class Gateway:
         self._response_store = response_store
         self._reasoning_store = reasoning_store
         self._settings = settings
+        self._limits = limits
         self._clock = clock
 
     def answer(self, client_request: ClientRequest, record: Record) -> ClientResponse:
@@ -152,7 +154,7 @@ class Gateway:
         return ClientResponse(200, dict(STREAM_HEADERS), parts())
 
     def _go_on(self, started: StartedResponse, record: Record) -> Iterator[bytes]:
-        return go_on(started, record, self._settings.ping_interval, self._clock)
+        return go_on(started, record, self._settings.ping_interval, self._clock, self._limits.stream_mb << 20)
 
     def _obtain(self, client_request: ClientRequest, record: Record, stream: bool) -> Obtaining[StartedResponse]:
         """The first upstream of the route that answers well. Raises the most telling failure when none does."""
@@ -197,7 +199,9 @@ class Gateway:
         number = 0
         while True:
             number += 1
-            attempt = Attempt(asked, upstream, capabilities, credential, stream, self._reasoning_store, self._fetcher)
+            attempt = Attempt(
+                asked, upstream, capabilities, credential, stream, self._reasoning_store, self._fetcher, self._limits
+            )
             try:
                 started = yield from self._exchange(attempt, record)
                 return started if state is None else state.watch(started)

@@ -29,8 +29,8 @@ AGAIN_STATUSES = frozenset(
 
 # Another upstream may do what this one could not; a request that is wrong is wrong everywhere.
 ELSEWHERE_KINDS = frozenset(
-    {"rate_limit", "quota", "overloaded", "timeout", "internal", "upstream_auth", "authentication", "billing",
-     "permission", "not_found", "conflict"}
+    {"rate_limit", "quota", "overloaded", "timeout", "internal", "unreachable", "upstream_auth", "authentication",
+     "billing", "permission", "not_found", "conflict"}
 )  # fmt: skip
 
 # How servers say that they, or this model of theirs, only know newer operations.

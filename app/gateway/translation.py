@@ -30,7 +30,7 @@ class StreamTranslation:
     def __init__(
         self, parser: StreamParser, client: Dialect, stages: Sequence[StageMaker], context: RenderContext
     ) -> None:
-        self._decoder = SseDecoder()
+        self._decoder = SseDecoder(context.max_event)
         self._parser = parser
         self._stages: list[Stage] = [make() for make in stages]
         self._renderer = client.StreamRenderer(context)
@@ -106,8 +106,8 @@ class StreamTranslation:
 class StreamCollector:
     """A stream for a client that wants its answer whole."""
 
-    def __init__(self, parser: StreamParser) -> None:
-        self._decoder = SseDecoder()
+    def __init__(self, parser: StreamParser, context: RenderContext) -> None:
+        self._decoder = SseDecoder(context.max_event)
         self._parser = parser
         self._folder = Folder()
 

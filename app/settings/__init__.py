@@ -8,6 +8,7 @@ from app.settings.masking import masked
 from app.settings.tables import (
     Finding,
     LedgerSettings,
+    LimitsSettings,
     ModelsSettings,
     Profile,
     ProviderSettings,
@@ -20,6 +21,7 @@ from app.settings.writing import write_settings
 __all__ = [
     "Finding",
     "LedgerSettings",
+    "LimitsSettings",
     "ModelsSettings",
     "Profile",
     "ProviderSettings",

@@ -21,6 +21,7 @@ from app.settings.tables import (
     Count,
     Finding,
     LedgerSettings,
+    LimitsSettings,
     ModelsSettings,
     ProviderSettings,
     RouteSettings,
@@ -30,7 +31,7 @@ from app.settings.tables import (
 
 T = TypeVar("T", bound=Struct)
 
-SECTIONS = ("server", "providers", "models", "ledger")
+SECTIONS = ("server", "providers", "models", "ledger", "limits")
 KINDS = ("oca", "anthropic", "openai", "codex", "claude_cli", "demo")
 PROVIDER_GROUP = "dragoman.providers"
 # The kinds that speak one dialect only. An `oca` model may speak either of OpenAI's.
@@ -82,7 +83,7 @@ def build_settings(
     for name in tables:
         with faults.collect():
             _refuse_unknown({name: None}, SECTIONS, "", SETTINGS_OF_SECTIONS)
-    server, models, ledger = ServerSettings(), ModelsSettings(), LedgerSettings()
+    server, models, ledger, limits = ServerSettings(), ModelsSettings(), LedgerSettings(), LimitsSettings()
     providers: dict[str, ProviderSettings] = {}
     with faults.collect():
         server = _convert(tables.get("server", {}), ServerSettings, "server")
@@ -95,6 +96,8 @@ def build_settings(
     with faults.collect():
         ledger = _convert(tables.get("ledger", {}), LedgerSettings, "ledger")
     with faults.collect():
+        limits = _convert(tables.get("limits", {}), LimitsSettings, "limits")
+    with faults.collect():
         _check_exposure(server)
     if not faults.found:
         with faults.collect():
@@ -105,6 +108,7 @@ def build_settings(
         providers=providers,
         models=fill_models(models, providers),
         ledger=ledger,
+        limits=limits,
         source=source,
         found=found,
         key_variable=key_variable,

@@ -116,6 +116,16 @@ class ProviderSettings(Table, frozen=True, kw_only=True):
     total_timeout: Seconds | None = None
 
 
+class LimitsSettings(Table, frozen=True, kw_only=True):
+    """`[limits]`: the most that one upstream may send. Real answers never come near."""
+
+    reply_mb: Count = 64
+    stream_mb: Count = 256
+    event_mb: Count = 16
+    error_kb: Count = 1024
+    head_kb: Count = 128
+
+
 class RouteSettings(Table, frozen=True, kw_only=True):
     """One entry of `[models.routes]`: `targets` are tried in order until one answers."""
 
@@ -166,6 +176,7 @@ class Settings(Table, frozen=True, kw_only=True):
     providers: dict[str, ProviderSettings] = {}
     models: ModelsSettings = ModelsSettings()
     ledger: LedgerSettings = LedgerSettings()
+    limits: LimitsSettings = LimitsSettings()
     source: Path | None = None
     found: tuple[Finding, ...] = ()
     key_variable: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -33,13 +34,18 @@ class Limits(Struct, frozen=True):
 
 
 class Call(Struct, frozen=True):
-    """One HTTP request to an upstream. Framing headers and `accept-encoding` are the transport's, not the caller's."""
+    """One HTTP request to an upstream. Framing headers and `accept-encoding` are the transport's, not the caller's.
+
+    `may_resend` is asked before the request is sent a second time, because the kept connection it went out on had been
+    closed; without it that is always done.
+    """
 
     method: str
     url: str
     headers: dict[str, str]
     body: bytes = b""
     limits: Limits = Limits()
+    may_resend: Callable[[], bool] | None = None
 
     def __repr__(self) -> str:
         """Without headers and body: they hold the credential and the conversation."""

@@ -6,15 +6,23 @@ read returns all records that one read of the socket delivered, and waiting work
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import time
+
+from gevent.monkey import get_original
 
 from app.transport.call import Origin
 from app.transport.waiting import Alarm
 
 READ_SIZE = 64 * 1024
 _RECORD_SIZE = 16 * 1024
+
+# A patched `poll` would wait in gevent's hub; this one is asked without waiting. Kept beside its socket it costs 0.3 µs
+# a look, where a peek, which fails with an exception whenever all is well, costs 2 to 4.
+_poll = get_original("select", "poll")
+_ANYTHING = select.POLLIN | select.POLLHUP | select.POLLERR
 
 
 class Connection:
@@ -27,6 +35,8 @@ class Connection:
         self._wait: float | None = None
         self._alarm = alarm
         self._watcher = alarm.watch(sock)
+        self._look = _poll()
+        self._look.register(sock.fileno(), _ANYTHING)
 
     def write(self, data: bytes, wait: float) -> None:
         """Sends all of `data`."""
@@ -44,15 +54,9 @@ class Connection:
         return self._socket.recv(READ_SIZE)
 
     def is_quiet(self) -> bool:
-        """Whether a connection kept between two calls is as it should be: open, with nothing to read."""
-        self._set_wait(0.0)
-        try:
-            self._socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
+        """Whether a connection kept between two calls is as it should be: open, with nothing to read. What came unasked
+        would be taken for the answer to the next call, which may be another client's."""
+        return not self._look.poll(0)
 
     def rest(self) -> None:
         """Notes that no call uses the connection from now on."""
@@ -93,6 +97,9 @@ class TlsConnection(Connection):
             else:
                 self._flush(wait)
                 return
+
+    def is_quiet(self) -> bool:
+        return not (self._incoming.pending or self._tls.pending()) and super().is_quiet()
 
     def write(self, data: bytes, wait: float) -> None:
         sent = self._tls.write(data)

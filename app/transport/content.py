@@ -15,8 +15,11 @@ import zstandard
 
 # The plain bytes of one part, more or less.
 PART = 256 * 1024
+# What is left of the input is copied at the end of each gzip member and zstandard frame, of which twenty bytes can be
+# one: as much input as this is looked at in one step, so that the whole stays linear.
+_STEP = 2048
 # One step gives all that its input holds, and a block that says "128 KB of the same byte" is four bytes long.
-_ZSTD_STEP = 512
+_ZSTD_STEP = 64
 # Nobody packs a packed body; each layer may cost its reader as much as the body itself.
 MOST_LAYERS = 3
 
@@ -53,6 +56,14 @@ class _Zlib:
         self._inflater: Any = None
 
     def decode(self, data: bytes) -> Iterator[bytes]:
+        for start in range(0, len(data), _STEP):
+            yield from self._decode_step(data[start : start + _STEP])
+
+    def finish(self) -> None:
+        if self._inflater is None or not self._inflater.eof:
+            raise _early_end(self._name)
+
+    def _decode_step(self, data: bytes) -> Iterator[bytes]:
         while data:
             if self._inflater is None or self._inflater.eof:
                 self._inflater = self._begin(data)
@@ -66,10 +77,6 @@ class _Zlib:
                 full = len(part) == PART
             data = inflater.unused_data
 
-    def finish(self) -> None:
-        if self._inflater is None or not self._inflater.eof:
-            raise _early_end(self._name)
-
     def _inflate(self, data: bytes) -> bytes:
         try:
             return bytes(self._inflater.decompress(data, PART))
@@ -82,10 +89,8 @@ class _Brotli:
         self._decompressor = brotli.Decompressor()
 
     def decode(self, data: bytes) -> Iterator[bytes]:
-        while part := self._process(data):
+        while not self._decompressor.is_finished() and (part := self._process(data)):
             yield part
-            if self._decompressor.is_finished():
-                return
             data = b""
 
     def finish(self) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from codecs import BOM_UTF8
 from collections.abc import Generator, Mapping
 from typing import TypeVar
 
-from app.errors import UpstreamCut, UpstreamMalformed, UpstreamTimeout
+from app.errors import UpstreamCut, UpstreamMalformed, UpstreamTimeout, in_units
 from app.transport.call import Call, Target, encode_head
 from app.transport.connection import Connection
 from app.transport.pool import ConnectionPool
 from app.transport.reply import ReplyDecoder
 from app.transport.silence import Silence
 
-_MAX_BODY = 64 * 1024 * 1024
+MAX_BODY = 64 * 1024 * 1024
+# A kept connection may have been closed while our request was on its way. That shows within a round trip; an upstream
+# that ends it later may have worked on the request.
+_AT_ONCE = 1.0
 # Up to here one copy is cheaper than a second system call.
 _JOINED_SIZE = 128 * 1024
 
@@ -49,17 +53,41 @@ class Exchange(ABC):
     def close(self) -> None:
         """Ends the exchange. A reply read to its end gives its connection back, anything else closes it at once."""
 
-    def read_body(self, limit: int = _MAX_BODY) -> bytes:
-        """The rest of the body, without a byte order mark. Raises UpstreamMalformed beyond `limit` bytes."""
-        parts = []
+    def read_body(self, limit: int = MAX_BODY, *, cut: bool = False) -> bytes:
+        """The rest of the body, without a byte order mark. Raises UpstreamMalformed beyond `limit` bytes, unless it may
+        `cut` what is more."""
+        gathering = self.gather_body(limit, None, cut=cut)
+        try:
+            while True:
+                next(gathering)
+        except StopIteration as done:
+            body: bytes = done.value
+            return body
+
+    def gather_body(self, limit: int, wait: float | None, *, cut: bool = False) -> Obtaining[bytes]:
+        """What `read_body` gives, with a yield whenever `wait` seconds passed in silence."""
+        first = b""
+        more: bytearray | None = None  # most bodies come in one read, and are not copied
         size = 0
-        while part := self.read_part():
+        while (part := self.read_part(wait)) != b"":
+            if part is None:
+                yield
+                continue
             size += len(part)
             if size > limit:
                 self.close()
-                raise UpstreamMalformed(f"the upstream's reply is larger than {limit} bytes")
-            parts.append(part)
-        return b"".join(parts).removeprefix(BOM_UTF8)
+                if not cut:
+                    raise UpstreamMalformed(f"the upstream's reply is larger than {in_units(limit)}")
+                part = part[: len(part) + limit - size]
+            if more is not None:
+                more += part
+            elif first:
+                more = bytearray(first) + part
+            else:
+                first = part
+            if size > limit:
+                break
+        return (first if more is None else bytes(more)).removeprefix(BOM_UTF8)
 
 
 class SocketExchange(Exchange):
@@ -68,16 +96,18 @@ class SocketExchange(Exchange):
     def __init__(self, pool: ConnectionPool, call: Call, target: Target) -> None:
         self._pool = pool
         self._limits = call.limits
+        self._may_resend = call.may_resend
         self._body = call.body  # until the reply begins: a long history is not kept for as long as a stream
         self._target = target
         self._head = encode_head(call, target)
-        self._decoder = ReplyDecoder(call.method)
+        self._decoder = ReplyDecoder(call.method, pool.max_head)
         self.status = 0
         self.headers = {}
         self._unread = b""
         self._silence = Silence(call.limits)
         self._connection: Connection | None = None
         self._is_kept = False
+        self._sent_at = 0.0
         self._start(pool.take(target.origin))
 
     def wait_head(self, wait: float | None = None) -> bool:
@@ -93,11 +123,16 @@ class SocketExchange(Exchange):
             body = self._unread
             self._unread = b""
             return body
-        while not self._decoder.complete:
-            part = self._receive(wait)
+        while True:
+            if self._decoder.is_unpacking:
+                time.sleep(0)  # what takes long to unpack lets others have their turn
+                part: bytes | None = self._unpack()
+            elif self._decoder.complete:
+                return b""
+            else:
+                part = self._receive(wait)
             if part is None or part:
                 return part
-        return b""
 
     def close(self) -> None:
         if self._connection is not None:
@@ -115,7 +150,7 @@ class SocketExchange(Exchange):
             raise UpstreamTimeout("first_byte", self._limits.first_byte) from error
         except OSError:
             # An upstream may refuse a long request before it has read all of it: what it said is read next.
-            if self._is_kept:
+            if self._may_restart():
                 self._restart()
         except BaseException:
             self.close()
@@ -123,14 +158,20 @@ class SocketExchange(Exchange):
 
     def _send(self, connection: Connection, limit: float) -> None:
         body = self._body
+        self._sent_at = time.monotonic()
         if len(body) <= _JOINED_SIZE:
             connection.write(self._head + body, limit)
         else:
             connection.write(self._head, limit)
             connection.write(body, limit)
 
+    def _may_restart(self) -> bool:
+        """Whether the upstream had closed the kept connection, so that it never saw the request."""
+        at_once = time.monotonic() - self._sent_at < _AT_ONCE
+        return self._is_kept and at_once and (self._may_resend is None or self._may_resend())
+
     def _restart(self) -> None:
-        """The upstream had closed the kept connection, so it never saw the request: once more, on a new one."""
+        """Once more, on a new connection."""
         self.close()
         self._start(None)
 
@@ -147,6 +188,13 @@ class SocketExchange(Exchange):
         if data is None:
             return self._receive(wait) if wait is None else None
         return self._decode(data) if data else self._meet_end(None)
+
+    def _unpack(self) -> bytes:
+        try:
+            return self._decoder.more()
+        except BaseException:
+            self.close()
+            raise
 
     def _decode(self, data: bytes) -> bytes:
         decoder = self._decoder
@@ -170,7 +218,7 @@ class SocketExchange(Exchange):
     def _meet_end(self, failure: OSError | None) -> bytes:
         """The connection has ended, by a failure or in order: a stale one, a cut reply, or a reply's regular end."""
         began = self._decoder.began
-        if self._is_kept and not began:
+        if not began and self._may_restart():
             self._restart()
             return b""
         self.close()

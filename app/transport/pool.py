@@ -8,9 +8,7 @@ from contextlib import suppress
 from app.transport.call import Origin
 from app.transport.connection import Connection
 from app.transport.dialer import Dialer
-
-# A connection used this recently is trusted without asking the kernel; the retry of the exchange covers the rest.
-_FRESH = 0.25
+from app.transport.reply import MAX_HEAD
 
 
 class ConnectionPool:
@@ -21,22 +19,24 @@ class ConnectionPool:
     shares are single steps on lists.
     """
 
-    def __init__(self, dialer: Dialer, size: int, lifetime: float) -> None:
+    def __init__(self, dialer: Dialer, size: int, lifetime: float, max_head: int = MAX_HEAD) -> None:
+        self.max_head = max_head  # of a reply, in bytes
         self._dialer = dialer
         self._size = size
         self._lifetime = lifetime
         self._kept: dict[Origin, list[Connection]] = {}
+        self._sweep_at = 0.0
 
     def take(self, origin: Origin) -> Connection | None:
         """A kept connection that seems alive, if there is one."""
         kept = self._kept.get(origin)
+        oldest = time.monotonic() - self._lifetime
         while kept:
             try:
                 connection = kept.pop()
             except IndexError:
                 return None
-            idle = time.monotonic() - connection.idle_since
-            if idle < _FRESH or (idle < self._lifetime and connection.is_quiet()):
+            if connection.idle_since > oldest and connection.is_quiet():
                 return connection
             connection.close()
         return None
@@ -48,13 +48,17 @@ class ConnectionPool:
     def keep(self, connection: Connection) -> None:
         """Takes back a connection on which nothing is under way."""
         connection.rest()
-        kept = self._kept.setdefault(connection.origin, [])
-        if len(kept) >= self._size:
+        kept = self._kept.get(connection.origin)
+        if kept is None and self._size:
+            kept = self._kept[connection.origin] = []
+        if kept is None or len(kept) >= self._size:
             connection.close()
             return
         kept.append(connection)
-        if connection.idle_since - kept[0].idle_since > self._lifetime:
-            self._drop_oldest(kept)
+        if connection.idle_since > self._sweep_at:
+            self._sweep_at = connection.idle_since + self._lifetime / 4
+            for every in list(self._kept.values()):
+                self._drop_oldest(every)
 
     def close(self) -> None:
         """Closes all kept connections; those in use are closed by their exchanges."""

@@ -5,12 +5,18 @@ No sockets and no clock: the tests cut recorded replies anywhere.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from app.errors import UpstreamCut, UpstreamMalformed
-from app.transport.content import ContentDecoder, content_decoder, list_encodings
+from app.errors import UpstreamCut, UpstreamMalformed, in_units
+from app.transport.content import PART, ContentDecoder, content_decoder, list_encodings
 
-_MAX_HEAD = 256 * 1024
+# Bytes of a reply's head, and of what may come without any of the body after it: trailers, the size of a chunk.
+MAX_HEAD = 128 * 1024
+_MOST_FIELDS = 1000
+# Of what an upstream sent instead of HTTP, so much is quoted.
+_QUOTED = 80
 
 
 class ReplyDecoder:
@@ -19,15 +25,20 @@ class ReplyDecoder:
     `status` and `headers` (lower-case names, repeated values joined with ", ") are valid once `has_head` is true.
     `complete` means that the framing's end was reached; `reusable` that the connection may then serve another call.
     Informational replies (1xx) are passed over.
+
+    What is compressed is unpacked as it is asked for: `feed` gives the first part of it, `more` the next ones.
     """
 
     __slots__ = (
+        "_bare",
         "_content",
         "_ends_with_connection",
-        "_head_size",
+        "_field_count",
         "_is_head_request",
+        "_max_head",
         "_parser",
         "_pieces",
+        "_unpacking",
         "complete",
         "has_head",
         "headers",
@@ -36,7 +47,7 @@ class ReplyDecoder:
         "status",
     )
 
-    def __init__(self, method: str) -> None:
+    def __init__(self, method: str, max_head: int = MAX_HEAD) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
         self.has_head = False
@@ -44,8 +55,11 @@ class ReplyDecoder:
         self.reusable = False
         self._is_head_request = method == "HEAD"
         self._ends_with_connection = False
-        self._head_size = 0
+        self._max_head = max_head
+        self._bare = 0  # bytes since the last of the body
+        self._field_count = 0
         self._content: ContentDecoder | None = None
+        self._unpacking: Iterator[bytes] | None = None
         self._pieces: list[bytes] = []
         # The parser calls this once for each HTTP chunk: a list's own method is the cheapest there is.
         self.on_body = self._pieces.append
@@ -54,15 +68,13 @@ class ReplyDecoder:
     @property
     def began(self) -> bool:
         """Whether any byte has come."""
-        return self._head_size > 0
+        return self.has_head or self._bare > 0
 
     def feed(self, data: bytes) -> bytes:
         """The bytes of the body in `data`. Raises UpstreamMalformed, or UpstreamCut for a compressed body cut short."""
         if self._parser is None:
             self.reusable = False
             return b""
-        if not self.has_head:
-            self._head_size += len(data)
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as error:
@@ -71,12 +83,25 @@ class ReplyDecoder:
             # Bytes after the end of the reply spoil the connection, not the reply.
             self.reusable = False
             if not self.complete:
-                raise UpstreamMalformed(f"the upstream's reply is not valid HTTP: {error}") from error
-        if not self.has_head:
-            if self._head_size > _MAX_HEAD:
-                raise UpstreamMalformed("the head of the upstream's reply does not end")
-            return b""
-        return self._take_body()
+                wrong = self._describe(error, data)
+                raise UpstreamMalformed(f"the upstream's reply is not valid HTTP: {wrong}") from error
+        if self._pieces:
+            self._bare = 0
+            return self._take_body()
+        self._bare += len(data)
+        if self._bare > self._max_head and not self.complete:
+            what = "a trailer or chunk size" if self.has_head else "the head"
+            raise UpstreamMalformed(f"{what} of the upstream's reply is larger than {in_units(self._max_head)}")
+        return self._take_body() if self.has_head else b""
+
+    @property
+    def is_unpacking(self) -> bool:
+        """Whether there is more of what was fed already."""
+        return self._unpacking is not None
+
+    def more(self) -> bytes:
+        """The next part of what was fed already, perhaps an empty one."""
+        return self._unpack(self._unpacking) if self._unpacking is not None else b""
 
     def end(self) -> None:
         """The connection has ended. Raises UpstreamCut unless that is how this reply ends."""
@@ -93,6 +118,9 @@ class ReplyDecoder:
         if self.has_head:
             # A trailer; what it says must not be mixed with what the head said (RFC 9110 section 6.5.1).
             return
+        self._field_count += 1
+        if self._field_count > _MOST_FIELDS:
+            raise HttpParserError(f"it has more than {_MOST_FIELDS} header fields")
         key = name.lower().decode("latin-1")
         text = value.strip().decode("latin-1")
         self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
@@ -123,22 +151,39 @@ class ReplyDecoder:
         if self.has_head:
             self.complete = True
 
+    def _describe(self, error: HttpParserError, data: bytes) -> str:
+        """What is wrong, with what came in the place of a head; what came later may be somebody's answer."""
+        cause = error.__context__ if isinstance(error.__context__, HttpParserError) else error
+        said = data[:_QUOTED].decode("ascii", "replace")
+        return f"{cause}" if self.has_head else f"{cause}; it began with {said!r}"
+
     def _take_body(self) -> bytes:
         pieces = self._pieces
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         if self._content is not None:
-            body = self._decode_content(body)
+            self._unpacking = self._content.decode(body)
+            return self._unpack(self._unpacking)
         if self.complete:
             self._release()
         return body
 
-    def _decode_content(self, body: bytes) -> bytes:
-        assert self._content is not None
+    def _unpack(self, unpacking: Iterator[bytes]) -> bytes:
+        """A part of the plain bytes: never more than one step of its encoding makes of what was fed."""
+        taken: list[bytes] = []
+        size = 0
         try:
-            return b"".join(self._content.decode(body))
+            for part in unpacking:
+                taken.append(part)
+                size += len(part)
+                if size >= PART:
+                    return b"".join(taken)
         except ValueError as error:
             raise UpstreamMalformed(f"the upstream's reply {error}") from error
+        self._unpacking = None
+        if self.complete:
+            self._release()
+        return b"".join(taken)
 
     def _release(self) -> None:
         """The parser holds this object's methods: without the cut each reply would wait for the garbage collector."""

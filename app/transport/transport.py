@@ -11,6 +11,7 @@ from app.transport.call import Call
 from app.transport.dialer import Dialer
 from app.transport.exchange import Exchange
 from app.transport.pool import ConnectionPool
+from app.transport.reply import MAX_HEAD
 
 
 class TransportSettings(Struct, frozen=True):
@@ -18,7 +19,7 @@ class TransportSettings(Struct, frozen=True):
 
     `proxies` has requests' keys: `http`, `https`, `all`, each also with `://host`, and `no_proxy`. `ca_bundle` is a
     file or folder of certificates to trust; `public_only` refuses addresses of private networks. `pool_size` bounds
-    the unused connections kept for one origin.
+    the unused connections kept for one origin, `max_head` the bytes of a reply's head.
     """
 
     proxies: dict[str, str] = field(default_factory=dict)
@@ -27,6 +28,7 @@ class TransportSettings(Struct, frozen=True):
     idle_lifetime: float = 45.0
     address_lifetime: float = 60.0
     public_only: bool = False
+    max_head: int = MAX_HEAD
 
 
 class Transport:
@@ -38,7 +40,7 @@ class Transport:
     def __init__(self, settings: TransportSettings) -> None:
         addresses = AddressBook(settings.address_lifetime, public_only=settings.public_only)
         dialer = Dialer(settings.proxies, settings.ca_bundle, addresses)
-        pool = ConnectionPool(dialer, settings.pool_size, settings.idle_lifetime)
+        pool = ConnectionPool(dialer, settings.pool_size, settings.idle_lifetime, settings.max_head)
         self._adapter = PoolAdapter(pool, dialer)
         self.session: Session = UpstreamSession(self._adapter, settings.proxies, settings.ca_bundle)
 

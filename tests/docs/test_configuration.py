@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from app.providers.registry import KINDS
-from app.settings import LedgerSettings, ModelsSettings, ProviderSettings, RouteSettings, ServerSettings
+from app.settings import LedgerSettings, LimitsSettings, ModelsSettings, ProviderSettings, RouteSettings, ServerSettings
 from app.settings.known_servers import KNOWN_SERVERS
 from app.settings.tables import Table
 from tests.docs.blocks import CONFIGURATION
@@ -19,6 +19,7 @@ SECTIONS: dict[str, type[Table]] = {
     "[models]": ModelsSettings,
     "[models.routes]": RouteSettings,
     "[ledger]": LedgerSettings,
+    "[limits]": LimitsSettings,
 }
 # A route is written with other keys than it is kept with.
 WRITTEN = {"[models.routes]": {"targets": ("target", "fallback")}}

@@ -28,6 +28,7 @@ ERRORS: dict[FailureKind, tuple[int, str]] = {
     "rate_limit": (429, "rate_limit_error"),
     "quota": (402, "billing_error"),
     "overloaded": (529, "overloaded_error"),
+    "unreachable": (502, "api_error"),
     "timeout": (504, "timeout_error"),
     "upstream_auth": (502, "api_error"),
     "internal": (500, "api_error"),

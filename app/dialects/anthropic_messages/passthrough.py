@@ -21,13 +21,15 @@ from app.dialects.anthropic_messages.sse_events import PING
 from app.dialects.error_bodies import read_error_body
 from app.dialects.json_bodies import fields_decoder, replace_model
 from app.errors import Failure, UpstreamCut, UpstreamMalformed, UpstreamRefused
-from app.sse import COMMENT_KEEPALIVE, SseDecoder, encode_event
+from app.sse import COMMENT_KEEPALIVE, EventBuffer, SseDecoder, encode_event
 
 _DELTA = b"event: content_block_delta"
 # How a delta begins, up to its type: as all others of its block do.
 _HEAD = re.compile(rb'event: content_block_delta\ndata: \{[^{}]*"delta"\s*:\s*\{\s*"type"\s*:\s*"\w+"')
 # What a delta holds that belongs into another block than the open one; without an open one each does.
 _ELSEWHERE = {"text": b'"thinking_delta"', "thinking": b'"text_delta"', "": b""}
+
+_MOST_HELD = 4096
 
 _event_decoder = msgspec.json.Decoder(dict[str, Any])
 
@@ -101,7 +103,7 @@ class StreamPassthrough:
         self._rewriter: Rewriter | None = None  # set once the rest is written anew
         self._head = b""  # of the deltas of the open block
         self._held = b""  # what came before the first event
-        self._tail = b""  # an event that is not whole yet
+        self._unfinished = EventBuffer(context.max_event)
         self._decoder: SseDecoder | None = None  # set once events must be framed anew
         self._counts: dict[str, Any] = {}
         self.usage: Usage | None = None
@@ -110,26 +112,21 @@ class StreamPassthrough:
     def feed(self, part: bytes) -> bytes:
         if self._decoder is not None:
             return self._take(self._decoder.feed(part))
-        if self._tail:
-            part, self._tail = self._tail + part, b""
-        if b"\r" in part or part.startswith(b"data:") or (self._state is _State.EXPECTING and b"\n\ndata:" in part):
-            self._decoder = SseDecoder()
-            return self._take(self._decoder.feed(part))
-        if not part.endswith(b"\n\n"):
-            end = part.rfind(b"\n\n") + 2
-            if end == 1:
-                self._tail = part
-                return b""
-            part, self._tail = part[:end], part[end:]
-        return self._pass(part)
+        if b"\r" in part:
+            return self._frame_anew(self._unfinished.drain() + part)
+        whole = self._unfinished.take(part)
+        if not whole:
+            return b""
+        if whole.startswith(b"data:") or (self._state is _State.EXPECTING and b"\n\ndata:" in whole):
+            return self._frame_anew(whole + self._unfinished.drain())
+        return self._pass(whole)
 
     def close(self) -> bytes:
         out = b""
         if self._decoder is not None:
             out = self._take(self._decoder.close())
-        elif self._tail:
-            tail, self._tail = self._tail, b""
-            out = self._pass(tail.rstrip(b"\n") + b"\n\n")
+        elif self._unfinished:
+            out = self._pass(self._unfinished.drain().rstrip(b"\n") + b"\n\n")
         if self.finished and self._rewriter is not None:
             out += self._rewriter.close()
         if self._state is _State.ENDED:
@@ -143,13 +140,18 @@ class StreamPassthrough:
     def fail(self, failure: Failure) -> bytes:
         if self._state is _State.ENDED:
             return b""
-        self._state, self._tail = _State.ENDED, b""
+        self._state = _State.ENDED
+        self._unfinished.drain()
         return encode_event(render_error(failure, f"req_{self._context.id}"), "error")
 
     def ping(self) -> bytes:
         if self._state is _State.RUNNING:
             return PING
         return COMMENT_KEEPALIVE if self._state is _State.EXPECTING else b""
+
+    def _frame_anew(self, part: bytes) -> bytes:
+        self._decoder = SseDecoder(self._context.max_event)
+        return self._take(self._decoder.feed(part))
 
     def _take(self, payloads: list[bytes]) -> bytes:
         """What comes of payloads that are framed anew."""
@@ -158,7 +160,7 @@ class StreamPassthrough:
     def _pass(self, events: bytes) -> bytes:
         """Whole events, after a look at those that matter."""
         if self._state is _State.EXPECTING:
-            events = self._begin(self._held + events)
+            events = self._begin(events)
         head = self._head
         if head and events.startswith(head):
             last = events.rfind(b"\n\n", 0, -2) + 2
@@ -168,14 +170,16 @@ class StreamPassthrough:
 
     def _begin(self, events: bytes) -> bytes:
         """The stream up to here, once its first event is there, with the client's name of the model."""
-        for data in SseDecoder().feed(events):
+        payloads = SseDecoder().feed(events)
+        events, self._held = self._held + events, b""
+        for data in payloads:
             event = _decode_event(data)
             match event.get("type"):
                 case "error":
                     self._state = _State.ENDED
                     raise UpstreamRefused(parse_stream_error(event.get("error")))
                 case "message_start":
-                    self._state, self._held = _State.RUNNING, b""
+                    self._state = _State.RUNNING
                     message = event.get("message")
                     if not isinstance(message, dict):
                         return events
@@ -187,9 +191,10 @@ class StreamPassthrough:
                 case "ping" | None:
                     continue
                 case _:
-                    self._state, self._held = _State.RUNNING, b""
+                    self._state = _State.RUNNING
                     return events
-        self._held = events
+        # Comments are passed on; of what else comes before the first event no client has any use.
+        self._held = events if len(events) <= _MOST_HELD else b""
         return b""
 
     def _look(self, events: bytes) -> bytes:
@@ -217,9 +222,8 @@ class StreamPassthrough:
         """Begin to write anew, with these blocks."""
         self._rewriter = self._grammar.rewrite(self._context)
         if self._decoder is None:
-            self._decoder = SseDecoder()
-            self._decoder.feed(self._tail)
-            self._tail = b""
+            self._decoder = SseDecoder(self._context.max_event)
+            self._decoder.feed(self._unfinished.drain())
         return self._rewrite(SseDecoder().feed(b"\n\n".join(blocks)))
 
     def _rewrite(self, payloads: list[bytes]) -> bytes:

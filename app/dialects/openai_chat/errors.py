@@ -24,6 +24,7 @@ ERRORS: dict[FailureKind, tuple[str, str | None]] = {
     "rate_limit": ("rate_limit_error", "rate_limit_exceeded"),
     "quota": ("insufficient_quota", "insufficient_quota"),
     "overloaded": ("server_error", "overloaded"),
+    "unreachable": ("server_error", "upstream_unreachable"),
     "timeout": ("server_error", "timeout"),
     "upstream_auth": ("server_error", "upstream_auth"),
     "internal": ("server_error", None),

@@ -25,7 +25,7 @@ from app.dialects.openai_chat.tool_calls import CallBinder
 from app.dialects.openai_chat.usage import read_usage
 from app.dialects.openai_chat.vocabulary import CallFragment, CallPiece, WireChunk
 from app.errors import Failure, UpstreamCut, UpstreamMalformed, UpstreamRefused
-from app.sse import COMMENT_KEEPALIVE, DONE, SseDecoder, encode_event
+from app.sse import COMMENT_KEEPALIVE, DONE, EventBuffer, SseDecoder, encode_event
 
 _any = msgspec.json.Decoder().decode
 _decode_chunk = msgspec.json.Decoder(WireChunk).decode
@@ -35,10 +35,9 @@ _TIGHT, _LOOSE = b'"finish_reason":null', b'"finish_reason": null'
 # What one that says something says (`reasoning_content` ends alike), and how counts begin, in the same two ways.
 _SAYS = {_TIGHT: (b'content":"', b'"reasoning":"'), _LOOSE: (b'content": "', b'"reasoning": "')}
 _COUNTS = {_TIGHT: b'"usage":{', _LOOSE: b'"usage": {'}
-_USAGE = re.compile(rb',\s*"usage"\s*:\s*(\{(?:[^{}]|\{[^{}]*\})*\})')
+_USAGE = re.compile(rb',\s*+"usage"\s*+:\s*+(\{(?:[^{}]++|\{[^{}]*+\})*+\})')
 
-_MODEL = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)+")')
-_EVENT = re.compile(rb".*?(?:\r\n\r\n|\n\n|\r\r)", re.DOTALL)
+_MODEL = re.compile(rb'"model"\s*+:\s*+("(?:[^"\\]++|\\.)++")')
 
 
 class _State(Enum):
@@ -54,7 +53,8 @@ class StreamPassthrough:
         self._context = context
         self._can = capabilities
         self._state = _State.WAITING
-        self._tail = b""
+        self._unfinished = EventBuffer(context.max_event)
+        self._decoder: SseDecoder | None = None  # set once events must be framed anew
         self._model: tuple[bytes, bytes] | None = None  # how the upstream names the model, and what the client gets
         self._calm = _TIGHT
         self._shape: Shape | None = None  # how the arguments of the last call go on, if it is clean
@@ -68,25 +68,15 @@ class StreamPassthrough:
 
     def feed(self, part: bytes) -> bytes:
         """The events that `part` completes. Raises UpstreamRefused for an error before anything else."""
-        if self._tail:
-            part = self._tail + part
-        end = part.rfind(b"\n\n") + 2
-        if b"\r" in part:
-            end = max(end, part.rfind(b"\r\n\r\n") + 4, part.rfind(b"\r\r") + 2)
-            end = end if _EVENT.match(part) else 1
-        if end == 1:
-            self._tail = part
-            return b""
-        if end < len(part):
-            part, self._tail = part[:end], part[end:]
-        else:
-            self._tail = b""
-        return self._pass(part)
+        return self._pass(self._take(part))
 
     def close(self) -> bytes:
         """The rest. A finished answer gets the end mark if it lacks it, an unfinished one the error event."""
-        tail, self._tail = self._tail, b""
-        out = self._pass(tail.rstrip(b"\r\n") + b"\n\n") if tail.strip() else b""
+        if self._decoder is not None:
+            out = self._pass(_frame(self._decoder.close()))
+        else:
+            tail = self._unfinished.drain().rstrip(b"\n")
+            out = self._pass(tail + b"\n\n") if tail else b""
         if self._state is _State.ENDED:
             return out
         if self.finished:
@@ -99,7 +89,7 @@ class StreamPassthrough:
         """The error event; nothing after an end. After the finish the answer is whole, and no failure undoes it."""
         if self._state is _State.ENDED:
             return b""
-        self._tail = b""
+        self._unfinished.drain()
         if self.finished:
             return self._end(DONE)
         self._state = _State.ENDED
@@ -108,8 +98,15 @@ class StreamPassthrough:
     def ping(self) -> bytes:
         return b"" if self._state is _State.ENDED else COMMENT_KEEPALIVE
 
+    def _take(self, part: bytes) -> bytes:
+        """The events that are whole with `part`, with LF as the end of a line."""
+        if b"\r" in part and self._decoder is None:
+            self._decoder = SseDecoder(self._context.max_event)
+            part = self._unfinished.drain() + part
+        return self._unfinished.take(part) if self._decoder is None else _frame(self._decoder.feed(part))
+
     def _pass(self, events: bytes) -> bytes:
-        if self._state is _State.ENDED:
+        if not events or self._state is _State.ENDED:
             return b""
         if self._model is None:
             self._begin(events)
@@ -117,7 +114,7 @@ class StreamPassthrough:
             events = events.replace(*self._model)
         head = b""
         if self._state is _State.WAITING:
-            first = len(events) if b"\r" in events else events.find(b"\n\n") + 2
+            first = events.find(b"\n\n") + 2
             head, events = self._look(events[:first]), events[first:]
         if self._state is not _State.OPEN or self._missing:
             return head + self._look(events)
@@ -342,12 +339,14 @@ def _mend_fragments(fragments: Sequence[CallFragment], binder: CallBinder) -> tu
 
 def _split(events: bytes) -> list[bytes]:
     """Whole events, each with its blank line."""
-    if b"\r" in events:
-        return _EVENT.findall(events)
     return [event + b"\n\n" for event in events.split(b"\n\n")[:-1]]
 
 
+def _frame(payloads: list[bytes]) -> bytes:
+    return b"".join([encode_event(data.replace(b"\n", b" ")) for data in payloads])
+
+
 def _payload_of(event: bytes) -> bytes:
-    if event.startswith(b"data: ") and event.endswith(b"\n\n") and event.count(b"\n") == 2 and b"\r" not in event:
+    if event.startswith(b"data: ") and event.endswith(b"\n\n") and event.count(b"\n") == 2:
         return event[6:-2]
     return b"\n".join(SseDecoder().feed(event))

@@ -33,7 +33,7 @@ class StreamPassthrough:
         self.usage: Usage | None = None
         self.finished = False
         self._model = context.model
-        self._decoder = SseDecoder()
+        self._decoder = SseDecoder(context.max_event)
         self._failed = False
 
     def feed(self, part: bytes) -> bytes:

@@ -27,6 +27,7 @@ _ERRORS: dict[FailureKind, tuple[int, str, str | None]] = {
     "quota": (429, "insufficient_quota", "insufficient_quota"),
     # Codex gives up at `server_is_overloaded`, the vendor's own word; an unknown one it tries again.
     "overloaded": (503, "server_error", "overloaded"),
+    "unreachable": (502, "server_error", "upstream_unreachable"),
     "timeout": (504, "server_error", "timeout"),
     "upstream_auth": (502, "server_error", "upstream_authentication"),
     "internal": (500, "server_error", None),

@@ -22,7 +22,7 @@ from app.dialects.openai_responses.stream import ENDS
 from app.dialects.openai_responses.vocabulary import NULL, response_decoder
 from app.dialects.openai_responses.whole_items import write_whole_item
 from app.errors import Failure, UpstreamCut, UpstreamMalformed, UpstreamRefused
-from app.sse import COMMENT_KEEPALIVE, DONE, SseDecoder, encode_event
+from app.sse import COMMENT_KEEPALIVE, DONE, EventBuffer, SseDecoder, encode_event
 
 
 def repair_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> bytes:
@@ -102,7 +102,7 @@ class StreamPassthrough:
         self._ids = _Ids.UNKNOWN
         self._item_ids: dict[int, str] = {}
         self._items: dict[int, bytes] = {}  # those that are done, by their index
-        self._unfinished: list[bytes] = []
+        self._unfinished = EventBuffer(context.max_event)
         self._last = b""  # events that passed last: which number they had is seen only there
         self._decoder: SseDecoder | None = None  # set once events must be framed anew
 
@@ -116,8 +116,7 @@ class StreamPassthrough:
         return events
 
     def close(self) -> bytes:
-        rest = b"".join(self._unfinished).strip(b"\r\n")
-        self._unfinished.clear()
+        rest = self._unfinished.drain().strip(b"\n") if self._decoder is None else _frame(self._decoder.close()).strip()
         whole = any(_type_of(data) or data == b"[DONE]" for data in SseDecoder().feed(rest + b"\n\n"))
         out = self.feed(rest + b"\n\n") if whole else b""  # the blank line after the last event may be missing
         if self._failed:
@@ -134,7 +133,7 @@ class StreamPassthrough:
         if self.finished or self._failed:
             return b""
         self._failed = True
-        self._unfinished.clear()
+        self._unfinished.drain()
         if self._response_id is None:
             return StreamRenderer(self._context).feed([Failed(failure)])
         response = ResponseObject(self._context)
@@ -156,29 +155,20 @@ class StreamPassthrough:
         """Whether the client has got nothing yet, so that a failure can still become an HTTP status."""
         return self._response_id is None and not self._last
 
-    def _is_nameless(self, part: bytes) -> bool:
-        """Whether the stream begins with an event that has no name, as those of some servers."""
-        return b"event:" not in self._last and b"".join((*self._unfinished, part)).startswith(b"data:")
-
     def _take_whole(self, part: bytes) -> bytes:
         """The events that `part` completes; the rest waits, so that a ping never splits an event."""
-        if self._decoder is None and (b"\r" in part or self._is_nameless(part)):
-            self._decoder = SseDecoder()
-            part = b"".join((*self._unfinished, part))
-            self._unfinished.clear()
-        if self._decoder is not None:
-            return b"".join(
-                encode_event(data.replace(b"\n", b" "), _type_of(data)) for data in self._decoder.feed(part)
-            )
-        if part.endswith(b"\n\n") and not self._unfinished:
-            return part
-        self._unfinished.append(part)
-        if b"\n" not in part:
-            return b""
-        whole = b"".join(self._unfinished)
-        end = whole.rfind(b"\n\n") + 2
-        self._unfinished = [whole[end:]] if end > 1 else [whole]
-        return whole[:end] if end > 1 else b""
+        if self._decoder is None:
+            if b"\r" not in part:
+                whole = self._unfinished.take(part)
+                # Some servers give their events no name.
+                if not whole.startswith(b"data:") or b"event:" in self._last:
+                    return whole
+                part = whole
+            else:
+                part = self._unfinished.drain() + part
+            self._decoder = SseDecoder(self._context.max_event)
+            part += self._unfinished.drain()
+        return _frame(self._decoder.feed(part))
 
     def _look_into(self, events: bytes) -> bytes:
         blocks = events.split(b"\n\n")
@@ -301,6 +291,10 @@ class StreamPassthrough:
 def _replace(block: bytes, old: msgspec.Raw, new: bytes) -> bytes:
     before = bytes(old)
     return block if before == new else block.replace(before, new, 1)
+
+
+def _frame(payloads: list[bytes]) -> bytes:
+    return b"".join([encode_event(data.replace(b"\n", b" "), _type_of(data)) for data in payloads])
 
 
 def _type_of(data: bytes) -> str | None:
