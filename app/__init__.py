@@ -42,7 +42,9 @@ def create_app(settings: Settings | None = None) -> Application:
     families = (anthropic, openai_chat, openai_responses)
     fast_path = {path: module.DIALECT for module in families for path in module.GENERATING}
     app = Application(Runtime(settings, os.environ), fast_path, api.generate)
-    app.extensions["dragoman.logins"] = WebLogins(os.environ, Path.home(), app.runtime.take_up_login)
+    app.extensions["dragoman.logins"] = WebLogins(
+        os.environ, Path.home(), app.runtime.take_up_login, app.runtime.find_session
+    )
     for module in (*families, openai_conversations, openai_legacy, models, login, system):
         app.register_blueprint(module.blueprint)
     app.register_error_handler(404, system.not_found)

@@ -11,6 +11,7 @@
     │   ├── TooLarge                   413
     │   └── UnsupportedEncoding        415
     ├── CredentialUnavailable          the operator: no usable credential for an upstream; says the remedy
+    │   └── CredentialPostponed        503, there may be one soon: its issuer cannot be reached, or asks to wait
     ├── LedgerUnavailable              the operator: what outlives a request cannot be kept or read
     ├── ProgramUnavailable             the operator: the program of an upstream does not run; says the remedy
     └── UpstreamError                  the upstream
@@ -27,6 +28,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -76,6 +78,10 @@ STATUS: dict[FailureKind, int] = {
     "unreachable": 502,
     "internal": 500,
 }
+
+
+# What only the one who set things up can change, or who chose the model: coming back later is of no use.
+LASTING: frozenset[FailureKind] = frozenset({"upstream_auth", "authentication", "permission", "billing", "not_found"})
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,7 +183,22 @@ class UnsupportedEncoding(ClientError):
 class CredentialUnavailable(DragomanError):
     """No usable credential for an upstream; the message ends with the remedy."""
 
-    kind = "authentication"
+    kind: FailureKind = "authentication"
+
+
+class CredentialPostponed(CredentialUnavailable):
+    """No credential yet: its issuer cannot be reached, or wants no call for `retry_after` seconds.
+
+    A login would change nothing, so no client gets a status at which it asks its user for one.
+    """
+
+    kind = "internal"
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message, status=503)
+        if retry_after is not None:
+            seconds = str(max(1, math.ceil(retry_after)))
+            self.failure = msgspec.structs.replace(self.failure, retry_after=seconds)
 
 
 class LedgerUnavailable(DragomanError):

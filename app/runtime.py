@@ -10,6 +10,8 @@ from os.path import exists
 from pathlib import Path
 from typing import Any
 
+import requests
+
 from app.credentials.locations import find_claude_files, own_oca_file
 from app.credentials.login_source import LoginSource
 from app.credentials.watcher import Watcher
@@ -74,6 +76,11 @@ class Runtime:
             provider.source.forget()
         else:
             self.reload(lambda: load_settings(self.services.settings.source, self._environ, {}))
+
+    def find_session(self, name: str) -> requests.Session:
+        """The way by which calls around the models of provider `name` go: logins, renewals."""
+        provider = self.services.providers.get(name)
+        return (provider.transport if provider is not None else self.services.transport).session
 
     def _follow(self, source: Path | None, seen: object, logins: frozenset[Path]) -> None:
         while True:

@@ -46,9 +46,7 @@ def build_services(settings: Settings, environ: Mapping[str, str], home: Path, o
     Raises ConfigError with the key of what cannot be built.
     """
     server = settings.server
-    transport = _take_over(old, settings) or Transport(
-        TransportSettings(proxies=server.proxies, ca_bundle=server.ca_bundle, max_head=settings.limits.head_kb << 10)
-    )
+    transport = _take_over(old, settings) or open_transport(settings)
     providers = build_providers(settings.providers, environ, home, transport)
     router = Router(settings.models, providers)
     ledger = Ledger(settings.ledger)
@@ -70,6 +68,14 @@ def build_services(settings: Settings, environ: Mapping[str, str], home: Path, o
         listing=Listing(router, providers),
         access=Access(server),
         transport=transport,
+    )
+
+
+def open_transport(settings: Settings) -> Transport:
+    """The way out of this machine, for calls to models and for all calls around them."""
+    server = settings.server
+    return Transport(
+        TransportSettings(proxies=server.proxies, ca_bundle=server.ca_bundle, max_head=settings.limits.head_kb << 10)
     )
 
 

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import gevent
+import msgspec
 from flask import Response, current_app, request
 
 from app.blueprints.bodies import SMALL, read_body, read_length
@@ -19,6 +20,7 @@ from app.credentials.credential import spell_login_page
 from app.dialects.contract import Dialect
 from app.dialects.registry import DIALECTS
 from app.errors import (
+    LASTING,
     CredentialUnavailable,
     DragomanError,
     Failure,
@@ -180,6 +182,9 @@ def write_error(dialect: Dialect, error: DragomanError, record: Record) -> WsgiR
         headers, body = dict(error.headers), error.body
     if failure.retry_after is not None:
         headers.setdefault("retry-after", failure.retry_after)
+    if failure.kind in LASTING:
+        # Claude Code and the vendors' SDKs would ask for minutes on end, and show nobody the remedy.
+        headers.setdefault("x-should-retry", "false")
     if failure.origin != "upstream":
         headers["x-gateway-error"] = failure.kind
     # What is wrong with the HTTP itself (405, 426 …) has a status of its own in every dialect.
@@ -197,7 +202,8 @@ def _with_login_page(error: DragomanError, environ: Mapping[str, Any]) -> Dragom
     if not host or not isinstance(error, CredentialUnavailable):
         return error
     said = spell_login_page(str(error), f"{environ['wsgi.url_scheme']}://{host}")
-    return CredentialUnavailable(said, status=error.failure.status)
+    error.failure = msgspec.structs.replace(error.failure, message=said)
+    return error
 
 
 def family() -> Dialect:

@@ -8,16 +8,18 @@ import select
 import sys
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import click
 
-from app.cli.options import config_option, read_settings
+from app.cli.options import config_option, open_session, read_settings
 from app.credentials.oauth.browser import open_browser
 from app.credentials.oauth.callback_listener import CallbackListener
 from app.credentials.oauth.login_choice import choose_login
 from app.credentials.oauth.login_flow import LoginFailed, LoginFlow, open_flow
 from app.credentials.oauth.pending_login import LIFETIME, PendingLogin, read_pasted
+from app.credentials.oauth.token_endpoint import OpenSession
 from app.credentials.sources import open_source
 from app.credentials.tokens import Tokens
 from app.settings import ProviderSettings
@@ -41,9 +43,10 @@ def login(path: Path | None, no_browser: bool, provider: str | None) -> None:
 
 def log_in(path: Path | None, provider: str | None, *, no_browser: bool = False) -> None:
     """The command itself, for its aliases too. Ends with an error if nobody signs in."""
-    providers = read_settings(path).providers
+    all_settings = read_settings(path)
+    providers, way = all_settings.providers, partial(open_session, all_settings)
     name, settings = choose_provider(provider, providers)
-    flow = open_flow(settings, os.environ, Path.home())
+    flow = open_flow(settings, os.environ, Path.home(), way)
     try:
         tokens = _sign_in(flow, name, no_browser=no_browser)
     except LoginFailed as error:
@@ -51,7 +54,7 @@ def log_in(path: Path | None, provider: str | None, *, no_browser: bool = False)
     click.echo(_describe(name, flow, tokens))
     if name not in providers and any(each != "demo" for each in providers):
         click.echo(f'Note: the settings have no provider for it; add [providers.{name}] with kind = "{settings.kind}".')
-    elif (used := find_used(settings)) not in (None, flow.login.label):
+    elif (used := find_used(settings, way)) not in (None, flow.login.label):
         click.echo(f"Note: requests use {used}, which comes before this login.")
 
 
@@ -63,9 +66,9 @@ def choose_provider(word: str | None, providers: dict[str, ProviderSettings]) ->
         raise click.ClickException(str(error.args[0])) from error
 
 
-def find_used(settings: ProviderSettings) -> str | None:
+def find_used(settings: ProviderSettings, way: OpenSession) -> str | None:
     """Where requests to this provider get their credential from; None if they get none."""
-    source = open_source(settings, os.environ, Path.home())
+    source = open_source(settings, os.environ, Path.home(), way)
     status = source.describe() if source is not None else None
     return status.source if status is not None and status.kind != "none" else None
 

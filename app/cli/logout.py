@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import click
 
 from app.cli.login import choose_provider, find_used
-from app.cli.options import config_option, read_settings
+from app.cli.options import config_option, open_session, read_settings
 from app.credentials.oauth.login_flow import open_flow
 
 
@@ -25,8 +26,10 @@ def logout(path: Path | None, provider: str | None) -> None:
 
 def log_out(path: Path | None, provider: str | None) -> None:
     """The command itself, for its aliases too."""
-    name, settings = choose_provider(provider, read_settings(path).providers)
-    flow = open_flow(settings, os.environ, Path.home())
+    all_settings = read_settings(path)
+    way = partial(open_session, all_settings)
+    name, settings = choose_provider(provider, all_settings.providers)
+    flow = open_flow(settings, os.environ, Path.home(), way)
     place = flow.login.label
     known = flow.login.stamp() is not None
     try:
@@ -34,5 +37,5 @@ def log_out(path: Path | None, provider: str | None) -> None:
     except OSError as error:
         raise click.ClickException(f"{place} cannot be changed: {error.strerror or error}") from error
     click.echo(f"Logged out of {name}: {place}" if known else f"There was no login in {place}.")
-    if (used := find_used(settings)) is not None:
+    if (used := find_used(settings, way)) is not None:
         click.echo(f"Note: requests still use {used}.")

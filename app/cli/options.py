@@ -13,6 +13,8 @@ from app.errors import ConfigError
 from app.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    import requests
+
     from app.services import Services
 
 
@@ -46,6 +48,16 @@ def read_settings(path: Path | None, overrides: Mapping[str, Any] | None = None)
     """The settings as every start reads them; a wrong one ends the command with its key and exit code 1."""
     try:
         return load_settings(path, os.environ, overrides or {})
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def open_session(settings: Settings) -> requests.Session:
+    """The way to the issuers of logins: the one that the server takes. Proxies that cannot be used end the command."""
+    from app.services import open_transport
+
+    try:
+        return open_transport(settings).session
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
 

@@ -6,11 +6,12 @@ import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import click
 
-from app.cli.options import config_option, read_settings
+from app.cli.options import config_option, open_session, read_settings
 from app.cli.start_screen import WITHOUT_CREDENTIAL
 from app.credentials.credential import SourceStatus
 from app.credentials.sources import open_source
@@ -25,8 +26,9 @@ def status(path: Path | None) -> None:
 
 def show_status(path: Path | None) -> None:
     """The command itself, for its aliases too."""
-    for name, settings in read_settings(path).providers.items():
-        source = open_source(settings, os.environ, Path.home())
+    all_settings = read_settings(path)
+    for name, settings in all_settings.providers.items():
+        source = open_source(settings, os.environ, Path.home(), partial(open_session, all_settings))
         if source is None:
             click.echo(f"{name}: {WITHOUT_CREDENTIAL.get(settings.kind, 'needs no credential of its own')}")
             continue

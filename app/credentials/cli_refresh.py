@@ -38,18 +38,20 @@ class CliRefresh:
         stamp: Path,
         environ: Mapping[str, str],
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._command = [*command, "auth", "status"]
         self._stamp = stamp
         self._environ = {name: value for name, value in environ.items() if name not in _OWN_VARIABLES}
         self._clock = clock
+        self._monotonic = monotonic
         self._next_look = 0.0
 
     def __call__(self) -> None:
-        now = self._clock()
-        if now < self._next_look:
+        if self._monotonic() < self._next_look:
             return
-        self._next_look = now + LOOK
+        self._next_look = self._monotonic() + LOOK
+        now = self._clock()
         try:
             with FileLock(f"{self._stamp}.lock", timeout=0):
                 if self._is_due(now):
@@ -61,7 +63,8 @@ class CliRefresh:
 
     def _is_due(self, now: float) -> bool:
         try:
-            return now - self._stamp.stat().st_mtime >= PERIOD
+            # A stamp from the future was made before the clock was set back.
+            return not 0 <= now - self._stamp.stat().st_mtime < PERIOD
         except FileNotFoundError:
             return True
 

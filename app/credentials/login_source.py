@@ -26,7 +26,7 @@ from app.credentials.renewal import RenewalPostponed, Renewed
 from app.credentials.stores.login_store import Stamp
 from app.credentials.stores.stored_login import LoginMissing, StoredLogin
 from app.credentials.tokens import Tokens, renewal_time
-from app.errors import CredentialUnavailable
+from app.errors import CredentialPostponed, CredentialUnavailable
 
 log = logging.getLogger("dragoman.credentials")
 
@@ -58,6 +58,7 @@ class LoginSource:
         wait_limit: float = WAIT_LIMIT,
         errand: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.login = login
         self._errand = errand
@@ -65,6 +66,7 @@ class LoginSource:
         self._watch_closely = watch_closely
         self._wait_limit = wait_limit
         self._clock = clock
+        self._monotonic = monotonic
         self._held: _Held | None = None
         # Guards what the store said last; held over disk reads, never over the network.
         self._reading = threading.Lock()
@@ -98,8 +100,8 @@ class LoginSource:
         held = self._reload(force=True)
         if held.tokens.secret not in (failed.secret, None):
             return self.snapshot()
-        age = self._clock() - (held.granted_at or 0.0)
-        if not self._is_renewable(held) or age < _NEW:
+        is_new = held.received_at is not None and self._monotonic() - held.received_at < _NEW
+        if not self._is_renewable(held) or is_new:
             raise CredentialUnavailable(f"The credential from {self.login.label} was refused. {self.login.remedy}")
         return self._fly(failed.secret)
 
@@ -166,12 +168,13 @@ class LoginSource:
 
     def _swap(self, tokens: Tokens, granted_at: float | None = None) -> _Held:
         held = self._held
+        received_at = self._monotonic() if granted_at is not None else None
         if held is None or held.tokens != tokens:
             # Whatever failed, failed with other tokens.
             self._failure = None
         if held is not None and held.tokens.secret == tokens.secret and held.granted_at and granted_at is None:
             # What we know of a token that we got ourselves is better than what its file can say.
-            granted_at = held.granted_at
+            granted_at, received_at = held.granted_at, held.received_at
             tokens = msgspec.structs.replace(tokens, expires_at=held.tokens.expires_at, renew_after=None)
         if held is None or held.tokens.secret != tokens.secret:
             generation = held.credential.generation + 1 if held is not None else 1
@@ -192,7 +195,7 @@ class LoginSource:
         )
         renewable = self._renew is not None and tokens.refresh_token is not None
         renew_at = renewal_time(tokens, granted_at) if renewable else tokens.expires_at or float("inf")
-        self._held = _Held(tokens, credential, renew_at if tokens.secret else 0.0, granted_at)
+        self._held = _Held(tokens, credential, renew_at if tokens.secret else 0.0, granted_at, received_at)
         return self._held
 
     def _is_renewable(self, held: _Held) -> bool:
@@ -202,9 +205,8 @@ class LoginSource:
         """Wait for a credential other than `unwanted`."""
         flight = self._begin_flight(unwanted)
         if flight is not None and not flight.landed.wait(self._wait_limit):
-            raise CredentialUnavailable(
-                f"The login in {self.login.label} is still being renewed after {self._wait_limit:g} s; try again.",
-                status=503,
+            raise CredentialPostponed(
+                f"The login in {self.login.label} is still being renewed after {self._wait_limit:g} s; try again."
             )
         failure = flight.failure if flight is not None else self._failure
         held = self._held
@@ -212,15 +214,20 @@ class LoginSource:
             return held.credential
         # Raised anew for each who waited: a shared exception would collect all their tracebacks.
         if failure is not None:
-            raise CredentialUnavailable(str(failure.error), status=failure.error.failure.status) from failure.error
+            raise self._retell(failure) from failure.error
         raise CredentialUnavailable(f"The login in {self.login.label} gave no new access token. {self.login.remedy}")
+
+    def _retell(self, failure: _Failure) -> CredentialUnavailable:
+        if isinstance(failure.error, CredentialPostponed):
+            return CredentialPostponed(str(failure.error), retry_after=failure.until - self._monotonic())
+        return CredentialUnavailable(str(failure.error), status=failure.error.failure.status)
 
     def _begin_flight(self, unwanted: str | None) -> _Flight | None:
         """The renewal under way, or a new one; None while the last failure forbids one."""
         with self._flights:
             if self._flight is not None:
                 return self._flight
-            if self._failure is not None and self._clock() < self._failure.until:
+            if self._failure is not None and self._monotonic() < self._failure.until:
                 return None
             held = self._held
             if held is not None and held.tokens.secret != unwanted and held.tokens.is_usable(self._clock()):
@@ -237,27 +244,27 @@ class LoginSource:
             with self._reading:
                 self._swap(renewed.tokens, renewed.granted_at)
         except RenewalPostponed as error:
-            self._note_failure(flight, error, error.retry_at)
+            self._note_failure(flight, error, error.delay)
         except CredentialUnavailable as error:
-            self._note_failure(flight, error, self._clock() + _FINAL)
+            self._note_failure(flight, error, _FINAL)
         except Exception as error:
             # Nobody but the waiters could tell of it, and they must not be left waiting.
             log.exception("The renewal of %s failed", self.login.label)
             told = CredentialUnavailable(f"The renewal failed ({type(error).__name__}). {self.login.remedy}")
-            self._note_failure(flight, told, self._clock() + _FINAL)
+            self._note_failure(flight, told, _FINAL)
         finally:
             with self._flights:
                 self._flight = None
             flight.landed.set()
 
-    def _note_failure(self, flight: _Flight, error: CredentialUnavailable, until: float) -> None:
-        """Go on with a token that is still valid, without trying again before `until`."""
+    def _note_failure(self, flight: _Flight, error: CredentialUnavailable, pause: float) -> None:
+        """Go on with a token that is still valid, without trying again for `pause` seconds."""
         log.warning("%s", error)
         with self._reading:
-            flight.failure = self._failure = _Failure(error, until)
+            flight.failure = self._failure = _Failure(error, self._monotonic() + pause)
             held = self._held
             if held is not None and held.tokens.is_usable(self._clock()):
-                renew_at = min(until, held.tokens.expires_at or float("inf"))
+                renew_at = min(self._clock() + pause, held.tokens.expires_at or float("inf"))
                 self._held = msgspec.structs.replace(held, renew_at=renew_at)
 
     def _report(self, problem: str) -> None:
@@ -278,16 +285,20 @@ class LoginSource:
 
 
 class _Held(msgspec.Struct, frozen=True):
-    """One generation of tokens. From `renew_at` on (unix seconds) a snapshot has more to do than hand them out."""
+    """One generation of tokens. From `renew_at` on (unix seconds) a snapshot has more to do than hand them out.
+
+    Of tokens that we got ourselves, `granted_at` is the unix time and `received_at` the monotonic one.
+    """
 
     tokens: Tokens
     credential: Credential
     renew_at: float
     granted_at: float | None
+    received_at: float | None
 
 
 class _Failure(msgspec.Struct, frozen=True):
-    """Why there are no new tokens, and the unix time before which nothing else can be expected of another try."""
+    """Why there are no new tokens, and the monotonic time before which nothing else can be expected of another try."""
 
     error: CredentialUnavailable
     until: float

@@ -8,29 +8,29 @@ from collections.abc import Callable
 
 import msgspec
 
-from app.credentials.oauth.token_endpoint import GrantPostponed, GrantRefused
 from app.credentials.stores.renewal_lock import RenewalNote
 from app.credentials.stores.stored_login import StoredLogin
+from app.credentials.token_reply import GrantPostponed, GrantRefused
 from app.credentials.tokens import Tokens, merge_tokens
-from app.errors import CredentialUnavailable
+from app.errors import CredentialPostponed, CredentialUnavailable
 
 # A process that dies releases its lock; one that lives needs at most two slow calls.
 LOCK_TIMEOUT = 45.0
 
 _FIRST_DELAY = 2.0
 _LONGEST_DELAY = 300.0
-# A date beyond this is a clock that jumped or a header that lies.
+# An issuer that asks for a longer pause is not believed.
 _LONGEST_RETRY_AFTER = 86400.0
 
 RefreshCall = Callable[[Tokens], Tokens]
 
 
-class RenewalPostponed(CredentialUnavailable):
-    """There are no new tokens before `retry_at`, in unix seconds."""
+class RenewalPostponed(CredentialPostponed):
+    """There are no new tokens for `delay` seconds."""
 
-    def __init__(self, message: str, retry_at: float) -> None:
-        super().__init__(message, status=503)
-        self.retry_at = retry_at
+    def __init__(self, message: str, delay: float) -> None:
+        super().__init__(message, retry_after=delay)
+        self.delay = delay
 
 
 class Renewed(msgspec.Struct, frozen=True):
@@ -58,7 +58,7 @@ def renew_login(
         with login.lock(LOCK_TIMEOUT):
             return _renew_locked(login, call, unwanted, clock, jitter)
     except TimeoutError as error:
-        raise RenewalPostponed(f"{login.label}: {error}.", clock() + _FIRST_DELAY) from error
+        raise RenewalPostponed(f"{login.label}: {error}.", _FIRST_DELAY) from error
 
 
 def _renew_locked(
@@ -78,8 +78,8 @@ def _renew_locked(
     if note.refused:
         login.note_refusal(tokens, note)
         raise CredentialUnavailable(login.refusal)
-    if now < note.retry_at <= now + _LONGEST_RETRY_AFTER:
-        raise RenewalPostponed(_postponed_message(login, note.retry_at - now), note.retry_at)
+    if (left := note.wait_left(now)) > 0:
+        raise RenewalPostponed(_postponed_message(login, left), left)
     try:
         grant = call(tokens)
     except GrantRefused as error:
@@ -90,8 +90,8 @@ def _renew_locked(
         raise CredentialUnavailable(login.refusal) from error
     except GrantPostponed as error:
         delay = _delay(note, error.retry_after, jitter())
-        login.note_failure(note, clock() + delay)
-        raise RenewalPostponed(f"{error} {_postponed_message(login, delay)}", clock() + delay) from error
+        login.note_failure(note, delay)
+        raise RenewalPostponed(f"{error} {_postponed_message(login, delay)}", delay) from error
     return Renewed(login.save(merge_tokens(tokens, grant), note), now)
 
 

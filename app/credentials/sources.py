@@ -10,7 +10,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
-import requests
 
 from app.credentials.cli_refresh import CliRefresh
 from app.credentials.credential import CredentialSource
@@ -19,7 +18,7 @@ from app.credentials.formats.login_format import LoginFormat
 from app.credentials.locations import find_claude_files, find_codex_files, find_oca_files, own_oca_file
 from app.credentials.login_source import WAIT_LIMIT, LoginSource
 from app.credentials.oauth.endpoints import Endpoints, find_endpoints
-from app.credentials.oauth.token_endpoint import TokenEndpoint
+from app.credentials.oauth.token_endpoint import OpenSession, TokenEndpoint
 from app.credentials.renewal import RefreshCall, renew_login
 from app.credentials.static import StaticSource
 from app.credentials.stores.login_store import EnvironmentStore, FileStore, KeyringStore, LoginStore
@@ -58,13 +57,15 @@ def open_source(
     settings: ProviderSettings,
     environ: Mapping[str, str],
     home: Path,
+    open_session: OpenSession,
     *,
-    http_session: requests.Session | None = None,
     wait_limit: float = WAIT_LIMIT,
     clock: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> CredentialSource | None:
     """The source for one provider; give it to the watcher too. Opening reads no file that is configured.
 
+    `open_session` gives the way to the issuer, and is asked for it only when there is something to renew.
     `wait_limit` is how many seconds a request waits for a renewal that it cannot do without.
 
     None if the provider has no credential of its own: an open server, or one that gets the client's credential. A
@@ -93,7 +94,7 @@ def open_source(
     if store is None:
         return None
     login = StoredLogin(settings.kind, store, FORMATS.get(settings.kind, oca_file), clock=clock)
-    call = make_refresh_call(settings, environ, http_session=http_session, clock=clock)
+    call = make_refresh_call(settings, environ, open_session, clock=clock)
     return LoginSource(
         login,
         (lambda unwanted: renew_login(login, call, unwanted, clock=clock)) if call is not None else None,
@@ -102,6 +103,7 @@ def open_source(
         wait_limit=wait_limit,
         errand=_open_errand(settings, store, environ, clock),
         clock=clock,
+        monotonic=monotonic,
     )
 
 
@@ -166,8 +168,8 @@ def endpoints_of(settings: ProviderSettings, environ: Mapping[str, str], tokens:
 def make_refresh_call(
     settings: ProviderSettings,
     environ: Mapping[str, str],
+    open_session: OpenSession,
     *,
-    http_session: requests.Session | None = None,
     clock: Callable[[], float] = time.time,
 ) -> RefreshCall | None:
     """The call that renews logins of this provider; None for kinds whose tokens nobody renews."""
@@ -181,7 +183,7 @@ def make_refresh_call(
         name = f"{endpoints.token_url} {endpoints.client_id}"
         issuer = issuers.get(name)
         if issuer is None:
-            issuer = issuers[name] = TokenEndpoint(endpoints, http_session=http_session, clock=clock)
+            issuer = issuers[name] = TokenEndpoint(endpoints, open_session(), clock=clock)
         return issuer.refresh_tokens(tokens.refresh_token or "")
 
     return call

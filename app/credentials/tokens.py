@@ -6,7 +6,7 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import urlsplit
 
 import msgspec
@@ -17,6 +17,15 @@ RENEWAL_MARGIN = 300.0
 
 # Times above this are milliseconds: as seconds it is the year 5138, as milliseconds March 1973.
 _MILLISECONDS_FROM = 1e11
+# The end of the year 9999, beyond which no date can be shown.
+_LAST_MOMENT = 253_402_300_799.0
+# A number written with more characters than this is no time.
+_LONGEST_NUMBER = 32
+
+# Characters; a JWT with many claims has some thousands. A header of that size is still taken by every server.
+_LONGEST_TOKEN = 32 * 1024
+# Characters of an account, a plan or an issuer's words that are shown to a human.
+_LONGEST_TEXT = 200
 
 _OPENAI_CLAIMS = "https://api.openai.com/auth"
 
@@ -83,7 +92,7 @@ def read_claims(token: str | None) -> dict[str, Any]:
         return {}
     try:
         payload = msgspec.json.decode(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (msgspec.DecodeError, binascii.Error, ValueError):
+    except (msgspec.DecodeError, binascii.Error, ValueError, RecursionError):
         return {}
     return payload if isinstance(payload, dict) else {}
 
@@ -95,7 +104,7 @@ def read_expiry(token: str | None) -> float | None:
 
 def read_account(claims: Mapping[str, Any]) -> str | None:
     """Whom a token names, for human eyes."""
-    return next((value for key in ("email", "sub") if isinstance(value := claims.get(key), str) and value), None)
+    return next((text for key in ("email", "sub") if (text := clean_text(claims.get(key)))), None)
 
 
 def read_openai_claims(*tokens: str | None) -> tuple[str | None, str | None]:
@@ -104,8 +113,10 @@ def read_openai_claims(*tokens: str | None) -> tuple[str | None, str | None]:
     for token in tokens:
         claims = read_claims(token).get(_OPENAI_CLAIMS)
         if isinstance(claims, dict):
-            account = account or claims.get("chatgpt_account_id")
-            plan = plan or claims.get("chatgpt_plan_type")
+            named = claims.get("chatgpt_account_id")
+            # It goes into a header.
+            account = account or (named if is_token(named) else None)
+            plan = plan or clean_text(claims.get("chatgpt_plan_type"))
     return account, plan
 
 
@@ -117,8 +128,8 @@ def read_issuer(token: str | None) -> tuple[str | None, str | None]:
     claims = read_claims(token)
     audience = claims.get("aud")
     for entry in audience if isinstance(audience, list) else [audience]:
-        host = urlsplit(entry).hostname if isinstance(entry, str) and entry.startswith("https://") else None
-        if host and host.endswith(".identity.oraclecloud.com"):
+        host = find_host(entry) if isinstance(entry, str) and entry.startswith("https://") else ""
+        if host.endswith(".identity.oraclecloud.com"):
             client_id = claims.get("client_id") or claims.get("azp")
             return f"https://{host}", client_id if isinstance(client_id, str) else None
     return None, None
@@ -126,13 +137,41 @@ def read_issuer(token: str | None) -> tuple[str | None, str | None]:
 
 def read_time(value: Any) -> float | None:
     """Unix seconds from a number or numeric text in seconds or milliseconds; None from anything else."""
+    if isinstance(value, bool) or (isinstance(value, str) and len(value) > _LONGEST_NUMBER):
+        return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
-    if not 0 < number < float("inf"):
+    seconds = number / 1000 if number > _MILLISECONDS_FROM else number
+    return seconds if 0 < seconds <= _LAST_MOMENT else None
+
+
+def is_token(value: Any) -> TypeGuard[str]:
+    """Whether `value` can be a token or a code: visible ASCII without a space, which any header or form can carry."""
+    return (
+        isinstance(value, str)
+        and 0 < len(value) <= _LONGEST_TOKEN
+        and value.isascii()
+        and value.isprintable()
+        and " " not in value
+    )
+
+
+def clean_text(value: Any) -> str | None:
+    """A foreign text for human eyes: one short line that neither colours nor moves a terminal. None for no text."""
+    if not isinstance(value, str):
         return None
-    return number / 1000 if number > _MILLISECONDS_FROM else number
+    short = value[:_LONGEST_TEXT]
+    return "".join(character if character.isprintable() else " " for character in short).strip() or None
+
+
+def find_host(url: str) -> str:
+    """The host of a URL; empty where there is none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def hash_token(token: str | None) -> str:

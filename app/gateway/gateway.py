@@ -21,7 +21,7 @@ from app.conversation.events import Failed
 from app.conversation.response import Response
 from app.credentials.credential import find_remedy
 from app.dialects.openai_chat.several import ask_single, join_responses
-from app.errors import CredentialUnavailable, DragomanError, UpstreamRefused
+from app.errors import CredentialPostponed, CredentialUnavailable, DragomanError, UpstreamRefused
 from app.gateway.attempt import USUAL, Attempt
 from app.gateway.delivery import (
     JSON_HEADERS,
@@ -214,6 +214,8 @@ class Gateway:
                     renewed = True
                     try:
                         other = provider.renew(credential, forbidden=failure.kind == "permission")
+                    except CredentialPostponed:
+                        raise  # a new one may come by itself: no word of a login
                     except CredentialUnavailable as unavailable:
                         other, remedy = None, str(unavailable)
                     if other is not None:
@@ -287,7 +289,8 @@ def _explained(error: DragomanError, attempt: Attempt, remedy: str) -> DragomanE
     if failure.kind == "upstream_auth":
         if attempt.credential is None and provider.auth_headers(None, attempt.client_request.headers):
             # The client's own credential was passed on, so the refusal is the client's as well.
-            refused = UpstreamRefused(msgspec.structs.replace(failure, kind="authentication"), error.headers)
+            own = msgspec.structs.replace(failure, kind="authentication", status=401)
+            refused = UpstreamRefused(own, error.headers)
             refused.body = error.body
             return refused
         # Not a 401, at which agents ask for a login of their own.

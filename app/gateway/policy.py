@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 import msgspec
 
 from app.conversation.capabilities import Capabilities
-from app.errors import DragomanError, Failure, UpstreamCut, UpstreamRefused, UpstreamUnreachable
+from app.errors import LASTING, DragomanError, Failure, UpstreamCut, UpstreamRefused, UpstreamUnreachable
 from app.gateway.own_words import own_words
 from app.providers.provider import Operation
 
@@ -35,9 +35,6 @@ ELSEWHERE_KINDS = frozenset(
 
 # How servers say that they, or this model of theirs, only know newer operations.
 ABSENT_STATUSES = (404, 405)
-
-# What only the one who set the upstream up can change; coming back later is of no use.
-SETUP_KINDS = frozenset({"upstream_auth", "authentication", "permission", "billing", "not_found"})
 
 
 # Characters of a complaint that are looked at: servers name the field early, and quote what they were sent after it.
@@ -182,7 +179,7 @@ def goes_elsewhere(error: DragomanError) -> bool:
 def more_telling(earlier: DragomanError | None, error: DragomanError) -> DragomanError:
     """Which failure of a route the client should see: the last one, but a passing trouble before a lasting one, so that
     a fallback which was never set up right does not hide when to come back."""
-    if earlier is None or error.failure.kind not in SETUP_KINDS or earlier.failure.kind in SETUP_KINDS:
+    if earlier is None or error.failure.kind not in LASTING or earlier.failure.kind in LASTING:
         return error
     return earlier
 

@@ -179,7 +179,15 @@ class Provider:
         }
 
     def auth_headers(self, credential: Credential | None, client_headers: Mapping[str, str]) -> dict[str, str]:
-        return {"authorization": f"Bearer {credential.secret}"} if credential is not None else {}
+        """The headers of `credential`; without one, and with `auth = "passthrough"`, those of the client's own key."""
+        if credential is not None:
+            return {"authorization": f"Bearer {credential.secret}"}
+        if self.settings.auth != "passthrough":
+            return {}
+        shown = client_headers.get("authorization")
+        if shown is None and (key := client_headers.get("x-api-key") or client_headers.get("api-key")):
+            shown = f"Bearer {key}"
+        return {"authorization": shown} if shown is not None else {}
 
     def offers(self, operation: Operation) -> bool:
         return operation in self.paths

@@ -45,7 +45,7 @@ def _build_provider(
             raise ConfigError(f"kind {settings.kind!r} is not one of {known}", key=f"providers.{name}.kind")
         make = next(iter(found)).load()
     read_quirks(settings.quirks, f"providers.{name}.quirks")
-    source = open_source(settings, environ, home)
+    source = open_source(settings, environ, home, lambda: transport.session)
     if settings.kind == "openai" and name != "openai" and not settings.base_url and source is None:
         raise ConfigError(
             f"this provider leads nowhere: a server called {name!r} needs its address, or OpenAI's own service a key",

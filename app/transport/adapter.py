@@ -16,6 +16,7 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import ConnectionError as NoConnection
 from urllib3 import HTTPResponse
 from urllib3.exceptions import ProtocolError
+from urllib3.util import Timeout
 
 from app.errors import UpstreamError, UpstreamTimeout
 from app.transport.call import Call, Limits, locate
@@ -131,13 +132,20 @@ def _is_mocked() -> bool:
 
 
 def _limits(timeout: Any) -> Limits:
-    """requests' timeout: nothing, seconds for both, or (connect, read); where it says nothing ours hold."""
-    connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+    """requests' timeout: nothing, seconds for both, (connect, read), or urllib3's record of these and a total; where it
+    says nothing ours hold."""
+    total = None
+    if isinstance(timeout, Timeout):
+        told: Any = timeout
+        connect, read, total = told.connect_timeout, told.read_timeout, told.total
+    else:
+        connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
     usual = Limits()
     return Limits(
         connect=usual.connect if connect is None else connect,
         first_byte=usual.first_byte if read is None else read,
         idle=usual.idle if read is None else read,
+        total=total,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+import requests
 
 from app.credentials.oauth.login_flow import open_flow
 from app.credentials.oauth.pending_login import read_pasted
@@ -107,14 +108,18 @@ def renew(kind: str, issuer: Issuer, home: Path, environ: dict[str, str]) -> Non
     path = home / place
     path.parent.mkdir()
     path.write_text(json.dumps(login))
-    source = open_source(ProviderSettings(kind=kind, oauth_token_url=f"{issuer.url}/token"), environ, home)
+    source = open_source(
+        ProviderSettings(kind=kind, oauth_token_url=f"{issuer.url}/token"), environ, home, requests.Session
+    )
     assert source is not None
     source.snapshot()
 
 
 def log_in(kind: str, issuer: Issuer, home: Path, environ: dict[str, str]) -> None:
     """Nothing is there, and a user logs in."""
-    flow = open_flow(ProviderSettings(kind=kind, oauth_token_url=f"{issuer.url}/token"), environ, home)
+    flow = open_flow(
+        ProviderSettings(kind=kind, oauth_token_url=f"{issuer.url}/token"), environ, home, requests.Session
+    )
     begun = flow.begin()
     came_back = issuer.authorize(dict(parse_qsl(urlsplit(begun.authorize_url).query)))
     flow.finish(read_pasted(came_back))

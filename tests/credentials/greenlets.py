@@ -11,6 +11,7 @@ from pathlib import Path  # noqa: E402
 
 import gevent  # noqa: E402
 import msgspec  # noqa: E402
+import requests  # noqa: E402
 
 from app.credentials.sources import open_source  # noqa: E402
 from app.settings import ProviderSettings  # noqa: E402
@@ -19,7 +20,7 @@ from app.settings import ProviderSettings  # noqa: E402
 def main() -> None:
     settings = msgspec.json.decode(sys.argv[1], type=ProviderSettings)
     folder = Path(settings.token_file or "").parent
-    source = open_source(settings, {"XDG_RUNTIME_DIR": str(folder)}, folder)
+    source = open_source(settings, {"XDG_RUNTIME_DIR": str(folder)}, folder, requests.Session)
     assert source is not None
     longest = 0.0
 
@@ -35,10 +36,10 @@ def main() -> None:
     gevent.sleep(0.1)
     # Whoever started the renewal may leave; the others still get what it brings.
     first.kill()
-    requests = [gevent.spawn(source.snapshot) for _ in range(100)]
-    gevent.joinall(requests, raise_error=True)
+    asking = [gevent.spawn(source.snapshot) for _ in range(100)]
+    gevent.joinall(asking, raise_error=True)
     ticker.kill()
-    print(json.dumps({"tokens": len({request.value.access_token for request in requests}), "pause": longest}))
+    print(json.dumps({"tokens": len({each.value.access_token for each in asking}), "pause": longest}))
 
 
 if __name__ == "__main__":

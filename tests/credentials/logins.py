@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import requests
+
 from app.credentials.login_source import LoginSource
 from app.credentials.sources import open_source
 from app.settings import ProviderSettings
@@ -76,7 +78,9 @@ class LoginFile:
                 return ProviderSettings(kind=self.kind, credentials_file=str(self.path), oauth_token_url=url)
 
     def open(self, **more: Any) -> LoginSource:
-        source = open_source(self.settings, {"XDG_RUNTIME_DIR": str(self.folder)}, self.folder, **more)
+        source = open_source(
+            self.settings, {"XDG_RUNTIME_DIR": str(self.folder)}, self.folder, requests.Session, **more
+        )
         assert isinstance(source, LoginSource)
         return source
 

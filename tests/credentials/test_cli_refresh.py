@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import requests
 
 from app.credentials.cli_refresh import LOOK, PERIOD, CliRefresh
 from app.credentials.login_source import LoginSource
@@ -41,7 +42,7 @@ def program(tmp_path: Path) -> tuple[list[str], Path]:
 def test_the_program_runs_at_once_and_again_after_23_hours(tmp_path: Path, clock: Clock) -> None:
     command, notes = program(tmp_path)
     environ = {**os.environ, "ANTHROPIC_BASE_URL": "http://127.0.0.1:8080"}
-    errand = CliRefresh(command, tmp_path / "stamp", environ, clock)
+    errand = CliRefresh(command, tmp_path / "stamp", environ, clock, monotonic=clock)
 
     for later in (0.0, LOOK + 1, PERIOD / 2, PERIOD + 1):
         clock.now = Clock.now + later
@@ -74,7 +75,7 @@ def test_it_is_an_errand_of_a_login_file_where_it_is_wanted(tmp_path: Path) -> N
     login.write_text('{"claudeAiOauth":{"accessToken":"sk-ant-oat01-x","expiresAt":99999999999999}}')
     settings = ProviderSettings(kind="anthropic", credentials_file=str(login), cli_refresh=True, command=tuple(command))
 
-    source = open_source(settings, dict(os.environ), tmp_path)
+    source = open_source(settings, dict(os.environ), tmp_path, requests.Session)
     assert isinstance(source, LoginSource)
     source.poll()
 
@@ -86,7 +87,7 @@ def test_with_a_key_the_cli_is_not_asked(tmp_path: Path, caplog: pytest.LogCaptu
     settings = ProviderSettings(kind="anthropic", api_key="k", cli_refresh=True, command=tuple(command))
 
     with caplog.at_level(logging.INFO):
-        source = open_source(settings, {}, tmp_path)
+        source = open_source(settings, {}, tmp_path, requests.Session)
     assert source is not None
     source.poll()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from app.credentials.formats import claude_file
 from app.credentials.login_source import LoginSource
@@ -187,7 +188,7 @@ def test_a_login_in_an_environment_variable_is_renewed_and_shared(issuer: Issuer
     environ = {"CLAUDE_OAUTH_CREDS": creds, "XDG_RUNTIME_DIR": str(tmp_path)}
     settings = ProviderSettings(kind="anthropic", oauth_token_url=f"{issuer.url}/oauth/token")
 
-    sources = [open_source(settings, environ, tmp_path) for _ in range(2)]
+    sources = [open_source(settings, environ, tmp_path, requests.Session) for _ in range(2)]
 
     assert {source.snapshot().access_token for source in sources if source} == issuer.live
     assert len(issuer.uses) == 1
@@ -200,7 +201,7 @@ def test_a_login_with_only_a_refresh_token_gets_its_access_token(issuer: Issuer,
     path.write_text('{"refresh_token": "refresh-secret-0", "created_at": "2025-01-01T00:00:00.000Z"}')
     settings = ProviderSettings(kind="oca", idcs_url=issuer.url)
 
-    sources = [open_source(settings, {"XDG_RUNTIME_DIR": str(tmp_path)}, tmp_path) for _ in range(3)]
+    sources = [open_source(settings, {"XDG_RUNTIME_DIR": str(tmp_path)}, tmp_path, requests.Session) for _ in range(3)]
 
     assert {source.snapshot().access_token for source in sources if source} == issuer.live
     assert issuer.uses == ["refresh-secret-0"]
@@ -213,7 +214,7 @@ def test_a_dead_login_of_our_own_is_cleared_and_says_so(issuer: Issuer, tmp_path
     path.parent.mkdir()
     path.write_text('{"refresh_token": "dead"}')
     settings = ProviderSettings(kind="oca", idcs_url=issuer.url)
-    source = open_source(settings, {"XDG_RUNTIME_DIR": str(tmp_path)}, tmp_path)
+    source = open_source(settings, {"XDG_RUNTIME_DIR": str(tmp_path)}, tmp_path, requests.Session)
     assert source is not None
 
     with pytest.raises(
@@ -235,7 +236,8 @@ def test_a_dead_login_of_our_own_is_kept_while_its_access_token_is_valid(issuer:
     path.write_text(json.dumps({"refresh_token": "dead", "access_token": make_jwt(30)}))
     now = time.time()
     settings = ProviderSettings(kind="oca", idcs_url=issuer.url)
-    source = open_source(settings, {"XDG_RUNTIME_DIR": str(tmp_path)}, tmp_path, clock=lambda: now)
+    environ = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    source = open_source(settings, environ, tmp_path, requests.Session, clock=lambda: now, monotonic=lambda: now)
     assert source is not None
     source.snapshot()
     wait_until(settled)
@@ -288,7 +290,7 @@ def test_a_login_in_the_keyring_is_renewed_there(
     keyring = _Keyring(json.dumps(old))
     monkeypatch.setitem(sys.modules, "keyring", keyring)
     login = StoredLogin("anthropic", KeyringStore("Claude Code-credentials", "me", tmp_path), claude_file)
-    endpoint = TokenEndpoint(find_endpoints("anthropic", token_url=f"{issuer.url}/token"))
+    endpoint = TokenEndpoint(find_endpoints("anthropic", token_url=f"{issuer.url}/token"), requests.Session())
     source = LoginSource(
         login,
         lambda unwanted: renew_login(
@@ -304,7 +306,7 @@ def test_a_login_in_the_keyring_is_renewed_there(
 def test_a_keyring_without_the_login_is_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "keyring", _Keyring(None))
 
-    assert open_source(ProviderSettings(kind="anthropic"), {}, tmp_path) is None
+    assert open_source(ProviderSettings(kind="anthropic"), {}, tmp_path, requests.Session) is None
 
 
 @pytest.mark.parametrize("kind", ["oca"])

@@ -38,7 +38,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def flow(kind: str, issuer: Issuer, tmp_path: Path, environ: dict[str, str]) -> LoginFlow:
-    return open_flow(settings_for(kind, issuer), environ, tmp_path)
+    return open_flow(settings_for(kind, issuer), environ, tmp_path, requests.Session)
 
 
 def sign_in(issuer: Issuer, pending: PendingLogin) -> dict[str, str]:
@@ -56,7 +56,7 @@ def test_a_login_gives_credentials_that_a_running_gateway_takes_up(
 ) -> None:
     flow.finish(sign_in(issuer, flow.begin()))
 
-    source = open_source(settings_for(kind, issuer), environ, tmp_path)
+    source = open_source(settings_for(kind, issuer), environ, tmp_path, requests.Session)
     assert source is not None
     assert source.snapshot().access_token in issuer.live
     assert source.describe().renewable
@@ -127,7 +127,7 @@ def test_a_state_is_good_for_one_callback(flow: LoginFlow, issuer: Issuer) -> No
 def test_any_worker_can_finish_a_login(
     kind: str, flow: LoginFlow, issuer: Issuer, tmp_path: Path, environ: dict[str, str]
 ) -> None:
-    other = open_flow(settings_for(kind, issuer), environ, tmp_path)
+    other = open_flow(settings_for(kind, issuer), environ, tmp_path, requests.Session)
 
     other.finish(sign_in(issuer, flow.begin()))
 
@@ -172,7 +172,7 @@ def test_each_way_in_which_a_callback_fails_is_told_apart(
 @pytest.mark.parametrize("kind", ["oca"])
 def test_an_expired_login_is_refused(issuer: Issuer, tmp_path: Path, environ: dict[str, str]) -> None:
     now = 1000.0
-    flow = open_flow(settings_for("oca", issuer), environ, tmp_path, clock=lambda: now)
+    flow = open_flow(settings_for("oca", issuer), environ, tmp_path, requests.Session, clock=lambda: now)
     query = sign_in(issuer, flow.begin())
     now += 601
 
@@ -309,7 +309,7 @@ def listened(
     issuer: Issuer, ports: list[int], tmp_path: Path, environ: dict[str, str]
 ) -> Iterator[tuple[LoginFlow, CallbackListener]]:
     redirects = tuple(f"http://localhost:{port}/callback" for port in ports)
-    flow = open_flow(settings_for("oca", issuer, redirect_uris=redirects), environ, tmp_path)
+    flow = open_flow(settings_for("oca", issuer, redirect_uris=redirects), environ, tmp_path, requests.Session)
     with CallbackListener(flow.loopback_redirects, flow.finish) as listener:
         yield flow, listener
 
@@ -366,8 +366,12 @@ def test_a_login_that_nobody_finishes_ends_the_wait(listened: tuple[LoginFlow, C
 
 
 def test_claude_has_no_redirect_to_this_machine(tmp_path: Path) -> None:
-    assert open_flow(ProviderSettings(kind="anthropic"), {}, tmp_path).loopback_redirects == ()
-    assert open_flow(ProviderSettings(kind="codex"), {}, tmp_path).loopback_redirects[0].startswith("http://localhost:")
+    assert open_flow(ProviderSettings(kind="anthropic"), {}, tmp_path, requests.Session).loopback_redirects == ()
+    assert (
+        open_flow(ProviderSettings(kind="codex"), {}, tmp_path, requests.Session)
+        .loopback_redirects[0]
+        .startswith("http://localhost:")
+    )
 
 
 def test_a_logout_removes_the_login_and_tells_the_issuer_where_it_listens(

@@ -144,7 +144,7 @@ def test_a_429_of_the_token_endpoint_is_not_repeated_within_its_retry_after(expi
 
 def test_a_failed_refresh_is_tried_again_when_its_time_has_come(expired: LoginFile, issuer: Issuer) -> None:
     ahead = 0.0
-    source = expired.open(clock=lambda: time.time() + ahead)
+    source = expired.open(clock=lambda: time.time() + ahead, monotonic=lambda: time.monotonic() + ahead)
     issuer.hook = lambda token: (500, {}, {})
     with pytest.raises(CredentialUnavailable):
         source.snapshot()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import requests
 
 from app.credentials.oauth.login_flow import LoginFailed, open_flow
 from app.credentials.sources import open_source
@@ -60,7 +61,7 @@ def test_no_secret_of_a_login_in_the_browser_is_said(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     settings = ProviderSettings(kind="codex", idcs_url=issuer.url)
-    flow = open_flow(settings, {"XDG_RUNTIME_DIR": str(tmp_path)}, tmp_path)
+    flow = open_flow(settings, {"XDG_RUNTIME_DIR": str(tmp_path)}, tmp_path, requests.Session)
     pending = flow.begin()
     # Not a literal where it is used: a traceback quotes the line.
     query = {"code": "code-secret", "state": pending.state}
@@ -75,7 +76,9 @@ def test_no_secret_of_a_login_in_the_browser_is_said(
 
 def test_keys_and_tokens_of_the_environment_stay_out_of_reprs(tmp_path: Path) -> None:
     environ = {"ANTHROPIC_API_KEY": "planted-key-1", "OCA_TOKEN": "planted-token-2"}
-    sources = [open_source(ProviderSettings(kind=kind), environ, tmp_path) for kind in ("anthropic", "oca")]
+    sources = [
+        open_source(ProviderSettings(kind=kind), environ, tmp_path, requests.Session) for kind in ("anthropic", "oca")
+    ]
 
     said = [repr(vars(source)) + repr(source.describe()) for source in sources if source is not None]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from app.credentials.credential import Credential
 from app.credentials.sources import endpoints_of, open_source
@@ -140,7 +141,7 @@ def test_the_first_credential_in_order_is_used(case: Case, tmp_path: Path) -> No
     environ = {name: value.replace("HOME", str(tmp_path)) for name, value in case.environ.items()}
     settings = {name: value.replace("HOME", str(tmp_path)) for name, value in case.settings.items()}
 
-    source = open_source(ProviderSettings(**settings), environ, tmp_path)
+    source = open_source(ProviderSettings(**settings), environ, tmp_path, requests.Session)
 
     if case.used is None:
         assert source is None
@@ -151,7 +152,7 @@ def test_the_first_credential_in_order_is_used(case: Case, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("kind", "remedy"), [("oca", "dragoman login oca"), ("codex", "dragoman login codex")])
 def test_no_login_at_all_says_how_to_get_one(kind: str, remedy: str, tmp_path: Path) -> None:
-    source = open_source(ProviderSettings(kind=kind), {}, tmp_path)
+    source = open_source(ProviderSettings(kind=kind), {}, tmp_path, requests.Session)
 
     assert source is not None
     with pytest.raises(CredentialUnavailable, match=f"Not authenticated.*{remedy}"):
@@ -160,7 +161,7 @@ def test_no_login_at_all_says_how_to_get_one(kind: str, remedy: str, tmp_path: P
 
 
 def test_claude_without_a_login_waits_for_one_where_the_clients_key_is_not_passed_on(tmp_path: Path) -> None:
-    source = open_source(ProviderSettings(kind="anthropic", auth="configured"), {}, tmp_path)
+    source = open_source(ProviderSettings(kind="anthropic", auth="configured"), {}, tmp_path, requests.Session)
     assert source is not None
     with pytest.raises(CredentialUnavailable, match="ANTHROPIC_API_KEY"):
         source.snapshot()
@@ -172,7 +173,7 @@ def test_claude_without_a_login_waits_for_one_where_the_clients_key_is_not_passe
 
 
 def test_a_refused_key_is_final(tmp_path: Path) -> None:
-    source = open_source(ProviderSettings(kind="anthropic"), {"ANTHROPIC_API_KEY": "key"}, tmp_path)
+    source = open_source(ProviderSettings(kind="anthropic"), {"ANTHROPIC_API_KEY": "key"}, tmp_path, requests.Session)
 
     assert source is not None
     with pytest.raises(CredentialUnavailable, match="ANTHROPIC_API_KEY was refused"):
@@ -183,7 +184,7 @@ def test_a_status_tells_account_plan_and_expiry(tmp_path: Path) -> None:
     claims = {"https://api.openai.com/auth": {"chatgpt_account_id": "acc", "chatgpt_plan_type": "plus"}}
     path = tmp_path / "auth.json"
     path.write_text(json.dumps({"tokens": {"access_token": make_jwt(**claims), "refresh_token": "r"}}))
-    source = open_source(ProviderSettings(kind="codex", credentials_file=str(path)), {}, tmp_path)
+    source = open_source(ProviderSettings(kind="codex", credentials_file=str(path)), {}, tmp_path, requests.Session)
     assert source is not None
 
     status = source.describe()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from app.credentials.credential import CredentialSource
 from app.credentials.sources import open_source
@@ -22,7 +23,7 @@ from tests.credentials.test_renewal import wait_until
 
 
 def open_file(path: Path, kind: str = "oca") -> CredentialSource:
-    source = open_source(ProviderSettings(kind=kind, token_file=str(path)), {}, path.parent)
+    source = open_source(ProviderSettings(kind=kind, token_file=str(path)), {}, path.parent, requests.Session)
     assert source is not None
     return source
 

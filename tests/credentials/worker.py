@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import requests
 
 from app.credentials.sources import open_source
 from app.settings import ProviderSettings
@@ -28,7 +29,7 @@ DIED = 9
 def main() -> None:
     settings = msgspec.json.decode(sys.argv[1], type=ProviderSettings)
     folder = Path(settings.token_file or settings.credentials_file or "").parent
-    source = open_source(settings, {"XDG_RUNTIME_DIR": str(folder)}, folder)
+    source = open_source(settings, {"XDG_RUNTIME_DIR": str(folder)}, folder, requests.Session)
     assert source is not None
     # Everything is imported and connected before the first step counts.
     die_at_step(int(sys.argv[3]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,7 +130,7 @@ def test_an_issuer_in_trouble_is_no_reason_to_log_in_again(oca: Client, issuer: 
     upstream.script(REFUSED)
     issuer.hook = lambda _token: (503, {}, {})
 
-    said = message_of(oca, 502)
+    said = message_of(oca, 503)
 
     assert "could not be renewed; the next attempt is in" in said
 
@@ -176,3 +177,73 @@ def test_the_refusal_of_the_clients_own_key_is_the_clients(make_client: MakeClie
 
     assert response.status_code == 401
     assert response.get_json()["error"]["type"] == "authentication_error"
+
+
+@pytest.mark.parametrize("dialect", ["openai_chat", "openai_responses", "anthropic_messages"])
+@pytest.mark.parametrize("path", ASK)
+def test_the_refusal_of_the_clients_own_key_is_a_401_for_every_pair_of_dialects(
+    make_client: MakeClient, upstream: FakeUpstream, path: str, dialect: str
+) -> None:
+    kind = "anthropic" if dialect == "anthropic_messages" else "openai"
+    own = {"kind": kind, "dialect": dialect, "base_url": upstream.url, "auth": "passthrough"}
+    client = make_client(own=own)
+    upstream.script(json_reply({"error": {"type": "authentication_error", "message": "no such key"}}, 401))
+
+    response = client.ask(path, {"model": "own/m", **ASK[path]}, authorization="Bearer sk-mine")
+
+    assert upstream.seen[-1].headers["authorization"] == "Bearer sk-mine"
+    assert response.status_code == 401, response.text
+    assert "no such key" in response.text
+    assert response.headers["x-should-retry"] == "false"
+
+
+@pytest.mark.parametrize("path", ASK)
+def test_what_no_retry_mends_says_so(make_client: MakeClient, upstream: FakeUpstream, path: str) -> None:
+    client = make_client(server={"api_keys": ["sk-client"]}, empty={"kind": "oca", "base_url": upstream.url})
+    unknown = json_reply({"error": {"type": "not_found_error", "message": "no model m"}}, 404)
+    upstream.script(REFUSED, unknown)
+    ask = ASK[path]
+
+    answers = {
+        "wrong client key": client.ask(path, {"model": "chat/m", **ask}, authorization="Bearer sk-other"),
+        "refused upstream key": client.ask(path, {"model": "chat/m", **ask}, authorization="Bearer sk-client"),
+        "unknown upstream model": client.ask(path, {"model": "chat/m", **ask}, authorization="Bearer sk-client"),
+        "missing upstream login": client.ask(path, {"model": "empty/m", **ask}, authorization="Bearer sk-client"),
+    }
+
+    assert {name: answer.status_code for name, answer in answers.items()} == {
+        "wrong client key": 401,
+        "refused upstream key": 502,
+        "unknown upstream model": 404,
+        "missing upstream login": 401,
+    }
+    assert {answer.headers.get("x-should-retry") for answer in answers.values()} == {"false"}
+
+
+def test_what_may_pass_says_nothing_of_retries(make_client: MakeClient, upstream: FakeUpstream) -> None:
+    client = make_client(server={"max_attempts": 1})
+    upstream.script(json_reply({"error": {"message": "busy"}}, 503))
+
+    response = client.chat()
+
+    assert response.status_code == 503
+    assert "x-should-retry" not in response.headers
+
+
+@pytest.mark.parametrize("path", ASK)
+def test_with_an_issuer_out_of_reach_each_dialect_says_503_and_when_to_come_back(
+    make_client: MakeClient, upstream: FakeUpstream, tmp_path: Path, path: str
+) -> None:
+    settings = {"kind": "anthropic", "base_url": upstream.url, "credentials_file": str(tmp_path / "c.json")}
+    (tmp_path / "c.json").write_text(
+        json.dumps({"claudeAiOauth": {"accessToken": "old", "refreshToken": "r", "expiresAt": 1000}})
+    )
+    client = make_client(claude=settings | {"oauth_token_url": "http://127.0.0.1:9/token"})
+
+    response = client.ask(path, {"model": "claude/claude-sonnet-4-6", **ASK[path]})
+
+    assert response.status_code == 503, response.text
+    assert "127.0.0.1" in response.get_json()["error"]["message"]
+    assert "login" not in response.get_json()["error"]["message"].replace("The login in", "").lower()
+    assert 1 <= int(response.headers["retry-after"]) <= 5
+    assert "x-should-retry" not in response.headers

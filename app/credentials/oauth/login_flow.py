@@ -1,6 +1,6 @@
 """A login in the browser from beginning to end, and the logout: for commands and for web pages alike.
 
-flow = open_flow(settings, environ, home)
+flow = open_flow(settings, environ, home, open_session)
 pending = flow.begin()                  # open pending.authorize_url in a browser
 tokens = flow.finish(query)             # the callback's query, or read_pasted(what the user typed)
 """
@@ -16,17 +16,17 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 import msgspec
-import requests
 
 from app.credentials.locations import find_claude_files, find_codex_files, own_oca_file
 from app.credentials.oauth.endpoints import Endpoints
 from app.credentials.oauth.pending_login import PendingLogin, PendingLogins, begin_login
-from app.credentials.oauth.token_endpoint import GrantPostponed, GrantRefused, TokenEndpoint
+from app.credentials.oauth.token_endpoint import OpenSession, TokenEndpoint
 from app.credentials.sources import FORMATS, endpoints_of
 from app.credentials.stores.login_store import FileStore
 from app.credentials.stores.private_files import runtime_folder
 from app.credentials.stores.stored_login import StoredLogin
-from app.credentials.tokens import Tokens, read_claims
+from app.credentials.token_reply import GrantPostponed, GrantRefused
+from app.credentials.tokens import Tokens, clean_text, is_token, read_claims
 from app.errors import CredentialUnavailable
 from app.settings.tables import ProviderSettings
 
@@ -47,8 +47,8 @@ _LOCK_TIMEOUT = 20.0
 class LoginFailed(CredentialUnavailable):
     """A login came back without a usable result. `title` and the message are for the user; neither is escaped."""
 
-    def __init__(self, reason: FailureReason, message: str) -> None:
-        super().__init__(message, status=400)
+    def __init__(self, reason: FailureReason, message: str, *, status: int = 400) -> None:
+        super().__init__(message, status=status)
         self.reason = reason
         self.title = _TITLES[reason]
 
@@ -100,8 +100,9 @@ class LoginFlow:
             query = {**query, "state": pending.state}
         if query.get("error"):
             self._pending.take(query.get("state", ""), self._clock())
-            raise LoginFailed("denied", query.get("error_description") or query["error"])
-        if not query.get("code") or not query.get("state"):
+            told = clean_text(query.get("error_description")) or clean_text(query["error"])
+            raise LoginFailed("denied", told or "The issuer did not say why.")
+        if not is_token(query.get("code")) or not is_token(query.get("state")):
             raise LoginFailed("incomplete", "The callback lacks its code or its state.")
         known = self._pending.take(query["state"], self._clock())
         if known is None:
@@ -126,8 +127,10 @@ class LoginFlow:
             tokens = self._issuer.exchange_code(
                 code, redirect_uri=pending.redirect_uri, verifier=pending.verifier, state=pending.state
             )
-        except (GrantRefused, GrantPostponed) as error:
+        except GrantRefused as error:
             raise LoginFailed("no_tokens", str(error)) from error
+        except GrantPostponed as error:
+            raise LoginFailed("no_tokens", f"{error} Log in again later.", status=502) from error
         nonce = read_claims(tokens.id_token).get("nonce")
         if self.endpoints.uses_nonce and nonce is not None and nonce != pending.nonce:
             raise LoginFailed("unknown_state", "The issuer's answer belongs to another login.")
@@ -148,9 +151,9 @@ def open_flow(
     settings: ProviderSettings,
     environ: Mapping[str, str],
     home: Path,
+    open_session: OpenSession,
     *,
     pending: PendingLogins | None = None,
-    http_session: requests.Session | None = None,
     clock: Callable[[], float] = time.time,
 ) -> LoginFlow:
     """The flow of one provider; its tokens go where `open_source` with the same arguments finds them.
@@ -166,7 +169,7 @@ def open_flow(
     login = StoredLogin(
         settings.kind, FileStore((path,), own=own, runtime=runtime, clock=clock), FORMATS[settings.kind], clock=clock
     )
-    issuer = TokenEndpoint(endpoints, http_session=http_session, clock=clock)
+    issuer = TokenEndpoint(endpoints, open_session(), clock=clock)
     return LoginFlow(issuer, login, PendingLogins(runtime) if pending is None else pending, clock=clock)
 
 

@@ -1,75 +1,59 @@
-"""The calls to an issuer: discovery, code exchange, renewal, revocation.
-
-An answer is either tokens, or a refusal that no repetition changes, or a reason to try later; nothing in between.
-"""
+"""The calls to an issuer: discovery, code exchange, renewal, revocation."""
 
 from __future__ import annotations
 
-import re
 import threading
 import time
-from collections.abc import Callable
-from datetime import UTC
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-import msgspec
 import requests
+from urllib3.exceptions import HTTPError
+from urllib3.util import Timeout
 
 from app.credentials.oauth.endpoints import Encoding, Endpoints
-from app.credentials.tokens import Tokens, read_account, read_claims, read_expiry, read_openai_claims, read_time
-from app.errors import CredentialUnavailable
+from app.credentials.token_reply import GrantPostponed, IssuerReply, read_tokens
+from app.credentials.tokens import Tokens, find_host
+from app.errors import DragomanError
 
-# Connect, read. The whole of a renewal must fit into the time that requests wait for it.
-_TIMEOUT = (5.0, 15.0)
+# Gives the session that calls to an issuer go by; a way that nobody takes is never opened.
+OpenSession = Callable[[], requests.Session]
 
-# What the access token is taken to live for when neither the answer nor the token says.
-_DEFAULT_LIFETIME = 3600.0
+# Both calls of a renewal must fit into the time that a request waits for it (login.py).
+_TOKEN_TIMEOUT = Timeout(connect=5.0, read=15.0, total=20.0)
+_DISCOVERY_TIMEOUT = Timeout(connect=4.0, read=5.0, total=8.0)
 
+# Bytes; a set of tokens is some kilobytes.
+_LARGEST_REPLY = 1024 * 1024
+_READ_SIZE = 64 * 1024
+
+# How long a discovered address, or the lack of one, is believed; seconds.
 _REMEMBERED = 86400.0
 _MISSING_REMEMBERED = 300.0
 
-# OAuth error codes that mean: log in again. ChatGPT's own are the last three.
-_REFUSALS = frozenset(
-    {
-        "invalid_grant",
-        "invalid_token",
-        "refresh_token_expired",
-        "refresh_token_reused",
-        "refresh_token_invalidated",
-    }
-)
-
-_ERROR_CODE = re.compile(r"[a-z_]{1,64}")
-
-
-class GrantRefused(CredentialUnavailable):
-    """The issuer will never take this code or refresh token again. `code` is its OAuth error code."""
-
-
-class GrantPostponed(CredentialUnavailable):
-    """The issuer gave no tokens now and may give them later. `retry_after` is in seconds, if it said."""
-
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
-        super().__init__(message, status=503)
-        self.retry_after = retry_after
-
 
 class TokenEndpoint:
-    """One issuer. Safe to share between threads; keeps nothing but discovered addresses."""
+    """One issuer. Safe to share between threads; keeps nothing but discovered addresses.
+
+    `http_session` carries every call: it knows the proxies and the certificates that calls to models go by, adds no
+    credential from a .netrc and follows no redirect. `clock` gives unix seconds, `monotonic` seconds that no change
+    of the date moves.
+    """
 
     def __init__(
         self,
         endpoints: Endpoints,
+        http_session: requests.Session,
         *,
-        http_session: requests.Session | None = None,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.endpoints = endpoints
-        self._http = http_session or requests.Session()
+        self._http = http_session
         self._clock = clock
-        self._discovered: tuple[float, dict[str, str]] = (0.0, {})
+        self._monotonic = monotonic
+        self._discovered: tuple[float, dict[str, str]] | None = None
         self._discovering = threading.Lock()
 
     def refresh_tokens(self, refresh_token: str, *, client_id: str | None = None) -> Tokens:
@@ -103,7 +87,7 @@ class TokenEndpoint:
             return False
         fields = {"token": token, "token_type_hint": hint, "client_id": self.endpoints.client_id}
         try:
-            return self._post(url, fields, self.endpoints.refresh_encoding).ok
+            return self._post(url, fields, self.endpoints.refresh_encoding).status < 300
         except GrantPostponed:
             return False
 
@@ -113,140 +97,72 @@ class TokenEndpoint:
             return default
         # Held over the call: only renewals come here, and the second has nothing better to do than wait for the first.
         with self._discovering:
-            until, found = self._discovered
-            if self._clock() >= until:
+            if self._discovered is None or self._monotonic() >= self._discovered[0]:
                 found = self._discover()
-                self._discovered = (self._clock() + (_REMEMBERED if found else _MISSING_REMEMBERED), found)
-        return found.get(name, default)
+                lifetime = _REMEMBERED if found else _MISSING_REMEMBERED
+                self._discovered = (self._monotonic() + lifetime, found)
+            return self._discovered[1].get(name, default)
 
     def _discover(self) -> dict[str, str]:
         issuer = self.endpoints.issuer
+        url = f"{issuer}/.well-known/openid-configuration"
         try:
-            reply = self._http.get(
-                f"{issuer}/.well-known/openid-configuration",
-                timeout=_TIMEOUT,
-                allow_redirects=False,
-                auth=_without_netrc,
-            )
-            document = msgspec.json.decode(reply.content) if reply.status_code == 200 else None
-        except (requests.RequestException, msgspec.DecodeError):
+            reply = self._call("GET", url, _DISCOVERY_TIMEOUT)
+        except GrantPostponed:
             return {}
-        if not isinstance(document, dict):
-            return {}
-        # A refresh token goes there: an issuer behind TLS must not send it anywhere without.
-        scheme = urlsplit(issuer).scheme
-        return {
-            name: url
-            for name, url in document.items()
-            if isinstance(url, str) and urlsplit(url).scheme in {scheme, "https"} and urlsplit(url).hostname
-        }
+        document = reply.document if reply.status == 200 else None
+        return {name: url for name, url in (document or {}).items() if _is_address(url, issuer)}
 
-    def _ask_tokens(self, fields: dict[str, str], encoding: Encoding) -> Tokens:
+    def _ask_tokens(self, fields: Mapping[str, str], encoding: Encoding) -> Tokens:
         asked_at = self._clock()
-        reply = self._post(self.find_address("token_endpoint", self.endpoints.token_url), fields, encoding)
-        answer = _read_answer(reply)
-        if reply.status_code != 200:
-            raise self._failure(reply, answer)
-        tokens = _read_grant(self.endpoints.kind, answer, asked_at)
-        # A rotated refresh token alone is worth keeping: the old one is dead by now.
-        if tokens.access_token is None and tokens.refresh_token is None:
-            raise GrantPostponed(f"The token endpoint of {self._name} answered without tokens.")
-        return tokens
+        url = self.find_address("token_endpoint", self.endpoints.token_url)
+        return read_tokens(self.endpoints.kind, self._post(url, fields, encoding), asked_at)
 
-    def _post(self, url: str, fields: dict[str, str], encoding: Encoding) -> requests.Response:
-        body = {"data": fields} if encoding == "form" else {"json": fields}
+    def _post(self, url: str, fields: Mapping[str, str], encoding: Encoding) -> IssuerReply:
+        content = {"data": fields} if encoding == "form" else {"json": fields}
+        return self._call("POST", url, _TOKEN_TIMEOUT, **content)
+
+    def _call(self, method: str, url: str, timeout: Timeout, **content: Any) -> IssuerReply:
+        """One call. Raises GrantPostponed if no whole reply comes in time."""
+        headers = {"accept": "application/json", "user-agent": "dragoman"}
         try:
-            return self._http.post(
+            with self._http.request(
+                method,
                 url,
-                **body,  # type: ignore[arg-type]
-                headers={"Accept": "application/json", "User-Agent": "dragoman"},
-                timeout=_TIMEOUT,
-                # A redirect could carry the token to a host that nobody configured.
+                headers=headers,
+                timeout=timeout,  # type: ignore[arg-type]  # requests takes urllib3's record, its types do not know
                 allow_redirects=False,
-                auth=_without_netrc,
-            )
-        except requests.RequestException as error:
-            # The exception's own text may quote the request.
-            problem = type(error).__name__
-            raise GrantPostponed(f"The token endpoint of {self._name} cannot be reached ({problem}).") from None
-
-    def _failure(self, reply: requests.Response, answer: dict[str, Any]) -> CredentialUnavailable:
-        code = _read_error_code(answer)
-        # A wrong client id is a wrong setting, not a dead login.
-        if code in _REFUSALS or (reply.status_code == 401 and code != "invalid_client"):
-            return GrantRefused(f"{self._name} refused the login ({code or reply.status_code}).", code=code)
-        return GrantPostponed(
-            f"The token endpoint of {self._name} answered {reply.status_code}{f' ({code})' if code else ''}.",
-            _read_retry_after(reply.headers.get("retry-after"), self._clock()),
-        )
-
-    @property
-    def _name(self) -> str:
-        return urlsplit(self.endpoints.token_url).hostname or self.endpoints.kind
+                stream=True,
+                **content,
+            ) as reply:
+                told = {name.lower(): value for name, value in reply.headers.items()}
+                return IssuerReply(url, reply.status_code, told, _read_body(reply))
+        except GrantPostponed:
+            raise
+        except (DragomanError, requests.RequestException, HTTPError, OSError) as error:
+            raise GrantPostponed(f"The issuer at {find_host(url)} cannot be reached: {_describe(error)}.") from None
 
 
-def _without_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    # With no auth of its own, requests would add what the user's .netrc has for the host.
-    return request
+def _read_body(reply: requests.Response) -> bytes:
+    """The body, as far as it is no larger than an honest one. Raises GrantPostponed."""
+    parts: list[bytes] = []
+    size = 0
+    while part := reply.raw.read1(_READ_SIZE, decode_content=True):
+        size += len(part)
+        if size > _LARGEST_REPLY:
+            raise GrantPostponed(f"The issuer at {find_host(reply.url)} sent more than {_LARGEST_REPLY} bytes.")
+        parts.append(part)
+    return b"".join(parts)
 
 
-def _read_answer(reply: requests.Response) -> dict[str, Any]:
-    try:
-        answer = msgspec.json.decode(reply.content)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return {}
-    return answer if isinstance(answer, dict) else {}
+def _describe(error: Exception) -> str:
+    """The words of our own transport; of a foreign exception only its name, because its text may quote the request."""
+    told = next((each for each in (error, *error.args) if isinstance(each, DragomanError)), None)
+    return str(told) if told is not None else type(error).__name__
 
 
-def _read_grant(kind: str, answer: dict[str, Any], asked_at: float) -> Tokens:
-    def text(key: str) -> str | None:
-        value = answer.get(key)
-        return value if isinstance(value, str) and value else None
-
-    access_token, id_token = text("access_token"), text("id_token")
-    expires_at: float | None = None
-    if access_token:
-        # The lifetime counts from our own clock, so it is right even where that clock is not.
-        lifetime = read_time(answer.get("expires_in"))
-        expires_at = asked_at + lifetime if lifetime else read_expiry(access_token) or asked_at + _DEFAULT_LIFETIME
-    account = plan = None
-    match kind:
-        case "codex":
-            account, plan = read_openai_claims(access_token, id_token)
-        case "anthropic":
-            owner = answer.get("account")
-            account = owner.get("uuid") if isinstance(owner, dict) else None
-        case _:
-            account = read_account(read_claims(access_token))
-    return Tokens(
-        access_token=access_token,
-        refresh_token=text("refresh_token"),
-        id_token=id_token,
-        expires_at=expires_at,
-        account=account,
-        plan=plan,
-        scopes=tuple((text("scope") or "").split()),
-    )
-
-
-def _read_error_code(answer: dict[str, Any]) -> str | None:
-    """The OAuth error code: `error` is a text, or as ChatGPT's issuer has it an object with a `code`."""
-    error = answer.get("error")
-    if isinstance(error, dict):
-        error = error.get("code") or error.get("type")
-    # A code is words of small letters; anything else could quote what was sent.
-    return error if isinstance(error, str) and _ERROR_CODE.fullmatch(error) else None
-
-
-def _read_retry_after(value: str | None, now: float) -> float | None:
-    if not value:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(0.0, moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - now)
+def _is_address(value: Any, issuer: str) -> bool:
+    """A refresh token will go there, so an issuer behind TLS must not send it anywhere without."""
+    if not isinstance(value, str) or not find_host(value):
+        return False
+    return urlsplit(value).scheme in {urlsplit(issuer).scheme, "https"}

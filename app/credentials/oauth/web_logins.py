@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
+import requests
 
 from app.credentials.oauth.callback_listener import CallbackListener
 from app.credentials.oauth.login_flow import LoginFailed, LoginFlow, open_flow
@@ -32,13 +34,20 @@ class Begun(msgspec.Struct, frozen=True):
 class WebLogins:
     """Begins and finishes the logins of a server's providers; any worker may finish what another began.
 
-    `take_up` is told the name of a provider whose login has changed.
+    `take_up` is told the name of a provider whose login has changed; `find_session` gives the way to its issuer.
     """
 
-    def __init__(self, environ: Mapping[str, str], home: Path, take_up: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        home: Path,
+        take_up: Callable[[str], None],
+        find_session: Callable[[str], requests.Session],
+    ) -> None:
         self._environ = environ
         self._home = home
         self._take_up = take_up
+        self._find_session = find_session
         self._pending = PendingLogins(runtime_folder(environ))
         self._listeners: dict[str, CallbackListener] = {}
 
@@ -48,7 +57,7 @@ class WebLogins:
         `local_port` is where the browser reached us if it is on this machine, else None: no redirect reaches a
         gateway on another one. If that is none of the registered ports, a listener waits at one that is.
         """
-        flow = self._open(logins[name])
+        flow = self._open(name, logins)
         returns = self._find_return(name, logins, flow, local_port) if local_port is not None else None
         return Begun(flow.begin(returns, name=name), returns is not None)
 
@@ -58,17 +67,18 @@ class WebLogins:
         name = pending.name if pending is not None and pending.name in logins else next(iter(logins), None)
         if name is None:
             raise LoginFailed("unknown_state", "No provider of this gateway has a login.")
-        tokens = self._open(logins[name]).finish(query)
+        tokens = self._open(name, logins).finish(query)
         self._take_up(name)
         return tokens
 
     def log_out(self, name: str, logins: Logins) -> None:
         """Remove the login of provider `name`. Raises OSError."""
-        self._open(logins[name]).log_out()
+        self._open(name, logins).log_out()
         self._take_up(name)
 
-    def _open(self, settings: ProviderSettings) -> LoginFlow:
-        return open_flow(settings, self._environ, self._home, pending=self._pending)
+    def _open(self, name: str, logins: Logins) -> LoginFlow:
+        way = partial(self._find_session, name)
+        return open_flow(logins[name], self._environ, self._home, way, pending=self._pending)
 
     def _find_return(self, name: str, logins: Logins, flow: LoginFlow, local_port: int) -> str | None:
         for uri in flow.loopback_redirects:

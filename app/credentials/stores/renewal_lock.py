@@ -21,18 +21,33 @@ from app.credentials.tokens import Tokens, hash_token
 log = logging.getLogger("dragoman.credentials")
 
 
+# Seconds by which the clocks of processes that share a login may differ.
+_CLOCK_SKEW = 60.0
+
+
 class RenewalNote(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`replaces` is the hash of the refresh token that stands in the login file.
 
-    `tokens` are newer than the file. `retry_at` is unix seconds; `failures` counts calls that failed in a row.
-    `refused` says that the issuer will never take the newest refresh token again.
+    `tokens` are newer than the file. `pause` is how many seconds from `noted_at` (unix seconds) the token endpoint is
+    left alone; `failures` counts calls that failed in a row. `refused` tells that the issuer will never take the newest
+    refresh token again.
     """
 
     replaces: str
     tokens: Tokens | None = None
-    retry_at: float = 0.0
+    noted_at: float = 0.0
+    pause: float = 0.0
     failures: int = 0
     refused: bool = False
+
+    def wait_left(self, now: float) -> float:
+        """Seconds until the token endpoint may be asked again; 0 or less where it may be asked.
+
+        A note from the future was written before the clock was set back: nobody knows how long ago, so it is void.
+        """
+        if self.noted_at > now + _CLOCK_SKEW:
+            return 0.0
+        return min(self.noted_at + self.pause - now, self.pause)
 
 
 class RenewalLock:

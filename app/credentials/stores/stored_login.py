@@ -130,9 +130,10 @@ class StoredLogin:
             # What is noted stays noted; TimeoutError, of a renewal under way, is an OSError too.
             return
 
-    def note_failure(self, note: RenewalNote, retry_at: float) -> None:
-        """Tell every process that the token endpoint wants no call before `retry_at`."""
-        self._renewal_lock.write(msgspec.structs.replace(note, retry_at=retry_at, failures=note.failures + 1))
+    def note_failure(self, note: RenewalNote, pause: float) -> None:
+        """Tell every process that the token endpoint wants no call for `pause` seconds."""
+        failures = note.failures + 1
+        self._renewal_lock.write(msgspec.structs.replace(note, noted_at=self._clock(), pause=pause, failures=failures))
 
     def note_refusal(self, tokens: Tokens, note: RenewalNote) -> None:
         """Tell every process that the refresh token of `tokens` is dead.
