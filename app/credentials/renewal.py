@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import msgspec
 
+from app.credentials.oauth.token_reply import GrantPostponed, GrantRefused
 from app.credentials.stores.renewal_lock import RenewalNote
 from app.credentials.stores.stored_login import StoredLogin
-from app.credentials.token_reply import GrantPostponed, GrantRefused
 from app.credentials.tokens import Tokens, merge_tokens
 from app.errors import CredentialPostponed, CredentialUnavailable
 

@@ -21,11 +21,11 @@ from app.credentials.locations import find_claude_files, find_codex_files, own_o
 from app.credentials.oauth.endpoints import Endpoints
 from app.credentials.oauth.pending_login import PendingLogin, PendingLogins, begin_login
 from app.credentials.oauth.token_endpoint import OpenSession, TokenEndpoint
+from app.credentials.oauth.token_reply import GrantPostponed, GrantRefused
 from app.credentials.sources import FORMATS, endpoints_of
 from app.credentials.stores.login_store import FileStore
 from app.credentials.stores.private_files import runtime_folder
 from app.credentials.stores.stored_login import StoredLogin
-from app.credentials.token_reply import GrantPostponed, GrantRefused
 from app.credentials.tokens import Tokens, clean_text, is_token, read_claims
 from app.errors import CredentialUnavailable
 from app.settings.tables import ProviderSettings

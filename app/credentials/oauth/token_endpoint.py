@@ -13,7 +13,7 @@ from urllib3.exceptions import HTTPError
 from urllib3.util import Timeout
 
 from app.credentials.oauth.endpoints import Encoding, Endpoints
-from app.credentials.token_reply import GrantPostponed, IssuerReply, read_tokens
+from app.credentials.oauth.token_reply import GrantPostponed, IssuerReply, read_tokens
 from app.credentials.tokens import Tokens, find_host
 from app.errors import DragomanError
 
