@@ -48,6 +48,7 @@ def build_services(settings: Settings, environ: Mapping[str, str], home: Path, o
     server = settings.server
     transport = _take_over(old, settings) or open_transport(settings)
     providers = build_providers(settings.providers, environ, home, transport)
+    _keep_health(old, providers)
     router = Router(settings.models, providers)
     ledger = Ledger(settings.ledger)
     response_store = ResponseStore(ledger)
@@ -83,6 +84,14 @@ def _open_fetcher(server: ServerSettings) -> Fetcher | None:
     if not server.fetch_urls:
         return None
     return Fetcher(Transport(TransportSettings(proxies=server.proxies, ca_bundle=server.ca_bundle, public_only=True)))
+
+
+def _keep_health(old: Services | None, providers: Mapping[str, Provider]) -> None:
+    """Providers whose table did not change are still as well as they were."""
+    for name, provider in providers.items():
+        before = old.providers.get(name) if old is not None else None
+        if before is not None and before.settings == provider.settings:
+            provider.health = before.health
 
 
 def _keep_facts(old: Services | None, settings: Settings) -> LearnedFacts:

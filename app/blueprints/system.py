@@ -16,6 +16,7 @@ from app.blueprints.api import answer_error, family, has_key, refuse, runtime, s
 from app.errors import DragomanError, Failure
 from app.gateway.messages import new_id
 from app.gateway.record import Record
+from app.providers.health import ProviderHealth
 from app.providers.provider import Provider
 
 blueprint = Blueprint("system", __name__)
@@ -40,9 +41,9 @@ def index() -> Response:
 
 @blueprint.get("/health")
 def health() -> Response:
-    """`status` is "unauthenticated" when no provider has a credential, "degraded" when one of them has none, else
-    "healthy"; `config` tells of a broken file that was not taken over. No secret, and for those without a client key
-    neither account nor path.
+    """`status` is "unauthenticated" when no provider has a credential that is taken, "degraded" when one of them has
+    none, or failed and did not succeed since, else "healthy"; `config` tells of a broken file that was not taken over.
+    No secret, and for those without a client key neither account nor path.
     """
     parts, owner = services(), runtime()
     known = _host_problem() is None
@@ -52,7 +53,8 @@ def health() -> Response:
     answers = [entry for entry in asked if entry["authenticated"]]
     # A server that needs no credential can always be asked; the demo is not what anybody waits for.
     can_answer = answers or any(each.source is None and not each.local for each in parts.providers.values())
-    status = "healthy" if answers == asked else "degraded" if can_answer else "unauthenticated"
+    well = answers == asked and all(each.health.problem is None for each in parts.providers.values())
+    status = "healthy" if well else "degraded" if can_answer else "unauthenticated"
     main = (answers or asked or [{}])[0]
     body: dict[str, Any] = {
         "status": status,
@@ -169,11 +171,13 @@ def _version() -> str | None:
 
 
 def _provider_health(provider: Provider, *, detailed: bool) -> dict[str, Any]:
-    entry: dict[str, Any] = {"kind": provider.settings.kind}
+    entry: dict[str, Any] = {"kind": provider.settings.kind, **_describe_outcomes(provider.health, detailed=detailed)}
     if provider.source is None:
         return entry
     status = provider.source.describe()
-    entry["authenticated"] = status.problem is None and status.kind != "none"
+    problem = provider.health.problem
+    is_refused = problem is not None and problem.kind in ("upstream_auth", "authentication")
+    entry["authenticated"] = status.problem is None and status.kind != "none" and not is_refused
     if status.expires_at is not None:
         entry["token_expiry"] = status.expires_at
     if detailed:
@@ -185,6 +189,23 @@ def _provider_health(provider: Provider, *, detailed: bool) -> dict[str, Any]:
         }
         entry |= {name: value for name, value in told.items() if value is not None}
     return entry
+
+
+def _describe_outcomes(health: ProviderHealth, *, detailed: bool) -> dict[str, Any]:
+    """When the provider answered well and when it failed last, as far as this worker knows."""
+    told: dict[str, Any] = {}
+    if health.last_success is not None:
+        told["last_success"] = _date(health.last_success)
+    for name, trouble in (("last_failure", health.last_failure), ("models_failure", health.listing)):
+        if trouble is not None:
+            told[name] = {"time": _date(trouble.at), "kind": trouble.kind}
+            if detailed:
+                told[name]["message"] = trouble.message
+    return told
+
+
+def _date(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")
 
 
 def _json(body: dict[str, Any]) -> Response:

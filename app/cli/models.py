@@ -18,11 +18,16 @@ def models(path: Path | None) -> None:
 
     settings = read_settings(path)
     # The same answer a client gets, from the same code.
-    reply = create_app(settings).test_client().get("/v1/models", headers=_key(settings.server.api_keys))
+    app = create_app(settings)
+    reply = app.test_client().get("/v1/models", headers=_key(settings.server.api_keys))
     if reply.status_code != 200:
         raise click.ClickException(f"the list of models could not be read: {reply.get_data(as_text=True)}")
     for model in reply.get_json()["data"]:
         click.echo(model["id"])
+    silent = [(name, each.health.listing) for name, each in app.runtime.services.providers.items()]
+    problems = [f"{name}: {trouble.message}" for name, trouble in silent if trouble is not None]
+    if problems:
+        raise click.ClickException("not every list of models could be had:\n  " + "\n  ".join(problems))
 
 
 def _key(keys: tuple[str, ...]) -> dict[str, str]:

@@ -123,8 +123,10 @@ def go_on(
             yield out
         if not stream.finished:
             record.terminal = "upstream_cut"
+            started.upstream.provider.health.fail(UpstreamCut("its reply ended before it was complete", began=True))
     except DragomanError as error:
         record.fail(error, "upstream_cut" if isinstance(error, UpstreamCut) else "error")
+        started.upstream.provider.health.fail(error)
         yield stream.fail(error.failure)
     except Exception as fault:
         yield stream.fail(record.fault(fault).failure)

@@ -167,10 +167,12 @@ class Gateway:
         for position, upstream in enumerate(chain):
             last = position == len(chain) - 1
             try:
-                return (
-                    yield from self._attempt(client_request, record, upstream, stream, most - position if last else 1)
-                )
+                tries = most - position if last else 1
+                started = yield from self._attempt(client_request, record, upstream, stream, tries)
+                upstream.provider.health.succeed()
+                return started
             except DragomanError as error:
+                upstream.provider.health.fail(error)
                 if not goes_elsewhere(error):
                     raise
                 told = more_telling(told, error)

@@ -28,7 +28,7 @@ def read_entries(body: bytes, shape: type[T]) -> list[T]:
     other field with an odd value counts as absent. Raises UpstreamMalformed when there is no list."""
     try:
         found = msgspec.json.decode(body, type=_List | list[Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamMalformed("the upstream's list of models cannot be read") from error
     entries = found if isinstance(found, list) else found.data or found.models or []
     read = (_read_entry(entry, shape) for entry in entries if isinstance(entry, dict))

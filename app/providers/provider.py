@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from typing import ClassVar, Literal
@@ -11,11 +12,14 @@ import msgspec
 from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
 from app.credentials.credential import Credential, CredentialSource
-from app.errors import DragomanError, Failure, UpstreamMalformed
+from app.errors import CredentialUnavailable, DragomanError, Failure, UpstreamMalformed
+from app.providers.health import ProviderHealth
 from app.providers.listings import in_seconds, read_entries, stated
 from app.providers.profiles import capabilities_for
 from app.settings import ProviderSettings
 from app.transport import Call, Exchange, Limits, Transport
+
+log = logging.getLogger("dragoman")
 
 Operation = Literal["generate", "count_tokens", "models", "responses", "compact", "completions", "embeddings"]
 
@@ -86,6 +90,7 @@ class Provider:
         )
         # Names of headers are compared in lower case, so that a configured one replaces ours and does not join it.
         self._headers = {name.lower(): value for name, value in settings.headers.items()}
+        self.health = ProviderHealth()
         self._capabilities: dict[str, Capabilities] = {}
         self._forbidden_until = 0.0
         self._catalogue: dict[str, Model] = {}
@@ -219,8 +224,10 @@ class Provider:
                 self._catalogue = {model.id: model for model in self.fetch_models()}
                 self._catalogue_until = now + CATALOGUE_LIFETIME
                 self._capabilities.clear()
-            except DragomanError:
-                pass
+                self.health.list_models()
+            except DragomanError as error:
+                log.warning("the models of %s cannot be listed: %s", self.name, error)
+                self.health.list_models(error)
         return self._catalogue
 
     def fetch_models(self) -> list[Model]:
@@ -243,6 +250,8 @@ class Provider:
         status, body = self._get(url, credential)
         if status == 401 and (renewed := self.renew(credential)) is not None:
             status, body = self._get(url, renewed)
+        if status == 401:
+            raise CredentialUnavailable(f"upstream {self.name} refused its credentials when asked for its models")
         if status != 200:
             raise UpstreamMalformed(f"upstream {self.name} answered HTTP {status} where its models should be")
         return body

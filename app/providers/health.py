@@ -1,0 +1,98 @@
+"""What is known of how a provider does, from the requests that went to it anyway."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from app.errors import (
+    CredentialUnavailable,
+    DragomanError,
+    FailureKind,
+    ProgramUnavailable,
+    UpstreamError,
+    UpstreamMalformed,
+    UpstreamRefused,
+)
+
+# What says something of the request, and nothing of the provider.
+_OF_THE_REQUEST: frozenset[FailureKind] = frozenset(
+    {"invalid_request", "unsupported", "conflict", "too_large", "unsupported_media", "context_overflow",
+     "content_filter"}
+)  # fmt: skip
+# Of these the upstream's own sentence is kept: it is about the account. Any other may quote somebody's conversation,
+# which is not for everybody who may look at the health of the gateway.
+_QUOTED: frozenset[FailureKind] = frozenset({"upstream_auth", "billing", "quota"})
+# These may be about one model or one minute, and leave the provider well.
+_PASSING: frozenset[FailureKind] = frozenset({"not_found", "rate_limit", "permission"})
+# Characters of a sentence.
+_LONGEST = 500
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """A failure of a provider: when it was seen (unix seconds), its kind, and a sentence without anybody's words."""
+
+    at: float
+    kind: FailureKind
+    message: str
+
+
+class ProviderHealth:
+    """The last success and the last failure of one provider, as this process has seen them.
+
+    `listing` is why the last look at its list of models gave none; None after one that did. Written by every request
+    and read by status pages, without a lock: each note is one assignment.
+    """
+
+    __slots__ = ("_clock", "_failing", "last_failure", "last_success", "listing")
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._failing = False
+        self.last_success: float | None = None
+        self.last_failure: Trouble | None = None
+        self.listing: Trouble | None = None
+
+    def succeed(self) -> None:
+        """A request was answered well."""
+        self.last_success = self._clock()
+        self._failing = False
+
+    def fail(self, error: DragomanError) -> None:
+        """A request failed; what is the client's own fault is passed over."""
+        trouble = self._describe(error)
+        if trouble is not None:
+            self.last_failure = trouble
+            self._failing = True
+
+    def list_models(self, error: DragomanError | None = None) -> None:
+        """The list of models came, or did not for `error`."""
+        self.listing = None if error is None else self._describe(error)
+
+    @property
+    def problem(self) -> Trouble | None:
+        """The failure that no success followed, if it is one of the provider as a whole."""
+        trouble = self.last_failure
+        return trouble if self._failing and trouble is not None and trouble.kind not in _PASSING else None
+
+    def _describe(self, error: DragomanError) -> Trouble | None:
+        failure = error.failure
+        ours = isinstance(error, CredentialUnavailable | ProgramUnavailable)
+        # The refusal of a key that a client brought along is that client's trouble.
+        others = isinstance(error, UpstreamError) and failure.kind != "authentication"
+        if failure.kind in _OF_THE_REQUEST or not (ours or others):
+            return None
+        return Trouble(self._clock(), failure.kind, _find_sentence(error)[:_LONGEST])
+
+
+def _find_sentence(error: DragomanError) -> str:
+    failure = error.failure
+    if isinstance(error, UpstreamRefused) and failure.kind not in _QUOTED:
+        return f"it answered with an error of the kind {failure.kind}" + (
+            f" (HTTP {failure.status})" if failure.status else ""
+        )
+    if isinstance(error, UpstreamMalformed):
+        return "its reply could not be read"
+    return failure.message
