@@ -763,3 +763,12 @@ ttl_days = 3
         before.models,
         before.ledger,
     )
+
+
+def test_a_setting_is_read_under_its_old_name_too(tmp_path: Path) -> None:
+    file = tmp_path / "dragoman.toml"
+    file.write_text('[server]\nearly_head = 3.5\n[providers.p]\nkind = "openai"\nbase_url = "http://127.0.0.1:1/v1"\n')
+
+    settings = load_settings(file, {}, {})
+
+    assert settings.server.stream_start_timeout == 3.5

@@ -12,6 +12,7 @@ from app.conversation.events import Event
 from app.conversation.losses import Loss
 from app.conversation.request import Request
 from app.conversation.response import Response, Usage
+from app.conversation.traits import DialectTraits
 from app.errors import Failure
 
 
@@ -82,7 +83,10 @@ class StreamPassthrough(Protocol):
 class Dialect(Protocol):
     """One dialect, as a module re-exports it."""
 
-    NAME: str
+    @property
+    def NAME(self) -> str: ...  # noqa: N802
+    @property
+    def TRAITS(self) -> DialectTraits: ...  # noqa: N802
 
     def parse_request(self, body: bytes, headers: Mapping[str, str]) -> Request: ...
     def render_request(self, request: Request, capabilities: Capabilities) -> RenderedRequest: ...

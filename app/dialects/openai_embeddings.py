@@ -15,6 +15,7 @@ import msgspec
 
 from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.request import Request
+from app.conversation.traits import DialectTraits
 from app.dialects.contract import RenderedRequest
 from app.dialects.error_bodies import judge_error, read_error_body
 from app.dialects.json_bodies import read_body, read_value, replace_model
@@ -23,6 +24,7 @@ from app.errors import InvalidRequest, NotFound, UpstreamMalformed, UpstreamRefu
 
 __all__ = [
     "NAME",
+    "TRAITS",
     "error_status",
     "find_usage",
     "parse_error",
@@ -33,6 +35,7 @@ __all__ = [
 ]
 
 NAME = "openai_embeddings"
+TRAITS = DialectTraits()
 
 
 class _Asked(msgspec.Struct):

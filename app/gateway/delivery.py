@@ -9,17 +9,14 @@ from __future__ import annotations
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Mapping
 
-import msgspec
-
 from app.conversation.losses import dropped_header
-from app.conversation.response import Response
-from app.dialects.contract import StreamPassthrough
+from app.conversation.response import Response, Usage
 from app.errors import DragomanError, UpstreamCut, UpstreamMalformed, in_units
 from app.gateway.attempt import Attempt
+from app.gateway.messages import StartedResponse
 from app.gateway.record import Record
 from app.gateway.reply_headers import relayed_headers
-from app.gateway.translation import StreamCollector, restage, stream_whole
-from app.routing.router import Upstream
+from app.gateway.translation import StreamCollector
 from app.transport import Exchange, Obtaining
 
 STREAM_HEADERS = {
@@ -35,55 +32,34 @@ EVENT_BEGINNINGS = (b"data:", b"event:", b": ")
 MOST_SPACE = 256  # bytes before that
 
 
-class StartedResponse(msgspec.Struct):
-    """An upstream that has begun to answer well. `first` is what of its answer is ready for the client: all of it
-    when there is no `stream`."""
-
-    exchange: Exchange | None
-    upstream: Upstream
-    stream: StreamPassthrough | None
-    first: bytes
-    headers: dict[str, str]
-
-
 def begin_delivery(attempt: Attempt, exchange: Exchange, record: Record, wait: float) -> Obtaining[StartedResponse]:
     """Reads until there is something for the client: all of a unary answer, the first events of a stream. A silence is
     `wait` seconds long. Raises DragomanError, which can still become an HTTP status or another attempt."""
-    limit = attempt.limits.reply_mb << 20
+    limit = attempt.target.limits.reply_mb << 20
     streamed = "event-stream" in exchange.headers.get("content-type", "").lower()
     if streamed and attempt.stream:
         return (yield from _begin_stream(attempt, exchange, wait))
     if streamed:
-        response = yield from _collect(exchange, StreamCollector(attempt.make_parser(), attempt.context), limit, wait)
+        collector = StreamCollector(attempt.make_parser(), attempt.context)
+        whole = attempt.finish_response((yield from _collect(exchange, collector, limit, wait)))
     else:
         body = yield from exchange.gather_body(limit, wait)
         if body[:MOST_SPACE].lstrip().startswith(EVENT_BEGINNINGS):
             collector = StreamCollector(attempt.make_parser(), attempt.context)
             collector.feed(body)
-            response = collector.close()
-        elif attempt.direct and not attempt.stream:
-            out = attempt.repair(body)
-            record.usage = attempt.dialect.find_usage(body)
-            return StartedResponse(
-                None, attempt.upstream, None, out, _reply_headers(attempt, exchange.headers) | JSON_HEADERS
-            )
+            whole = attempt.finish_response(collector.close())
         else:
-            response = attempt.dialect.parse_response(body)
-    return deliver(attempt, restage(response, attempt.stages, attempt.context), record, exchange.headers)
+            whole = attempt.finish(body)
+    return deliver(attempt, whole, record, exchange.headers)
 
 
-def deliver(attempt: Attempt, response: Response, record: Record, headers: Mapping[str, str] = {}) -> StartedResponse:
-    """A whole answer in the client's dialect, as a stream if it asked for one. `headers` are the upstream's."""
-    client = attempt.client_request.dialect
-    record.usage = response.usage
-    told = _reply_headers(attempt, headers)
-    if attempt.stream:
-        return StartedResponse(
-            None, attempt.upstream, None, stream_whole(response, client, attempt.context), told | STREAM_HEADERS
-        )
-    return StartedResponse(
-        None, attempt.upstream, None, client.render_response(response, attempt.context), told | JSON_HEADERS
-    )
+def deliver(
+    attempt: Attempt, whole: tuple[bytes, Usage | None], record: Record, headers: Mapping[str, str] = {}
+) -> StartedResponse:
+    """A whole answer to its client, with its usage for the record. `headers` are the upstream's."""
+    body, record.usage = whole
+    kind = STREAM_HEADERS if attempt.stream else JSON_HEADERS
+    return StartedResponse(None, attempt.target.upstream, None, body, _reply_headers(attempt, headers) | kind)
 
 
 def go_on(
@@ -152,7 +128,7 @@ def _begin_stream(attempt: Attempt, exchange: Exchange, wait: float) -> Obtainin
             first = stream.close()
             break
     return StartedResponse(
-        exchange, attempt.upstream, stream, first, _reply_headers(attempt, exchange.headers) | STREAM_HEADERS
+        exchange, attempt.target.upstream, stream, first, _reply_headers(attempt, exchange.headers) | STREAM_HEADERS
     )
 
 
@@ -170,9 +146,9 @@ def _collect(exchange: Exchange, collector: StreamCollector, limit: int, wait: f
 
 
 def _reply_headers(attempt: Attempt, upstreams: Mapping[str, str]) -> dict[str, str]:
-    headers = relayed_headers(upstreams, same_dialect=attempt.same_dialect)
+    headers = relayed_headers(upstreams, same_dialect=attempt.target.same_dialect)
     dropped = dropped_header(attempt.losses)
     if dropped:
         headers["x-dragoman-dropped"] = dropped
-    headers["x-dragoman-upstream"] = attempt.upstream.label
+    headers["x-dragoman-upstream"] = attempt.target.upstream.label
     return headers

@@ -22,11 +22,11 @@ from app.conversation.response import Response
 from app.credentials.credential import find_remedy
 from app.dialects.openai_chat.several import ask_single, join_responses
 from app.errors import CredentialPostponed, CredentialUnavailable, DragomanError, UpstreamRefused
-from app.gateway.attempt import USUAL, Attempt
+from app.gateway.attempt import Attempt
+from app.gateway.choice import USUAL, open_attempt
 from app.gateway.delivery import (
     JSON_HEADERS,
     STREAM_HEADERS,
-    StartedResponse,
     begin_delivery,
     deliver,
     go_on,
@@ -34,7 +34,7 @@ from app.gateway.delivery import (
 from app.gateway.fanout import answer_each
 from app.gateway.fetching import Fetcher
 from app.gateway.learned_facts import COOL_DOWN, LearnedFacts
-from app.gateway.messages import ClientRequest, ClientResponse
+from app.gateway.messages import ClientRequest, ClientResponse, StartedResponse
 from app.gateway.paused_turn import PausedTurnExchange
 from app.gateway.policy import cool_down, find_repair, goes_elsewhere, more_telling, teaches, wait_before_retry
 from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
@@ -83,8 +83,8 @@ class Gateway:
         record.stream = stream = bool(peek.stream)
         if peek.n is not None and not stream and self._must_fan_out(client_request):
             return self._answer_several(client_request, record)
-        if client_request.dialect.NAME == "openai_responses" and client_request.state is None:
-            client_request.state = self._response_store.begin(client_request)
+        if client_request.dialect.NAME == "openai_responses" and client_request.continuation is None:
+            client_request.continuation = self._response_store.begin(client_request)
         obtaining = self._obtain(client_request, record, stream)
         try:
             while True:
@@ -193,7 +193,7 @@ class Gateway:
         credential = provider.credential()
         capabilities = self.capabilities(upstream, client_request)
         record.upstream_dialect = capabilities.dialect
-        state = client_request.state
+        state = client_request.continuation
         asked = client_request if state is None else state.prepare(upstream)
         renewed = False
         remedy = find_remedy(provider.settings.kind)
@@ -201,7 +201,7 @@ class Gateway:
         number = 0
         while True:
             number += 1
-            attempt = Attempt(
+            attempt = open_attempt(
                 asked, upstream, capabilities, credential, stream, self._reasoning_store, self._fetcher, self._limits
             )
             try:
@@ -223,11 +223,11 @@ class Gateway:
                     if other is not None:
                         credential = other
                         continue
-                repair = find_repair(failure, capabilities, attempt.operation) if repairs else None
+                repair = find_repair(failure, capabilities, attempt.target.operation) if repairs else None
                 if repair is not None:
                     repairs -= 1
                     capabilities = repair.change(capabilities)
-                    if teaches(failure, repair, attempt.sent):
+                    if teaches(failure, repair, attempt.upstream_request.body):
                         self.facts.report(upstream.label, client_request.tenant, repair.name, repair.change)
                     continue
                 wait = wait_before_retry(error, number) if number < tries else None
@@ -241,11 +241,10 @@ class Gateway:
     def _exchange(self, attempt: Attempt, record: Record) -> Obtaining[StartedResponse]:
         """Sends once and waits for the beginning of a good answer. Raises what the upstream says otherwise."""
         wait = self._settings.stream_start_timeout
-        upstream_request = attempt.upstream_request()
         record.dropped = tuple(loss.path for loss in attempt.losses if loss.severity != "ignorable")
         if attempt.answer is not None:
-            return deliver(attempt, attempt.answer, record)
-        exchange = yield from attempt.send(upstream_request, record, wait)
+            return deliver(attempt, (attempt.render(attempt.answer), attempt.answer.usage), record)
+        exchange = yield from attempt.send(attempt.upstream_request, record, wait)
         record.paused_turn = attempt.paused_turn
         if attempt.paused_turn is not None:
             exchange = PausedTurnExchange(exchange, attempt.paused_turn, partial(self._ask_on, attempt, record))
@@ -268,7 +267,8 @@ class Gateway:
             except DragomanError as error:
                 wait = wait_before_retry(error, number)
                 if wait is None or number >= self._settings.max_attempts:
-                    raise _explained(error, attempt, find_remedy(attempt.upstream.provider.settings.kind)) from error
+                    remedy = find_remedy(attempt.target.upstream.provider.settings.kind)
+                    raise _explained(error, attempt, remedy) from error
                 yield from _sleep(wait, self._settings.stream_start_timeout)
         raise AssertionError("a count has no end")
 
@@ -286,10 +286,10 @@ def _explained(error: DragomanError, attempt: Attempt, remedy: str) -> DragomanE
     """The error in words that help who can do something about it; unchanged where there is nothing to add."""
     if not isinstance(error, UpstreamRefused):
         return error
-    provider, failure = attempt.upstream.provider, error.failure
+    provider, failure = attempt.target.upstream.provider, error.failure
     explained = provider.explain(failure)
     if failure.kind == "upstream_auth":
-        if attempt.credential is None and provider.auth_headers(None, attempt.client_request.headers):
+        if attempt.target.credential is None and provider.auth_headers(None, attempt.client_request.headers):
             # The client's own credential was passed on, so the refusal is the client's as well.
             own = msgspec.structs.replace(failure, kind="authentication", status=401)
             refused = UpstreamRefused(own, error.headers)

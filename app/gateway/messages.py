@@ -5,18 +5,17 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 
 from app.conversation.request import Request
-from app.dialects.contract import Dialect
+from app.dialects.contract import Dialect, StreamPassthrough
 from app.dialects.json_bodies import repair_surrogates
 from app.errors import InvalidRequest
 from app.providers.provider import Operation
-
-if TYPE_CHECKING:
-    from app.gateway.responses_api.response_store import ResponseContinuation
+from app.routing.router import Upstream
+from app.transport import Exchange
 
 # Characters of whatever a client calls a thing: a model, a tool, a session, an earlier response.
 MOST_NAME = 256
@@ -50,14 +49,15 @@ class ClientRequest:
 
     `headers` have lower-case names and hold no credential of the gateway itself. `provider` is the one that the
     path names (a mount), `session` the client's session where it says one. `tenant` stands for the client's key, and
-    is empty without one. `operation` is what an upstream that has it is asked for; any other generates. `state` is
-    set for a request that continues a response, or whose response is to be kept.
+    is empty without one. `operation` is what an upstream that has it is asked for; any other generates. A request that
+    continues a response, or whose response is to be kept, has a `continuation`.
     """
 
     __slots__ = (
         "_peeked",
         "_request",
         "body",
+        "continuation",
         "dialect",
         "headers",
         "id",
@@ -65,7 +65,6 @@ class ClientRequest:
         "parse",
         "provider",
         "session",
-        "state",
         "tenant",
     )
 
@@ -87,7 +86,7 @@ class ClientRequest:
         self.session = session
         self.tenant = tenant
         self.operation: Operation = "generate"
-        self.state: ResponseContinuation | None = None
+        self.continuation: Continuation | None = None
         self.parse = dialect.parse_request
         self._peeked: Peek | None = None
         self._request: Request | None = None
@@ -130,7 +129,12 @@ class ClientRequest:
         other = ClientRequest(
             self.dialect, body, self.headers, provider=self.provider, session=self.session, tenant=self.tenant
         )
-        other.id, other.operation, other.parse, other.state = self.id, self.operation, self.parse, self.state
+        other.id, other.operation, other.parse, other.continuation = (
+            self.id,
+            self.operation,
+            self.parse,
+            self.continuation,
+        )
         return other
 
     def _check_names(self, peek: Peek) -> None:
@@ -163,3 +167,32 @@ class ClientResponse(msgspec.Struct):
     status: int
     headers: dict[str, str]
     body: bytes | Iterator[bytes]
+
+
+class StartedResponse(msgspec.Struct):
+    """An upstream that has begun to answer well. `first` is what of its answer is ready for the client: all of it
+    when there is no `stream`."""
+
+    exchange: Exchange | None
+    upstream: Upstream
+    stream: StreamPassthrough | None
+    first: bytes
+    headers: dict[str, str]
+
+
+class Continuation(Protocol):
+    """What a request goes on from, and what becomes of its answer. For clients whose server keeps their history."""
+
+    @property
+    def adopted(self) -> bool:
+        """Whether the answer must be one of the gateway's own, as no upstream could have given it."""
+        ...
+
+    def prepare(self, upstream: Upstream) -> ClientRequest:
+        """The request as it goes to one upstream, with its history where that upstream does not know it. Called once
+        for each upstream that is tried. Raises InvalidRequest, NotFound or LedgerUnavailable."""
+        ...
+
+    def watch(self, started: StartedResponse) -> StartedResponse:
+        """The answer, such that it is kept before its client sees the end of it."""
+        ...

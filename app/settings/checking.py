@@ -86,7 +86,7 @@ def build_settings(
     server, models, ledger, limits = ServerSettings(), ModelsSettings(), LedgerSettings(), LimitsSettings()
     providers: dict[str, ProviderSettings] = {}
     with faults.collect():
-        server = _convert(tables.get("server", {}), ServerSettings, "server")
+        server = _convert(_with_new_names(tables.get("server", {})), ServerSettings, "server")
     with faults.collect():
         server = msgspec.structs.replace(server, api_keys=_check_keys(server.api_keys, client_key))
     with faults.collect():
@@ -113,6 +113,16 @@ def build_settings(
         found=found,
         key_variable=key_variable,
     )
+
+
+# Settings that have been renamed since, in [server]; the old name is still read.
+RENAMED = {"early_head": "stream_start_timeout"}
+
+
+def _with_new_names(table: Any) -> Any:
+    if not isinstance(table, dict):
+        return table
+    return {(RENAMED.get(name, name) if RENAMED.get(name) not in table else name): table[name] for name in table}
 
 
 class _Faults:

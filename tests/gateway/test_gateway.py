@@ -468,7 +468,7 @@ def test_a_fault_of_ours_is_said_in_the_clients_dialect_and_told_to_the_log(
     def fail(*_: object) -> None:
         raise TypeError("secret internals")
 
-    monkeypatch.setattr("app.gateway.attempt.adapt", fail)
+    monkeypatch.setattr("app.gateway.translating.adapt", fail)
 
     response = client.message()
 

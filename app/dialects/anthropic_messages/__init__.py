@@ -7,10 +7,12 @@ from app.dialects.anthropic_messages.request import parse_count_request, parse_r
 from app.dialects.anthropic_messages.response import find_usage, parse_response, render_response
 from app.dialects.anthropic_messages.sse_events import StreamRenderer
 from app.dialects.anthropic_messages.stream import StreamParser
+from app.dialects.anthropic_messages.traits import TRAITS
 from app.dialects.anthropic_messages.vocabulary import NAME
 
 __all__ = [
     "NAME",
+    "TRAITS",
     "StreamParser",
     "StreamPassthrough",
     "StreamRenderer",

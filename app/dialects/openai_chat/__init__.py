@@ -9,10 +9,12 @@ from app.dialects.openai_chat.repair import repair_response
 from app.dialects.openai_chat.request import parse_request, render_request
 from app.dialects.openai_chat.response import find_usage, parse_response, render_response
 from app.dialects.openai_chat.stream import StreamParser
+from app.dialects.openai_chat.traits import TRAITS
 from app.dialects.openai_chat.vocabulary import NAME
 
 __all__ = [
     "NAME",
+    "TRAITS",
     "StreamParser",
     "StreamPassthrough",
     "StreamRenderer",

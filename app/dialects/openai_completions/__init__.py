@@ -10,10 +10,12 @@ from app.dialects.openai_completions.passthrough import StreamPassthrough, patch
 from app.dialects.openai_completions.request import parse_request
 from app.dialects.openai_completions.response import parse_response, render_response
 from app.dialects.openai_completions.stream import StreamParser, StreamRenderer
+from app.dialects.openai_completions.traits import TRAITS
 from app.dialects.openai_completions.vocabulary import NAME
 
 __all__ = [
     "NAME",
+    "TRAITS",
     "StreamParser",
     "StreamPassthrough",
     "StreamRenderer",

@@ -12,10 +12,12 @@ from app.dialects.openai_responses.patch import patch_request
 from app.dialects.openai_responses.request import parse_request, render_request
 from app.dialects.openai_responses.response import find_usage, parse_response, render_response
 from app.dialects.openai_responses.stream import StreamParser
+from app.dialects.openai_responses.traits import TRAITS
 from app.dialects.openai_responses.vocabulary import NAME
 
 __all__ = [
     "NAME",
+    "TRAITS",
     "StreamParser",
     "StreamPassthrough",
     "StreamRenderer",

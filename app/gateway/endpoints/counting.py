@@ -6,7 +6,7 @@ import msgspec
 
 from app.conversation.tokens import estimate_tokens
 from app.errors import DragomanError
-from app.gateway.attempt import Attempt
+from app.gateway.choice import open_attempt
 from app.gateway.gateway import Gateway
 from app.gateway.messages import ClientRequest
 from app.gateway.policy import ABSENT_STATUSES, forgo
@@ -41,9 +41,10 @@ def count_tokens(gateway: Gateway, client_request: ClientRequest, record: Record
 
 def _ask_upstream(gateway: Gateway, client_request: ClientRequest, upstream: Upstream) -> int | None:
     """None when the upstream cannot, or will not, count: an estimate is better than an error."""
-    attempt = Attempt(client_request, upstream, gateway.capabilities(upstream, client_request), None, False)
+    capabilities = gateway.capabilities(upstream, client_request)
     try:
-        upstream_request = msgspec.structs.replace(attempt.upstream_request(), operation="count_tokens")
+        attempt = open_attempt(client_request, upstream, capabilities, None, False)
+        upstream_request = msgspec.structs.replace(attempt.upstream_request, operation="count_tokens")
         exchange = upstream.provider.send(upstream_request, upstream.provider.credential())
         try:
             if not exchange.wait_head(COUNT_LIMIT):

@@ -170,10 +170,16 @@ class PassingObserver:
             self._parts = []
 
 
-def passes_silently(body: bytes, capabilities: Capabilities) -> bool:
+def passes_silently(client_request: ClientRequest, capabilities: Capabilities) -> bool:
     """Whether a Chat request that passes comes from a client that keeps no reasoning, or has not had to yet, and goes
     to an upstream that refuses calls without it. Other upstreams get what the client sent, and nothing else."""
-    return capabilities.reasoning_required and b'"tools"' in body and _SENT.search(body) is None
+    body = client_request.body
+    return (
+        capabilities.reasoning_required
+        and client_request.dialect.TRAITS.forgets_reasoning
+        and b'"tools"' in body
+        and _SENT.search(body) is None
+    )
 
 
 def _is_of_use(request: Request, capabilities: Capabilities) -> bool:

@@ -92,7 +92,7 @@ class Background:
         if len(self._jobs) >= MOST_JOBS:
             raise TooMany("too many responses are being made in the background; ask again when some are over")
         asked = client_request.with_body(ask_stream(client_request.body))
-        asked.state = state = ResponseContinuation(self._response_store, asked, background=True)
+        asked.continuation = state = ResponseContinuation(self._response_store, asked, background=True)
         upstream = self._gateway.router.resolve(peek.model, client_request.provider)[0]
         given = state.prepare(upstream)  # what cannot be continued is refused while the client still listens
         context = RenderContext(model=peek.model, id=asked.id, created=int(self._clock()), request=asked.request)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -27,15 +26,12 @@ from app.dialects.openai_responses.history import (
 )
 from app.dialects.openai_responses.vocabulary import NAME
 from app.errors import Failure, InvalidRequest, LedgerUnavailable, NotFound
-from app.gateway.messages import ClientRequest
+from app.gateway.messages import ClientRequest, StartedResponse
 from app.gateway.observed_stream import ObservedStream
 from app.gateway.responses_api.conversations import Conversation, Conversations
 from app.gateway.responses_api.conversations import not_found as conversation_not_found
 from app.ledger import Ledger
 from app.routing.router import Upstream
-
-if TYPE_CHECKING:
-    from app.gateway.delivery import StartedResponse
 
 
 class KeptResponse(msgspec.Struct, frozen=True, omit_defaults=True):

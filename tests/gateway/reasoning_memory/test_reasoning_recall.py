@@ -301,7 +301,7 @@ def test_a_stream_that_is_listened_to_keeps_its_bytes(
 ) -> None:
     upstream.script(deep_stream(), deep_stream())
     heard = ask(deep, model="deep/m", stream=True).get_data()
-    monkeypatch.setattr("app.gateway.attempt.passes_silently", lambda body, capabilities: False)
+    monkeypatch.setattr("app.gateway.passing.passes_silently", lambda client_request, capabilities: False)
 
     unheard = ask(deep, model="deep/m", stream=True).get_data()
 

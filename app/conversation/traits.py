@@ -1,0 +1,18 @@
+"""What the rest of the program must know of a dialect beside its code: one record, which its folder fills in."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class DialectTraits(msgspec.Struct, frozen=True, kw_only=True):
+    """The habits of a dialect's clients and of its vendor. What a server or a model can take is in Capabilities."""
+
+    # clients
+    forgets_reasoning: bool = False  # many clients keep no reasoning, for the dialect has no field for it
+    counts_input_first: bool = False  # a stream tells the tokens of its input at its beginning
+    echoes_prompt: bool = False  # an answer may repeat what was asked, so that its renderer needs the body
+
+    # the vendor
+    fills_caches: bool = False  # a request for an answer of no tokens fills the prompt cache
+    pauses_turns: bool = False  # a turn with the vendor's own tools may stop until the client asks on

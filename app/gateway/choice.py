@@ -1,0 +1,50 @@
+"""The choice between the two ways to an upstream: the client's bytes pass, or the conversation is translated."""
+
+from __future__ import annotations
+
+from app.conversation.capabilities import Capabilities
+from app.credentials.credential import Credential
+from app.dialects.contract import Dialect
+from app.dialects.registry import DIALECTS
+from app.gateway.attempt import Attempt, Target
+from app.gateway.fetching import Fetcher
+from app.gateway.messages import ClientRequest
+from app.gateway.passing import Passing
+from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
+from app.gateway.translating import Translating
+from app.providers.provider import Operation
+from app.routing.router import Upstream
+from app.settings import LimitsSettings
+
+USUAL = LimitsSettings()
+
+
+def open_attempt(
+    client_request: ClientRequest,
+    upstream: Upstream,
+    capabilities: Capabilities,
+    credential: Credential | None,
+    stream: bool,
+    reasoning_store: ReasoningStore | None = None,
+    fetcher: Fetcher | None = None,
+    limits: LimitsSettings = USUAL,
+) -> Attempt:
+    """A request made ready for one upstream. `stream` is what the client wants.
+
+    Raises InvalidRequest for a request that is wrong, Unsupported for one that cannot go to this upstream.
+    """
+    operation: Operation = "generate"
+    dialect: Dialect = DIALECTS[capabilities.dialect]
+    wanted = client_request.operation
+    if wanted != "generate" and wanted not in capabilities.absent and upstream.provider.offers(wanted):
+        operation, dialect = wanted, client_request.dialect
+    target = Target(client_request, upstream, capabilities, credential, stream, operation, dialect, limits)
+    if target.same_dialect and (operation != "generate" or not _is_rewritten(target)):
+        return Passing(target, reasoning_store)
+    return Translating(target, reasoning_store, fetcher)
+
+
+def _is_rewritten(target: Target) -> bool:
+    """Whether the request or its answer is to be another than the client's or the upstream's own."""
+    state = target.client_request.continuation
+    return target.upstream.rewrites or (state is not None and state.adopted)

@@ -1,0 +1,126 @@
+"""An attempt that goes through the conversation: parsed, adapted to the upstream, rendered, and back again.
+
+It is the one way on which a request is changed, also between two sides of one dialect where the upstream does not take
+what the client sent. Then a reply that needs nothing passes all the same.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from app.adaptation.adapt import adapt
+from app.conversation.capabilities import RenderContext
+from app.conversation.losses import settle
+from app.conversation.request import Extension, NativeTool, Request, State, Turn
+from app.conversation.response import Response, Usage
+from app.conversation.stages import StageMaker
+from app.conversation.tokens import estimate_tokens
+from app.dialects.contract import StreamParser, StreamPassthrough
+from app.gateway.attempt import Attempt, Target
+from app.gateway.fetching import Fetcher
+from app.gateway.paused_turn import PausedTurn
+from app.gateway.reasoning_memory.reasoning_recall import ReasoningRecall
+from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
+from app.gateway.translation import StreamTranslation, restage
+from app.providers.provider import UpstreamRequest
+
+
+class Translating(Attempt):
+    """`fetcher` gets what the upstream cannot fetch itself, `reasoning_store` has what a client did not send back."""
+
+    def __init__(self, target: Target, reasoning_store: ReasoningStore | None, fetcher: Fetcher | None) -> None:
+        """Raises InvalidRequest or Unsupported when the request cannot go to this upstream."""
+        super().__init__(target)
+        self._streamed = target.stream or target.capabilities.stream_only
+        request = self._steer(target.client_request.request)
+        if request.max_tokens == 0 and not target.dialect.TRAITS.fills_caches:
+            self.answer = _say_nothing(request)
+        if fetcher is not None:
+            request = fetcher.bring(request, target.capabilities)
+        observers: tuple[StageMaker, ...] = ()
+        if reasoning_store is not None and target.client_request.dialect.TRAITS.forgets_reasoning:
+            recall = ReasoningRecall(reasoning_store, target.client_request, target.upstream.label, target.capabilities)
+            request, observers = recall.restore_reasoning(request)
+        adapted = adapt(request, target.capabilities)
+        self._asked = self._expect_pauses(adapted.request)
+        rendered = target.dialect.render_request(self._asked, target.capabilities)
+        self._stages = (*adapted.stages, *observers)
+        self.losses = settle((*adapted.losses, *rendered.losses), target.upstream.policy)
+        self.upstream_request = self._pack(rendered, stream=self._streamed)
+
+    def continued(self, said: Response) -> UpstreamRequest:
+        """The same request once more, for the next part of a paused turn: with what was `said`, as it came."""
+        turns = (*self._asked.turns, Turn("assistant", said.blocks))
+        asked = msgspec.structs.replace(self._asked, turns=turns)
+        match said.extensions.get("container"):
+            case {"id": str(machine)}:  # where the upstream's tools run, and what they began is to be ended
+                kept = Extension(self.target.capabilities.dialect, "container", machine, "ignorable")
+                asked = msgspec.structs.replace(asked, extensions=(*asked.extensions, kept))
+        rendered = self.target.dialect.render_request(asked, self.target.capabilities)
+        return self._pack(rendered, stream=self._streamed)
+
+    def open_stream(self) -> StreamPassthrough:
+        return StreamTranslation(self.make_parser(), self.client_request.dialect, self._stages, self.context)
+
+    def make_parser(self) -> StreamParser:
+        return self.paused_turn or super().make_parser()
+
+    def finish(self, body: bytes) -> tuple[bytes, Usage | None]:
+        return self.finish_response(self.target.dialect.parse_response(body))
+
+    def finish_response(self, response: Response) -> tuple[bytes, Usage | None]:
+        response = restage(response, self._stages, self.context)
+        return self.render(response), response.usage
+
+    def _make_context(self) -> RenderContext:
+        client_request, traits = self.client_request, self.client_request.dialect.TRAITS
+        request, counted = client_request.request, 0
+        # A stream lives long, and a history is large: what is not needed any more is let go.
+        if self.stream and traits.counts_input_first:
+            counted = estimate_tokens(request, self.target.model)
+            request = msgspec.structs.replace(request, turns=())
+        return RenderContext(
+            model=client_request.peek.model,
+            id=client_request.id,
+            created=int(time.time()),
+            include_usage=request.include_usage,
+            input_tokens=counted,
+            upstream_model=self.target.model,
+            request=request,
+            body=b"" if self.stream and not traits.echoes_prompt else client_request.body,
+            max_event=self.target.limits.event_mb << 20,
+        )
+
+    def _expect_pauses(self, request: Request) -> Request:
+        """The request, as a stream if the upstream may pause in the middle of its turn: the parts are joined as they
+        are read."""
+        target = self.target
+        if target.same_dialect or not target.dialect.TRAITS.pauses_turns:
+            return request
+        if not any(isinstance(tool, NativeTool) and tool.server for tool in request.tools):
+            return request
+        self.paused_turn = PausedTurn(target.dialect.StreamParser)
+        self._streamed = True
+        return msgspec.structs.replace(request, stream=True)
+
+    def _steer(self, request: Request) -> Request:
+        """The request with what the route, not the client, decides."""
+        target = self.target
+        changes: dict[str, object] = {"model": target.model}
+        if self._streamed != request.stream:
+            changes["stream"] = self._streamed
+        if target.client_request.continuation is not None:
+            # What is translated is kept here, and has its history in it.
+            store = False if request.state.store is False else None
+            changes["state"] = State(store=store)
+        effort = target.upstream.reasoning_effort
+        if effort is not None and request.reasoning.effort is None and request.reasoning.mode is None:
+            changes["reasoning"] = msgspec.structs.replace(request.reasoning, effort=effort)
+        return msgspec.structs.replace(request, **changes)
+
+
+def _say_nothing(request: Request) -> Response:
+    """The answer to a request that only fills a prompt cache, where no cache can be filled so."""
+    return Response(id="", model=request.model, blocks=(), finish_reason="length", usage=Usage())
