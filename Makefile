@@ -4,7 +4,7 @@ VENV := .venv
 DIST := dist
 BIN := $(VENV)/bin
 
-.PHONY: run test check format hardening package dist clients bench conformance hooks clean
+.PHONY: run test check format hardening package dist clients bench accounts conformance hooks clean
 
 run: $(VENV)/.runs  ## start the gateway on 127.0.0.1:8080 (HOST=… PORT=… to move it)
 	@exec $(BIN)/dragoman serve
@@ -44,6 +44,9 @@ clients: $(VENV)/.tests  ## the genuine programs against this gateway
 
 bench: $(VENV)/.runs  ## CPU, memory and delay beside nginx and bare Node
 	$(BIN)/python bench/bench.py
+
+accounts: $(VENV)/.tests  ## a million requests in the accounts: room, lists, sums
+	$(BIN)/python bench/accounts.py
 
 conformance: $(VENV)/.tests  ## the black-box suite beside the checkout
 	$(BIN)/python tests/conformance.py --check

@@ -16,7 +16,8 @@ class Usage(msgspec.Struct, frozen=True):
     """Counts in tokens, disjoint: the whole input is `fresh + cache_read + cache_written`.
 
     On the wire Anthropic counts the same way, while OpenAI's prompt count contains the cached and written ones.
-    `output` contains `reasoning`. `estimated` says that no upstream reported them.
+    `output` contains `reasoning`, and `cache_written` what was written for an hour (`cache_written_1h`). `estimated`
+    says that no upstream reported them.
     """
 
     fresh: int = 0
@@ -26,6 +27,7 @@ class Usage(msgspec.Struct, frozen=True):
     reasoning: int = 0
     web_searches: int = 0
     estimated: bool = False
+    cache_written_1h: int = 0
 
     @property
     def input(self) -> int:
@@ -44,6 +46,7 @@ def add_usages(usages: Sequence[Usage]) -> Usage | None:
         reasoning=sum(usage.reasoning for usage in usages),
         web_searches=sum(usage.web_searches for usage in usages),
         estimated=any(usage.estimated for usage in usages),
+        cache_written_1h=sum(usage.cache_written_1h for usage in usages),
     )
 
 

@@ -6,10 +6,13 @@ Nothing else in the program reads the environment or the configuration file.
 from app.settings.loading import find_config, load_settings
 from app.settings.masking import masked
 from app.settings.tables import (
+    AccountsSettings,
     Finding,
     LedgerSettings,
     LimitsSettings,
     ModelsSettings,
+    PriceSettings,
+    PriceStep,
     Profile,
     ProviderSettings,
     RouteSettings,
@@ -19,10 +22,13 @@ from app.settings.tables import (
 from app.settings.writing import write_settings
 
 __all__ = [
+    "AccountsSettings",
     "Finding",
     "LedgerSettings",
     "LimitsSettings",
     "ModelsSettings",
+    "PriceSettings",
+    "PriceStep",
     "Profile",
     "ProviderSettings",
     "RouteSettings",

@@ -18,11 +18,13 @@ from app.errors import ConfigError
 from app.settings.defaults import TIER_KEYS, fill_models
 from app.settings.known_servers import KNOWN_SERVERS, OTHER_NAMES
 from app.settings.tables import (
+    AccountsSettings,
     Count,
     Finding,
     LedgerSettings,
     LimitsSettings,
     ModelsSettings,
+    PriceSettings,
     ProviderSettings,
     RouteSettings,
     ServerSettings,
@@ -31,7 +33,7 @@ from app.settings.tables import (
 
 T = TypeVar("T", bound=Struct)
 
-SECTIONS = ("server", "providers", "models", "ledger", "limits")
+SECTIONS = ("server", "providers", "models", "ledger", "limits", "accounts", "prices")
 KINDS = ("oca", "anthropic", "openai", "codex", "claude_cli", "demo")
 PROVIDER_GROUP = "dragoman.providers"
 # The kinds that speak one dialect only. An `oca` model may speak either of OpenAI's.
@@ -97,6 +99,12 @@ def build_settings(
         ledger = _convert(tables.get("ledger", {}), LedgerSettings, "ledger")
     with faults.collect():
         limits = _convert(tables.get("limits", {}), LimitsSettings, "limits")
+    accounts, prices = AccountsSettings(), dict[str, PriceSettings]()
+    with faults.collect():
+        accounts = _convert(tables.get("accounts", {}), AccountsSettings, "accounts")
+    with faults.collect():
+        for name, row in _table(tables.get("prices", {}), "prices").items():
+            prices[name] = _convert(row, PriceSettings, f'prices."{name}"')
     with faults.collect():
         _check_exposure(server)
     if not faults.found:
@@ -109,6 +117,8 @@ def build_settings(
         models=fill_models(models, providers),
         ledger=ledger,
         limits=limits,
+        accounts=accounts,
+        prices=prices,
         source=source,
         found=found,
         key_variable=key_variable,

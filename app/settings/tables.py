@@ -160,6 +160,47 @@ class LedgerSettings(Table, frozen=True, kw_only=True):
     reasoning_mb: Annotated[int, Meta(ge=0)] = 64
 
 
+class AccountsSettings(Table, frozen=True, kw_only=True):
+    """`[accounts]`: who used what. It lies beside the ledger's file, or in the ledger's Postgres."""
+
+    enabled: bool = True
+    days: Count = 30
+    rollup_days: Count = 400
+
+
+Dollars = Annotated[float, Meta(ge=0)]
+
+
+class PriceStep(Struct, frozen=True, forbid_unknown_fields=True):
+    """Prices of a request whose whole input is longer than `above` tokens."""
+
+    above: int
+    input: Dollars
+    output: Dollars
+    cache_read: Dollars | None = None
+    cache_write: Dollars | None = None
+    cache_write_1h: Dollars | None = None
+
+
+class PriceSettings(Table, frozen=True, kw_only=True):
+    """One entry of `[prices]`: dollars a million tokens; `image` and `search` for each one; `batch` is a factor.
+
+    None means that the vendor has no price of its own for it: cached input then costs what fresh input does.
+    """
+
+    input: Dollars
+    output: Dollars
+    cache_read: Dollars | None = None
+    cache_write: Dollars | None = None
+    cache_write_1h: Dollars | None = None
+    steps: tuple[PriceStep, ...] = ()
+    batch: Dollars | None = None
+    image: Dollars | None = None
+    search: Dollars | None = None
+    source: str = "the configuration"
+    date: str = ""
+
+
 class Finding(Struct, frozen=True):
     """A credential that was found on the machine: for which provider, where, and whether it is used."""
 
@@ -177,6 +218,8 @@ class Settings(Table, frozen=True, kw_only=True):
     models: ModelsSettings = ModelsSettings()
     ledger: LedgerSettings = LedgerSettings()
     limits: LimitsSettings = LimitsSettings()
+    accounts: AccountsSettings = AccountsSettings()
+    prices: dict[str, PriceSettings] = {}
     source: Path | None = None
     found: tuple[Finding, ...] = ()
     key_variable: str | None = None

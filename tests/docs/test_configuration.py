@@ -8,7 +8,16 @@ import msgspec
 import pytest
 
 from app.providers.registry import KINDS
-from app.settings import LedgerSettings, LimitsSettings, ModelsSettings, ProviderSettings, RouteSettings, ServerSettings
+from app.settings import (
+    AccountsSettings,
+    LedgerSettings,
+    LimitsSettings,
+    ModelsSettings,
+    PriceSettings,
+    ProviderSettings,
+    RouteSettings,
+    ServerSettings,
+)
 from app.settings.known_servers import KNOWN_SERVERS
 from app.settings.tables import Table
 from tests.docs.blocks import CONFIGURATION
@@ -20,11 +29,13 @@ SECTIONS: dict[str, type[Table]] = {
     "[models.routes]": RouteSettings,
     "[ledger]": LedgerSettings,
     "[limits]": LimitsSettings,
+    "[accounts]": AccountsSettings,
+    "[prices]": PriceSettings,
 }
 # A route is written with other keys than it is kept with.
 WRITTEN = {"[models.routes]": {"targets": ("target", "fallback")}}
 # What the default says in words.
-IN_WORDS = {"kind", "target"}
+IN_WORDS = {"kind", "target", "input", "output"}
 
 _ROW = re.compile(r"^\| `(\w+)` \| (.*?) \| (.+) \|$", re.MULTILINE)
 

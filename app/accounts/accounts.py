@@ -1,0 +1,110 @@
+"""The accounts: a queue that requests put their records into, and a database that a loop writes them to."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import platformdirs
+
+from app.accounts.record import RequestRecord
+from app.settings import AccountsSettings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from app.accounts.database import AccountsDatabase
+
+log = logging.getLogger("dragoman.accounts")
+
+T = TypeVar("T")
+
+DAY = 86_400.0
+# Records that wait to be written. A database that is slower than the requests loses rows, never requests.
+MOST_WAITING = 2000
+# Seconds between two tries to use a database that failed, and between two looks for rows that are too old.
+RETRY_PERIOD = 10.0
+PRUNE_PERIOD = 60.0
+
+
+class Accounts:
+    """A sink of records. `lost` counts those that could not be kept; `problem` says why, None while all is well."""
+
+    def __init__(
+        self, settings: AccountsSettings, url: str | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        """`url` is that of the ledger, None for a file of SQLite in the user's data folder. `clock` tells the age of
+        rows, in unix time."""
+        self._clock = clock
+        self._settings = settings
+        self._place: Path | str = url if url is not None and not url.startswith("sqlite") else _default_path(url)
+        self._waiting: deque[RequestRecord] = deque()
+        self._database: AccountsDatabase | None = None
+        self._retry_at = 0.0
+        self._pruned_at = 0.0
+        self.lost = 0
+        self.problem: str | None = None
+
+    def take(self, record: RequestRecord) -> None:
+        """Queues a record; at once, whatever the database does."""
+        if len(self._waiting) >= MOST_WAITING:
+            self.lost += 1
+            return
+        self._waiting.append(record)
+
+    def flush(self) -> None:
+        """Writes what waits. Called by one loop, in a thread that may wait; never raises."""
+        now = time.monotonic()
+        if not self._waiting or now < self._retry_at:
+            return
+        batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        try:
+            self._open().write(batch)
+            if now - self._pruned_at >= PRUNE_PERIOD:
+                self._pruned_at = now
+                today = self._clock()
+                self._open().prune(today - self._settings.days * DAY, today - self._settings.rollup_days * DAY)
+            self.problem = None
+        except Exception as error:
+            self._fail(batch, error)
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """What `work` finds. Raises sqlalchemy.exc.SQLAlchemyError; to be called in a thread that may wait."""
+        with self._open().engine.connect() as connection:
+            return work(connection)
+
+    def close(self) -> None:
+        """Writes what waits and lets go of the database."""
+        self.flush()
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def _fail(self, batch: list[RequestRecord], error: Exception) -> None:
+        """Keeps as much of a batch as there is room for, and tries again later."""
+        room = max(0, MOST_WAITING - len(self._waiting))
+        self.lost += max(0, len(batch) - room)
+        self._waiting.extendleft(reversed(batch[-room:] if room else []))
+        self._retry_at = time.monotonic() + RETRY_PERIOD
+        reason = f"{type(error).__name__}: {str(getattr(error, 'orig', error)).splitlines()[0][:200]}"
+        if self.problem is None:
+            log.warning("requests are not accounted for now: %s", reason)
+        self.problem = reason
+
+    def _open(self) -> AccountsDatabase:
+        if self._database is None:
+            # SQLAlchemy costs a third of a worker's start and memory, so it is loaded with the first record.
+            from app.accounts.database import AccountsDatabase
+
+            self._database = AccountsDatabase(self._place)
+        return self._database
+
+
+def _default_path(url: str | None) -> Path:
+    if url is not None:
+        return Path(url.removeprefix("sqlite:///")).with_name("usage.sqlite3")
+    return platformdirs.user_data_path("dragoman", appauthor=False) / "usage.sqlite3"

@@ -1,0 +1,88 @@
+"""What the accounts cost with a million requests in them: room on disk, lists, sums, and the writing of a batch.
+
+Run by `make accounts`; ends with an error where a figure misses its target.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from sqlalchemy import Connection
+
+from app.accounts.database import AccountsDatabase
+from app.accounts.queries import FILTERS, Query, find_request, list_requests, sum_usage
+from tests.accounts.records import NOW, many
+
+DAY = 86_400.0
+MOST_MS = 50.0
+MOST_BYTES_A_ROW = 250.0
+ROUNDS = 5
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    rows = parser.parse_args().rows
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "usage.sqlite3"
+        database = AccountsDatabase(path)
+        writing = time.process_time()
+        records = many(rows)
+        while batch := tuple(islice(records, 500)):
+            database.write(batch)
+        written = (time.process_time() - writing) / rows * 1e6
+        size = sum(each.stat().st_size for each in Path(folder).iterdir())
+        missed = _report("bytes a row", size / rows, MOST_BYTES_A_ROW)
+        print(f"{'CPU to write a row, µs':<44}{written:>10.1f}")
+        with database.engine.connect() as connection:
+            for name, ask in _questions(connection, rows).items():
+                missed += _report(name, statistics.median(_time(ask) for _ in range(ROUNDS)), MOST_MS, "ms")
+        database.close()
+    return 1 if missed else 0
+
+
+def _questions(connection: Connection, rows: int) -> dict[str, Callable[[], object]]:
+    rare = {"key": "user-3", "session": "user-3-00000000-4f7a-9c1d-000000000000", "model": "model-5", "provider": "oca"}
+    questions: dict[str, Callable[[], object]] = {
+        "list: the newest 50": lambda: list_requests(connection, Query()),
+        "list: 50 in the middle": lambda: list_requests(connection, Query(before=rows // 2)),
+        "list: failed ones": lambda: list_requests(connection, Query(failed=True)),
+        "list: the oldest day": lambda: list_requests(connection, Query(until=NOW - 29 * DAY)),
+        "one request": lambda: find_request(connection, f"{rows // 2:024x}"),
+        "sum: 30 days": lambda: sum_usage(connection, (), NOW - 30 * DAY, NOW),
+        "sum: 30 days by day": lambda: sum_usage(connection, ("day",), NOW - 30 * DAY, NOW),
+    }
+    for column in FILTERS:
+        if column in rare:
+            where = {column: rare[column]}
+            questions[f"list: by {column}"] = lambda where=where: list_requests(connection, Query(where=where))  # type: ignore[misc]
+        if column != "session":
+            questions[f"sum: 30 days by {column}"] = lambda column=column: sum_usage(  # type: ignore[misc]
+                connection, (column,), NOW - 30 * DAY, NOW
+            )
+    return questions
+
+
+def _time(ask: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    ask()
+    return (time.perf_counter() - begun) * 1000
+
+
+def _report(name: str, value: float, most: float, unit: str = "") -> int:
+    missed = value > most
+    print(f"{name:<44}{value:>10.1f} {unit:<3} (at most {most:g}){' MISSED' if missed else ''}")
+    return int(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

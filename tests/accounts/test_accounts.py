@@ -1,0 +1,240 @@
+"""Rows, sums and pages of requests, and what happens when their database does not work."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.accounts import accounts as accounts_module
+from app.accounts.accounts import DAY, MOST_WAITING, Accounts
+from app.accounts.database import BATCH
+from app.accounts.queries import Query, find_request, list_requests, sum_usage
+from app.accounts.record import AttemptRecord
+from app.conversation.response import Usage
+from app.settings import AccountsSettings
+from tests.accounts.records import NOW, many, record
+
+
+@pytest.fixture
+def accounts(tmp_path: Path) -> Iterator[Accounts]:
+    opened = Accounts(AccountsSettings(), f"sqlite:///{tmp_path}/ledger.sqlite3", lambda: NOW)
+    yield opened
+    opened.close()
+
+
+def keep(accounts: Accounts, *records: Any) -> None:
+    for each in records:
+        accounts.take(each)
+    accounts.flush()
+    assert accounts.problem is None
+
+
+def page(accounts: Accounts, **query: Any) -> list[dict[str, Any]]:
+    return accounts.read(lambda connection: list_requests(connection, Query(**query)))
+
+
+def sums(accounts: Accounts, *by: str, since: float = NOW - DAY, **more: Any) -> list[dict[str, Any]]:
+    return accounts.read(lambda connection: sum_usage(connection, by, since, NOW + DAY, **more))
+
+
+def test_a_row_holds_what_the_record_holds(accounts: Accounts) -> None:
+    kept = record(lowered=("max_tokens 64000→16384",), losses=("top_k",))
+
+    keep(accounts, kept)
+
+    (row,) = page(accounts)
+    assert row["id"] == kept.id
+    assert row["received"] == kept.received
+    for field in (
+        "key",
+        "agent",
+        "session",
+        "path",
+        "model",
+        "rule",
+        "provider",
+        "target",
+        "status",
+        "terminal",
+        "cost",
+    ):
+        assert row[field] == getattr(kept, field), field
+    assert row["cost"] == kept.cost
+    assert (row["routed_ms"], row["upstream_head_ms"], row["first_byte_ms"], row["ms"]) == (1, 300, 310, 900)
+    assert (row["dialect_in"], row["dialect_out"]) == (kept.dialect_in, kept.dialect_out)
+    assert (row["fresh"], row["cache_read"], row["output"]) == (1000, 4000, 200)
+    assert row["lowered"] == ["max_tokens 64000→16384"]
+    assert row["losses"] == ["top_k"]
+
+
+def test_no_price_stays_no_price(accounts: Accounts) -> None:
+    keep(accounts, record(cost=None))
+
+    (row,) = page(accounts)
+    (total,) = sums(accounts)
+
+    assert row["cost"] is None
+    assert total["unpriced"] == 1
+
+
+def test_pages_follow_each_other_without_gap_or_overlap(accounts: Accounts) -> None:
+    keep(accounts, *(record(number) for number in range(120)))
+
+    first = page(accounts)
+    second = page(accounts, before=first[-1]["seq"])
+    third = page(accounts, before=second[-1]["seq"])
+
+    numbers = [row["seq"] for row in (*first, *second, *third)]
+    assert numbers == list(range(120, 0, -1))
+
+
+@pytest.mark.parametrize("column", ["key", "session", "model", "provider", "agent"])
+def test_a_list_is_narrowed_by_a_name(accounts: Accounts, column: str) -> None:
+    keep(accounts, record(1), record(2, **{column: "other"}), record(3))
+
+    (row,) = page(accounts, where={column: "other"})
+
+    assert row["id"] == record(2).id
+
+
+def test_a_name_that_nobody_used_finds_nothing(accounts: Accounts) -> None:
+    keep(accounts, record())
+
+    assert page(accounts, where={"key": "nobody"}) == []
+    assert sums(accounts, where={"key": "nobody"}) == []
+
+
+def test_the_failed_ones_can_be_seen_alone(accounts: Accounts) -> None:
+    keep(accounts, record(1), record(2, terminal="upstream_cut"), record(3, terminal="client_closed"))
+
+    assert [row["id"] for row in page(accounts, failed=True)] == [record(2).id]
+
+
+def test_a_request_is_found_with_its_attempts(accounts: Accounts) -> None:
+    tried = (
+        AttemptRecord("oca/gpt-4.1", 429, "rate_limit", "slow down", started=2, ended=40, waited=250),
+        AttemptRecord("oca/gpt-4.1", 200, started=290, ended=900),
+    )
+    keep(accounts, record(1), record(2, attempts=tried))
+
+    found = accounts.read(lambda connection: find_request(connection, record(2).id))
+
+    assert found is not None
+    assert [(each["status"], each["error"], each["waited_ms"]) for each in found["tried"]] == [
+        (429, "rate_limit", 250),
+        (200, "", 0),
+    ]
+
+
+@pytest.mark.parametrize("request_id", ["", "nobody", "ff" * 12, "x" * 5000])
+def test_an_unknown_id_finds_nothing(accounts: Accounts, request_id: str) -> None:
+    keep(accounts, record())
+
+    assert accounts.read(lambda connection: find_request(connection, request_id)) is None
+
+
+def test_an_id_that_is_not_hex_is_kept_as_it_is(accounts: Accounts) -> None:
+    keep(accounts, record(id="job-ä-1"))
+
+    assert page(accounts)[0]["id"] == "job-ä-1"
+
+
+def test_sums_equal_the_rows(accounts: Accounts) -> None:
+    records = list(many(300, days=1))
+    keep(accounts, *records)
+
+    by_key = {row["key"]: row for row in sums(accounts, "key", since=NOW - 2 * DAY)}
+
+    for key in {each.key for each in records}:
+        own = [each for each in records if each.key == key]
+        assert by_key[key]["requests"] == len(own)
+        assert by_key[key]["failed"] == sum(each.failed for each in own)
+        assert by_key[key]["output"] == sum(each.usage.output for each in own if each.usage)
+        assert by_key[key]["cost"] == sum(each.cost or 0 for each in own)
+
+
+def test_sums_of_several_batches_add_up(accounts: Accounts) -> None:
+    for number in range(5):
+        keep(accounts, record(number, usage=Usage(fresh=10, output=1)))
+
+    (total,) = sums(accounts)
+
+    assert (total["requests"], total["fresh"], total["output"]) == (5, 50, 5)
+
+
+def test_a_day_is_a_group(accounts: Accounts) -> None:
+    keep(accounts, record(1, received=NOW), record(2, received=NOW - DAY))
+
+    days = sums(accounts, "day", since=NOW - 3 * DAY)
+
+    assert sorted(row["day"] for row in days) == sorted({(NOW - DAY) // DAY * DAY, NOW // DAY * DAY})
+
+
+def test_what_reached_no_upstream_makes_no_groups_of_its_own(accounts: Accounts) -> None:
+    keep(accounts, *(record(number, model=f"junk-{number}", target="", agent=f"bot-{number}") for number in range(50)))
+
+    assert len(sums(accounts, "model", "agent")) == 1
+
+
+def test_what_is_too_old_is_thrown_away_in_batches(accounts: Accounts) -> None:
+    keep(accounts, *(record(number, received=NOW - 40 * DAY) for number in range(2 * BATCH + 10)), record(9999))
+    database = accounts._open()  # the first batch went with the writing
+
+    rounds = 0
+    while database.prune(NOW - 30 * DAY, NOW - 400 * DAY):
+        rounds += 1
+
+    assert rounds == 2
+    assert [row["id"] for row in page(accounts)] == [record(9999).id]
+
+
+def test_hours_and_names_go_after_their_own_time(accounts: Accounts) -> None:
+    keep(accounts, record(1, received=NOW - 500 * DAY, key="gone", tenant="t-gone"))
+    keep(accounts, record(2))
+    database = accounts._open()
+
+    while database.prune(NOW - 30 * DAY, NOW - 400 * DAY):
+        pass
+
+    assert [row["key"] for row in sums(accounts, "key", since=0)] == ["ana"]
+    keep(accounts, record(3, key="gone"))
+    assert page(accounts, where={"key": "gone"})[0]["id"] == record(3).id
+
+
+def test_a_full_queue_loses_rows_and_counts_them(accounts: Accounts) -> None:
+    for number in range(MOST_WAITING + 7):
+        accounts.take(record(number))
+
+    accounts.flush()
+
+    assert accounts.lost == 7
+    assert sums(accounts)[0]["requests"] == MOST_WAITING
+
+
+def test_a_database_that_cannot_be_opened_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "data"
+    folder.write_text("a file in the way")
+    accounts = Accounts(AccountsSettings(), f"sqlite:///{folder}/ledger.sqlite3", lambda: NOW)
+    accounts.take(record(1))
+
+    accounts.flush()
+
+    assert accounts.problem is not None
+    folder.unlink()
+    monkeypatch.setattr(accounts_module, "RETRY_PERIOD", 0.0)
+    accounts._retry_at = 0.0
+    accounts.flush()
+    assert accounts.problem is None
+    assert [row["id"] for row in page(accounts)] == [record(1).id]
+    accounts.close()
+
+
+def test_the_file_is_its_owners_alone(accounts: Accounts, tmp_path: Path) -> None:
+    keep(accounts, record())
+
+    for path in tmp_path.glob("usage.sqlite3*"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path.name
