@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from app.logs import request_log
 
-# A change is judged by what it does, not by what a new draw happens to find: CI draws the same examples each time.
-settings.register_profile("ci", derandomize=True, deadline=None)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+# A change is judged by what it does, not by what a new draw happens to find: CI draws the same examples each time. Nor
+# is it judged by how busy the machine is.
+settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("local"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 WIRE = Path(__file__).parent / "wire"
 
