@@ -13,6 +13,7 @@
     ├── CredentialUnavailable          the operator: no usable credential for an upstream; says the remedy
     │   └── CredentialPostponed        503, there may be one soon: its issuer cannot be reached, or asks to wait
     ├── LedgerUnavailable              the operator: what outlives a request cannot be kept or read
+    │   └── LedgerSilent               its database does not answer
     ├── ProgramUnavailable             the operator: the program of an upstream does not run; says the remedy
     └── UpstreamError                  the upstream
         ├── UpstreamRefused            it answered with an error, as a status or inside a stream
@@ -202,10 +203,15 @@ class CredentialPostponed(CredentialUnavailable):
 
 
 class LedgerUnavailable(DragomanError):
-    """What outlives a request cannot be kept or read now; the message says why."""
+    """What outlives a request cannot be kept or read now. `reason` is for the operator: it may name the database."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, reason: str = "") -> None:
         super().__init__(message, status=503)
+        self.reason = reason
+
+
+class LedgerSilent(LedgerUnavailable):
+    """The database does not answer at all."""
 
 
 class ProgramUnavailable(DragomanError):

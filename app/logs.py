@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import logging
 import re
@@ -83,8 +84,10 @@ class RequestLog:
     def flush(self) -> None:
         if self._lines and self._file is not None:
             lines, self._lines = self._lines, []
-            self._file.write(b"".join(lines))
-            self._file.flush()
+            # A line that cannot be written is lost, not the request that it tells of.
+            with contextlib.suppress(OSError, ValueError):
+                self._file.write(b"".join(lines))
+                self._file.flush()
 
 
 request_log = RequestLog()
@@ -92,12 +95,15 @@ request_log = RequestLog()
 
 def start_logs(settings: ServerSettings) -> None:
     """Info and debug go to standard output, warnings and errors to standard error."""
+    # A handler that cannot write says nothing about it: it would say it there.
+    logging.raiseExceptions = False
     logger = logging.getLogger("dragoman")
     logger.setLevel(LEVELS[settings.log_level])
     logger.handlers.clear()
     as_json = settings.log_format == "json"
     if LEVELS[settings.log_level] <= logging.INFO:
         request_log.open(sys.stdout.buffer, as_json=as_json)
+        atexit.unregister(request_log.flush)
         atexit.register(request_log.flush)
     else:
         request_log.close()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
-import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from os.path import exists
 from pathlib import Path
@@ -17,15 +18,27 @@ from app.credentials.login_source import LoginSource
 from app.credentials.watcher import Watcher
 from app.errors import ConfigError
 from app.gateway.body_budget import MEGABYTE, BodyBudget, default_budget
+from app.gateway.responses_api.background import Background
+from app.ledger import Ledger
 from app.logs import start_logs
+from app.loops import Loop
 from app.routing.mounts import strip_mount
 from app.services import Services, build_services
 from app.settings import Settings, load_settings
-from app.transport import ActiveRequests
+from app.settings.loading import is_hollow
+from app.transport import ActiveRequests, Transport
 
 log = logging.getLogger("dragoman")
 
-PERIOD = 1.0  # seconds between two looks at the configuration file
+# Seconds between two looks at the configuration file; it is taken when two of them find it the same.
+PERIOD = 0.5
+# What only a new worker, or a new master, can take up.
+NEEDS_RESTART = (
+    *("host", "port", "workers", "worker", "graceful_timeout", "client_timeout", "bodies_mb"),
+    "trusted_proxies",
+)
+# A loop is in trouble when its last round is so many periods, and so many seconds, ago.
+STALE_PERIODS, STALE_SECONDS = 10, 30.0
 
 
 class Runtime:
@@ -40,6 +53,14 @@ class Runtime:
         most = server.bodies_mb * MEGABYTE if server.bodies_mb else default_budget(server.workers)
         self.bodies = BodyBudget(most)
         self._watcher = Watcher()
+        self.loops: list[Loop] = []
+        self._seen: object = None
+        self._unsettled: object = None
+        self._logins: frozenset[Path] = frozenset()
+        self._had_content = False
+        # What earlier configurations made, as long as something of theirs may still run.
+        self._old_backgrounds: list[Background] = []
+        self._old_parts: list[weakref.ref[Ledger | Transport]] = []
         self._kinds = {name: provider.settings.kind for name, provider in self.services.providers.items()}
         self._plain: set[str] = set()
 
@@ -62,12 +83,32 @@ class Runtime:
             environ["dragoman.session"] = mounted.session
 
     def watch(self) -> None:
-        """Starts the threads that follow the configuration and the credentials; to be called once in each worker."""
+        """Starts the loops that follow the configuration and the credentials; to be called once in each worker."""
         self._watch_credentials(self.services)
         self._watcher.start()
         source = self.services.settings.source
-        seen = _stamp(source)
-        threading.Thread(target=self._follow, args=(source, seen, self._find_logins()), daemon=True).start()
+        self._seen, self._logins = _stamp(source), self._find_logins()
+        self._had_content = source is not None and not is_hollow(source)
+        follower = Loop("configuration follower", self.follow, PERIOD)
+        follower.start()
+        self.loops += [self._watcher.loop, follower]
+
+    def finish(self, seconds: float) -> None:
+        """Waits until what runs in the background is over, by whichever configuration it began; `seconds` at most."""
+        end = time.monotonic() + seconds
+        for background in (*self._old_backgrounds, self.services.background):
+            background.finish(max(0.0, end - time.monotonic()))
+
+    def complaints(self) -> list[str]:
+        """What does not work as it should, though requests are served."""
+        said = [
+            f"the {loop.name} has not run for {loop.age:.0f} s"
+            for loop in self.loops
+            if loop.age is not None and loop.age > max(STALE_SECONDS, STALE_PERIODS * loop.period)
+        ]
+        if self.services.ledger.problem is not None:
+            said.append(f"nothing is stored: {self.services.ledger.problem}")
+        return said
 
     def take_up_login(self, name: str) -> None:
         """Use what the login of provider `name` is now, or is no more; other workers notice within seconds."""
@@ -82,33 +123,80 @@ class Runtime:
         provider = self.services.providers.get(name)
         return (provider.transport if provider is not None else self.services.transport).session
 
-    def _follow(self, source: Path | None, seen: object, logins: frozenset[Path]) -> None:
-        while True:
-            time.sleep(PERIOD)
-            stamp, found = _stamp(source), self._find_logins()
-            # The first login there ever was may make a provider; one that goes leaves a provider that says so.
-            changed = stamp != seen or found > logins
-            seen, logins = stamp, found
-            if changed:
-                self.reload(lambda: load_settings(source, self._environ, {}))
+    def follow(self) -> None:
+        """One look at the configuration file. It is taken over once it has stayed the same for a moment: who writes it
+        may not be done yet."""
+        self._let_go()
+        source = self.services.settings.source
+        stamp, found = _stamp(source), self._find_logins()
+        # The first login there ever was may make a provider; one that goes leaves a provider that says so.
+        if stamp == self._seen and not found > self._logins:
+            self._logins = found
+            return
+        if (stamp, found) != self._unsettled:
+            self._unsettled = (stamp, found)
+            return
+        self._seen, self._logins = stamp, found
+        self.reload(lambda: self._load_changed(source))
+
+    def _load_changed(self, source: Path | None) -> Settings:
+        hollow = source is not None and is_hollow(source)
+        if hollow and self._had_content:
+            raise ConfigError(f"{source} is empty; write it anew, or restart to have no settings")
+        settings = load_settings(source, self._environ, {})
+        self._had_content = not hollow
+        return settings
 
     def reload(self, load: Callable[[], Settings]) -> None:
         """Takes over a changed configuration, or keeps the old one and says why."""
+        old = self.services
         try:
-            services = build_services(load(), self._environ, Path.home(), self.services)
+            services = build_services(load(), self._environ, Path.home(), old)
         except ConfigError as error:
             self.problem = str(error)
             log.warning("the changed configuration was not taken over: %s", error)
             return
+        except Exception as fault:
+            self.problem = f"it cannot be used ({type(fault).__name__}); the log says more"
+            log.error("the changed configuration was not taken over", exc_info=fault)
+            return
         self.problem = None
         self._kinds = {name: provider.settings.kind for name, provider in services.providers.items()}
         self._plain.clear()
-        self._release_credentials(self.services)
+        self._release_credentials(old)
         self._watch_credentials(services)
-        if _log_settings(services) != _log_settings(self.services):
+        if _log_settings(services) != _log_settings(old):
             start_logs(services.settings.server)
         self.services = services
-        log.info("the changed configuration is in force")
+        self._retire(old)
+        before, now = old.settings.server, services.settings.server
+        late = [name for name in NEEDS_RESTART if getattr(before, name) != getattr(now, name)]
+        if late:
+            log.warning("the changed configuration is in force, but for server.%s: send SIGHUP", ", ".join(late))
+        else:
+            log.info("the changed configuration is in force")
+
+    def _retire(self, old: Services) -> None:
+        """Requests end by the configuration that they began with; then nothing of it stays open."""
+        if old.background is not self.services.background:
+            self._old_backgrounds.append(old.background)
+        now = {id(part) for part in _closable(self.services)}
+        self._old_parts += [weakref.ref(part) for part in _closable(old) if id(part) not in now]
+
+    def _let_go(self) -> None:
+        """Closes what earlier configurations left open: a request of theirs may have opened it again."""
+        if not self._old_backgrounds and not self._old_parts:
+            return
+        self._old_backgrounds = [background for background in self._old_backgrounds if background.busy]
+        if self._old_backgrounds:
+            return
+        for reference in self._old_parts:
+            part = reference()
+            if part is not None:
+                part.close()
+            del part
+        gc.collect()
+        self._old_parts = [reference for reference in self._old_parts if reference() is not None]
 
     def _find_logins(self) -> frozenset[Path]:
         """The login files that `dragoman login` writes, as far as they exist."""
@@ -124,6 +212,12 @@ class Runtime:
         for provider in services.providers.values():
             if provider.source is not None:
                 self._watcher.release(provider.source)
+
+
+def _closable(services: Services) -> list[Ledger | Transport]:
+    """What holds connections and files."""
+    ways = {id(way): way for way in (services.transport, *(each.transport for each in services.providers.values()))}
+    return [services.ledger, *ways.values()]
 
 
 def _log_settings(services: Services) -> tuple[str, str]:

@@ -38,6 +38,7 @@ class Services(msgspec.Struct, frozen=True):
     listing: Listing
     access: Access
     transport: Transport
+    ledger: Ledger
 
 
 def build_services(settings: Settings, environ: Mapping[str, str], home: Path, old: Services | None = None) -> Services:
@@ -50,7 +51,7 @@ def build_services(settings: Settings, environ: Mapping[str, str], home: Path, o
     providers = build_providers(settings.providers, environ, home, transport)
     _keep_health(old, providers)
     router = Router(settings.models, providers)
-    ledger = Ledger(settings.ledger)
+    ledger = old.ledger if old is not None and old.settings.ledger == settings.ledger else Ledger(settings.ledger)
     response_store = ResponseStore(ledger)
     reasoning_store = ReasoningStore(ledger.reasoning if settings.ledger.reasoning_mb else None)
     facts = _keep_facts(old, settings)
@@ -69,6 +70,7 @@ def build_services(settings: Settings, environ: Mapping[str, str], home: Path, o
         listing=Listing(router, providers),
         access=Access(server),
         transport=transport,
+        ledger=ledger,
     )
 
 

@@ -143,7 +143,7 @@ def generate(owner: Runtime, environ: dict[str, Any], dialect: Dialect, answer: 
     except Exception as fault:
         return write_error(dialect, record.fault(fault), record)
     except BaseException:
-        record.terminal = "client_closed"
+        record.terminal = "stopped" if active.stopping else "client_closed"
         record.status = 499
         raise
     finally:
@@ -246,7 +246,7 @@ def _watched(parts: Iterator[bytes], record: Record, active: ActiveRequests, tok
     try:
         yield from parts
     except GeneratorExit:
-        record.terminal = "client_closed"
+        record.terminal = "stopped" if active.stopping else "client_closed"
         raise
     finally:
         active.unregister(token)

@@ -56,6 +56,9 @@ def health() -> Response:
     well = answers == asked and all(each.health.problem is None for each in parts.providers.values())
     status = "healthy" if well else "degraded" if can_answer else "unauthenticated"
     main = (answers or asked or [{}])[0]
+    complaints = owner.complaints()
+    if complaints and status == "healthy":
+        status = "degraded"
     body: dict[str, Any] = {
         "status": status,
         "service": "dragoman",
@@ -68,6 +71,10 @@ def health() -> Response:
         "providers": providers,
         "config": {"ok": owner.problem is None, "error": owner.problem if detailed else None},
     }
+    if owner.loops:
+        body["loops"] = {loop.name: {"age": round(loop.age or 0.0, 2), "faults": loop.faults} for loop in owner.loops}
+    if complaints:
+        body["reasons"] = complaints if detailed else ["see the log, or ask with a client key"]
     if not known:
         body = {name: body[name] for name in ("status", "service", "timestamp")}
     return _json(body)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import socket
 import sys
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +15,9 @@ from app.cli.options import WholeNumber, build_parts, config_option, read_settin
 from app.cli.start_screen import base_url, describe_start
 from app.cli.token_file import check_token_file
 from app.credentials.oauth.login_choice import list_logins
+from app.errors import ConfigError
+from app.log_target import guard_standard_streams
+from app.server import ports
 from app.settings import ServerSettings, Settings
 from app.settings.loading import HANDED_ON
 
@@ -72,7 +73,7 @@ def serve(
     parts = build_parts(settings)
     check_port(settings.server)
     missing = find_missing_logins(parts)
-    click.echo(describe_start(settings, token, missing))
+    say(describe_start(settings, token, missing))
     options = ["--reload"] if reload else []
     if settings.server.open_browser and at_terminal() and missing:
         options += ["--open", f"{base_url(settings.server)}/login"]
@@ -92,21 +93,19 @@ def find_missing_logins(parts: Services) -> list[str]:
 
 
 def check_port(server: ServerSettings) -> None:
-    """End the command when somebody else holds the port: gunicorn would try for five seconds first."""
-    if server.host.startswith("unix:"):
-        return
+    """Ends the command when the address cannot be listened at."""
     try:
-        family, kind, _, _, address = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except socket.gaierror as error:
-        raise click.ClickException(f"server.host: {server.host} is no address of this machine") from error
-    except OSError as error:
-        said = f"cannot be used: {error.strerror}"
-        if error.errno == errno.EADDRINUSE:
-            said = "is in use; stop the program that listens there or choose another with --port"
-        raise click.ClickException(f"server.port: {server.host}:{server.port} {said}") from error
+        ports.check_port(server)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def say(text: str) -> None:
+    """Prints. A terminal or a pipe that takes nothing keeps nobody from starting."""
+    if sys.stdout is sys.__stdout__:
+        guard_standard_streams()
+    print(text)
+    sys.stdout.flush()
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,9 @@
-"""The thread that looks after changed files: one per process, every ten seconds."""
+"""Looks after changed credential files: one loop for each process, every ten seconds."""
 
 from __future__ import annotations
 
-import os
-import threading
-
 from app.credentials.credential import CredentialSource
+from app.loops import Loop
 
 INTERVAL = 10.0
 
@@ -18,10 +16,8 @@ class Watcher:
     """
 
     def __init__(self, interval: float = INTERVAL) -> None:
-        self._interval = interval
+        self.loop = Loop("credential watcher", self.poll, interval)
         self._sources: tuple[CredentialSource, ...] = ()
-        self._started_in: int | None = None
-        self._stopping = threading.Event()
 
     def watch(self, source: CredentialSource) -> None:
         """Poll `source` too, from the next round on. The same source counts once."""
@@ -34,22 +30,19 @@ class Watcher:
 
     def start(self) -> None:
         """Begin in this process; a second call in the same process does nothing."""
-        if self._started_in == os.getpid():
-            return
-        self._started_in = os.getpid()
-        self._stopping = threading.Event()
-        threading.Thread(target=self._run, args=(self._stopping,), name="dragoman-watcher", daemon=True).start()
+        self.loop.start()
 
     def stop(self) -> None:
-        """End the thread; it finishes the poll that it is in."""
-        self._stopping.set()
-        self._started_in = None
+        """End; the poll that is under way is finished."""
+        self.loop.stop()
 
     def poll(self) -> None:
-        """One round, now."""
+        """One round, now. A source that fails keeps none of the others from its poll."""
+        faults = []
         for source in self._sources:
-            source.poll()
-
-    def _run(self, stopping: threading.Event) -> None:
-        while not stopping.wait(self._interval):
-            self.poll()
+            try:
+                source.poll()
+            except Exception as fault:
+                faults.append(fault)
+        if faults:
+            raise faults[0]

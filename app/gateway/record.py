@@ -18,7 +18,7 @@ log = logging.getLogger("dragoman")
 _encode = msgspec.json.Encoder().encode
 
 # How a request ended, as its client saw it.
-Terminal = Literal["completed", "error", "client_closed", "upstream_cut"]
+Terminal = Literal["completed", "error", "client_closed", "upstream_cut", "stopped"]
 
 
 class Record:

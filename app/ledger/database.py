@@ -6,21 +6,27 @@ Each statement is a transaction of its own, so nothing is ever half written, and
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import gevent
 from sqlalchemy import URL, ColumnElement, Connection, bindparam, create_engine, event, func, make_url, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from app.errors import LedgerUnavailable
+from app.errors import LedgerSilent, LedgerUnavailable
 from app.ledger.schema import migrate, records
 
 T = TypeVar("T")
 
-# How long a writer waits for another; milliseconds.
-BUSY_TIMEOUT = 1000
+# How long a writer waits for another, in seconds, and between two tries: SQLite's own waiting would hold up all that
+# this worker does.
+BUSY_SECONDS = 2.0
+BUSY_PAUSE = 0.01
+# Seconds for a statement, a connection, and a place among the connections.
+PATIENCE = 2
 # Records that are thrown away at once: a long delete would keep the other workers waiting.
 BATCH = 500
 
@@ -52,8 +58,15 @@ class Database:
         url = _read_url(place)
         if url.get_backend_name() == "sqlite":
             _create_private(url.database)
+        self._path = url.database if url.get_backend_name() == "sqlite" and url.database != ":memory:" else None
+        self._file = _file_id(self._path)
+        remote: dict[str, Any] = {}
+        if url.get_backend_name() == "postgresql":
+            options = f"-c statement_timeout={PATIENCE * 1000} -c lock_timeout={PATIENCE * 1000}"
+            arguments = {"connect_timeout": PATIENCE, "options": options}
+            remote = {"pool_pre_ping": True, "pool_timeout": PATIENCE, "connect_args": arguments}
         try:
-            self._engine = create_engine(url, isolation_level="AUTOCOMMIT", pool_pre_ping=url.host is not None)
+            self._engine = create_engine(url, isolation_level="AUTOCOMMIT", **remote)
         except (SQLAlchemyError, ImportError) as error:
             raise LedgerUnavailable(f"ledger.url cannot be used: {_reason(error)}") from error
         if self._engine.dialect.name == "sqlite":
@@ -106,12 +119,45 @@ class Database:
     def close(self) -> None:
         self._engine.dispose()
 
+    def is_lost(self) -> bool:
+        """Whether the file of an open SQLite is no longer where others look for it."""
+        return self._path is not None and _file_id(self._path) != self._file
+
     def _run(self, work: Callable[[Connection], T]) -> T:
-        try:
-            with self._engine.connect() as connection:
-                return work(connection)
-        except SQLAlchemyError as error:
-            raise LedgerUnavailable(f"the database of the ledger failed: {_reason(error)}") from error
+        end = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                with gevent.Timeout(2 * PATIENCE, _Silence), self._engine.connect() as connection:
+                    return work(connection)
+            except SQLAlchemyError as error:
+                # Each statement is a transaction of its own, so all of them can be tried again.
+                if self._path is not None and _is_busy(error) and time.monotonic() < end:
+                    time.sleep(BUSY_PAUSE)
+                    continue
+                reason = _reason(error)
+                raise LedgerUnavailable("the database of the ledger failed; see the log", reason) from error
+            except _Silence as silence:
+                said = f"the database did not answer within {2 * PATIENCE} s"
+                raise LedgerSilent("the database of the ledger does not answer; see the log", said) from silence
+
+
+class _Silence(BaseException):
+    """Not an Exception: SQLAlchemy throws a connection away that one of these has interrupted."""
+
+
+def _is_busy(error: SQLAlchemyError) -> bool:
+    said = str(getattr(error, "orig", ""))
+    return "database is locked" in said or "table is locked" in said
+
+
+def _file_id(path: str | None) -> tuple[int, int] | None:
+    if path is None:
+        return None
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _build_upsert(backend: str) -> Any:
@@ -162,13 +208,14 @@ def _create_private(path: str | None) -> None:
         os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDONLY, 0o600))
     except OSError as error:
-        raise LedgerUnavailable(f"the file of the ledger cannot be made: {error}") from error
+        said = f"the file of the ledger cannot be made: {error}"
+        raise LedgerUnavailable("the file of the ledger cannot be made; see the log", said) from error
 
 
 def _tune(connection: Any, _record: Any) -> None:
     """WAL lets others read while one writes; with it a crash loses nothing that is not lost with the machine."""
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"busy_timeout={BUSY_TIMEOUT}"):
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=0"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

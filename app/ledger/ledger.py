@@ -14,7 +14,7 @@ import msgspec
 import platformdirs
 import zstandard
 
-from app.errors import LedgerUnavailable
+from app.errors import LedgerSilent, LedgerUnavailable
 from app.settings import LedgerSettings
 
 if TYPE_CHECKING:
@@ -122,13 +122,23 @@ class Ledger:
     threads and, through the database, from several processes and hosts.
     """
 
-    def __init__(self, settings: LedgerSettings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: LedgerSettings,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`clock` dates records; pauses are counted by `monotonic`, which nobody sets."""
         self._url = settings.url
         self._limits = Limits(settings.ttl_days * DAY, settings.max_mb * MEGABYTE)
         self._clock = clock
         self._database: Database | None = None
         self._opening = threading.Lock()
+        self._wait = monotonic
+        # Why nothing can be stored, as long as that is so.
+        self.problem: str | None = None
         self._broken_until = 0.0
+        self._silent_until = 0.0
         self._pruned = 0.0
         self._writes = 0
         self.responses = Shelf(self, "response")
@@ -147,12 +157,12 @@ class Ledger:
         """Has `work` write `size` bytes, at the unix time it is given; now and then the shelves are cleared first."""
         if size > (limits or self._limits).most:
             raise LedgerUnavailable("the record is larger than ledger.max_mb or ledger.reasoning_mb allows")
-        now = self._clock()
-        if now < self._broken_until:
+        now, moment = self._clock(), self._wait()
+        if moment < self._broken_until:
             raise LedgerUnavailable("the database of the ledger failed a moment ago; see the log")
         self._writes += 1
-        if now - self._pruned >= PRUNE_PERIOD or self._writes >= PRUNE_WRITES:
-            self._pruned, self._writes = now, 0
+        if moment - self._pruned >= PRUNE_PERIOD or self._writes >= PRUNE_WRITES:
+            self._pruned, self._writes = moment, 0
             self._prune(now)
         return self._run(lambda database: work(database, int(now)))
 
@@ -173,20 +183,32 @@ class Ledger:
         self._run(lambda database: database.prune(oldest, limits.most, only=only, apart=apart))
 
     def _run(self, work: Callable[[Database], T]) -> T:
+        if self._wait() < self._silent_until:
+            raise LedgerUnavailable("the database of the ledger did not answer a moment ago; see the log")
         try:
-            return work(self._open())
+            done = work(self._open())
         except LedgerUnavailable as error:
-            now = self._clock()
+            now = self._wait()
+            if isinstance(error, LedgerSilent):
+                # Whoever asks would wait in vain, one after the other.
+                self._silent_until = now + RETRY_PERIOD
             if now >= self._broken_until:
                 self._broken_until = now + RETRY_PERIOD
-                log.warning("nothing is stored for now: %s", error)
+                self.problem = error.reason or str(error)
+                log.warning("nothing is stored for now: %s", self.problem)
             raise
+        if self.problem is not None and self._wait() >= self._broken_until:
+            self.problem = None
+        return done
 
     def _open(self) -> Database:
         database = self._database
         if database is not None:
-            return database
-        if self._clock() < self._broken_until:
+            if not database.is_lost():
+                return database
+            log.warning("the file of the ledger was taken away; another one is begun")
+            self.close()
+        if self._wait() < self._broken_until:
             raise LedgerUnavailable("the database of the ledger could not be opened; see the log")
         # SQLAlchemy costs a third of a worker's start and memory, and most workers never need it.
         from app.ledger.database import Database

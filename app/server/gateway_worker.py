@@ -8,23 +8,33 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
+import time
 from functools import partial
 from ipaddress import ip_address, ip_network
 from typing import Any
 
 import gevent
+from gevent.event import Event
+from gevent.pool import Pool
 from gunicorn.http.errors import ParseException
 from gunicorn.http.wsgi import base_environ
+from gunicorn.sock import ssl_context
 from gunicorn.util import http_date
+from gunicorn.workers import base
 from gunicorn.workers.ggevent import GeventWorker
 
 from app.server.client_connection import ClientConnection
 from app.server.gunicorn_settings import MAX_HEAD
+from app.server.heartbeat import Heartbeat, Shown
 from app.server.refusals import explain, refuse
 from app.server.request_parser import Site
 from app.server.reread import Reread
 from app.server.slots import Listener, Slots
+
+# gunicorn's own makes a file in a temporary folder, and offers no other way to replace it.
+base.WorkerTmp = Heartbeat
 
 # Where one of these gunicorn settings is not at its default, all connections are gunicorn's: they ask for TLS, for
 # other protocols, or for something that is done with each request.
@@ -50,8 +60,73 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
     alive: bool
     nr: int
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """In the master, before the fork."""
+        super().__init__(*args, **options)
+        self.shown = Shown()
+        self.cut = False
+        self._stopping = Event()
+
+    def init_signals(self) -> None:
+        super().init_signals()
+        # A terminal sends Ctrl-C to all of its processes; what it means is for the master to say.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """TERM: the running requests may finish."""
+        self.shown.count = len(self._active()) if self.booted else 0
+        super().handle_exit(sig, frame)
+        if self.booted:
+            self._stopping.set()
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        """QUIT: what runs is cut, and gets its line in the log."""
+        self.alive = False
+        gevent.spawn(self._quit)
+
+    def _quit(self) -> None:
+        # Whatever goes wrong on the way out, this process ends.
+        try:
+            self._stop_active()
+            gevent.sleep(0.1)
+            self.cut = True
+            self.cfg.worker_exit(None, self)
+        finally:
+            os._exit(0)
+
+    def _stop_active(self) -> None:
+        running = self._active()
+        if running:
+            running.stop_all()
+
+    def _active(self) -> Any:
+        """The running requests, of an application that tells them."""
+        runtime = getattr(self.wsgi, "runtime", None)
+        return () if runtime is None else runtime.active
+
     def run(self) -> None:
-        """Serves until the worker shall stop."""
+        """Serves until the worker shall stop, and then until its last request is over, or graceful_timeout."""
+        self._prepare()
+        pool = Pool(self.worker_connections)
+        listeners = [self._listen(each, pool) for each in self.sockets]
+        for listener in listeners:
+            listener.start()
+        while self.alive:
+            self.notify()
+            self._stopping.wait(1.0)
+        for listener in listeners:
+            listener.close()
+        # On a clock that nobody sets.
+        end = time.monotonic() + self.cfg.graceful_timeout
+        while len(pool) and time.monotonic() < end:
+            self.notify()
+            pool.join(1.0)
+        if len(pool):
+            self.log.warning("Worker graceful timeout (pid:%s)", self.pid)
+            self._stop_active()
+            pool.kill(timeout=1.0)
+
+    def _prepare(self) -> None:
         self.idle: dict[socket.socket, int] = {}
         self.clock = 0
         self.date = http_date()
@@ -73,13 +148,13 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
         }
         self._trusts_all = "*" in self.cfg.forwarded_allow_ips
         self._trusted = [ip_network(network) for network in self.cfg.forwarded_allow_ips if network != "*"]
-        super().run()
 
-    def server_class(self, listener: Any, *, spawn: Any, **options: Any) -> Any:
-        """What gunicorn makes of each listening socket."""
-        tls = {name: options[name] for name in ("ssl_context",) if name in options}
-        server = Listener(self.slots, listener, handle=partial(self.handle, listener), spawn=spawn, **tls)
+    def _listen(self, listener: Any, pool: Pool) -> Listener:
+        listener.setblocking(True)
+        tls = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
+        server = Listener(self.slots, listener, handle=partial(self.handle, listener), spawn=pool, **tls)
         if self.cfg.workers > 1:
+            # The other workers shall get some, too.
             server.max_accept = 1
         return server
 

@@ -60,7 +60,8 @@ def stop_worker(_arbiter: Any, worker: Any) -> None:
 
     if worker.wsgi is not None:
         # Heartbeats have ended by now, and without them the master waits so long and no longer.
-        stop(worker.wsgi, min(worker.cfg.graceful_timeout, HANG_SECONDS / 2))
+        cut = getattr(worker, "cut", False)
+        stop(worker.wsgi, 0.0 if cut else min(worker.cfg.graceful_timeout, HANG_SECONDS / 2))
 
 
 def _address(host: str, port: int) -> str:

@@ -6,6 +6,11 @@ command, which puts the working folder first among the places that modules come 
 """
 
 # ruff: noqa: E402
+import signal
+
+# Until gunicorn's master listens to signals, Ctrl-C ends this process without a word.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 from gevent import monkey
 
 monkey.patch_all()
@@ -17,11 +22,20 @@ import sys
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.config import Config
 
 from app.credentials.oauth.browser import has_browser
 from app.errors import ConfigError
-from app.server.gunicorn_settings import gunicorn_options
+from app.log_target import guard_standard_streams
+from app.server.gunicorn_settings import WORKER_CONNECTIONS, gunicorn_options
+from app.server.master import Master
+from app.server.ports import check_port
+from app.server.slots import ENOUGH, most_connections, raise_descriptor_limit
 from app.settings import Settings, load_settings
+from app.settings.loading import is_hollow
+
+# Settings of earlier reloads that a new worker tries, should the newest fail it.
+MOST_KNOWN = 4
 
 
 class Gateway(BaseApplication):  # type: ignore[misc]
@@ -32,22 +46,54 @@ class Gateway(BaseApplication):  # type: ignore[misc]
 
     def __init__(self, *, reload: bool, page: str | None) -> None:
         self.known: list[Settings] = []  # everything that could be read so far, the newest first
+        self.had_content = False
+        self.master = os.getpid()
         self.watch_code = reload
         self.page = page
         super().__init__()
 
     def load_config(self) -> None:
-        try:
-            self.known.insert(0, load_settings(None, os.environ, {}))
-        except ConfigError as error:
-            if not self.known:
-                raise
-            _complain(error)
+        fresh = self._read()
+        if fresh is not None:
+            self.known.insert(0, fresh)
+        del self.known[MOST_KNOWN:]
         for name, value in gunicorn_options(self.known[0].server).items():
             self.cfg.set(name, value)
         self.cfg.set("reload", self.watch_code)
         if self.page is not None:
             self.cfg.set("when_ready", self.show_page)
+
+    def run(self) -> None:
+        Master(self).run()
+
+    def _read(self) -> Settings | None:
+        """The settings of now; None for such as a start would refuse, while older ones are in force."""
+        try:
+            settings = load_settings(None, os.environ, {})
+            if self.known:
+                self._check_change(settings)
+        except ConfigError as error:
+            if not self.known:
+                raise
+            _complain(str(error))
+        except Exception as fault:
+            if not self.known:
+                raise
+            _complain(f"{type(fault).__name__}: {fault}"[:500])
+        else:
+            self.had_content = not _says_nothing(settings)
+            return settings
+        return None
+
+    def _check_change(self, settings: Settings) -> None:
+        """Raises ConfigError for what would end the master only after the old workers have gone."""
+        before, now = self.known[0], settings
+        if self.had_content and _says_nothing(now):
+            raise ConfigError(f"{now.source} is empty; write it anew, or restart to have no settings")
+        for name, value in gunicorn_options(now.server).items():
+            Config().set(name, value)
+        if os.getpid() == self.master and _place(before) != _place(now):
+            check_port(now.server)
 
     def show_page(self, _arbiter: Any) -> None:
         """Opens the page in the user's browser, once: gunicorn calls this again after each reload."""
@@ -62,20 +108,47 @@ class Gateway(BaseApplication):  # type: ignore[misc]
         # Imported in the worker, so that --reload sees changed code.
         from app import create_app
 
-        for settings in self.known[:-1]:
+        # What has changed since the master has looked counts for a worker that takes another one's place.
+        fresh = self._read()
+        for settings in (*([fresh] if fresh else []), *self.known[:-1]):
             try:
                 return create_app(settings)
             except ConfigError as error:
-                _complain(error)
+                _complain(str(error))
+            except Exception as fault:
+                _complain(f"{type(fault).__name__}: {fault}"[:500])
         return create_app(self.known[-1])
 
 
-def _complain(error: ConfigError) -> None:
-    print(f"dragoman: the configuration is broken, the last good one stays: {error}", file=sys.stderr)
+def tell_descriptors() -> None:
+    """Takes what file descriptors there are, and says so where they are few."""
+    descriptors = raise_descriptor_limit()
+    if descriptors < ENOUGH:
+        most = most_connections(descriptors, WORKER_CONNECTIONS)
+        print(
+            f"dragoman: only {descriptors} file descriptors are allowed, so a worker serves {most} connections at a "
+            "time; raise the limit with ulimit -n, or LimitNOFILE of systemd",
+            file=sys.stderr,
+        )
+
+
+def _place(settings: Settings) -> tuple[str, int]:
+    return settings.server.host, settings.server.port
+
+
+def _says_nothing(settings: Settings) -> bool:
+    return settings.source is None or is_hollow(settings.source)
+
+
+def _complain(said: str) -> None:
+    print(f"dragoman: the configuration is broken, the last good one stays: {said}", file=sys.stderr)
 
 
 if __name__ == "__main__":
+    guard_standard_streams()
     parser = argparse.ArgumentParser()
     parser.add_argument("--reload", action="store_true")
     parser.add_argument("--open", dest="page", metavar="URL")
-    Gateway(**vars(parser.parse_args())).run()
+    gateway = Gateway(**vars(parser.parse_args()))
+    tell_descriptors()
+    gateway.run()

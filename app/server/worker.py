@@ -1,21 +1,34 @@
-"""Starts what runs beside the requests in each gunicorn worker."""
+"""Starts and ends what runs beside the requests in each gunicorn worker."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from app.log_target import flush_standard_streams, guard_standard_streams
 from app.logs import request_log, start_logs
-from app.server.sweeper import start_sweeper
+from app.loops import Loop
+from app.server.slots import raise_descriptor_limit
+from app.server.sweeper import PERIOD, start_sweeper
 
 
 def start(wsgi_app: Any) -> None:
     """Called once in each worker before its first request. `wsgi_app` is what `create_app` made."""
     runtime = wsgi_app.runtime
+    raise_descriptor_limit()
+    guard_standard_streams()
     start_logs(runtime.services.settings.server)
-    start_sweeper(runtime.active, request_log.flush)
+    log_flush = Loop("log flush", _flush_logs, PERIOD)
+    log_flush.start()
+    runtime.loops += [start_sweeper(runtime.active), log_flush]
     runtime.watch()
 
 
 def stop(wsgi_app: Any, seconds: float) -> None:
     """Called once in each worker after its last request; takes `seconds` at most."""
-    wsgi_app.runtime.services.background.finish(seconds)
+    wsgi_app.runtime.finish(seconds)
+    _flush_logs()
+
+
+def _flush_logs() -> None:
+    request_log.flush()
+    flush_standard_streams()

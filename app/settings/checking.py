@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -55,6 +56,9 @@ _TYPE_WORDS = {
     "object": "a table",
     "null": "nothing",
 }
+# Of times, sizes and counts none is larger.
+LARGEST = 2**53
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _PROVIDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -82,6 +86,9 @@ def build_settings(
     Raises ConfigError, which names every fault by its dotted key.
     """
     faults = _Faults()
+    with faults.collect():
+        _check_values(tables, "")
+    faults.tell()
     for name in tables:
         with faults.collect():
             _refuse_unknown({name: None}, SECTIONS, "", SETTINGS_OF_SECTIONS)
@@ -107,6 +114,8 @@ def build_settings(
             prices[name] = _convert(row, PriceSettings, f'prices."{name}"')
     with faults.collect():
         _check_exposure(server)
+    with faults.collect():
+        _check_proxies(server)
     if not faults.found:
         with faults.collect():
             providers = _offer_demo(providers, server, models)
@@ -151,6 +160,32 @@ class _Faults:
     def tell(self) -> None:
         if self.found:
             raise ConfigError.join(self.found)
+
+
+def _check_values(value: Any, key: str) -> None:
+    """No setting holds what no program takes: text with control characters, numbers without an end."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            if not isinstance(name, str) or _CONTROLS.search(name):
+                raise ConfigError("a name holds a control character", key=key)
+            _check_values(each, f"{key}.{name}" if key else name)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            _check_values(each, key)
+    elif isinstance(value, str) and _CONTROLS.search(value):
+        raise ConfigError("the text holds a control character", key=key)
+    elif isinstance(value, int | float) and not -LARGEST <= value <= LARGEST:
+        raise ConfigError("the number is out of range", key=key)
+
+
+def _check_proxies(server: ServerSettings) -> None:
+    for address in server.trusted_proxies:
+        if address != "*":
+            try:
+                ipaddress.ip_network(address)
+            except ValueError as error:
+                said = f"{address[:64]!r} is no address of a proxy, like 10.0.0.2 or 10.0.0.0/8"
+                raise ConfigError(said, key="server.trusted_proxies") from error
 
 
 def _offer_demo(
@@ -209,9 +244,17 @@ def _build_provider(name: str, table: Any) -> ProviderSettings:
         raise ConfigError(f"a provider of kind {provider.kind} always speaks {fixed}", key=f"{key}.dialect")
     for field in URL_KEYS:
         url = getattr(provider, field)
-        if url is not None and not re.match(r"https?://[^/]", url):
+        if url is not None and not _is_url(url):
             raise ConfigError("a URL begins with http:// or https:// and a host", key=f"{key}.{field}")
     return provider
+
+
+def _is_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _build_models(table: dict[str, Any], faults: _Faults) -> ModelsSettings:

@@ -158,12 +158,24 @@ def _read_text(source: Path) -> str:
         raise ConfigError(f"{source} is not valid TOML: {error}") from error
 
 
+def is_hollow(source: Path) -> bool:
+    """Whether a file says nothing, as one does that is about to be written."""
+    try:
+        lines = source.read_bytes().splitlines()
+    except OSError:
+        return False
+    return all(not line.strip() or line.lstrip().startswith(b"#") for line in lines)
+
+
 def _read_file(source: Path, text: str, environ: Mapping[str, str], home: Path) -> tuple[Tables, str | None]:
     """The file's tables, and the variable that its first client key comes from."""
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{source} is not valid TOML: {error}") from error
+    except (ValueError, RecursionError) as error:
+        # A number of thousands of digits, tables in tables in tables.
+        raise ConfigError(f"{source} cannot be read: {str(error).partition(';')[0]}") from error
     server = tables.get("server")
     keys = server.get("api_keys") if isinstance(server, dict) else None
     first = keys[0] if isinstance(keys, list) and keys else None

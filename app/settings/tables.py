@@ -40,7 +40,8 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 # An empty key, from a variable that is set to nothing, would let everybody in.
 Key = Annotated[str, Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(gt=0)]
+# Up to a year: more is a slip, and more than clocks and sockets take.
+Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 
 
 class Table(Struct, frozen=True, kw_only=True):

@@ -41,6 +41,8 @@ class ActiveRequests:
     def __init__(self) -> None:
         self._greenlets: dict[int, Killable] = {}
         self._poll = _poll()
+        # Set when the server ends what runs, so that nobody takes it for the client's doing.
+        self.stopping = False
 
     def __len__(self) -> int:
         return len(self._greenlets)
@@ -66,3 +68,10 @@ class ActiveRequests:
             self.unregister(token)
             greenlet.kill(ClientGone, block=False)
         return len(gone)
+
+    def stop_all(self) -> None:
+        """Throws ClientGone into every request: the server cannot wait for it any longer."""
+        self.stopping = True
+        for token, greenlet in list(self._greenlets.items()):
+            self.unregister(token)
+            greenlet.kill(ClientGone, block=False)

@@ -85,7 +85,7 @@ def open_ledger(url: str, clock: Clock) -> Iterator[OpenLedger]:
     opened: list[Ledger] = []
 
     def make(**settings: int) -> Ledger:
-        opened.append(Ledger(LedgerSettings(**({"url": url} | settings)), clock))  # type: ignore[arg-type]
+        opened.append(Ledger(LedgerSettings(**({"url": url} | settings)), clock, clock))  # type: ignore[arg-type]
         return opened[-1]
 
     yield make
@@ -368,7 +368,7 @@ def test_a_file_that_is_no_database_is_reported_once_and_left_alone(
 ) -> None:
     path = tmp_path / "ledger.sqlite3"
     path.write_bytes(b"precious notes " * 100)
-    ledger = Ledger(LedgerSettings(url=f"sqlite:///{path}"), clock)
+    ledger = Ledger(LedgerSettings(url=f"sqlite:///{path}"), clock, clock)
 
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
@@ -382,7 +382,7 @@ def test_a_file_that_is_no_database_is_reported_once_and_left_alone(
 def test_a_database_that_comes_back_is_used_again(tmp_path: Path, clock: Clock) -> None:
     folder = tmp_path / "data"
     folder.write_text("in the way")
-    ledger = Ledger(LedgerSettings(url=f"sqlite:///{folder / 'ledger.sqlite3'}"), clock)
+    ledger = Ledger(LedgerSettings(url=f"sqlite:///{folder / 'ledger.sqlite3'}"), clock, clock)
     with pytest.raises(LedgerUnavailable):
         ledger.responses.put("", "resp_1", b"value")
 
@@ -396,12 +396,13 @@ def test_a_database_that_comes_back_is_used_again(tmp_path: Path, clock: Clock) 
 
 def test_a_database_that_is_locked_is_read_but_not_waited_for_again(tmp_path: Path, clock: Clock) -> None:
     path = tmp_path / "ledger.sqlite3"
-    ledger = Ledger(LedgerSettings(url=f"sqlite:///{path}"), clock)
+    ledger = Ledger(LedgerSettings(url=f"sqlite:///{path}"), clock, clock)
     ledger.responses.put("", "resp_1", b"value")
     lock = sqlite3.connect(path, isolation_level=None)
     lock.execute("BEGIN IMMEDIATE")
-    with pytest.raises(LedgerUnavailable, match="locked"):
+    with pytest.raises(LedgerUnavailable) as refused:
         ledger.responses.put("", "resp_2", b"value")
+    assert refused.value.reason == ledger.problem == "database is locked"
 
     with pytest.raises(LedgerUnavailable, match="a moment ago"):
         ledger.responses.put("", "resp_2", b"value")

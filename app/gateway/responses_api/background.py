@@ -165,6 +165,11 @@ class Background:
         while self._events.delete(tenant, f"{response_id}:{position}"):
             position += 1
 
+    @property
+    def busy(self) -> bool:
+        """Whether a response is being made."""
+        return bool(self._jobs)
+
     def finish(self, seconds: float) -> None:
         """Waits until all is over, `seconds` at most; what is left then has failed."""
         end = time.monotonic() + seconds

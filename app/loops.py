@@ -1,0 +1,66 @@
+"""The loops that run beside the requests of a worker; none of them ends because of what it meets."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+
+log = logging.getLogger("dragoman")
+
+
+class Loop:
+    """Calls `work` again and again, `period` seconds apart, whatever it raises.
+
+    Threads, which are greenlets under gevent, do not survive a fork: a pre-forking server calls `start` in each worker.
+    """
+
+    def __init__(self, name: str, work: Callable[[], object], period: float) -> None:
+        self.name = name
+        self.period = period
+        self.faults = 0
+        self._work = work
+        self._last: float | None = None
+        self._told = ""
+        self._started_in: int | None = None
+        self._stopping = threading.Event()
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since the last round ended, well or badly; None before the first."""
+        return None if self._last is None else time.monotonic() - self._last
+
+    def start(self) -> None:
+        """Begin in this process; a second call in the same process does nothing."""
+        if self._started_in == os.getpid():
+            return
+        self._started_in = os.getpid()
+        self._stopping = threading.Event()
+        self._last = time.monotonic()
+        name = f"dragoman-{self.name}"
+        threading.Thread(target=self._run, args=(self._stopping,), name=name, daemon=True).start()
+
+    def stop(self) -> None:
+        """End; a round that is under way is finished."""
+        self._stopping.set()
+        self._started_in = None
+
+    def round(self) -> None:
+        """One round, now. What it raises is logged once, until another fault or a good round comes, and counted."""
+        try:
+            self._work()
+            self._told = ""
+        except Exception as fault:
+            self.faults += 1
+            said = f"{type(fault).__name__}: {fault}"[:200]
+            if said != self._told:
+                self._told = said
+                log.error("the %s failed and goes on", self.name, exc_info=fault)
+        finally:
+            self._last = time.monotonic()
+
+    def _run(self, stopping: threading.Event) -> None:
+        while not stopping.wait(self.period):
+            self.round()

@@ -1,0 +1,40 @@
+"""What a worker shows its master: that it is alive, and how many requests it is at. Both without a temporary file,
+which a bare container has no place for."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from typing import Any
+
+from gunicorn.workers.workertmp import WorkerTmp
+
+_COUNT = struct.Struct("=i")
+
+
+class Heartbeat(WorkerTmp):  # type: ignore[misc]  # gunicorn is untyped
+    """The time of the last sign of life, kept by a file that is in no folder."""
+
+    def __init__(self, cfg: Any) -> None:
+        if hasattr(os, "memfd_create"):
+            self._tmp = os.fdopen(os.memfd_create("dragoman-worker"), "w+b", 0)
+        else:
+            super().__init__(cfg)
+
+
+class Shown:
+    """A number in memory that both processes see; None until the worker has set it."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, _COUNT.size)
+        _COUNT.pack_into(self._memory, 0, -1)
+
+    @property
+    def count(self) -> int | None:
+        count = int(_COUNT.unpack_from(self._memory)[0])
+        return None if count < 0 else count
+
+    @count.setter
+    def count(self, count: int) -> None:
+        _COUNT.pack_into(self._memory, 0, count)

@@ -1,0 +1,119 @@
+"""gunicorn's master, with what ours does otherwise: it hears signals at any time, and says what a stop waits for.
+
+gunicorn's own waits inside its reload until the old workers have drained, deaf to all signals, and counts its waits on
+the wall clock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import signal
+import sys
+import time
+from typing import Any
+
+from gunicorn import sock, util
+from gunicorn.arbiter import Arbiter
+
+# Seconds that workers have to say how many requests they are at.
+_TELLING = 0.5
+# Seconds that a stop at once takes at most.
+_QUICK = 3.0
+
+
+class Master(Arbiter):  # type: ignore[misc]  # gunicorn is untyped
+    """`_retired` are the workers that have been told to end."""
+
+    LISTENERS: list[Any]
+
+    def __init__(self, app: Any) -> None:
+        self._retired: set[int] = set()
+        self._stopping = False
+        super().__init__(app)
+
+    def reload(self) -> None:
+        """Begins new workers by the settings of now, and tells the old ones to end. They may take their time."""
+        self._stats["reloads"] += 1
+        old_address = self.cfg.address
+        self.app.reload()
+        self.setup(self.app)
+        if old_address != self.cfg.address:
+            self._move()
+        old = [pid for pid in self.WORKERS if pid not in self._retired]
+        for _ in range(self.cfg.workers):
+            self.spawn_worker()
+        for pid in old:
+            self._retire(pid)
+
+    def manage_workers(self) -> None:
+        """As many workers as wanted, not counting those that are about to end."""
+        self._retired &= self.WORKERS.keys()
+        serving = sorted((worker.age, pid) for pid, worker in self.WORKERS.items() if pid not in self._retired)
+        for _ in range(self.num_workers - len(serving)):
+            self.spawn_worker()
+        for _, pid in serving[: max(0, len(serving) - self.num_workers)]:
+            self._retire(pid)
+
+    def handle_int(self) -> None:
+        """The first Ctrl-C lets running streams finish, the second ends at once."""
+        self._say_what_is_running()
+        raise StopIteration
+
+    def stop(self, graceful: bool = True) -> None:
+        """Ends the workers, each after its last stream or at once. Another Ctrl-C, or QUIT, turns the first into the
+        second."""
+        if self._stopping:
+            return
+        self._stopping = True
+        sock.close_sockets(self.LISTENERS, self.reexec_pid == self.master_pid == 0 and not self.systemd)
+        self.LISTENERS = []
+        self.kill_workers(signal.SIGTERM if graceful else signal.SIGQUIT)
+        end = time.monotonic() + (self.cfg.graceful_timeout if graceful else _QUICK)
+        while self.WORKERS and time.monotonic() < end:
+            if graceful and self._is_urged():
+                graceful = False
+                self.kill_workers(signal.SIGQUIT)
+                end = time.monotonic() + _QUICK
+            self.reap_workers()
+            time.sleep(0.05)
+        self.kill_workers(signal.SIGKILL)
+        self.reap_workers()
+
+    def _move(self) -> None:
+        """Listens elsewhere. What cannot be had was refused before this."""
+        for listener in self.LISTENERS:
+            listener.close()
+        self.LISTENERS = sock.create_sockets(self.cfg, self.log)
+
+    def _retire(self, pid: int) -> None:
+        self._retired.add(pid)
+        self.kill_worker(pid, signal.SIGTERM)
+
+    def _is_urged(self) -> bool:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                if self.SIG_QUEUE.get_nowait() in (signal.SIGINT, signal.SIGQUIT):
+                    return True
+        return False
+
+    def _say_what_is_running(self) -> None:
+        self.kill_workers(signal.SIGTERM)
+        running = _count_running(list(self.WORKERS.values()))
+        if running:
+            what = "1 stream" if running == 1 else f"{running} streams"
+            print(f"dragoman: finishing {what}, Ctrl-C again to stop at once", file=sys.stderr, flush=True)
+
+    def spawn_worker(self) -> Any:
+        pid = super().spawn_worker()
+        util._setproctitle(f"master [{self.proc_name}]")
+        return pid
+
+
+def _count_running(workers: list[Any]) -> int:
+    """The requests that the workers are at, as far as they tell in time."""
+    end = time.monotonic() + _TELLING
+    shown = [worker.shown for worker in workers if hasattr(worker, "shown")]
+    while any(each.count is None for each in shown) and time.monotonic() < end:
+        time.sleep(0.02)
+    return sum(each.count or 0 for each in shown)
