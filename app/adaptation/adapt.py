@@ -7,6 +7,7 @@ from functools import partial
 
 import msgspec
 
+from app.adaptation.compaction import adapt_compaction
 from app.adaptation.empty_answer import RefuseEmpty
 from app.adaptation.extensions import adapt_extensions
 from app.adaptation.limits import adapt_limits
@@ -16,6 +17,7 @@ from app.adaptation.past_reasoning import adapt_replay
 from app.adaptation.reasoning import adapt_reasoning
 from app.adaptation.structured import adapt_structured
 from app.adaptation.think_tags import ThinkTags
+from app.adaptation.told import adapt_told
 from app.adaptation.tools.pairing import adapt_pairing
 from app.adaptation.tools.text_tool_calls import ReadTextToolCalls
 from app.adaptation.tools.tool_choice import adapt_tool_choice
@@ -63,14 +65,17 @@ def adapt_writing(request: Request, capabilities: Capabilities, notes: Notes) ->
     return request
 
 
-# Foreign fields come first, for they may be tools; then the turns' skeleton and the tools themselves; what is forced
-# decides how a schema and the thinking can be asked for. Turns are put into place when no step will empty one any
+# What asks for something else than an answer comes first, then foreign fields, for they may be tools, and blocks that
+# are told in other turns; then the turns' skeleton and the tools themselves; what is forced decides how a schema and
+# the thinking can be asked for. Turns are put into place when no step will empty one any
 # more, and the thinking goes last, for it looks at all other settings.
 # A reply passes through the stages the other way: it is read as the model wrote it, then its tools are restored, and
 # whether it is empty shows at the end.
 STEPS: tuple[Step, ...] = (
     adapt_emptiness,
+    adapt_compaction,
     adapt_extensions,
+    adapt_told,
     adapt_pairing,
     adapt_tool_ids,
     adapt_tools,

@@ -10,6 +10,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from app.adaptation import mcp_servers
+from app.adaptation.mcp_servers import entries
 from app.adaptation.notes import Notes
 from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
@@ -18,7 +20,7 @@ from app.conversation.request import Extension, NativeTool, Request, Tool
 # The request with the equivalent of a field, None where its value has none.
 Carry = Callable[[Request, Extension, Capabilities, Notes], Request | None]
 # The request with fields for what stood in its tools, of which there are some.
-CarryTools = Callable[[Request, Capabilities], Request]
+CarryTools = Callable[[Request, Capabilities, Notes], Request]
 
 ANTHROPIC_WEB_SEARCH = "web_search_20260318"
 COMPACT_EDIT = "compact_20260112"
@@ -26,6 +28,10 @@ LEAST_COMPACT_TRIGGER = 50_000  # tokens; Anthropic refuses less
 
 # OpenAI's own fields that have the same name and meaning in both of its dialects.
 SHARED_BY_OPENAI = ("moderation", "prompt_cache_options", "prompt_cache_retention", "safety_identifier")
+
+
+# What a search of Chat may be told; whatever else there is may limit it.
+_SEARCH_OPTIONS = frozenset(("user_location", "search_context_size"))
 
 
 def adapt_extensions(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
@@ -42,7 +48,7 @@ def adapt_extensions(request: Request, capabilities: Capabilities, notes: Notes)
         else:
             request = carried
     for carry_tools in _TOOL_CARRIERS.get((request.dialect, capabilities.dialect), ()) if request.tools else ():
-        request = carry_tools(request, capabilities)
+        request = carry_tools(request, capabilities, notes)
     if request.betas and capabilities.dialect != request.dialect:
         notes.lose("ignorable", "anthropic-beta", "betas are of one vendor")
         request = replace(request, betas=())
@@ -60,6 +66,8 @@ def _search_with_anthropic(
 ) -> Request | None:
     """Chat's `web_search_options` as the tool; its place of the user is one level deeper."""
     options = extension.value if isinstance(extension.value, dict) else {}
+    if not _SEARCH_OPTIONS.issuperset(options):
+        return None  # an option that is not known may be a limit
     definition: dict[str, Any] = {"type": ANTHROPIC_WEB_SEARCH, "name": "web_search"}
     if place := _approximate_place(options):
         definition["user_location"] = place
@@ -73,6 +81,8 @@ def _search_with_openai(
     if "web_search" not in capabilities.native_tools:
         return None
     options = extension.value if isinstance(extension.value, dict) else {}
+    if not _SEARCH_OPTIONS.issuperset(options):
+        return None
     definition: dict[str, Any] = {"type": "web_search"}
     if size := options.get("search_context_size"):
         definition["search_context_size"] = size
@@ -92,7 +102,7 @@ def _compact_with_openai(
     request: Request, extension: Extension, capabilities: Capabilities, notes: Notes
 ) -> Request | None:
     """Of Anthropic's edits of the context only the compaction; the others clear what was said and are lost."""
-    edits = _entries(extension.value.get("edits") if isinstance(extension.value, dict) else None)
+    edits = entries(extension.value.get("edits") if isinstance(extension.value, dict) else None)
     compact = next((edit for edit in edits if edit.get("type") == COMPACT_EDIT), None)
     if compact is None or not capabilities.store:
         return None
@@ -110,7 +120,7 @@ def _compact_with_openai(
 def _compact_with_anthropic(
     request: Request, extension: Extension, capabilities: Capabilities, notes: Notes
 ) -> Request | None:
-    entry = next((entry for entry in _entries(extension.value) if entry.get("type") == "compaction"), None)
+    entry = next((entry for entry in entries(extension.value) if entry.get("type") == "compaction"), None)
     if entry is None or not capabilities.first_party:
         return None
     edit: dict[str, Any] = {"type": COMPACT_EDIT}
@@ -123,62 +133,12 @@ def _compact_with_anthropic(
     )
 
 
-def _call_mcp_with_openai(
-    request: Request, extension: Extension, capabilities: Capabilities, notes: Notes
-) -> Request | None:
-    """Each MCP server as a tool of its own; which of its tools are allowed stood in Anthropic's toolset."""
-    if "mcp" not in capabilities.native_tools:
-        return None
-    toolsets = {
-        str(tool.definition.get("mcp_server_name")): tool.definition
-        for tool in request.tools
-        if isinstance(tool, NativeTool) and tool.type == "mcp_toolset"
-    }
-    tools = [tool for tool in request.tools if not (isinstance(tool, NativeTool) and tool.type == "mcp_toolset")]
-    for server in _entries(extension.value):
-        name = str(server.get("name", ""))
-        definition = {
-            "type": "mcp",
-            "server_label": name,
-            "server_url": server.get("url"),
-            "authorization": server.get("authorization_token"),
-            "allowed_tools": _allowed_tools(server, toolsets.get(name, {})),
-            "require_approval": "never",
-        }
-        stated = {key: value for key, value in definition.items() if value is not None}
-        tools.append(NativeTool("openai_responses", "mcp", name, stated, server=True))
-    return replace(request, tools=tuple(tools))
-
-
-def _call_mcp_with_anthropic(request: Request, capabilities: Capabilities) -> Request:
-    """MCP servers that may be called without asking, each with a toolset; Anthropic's servers never ask."""
-    if "mcp_toolset" not in capabilities.native_tools:
-        return request
-    servers: list[dict[str, Any]] = []
-    tools: list[Tool] = []
-    for tool in request.tools:
-        given = tool.definition if isinstance(tool, NativeTool) and tool.type == "mcp" else {}
-        if not given.get("server_url") or given.get("require_approval") != "never":
-            tools.append(tool)
-            continue
-        name, allowed = given.get("server_label"), given.get("allowed_tools")
-        server = {"type": "url", "name": name, "url": given["server_url"]}
-        if given.get("authorization"):
-            server["authorization_token"] = given["authorization"]
-        servers.append(server)
-        toolset: dict[str, Any] = {"type": "mcp_toolset", "mcp_server_name": name}
-        if isinstance(allowed, list):
-            toolset["default_config"] = {"enabled": False}
-            toolset["configs"] = {one: {"enabled": True} for one in allowed}
-        tools.append(NativeTool(capabilities.dialect, "mcp_toolset", str(name), toolset, server=True))
-    if not servers:
-        return request
-    return _add(replace(request, tools=tuple(tools)), Extension(capabilities.dialect, "mcp_servers", servers, "wrong"))
-
-
 def _limit_searches(request: Request, extension: Extension, capabilities: Capabilities, notes: Notes) -> Request | None:
     """The limit for all tools that the server runs, as that of the one search among them."""
     tools = [_with_limit(tool, extension.value) for tool in request.tools]
+    unlimited = [tool for tool in tools if isinstance(tool, NativeTool) and tool.server and tool in request.tools]
+    if unlimited and len(unlimited) < len(tools):
+        notes.lose("degrading", extension.name, "of the tools that run there only the search can be limited")
     return replace(request, tools=tuple(tools)) if tools != list(request.tools) else None
 
 
@@ -188,7 +148,7 @@ def _with_limit(tool: Tool, limit: Any) -> Tool:
     return replace(tool, definition={**tool.definition, "max_uses": limit})
 
 
-def _limit_tools(request: Request, capabilities: Capabilities) -> Request:
+def _limit_tools(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
     """Anthropic's limit of a search, as that of all tools that the server runs."""
     limits = [tool.definition.get("max_uses") for tool in request.tools if isinstance(tool, NativeTool)]
     limit = next((limit for limit in limits if isinstance(limit, int)), None)
@@ -197,27 +157,10 @@ def _limit_tools(request: Request, capabilities: Capabilities) -> Request:
     return _add(request, Extension(capabilities.dialect, "max_tool_calls", limit, "degrading"))
 
 
-def _allowed_tools(server: dict[str, Any], toolset: dict[str, Any]) -> list[str] | None:
-    """The names of the tools that are switched on, None where all are."""
-    configuration = server.get("tool_configuration")
-    allowed = configuration.get("allowed_tools") if isinstance(configuration, dict) else None
-    if isinstance(allowed, list):
-        return allowed
-    default = toolset.get("default_config")
-    configs = toolset.get("configs")
-    if isinstance(default, dict) and default.get("enabled") is False and isinstance(configs, dict):
-        return [name for name, config in configs.items() if isinstance(config, dict) and config.get("enabled")]
-    return None
-
-
 def _hurry(request: Request, extension: Extension, capabilities: Capabilities, notes: Notes) -> Request | None:
     if extension.value != "fast" or not capabilities.service_tier:
         return None
     return replace(request, service_tier="fast")
-
-
-def _entries(value: Any) -> list[dict[str, Any]]:
-    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
 def _add(request: Request, extension: Extension) -> Request:
@@ -229,7 +172,7 @@ _CARRIERS: dict[tuple[DialectName, str, DialectName], Carry] = {
     ("openai_chat", "web_search_options", "openai_responses"): _search_with_openai,
     ("anthropic_messages", "context_management", "openai_responses"): _compact_with_openai,
     ("openai_responses", "context_management", "anthropic_messages"): _compact_with_anthropic,
-    ("anthropic_messages", "mcp_servers", "openai_responses"): _call_mcp_with_openai,
+    ("anthropic_messages", "mcp_servers", "openai_responses"): mcp_servers.to_responses,
     ("openai_responses", "max_tool_calls", "anthropic_messages"): _limit_searches,
     ("anthropic_messages", "speed", "openai_chat"): _hurry,
     ("anthropic_messages", "speed", "openai_responses"): _hurry,
@@ -237,6 +180,6 @@ _CARRIERS: dict[tuple[DialectName, str, DialectName], Carry] = {
     **{("openai_responses", name, "openai_chat"): _share for name in SHARED_BY_OPENAI},
 }
 _TOOL_CARRIERS: dict[tuple[DialectName, DialectName], tuple[CarryTools, ...]] = {
-    ("openai_responses", "anthropic_messages"): (_call_mcp_with_anthropic,),
+    ("openai_responses", "anthropic_messages"): (mcp_servers.to_messages,),
     ("anthropic_messages", "openai_responses"): (_limit_tools,),
 }

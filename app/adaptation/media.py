@@ -41,9 +41,6 @@ from app.conversation.request import Request, Turn
 
 TOOL_ERROR = "[tool error] "
 
-# Blocks that say nothing to a model, by their type in their own dialect.
-SILENT_OPAQUES = ("fallback", "mcp_tool_listing")
-
 _OPENAIS = {"openai_chat", "openai_responses"}
 
 
@@ -132,7 +129,7 @@ class _Step:
                     return [block]
                 return self._omit("sound", "sound cannot be carried to this upstream")
             case ServerTool():
-                return self._adapt_server_tool(block)
+                return [block]  # its own vendor's: any other is only told
             case Opaque():
                 return self._adapt_opaque(block)
             case ToolResult():
@@ -219,18 +216,9 @@ class _Step:
         if file.citations and not self._can.text_documents:
             self._notes.lose("degrading", self._path, "citations of documents cannot be asked for")
 
-    def _adapt_server_tool(self, block: ServerTool) -> list[Block]:
-        if block.dialect == self._can.dialect:
-            return [block]
-        self._notes.lose("degrading", self._path, f"{block.name} was run by another vendor: only its gist is told")
-        return [Text(f"[{block.name}] {block.text}")] if block.text else []
-
     def _adapt_opaque(self, block: Opaque) -> list[Block]:
         if block.dialect == self._can.dialect:
             return [block]
-        if block.type in SILENT_OPAQUES:
-            self._notes.lose("ignorable", self._path, f"{block.type} says nothing to another vendor")
-            return []
         self._notes.lose(self._refusal, self._path, f"content of type {block.type} cannot be carried")
         return []
 

@@ -148,13 +148,46 @@ class ToolResult(msgspec.Struct, frozen=True):
         return (*self.blocks[:-1], msgspec.structs.replace(last, cache=self.cache))
 
 
+# What a tool that the upstream runs itself does. "other" is one that has no like among the vendors.
+StepKind = Literal["search", "fetch", "code", "mcp", "image", "other"]
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A page of the web that a search found. `title` may be empty."""
+
+    url: str
+    title: str = ""
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What one step of an upstream's own tool did, in no dialect's words, so that clients of others can be shown it.
+
+    `asked` is the JSON text of what the tool was asked, None for a result that comes as a step of its own; `told` what
+    it answered as text, None for a call without its result. Both have the same `id`. `server` is that of MCP.
+    """
+
+    kind: StepKind
+    id: str
+    name: str
+    asked: str | None = None
+    told: str | None = None
+    pages: tuple[Page, ...] = ()
+    images: tuple[Inline, ...] = ()
+    server: str = ""
+    is_error: bool = False
+
+
 class ServerTool(msgspec.Struct, frozen=True):
-    """One step of a tool that the upstream runs itself (its call or its result). `text` is its gist, if any."""
+    """One step of a tool that the upstream runs itself: its call, its result, or both.
+
+    `text` is its gist, if any. `step` says the same to clients of other dialects; None where it is nothing to them.
+    """
 
     dialect: DialectName
     name: str
     raw: bytes
     text: str = ""
+    step: Step | None = None
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -169,11 +202,17 @@ class Compaction(msgspec.Struct, frozen=True):
 
 
 class Opaque(msgspec.Struct, frozen=True):
-    """A block that only `dialect` knows; `raw` is its JSON text, `type` the name it goes by."""
+    """A block that only `dialect` knows; `raw` is its JSON text, `type` the name it goes by.
+
+    `told` is what can be read in it: words under a label, and images. `from_user` tells what a user said, whose loss
+    makes the answer wrong, from the marks that programs leave between what was said.
+    """
 
     dialect: DialectName
     type: str
     raw: bytes
+    told: tuple[Block, ...] = ()
+    from_user: bool = True
 
 
 Block = (

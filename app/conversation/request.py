@@ -24,6 +24,12 @@ EFFORT_NAMES: dict[str, Effort | None] = {
 }
 # For upstreams that refuse a request without a system text, where the client gave none.
 DEFAULT_INSTRUCTIONS = "You are a helpful assistant."
+# What asks a model for the summary that is to stand for the history.
+SUMMARY_PROMPT = (
+    "Summarize everything above for whoever has to continue this work and will see only your summary and what the user "
+    "said. Keep the goal, the decisions and their reasons, what was done and found (files, commands, names, numbers, "
+    "errors), what is still open, and the next step. Answer with the summary alone."
+)
 UNKNOWN_EFFORT = "an effort of this name is not known here, so the model decides itself"
 
 
@@ -140,7 +146,10 @@ class Extension(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """One request to a model. Limits are in tokens; absent means the client said nothing."""
+    """One request to a model. Limits are in tokens; absent means the client said nothing.
+
+    `compact` asks for no answer but for the block that is to stand for the history from now on.
+    """
 
     dialect: DialectName
     model: str
@@ -163,6 +172,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     service_tier: str | None = None
     metadata: dict[str, Any] | None = None
     state: State = State()
+    compact: bool = False
     stream: bool = False
     include_usage: bool = False
     betas: tuple[str, ...] = ()

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from app.conversation.blocks import Block, Reasoning, Refusal, Text, ToolCall
+from app.conversation.blocks import Block, Reasoning, Refusal, ServerTool, Text, ToolCall
+from app.conversation.steps import carry
 
 
 class Thought(msgspec.Struct, frozen=True):
@@ -26,13 +27,16 @@ def place_of_next(*, said: bool, calls: int) -> int:
 
 
 def find_thoughts(blocks: Sequence[Block]) -> list[Thought]:
-    """The thoughts among blocks, with their places."""
+    """The thoughts among blocks, with their places, and what the upstream's own tools did as thoughts of that kind."""
     thoughts: list[Thought] = []
     said, calls = False, 0
     for block in blocks:
         match block:
             case Reasoning():
                 thoughts.append(Thought(place_of_next(said=said, calls=calls), block))
+            case ServerTool():
+                if (proof := carry((block,))) is not None:
+                    thoughts.append(Thought(place_of_next(said=said, calls=calls), Reasoning("", proof)))
             case ToolCall():
                 calls += 1
             case Text() | Refusal():

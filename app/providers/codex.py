@@ -22,6 +22,10 @@ from app.providers.provider import Model, Operation, Provider, UpstreamRequest
 CLIENT_VERSION = "0.169.0"
 
 
+# Where the backend keeps a turn: it gives the client a token, and wants it back with the turn's other requests.
+TURN_STATE = "x-codex-turn-state"
+
+
 class CodexProvider(Provider):
     kind: ClassVar[str] = "codex"
     default_base_url: ClassVar[str] = "https://chatgpt.com/backend-api/codex"
@@ -47,6 +51,8 @@ class CodexProvider(Provider):
         headers = {**super().request_headers(upstream_request), "originator": "dragoman"}
         if upstream_request.session is not None:
             headers["session-id"] = upstream_request.session
+        if upstream_request.same_dialect and TURN_STATE in upstream_request.client_headers:
+            headers[TURN_STATE] = upstream_request.client_headers[TURN_STATE]
         return headers
 
     def auth_headers(self, credential: Credential | None, client_headers: Mapping[str, str]) -> dict[str, str]:

@@ -23,7 +23,6 @@ from app.conversation.blocks import (
     Proof,
     Refusal,
     SearchResult,
-    ServerTool,
     Text,
     ToolResult,
     Url,
@@ -234,17 +233,6 @@ def test_sound_is_refused() -> None:
     assert [loss for loss, _ in refused(claude(), Audio("openai_chat", b"{}"))] == ["wrong"]
 
 
-def test_a_foreign_servers_tool_leaves_its_gist() -> None:
-    search = ServerTool("anthropic_messages", "web_search", b"{}", "found it")
-    turns = (user("q"), Turn("assistant", (search, Text("a")), path="messages[1]"), user("go"))
-
-    taken, notes = take(adapt_media, by_claude_code(*turns), GPT)
-
-    assert taken.turns[1].blocks == (Text("[web_search] found it"), Text("a"))
-    assert losses(notes) == [("degrading", "messages[1]")]
-    assert take(adapt_media, by_codex(*turns), claude())[0].turns == turns
-
-
 @pytest.mark.parametrize(("last", "loss"), [(True, "wrong"), (False, "degrading")])
 def test_content_that_nobody_knows_is_refused_only_where_it_was_just_said(last: bool, loss: str) -> None:
     said = user("look", Opaque("anthropic_messages", "hologram", b"{}"))
@@ -254,15 +242,6 @@ def test_content_that_nobody_knows_is_refused_only_where_it_was_just_said(last: 
 
     assert taken.turns[0].blocks == (Text("look"),)
     assert [found for found, _ in losses(notes)] == [loss]
-
-
-def test_content_that_says_nothing_vanishes_quietly() -> None:
-    turns = (user("q"), assistant(Opaque("anthropic_messages", "fallback", b"{}"), "a"), user("go"))
-
-    taken, notes = take(adapt_media, by_claude_code(*turns), GPT)
-
-    assert taken.turns[1].blocks == (Text("a"),)
-    assert [loss for loss, _ in losses(notes)] == ["ignorable"]
 
 
 def loop(*results: ToolResult, then: tuple[Block | str, ...] = ()) -> tuple[Turn, ...]:

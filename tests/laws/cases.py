@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.conversation.blocks import Reasoning, Refusal, Text, ToolCall
+from app.conversation.blocks import Reasoning, Refusal, ServerTool, Text, ToolCall
 from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.events import Event, Failed, Finished
 from app.conversation.request import EFFORTS, NativeTool, Request
 from app.conversation.response import Response
+from app.dialects.openai_chat.steps import note_of
 from app.sse import SseDecoder
 
 ROOT = Path(__file__).parents[2]
@@ -142,11 +143,14 @@ def leaves(value: Any) -> Iterator[Any]:
             yield value
 
 
-def spoken(response: Response, explained: str | None = None, parted: str = "") -> list[tuple[str, str]]:
+def spoken(
+    response: Response, explained: str | None = None, parted: str = "", *, noted: bool = False
+) -> list[tuple[str, str]]:
     """What a response says, in order: texts joined where nothing stands between them, calls with their arguments.
 
     `explained` is why the upstream refused to go on; a dialect may tell it as a refusal, and that is not counted.
-    `parted` is what stands between a commentary and an answer in a dialect that knows no phases.
+    `parted` is what stands between a commentary and an answer in a dialect that knows no phases. `noted`: in the
+    dialect what the upstream's own tools did is a note among the thoughts.
     """
     said: list[tuple[str, str]] = []
     phase: str | None = None
@@ -161,6 +165,8 @@ def spoken(response: Response, explained: str | None = None, parted: str = "") -
                 kind, words = "text", text
             case Reasoning(text=text):
                 kind, words = "reasoning", text
+            case ServerTool() if noted and block.step is not None:
+                kind, words = "reasoning", note_of(block)
             case ToolCall(name=name, arguments=arguments):
                 said.append((f"call {name}", _canonical(arguments)))
                 continue

@@ -24,6 +24,7 @@ from app.conversation.blocks import (
     Refusal,
     SearchResult,
     ServerTool,
+    Step,
     Text,
     ToolCall,
     ToolResult,
@@ -91,7 +92,8 @@ def _compacted(number: int) -> Compaction:
 def _searched(number: int) -> ServerTool:
     action = {"type": "search", "query": f"q{number}"}
     item = {"type": "web_search_call", "id": f"ws_{number}", "status": "completed", "action": action}
-    return ServerTool(R, "web_search", msgspec.json.encode(item), f"q{number}")
+    step = Step("search", f"ws_{number}", "web_search", f'{{"query":"q{number}"}}', "")
+    return ServerTool(R, "web_search", msgspec.json.encode(item), f"q{number}", step)
 
 
 def _summed(text: str) -> Compaction:

@@ -6,6 +6,7 @@ function. Tools that the vendor's server runs have none; a few exist on both sid
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any
@@ -162,29 +163,76 @@ def _takes(capabilities: Capabilities, type_: str) -> bool:
 
 
 _Translated = tuple[NativeTool, tuple[str, ...]]
-_Translate = Callable[[NativeTool, DialectName, str], _Translated]
+_Translate = Callable[[NativeTool, DialectName, str], _Translated | None]
 
 
-def _translate_search(tool: NativeTool, dialect: DialectName, type_: str) -> _Translated:
+# Options of searches that cannot make one go further than it may.
+_HINTS = frozenset(
+    (
+        "allowed_callers",
+        "cache_control",
+        "defer_loading",
+        "description",
+        "external_web_access",
+        "image_settings",
+        "max_uses",
+        "response_inclusion",
+        "return_token_budget",
+        "search_content_types",
+        "search_context_size",
+        "strict",
+    )
+)
+_CARRIED = frozenset(("type", "name", "filters", "allowed_domains", "blocked_domains", "user_location"))
+_DOMAINS = ("allowed_domains", "blocked_domains")
+# What an option that is not known yet is called if it is a limit.
+_LIMITING = re.compile(r"allow|block|den(?:y|ied)|exclu|restrict|domain|site|only|permi|approv|filter")
+
+
+def _translate_search(tool: NativeTool, dialect: DialectName, type_: str) -> _Translated | None:
+    """The other vendor's search, None where it could be kept from less than this one."""
     given = tool.definition
+    filters = given.get("filters") or {}
+    if not isinstance(filters, dict) or not set(_DOMAINS).issuperset(filters):
+        return None
+    unknown = [name for name, value in given.items() if name not in _HINTS | _CARRIED and value is not None]
+    if any(_LIMITING.search(name) for name in unknown):
+        return None
+    limits = {name: filters.get(name, given.get(name)) for name in _DOMAINS}
+    limits = {name: domains for name, domains in limits.items() if domains is not None}
     definition: dict[str, Any] = {"type": type_}
-    filters = given.get("filters")
-    allowed = given.get("allowed_domains") or (filters.get("allowed_domains") if isinstance(filters, dict) else None)
     if dialect == "anthropic_messages":
-        definition["name"] = "web_search"
-        if allowed:
-            definition["allowed_domains"] = allowed
+        exclusive = _allow_only(limits)
+        if exclusive is None:
+            return None
+        definition |= {"name": "web_search", **exclusive}
         if given.get("max_uses"):
             definition["max_uses"] = given["max_uses"]
-    elif allowed:
-        definition["filters"] = {"allowed_domains": allowed}
+    elif limits:
+        definition["filters"] = limits
     if given.get("user_location"):
         definition["user_location"] = given["user_location"]
     # A limit of uses became one of the whole request where the tool has none.
-    hints = {"search_context_size", "cache_control", "max_uses"}
-    carried = {"type", "name", "filters", "allowed_domains", "user_location", *hints}
-    lost = tuple(option for option, value in given.items() if option not in carried and value is not None)
-    return NativeTool(dialect, type_, "web_search", definition, server=True), lost
+    return NativeTool(dialect, type_, "web_search", definition, server=True), tuple(unknown)
+
+
+def _allow_only(limits: dict[str, Any]) -> dict[str, Any] | None:
+    """Domains for a vendor that takes either a list of what is allowed or one of what is blocked; None where both
+    cannot be said in one."""
+    allowed, blocked = limits.get("allowed_domains"), limits.get("blocked_domains")
+    if not allowed or not blocked:
+        return limits if allowed is None or blocked is None else {name: one for name, one in limits.items() if one}
+    if not isinstance(allowed, list) or not isinstance(blocked, list):
+        return None
+    if any(_is_within(one, outer) for one in blocked for outer in allowed):
+        return None  # a part of what is allowed is blocked
+    left = [one for one in allowed if not any(one == outer or _is_within(one, outer) for outer in blocked)]
+    return {"allowed_domains": left} if left else None
+
+
+def _is_within(domain: Any, outer: Any) -> bool:
+    """Whether a domain is another one's subdomain."""
+    return str(domain).endswith(f".{outer}")
 
 
 def _translate_code_runner(tool: NativeTool, dialect: DialectName, type_: str) -> _Translated:

@@ -34,7 +34,11 @@ def adapt_tool_choice(request: Request, capabilities: Capabilities, notes: Notes
 
 
 def _choose_declared(request: Request, notes: Notes) -> Request:
-    """The choice without tools that are not declared, for instance as they could not be carried."""
+    """The choice without tools that are not declared, for instance as they could not be carried.
+
+    A choice of which nothing is left never becomes a free one: nothing may be called, and who demanded a call is
+    refused.
+    """
     choice = request.tool_choice
     if choice is None or not choice.names:
         return request
@@ -42,10 +46,12 @@ def _choose_declared(request: Request, notes: Notes) -> Request:
     names = tuple(name for name in choice.names if name in declared)
     if names == choice.names:
         return request
-    notes.lose("degrading", "tool_choice", "it names a tool that is not there")
-    if names:
-        return replace(request, tool_choice=replace(choice, names=names))
-    return replace(request, tool_choice=_AUTO)
+    gone = ", ".join(name for _, name in choice.names if (_, name) not in declared)
+    demanded = choice.mode in ("any", "tool") and not names
+    notes.lose(
+        "wrong" if demanded else "degrading", "tool_choice", f"it names tools that the upstream does not have: {gone}"
+    )
+    return replace(request, tool_choice=replace(choice, names=names) if names else ToolChoice("none"))
 
 
 def _limit_tools(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
@@ -99,6 +105,8 @@ def _emulate_force(request: Request, choice: ToolChoice, capabilities: Capabilit
             demand = "Answer with a call of one of the tools."
     notes.lose("degrading", "tool_choice", "forced calls are refused there: asked for in words")
     choice_left = _AUTO if capabilities.tool_choice else None
+    if choice.mode == "tool":  # what is only asked for must not come from another tool
+        request = replace(request, tools=tuple(demanded))
     return replace(request, tool_choice=choice_left, instructions=(*request.instructions, Text(demand)))
 
 

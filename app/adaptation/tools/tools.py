@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, assert_never
 
@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from app.adaptation.notes import Notes
 from app.adaptation.tools.custom_input import INPUT_SCHEMA, wrap_input
 from app.adaptation.tools.native_tools import as_equivalent, as_function, is_taken, loss_of
-from app.adaptation.tools.tool_names import Key, name_tools
+from app.adaptation.tools.tool_names import VENDORS, Key, name_tools
 from app.adaptation.tools.tool_restoration import Original, Restore
 from app.conversation.blocks import Block, Opaque, Text, ToolCall, ToolKind, ToolResult
 from app.conversation.capabilities import Capabilities
@@ -39,36 +39,44 @@ def adapt_tools(request: Request, capabilities: Capabilities, notes: Notes) -> R
     if not capabilities.tools and declared:
         notes.lose("wrong", "tools", "this upstream takes no tools")
         declared = []
-    keys = [_key_of(tool) for tool in declared] + [(call.namespace, call.name) for call in calls]
-    names = name_tools(keys, capabilities.tool_name_limit, keep_namespaces=capabilities.namespaces)
+    vendors = {_key_of(tool): _find_twin(tool, capabilities, notes) for tool in declared if _is_native(tool)}
+    fixed = [name for twin in vendors.values() if isinstance(twin, NativeTool) and (name := _fixed_name(twin))]
+    keys = [_key_of(tool) for tool in declared if not isinstance(vendors.get(_key_of(tool)), NativeTool)]
+    own = {_key_of(tool) for tool in declared}
+    called = [_key_of_call(call, own) for call in calls]
+    limit, keeps = capabilities.tool_name_limit, capabilities.namespaces
+    names = name_tools([*keys, *called], limit, keep_namespaces=keeps, fixed=fixed)
     tools: list[Tool] = []
     originals: dict[Key, Original] = {}
     for tool in declared:
+        key = _key_of(tool)
         if request.dialect != capabilities.dialect:
             tool = _without_extensions(tool, notes)
-        plain = _declare(tool, names[_key_of(tool)], capabilities, notes)
+        plain = vendors[key] if isinstance(tool, NativeTool) else _declare(tool, names[key], capabilities, notes)
+        if isinstance(plain, NativeTool):
+            names[key] = plain.name
+        elif isinstance(plain, FunctionTool) and isinstance(tool, NativeTool):
+            plain = _declare_function(replace(plain, name=names[key]), _path_of(tool), capabilities, notes)
         if plain is None:
             continue
         tools.append(plain)
-        if isinstance(plain, NativeTool):
-            names[_key_of(tool)] = plain.name
         original = _original_of(tool, plain)
         if original is not None:
-            originals[_key_of(plain)] = original
+            originals[(plain.namespace if not isinstance(plain, NativeTool) else None), plain.name] = original
     if originals:
         notes.on_reply(partial(Restore, originals))
     turns = request.turns
     if not _are_plain(turns, names):
-        turns = tuple(_rename_calls(turn, names, capabilities) for turn in turns)
-    choice = _rename_choice(request.tool_choice, names, capabilities)
+        turns = tuple(_rename_calls(turn, names, own, capabilities) for turn in turns)
+    choice = _rename_choice(request.tool_choice, declared, names, capabilities)
     return replace(request, tools=tuple(tools), tool_choice=choice, turns=turns)
 
 
 def _without_repeats(tools: Sequence[Tool], notes: Notes) -> list[Tool]:
     """Each tool once, where it came first: a search for tools may find the same ones again."""
-    first: dict[tuple[Key, type], Tool] = {}
+    first: dict[Key, Tool] = {}
     for tool in tools:
-        if first.setdefault((_key_of(tool), type(tool)), tool) != tool:
+        if first.setdefault(_key_of(tool), tool) != tool:
             notes.lose("degrading", _path_of(tool), "another tool has this name")
     return list(first.values())
 
@@ -83,16 +91,34 @@ def _without_extensions(tool: Tool, notes: Notes) -> Tool:
 
 
 def _key_of(tool: Tool) -> Key:
-    return (None if isinstance(tool, NativeTool) else tool.namespace), tool.name
+    """What tells the tool from all others: a client may call a function of its own like a tool of the vendor's."""
+    return (VENDORS, tool.name) if isinstance(tool, NativeTool) else (tool.namespace, tool.name)
+
+
+def _key_of_call(call: ToolCall, declared: Collection[Key]) -> Key:
+    """The key of the tool that was called. Calls of some vendors' tools look like those of functions."""
+    key, vendors = (call.namespace, call.name), (VENDORS, call.name)
+    native = call.kind not in ("function", "custom") or key not in declared
+    return vendors if native and vendors in declared else key
+
+
+def _is_native(tool: Tool) -> bool:
+    return isinstance(tool, NativeTool)
+
+
+def _fixed_name(tool: NativeTool) -> str | None:
+    """The name that the vendor gives to a tool of its own, among those of all tools."""
+    name = tool.definition.get("name")
+    return name if isinstance(name, str) else None
 
 
 def _path_of(tool: Tool) -> str:
     return f"tools.{tool.name or tool.type}" if isinstance(tool, NativeTool) else f"tools.{tool.name}"
 
 
-def _declare(tool: Tool, name: str, capabilities: Capabilities, notes: Notes) -> Tool | None:
-    """The tool as the upstream knows it, if it can have it at all."""
-    namespace = None if isinstance(tool, NativeTool) or not capabilities.namespaces else tool.namespace
+def _declare(tool: FunctionTool | CustomTool, name: str, capabilities: Capabilities, notes: Notes) -> Tool:
+    """The client's own tool as the upstream knows it."""
+    namespace = tool.namespace if capabilities.namespaces else None
     match tool:
         case FunctionTool():
             return _declare_function(replace(tool, name=name, namespace=namespace), _path_of(tool), capabilities, notes)
@@ -104,8 +130,6 @@ def _declare(tool: Tool, name: str, capabilities: Capabilities, notes: Notes) ->
                 notes.lose("degrading", _path_of(tool), "its grammar is only told in the description")
             function = FunctionTool(name, _describe_custom(tool), INPUT_SCHEMA, namespace=namespace)
             return _declare_function(function, _path_of(tool), capabilities, notes)
-        case NativeTool():
-            return _declare_native(tool, name, capabilities, notes)
         case _:
             assert_never(tool)
 
@@ -156,12 +180,14 @@ def _describe_custom(tool: CustomTool) -> str:
     return "\n\n".join(filter(None, (tool.description, hint)))
 
 
-def _declare_native(tool: NativeTool, name: str, capabilities: Capabilities, notes: Notes) -> Tool | None:
+def _find_twin(tool: Tool, capabilities: Capabilities, notes: Notes) -> NativeTool | FunctionTool | None:
+    """What a vendor's tool is to the upstream: itself, a function, a tool of the same use; None where it has none."""
+    assert isinstance(tool, NativeTool)
     if is_taken(tool, capabilities):
         return tool
     function = as_function(tool)
     if function is not None:
-        return _declare_function(replace(function, name=name), _path_of(tool), capabilities, notes)
+        return function
     equivalent = as_equivalent(tool, capabilities)
     if equivalent is None:
         notes.lose(loss_of(tool), _path_of(tool), f"the upstream has no tool {tool.type}")
@@ -188,18 +214,29 @@ def _original_of(tool: Tool, plain: Tool) -> Original | None:
     return None if original == Original(plain.name, plain.namespace, kind) else original
 
 
-def _rename_choice(choice: ToolChoice | None, names: dict[Key, str], capabilities: Capabilities) -> ToolChoice | None:
+def _rename_choice(
+    choice: ToolChoice | None, declared: Sequence[Tool], names: Mapping[Key, str], capabilities: Capabilities
+) -> ToolChoice | None:
+    """The choice by the names that the upstream knows. Vendors' own tools are chosen by their type as well."""
     if choice is None or not choice.names:
         return choice
-    return replace(
-        choice,
-        names=tuple((key[0] if capabilities.namespaces else None, names.get(key, key[1])) for key in choice.names),
-    )
+    renamed = []
+    for namespace, name in choice.names:
+        key = (namespace, name)
+        if key not in names:
+            alike = (tool for tool in declared if isinstance(tool, NativeTool) and _goes_by(tool, name))
+            key = next((_key_of(tool) for tool in alike), key)
+        renamed.append((namespace if capabilities.namespaces else None, names.get(key, name)))
+    return replace(choice, names=tuple(renamed))
+
+
+def _goes_by(tool: NativeTool, name: str) -> bool:
+    return name == tool.name or tool.type.startswith(name) or name.startswith(tool.type)
 
 
 def _are_plain(turns: Sequence[Turn], names: Mapping[Key, str]) -> bool:
     """Whether past calls can stay as they are, as they mostly can: functions whose names are legal."""
-    if any(key != (None, name) for key, name in names.items()):
+    if any(key != (None, name) and key[0] != VENDORS for key, name in names.items()):
         return False
     for turn in turns:
         for block in turn.blocks:
@@ -214,17 +251,19 @@ def _are_plain(turns: Sequence[Turn], names: Mapping[Key, str]) -> bool:
     return True
 
 
-def _rename_calls(turn: Turn, names: Mapping[Key, str], capabilities: Capabilities) -> Turn:
-    return replace(turn, blocks=tuple(_rename_block(block, names, capabilities) for block in turn.blocks))
+def _rename_calls(turn: Turn, names: Mapping[Key, str], declared: Collection[Key], capabilities: Capabilities) -> Turn:
+    return replace(turn, blocks=tuple(_rename_block(block, names, declared, capabilities) for block in turn.blocks))
 
 
-def _rename_block(block: Block, names: Mapping[Key, str], capabilities: Capabilities) -> Block:
+def _rename_block(
+    block: Block, names: Mapping[Key, str], declared: Collection[Key], capabilities: Capabilities
+) -> Block:
     match block:
         case ToolCall():
             kind = _kind_there(block.kind, capabilities)
             return replace(
                 block,
-                name=names[block.namespace, block.name],
+                name=names[_key_of_call(block, declared)],
                 namespace=block.namespace if capabilities.namespaces else None,
                 kind=kind,
                 arguments=wrap_input(block.arguments) if block.kind == "custom" != kind else block.arguments,

@@ -31,6 +31,8 @@ from app.conversation.blocks import (
 )
 from app.conversation.envelope import is_sealed, seal, unseal
 from app.conversation.losses import Severity
+from app.conversation.steps import CITATION
+from app.dialects.anthropic_messages.server_steps import parse_step
 from app.dialects.anthropic_messages.vocabulary import (
     CACHE_TTLS,
     NAME,
@@ -47,6 +49,7 @@ from app.dialects.json_bodies import (
     read_value,
     repair_surrogates,
 )
+from app.dialects.readable import read_unknown
 from app.errors import InvalidRequest
 
 # Called with the path of a field that a block has beyond the neutral model.
@@ -93,7 +96,7 @@ def read_block(raw: msgspec.Raw, path: str, note: NoteField) -> Block:
             citations = (
                 read_value(block.citations, _citations, f"{path}.citations") if not is_absent(block.citations) else None
             )
-            return Text(_need(block.text, path, "text"), cache, tuple(citations or ()))
+            return Text(_need(block.text, path, "text"), cache, read_citations(citations or ()))
         case "tool_use":
             arguments = bytes(block.input).decode() or "{}"
             return ToolCall(_identifier(block.id, path, "id"), _need(block.name, path, "name"), arguments, cache=cache)
@@ -130,9 +133,10 @@ def read_block(raw: msgspec.Raw, path: str, note: NoteField) -> Block:
             proof = unseal(sealed) if is_sealed(sealed) else Proof(NAME, "compaction", (_compact(raw),))
             return Compaction(summary, proof)
         case name if _is_server_step(name):
-            return ServerTool(NAME, block.name or name, _compact(raw), _gist(block))
+            return parse_step(name, _compact(raw))
         case unknown:
-            return Opaque(NAME, unknown, _compact(raw))
+            told = () if unknown == "tool_reference" else read_unknown(bytes(raw), unknown)
+            return Opaque(NAME, unknown, _compact(raw), told)
 
 
 def ignore_field(path: str, raw: msgspec.Raw) -> None:
@@ -257,8 +261,45 @@ class BlockWriter:
 
 
 def own_citations(citations: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The citations that are of this dialect; those of others have no form here."""
-    return [citation for citation in citations if str(citation.get("type")).endswith("_location")]
+    """The citations that are of this dialect; those of others have no form that the vendor would take."""
+    return [
+        citation
+        for citation in citations
+        if str(citation.get("type")).endswith("_location") and not is_sealed(str(citation.get("encrypted_index")))
+    ]
+
+
+def read_citations(citations: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """Citations as they were made: those of other dialects are taken out of their envelopes."""
+    return tuple(_unseal_citation(citation) for citation in citations)
+
+
+def shown_citations(citations: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Citations for a client of this dialect. A page that another vendor cites is shown as one of a search, and what
+    else that vendor says of it is sealed where Claude's own proof stands."""
+    return [shown for citation in citations if (shown := _show_citation(citation)) is not None]
+
+
+def _show_citation(citation: dict[str, Any]) -> dict[str, Any] | None:
+    if own_citations((citation,)):
+        return citation
+    nested = citation.get("url_citation")
+    page = nested if isinstance(nested, dict) else citation
+    url, title = page.get("url"), page.get("title")
+    if not isinstance(url, str):
+        return None
+    sealed = seal(Proof("openai_responses", CITATION, (msgspec.json.encode(citation),)))
+    shown = {"type": "web_search_result_location", "url": url, "title": title if isinstance(title, str) else url}
+    return {**shown, "encrypted_index": sealed, "cited_text": ""}
+
+
+def _unseal_citation(citation: dict[str, Any]) -> dict[str, Any]:
+    sealed = citation.get("encrypted_index")
+    proof = unseal(sealed) if isinstance(sealed, str) and is_sealed(sealed) else None
+    if proof is None or proof.kind != CITATION or not proof.originals:
+        return citation
+    value = _decode_or_none(proof.originals[0].decode("utf-8", "replace"))
+    return value if isinstance(value, dict) else citation
 
 
 def write_cache(hint: CacheHint) -> dict[str, str]:
@@ -384,29 +425,6 @@ def _read_enabled(block: WireBlock, path: str) -> bool | None:
         return None
     setting = read_value(block.citations, _enabled, f"{path}.citations") or {}
     return setting.get("enabled")
-
-
-def _gist(block: WireBlock) -> str:
-    """What a step of a server tool did, in words, for models that cannot read the block."""
-    content: Any = None if is_absent(block.content) else _any.decode(block.content)
-    match content:
-        case None:
-            return f"{block.name}: {'{}' if is_absent(block.input) else _compact(block.input).decode()}"
-        case str():
-            return content
-        case {"stdout": str(stdout), "stderr": str(stderr)}:
-            return "\n".join(text for text in (stdout, stderr) if text)
-        case [*items]:
-            lines = [
-                item.get("text") or f"{item.get('title')}: {item.get('url')}"
-                for item in items
-                if isinstance(item, dict)
-            ]
-            return "\n".join(lines)
-        case {"error_code": str(code)}:
-            return f"error: {code}"
-        case _:
-            return ""
 
 
 def _write_source(source: Source) -> dict[str, str]:

@@ -25,8 +25,9 @@ from app.conversation.blocks import (
 from app.conversation.capabilities import RenderContext
 from app.conversation.envelope import seal
 from app.conversation.response import FinishReason, Response, StopDetail, Usage
-from app.dialects.anthropic_messages.blocks import as_object, ignore_field, own_citations, read_block, seal_reasoning
+from app.dialects.anthropic_messages.blocks import as_object, ignore_field, read_block, seal_reasoning, shown_citations
 from app.dialects.anthropic_messages.errors import parse_stream_error
+from app.dialects.anthropic_messages.server_steps import write_steps
 from app.dialects.anthropic_messages.vocabulary import (
     FINISH_REASONS,
     NAME,
@@ -96,7 +97,9 @@ def render_response(response: Response, context: RenderContext) -> bytes:
             response.stop_detail,
             refused=[block.text for block in response.blocks if isinstance(block, Refusal)],
         ),
-        "usage": write_usage(response.usage, context, response.extensions, response.service_tier),
+        "usage": write_usage(
+            count_searches(response.usage, response.blocks), context, response.extensions, response.service_tier
+        ),
         **{name: response.extensions[name] for name in RESPONSE_EXTENSIONS if name in response.extensions},
     }
     return encode_body(message)
@@ -212,6 +215,18 @@ def write_usage(
     return written
 
 
+def count_searches(usage: Usage | None, blocks: Iterable[Block]) -> Usage | None:
+    """The usage with the searches that were shown, where their upstream does not count them."""
+    if usage is None or usage.web_searches:
+        return usage
+    made = sum(isinstance(block, ServerTool) and is_foreign_search(block) for block in blocks)
+    return msgspec.structs.replace(usage, web_searches=made) if made else usage
+
+
+def is_foreign_search(block: ServerTool) -> bool:
+    return block.dialect != NAME and block.step is not None and block.step.kind == "search"
+
+
 def write_reasoning(block: Reasoning) -> list[Any]:
     """Claude's own blocks verbatim; others signed with an envelope, without text as a redacted block."""
     text, proof = block.text, block.proof
@@ -241,7 +256,7 @@ def _write_block(block: Block) -> list[Any]:
     match block:
         case Text(text=text):
             wire: dict[str, Any] = {"type": "text", "text": text}
-            if citations := own_citations(block.citations):
+            if citations := shown_citations(block.citations):
                 wire["citations"] = citations
             return [wire] if text else []
         case Refusal(text=text):
@@ -252,7 +267,11 @@ def _write_block(block: Block) -> list[Any]:
             return write_reasoning(block)
         case Compaction():
             return [write_compaction(block)]
-        case ServerTool(dialect=dialect, raw=raw) | Opaque(dialect=dialect, raw=raw):
+        case ServerTool(dialect=dialect) if dialect != NAME:
+            return write_steps(block)
+        case ServerTool(raw=raw):
+            return [msgspec.Raw(raw)]
+        case Opaque(dialect=dialect, raw=raw):
             return [msgspec.Raw(raw)] if dialect == NAME else []
         case Image() | File() | Audio() | SearchResult() | ToolResult():
             return []

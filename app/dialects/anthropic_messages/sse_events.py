@@ -25,9 +25,10 @@ from app.conversation.events import (
 from app.conversation.literals import join, text_of
 from app.conversation.response import Usage
 from app.conversation.sequence import Sequencer
-from app.dialects.anthropic_messages.blocks import own_citations, seal_reasoning
+from app.dialects.anthropic_messages.blocks import seal_reasoning, shown_citations
 from app.dialects.anthropic_messages.errors import render_error
-from app.dialects.anthropic_messages.response import write_head, write_stop, write_usage
+from app.dialects.anthropic_messages.response import count_searches, write_head, write_stop, write_usage
+from app.dialects.anthropic_messages.server_steps import write_steps
 from app.dialects.anthropic_messages.vocabulary import NAME, RESPONSE_EXTENSIONS, WireBlock
 from app.dialects.json_bodies import encode_body, fields_decoder
 from app.sse import COMMENT_KEEPALIVE
@@ -57,6 +58,7 @@ class StreamRenderer:
         self._prefix = b""  # of a delta that needs no care; empty where one does
         self._texts: list[bytes] = []  # of a block that needs its whole text at the end
         self._refused: list[str] = []
+        self._steps: list[ServerTool] = []  # of tools of another vendor
         self._usage: Usage | None = None
         self._usage_known = False
         self._tier: str | None = None
@@ -95,8 +97,9 @@ class StreamRenderer:
             case BlockClosed(proof=proof):
                 self._shut(proof, out)
             case BlockNoted(citation=citation):
-                if citation is not None and isinstance(self._head, Text) and own_citations((citation,)):
-                    self._write_delta({"type": "citations_delta", "citation": citation}, out)
+                if citation is not None and isinstance(self._head, Text):
+                    for shown in shown_citations((citation,)):
+                        self._write_delta({"type": "citations_delta", "citation": shown}, out)
             case UsageSeen(usage=usage):
                 self._usage, self._usage_known = usage, True
                 if self._finished is not None:
@@ -136,6 +139,12 @@ class StreamRenderer:
                 self._prefix = self._delta_prefix("input_json_delta", "partial_json")
             case Refusal():
                 self._show({"type": "text", "text": ""}, out)
+            case ServerTool(dialect=dialect) if dialect != NAME:
+                self._steps.append(block)
+                for number, step in enumerate(write_steps(block)):
+                    if number:
+                        self._shut(None, out)
+                    self._show_whole(encode_body(step), out)
             case ServerTool(dialect=dialect, raw=raw) | Opaque(dialect=dialect, raw=raw) if dialect == NAME:
                 self._show_whole(raw, out)
             case _:
@@ -199,7 +208,7 @@ class StreamRenderer:
         extensions = {name: finished.extensions[name] for name in RESPONSE_EXTENSIONS if name in finished.extensions}
         if "container" in extensions:
             stop["container"] = extensions.pop("container")
-        usage = write_usage(self._usage, self._context, finished.extensions, self._tier)
+        usage = write_usage(count_searches(self._usage, self._steps), self._context, finished.extensions, self._tier)
         _write_event("message_delta", {"delta": stop, "usage": usage, **extensions}, out)
         _write_event("message_stop", {}, out)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
-from app.conversation.blocks import Proof, Reasoning, Refusal, Text, ToolCall
+from app.conversation.blocks import Proof, Reasoning, Refusal, ServerTool, Text, ToolCall
 from app.conversation.capabilities import RenderContext
 from app.conversation.events import (
     BlockClosed,
@@ -24,13 +24,15 @@ from app.conversation.events import (
     Started,
     UsageSeen,
 )
-from app.conversation.literals import literal
+from app.conversation.literals import join, literal, text_of
 from app.conversation.response import Usage
+from app.conversation.steps import carry
 from app.conversation.thoughts import place_of_next
 from app.dialects.json_bodies import encode_body
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.citations import write_citation
 from app.dialects.openai_chat.errors import error_event
+from app.dialects.openai_chat.steps import note_of, write_image
 from app.dialects.openai_chat.usage import write_usage
 from app.dialects.openai_chat.vocabulary import FINISH_NAMES, NAME, REPLY_EXTENSIONS
 from app.errors import UpstreamCut
@@ -38,6 +40,7 @@ from app.sse import COMMENT_KEEPALIVE, DONE, encode_event
 
 # Between a commentary and the answer, which in this dialect are one text.
 PARAGRAPH = "\n\n"
+_PARAGRAPH = literal(PARAGRAPH)
 
 
 class _State(Enum):
@@ -50,7 +53,7 @@ class _State(Enum):
 class _Pen:
     """What stands around each delta of one open block, and what to do at its end."""
 
-    __slots__ = ("call", "place", "prefix", "proof", "suffix", "touched")
+    __slots__ = ("call", "citations", "place", "prefix", "proof", "said", "suffix")
 
     def __init__(self, prefix: bytes, suffix: bytes, *, call: bool = False, proof: Proof | None = None) -> None:
         self.prefix = prefix
@@ -58,7 +61,8 @@ class _Pen:
         self.call = call
         self.proof = proof
         self.place = 0  # of a thought
-        self.touched = False
+        self.said: list[bytes] = []
+        self.citations: list[dict[str, Any]] = []
 
 
 class StreamRenderer:
@@ -76,7 +80,7 @@ class StreamRenderer:
         self._said = False
         self._refused = False
         self._phase: str | None = None  # of the last text
-        self._annotations: list[dict[str, Any]] = []
+        self._texts: list[_Pen] = []  # of all texts, for citations are placed in the whole of them
         self._usage: Usage | None = None
 
     def feed(self, events: Sequence[Event]) -> bytes:
@@ -87,7 +91,7 @@ class StreamRenderer:
             if type(event) is BlockDelta:
                 pen = pens[event.index]
                 if pen.prefix:
-                    pen.touched = True
+                    pen.said.append(event.text)
                     out += (pen.prefix, event.text, pen.suffix)
             elif self._state is _State.WAITING or self._state is _State.OPEN:
                 self._render(event, out)
@@ -122,8 +126,8 @@ class StreamRenderer:
             case BlockClosed():
                 self._close(event, out)
             case BlockNoted():
-                if event.citation is not None and (citation := write_citation(event.citation)) is not None:
-                    self._annotations.append(citation)
+                if event.citation is not None:
+                    self._pens[event.index].citations.append(event.citation)
                 if event.logprobs:
                     out.append(self._chunk({}, logprobs={"content": list(event.logprobs), "refusal": None}))
             case UsageSeen():
@@ -151,7 +155,8 @@ class StreamRenderer:
                 self._phase = block.phase
                 self._said = True
                 self._say(pen, block.text, out)
-                self._annotations.extend(filter(None, map(write_citation, block.citations)))
+                pen.citations += block.citations
+                self._texts.append(pen)
             case Reasoning():
                 if self._context.show_reasoning:
                     pen = self._pen(b'{"reasoning_content":', b"}")
@@ -162,6 +167,8 @@ class StreamRenderer:
                 self._refused = self._said = True
                 pen = self._pen(b'{"refusal":', b"}")
                 self._say(pen, block.text, out)
+            case ServerTool():
+                pen = self._open_step(block, out)
             case ToolCall():
                 pen = self._open_call(block, out)
                 self._say(pen, block.arguments, out)
@@ -194,7 +201,7 @@ class StreamRenderer:
         pen = self._pens.pop(event.index)
         proof = event.proof or pen.proof
         if pen.call:
-            if not pen.touched:
+            if not pen.said:
                 out += (pen.prefix, b'"{}"', pen.suffix)
         elif proof is not None and not reasoning.is_of_call(proof):
             out.append(self._chunk(reasoning.write_proof(proof, self._proofs, pen.place)))
@@ -204,8 +211,8 @@ class StreamRenderer:
         detail = event.stop_detail
         if event.finish_reason == "content_filter" and detail and detail.explanation and not self._refused:
             out.append(self._chunk({"refusal": detail.explanation}))
-        if self._annotations:
-            out.append(self._chunk({"annotations": self._annotations}))
+        if annotations := self._place_citations():
+            out.append(self._chunk({"annotations": annotations}))
         name = FINISH_NAMES[event.finish_reason]
         if self._legacy and name == "tool_calls":
             name = "function_call"
@@ -225,8 +232,34 @@ class StreamRenderer:
     def _say(self, pen: _Pen, text: str, out: list[bytes]) -> None:
         """What a block that comes whole has to say at its opening."""
         if text and pen.prefix:
-            pen.touched = True
-            out += (pen.prefix, literal(text), pen.suffix)
+            pen.said.append(literal(text))
+            out += (pen.prefix, pen.said[-1], pen.suffix)
+
+    def _place_citations(self) -> list[dict[str, Any]]:
+        """The annotations of all texts. Their lengths are counted only if there are any."""
+        if not any(pen.citations for pen in self._texts):
+            return []
+        annotations: list[dict[str, Any]] = []
+        start = 0
+        for pen in self._texts:
+            length = len(text_of(join(pen.said)))
+            begin = start + (len(PARAGRAPH) if pen.said[:1] == [_PARAGRAPH] else 0)
+            start += length
+            for citation in pen.citations:
+                if (annotation := write_citation(citation, begin, start)) is not None:
+                    annotations.append(annotation)
+        return annotations
+
+    def _open_step(self, block: ServerTool, out: list[bytes]) -> _Pen:
+        """A step of the upstream's own tools. There is no place for one but beside the answer, with the thoughts."""
+        pen = self._pen(b'{"reasoning_content":', b"}") if self._context.show_reasoning else _Pen(b"", b"")
+        if block.step is not None:
+            self._say(pen, note_of(block), out)
+            for image in block.step.images:
+                out.append(self._chunk({"images": [write_image(image)]}))
+        pen.proof = carry((block,))
+        pen.place = place_of_next(said=self._said, calls=self._calls)
+        return pen
 
     def _pen(self, before: bytes, after: bytes) -> _Pen:
         return _Pen(

@@ -1,19 +1,25 @@
-"""Citations as Chat Completions shows them: `url_citation` annotations of a message."""
+"""Citations as Chat Completions shows them: `url_citation` annotations of a message, with places in all its text."""
 
 from __future__ import annotations
 
 from typing import Any
 
 
-def write_citation(citation: dict[str, Any]) -> dict[str, Any] | None:
-    """A citation of any dialect as an annotation; None if it does not point to a page of the web."""
+def write_citation(citation: dict[str, Any], start: int = 0, end: int = 0) -> dict[str, Any] | None:
+    """A citation of any dialect as an annotation; None if it does not point to a page of the web.
+
+    `start` and `end` are where the cited block stands in the whole text, in characters. Responses counts within the
+    block; Messages cites all of it.
+    """
     match citation:
         case {"type": "url_citation", "url_citation": {}}:
             return citation
-        case {"url": str(url)}:
+        case {"url": str(url)} | {"source": str(url)} if url.startswith(("http://", "https://")) or "url" in citation:
             found = {"url": url, "title": citation.get("title") or url}
-            found["start_index"] = citation.get("start_index") or 0
-            found["end_index"] = citation.get("end_index") or 0
+            first, last = citation.get("start_index"), citation.get("end_index")
+            placed = isinstance(first, int) and isinstance(last, int) and last > 0
+            found["start_index"] = start + first if placed and first is not None else start
+            found["end_index"] = start + last if placed and last is not None else end
             return {"type": "url_citation", "url_citation": found}
         case _:
             return None

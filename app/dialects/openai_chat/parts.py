@@ -29,6 +29,7 @@ from app.conversation.blocks import (
 from app.conversation.losses import Severity
 from app.dialects.json_bodies import fields_decoder, list_decoder, read_value
 from app.dialects.openai_chat.vocabulary import NAME, KnownPart, WireCache, WireFile, WireImage, WirePart
+from app.dialects.readable import read_unknown
 from app.errors import InvalidRequest
 
 # Called with the path and the value of a field that the neutral model has no place for.
@@ -95,7 +96,7 @@ def read_part(raw: msgspec.Raw, path: str, note: NoteField) -> Block:
         case "thinking":
             return Reasoning(text_of_thinking(_any.decode(part.thinking) if len(part.thinking) else ""))
         case unknown:
-            return Opaque(NAME, unknown, _compact(raw))
+            return Opaque(NAME, unknown, _compact(raw), read_unknown(bytes(raw), unknown))
 
 
 def read_cache(wire: WireCache | None) -> CacheHint | None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
-from app.conversation.blocks import Refusal, Text, ToolCall
+from app.conversation.blocks import Block, Reasoning, Refusal, ServerTool, Text, ToolCall
 from app.conversation.capabilities import RenderContext
 from app.conversation.events import Failed
 from app.conversation.fold import fold
@@ -17,6 +17,7 @@ from app.dialects.json_bodies import encode_body
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.chunks import PARAGRAPH, is_legacy
 from app.dialects.openai_chat.citations import write_citation
+from app.dialects.openai_chat.steps import note_of, write_image
 from app.dialects.openai_chat.stream import StreamParser
 from app.dialects.openai_chat.usage import read_usage, write_usage
 from app.dialects.openai_chat.vocabulary import FINISH_NAMES, REPLY_EXTENSIONS, WireUsage
@@ -86,15 +87,18 @@ def _write_message(response: Response, context: RenderContext) -> dict[str, Any]
         "content": content if content or not (calls or refusal) else None,
         "refusal": refusal,
     }
-    if context.show_reasoning and (thought := "".join([thought.block.text for thought in thoughts])):
+    steps = [block for block in response.blocks if isinstance(block, ServerTool)]
+    if context.show_reasoning and (thought := _join_thoughts(response.blocks)):
         message["reasoning_content"] = thought
     proven = [(thought.place, proof) for thought in thoughts if (proof := thought.block.proof) is not None]
     proofs = [(place, proof) for place, proof in proven if not reasoning.is_of_call(proof)]
     for nth, (place, proof) in enumerate(proofs):
         for name, entries in reasoning.write_proof(proof, nth, place).items():
             message.setdefault(name, []).extend(entries)
-    if annotations := [found for text in texts for found in map(write_citation, text.citations) if found is not None]:
+    if annotations := _place_citations(texts):
         message["annotations"] = annotations
+    if images := [write_image(image) for block in steps if block.step is not None for image in block.step.images]:
+        message["images"] = images
     if calls and is_legacy(context):
         message["function_call"] = {"name": calls[0].name, "arguments": calls[0].arguments or "{}"}
     elif calls:
@@ -103,12 +107,37 @@ def _write_message(response: Response, context: RenderContext) -> dict[str, Any]
 
 
 def _join_texts(texts: Sequence[Text]) -> str:
-    """All visible text, with a paragraph's break between a commentary and the answer."""
-    content = ""
+    return "".join(_spell_texts(texts))
+
+
+def _spell_texts(texts: Sequence[Text]) -> list[str]:
+    """The visible texts, with a paragraph's break between a commentary and the answer."""
+    spelled: list[str] = []
     for before, text in zip((None, *texts), texts, strict=False):
         breaks = before is not None and before.phase is not None and text.phase != before.phase
-        content += PARAGRAPH + text.text if breaks else text.text
-    return content
+        spelled.append(PARAGRAPH + text.text if breaks else text.text)
+    return spelled
+
+
+def _place_citations(texts: Sequence[Text]) -> list[dict[str, Any]]:
+    """The annotations of all texts, with their places in the whole."""
+    annotations: list[dict[str, Any]] = []
+    end = 0
+    for text, spelled in zip(texts, _spell_texts(texts), strict=True):
+        end += len(spelled)
+        placed = [write_citation(citation, end - len(text.text), end) for citation in text.citations]
+        annotations += [annotation for annotation in placed if annotation is not None]
+    return annotations
+
+
+def _join_thoughts(blocks: Sequence[Block]) -> str:
+    """What was thought, and in between what the upstream's own tools did."""
+    said = [note_of(block) if isinstance(block, ServerTool) else block.text for block in blocks if _is_beside(block)]
+    return "".join(said)
+
+
+def _is_beside(block: Block) -> TypeGuard[ServerTool | Reasoning]:
+    return isinstance(block, ServerTool | Reasoning)
 
 
 def _write_refusal(response: Response) -> str | None:

@@ -43,9 +43,9 @@ def read_tool_choice(raw: msgspec.Raw, path: str = "tool_choice") -> ToolChoice:
         case str(mode) if mode in _MODES:
             return ToolChoice(_MODES[mode])
         case {"type": "allowed_tools", "allowed_tools": {"tools": [*tools], **rest}}:
-            return ToolChoice("any" if rest.get("mode") == "required" else "auto", _names(tools))
+            return _read_allowed(tools, rest.get("mode"), path)
         case {"type": "allowed_tools", "tools": [*tools]}:
-            return ToolChoice("any" if value.get("mode") == "required" else "auto", _names(tools))
+            return _read_allowed(tools, value.get("mode"), path)
         case {"type": str(mode)} if mode in _MODES:
             return ToolChoice(_MODES[mode])
         case {} if names := _names([value]):
@@ -54,6 +54,18 @@ def read_tool_choice(raw: msgspec.Raw, path: str = "tool_choice") -> ToolChoice:
             raise InvalidRequest(
                 f'{path} must be "none", "auto", "required" or an object that names a tool', param=path
             )
+
+
+def _read_allowed(tools: Sequence[Any], mode: Any, path: str) -> ToolChoice:
+    """A choice among some tools. An empty list allows none, and an entry that is not understood is no permission."""
+    names = _names(tools, listed=True)
+    if len(names) < len(tools):
+        raise InvalidRequest(f"{path}.tools: each entry must name a tool", param=f"{path}.tools")
+    if names:
+        return ToolChoice("any" if mode == "required" else "auto", names)
+    if mode == "required":
+        raise InvalidRequest(f"{path}.tools: a call is required, but no tool is allowed", param=f"{path}.tools")
+    return ToolChoice("none")
 
 
 def write_tools(request: Request, capabilities: Capabilities, losses: list[Loss]) -> dict[str, Any]:
@@ -83,7 +95,7 @@ def write_tools(request: Request, capabilities: Capabilities, losses: list[Loss]
 
 def nest_tool(fields: dict[str, msgspec.Raw]) -> dict[str, Any] | None:
     """A flat tool in the nested form, its values as they are; None if it is nested already or of another kind."""
-    kind = _any.decode(fields["type"]) if "type" in fields else "function"
+    kind = _any.decode(fields["type"]) if "type" in fields and "input_schema" not in fields else "function"
     if kind not in ("function", "custom") or kind in fields or "name" not in fields:
         return None
     inner: dict[str, Any] = {name: value for name, value in fields.items() if name not in ("type", "cache_control")}
@@ -100,8 +112,10 @@ def _read_tool(raw: msgspec.Raw, path: str) -> Tool:
     match kind:
         case "function":
             return _read_function(tool, path)
-        case "custom":
+        case "custom" if "input_schema" not in tool:  # with one it is a function of Anthropic's
             return _read_custom(tool, path)
+        case "custom":
+            return _read_function(tool, path)
         case str():
             name = tool.get("name")
             return NativeTool(NAME, kind, name if isinstance(name, str) else kind, tool, server=True)
@@ -150,12 +164,16 @@ def _read_hint(value: Any) -> CacheHint | None:
             return None
 
 
-def _names(tools: Sequence[Any]) -> tuple[tuple[str | None, str], ...]:
-    """The names in entries of a choice, nested or flat."""
+def _names(tools: Sequence[Any], *, listed: bool = False) -> tuple[tuple[str | None, str], ...]:
+    """The names in entries of a choice, nested or flat; in a list vendors' own tools go by their type."""
     names: list[tuple[str | None, str]] = []
     for tool in tools:
         match tool:
             case {"function": {"name": str(name)}} | {"custom": {"name": str(name)}} | {"name": str(name)}:
+                names.append((None, name))
+            case str(name) if listed:
+                names.append((None, name))
+            case {"type": str(name)} if listed and name not in ("function", "custom"):
                 names.append((None, name))
     return tuple(names)
 

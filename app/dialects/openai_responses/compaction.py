@@ -13,17 +13,12 @@ import msgspec
 from app.conversation.blocks import Proof, Text
 from app.conversation.envelope import seal
 from app.conversation.literals import literal
+from app.conversation.request import SUMMARY_PROMPT
 from app.dialects.json_bodies import encode_body, read_body
 from app.dialects.openai_responses.history import input_items
 from app.dialects.openai_responses.response import parse_response
 from app.dialects.openai_responses.vocabulary import NAME, mint_id, response_decoder
 from app.errors import UpstreamMalformed
-
-PROMPT = (
-    "Summarize everything above for whoever has to continue this work and will see only your summary and what the user "
-    "said. Keep the goal, the decisions and their reasons, what was done and found (files, commands, names, numbers, "
-    "errors), what is still open, and the next step. Answer with the summary alone."
-)
 
 # What of the client's request also shapes the summary.
 _KEPT_FIELDS = ("model", "instructions", "reasoning", "service_tier", "prompt_cache_key")
@@ -42,7 +37,7 @@ def ask_summary(body: bytes, *, name_previous: bool) -> bytes:
     upstream knows that one by itself. Raises InvalidRequest."""
     kept = (*_KEPT_FIELDS, "previous_response_id") if name_previous else _KEPT_FIELDS
     fields: dict[str, Any] = {name: raw for name, raw in read_body(body).items() if name in kept}
-    asked = {"type": "message", "role": "user", "content": PROMPT}
+    asked = {"type": "message", "role": "user", "content": SUMMARY_PROMPT}
     fields["input"] = [*(msgspec.Raw(item) for item in input_items(body)), asked]
     return encode_body({**fields, "store": False, "stream": False})
 

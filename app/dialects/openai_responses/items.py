@@ -23,7 +23,8 @@ from app.conversation.blocks import (
 from app.conversation.envelope import unseal
 from app.conversation.literals import literal, text_of
 from app.dialects.json_bodies import read_value
-from app.dialects.openai_responses.content import PART_PREFIX, parse_content
+from app.dialects.openai_responses.content import PART_PREFIX, parse_content, parse_output
+from app.dialects.openai_responses.hosted import parse_hosted
 from app.dialects.openai_responses.vocabulary import (
     HOSTED_CALLS,
     NAME,
@@ -33,6 +34,7 @@ from app.dialects.openai_responses.vocabulary import (
     item_decoder,
     mint_id,
 )
+from app.dialects.readable import is_ciphertext, label, read_unknown
 from app.errors import InvalidRequest
 
 
@@ -45,9 +47,14 @@ def parse_item(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
         return [Opaque(NAME, "item_reference", bytes(raw))]
     kind = "message" if item.type is None else item.type
     if kind in HOSTED_CALLS:
-        return [ServerTool(NAME, kind.removesuffix("_call"), bytes(raw), _gist_of(bytes(raw)))]
+        return [parse_hosted(kind, bytes(raw))]
     reader = _READERS.get(kind)
-    return reader(item, raw, path) if reader else [Opaque(NAME, kind, bytes(raw))]
+    return reader(item, raw, path) if reader else [parse_unknown(kind, bytes(raw))]
+
+
+def parse_unknown(kind: str, raw: bytes) -> Opaque:
+    """An item of a type that has no reader here, with what can be read in it."""
+    return Opaque(NAME, kind, raw, read_unknown(raw, kind), from_user=False)
 
 
 def render_call(call: ToolCall, item_id: str | None = None, status: str = "completed") -> dict[str, Any]:
@@ -175,7 +182,7 @@ def _native_reader(kind: ToolKind, field: str) -> Callable[[Item, msgspec.Raw, s
 
 def _read_output(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
     kind: ToolKind = "custom" if item.type == "custom_tool_call_output" else "function"
-    return [ToolResult(_call_id(item), tuple(parse_content(item.output, f"{path}.output")), kind=kind)]
+    return [ToolResult(_call_id(item), tuple(parse_output(item.output, f"{path}.output")), kind=kind)]
 
 
 def _read_search_output(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
@@ -198,6 +205,19 @@ def _read_compaction(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
     return [Compaction(text_of(first) if first[:1] == b'"' else None, proof)]
 
 
+def _read_agent_message(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
+    """What one of Codex's agents says to another. The text of a parent whose model is not OpenAI's stands as it is
+    under `encrypted_content`; real ciphertext is nothing to other models."""
+    try:
+        said = _agent_decoder.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return [parse_unknown("agent_message", bytes(raw))]
+    parts = [Part(text=said.content)] if isinstance(said.content, str) else said.content or []
+    texts = [text for part in parts if (text := part.text or part.encrypted_content) and not is_ciphertext(text)]
+    name = f"message from the agent {said.author}" if said.author else "message from another agent"
+    return [Opaque(NAME, "agent_message", bytes(raw), label(name, iter(texts)))]
+
+
 def _call_id(item: Item) -> str:
     return item.call_id or item.id or ""
 
@@ -214,29 +234,16 @@ class _Message(msgspec.Struct):
     content: list[Part] | None = None
 
 
-class _Hosted(msgspec.Struct):
-    action: dict[str, Any] | None = None
-    queries: list[str] | None = None
-    code: str | None = None
-    name: str | None = None
-    output: str | None = None
-
-
-def _gist_of(raw: bytes) -> str:
-    try:
-        hosted = _hosted_decoder.decode(raw)
-    except msgspec.MsgspecError:
-        return ""
-    action = hosted.action or {}
-    told = (action.get("query"), action.get("url"), *(hosted.queries or ()), hosted.code, hosted.name, hosted.output)
-    return "\n".join(text for text in told if isinstance(text, str))
+class _AgentMessage(msgspec.Struct):
+    author: str | None = None
+    content: str | list[Part] | None = None
 
 
 _OBJECT = re.compile(r"\s*\{")
 _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _parts_decoder = msgspec.json.Decoder(list[Part] | None)
 _logprobs_decoder = msgspec.json.Decoder(_Message)
-_hosted_decoder = msgspec.json.Decoder(_Hosted)
+_agent_decoder = msgspec.json.Decoder(_AgentMessage)
 
 _READERS: dict[str, Callable[[Item, msgspec.Raw, str], list[Block]]] = {
     "message": _read_message,
@@ -254,4 +261,7 @@ _READERS: dict[str, Callable[[Item, msgspec.Raw, str], list[Block]]] = {
     "apply_patch_call": _native_reader("apply_patch", "operation"),
     "apply_patch_call_output": _native_output_reader("apply_patch"),
     "compaction": _read_compaction,
+    "compaction_summary": _read_compaction,
+    "context_compaction": _read_compaction,
+    "agent_message": _read_agent_message,
 }

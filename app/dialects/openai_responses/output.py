@@ -21,7 +21,9 @@ from app.conversation.blocks import (
 from app.conversation.envelope import seal
 from app.conversation.events import BlockClosed, BlockNoted
 from app.conversation.literals import EMPTY, join, text_of
+from app.conversation.steps import carry, pair
 from app.dialects.openai_responses.content import annotation_of
+from app.dialects.openai_responses.hosted import render_hosted
 from app.dialects.openai_responses.items import render_call
 from app.dialects.openai_responses.vocabulary import ID_PREFIXES, NAME
 from app.sse import encode_event
@@ -376,19 +378,17 @@ class _WholeItems(_Item):
         self.output.end_item(item)
 
     def _write_steps(self) -> None:
-        """Steps that another vendor's server took: its searches are shown, and all of them travel in an envelope,
-        for that vendor wants them back with the next turn."""
-        for step in self._steps:
-            query = _query_of(step)
-            if query is not None:
-                head = {"id": self.output.mint_id("web_search_call"), "type": "web_search_call"}
-                action = {"type": "search", "query": query}
-                self.output.add_item({**head, "status": "in_progress", "action": action})
-                self.output.end_item(_encode({**head, "status": "completed", "action": action}))
-        proof = Proof(self._steps[0].dialect, "server_tool", tuple(step.raw for step in self._steps))
-        carrier = {"id": self.output.mint_id("reasoning"), "type": "reasoning", "summary": []}
-        self.output.add_item(carrier)
-        self.output.end_item(_encode({**carrier, "encrypted_content": seal(proof)}))
+        """Steps that another vendor's server took: they are shown, and all of them travel in an envelope, for that
+        vendor wants them back with the next turn."""
+        for call, result in pair([step.step for step in self._steps if step.step is not None]):
+            item = render_hosted(call, result, self.output.mint_id)
+            self.output.add_item({**item, "status": "in_progress"})
+            self.output.end_item(_encode(item))
+        proof = carry(self._steps)
+        if proof is not None:
+            carrier = {"id": self.output.mint_id("reasoning"), "type": "reasoning", "summary": []}
+            self.output.add_item(carrier)
+            self.output.end_item(_encode({**carrier, "encrypted_content": seal(proof)}))
 
 
 def _summary_part(text: bytes) -> dict[str, Any]:
@@ -423,21 +423,3 @@ _head_decoder = msgspec.json.Decoder(_Head)
 
 def _decode_head(item: bytes) -> dict[str, Any]:
     return msgspec.to_builtins(_head_decoder.decode(item))  # type: ignore[no-any-return]
-
-
-class _SearchInput(msgspec.Struct):
-    query: str
-
-
-class _Search(msgspec.Struct):
-    input: _SearchInput
-
-
-_search_decoder = msgspec.json.Decoder(_Search)
-
-
-def _query_of(step: ServerTool) -> str | None:
-    try:
-        return _search_decoder.decode(step.raw).input.query
-    except msgspec.MsgspecError:
-        return None

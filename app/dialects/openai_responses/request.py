@@ -14,6 +14,7 @@ from app.conversation.losses import Loss
 from app.conversation.request import (
     EFFORT_NAMES,
     Extension,
+    NativeTool,
     OutputFormat,
     ReasoningSettings,
     Request,
@@ -31,7 +32,7 @@ from app.dialects.openai_responses.tools import (
     render_tool_choice,
     render_tools,
 )
-from app.dialects.openai_responses.turns import Input, render_turn
+from app.dialects.openai_responses.turns import COMPACTION_TRIGGER, Input, render_turn
 from app.dialects.openai_responses.vocabulary import (
     EXTENSIONS,
     NAME,
@@ -49,6 +50,8 @@ from app.errors import InvalidRequest
 
 ENCRYPTED_CONTENT = "reasoning.encrypted_content"
 LOGPROBS = "message.output_text.logprobs"
+# The pages that a search found, which clients of other dialects are shown as its result.
+SOURCES = "web_search_call.action.sources"
 # The least that the vendor's own service accepts.
 MIN_OUTPUT_TOKENS = 16
 
@@ -95,6 +98,7 @@ def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
         service_tier=settings.service_tier,
         metadata=settings.metadata,
         state=state,
+        compact=given.compact,
         stream=bool(settings.stream),
         extensions=(*_parse_extensions(fields, settings), *given.extensions),
     )
@@ -119,6 +123,8 @@ def render_request(request: Request, capabilities: Capabilities) -> RenderedRequ
         effort = effort if turn.effort is None or own else turn.effort
         if turn.blocks:
             items.extend(render_turn(turn, len(items), request, capabilities, losses))
+    if request.compact:
+        items.append({"type": COMPACTION_TRIGGER})
     body["input"] = items
     if tools := render_tools(request, losses):
         body["tools"] = tools
@@ -334,7 +340,13 @@ def _render_include(request: Request, store: bool | None, capabilities: Capabili
         include.append(ENCRYPTED_CONTENT)
     if request.logprobs is not None:
         include.append(LOGPROBS)
+    if request.dialect != NAME and any(tool.name == "web_search" for tool in request.tools if _is_hosted(tool)):
+        include.append(SOURCES)
     return include
+
+
+def _is_hosted(tool: Tool) -> bool:
+    return isinstance(tool, NativeTool) and tool.server
 
 
 def _restore_extensions(body: dict[str, Any], request: Request) -> None:

@@ -75,8 +75,13 @@ def parse_tool_choice(choice: str | WireChoice | None) -> ToolChoice | None:
     if isinstance(choice, str):
         return ToolChoice(_parse_mode(choice, "tool_choice"))
     if choice.type == "allowed_tools":
-        names = tuple(_chosen(tool) for tool in choice.tools or ())
-        return ToolChoice(_parse_mode(choice.mode or "auto", "tool_choice.mode"), names)
+        if choice.tools is None:
+            raise InvalidRequest("tool_choice.tools: a list of tools is required", param="tool_choice.tools")
+        mode = _parse_mode(choice.mode or "auto", "tool_choice.mode")
+        if not choice.tools and mode == "any":
+            raise InvalidRequest("tool_choice.tools: a call is required, but no tool is allowed", param="tool_choice")
+        names = tuple(_chosen(tool) for tool in choice.tools)
+        return ToolChoice(mode if names else "none", names)
     return ToolChoice("tool", (_chosen(choice),))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from app.conversation.blocks import (
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss
 from app.conversation.request import Extension, Request, Role, Tool, Turn
+from app.conversation.steps import SERVER_TOOL
 from app.dialects.json_bodies import read_value
 from app.dialects.openai_responses.content import PART_PREFIX, annotation_of, parse_content, render_parts
 from app.dialects.openai_responses.items import parse_item, render_call, summary_message, valid_json
@@ -38,10 +40,12 @@ from app.dialects.openai_responses.vocabulary import (
 )
 from app.errors import InvalidRequest
 
+COMPACTION_TRIGGER = "compaction_trigger"
+
 _ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
-# Items that the client, not the model, has made, beside the outputs of calls.
-_CLIENT_ITEMS = ("compaction_trigger", "mcp_approval_response")
-_OUTPUT_ENDING = "_call_output"
+# How the items begin or end that only a model can have made. Any other that is not known was not its own: what stands
+# in one must never become the model's words.
+_MODELS_ITEM = re.compile(r".{1,100}_call|mcp_approval_request|item_reference|program")
 
 # Items that become blocks without a place for their id.
 _NEW_IDS = (
@@ -61,8 +65,9 @@ class Input:
     """What the items of an input say.
 
     `instructions` are the system texts before anything else, `tools` those that came with items, `format` the last
-    output format that an item set, `extras` what is not carried. Adjacent items of the assistant are one turn;
-    the results of tools begin a turn, and what the user said after them belongs to it.
+    output format that an item set, `compact` whether the input ends by asking for a compaction, `extras` what is not
+    carried. Adjacent items of the assistant are one turn; the results of tools begin a turn, and what the user said
+    after them belongs to it.
     """
 
     def __init__(self, raw: msgspec.Raw) -> None:
@@ -70,6 +75,7 @@ class Input:
         self.instructions: list[Text] = []
         self.tools: list[Tool] = []
         self.format: Format | None = None
+        self.compact = False
         self.extensions: list[Extension] = []
         self._drafts: list[_Draft] = []
         ids: list[str] = []
@@ -77,6 +83,9 @@ class Input:
         if isinstance(items, str):
             self._drafts.append(_Draft("user", [Text(items)], "input"))
             return
+        if items and read_value(items[-1], item_decoder, f"input[{len(items) - 1}]").type == COMPACTION_TRIGGER:
+            self.compact = True
+            items = items[:-1]
         for index, item in enumerate(items or ()):
             path = f"input[{index}]"
             wire = read_value(item, item_decoder, path)
@@ -114,8 +123,9 @@ class Input:
                 if kind == "tool_search_output":
                     self.tools.extend(parse_tools(item.tools, f"{path}.tools"))
             else:
-                clients = kind is not None and (kind in _CLIENT_ITEMS or kind.endswith(_OUTPUT_ENDING))
-                self._add("user" if clients else "assistant", blocks, path)
+                first = blocks[0]
+                told = isinstance(first, Opaque) and kind is not None and _MODELS_ITEM.fullmatch(kind) is None
+                self._add("user" if told else "assistant", blocks, path)
 
     def _read_message(self, item: Item, raw: msgspec.Raw, path: str) -> None:
         role = _ROLES.get(item.role or "")
@@ -269,7 +279,7 @@ class _AssistantItems:
     def _render_reasoning(self, block: Reasoning) -> list[Any]:
         proof = block.proof
         native = proof is not None and proof.dialect == NAME and proof.originals[0][:1] == b"{"
-        if proof is not None and native and (proof.kind == "reasoning" or self._stored):
+        if proof is not None and native and (proof.kind in ("reasoning", SERVER_TOOL) or self._stored):
             return [msgspec.Raw(original) for original in proof.originals]
         if block.text and self._capabilities.reasoning_replay != "none":
             part = {"type": "reasoning_text", "text": block.text}

@@ -44,6 +44,7 @@ class Part(msgspec.Struct):
     file_url: str | None = None
     file_data: str | None = None
     filename: str | None = None
+    encrypted_content: str | None = None
     annotations: list[dict[str, Any]] | None = None
     logprobs: list[dict[str, Any]] | None = None
     prompt_cache_breakpoint: Breakpoint | None = None
@@ -320,6 +321,9 @@ ID_PREFIXES = {
     "shell_call": "sh",
     "apply_patch_call": "apc",
     "web_search_call": "ws",
+    "code_interpreter_call": "ci",
+    "image_generation_call": "ig",
+    "mcp_call": "mcp",
     "compaction": "cmp",
 }
 

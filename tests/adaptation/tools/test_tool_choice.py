@@ -51,11 +51,25 @@ def test_without_tools_there_is_nothing_to_choose() -> None:
     assert not notes.losses
 
 
-def test_a_choice_of_a_tool_that_is_gone_is_free() -> None:
-    request, notes = take(adapt_tool_choice, choose(the("web_search"), F))
+def test_a_demand_for_a_tool_that_is_gone_is_refused() -> None:
+    for choice in (the("web_search"), ToolChoice("any", ((None, "web_search"),))):
+        request, notes = take(adapt_tool_choice, choose(choice, F))
 
-    assert request.tool_choice == AUTO
+        assert request.tool_choice == NONE
+        assert losses(notes) == [("wrong", "tool_choice")]
+
+
+def test_a_choice_among_tools_that_are_all_gone_allows_none() -> None:
+    request, notes = take(adapt_tool_choice, choose(ToolChoice("auto", ((None, "web_search"),)), F))
+
+    assert request.tool_choice == NONE
     assert losses(notes) == [("degrading", "tool_choice")]
+
+
+def test_a_named_call_that_is_only_asked_for_leaves_no_other_tool() -> None:
+    request, _ = take(adapt_tool_choice, choose(the("f"), F, G), replace(NO_FORCE, structured="none"))
+
+    assert (request.tools, request.tool_choice) == ((F,), AUTO)
 
 
 def test_only_allowed_tools_are_sent_where_they_cannot_be_named() -> None:

@@ -301,8 +301,9 @@ def test_a_hosted_search_becomes_the_other_vendor_s() -> None:
     request, notes = take(adapt_tools, ask(tools=(ours,)), RESPONSES)
 
     (tool,) = request.tools
-    assert tool == native("web_search", server=True, filters={"allowed_domains": ["a.b"]}, user_location=place)
-    assert losses(notes) == [("degrading", "tools.web_search.blocked_domains")]
+    filters = {"allowed_domains": ["a.b"], "blocked_domains": ["c.d"]}
+    assert tool == native("web_search", server=True, filters=filters, user_location=place)
+    assert not notes.losses
 
 
 def test_a_hosted_search_of_responses_becomes_claude_s() -> None:

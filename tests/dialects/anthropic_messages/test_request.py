@@ -221,7 +221,7 @@ def test_steps_of_server_tools_keep_their_bytes_and_tell_their_gist() -> None:
     )
 
     assert isinstance(call, ServerTool)
-    assert call.text == 'web_search: {"query":"news"}'
+    assert call.text == "news"
     assert json.loads(result.raw)["content"][0]["encrypted_content"] == "e"
     assert result.text == "N: https://n.example"
 

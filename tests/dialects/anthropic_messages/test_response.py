@@ -212,7 +212,7 @@ def test_what_this_dialect_cannot_show_is_left_out() -> None:
         respond(
             ServerTool("openai_responses", "web_search", b"{}"),
             Opaque("openai_responses", "x", b"{}"),
-            Text("t", citations=({"type": "url_citation", "url": "u"},)),
+            Text("t", citations=({"type": "file_citation", "file_id": "f"},)),
             Text(""),
         )
     )

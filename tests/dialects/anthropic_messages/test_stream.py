@@ -24,6 +24,7 @@ from app.conversation.events import (
 from app.conversation.fold import fold, unfold
 from app.conversation.response import Usage
 from app.dialects.anthropic_messages import StreamParser, StreamRenderer, parse_response
+from app.dialects.anthropic_messages.blocks import read_citations
 from app.errors import Failure
 from app.sse import SseDecoder
 from tests.dialects.anthropic_messages.sdk import read_stream
@@ -418,21 +419,26 @@ def test_a_refusal_is_text_that_ends_as_refusal() -> None:
     }
 
 
-def test_citations_of_this_dialect_are_shown_and_others_are_not() -> None:
+def test_citations_of_this_dialect_are_shown_as_they_are_and_pages_of_others_as_those_of_a_search() -> None:
     own = {"type": "char_location", "cited_text": "x"}
+    page = {"type": "url_citation", "url": "https://e.example/", "title": "T", "start_index": 0, "end_index": 1}
 
     payloads = sent(
         render(
             Started("x", "m"),
             BlockOpened(0, Text("")),
             BlockNoted(0, citation=own),
-            BlockNoted(0, citation={"type": "url_citation", "url": "u"}),
+            BlockNoted(0, citation=page),
+            BlockNoted(0, citation={"type": "file_citation", "file_id": "f"}),
             BlockClosed(0),
             Finished("stop"),
         )
     )
 
-    assert [payload["delta"] for payload in payloads[2:-3]] == [{"type": "citations_delta", "citation": own}]
+    first, second = [payload["delta"]["citation"] for payload in payloads[2:-3]]
+    assert first == own
+    assert (second["type"], second["url"], second["title"]) == ("web_search_result_location", page["url"], "T")
+    assert read_citations([second]) == (page,), "the client sends it back, and its vendor gets it as it was"
 
 
 def test_a_compaction_goes_out_in_one_delta() -> None:

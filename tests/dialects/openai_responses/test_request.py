@@ -274,8 +274,9 @@ def test_what_only_this_dialect_knows_keeps_its_bytes() -> None:
 
     request = parse_body(ask(*items))
 
-    assert [type(block) for turn in request.turns for block in turn.blocks] == [Compaction, ServerTool, Opaque, Opaque]
+    assert [type(block) for turn in request.turns for block in turn.blocks] == [Compaction, ServerTool, Opaque]
     assert [turn.role for turn in request.turns] == ["assistant", "user"]
+    assert request.compact
     assert rendered(request)["input"] == items
 
 

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 from openai import APIError
 
-from app.conversation.blocks import Block, Compaction, Proof, Reasoning, Refusal, ServerTool, Text, ToolCall
+from app.conversation.blocks import Block, Compaction, Proof, Reasoning, Refusal, Text, ToolCall
 from app.conversation.envelope import seal, unseal
 from app.conversation.events import (
     BlockClosed,
@@ -26,6 +26,7 @@ from app.conversation.events import (
 )
 from app.conversation.fold import fold, unfold
 from app.conversation.response import FinishReason, Response, Usage
+from app.dialects.anthropic_messages.server_steps import parse_step
 from app.dialects.openai_responses import StreamParser, StreamRenderer, parse_request
 from app.errors import Failure
 from tests.dialects.openai_responses.wire import (
@@ -419,7 +420,7 @@ def test_log_probabilities_stand_beside_their_text() -> None:
 def test_steps_of_another_vendors_server_are_shown_and_carried() -> None:
     use = b'{"type":"server_tool_use","id":"srvtoolu_1","name":"web_search","input":{"query":"dragomans"}}'
     result = b'{"type":"web_search_tool_result","tool_use_id":"srvtoolu_1","content":[]}'
-    steps = (ServerTool("anthropic_messages", "web_search", use), ServerTool("anthropic_messages", "result", result))
+    steps = (parse_step("server_tool_use", use), parse_step("web_search_tool_result", result))
 
     stream = render(answer(*steps, Text("found")))
 

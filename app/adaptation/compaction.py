@@ -1,0 +1,72 @@
+"""A request to compact the history, for an upstream that knows no such operation: it is asked for a summary, and its
+answer becomes the block that stands for the history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from app.adaptation.notes import Notes
+from app.conversation.blocks import Compaction, Text
+from app.conversation.capabilities import Capabilities
+from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOpened, Event, Failed, Finished
+from app.conversation.literals import EMPTY
+from app.conversation.request import SUMMARY_PROMPT, Request, ToolChoice, Turn
+from app.errors import UpstreamMalformed
+
+_PARAGRAPH = b'"\\n\\n"'
+
+
+def adapt_compaction(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
+    if not request.compact:
+        return request
+    if request.dialect == capabilities.dialect and capabilities.dialect in capabilities.proofs:
+        return request  # the vendor itself, whose summaries only it can read
+    notes.on_reply(SummaryAsCompaction)
+    asked = Turn("user", (Text(SUMMARY_PROMPT),), path=request.turns[-1].path if request.turns else "")
+    return replace(
+        request,
+        compact=False,
+        turns=(*request.turns, asked),
+        # The tools stay declared, for past calls may need them and so does the cached prefix.
+        tool_choice=ToolChoice("none") if request.tools else None,
+        parallel_tool_calls=None,
+        output_format=None,
+    )
+
+
+class SummaryAsCompaction:
+    """All that is said becomes one compaction; thoughts and calls are none of it."""
+
+    def __init__(self) -> None:
+        self._texts: set[int] = set()
+        self._opened = False
+        self._said = False
+
+    def feed(self, events: Sequence[Event]) -> Sequence[Event]:
+        out: list[Event] = []
+        for event in events:
+            match event:
+                case BlockOpened(block=Text()):
+                    self._open(out)
+                    self._texts.add(event.index)
+                case BlockDelta() if event.index in self._texts:
+                    self._said = self._said or event.text != EMPTY
+                    out.append(BlockDelta(0, event.text))
+                case BlockOpened() | BlockDelta() | BlockNoted() | BlockClosed():
+                    pass
+                case Finished():
+                    out += self._finish(event)
+                case _:
+                    out.append(event)
+        return out
+
+    def _open(self, out: list[Event]) -> None:
+        out.append(BlockDelta(0, _PARAGRAPH) if self._opened else BlockOpened(0, Compaction(None)))
+        self._opened = True
+
+    def _finish(self, event: Finished) -> list[Event]:
+        if not self._said:
+            return [Failed(UpstreamMalformed("the upstream gave no summary of the conversation").failure)]
+        return [BlockClosed(0), replace(event, finish_reason="compaction", raw_finish_reason=None)]

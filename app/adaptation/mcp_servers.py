@@ -1,0 +1,208 @@
+"""Servers of MCP that the upstream calls itself, from one vendor's words into another's.
+
+A server may come with limits: which of its tools may run, and which of them only after someone was asked. A limit is
+carried exactly or not at all: a server whose limits have no twin is left out where that is said, or refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeGuard
+
+from msgspec.structs import replace
+
+from app.adaptation.notes import Notes
+from app.conversation.capabilities import Capabilities
+from app.conversation.request import Extension, NativeTool, Request, Tool, ToolChoice
+
+# The tools of a server that may run: by their names, or (None) all of them.
+Allowed = frozenset[str] | None
+
+_ONE_BY_ONE = "the upstream cannot be told which tools of a server must not run"
+
+
+def to_responses(request: Request, extension: Extension, capabilities: Capabilities, notes: Notes) -> Request | None:
+    """Each server as a tool of its own; which of its tools are allowed stood beside it or in its toolset."""
+    if "mcp" not in capabilities.native_tools:
+        return None
+    toolsets = [tool.definition for tool in request.tools if _is_toolset(tool)]
+    tools: list[Tool] = [tool for tool in request.tools if not _is_toolset(tool)]
+    for index, server in enumerate(entries(extension.value)):
+        name, path = str(server.get("name", "")), f"{extension.name}[{index}]"
+        own = [toolset for toolset in toolsets if str(toolset.get("mcp_server_name")) == name]
+        limits = [_read_configuration(server.get("tool_configuration")), *map(_read_toolset, own)]
+        if any(limit == _UNTOLD for limit in limits):
+            notes.lose("wrong", path, _ONE_BY_ONE)
+            continue
+        allowed = _join([limit for limit in limits if not isinstance(limit, str)])
+        if allowed is not None and not allowed:
+            notes.lose("ignorable", path, "none of its tools is switched on")
+            continue
+        definition = {
+            "type": "mcp",
+            "server_label": name,
+            "server_url": server.get("url"),
+            "authorization": server.get("authorization_token"),
+            "allowed_tools": sorted(allowed) if allowed is not None else None,
+            "require_approval": "never",
+        }
+        stated = {key: value for key, value in definition.items() if value is not None}
+        tools.append(NativeTool("openai_responses", "mcp", name, stated, server=True))
+    return replace(request, tools=tuple(tools))
+
+
+def to_messages(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
+    """Servers that may be called without asking, each with a toolset; Anthropic's servers never ask."""
+    if "mcp_toolset" not in capabilities.native_tools:
+        return request
+    servers: list[dict[str, Any]] = []
+    tools: list[Tool] = []
+    choice = request.tool_choice
+    for tool in request.tools:
+        given = tool.definition if isinstance(tool, NativeTool) and tool.type == "mcp" else {}
+        chosen = _chosen_tools(choice, tool.name) if given else None
+        allowed = _join_all((_read_list(given.get("allowed_tools")), _read_approval(given), chosen))
+        if not given.get("server_url") or isinstance(allowed, str):
+            tools.append(tool)  # where it is left out, and that is said
+            continue
+        name = given.get("server_label")
+        if allowed is not None and not allowed:
+            notes.lose("degrading", f"tools.{name}", "none of its tools may run without asking")
+            continue
+        server = {"type": "url", "name": name, "url": given["server_url"]}
+        if (token := _read_authorization(given, notes)) is not None:
+            server["authorization_token"] = token
+        servers.append(server)
+        toolset: dict[str, Any] = {"type": "mcp_toolset", "mcp_server_name": name}
+        if allowed is not None:
+            toolset["default_config"] = {"enabled": False}
+            toolset["configs"] = {one: {"enabled": True} for one in sorted(allowed)}
+        tools.append(NativeTool(capabilities.dialect, "mcp_toolset", str(name), toolset, server=True))
+    if choice is not None and choice.names:
+        labels = {tool.name for tool in request.tools if isinstance(tool, NativeTool) and tool.type == "mcp"}
+        names = tuple((None, key[0]) if key[0] in labels else key for key in choice.names)
+        request = replace(request, tool_choice=replace(choice, names=tuple(dict.fromkeys(names))))
+    request = replace(request, tools=tuple(tools))
+    if not servers:
+        return request
+    return replace(
+        request, extensions=(*request.extensions, Extension(capabilities.dialect, "mcp_servers", servers, "wrong"))
+    )
+
+
+def entries(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list; anything else has none."""
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+# A limit that cannot be told to the other vendor.
+_UNTOLD = "untold"
+
+
+def _is_toolset(tool: Tool) -> TypeGuard[NativeTool]:
+    return isinstance(tool, NativeTool) and tool.type == "mcp_toolset"
+
+
+def _join(limits: Sequence[Allowed]) -> Allowed:
+    """What all limits allow."""
+    joined: Allowed = None
+    for limit in limits:
+        joined = limit if joined is None else joined if limit is None else joined & limit
+    return joined
+
+
+def _join_all(limits: Sequence[Allowed | str]) -> Allowed | str:
+    if any(isinstance(limit, str) for limit in limits):
+        return _UNTOLD
+    return _join([limit for limit in limits if not isinstance(limit, str)])
+
+
+def _read_configuration(value: Any) -> Allowed | str:
+    """Anthropic's older `tool_configuration`: a switch and a list."""
+    match value:
+        case None:
+            return None
+        case {"enabled": False}:
+            return frozenset()
+        case {**known} if known.keys() <= {"enabled", "allowed_tools"} and known.get("enabled") in (None, True):
+            return _read_list(known.get("allowed_tools"))
+        case _:
+            return _UNTOLD
+
+
+def _read_toolset(toolset: dict[str, Any]) -> Allowed | str:
+    """A default and exceptions from it. Where the default is on, an exception is a denial, which has no twin."""
+    default, configs = toolset.get("default_config"), toolset.get("configs")
+    on = _is_on(default)
+    switches = {name: _is_on(config) for name, config in configs.items()} if isinstance(configs, dict) else {}
+    if on is None or None in switches.values() or not isinstance(configs, dict | None):
+        return _UNTOLD
+    if on:
+        return None if all(switches.values()) else _UNTOLD
+    return frozenset(name for name, switched in switches.items() if switched)
+
+
+def _is_on(config: Any) -> bool | None:
+    """Whether a configuration switches on, as one does that says nothing; None where it cannot be read."""
+    match config:
+        case None:
+            return True
+        case {"enabled": bool(enabled)}:
+            return enabled
+        case {} if config.get("enabled") is None:
+            return True
+        case _:
+            return None
+
+
+def _read_list(value: Any) -> Allowed | str:
+    """OpenAI's `allowed_tools`: a list, or a filter by names. One by what tools do is known to its own servers only."""
+    match value:
+        case None:
+            return None
+        case [*names] if all(isinstance(name, str) for name in names):
+            return frozenset(names)
+        case {"tool_names": [*names], **rest} if all(isinstance(name, str) for name in names) and not any(
+            value is not None for value in rest.values()
+        ):
+            return frozenset(names)
+        case _:
+            return _UNTOLD
+
+
+def _read_approval(definition: dict[str, Any]) -> Allowed | str:
+    """The tools that may run without asking."""
+    match definition.get("require_approval"):
+        case "never":
+            return None
+        case {"never": {} as free, **rest} if not any(_read_list(value) for value in rest.values() if value):
+            return _read_list(free) if free else _UNTOLD
+        case {"never": {"tool_names": [*_]} as free, "always": {"tool_names": [*asked]}}:
+            allowed = _read_list(free)
+            return allowed - set(map(str, asked)) if isinstance(allowed, frozenset) else _UNTOLD
+        case _:
+            return _UNTOLD
+
+
+def _chosen_tools(choice: ToolChoice | None, label: str) -> Allowed:
+    """The tools of a server that the choice allows; all where it does not speak of single ones."""
+    names = choice.names if choice is not None else ()
+    if (None, label) in names:
+        return None
+    chosen = frozenset(name for server, name in names if server == label)
+    return chosen or None
+
+
+def _read_authorization(definition: dict[str, Any], notes: Notes) -> str | None:
+    """The token for the server, which older clients send as a header. Others cannot be carried."""
+    token = definition.get("authorization")
+    headers = definition.get("headers")
+    for name, value in headers.items() if isinstance(headers, dict) else ():
+        if str(name).lower() == "authorization" and isinstance(value, str):
+            scheme, _, rest = value.strip().partition(" ")
+            token = token or (rest.strip() if scheme.lower() == "bearer" else value)
+        else:
+            notes.lose(
+                "degrading", f"tools.{definition.get('server_label')}.headers", "only a bearer token can be sent there"
+            )
+    return token if isinstance(token, str) and token else None

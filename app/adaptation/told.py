@@ -1,0 +1,171 @@
+"""What stands in a history in blocks that only another vendor knows: items newer than this program, and what that
+vendor's own tools did.
+
+Their words reach the model as something that it was told, in a user's turn and under a label; never as its own words,
+which it would imitate, and never between calls and their results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from app.adaptation.notes import Notes
+from app.conversation.blocks import Block, Image, Opaque, Reasoning, ServerTool, Text, ToolCall, ToolResult
+from app.conversation.capabilities import Capabilities
+from app.conversation.request import Request, Turn
+from app.conversation.steps import SERVER_TOOL
+
+# What has a place of its own in a later step.
+_PLACED = ("tool_reference",)
+# Blocks that say nothing to a model, by their type in their own dialect.
+SILENT_OPAQUES = ("fallback", "mcp_tool_listing", "ghost_snapshot")
+
+
+def adapt_told(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
+    if not any(_is_foreign(block) for turn in request.turns for block in turn.blocks):
+        return request
+    teller = _Teller(capabilities, notes)
+    for turn in request.turns:
+        teller.add(turn)
+    return replace(request, turns=teller.finish())
+
+
+def _is_foreign(block: Block) -> bool:
+    match block:
+        case ServerTool() | Opaque():
+            return True
+        case Reasoning(proof=proof):
+            return proof is not None and proof.kind == SERVER_TOOL
+        case ToolResult(blocks=inner):
+            return any(isinstance(one, Opaque | ServerTool) for one in inner)
+        case _:
+            return False
+
+
+class _Teller:
+    """The turns so far, and what is held until a user's turn may say it."""
+
+    def __init__(self, capabilities: Capabilities, notes: Notes) -> None:
+        self._can = capabilities
+        self._notes = notes
+        self._turns: list[Turn] = []
+        self._held: list[Block] = []
+
+    def add(self, turn: Turn) -> None:
+        match turn.role:
+            case "assistant":
+                self._add_assistants(turn)
+            case "user":
+                self._add_users(turn)
+            case "system":
+                blocks, told = self._part(turn)
+                self._held += told
+                self._turns.append(replace(turn, blocks=tuple(blocks)) if told else turn)
+
+    def finish(self) -> tuple[Turn, ...]:
+        if self._held:
+            path = self._turns[-1].path if self._turns else ""
+            self._turns.append(Turn("user", tuple(self._held), path=path))
+        return tuple(self._turns)
+
+    def _add_assistants(self, turn: Turn) -> None:
+        turn = replace(turn, blocks=self._without_twins(turn))
+        blocks, told = self._part(turn)
+        last = self._turns[-1] if self._turns else None
+        if blocks and last is not None and last.role == "assistant" and self._held:
+            self._turns[-1] = replace(last, blocks=(*last.blocks, *blocks))
+        elif blocks or not told:
+            self._turns.append(replace(turn, blocks=tuple(blocks)))
+        self._held += told
+
+    def _add_users(self, turn: Turn) -> None:
+        blocks = [one for block in turn.blocks for one in self._tell_in_place(block, turn.path)]
+        said = any(not isinstance(block, Opaque) or block.from_user for block in turn.blocks)
+        if not said and self._tears():
+            self._held += blocks
+            return
+        if self._held:
+            results = [block for block in blocks if isinstance(block, ToolResult)]
+            blocks = [*results, *self._held, *(block for block in blocks if not isinstance(block, ToolResult))]
+            self._held = []
+        if blocks or not turn.blocks:
+            self._turns.append(replace(turn, blocks=tuple(blocks)))
+
+    def _tears(self) -> bool:
+        """Whether a user's turn now would part a call from its result, or a thought from what it led to."""
+        last = self._turns[-1] if self._turns else None
+        if last is None or last.role != "assistant":
+            return False
+        return any(isinstance(block, ToolCall) for block in last.blocks) or isinstance(last.blocks[-1], Reasoning)
+
+    def _without_twins(self, turn: Turn) -> tuple[Block, ...]:
+        """Without what a client was shown beside the vendor's own blocks, where those go back to that vendor; elsewhere
+        the shown blocks count, but as nobody's own."""
+        blocks: list[Block] = []
+        for block in turn.blocks:
+            if isinstance(block, Reasoning) and block.proof is not None and block.proof.kind == SERVER_TOOL:
+                shown: list[Block] = []
+                while blocks and isinstance(blocks[-1], ServerTool):
+                    shown.insert(0, blocks.pop())
+                if self._can.understands(block.proof):
+                    blocks.append(block)
+                else:
+                    blocks += [_disown(one) for one in shown]
+                    if block.text:
+                        blocks.append(Reasoning(block.text))
+            else:
+                blocks.append(block)
+        return tuple(blocks)
+
+    def _part(self, turn: Turn) -> tuple[list[Block], list[Block]]:
+        """What stays in the turn, and what is told elsewhere."""
+        kept: list[Block] = []
+        told: list[Block] = []
+        for block in turn.blocks:
+            if isinstance(block, ServerTool | Opaque) and not self._stays(block):
+                told += self._tell(block, turn.path)
+            else:
+                kept.append(block)
+        return kept, told
+
+    def _tell_in_place(self, block: Block, path: str) -> Sequence[Block]:
+        match block:
+            case ToolResult(blocks=inner) if any(isinstance(one, ServerTool | Opaque) for one in inner):
+                blocks = tuple(told for one in inner for told in self._tell_in_place(one, path))
+                return (replace(block, blocks=blocks),)
+            case ServerTool() | Opaque() if not self._stays(block):
+                return self._tell(block, path)
+            case _:
+                return (block,)
+
+    def _stays(self, block: ServerTool | Opaque) -> bool:
+        if isinstance(block, Opaque) and (block.type in _PLACED or (block.from_user and not block.told)):
+            return True  # what a user said and cannot be told is refused
+        return block.dialect == self._can.dialect and bool(block.raw)
+
+    def _tell(self, block: ServerTool | Opaque, path: str) -> list[Block]:
+        if isinstance(block, Opaque):
+            return self._tell_opaque(block, path)
+        images = block.step.images if block.step is not None else ()
+        if not block.text and not images:
+            self._notes.lose("ignorable", path, f"{block.name} says nothing to another vendor")
+            return []
+        self._notes.lose("degrading", path, f"{block.name} was run by another vendor: only its gist is told")
+        return [Text(f"[{block.name}] {block.text}".rstrip()), *(Image(image) for image in images)]
+
+    def _tell_opaque(self, block: Opaque, path: str) -> list[Block]:
+        if block.type in SILENT_OPAQUES:
+            self._notes.lose("ignorable", path, f"{block.type} says nothing to another vendor")
+            return []
+        if not block.told:
+            self._notes.lose("degrading", path, f"content of type {block.type} cannot be carried")
+            return []
+        self._notes.lose("degrading", path, f"content of type {block.type} is only told in words")
+        return list(block.told)
+
+
+def _disown(block: Block) -> Block:
+    """A shown block that its own vendor never made: without bytes, so that it goes nowhere as it is."""
+    return replace(block, raw=b"") if isinstance(block, ServerTool) else block

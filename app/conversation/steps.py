@@ -1,0 +1,87 @@
+"""What an upstream's own tools did, in words and in pairs: shared by the dialects, which each have their own blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from app.conversation.blocks import Page, Proof, ServerTool, Step
+
+# The kind of a proof that holds such steps. Beside it stands what a client is shown of them.
+SERVER_TOOL = "server_tool"
+# The kind of a proof that holds a citation of another dialect, in its own words.
+CITATION = "citation"
+# Beyond so many bytes the vendor's own item is not carried through the client: it would be sent with every turn.
+MOST_CARRIED = 200_000
+
+_decode = msgspec.json.Decoder().decode
+
+
+def tell(step: Step) -> str:
+    """The step in words: what was asked, what was answered, and the pages."""
+    asked = "\n".join(_words(step.asked)) if step.asked else ""
+    if step.kind == "mcp" and step.asked is not None:
+        asked = f"{step.name}: {asked}".rstrip(": ")
+    pages = "\n".join(f"{page.title}: {page.url}" if page.title else page.url for page in step.pages)
+    told = f"error: {step.told}" if step.is_error and step.told else step.told
+    return "\n".join(text for text in (asked, told, pages) if text)
+
+
+def asked_of(step: Step) -> dict[str, Any]:
+    """What the tool was asked, as an object."""
+    value = _decode_or_none(step.asked or "{}")
+    return value if isinstance(value, dict) else {"input": value}
+
+
+def pair(steps: Sequence[Step]) -> Iterator[tuple[Step, Step | None]]:
+    """Each call with its result, in the order of the calls; a result that nobody called for is its own call."""
+    results = {step.id: step for step in steps if step.asked is None}
+    called = {step.id for step in steps if step.asked is not None}
+    for step in steps:
+        if step.asked is None:
+            if step.id not in called:
+                yield msgspec.structs.replace(step, asked="{}"), step
+        else:
+            yield step, step if step.told is not None else results.get(step.id)
+
+
+def carry(steps: Sequence[ServerTool]) -> Proof | None:
+    """The vendor's own blocks of these steps, for the way through a client of another dialect and back."""
+    if not steps or sum(len(step.raw) for step in steps) > MOST_CARRIED:
+        return None
+    return Proof(steps[0].dialect, SERVER_TOOL, tuple(step.raw for step in steps))
+
+
+def pages_of(entries: Any) -> tuple[Page, ...]:
+    """The pages among entries of a list, each with a URL and perhaps a title."""
+    if not isinstance(entries, list):
+        return ()
+    found = [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("url"), str)]
+    return tuple(Page(entry["url"], entry["title"] if isinstance(entry.get("title"), str) else "") for entry in found)
+
+
+def _words(asked: str) -> Iterator[str]:
+    value = _decode_or_none(asked)
+    match value:
+        case {**fields}:
+            for inner in fields.values():
+                yield from (inner,) if isinstance(inner, str) else _texts(inner)
+        case str():
+            yield value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    match value:
+        case [*entries]:
+            yield from (entry for entry in entries if isinstance(entry, str))
+        case {} | int() | float():
+            yield msgspec.json.encode(value).decode()
+
+
+def _decode_or_none(text: str) -> Any:
+    try:
+        return _decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return text

@@ -1,0 +1,104 @@
+"""What can be read in a block or an item whose type is newer than this program.
+
+Vendors and clients add types all the time. What is said in one must reach the model: under a label, as something that
+it was told and never as its own words. So all words of the object count, except for those that only programs read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from app.conversation.blocks import Block, Image, Inline, Text, Url
+
+# Keys whose values are no words for a model, and the endings that mark others of that kind.
+_STRUCTURE = frozenset(
+    ("type", "id", "status", "role", "model", "format", "mime", "media_type", "mime_type", "detail", "encoding")
+) | frozenset(("phase", "signature", "fingerprint", "cache_control", "object", "version", "index", "namespace"))
+_STRUCTURE_ENDINGS = ("_id", "_ids", "_type", "_index", "_at", "_token", "_hash", "_signature")
+_SEALED_KEYS = re.compile(r"encrypted|ciphertext|redacted")
+
+_IMAGE_KEYS = ("image_url", "url", "result", "data", "image", "b64_json", "screenshot")
+_IMAGE_DATA = re.compile(r"data:(image/[a-z0-9.+-]{1,40})(?:;[a-z0-9=.+-]{1,40}){0,3};base64,", re.IGNORECASE)
+_IMAGE_MAGIC = (("iVBORw0KGgo", "image/png"), ("/9j/", "image/jpeg"), ("R0lGOD", "image/gif"), ("UklGR", "image/webp"))
+
+# A run of so many characters without a blank is data, not words.
+_LONGEST_WORD = 400
+_BLANK = re.compile(r"\s")
+# What OpenAI's ciphertext begins with, and our own envelopes.
+CIPHERTEXT = ("gAAAAA", "gw1.")
+
+MOST_CHARACTERS = 200_000
+_DEEPEST = 12
+
+_decode = msgspec.json.Decoder().decode
+
+
+def read_unknown(raw: bytes, kind: str) -> tuple[Block, ...]:
+    """The words of an object under a label with its type, then its images; nothing where there is nothing to read."""
+    try:
+        value = _decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ()
+    return label(kind, _walk(value, "", 0))
+
+
+def label(name: str, found: Iterator[str | Image]) -> tuple[Block, ...]:
+    """Words and images under a label that says where they come from."""
+    pieces = list(found)
+    words = "\n".join(piece for piece in pieces if isinstance(piece, str))[:MOST_CHARACTERS]
+    images = [piece for piece in pieces if isinstance(piece, Image)]
+    if not words and not images:
+        return ()
+    return (Text(f"[{name}] {words}".rstrip()), *images)
+
+
+def is_ciphertext(text: str) -> bool:
+    return text.startswith(CIPHERTEXT)
+
+
+def inline_image(data: str) -> Inline | None:
+    """The image that a text is: a data URL, or base64 whose beginning is that of one."""
+    if found := _IMAGE_DATA.match(data[:200]):
+        return Inline(found[1].lower(), data[found.end() :])
+    for beginning, media_type in _IMAGE_MAGIC:
+        if data.startswith(beginning) and len(data) > 40:
+            return Inline(media_type, data)
+    return None
+
+
+def _walk(value: Any, key: str, depth: int) -> Iterator[str | Image]:
+    if depth > _DEEPEST:
+        return
+    match value:
+        case str():
+            yield from _read_text(value, key)
+        case {"type": "input_image" | "image_url" | "image" | "computer_screenshot", "image_url": str(url)} if (
+            url.startswith("http")
+        ):
+            yield Image(Url(url))
+        case dict():
+            for name, inner in value.items():
+                if not _is_structure(name):
+                    yield from _walk(inner, name, depth + 1)
+        case list():
+            for inner in value:
+                yield from _walk(inner, key, depth + 1)
+
+
+def _read_text(text: str, key: str) -> Iterator[str | Image]:
+    if key in _IMAGE_KEYS and (image := inline_image(text)) is not None:
+        yield Image(image)
+    elif text.strip() and not is_ciphertext(text) and not text.startswith("data:") and not _is_data(text):
+        yield text
+
+
+def _is_data(text: str) -> bool:
+    return len(text) > _LONGEST_WORD and _BLANK.search(text[:_LONGEST_WORD]) is None and text[:_LONGEST_WORD].isascii()
+
+
+def _is_structure(name: str) -> bool:
+    return name in _STRUCTURE or name.endswith(_STRUCTURE_ENDINGS) or _SEALED_KEYS.search(name[:80]) is not None
