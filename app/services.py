@@ -47,7 +47,8 @@ def build_services(settings: Settings, environ: Mapping[str, str], home: Path, o
     Raises ConfigError with the key of what cannot be built.
     """
     server = settings.server
-    transport = _take_over(old, settings) or open_transport(settings)
+    wanted = _transport_settings(settings)
+    transport = old.transport if old is not None and old.transport.settings == wanted else Transport(wanted)
     providers = build_providers(settings.providers, environ, home, transport)
     _keep_health(old, providers)
     router = Router(settings.models, providers)
@@ -56,7 +57,7 @@ def build_services(settings: Settings, environ: Mapping[str, str], home: Path, o
     reasoning_store = ReasoningStore(ledger.reasoning if settings.ledger.reasoning_mb else None)
     facts = _keep_facts(old, settings)
     gateway = Gateway(
-        router, server, response_store, _open_fetcher(server), reasoning_store, settings.limits, facts=facts
+        router, server, response_store, _open_fetcher(server, wanted), reasoning_store, settings.limits, facts=facts
     )
     background = Background(gateway, response_store, ledger.events, server.ping_interval)
     return Services(
@@ -76,16 +77,21 @@ def build_services(settings: Settings, environ: Mapping[str, str], home: Path, o
 
 def open_transport(settings: Settings) -> Transport:
     """The way out of this machine, for calls to models and for all calls around them."""
+    return Transport(_transport_settings(settings))
+
+
+def _transport_settings(settings: Settings) -> TransportSettings:
     server = settings.server
-    return Transport(
-        TransportSettings(proxies=server.proxies, ca_bundle=server.ca_bundle, max_head=settings.limits.head_kb << 10)
+    return TransportSettings(
+        proxies=server.proxies or {}, ca_bundle=server.ca_bundle, max_head=settings.limits.head_kb << 10
     )
 
 
-def _open_fetcher(server: ServerSettings) -> Fetcher | None:
+def _open_fetcher(server: ServerSettings, usual: TransportSettings) -> Fetcher | None:
+    """Its hosts are asked once: no connection to them is kept."""
     if not server.fetch_urls:
         return None
-    return Fetcher(Transport(TransportSettings(proxies=server.proxies, ca_bundle=server.ca_bundle, public_only=True)))
+    return Fetcher(Transport(msgspec.structs.replace(usual, public_only=True, pool_size=0)))
 
 
 def _keep_health(old: Services | None, providers: Mapping[str, Provider]) -> None:
@@ -104,12 +110,3 @@ def _keep_facts(old: Services | None, settings: Settings) -> LearnedFacts:
         if settings.providers.get(name) != provider:
             old.gateway.facts.forget_provider(name)
     return old.gateway.facts
-
-
-def _take_over(old: Services | None, settings: Settings) -> Transport | None:
-    if old is None:
-        return None
-    before, now = (
-        (each.server.proxies, each.server.ca_bundle, each.limits.head_kb) for each in (old.settings, settings)
-    )
-    return old.transport if before == now else None

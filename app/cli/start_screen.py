@@ -42,6 +42,7 @@ def describe_start(settings: Settings, token: Path | None = None, missing: Colle
     lines += _section("settings", [str(settings.source or "none written; this is what the machine has")])
     lines += _section("providers", _describe_providers(settings, missing))
     lines += _section("models", _describe_models(settings.models))
+    lines += _section("network", _describe_network(settings.server))
     lines += _section("open at", [url])
     lines += _section("Claude Code", [f"ANTHROPIC_BASE_URL={url} ANTHROPIC_AUTH_TOKEN={key} claude"])
     lines += _section("OpenAI clients", [f"OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}"])
@@ -83,6 +84,23 @@ def _describe_models(models: ModelsSettings) -> list[str]:
     rows = [(names, f"-> {target}") for tier, names in TIERS.items() if (target := getattr(models, tier))]
     rows += [(name, f"-> {', '.join(route.targets)}") for name, route in models.routes.items()]
     return _align(rows, 20) or ["PROVIDER/MODEL names every model"]
+
+
+def _describe_network(server: ServerSettings) -> list[str]:
+    """The ways out that are not plain: proxies, without their passwords, and certificates."""
+    proxies = dict(server.proxies or {})
+    exempt = proxies.pop("no_proxy", "")
+    rows = [f"{scheme} through {_without_login(url)}" for scheme, url in proxies.items()]
+    if proxies and exempt:
+        rows.append(f"but not to {exempt}")
+    if server.ca_bundle:
+        rows.append(f"certificates from {server.ca_bundle} are trusted too")
+    return rows
+
+
+def _without_login(url: str) -> str:
+    scheme, separator, rest = url.rpartition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 def _align(rows: list[tuple[str, str]], width: int) -> list[str]:

@@ -18,6 +18,11 @@ from app.errors import Failure, FailureKind
 Tokens = tuple[int | None, int | None, int | None]
 
 MESSAGE_LIMIT = 4000  # characters; an error page or a dump of the prompt is cut there
+_WORD_LIMIT = 256  # characters of a type, a code or the name of a field
+_BODY_LIMIT = 1024 * 1024  # bytes that are decoded; of more only the beginning is read, as text
+_MOST_DETAILS = 20
+_TITLE_LIMIT = 500
+_PAGE_LIMIT = 32 * 1024  # bytes of a page of HTML that are searched for its title
 
 # What a `code` or `type` says, whatever the status. Numbers in `code` are a status (LiteLLM, OpenRouter) and stay out.
 KINDS: dict[str, FailureKind] = {
@@ -103,9 +108,10 @@ _OVERFLOW = re.compile(
     re.IGNORECASE,
 )
 
-_N = r"(?P<n>\d[\d,]*)"
+# No count of tokens is longer, and no search may begin anew at each of a million digits.
+_N = r"(?P<n>\d[\d,]{0,15})"
 _LIMITS = (
-    rf"exceed context limit: [\d,]+ \+ [\d,]+ > {_N}",
+    rf"exceed context limit: [\d,]{{1,16}} \+ [\d,]{{1,16}} > {_N}",
     rf"available context size \({_N}",
     rf"context (?:length|window|size|limit)(?: of the model)?(?: is| of|:)?(?: only)? {_N}",
     rf"exceeds the limit of {_N}",
@@ -122,13 +128,12 @@ _INPUTS = (
     rf"request \({_N} tokens\) exceeds",
 )
 _OUTPUTS = (
-    rf"exceed context limit: [\d,]+ \+ {_N} >",
+    rf"exceed context limit: [\d,]{{1,16}} \+ {_N} >",
     rf"{_N}(?: tokens)? (?:for|in) the (?:completion|output)",
     rf"requested {_N} output tokens",
 )
 _TOTALS = (rf"requested(?: a total of| about)? {_N} tokens", rf"total of(?: at least)? {_N} tokens")
 
-_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _REQUEST_ID = "opc-request-id"
 
 
@@ -144,22 +149,31 @@ class ErrorBody(NamedTuple):
 def read_error_body(status: int, headers: Mapping[str, str], body: bytes) -> ErrorBody:
     """What `body` says, in whichever shape it says it. Reads any bytes without raising."""
     try:
-        value = msgspec.json.decode(body)
+        if len(body) > _BODY_LIMIT:
+            raise msgspec.DecodeError("larger than any error")
+        found = _read_value(msgspec.json.decode(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        found = ErrorBody(_read_text(body.decode("utf-8", "replace").strip()))
-    else:
-        found = _read_value(value)
-    message = (found.message or f"the upstream answered HTTP {status} without a word")[:MESSAGE_LIMIT]
+        found = ErrorBody(_read_text(body[:_PAGE_LIMIT].decode("utf-8", "replace").strip()))
+    found = _cut(found, f"the upstream answered HTTP {status} without a word")
     request_id = next((value for name, value in headers.items() if name.lower() == _REQUEST_ID), None)
     if request_id is not None:
-        message = f"{message} ({_REQUEST_ID}: {request_id})"
-    return found._replace(message=message)
+        found = found._replace(message=f"{found.message} ({_REQUEST_ID}: {request_id[:_WORD_LIMIT]})")
+    return found
 
 
 def read_error_value(value: object) -> ErrorBody:
     """What the decoded value of an `error` key says; for errors inside a stream or inside a reply of status 200."""
-    found = _read_value({"error": value})
-    return found._replace(message=found.message[:MESSAGE_LIMIT] or "the upstream reported an error without a word")
+    silent = "the upstream reported an error without a word"
+    try:
+        return _cut(_read_value({"error": value}), silent)
+    except RecursionError:
+        return ErrorBody(silent)
+
+
+def _cut(found: ErrorBody, silent: str) -> ErrorBody:
+    """What was found in bounded length, before anything searches in it."""
+    words = (word and word[:_WORD_LIMIT] for word in found[1:])
+    return ErrorBody(found.message[:MESSAGE_LIMIT] or silent, *words)
 
 
 def read_failure(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
@@ -174,8 +188,8 @@ def judge_error(status: int, error: ErrorBody, retry_after: str | None = None) -
     A refused credential is the operator's trouble, so its 401 never reaches a client, who would log in anew in vain.
     """
     code = error.code
-    if code is not None and code.isdigit():
-        if status == 0 and 400 <= int(code) < 600:
+    if code is not None and code.isascii() and code.isdigit():
+        if status == 0 and len(code) == 3 and 400 <= int(code) < 600:
             status = int(code)
         code = None
     named = KINDS.get(code or "") or KINDS.get(error.type or "")
@@ -253,15 +267,28 @@ def _read_object(error: dict[str, Any]) -> ErrorBody:
     return ErrorBody(
         message or (msgspec.json.encode(error).decode() if error else ""),
         kind if isinstance(kind, str) else None,
-        str(code) if isinstance(code, str | int) and code != "" and not isinstance(code, bool) else None,
+        _read_code(code),
         param if isinstance(param, str) else None,
     )
+
+
+def _read_code(code: object) -> str | None:
+    """A code as text; of a number only what can be a status."""
+    match code:
+        case bool() | "":
+            return None
+        case int() if 0 <= code < 1_000_000:
+            return str(code)
+        case str():
+            return code
+        case _:
+            return None
 
 
 def _read_details(details: list[Any]) -> ErrorBody:
     """FastAPI's list of what failed to validate; the first place is the `param`."""
     texts, places = [], []
-    for detail in details:
+    for detail in details[:_MOST_DETAILS]:
         match detail:
             case {"msg": str(text), "loc": [*steps]}:
                 places.append(".".join(str(step) for step in steps if step != "body"))
@@ -277,9 +304,19 @@ def _read_text(text: str) -> str:
     """Plain text as it is; of a page of HTML only the title."""
     if not text.startswith("<"):
         return text
-    title = _TITLE.search(text)
-    words = " ".join(html.unescape(title.group(1)).split()) if title else ""
+    words = " ".join(html.unescape(_find_title(text[:_PAGE_LIMIT])).split())
     return words or "the upstream answered with a page of HTML"
+
+
+def _find_title(page: str) -> str:
+    """What stands between the first `<title …>` and its end; searched without a pattern, which would be quadratic."""
+    lower = page.lower()
+    if len(lower) != len(page):  # a few letters change their length
+        page = lower
+    begin = lower.find("<title")
+    begin = lower.find(">", begin) + 1 if begin >= 0 else 0
+    end = lower.find("</title", begin)
+    return page[begin:end][:_TITLE_LIMIT] if begin and end >= 0 else ""
 
 
 def _first_number(patterns: tuple[str, ...], text: str) -> int | None:

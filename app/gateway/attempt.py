@@ -36,6 +36,13 @@ log = logging.getLogger("dragoman")
 MOST_QUOTED = 300
 
 
+class Sends(msgspec.Struct):
+    """How often one request was sent, and how often it may be: what is sent again on a new connection counts too."""
+
+    most: int = 2
+    made: int = 0
+
+
 class Target(msgspec.Struct, frozen=True):
     """Who asks what of whom. `dialect` is the one that the upstream is spoken to in; `stream` is what the client
     wants."""
@@ -48,6 +55,7 @@ class Target(msgspec.Struct, frozen=True):
     operation: Operation
     dialect: Dialect
     limits: LimitsSettings
+    sends: Sends
 
     @property
     def same_dialect(self) -> bool:
@@ -72,6 +80,7 @@ class Attempt(abc.ABC):
         self.target = target
         self.client_request = target.client_request
         self.stream = target.stream
+        self._record: Record | None = None
 
     @cached_property
     def context(self) -> RenderContext:
@@ -112,7 +121,8 @@ class Attempt(abc.ABC):
     def send(self, upstream_request: UpstreamRequest, record: Record, wait: float) -> Obtaining[Exchange]:
         """Sends, and waits for the head of a good answer. Raises what the upstream says otherwise."""
         target = self.target
-        record.attempts += 1
+        self._record = record
+        self._count()
         record.upstream_status = None
         label = target.upstream.label
         exchange = target.upstream.provider.send(upstream_request, target.credential)
@@ -146,7 +156,20 @@ class Attempt(abc.ABC):
             same_dialect=target.same_dialect,
             stream=stream,
             session=self.client_request.session,
+            may_resend=self._may_resend,
         )
+
+    def _may_resend(self) -> bool:
+        sends = self.target.sends
+        may = sends.made < sends.most
+        if may:
+            self._count()
+        return may
+
+    def _count(self) -> None:
+        self.target.sends.made += 1
+        if self._record is not None:
+            self._record.attempts += 1
 
     def _refusal(self, exchange: Exchange) -> UpstreamRefused:
         """The error that the upstream answered with, without any trace of the credential."""

@@ -6,7 +6,7 @@ from app.conversation.capabilities import Capabilities
 from app.credentials.credential import Credential
 from app.dialects.contract import Dialect
 from app.dialects.registry import DIALECTS
-from app.gateway.attempt import Attempt, Target
+from app.gateway.attempt import Attempt, Sends, Target
 from app.gateway.fetching import Fetcher
 from app.gateway.messages import ClientRequest
 from app.gateway.passing import Passing
@@ -28,8 +28,10 @@ def open_attempt(
     reasoning_store: ReasoningStore | None = None,
     fetcher: Fetcher | None = None,
     limits: LimitsSettings = USUAL,
+    sends: Sends | None = None,
 ) -> Attempt:
-    """A request made ready for one upstream. `stream` is what the client wants.
+    """A request made ready for one upstream. `stream` is what the client wants, `sends` counts how often
+    it goes out.
 
     Raises InvalidRequest for a request that is wrong, Unsupported for one that cannot go to this upstream.
     """
@@ -38,7 +40,9 @@ def open_attempt(
     wanted = client_request.operation
     if wanted != "generate" and wanted not in capabilities.absent and upstream.provider.offers(wanted):
         operation, dialect = wanted, client_request.dialect
-    target = Target(client_request, upstream, capabilities, credential, stream, operation, dialect, limits)
+    target = Target(
+        client_request, upstream, capabilities, credential, stream, operation, dialect, limits, sends or Sends()
+    )
     if target.same_dialect and (operation != "generate" or not _is_rewritten(target)):
         return Passing(target, reasoning_store)
     return Translating(target, reasoning_store, fetcher)

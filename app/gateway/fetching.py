@@ -18,6 +18,11 @@ from app.transport import Call, Limits, Transport
 
 LIMITS = Limits(connect=5.0, first_byte=10.0, idle=10.0, total=20.0)
 MOST_BYTES = 20 * 1024 * 1024
+# Of one request, all that it names together; more than a vendor takes in one request.
+MOST_URLS = 20
+MOST_BYTES_TOGETHER = 40 * 1024 * 1024
+# Characters of an address that errors quote.
+_QUOTED = 200
 
 
 class Fetcher:
@@ -30,35 +35,56 @@ class Fetcher:
         """The request with bytes in the place of every URL that its upstream would refuse. Raises InvalidRequest."""
         if capabilities.image_urls and capabilities.document_urls:
             return request
+        basket = _Basket(self._transport, capabilities)
         turns = tuple(
-            msgspec.structs.replace(turn, blocks=tuple(self._bring(block, capabilities) for block in turn.blocks))
+            msgspec.structs.replace(turn, blocks=tuple(basket.bring(block) for block in turn.blocks))
             for turn in request.turns
         )
         return msgspec.structs.replace(request, turns=turns)
 
-    def _bring(self, block: Block, capabilities: Capabilities) -> Block:
+
+class _Basket:
+    """What one request has fetched so far; the same URL is fetched once."""
+
+    def __init__(self, transport: Transport, capabilities: Capabilities) -> None:
+        self._transport = transport
+        self._capabilities = capabilities
+        self._left = MOST_BYTES_TOGETHER
+        self._fetched: dict[str, Inline] = {}
+
+    def bring(self, block: Block) -> Block:
         match block:
-            case Image(source=Url(url=url)) if not capabilities.image_urls:
-                return msgspec.structs.replace(block, source=self._fetch(url))
-            case File(source=Url(url=url)) if not capabilities.document_urls:
-                return msgspec.structs.replace(block, source=self._fetch(url))
+            case Image(source=Url(url=url)) if not self._capabilities.image_urls:
+                return msgspec.structs.replace(block, source=self._bring_url(url))
+            case File(source=Url(url=url)) if not self._capabilities.document_urls:
+                return msgspec.structs.replace(block, source=self._bring_url(url))
             case ToolResult():
-                inner = tuple(self._bring(part, capabilities) for part in block.blocks)
-                return msgspec.structs.replace(block, blocks=inner)
+                return msgspec.structs.replace(block, blocks=tuple(self.bring(part) for part in block.blocks))
             case _:
                 return block
 
+    def _bring_url(self, url: str) -> Inline:
+        if url not in self._fetched:
+            if len(self._fetched) >= MOST_URLS:
+                raise InvalidRequest(f"this request names more than {MOST_URLS} URLs to fetch; send the bytes instead")
+            self._fetched[url] = self._fetch(url)
+        return self._fetched[url]
+
     def _fetch(self, url: str) -> Inline:
+        named = url if len(url) <= _QUOTED else f"{url[:_QUOTED]}…"
         try:
             exchange = self._transport.send(Call("GET", url, {"user-agent": "dragoman"}, b"", LIMITS))
             try:
                 exchange.wait_head()
                 if exchange.status != 200:
-                    raise InvalidRequest(f"{url} cannot be fetched: it answers HTTP {exchange.status}")
-                data = exchange.read_body(MOST_BYTES)
+                    target = exchange.headers.get("location", "")[:_QUOTED]
+                    onward = f" and sends us on to {target!r}, where we do not go" if target else ""
+                    raise InvalidRequest(f"{named} cannot be fetched: it answers HTTP {exchange.status}{onward}")
+                data = exchange.read_body(min(MOST_BYTES, self._left))
                 media_type = exchange.headers.get("content-type", "application/octet-stream").partition(";")[0].strip()
             finally:
                 exchange.close()
         except UpstreamError as error:
-            raise InvalidRequest(f"{url} cannot be fetched: {error}") from error
+            raise InvalidRequest(f"{named} cannot be fetched: {error}") from error
+        self._left -= len(data)
         return Inline(media_type, base64.b64encode(data).decode("ascii"))

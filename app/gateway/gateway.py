@@ -21,8 +21,16 @@ from app.conversation.events import Failed
 from app.conversation.response import Response
 from app.credentials.credential import find_remedy
 from app.dialects.openai_chat.several import ask_single, join_responses
-from app.errors import CredentialPostponed, CredentialUnavailable, DragomanError, UpstreamRefused
-from app.gateway.attempt import Attempt
+from app.errors import (
+    CredentialPostponed,
+    CredentialUnavailable,
+    DragomanError,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamUnreachable,
+)
+from app.gateway.attempt import Attempt, Sends
 from app.gateway.choice import USUAL, open_attempt
 from app.gateway.delivery import (
     JSON_HEADERS,
@@ -164,11 +172,12 @@ class Gateway:
         most = self._settings.max_attempts
         chain = (ready or upstreams)[:most]
         told: DragomanError | None = None
+        sends = Sends()
         for position, upstream in enumerate(chain):
             last = position == len(chain) - 1
             try:
-                tries = most - position if last else 1
-                started = yield from self._attempt(client_request, record, upstream, stream, tries)
+                sends.most = most - (len(chain) - 1 - position)  # one is kept for each upstream that is left
+                started = yield from self._attempt(client_request, record, upstream, stream, sends, last)
                 upstream.provider.health.succeed()
                 return started
             except DragomanError as error:
@@ -185,9 +194,9 @@ class Gateway:
         raise told
 
     def _attempt(
-        self, client_request: ClientRequest, record: Record, upstream: Upstream, stream: bool, tries: int
+        self, client_request: ClientRequest, record: Record, upstream: Upstream, stream: bool, sends: Sends, last: bool
     ) -> Obtaining[StartedResponse]:
-        """One upstream, tried again where that repeats nothing and may help."""
+        """One upstream, tried again where that repeats nothing and may help, if it is the `last` one."""
         provider = upstream.provider
         record.upstream = upstream.label
         credential = provider.credential()
@@ -202,8 +211,9 @@ class Gateway:
         while True:
             number += 1
             attempt = open_attempt(
-                asked, upstream, capabilities, credential, stream, self._reasoning_store, self._fetcher, self._limits
-            )
+                asked, upstream, capabilities, credential, stream, self._reasoning_store, self._fetcher, self._limits,
+                sends,
+            )  # fmt: skip
             try:
                 started = yield from self._exchange(attempt, record)
                 return started if state is None else state.watch(started)
@@ -230,7 +240,7 @@ class Gateway:
                     if teaches(failure, repair, attempt.upstream_request.body):
                         self.facts.report(upstream.label, client_request.tenant, repair.name, repair.change)
                     continue
-                wait = wait_before_retry(error, number) if number < tries else None
+                wait = wait_before_retry(error, number) if last and sends.made < sends.most else None
                 if wait is None:
                     pause = cool_down(error)
                     if pause is not None:
@@ -261,12 +271,14 @@ class Gateway:
         """The next round of an answer, of the same upstream with the same credential. It may be tried again even where
         the client has seen something: what was said stays."""
         upstream_request = attempt.continued(said)
+        sends = attempt.target.sends
+        sends.made, sends.most = 0, self._settings.max_attempts
         for number in itertools.count(1):
             try:
                 return (yield from attempt.send(upstream_request, record, self._settings.stream_start_timeout))
             except DragomanError as error:
                 wait = wait_before_retry(error, number)
-                if wait is None or number >= self._settings.max_attempts:
+                if wait is None or sends.made >= sends.most:
                     remedy = find_remedy(attempt.target.upstream.provider.settings.kind)
                     raise _explained(error, attempt, remedy) from error
                 yield from _sleep(wait, self._settings.stream_start_timeout)
@@ -282,8 +294,22 @@ def _sleep(seconds: float, longest: float) -> Obtaining[None]:
             yield
 
 
+def _placed(error: UpstreamError, upstream: Upstream) -> UpstreamError:
+    """The error with the upstream that it is about, and where that is."""
+    provider, failure = upstream.provider, error.failure
+    place = f"{provider.name} ({provider.base_url})" if provider.base_url else provider.name
+    remedy = ""
+    if isinstance(error, UpstreamUnreachable):
+        remedy = f". Is it running, and is providers.{provider.name}.base_url its address?"
+    error.failure = msgspec.structs.replace(failure, message=f"upstream {place}: {failure.message}{remedy}")
+    error.args = (error.failure.message,)
+    return error
+
+
 def _explained(error: DragomanError, attempt: Attempt, remedy: str) -> DragomanError:
     """The error in words that help who can do something about it; unchanged where there is nothing to add."""
+    if isinstance(error, UpstreamError) and not isinstance(error, UpstreamRefused | UpstreamBusy):
+        return _placed(error, attempt.target.upstream)
     if not isinstance(error, UpstreamRefused):
         return error
     provider, failure = attempt.target.upstream.provider, error.failure

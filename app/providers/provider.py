@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal
 
 import msgspec
@@ -12,11 +12,12 @@ import msgspec
 from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
 from app.credentials.credential import Credential, CredentialSource
-from app.errors import CredentialUnavailable, DragomanError, Failure, UpstreamMalformed
+from app.errors import CredentialUnavailable, DragomanError, Failure, NotFound, UpstreamMalformed
 from app.providers.health import ProviderHealth
 from app.providers.listings import in_seconds, read_entries, stated
 from app.providers.profiles import capabilities_for
 from app.settings import ProviderSettings
+from app.settings.network import split_login
 from app.transport import Call, Exchange, Limits, Transport
 
 log = logging.getLogger("dragoman")
@@ -48,7 +49,8 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     """One request in the provider's dialect, ready to go.
 
     `headers` are those that the body needs; `client_headers` the client's own (lower-case names), of which a
-    provider may pass on what is meant for it; `session` names the client's session where it has one.
+    provider may pass on what is meant for it; `session` names the client's session where it has one; `may_resend` is
+    asked before the request is sent a second time, because the kept connection it went out on had been closed.
     """
 
     operation: Operation
@@ -59,6 +61,7 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     same_dialect: bool = False
     stream: bool = False
     session: str | None = None
+    may_resend: Callable[[], bool] | None = None
 
 
 class Provider:
@@ -81,7 +84,8 @@ class Provider:
         self.settings = settings
         self.source = source
         self.transport = transport
-        self.base_url = (settings.base_url or self.default_base_url).rstrip("/")
+        base_url, login = split_login(settings.base_url or self.default_base_url)
+        self.base_url = base_url.rstrip("/")
         self.limits = Limits(
             connect=settings.connect_timeout,
             first_byte=settings.first_byte_timeout,
@@ -90,6 +94,8 @@ class Provider:
         )
         # Names of headers are compared in lower case, so that a configured one replaces ours and does not join it.
         self._headers = {name.lower(): value for name, value in settings.headers.items()}
+        if login is not None:
+            self._headers.setdefault("authorization", login)
         self.health = ProviderHealth()
         self._capabilities: dict[str, Capabilities] = {}
         self._forbidden_until = 0.0
@@ -148,13 +154,16 @@ class Provider:
     def send(self, upstream_request: UpstreamRequest, credential: Credential | None) -> Exchange:
         """Puts a request on its way; does not wait for the reply."""
         url = self.url(upstream_request.operation, upstream_request.model)
+        headers = self.headers(upstream_request, credential)
         return self.transport.send(
-            Call("POST", url, self.headers(upstream_request, credential), upstream_request.body, self.limits)
+            Call("POST", url, headers, upstream_request.body, self.limits, upstream_request.may_resend)
         )
 
     def reach(self, method: str, path: str, query: str) -> Exchange:
         """Sends a request that is about a response which the upstream keeps; `path` and `query` follow the collection.
         Raises DragomanError."""
+        if any(step in (".", "..") for step in path.split("/")):
+            raise NotFound("no id is called so")  # and the path would lead out of the collection
         url, _, version = self.url("responses", "").partition("?")
         asked = "&".join(part for part in (version, query) if part)
         headers = {"accept": "application/json", "user-agent": "dragoman", **self._headers}

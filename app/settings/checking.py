@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -18,6 +17,7 @@ from msgspec import Struct
 from app.errors import ConfigError
 from app.settings.defaults import TIER_KEYS, fill_models
 from app.settings.known_servers import KNOWN_SERVERS, OTHER_NAMES
+from app.settings.network import check_proxies, check_url
 from app.settings.tables import (
     AccountsSettings,
     Count,
@@ -96,6 +96,7 @@ def build_settings(
     providers: dict[str, ProviderSettings] = {}
     with faults.collect():
         server = _convert(_with_new_names(tables.get("server", {})), ServerSettings, "server")
+        check_proxies(server.proxies or {}, "server.proxies")
     with faults.collect():
         server = msgspec.structs.replace(server, api_keys=_check_keys(server.api_keys, client_key))
     with faults.collect():
@@ -244,17 +245,21 @@ def _build_provider(name: str, table: Any) -> ProviderSettings:
         raise ConfigError(f"a provider of kind {provider.kind} always speaks {fixed}", key=f"{key}.dialect")
     for field in URL_KEYS:
         url = getattr(provider, field)
-        if url is not None and not _is_url(url):
-            raise ConfigError("a URL begins with http:// or https:// and a host", key=f"{key}.{field}")
+        if url is not None:
+            check_url(url, f"{key}.{field}")
+    check_proxies(provider.proxies or {}, f"{key}.proxies")
+    for field in ("api_key", "access_token"):
+        _check_header(getattr(provider, field) or "", f"{key}.{field}")
+    for header, value in provider.headers.items():
+        _check_header(header, f"{key}.headers")
+        _check_header(value, f"{key}.headers.{header}")
     return provider
 
 
-def _is_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
+def _check_header(text: str, key: str) -> None:
+    """Refuses at the start what no header can carry, as each request would be refused later."""
+    if not text.isprintable() or not all(ord(character) < 256 for character in text):
+        raise ConfigError("it has a line end or another character that HTTP cannot carry", key=key)
 
 
 def _build_models(table: dict[str, Any], faults: _Faults) -> ModelsSettings:

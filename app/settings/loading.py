@@ -19,6 +19,7 @@ from app.settings.discovery import Discovery, discover, fill_provider
 from app.settings.expansion import expand_variables
 from app.settings.known_servers import expand_known_server
 from app.settings.lines import find_line
+from app.settings.network import read_environment, strip_margin
 from app.settings.tables import Settings
 from app.settings.writing import PATH_KEYS
 
@@ -72,7 +73,10 @@ def _build(
 
     tables: Tables = {}
     for layer in (discovery.tables, from_file, _read_plain(environ), from_prefix, given):
-        _merge(tables, _locate_paths(layer, here, home))
+        _merge(tables, _locate_paths(strip_margin(layer), here, home))
+    if isinstance(server := tables.setdefault("server", {}), dict):
+        # As a whole: a file that names one proxy, or none, wants no other from the environment.
+        tables["server"] = read_environment(environ) | server
     providers = tables.get("providers")
     if isinstance(providers, dict):
         tables["providers"] = {name: _fill(name, table, environ) for name, table in providers.items()}

@@ -72,7 +72,7 @@ class ServerSettings(Table, frozen=True, kw_only=True):
     stream_start_timeout: Seconds = 10.0
     ping_interval: Seconds = 10.0
     graceful_timeout: Seconds = 600.0
-    proxies: dict[str, str] = {}
+    proxies: dict[str, str] | None = None
     ca_bundle: str | None = None
     log_level: LogLevel = "info"
     log_format: Literal["text", "json"] = "text"
@@ -115,6 +115,11 @@ class ProviderSettings(Table, frozen=True, kw_only=True):
     first_byte_timeout: Seconds = 600.0
     idle_timeout: Seconds = 300.0
     total_timeout: Seconds | None = None
+
+    proxies: dict[str, str] | None = None
+    ca_bundle: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
 
 
 class LimitsSettings(Table, frozen=True, kw_only=True):

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 import time
 from collections.abc import Callable
-from typing import Any
 
-# Family, and what `socket.connect` takes for it.
-Address = tuple[socket.AddressFamily, tuple[Any, ...]]
+from app.transport.network.lookup import Address, LookUp, Resolver, read_literal
+from app.transport.network.public import is_public
+
+__all__ = ["Address", "AddressBook"]
+
+# For so long a name that could not be looked up is not asked for again; seconds.
+_FAILURE_LIFETIME = 3.0
+# Where strangers choose the names there is no end to them.
+_MOST_NAMES = 4096
+
+_Key = tuple[str, int]
 
 
 class AddressBook:
-    """Name look-ups with a memory: under gevent each look-up goes through a pool of ten threads, also for literals.
+    """Name look-ups with a memory; literal addresses need none.
 
     `lifetime` is in seconds. A book that is `public_only` knows no address of this machine or its own networks, so
     that a URL which somebody else chose leads to none of them. An address that worked is moved to the front with
-    `prefer`; after a failure of all of them `forget` makes the next look-up a fresh one.
+    `prefer`; after a failure of all of them `forget` makes the next look-up a fresh one. While a name server does not
+    answer, the addresses that it gave last are used on.
     """
 
     def __init__(
@@ -26,22 +33,25 @@ class AddressBook:
         self._lifetime = lifetime
         self._public_only = public_only
         self._now = now
-        self._known: dict[tuple[str, int], tuple[float, list[Address]]] = {}
+        self._resolver = Resolver()
+        self._known: dict[_Key, tuple[float, list[Address]]] = {}
+        self._failed: dict[_Key, tuple[float, OSError]] = {}
+        self._under_way: dict[_Key, LookUp] = {}
 
-    def find(self, host: str, port: int) -> list[Address]:
-        """Addresses in the order to try them; never empty. Raises OSError if the name is not known."""
-        known = self._known.get((host, port))
-        now = self._now()
-        if known is not None and known[0] > now:
+    def find(self, host: str, port: int, limit: float = 10.0) -> list[Address]:
+        """Addresses in the order to try them; never empty. Raises OSError if the name is not known, TimeoutError if
+        that takes longer than `limit` seconds."""
+        key = (host, port)
+        known = self._known.get(key)
+        if known is not None and known[0] > self._now():
             return known[1]
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses: list[Address] = [(family, address) for family, _, _, _, address in found]
-        if self._public_only:
-            addresses = [address for address in addresses if ipaddress.ip_address(address[1][0]).is_global]
-            if not addresses:
-                raise OSError(f"{host} has no public address")
-        self._known[host, port] = (now + self._lifetime, addresses)
-        return addresses
+        literal = read_literal(host, port)
+        if literal is not None:
+            return self._admit(host, [literal])
+        failed = self._failed.get(key)
+        if failed is not None and failed[0] > self._now():
+            raise type(failed[1])(*failed[1].args)
+        return self._look_up(key, known[1] if known is not None else None, limit)
 
     def prefer(self, host: str, port: int, address: Address) -> None:
         """`address` worked: try it first from now on."""
@@ -53,3 +63,31 @@ class AddressBook:
     def forget(self, host: str, port: int) -> None:
         """No address worked: the host may have moved."""
         self._known.pop((host, port), None)
+
+    def _look_up(self, key: _Key, last: list[Address] | None, limit: float) -> list[Address]:
+        look_up = self._under_way.get(key)
+        if look_up is None:
+            if len(self._known) + len(self._failed) > _MOST_NAMES:
+                self._known.clear()
+                self._failed.clear()
+            look_up = self._under_way[key] = self._resolver.start(*key)
+        finished = look_up.done.wait(limit)
+        if finished and self._under_way.get(key) is look_up:
+            del self._under_way[key]
+        if not finished or look_up.failure is not None:
+            if last is not None:
+                return last
+            if look_up.failure is None:
+                raise TimeoutError(f"the look-up of {key[0]} takes too long")
+            self._failed[key] = (self._now() + _FAILURE_LIFETIME, look_up.failure)
+            raise look_up.failure
+        addresses = self._admit(key[0], look_up.addresses)
+        self._known[key] = (self._now() + self._lifetime, addresses)
+        return addresses
+
+    def _admit(self, host: str, addresses: list[Address]) -> list[Address]:
+        if self._public_only:
+            addresses = [address for address in addresses if is_public(str(address[1][0]))]
+        if not addresses:
+            raise OSError(f"{host} has no public address")
+        return addresses

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import socket
 import ssl
 import time
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import certifi
 from requests.utils import select_proxy, should_bypass_proxies
@@ -18,47 +16,62 @@ from app.errors import ConfigError, UpstreamTimeout, UpstreamUnreachable
 from app.transport.addresses import AddressBook
 from app.transport.call import Origin
 from app.transport.connection import Connection, TlsConnection
+from app.transport.network.public import is_loopback
+from app.transport.network.tunnel import Proxy
 from app.transport.waiting import Alarm
-
-_MAX_PROXY_HEAD = 64 * 1024
 
 # A dead peer, for example behind a NAT that forgot us, is noticed within about two minutes of silence.
 _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+
+# What OpenSSL says of a chain whose end nobody here knows.
+_UNKNOWN_AUTHORITY = frozenset({18, 19, 20, 21})
 
 
 class Dialer:
     """Opens connections to origins.
 
-    `proxies` has the keys that requests uses: `http`, `https`, `all`, each also with `://host`, and `no_proxy`.
-    `ca_bundle` is a file or a folder of certificates that are trusted besides certifi's.
+    `proxies` has the keys that requests uses: `http`, `https`, `all`, each also with `://host`, and `no_proxy`; this
+    machine is never reached through one. `ca_bundle` is a file or a folder of certificates that are trusted besides
+    certifi's; `client_cert` and `client_key` are the files of our own certificate. With `public_only` a proxy is told
+    addresses that were checked, not names.
     """
 
-    def __init__(self, proxies: Mapping[str, str], ca_bundle: str | None, addresses: AddressBook) -> None:
+    def __init__(
+        self,
+        proxies: Mapping[str, str],
+        ca_bundle: str | None,
+        addresses: AddressBook,
+        *,
+        client_cert: str | None = None,
+        client_key: str | None = None,
+        public_only: bool = False,
+    ) -> None:
         self._proxies = dict(proxies)
         self._no_proxy = self._proxies.pop("no_proxy", "")
         self._addresses = addresses
-        self._chosen: dict[Origin, str | None] = {}
-        self._tls = _tls_context(ca_bundle)
+        self._public_only = public_only
+        self._choose = lru_cache(maxsize=1024)(self._find_proxy)
+        self._tls = _tls_context(ca_bundle, client_cert, client_key)
         self._alarm = Alarm()
 
     def knows_way(self, origin: Origin) -> bool:
-        """False for what requests does better: plain HTTP by way of a proxy, and proxies that are not plain HTTP."""
+        """False for what requests does better: plain HTTP by way of a proxy, and proxies that want TLS themselves.
+        Raises UpstreamUnreachable for a way on which addresses cannot be checked."""
         proxy = self._proxy_for(origin)
-        return proxy is None or (origin.scheme == "https" and urlsplit(proxy).scheme == "http")
+        if proxy is None or proxy.is_socks or (origin.scheme == "https" and proxy.scheme == "http"):
+            return True
+        if self._public_only:
+            raise UpstreamUnreachable(
+                f"{origin} would be asked by the proxy {proxy}, which might find it in its network"
+            )
+        return False
 
     def dial(self, origin: Origin, limit: float) -> Connection:
         """A connection ready for a request. Raises UpstreamUnreachable, or UpstreamTimeout after `limit` seconds."""
         deadline = time.monotonic() + limit
         try:
-            proxy = self._proxy_for(origin)
-            if proxy is None:
-                sock = self._connect(origin.host, origin.port, deadline)
-            else:
-                parts = urlsplit(proxy)
-                sock = self._connect(parts.hostname or "", parts.port or 80, deadline)
+            sock = self._reach(origin, deadline)
             try:
-                if proxy is not None:
-                    _open_tunnel(sock, proxy, origin, deadline)
                 if origin.scheme == "http":
                     return Connection(origin, sock, self._alarm)
                 connection = TlsConnection(origin, sock, self._alarm, self._tls)
@@ -70,23 +83,48 @@ class Dialer:
         except TimeoutError as error:
             raise UpstreamTimeout("connect", limit) from error
         except OSError as error:
-            raise UpstreamUnreachable(f"cannot connect to {origin}: {error.strerror or error}") from error
+            raise UpstreamUnreachable(f"cannot connect to {origin}: {describe_failure(error)}") from error
 
-    def _proxy_for(self, origin: Origin) -> str | None:
-        """The URL of the proxy to an origin; the choice is requests', made once."""
-        if not self._proxies:
+    def _proxy_for(self, origin: Origin) -> Proxy | None:
+        return self._choose(origin) if self._proxies else None
+
+    def _find_proxy(self, origin: Origin) -> Proxy | None:
+        """The proxy to an origin; the choice is requests', made once."""
+        url = f"{origin.scheme}://{origin}"
+        if is_loopback(origin.host) or should_bypass_proxies(url, self._no_proxy):
             return None
-        if origin not in self._chosen:
-            url = f"{origin.scheme}://{origin}"
-            bypass = should_bypass_proxies(url, self._no_proxy)
-            proxy = None if bypass else select_proxy(url, self._proxies)
-            self._chosen[origin] = proxy if proxy is None or "://" in proxy else f"http://{proxy}"
-        return self._chosen[origin]
+        proxy = select_proxy(url, self._proxies)
+        return Proxy(proxy) if proxy else None
+
+    def _reach(self, origin: Origin, deadline: float) -> socket.socket:
+        """A socket on which the origin listens, be it through a proxy."""
+        proxy = self._proxy_for(origin)
+        if proxy is None:
+            return self._connect(origin.host, origin.port, deadline)
+        host = origin.host
+        if self._public_only or not proxy.looks_up:
+            host = self._addresses.find(host, origin.port, _remaining(deadline))[0][1][0]
+        if proxy.is_socks:
+            family, address = self._addresses.find(proxy.host, proxy.port, _remaining(deadline))[0]
+            return proxy.open_socks((family, address[0]), host, origin.port, _remaining(deadline))
+        try:
+            sock = self._connect(proxy.host, proxy.port, deadline)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise ConnectionError(f"the proxy {proxy} does not answer: {describe_failure(error)}") from error
+        try:
+            sock.settimeout(_remaining(deadline))
+            proxy.open_tunnel(sock, host, origin.port)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     def _connect(self, host: str, port: int, deadline: float) -> socket.socket:
         """A socket connected to the first address that answers."""
         failure: OSError = ConnectionError("no address")
-        addresses = self._addresses.find(host, port)
+        addresses = self._addresses.find(host, port, _remaining(deadline))
         for tried, address in enumerate(addresses):
             # A dead first address (IPv6 without a way out) must leave time for the others.
             wait = _remaining(deadline) / (len(addresses) - tried)
@@ -108,7 +146,24 @@ class Dialer:
         raise failure
 
 
-def _tls_context(ca_bundle: str | None) -> ssl.SSLContext:
+def describe_failure(error: OSError) -> str:
+    """Why a connection did not come about, with what helps."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        if error.verify_code in _UNKNOWN_AUTHORITY:
+            return (
+                f"certificate verify failed: {error.verify_message}. Nobody known here vouches for it; if your network "
+                "has a certificate authority of its own, name its file in [server] ca_bundle, or in SSL_CERT_FILE"
+            )
+        return f"certificate verify failed: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        reason = (error.reason or "TLS failed").replace("_", " ").lower()
+        return f"the TLS handshake failed ({reason}); does it speak https there?"
+    if isinstance(error, socket.gaierror):
+        return f"its name cannot be looked up ({error.strerror})"
+    return error.strerror or str(error) or type(error).__name__
+
+
+def _tls_context(ca_bundle: str | None, client_cert: str | None, client_key: str | None) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=certifi.where())
     context.set_alpn_protocols(["http/1.1"])
     if ca_bundle is not None:
@@ -119,7 +174,21 @@ def _tls_context(ca_bundle: str | None) -> ssl.SSLContext:
                 context.load_verify_locations(cafile=ca_bundle)
         except OSError as error:
             raise ConfigError(f"cannot read certificates from {ca_bundle}", key="server.ca_bundle") from error
+        except ValueError as error:  # a NUL in the path
+            raise ConfigError(f"{ca_bundle!r} is no path", key="server.ca_bundle") from error
+    if client_cert is not None:
+        try:
+            context.load_cert_chain(client_cert, client_key, password=_no_password)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"cannot use the certificate in {client_cert} and its key", key="server.client_cert"
+            ) from error
     return context
+
+
+def _no_password() -> str:
+    """Without this OpenSSL would ask on the terminal for the password of a key."""
+    raise ValueError("the key of the client certificate has a password")
 
 
 def _tune(sock: socket.socket) -> None:
@@ -129,28 +198,6 @@ def _tune(sock: socket.socket) -> None:
         option = getattr(socket, name, None)
         if option is not None:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-def _open_tunnel(sock: socket.socket, proxy: str, origin: Origin, deadline: float) -> None:
-    """Asks an HTTP proxy for a connection to `origin` (RFC 9110 section 9.3.6)."""
-    host = f"[{origin.host}]" if ":" in origin.host else origin.host
-    lines = [f"CONNECT {host}:{origin.port} HTTP/1.1", f"host: {host}:{origin.port}"]
-    parts = urlsplit(proxy)
-    if parts.username:
-        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        lines.append(f"proxy-authorization: Basic {base64.b64encode(user.encode()).decode()}")
-    sock.settimeout(_remaining(deadline))
-    sock.sendall("\r\n".join([*lines, "", ""]).encode())
-    head = b""
-    # One byte more than the head would already belong to TLS, but the upstream's TLS waits for us to speak first.
-    for received in iter(partial(sock.recv, 4096), b""):
-        head += received
-        if b"\r\n\r\n" in head or len(head) > _MAX_PROXY_HEAD:
-            break
-    status = head.partition(b"\r\n")[0].split(b" ", 2)
-    if len(status) < 2 or not status[1].startswith(b"2"):
-        answer = status[1].decode("latin-1") if len(status) > 1 else "nothing"
-        raise ConnectionError(f"the proxy answered {answer} instead of opening the tunnel")
 
 
 def _remaining(deadline: float) -> float:

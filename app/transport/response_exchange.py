@@ -6,10 +6,12 @@ from typing import Any
 
 from requests import ConnectTimeout, ReadTimeout, Request, RequestException, Response, Session
 from requests.exceptions import ConnectionError as NoConnection
+from requests.exceptions import ProxyError, SSLError
 from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
 from app.errors import UpstreamCut, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from app.transport.call import Call, Limits
+from app.transport.dialer import describe_failure
 from app.transport.exchange import Exchange
 
 _READ_SIZE = 64 * 1024
@@ -68,6 +70,18 @@ def _request(session: Session, call: Call) -> Response:
 
 def _failure(error: RequestException) -> UpstreamError:
     cause = error.args[0] if error.args else None
+    if isinstance(error, ProxyError):
+        return UpstreamUnreachable(f"the proxy does not lead to the upstream: {_innermost(error)}")
+    if isinstance(error, SSLError):
+        return UpstreamUnreachable(f"cannot connect to the upstream: {_innermost(error)}")
     if isinstance(error, NoConnection) and isinstance(cause, ProtocolError):
         return UpstreamCut("the upstream closed the connection without a reply", began=False)
-    return UpstreamUnreachable(f"cannot reach the upstream: {type(error).__name__}")
+    return UpstreamUnreachable(f"cannot reach the upstream: {_innermost(error)}")
+
+
+def _innermost(error: BaseException) -> str:
+    """What the system said at the bottom of it all: requests' own words quote URLs, with their passwords."""
+    seen = 0
+    while (cause := error.__cause__ or error.__context__) is not None and seen < 10:
+        error, seen = cause, seen + 1
+    return describe_failure(error) if isinstance(error, OSError) else type(error).__name__

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 from msgspec import Struct, field
+from msgspec.structs import replace
 from requests import Session
 
 from app.transport.adapter import PoolAdapter, UpstreamSession
@@ -18,12 +22,15 @@ class TransportSettings(Struct, frozen=True):
     """How to reach upstreams. `idle_lifetime` and `address_lifetime` are in seconds.
 
     `proxies` has requests' keys: `http`, `https`, `all`, each also with `://host`, and `no_proxy`. `ca_bundle` is a
-    file or folder of certificates to trust; `public_only` refuses addresses of private networks. `pool_size` bounds
-    the unused connections kept for one origin, `max_head` the bytes of a reply's head.
+    file or folder of certificates to trust; `client_cert` and `client_key` are the files of our own one. `public_only`
+    refuses addresses of private networks. `pool_size` bounds the unused connections kept for one origin, `max_head`
+    the bytes of a reply's head.
     """
 
     proxies: dict[str, str] = field(default_factory=dict)
     ca_bundle: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
     pool_size: int = 4096
     idle_lifetime: float = 45.0
     address_lifetime: float = 60.0
@@ -38,11 +45,22 @@ class Transport:
     """
 
     def __init__(self, settings: TransportSettings) -> None:
+        self.settings = settings
+        self._variants: dict[bytes, Transport] = {}
         addresses = AddressBook(settings.address_lifetime, public_only=settings.public_only)
-        dialer = Dialer(settings.proxies, settings.ca_bundle, addresses)
+        dialer = Dialer(
+            settings.proxies,
+            settings.ca_bundle,
+            addresses,
+            client_cert=settings.client_cert,
+            client_key=settings.client_key,
+            public_only=settings.public_only,
+        )
         pool = ConnectionPool(dialer, settings.pool_size, settings.idle_lifetime, settings.max_head)
         self._adapter = PoolAdapter(pool, dialer)
         self.session: Session = UpstreamSession(self._adapter, settings.proxies, settings.ca_bundle)
+        if settings.client_cert is not None:
+            self.session.cert = (settings.client_cert, settings.client_key or settings.client_cert)
 
     def send(self, call: Call) -> Exchange:
         """Connects, or takes a kept connection, and writes the request; the reply is not waited for.
@@ -51,6 +69,18 @@ class Transport:
         """
         return self._adapter.begin(call, self.session)
 
+    def variant(self, **changes: Any) -> Transport:
+        """The transport for upstreams to which another way leads; this one where nothing is different about it."""
+        settings = replace(self.settings, **changes)
+        if settings == self.settings:
+            return self
+        key = msgspec.json.encode(settings)
+        if key not in self._variants:
+            self._variants[key] = Transport(settings)
+        return self._variants[key]
+
     def close(self) -> None:
         """Closes the kept connections."""
         self.session.close()
+        for variant in self._variants.values():
+            variant.close()

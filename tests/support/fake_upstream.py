@@ -110,7 +110,8 @@ class FakeUpstream:
 
     @property
     def url(self) -> str:
-        """The base URL, without a slash at its end; the certificate of a TLS upstream is for `localhost`."""
+        """The base URL, without a slash at its end; the certificate of a TLS upstream is for `localhost`
+        and `upstream.test`."""
         return f"https://localhost:{self.port}" if self._authority else f"http://127.0.0.1:{self.port}"
 
     def write_ca(self, path: str) -> str:
@@ -160,7 +161,7 @@ class FakeUpstream:
         context = None
         if self._authority is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self._authority.issue_cert("localhost").configure_cert(context)
+            self._authority.issue_cert("localhost", "upstream.test").configure_cert(context)
         while not self._stopped:
             try:
                 sock, _ = self._listener.accept()

@@ -44,7 +44,8 @@ class TunnelProxy:
             peer.sendall(self.answer)
             if head.startswith("CONNECT") and b" 200 " in self.answer:
                 host, _, port = head.split()[1].rpartition(":")
-                with socket.create_connection((host, int(port))) as upstream:
+                here = "127.0.0.1" if host.endswith(".test") else host
+                with socket.create_connection((here, int(port))) as upstream:
                     backward = threading.Thread(target=_pump, args=(upstream, peer), daemon=True)
                     backward.start()
                     _pump(peer, upstream)
@@ -65,19 +66,19 @@ def proxy() -> Iterator[TunnelProxy]:
         yield proxy
 
 
-@pytest.mark.parametrize("key", ["https", "all", "https://localhost"])
+@pytest.mark.parametrize("key", ["https", "all", "https://upstream.test"])
 def test_a_tls_upstream_is_reached_through_a_tunnel_that_is_kept(proxy: TunnelProxy, tmp_path: Path, key: str) -> None:
     with FakeUpstream(json_reply({"n": 1}), tls=True) as upstream:
         ca_bundle = upstream.write_ca(str(tmp_path / "ca.pem"))
         settings = TransportSettings(proxies={key: f"http://me:p%40ss@{proxy.address}"}, ca_bundle=ca_bundle)
         with closing(Transport(settings)) as transport:
-            bodies = [fetch(transport, upstream.url) for _ in range(2)]
+            bodies = [fetch(transport, f"https://upstream.test:{upstream.port}") for _ in range(2)]
 
         assert bodies == [b'{"n":1}'] * 2
         assert [head.split("\r\n") for head in proxy.asked] == [
             [
-                f"CONNECT localhost:{upstream.port} HTTP/1.1",
-                f"host: localhost:{upstream.port}",
+                f"CONNECT upstream.test:{upstream.port} HTTP/1.1",
+                f"host: upstream.test:{upstream.port}",
                 "proxy-authorization: Basic bWU6cEBzcw==",
                 "",
                 "",

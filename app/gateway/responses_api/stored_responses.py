@@ -98,7 +98,7 @@ class StoredResponses:
 
 def _read_after(query: Mapping[str, str]) -> int:
     after = query.get("starting_after", "-1")
-    if not after.removeprefix("-").isdecimal():
+    if not (len(after) < 19 and after.isascii() and after.removeprefix("-").isdecimal()):
         raise InvalidRequest("starting_after: must be the sequence number of an event", param="starting_after")
     return int(after)
 

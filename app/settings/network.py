@@ -1,0 +1,109 @@
+"""Reads what the settings and the environment say about the way to upstreams: URLs, proxies, certificates."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from app.errors import ConfigError
+
+# requests' key of each variable; the lower-case spelling counts before the other, as it does for curl.
+PROXY_VARIABLES = {"HTTPS_PROXY": "https", "HTTP_PROXY": "http", "ALL_PROXY": "all", "NO_PROXY": "no_proxy"}
+# The first that is set names the certificates to trust.
+CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
+
+_URL = re.compile(r"https?://[^/]", re.IGNORECASE)
+_PROXY_KEY = re.compile(r"(?:http|https|all)(?:://[^\s/]{1,255})?|no_proxy")
+_UNSEEN = re.compile(r"[\x00-\x20\x7f]")
+# What editors and shells leave around a value: spaces, line ends, a byte order mark.
+_MARGIN = " \t\r\n\v\f\ufeff"
+
+
+def strip_margin(value: Any) -> Any:
+    """Text, and all text in lists and tables, without what editors and shells leave around it."""
+    match value:
+        case str():
+            return value.strip(_MARGIN)
+        case dict():
+            return {name: strip_margin(each) for name, each in value.items()}
+        case list():
+            return [strip_margin(each) for each in value]
+        case _:
+            return value
+
+
+def read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """The keys of `[server]` that the environment's usual variables stand for. Raises ConfigError with the variable."""
+    found: dict[str, Any] = {}
+    proxies: dict[str, str] = {}
+    for variable, key in PROXY_VARIABLES.items():
+        name = variable.lower() if environ.get(variable.lower()) else variable
+        if value := strip_margin(environ.get(name, "")):
+            proxies[key] = value
+            check_proxies({key: value}, name)
+    if proxies.keys() - {"no_proxy"}:
+        found["proxies"] = proxies
+    for variable in CA_VARIABLES:
+        if value := strip_margin(environ.get(variable, "")):
+            if not Path(value).exists():
+                raise ConfigError(f"there is no file {value}", key=variable)
+            found["ca_bundle"] = value
+            break
+    return found
+
+
+def check_proxies(proxies: Mapping[str, str], key: str) -> None:
+    """Raises ConfigError for a proxy that no request could go through. Never quotes a value: it may hold a password."""
+    for name, value in proxies.items():
+        if not _PROXY_KEY.fullmatch(name):
+            raise ConfigError(
+                "a proxy is for http, https, all or one of these with ://HOST; no_proxy lists hosts", key=key
+            )
+        if name == "no_proxy":
+            continue
+        parts = _split(value if "://" in value else f"http://{value}", key, "a proxy's URL")
+        if parts.scheme not in PROXY_SCHEMES:
+            raise ConfigError(f"a proxy's URL begins with one of {', '.join(PROXY_SCHEMES)}", key=key)
+
+
+def check_url(url: str, key: str) -> None:
+    """Raises ConfigError for what is no URL of an upstream."""
+    if not _URL.match(url):
+        raise ConfigError("a URL begins with http:// or https:// and a host", key=key)
+    parts = _split(url, key, "a URL")
+    if parts.fragment:
+        raise ConfigError("a URL has no #", key=key)
+
+
+def split_login(url: str) -> tuple[str, str | None]:
+    """A URL without its user and password, and the header that says them (Basic, RFC 7617)."""
+    parts = urlsplit(url)
+    if "@" not in parts.netloc:
+        return url, None
+    login, _, host = parts.netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    told = f"{unquote(user)}:{unquote(password)}".encode()
+    return parts._replace(netloc=host).geturl(), f"Basic {base64.b64encode(told).decode()}"
+
+
+def _split(url: str, key: str, what: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        (parts.hostname or "").encode("idna" if not (parts.hostname or "").isascii() else "ascii")
+    except ValueError as error:
+        raise ConfigError(
+            f"{what} has a host and a port from 1 to 65535; an IPv6 address stands in brackets", key=key
+        ) from error
+    if not usable or _UNSEEN.search(url) or not _is_host(parts.hostname or ""):
+        raise ConfigError(f"{what} has a host's name after its scheme, and no spaces", key=key)
+    return parts
+
+
+def _is_host(host: str) -> bool:
+    return len(host) <= 255 and not re.search(r"[\\\"<>^`{|}%]", host.partition("%")[0])

@@ -1,0 +1,74 @@
+"""Looks names up so that nobody waits longer than he will: one look-up for all who ask for a name, beside them all."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import threading
+from typing import Any
+
+from gevent.monkey import get_original, is_module_patched
+from gevent.threadpool import ThreadPool
+
+# Family, and what `socket.connect` takes for it.
+Address = tuple[socket.AddressFamily, tuple[Any, ...]]
+
+# Threads of one gevent worker that wait for name servers, each for one name.
+_THREADS = 32
+
+
+class LookUp:
+    """A look-up under way."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.addresses: list[Address] = []
+        self.failure: OSError | None = None
+
+
+class Resolver:
+    """Starts look-ups that never hold their caller.
+
+    gevent's own resolver shares ten threads among all: a dozen requests to one dead name would make every other name
+    wait.
+    """
+
+    def __init__(self) -> None:
+        self._threads: ThreadPool | None = None
+
+    def start(self, host: str, port: int) -> LookUp:
+        look_up = LookUp()
+        threading.Thread(target=self._run, args=(look_up, host, port), daemon=True).start()
+        return look_up
+
+    def _run(self, look_up: LookUp, host: str, port: int) -> None:
+        try:
+            found = self._ask(host, port)
+            look_up.addresses = [(family, address) for family, _, _, _, address in found]
+        except OSError as error:
+            look_up.failure = error
+        except UnicodeError:
+            look_up.failure = OSError(f"{host[:80]!r} is not a host's name")
+        finally:
+            look_up.done.set()
+
+    def _ask(self, host: str, port: int) -> list[Any]:
+        if not is_module_patched("socket"):
+            return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        if self._threads is None:
+            self._threads = ThreadPool(_THREADS)
+        original = get_original("socket", "getaddrinfo")
+        return list(self._threads.apply(original, (host, port, 0, socket.SOCK_STREAM)))
+
+
+def read_literal(host: str, port: int) -> Address | None:
+    """The address that a host's text is already; None for a name."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    if address.version == 4:
+        return socket.AF_INET, (str(address), port)
+    scope = address.scope_id
+    index = 0 if scope is None else int(scope) if scope.isdecimal() else socket.if_nametoindex(scope)
+    return socket.AF_INET6, (str(address).partition("%")[0], port, 0, index)

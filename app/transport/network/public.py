@@ -1,0 +1,47 @@
+"""Which addresses belong to the public internet, for what a stranger names by URL."""
+
+from __future__ import annotations
+
+import ipaddress
+
+# Ranges whose addresses hold another one, or lead to it: that may be private, and no public server lives there.
+_INDIRECT = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "::/96",  # IPv4-compatible
+        "::ffff:0:0/96",  # IPv4-mapped
+        "::ffff:0:0:0/96",  # IPv4-translated
+        "64:ff9b::/96",  # NAT64
+        "64:ff9b:1::/48",  # NAT64 of one's own network
+        "2001::/32",  # Teredo
+        "2002::/16",  # 6to4
+        "5f00::/16",  # segment routing
+        "fec0::/10",  # site-local
+        "192.88.99.0/24",  # relays of 6to4
+        "198.18.0.0/15",  # laboratories
+        "100.64.0.0/10",  # carriers' own networks; 100.100.100.200 is a cloud's metadata
+        "168.63.129.16/32",  # a cloud's own services, at an address that looks public
+    )
+)
+
+
+def is_public(address: str) -> bool:
+    """Whether an address, as the system writes it, is one of the public internet."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if getattr(found, "scope_id", None) or not found.is_global or found.is_multicast or found.is_reserved:
+        return False
+    return not any(found.version == network.version and found in network for network in _INDIRECT)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or address is this machine's own, by how it is written."""
+    name = host.strip("[]").rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
