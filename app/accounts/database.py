@@ -6,15 +6,27 @@ Every method may wait for a disk or a network, so it is called outside of the lo
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Table, create_engine, delete, event, func, insert, select
+from sqlalchemy import URL, Connection, Table, create_engine, delete, event, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.accounts.record import RequestRecord
-from app.accounts.rows import DAY, HOUR, attempt_rows, names_in, request_row, sum_rows
+from app.accounts.rows import (
+    ATTEMPT_COLUMNS,
+    DAY,
+    HOUR,
+    REQUEST_COLUMNS,
+    SUM_COLUMNS,
+    attempt_rows,
+    pack_id,
+    request_row,
+    sum_by_day,
+    sum_by_hour,
+    tells_attempts,
+)
 from app.accounts.schema import COUNTS, GROUPS, attempt, day, hour, name, request, tables
 
 # How long a writer waits for another, and how long a statement may take; milliseconds.
@@ -24,6 +36,15 @@ BATCH = 500
 # Names that this process remembers the numbers of; sessions make new ones for ever.
 MOST_NAMES = 20_000
 
+
+def _spell_adding(table: Table) -> str:
+    """The end of an INSERT that adds its counts to those of the same period and group."""
+    place = ", ".join(f'"{column}"' for column in ("period", *GROUPS))
+    sums = ", ".join(f'"{column}" = {table.name}."{column}" + excluded."{column}"' for column in COUNTS)
+    return f" ON CONFLICT ({place}) DO UPDATE SET {sums}"
+
+
+_ADD_COUNTS = {table.name: _spell_adding(table) for table in (hour, day)}
 _INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
@@ -41,7 +62,9 @@ class AccountsDatabase:
             self.engine = create_engine(
                 place, pool_pre_ping=True, connect_args={"connect_timeout": TIMEOUT // 1000, "options": options}
             )
-        self._insert = _INSERTS[self.engine.dialect.name]
+        self._mark = "?" if self.engine.dialect.name == "sqlite" else "%s"
+        insert = _INSERTS[self.engine.dialect.name](name)
+        self._learn = insert.on_conflict_do_update(index_elements=["text"], set_={"seen": insert.excluded.seen})
         self._numbers: dict[str, int] = {}
         self._numbers_hour = 0
         with self.engine.begin() as connection:
@@ -51,18 +74,12 @@ class AccountsDatabase:
         """Keeps a batch of records and adds them to their hours, all or nothing."""
         if not records:
             return
-        with self.engine.begin() as connection:
-            self._learn_names(connection, {each for record in records for each in names_in(record)}, records)
-            number = self._numbers.__getitem__
-            tried: list[dict[str, Any]] = []
-            for record in records:
-                written = connection.execute(insert(request), request_row(record, number))
-                (seq,) = written.inserted_primary_key or (0,)
-                tried += attempt_rows(record, seq, number)
-            if tried:
-                connection.execute(insert(attempt), tried)
-            for table, seconds in ((hour, HOUR), (day, DAY)):
-                self._add(connection, table, sum_rows(records, number, seconds))
+        try:
+            with self.engine.begin() as connection:
+                self._write(connection, records)
+        except BaseException:
+            self._numbers.clear()  # some of them may have gone with the transaction
+            raise
 
     def prune(self, oldest: float, oldest_hour: float) -> int:
         """Throws away one batch each of requests, hours and names older than these unix times; how many rows went."""
@@ -84,30 +101,56 @@ class AccountsDatabase:
     def close(self) -> None:
         self.engine.dispose()
 
-    def _add(self, connection: Connection, table: Table, rows: Sequence[dict[str, int]]) -> None:
-        """Adds the counts of rows to those of the same period and group."""
-        statement = self._insert(table)
-        sums = {column: table.c[column] + statement.excluded[column] for column in COUNTS}
-        connection.execute(statement.on_conflict_do_update(index_elements=["period", *GROUPS], set_=sums), list(rows))
+    def _write(self, connection: Connection, records: Sequence[RequestRecord]) -> None:
+        number = _Numbers(self, connection, int(records[-1].received) // HOUR).__getitem__
+        self._insert_rows(connection, request, REQUEST_COLUMNS, [request_row(each, number) for each in records])
+        told = [record for record in records if tells_attempts(record)]
+        if told:
+            seqs = _find_seqs(connection, [pack_id(record.id) for record in told])
+            rows = [row for each in told for row in attempt_rows(each, seqs[pack_id(each.id)], number)]
+            self._insert_rows(connection, attempt, ATTEMPT_COLUMNS, rows)
+        hours = sum_by_hour(records, number)
+        for table, sums in ((hour, hours), (day, sum_by_day(hours))):
+            rows = [(*place, *counts) for place, counts in sorted(sums.items())]
+            self._insert_rows(connection, table, SUM_COLUMNS, rows, _ADD_COUNTS[table.name])
 
-    def _learn_names(self, connection: Connection, texts: Iterable[str], records: Sequence[RequestRecord]) -> None:
-        """Makes sure that each text has a number, and that names in use are known to be so."""
-        this_hour = max(int(record.received) for record in records) // HOUR
+    def number(self, connection: Connection, text: str, this_hour: int) -> int:
+        """The number of a name, which is known to be in use from now on."""
         if this_hour != self._numbers_hour or len(self._numbers) > MOST_NAMES:
             self._numbers, self._numbers_hour = {}, this_hour
-        missing = sorted(text for text in texts if text not in self._numbers)
-        for start in range(0, len(missing), BATCH):
-            some = missing[start : start + BATCH]
-            statement = self._insert(name)
-            statement = statement.on_conflict_do_update(
-                index_elements=["text"],
-                set_={"seen": func.max(name.c.seen, statement.excluded.seen)}
-                if self.engine.dialect.name == "sqlite"
-                else {"seen": func.greatest(name.c.seen, statement.excluded.seen)},
-            )
-            connection.execute(statement, [{"text": text, "seen": this_hour} for text in some])
-            found = connection.execute(select(name.c.text, name.c.id).where(name.c.text.in_(some)))
-            self._numbers.update({row.text: row.id for row in found})
+        found = self._numbers.get(text)
+        if found is None:
+            connection.execute(self._learn, {"text": text, "seen": this_hour})
+            found = connection.execute(select(name.c.id).where(name.c.text == text)).scalar_one()
+            self._numbers[text] = found
+        return found
+
+    def _insert_rows(
+        self, connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Any], more: str = ""
+    ) -> None:
+        """SQLAlchemy's own way costs three times the rest of the batch, so the statement is spelled here."""
+        marks = ", ".join([self._mark] * len(columns))
+        names = ", ".join(f'"{column}"' for column in columns)
+        connection.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({marks}){more}", list(rows))
+
+
+class _Numbers(dict[str, int]):
+    """Names to their numbers within one transaction; what it did not commit is not remembered beyond it."""
+
+    def __init__(self, database: AccountsDatabase, connection: Connection, this_hour: int) -> None:
+        super().__init__()
+        self._database = database
+        self._connection = connection
+        self._hour = this_hour
+
+    def __missing__(self, text: str) -> int:
+        found = self[text] = self._database.number(self._connection, text, self._hour)
+        return found
+
+
+def _find_seqs(connection: Connection, ids: Sequence[bytes]) -> dict[bytes, int]:
+    found = select(request.c.id, func.max(request.c.seq)).where(request.c.id.in_(ids)).group_by(request.c.id)
+    return {row[0]: row[1] for row in connection.execute(found)}
 
 
 def _drop_first(connection: Connection, table: Table, oldest: int) -> int:

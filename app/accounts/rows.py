@@ -1,4 +1,7 @@
-"""Records as rows: what the database keeps of a request, its attempts and its hour."""
+"""Records as rows: what the database keeps of a request, its attempts, its hour and its day.
+
+These run for every request, so they make tuples by hand; each names its columns beside them.
+"""
 
 from __future__ import annotations
 
@@ -7,133 +10,111 @@ from typing import Any
 
 import msgspec
 
-from app.accounts.record import AttemptRecord, RequestRecord
+from app.accounts.record import RequestRecord
 from app.accounts.schema import COUNTS, GROUPS
+from app.conversation.response import Usage
 
 # Seconds.
 HOUR = 3600
 DAY = 86_400
 
+Number = Callable[[str], int]
+
 _encode = msgspec.msgpack.Encoder().encode
+
+NAMED = ("tenant", "key", "agent", "session", "path", "operation", "model", "rule", "provider", "target")
+REQUEST_COLUMNS = (
+    *("id", "received", *NAMED, "dialects", "terminal", "error"),
+    *("status", "failed", "ms", "first_byte_ms", "attempts"),
+    *("fresh", "cache_read", "cache_written", "output", "reasoning", "cost", "more"),
+)
+ATTEMPT_COLUMNS = (
+    *("request", "number", "target", "error", "credential", "message"),
+    *("status", "started_ms", "ended_ms", "waited_ms"),
+)
+SUM_COLUMNS = ("period", *GROUPS, *COUNTS)
 
 # What a page about one request shows and nothing ever searches.
 _SHOWN_ONLY = (
-    "upstream_status",
-    "upstream_request_id",
-    "message",
-    "origin",
-    "bytes_in",
-    "bytes_out",
-    "losses",
-    "lowered",
-    "rate_limits",
+    *("upstream_status", "upstream_request_id", "message", "origin"),
+    *("bytes_in", "bytes_out", "losses", "lowered", "rate_limits"),
 )
-NAMED = ("tenant", "key", "agent", "session", "path", "operation", "model", "rule", "provider", "target")
+_NO_USAGE = (None, None, None, None, None)
+_NOTHING_USED = Usage()
 
 
-def names_in(record: RequestRecord) -> Iterable[str]:
-    """Every text of the record that rows hold by its number."""
-    yield from (getattr(record, column) for column in NAMED)
-    yield from (dialects(record), record.terminal, record.error)
-    for tried in record.attempts:
-        yield from (tried.target, tried.error, tried.credential)
+def request_row(record: RequestRecord, number: Number) -> tuple[Any, ...]:
+    """REQUEST_COLUMNS of a record. `number` gives a name's number."""
+    usage, times = record.usage, record.times
+    return (
+        pack_id(record.id),
+        round(record.received * 1000),
+        number(record.tenant),
+        number(record.key),
+        number(record.agent),
+        number(record.session),
+        number(record.path),
+        number(record.operation),
+        number(record.model),
+        number(record.rule),
+        number(record.provider),
+        number(record.target),
+        number(f"{record.dialect_in}>{record.dialect_out}"),
+        number(record.terminal),
+        number(record.error),
+        record.status,
+        int(record.failed),
+        times.end,
+        times.first_byte,
+        len(record.attempts),
+        *(
+            (usage.fresh, usage.cache_read, usage.cache_written, usage.output, usage.reasoning)
+            if usage is not None
+            else _NO_USAGE
+        ),
+        record.cost,
+        _encode(_shown(record)),
+    )
 
 
-def dialects(record: RequestRecord) -> str:
-    return f"{record.dialect_in}>{record.dialect_out}"
-
-
-def request_row(record: RequestRecord, number: Callable[[str], int]) -> dict[str, Any]:
-    """The row of a request. `number` gives a name's number."""
-    usage = record.usage
-    shown = {field: value for field in _SHOWN_ONLY if (value := getattr(record, field))}
-    times = (record.times.routed, record.times.upstream_head, record.times.first_token)
-    if times != (None, None, None):
-        shown["times"] = times
-    if usage is not None and usage.estimated:
-        shown["estimated"] = True
-    if not record.billed:
-        shown["billed"] = False
-    return {
-        "id": pack_id(record.id),
-        "received": round(record.received * 1000),
-        **{column: number(getattr(record, column)) for column in NAMED},
-        "dialects": number(dialects(record)),
-        "terminal": number(record.terminal),
-        "error": number(record.error),
-        "status": record.status,
-        "failed": int(record.failed),
-        "ms": record.times.end,
-        "first_byte_ms": record.times.first_byte,
-        "attempts": len(record.attempts),
-        "fresh": usage and usage.fresh,
-        "cache_read": usage and usage.cache_read,
-        "cache_written": usage and usage.cache_written,
-        "output": usage and usage.output,
-        "reasoning": usage and usage.reasoning,
-        "cost": record.cost,
-        "more": _encode(shown) if shown else None,
-    }
-
-
-def attempt_rows(record: RequestRecord, seq: int, number: Callable[[str], int]) -> list[dict[str, Any]]:
-    """The rows of the attempts, where there is more to tell than that the first one succeeded."""
+def tells_attempts(record: RequestRecord) -> bool:
+    """Whether there is more to tell of the attempts than that the first one succeeded."""
     tried = record.attempts
-    if len(tried) < 2 and not any(each.error for each in tried):
-        return []
-    return [_attempt_row(each, position, seq, number) for position, each in enumerate(tried, 1)]
+    return len(tried) > 1 or (len(tried) == 1 and bool(tried[0].error))
 
 
-def _attempt_row(tried: AttemptRecord, position: int, seq: int, number: Callable[[str], int]) -> dict[str, Any]:
-    return {
-        "request": seq,
-        "number": position,
-        "target": number(tried.target),
-        "error": number(tried.error),
-        "credential": number(tried.credential),
-        "message": tried.message,
-        "status": tried.status,
-        "started_ms": tried.started,
-        "ended_ms": tried.ended,
-        "waited_ms": tried.waited,
-    }
+def attempt_rows(record: RequestRecord, seq: int, number: Number) -> Iterable[tuple[Any, ...]]:
+    """ATTEMPT_COLUMNS of each attempt of the request whose row has the number `seq`."""
+    for position, tried in enumerate(record.attempts, 1):
+        names = (number(tried.target), number(tried.error), number(tried.credential))
+        yield (seq, position, *names, tried.message, tried.status, tried.started, tried.ended, tried.waited)
 
 
-def sum_rows(records: Iterable[RequestRecord], number: Callable[[str], int], seconds: int) -> list[dict[str, int]]:
-    """The sums of records by period and group, to be added to those that are there."""
+def sum_by_hour(records: Iterable[RequestRecord], number: Number) -> dict[tuple[int, ...], list[int]]:
+    """COUNTS of records by hour and GROUPS, to be added to those that are there."""
     sums: dict[tuple[int, ...], list[int]] = {}
     for record in records:
         # A name that reached no upstream may be anything that a client wrote, a new one with every request.
-        group = {name: getattr(record, name) if record.target or name in ("tenant", "key") else "" for name in GROUPS}
-        place = (int(record.received) // seconds, *(number(group[name]) for name in GROUPS))
-        counted = _counts(record)
-        known = sums.get(place)
-        sums[place] = counted if known is None else [a + b for a, b in zip(known, counted, strict=True)]
-    return [
-        dict(zip(("period", *GROUPS, *COUNTS), (*place, *counted), strict=True))
-        for place, counted in sorted(sums.items())
-    ]
+        model, agent = (record.model, record.agent) if record.target else ("", "")
+        place = (
+            int(record.received) // HOUR,
+            number(record.tenant),
+            number(record.key),
+            number(record.provider),
+            number(model),
+            number(record.target),
+            number(agent),
+        )
+        _add(sums, place, _counts(record))
+    return sums
 
 
-def _counts(record: RequestRecord) -> list[int]:
-    usage = record.usage
-    counts: Mapping[str, int] = {
-        "requests": 1,
-        "failed": int(record.failed),
-        "cut": int(record.terminal == "upstream_cut"),
-        "left": int(record.terminal == "client_closed"),
-        "fresh": usage.fresh if usage else 0,
-        "cache_read": usage.cache_read if usage else 0,
-        "cache_written": usage.cache_written if usage else 0,
-        "output": usage.output if usage else 0,
-        "reasoning": usage.reasoning if usage else 0,
-        "cost": record.cost or 0,
-        "unpriced": int(usage is not None and record.cost is None),
-        "ms": record.times.end,
-        "first_byte_ms": record.times.first_byte or 0,
-        "first_bytes": int(record.times.first_byte is not None),
-    }
-    return [counts[name] for name in COUNTS]
+def sum_by_day(hours: Mapping[tuple[int, ...], list[int]]) -> dict[tuple[int, ...], list[int]]:
+    """The same counts by the day of UTC."""
+    sums: dict[tuple[int, ...], list[int]] = {}
+    for (hour, *group), counts in hours.items():
+        _add(sums, (hour // (DAY // HOUR), *group), counts)
+    return sums
 
 
 def pack_id(request_id: str) -> bytes:
@@ -147,3 +128,43 @@ def pack_id(request_id: str) -> bytes:
 def unpack_id(packed: bytes) -> str:
     """The id of a row as clients know it."""
     return packed[1:].hex() if packed[:1] == b"\0" else packed.decode()
+
+
+def _add(sums: dict[tuple[int, ...], list[int]], place: tuple[int, ...], counts: list[int]) -> None:
+    known = sums.get(place)
+    sums[place] = counts if known is None else [a + b for a, b in zip(known, counts, strict=True)]
+
+
+def _counts(record: RequestRecord) -> list[int]:
+    """In the order of COUNTS."""
+    usage, times, cost = record.usage or _NOTHING_USED, record.times, record.cost
+    return [
+        1,
+        int(record.failed),
+        int(record.terminal == "upstream_cut"),
+        int(record.terminal == "client_closed"),
+        usage.fresh,
+        usage.cache_read,
+        usage.cache_written,
+        usage.output,
+        usage.reasoning,
+        cost or 0,
+        int(record.usage is not None and cost is None),
+        times.end,
+        times.first_byte or 0,
+        int(times.first_byte is not None),
+    ]
+
+
+def _shown(record: RequestRecord) -> dict[str, Any]:
+    times = record.times
+    shown: dict[str, Any] = {"times": (times.routed, times.upstream_head, times.first_token)}
+    for field in _SHOWN_ONLY:
+        value = getattr(record, field)
+        if value:
+            shown[field] = value
+    if record.usage is not None and record.usage.estimated:
+        shown["estimated"] = True
+    if not record.billed:
+        shown["billed"] = False
+    return shown
