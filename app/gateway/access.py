@@ -86,7 +86,7 @@ class Access:
         if found is None:
             what = "the client key is wrong" if any(given) else "a client key is required"
             raise Unauthorized(
-                f"{what}: send one of server.api_keys as `Authorization: Bearer …` or `x-api-key`",
+                f"{what}: send one of server.api_keys as the API key (`Authorization: Bearer …`)",
                 code="invalid_api_key",
             )
         return found

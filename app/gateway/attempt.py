@@ -19,6 +19,7 @@ from app.conversation.losses import Loss
 from app.conversation.response import Response, Usage
 from app.credentials.credential import Credential
 from app.dialects.contract import Dialect, RenderedRequest, StreamParser, StreamPassthrough
+from app.dialects.login_words import has_login_words
 from app.errors import UpstreamMalformed, UpstreamRefused
 from app.gateway.messages import ClientRequest
 from app.gateway.paused_turn import PausedTurn
@@ -186,7 +187,8 @@ class Attempt(abc.ABC):
         refused = UpstreamRefused(failure, headers)
         told = target.dialect.error_status(failure) == exchange.status and failure.kind != "context_overflow"
         if target.same_dialect and told and clean_error(body):
-            refused.body = mask(body.decode("utf-8", "replace"), secret).encode()
+            text = mask(body.decode("utf-8", "replace"), secret)
+            refused.body = None if has_login_words(text) else text.encode()
         return refused
 
 

@@ -247,3 +247,33 @@ def test_with_an_issuer_out_of_reach_each_dialect_says_503_and_when_to_come_back
     assert "login" not in response.get_json()["error"]["message"].replace("The login in", "").lower()
     assert 1 <= int(response.headers["retry-after"]) <= 5
     assert "x-should-retry" not in response.headers
+
+
+LOGIN_WORDS = ("invalid X-Api-Key", "OAuth token has been revoked: sign in", "Missing header x-api-key.")
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500])
+@pytest.mark.parametrize("provider", ["chat", "messages"])
+@pytest.mark.parametrize("words", LOGIN_WORDS)
+def test_no_trouble_of_the_operator_has_the_words_at_which_claude_code_asks_for_a_login(
+    make_client: MakeClient, upstream: FakeUpstream, status: int, provider: str, words: str
+) -> None:
+    client = make_client(server={"max_attempts": 1})
+    error = {"type": "authentication_error", "message": words, "code": "x-api-key"}
+    upstream.script(json_reply({"type": "error", "error": error}, status))
+
+    said = client.message(f"{provider}/m").text.lower()
+
+    assert "x-api-key" not in said
+    assert "oauth token has been revoked" not in said
+    assert "api key" in said or "revoked" in said
+
+
+def test_a_wrong_client_key_is_said_without_those_words_too(make_client: MakeClient) -> None:
+    client = make_client(server={"api_keys": ["sk-client"]})
+
+    response = client.ask("/v1/messages", ASK["/v1/messages"] | {"model": "chat/m"}, x_api_key="sk-wrong")
+
+    assert response.status_code == 401
+    assert "x-api-key" not in response.text.lower()
+    assert "server.api_keys" in response.text

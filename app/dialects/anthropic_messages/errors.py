@@ -9,6 +9,7 @@ import msgspec
 
 from app.dialects.error_bodies import ErrorBody, judge_error, read_error_value, read_failure
 from app.dialects.json_bodies import encode_body
+from app.dialects.login_words import replace_login_words
 from app.errors import Failure, FailureKind
 
 # Status and type that a client of this dialect expects. Credentials that an upstream refused are the operator's
@@ -92,7 +93,7 @@ def _error_code(error: Any) -> str | None:
 def _write_message(failure: Failure) -> str:
     """The message; of a context overflow in the words by which Claude Code knows that it must compact."""
     if failure.kind != "context_overflow":
-        return failure.message
+        return _avoid_login(failure, failure.message)
     asked, output, limit = failure.tokens or (None, None, None)
     if asked is not None and output is not None and limit is not None and asked <= limit:
         words = f"input length and `max_tokens` exceed context limit: {asked} + {output} > {limit}"
@@ -106,4 +107,10 @@ def _write_message(failure: Failure) -> str:
 def _write_details(failure: Failure) -> dict[str, Any] | None:
     if failure.kind == "unsupported" and failure.param in RESENT_WITHOUT:
         return {"error_code": RESENT_WITHOUT[failure.param], "unsupported": [failure.param]}
-    return {"error_code": failure.code} if failure.code else None
+    return {"error_code": _avoid_login(failure, failure.code)} if failure.code else None
+
+
+def _avoid_login(failure: Failure, text: str) -> str:
+    """A client's login mends only the refusal of the client's own key; any other text must not ask for one."""
+    is_clients_own = failure.kind == "authentication" and failure.origin == "upstream"
+    return text if is_clients_own else replace_login_words(text)
