@@ -13,7 +13,6 @@ from typing import Any
 
 import requests
 
-from app.credentials.locations import find_claude_files, own_oca_file
 from app.credentials.login_source import LoginSource
 from app.credentials.watcher import Watcher
 from app.errors import ConfigError
@@ -26,6 +25,7 @@ from app.routing.mounts import strip_mount
 from app.services import Services, build_services
 from app.settings import Settings, load_settings
 from app.settings.loading import is_hollow
+from app.settings.login_files import find_claude_files, own_oca_file
 from app.transport import ActiveRequests, Transport
 
 log = logging.getLogger("dragoman")

@@ -44,8 +44,9 @@ def login(path: Path | None, no_browser: bool, provider: str | None) -> None:
 def log_in(path: Path | None, provider: str | None, *, no_browser: bool = False) -> None:
     """The command itself, for its aliases too. Ends with an error if nobody signs in."""
     all_settings = read_settings(path)
-    providers, way = all_settings.providers, partial(open_session, all_settings)
+    providers = all_settings.providers
     name, settings = choose_provider(provider, providers)
+    way = partial(open_session, all_settings, name, settings)
     flow = open_flow(settings, os.environ, Path.home(), way)
     try:
         tokens = _sign_in(flow, name, no_browser=no_browser)

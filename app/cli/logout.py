@@ -27,8 +27,8 @@ def logout(path: Path | None, provider: str | None) -> None:
 def log_out(path: Path | None, provider: str | None) -> None:
     """The command itself, for its aliases too."""
     all_settings = read_settings(path)
-    way = partial(open_session, all_settings)
     name, settings = choose_provider(provider, all_settings.providers)
+    way = partial(open_session, all_settings, name, settings)
     flow = open_flow(settings, os.environ, Path.home(), way)
     place = flow.login.label
     known = flow.login.stamp() is not None

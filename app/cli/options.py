@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from app.errors import ConfigError
-from app.settings import Settings, load_settings
+from app.settings import ProviderSettings, Settings, load_settings
 
 if TYPE_CHECKING:
     import requests
@@ -52,12 +52,14 @@ def read_settings(path: Path | None, overrides: Mapping[str, Any] | None = None)
         raise click.ClickException(str(error)) from error
 
 
-def open_session(settings: Settings) -> requests.Session:
-    """The way to the issuers of logins: the one that the server takes. Proxies that cannot be used end the command."""
+def open_session(settings: Settings, name: str, provider: ProviderSettings) -> requests.Session:
+    """The way to the issuer of a provider's login: the one that the server takes. Proxies that cannot be used end the
+    command."""
+    from app.providers.registry import find_transport
     from app.services import open_transport
 
     try:
-        return open_transport(settings).session
+        return find_transport(name, provider, open_transport(settings)).session
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
 

@@ -14,6 +14,7 @@ import click
 from app.cli.options import WholeNumber, build_parts, config_option, read_settings
 from app.cli.start_screen import base_url, describe_start
 from app.cli.token_file import check_token_file
+from app.credentials.credential import SourceStatus
 from app.credentials.oauth.login_choice import list_logins
 from app.errors import ConfigError
 from app.log_target import guard_standard_streams
@@ -72,8 +73,9 @@ def serve(
     settings = read_settings(path, overrides)
     parts = build_parts(settings)
     check_port(settings.server)
-    missing = find_missing_logins(parts)
-    say(describe_start(settings, token, missing))
+    known = describe_sources(parts)
+    missing = [name for name in list_logins(settings.providers) if name in known and known[name].kind == "none"]
+    say(describe_start(settings, token, missing, known))
     options = ["--reload"] if reload else []
     if settings.server.open_browser and at_terminal() and missing:
         options += ["--open", f"{base_url(settings.server)}/login"]
@@ -85,11 +87,10 @@ def at_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def find_missing_logins(parts: Services) -> list[str]:
-    """The names of the providers that wait for a first login."""
-    logins = list_logins(parts.settings.providers)
-    sources = {name: parts.providers[name].source for name in logins}
-    return [name for name, source in sources.items() if source is not None and source.describe().kind == "none"]
+def describe_sources(parts: Services) -> dict[str, SourceStatus]:
+    """How the credential of each provider is that has one."""
+    sources = {name: provider.source for name, provider in parts.providers.items()}
+    return {name: source.describe() for name, source in sources.items() if source is not None}
 
 
 def check_port(server: ServerSettings) -> None:
@@ -104,7 +105,7 @@ def say(text: str) -> None:
     """Prints. A terminal or a pipe that takes nothing keeps nobody from starting."""
     if sys.stdout is sys.__stdout__:
         guard_standard_streams()
-    print(text)
+    click.echo(text)
     sys.stdout.flush()
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Mapping
 from importlib import metadata
 from pathlib import Path
 
+import click
+
+from app.cli.credential_words import WITHOUT_CREDENTIAL, show_place, summarize_source
+from app.credentials.credential import SourceStatus
 from app.settings import ModelsSettings, ProviderSettings, ServerSettings, Settings
 
 # Any text does as a key while the gateway asks for none, but clients refuse to start without one.
@@ -13,9 +18,6 @@ ANY_KEY = "any-text"
 
 # Addresses that mean "every address of this machine", and the one that a client on it can call.
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-
-# What is said of providers that have no credential here.
-WITHOUT_CREDENTIAL = {"demo": "built in, needs no account", "claude_cli": "the login of the Claude program"}
 
 # The rows of the models table: setting, and the names that follow it.
 TIERS = {
@@ -29,18 +31,25 @@ TIERS = {
 }
 
 
-def describe_start(settings: Settings, token: Path | None = None, missing: Collection[str] = ()) -> str:
+def describe_start(
+    settings: Settings,
+    token: Path | None = None,
+    missing: Collection[str] = (),
+    known: Mapping[str, SourceStatus] | None = None,
+) -> str:
     """The start screen. No secret is on it: credentials are named by the place they come from.
 
-    `missing` is the providers whose login has yet to be made.
+    `missing` is the providers whose login has yet to be made, `known` how the credentials of providers are.
     """
+    known = known or {}
+    now = time.time()
     url = base_url(settings.server)
     key = "$DRAGOMAN_KEY" if settings.server.api_keys else ANY_KEY
     lines = [f"Dragoman {metadata.version('dragoman')}", ""]
-    if token:
+    if token and all(state.problem is None for name, state in known.items() if settings.providers[name].kind == "oca"):
         lines += [f"Successfully loaded new access token from {token}", ""]
     lines += _section("settings", [str(settings.source or "none written; this is what the machine has")])
-    lines += _section("providers", _describe_providers(settings, missing))
+    lines += _section("providers", _describe_providers(settings, missing, known, now))
     lines += _section("models", _describe_models(settings.models))
     lines += _section("network", _describe_network(settings.server))
     lines += _section("open at", [url])
@@ -60,24 +69,24 @@ def _section(title: str, rows: list[str]) -> list[str]:
     return [f"{title if index == 0 else '':<16}{row}" for index, row in enumerate(rows)]
 
 
-def _describe_providers(settings: Settings, missing: Collection[str]) -> list[str]:
-    places = {finding.provider: finding.where for finding in settings.found}
-    said = {name: _describe_credential(provider, places.get(name)) for name, provider in settings.providers.items()}
+def _describe_providers(
+    settings: Settings, missing: Collection[str], known: Mapping[str, SourceStatus], now: float
+) -> list[str]:
+    said = {name: _describe_credential(provider, known.get(name), now) for name, provider in settings.providers.items()}
     said |= {name: f"no usable login; run: dragoman login {name}" for name in missing}
     rows = [*said.items()]
     rows += [(found.provider, f"found in {found.where}, not used") for found in settings.found if not found.used]
     return _align(rows, 12)
 
 
-def _describe_credential(provider: ProviderSettings, found: str | None) -> str:
+def _describe_credential(provider: ProviderSettings, known: SourceStatus | None, now: float) -> str:
     if provider.kind in WITHOUT_CREDENTIAL and not (provider.api_key or provider.access_token):
         return WITHOUT_CREDENTIAL[provider.kind]
-    file = provider.token_file or provider.credentials_file
-    if where := file or found:
-        return f"credential from {where}"
-    if provider.api_key or provider.access_token:
-        return "credential from the settings"
-    return provider.base_url or "no credential of its own"
+    if known is None:
+        return provider.base_url or "no credential of its own"
+    if known.problem is None:
+        return f"credential from {show_place(known.source)}"
+    return click.style(f"{summarize_source(known, now)}: {known.problem}", fg="red")
 
 
 def _describe_models(models: ModelsSettings) -> list[str]:

@@ -1,48 +1,61 @@
-"""Is `dragoman status`: who is logged in where, and for how long. It never shows a token."""
+"""`dragoman status`: who is logged in where, for how long, and how requests fare. It never shows a token."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
+import requests
 
+from app.cli.credential_words import WITHOUT_CREDENTIAL, describe_expiry, summarize_source
 from app.cli.options import config_option, open_session, read_settings
-from app.cli.start_screen import WITHOUT_CREDENTIAL
+from app.cli.start_screen import base_url
 from app.credentials.credential import SourceStatus
 from app.credentials.sources import open_source
+from app.settings import ServerSettings
+
+# Seconds that a gateway on this machine may take to say how it is.
+_TIMEOUT = 2.0
 
 
 @click.command()
 @config_option
 def status(path: Path | None) -> None:
-    """Show each provider's account, plan, expiry and source. Nothing is sent and nothing is renewed."""
+    """Show each provider's account, plan, expiry and source.
+
+    Nothing is sent to a provider and nothing is renewed; a gateway that runs here is asked how its requests fare.
+    """
     show_status(path)
 
 
 def show_status(path: Path | None) -> None:
     """The command itself, for its aliases too."""
     all_settings = read_settings(path)
+    outcomes = ask_gateway(all_settings.server)
     for name, settings in all_settings.providers.items():
-        source = open_source(settings, os.environ, Path.home(), partial(open_session, all_settings))
+        way = partial(open_session, all_settings, name, settings)
+        source = open_source(settings, os.environ, Path.home(), way, name=name)
         if source is None:
             click.echo(f"{name}: {WITHOUT_CREDENTIAL.get(settings.kind, 'needs no credential of its own')}")
-            continue
-        for line in describe_source(name, source.describe(), time.time()):
+        else:
+            for line in describe_source(name, source.describe(), time.time()):
+                click.echo(line)
+        for line in describe_outcomes(outcomes.get(name, {})):
             click.echo(line)
 
 
 def describe_source(name: str, known: SourceStatus, now: float) -> Iterator[str]:
     """The lines about one provider; `now` is in unix seconds."""
-    yield f"{name}: {_summarize(known, now)}"
+    yield f"{name}: {summarize_source(known, now)}"
     rows = {
         "account": known.account,
         "plan": known.plan.upper() if known.plan else None,
-        "expires": _describe_expiry(known.expires_at, now),
+        "expires": None if known.expires_at is None else describe_expiry(known.expires_at, now),
         "renewal": None if known.kind != "access_token" else "by itself" if known.renewable else "by a new login only",
         "source": known.source,
         "problem": known.problem,
@@ -52,26 +65,29 @@ def describe_source(name: str, known: SourceStatus, now: float) -> Iterator[str]
             yield f"  {title:<9}{value}"
 
 
-def _summarize(known: SourceStatus, now: float) -> str:
-    if known.kind == "none":
-        return "not logged in"
-    if known.kind == "api_key":
-        return "API key"
-    if known.expires_at is not None and known.expires_at <= now:
-        return "logged in, renewed at the next request" if known.renewable and not known.problem else "expired"
-    return "logged in"
+def describe_outcomes(entry: Mapping[str, Any]) -> Iterator[str]:
+    """The lines about the requests to one provider; `entry` is its part of /health."""
+    if isinstance(when := entry.get("last_success"), str):
+        yield f"  {'success':<9}last at {when}"
+    for title, name in (("failure", "last_failure"), ("models", "models_failure")):
+        match entry.get(name):
+            case {"time": str(when), "kind": str(kind), **more}:
+                yield f"  {title:<9}last at {when}, {kind}: {more.get('message', 'the log tells more')}"
 
 
-def _describe_expiry(expires_at: float | None, now: float) -> str | None:
-    if expires_at is None:
-        return None
-    moment = datetime.fromtimestamp(expires_at, UTC).astimezone()
-    left = int(expires_at - now)
-    return f"{moment:%Y-%m-%d %H:%M} ({_describe_seconds(left) + ' left' if left > 0 else 'over'})"
-
-
-def _describe_seconds(seconds: int) -> str:
-    days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60
-    if days:
-        return f"{days} d {hours} h"
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+def ask_gateway(server: ServerSettings) -> dict[str, Any]:
+    """What the gateway that runs by these settings says of each provider; nothing when none runs."""
+    if server.host.startswith("unix:"):
+        return {}
+    with requests.Session() as session:
+        session.trust_env = False
+        headers = {"authorization": f"Bearer {server.api_keys[0]}"} if server.api_keys else {}
+        try:
+            reply = session.get(f"{base_url(server)}/health", headers=headers, timeout=_TIMEOUT, allow_redirects=False)
+            told = reply.json()
+        except (requests.RequestException, ValueError, RecursionError):
+            return {}
+    match told:
+        case {"service": "dragoman", "providers": {**providers}}:
+            return {str(name): entry for name, entry in providers.items() if isinstance(entry, dict)}
+    return {}

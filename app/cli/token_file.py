@@ -6,16 +6,18 @@ from pathlib import Path
 
 import click
 
+from app.credentials.formats.login_format import check_tokens
 from app.credentials.formats.oca_file import parse_login
+from app.credentials.stores.login_store import FileStore
 
 
 def check_token_file(path: Path) -> None:
     """End the command with exit code 1 and the cause when the file named by `--token` is no use."""
     try:
-        content = path.expanduser().read_bytes()
+        content = FileStore((path.expanduser(),)).read()
         if not content.strip():
             raise ValueError("the file is empty")
-        parse_login(content)
+        check_tokens(parse_login(content))
     except OSError as error:
         raise _fatal(path, error.strerror or "it cannot be read") from error
     except ValueError as error:

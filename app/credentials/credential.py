@@ -9,6 +9,9 @@ import msgspec
 # How messages name the page that makes a login: without an address, for they are written where nobody knows it.
 _LOGIN_PAGE = "visit /login"
 
+# The word by which `dragoman login` knows the login of each kind of provider.
+LOGIN_WORDS: dict[str, str] = {"oca": "oca", "anthropic": "claude", "codex": "codex"}
+
 # Each refusal ends with the words that tell its reader what to do next.
 _REMEDIES: dict[str, str] = {
     "oca": "Run `dragoman login oca` or visit /login; with a token file made by `cline auth`, run that again.",

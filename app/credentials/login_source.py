@@ -181,7 +181,9 @@ class LoginSource:
             if held is not None and granted_at is None:
                 log.info("Token file change detected. Reloading...")
             if tokens.secret:
-                log.info("Successfully loaded new access token from %s", self.login.label)
+                # The start has told of the first one.
+                level = logging.DEBUG if held is None else logging.INFO
+                log.log(level, "Successfully loaded new access token from %s", self.login.label)
         else:
             generation = held.credential.generation
         credential = Credential(

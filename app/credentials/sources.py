@@ -15,7 +15,6 @@ from app.credentials.cli_refresh import CliRefresh
 from app.credentials.credential import CredentialSource
 from app.credentials.formats import claude_file, codex_file, oca_file
 from app.credentials.formats.login_format import LoginFormat
-from app.credentials.locations import find_claude_files, find_codex_files, find_oca_files, own_oca_file
 from app.credentials.login_source import WAIT_LIMIT, LoginSource
 from app.credentials.oauth.endpoints import Endpoints, find_endpoints
 from app.credentials.oauth.token_endpoint import OpenSession, TokenEndpoint
@@ -25,6 +24,7 @@ from app.credentials.stores.login_store import EnvironmentStore, FileStore, Keyr
 from app.credentials.stores.private_files import companion_places, runtime_folder
 from app.credentials.stores.stored_login import StoredLogin
 from app.credentials.tokens import Tokens, read_issuer
+from app.settings.login_files import find_claude_files, find_codex_files, find_oca_files, own_oca_file
 from app.settings.tables import ProviderSettings
 
 log = logging.getLogger("dragoman.credentials")
@@ -59,14 +59,16 @@ def open_source(
     home: Path,
     open_session: OpenSession,
     *,
+    name: str = "",
     wait_limit: float = WAIT_LIMIT,
     clock: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> CredentialSource | None:
     """The source for one provider; give it to the watcher too. Opening reads no file that is configured.
 
-    `open_session` gives the way to the issuer, and is asked for it only when there is something to renew.
-    `wait_limit` is how many seconds a request waits for a renewal that it cannot do without.
+    `open_session` gives the way to the issuer, and is asked for it only when there is something to renew. `name` is the
+    provider's in the settings, by which humans are told of them. `wait_limit` is how many seconds a request waits for a
+    renewal that it cannot do without.
 
     None if the provider has no credential of its own: an open server, or one that gets the client's credential. A
     provider of a kind that needs a login, or whose `auth` is "configured", has a source anyway; it raises the remedy
@@ -74,7 +76,7 @@ def open_source(
     """
     if settings.auth == "passthrough":
         return None
-    configured = _open_static(settings)
+    configured = _open_static(name or settings.kind, settings, environ)
     if configured is not None:
         if settings.cli_refresh:
             log.info("[token-refresh] a key or token is set; the CLI is not asked")
@@ -198,13 +200,20 @@ def _open_errand(
     return CliRefresh(settings.command or ("claude",), stamp, environ, clock)
 
 
-def _open_static(settings: ProviderSettings) -> StaticSource | None:
+def _open_static(name: str, settings: ProviderSettings, environ: Mapping[str, str]) -> StaticSource | None:
     if settings.api_key:
-        return StaticSource(settings.kind, source="the configuration (api_key)", api_key=settings.api_key)
+        source = _name_origin(settings.api_key, environ) or f"providers.{name}.api_key"
+        return StaticSource(settings.kind, source=source, api_key=settings.api_key)
     if settings.access_token:
-        source = "the configuration (access_token)"
+        source = _name_origin(settings.access_token, environ) or f"providers.{name}.access_token"
         return StaticSource(settings.kind, source=source, access_token=settings.access_token)
     return None
+
+
+def _name_origin(secret: str, environ: Mapping[str, str]) -> str | None:
+    """The variable that a secret of the settings came from, as `${NAME}` or because it was found there: that is where
+    its owner has to change it."""
+    return next((variable for variable, value in environ.items() if value.strip() == secret), None)
 
 
 def _open_environment(settings: ProviderSettings, environ: Mapping[str, str]) -> StaticSource | None:
@@ -214,10 +223,10 @@ def _open_environment(settings: ProviderSettings, environ: Mapping[str, str]) ->
         return None
     for variable in _API_KEYS.get(kind, ()):
         if environ.get(variable):
-            return StaticSource(kind, source=f"environment variable {variable}", api_key=environ[variable])
+            return StaticSource(kind, source=variable, api_key=environ[variable].strip())
     for variable in _ACCESS_TOKENS.get(kind, ()):
         if environ.get(variable):
-            return StaticSource(kind, source=f"environment variable {variable}", access_token=environ[variable])
+            return StaticSource(kind, source=variable, access_token=environ[variable].strip())
     return None
 
 
@@ -228,7 +237,7 @@ def _is_host_of(url: str, domain: str) -> bool:
 
 def _holds_login(path: Path, kind: str) -> bool:
     try:
-        FORMATS.get(kind, oca_file).parse_login(path.read_bytes())
+        FORMATS.get(kind, oca_file).parse_login(FileStore((path,)).read())
     except (OSError, ValueError):
         return False
     return True

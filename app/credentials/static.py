@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from app.credentials.credential import Credential, SourceStatus, find_remedy
+import time
+from collections.abc import Callable
+
+from app.credentials.credential import LOGIN_WORDS, Credential, SourceStatus
 from app.credentials.tokens import read_account, read_claims, read_expiry
 from app.errors import CredentialUnavailable
 
 
 class StaticSource:
-    """A key or token from the configuration or the environment. Nothing can renew it, so a refusal is final."""
+    """A key or token from the configuration or the environment. Nothing can renew it, so a refusal is final.
 
-    def __init__(self, kind: str, *, source: str, api_key: str | None = None, access_token: str | None = None) -> None:
-        self._remedy = find_remedy(kind)
+    `source` is what its owner calls the place: the name of a variable or of a setting.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        *,
+        source: str,
+        api_key: str | None = None,
+        access_token: str | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._kind = kind
+        self._clock = clock
         self._credential = Credential(
             api_key=api_key,
             access_token=access_token,
@@ -22,19 +37,31 @@ class StaticSource:
         )
 
     def snapshot(self) -> Credential:
+        """The same always: whether a token that should have expired still works is for its upstream to say."""
         return self._credential
 
     def refresh(self, failed: Credential) -> Credential:
-        raise CredentialUnavailable(f"The credential from {self._credential.source} was refused. {self._remedy}")
+        raise CredentialUnavailable(self._say("was refused"))
 
     def describe(self) -> SourceStatus:
         credential = self._credential
+        is_over = credential.expires_at is not None and credential.expires_at <= self._clock()
         return SourceStatus(
             source=credential.source,
             kind="api_key" if credential.api_key else "access_token",
             account=credential.account,
             expires_at=credential.expires_at,
+            problem=self._say("has expired") if is_over else None,
         )
 
     def poll(self) -> None:
         """There is nothing to look at."""
+
+    def _say(self, trouble: str) -> str:
+        """The trouble and its remedy, both by the name of the place."""
+        place = self._credential.source
+        if self._credential.api_key:
+            return f"The API key in {place} {trouble}: put a valid one there."
+        word = LOGIN_WORDS.get(self._kind)
+        login = f", or remove it and run `dragoman login {word}`" if word else ""
+        return f"The access token in {place} {trouble}: put a new one there{login}."

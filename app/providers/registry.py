@@ -45,8 +45,8 @@ def _build_provider(
             raise ConfigError(f"kind {settings.kind!r} is not one of {known}", key=f"providers.{name}.kind")
         make = next(iter(found)).load()
     read_quirks(settings.quirks, f"providers.{name}.quirks")
-    way = _find_way(name, settings, transport)
-    source = open_source(settings, environ, home, lambda: way.session)
+    way = find_transport(name, settings, transport)
+    source = open_source(settings, environ, home, lambda: way.session, name=name)
     if settings.kind == "openai" and name != "openai" and not settings.base_url and source is None:
         raise ConfigError(
             f"this provider leads nowhere: a server called {name!r} needs its address, or OpenAI's own service a key",
@@ -55,7 +55,7 @@ def _build_provider(
     return make(name, settings, source, way)
 
 
-def _find_way(name: str, settings: ProviderSettings, usual: Transport) -> Transport:
+def find_transport(name: str, settings: ProviderSettings, usual: Transport) -> Transport:
     """The transport to a provider, which may have a proxy or certificates of its own."""
     keys = ("proxies", "ca_bundle", "client_cert", "client_key")
     own = {key: value for key in keys if (value := getattr(settings, key)) is not None}

@@ -14,6 +14,7 @@ from typing import Any
 from msgspec import Struct, structs
 
 from app.settings.defaults import fill_models
+from app.settings.login_files import find_claude_files, find_codex_files, find_oca_files
 from app.settings.tables import Finding, ModelsSettings, ProviderSettings
 
 # Keys of a file's top level, or of `providers.oca.settings.auth` in Cline's newer file, that hold an OCA token.
@@ -30,7 +31,8 @@ OCA_VARIABLES = {
 }
 CLAUDE_TOKEN_VARIABLES = ("CLAUDE_ACCESS_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
 CLAUDE_LOGIN_VARIABLE = "CLAUDE_OAUTH_CREDS"
-CLAUDE_FILES = (".credentials.json", "credentials.json")
+# Characters of a file that are looked at; a file with the keys of many programs has some thousands.
+_LARGEST = 4 * 1024 * 1024
 
 
 class Discovery(Struct, frozen=True):
@@ -106,28 +108,16 @@ def _find_oca(place: _Place) -> tuple[dict[str, Any], str] | None:
         return table | {"token_file": str(here)}, place.show(here)
     # No `token_file` for the files of a home: it would keep a login of our own from being found, and have it written
     # into another program's file. The credentials room looks through the same places by itself.
-    path = next((path for path in _oca_files(place) if _holds_oca_token(path)), None)
+    path = next((path for path in find_oca_files(place.environ, place.home) if _holds_oca_token(path)), None)
     return (table, place.show(path)) if path else None
-
-
-def _oca_files(place: _Place) -> tuple[Path, ...]:
-    """The files of a home that may hold an OCA token; our own first, as the credentials room prefers it."""
-    cline = Path(place.environ.get("CLINE_DATA_DIR") or place.home / ".cline" / "data")
-    oca = place.home / ".oca"
-    return (
-        oca / "refresh_token.json",
-        cline / "settings" / "providers.json",
-        cline / "secrets.json",
-        oca / "token.json",
-        oca / "token",
-    )
 
 
 def _holds_oca_token(path: Path) -> bool:
     """Cline keeps every provider's keys in one file, so that the file is there says nothing."""
-    if path.name == "token":
-        return isfile(path)
-    content = _read_object(path)
+    text = _read_text(path).strip()
+    if not text.startswith("{"):
+        return bool(text)  # a bare token
+    content = _decode_object(text)
     login = content.get("providers", {})
     nested = login.get("oca", {}) if isinstance(login, dict) else {}
     return bool(nested) or any(content.get(key) for key in OCA_TOKEN_KEYS)
@@ -149,10 +139,7 @@ def _find_anthropic(place: _Place) -> tuple[dict[str, Any], str] | None:
 
 
 def _claude_login(place: _Place) -> Path | None:
-    if named := place.environ.get("CLAUDE_CREDENTIALS_PATH"):
-        return Path(named) if isfile(named) else None
-    folder = Path(place.environ.get("CLAUDE_CONFIG_DIR") or place.home / ".claude")
-    return next((folder / name for name in CLAUDE_FILES if isfile(folder / name)), None)
+    return next((path for path in find_claude_files(place.environ, place.home) if isfile(path)), None)
 
 
 def _find_openai(place: _Place) -> tuple[dict[str, Any], str] | None:
@@ -161,8 +148,7 @@ def _find_openai(place: _Place) -> tuple[dict[str, Any], str] | None:
 
 
 def _codex_login(place: _Place) -> Path | None:
-    path = Path(place.environ.get("CODEX_HOME") or place.home / ".codex") / "auth.json"
-    return path if isfile(path) else None
+    return next((path for path in find_codex_files(place.environ, place.home) if isfile(path)), None)
 
 
 def _import_oca_proxy(tables: dict[str, Any], place: _Place) -> None:
@@ -204,8 +190,20 @@ def _name_oca(model: str) -> str:
 
 def _read_object(path: Path) -> dict[str, Any]:
     """A JSON object, or an empty one: a file that cannot be read as one holds nothing to find."""
+    return _decode_object(_read_text(path))
+
+
+def _read_text(path: Path) -> str:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        with open(path, encoding="utf-8-sig") as file:
+            return file.read(_LARGEST)
     except (OSError, ValueError):
+        return ""
+
+
+def _decode_object(text: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -19,6 +19,7 @@ from app.cli.status import describe_source
 from app.credentials.credential import SourceStatus
 from tests.cli.machine import Machine
 from tests.credentials.issuer import Issuer, make_jwt
+from tests.support.fake_upstream import FakeUpstream, Reply, json_reply
 from tests.support.gateway_process import BIN, bare_environ
 
 
@@ -196,7 +197,7 @@ def test_a_login_that_no_setting_uses_is_said_to_be_unused(machine: Machine, iss
 
     result = machine.run("login", "codex", CODEX_API_KEY="sk-key-secret")
 
-    assert "Note: requests use environment variable CODEX_API_KEY, which comes before this login." in result.output
+    assert "Note: requests use CODEX_API_KEY, which comes before this login." in result.output
 
 
 @pytest.mark.usefixtures("configured", "browser")
@@ -235,6 +236,38 @@ def test_the_status_tells_everything_but_the_token(machine: Machine, issuer: Iss
     assert "  renewal  by itself" in result.output
     assert "anthropic: not logged in" in result.output
     assert not [secret for secret in (*issuer.live, "refresh-secret") if secret in result.output]
+
+
+def test_the_status_asks_the_gateway_that_runs_here_how_its_requests_fare(machine: Machine) -> None:
+    told = {"last_success": "2026-01-01T00:00:00+00:00"}
+    failed = {"time": "2026-01-02T00:00:00+00:00", "kind": "upstream_auth", "message": "this key was revoked"}
+    health = {"service": "dragoman", "providers": {"own": told | {"last_failure": failed}}}
+    with FakeUpstream(json_reply(health)) as gateway:
+        port = gateway.url.rpartition(":")[2]
+        machine.write(
+            "dragoman.toml", f'[server]\nport = {port}\n[providers.own]\nkind = "openai"\napi_key = "sk-secret"\n'
+        )
+
+        result = machine.run("status")
+
+    assert gateway.seen[0].path == "/health"
+    assert "own: API key\n  source   providers.own.api_key\n" in result.output
+    assert "  success  last at 2026-01-01T00:00:00+00:00\n" in result.output
+    assert "  failure  last at 2026-01-02T00:00:00+00:00, upstream_auth: this key was revoked\n" in result.output
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"<html>", b"[]", b'{"service": "dragoman", "providers": []}'])
+def test_another_program_at_the_port_does_not_disturb_the_status(machine: Machine, body: bytes) -> None:
+    with FakeUpstream(Reply((body,), framing="length")) as other:
+        port = other.url.rpartition(":")[2]
+        machine.write(
+            "dragoman.toml", f'[server]\nport = {port}\n[providers.own]\nkind = "openai"\napi_key = "sk-secret"\n'
+        )
+
+        result = machine.run("status")
+
+    assert result.exit_code == 0
+    assert result.output == "own: API key\n  source   providers.own.api_key\n"
 
 
 def test_the_status_under_its_other_name_is_the_same(machine: Machine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from pathlib import Path
@@ -11,6 +12,7 @@ from click.testing import Result
 
 from app.settings import load_settings
 from tests.cli.machine import Machine
+from tests.credentials.issuer import make_jwt
 
 
 class Replaced:
@@ -157,7 +159,7 @@ def test_long_names_of_providers_keep_the_screen_in_columns(machine: Machine, re
 
     screen = machine.run("serve", "--port", str(port)).stdout
 
-    assert "a-long-name-indeed credential from the settings\n" in screen
+    assert "a-long-name-indeed credential from providers.a-long-name-indeed.api_key\n" in screen
     assert "demo               built in" in screen
 
 
@@ -170,6 +172,29 @@ def test_the_screen_says_that_the_token_was_loaded(machine: Machine, replaced: R
     assert "opaque-token" not in screen
 
 
+TOKENS = {
+    "over, and nothing can renew it": ({"access_token": make_jwt(-3600)}, False, "oca         expired: "),
+    "over, renewed when it is needed": (
+        {"access_token": make_jwt(-3600), "refresh_token": "r"},
+        True,
+        "credential from",
+    ),
+    "valid": ({"access_token": make_jwt(3600)}, True, "credential from"),
+}
+
+
+@pytest.mark.parametrize(("login", "is_success", "said"), TOKENS.values(), ids=TOKENS)
+def test_the_screen_says_of_a_token_what_the_status_says(
+    machine: Machine, replaced: Replaced, port: int, login: dict[str, str], is_success: bool, said: str
+) -> None:
+    machine.write("t.json", json.dumps(login))
+
+    screen = started(machine.run("serve", "--port", str(port), "--token", "t.json"), replaced)
+
+    assert ("Successfully loaded new access token" in screen) is is_success
+    assert said in screen
+
+
 def test_the_screen_names_the_command_for_a_login_that_is_missing(
     machine: Machine, replaced: Replaced, port: int
 ) -> None:
@@ -180,7 +205,7 @@ def test_the_screen_names_the_command_for_a_login_that_is_missing(
     screen = started(machine.run("serve", "--port", str(port)), replaced)
 
     assert "work        no usable login; run: dragoman login work" in screen
-    assert "own         credential from the settings" in screen
+    assert "own         credential from providers.own.api_key" in screen
 
 
 def test_the_screen_says_where_to_put_a_key_that_is_asked_for(machine: Machine, replaced: Replaced, port: int) -> None:

@@ -153,8 +153,8 @@ def test_a_key_of_the_settings_that_is_refused_names_what_to_change(client: Clie
 
     message = client.chat().get_json()["error"]["message"]
 
-    assert message.startswith("upstream chat rejected its credentials: token is no good. The credential from")
-    assert "the configuration (api_key)" in message
+    assert message.startswith("upstream chat rejected its credentials: token is no good. The API key in")
+    assert "providers.chat.api_key was refused" in message
 
 
 def test_of_two_own_credentials_of_the_client_one_goes_upstream(

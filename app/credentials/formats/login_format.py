@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from app.credentials.tokens import Tokens
+from app.credentials.tokens import Tokens, clean_text, is_token
 
 
 class LoginFormat(Protocol):
@@ -26,12 +26,21 @@ class LoginFormat(Protocol):
         """The content without its tokens, b"" if nothing worth keeping is left. Raises ValueError."""
 
 
+def check_tokens(tokens: Tokens) -> Tokens:
+    """Tokens of a file as they may be used and shown. Raises ValueError for one that no request can carry."""
+    for name in ("access_token", "refresh_token", "id_token", "api_key"):
+        value = getattr(tokens, name)
+        if value is not None and not is_token(value):
+            raise ValueError(f"its {name} is no token: it is too long, or holds spaces or control characters")
+    return msgspec.structs.replace(tokens, account=clean_text(tokens.account), plan=clean_text(tokens.plan))
+
+
 def read_object(data: bytes) -> dict[str, Any]:
     """The JSON object in `data`. Raises ValueError."""
     try:
         document = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        problem = f"the file is not valid JSON ({error})" if data.strip() else "the file is empty"
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        problem = f"the file is not valid JSON ({str(error)[:100]})" if data.strip() else "the file is empty"
         raise ValueError(problem) from error
     if not isinstance(document, dict):
         raise ValueError("the file does not hold a JSON object")

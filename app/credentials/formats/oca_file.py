@@ -110,7 +110,7 @@ def _object_at(document: dict[str, Any], place: tuple[str, ...]) -> dict[str, An
     if isinstance(value, str):
         try:
             value = msgspec.json.decode(value)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             value = None
     return value if isinstance(value, dict) else {}
 

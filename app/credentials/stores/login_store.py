@@ -6,9 +6,11 @@ A store moves bytes; what they mean is the format's business. `stamp` is cheap a
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import time
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from importlib import import_module
 from os.path import exists
@@ -20,6 +22,9 @@ from app.credentials.stores.private_files import companion_places, sweep_leftove
 # A file changed so shortly before we read it may change again without its times showing it: some file systems count
 # whole seconds, and two of them are the coarsest step in use.
 _SETTLED_AFTER = 2.0
+
+# Bytes; a file with the keys of many programs has some thousands.
+_LARGEST = 4 * 1024 * 1024
 
 Stamp = tuple[int | str, ...]
 
@@ -91,7 +96,11 @@ class FileStore:
         return None
 
     def read(self) -> bytes:
-        return self.path.read_bytes()
+        with open(self.path, "rb") as file:
+            data = file.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise OSError(errno.EFBIG, "it is too large to be a login")
+        return data.removeprefix(BOM_UTF8)
 
     def write(self, data: bytes) -> None:
         sweep_leftovers(self.path)
@@ -110,8 +119,8 @@ class EnvironmentStore:
     is_own = False
 
     def __init__(self, variable: str, text: str, runtime: Path | None = None) -> None:
-        self.label = f"environment variable {variable}"
-        self._data = text.encode()
+        self.label = variable
+        self._data = text.encode().removeprefix(BOM_UTF8)
         self._name = f"{variable}-{hashlib.sha256(self._data).hexdigest()[:16]}"
         self._runtime = runtime
 

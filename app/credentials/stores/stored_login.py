@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 import msgspec
 
 from app.credentials.credential import find_remedy
-from app.credentials.formats.login_format import LoginFormat
+from app.credentials.formats.login_format import LoginFormat, check_tokens
 from app.credentials.stores.login_store import LoginStore, Stamp
 from app.credentials.stores.renewal_lock import RenewalLock, RenewalNote
 from app.credentials.tokens import Tokens, hash_token
@@ -209,11 +209,11 @@ class StoredLogin:
         label = self.label
         try:
             data = self.store.read()
-            return data, self._format.parse_login(data)
+            return data, check_tokens(self._format.parse_login(data))
         except FileNotFoundError as error:
             raise LoginMissing(f"{self._say(_MISSING)} {label} does not exist. {self.remedy}") from error
         except OSError as error:
-            raise LoginBroken(f"{label} cannot be read: {error.strerror}. {self.remedy}") from error
+            raise LoginBroken(f"{label} cannot be read: {error.strerror or error}. {self.remedy}") from error
         except ValueError as error:
             raise LoginBroken(f"{label}: {error}. {self.remedy}") from error
 

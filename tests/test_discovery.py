@@ -1,0 +1,90 @@
+"""What a machine has is found by the start and used by requests: both look in the same places."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import requests
+
+from app.credentials.sources import open_source
+from app.settings import load_settings
+
+OCA = '{"ocaApiKey": "used"}'
+CLAUDE = json.dumps({"claudeAiOauth": {"accessToken": "used"}})
+
+# Each alone on a machine: variables, and files below the home.
+FOUND = {
+    "CLAUDE_OAUTH_CREDS nested": ("anthropic", {"CLAUDE_OAUTH_CREDS": CLAUDE}, {}),
+    "CLAUDE_OAUTH_CREDS flat": ("anthropic", {"CLAUDE_OAUTH_CREDS": '{"access_token": "used"}'}, {}),
+    "CLAUDE_CREDENTIALS_PATH": ("anthropic", {"CLAUDE_CREDENTIALS_PATH": "HOME/creds"}, {"creds": CLAUDE}),
+    "CLAUDE_CONFIG_DIR": ("anthropic", {"CLAUDE_CONFIG_DIR": "HOME/own"}, {"own/.credentials.json": CLAUDE}),
+    "CLAUDE_ACCESS_TOKEN": ("anthropic", {"CLAUDE_ACCESS_TOKEN": "used"}, {}),
+    "CLAUDE_CODE_OAUTH_TOKEN": ("anthropic", {"CLAUDE_CODE_OAUTH_TOKEN": "used"}, {}),
+    "ANTHROPIC_API_KEY": ("anthropic", {"ANTHROPIC_API_KEY": "used"}, {}),
+    "claude": ("anthropic", {}, {".claude/.credentials.json": CLAUDE}),
+    "claude without a dot": ("anthropic", {}, {".claude/credentials.json": CLAUDE}),
+    "claude in .config": ("anthropic", {}, {".config/claude/.credentials.json": CLAUDE}),
+    "OCA_TOKEN": ("oca", {"OCA_TOKEN": "used"}, {}),
+    "OCA_ACCESS_TOKEN": ("oca", {"OCA_ACCESS_TOKEN": "used"}, {}),
+    "OCA_API_KEY": ("oca", {"OCA_API_KEY": "used"}, {}),
+    "OCA_ACCESS_TOKEN_FILE bare": ("oca", {"OCA_ACCESS_TOKEN_FILE": "HOME/any"}, {"any": "used"}),
+    "OCA_ACCESS_TOKEN_FILE object": ("oca", {"OCA_ACCESS_TOKEN_FILE": "HOME/any"}, {"any": OCA}),
+    "OCA_CACHE_DIR": ("oca", {"OCA_CACHE_DIR": "HOME/cache"}, {"cache/token.json": '{"access_token": "used"}'}),
+    "CLINE_DATA_DIR": ("oca", {"CLINE_DATA_DIR": "HOME/cline"}, {"cline/secrets.json": OCA}),
+    "CLINE_PROVIDER_SETTINGS_PATH": (
+        "oca",
+        {"CLINE_PROVIDER_SETTINGS_PATH": "HOME/p.json"},
+        {"p.json": '{"providers": {"oca": {"settings": {"auth": {"accessToken": "used"}}}}}'},
+    ),
+    "own login": ("oca", {}, {".oca/refresh_token.json": '{"access_token": "used"}'}),
+    "bare token": ("oca", {}, {".oca/token": "used\n"}),
+    "bare token with a byte order mark": ("oca", {}, {".oca/token": "\ufeffused\r\n"}),
+    "codex with OCA": ("oca", {}, {".codex/oca-secrets.json": OCA}),
+    "OPENAI_API_KEY": ("openai", {"OPENAI_API_KEY": "used"}, {}),
+}
+
+
+@pytest.mark.parametrize("case", FOUND)
+def test_each_place_alone_is_found_and_used(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind, variables, files = FOUND[case]
+    for name, content in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+        path.chmod(0o600)
+    environ = {name: value.replace("HOME", str(tmp_path)) for name, value in variables.items()}
+    environ |= {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+
+    settings = load_settings(None, environ, {})
+
+    assert [name for name in settings.providers if name != "demo"] == [kind]
+    source = open_source(settings.providers[kind], environ, tmp_path, requests.Session, name=kind)
+    assert source is not None
+    assert source.snapshot().secret == "used"
+    # One name for one source, at the start and later.
+    where = next(finding.where for finding in settings.found if finding.provider == kind)
+    assert source.describe().source == where.replace("~", str(tmp_path), 1)
+
+
+HOSTILE = {"deep": "[" * 100_000, "deep object": '{"a":' * 100_000, "huge number": "9" * 5000, "binary": "\x00\x01"}
+
+
+@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
+def test_an_odd_file_in_the_home_holds_nothing_and_breaks_nothing(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (".cline/data/secrets.json", ".config/oca/oca-proxy.config.json", ".oca/refresh_token.json"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    (tmp_path / ".oca" / "token").write_text("used")
+    monkeypatch.chdir(tmp_path)
+
+    settings = load_settings(None, {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}, {})
+
+    assert "oca" in settings.providers
