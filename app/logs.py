@@ -16,7 +16,10 @@ from app.settings import ServerSettings
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 
 # What looks like a credential, should one ever stand in a message that we did not write.
-_SECRET = r"(sk-[A-Za-z0-9_-]{8,}|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+|(?i:bearer)\s+[A-Za-z0-9._~+/-]{8,}=*)"
+_SECRET = (
+    r"(sk-[A-Za-z0-9_-]{8,}+|(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_.-]+"
+    r"|(?i:bearer)\s{1,9}[A-Za-z0-9._~+/-]{8,}+=*)"
+)
 _SECRETS = re.compile(_SECRET)
 _SECRETS_IN_BYTES = re.compile(_SECRET.encode())
 

@@ -110,7 +110,13 @@ _OVERFLOW = re.compile(
 
 # No count of tokens is longer, and no search may begin anew at each of a million digits.
 _N = r"(?P<n>\d[\d,]{0,15})"
-_LIMITS = (
+
+
+def _patterns(*patterns: str) -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(pattern, re.IGNORECASE) for pattern in patterns)
+
+
+_LIMITS = _patterns(
     rf"exceed context limit: [\d,]{{1,16}} \+ [\d,]{{1,16}} > {_N}",
     rf"available context size \({_N}",
     rf"context (?:length|window|size|limit)(?: of the model)?(?: is| of|:)?(?: only)? {_N}",
@@ -118,7 +124,7 @@ _LIMITS = (
     rf"tokens allowed \({_N}",
     rf"> {_N} (?:tokens )?maximum",
 )
-_INPUTS = (
+_INPUTS = _patterns(
     rf"exceed context limit: {_N} \+",
     rf"prompt is too long: {_N} tokens",
     rf"token count (?:of |\(){_N}",
@@ -127,12 +133,12 @@ _INPUTS = (
     rf"messages resulted in {_N} tokens",
     rf"request \({_N} tokens\) exceeds",
 )
-_OUTPUTS = (
+_OUTPUTS = _patterns(
     rf"exceed context limit: [\d,]{{1,16}} \+ {_N} >",
     rf"{_N}(?: tokens)? (?:for|in) the (?:completion|output)",
     rf"requested {_N} output tokens",
 )
-_TOTALS = (rf"requested(?: a total of| about)? {_N} tokens", rf"total of(?: at least)? {_N} tokens")
+_TOTALS = _patterns(rf"requested(?: a total of| about)? {_N} tokens", rf"total of(?: at least)? {_N} tokens")
 
 _REQUEST_ID = "opc-request-id"
 
@@ -319,8 +325,8 @@ def _find_title(page: str) -> str:
     return page[begin:end][:_TITLE_LIMIT] if begin and end >= 0 else ""
 
 
-def _first_number(patterns: tuple[str, ...], text: str) -> int | None:
+def _first_number(patterns: tuple[re.Pattern[str], ...], text: str) -> int | None:
     for pattern in patterns:
-        if found := re.search(pattern, text, re.IGNORECASE):
+        if found := pattern.search(text):
             return int(found["n"].replace(",", ""))
     return None

@@ -30,6 +30,10 @@ from app.transport import Exchange
 
 PAUSE = 0.01  # seconds between two words, so that streaming can be seen
 
+_PIECE = re.compile(r"\S+\s*|\s+")  # a word with the blanks behind it
+_NAME_LIKE = re.compile(r"[\w-]+")
+_QUOTED = re.compile(r"`([^`]+)`")
+
 
 class DemoProvider(Provider):
     kind: ClassVar[str] = "demo"
@@ -90,7 +94,7 @@ def answer(request: Request, digest: str) -> list[Event]:
         text = block.arguments if isinstance(block, ToolCall) else block.text
         head: Block = ToolCall(block.id, block.name, "") if isinstance(block, ToolCall) else type(block)("")
         events.append(BlockOpened(index, head))
-        words = re.findall(r"\S+\s*|\s+", text)
+        words = _PIECE.findall(text)
         events.extend(BlockDelta(index, literal(word)) for word in words)
         events.append(BlockClosed(index))
         output += len(words)
@@ -131,7 +135,7 @@ def choose_tool(request: Request, asked: str) -> FunctionTool | None:
         wanted = {name for _, name in choice.names}
         return next((tool for tool in tools if tool.name in wanted), None)
     by_name = {tool.name.lower(): tool for tool in tools}
-    named = next((word for word in re.findall(r"[\w-]+", asked.lower()) if word in by_name), None)
+    named = next((word for word in _NAME_LIKE.findall(asked.lower()) if word in by_name), None)
     if named is not None:
         return by_name[named]
     return tools[0] if len(tools) == 1 or (choice is not None and choice.mode == "any") else None
@@ -153,7 +157,7 @@ def example_of(schema: Mapping[str, Any], asked: str) -> Any:
         return {name: example_of(properties.get(name, {}), asked) for name in schema.get("required", ())}
     if kind == "array":
         return [example_of(schema.get("items", {}), asked)] if schema.get("minItems") else []
-    quoted = re.search(r"`([^`]+)`", asked)
+    quoted = _QUOTED.search(asked)
     plain = {"integer": 1, "number": 1, "boolean": True, "null": None}
     return plain[kind] if kind in plain else (quoted.group(1) if quoted else asked[:200])
 

@@ -68,7 +68,7 @@ class Router:
         for name, route in models.routes.items():
             (globs if _is_glob(name) else self._exact)[name] = route
         # The more of a name a pattern spells out, the earlier it is asked.
-        self._globs = sorted(globs.items(), key=lambda item: -len(re.sub(r"[*?]", "", item[0])))
+        self._globs = sorted(globs.items(), key=lambda item: item[0].count("*") + item[0].count("?") - len(item[0]))
         self._presets = _merge_presets(models.presets)
         self._resolved: dict[tuple[str, str | None], Sequence[Upstream]] = {}
         self._check()

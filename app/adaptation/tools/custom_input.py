@@ -17,16 +17,16 @@ INPUT_SCHEMA: dict[str, Any] = {
 _HEAD = re.compile(r'\s*\{\s*"input"\s*:\s*"')
 # Characters of a JSON string, up to its end or to an escape whose end has not arrived.
 _RUN = re.compile(
-    r"""(?: [^"\\]+
+    r"""(?: [^"\\]++
       | \\[^u]
       | \\u (?![dD][89abAB]) [0-9a-fA-F]{4}
       | \\u [dD][89abAB][0-9a-fA-F]{2} (?= [^\\] | \\[^u] | \\u[0-9a-fA-F]{4} )   # a high surrogate waits for the low
       | \\u (?= [0-9a-fA-F]{0,3}[^0-9a-fA-F] )                                    # no escape at all
-    )*""",
+    )*+""",
     re.VERBOSE | re.DOTALL,
 )
 # A run that can stand between the quotes of a literal as it is. Models also write real newlines and wrong escapes.
-_CLEAN = re.compile(r'(?:[^\\\x00-\x1f\ud800-\udfff]+|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*')
+_CLEAN = re.compile(r'(?:[^\\\x00-\x1f\ud800-\udfff]++|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*+')
 _WRONG_ESCAPE = re.compile(r'(\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})|\\')
 
 

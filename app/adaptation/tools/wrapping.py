@@ -14,28 +14,30 @@ from app.conversation.literals import literal, text_of
 
 
 class Wrapping(msgspec.Struct, frozen=True):
-    """What may stand around an answer. `begun` matches what may still become the `start`; the `end` is `marks`
+    """What may stand around an answer. `begun` matches what may still become the `start`; the end is `marks`
     characters `mark` among blanks."""
 
     start: re.Pattern[str]
     begun: re.Pattern[str]
-    end: re.Pattern[str]
     mark: str
     marks: int
 
 
+# Blanks that may stand around the parts of a wrapping; who writes more of them writes something else.
+_BLANKS = r"\s{0,200}"
+# Blanks at the end of what has come that wait to be shown as the end's own.
+_MOST_HELD = 4096
+
 FENCE = Wrapping(
-    start=re.compile(r"\s*```[a-zA-Z0-9]*[ \t]*\r?\n"),
-    begun=re.compile(r"\s*(`{0,2}|```[a-zA-Z0-9]{0,20}[ \t]*\r?)"),
-    end=re.compile(r"\s*```\s*"),
+    start=re.compile(rf"{_BLANKS}```[a-zA-Z0-9]{{0,20}}[ \t]{{0,200}}\r?\n"),
+    begun=re.compile(rf"{_BLANKS}(`{{0,2}}|```[a-zA-Z0-9]{{0,20}}[ \t]{{0,200}}\r?)"),
     mark="`",
     marks=3,
 )
 # As schemas.wrap_root puts it.
 OBJECT = Wrapping(
-    start=re.compile(r'\s*\{\s*"value"\s*:\s*(?=\S)'),
-    begun=re.compile(r'\s*(\{\s*("(v(a(l(u(e("\s*(:\s*)?)?)?)?)?)?)?)?)?'),
-    end=re.compile(r"\s*\}\s*"),
+    start=re.compile(rf'{_BLANKS}\{{{_BLANKS}"value"{_BLANKS}:{_BLANKS}(?=\S)'),
+    begun=re.compile(rf'{_BLANKS}(\{{{_BLANKS}("(v(a(l(u(e("{_BLANKS}(:{_BLANKS})?)?)?)?)?)?)?)?)?'),
     mark="}",
     marks=1,
 )
@@ -82,6 +84,8 @@ class Unwrap:
         mark, most = self._wrapping.mark, self._wrapping.marks
         bare = text.rstrip()
         bare = (bare[:-most] + bare[-most:].rstrip(mark)).rstrip()
+        if len(text) - len(bare) > _MOST_HELD:
+            bare = text
         self._wrapped[index] = text[len(bare) :]
         return bare
 
@@ -89,7 +93,7 @@ class Unwrap:
         if index in self._starting:
             return self._starting.pop(index)
         end = self._wrapped.pop(index, "")
-        return "" if self._wrapping.end.fullmatch(end) else end
+        return "" if end.strip() == self._wrapping.mark * self._wrapping.marks else end
 
 
 def _say(out: list[Event], index: int, text: str) -> None:

@@ -84,7 +84,7 @@ _part_decoder = msgspec.json.Decoder(_Part)
 _whole_decoder = msgspec.json.Decoder(_Whole)
 
 
-_PING = re.compile(rb"event: ping\n.*?\n\n", re.DOTALL)
+_PING = re.compile(rb"event: ping\n(?:data:[^\n]{0,200}\n)?\n")
 
 
 class StreamPassthrough:

@@ -405,9 +405,12 @@ def _seconds(created: Number) -> int | None:
         return None
 
 
+_STEP = re.compile(r"\.(\w+)")  # of a place in JSON, as a decoder names it
+
+
 def _without_field(payload: bytes, complaint: str) -> bytes:
     """JSON without the field that a decoder complained about, wherever lists on the way to it hold it."""
-    steps = re.findall(r"\.(\w+)", complaint.partition(" - at `$")[2])
+    steps = _STEP.findall(complaint.partition(" - at `$")[2])
     value = _decode_any(payload)
     if not steps:
         return b"null"

@@ -152,12 +152,16 @@ def render_request(request: Request, capabilities: Capabilities) -> RenderedRequ
     return RenderedRequest(encode_body(body), losses=tuple(losses))
 
 
+# Characters that the name of a format cannot have.
+_NO_NAME = re.compile(r"[^a-zA-Z0-9_-]")
+
+
 def render_text(request: Request) -> dict[str, Any]:
     """The `text` field: the output format and the verbosity, as far as the request names them."""
     text: dict[str, Any] = {}
     wanted = request.output_format
     if wanted is not None and wanted.kind == "json_schema":
-        name = re.sub(r"[^a-zA-Z0-9_-]", "_", wanted.name or "output")[:64]
+        name = _NO_NAME.sub("_", wanted.name or "output")[:64]
         text["format"] = {"type": "json_schema", "name": name, "schema": wanted.schema or {}}
         if wanted.description is not None:
             text["format"]["description"] = wanted.description
