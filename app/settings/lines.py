@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-_HEADER = re.compile(r"\s*\[{1,2}\s*([^\]]+?)\s*\]{1,2}\s*(?:#.*)?$")
-_KEY = re.compile(r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
-_PART = re.compile(r"""[A-Za-z0-9_-]+|"[^"]*"|'[^']*'""")
+_HEADER = re.compile(r"\s*+\[{1,2}+([^\]]++)\]{1,2}+\s*+(?:#.*+)?$")
+_NAME = r"""(?:[A-Za-z0-9_-]++|"[^"]*+"|'[^']*+')"""
+_KEY = re.compile(rf"\s*+({_NAME}(?:\s*+\.\s*+{_NAME})*+)\s*+=")
+_PART = re.compile(_NAME)
 # A name with dots of its own stands in quotes in a dotted key of ours; providers' names do without.
 _LONGEST_LINE = 500
 
