@@ -349,13 +349,16 @@ def _find_mismatches(table: dict[str, Any], kind: type[Struct], key: str) -> lis
     return found
 
 
+_TYPE_NAME = re.compile("`([^`]*)`")  # as msgspec writes one
+
+
 def describe_mismatch(message: str) -> str:
     """A complaint of msgspec about a value's type in words for users."""
 
     def name(found: re.Match[str]) -> str:
         return " or ".join(_TYPE_WORDS.get(word, word) for word in found[1].split(" | ") if word != "null")
 
-    said = re.sub("`([^`]*)`", name, message.partition(" - at `$")[0])
+    said = _TYPE_NAME.sub(name, message.partition(" - at `$")[0])
     return said[:1].lower() + said[1:]
 
 

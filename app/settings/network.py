@@ -24,6 +24,9 @@ _UNSEEN = re.compile(r"[\x00-\x20\x7f]")
 _MARGIN = " \t\r\n\v\f\ufeff"
 
 
+_NOT_IN_HOSTS = re.compile(r"[\\\"<>^`{|}%]")
+
+
 def strip_margin(value: Any) -> Any:
     """Text, and all text in lists and tables, without what editors and shells leave around it."""
     match value:
@@ -106,4 +109,4 @@ def _split(url: str, key: str, what: str) -> SplitResult:
 
 
 def _is_host(host: str) -> bool:
-    return len(host) <= 255 and not re.search(r"[\\\"<>^`{|}%]", host.partition("%")[0])
+    return len(host) <= 255 and not _NOT_IN_HOSTS.search(host.partition("%")[0])
