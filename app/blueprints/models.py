@@ -28,8 +28,9 @@ def list_models() -> Response:
         parts.access.check_key(read_headers(request.environ))
     except DragomanError as error:
         return refuse(family(), error.failure)
-    found = parts.listing.models(request.environ.get("dragoman.provider"))
+    found = parts.listing.models(request.environ.get("dragoman.provider"), with_aliases=_is_claude_code())
     page, more = _choose_page(found, request.args)
+    problems = parts.listing.problems() if not found else {}
     return _answer(
         {
             "object": "list",
@@ -38,6 +39,7 @@ def list_models() -> Response:
             "last_id": page[-1].id if page else None,
             "has_more": more,
             "models": [],
+            **({"problems": problems} if problems else {}),
         }
     )
 
@@ -58,6 +60,12 @@ def get_model(name: str) -> Response:
             Failure(kind="not_found", message=message, code="model_not_found", param="model", origin="client"),
         )
     return _answer(_entry(model))
+
+
+def _is_claude_code() -> bool:
+    """Whether the list is for Claude Code, which shows only names that sound like its own; others would see doubles."""
+    agent = request.headers.get("user-agent", "").lower()
+    return "anthropic-version" in request.headers or agent.startswith(("claude-cli", "claude-code"))
 
 
 def _choose_page(found: list[Listed], asked: Mapping[str, str]) -> tuple[list[Listed], bool]:
@@ -84,9 +92,11 @@ def _entry(model: Listed) -> dict[str, Any]:
         "display_name": model.display_name,
     }
     if model.context_window is not None:
-        entry["max_input_tokens"] = entry["context_length"] = model.context_window
+        entry["max_input_tokens"] = entry["context_length"] = entry["context_window"] = model.context_window
     if model.max_output is not None:
         entry["max_tokens"] = model.max_output
+    if model.target is not None and model.target != model.id:
+        entry["resolved"] = model.target
     return entry
 
 

@@ -25,6 +25,7 @@ from app.errors import (
     CredentialPostponed,
     CredentialUnavailable,
     DragomanError,
+    Failure,
     UpstreamBusy,
     UpstreamError,
     UpstreamRefused,
@@ -48,6 +49,7 @@ from app.gateway.policy import cool_down, find_repair, goes_elsewhere, more_tell
 from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
 from app.gateway.record import Record
 from app.gateway.responses_api.response_store import ResponseStore
+from app.providers.names import LONGEST_NAME
 from app.providers.provider import Operation
 from app.routing.router import Router, Upstream
 from app.settings import LimitsSettings, ServerSettings
@@ -57,6 +59,8 @@ log = logging.getLogger("dragoman")
 
 # Changes to one request that an upstream refused by naming a field.
 MOST_REPAIRS = 3
+# Models of a provider that an error names.
+MOST_NAMED = 10
 # Answers that are asked for one by one on behalf of one request.
 MOST_ANSWERS = 8
 
@@ -314,6 +318,8 @@ def _explained(error: DragomanError, attempt: Attempt, remedy: str) -> DragomanE
         return error
     provider, failure = attempt.target.upstream.provider, error.failure
     explained = provider.explain(failure)
+    if failure.kind == "not_found":
+        explained = _explain_absent(explained, attempt)
     if failure.kind == "upstream_auth":
         if attempt.target.credential is None and provider.auth_headers(None, attempt.client_request.headers):
             # The client's own credential was passed on, so the refusal is the client's as well.
@@ -325,3 +331,16 @@ def _explained(error: DragomanError, attempt: Attempt, remedy: str) -> DragomanE
         message = f"{explained.message.rstrip('. ')}. {remedy}"
         explained = msgspec.structs.replace(explained, message=message)
     return error if explained is failure else UpstreamRefused(explained, error.headers)
+
+
+def _explain_absent(failure: Failure, attempt: Attempt) -> Failure:
+    """The refusal of a model that the provider's own list does not have, with what it has and why it was asked."""
+    upstream, asked = attempt.target.upstream, attempt.client_request.peek.model
+    provider, model = upstream.provider, upstream.model
+    names = [provider.spell(name) for name in provider.known_names()]
+    if not names or model in names or provider.lists(model):
+        return failure
+    why = f" (asked for as {asked[:LONGEST_NAME]}, by {upstream.matched})" if asked != upstream.label else ""
+    shown = ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
+    message = f"{provider.name} has no model {model[:LONGEST_NAME]}{why}; it has {shown}. It said: {failure.message}"
+    return msgspec.structs.replace(failure, message=message)

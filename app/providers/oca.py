@@ -116,6 +116,10 @@ class OCAProvider(Provider):
                 return name
         return model if "/" in model else f"oca/{model}"
 
+    def spell(self, model: str) -> str:
+        """The catalogue's names begin with `oca/`; behind a provider of that name it would be there twice."""
+        return model.removeprefix("oca/") if self.name == "oca" else model
+
     def fetch_models(self) -> list[Model]:
         listed = read_entries(self.fetch_json(self.url("models", "")), _Entry)
         self._entries = {entry.id: entry for entry in listed if entry.id}

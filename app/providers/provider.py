@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 from typing import ClassVar, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -15,6 +18,7 @@ from app.credentials.credential import Credential, CredentialSource
 from app.errors import CredentialUnavailable, DragomanError, Failure, NotFound, UpstreamMalformed
 from app.providers.health import ProviderHealth
 from app.providers.listings import in_seconds, read_entries, stated
+from app.providers.names import canonical_name
 from app.providers.profiles import capabilities_for
 from app.settings import ProviderSettings
 from app.settings.network import split_login
@@ -101,6 +105,10 @@ class Provider:
         self._forbidden_until = 0.0
         self._catalogue: dict[str, Model] = {}
         self._catalogue_until = 0.0
+        self._variants: tuple[Mapping[str, Model], dict[str, str]] | None = None
+        # When the catalogue, or the failure to get it, came; 0 before it was asked for.
+        self.catalogue_version = 0
+        self.asking: threading.Thread | None = None
 
     @property
     def dialect(self) -> DialectName:
@@ -109,7 +117,11 @@ class Provider:
     @property
     def is_vendor(self) -> bool:
         """Whether this is the vendor's own service, not one that speaks like it."""
-        return bool(self.default_base_url) and self.base_url == self.default_base_url
+        return bool(self.default_base_url) and _host(self.base_url) == _host(self.default_base_url)
+
+    def spell(self, model: str) -> str:
+        """The name of a model of this provider for clients, who write it behind the provider's name."""
+        return model
 
     def capabilities(self, model: str) -> Capabilities:
         """What this model can take here; computed once a model."""
@@ -117,8 +129,26 @@ class Provider:
         if known is None:
             if len(self._capabilities) >= MOST_CAPABILITIES:
                 self._capabilities.clear()
-            known = self._capabilities[model] = self.find_capabilities(model)
+            known = self._capabilities[model] = self._with_window(model, self.find_capabilities(model))
         return known
+
+    def configured_window(self, model: str) -> int | None:
+        """The context window that the settings give a model: one for all, or by its name or a pattern of it."""
+        configured = self.settings.context_window
+        if not isinstance(configured, dict):
+            return configured
+        globs = sorted(configured, key=lambda glob: (glob != model, -len(glob)))
+        return next((configured[glob] for glob in globs if fnmatchcase(model, glob)), None)
+
+    def _with_window(self, model: str, found: Capabilities) -> Capabilities:
+        """The context window as the settings say, else as the capabilities have it, else as the upstream lists it."""
+        listed = self._catalogue.get(model)
+        window = (
+            self.configured_window(model)
+            or found.context_window
+            or (listed.context_window if listed is not None else None)
+        )
+        return found if window == found.context_window else msgspec.structs.replace(found, context_window=window)
 
     def find_capabilities(self, model: str) -> Capabilities:
         return capabilities_for(
@@ -220,6 +250,27 @@ class Provider:
         return configured or list(self.catalogue().values()) or [Model(id=name, owned_by=self.name) for name in known]
 
     @property
+    def was_asked(self) -> bool:
+        """Whether the upstream has been asked for its list, with or without success."""
+        return self.catalogue_version > 0
+
+    def lists(self, model: str) -> bool:
+        """Whether a model is offered here under this very name, as far as is known without asking."""
+        return model in self.settings.models or model == self.settings.default_model or model in self._catalogue
+
+    def find_variant(self, canonical: str) -> str | None:
+        """The listed name of which `canonical` is the common spelling; the youngest where there are several."""
+        known = self._variants
+        if known is None or known[0] is not self._catalogue:
+            listed = [*self.settings.models, *self._catalogue]
+            known = self._variants = (self._catalogue, {canonical_name(name): name for name in sorted(listed)})
+        return known[1].get(canonical)
+
+    def known_names(self) -> list[str]:
+        """The names on offer, as far as they are known without asking."""
+        return list(self.settings.models) or list(self._catalogue)
+
+    @property
     def has_catalogue(self) -> bool:
         """Whether `models` answers without asking the upstream."""
         return bool(self.settings.models) or self.local or time.monotonic() < self._catalogue_until
@@ -235,8 +286,10 @@ class Provider:
                 self._capabilities.clear()
                 self.health.list_models()
             except DragomanError as error:
-                log.warning("the models of %s cannot be listed: %s", self.name, error)
+                if self.health.listing is None:
+                    log.warning("the models of %s cannot be listed: %s", self.name, error)
                 self.health.list_models(error)
+            self.catalogue_version += 1
         return self._catalogue
 
     def fetch_models(self) -> list[Model]:
@@ -273,6 +326,10 @@ class Provider:
             return exchange.status, exchange.read_body()
         finally:
             exchange.close()
+
+
+def _host(url: str) -> str | None:
+    return urlsplit(url).hostname
 
 
 class _ListedModel(msgspec.Struct):

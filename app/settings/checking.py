@@ -69,6 +69,7 @@ class _RouteTable(Struct, frozen=True, kw_only=True):
     fallback: str | tuple[str, ...] = ()
     reasoning_effort: str | None = None
     max_output: Count | None = None
+    context_window: Count | None = None
     strict: bool = False
     lenient: bool = False
 
@@ -285,6 +286,7 @@ def _build_route(value: Any, key: str) -> RouteSettings:
         targets=targets,
         reasoning_effort=route.reasoning_effort,
         max_output=route.max_output,
+        context_window=route.context_window,
         strict=route.strict,
         lenient=route.lenient,
     )

@@ -109,6 +109,7 @@ class ProviderSettings(Table, frozen=True, kw_only=True):
 
     models: tuple[str, ...] = ()
     default_model: str | None = None
+    context_window: Count | dict[str, Count] | None = None
     reasoning_effort: str | None = None
 
     connect_timeout: Seconds = 10.0
@@ -138,6 +139,7 @@ class RouteSettings(Table, frozen=True, kw_only=True):
     targets: tuple[str, ...]
     reasoning_effort: str | None = None
     max_output: Count | None = None
+    context_window: Count | None = None
     strict: bool = False
     lenient: bool = False
 

@@ -58,17 +58,21 @@ def upstream() -> Iterator[FakeUpstream]:
 
 @pytest.fixture
 def make_client(upstream: FakeUpstream) -> Iterator[MakeClient]:
-    """make_client(models={…}, server={…}, chat={…}): a client of a gateway whose providers all lead to `upstream`."""
+    """make_client(models={…}, server={…}, chat={…}): a client of a gateway whose providers all lead to `upstream`; None
+    leaves one of the usual two out."""
 
     made: list[Client] = []
 
-    def make(models: Any = None, server: Any = None, ledger: Any = None, **providers: dict[str, Any]) -> Client:
+    def make(models: Any = None, server: Any = None, ledger: Any = None, **providers: dict[str, Any] | None) -> Client:
         tables: dict[str, dict[str, Any]] = {
             "chat": {"kind": "openai", "base_url": f"{upstream.url}/v1", "api_key": "sk-upstream"},
             "messages": {"kind": "anthropic", "base_url": upstream.url, "api_key": "sk-upstream"},
         }
         for name, more in providers.items():
-            tables[name] = tables.get(name, {}) | more
+            if more is None:
+                del tables[name]
+            else:
+                tables[name] = tables.get(name, {}) | more
         client = Client(
             create_app(
                 Settings(

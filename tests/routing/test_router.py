@@ -151,3 +151,159 @@ def test_a_target_that_does_not_exist_is_refused_by_its_key(
         lead(providers, "x", **models)
 
     assert refused.value.key == key
+
+
+# ---- one model under many names
+
+LISTED = {
+    "router": ProviderSettings(
+        kind="openai",
+        base_url="http://127.0.0.1:9/v1",
+        models=("anthropic/claude-sonnet-4.5", "openai/gpt-oss-20b", "qwen/qwen3-32b", "shared"),
+    ),
+    "box": ProviderSettings(
+        kind="openai", base_url="http://127.0.0.1:9/v1", models=("qwen3:8b", "llama3.2:latest", "gpt-oss:20b", "shared")
+    ),
+}
+
+
+def build(tables: dict[str, ProviderSettings], folder: Path) -> dict[str, Provider]:
+    return build_providers(tables, {}, folder, Transport(TransportSettings()))
+
+
+VARIANTS = [
+    "claude-sonnet-4-5",
+    "claude-sonnet-4.5",
+    "Claude-Sonnet-4.5",
+    "claude-sonnet-4-5[1m]",
+    "claude-sonnet-4-5-20250929",
+    "claude-sonnet-4-5@20250929",
+    "anthropic/claude-sonnet-4.5",
+    "anthropic.claude-sonnet-4-5-20250929-v1:0",
+    "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+    "claude-4.5-sonnet",
+    "claude-sonnet-4-5-latest",
+    "claude-via/claude-sonnet-4.5",
+]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_spelling_of_a_name_finds_its_route(providers: dict[str, Provider], name: str) -> None:
+    routes = {"claude-sonnet-4-5": to("local/found"), "claude-*": to("local/other"), "*": to("local/any")}
+
+    assert lead(providers, name, routes=routes, big="oca/big", default="oca/d") == ["local/found"]
+
+
+@pytest.mark.parametrize("name", ["gpt-4.1", "gpt-4-1", "GPT-4.1", "openai/gpt-4.1", "gpt-4.1-2025-04-14"])
+def test_a_route_may_be_written_in_any_spelling(providers: dict[str, Provider], name: str) -> None:
+    assert lead(providers, name, routes={"gpt-4.1": to("local/x")}, default="oca/d") == ["local/x"]
+
+
+def test_the_pattern_that_spells_out_more_goes_before_another_spelling(providers: dict[str, Provider]) -> None:
+    routes = {"gpt-4o": to("local/plain"), "gpt-4o-2024*": to("local/dated")}
+
+    assert lead(providers, "gpt-4o-2024-08-06", routes=routes) == ["local/dated"]
+    assert lead(providers, "gpt-4o-2025-01-01", routes=routes) == ["local/plain"]
+
+
+@pytest.mark.parametrize("name", [*VARIANTS, "anthropic/claude-sonnet-4-5"])
+def test_every_spelling_reaches_the_provider_that_lists_the_model(tmp_path: Path, name: str) -> None:
+    assert lead(build(LISTED, tmp_path), name, default="box/qwen3:8b") == ["router/anthropic/claude-sonnet-4.5"]
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("qwen3:8b", "box/qwen3:8b"),
+        ("llama3.2:latest", "box/llama3.2:latest"),
+        ("llama3.2", "box/llama3.2:latest"),
+        ("gpt-oss:20b", "box/gpt-oss:20b"),
+        ("openai/gpt-oss-20b", "router/openai/gpt-oss-20b"),
+        ("qwen/qwen3-32b", "router/qwen/qwen3-32b"),
+        ("qwen3-32b", "router/qwen/qwen3-32b"),
+        ("shared", "router/shared"),
+        ("unheard-of", "box/d"),
+    ],
+)
+def test_a_name_leads_to_the_provider_that_lists_it(tmp_path: Path, name: str, target: str) -> None:
+    assert lead(build(LISTED, tmp_path), name, default="box/d") == [target]
+
+
+@pytest.mark.parametrize(
+    "base_url", [None, "https://api.anthropic.com/v1", "http://127.0.0.1:9", "http://127.0.0.1:9/v1"]
+)
+def test_claudes_own_names_stay_with_an_anthropic_provider_at_any_address(tmp_path: Path, base_url: str | None) -> None:
+    tables = {"ant": ProviderSettings(kind="anthropic", api_key="k", base_url=base_url), "oca": PROVIDERS["oca"]}
+
+    assert lead(build(tables, tmp_path), "claude-opus-4.8", default="oca/d") == ["ant/claude-opus-4-8"]
+
+
+def test_the_api_goes_before_the_program_whatever_their_order(tmp_path: Path) -> None:
+    tables = {"cli": ProviderSettings(kind="claude_cli"), "ant": ProviderSettings(kind="anthropic", api_key="k")}
+
+    assert lead(build(tables, tmp_path), "claude-opus-4-8", default="cli/x") == ["ant/claude-opus-4-8"]
+
+
+@pytest.mark.parametrize(
+    "name", ["nobody/gpt-5", "nobody/claude-sonnet-4-6", "openai/gpt-5", "google/gemini-9", "a/b/c"]
+)
+def test_an_unknown_provider_is_not_answered_by_the_default(tmp_path: Path, name: str) -> None:
+    with pytest.raises(NotFound, match="leads nowhere: there is no provider"):
+        lead(build(LISTED, tmp_path), name, default="box/d")
+
+
+def test_a_vendors_name_of_a_known_model_is_no_provider(providers: dict[str, Provider]) -> None:
+    assert lead(providers, "anthropic/claude-opus-5-5", default="oca/d") == ["ant/claude-opus-5-5"]
+    assert lead(providers, "anthropic/claude-haiku-5-5", small="oca/s", default="oca/d") == ["oca/s"]
+
+
+@pytest.mark.parametrize("name", ["claude-opus-5-5", "haiku", "claude-sonnet-4-6[1m]", "anthropic/claude-fable-5-1"])
+def test_claudes_names_are_known_with_only_a_default(tmp_path: Path, name: str) -> None:
+    assert lead(build(LISTED, tmp_path), name, default="box/d", unknown="refuse") == ["box/d"]
+
+
+@pytest.mark.parametrize("name", ["unheard-of", "gpt-4o", "claude-sonet-4-6"])
+def test_what_nothing_knows_may_be_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(NotFound, match=r"models\.unknown"):
+        lead(build(LISTED, tmp_path), name, default="box/d", unknown="refuse")
+
+
+@pytest.mark.parametrize("default", ["claude-sonnet-4-6", "gpt-5", "sonnet", "any-name"])
+@pytest.mark.parametrize("kind", ["oca", "anthropic", "openai", "demo"])
+def test_a_bare_default_leads_somewhere_where_there_is_one_provider(tmp_path: Path, default: str, kind: str) -> None:
+    tables = {kind: ProviderSettings(kind=kind, base_url="http://127.0.0.1:9", api_key="k")}
+
+    (label,) = lead(build(tables, tmp_path), "unheard-of", default=default)
+
+    assert label == f"{kind}/{default}"
+
+
+MATCHED = {
+    "local/x": "the name itself",
+    "mine": 'models.routes."mine"',
+    "my-9": 'models.routes."my-*"',
+    "haiku": "models.small",
+    "claude-opus-5-5": "models.big",
+    "o1": "preset, models.big",
+    "unheard-of": "models.default",
+}
+
+
+@pytest.mark.parametrize(("name", "matched"), MATCHED.items())
+def test_every_upstream_says_what_chose_it(providers: dict[str, Provider], name: str, matched: str) -> None:
+    models = ModelsSettings(
+        routes={"mine": to("local/a"), "my-*": to("local/b")},
+        small="oca/s",
+        big="oca/b",
+        default="oca/d",
+        presets=("openai-to-claude",),
+    )
+
+    assert Router(models, providers).resolve(name)[0].matched == matched
+
+
+def test_all_wrong_targets_are_told_at_once(providers: dict[str, Provider]) -> None:
+    with pytest.raises(ConfigError) as refused:
+        lead(providers, "x", default="nobody/x", small="nobody/y", routes={"a": to("nobody/z")})
+
+    assert [fault.key for fault in refused.value.faults] == ["models.default", "models.small", 'models.routes."a"']

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator, Mapping
 
 import msgspec
 
 from app.errors import NotFound
+from app.providers.catalogues import fill_catalogues
+from app.providers.names import CLAUDE_ALIAS
 from app.providers.provider import Model, Provider
-from app.routing.router import CLAUDE_ALIAS, Router
+from app.routing.router import Router, Upstream
 
 # What a model without a known date gets: the day the gateway's first list was made.
 EPOCH = 1_735_689_600
@@ -19,7 +19,8 @@ LISTING_TIMEOUT = 1.5
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """One entry of the list; `id` is the name that a client sends."""
+    """One entry of the list; `id` is the name that a client sends, `target` the `provider/model` that it leads to where
+    that is another name."""
 
     id: str
     display_name: str
@@ -27,68 +28,89 @@ class Listed(msgspec.Struct, frozen=True):
     created: int
     context_window: int | None = None
     max_output: int | None = None
+    target: str | None = None
 
 
 class Listing:
-    """Routes first, then what each provider offers as `provider/model`, then names that Claude Code's picker shows."""
+    """Routes and the names of presets first, then what each provider offers as `provider/model`."""
 
     def __init__(self, router: Router, providers: Mapping[str, Provider]) -> None:
         self._router = router
         self._providers = providers
 
-    def models(self, provider: str | None = None) -> list[Listed]:
+    def models(self, provider: str | None = None, *, with_aliases: bool = False) -> list[Listed]:
+        """The models that clients may name; `provider` is the one that the path names. `with_aliases` adds the names
+        that Claude Code's picker shows, which hides any that hold neither of two words."""
         found: dict[str, Listed] = {}
         for listed in self._find(provider):
             found.setdefault(listed.id, listed)
+        if with_aliases and provider is None:
+            for listed in list(found.values()):
+                if "claude" not in listed.id and "anthropic" not in listed.id:
+                    name = CLAUDE_ALIAS + listed.id
+                    target = listed.target or listed.id
+                    found[name] = Listed(
+                        name, listed.id, "dragoman", EPOCH, listed.context_window, listed.max_output, target
+                    )
         return list(found.values())
 
+    def problems(self) -> dict[str, str]:
+        """Why the lists of some providers could not be had, by provider."""
+        troubles = ((name, provider.health.listing) for name, provider in self._providers.items())
+        return {name: trouble.message for name, trouble in troubles if trouble is not None}
+
     def find(self, name: str) -> Listed | None:
-        """A listed model, or one that a route or default leads to under another name."""
-        listed = next((model for model in self.models() if model.id == name), None)
+        """A listed model, or what another name that a request may use leads to; None for one that nothing knows."""
+        listed = next((model for model in self.models(with_aliases=True) if model.id == name), None)
         if listed is not None:
             return listed
         try:
             upstream = self._router.resolve_named(name)
         except NotFound:
             return None
-        return Listed(name, name, upstream.provider.name, EPOCH) if upstream is not None else None
+        if upstream is None:
+            return None
+        # A preset's name is another word for a model; a route's is a model of its own.
+        shown = upstream.model if upstream.matched.startswith("preset") else name
+        return _resolve(shown, upstream)
 
     def _find(self, only: str | None) -> Iterator[Listed]:
         if only is not None:
-            yield from (_list(model, model.id) for model in self._providers[only].models())
+            fill_catalogues([self._providers[only]])
+            yield from (_list(self._providers[only], model, model.id) for model in self._providers[only].models())
             return
-        names = self._router.names()
         # The demo stands in for a real provider, and steps back when there is one.
         providers = [p for p in self._providers.values() if not p.local] or list(self._providers.values())
-        _fill_catalogues(providers)
-        offered = [(p.name, model) for p in providers if p.has_catalogue for model in p.models()]
-        for name in names:
-            yield Listed(name, name, "dragoman", EPOCH)
-        for provider_name, model in offered:
-            yield _list(model, f"{provider_name}/{model.id}")
-        for name in (*names, *(f"{provider_name}/{model.id}" for provider_name, model in offered)):
-            if "claude" not in name and "anthropic" not in name:
-                yield Listed(CLAUDE_ALIAS + name, name, "dragoman", EPOCH)
+        fill_catalogues(providers)
+        for name in self._router.names():
+            try:
+                yield _resolve(name, self._router.resolve(name)[0])
+            except NotFound:
+                continue  # a preset's name without a provider that has its model
+        for provider in providers:
+            if provider.has_catalogue:
+                for model in provider.models():
+                    yield _list(provider, model, f"{provider.name}/{provider.spell(model.id)}")
 
 
-def _fill_catalogues(providers: list[Provider]) -> None:
-    """Asks all upstreams that were not asked lately at once; one that is slow is left out of this list."""
-    asking = [
-        threading.Thread(target=provider.catalogue, daemon=True) for provider in providers if not provider.has_catalogue
-    ]
-    for thread in asking:
-        thread.start()
-    end = time.monotonic() + LISTING_TIMEOUT
-    for thread in asking:
-        thread.join(max(0.0, end - time.monotonic()))
+def _resolve(name: str, upstream: Upstream) -> Listed:
+    """What a name leads to, under that name."""
+    provider, model = upstream.provider, upstream.model
+    known = next((each for each in provider.models() if model in (each.id, provider.spell(each.id))), None)
+    window, limit = (known.context_window, known.max_output) if known is not None else (None, None)
+    if provider.has_catalogue:
+        window, limit = upstream.capabilities.context_window or window, upstream.capabilities.max_output or limit
+    created = known.created if known is not None and known.created else EPOCH
+    owner = provider.name if known is None else known.owned_by or provider.name
+    return Listed(name, name, owner, created, window, limit, upstream.label)
 
 
-def _list(model: Model, name: str) -> Listed:
+def _list(provider: Provider, model: Model, name: str) -> Listed:
     return Listed(
         name,
         model.display_name or model.id,
         model.owned_by or "dragoman",
         model.created or EPOCH,
-        model.context_window,
+        provider.configured_window(model.id) or model.context_window,
         model.max_output,
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.settings import RouteSettings
 from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
@@ -174,3 +175,112 @@ def test_a_name_with_everything_in_it_reaches_the_upstream_whole(client: Client,
 
         assert upstream.seen[-1].json()["model"] == name
         assert response.get_json()["model"] == f"chat/{name}"
+
+
+# ---- names that servers list
+
+
+def local(upstream: FakeUpstream) -> dict[str, Any]:
+    """One server without a key, and nothing else."""
+    return {"local": {"kind": "openai", "base_url": f"{upstream.url}/v1"}, "chat": None, "messages": None}
+
+
+def models_reply(*names: str) -> Reply:
+    return json_reply({"object": "list", "data": [{"id": name, "context_length": 4096} for name in names]})
+
+
+def test_the_name_of_a_listed_model_leads_to_it_from_the_first_request_on(
+    make_client: MakeClient, upstream: FakeUpstream
+) -> None:
+    client = make_client(models={"default": "local/qwen3"}, **local(upstream))
+    upstream.script(models_reply("qwen3:8b", "llama3.2:latest"), json_reply(chat_answer("hello")))
+
+    assert client.chat("qwen3:8b").status_code == 200
+    assert upstream.seen[-1].json()["model"] == "qwen3:8b"
+
+
+def test_a_model_that_is_not_there_is_named_with_those_that_are(
+    make_client: MakeClient, upstream: FakeUpstream
+) -> None:
+    client = make_client(models={"default": "local/qwen3"}, **local(upstream))
+    refusal = json_reply({"error": {"message": "model 'qwen3' not found", "type": "not_found_error"}}, 404)
+    upstream.script(models_reply("qwen3:8b", "llama3.2:latest"), refusal)
+
+    said = client.message("claude-sonnet-4-6").get_json()["error"]["message"]
+
+    assert "local has no model qwen3 (asked for as claude-sonnet-4-6, by models.default)" in said
+    assert "it has qwen3:8b, llama3.2:latest" in said
+
+
+def test_an_empty_list_says_why(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply({"error": {"message": "no"}}, 401))
+
+    listed = client.http.get("/chat/v1/models").get_json()
+
+    assert listed["data"] == []
+    assert "refused" in listed["problems"]["chat"]
+
+
+def test_the_names_for_claude_codes_picker_are_for_claude_code_alone(make_client: MakeClient) -> None:
+    client = make_client(chat={"models": ("a",)})
+
+    def names(**headers: str) -> list[str]:
+        answer = client.http.get("/v1/models", headers={n.replace("_", "-"): v for n, v in headers.items()})
+        return [entry["id"] for entry in answer.get_json()["data"] if entry["id"].startswith("claude-via/")]
+
+    assert names() == names(user_agent="OpenAI/Python 2.0") == []
+    assert names(anthropic_version="2023-06-01") == names(user_agent="claude-cli/2.1.329 (external)") != []
+
+
+def test_a_catalogue_that_writes_oca_before_its_names_does_not_double_it(oca: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply({"data": [entry("oca/gpt-4.1", context_window=128_000), entry("plain")]}))
+
+    listed = {each["id"]: each for each in oca.http.get("/v1/models").get_json()["data"]}
+
+    assert {"oca/gpt-4.1", "oca/plain"} <= set(listed)
+    assert not [name for name in listed if "oca/oca" in name]
+    assert listed["oca/gpt-4.1"]["context_window"] == 128_000
+
+
+ASKED = {
+    "a listed name": ("oca/gpt-4.1", "oca/gpt-4.1", None),
+    "the catalogue's own name": ("gpt-4.1", "gpt-4.1", "oca/gpt-4.1"),
+    "a route": ("mine", "mine", "oca/gpt-4.1"),
+    "a tier": ("claude-haiku-5-5", "claude-haiku-5-5", "oca/small"),
+    "an alias of a preset": ("gpt-4-turbo", "gpt-4.1", "oca/gpt-4.1"),
+    "a claude name for the default": ("claude-sonnet-4-6[1m]", "claude-sonnet-4-6[1m]", "oca/gpt-4.1"),
+    "the picker's name": ("claude-via/oca/gpt-4.1", "claude-via/oca/gpt-4.1", "oca/gpt-4.1"),
+}
+
+
+@pytest.mark.parametrize(("name", "shown", "target"), ASKED.values(), ids=ASKED)
+def test_every_name_that_a_request_may_use_can_be_looked_up(
+    make_client: MakeClient, upstream: FakeUpstream, name: str, shown: str, target: str | None
+) -> None:
+    client = make_client(
+        models={
+            "default": "oca/gpt-4.1",
+            "small": "oca/small",
+            "routes": {"mine": RouteSettings(targets=("oca/gpt-4.1",))},
+            "presets": ("oca",) if "preset" in name or name == "gpt-4-turbo" else (),
+        },
+        oca={"kind": "oca", "base_url": upstream.url, "access_token": "t"},
+        chat=None,
+        messages=None,
+    )
+    upstream.script(json_reply({"data": [entry("oca/gpt-4.1")]}))
+
+    found = client.http.get(f"/v1/models/{name}")
+
+    assert found.status_code == 200
+    assert (found.get_json()["id"], found.get_json().get("resolved")) == (shown, target)
+
+
+@pytest.mark.parametrize("name", ["nosuch-model-xyz", "nobody/gpt-5", "openai/gpt-5"])
+def test_a_name_that_nothing_knows_is_not_found(make_client: MakeClient, name: str) -> None:
+    client = make_client(models={"default": "chat/m"}, chat={"models": ("m",)})
+
+    found = client.http.get(f"/v1/models/{name}")
+
+    assert found.status_code == 404
+    assert found.get_json()["error"]["code"] == "model_not_found"

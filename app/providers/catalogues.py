@@ -1,0 +1,28 @@
+"""What all upstreams list, asked at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+
+from app.providers.provider import Provider
+
+# Claude Code waits three seconds for a list of models.
+PATIENCE = 1.5
+
+
+def fill_catalogues(providers: Iterable[Provider], *, only_new: bool = False) -> None:
+    """Asks every upstream that was not asked lately; one that is slow is not waited for.
+
+    `only_new` waits only for those that were never asked before: what is merely old is good enough to go on with.
+    """
+    providers = list(providers)
+    for provider in providers:
+        if not provider.has_catalogue:
+            provider.asking = threading.Thread(target=provider.catalogue, daemon=True)
+            provider.asking.start()
+    end = time.monotonic() + PATIENCE
+    for provider in providers:
+        if provider.asking is not None and not (only_new and provider.was_asked):
+            provider.asking.join(max(0.0, end - time.monotonic()))
