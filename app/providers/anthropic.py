@@ -24,6 +24,7 @@ FIRST_PARTY_PREFIXES = ("x-stainless-", "x-claude-code-")
 
 class AnthropicProvider(Provider):
     kind: ClassVar[str] = "anthropic"
+    lists_decide: ClassVar[bool] = True
     default_base_url: ClassVar[str] = "https://api.anthropic.com"
     known_models: ClassVar[tuple[str, ...]] = ("claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5")
     paths: ClassVar[Mapping[Operation, str]] = {

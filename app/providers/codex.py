@@ -28,6 +28,7 @@ TURN_STATE = "x-codex-turn-state"
 
 class CodexProvider(Provider):
     kind: ClassVar[str] = "codex"
+    lists_decide: ClassVar[bool] = True
     default_base_url: ClassVar[str] = "https://chatgpt.com/backend-api/codex"
     known_models: ClassVar[tuple[str, ...]] = ("gpt-6.1-sol", "gpt-5.5")
     paths: ClassVar[Mapping[Operation, str]] = {

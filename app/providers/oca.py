@@ -50,6 +50,7 @@ REMEDIES = {
 
 class OCAProvider(Provider):
     kind: ClassVar[str] = "oca"
+    lists_decide: ClassVar[bool] = True
     paths: ClassVar[Mapping[Operation, str]] = {"generate": PATHS["openai_chat"], "models": "/v1/model/info"}
 
     def __init__(

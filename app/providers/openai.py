@@ -45,6 +45,7 @@ PASSED_HEADERS = ("openai-organization", "openai-project", "openai-beta", "x-cli
 
 class OpenAIProvider(Provider):
     kind: ClassVar[str] = "openai"
+    lists_decide: ClassVar[bool] = True
     default_base_url: ClassVar[str] = "https://api.openai.com/v1"
 
     def __init__(

@@ -78,6 +78,8 @@ class Provider:
     default_base_url: ClassVar[str] = ""
     paths: ClassVar[Mapping[Operation, str]] = {}
     local: ClassVar[bool] = False
+    # Whether its list is asked for when a client names a model that nothing else knows.
+    lists_decide: ClassVar[bool] = False
     # What the vendor's own service has, for a list that cannot be had.
     known_models: ClassVar[tuple[str, ...]] = ()
 

@@ -198,7 +198,7 @@ class Router:
         if led is not None:
             return led
         if ask and self._needs_lists(name):
-            fill_catalogues(self._real, only_new=True)
+            fill_catalogues((each for each in self._real if each.lists_decide), only_new=True)
         listing = [provider for provider in self._real if provider.lists(name)]
         family = self._family(name)
         if listing:
