@@ -19,15 +19,17 @@ from app.accounts.rows import (
     DAY,
     HOUR,
     REQUEST_COLUMNS,
+    SESSION_COLUMNS,
     SUM_COLUMNS,
     attempt_rows,
     pack_id,
     request_row,
+    session_rows,
     sum_by_day,
     sum_by_hour,
     tells_attempts,
 )
-from app.accounts.schema import COUNTS, GROUPS, attempt, day, hour, name, request, tables
+from app.accounts.schema import COUNTS, GROUPS, SESSION_COUNTS, attempt, day, hour, name, request, session, tables
 
 # How long a writer waits for another, and how long a statement may take; milliseconds.
 TIMEOUT = 2000
@@ -37,14 +39,25 @@ BATCH = 500
 MOST_NAMES = 20_000
 
 
-def _spell_adding(table: Table) -> str:
-    """The end of an INSERT that adds its counts to those of the same period and group."""
-    place = ", ".join(f'"{column}"' for column in ("period", *GROUPS))
-    sums = ", ".join(f'"{column}" = {table.name}."{column}" + excluded."{column}"' for column in COUNTS)
-    return f" ON CONFLICT ({place}) DO UPDATE SET {sums}"
+def _spell_joining(table: Table, place: Sequence[str], counts: Sequence[str], more: Sequence[str] = ()) -> str:
+    """The end of an INSERT that adds its counts to those of the row in the same place."""
+    quoted = ", ".join(f'"{column}"' for column in place)
+    sums = (f'"{column}" = {table.name}."{column}" + excluded."{column}"' for column in counts)
+    return f" ON CONFLICT ({quoted}) DO UPDATE SET {', '.join((*sums, *more))}"
 
 
-_ADD_COUNTS = {table.name: _spell_adding(table) for table in (hour, day)}
+_JOIN_SUMS = {table.name: _spell_joining(table, ("period", *GROUPS), COUNTS) for table in (hour, day)}
+# Batches of several workers come in any order, so the times are compared; the names are those of the last writer.
+_JOIN_SESSION = _spell_joining(
+    session,
+    ("session", "tenant"),
+    SESSION_COUNTS,
+    (
+        '"first" = CASE WHEN excluded."first" < session."first" THEN excluded."first" ELSE session."first" END',
+        '"last" = CASE WHEN excluded."last" > session."last" THEN excluded."last" ELSE session."last" END',
+        *(f'"{column}" = excluded."{column}"' for column in ("key", "agent", "model")),
+    ),
+)
 _INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
@@ -94,6 +107,8 @@ class AccountsDatabase:
                 _drop_first(connection, table, int(oldest_hour) // seconds)
                 for table, seconds in ((hour, HOUR), (day, DAY))
             )
+            ended = select(session.c.session).where(session.c.last < oldest_hour * 1000).limit(BATCH)
+            swept += connection.execute(delete(session).where(session.c.session.in_(ended.scalar_subquery()))).rowcount
             unused = select(name.c.id).where(name.c.seen < last_hour).limit(BATCH)
             swept += connection.execute(delete(name).where(name.c.id.in_(unused.scalar_subquery()))).rowcount
         return len(gone) + swept
@@ -112,7 +127,9 @@ class AccountsDatabase:
         hours = sum_by_hour(records, number)
         for table, sums in ((hour, hours), (day, sum_by_day(hours))):
             rows = [(*place, *counts) for place, counts in sorted(sums.items())]
-            self._insert_rows(connection, table, SUM_COLUMNS, rows, _ADD_COUNTS[table.name])
+            self._insert_rows(connection, table, SUM_COLUMNS, rows, _JOIN_SUMS[table.name])
+
+        self._insert_rows(connection, session, SESSION_COLUMNS, session_rows(records, number), _JOIN_SESSION)
 
     def number(self, connection: Connection, text: str, this_hour: int) -> int:
         """The number of a name, which is known to be in use from now on."""
@@ -129,6 +146,8 @@ class AccountsDatabase:
         self, connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Any], more: str = ""
     ) -> None:
         """SQLAlchemy's own way costs three times the rest of the batch, so the statement is spelled here."""
+        if not rows:
+            return
         marks = ", ".join([self._mark] * len(columns))
         names = ", ".join(f'"{column}"' for column in columns)
         connection.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({marks}){more}", list(rows))

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, and_, func, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from app.accounts.rows import DAY, HOUR, NAMED, pack_id, unpack_id
-from app.accounts.schema import COUNTS, GROUPS, attempt, day, hour, name, request
+from app.accounts.schema import COUNTS, GROUPS, attempt, day, hour, name, request, session
 
 PAGE = 50
 # A longer time is summed by the day.
@@ -90,6 +90,35 @@ def find_request(connection: Connection, request_id: str) -> dict[str, Any] | No
         for row in tried
     ]
     return found
+
+
+def list_sessions(
+    connection: Connection,
+    *,
+    before: float | None = None,
+    since: float | None = None,
+    where: Mapping[str, str] = {},
+    limit: int = PAGE,
+) -> list[dict[str, Any]]:
+    """Sessions, the one last used first; `before` is the `last` of the page before. `where` takes tenant and key."""
+    conditions: list[ColumnElement[bool]] = []
+    for column, text in where.items():
+        number = _number_of(connection, text)
+        if number is None:
+            return []
+        conditions.append(session.c[column] == number)
+    if before is not None:
+        conditions.append(session.c.last < round(before * 1000))
+    if since is not None:
+        conditions.append(session.c.last >= round(since * 1000))
+    page = select(session).where(*conditions).order_by(session.c.last.desc()).limit(min(limit, MOST_ROWS))
+    rows = [dict(row._mapping) for row in connection.execute(page)]
+    named = ("session", "tenant", "key", "agent", "model")
+    texts = _texts(connection, {row[column] for row in rows for column in named})
+    for row in rows:
+        row.update({column: texts.get(row[column], "") for column in named})
+        row.update(first=row["first"] / 1000, last=row["last"] / 1000)
+    return rows
 
 
 def sum_usage(

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from app.accounts.record import RequestRecord
-from app.accounts.schema import COUNTS, GROUPS
+from app.accounts.schema import COUNTS, GROUPS, SESSION_COUNTS
 from app.conversation.response import Usage
 
 # Seconds.
@@ -33,6 +33,7 @@ ATTEMPT_COLUMNS = (
     *("status", "started_ms", "ended_ms", "waited_ms"),
 )
 SUM_COLUMNS = ("period", *GROUPS, *COUNTS)
+SESSION_COLUMNS = ("session", "tenant", "first", "last", "key", "agent", "model", *SESSION_COUNTS)
 
 # What a page about one request shows and nothing ever searches.
 _SHOWN_ONLY = (
@@ -117,6 +118,22 @@ def sum_by_day(hours: Mapping[tuple[int, ...], list[int]]) -> dict[tuple[int, ..
     return sums
 
 
+def session_rows(records: Iterable[RequestRecord], number: Number) -> list[tuple[int, ...]]:
+    """SESSION_COLUMNS of each session that the records belong to, to be joined with what is there."""
+    rows: dict[tuple[int, int], tuple[int, int, int, int, int, list[int]]] = {}
+    for record in records:
+        if not record.session:
+            continue
+        place = (number(record.session), number(record.tenant))
+        received = round(record.received * 1000)
+        counts = _session_counts(record)
+        first, last, *_names, known = rows.get(place, (received, received, 0, 0, 0, [0] * len(counts)))
+        names = (number(record.key), number(record.agent), number(record.model))
+        added = [a + b for a, b in zip(known, counts, strict=True)]
+        rows[place] = (min(first, received), max(last, received), *names, added)
+    return [(*place, *times_and_names, *counts) for place, (*times_and_names, counts) in sorted(rows.items())]
+
+
 def pack_id(request_id: str) -> bytes:
     """The id of a request as its row has it: ids of ours are hex, which takes half the room as bytes."""
     try:
@@ -154,6 +171,13 @@ def _counts(record: RequestRecord) -> list[int]:
         times.first_byte or 0,
         int(times.first_byte is not None),
     ]
+
+
+def _session_counts(record: RequestRecord) -> list[int]:
+    """In the order of SESSION_COUNTS."""
+    usage = record.usage or _NOTHING_USED
+    tokens = (usage.fresh, usage.cache_read, usage.cache_written, usage.output, usage.reasoning)
+    return [1, int(record.failed), *tokens, record.cost or 0, int(record.usage is not None and record.cost is None)]
 
 
 def _shown(record: RequestRecord) -> dict[str, Any]:

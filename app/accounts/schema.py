@@ -1,7 +1,7 @@
-"""The tables of the accounts: rows of requests, their attempts, and sums by the hour and by the day.
+"""The tables of the accounts: rows of requests, their attempts, and sums by the hour, the day and the session.
 
 Names repeat in every row, so they stand once in `name` and rows hold their numbers: a million rows take 200 MB less.
-Lists go by the time a request was received (keyset); sums come from `hour` and `day` alone.
+Lists go by the time a request was received (keyset); sums come from `hour`, `day` and `session` alone.
 """
 
 from __future__ import annotations
@@ -99,3 +99,30 @@ def _sums(period: str) -> Table:
 
 hour = _sums("hour")
 day = _sums("day")
+
+# One row for each session of a client, with its last key, agent and model.
+SESSION_COUNTS = (
+    "requests",
+    "failed",
+    "fresh",
+    "cache_read",
+    "cache_written",
+    "output",
+    "reasoning",
+    "cost",
+    "unpriced",
+)
+
+session = Table(
+    "session",
+    tables,
+    Column("session", Integer, primary_key=True, autoincrement=False),
+    Column("tenant", Integer, primary_key=True, autoincrement=False),
+    Column("first", BigInteger, nullable=False),  # unix time, milliseconds
+    Column("last", BigInteger, nullable=False),
+    *map(_named, ("key", "agent", "model")),
+    *(Column(column, BigInteger, nullable=False) for column in SESSION_COUNTS),
+    Index("session_by_last", "last"),
+    Index("session_by_key", "key", "last"),
+    sqlite_with_rowid=False,
+)

@@ -12,7 +12,7 @@ import pytest
 from app.accounts import accounts as accounts_module
 from app.accounts.accounts import DAY, MOST_WAITING, Accounts
 from app.accounts.database import BATCH
-from app.accounts.queries import Query, find_request, list_requests, sum_usage
+from app.accounts.queries import Query, find_request, list_requests, list_sessions, sum_usage
 from app.accounts.record import AttemptRecord
 from app.conversation.response import Usage
 from app.settings import AccountsSettings
@@ -172,6 +172,34 @@ def test_a_day_is_a_group(accounts: Accounts) -> None:
     days = sums(accounts, "day", since=NOW - 3 * DAY)
 
     assert sorted(row["day"] for row in days) == sorted({(NOW - DAY) // DAY * DAY, NOW // DAY * DAY})
+
+
+def test_a_session_sums_its_requests(accounts: Accounts) -> None:
+    keep(accounts, record(1, session="a"), record(2, session="b"), record(3, session=""))
+    keep(accounts, record(9, session="a", model="other", usage=Usage(fresh=1, output=2), terminal="error"))
+
+    rows = accounts.read(list_sessions)
+
+    assert [(row["session"], row["requests"], row["failed"]) for row in rows] == [("a", 2, 1), ("b", 1, 0)]
+    assert (rows[0]["first"], rows[0]["last"], rows[0]["model"]) == (NOW + 1, NOW + 9, "other")
+    assert (rows[0]["fresh"], rows[0]["output"]) == (1001, 202)
+
+
+def test_the_same_session_of_two_tenants_is_two(accounts: Accounts) -> None:
+    keep(accounts, record(1, tenant="t-1"), record(2, tenant="t-2"))
+
+    rows = accounts.read(lambda connection: list_sessions(connection, where={"tenant": "t-1"}))
+
+    assert [row["requests"] for row in rows] == [1]
+
+
+def test_pages_of_sessions_follow_each_other(accounts: Accounts) -> None:
+    keep(accounts, *(record(number, session=f"s{number}") for number in range(60)))
+
+    first = accounts.read(list_sessions)
+    second = accounts.read(lambda connection: list_sessions(connection, before=first[-1]["last"]))
+
+    assert [row["session"] for row in (*first, *second)] == [f"s{number}" for number in range(59, -1, -1)]
 
 
 def test_what_reached_no_upstream_makes_no_groups_of_its_own(accounts: Accounts) -> None:
