@@ -6,6 +6,9 @@ from importlib import metadata
 
 import click
 
+from app.cli.accounts.prices import prices
+from app.cli.accounts.requests import requests, show
+from app.cli.accounts.usage import usage
 from app.cli.auth import auth
 from app.cli.completion import completion
 from app.cli.config import config
@@ -24,5 +27,11 @@ def main() -> None:
     """Let any LLM client speak to any LLM provider."""
 
 
-for command in (serve, login, logout, status, auth, models, explain, config, version, completion):
+COMMANDS = (
+    *(serve, login, logout, status, auth, models, explain),
+    *(usage, requests, show, prices),
+    *(config, version, completion),
+)
+
+for command in COMMANDS:
     main.add_command(command)

@@ -1,0 +1,43 @@
+"""The command `dragoman prices`: the table of prices in force."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from app.cli.accounts.reading import json_option, print_json, print_table
+from app.cli.options import config_option, read_settings
+
+HEADINGS = ("model", "input", "cached", "cache write", "1 h", "output", "source", "date")
+
+
+@click.command()
+@click.argument("model", required=False)
+@json_option
+@config_option
+def prices(model: str | None, as_json: bool, path: Path | None) -> None:
+    """Show what models cost, in US dollars for a million tokens; with MODEL, the price that this name has."""
+    from app.accounts.prices import load_prices
+
+    table = load_prices(read_settings(path).prices)
+    rows = dict(table.rows())
+    if model is not None:
+        provider, _, name = model.rpartition("/")
+        price = table.find(provider, name)
+        if price is None:
+            raise click.ClickException(f"no price is known for {model!r}; [prices] in the configuration can add one")
+        rows = {model: price}
+    if as_json:
+        print_json({name: msgspec.structs.asdict(row) for name, row in rows.items()})
+        return
+    cells = []
+    for name, row in rows.items():
+        figures = (row.input, row.cache_read, row.cache_write, row.cache_write_1h, row.output)
+        cells.append((name, *("-" if each is None else f"{each:g}" for each in figures), row.source, row.date))
+        for step in row.steps:
+            figures = (step.input, step.cache_read, step.cache_write, step.cache_write_1h, step.output)
+            shown = ("-" if each is None else f"{each:g}" for each in figures)
+            cells.append((f"  above {step.above:,} tokens", *shown, "", ""))
+    print_table(cells, HEADINGS, right=(1, 2, 3, 4, 5))

@@ -1,0 +1,111 @@
+"""How the commands reach the accounts, and the options and tables that they share."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+import msgspec
+
+from app.accounts.accounts import Accounts
+from app.cli.options import read_settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+T = TypeVar("T")
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+_SPAN = re.compile(r"(\d{1,6})([smhdw])")
+# Billionths of a dollar in a dollar.
+_DOLLAR = 1e9
+
+
+class Ago(click.ParamType[float]):
+    """A time before now, as `90s`, `30m`, `12h`, `7d` or `2w`; the value is unix time."""
+
+    name = "span"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        found = _SPAN.fullmatch(str(value))
+        if found is None:
+            self.fail(f"{value!r} is not a span of time such as 30m, 12h, 7d or 2w", parameter, context)
+        return time.time() - int(found[1]) * _UNITS[found[2]]
+
+
+since_option = click.option("--since", type=Ago(), default="7d", show_default=True, help="How far back to look.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+csv_option = click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a line of headings.")
+
+
+def open_accounts(path: Path | None) -> Accounts:
+    """The accounts that the server with this configuration keeps."""
+    settings = read_settings(path)
+    if not settings.accounts.enabled:
+        raise click.ClickException("accounts.enabled is false, so there is nothing to show")
+    return Accounts(settings.accounts, settings.ledger.url)
+
+
+def ask(accounts: Accounts, work: Callable[[Connection], T]) -> T:
+    """What `work` finds; a database that cannot be read ends the command with the reason."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        return accounts.read(work)
+    except (SQLAlchemyError, OSError) as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise click.ClickException(f"the accounts cannot be read: {reason}") from error
+
+
+def print_json(value: Any) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def print_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(columns)
+    writer.writerows([_spell_cell(row.get(column)) for column in columns] for row in rows)
+    click.echo(out.getvalue(), nl=False)
+
+
+def print_table(rows: Sequence[Sequence[str]], headings: Sequence[str], right: Sequence[int] = ()) -> None:
+    """Columns as wide as their widest cell; those at the positions `right` end at the same place."""
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    for number, row in enumerate((headings, *rows)):
+        cells = [
+            cell.rjust(width) if position in right else cell.ljust(width)
+            for position, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        line = "  ".join(cells).rstrip()
+        click.echo(click.style(line, bold=True) if number == 0 and sys.stdout.isatty() else line)
+
+
+def spell_dollars(cost: int | None) -> str:
+    """A cost in dollars; a dash where there is no price."""
+    if cost is None:
+        return "-"
+    return f"{cost / _DOLLAR:.4f}" if cost < _DOLLAR else f"{cost / _DOLLAR:,.2f}"
+
+
+def spell_count(count: int | None) -> str:
+    return "-" if count is None else f"{count:,}"
+
+
+def spell_time(unix: float) -> str:
+    """Local time to the second."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix))
+
+
+def _spell_cell(value: Any) -> Any:
+    """Spreadsheets run a cell that begins like a formula, and names in it come from clients."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

@@ -1,0 +1,170 @@
+"""The commands `dragoman requests` and `dragoman show`: what was asked lately, and one request whole."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from app.accounts.accounts import Accounts
+from app.cli.accounts.reading import (
+    Ago,
+    ask,
+    csv_option,
+    json_option,
+    open_accounts,
+    print_csv,
+    print_json,
+    print_table,
+    spell_count,
+    spell_dollars,
+    spell_time,
+)
+from app.cli.options import WholeNumber, config_option
+
+FOLLOW_PERIOD = 1.0  # seconds between two looks
+COLUMNS = (
+    *("id", "received", "key", "agent", "session", "path", "operation", "model", "provider", "target", "status"),
+    *("terminal", "error", "message", "ms", "first_byte_ms", "attempts"),
+    *("fresh", "cache_read", "cache_written", "output", "reasoning", "cost"),
+)
+HEADINGS = ("time", "id", "key", "model", "target", "status", "ms", "in", "out", "cost $", "")
+
+
+@click.command()
+@click.option("-f", "--follow", is_flag=True, help="Go on with new ones as they come.")
+@click.option("--failed", is_flag=True, help="Only those that failed.")
+@click.option("--key", help="Only those of this client key.")
+@click.option("--model", help="Only those that asked for this model.")
+@click.option("--provider", help="Only those that this provider answered.")
+@click.option("--session", help="Only those of this session.")
+@click.option("--client", "agent", help="Only those of this client program, as the list names it.")
+@click.option("--since", type=Ago(), help="How far back to look, for example 2h.")
+@click.option("-n", "limit", type=WholeNumber(1, 1000), default=50, show_default=True, help="How many at most.")
+@json_option
+@csv_option
+@config_option
+def requests(
+    follow: bool,
+    failed: bool,
+    since: float | None,
+    limit: int,
+    as_json: bool,
+    as_csv: bool,
+    path: Path | None,
+    **filters: str | None,
+) -> None:
+    """List requests, the newest last."""
+    from app.accounts.queries import Query, list_requests
+
+    accounts = open_accounts(path)
+    where = {column: value for column, value in filters.items() if value is not None}
+    query = Query(since=since, failed=failed, where=where, limit=limit)
+    rows = ask(accounts, lambda connection: list_requests(connection, query))[::-1]
+    if as_json and not follow:
+        print_json(rows)
+    elif as_csv and not follow:
+        print_csv(rows, COLUMNS)
+    else:
+        print_table([_cells(row) for row in rows], HEADINGS, right=(6, 7, 8, 9))
+        if follow:
+            _follow(accounts, rows[-1]["seq"] if rows else 0, failed, where)
+
+
+@click.command()
+@click.argument("request_id")
+@json_option
+@config_option
+def show(request_id: str, as_json: bool, path: Path | None) -> None:
+    """Show one request: where it went and why, each attempt, tokens, cost and losses."""
+    from app.accounts.queries import find_request
+
+    accounts = open_accounts(path)
+    found = ask(accounts, lambda connection: find_request(connection, request_id))
+    if found is None:
+        raise click.ClickException(f"no request has the id {request_id!r}; `dragoman requests` lists the last ones")
+    if as_json:
+        print_json(found)
+        return
+    click.echo(_sentence(found))
+    for title, value in _details(found):
+        if value not in (None, "", [], {}):
+            click.echo(f"  {title:<14}{value}")
+    for position, tried in enumerate(found["tried"], 1):
+        waited = f", then waited {tried['waited_ms']} ms" if tried["waited_ms"] else ""
+        outcome = f"{tried['error']}: {tried['message']}" if tried["error"] else "answered"
+        lasted = f"{tried['started_ms']}-{tried['ended_ms']} ms"
+        click.echo(f"  attempt {position}     {tried['target']}  {tried['status'] or '-'}  {lasted}  {outcome}{waited}")
+
+
+def _follow(accounts: Accounts, last: int, failed: bool, where: dict[str, str]) -> None:
+    from app.accounts.queries import Query, list_requests
+
+    while True:
+        time.sleep(FOLLOW_PERIOD)
+        query = Query(after=last, failed=failed, where=where)
+        for row in ask(accounts, lambda connection, query=query: list_requests(connection, query)):  # type: ignore[misc]
+            click.echo("  ".join(_cells(row)))
+            last = row["seq"]
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    read = None if row["fresh"] is None else row["fresh"] + row["cache_read"] + row["cache_written"]
+    return (
+        spell_time(row["received"]),
+        row["id"],
+        row["key"] or "-",
+        row["model"] or "-",
+        row["target"] or "-",
+        str(row["status"]),
+        str(row["ms"]),
+        spell_count(read),
+        spell_count(row["output"]),
+        spell_dollars(row["cost"]),
+        "" if row["terminal"] == "completed" else f"{row['terminal']} {row['error']}".strip(),
+    )
+
+
+def _sentence(row: dict[str, Any]) -> str:
+    """What happened, in one line."""
+    asked = f"{row['agent'] or 'A client'} asked for {row['model'] or 'no model'}"
+    led = f"; {row['rule'] or 'the route'} leads to {row['target']}" if row["target"] else ""
+    ended = {"completed": "answered", "client_closed": "the client left", "upstream_cut": "the upstream broke off"}
+    how = ended.get(row["terminal"], f"failed with {row['error']}" if row["error"] else "failed")
+    return f"{asked}{led}; {how} after {row['ms'] / 1000:.1f} s."
+
+
+def _details(row: dict[str, Any]) -> list[tuple[str, Any]]:
+    spent = row["fresh"] is not None
+    cost = spell_dollars(row["cost"]) if spent else None
+    tokens = _spell_tokens(row) if spent else None
+    return [
+        ("time", spell_time(row["received"])),
+        ("id", row["id"]),
+        ("status", row["status"]),
+        ("message", row.get("message")),
+        ("key", row["key"]),
+        ("session", row["session"]),
+        ("path", row["path"]),
+        ("dialects", f"{row['dialect_in']} → {row['dialect_out'] or '-'}"),
+        ("first byte", None if row["first_byte_ms"] is None else f"{row['first_byte_ms']} ms"),
+        ("tokens", tokens),
+        ("cost $", cost if row.get("billed", True) else f"{cost} (list price, not billed)"),
+        ("dropped", ", ".join(row.get("losses", []))),
+        ("lowered", ", ".join(row.get("lowered", []))),
+        ("upstream id", row.get("upstream_request_id")),
+    ]
+
+
+def _spell_tokens(row: dict[str, Any]) -> str:
+    counts = {
+        "fresh": row["fresh"],
+        "cached": row["cache_read"],
+        "written to the cache": row["cache_written"],
+        "out": row["output"],
+        "of them reasoning": row["reasoning"],
+    }
+    spelled = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    return f"{spelled}, estimated" if row.get("estimated") else spelled
