@@ -7,6 +7,7 @@ from functools import partial
 
 import msgspec
 
+from app.adaptation.cache_marks import adapt_cache_marks
 from app.adaptation.compaction import adapt_compaction
 from app.adaptation.empty_answer import RefuseEmpty
 from app.adaptation.extensions import adapt_extensions
@@ -82,6 +83,7 @@ STEPS: tuple[Step, ...] = (
     adapt_tool_choice,
     adapt_structured,
     adapt_limits,
+    adapt_cache_marks,
     adapt_media,
     adapt_replay,
     adapt_turns,

@@ -133,24 +133,26 @@ def _read_configuration(value: Any) -> Allowed | str:
 def _read_toolset(toolset: dict[str, Any]) -> Allowed | str:
     """A default and exceptions from it. Where the default is on, an exception is a denial, which has no twin."""
     default, configs = toolset.get("default_config"), toolset.get("configs")
-    on = _is_on(default)
-    switches = {name: _is_on(config) for name, config in configs.items()} if isinstance(configs, dict) else {}
-    if on is None or None in switches.values() or not isinstance(configs, dict | None):
+    on = _is_on(default, inherited=True)
+    if on is None or not isinstance(configs, dict | None):
+        return _UNTOLD
+    switches = {name: _is_on(config, inherited=on) for name, config in (configs or {}).items()}
+    if None in switches.values():
         return _UNTOLD
     if on:
         return None if all(switches.values()) else _UNTOLD
     return frozenset(name for name, switched in switches.items() if switched)
 
 
-def _is_on(config: Any) -> bool | None:
-    """Whether a configuration switches on, as one does that says nothing; None where it cannot be read."""
+def _is_on(config: Any, *, inherited: bool) -> bool | None:
+    """Whether a configuration switches on; one that says nothing inherits. None where it cannot be read."""
     match config:
         case None:
-            return True
+            return inherited
         case {"enabled": bool(enabled)}:
             return enabled
         case {} if config.get("enabled") is None:
-            return True
+            return inherited
         case _:
             return None
 

@@ -82,7 +82,7 @@ class _Teller:
 
     def _add_users(self, turn: Turn) -> None:
         blocks = [one for block in turn.blocks for one in self._tell_in_place(block, turn.path)]
-        said = any(not isinstance(block, Opaque) or block.from_user for block in turn.blocks)
+        said = any(not isinstance(block, Opaque) for block in turn.blocks)
         if not said and self._tears():
             self._held += blocks
             return

@@ -21,6 +21,7 @@ _NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentS
 
 _UNIONS = ("anyOf", "oneOf", "allOf")
 _NOISE = ("$schema", "$id", "$comment")  # say nothing to a model, and some servers refuse them
+_NULLABLE = ("default", "const", "example")  # here null is a value like any other
 _DEFINITIONS = ("$defs", "definitions")
 _DEFINED = tuple(f"#/{word}/" for word in _DEFINITIONS)
 # Without a type, what has one of these may be no object.
@@ -77,6 +78,14 @@ def wrap_root(schema: Schema) -> Schema:
         "additionalProperties": False,
         **kept,
     }
+
+
+def without_nulls(schema: Schema) -> Schema:
+    """The schema without keywords that are null, which say nothing and which vendors refuse."""
+    schema = _map_parts(schema, without_nulls)
+    if not any(value is None for value in schema.values()):
+        return schema
+    return {word: value for word, value in schema.items() if value is not None or word in _NULLABLE}
 
 
 def without_noise(schema: Schema) -> Schema:

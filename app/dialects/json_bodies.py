@@ -60,6 +60,12 @@ def read_value(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T], path: str) ->
         raise InvalidRequest(f"{path}: {error}", param=path) from error
 
 
+def holds_null(raw: msgspec.Raw) -> bool:
+    """Whether some field in a JSON value is null, or looks so in a text; it must cost next to nothing."""
+    value = bytes(raw)
+    return b":null" in value or b": null" in value
+
+
 def repair_surrogates(text: bytes) -> bytes:
     """JSON text with U+FFFD for every escaped half of a surrogate pair: clients that cut strings by UTF-16 units send
     halves, and a strict decoder refuses the whole body for one of them."""

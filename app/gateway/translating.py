@@ -21,7 +21,7 @@ from app.dialects.contract import StreamParser, StreamPassthrough
 from app.gateway.attempt import Attempt, Target
 from app.gateway.fetching import Fetcher
 from app.gateway.paused_turn import PausedTurn
-from app.gateway.reasoning_memory.reasoning_recall import ReasoningRecall
+from app.gateway.reasoning_memory.reasoning_recall import ReasoningRecall, may_forget
 from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
 from app.gateway.translation import StreamTranslation, restage
 from app.providers.provider import UpstreamRequest
@@ -40,7 +40,7 @@ class Translating(Attempt):
         if fetcher is not None:
             request = fetcher.bring(request, target.capabilities)
         observers: tuple[StageMaker, ...] = ()
-        if reasoning_store is not None and target.client_request.dialect.TRAITS.forgets_reasoning:
+        if reasoning_store is not None and may_forget(target.client_request, target.capabilities):
             recall = ReasoningRecall(reasoning_store, target.client_request, target.upstream.label, target.capabilities)
             request, observers = recall.restore_reasoning(request)
         adapted = adapt(request, target.capabilities)

@@ -74,6 +74,8 @@ def read_blocks(content: msgspec.Raw, path: str, note: NoteField) -> tuple[Block
             return (Text(text),) if text else ()
         case b"" | b"n":
             return ()
+        case b"{":  # a lone block without the list around it
+            return (read_block(content, path, note),)
         case _:
             raws = read_value(content, list_decoder, path)
             return tuple([read_block(raw, f"{path}[{index}]", note) for index, raw in enumerate(raws)])

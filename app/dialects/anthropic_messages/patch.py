@@ -13,9 +13,11 @@ from typing import Any
 import msgspec
 
 from app.conversation.capabilities import Capabilities
-from app.conversation.envelope import is_sealed
+from app.conversation.envelope import PREFIX, is_sealed, unseal
 from app.conversation.losses import Loss
-from app.dialects.anthropic_messages.vocabulary import NAME
+from app.conversation.steps import SERVER_TOOL
+from app.dialects.anthropic_messages.cache_marks import MARK, MOST_MARKS, limit_marks
+from app.dialects.anthropic_messages.vocabulary import NAME, SERVER_CALLS, SERVER_RESULT_ENDING
 from app.dialects.contract import RenderedRequest
 from app.dialects.json_bodies import (
     Fields,
@@ -32,6 +34,7 @@ from app.errors import Unsupported
 BILLING_PREFIX = "x-anthropic-billing-header"
 
 _EMPTY = b'""'
+_SEALED = b'"' + PREFIX.encode()
 _EMPTY_TEXT = re.compile(rb'"text"\s*:\s*""')
 _REASONING = ("thinking", "redacted_thinking")
 
@@ -45,6 +48,7 @@ class _Head(msgspec.Struct):
     data: str | msgspec.UnsetType | None = msgspec.UNSET
     cache_control: msgspec.Raw = msgspec.Raw()
     content: msgspec.Raw = msgspec.Raw()
+    citations: msgspec.Raw = msgspec.Raw()
 
 
 class _Turn(msgspec.Struct):
@@ -84,7 +88,7 @@ def patch_request(body: bytes, capabilities: Capabilities) -> RenderedRequest:
     if outline is None:
         body = repair_surrogates(body)
         outline = _read_outline(body) or _Outline()  # a body of an unexpected shape is the upstream's to judge
-    if _needs_patch(outline, capabilities):
+    if _needs_patch(outline, capabilities) or body.count(MARK) > MOST_MARKS:
         body = encode_body(_patch_fields(read_body(body), outline, capabilities, losses))
     return RenderedRequest(replace_model(body, capabilities.model) if capabilities.model else body, {}, tuple(losses))
 
@@ -144,6 +148,8 @@ class _Judge:
 
     def unwanted_fields(self, block: _Head) -> tuple[str, ...]:
         """Fields that must not go along with a block that may stay."""
+        if block.type == "text" and _SEALED in bytes(block.citations):
+            return ("citations",)  # of another vendor's answer
         if block.type not in _REASONING:
             return ()
         sealed = ("signature",) if is_sealed(block.signature or "") else ()
@@ -199,6 +205,8 @@ def _patch_fields(fields: Fields, outline: _Outline, capabilities: Capabilities,
         if not capabilities.reasoning_required and _lacks_lead(turns, outline.thinking):
             del fields["thinking"]
             losses.append(Loss("degrading", "thinking", "the history no longer holds the reasoning of its last turn"))
+    if limit_marks(fields):
+        losses.append(Loss("ignorable", "cache_control", f"only {MOST_MARKS} marks are taken: the earliest go"))
     for name in capabilities.refused_fields:
         if fields.pop(name, None) is not None:
             losses.append(Loss("ignorable", name, "the upstream refuses this field"))
@@ -245,10 +253,13 @@ def _patch_messages(fields: Fields, capabilities: Capabilities) -> None:
 
 
 def _patch_blocks(blocks: Sequence[msgspec.Raw], judge: _Judge) -> list[msgspec.Raw]:
-    kept = []
+    kept: list[msgspec.Raw] = []
     for raw in blocks:
         block = _head_decoder.decode(raw)
         if not judge.may_stay(block):
+            if isinstance(block.data, str) and _carries_steps(block.data):
+                while kept and _is_step(_head_decoder.decode(kept[-1]).type):
+                    kept.pop()  # what the client was shown of another vendor's tools
             continue
         if unwanted := judge.unwanted_fields(block):
             fields = fields_decoder.decode(raw)
@@ -258,6 +269,15 @@ def _patch_blocks(blocks: Sequence[msgspec.Raw], judge: _Judge) -> list[msgspec.
             raw = msgspec.Raw(msgspec.json.encode({**fields, "content": _without_empty(block.content)}))
         kept.append(raw)
     return kept
+
+
+def _carries_steps(data: str) -> bool:
+    proof = unseal(data)
+    return proof is not None and proof.kind == SERVER_TOOL
+
+
+def _is_step(kind: str) -> bool:
+    return kind in SERVER_CALLS or (kind.endswith(SERVER_RESULT_ENDING) and kind != "tool_result")
 
 
 def _without_empty(texts: msgspec.Raw) -> msgspec.Raw:

@@ -53,6 +53,7 @@ from app.dialects.json_bodies import (
     read_value,
     repair_surrogates,
 )
+from app.dialects.tool_schemas import mend_schemas
 from app.errors import InvalidRequest
 
 T = TypeVar("T")
@@ -205,7 +206,9 @@ class _Reader:
 
     def _tools_and_turns(self) -> tuple[tuple[Tool, ...], tuple[Turn, ...]]:
         said = self._turns()
-        tools, turns = apply_tool_changes(read_tools(self._take("tools", _objects) or []), said)
+        raw = self._fields.get("tools")
+        declared = mend_schemas(read_tools(self._take("tools", _objects) or []), raw)
+        tools, turns = apply_tool_changes(declared, said)
         for before, after in zip(said, turns, strict=True):
             if len(after.blocks) < len(before.blocks):
                 self._extensions.append(

@@ -273,7 +273,7 @@ def _read_call(call: WireCall, path: str) -> ToolCall:
     else:
         function = call.function or WireFunction()
         name, arguments = function.name, _read_arguments(function.arguments)
-    if not name:
+    if name is None:
         raise InvalidRequest(f"{path}: the name of the called tool is missing", param=f"{path}.function.name")
     proof = None
     if len(call.extra_content) > len(b"null"):

@@ -28,6 +28,7 @@ from app.conversation.blocks import (
 )
 from app.conversation.losses import Severity
 from app.dialects.json_bodies import fields_decoder, list_decoder, read_value
+from app.dialects.openai_chat.foreign_parts import FOREIGN_TYPES, read_foreign
 from app.dialects.openai_chat.vocabulary import NAME, KnownPart, WireCache, WireFile, WireImage, WirePart
 from app.dialects.readable import read_unknown
 from app.errors import InvalidRequest
@@ -79,6 +80,8 @@ def read_part(raw: msgspec.Raw, path: str, note: NoteField) -> Block:
             for name, value in read_value(raw, fields_decoder, path).items():
                 if name not in WirePart.__struct_fields__:
                     note(f"{path}.{name}", value)
+    if part.type in FOREIGN_TYPES and (foreign := read_foreign(part.type, raw, path, note)) is not None:
+        return foreign
     cache = read_cache(part.cache_control or part.prompt_cache_breakpoint)
     match part.type:
         case "text" | "input_text" | "output_text" | "summary_text":

@@ -18,6 +18,7 @@ from app.conversation.schemas import sanitize, to_gemini_subset
 from app.dialects.contract import RenderedRequest
 from app.dialects.json_bodies import Fields, encode_body, fields_decoder, list_decoder, read_body, replace_model
 from app.dialects.openai_chat import reasoning
+from app.dialects.openai_chat.foreign_parts import FOREIGN
 from app.dialects.openai_chat.request import parse_request, render_request
 from app.dialects.openai_chat.tools import nest_tool
 from app.dialects.openai_chat.vocabulary import REASONING_KEYS
@@ -50,7 +51,7 @@ def patch_request(body: bytes, capabilities: Capabilities) -> RenderedRequest:
     Raises InvalidRequest for what is no request. `input` in place of `messages` goes the long way through the model.
     """
     fields = read_body(body)
-    if "messages" not in fields and "input" in fields:
+    if ("messages" not in fields and "input" in fields) or FOREIGN.search(fields.get("messages", b"")) is not None:
         request = parse_request(body, {})
         model = capabilities.model or request.model
         return render_request(msgspec.structs.replace(request, model=model), capabilities)

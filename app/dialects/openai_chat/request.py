@@ -17,6 +17,7 @@ from app.conversation.request import (
     Request,
     Sampling,
     State,
+    Tool,
     ToolChoice,
 )
 from app.dialects.contract import RenderedRequest
@@ -25,6 +26,7 @@ from app.dialects.openai_chat.items import read_items
 from app.dialects.openai_chat.messages import MessageReader, MessageWriter
 from app.dialects.openai_chat.tools import read_tool_choice, read_tools, write_tools
 from app.dialects.openai_chat.vocabulary import EXTENSION_LOSSES, NAME, UNKNOWN_FIELD
+from app.dialects.tool_schemas import mend_schemas
 from app.errors import InvalidRequest
 
 T = TypeVar("T")
@@ -54,7 +56,7 @@ def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
         model=_read_model(taker),
         turns=tuple(reader.turns),
         instructions=tuple(reader.instructions),
-        tools=read_tools(tools) if tools is not None else read_tools(legacy, "functions") if legacy is not None else (),
+        tools=_read_tools(tools, legacy),
         tool_choice=_read_choice(taker),
         parallel_tool_calls=taker.take("parallel_tool_calls", _bool),
         reasoning=_read_reasoning(taker),
@@ -78,6 +80,12 @@ def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
     if legacy is not None and tools is None:
         taker.keep("functions", True)
     return msgspec.structs.replace(request, extensions=taker.rest())
+
+
+def _read_tools(tools: msgspec.Raw | None, legacy: msgspec.Raw | None) -> tuple[Tool, ...]:
+    if tools is not None:
+        return mend_schemas(read_tools(tools), tools)
+    return mend_schemas(read_tools(legacy, "functions"), legacy) if legacy is not None else ()
 
 
 def render_request(request: Request, capabilities: Capabilities) -> RenderedRequest:

@@ -88,8 +88,24 @@ def _patch_input(fields: dict[str, Any], capabilities: Capabilities, losses: lis
         after.extend(kept)
         if not kept:
             losses.append(Loss("ignorable", f"input[{index}]", "the upstream cannot read this item"))
+    after = _without_loose_reasoning(after)
     if [bytes(item) for item in after] != [bytes(item) for item in before]:
         fields["input"] = after
+
+
+def _without_loose_reasoning(items: list[msgspec.Raw]) -> list[msgspec.Raw]:
+    """Items without reasoning that led to nothing, for it was interrupted: the vendor refuses it."""
+    kept: list[msgspec.Raw] = []
+    thoughts: list[msgspec.Raw] = []
+    for item in items:
+        head = _head_decoder.decode(item)
+        if head.type == "reasoning":
+            thoughts.append(item)
+            continue
+        follows = head.role == "assistant" or (head.role is None and not str(head.type).endswith("_output"))
+        kept += [*thoughts, item] if follows else [item]
+        thoughts = []
+    return [*kept, *thoughts]
 
 
 def _patch_item(item: msgspec.Raw, path: str, capabilities: Capabilities) -> list[msgspec.Raw]:

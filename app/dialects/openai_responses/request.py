@@ -46,6 +46,7 @@ from app.dialects.openai_responses.vocabulary import (
     ReasoningField,
     Settings,
 )
+from app.dialects.tool_schemas import mend_schemas
 from app.errors import InvalidRequest
 
 ENCRYPTED_CONTENT = "reasoning.encrypted_content"
@@ -67,7 +68,8 @@ def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
     fields = read_body(body)
     settings = _parse_settings(fields)
     given = Input(fields.get("input", NULL))
-    tools = _join_tools(parse_tools(fields.get("tools", NULL), "tools"), given.tools)
+    declared = fields.get("tools", NULL)
+    tools = _join_tools([*mend_schemas(parse_tools(declared, "tools"), declared)], given.tools)
     instructions = ([Text(settings.instructions)] if settings.instructions else []) + given.instructions
     state = _parse_state(settings)
     turns = given.turns

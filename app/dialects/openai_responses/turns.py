@@ -40,6 +40,7 @@ from app.dialects.openai_responses.vocabulary import (
 )
 from app.errors import InvalidRequest
 
+NAMELESS = "unnamed_tool"
 COMPACTION_TRIGGER = "compaction_trigger"
 
 _ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
@@ -89,6 +90,8 @@ class Input:
         for index, item in enumerate(items or ()):
             path = f"input[{index}]"
             wire = read_value(item, item_decoder, path)
+            if wire.name == "":  # a past call of a server that failed to name it
+                wire.name = NAMELESS
             self._read(wire, item, path)
             if wire.id is not None and wire.type in _NEW_IDS:
                 ids.append(wire.id)
@@ -222,6 +225,8 @@ class _AssistantItems:
         self._capabilities = capabilities
         self._losses = losses
         self._items: list[Any] = []
+        self._last = request.turns[-1] if request.turns else None
+        self._followed = 0  # items up to the last one that is no reasoning
         self._parts: list[dict[str, Any]] = []
         self._phase: str | None = None
 
@@ -235,7 +240,13 @@ class _AssistantItems:
                 case _:
                     self._end_message()
                     self._items.extend(self._render_block(block))
+                    if not isinstance(block, Reasoning) or (block.proof and block.proof.kind == SERVER_TOOL):
+                        self._followed = len(self._items)
         self._end_message()
+        if self._followed < len(self._items) and self._turn is not self._last:
+            # A thought that led to nothing, for it was interrupted: the vendor refuses one without what it led to.
+            del self._items[self._followed :]
+            self._losses.append(Loss("ignorable", self._turn.path, "reasoning that led to nothing is not replayed"))
         return self._items
 
     def _say(self, part: dict[str, Any], phase: str | None) -> None:
@@ -250,6 +261,7 @@ class _AssistantItems:
             message |= {"role": "assistant", "status": "completed"}
             phase = {"phase": self._phase} if self._phase else {}
             self._items.append({**message, **phase, "content": self._parts})
+            self._followed = len(self._items)
         self._parts, self._phase = [], None
 
     def _render_block(self, block: Block) -> list[Any]:

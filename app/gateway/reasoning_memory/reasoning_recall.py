@@ -29,10 +29,7 @@ _CALLS, _REASONING = b'"tool_calls"', b'"reasoning'
 
 
 class ReasoningRecall:
-    """The recollection as one request of a Chat client uses it: with the reasoning of its own tenant and upstream.
-
-    Clients of other dialects are not helped. Theirs have a place for reasoning, and whoever leaves it out may mean it.
-    """
+    """The kept reasoning as one request uses it: that of its own tenant and upstream."""
 
     def __init__(
         self, reasoning_store: ReasoningStore, client_request: ClientRequest, upstream: str, capabilities: Capabilities
@@ -182,8 +179,14 @@ def passes_silently(client_request: ClientRequest, capabilities: Capabilities) -
     )
 
 
+def may_forget(client_request: ClientRequest, capabilities: Capabilities) -> bool:
+    """Whether the client is likely not to send past reasoning. Dialects other than Chat have a place for it, but their
+    clients drop what belongs to a call alone, as a signature does that some upstreams demand with it."""
+    return client_request.dialect.TRAITS.forgets_reasoning or bool(capabilities.unsigned_call)
+
+
 def _is_of_use(request: Request, capabilities: Capabilities) -> bool:
-    """Whether the upstream has a use for past reasoning, and its client is likely not to send it."""
-    if request.dialect != "openai_chat" or not request.tools or not request.turns:
+    """Whether the upstream has a use for past reasoning."""
+    if not request.tools or not request.turns:
         return False
     return capabilities.reasoning_replay != "none" or capabilities.dialect in capabilities.proofs

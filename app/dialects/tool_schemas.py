@@ -1,0 +1,23 @@
+"""Schemas of tools as programs really write them: keywords that say nothing are written as null."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from app.conversation.request import FunctionTool, Tool
+from app.conversation.schemas import without_nulls
+from app.dialects.json_bodies import holds_null
+
+
+def mend_schemas(tools: Sequence[Tool], raw: msgspec.Raw | None) -> tuple[Tool, ...]:
+    """The tools without null keywords in their schemas; `raw` is the field that they stood in."""
+    if raw is None or not holds_null(raw):
+        return tuple(tools)
+    return tuple(
+        msgspec.structs.replace(tool, schema=without_nulls(tool.schema))
+        if isinstance(tool, FunctionTool) and tool.schema is not None
+        else tool
+        for tool in tools
+    )
