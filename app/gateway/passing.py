@@ -37,7 +37,9 @@ class Passing(Attempt):
             self._stages = (recall.observing_stage,)
         rendered = target.dialect.patch_request(body, target.capabilities)
         self.losses = settle(rendered.losses, target.upstream.policy)
-        self.upstream_request = self._pack(rendered, stream=target.stream or target.capabilities.stream_only)
+        # A server that only streams its answers has no other form than its own for anything else.
+        collects = target.capabilities.stream_only and target.operation == "generate"
+        self.upstream_request = self._pack(rendered, stream=target.stream or collects)
 
     def open_stream(self) -> StreamPassthrough:
         stream = self.target.dialect.StreamPassthrough(self.context, self.target.capabilities)

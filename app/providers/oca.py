@@ -51,7 +51,11 @@ REMEDIES = {
 class OCAProvider(Provider):
     kind: ClassVar[str] = "oca"
     lists_decide: ClassVar[bool] = True
-    paths: ClassVar[Mapping[Operation, str]] = {"generate": PATHS["openai_chat"], "models": "/v1/model/info"}
+    paths: ClassVar[Mapping[Operation, str]] = {
+        "generate": PATHS["openai_chat"],
+        "models": "/v1/model/info",
+        "embeddings": "/embeddings",
+    }
 
     def __init__(
         self, name: str, settings: ProviderSettings, source: CredentialSource | None, transport: Transport
@@ -163,6 +167,7 @@ class _Info(msgspec.Struct):
     max_output_tokens: int | None = None
     max_tokens: int | None = None
     supports_vision: bool | None = None
+    is_reasoning_model: bool | None = None
     reasoning_effort_options: list[str] | None = None
     supported_api_list: list[str] | None = None
 
@@ -191,7 +196,15 @@ class _Entry(msgspec.Struct):
         fields: dict[str, object] = {
             "max_output": self.max_output,
             "context_window": self.context_window,
-            "efforts": tuple(self.model_info.reasoning_effort_options or ()) or None,
             "images": self.model_info.supports_vision,
+            **self._reasoning(),
         }
         return {name: value for name, value in fields.items() if value is not None}
+
+    def _reasoning(self) -> dict[str, object]:
+        """Efforts where the model is offered with them; none is sent to a model that is offered without."""
+        efforts = tuple(self.model_info.reasoning_effort_options or ())
+        if efforts:
+            return {"efforts": efforts, "reasoning_style": "effort"}
+        offered_without = self.model_info.reasoning_effort_options == [] or self.model_info.is_reasoning_model is False
+        return {"efforts": (), "reasoning_style": "none"} if offered_without else {}
