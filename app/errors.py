@@ -89,8 +89,9 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """What went wrong, in no dialect.
 
     `status` is the HTTP status a client should see; `code` and `param` keep the upstream's or name the client's
-    field; `retry_after` is the header's text (seconds or a date), never invented; `tokens` are input tokens, asked
-    output tokens and limit of a context overflow where they are known.
+    field; `retry_after` is the header's text (seconds or a date), never invented, and `resets_at` when a limit ends as
+    the upstream's body says it; `tokens` are input tokens, asked output tokens and limit of a context overflow where
+    they are known.
     """
 
     kind: FailureKind
@@ -99,6 +100,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     code: str | None = None
     param: str | None = None
     retry_after: str | None = None
+    resets_at: str | None = None
     origin: Origin = "gateway"
     tokens: tuple[int | None, int | None, int | None] | None = None
 

@@ -150,6 +150,7 @@ class RenderContext(msgspec.Struct, frozen=True, kw_only=True):
     input_tokens: int = 0
     upstream_model: str | None = None
     show_reasoning: bool = True
+    several: bool = False
     request: Any = None
     body: bytes = b""
     max_event: int = 16 * 1024 * 1024

@@ -1,332 +1,327 @@
-"""The reading of error bodies: whatever an upstream of any dialect says went wrong.
+"""The reading of error bodies: whatever an upstream of any dialect says went wrong, and whether it says so at all.
 
-Servers that speak a dialect well still answer errors in a shape of their own: the object of OpenAI or Anthropic, a bare
-string, a list (Gemini), `detail` (FastAPI), a front door's `code` and `message` (OCI), a page of HTML (nginx), nothing.
+Servers that speak a dialect well still tell of errors in a shape of their own: the object of OpenAI or Anthropic, a
+bare string, a list (Gemini), `detail` (FastAPI), a front door's `code` and `message` (OCI), `base_resp` (MiniMax),
+`error_code` (Databricks, Baidu), `success: false` (ModelScope), a page of HTML (nginx), XML (S3), nothing. Some send
+them with status 200.
 """
 
 from __future__ import annotations
 
 import html
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
-from app.errors import Failure, FailureKind
-
-Tokens = tuple[int | None, int | None, int | None]
-
 MESSAGE_LIMIT = 4000  # characters; an error page or a dump of the prompt is cut there
-_WORD_LIMIT = 256  # characters of a type, a code or the name of a field
-_BODY_LIMIT = 1024 * 1024  # bytes that are decoded; of more only the beginning is read, as text
-_MOST_DETAILS = 20
-_TITLE_LIMIT = 500
-_PAGE_LIMIT = 32 * 1024  # bytes of a page of HTML that are searched for its title
-
-# What a `code` or `type` says, whatever the status. Numbers in `code` are a status (LiteLLM, OpenRouter) and stay out.
-KINDS: dict[str, FailureKind] = {
-    "authentication_error": "upstream_auth",
-    "auth_error": "upstream_auth",
-    "invalid_api_key": "upstream_auth",
-    "expired_key": "upstream_auth",
-    "token_not_found_in_db": "upstream_auth",
-    "UNAUTHENTICATED": "upstream_auth",
-    "NotAuthenticated": "upstream_auth",
-    "billing_error": "billing",
-    "credit_balance_exhausted": "quota",
-    "insufficient_quota": "quota",
-    "budget_exceeded": "quota",
-    "usage_limit_reached": "quota",
-    "permission_error": "permission",
-    "permission_denied": "permission",
-    "insufficient_permissions": "permission",
-    "key_model_access_denied": "permission",
-    "team_model_access_denied": "permission",
-    "unsupported_country_region_territory": "permission",
-    "PERMISSION_DENIED": "permission",
-    "model_not_found": "not_found",
-    "not_found_error": "not_found",
-    "NOT_FOUND": "not_found",
-    "request_too_large": "too_large",
-    "content_filter": "content_filter",
-    "content_policy_violation": "content_filter",
-    "rate_limit_exceeded": "rate_limit",
-    "rate_limit_error": "rate_limit",
-    "throttling_error": "rate_limit",
-    "slow_down": "rate_limit",
-    "RESOURCE_EXHAUSTED": "rate_limit",
-    "TooManyRequests": "rate_limit",
-    "overloaded": "overloaded",
-    "overloaded_error": "overloaded",
-    "server_is_overloaded": "overloaded",
-    "service_unavailable": "overloaded",
-    "UNAVAILABLE": "overloaded",
-    "timeout_error": "timeout",
-    "timeout": "timeout",
-    "DEADLINE_EXCEEDED": "timeout",
-}
-
-# Words too broad to overrule a status; they decide inside a stream, where there is none.
-BROAD_KINDS: dict[str, FailureKind] = {
-    "invalid_request_error": "invalid_request",
-    "invalid_prompt": "invalid_request",
-    "bad_request_error": "invalid_request",
-    "BadRequestError": "invalid_request",
-    "INVALID_ARGUMENT": "invalid_request",
-    "api_error": "internal",
-    "server_error": "internal",
-    "internal_server_error": "internal",
-    "InternalServerError": "internal",
-    "INTERNAL": "internal",
-}
-
-STATUS_KINDS: dict[int, FailureKind] = {
-    400: "invalid_request",
-    401: "upstream_auth",
-    402: "billing",
-    403: "permission",
-    404: "not_found",
-    408: "timeout",
-    409: "conflict",
-    413: "too_large",
-    415: "unsupported_media",
-    422: "invalid_request",
-    429: "rate_limit",
-    503: "overloaded",
-    504: "timeout",
-    524: "timeout",
-    529: "overloaded",
-}
-
-OVERFLOW_CODES = {"context_length_exceeded", "model_max_prompt_tokens_exceeded", "exceed_context_size_error"}
-
-_OVERFLOW = re.compile(
-    r"maximum context length|max(?:imum)? context|context[ _]window|context[ _]length|context limit|context size"
-    r"|prompt is too long|input is too long|too many (?:input )?tokens|prompt token count|input token count"
-    r"|reduce the length of the (?:messages|prompt|input)",
-    re.IGNORECASE,
-)
-
-# No count of tokens is longer, and no search may begin anew at each of a million digits.
-_N = r"(?P<n>\d[\d,]{0,15})"
-
-
-def _patterns(*patterns: str) -> tuple[re.Pattern[str], ...]:
-    return tuple(re.compile(pattern, re.IGNORECASE) for pattern in patterns)
-
-
-_LIMITS = _patterns(
-    rf"exceed context limit: [\d,]{{1,16}} \+ [\d,]{{1,16}} > {_N}",
-    rf"available context size \({_N}",
-    rf"context (?:length|window|size|limit)(?: of the model)?(?: is| of|:)?(?: only)? {_N}",
-    rf"exceeds the limit of {_N}",
-    rf"tokens allowed \({_N}",
-    rf"> {_N} (?:tokens )?maximum",
-)
-_INPUTS = _patterns(
-    rf"exceed context limit: {_N} \+",
-    rf"prompt is too long: {_N} tokens",
-    rf"token count (?:of |\(){_N}",
-    rf"{_N}(?: tokens)? (?:from|in|of) (?:the |your )?(?:input messages|messages|prompt|text input|input)",
-    rf"(?:prompt|request|input) (?:contains|has)(?: at least)? {_N} (?:input )?tokens",
-    rf"messages resulted in {_N} tokens",
-    rf"request \({_N} tokens\) exceeds",
-)
-_OUTPUTS = _patterns(
-    rf"exceed context limit: [\d,]{{1,16}} \+ {_N} >",
-    rf"{_N}(?: tokens)? (?:for|in) the (?:completion|output)",
-    rf"requested {_N} output tokens",
-)
-_TOTALS = _patterns(rf"requested(?: a total of| about)? {_N} tokens", rf"total of(?: at least)? {_N} tokens")
-
+QUOTE_LIMIT = 300  # characters of what came instead of an answer
+# How much of a page is searched for what it is called.
+_PAGE_LIMIT = 20_000
 _REQUEST_ID = "opc-request-id"
+
+# Names of fields are compared in lower case and without underscores, for each vendor spells them in its own way.
+_MESSAGES = ("message", "errormessage", "errormsg", "errmsg", "msg", "statusmsg", "statusmessage", "retmsg",
+             "respmsg", "detail", "details", "errordescription", "description", "faultstring", "reason", "title",
+             "error", "err", "text")  # fmt: skip
+_CODES = ("code", "errorcode", "errcode", "errno", "statuscode", "retcode", "respcode", "resultcode", "type")
+# Where an error may stand inside a body, the likeliest first. Only there may a mere code be an error.
+_PLACES = ("error", "errors", "baseresp", "err", "fault", "exception", "failure", "detail", "details", "header",
+           "responsemetadata", "response", "data", "result")  # fmt: skip
+_SUCCESS = ("", "0", "00", "000", "0000", "00000", "200", "20000", "ok", "success", "succeed", "succeeded", "none",
+            "null", "false", "true", "completed", "stop")  # fmt: skip
+_FAILED = ("error", "errors", "fail", "failed", "failure", "exception")
+_DEEPEST = 4
 
 
 class ErrorBody(NamedTuple):
-    """What an error body says. `message` is never empty; `code` is text even where the server sent a number."""
+    """What an error body says. `message` is never empty; `code` is text even where the server sent a number.
+
+    `place` names the field that it stood in, where that is a vendor's own. `tokens` are the numbers of an overflow that
+    stand in fields: input, output, limit. `retry_after` is seconds, `resets_at` a date as the server wrote it.
+    """
 
     message: str
     type: str | None = None
     code: str | None = None
     param: str | None = None
+    place: str | None = None
+    tokens: tuple[int | None, int | None, int | None] = (None, None, None)
+    retry_after: str | None = None
+    resets_at: str | None = None
 
 
 def read_error_body(status: int, headers: Mapping[str, str], body: bytes) -> ErrorBody:
     """What `body` says, in whichever shape it says it. Reads any bytes without raising."""
     try:
-        if len(body) > _BODY_LIMIT:
-            raise msgspec.DecodeError("larger than any error")
-        found = _read_value(msgspec.json.decode(body))
+        value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         found = ErrorBody(_read_text(body[:_PAGE_LIMIT].decode("utf-8", "replace").strip()))
-    found = _cut(found, f"the upstream answered HTTP {status} without a word")
+    else:
+        found = _read_value(value)
+    message = (found.message or f"the upstream answered HTTP {status} without a word")[:MESSAGE_LIMIT]
     request_id = next((value for name, value in headers.items() if name.lower() == _REQUEST_ID), None)
     if request_id is not None:
-        found = found._replace(message=f"{found.message} ({_REQUEST_ID}: {request_id[:_WORD_LIMIT]})")
-    return found
+        message = f"{message} ({_REQUEST_ID}: {request_id})"
+    return found._replace(message=message)
 
 
 def read_error_value(value: object) -> ErrorBody:
     """What the decoded value of an `error` key says; for errors inside a stream or inside a reply of status 200."""
-    silent = "the upstream reported an error without a word"
-    try:
-        return _cut(_read_value({"error": value}), silent)
-    except RecursionError:
-        return ErrorBody(silent)
+    found = _read_value({"error": value})
+    return found._replace(message=found.message[:MESSAGE_LIMIT] or "the upstream reported an error without a word")
 
 
-def _cut(found: ErrorBody, silent: str) -> ErrorBody:
-    """What was found in bounded length, before anything searches in it."""
-    words = (word and word[:_WORD_LIMIT] for word in found[1:])
-    return ErrorBody(found.message[:MESSAGE_LIMIT] or silent, *words)
+def find_error(value: object, *, answered: bool = False) -> ErrorBody | None:
+    """The error in a decoded body that came with status 200, or in an event; None if it reports none.
 
-
-def read_failure(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-    """The failure that a reply of `status` (400 or more) means; see `judge_error`."""
-    retry_after = next((value for name, value in headers.items() if name.lower() == "retry-after"), None)
-    return judge_error(status, read_error_body(status, headers, body), retry_after)
-
-
-def judge_error(status: int, error: ErrorBody, retry_after: str | None = None) -> Failure:
-    """The failure of an error that came with `status`; 0 for one inside a stream, where its own code may be a status.
-
-    A refused credential is the operator's trouble, so its 401 never reaches a client, who would log in anew in vain.
+    `answered`: it holds something of an answer too, so that only what is an error beyond doubt counts.
     """
-    code = error.code
-    if code is not None and code.isascii() and code.isdigit():
-        if status == 0 and len(code) == 3 and 400 <= int(code) < 600:
-            status = int(code)
-        code = None
-    named = KINDS.get(code or "") or KINDS.get(error.type or "")
-    if named is None and status == 0:
-        named = BROAD_KINDS.get(code or "") or BROAD_KINDS.get(error.type or "")
-    kind = named or STATUS_KINDS.get(status) or ("invalid_request" if 400 <= status < 500 else "internal")
-    tokens = None
-    if code in OVERFLOW_CODES or kind in ("invalid_request", "too_large", "internal"):
-        tokens = find_overflow(error.message) or ((None, None, None) if code in OVERFLOW_CODES else None)
-    if tokens is not None:
-        kind, status = "context_overflow", 400
-    elif kind == "upstream_auth" or (status == 0 and named is None):
-        status = 502
-    return Failure(
-        kind=kind,
-        message=error.message,
-        status=status,
-        code=code,
-        param=error.param,
-        retry_after=retry_after,
-        origin="upstream",
-        tokens=tokens,
-    )
-
-
-def find_overflow(message: str) -> Tokens | None:
-    """Input tokens, asked output tokens and limit of a context overflow, each where told; None if it is about
-    something else."""
-    if not _OVERFLOW.search(message):
-        return None
-    limit = _first_number(_LIMITS, message)
-    asked = _first_number(_INPUTS, message)
-    output = _first_number(_OUTPUTS, message)
-    if asked is None and (total := _first_number(_TOTALS, message)) is not None:
-        asked = total - output if output is not None and output < total else total
-    return asked, output, limit
-
-
-def _read_value(value: Any) -> ErrorBody:
     match value:
-        case [first, *_]:
-            return _read_value(first)
-        case {"error": {} as error}:
-            return _read_object(error)
-        case {"error": [_, *_] as errors}:
-            return _read_value(errors[0])
-        case {"error": str(error), **rest} if error:
-            told = rest.get("error_description") or rest.get("message")
-            return ErrorBody(f"{error}: {told}" if isinstance(told, str) else error)
-        case {"detail": {} as detail}:
-            return _read_object(detail)
-        case {"detail": [*details]} if details:
-            return _read_details(details)
-        case {"detail": str(detail)}:
-            return ErrorBody(detail)
-        case {"errors": [first, *_]}:
-            return _read_value(first)
+        case [{} as first, *_] if not answered:
+            return find_error(first)
         case {}:
-            return _read_object(value)
+            fields = _fold(value)
+        case _:
+            return None
+    if not any(_is_error(found) for found in _accusations(fields, answered=answered)):
+        return None
+    found = _read_value(value)
+    return found._replace(message=found.message[:MESSAGE_LIMIT] or "the upstream reported an error without a word")
+
+
+def quote(came: bytes) -> str:
+    """What came instead of an answer, in few words: its message if it is an error, the title of a page, or itself."""
+    text = came[:_PAGE_LIMIT].decode("utf-8", "replace").strip()
+    if not text:
+        return "nothing"
+    if (page := _name_page(text)) is not None:
+        return page
+    return f"{text[:QUOTE_LIMIT]}…" if len(text) > QUOTE_LIMIT else text
+
+
+def _accusations(fields: dict[str, Any], *, answered: bool) -> Iterator[object]:
+    """Whatever of a body would be an error unless it says nothing, or that all is well."""
+    yield fields.get("error")
+    yield from (fields.get(name) for name in ("err", "fault", "exception") if not isinstance(fields.get(name), str))
+    match fields.get("baseresp"):
+        case dict() as base:
+            yield _code_of(_fold(base))
+    match fields.get("responsemetadata"):
+        case {"Error": problem}:
+            yield problem
+    if answered:
+        return
+    yield fields.get("errors")
+    yield fields.get("success") is False or fields.get("ok") is False
+    yield str(fields.get("object")) == "error" or str(fields.get("type")) in ("error", "exception")
+    yield str(fields.get("status")).lower() in _FAILED
+    yield from (fields.get(name) for name in _CODES if name.startswith("err"))
+    match fields.get("header"):
+        case dict() as header:
+            yield _code_of(_fold(header))
+    for name in ("response", "data", "result"):
+        match fields.get(name):
+            case {"error": problem} | {"Error": problem}:
+                yield problem
+    yield fields.get("detail")
+    if any(isinstance(fields.get(name), str) for name in _MESSAGES):
+        yield fields.get("message")
+        yield _code_of(fields)
+        yield fields.get("status") if isinstance(fields.get("status"), int) else None
+
+
+def _is_error(accusation: object) -> bool:
+    if isinstance(accusation, str | int | float) and not isinstance(accusation, bool):
+        return str(accusation).strip().lower() not in _SUCCESS
+    return bool(accusation)
+
+
+def _read_value(value: Any, place: str | None = None, depth: int = 0) -> ErrorBody:
+    match value:
+        case [*details] if len(details) and all(isinstance(detail, dict) and "msg" in detail for detail in details):
+            return _read_details(details)
+        case [str() as first, *_] if depth:
+            return ErrorBody("; ".join(text for text in value if isinstance(text, str)) or first)
+        case [first, *_]:
+            return _read_value(first, place, depth)
+        case {}:
+            return _read_object(value, place, depth)
         case str():
-            return ErrorBody(_read_text(value))
+            return _read_string(value, depth)
         case _:
             return ErrorBody("")
 
 
-def _read_object(error: dict[str, Any]) -> ErrorBody:
-    message = error.get("message") or error.get("error") or error.get("msg") or error.get("detail") or ""
+def _read_object(error: dict[str, Any], place: str | None, depth: int) -> ErrorBody:
+    fields = _fold(error)
+    inner = _read_inner(fields, depth)
+    message = _message_of(fields)
+    if inner is not None:
+        told = next((text for name in ("errordescription", "message") if isinstance(text := fields.get(name), str)), "")
+        if isinstance(fields.get("error"), str) and told and told not in inner.message:
+            return inner._replace(message=f"{inner.message}: {told}")
+        own = _read_codes(fields)
+        return inner._replace(
+            message=inner.message or message,
+            type=inner.type or own[0],
+            code=inner.code or own[1],
+            param=inner.param or own[2],
+        )
     if not isinstance(message, str):
-        message = msgspec.json.encode(message).decode()
+        message = _encode(message)
+    elif message.startswith("{") and depth < _DEEPEST:  # Databricks wraps an error as the text of another
+        nested = _read_string(message, depth)
+        kind, code, param = _read_codes(fields)
+        return nested._replace(type=nested.type or kind, code=nested.code or code, param=nested.param or param)
     match error:
         case {"metadata": {"raw": str(raw)}} if raw and raw not in message:
             message = f"{message}: {raw}"  # OpenRouter keeps what the provider behind it said there
-    kind = error.get("type") if error.get("type") not in (None, "error") else error.get("status")
-    code, param = error.get("code"), error.get("param")
+    kind, code, param = _read_codes(fields)
     return ErrorBody(
-        message or (msgspec.json.encode(error).decode() if error else ""),
+        message or (_encode(error) if any(error.values()) else ""),
+        kind,
+        code,
+        param,
+        place,
+        (_count(fields.get("nprompttokens")), None, _count(fields.get("nctx"))),
+        _find_delay(fields, error),
+        _find_reset(fields, error),
+    )
+
+
+def _read_inner(fields: dict[str, Any], depth: int) -> ErrorBody | None:
+    """The error that a body holds in a field of its own."""
+    if depth >= _DEEPEST:
+        return None
+    for name in _PLACES:
+        value = fields.get(name)
+        if isinstance(value, dict | list) and value:
+            if name == "baseresp" and not (isinstance(value, dict) and _is_error(_code_of(_fold(value)))):
+                continue
+            if name in ("response", "data", "result", "header", "responsemetadata") and not (
+                isinstance(value, dict) and find_error(value)
+            ):
+                continue
+            found = _read_value(value, "base_resp" if name == "baseresp" else None, depth + 1)
+            if found.message:
+                return found
+        elif isinstance(value, str) and value and name in ("error", "err", "exception", "fault", "failure"):
+            kind, code, param = _read_codes(fields)
+            return _read_string(value, depth)._replace(type=kind, code=code, param=param)
+    return None
+
+
+def _read_codes(fields: dict[str, Any]) -> tuple[str | None, str | None, str | None]:
+    """Type, code and param as far as they are said."""
+    kind = fields.get("type") if fields.get("type") not in (None, "error") else fields.get("status")
+    code = next((fields[name] for name in _CODES[:-1] if _is_said(fields.get(name))), None)
+    param = fields.get("param")
+    return (
         kind if isinstance(kind, str) else None,
-        _read_code(code),
+        str(code) if code is not None else None,
         param if isinstance(param, str) else None,
     )
 
 
-def _read_code(code: object) -> str | None:
-    """A code as text; of a number only what can be a status."""
-    match code:
-        case bool() | "":
-            return None
-        case int() if 0 <= code < 1_000_000:
-            return str(code)
-        case str():
-            return code
-        case _:
-            return None
+def _is_said(code: object) -> bool:
+    return isinstance(code, str | int) and code != "" and not isinstance(code, bool)
+
+
+def _code_of(fields: dict[str, Any]) -> object:
+    return next((fields[name] for name in _CODES[:-1] if _is_said(fields.get(name))), None)
+
+
+def _message_of(fields: dict[str, Any]) -> Any:
+    return next((fields[name] for name in _MESSAGES if fields.get(name)), "")
 
 
 def _read_details(details: list[Any]) -> ErrorBody:
     """FastAPI's list of what failed to validate; the first place is the `param`."""
     texts, places = [], []
-    for detail in details[:_MOST_DETAILS]:
+    for detail in details:
         match detail:
             case {"msg": str(text), "loc": [*steps]}:
                 places.append(".".join(str(step) for step in steps if step != "body"))
                 texts.append(f"{places[-1]}: {text}" if places[-1] else text)
-            case str():
-                texts.append(detail)
+            case {"msg": str(text)}:
+                texts.append(text)
             case _:
-                texts.append(msgspec.json.encode(detail).decode())
+                texts.append(_encode(detail))
     return ErrorBody("; ".join(texts), param=places[0] or None if places else None)
 
 
+def _read_string(text: str, depth: int) -> ErrorBody:
+    """A text; what it says if it is JSON itself."""
+    if depth < _DEEPEST and text.startswith("{"):
+        try:
+            return _read_value(msgspec.json.decode(text), None, depth + 1)
+        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+            pass
+    return ErrorBody(_read_text(text))
+
+
 def _read_text(text: str) -> str:
-    """Plain text as it is; of a page of HTML only the title."""
+    """Plain text as it is; a page by what it is called."""
+    return _name_page(text) or text
+
+
+def _name_page(text: str) -> str | None:
+    """What a page of HTML or a document of XML is called; None for anything else."""
     if not text.startswith("<"):
-        return text
-    words = " ".join(html.unescape(_find_title(text[:_PAGE_LIMIT])).split())
-    return words or "the upstream answered with a page of HTML"
+        return None
+    head = text[:_PAGE_LIMIT]
+    lower = head.lower()
+    for kind, name in (("title", "HTML"), ("h1", "HTML"), ("message", "XML"), ("faultstring", "XML")):
+        if words := _element(head, lower, kind):
+            return f"a page of {name}: {words}" if name == "HTML" else f"a document of XML: {words}"
+    return "the upstream answered with a page of HTML" if "<html" in lower or "<body" in lower else None
 
 
-def _find_title(page: str) -> str:
-    """What stands between the first `<title …>` and its end; searched without a pattern, which would be quadratic."""
-    lower = page.lower()
-    if len(lower) != len(page):  # a few letters change their length
-        page = lower
-    begin = lower.find("<title")
-    begin = lower.find(">", begin) + 1 if begin >= 0 else 0
-    end = lower.find("</title", begin)
-    return page[begin:end][:_TITLE_LIMIT] if begin and end >= 0 else ""
+def _element(text: str, lower: str, name: str) -> str:
+    """What stands in the first element of a name; empty where there is none."""
+    start = lower.find(f"<{name}")
+    begin = lower.find(">", start) + 1 if start >= 0 else 0
+    end = lower.find(f"</{name}", begin) if begin else -1
+    return " ".join(html.unescape(text[begin : min(end, begin + QUOTE_LIMIT)]).split()) if end >= 0 else ""
 
 
-def _first_number(patterns: tuple[re.Pattern[str], ...], text: str) -> int | None:
-    for pattern in patterns:
-        if found := pattern.search(text):
-            return int(found["n"].replace(",", ""))
+def _find_delay(fields: dict[str, Any], error: dict[str, Any]) -> str | None:
+    """Seconds to wait that stand in the body, as text."""
+    for name in ("resetsinseconds", "resetinseconds", "retryafter", "retryafterseconds"):
+        if isinstance(value := fields.get(name), int | float) and not isinstance(value, bool) and value >= 0:
+            return f"{value:g}"
+    match error:
+        case {"details": [*details]}:  # Google's RetryInfo
+            for detail in details:
+                match detail:
+                    case {"retryDelay": str(delay)} if delay[:-1].replace(".", "", 1).isdigit():
+                        return delay[:-1]
     return None
+
+
+def _find_reset(fields: dict[str, Any], error: dict[str, Any]) -> str | None:
+    """When a limit ends: epoch seconds or milliseconds, or a date."""
+    for name in ("resetsat", "resetat", "resettime"):
+        if isinstance(value := fields.get(name), str | int | float) and not isinstance(value, bool):
+            return str(value)
+    match error:
+        case {"metadata": {"headers": {"X-RateLimit-Reset": str() | int() as value}}}:  # OpenRouter
+            return str(value)
+    return None
+
+
+def _fold(value: Mapping[Any, Any]) -> dict[str, Any]:
+    """Fields by their names in lower case without underscores; the first of equal ones."""
+    fields: dict[str, Any] = {}
+    for name, inner in value.items():
+        fields.setdefault(str(name).lower().replace("_", "").replace("-", ""), inner)
+    return fields
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _encode(value: Any) -> str:
+    return msgspec.json.encode(value).decode("utf-8", "replace")

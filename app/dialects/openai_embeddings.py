@@ -17,7 +17,8 @@ from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.request import Request
 from app.conversation.traits import DialectTraits
 from app.dialects.contract import RenderedRequest
-from app.dialects.error_bodies import judge_error, read_error_body
+from app.dialects.error_bodies import read_error_body
+from app.dialects.error_kinds import judge_error
 from app.dialects.json_bodies import read_body, read_value, replace_model
 from app.dialects.openai_chat import error_status, find_usage, parse_error, render_error
 from app.errors import InvalidRequest, NotFound, UpstreamMalformed, UpstreamRefused

@@ -30,6 +30,8 @@ GRACE = 2.0
 # What an event stream begins with, for servers that call it something else: it comes late then, but it comes.
 EVENT_BEGINNINGS = (b"data:", b"event:", b": ")
 MOST_SPACE = 256  # bytes before that
+# And what begins like no event at all.
+DOCUMENT_BEGINNINGS = (b"{", b"[", b"<")
 
 
 def begin_delivery(attempt: Attempt, exchange: Exchange, record: Record, wait: float) -> Obtaining[StartedResponse]:
@@ -37,13 +39,19 @@ def begin_delivery(attempt: Attempt, exchange: Exchange, record: Record, wait: f
     `wait` seconds long. Raises DragomanError, which can still become an HTTP status or another attempt."""
     limit = attempt.target.limits.reply_mb << 20
     streamed = "event-stream" in exchange.headers.get("content-type", "").lower()
+    early = b""
+    if streamed:
+        early = yield from _first_part(exchange, wait)
+        # Some servers call anything an event stream: a whole answer, an error, a page of their front door.
+        streamed = not early[:MOST_SPACE].lstrip().startswith(DOCUMENT_BEGINNINGS)
     if streamed and attempt.stream:
-        return (yield from _begin_stream(attempt, exchange, wait))
+        return (yield from _begin_stream(attempt, exchange, early, wait))
     if streamed:
         collector = StreamCollector(attempt.make_parser(), attempt.context)
+        collector.feed(early)
         whole = attempt.finish_response((yield from _collect(exchange, collector, limit, wait)))
     else:
-        body = yield from exchange.gather_body(limit, wait)
+        body = early + (yield from exchange.gather_body(limit, wait))
         if body[:MOST_SPACE].lstrip().startswith(EVENT_BEGINNINGS):
             collector = StreamCollector(attempt.make_parser(), attempt.context)
             collector.feed(body)
@@ -114,16 +122,23 @@ def go_on(
         record.usage = stream.usage or record.usage
 
 
-def _begin_stream(attempt: Attempt, exchange: Exchange, wait: float) -> Obtaining[StartedResponse]:
+def _first_part(exchange: Exchange, wait: float) -> Obtaining[bytes]:
+    """What comes first of a stream; empty where nothing comes."""
+    while (part := exchange.read_part(wait)) is None:
+        yield
+    return part.removeprefix(BOM_UTF8)
+
+
+def _begin_stream(attempt: Attempt, exchange: Exchange, early: bytes, wait: float) -> Obtaining[StartedResponse]:
     """Reads until the first events that a client can be given."""
     stream = attempt.open_stream()
-    first = b""
+    first = stream.feed(early) if early else b""
     while not first:
         part = exchange.read_part(wait)
         if part is None:
             yield
         elif part:
-            first = stream.feed(part.removeprefix(BOM_UTF8))
+            first = stream.feed(part)
         else:
             first = stream.close()
             break

@@ -66,6 +66,7 @@ class Passing(Attempt):
             created=int(time.time()),
             include_usage=asks_usage(client_request.body),
             upstream_model=self.target.model,
+            several=client_request.peek.n not in (None, 1),
             body=b"" if self.stream and not client_request.dialect.TRAITS.echoes_prompt else client_request.body,
             max_event=self.target.limits.event_mb << 20,
         )

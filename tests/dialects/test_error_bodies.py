@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from app.dialects.error_bodies import find_overflow, read_error_body, read_error_value, read_failure
+from app.dialects.error_bodies import read_error_body, read_error_value
+from app.dialects.error_kinds import read_failure
+from app.dialects.overflow import find_overflow
 
 SHAPES = {
     "object": b'{"error":{"message":"odd trouble","type":"invalid_request_error","param":"x","code":"c"}}',
@@ -72,7 +74,7 @@ def test_damaged_bodies_are_read_as_text(body: bytes) -> None:
 def test_type_code_and_param_are_kept() -> None:
     error = read_error_body(400, {}, SHAPES["object"])
 
-    assert error == ("odd trouble", "invalid_request_error", "c", "x")
+    assert error[:4] == ("odd trouble", "invalid_request_error", "c", "x")
 
 
 def test_the_place_of_a_validation_error_is_the_param() -> None:

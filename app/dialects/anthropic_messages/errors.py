@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from app.dialects.error_bodies import ErrorBody, judge_error, read_error_value, read_failure
+from app.dialects.error_bodies import ErrorBody, read_error_value
+from app.dialects.error_kinds import judge_error, read_failure
 from app.dialects.json_bodies import encode_body
 from app.dialects.login_words import replace_login_words
 from app.errors import Failure, FailureKind

@@ -16,11 +16,18 @@ from app.conversation.literals import hide_halves
 from app.conversation.response import Usage
 from app.dialects.anthropic_messages.errors import parse_stream_error, render_error
 from app.dialects.anthropic_messages.grammar import Grammar, Rewriter
-from app.dialects.anthropic_messages.response import is_true_reason, parse_response, read_usage, render_response
+from app.dialects.anthropic_messages.response import (
+    is_true_reason,
+    parse_response,
+    read_usage,
+    refuse_error,
+    render_response,
+)
 from app.dialects.anthropic_messages.sse_events import PING
-from app.dialects.error_bodies import read_error_body
+from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import fields_decoder, replace_model
-from app.errors import Failure, UpstreamCut, UpstreamMalformed, UpstreamRefused
+from app.dialects.malformed import malformed
+from app.errors import Failure, UpstreamCut, UpstreamRefused
 from app.sse import COMMENT_KEEPALIVE, EventBuffer, SseDecoder, encode_event
 
 _DELTA = b"event: content_block_delta"
@@ -48,10 +55,13 @@ def repair_response(body: bytes, context: RenderContext, capabilities: Capabilit
     try:
         whole = _whole_decoder.decode(hide_halves(body))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as reason:
-        said = read_error_body(200, {}, body).message[:300]
-        raise UpstreamMalformed(f"the upstream sent something else than a message: {said}") from reason
+        refuse_error(body)
+        raise malformed("a message", body) from reason
     if whole.error:
         raise UpstreamRefused(parse_stream_error(whole.error))
+    if whole.content is None:
+        refuse_error(body)
+        raise malformed("a message", body)
     if _is_odd(whole, body):
         return render_response(parse_response(body), context)
     return replace_model(body, context.model)
@@ -164,8 +174,8 @@ class StreamPassthrough:
         head = self._head
         if head and events.startswith(head):
             last = events.rfind(b"\n\n", 0, -2) + 2
-            if last == 1 or events.startswith(head, last):
-                return events  # what lies between is of the same block
+            if (last == 1 or events.startswith(head, last)) and events.count(b"}\n\n") == events.count(b"\n\n"):
+                return events  # what lies between is of the same block, and none is cut short
         return self._look(events)
 
     def _begin(self, events: bytes) -> bytes:
@@ -188,8 +198,12 @@ class StreamPassthrough:
                     before, name, after = events.partition(b"event: message_start\n")
                     events = _PING.sub(b"", before) + name + after  # clients expect no other event before the first
                     return events.replace(raw, replace_model(raw, self._context.model), 1)
-                case "ping" | None:
+                case "ping":
                     continue
+                case None:
+                    if (failure := _fault_of(data)) is not None:
+                        self._state = _State.ENDED
+                        raise UpstreamRefused(failure)
                 case _:
                     self._state = _State.RUNNING
                     return events
@@ -203,17 +217,21 @@ class StreamPassthrough:
         elsewhere = _ELSEWHERE.get(self._grammar.open)
         for position, block in enumerate(blocks):
             if block.startswith(_DELTA):
-                if elsewhere is None or elsewhere not in block:
+                if (elsewhere is None or elsewhere not in block) and block.endswith(b"}"):
                     self._head = self._head or _head_of(block)
                     continue
-                payloads, ordered = [], False
+                payloads = SseDecoder().feed(block + b"\n\n")
+                ordered = not block.endswith(b"}")
             else:
                 payloads = SseDecoder().feed(block + b"\n\n")
                 ordered = all(map(self._grammar.allows, payloads))
             if not ordered:
                 return b"".join(passed + b"\n\n" for passed in blocks[:position]) + self._turn(blocks[position:])
             for data in payloads:
-                self._note(_decode_event(data))
+                event = _decode_event(data)
+                if event.get("type") is None and (failure := _fault_of(data)) is not None:
+                    return b"".join(passed + b"\n\n" for passed in blocks[:position]) + self.fail(failure)
+                self._note(event)
             if payloads:
                 self._head, elsewhere = b"", _ELSEWHERE.get(self._grammar.open)
         return events
@@ -227,8 +245,12 @@ class StreamPassthrough:
         return self._rewrite(SseDecoder().feed(b"\n\n".join(blocks)))
 
     def _rewrite(self, payloads: list[bytes]) -> bytes:
-        for data in payloads:
-            self._note(_decode_event(data))
+        for position, data in enumerate(payloads):
+            event = _decode_event(data)
+            if event.get("type") is None and (failure := _fault_of(data)) is not None:
+                told = self._rewriter.feed(payloads[:position]) if self._rewriter is not None else b""
+                return told + self.fail(failure)
+            self._note(event)
         return self._rewriter.feed(payloads) if self._rewriter is not None else b""
 
     def _note(self, event: dict[str, Any]) -> None:
@@ -258,7 +280,16 @@ def _frame(payloads: list[bytes]) -> bytes:
         name = _decode_event(data).get("type")
         if isinstance(name, str):
             out.append(encode_event(data.replace(b"\n", b" "), name))
+        elif _fault_of(data) is not None:
+            out.append(encode_event(data.replace(b"\n", b" ")))
     return b"".join(out)
+
+
+def _fault_of(data: bytes) -> Failure | None:
+    """The failure that a payload without a type is; None for what says nothing."""
+    if data.strip() in (b"", b"{}", b"[DONE]") or hide_halves(data) != data:
+        return None
+    return decode_error(data) or malformed("an event", data).failure
 
 
 def _decode_event(data: bytes) -> dict[str, Any]:

@@ -38,7 +38,10 @@ from app.dialects.anthropic_messages.vocabulary import (
     USAGE_EXTENSIONS,
     WireMessage,
 )
+from app.dialects.error_kinds import decode_error
+from app.dialects.finish_words import judge_word
 from app.dialects.json_bodies import encode_body
+from app.dialects.malformed import malformed
 from app.errors import InvalidRequest, UpstreamMalformed, UpstreamRefused
 
 _message_decoder = msgspec.json.Decoder(WireMessage)
@@ -63,9 +66,13 @@ def parse_response(body: bytes) -> Response:
             ]
         )
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidRequest) as error:
-        raise UpstreamMalformed(f"the upstream's answer is not a message: {error}") from error
-    if not message.id and not message.content:
-        raise UpstreamMalformed("the upstream's answer is not a message")
+        refuse_error(body)
+        raise malformed("a message", body) from error
+    if "content" not in fields:
+        refuse_error(body)
+        raise malformed("a message", body)
+    if is_broken(message.stop_reason):
+        raise UpstreamMalformed(f"the upstream broke off with stop_reason {str(message.stop_reason)[:80]!r}")
     usage = message.usage or {}
     called = any(isinstance(block, ToolCall) for block in blocks)
     return Response(
@@ -82,6 +89,17 @@ def parse_response(body: bytes) -> Response:
     )
 
 
+def refuse_error(body: bytes) -> None:
+    """Raises UpstreamRefused for an error that came with status 200 in a shape of another vendor."""
+    if (failure := decode_error(body)) is not None:
+        raise UpstreamRefused(failure)
+
+
+def is_broken(stop_reason: str | None) -> bool:
+    """Whether a reason is a failure of the server and no end."""
+    return bool(stop_reason) and stop_reason not in FINISH_REASONS and judge_word(stop_reason or "") == "broken"
+
+
 def render_response(response: Response, context: RenderContext) -> bytes:
     """The message for a client. Blocks that this dialect cannot show are left out."""
     content: list[Any] = []
@@ -93,7 +111,7 @@ def render_response(response: Response, context: RenderContext) -> bytes:
         **write_stop(
             response.finish_reason or "stop",
             response.raw_finish_reason,
-            response.stop_sequence,
+            own_sequence(response.stop_sequence, context),
             response.stop_detail,
             refused=[block.text for block in response.blocks if isinstance(block, Refusal)],
         ),
@@ -115,8 +133,9 @@ def find_usage(body: bytes) -> Usage | None:
 
 def read_finish_reason(stop_reason: str | None, called: bool) -> FinishReason:
     """Why a complete answer ended. Servers that only speak the dialect confuse the end of a turn with a call for tools:
-    `called`, whether there was one, decides. An unknown or missing reason is a normal end; the raw one is kept too."""
-    reason = FINISH_REASONS.get(stop_reason or "end_turn", "stop")
+    `called`, whether there was one, decides. A missing reason is a normal end, an unknown one is judged by its parts;
+    the raw one is kept too."""
+    reason = FINISH_REASONS.get(stop_reason or "end_turn") or _judge(stop_reason or "")
     if reason == "stop" and called:
         return "tool_calls"
     if reason == "tool_calls" and not called:
@@ -128,6 +147,11 @@ def is_true_reason(stop_reason: str | None, *, called: bool) -> bool:
     """Whether there is a reason and it fits what came: agents run tools only at "tool_use", and loop at it without."""
     known = FINISH_REASONS.get(stop_reason or "")
     return stop_reason is not None and known in (None, read_finish_reason(stop_reason, called))
+
+
+def _judge(word: str) -> FinishReason:
+    judged = judge_word(word)
+    return "stop" if judged == "broken" else judged
 
 
 def read_stop_detail(details: Mapping[str, Any] | None) -> StopDetail | None:
@@ -167,6 +191,12 @@ def read_extensions(message: Mapping[str, Any], usage: Mapping[str, Any]) -> dic
     return {name: value for name, value in found.items() if value is not None}
 
 
+def own_sequence(sequence: str | None, context: RenderContext) -> str | None:
+    """The stop sequence, if the client asked for it: servers name their own end marks too."""
+    request = context.request
+    return sequence if request is None or sequence in request.stop else None
+
+
 def write_head(response_id: str, context: RenderContext) -> dict[str, Any]:
     """The fields that a message begins with. A native id is kept, since clients may name it later."""
     identifier = response_id if response_id.startswith("msg_") else f"msg_{context.id}"
@@ -182,6 +212,8 @@ def write_stop(
     refused: Iterable[str] = (),
 ) -> dict[str, Any]:
     """The fields that say why it ended. `refused` are the texts of refusals, which elsewhere are blocks."""
+    if reason == "stop_sequence" and sequence is None:
+        reason, raw = "stop", None
     stop_reason = raw if raw is not None and FINISH_REASONS.get(raw) == reason else STOP_REASONS[reason]
     explanation = "".join(refused)
     if explanation and reason in ("stop", "content_filter"):

@@ -26,6 +26,7 @@ from app.conversation.literals import join, literal, text_of
 from app.dialects.anthropic_messages.blocks import ignore_field, read_block
 from app.dialects.anthropic_messages.errors import parse_stream_error
 from app.dialects.anthropic_messages.response import (
+    is_broken,
     read_extensions,
     read_finish_reason,
     read_stop_detail,
@@ -33,7 +34,9 @@ from app.dialects.anthropic_messages.response import (
     read_usage,
 )
 from app.dialects.anthropic_messages.vocabulary import NAME
+from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import Fields, fields_decoder, repair_surrogates
+from app.dialects.malformed import malformed
 from app.errors import InvalidRequest, UpstreamCut, UpstreamMalformed
 
 _QUOTE = ord('"')
@@ -175,6 +178,11 @@ class StreamParser:
             case "error":
                 self._state = _State.ENDED
                 events.append(Failed(parse_stream_error(_object.decode(payload).get("error"))))
+            case "" if payload.strip() != b"{}":  # what no event can be: an error in another shape, another dialect
+                self._state = _State.ENDED
+                events.append(Failed(decode_error(payload) or malformed("an event", payload).failure))
+            case _:
+                pass  # an event of tomorrow
 
     def _excuse(self, payload: bytes, error: Exception, events: list[Event]) -> None:
         """Go on after a payload that could not be read, if that does no harm: an event of a type that nobody knows, or
@@ -185,7 +193,8 @@ class StreamParser:
         if chunk is not None and chunk.delta is not None:
             self._add(chunk.index, chunk.delta, events)
         else:
-            self._refuse(f"the upstream's stream is malformed: {error}", events)
+            self._state = _State.ENDED
+            events.append(Failed(decode_error(payload) or malformed("an event", payload).failure))
 
     def _refuse(self, message: str, events: list[Event]) -> None:
         self._state = _State.ENDED
@@ -322,6 +331,9 @@ class StreamParser:
         for index in list(self._blocks):
             self._shut(index, events)
         self._state = _State.ENDED
+        if is_broken(self._end.stop_reason):
+            self._refuse(f"the upstream broke off with stop_reason {str(self._end.stop_reason)[:80]!r}", events)
+            return
         if (usage := read_usage(self._usage)) is not None:
             events.append(UsageSeen(usage))
         events.append(

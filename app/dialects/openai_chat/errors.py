@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from app.dialects.error_bodies import read_failure
+from app.dialects.error_kinds import read_failure
 from app.dialects.json_bodies import encode_body
 from app.errors import Failure, FailureKind
 

@@ -16,14 +16,23 @@ import msgspec
 from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.literals import hide_halves, join, text_of
 from app.conversation.response import Usage
-from app.dialects.error_bodies import judge_error, read_error_body, read_error_value
+from app.dialects.error_bodies import find_error, quote, read_error_value
+from app.dialects.error_kinds import decode_error, judge_error
 from app.dialects.json_bodies import encode_body
+from app.dialects.malformed import decode_tolerantly, malformed
 from app.dialects.openai_chat.errors import error_event
-from app.dialects.openai_chat.repair import UNREADABLE, flatten_content, missing_head, true_finish
+from app.dialects.openai_chat.repair import (
+    UNREADABLE,
+    flatten_content,
+    join_messages,
+    missing_head,
+    true_finish,
+)
+from app.dialects.openai_chat.reply_parts import is_odd_content
 from app.dialects.openai_chat.shapes import Shape, arguments_of
 from app.dialects.openai_chat.tool_calls import CallBinder
 from app.dialects.openai_chat.usage import read_usage
-from app.dialects.openai_chat.vocabulary import CallFragment, CallPiece, WireChunk
+from app.dialects.openai_chat.vocabulary import CallFragment, CallPiece, WireChoice, WireChunk, calls_of, read_finish
 from app.errors import Failure, UpstreamCut, UpstreamMalformed, UpstreamRefused
 from app.sse import COMMENT_KEEPALIVE, DONE, EventBuffer, SseDecoder, encode_event
 
@@ -63,6 +72,10 @@ class StreamPassthrough:
         self._head: dict[str, Any] = {}  # what all chunks begin with, as the client gets it
         self._missing: dict[str, Any] = {}  # what of it the server leaves out
         self._counted = b""  # the event with the last counts, which waits for the end
+        self._came = b""  # the last payload that was no part of an answer
+        self._reasons: dict[int, str] = {}  # why each choice ended that is joined with others
+        self._unfinished: set[int] = set()  # those that go on
+        self._flat_calls = 0  # calls that came whole, and are counted by us
         self.usage: Usage | None = None
         self.finished = False
 
@@ -171,29 +184,97 @@ class StreamPassthrough:
             return b"" if self._state is _State.WAITING else event  # a comment
         if payload.startswith(b"[DONE]"):
             if self._state is _State.WAITING:
-                return self._break(UpstreamMalformed("the upstream's reply held no answer").failure)
+                said = f": {quote(self._came)}" if self._came else ""
+                return self._break(UpstreamMalformed(f"the upstream's reply held no answer{said}").failure)
             return self._end(event)
         try:
-            chunk = _decode_chunk(payload)
-        except msgspec.ValidationError:
-            return event  # odd, but JSON: the client may know better
+            chunk = decode_tolerantly(_decode_chunk, payload)
         except UNREADABLE:
             if hide_halves(payload) != payload:
                 return event
-            said = read_error_body(200, {}, payload).message[:300]
-            return self._break(UpstreamMalformed(f"the upstream sent something else than a chat chunk: {said}").failure)
+            return self._break(decode_error(payload) or malformed("a chat chunk", payload).failure)
         if len(chunk.error) and (value := _any(chunk.error)):
             return self._break(judge_error(0, read_error_value(value)))
+        nothing = not chunk.choices and (chunk.choices is None or chunk.usage is None)
+        if (nothing or len(chunk.base_resp)) and (told := find_error(_any(payload), answered=not nothing)) is not None:
+            return self._break(judge_error(0, told))
         if not chunk.choices:
+            self._came = payload
             if chunk.usage is None:
                 return event if b'"moderation"' in payload else b""
             self.usage = read_usage(chunk.usage)
             self._counted = event if not self._missing else encode_event(encode_body({**_any(payload), **self._head}))
             return b""
+        if self._is_crooked(chunk.choices):
+            payload = encode_body(self._straighten(_any(payload)))
+            event, chunk = encode_event(payload), decode_tolerantly(_decode_chunk, payload)
         try:
             return self._mend(event, payload, chunk)
         except UpstreamMalformed as error:
             return self._break(error.failure)
+
+    def _is_crooked(self, choices: Sequence[WireChoice]) -> bool:
+        """Whether choices are not as a stream has them: one each, with a delta of text and a list of calls."""
+        for choice in choices:
+            delta = choice.delta
+            if delta is None or isinstance(delta.tool_calls, CallFragment) or is_odd_content(delta.content):
+                return True
+            if choice.index and not self._context.several:
+                return True
+        return len(choices) > 1 and not self._context.several
+
+    def _straighten(self, chunk: dict[str, Any]) -> dict[str, Any]:
+        """A chunk with a delta in each choice, and with one choice where one answer was asked for."""
+        choices = []
+        for choice in chunk["choices"]:
+            message = choice.pop("message", None) or {}
+            delta = {**message, **(choice.get("delta") or {})}
+            index = choice.get("index") or 0
+            if not delta and choice.get("text"):
+                delta = {"content": choice["text"]}
+            if delta.get("tool_calls"):
+                delta["tool_calls"] = self._number_calls(delta["tool_calls"], index, whole=bool(message))
+            if delta.get("content") is not None and not isinstance(delta["content"], str):
+                delta = flatten_content(delta, self._flat_calls)
+                self._flat_calls += 1000
+            choices.append({**choice, "delta": delta})
+        if not self._context.several and (len(choices) > 1 or choices[0].get("index")):
+            choices = [self._join(choices)]
+        return {**chunk, "choices": choices}
+
+    def _number_calls(self, calls: Any, choice: int, *, whole: bool) -> list[Any]:
+        """Calls as a list. Those of a whole message are never fragments of one another, nor of other choices' calls."""
+        listed = [calls] if isinstance(calls, dict) else calls
+        numbered = []
+        for call in listed:
+            if isinstance(call, dict) and (whole or choice):
+                index = self._flat_calls if whole else choice * 1000 + (call.get("index") or 0)
+                self._flat_calls += whole
+                call = {**call, "index": index}
+            numbered.append(call)
+        return numbered
+
+    def _join(self, choices: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """One choice of several, which ends when all have."""
+        open_before = bool(self._unfinished)
+        for choice in choices:
+            index = choice.get("index") or 0
+            if reason := choice.get("finish_reason"):
+                self._reasons[index] = reason
+            self._unfinished.add(index)
+        if open_before or any(choice.get("index") for choice in choices):
+            self._unfinished.add(0)
+        self._unfinished -= self._reasons.keys()
+        ended = self._reasons and not self._unfinished
+        reasons = [*self._reasons.values()]
+        telling = next((word for word in reasons if read_finish(word) not in ("stop", "tool_calls")), None)
+        delta = join_messages([choice["delta"] for choice in choices])
+        return {
+            **choices[0],
+            "index": 0,
+            "delta": delta,
+            "finish_reason": (telling or reasons[0]) if ended else None,
+        }
 
     def _mend(self, event: bytes, payload: bytes, chunk: WireChunk) -> bytes:
         """An event with choices. Every edit is made in `edited`, which stays None as long as there is none."""
@@ -212,22 +293,15 @@ class StreamPassthrough:
         for position, choice in enumerate(choices):
             index = choice.index or 0
             binder = self._binders.get(index)
-            if choice.delta is None:  # a server that does not stream sends all at once
-                edited = edited or _any(payload)
-                wire = edited["choices"][position]
-                wire["delta"] = {**(wire.get("delta") or {}), **(wire.pop("message", None) or {})}
-                choice.delta = choice.message
             if choice.delta is not None and choice.delta.tool_calls:
                 binder = self._binders.setdefault(index, CallBinder(self._context.id))
-                calls, clean = _mend_fragments(choice.delta.tool_calls, binder)
+                fragments = calls_of(choice.delta)
+                calls, clean = _mend_fragments(fragments, binder)
                 if not clean:
                     edited = edited or _any(payload)
                     edited["choices"][position]["delta"]["tool_calls"] = calls
                 elif index == 0:
-                    self._expect(choice.delta.tool_calls[-1], binder)
-            if choice.delta is not None and bytes(choice.delta.content).startswith(b"["):
-                edited = edited or _any(payload)
-                edited["choices"][position]["delta"] = flatten_content(edited["choices"][position]["delta"])
+                    self._expect(fragments[-1], binder)
             if reason := choice.finish_reason:
                 repeated += index in self._finishes
                 true = true_finish(reason, binder is not None, self._can)

@@ -6,22 +6,26 @@ A clean reply keeps its bytes. One at which clients crash or stop is taken apart
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.literals import text_of
-from app.dialects.error_bodies import judge_error, read_error_body, read_error_value
+from app.dialects.error_bodies import find_error, quote, read_error_value
+from app.dialects.error_kinds import decode_error, judge_error
 from app.dialects.json_bodies import encode_body, repair_surrogates, replace_model
-from app.dialects.openai_chat.parts import text_of_thinking
+from app.dialects.malformed import decode_tolerantly, malformed
+from app.dialects.openai_chat.reply_parts import is_odd_content, read_parts
 from app.dialects.openai_chat.tool_calls import CallBinder, begins_object
 from app.dialects.openai_chat.vocabulary import (
-    BROKEN_REASONS,
     FINISH_NAMES,
-    FINISH_REASONS,
     CallFragment,
     WireChoice,
+    WireDelta,
+    calls_of,
+    read_finish,
 )
 from app.errors import UpstreamMalformed, UpstreamRefused
 
@@ -38,6 +42,7 @@ class _Whole(msgspec.Struct):
     model: Any = None
     choices: list[WireChoice] | None = None
     error: msgspec.Raw = msgspec.Raw()
+    base_resp: msgspec.Raw = msgspec.Raw()
 
 
 _decode_whole = msgspec.json.Decoder(_Whole).decode
@@ -52,20 +57,28 @@ def repair_response(body: bytes, context: RenderContext, capabilities: Capabilit
     if b"\\ud" in body or b"\\uD" in body:
         body = repair_surrogates(body)
     try:
-        whole = _decode_whole(body)
-    except msgspec.ValidationError:
-        whole = _Whole()
+        whole = decode_tolerantly(_decode_whole, body)
     except UNREADABLE as error:
-        said = read_error_body(200, {}, body).message[:300]
-        raise UpstreamMalformed(f"the upstream sent something else than a chat reply: {said}") from error
+        if (failure := decode_error(body)) is not None:
+            raise UpstreamRefused(failure) from error
+        raise malformed("a chat reply", body) from error
     if len(whole.error) and (value := _any(whole.error)):
         raise UpstreamRefused(judge_error(0, read_error_value(value)))
-    if not whole.choices or _lacks_head(whole) or any(_is_odd(choice, capabilities) for choice in whole.choices):
-        value = _any(body)
-        if not isinstance(value, dict) or not isinstance(value.get("choices"), list):
-            raise UpstreamRefused(judge_error(0, read_error_body(200, {}, body)))
-        body = _mend_whole(value, context, capabilities)
+    if (not whole.choices or len(whole.base_resp)) and (
+        told := find_error(_any(body), answered=bool(whole.choices))
+    ) is not None:
+        raise UpstreamRefused(judge_error(0, told))
+    if not whole.choices or all(_is_void(choice) for choice in whole.choices):
+        raise UpstreamMalformed(f"the upstream's reply held no answer: {quote(body)}")
+    joins = len(whole.choices) > 1 and not context.several
+    if joins or _lacks_head(whole) or any(_is_odd(choice, capabilities) for choice in whole.choices):
+        body = _mend_whole(_any(body), context, capabilities, joins=joins)
     return replace_model(body, context.model)
+
+
+def _is_void(choice: WireChoice) -> bool:
+    """Whether a choice of a whole reply has no place for an answer."""
+    return choice.message is None and choice.delta is None and len(choice.text) <= len(b"null")
 
 
 def true_finish(reason: str, called: bool, capabilities: Capabilities) -> str:
@@ -75,11 +88,12 @@ def true_finish(reason: str, called: bool, capabilities: Capabilities) -> str:
     OpenAI itself says "stop" where a tool was forced by name, as documented; what it says stays. Raises
     UpstreamMalformed for a reason that is no end.
     """
-    if reason.lower() in BROKEN_REASONS:
-        raise UpstreamMalformed(f"the upstream broke off with finish_reason {reason!r}")
+    finish = read_finish(reason)
+    if finish == "broken":
+        raise UpstreamMalformed(f"the upstream broke off with finish_reason {reason[:80]!r}")
     if capabilities.first_party or reason == "function_call":
         return reason
-    name = FINISH_NAMES[FINISH_REASONS.get(reason.lower(), "stop")]
+    name = FINISH_NAMES[finish]
     if called and name == "stop":
         return "tool_calls"
     return "stop" if name == "tool_calls" and not called else name
@@ -91,13 +105,43 @@ def missing_head(value: dict[str, Any], context: RenderContext, kind: str) -> di
     return {name: ours for name, ours in named.items() if not value.get(name) or type(value[name]) is not type(ours)}
 
 
-def flatten_content(message: dict[str, Any]) -> dict[str, Any]:
-    """A message or delta whose content is a text, for clients join it; Mistral's thinking models send parts."""
-    parts = [part for part in message["content"] if isinstance(part, dict)]
-    texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
-    thoughts = [text_of_thinking(part["thinking"]) for part in parts if "thinking" in part]
-    flat = {**message, "content": "".join(texts)}
-    return {**flat, "reasoning_content": "".join(thoughts)} if thoughts else flat
+def flatten_content(message: dict[str, Any], calls_before: int = 0) -> dict[str, Any]:
+    """A message or delta whose content is a text, for clients join it; other vendors' parts go where they belong."""
+    said = [*read_parts(message.get("content"))]
+    flat: dict[str, Any] = {**message, "content": "".join(one.text for one in said if one.kind == "text")}
+    if thoughts := "".join(one.text for one in said if one.kind == "reasoning"):
+        flat["reasoning_content"] = thoughts
+    if refusal := "".join(one.text for one in said if one.kind == "refusal"):
+        flat["refusal"] = refusal
+    calls = [one for one in said if one.kind == "call"]
+    if calls:
+        known = message.get("tool_calls") or []
+        made = [
+            {
+                "index": calls_before + len(known) + position,
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.text},
+            }
+            for position, call in enumerate(calls)
+        ]
+        flat["tool_calls"] = [*known, *made]
+    return flat
+
+
+def join_messages(messages: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One message of those of several choices, where one was asked for: what they say one after the other."""
+    joined: dict[str, Any] = {}
+    for message in messages:
+        for name, value in message.items():
+            match joined.get(name), value:
+                case (str() as before, str()) if name != "role":
+                    joined[name] = before + value
+                case ([*before], [*_]):
+                    joined[name] = before + value
+                case (None, _):
+                    joined[name] = value
+    return joined
 
 
 def _lacks_head(whole: _Whole) -> bool:
@@ -107,7 +151,9 @@ def _lacks_head(whole: _Whole) -> bool:
 def _is_odd(choice: WireChoice, capabilities: Capabilities) -> bool:
     """Whether a choice is not as clients expect it."""
     message = choice.message
-    if message is None or choice.finish_reason is None or bytes(message.content).startswith(b"["):
+    if message is None or choice.finish_reason is None or is_odd_content(message.content):
+        return True
+    if isinstance(message.tool_calls, CallFragment):
         return True
     calls = message.tool_calls or []
     if len({call.id for call in calls}) < len(calls):
@@ -123,20 +169,32 @@ def _is_odd(choice: WireChoice, capabilities: Capabilities) -> bool:
     return False
 
 
-def _mend_whole(value: dict[str, Any], context: RenderContext, capabilities: Capabilities) -> bytes:
-    choices = [_mend_choice(choice, value, capabilities) for choice in value["choices"] if isinstance(choice, dict)]
-    if not choices:
-        raise UpstreamMalformed("the upstream's reply held no answer")
-    return encode_body({**value, **missing_head(value, context, "chat.completion"), "choices": choices})
+def _mend_whole(value: dict[str, Any], context: RenderContext, capabilities: Capabilities, *, joins: bool) -> bytes:
+    choices = [choice for choice in value["choices"] if isinstance(choice, dict)]
+    if joins:
+        reasons = [reason for choice in choices if isinstance(reason := choice.get("finish_reason"), str)]
+        telling = next((word for word in reasons if read_finish(word) not in ("stop", "tool_calls")), None)
+        message = join_messages([_message_of(choice) for choice in choices])
+        choices = [
+            {**choices[0], "index": 0, "message": message, "finish_reason": telling or next(iter(reasons), None)}
+        ]
+    mended = [_mend_choice(choice, value, capabilities) for choice in choices]
+    return encode_body({**value, **missing_head(value, context, "chat.completion"), "choices": mended})
+
+
+def _message_of(choice: dict[str, Any]) -> dict[str, Any]:
+    message = next((choice[name] for name in ("message", "delta") if isinstance(choice.get(name), dict)), None)
+    if message is None:
+        message = {"content": choice.get("text") or ""}
+    message = {"role": "assistant", **message}
+    if isinstance(message.get("tool_calls"), dict):
+        message["tool_calls"] = [message["tool_calls"]]
+    content = message.get("content")
+    return message if content is None or isinstance(content, str) else flatten_content(message)
 
 
 def _mend_choice(choice: dict[str, Any], whole: dict[str, Any], capabilities: Capabilities) -> dict[str, Any]:
-    message = choice.get("message")
-    if not isinstance(message, dict):
-        message = {"content": ""}
-    message = {"role": "assistant", **message}
-    if isinstance(message.get("content"), list):
-        message = flatten_content(message)
+    message = _message_of(choice)
     calls = message.get("tool_calls")
     if isinstance(calls, list):
         binder = CallBinder(str(whole.get("id") or ""))
@@ -153,9 +211,11 @@ def _mend_call(call: Any, index: int, binder: CallBinder) -> Any:
         fragment = _decode_fragment(encode_body(call))
     except UNREADABLE:
         return call
+    fragment = calls_of(WireDelta(tool_calls=fragment))[0]
     bound, added = binder.bind(msgspec.structs.replace(fragment, index=index))
     if fragment.custom is not None:
         return {**call, "id": bound.id, "type": "custom"}
     arguments = text_of(bound.held_arguments() if bound.held else added) or "{}"
-    function = {**(call.get("function") or {}), "arguments": arguments}
-    return {**call, "id": bound.id, "type": call.get("type") or "function", "function": function}
+    function = {"name": bound.name, **(call.get("function") or {}), "arguments": arguments}
+    rest = {name: value for name, value in call.items() if name not in ("name", "arguments", "input", "index")}
+    return {**rest, "id": bound.id, "type": call.get("type") or "function", "function": function}

@@ -5,7 +5,6 @@ It takes what servers really send; each repair says whose quirk it is. The chunk
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from enum import Enum
 from typing import Any
@@ -24,24 +23,27 @@ from app.conversation.events import (
     Started,
     UsageSeen,
 )
-from app.conversation.literals import EMPTY, hide_halves, literal, show_halves
-from app.dialects.error_bodies import judge_error, read_error_body, read_error_value
+from app.conversation.literals import EMPTY, hide_halves, literal, show_halves, text_of
+from app.dialects.error_bodies import find_error, quote, read_error_value
+from app.dialects.error_kinds import decode_error, judge_error
+from app.dialects.malformed import decode_tolerantly, malformed
 from app.dialects.openai_chat import reasoning
-from app.dialects.openai_chat.parts import text_of_thinking
+from app.dialects.openai_chat.reply_parts import is_odd_content, read_parts
 from app.dialects.openai_chat.shapes import Shape, arguments_of, read_reasoning, read_reasoning_content, read_text
 from app.dialects.openai_chat.tool_calls import Call, CallBinder
 from app.dialects.openai_chat.usage import read_usage
 from app.dialects.openai_chat.vocabulary import (
-    BROKEN_REASONS,
-    FINISH_REASONS,
     NAME,
     CallFragment,
+    CallPiece,
     FirstChunk,
     Number,
     WireChoice,
     WireChunk,
     WireDelta,
     WireUsage,
+    calls_of,
+    read_finish,
 )
 from app.errors import Failure, UpstreamCut, UpstreamMalformed
 
@@ -59,7 +61,8 @@ _REASONING_SHAPES: dict[str, Shape | None] = {
     "thinking": None,
 }
 _QUOTE = ord('"')
-_MOST_ODD_FIELDS = 8
+# Calls of other choices than the first are counted from here, one such step for each choice.
+_CALLS_OF_A_CHOICE = 1000
 _MOST_MISSES = 16  # chunks that may look unlike the one before, more than those that do
 
 _HEADS: dict[type[Text | Reasoning | Refusal], Text | Reasoning | Refusal] = {
@@ -98,6 +101,10 @@ class StreamParser:
         self._target = -1
         self._misses = 0
         self._guessing = True
+        self._came = b""  # the last payload that was no part of an answer
+        self._reasons: dict[int, str] = {}  # why each choice ended
+        self._unfinished: set[int] = set()  # choices that go on, once there are several
+        self._stop: str | None = None
 
     def feed(self, data: Sequence[bytes]) -> list[Event]:
         """Events of the `data` payloads of some SSE events, in order."""
@@ -122,6 +129,8 @@ class StreamParser:
     def close(self) -> list[Event]:
         """The usage after `Finished`, nothing after `Failed`; else the stream was cut."""
         events: list[Event] = []
+        if self._state is _State.OPEN and self._reasons:
+            self._finish([*self._reasons.values()], events)
         if self._state in (_State.WAITING, _State.OPEN):
             began = self._state is _State.OPEN
             self._fail(UpstreamCut("the upstream's reply ended before it was complete", began=began).failure, events)
@@ -152,45 +161,46 @@ class StreamParser:
         if self._state in (_State.FINISHED, _State.FAILED):
             return
         hidden = hide_halves(payload)
-        chunk = self._decode_odd(hidden)
-        if chunk is not None:
-            shown: list[Event] = []
-            self._read_chunk(chunk, hidden, shown)
-            events.extend(BlockDelta(e.index, show_halves(e.text)) if type(e) is BlockDelta else e for e in shown)
+        try:
+            chunk = decode_tolerantly(self._decode, hidden)
+        except _UNREADABLE:
+            told = decode_error(payload)
+            self._fail(told or malformed("a chat chunk", payload).failure, events)
             return
-        said = read_error_body(200, {}, payload).message[:300]
-        self._fail(UpstreamMalformed(f"the upstream sent something else than a chat chunk: {said}").failure, events)
-
-    def _decode_odd(self, payload: bytes) -> WireChunk | None:
-        """A chunk without the fields whose types are wrong; None if nothing is left of it that makes sense."""
-        for _ in range(_MOST_ODD_FIELDS):
-            try:
-                chunk: WireChunk = self._decode(payload)
-            except msgspec.ValidationError as error:
-                payload = _without_field(payload, str(error))
-            except _UNREADABLE:
-                return None
-            else:
-                return chunk
-        return None
+        shown: list[Event] = []
+        self._read_chunk(chunk, hidden, shown)
+        events.extend(BlockDelta(e.index, show_halves(e.text)) if type(e) is BlockDelta else e for e in shown)
 
     def _read_chunk(self, chunk: WireChunk, payload: bytes, events: list[Event]) -> None:
         if self._state is _State.FAILED:
             return
         usage = chunk.usage or (chunk.x_groq.usage if chunk.x_groq else None)
-        choice = next((choice for choice in chunk.choices or () if not choice.index), None)
+        choices = chunk.choices or ()
         if self._state is not _State.FINISHED:
             if (failure := _failure_of(chunk, payload)) is not None:
                 self._fail(failure, events)
                 return
-            if choice is not None:
-                if isinstance(chunk, FirstChunk):
-                    self._start(chunk, events)
-                self._read_delta(choice.delta or choice.message or _NO_DELTA, choice, events)
+            if not choices:
+                self._came = payload
+            elif isinstance(chunk, FirstChunk):
+                self._start(chunk, events)
+            for choice in choices:
+                self._read_choice(choice, events)
                 usage = usage or choice.usage
         self._usage = usage or self._usage
-        if choice is not None and choice.finish_reason and self._state is _State.OPEN:
-            self._finish(choice.finish_reason, events)
+        if self._reasons and not self._unfinished and self._state is _State.OPEN:
+            self._finish([*self._reasons.values()], events)
+
+    def _read_choice(self, choice: WireChoice, events: list[Event]) -> None:
+        """One choice. Nobody asked for several, so all of them are parts of one turn: GitHub Copilot gives the text in
+        one and the call in the next."""
+        index = choice.index or 0
+        self._read_delta(choice.delta or choice.message or _NO_DELTA, choice, events)
+        if choice.finish_reason:
+            self._reasons[index] = choice.finish_reason
+            self._stop = self._stop or _stop_of(choice)
+        if index or self._unfinished:
+            self._unfinished = (self._unfinished | {0, index}) - self._reasons.keys()
 
     def _start(self, chunk: FirstChunk, events: list[Event]) -> None:
         self._state = _State.OPEN
@@ -207,14 +217,18 @@ class StreamParser:
     def _read_delta(self, delta: WireDelta, choice: WireChoice, events: list[Event]) -> None:
         """What a chunk adds, in the order in which a turn holds it, whatever the order of the keys."""
         self._read_reasoning(delta, events)
-        self._read_content(delta.content, events)
+        self._read_content(delta.content if len(delta.content) else choice.text, events)
         if _is_text(delta.refusal):
             self._say(Refusal, bytes(delta.refusal), events)
         self._note(delta, choice, events)
-        for position, fragment in enumerate(delta.tool_calls or ()):
-            if delta is choice.message and fragment.index is None:
-                fragment.index = position  # the calls of a whole reply are never fragments of one another
-            self._read_fragment(fragment, events)
+        if delta.tool_calls:
+            before = len(self._binder.calls)
+            for position, fragment in enumerate(calls_of(delta)):
+                if delta is choice.message:
+                    fragment.index = before + position  # calls of a whole reply are never fragments of one another
+                elif choice.index and isinstance(fragment.index, int):
+                    fragment.index += choice.index * _CALLS_OF_A_CHOICE
+                self._read_fragment(fragment, events)
         if delta.function_call is not None:
             self._read_fragment(CallFragment(index=_LEGACY_INDEX, function=delta.function_call), events)
 
@@ -242,14 +256,22 @@ class StreamParser:
         if _is_text(content):
             self._say(Text, bytes(content), events)
             self._expect(read_text, self._block)
-        elif len(content) > _NOTHING and bytes(content).startswith(b"["):
-            for part in reasoning.entries_of(content):  # Mistral's thinking models send parts
-                match _decode_any(part):
-                    case {"type": "text", "text": str(text)} if text:
-                        self._say(Text, literal(text), events)
-                    case {"type": "thinking", "thinking": thinking}:
-                        if text := text_of_thinking(thinking):
-                            self._say(Reasoning, literal(text), events)
+        elif is_odd_content(content):
+            self._read_parts(_decode_any(content), events)
+
+    def _read_parts(self, content: Any, events: list[Event]) -> None:
+        for said in read_parts(content):
+            match said.kind:
+                case "text":
+                    self._say(Text, literal(said.text), events)
+                case "reasoning":
+                    self._say(Reasoning, literal(said.text), events)
+                case "refusal":
+                    self._say(Refusal, literal(said.text), events)
+                case "call":
+                    piece = CallPiece(said.name, msgspec.Raw(literal(said.text)))
+                    index = _CALLS_OF_A_CHOICE * _CALLS_OF_A_CHOICE + len(self._binder.calls)
+                    self._read_fragment(CallFragment(index=index, id=said.id, function=piece), events)
 
     def _note(self, delta: WireDelta, choice: WireChoice, events: list[Event]) -> None:
         """Citations and log probabilities, which belong to the text that is open."""
@@ -329,13 +351,14 @@ class StreamParser:
                 return Proof(NAME, kind, originals)
         return None
 
-    def _finish(self, reason: str, events: list[Event]) -> None:
+    def _finish(self, reasons: Sequence[str], events: list[Event]) -> None:
         """Close all and say why it ended: what came counts more than the label that the server gave it."""
-        word = reason.lower()
-        if word in BROKEN_REASONS:
-            self._fail(UpstreamMalformed(f"the upstream broke off with finish_reason {reason!r}").failure, events)
+        known = {reason: read_finish(reason) for reason in reasons}
+        reason = next((word for word, meant in known.items() if meant not in ("stop", "tool_calls")), reasons[0])
+        finish = known[reason]
+        if finish == "broken":
+            self._fail(UpstreamMalformed(f"the upstream broke off with finish_reason {reason[:80]!r}").failure, events)
             return
-        finish = FINISH_REASONS.get(word, "stop")
         cut = finish == "length"
         nameless = next((call for call in self._binder.calls if call.pieces and not call.name), None)
         if nameless is not None:
@@ -356,17 +379,17 @@ class StreamParser:
             finish = "tool_calls"
         elif finish == "tool_calls" and not calls:
             finish = "stop"
-        events.append(Finished(finish, reason or None, extensions=self._extensions))
+        stop = self._stop if finish in ("stop", "stop_sequence") else None
+        events.append(Finished("stop_sequence" if stop else finish, reason or None, stop, extensions=self._extensions))
         self._state = _State.FINISHED
 
     def _end(self, events: list[Event]) -> None:
         """[DONE] ends an answer even if no reason was given; with nothing before it, it is no answer."""
-        if self._state is _State.WAITING and self._usage is not None:
-            self._start(FirstChunk(), events)
         if self._state is _State.OPEN:
-            self._finish("", events)
+            self._finish([*self._reasons.values()] or [""], events)
         elif self._state is _State.WAITING:
-            self._fail(UpstreamMalformed("the upstream's reply held no answer").failure, events)
+            said = f": {quote(self._came)}" if self._came else ""
+            self._fail(UpstreamMalformed(f"the upstream's reply held no answer{said}").failure, events)
         self._tell_usage(events)
 
     def _tell_usage(self, events: list[Event]) -> None:
@@ -387,14 +410,21 @@ def _is_text(raw: msgspec.Raw) -> bool:
 
 
 def _failure_of(chunk: WireChunk, payload: bytes) -> Failure | None:
-    """The failure that a chunk reports: under `error`, or (old vLLM, FastAPI) with nothing but a message."""
-    if len(chunk.error):
-        value = _decode_any(chunk.error)
-        return judge_error(0, read_error_value(value)) if value else None
-    if chunk.choices is None and chunk.usage is None:
-        match _decode_any(payload):
-            case {"object": "error"} | {"detail": _} | {"message": str()}:
-                return judge_error(0, read_error_body(200, {}, payload))
+    """The failure that a chunk reports, in whichever vendor's shape."""
+    if len(chunk.error) and (value := _decode_any(chunk.error)):
+        return judge_error(0, read_error_value(value))
+    nothing = not chunk.choices and (chunk.choices is None or chunk.usage is None)
+    if nothing or len(chunk.base_resp) > _NOTHING:
+        told = find_error(_decode_any(payload), answered=not nothing)
+        return judge_error(0, told) if told is not None else None
+    return None
+
+
+def _stop_of(choice: WireChoice) -> str | None:
+    """The stop sequence that the server says it met; a number there is the token that ends every answer."""
+    for raw in (choice.stop_reason, choice.matched_stop):
+        if _is_text(raw):
+            return text_of(bytes(raw))
     return None
 
 
@@ -403,24 +433,3 @@ def _seconds(created: Number) -> int | None:
         return int(float(created)) or None if created is not None else None
     except (ValueError, OverflowError):
         return None
-
-
-_STEP = re.compile(r"\.(\w+)")  # of a place in JSON, as a decoder names it
-
-
-def _without_field(payload: bytes, complaint: str) -> bytes:
-    """JSON without the field that a decoder complained about, wherever lists on the way to it hold it."""
-    steps = _STEP.findall(complaint.partition(" - at `$")[2])
-    value = _decode_any(payload)
-    if not steps:
-        return b"null"
-    places = [value]
-    for step in steps[:-1]:
-        places = [inner for place in places for inner in _list_of(place.get(step)) if isinstance(inner, dict)]
-    for place in places:
-        place.pop(steps[-1], None)
-    return msgspec.json.encode(value)
-
-
-def _list_of(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]

@@ -14,10 +14,11 @@ from msgspec import Raw
 from app.conversation.losses import Severity
 from app.conversation.request import UNKNOWN_EFFORT
 from app.conversation.response import FinishReason
+from app.dialects.finish_words import judge_word
 
 NAME: Final[Literal["openai_chat"]] = "openai_chat"
 
-# Spelling on the wire, in lower case, to ours. What is not here ends the answer like "stop", with the raw word kept.
+# Spelling on the wire, in lower case, to ours. What is not here is judged by its parts (finish_words.py).
 FINISH_REASONS: dict[str, FinishReason] = {
     "stop": "stop",
     "eos": "stop",
@@ -36,10 +37,8 @@ FINISH_REASONS: dict[str, FinishReason] = {
     "sensitive": "content_filter",
     "safety": "content_filter",
     "refusal": "content_filter",
+    "": "stop",
 }
-
-# Reasons that are no end but a failure of the server.
-BROKEN_REASONS = {"error", "abort", "network_error", "insufficient_system_resource"}
 
 # Not the inverse of FINISH_REASONS: this dialect has no word for a stop sequence, a pause or a compaction.
 FINISH_NAMES: dict[FinishReason, str] = {
@@ -254,7 +253,8 @@ class CallPiece(msgspec.Struct, gc=False):
 
 
 class CallFragment(msgspec.Struct, gc=False):
-    """A fragment of a tool call, or a whole one where the server does not cut."""
+    """A fragment of a tool call, or a whole one where the server does not cut. Flat ones have no function around their
+    name and arguments."""
 
     index: Number = None
     id: Number = None
@@ -262,13 +262,16 @@ class CallFragment(msgspec.Struct, gc=False):
     function: CallPiece | None = None
     custom: CallPiece | None = None
     extra_content: Raw = Raw()
+    name: str | None = None
+    arguments: Raw = Raw()
+    input: Raw = Raw()
 
 
 class WireDelta(msgspec.Struct, gc=False):
-    """A `delta` of a stream or the `message` of a whole reply."""
+    """A `delta` of a stream or the `message` of a whole reply. TGI sends one call without the list around it."""
 
     content: Raw = Raw()
-    tool_calls: list[CallFragment] | None = None
+    tool_calls: list[CallFragment] | CallFragment | None = None
     reasoning_content: Raw = Raw()
     reasoning: Raw = Raw()
     thinking: Raw = Raw()
@@ -280,12 +283,17 @@ class WireDelta(msgspec.Struct, gc=False):
 
 
 class WireChoice(msgspec.Struct, gc=False):
+    """`text` is that of the completions of old. The stop sequence that ended it is told by vLLM and by SGLang."""
+
     index: int | None = 0
     delta: WireDelta | None = None
     message: WireDelta | None = None
     finish_reason: str | None = None
     logprobs: Raw = Raw()
     usage: WireUsage | None = None
+    text: Raw = Raw()
+    stop_reason: Raw = Raw()
+    matched_stop: Raw = Raw()
 
 
 class GroqExtension(msgspec.Struct, gc=False):
@@ -298,7 +306,26 @@ class WireChunk(msgspec.Struct, gc=False):
     choices: list[WireChoice] | None = None
     usage: WireUsage | None = None
     error: Raw = Raw()
+    base_resp: Raw = Raw()
     x_groq: GroqExtension | None = None
+
+
+def calls_of(delta: WireDelta) -> list[CallFragment]:
+    """The calls of a delta, each with its function."""
+    calls = delta.tool_calls
+    if calls is None:
+        return []
+    fragments = [calls] if isinstance(calls, CallFragment) else calls
+    for fragment in fragments:
+        if fragment.function is None and fragment.custom is None and (fragment.name or len(fragment.arguments)):
+            fragment.function = CallPiece(fragment.name, fragment.arguments or fragment.input)
+    return fragments
+
+
+def read_finish(word: str) -> FinishReason | Literal["broken"]:
+    """What a word means that ends an answer, in any server's spelling; "broken" if it is no end but a failure."""
+    plain = word.lower()
+    return FINISH_REASONS.get(plain) or judge_word(plain)
 
 
 class FirstChunk(WireChunk, gc=False):

@@ -10,7 +10,8 @@ import msgspec
 from app.conversation.blocks import Refusal, Text
 from app.conversation.capabilities import RenderContext
 from app.conversation.response import Response, Usage, add_usages
-from app.dialects.error_bodies import judge_error, read_error_body
+from app.dialects.error_bodies import read_error_body
+from app.dialects.error_kinds import judge_error
 from app.dialects.json_bodies import encode_body
 from app.dialects.openai_chat.usage import read_usage, write_usage
 from app.dialects.openai_completions.request import read_request

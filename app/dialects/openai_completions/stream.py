@@ -11,7 +11,8 @@ from app.conversation.capabilities import RenderContext
 from app.conversation.events import BlockClosed, BlockDelta, BlockOpened, Event, Failed, Finished, Started, UsageSeen
 from app.conversation.literals import EMPTY, literal
 from app.conversation.response import Usage
-from app.dialects.error_bodies import judge_error, read_error_value
+from app.dialects.error_bodies import read_error_value
+from app.dialects.error_kinds import judge_error
 from app.dialects.json_bodies import encode_body
 from app.dialects.openai_chat.errors import error_event
 from app.dialects.openai_chat.usage import read_usage, write_usage

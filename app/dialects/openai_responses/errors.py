@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from app.dialects.error_bodies import judge_error, read_error_value, read_failure
+from app.dialects.error_bodies import read_error_value
+from app.dialects.error_kinds import judge_error, read_failure
 from app.errors import Failure, FailureKind
 
 # Status, type and code of each kind. A status or code that the upstream gave goes before these.

@@ -12,8 +12,9 @@ from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.events import Failed
 from app.conversation.literals import hide_halves
 from app.conversation.response import Usage
-from app.dialects.error_bodies import read_error_body
+from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import Fields, change_fields, fields_decoder, list_decoder, replace_model
+from app.dialects.malformed import malformed
 from app.dialects.openai_responses.errors import parse_error_event
 from app.dialects.openai_responses.lifecycle import StreamRenderer, write_failure
 from app.dialects.openai_responses.output import Output
@@ -21,7 +22,7 @@ from app.dialects.openai_responses.response_object import ResponseObject, parse_
 from app.dialects.openai_responses.stream import ENDS
 from app.dialects.openai_responses.vocabulary import NULL, response_decoder
 from app.dialects.openai_responses.whole_items import write_whole_item
-from app.errors import Failure, UpstreamCut, UpstreamMalformed, UpstreamRefused
+from app.errors import Failure, UpstreamCut, UpstreamRefused
 from app.sse import COMMENT_KEEPALIVE, DONE, EventBuffer, SseDecoder, encode_event
 
 
@@ -33,10 +34,13 @@ def repair_response(body: bytes, context: RenderContext, capabilities: Capabilit
     try:
         verdict = _verdict_decoder.decode(hide_halves(body))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        said = read_error_body(200, {}, body).message[:300]
-        raise UpstreamMalformed(f"the upstream sent something else than a response: {said}") from error
+        if (failure := decode_error(body)) is not None:
+            raise UpstreamRefused(failure) from error
+        raise malformed("a response", body) from error
     if verdict.error and verdict.object is None:
         raise UpstreamRefused(parse_error_event(verdict.error))
+    if verdict.output is None and verdict.object != "response":
+        raise UpstreamRefused(failure) if (failure := decode_error(body)) else malformed("a response", body)
     return replace_model(body, context.model)
 
 
@@ -45,6 +49,7 @@ class _Verdict(msgspec.Struct):
 
     object: Any = None
     error: Any = None
+    output: list[msgspec.Raw] | None = None
 
 
 _verdict_decoder = msgspec.json.Decoder(_Verdict)
@@ -110,7 +115,8 @@ class StreamPassthrough:
         events = self._take_whole(part)
         if not events or self._failed:
             return b""
-        if self._ids is not _Ids.STABLE or any(mark in events for mark in _MARKS):
+        cut = events.count(b"}\n\n") != events.count(b"\n\n")
+        if cut or self._ids is not _Ids.STABLE or any(mark in events for mark in _MARKS):
             events = self._look_into(events)
         self._last = events or self._last
         return events
@@ -174,7 +180,11 @@ class StreamPassthrough:
         blocks = events.split(b"\n\n")
         passed: list[bytes] = []
         for block in blocks:
-            looks = any(mark in block for mark in _MARKS) or (self._ids is not _Ids.STABLE and b'"item_id"' in block)
+            looks = (
+                any(mark in block for mark in _MARKS)
+                or (self._ids is not _Ids.STABLE and b'"item_id"' in block)
+                or not block.endswith(b"}")
+            )
             repaired = self._repair(block) if looks else block
             if self._error is not None:
                 if self._is_silent():
@@ -189,11 +199,17 @@ class StreamPassthrough:
         data = b"".join(SseDecoder().feed(block + b"\n\n"))
         try:
             event = _event_decoder.decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return block
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as trouble:
+            if not data.strip() or data == b"[DONE]" or hide_halves(data) != data or _is_json(trouble):
+                return block
+            self._error = malformed("an event", data).failure
+            return b""
         if event.type == "error" or (not event.type and event.error):
             error = event.error or {"code": event.code, "message": event.message, "param": event.param}
             self._error = parse_error_event(error)
+            return b""
+        if not event.type and data.strip() != b"{}":
+            self._error = decode_error(data) or malformed("an event", data).failure
             return b""
         try:
             return self._repair_event(block, event)
@@ -286,6 +302,11 @@ class StreamPassthrough:
         if known == item_id:
             return block
         return block.replace(msgspec.json.encode(item_id), msgspec.json.encode(known), 1)
+
+
+def _is_json(trouble: Exception) -> bool:
+    """Whether what could not be read is JSON all the same, which the client may read."""
+    return isinstance(trouble, msgspec.ValidationError)
 
 
 def _replace(block: bytes, old: msgspec.Raw, new: bytes) -> bytes:

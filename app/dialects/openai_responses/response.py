@@ -10,13 +10,15 @@ from app.conversation.blocks import Block, ToolCall
 from app.conversation.capabilities import RenderContext
 from app.conversation.fold import unfold
 from app.conversation.response import Response, Usage
+from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import repair_surrogates
+from app.dialects.malformed import decode_tolerantly, malformed
 from app.dialects.openai_responses.errors import parse_error_event
 from app.dialects.openai_responses.items import logprobs_of, parse_item
 from app.dialects.openai_responses.lifecycle import StreamRenderer
 from app.dialects.openai_responses.response_object import parse_finish, parse_usage
 from app.dialects.openai_responses.vocabulary import WireResponse, item_decoder, response_decoder
-from app.errors import InvalidRequest, UpstreamMalformed, UpstreamRefused
+from app.errors import InvalidRequest, UpstreamError, UpstreamMalformed, UpstreamRefused
 
 
 def parse_response(body: bytes) -> Response:
@@ -26,7 +28,9 @@ def parse_response(body: bytes) -> Response:
         error = wire.error or {"message": f"the response was {wire.status}"}
         raise UpstreamRefused(parse_error_event(error))
     if wire.output is None:
-        raise UpstreamMalformed("the upstream's reply is not a response: it has no output")
+        if (failure := decode_error(body)) is not None:
+            raise UpstreamRefused(failure)
+        raise malformed("a response", body)
     blocks: list[Block] = []
     logprobs: list[dict[str, Any]] = []
     try:
@@ -64,16 +68,20 @@ def find_usage(body: bytes) -> Usage | None:
     """Usage of a whole response that is only passed on."""
     try:
         return parse_usage(_decode(body))
-    except UpstreamMalformed:
+    except UpstreamError:
         return None
 
 
 def _decode(body: bytes) -> WireResponse:
+    """Raises UpstreamRefused for an error of another shape, UpstreamMalformed for what is no response."""
     try:
         return response_decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     try:
-        return response_decoder.decode(repair_surrogates(body))
+        wire: WireResponse = decode_tolerantly(response_decoder.decode, repair_surrogates(body))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise UpstreamMalformed(f"the upstream's reply is not a response: {error}") from error
+        if (failure := decode_error(body)) is not None:
+            raise UpstreamRefused(failure) from error
+        raise malformed("a response", body) from error
+    return wire

@@ -11,6 +11,7 @@ from app.conversation.capabilities import RenderContext
 from app.conversation.events import Finished
 from app.conversation.request import Request
 from app.conversation.response import FinishReason, Usage
+from app.dialects.finish_words import judge_word
 from app.dialects.openai_responses.errors import response_error
 from app.dialects.openai_responses.request import render_text
 from app.dialects.openai_responses.tools import render_tool_choice, render_tools
@@ -43,7 +44,7 @@ def parse_finish(response: WireResponse, *, calls: bool) -> Finished:
     raw = response.status
     if response.status == "incomplete":
         raw = (response.incomplete_details and response.incomplete_details.reason) or "incomplete"
-        reason = INCOMPLETE_REASONS.get(raw, "length")
+        reason = INCOMPLETE_REASONS.get(raw) or ("content_filter" if judge_word(raw) == "content_filter" else "length")
     extensions = {name: value for name in RESPONSE_EXTENSIONS if (value := getattr(response, name)) is not None}
     return Finished(reason, raw, extensions=extensions)
 

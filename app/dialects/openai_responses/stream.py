@@ -20,12 +20,14 @@ from app.conversation.events import (
     UsageSeen,
 )
 from app.conversation.literals import join, literal, text_of
+from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import repair_surrogates
+from app.dialects.malformed import malformed
 from app.dialects.openai_responses.errors import parse_error_event
 from app.dialects.openai_responses.items import logprobs_of, parse_item
 from app.dialects.openai_responses.response_object import parse_finish, parse_usage
 from app.dialects.openai_responses.vocabulary import NULL, Item, WireResponse, item_decoder
-from app.errors import Failure, InvalidRequest, UpstreamCut, UpstreamMalformed
+from app.errors import Failure, InvalidRequest, UpstreamCut
 
 _TEXT_DELTA = "response.output_text.delta"
 # Other events whose `delta` adds to a block.
@@ -178,7 +180,7 @@ class StreamParser:
             else:
                 self._read(repair_surrogates(payload), events)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidRequest):
-            self._fail(UpstreamMalformed("the upstream sent an event that is not valid").failure, events)
+            self._fail(decode_error(payload) or malformed("an event", payload).failure, events)
 
     def _read(self, payload: bytes, events: list[Event]) -> None:
         if self._ended:
@@ -203,6 +205,9 @@ class StreamParser:
             self._fail(parse_error_event(error), events)
         elif kind in _BEGINNINGS and chunk.response is not None:
             self._start(chunk.response, events)
+        elif kind in ENDS or (not kind and payload.strip() != b"{}"):
+            # An end without its response, an error in another shape, or an event of another dialect.
+            self._fail(decode_error(payload) or malformed("an event", payload).failure, events)
 
     def _start(self, response: WireResponse, events: list[Event]) -> None:
         if not self._started:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from app.conversation.blocks import Proof
@@ -363,10 +364,12 @@ def test_what_is_no_json_is_malformed(body: bytes) -> None:
         repair_response(body, CONTEXT, can())
 
 
-@pytest.mark.parametrize("body", [b"[]", b"7", b'{"choices":7}'])
-def test_json_that_is_no_reply_is_a_failure(body: bytes) -> None:
-    with pytest.raises(UpstreamRefused):
+@pytest.mark.parametrize("body", [b"[]", b"7", b'{"choices":7}', b'{"choices":[],"usage":{"total_tokens":0}}'])
+def test_json_that_is_no_reply_is_quoted(body: bytes) -> None:
+    with pytest.raises(UpstreamMalformed) as malformed:
         repair_response(body, CONTEXT, can())
+
+    assert body.decode() in malformed.value.failure.message
 
 
 # --- streams ---
@@ -617,7 +620,9 @@ def test_several_choices_have_their_own_ends() -> None:
     second = {**chunk(finish="stop")}
     second["choices"] = [{**second["choices"][0], "index": 1}]
 
-    assert finishes(run([ROLE, chunk(finish="stop"), second, "[DONE]"])) == ["stop", "stop"]
+    several = msgspec.structs.replace(CONTEXT, several=True)
+
+    assert finishes(run([ROLE, chunk(finish="stop"), second, "[DONE]"], context=several)) == ["stop", "stop"]
 
 
 @pytest.mark.parametrize(

@@ -429,7 +429,7 @@ def test_halves_of_a_character_are_joined_again(read_wire: ReadWire) -> None:
     [
         {"usage": {"prompt_tokens": 1, "prompt_tokens_details": []}},
         {"service_tier": 7, "model": None, "id": 5},
-        {"choices": [{"index": "0", "delta": {"content": "x", "function_call": "f"}, "finish_reason": None}]},
+        {"choices": [{"index": "0", "delta": {"content": "x"}, "finish_reason": None}]},
     ],
 )
 def test_fields_of_a_wrong_type_are_read_over(odd: dict[str, Any]) -> None:

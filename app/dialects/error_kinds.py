@@ -1,0 +1,229 @@
+"""What an error means: kinds of failures by the codes and types of all vendors, then by the status."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from app.dialects.error_bodies import ErrorBody, find_error, read_error_body
+from app.dialects.overflow import CODES as OVERFLOW_CODES
+from app.dialects.overflow import Tokens, find_overflow
+from app.errors import Failure, FailureKind
+
+# What a `code` or `type` says, whatever the status; in lower case, without what parts its words. Numbers of three
+# digits are a status (LiteLLM, OpenRouter) and stay out; longer ones are those of Z.ai and SiliconFlow.
+KINDS: dict[str, FailureKind] = {
+    "authenticationerror": "upstream_auth",
+    "autherror": "upstream_auth",
+    "invalidapikey": "upstream_auth",
+    "invalidauthenticationtoken": "upstream_auth",
+    "expiredkey": "upstream_auth",
+    "tokennotfoundindb": "upstream_auth",
+    "unauthenticated": "upstream_auth",
+    "unauthorized": "upstream_auth",
+    "notauthenticated": "upstream_auth",
+    "1000": "upstream_auth",
+    "1001": "upstream_auth",
+    "1002": "upstream_auth",
+    "1003": "upstream_auth",
+    "1004": "upstream_auth",
+    "billingerror": "billing",
+    "arrearage": "billing",
+    "accountoverdueerror": "billing",
+    "insufficientbalance": "billing",
+    "1113": "billing",
+    "30001": "billing",
+    "creditbalanceexhausted": "quota",
+    "insufficientquota": "quota",
+    "budgetexceeded": "quota",
+    "usagelimitreached": "quota",
+    "1308": "quota",
+    "permissionerror": "permission",
+    "permissiondenied": "permission",
+    "insufficientpermissions": "permission",
+    "accessdenied": "permission",
+    "accessdeniedexception": "permission",
+    "keymodelaccessdenied": "permission",
+    "teammodelaccessdenied": "permission",
+    "unsupportedcountryregionterritory": "permission",
+    "modelnotopen": "permission",
+    "modelnotfound": "not_found",
+    "modelnotexist": "not_found",
+    "resourcedoesnotexist": "not_found",
+    "notfounderror": "not_found",
+    "notfound": "not_found",
+    "1211": "not_found",
+    "20012": "not_found",
+    "requesttoolarge": "too_large",
+    "contentfilter": "content_filter",
+    "contentpolicyviolation": "content_filter",
+    "datainspectionfailed": "content_filter",
+    "inputtextsensitivecontentdetected": "content_filter",
+    "outputtextsensitivecontentdetected": "content_filter",
+    "1301": "content_filter",
+    "ratelimitexceeded": "rate_limit",
+    "ratelimiterror": "rate_limit",
+    "throttlingerror": "rate_limit",
+    "throttlingexception": "rate_limit",
+    "throttling": "rate_limit",
+    "slowdown": "rate_limit",
+    "resourceexhausted": "rate_limit",
+    "requestlimitexceeded": "rate_limit",
+    "toomanyrequests": "rate_limit",
+    "limitrequests": "rate_limit",
+    "1302": "rate_limit",
+    "1303": "rate_limit",
+    "1305": "rate_limit",
+    "overloaded": "overloaded",
+    "overloadederror": "overloaded",
+    "serverisoverloaded": "overloaded",
+    "serveroverloaded": "overloaded",
+    "serviceunavailable": "overloaded",
+    "temporarilyunavailable": "overloaded",
+    "unavailable": "overloaded",
+    "50505": "overloaded",
+    "50507": "overloaded",
+    "timeouterror": "timeout",
+    "timeout": "timeout",
+    "requesttimeout": "timeout",
+    "deadlineexceeded": "timeout",
+}
+
+# The numbers of MiniMax, under `base_resp`.
+BASE_KINDS: dict[str, FailureKind] = {
+    "1001": "timeout",
+    "1002": "rate_limit",
+    "1004": "upstream_auth",
+    "1008": "billing",
+    "1026": "content_filter",
+    "1027": "content_filter",
+    "1039": "rate_limit",
+    "2013": "invalid_request",
+    "2049": "upstream_auth",
+    "2056": "quota",
+}
+
+# Words too broad to overrule a status; they decide where there is none: inside a stream, or a reply of status 200.
+BROAD_KINDS: dict[str, FailureKind] = {
+    "invalidrequesterror": "invalid_request",
+    "invalidprompt": "invalid_request",
+    "badrequesterror": "invalid_request",
+    "invalidargument": "invalid_request",
+    "apierror": "internal",
+    "servererror": "internal",
+    "internalservererror": "internal",
+    "internal": "internal",
+}
+# The same by parts of a code, for the vendors that no table knows; the first row that has one of its words decides.
+BROAD_WORDS: tuple[tuple[FailureKind, tuple[str, ...]], ...] = (
+    ("rate_limit", ("ratelimit", "throttl", "toomany", "qpslimit", "flowlimit")),
+    ("billing", ("balance", "arrear", "overdue", "billing", "payment")),
+    ("quota", ("quota", "usagelimit", "spendlimit", "budget")),
+    ("content_filter", ("sensitive", "moderation", "inspection", "contentfilter", "contentpolicy", "safety")),
+    ("upstream_auth", ("apikey", "authenticat", "unauthorized", "invalidtoken", "tokeninvalid", "tokenexpired")),
+    ("permission", ("permission", "forbidden", "accessdenied", "notallowed")),
+    ("not_found", ("notfound", "notexist", "doesnotexist")),
+    ("timeout", ("timeout", "timedout")),
+    ("overloaded", ("overload", "unavailable", "busy", "capacity")),
+    ("invalid_request", ("invalid", "badrequest", "validation", "malformed", "illegal")),
+)
+
+STATUS_KINDS: dict[int, FailureKind] = {
+    400: "invalid_request",
+    401: "upstream_auth",
+    402: "billing",
+    403: "permission",
+    404: "not_found",
+    408: "timeout",
+    409: "conflict",
+    413: "too_large",
+    415: "unsupported_media",
+    422: "invalid_request",
+    429: "rate_limit",
+    503: "overloaded",
+    504: "timeout",
+    524: "timeout",
+    529: "overloaded",
+}
+
+# Kinds that clients know by their status; some servers say them with another one.
+_OWN_STATUS = ("rate_limit", "quota", "billing", "overloaded")
+_VAGUE_STATUSES = (400, 403, 422, 500)
+_decode = msgspec.json.Decoder().decode
+_PARTS = re.compile(r"[^a-z0-9]")
+
+
+def read_failure(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+    """The failure that a reply of `status` (400 or more) means; see `judge_error`."""
+    retry_after = next((value for name, value in headers.items() if name.lower() == "retry-after"), None)
+    return judge_error(status, read_error_body(status, headers, body), retry_after)
+
+
+def judge_error(status: int, error: ErrorBody, retry_after: str | None = None) -> Failure:
+    """The failure of an error that came with `status`; 0 for one inside a stream, where its own code may be a status.
+
+    A refused credential is the operator's trouble, so its 401 never reaches a client, who would log in anew in vain.
+    """
+    code = error.code
+    if code is not None and code.isdigit() and len(code) <= 3:
+        if status == 0 and 400 <= int(code) < 600:
+            status = int(code)
+        code = None
+    named = _named(error, code)
+    if named is None and status == 0:
+        named = _broadly(code) or _broadly(error.type)
+    kind = named or STATUS_KINDS.get(status) or ("invalid_request" if 400 <= status < 500 else "internal")
+    tokens = None
+    overflows = code in OVERFLOW_CODES or error.type in OVERFLOW_CODES
+    if overflows or kind in ("invalid_request", "too_large", "internal"):
+        tokens = find_overflow(error.message) or ((None, None, None) if overflows else None)
+    if tokens is not None:
+        kind, status, tokens = "context_overflow", 400, _fill(tokens, error.tokens)
+    elif kind == "upstream_auth" or (status == 0 and named is None):
+        status = 502
+    elif named in _OWN_STATUS and status in _VAGUE_STATUSES:
+        status = 0
+    return Failure(
+        kind=kind,
+        message=error.message,
+        status=status,
+        code=code,
+        param=error.param,
+        retry_after=retry_after or error.retry_after,
+        resets_at=error.resets_at,
+        origin="upstream",
+        tokens=tokens,
+    )
+
+
+def decode_error(body: bytes) -> Failure | None:
+    """The failure that a body or an event reports although nothing marks it as one; None if it reports none."""
+    try:
+        told = find_error(_decode(body))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return judge_error(0, told) if told is not None else None
+
+
+def _named(error: ErrorBody, code: str | None) -> FailureKind | None:
+    if error.place == "base_resp" and code in BASE_KINDS:
+        return BASE_KINDS[code]
+    return KINDS.get(_plain(code)) or KINDS.get(_plain(error.type))
+
+
+def _broadly(word: str | None) -> FailureKind | None:
+    plain = _plain(word)
+    if not plain or plain in BROAD_KINDS:
+        return BROAD_KINDS.get(plain)
+    return next((kind for kind, words in BROAD_WORDS if any(part in plain for part in words)), None)
+
+
+def _plain(word: str | None) -> str:
+    return _PARTS.sub("", word[:100].lower()) if word else ""
+
+
+def _fill(told: Tokens, counted: Tokens) -> Tokens:
+    """The numbers of a message, and those that stand in fields of their own where it has none."""
+    return (told[0] or counted[0], told[1] or counted[1], told[2] or counted[2])

@@ -1,0 +1,61 @@
+"""What to say of a reply that is none: it quotes what came, so that its reader sees whose page or proxy that was."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from app.dialects.error_bodies import quote
+from app.errors import UpstreamMalformed
+
+_any = msgspec.json.Decoder().decode
+_STEP = re.compile(r"\.(\w+)")
+_MOST_ODD_FIELDS = 8
+
+# Fields whose loss is nobody's: counts, names and numbers beside the answer.
+HARMLESS = frozenset(
+    {"index", "usage", "x_groq", "service_tier", "system_fingerprint", "created", "created_at", "model", "id", "type",
+     "output_index", "content_index", "summary_index", "logprobs", "item_id", "sequence_number", "status", "role",
+     "incomplete_details", "tool_usage", "metadata", "stop_sequence", "stop_details", "object"}
+)  # fmt: skip
+
+
+def malformed(wanted: str, came: bytes) -> UpstreamMalformed:
+    """`wanted` names what should have come, with its article."""
+    return UpstreamMalformed(f"the upstream sent something else than {wanted}: {quote(came)}")
+
+
+def without_odd_field(payload: bytes, complaint: msgspec.ValidationError) -> bytes | None:
+    """JSON without the field whose type a decoder complained about, wherever lists on the way to it hold it.
+
+    None if an answer would lose something with it: then the reply is malformed.
+    """
+    steps = _STEP.findall(str(complaint).partition(" - at `$")[2])
+    if not steps or not (steps[-1] in HARMLESS or HARMLESS.intersection(steps[:1])):
+        return None
+    value = _any(payload)
+    places = [value]
+    for step in steps[:-1]:
+        places = [inner for place in places for inner in _list_of(place.get(step)) if isinstance(inner, dict)]
+    for place in places:
+        place.pop(steps[-1], None)
+    return msgspec.json.encode(value)
+
+
+def decode_tolerantly(decode: Any, payload: bytes) -> Any:
+    """What `decode` makes of a payload, without harmless fields of a wrong type. Raises msgspec.MsgspecError."""
+    for _ in range(_MOST_ODD_FIELDS):
+        try:
+            return decode(payload)
+        except msgspec.ValidationError as complaint:
+            reduced = without_odd_field(payload, complaint)
+            if reduced is None:
+                raise
+            payload = reduced
+    return decode(payload)
+
+
+def _list_of(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

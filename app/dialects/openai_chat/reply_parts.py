@@ -1,0 +1,88 @@
+"""The content of a reply that is no text: a list of parts, or one part, as vendors of every kind type them.
+
+The contract knows only text. Mistral and Magistral send thinking beside it, Databricks Claude's reasoning, proxies
+Anthropic's blocks with the calls among them, others what their own dialect has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from app.dialects.json_bodies import encode_body
+
+_TEXTS = ("text", "content", "value", "output_text", "input_text", "summary_text")
+_THOUGHTS = ("thinking", "reasoning", "reasoning_content", "summary", "text", "content", "thought")
+_CALLS = ("tool_use", "tool_call", "function_call", "function")
+_DEEPEST = 4
+
+
+class Said(NamedTuple):
+    """What one part says. `text` of a call are its arguments."""
+
+    kind: Literal["text", "reasoning", "refusal", "call"]
+    text: str
+    name: str = ""
+    id: str | None = None
+
+
+def is_odd_content(content: msgspec.Raw) -> bool:
+    """Whether a content is neither a text nor nothing."""
+    return len(content) > 0 and bytes(memoryview(content)[:1]) not in b'"n'
+
+
+def read_parts(content: Any) -> Iterator[Said]:
+    """What the decoded content of a reply says, in order. Parts without anything to read give nothing."""
+    for part in content if isinstance(content, list) else [content]:
+        said = _read_part(part)
+        if said is not None and (said.text or said.kind == "call"):
+            yield said
+
+
+def text_of_part(value: Any, names: tuple[str, ...] = _TEXTS, depth: int = 0) -> str:
+    """The text in a part: a string, a list of such, or the first of some fields that has any."""
+    match value:
+        case str():
+            return value
+        case [*inner] if depth < _DEEPEST:
+            return "".join([text_of_part(one, names, depth + 1) for one in inner])
+        case {} if depth < _DEEPEST:
+            found = (text_of_part(value[name], names, depth + 1) for name in names if value.get(name))
+            return next((text for text in found if text), "")
+        case _:
+            return ""
+
+
+def _read_part(part: Any) -> Said | None:
+    match part:
+        case str():
+            return Said("text", part)
+        case {"refusal": str(refusal)}:
+            return Said("refusal", refusal)
+        case {"image_url": {"url": str(url)} | str(url)} if not url.startswith("data:"):
+            return Said("text", f"![image]({url})")
+        case {}:
+            kind = str(part.get("type") or "").lower()
+            if kind in _CALLS and (call := _read_call(part)) is not None:
+                return call
+            if "think" in kind or "reason" in kind or (not kind and "thinking" in part):
+                return Said("reasoning", text_of_part(part, _THOUGHTS))
+            return Said("text", text_of_part(part))
+        case None | bool():
+            return None
+        case _:
+            return Said("text", encode_body(part).decode())
+
+
+def _read_call(part: dict[str, Any]) -> Said | None:
+    function = part.get("function")
+    inner: dict[str, Any] = function if isinstance(function, dict) else part
+    name = inner.get("name")
+    if not isinstance(name, str) or not name:
+        return None
+    given: Any = next((inner[key] for key in ("arguments", "input", "parameters") if inner.get(key) is not None), {})
+    identifier = part.get("id") or part.get("call_id")
+    arguments = given if isinstance(given, str) else msgspec.json.encode(given).decode()
+    return Said("call", arguments, name, str(identifier) if identifier else None)

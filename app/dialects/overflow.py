@@ -1,0 +1,191 @@
+"""How servers say that a request does not fit into the model's context.
+
+Clients compact their history when they are told so, and are stuck for good when they are not. Nearly every server has
+words of its own for it, so they are a table; the numbers are read where they are told.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+Tokens = tuple[int | None, int | None, int | None]
+
+# Only so much of a message is looked at: the numbers stand in its beginning, the prompt may follow.
+LONGEST_LOOK = 2000  # characters
+
+CODES = frozenset(
+    {"context_length_exceeded", "model_max_prompt_tokens_exceeded", "exceed_context_size_error", "tokens_limit_reached",
+     "string_above_max_tokens", "max_prompt_tokens_exceeded", "context_window_exceeded", "prompt_too_long",
+     "input_too_long", "1261"}
+)  # fmt: skip
+
+# In lower case, with single blanks; "…" parts words that stand apart. Each says that the input, not the answer, is too
+# long.
+PHRASES = (
+    "context length",
+    "context window",
+    "context limit",
+    "context size",
+    "context_length",
+    "context the overflows",  # LM Studio's own grammar
+    "max context",
+    "maximum context",
+    "max_seq_len",
+    "max_input_length",
+    "max_prompt_tokens",
+    "max message tokens",
+    "maximum model length",
+    "maximum prompt length",
+    "maximum input length",
+    "maximum allowed input length",
+    "input length…exceed",
+    "input length…maximum",
+    "inputs…must be <=",
+    "prompt…max length",
+    "prompt_tokens…must be less",
+    "max input length",
+    "max prompt length",
+    "prompt is too long",
+    "prompt too long",
+    "prompt is longer",
+    "prompt exceeds",
+    "prompt length exceeds",
+    "input is too long",
+    "input too long",
+    "input length exceeds",
+    "input exceeds",
+    "input tokens exceed",
+    "inputs exceed",
+    "request is too long",
+    "conversation is too long",
+    "messages are too long",
+    "longer than the model",
+    "too many tokens",
+    "too many input tokens",
+    "too many total text bytes",
+    "prompt token count",
+    "input token count",
+    "prompt tokens exceed",
+    "number of input tokens",
+    "number of tokens in the prompt",
+    "maximum number of tokens allowed",
+    "max tokens allowed",
+    "model token limit",
+    "range of input length",
+    "reduce the length of the messages",
+    "reduce the length of the prompt",
+    "reduce the length of the input",
+    "reduce the length of your prompt",
+    "reduce your prompt",
+    "`inputs` tokens",
+    "body too large for",
+)
+# The answer is too long, or a part of the request is, which no compaction would cure.
+OTHERS = ("completion tokens, whereas", "max_tokens is too large", "max length of tool", "string too long")
+
+_N = r"(?<!\d)(?P<n>\d[\d,]{0,14})"
+
+
+def _patterns(*patterns: str) -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(pattern) for pattern in patterns)
+
+
+_LIMITS = _patterns(
+    rf"exceed context limit: [\d,]{{1,15}} \+ [\d,]{{1,15}} > {_N}",
+    rf"available context size \({_N}",
+    rf"context (?:length|window|size|limit)(?: of the model)?(?: is| of|:)?(?: only)? {_N}",
+    rf"context (?:length|window|size|limit) \({_N}",
+    rf"{_N} maximum context",
+    rf"exceeds the limit of {_N}",
+    rf"tokens allowed \({_N}",
+    rf"token limit:? {_N}",
+    rf"limit is {_N}",
+    rf"max size: {_N} tokens",
+    rf"(?:maximum|max) (?:prompt|input|model|allowed|allowed input) length(?: is| of|:)? {_N}",
+    rf"max_seq_len \({_N}",
+    rf"input length should be \[1, ?{_N}",
+    rf"must be <= {_N}",
+    rf"cannot exceed(?: the total tokens limit)? {_N}",
+    rf"> {_N} (?:tokens )?maximum",
+)
+_INPUTS = _patterns(
+    rf"exceed context limit: {_N} \+",
+    rf"prompt (?:is )?too long: {_N}",
+    rf"token count (?:of |\(){_N}",
+    rf"{_N}(?: tokens)? (?:from|in|of) (?:the |your )?(?:input messages|messages|prompt|text input|input)",
+    rf"(?:prompt|request|input) (?:contains|has)(?: at least)? {_N} (?:input )?tokens",
+    rf"messages resulted in {_N} tokens",
+    rf"(?:request|input) \({_N} tokens\)",
+    rf"requested: {_N}\)",
+    rf"input length \(?{_N}",
+    rf"prompt \(length {_N}",
+    rf"prompt_tokens \({_N}",
+    rf"current length is {_N}",
+    rf"given: {_N} `inputs`",
+    rf"number of input tokens {_N}",
+)
+_OUTPUTS = _patterns(
+    rf"exceed context limit: [\d,]{{1,15}} \+ {_N} >",
+    rf"{_N}(?: tokens)? (?:for|in) the (?:completion|output)",
+    rf"requested {_N} output tokens",
+    rf"{_N} `max_new_tokens`",
+)
+_TOTALS = _patterns(rf"requested(?: a total of| about)? {_N} tokens", rf"total of(?: at least)? {_N} tokens")
+
+# What a message is about, and what is wrong with it, where no phrase tells: one word of each row.
+_ABOUT = ("token", "length", "input", "context", "prompt", "window", "conversation", "history")
+_EXCESS = ("exceed", "max", "limit", "range", "too long", "too large", "too many", "longer", "larger", "overflow",
+           "more than", "greater", "beyond", "at most", "超", "上限", "过长")  # fmt: skip
+# What may be too long beside the context, or too many in a minute.
+_ELSEWHERE = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens", "completion token",
+              "output token", "per minute", "per day", "rate limit", "quota", "image", "file", "audio", "tool", "name",
+              "stop", "header", "url", "metadata", "temperature", "top_p", "seed", "_id", " id ")  # fmt: skip
+_NUMBER = re.compile(r"(?<!\d)\d[\d,]{2,14}")
+# Our estimate is rough, and an upstream counts its own template too.
+NEAR = 0.7
+# Tokens that a model takes at least, where nobody says how many.
+LEAST_WINDOW = 32_768
+
+
+def find_overflow(message: str) -> Tokens | None:
+    """Input tokens, asked output tokens and limit of a context overflow, each where told; None if it is about
+    something else."""
+    text = " ".join(message[:LONGEST_LOOK].lower().split())
+    if any(other in text for other in OTHERS) or not any(_is_said(phrase, text) for phrase in PHRASES):
+        return None
+    limit = _first_number(_LIMITS, text)
+    asked = _first_number(_INPUTS, text)
+    output = _first_number(_OUTPUTS, text)
+    if asked is None and (total := _first_number(_TOTALS, text)) is not None:
+        asked = total - output if output is not None and output < total else total
+    return asked, output, limit
+
+
+def may_overflow(message: str) -> bool:
+    """Whether a message speaks of too much input, in whatever words."""
+    text = message[:LONGEST_LOOK].lower()
+    return (
+        any(word in text for word in _ABOUT)
+        and any(word in text for word in _EXCESS)
+        and not any(word in text for word in _ELSEWHERE)
+    )
+
+
+def is_near(message: str, estimate: int, window: int | None) -> bool:
+    """Whether a request of `estimate` tokens may be what a message that `may_overflow` complains of: it comes near to
+    the window of the model, else to a number that the message names."""
+    told = [int(found.replace(",", "")) for found in _NUMBER.findall(message[:LONGEST_LOOK])]
+    limits: Iterable[int] = (window,) if window is not None else [number for number in told if number >= 1000]
+    return any(estimate >= NEAR * limit for limit in limits or (LEAST_WINDOW,))
+
+
+def _is_said(phrase: str, text: str) -> bool:
+    return all(words in text for words in phrase.split("…")) if "…" in phrase else phrase in text
+
+
+def _first_number(patterns: tuple[re.Pattern[str], ...], text: str) -> int | None:
+    for pattern in patterns:
+        if found := pattern.search(text):
+            return int(found["n"].replace(",", ""))
+    return None
