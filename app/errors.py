@@ -56,6 +56,9 @@ FailureKind = Literal[
     "internal",
 ]
 
+# The code of a reply that is none: a page of somebody's proxy, a body of another dialect.
+MALFORMED = "malformed_reply"
+
 Origin = Literal["client", "gateway", "upstream"]
 
 # The status that stands for a kind when the upstream gave none of its own.
@@ -240,8 +243,10 @@ class UpstreamRefused(UpstreamError):
 
 
 class UpstreamMalformed(UpstreamError):
-    def __init__(self, message: str) -> None:
-        super().__init__(message, status=502)
+    """`code` is MALFORMED where asking again would bring the same."""
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message, status=502, code=code)
 
 
 def in_units(size: int) -> str:

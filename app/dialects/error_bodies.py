@@ -22,7 +22,7 @@ _REQUEST_ID = "opc-request-id"
 
 # Names of fields are compared in lower case and without underscores, for each vendor spells them in its own way.
 _MESSAGES = ("message", "errormessage", "errormsg", "errmsg", "msg", "statusmsg", "statusmessage", "retmsg",
-             "respmsg", "detail", "details", "errordescription", "description", "faultstring", "reason", "title",
+             "respmsg", "faultstring", "detail", "details", "errordescription", "description", "reason", "title",
              "error", "err", "text")  # fmt: skip
 _CODES = ("code", "errorcode", "errcode", "errno", "statuscode", "retcode", "respcode", "resultcode", "type")
 # Where an error may stand inside a body, the likeliest first. Only there may a mere code be an error.
@@ -155,8 +155,8 @@ def _read_value(value: Any, place: str | None = None, depth: int = 0) -> ErrorBo
 
 def _read_object(error: dict[str, Any], place: str | None, depth: int) -> ErrorBody:
     fields = _fold(error)
-    inner = _read_inner(fields, depth)
     message = _message_of(fields)
+    inner = None if depth and isinstance(message, str) and message else _read_inner(fields, depth)
     if inner is not None:
         told = next((text for name in ("errordescription", "message") if isinstance(text := fields.get(name), str)), "")
         if isinstance(fields.get("error"), str) and told and told not in inner.message:
@@ -233,7 +233,8 @@ def _code_of(fields: dict[str, Any]) -> object:
 
 
 def _message_of(fields: dict[str, Any]) -> Any:
-    return next((fields[name] for name in _MESSAGES if fields.get(name)), "")
+    texts = (text for name in _MESSAGES if isinstance(text := fields.get(name), str) and text)
+    return next(texts, None) or next((fields[name] for name in _MESSAGES if fields.get(name)), "")
 
 
 def _read_details(details: list[Any]) -> ErrorBody:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from app.dialects.error_bodies import ErrorBody, find_error, read_error_body
+from app.dialects.error_bodies import ErrorBody, find_error, read_error_body, read_error_value
 from app.dialects.overflow import CODES as OVERFLOW_CODES
 from app.dialects.overflow import Tokens, find_overflow
 from app.errors import Failure, FailureKind
@@ -196,6 +196,13 @@ def judge_error(status: int, error: ErrorBody, retry_after: str | None = None) -
         origin="upstream",
         tokens=tokens,
     )
+
+
+def judge_reported(error: object, body: bytes) -> Failure:
+    """The failure under an `error` of a body or an event; one that is a mere text may be explained beside it."""
+    if isinstance(error, str) and (told := decode_error(body)) is not None:
+        return told
+    return judge_error(0, read_error_value(error))
 
 
 def decode_error(body: bytes) -> Failure | None:

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 import msgspec
 
 from app.conversation.capabilities import Capabilities
-from app.errors import LASTING, DragomanError, Failure, UpstreamCut, UpstreamRefused, UpstreamUnreachable
+from app.errors import LASTING, MALFORMED, DragomanError, Failure, UpstreamCut, UpstreamRefused, UpstreamUnreachable
 from app.gateway.own_words import own_words
 from app.providers.provider import Operation
 
@@ -157,7 +157,7 @@ def wait_before_retry(error: DragomanError, attempt: int) -> float | None:
         if error.headers.get("x-should-retry") == "false":
             return None
         asked = _seconds(error.headers)
-        if failure.kind in ("context_overflow", "upstream_auth"):
+        if failure.kind in ("context_overflow", "upstream_auth") or failure.code == MALFORMED:
             return None
         if failure.status == 429:
             return asked if asked is not None and failure.kind != "quota" and asked <= LONGEST_WAIT else None

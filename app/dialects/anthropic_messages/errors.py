@@ -7,8 +7,7 @@ from typing import Any
 
 import msgspec
 
-from app.dialects.error_bodies import ErrorBody, read_error_value
-from app.dialects.error_kinds import judge_error, read_failure
+from app.dialects.error_kinds import judge_reported, read_failure
 from app.dialects.json_bodies import encode_body
 from app.dialects.login_words import replace_login_words
 from app.errors import Failure, FailureKind
@@ -57,10 +56,10 @@ def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure
     return msgspec.structs.replace(failure, code=code) if code else failure
 
 
-def parse_stream_error(error: Any) -> Failure:
-    """The failure in the `error` of an error event, or of an error body that came with status 200."""
-    told: ErrorBody = read_error_value(error)
-    failure = judge_error(0, told)
+def parse_stream_error(error: Any, body: bytes) -> Failure:
+    """The failure in the `error` of an error event, or of an error body that came with status 200; `body` is all of
+    it."""
+    failure = judge_reported(error, body)
     code = _error_code(error)
     return msgspec.structs.replace(failure, code=code) if code else failure
 

@@ -58,7 +58,7 @@ def repair_response(body: bytes, context: RenderContext, capabilities: Capabilit
         refuse_error(body)
         raise malformed("a message", body) from reason
     if whole.error:
-        raise UpstreamRefused(parse_stream_error(whole.error))
+        raise UpstreamRefused(parse_stream_error(whole.error, body))
     if whole.content is None:
         refuse_error(body)
         raise malformed("a message", body)
@@ -187,7 +187,7 @@ class StreamPassthrough:
             match event.get("type"):
                 case "error":
                     self._state = _State.ENDED
-                    raise UpstreamRefused(parse_stream_error(event.get("error")))
+                    raise UpstreamRefused(parse_stream_error(event.get("error"), data))
                 case "message_start":
                     self._state = _State.RUNNING
                     message = event.get("message")

@@ -57,7 +57,7 @@ def parse_response(body: bytes) -> Response:
     try:
         fields = _object_decoder.decode(body)
         if fields.get("error") is not None:
-            raise UpstreamRefused(parse_stream_error(fields["error"]))
+            raise UpstreamRefused(parse_stream_error(fields["error"], body))
         message = _message_decoder.decode(body)
         blocks = tuple(
             [

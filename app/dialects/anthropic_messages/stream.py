@@ -177,7 +177,7 @@ class StreamParser:
                 self._finish(events)
             case "error":
                 self._state = _State.ENDED
-                events.append(Failed(parse_stream_error(_object.decode(payload).get("error"))))
+                events.append(Failed(parse_stream_error(_object.decode(payload).get("error"), payload)))
             case "" if payload.strip() != b"{}":  # what no event can be: an error in another shape, another dialect
                 self._state = _State.ENDED
                 events.append(Failed(decode_error(payload) or malformed("an event", payload).failure))

@@ -16,10 +16,10 @@ import msgspec
 from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.literals import hide_halves, join, text_of
 from app.conversation.response import Usage
-from app.dialects.error_bodies import find_error, quote, read_error_value
-from app.dialects.error_kinds import decode_error, judge_error
+from app.dialects.error_bodies import find_error
+from app.dialects.error_kinds import decode_error, judge_error, judge_reported
 from app.dialects.json_bodies import encode_body
-from app.dialects.malformed import decode_tolerantly, malformed
+from app.dialects.malformed import decode_tolerantly, malformed, no_answer
 from app.dialects.openai_chat.errors import error_event
 from app.dialects.openai_chat.repair import (
     UNREADABLE,
@@ -184,8 +184,7 @@ class StreamPassthrough:
             return b"" if self._state is _State.WAITING else event  # a comment
         if payload.startswith(b"[DONE]"):
             if self._state is _State.WAITING:
-                said = f": {quote(self._came)}" if self._came else ""
-                return self._break(UpstreamMalformed(f"the upstream's reply held no answer{said}").failure)
+                return self._break(no_answer(self._came).failure)
             return self._end(event)
         try:
             chunk = decode_tolerantly(_decode_chunk, payload)
@@ -194,7 +193,7 @@ class StreamPassthrough:
                 return event
             return self._break(decode_error(payload) or malformed("a chat chunk", payload).failure)
         if len(chunk.error) and (value := _any(chunk.error)):
-            return self._break(judge_error(0, read_error_value(value)))
+            return self._break(judge_reported(value, payload))
         nothing = not chunk.choices and (chunk.choices is None or chunk.usage is None)
         if (nothing or len(chunk.base_resp)) and (told := find_error(_any(payload), answered=not nothing)) is not None:
             return self._break(judge_error(0, told))

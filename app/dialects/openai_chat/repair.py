@@ -13,10 +13,10 @@ import msgspec
 
 from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.literals import text_of
-from app.dialects.error_bodies import find_error, quote, read_error_value
-from app.dialects.error_kinds import decode_error, judge_error
+from app.dialects.error_bodies import find_error
+from app.dialects.error_kinds import decode_error, judge_error, judge_reported
 from app.dialects.json_bodies import encode_body, repair_surrogates, replace_model
-from app.dialects.malformed import decode_tolerantly, malformed
+from app.dialects.malformed import decode_tolerantly, malformed, no_answer
 from app.dialects.openai_chat.reply_parts import is_odd_content, read_parts
 from app.dialects.openai_chat.tool_calls import CallBinder, begins_object
 from app.dialects.openai_chat.vocabulary import (
@@ -63,13 +63,13 @@ def repair_response(body: bytes, context: RenderContext, capabilities: Capabilit
             raise UpstreamRefused(failure) from error
         raise malformed("a chat reply", body) from error
     if len(whole.error) and (value := _any(whole.error)):
-        raise UpstreamRefused(judge_error(0, read_error_value(value)))
+        raise UpstreamRefused(judge_reported(value, body))
     if (not whole.choices or len(whole.base_resp)) and (
         told := find_error(_any(body), answered=bool(whole.choices))
     ) is not None:
         raise UpstreamRefused(judge_error(0, told))
     if not whole.choices or all(_is_void(choice) for choice in whole.choices):
-        raise UpstreamMalformed(f"the upstream's reply held no answer: {quote(body)}")
+        raise no_answer(body)
     joins = len(whole.choices) > 1 and not context.several
     if joins or _lacks_head(whole) or any(_is_odd(choice, capabilities) for choice in whole.choices):
         body = _mend_whole(_any(body), context, capabilities, joins=joins)
@@ -78,7 +78,7 @@ def repair_response(body: bytes, context: RenderContext, capabilities: Capabilit
 
 def _is_void(choice: WireChoice) -> bool:
     """Whether a choice of a whole reply has no place for an answer."""
-    return choice.message is None and choice.delta is None and len(choice.text) <= len(b"null")
+    return choice.message is None and choice.delta is None and bytes(choice.text) in (b"", b"null")
 
 
 def true_finish(reason: str, called: bool, capabilities: Capabilities) -> str:
@@ -186,7 +186,7 @@ def _message_of(choice: dict[str, Any]) -> dict[str, Any]:
     message = next((choice[name] for name in ("message", "delta") if isinstance(choice.get(name), dict)), None)
     if message is None:
         message = {"content": choice.get("text") or ""}
-    message = {"role": "assistant", **message}
+    message = {"role": "assistant", "content": None, **message}
     if isinstance(message.get("tool_calls"), dict):
         message["tool_calls"] = [message["tool_calls"]]
     content = message.get("content")

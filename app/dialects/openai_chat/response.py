@@ -9,11 +9,11 @@ import msgspec
 
 from app.conversation.blocks import Block, Reasoning, Refusal, ServerTool, Text, ToolCall
 from app.conversation.capabilities import RenderContext
-from app.conversation.events import Failed
 from app.conversation.fold import fold
 from app.conversation.response import Response, Usage
 from app.conversation.thoughts import find_thoughts
 from app.dialects.json_bodies import encode_body
+from app.dialects.malformed import malformed
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.chunks import PARAGRAPH, is_legacy
 from app.dialects.openai_chat.citations import write_citation
@@ -21,20 +21,29 @@ from app.dialects.openai_chat.steps import note_of, write_image
 from app.dialects.openai_chat.stream import StreamParser
 from app.dialects.openai_chat.usage import read_usage, write_usage
 from app.dialects.openai_chat.vocabulary import FINISH_NAMES, REPLY_EXTENSIONS, WireUsage
-from app.errors import UpstreamCut, UpstreamMalformed
+from app.errors import UpstreamCut
 
 
 def parse_response(body: bytes) -> Response:
     """The response in a whole reply. A reply is read as a stream of one chunk, so that both are understood alike.
 
-    Raises UpstreamRefused for an error inside a reply of status 200, UpstreamMalformed for what is no JSON object.
+    Raises UpstreamRefused for an error inside a reply of status 200, or for what is none, UpstreamMalformed for a reply
+    without a message.
     """
-    events = StreamParser().feed([body, b"[DONE]"])
-    match events:
-        case [Failed(failure=failure)] if not body.lstrip().startswith(b"{"):
-            raise UpstreamMalformed(failure.message)
+    response = fold(StreamParser().feed([body, b"[DONE]"]))
+    if not response.blocks and _is_void(body):
+        raise malformed("a chat reply", body)
+    return response
+
+
+def _is_void(body: bytes) -> bool:
+    """Whether no choice has a place for an answer; one that is there may well be empty."""
+    match msgspec.json.decode(body):
+        case {"choices": [*choices]}:
+            answers = [choice.get(name) for choice in choices for name in ("message", "delta", "text")]
+            return all(answer is None for answer in answers)
         case _:
-            return fold(events)
+            return False
 
 
 def render_response(response: Response, context: RenderContext) -> bytes:

@@ -24,9 +24,9 @@ from app.conversation.events import (
     UsageSeen,
 )
 from app.conversation.literals import EMPTY, hide_halves, literal, show_halves, text_of
-from app.dialects.error_bodies import find_error, quote, read_error_value
-from app.dialects.error_kinds import decode_error, judge_error
-from app.dialects.malformed import decode_tolerantly, malformed
+from app.dialects.error_bodies import find_error
+from app.dialects.error_kinds import decode_error, judge_error, judge_reported
+from app.dialects.malformed import decode_tolerantly, malformed, no_answer
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.reply_parts import is_odd_content, read_parts
 from app.dialects.openai_chat.shapes import Shape, arguments_of, read_reasoning, read_reasoning_content, read_text
@@ -388,8 +388,7 @@ class StreamParser:
         if self._state is _State.OPEN:
             self._finish([*self._reasons.values()] or [""], events)
         elif self._state is _State.WAITING:
-            said = f": {quote(self._came)}" if self._came else ""
-            self._fail(UpstreamMalformed(f"the upstream's reply held no answer{said}").failure, events)
+            self._fail(no_answer(self._came).failure, events)
         self._tell_usage(events)
 
     def _tell_usage(self, events: list[Event]) -> None:
@@ -412,7 +411,7 @@ def _is_text(raw: msgspec.Raw) -> bool:
 def _failure_of(chunk: WireChunk, payload: bytes) -> Failure | None:
     """The failure that a chunk reports, in whichever vendor's shape."""
     if len(chunk.error) and (value := _decode_any(chunk.error)):
-        return judge_error(0, read_error_value(value))
+        return judge_reported(value, payload)
     nothing = not chunk.choices and (chunk.choices is None or chunk.usage is None)
     if nothing or len(chunk.base_resp) > _NOTHING:
         told = find_error(_decode_any(payload), answered=not nothing)

@@ -7,8 +7,7 @@ from typing import Any
 
 import msgspec
 
-from app.dialects.error_bodies import read_error_value
-from app.dialects.error_kinds import judge_error, read_failure
+from app.dialects.error_kinds import judge_reported, read_failure
 from app.errors import Failure, FailureKind
 
 # Status, type and code of each kind. A status or code that the upstream gave goes before these.
@@ -44,9 +43,9 @@ def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure
     return read_failure(status, headers, body)
 
 
-def parse_error_event(error: Any) -> Failure:
-    """The failure in an `error` event or in the `error` of a failed response."""
-    return judge_error(0, read_error_value(error))
+def parse_error_event(error: Any, body: bytes = b"") -> Failure:
+    """The failure in an `error` event or in the `error` of a failed response; `body` is all of it."""
+    return judge_reported(error, body)
 
 
 def render_error(failure: Failure, request_id: str) -> bytes:

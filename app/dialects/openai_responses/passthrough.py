@@ -38,7 +38,7 @@ def repair_response(body: bytes, context: RenderContext, capabilities: Capabilit
             raise UpstreamRefused(failure) from error
         raise malformed("a response", body) from error
     if verdict.error and verdict.object is None:
-        raise UpstreamRefused(parse_error_event(verdict.error))
+        raise UpstreamRefused(parse_error_event(verdict.error, body))
     if verdict.output is None and verdict.object != "response":
         raise UpstreamRefused(failure) if (failure := decode_error(body)) else malformed("a response", body)
     return replace_model(body, context.model)
@@ -115,8 +115,7 @@ class StreamPassthrough:
         events = self._take_whole(part)
         if not events or self._failed:
             return b""
-        cut = events.count(b"}\n\n") != events.count(b"\n\n")
-        if cut or self._ids is not _Ids.STABLE or any(mark in events for mark in _MARKS):
+        if not _are_sound(events) or self._ids is not _Ids.STABLE or any(mark in events for mark in _MARKS):
             events = self._look_into(events)
         self._last = events or self._last
         return events
@@ -183,7 +182,7 @@ class StreamPassthrough:
             looks = (
                 any(mark in block for mark in _MARKS)
                 or (self._ids is not _Ids.STABLE and b'"item_id"' in block)
-                or not block.endswith(b"}")
+                or not (block.startswith(b"event: ") and block.endswith(b"}"))
             )
             repaired = self._repair(block) if looks else block
             if self._error is not None:
@@ -206,7 +205,7 @@ class StreamPassthrough:
             return b""
         if event.type == "error" or (not event.type and event.error):
             error = event.error or {"code": event.code, "message": event.message, "param": event.param}
-            self._error = parse_error_event(error)
+            self._error = parse_error_event(error, data)
             return b""
         if not event.type and data.strip() != b"{}":
             self._error = decode_error(data) or malformed("an event", data).failure
@@ -302,6 +301,13 @@ class StreamPassthrough:
         if known == item_id:
             return block
         return block.replace(msgspec.json.encode(item_id), msgspec.json.encode(known), 1)
+
+
+def _are_sound(events: bytes) -> bool:
+    """Whether each event has its name and comes to its end: one that has not is no delta."""
+    if not (events.startswith(b"event: ") and events.endswith(b"}\n\n")):
+        return False
+    return events.count(b"}\n\nevent: ") == events.count(b"\n\n") - 1
 
 
 def _is_json(trouble: Exception) -> bool:

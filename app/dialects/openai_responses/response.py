@@ -26,7 +26,7 @@ def parse_response(body: bytes) -> Response:
     wire = _decode(body)
     if wire.status in ("failed", "cancelled") or (wire.error is not None and not wire.output):
         error = wire.error or {"message": f"the response was {wire.status}"}
-        raise UpstreamRefused(parse_error_event(error))
+        raise UpstreamRefused(parse_error_event(error, body))
     if wire.output is None:
         if (failure := decode_error(body)) is not None:
             raise UpstreamRefused(failure)

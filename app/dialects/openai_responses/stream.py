@@ -202,7 +202,7 @@ class StreamParser:
             self._end(chunk.response, events)
         elif kind == "error" or (not kind and chunk.error is not None):
             error = chunk.error or {"code": chunk.code, "message": chunk.message, "param": chunk.param}
-            self._fail(parse_error_event(error), events)
+            self._fail(parse_error_event(error, payload), events)
         elif kind in _BEGINNINGS and chunk.response is not None:
             self._start(chunk.response, events)
         elif kind in ENDS or (not kind and payload.strip() != b"{}"):

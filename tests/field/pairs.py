@@ -1,0 +1,182 @@
+"""Asking in each client's dialect, and what came of it, in no dialect."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from werkzeug.test import TestResponse
+
+from tests.gateway.conftest import Client, events_of
+from tests.support.fake_upstream import Reply, sse
+
+A, C, R = "A", "C", "R"
+CLIENTS = (A, C, R)
+TOOL = {"type": "object", "properties": {"x": {"type": "integer"}}}
+CHAT_HEAD: dict[str, Any] = {"id": "x", "object": "chat.completion", "created": 1, "model": "m"}
+
+
+@dataclass
+class Told:
+    """What a client was told. `error` is the message of a failure, empty where there is none."""
+
+    status: int
+    text: str = ""
+    thought: str = ""
+    calls: list[tuple[str, Any]] = field(default_factory=list)
+    finish: str = ""
+    stop: str | None = None
+    error: str = ""
+    code: str | None = None
+
+
+def ask(client: Client, dialect: str, model: str, *, stream: bool = False, **more: Any) -> Told:
+    """One turn with a tool `f`; `more` are fields of the body."""
+    match dialect:
+        case "A":
+            tools = [{"name": "f", "input_schema": TOOL}]
+            body: dict[str, Any] = {"max_tokens": 100, "messages": [{"role": "user", "content": "hi"}], "tools": tools}
+            path = "/v1/messages"
+        case "C":
+            tools = [{"type": "function", "function": {"name": "f", "parameters": TOOL}}]
+            body = {"messages": [{"role": "user", "content": "hi"}], "tools": tools}
+            path = "/v1/chat/completions"
+        case _:
+            body = {"input": "hi", "tools": [{"type": "function", "name": "f", "parameters": TOOL}], "store": False}
+            path = "/v1/responses"
+    response = client.ask(path, body | {"model": model, "stream": stream} | more)
+    if response.status_code != 200:
+        error = response.json["error"] if response.json else {}
+        return Told(response.status_code, error=error.get("message", response.text), code=error.get("code"))
+    if stream:
+        return _READ_STREAM[dialect]([event for event in events_of(response) if event != "[DONE]"])
+    return _READ[dialect](response)
+
+
+def chat_reply(message: dict[str, Any], finish: str | None = "stop", **more: Any) -> dict[str, Any]:
+    """A whole reply of Chat Completions; `more` are fields of its choice."""
+    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish, **more}
+    return {**CHAT_HEAD, "choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}}
+
+
+def chat_events(*payloads: dict[str, Any] | str) -> Reply:
+    """A stream of Chat Completions; texts are data as they are."""
+    lines = [payload if isinstance(payload, str) else json.dumps(CHAT_HEAD | payload) for payload in payloads]
+    return sse(*(b"data: %b\n\n" % line.encode() for line in lines))
+
+
+def delta(said: dict[str, Any], finish: str | None = None, index: int = 0, **more: Any) -> dict[str, Any]:
+    return {"choices": [{"index": index, "delta": said, "finish_reason": finish, **more}]}
+
+
+def _read_message(response: TestResponse) -> Told:
+    body = response.json
+    return _tell_blocks(body["content"], body["stop_reason"], body["stop_sequence"])
+
+
+def _tell_blocks(blocks: list[Any], reason: str, sequence: str | None) -> Told:
+    return Told(
+        200,
+        "".join(block["text"] for block in blocks if block["type"] == "text"),
+        "".join(block["thinking"] for block in blocks if block["type"] == "thinking"),
+        [(block["name"], block["input"]) for block in blocks if block["type"] == "tool_use"],
+        {"tool_use": "tool_calls", "end_turn": "stop", "refusal": "content_filter"}.get(reason, reason),
+        sequence,
+    )
+
+
+def _read_message_stream(events: list[Any]) -> Told:
+    blocks: list[Any] = []
+    reason, sequence = "", None
+    for event in events:
+        match event:
+            case {"type": "error", "error": error}:
+                return Told(200, error=error["message"])
+            case {"type": "content_block_start", "content_block": block}:
+                blocks.append({**block, "input": ""} if block["type"] == "tool_use" else block)
+            case {"type": "content_block_delta", "delta": added}:
+                for name, target in (("text", "text"), ("thinking", "thinking"), ("partial_json", "input")):
+                    if name in added:
+                        blocks[-1][target] += added[name]
+            case {"type": "message_delta", "delta": end}:
+                reason, sequence = end["stop_reason"], end["stop_sequence"]
+    for block in blocks:
+        if block["type"] == "tool_use":
+            block["input"] = json.loads(block["input"] or "{}")
+    return _tell_blocks(blocks, reason, sequence)
+
+
+def _read_chat(response: TestResponse) -> Told:
+    assert len(response.json["choices"]) == 1
+    choice = response.json["choices"][0]
+    message = choice["message"]
+    calls = [
+        (call["function"]["name"], json.loads(call["function"]["arguments"]))
+        for call in message.get("tool_calls") or []
+    ]
+    assert all(call["id"] and call["type"] == "function" for call in message.get("tool_calls") or [])
+    refusal = message.get("refusal") or ""
+    return Told(
+        200,
+        (message["content"] or "") + refusal,
+        message.get("reasoning_content") or "",
+        calls,
+        choice["finish_reason"],
+    )
+
+
+def _read_chat_stream(events: list[Any]) -> Told:
+    told = Told(200)
+    calls: dict[int, dict[str, str]] = {}
+    for event in events:
+        if "error" in event:
+            return Told(200, error=event["error"]["message"], code=event["error"]["code"])
+        for choice in event["choices"]:
+            assert choice["index"] == 0
+            said = choice["delta"]
+            told.text += (said.get("content") or "") + (said.get("refusal") or "")
+            told.thought += said.get("reasoning_content") or ""
+            assert isinstance(said.get("tool_calls") or [], list)
+            for call in said.get("tool_calls") or []:
+                known = calls.setdefault(call["index"], {"name": "", "arguments": ""})
+                for name in known:
+                    known[name] += call["function"].get(name) or ""
+            told.finish = choice["finish_reason"] or told.finish
+    told.calls = [(call["name"], json.loads(call["arguments"] or "{}")) for call in calls.values()]
+    return told
+
+
+def _read_response(response: TestResponse) -> Told:
+    return _tell_response(response.json)
+
+
+def _tell_response(body: dict[str, Any]) -> Told:
+    if body["status"] == "failed":
+        return Told(200, error=body["error"]["message"], code=body["error"]["code"])
+    told = Told(200, finish={"completed": "stop"}.get(body["status"], body["status"]))
+    for item in body["output"]:
+        match item["type"]:
+            case "message":
+                told.text += "".join(part.get("text") or part.get("refusal") or "" for part in item["content"])
+            case "reasoning":
+                told.thought += "".join(part["text"] for part in item["summary"])
+            case "function_call":
+                told.calls.append((item["name"], json.loads(item["arguments"])))
+    if body["status"] == "incomplete":
+        told.finish = {"max_output_tokens": "length"}.get(reason := body["incomplete_details"]["reason"], reason)
+    elif told.calls:
+        told.finish = "tool_calls"
+    return told
+
+
+def _read_response_stream(events: list[Any]) -> Told:
+    ends = [
+        event for event in events if event["type"] in ("response.completed", "response.incomplete", "response.failed")
+    ]
+    assert len(ends) == 1, [event["type"] for event in events]
+    return _tell_response(ends[0]["response"])
+
+
+_READ = {A: _read_message, C: _read_chat, R: _read_response}
+_READ_STREAM = {A: _read_message_stream, C: _read_chat_stream, R: _read_response_stream}

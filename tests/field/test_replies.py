@@ -1,0 +1,363 @@
+"""Replies as servers really send them, read for clients of every dialect, whole and as streams.
+
+Each case names where it was reported, by its number in the field's list or by the vendor whose shape it is.
+"""
+
+# ruff: noqa: E501 - one case a line
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.field.pairs import CHAT_HEAD, CLIENTS, ask, chat_events, chat_reply, delta
+from tests.gateway.conftest import Client, MakeClient
+from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
+
+every_client = pytest.mark.parametrize("dialect", CLIENTS)
+both_modes = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}}
+SECOND_CALL = {"id": "c2", "type": "function", "function": {"name": "f", "arguments": '{"x":2}'}}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server sends, and what every client must be told."""
+
+    id: str
+    sent: Reply
+    text: str = ""
+    thought: str = ""
+    calls: tuple[tuple[str, Any], ...] = ()
+    finish: str = "stop"
+
+
+def choices(*parts: dict[str, Any], numbered: bool = True) -> Reply:
+    listed = [{"message": {"role": "assistant", **part}, "finish_reason": "tool_calls"} for part in parts]
+    numbers = [{"index": number} if numbered else {} for number in range(len(parts))]
+    return json_reply(
+        {**CHAT_HEAD, "choices": [number | choice for number, choice in zip(numbers, listed, strict=True)]}
+    )
+
+
+def whole(message: dict[str, Any], finish: str | None = "stop", **more: Any) -> Reply:
+    return json_reply(chat_reply(message, finish, **more))
+
+
+ANSWERS = [
+    Answer("FB-241 text and call in two choices", choices({"content": "t"}, {"tool_calls": [CALL]}),
+           "t", calls=(("f", {"x": 1}),), finish="tool_calls"),
+    Answer("FB-241 without numbers", choices({"content": "t"}, {"tool_calls": [CALL]}, numbered=False),
+           "t", calls=(("f", {"x": 1}),), finish="tool_calls"),
+    Answer("a call in each of two choices", choices({"tool_calls": [CALL]}, {"tool_calls": [SECOND_CALL]}),
+           calls=(("f", {"x": 1}), ("f", {"x": 2})), finish="tool_calls"),
+    Answer("thinking, text and call in three", choices({"reasoning_content": "r"}, {"content": "t"}, {"tool_calls": [CALL]}),
+           "t", "r", (("f", {"x": 1}),), "tool_calls"),
+    Answer("FB-241 streamed", chat_events(
+        delta({"role": "assistant", "content": "t"}), delta({"tool_calls": [{"index": 0, **CALL}]}, index=1),
+        delta({}, "tool_calls"), delta({}, "tool_calls", 1), "[DONE]"),
+        "t", calls=(("f", {"x": 1}),), finish="tool_calls"),
+    Answer("the later choice ends first", chat_events(
+        delta({"role": "assistant", "content": "t"}), delta({"tool_calls": [{"index": 0, **CALL}]}, "tool_calls", 1),
+        delta({"content": "u"}), delta({}, "stop"), "[DONE]"),
+        "tu", calls=(("f", {"x": 1}),), finish="tool_calls"),
+    Answer("FB-242 one object for the calls", chat_events(
+        delta({"role": "assistant", "tool_calls": {"index": 0, "id": "", "type": "function", "function": {"name": "f", "arguments": ""}}}),
+        delta({"tool_calls": {"index": 0, "id": "", "type": "function", "function": {"name": None, "arguments": '{"x"'}}}),
+        delta({"tool_calls": {"index": 0, "id": "", "type": "function", "function": {"arguments": ":1}"}}}),
+        delta({"content": ""}, "stop"), "[DONE]"),
+        calls=(("f", {"x": 1}),), finish="tool_calls"),
+    Answer("FB-242 one object, whole", whole({"tool_calls": {**CALL, "id": "0"}}),
+           calls=(("f", {"x": 1}),), finish="tool_calls"),
+    Answer("FB-242 arguments as an object", whole({"tool_calls": [{"id": "0", "function": {"name": "f", "arguments": {"x": 1}}}]}),
+           calls=(("f", {"x": 1}),), finish="tool_calls"),
+    Answer("a call without a function around it", whole({"tool_calls": [{"id": "7", "name": "f", "arguments": {"x": 1}}]}),
+           calls=(("f", {"x": 1}),), finish="tool_calls"),
+    Answer("FB-224 Magistral", whole({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "r"}]},
+                                                  {"type": "text", "text": "t"}]}), "t", "r"),
+    Answer("Databricks", whole({"content": [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "r"}]},
+                                            {"type": "text", "text": "t"}]}), "t", "r"),
+    Answer("parts of Responses", whole({"content": [{"type": "output_text", "text": "t", "annotations": []}]}), "t"),
+    Answer("parts of the Assistants API", whole({"content": [{"type": "text", "text": {"value": "t", "annotations": []}}]}), "t"),
+    Answer("parts without a type", whole({"content": [{"text": "t"}, {"text": "u"}]}), "tu"),
+    Answer("parts that are texts", whole({"content": ["t", "u"]}), "tu"),
+    Answer("a single part", whole({"content": {"type": "text", "text": "t"}}), "t"),
+    Answer("blocks of Messages", whole({"content": [{"type": "thinking", "thinking": "r", "signature": "s"},
+                                                    {"type": "text", "text": "t"},
+                                                    {"type": "tool_use", "id": "c1", "name": "f", "input": {"x": 1}}]}),
+           "t", "r", (("f", {"x": 1}),), "tool_calls"),
+    Answer("a number", whole({"content": 42}), "42"),
+    Answer("a completion of old", json_reply({**CHAT_HEAD, "choices": [{"index": 0, "text": "t", "finish_reason": "stop"}]}), "t"),
+    Answer("parts in deltas", chat_events(
+        delta({"role": "assistant", "content": [{"type": "thinking", "thinking": [{"type": "text", "text": "r"}]}]}),
+        delta({"content": [{"type": "text", "text": "t"}]}), delta({"content": "u"}), delta({}, "stop"), "[DONE]"), "tu", "r"),
+    Answer("a whole answer that calls itself a stream",
+           Reply((json.dumps(chat_reply({"content": "t"})).encode(),), headers={"content-type": "text/event-stream"}), "t"),
+]  # fmt: skip
+
+
+@every_client
+@both_modes
+@pytest.mark.parametrize("case", ANSWERS, ids=lambda case: case.id)
+def test_nothing_of_an_answer_is_thrown_away(
+    client: Client, upstream: FakeUpstream, case: Answer, dialect: str, stream: bool
+) -> None:
+    upstream.script(case.sent)
+
+    told = ask(client, dialect, "chat/m", stream=stream)
+
+    assert (told.error, told.text, told.thought, told.calls, told.finish) == (
+        "", case.text, case.thought, list(case.calls), case.finish,
+    )  # fmt: skip
+
+
+WORDS = {
+    "eos": "stop",
+    "end_turn": "stop",
+    "COMPLETE": "stop",
+    "finished_ok": "stop",
+    "max_tokens": "length",
+    "MAX_TOKENS_REACHED": "length",
+    "token_limit": "length",
+    "guardrail_intervened": "content_filter",
+    "content_filtered": "content_filter",
+    "PROHIBITED_CONTENT": "content_filter",
+    "blocklist": "content_filter",
+    "RECITATION": "content_filter",
+    "error_toxic": "content_filter",
+    "moderation-stop": "content_filter",
+}
+
+
+@every_client
+@both_modes
+@pytest.mark.parametrize("word", WORDS)
+def test_a_word_for_the_end_is_judged_by_its_parts(
+    client: Client, upstream: FakeUpstream, word: str, dialect: str, stream: bool
+) -> None:
+    upstream.script(whole({"content": "t"}, word))
+
+    told = ask(client, dialect, "chat/m", stream=stream)
+
+    assert told.finish == {"A": {"length": "max_tokens"}}.get(dialect, {}).get(WORDS[word], WORDS[word])
+
+
+@every_client
+@both_modes
+@pytest.mark.parametrize(
+    "word", ["error", "internal_error", "aborted", "request_cancelled", "MALFORMED_FUNCTION_CALL", "timeout"]
+)
+def test_a_word_for_a_failure_is_no_end(
+    client: Client, upstream: FakeUpstream, word: str, dialect: str, stream: bool
+) -> None:
+    upstream.script(whole({"content": "t"}, word))
+
+    assert word in ask(client, dialect, "chat/m", stream=stream).error
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "sequence"),
+    [
+        ({"stop_reason": "END"}, "stop_sequence", "END"),
+        ({"matched_stop": "END"}, "stop_sequence", "END"),
+        ({"stop_reason": None, "matched_stop": "END"}, "stop_sequence", "END"),
+        ({"stop_reason": 128009}, "stop", None),
+        ({"matched_stop": 2, "stop_reason": None}, "stop", None),
+        ({"matched_stop": "<|im_end|>"}, "stop", None),
+        ({"stop_reason": "stop"}, "stop", None),
+    ],
+)
+@both_modes
+def test_the_sequence_that_the_server_names_is_told(
+    client: Client, upstream: FakeUpstream, fields: dict[str, Any], reason: str, sequence: str | None, stream: bool
+) -> None:
+    """FB-221: vLLM's `stop_reason`, SGLang's `matched_stop`; their own end marks are no sequence of the client's."""
+    upstream.script(whole({"content": "t"}, **fields))
+
+    told = ask(client, "A", "chat/m", stream=stream, stop_sequences=["END"])
+
+    assert (told.finish, told.stop) == (reason, sequence)
+
+
+HTML = b"<!DOCTYPE html>\n<html><head><title>Sign in to Example Corp</title></head><body>\n\nproxy</body></html>"
+
+ERRORS: dict[str, tuple[dict[str, Any], str]] = {
+    "FB-244 MiniMax": ({"choices": None, "base_resp": {"status_code": 1008, "status_msg": "odd trouble"}}, "billing"),
+    "FB-244 with counts": ({"choices": None, "usage": {"total_tokens": 0}, "base_resp": {"status_code": 1008, "status_msg": "odd trouble"}}, "billing"),
+    "MiniMax filter": ({"choices": [], "base_resp": {"status_code": 1027, "status_msg": "odd trouble"}}, "content_filter"),
+    "Baidu": ({"error_code": 336100, "error_msg": "odd trouble"}, ""),
+    "Databricks": ({"error_code": "INVALID_PARAMETER_VALUE", "message": "odd trouble"}, "invalid"),
+    "ModelScope": ({"success": False, "code": "InvalidApiKey", "message": "odd trouble", "request_id": "r"}, ""),
+    "code and msg": ({"code": 50001, "msg": "odd trouble", "data": None}, ""),
+    "code and message": ({"code": "Arrearage", "message": "odd trouble"}, "billing"),
+    "FastAPI": ({"detail": "odd trouble"}, ""),
+    "FastAPI list": ({"detail": [{"loc": ["body", "x"], "msg": "odd trouble"}]}, ""),
+    "errors": ({"errors": [{"message": "odd trouble", "code": 7}]}, ""),
+    "errors of texts": ({"errors": ["odd trouble"]}, ""),
+    "errors as an object": ({"errors": {"message": "odd trouble"}, "request_id": "r"}, ""),
+    "old vLLM": ({"object": "error", "message": "odd trouble", "code": 400}, "invalid"),
+    "Spark": ({"header": {"code": 10013, "message": "odd trouble", "sid": "s"}}, ""),
+    "Volcengine": ({"ResponseMetadata": {"RequestId": "r", "Error": {"Code": "InvalidAccessKey", "Message": "odd trouble"}}}, ""),
+    "Tencent": ({"Response": {"Error": {"Code": "LimitExceeded", "Message": "odd trouble"}, "RequestId": "r"}}, ""),
+    "Apigee": ({"fault": {"faultstring": "odd trouble", "detail": {"errorcode": "e"}}}, ""),
+    "AWS": ({"__type": "ValidationException", "message": "odd trouble"}, ""),
+    "status": ({"status": "error", "message": "odd trouble"}, ""),
+    "spring": ({"timestamp": "t", "status": 500, "error": "Internal Server Error", "message": "odd trouble", "path": "/"}, ""),
+    "a text": ({"error": "odd trouble"}, ""),
+    "camels": ({"errorCode": "E1", "errorMessage": "odd trouble"}, ""),
+    "err_msg": ({"err_code": 9, "err_msg": "odd trouble"}, ""),
+    "nested": ({"data": {"error": {"message": "odd trouble"}}}, ""),
+}  # fmt: skip
+
+
+@every_client
+@both_modes
+@pytest.mark.parametrize("model", ["chat/m", "messages/m", "responses/m"])
+@pytest.mark.parametrize("name", ERRORS)
+def test_an_error_with_status_200_is_an_error_whatever_its_shape(
+    every: Client, upstream: FakeUpstream, name: str, model: str, dialect: str, stream: bool
+) -> None:
+    upstream.script(json_reply(ERRORS[name][0]))
+
+    told = ask(every, dialect, model, stream=stream)
+
+    assert "odd trouble" in told.error
+    assert told.code != "empty_answer"
+    if ERRORS[name][1] == "billing":
+        assert told.status in (402, 429)
+        assert len(upstream.seen) == 1
+
+
+@every_client
+@pytest.mark.parametrize("model", ["chat/m", "messages/m", "responses/m"])
+@pytest.mark.parametrize("name", ERRORS)
+def test_an_error_inside_a_stream_is_an_error_whatever_its_shape(
+    every: Client, upstream: FakeUpstream, name: str, model: str, dialect: str
+) -> None:
+    upstream.script(sse(*beginning(model), b"data: %b\n\n" % json.dumps(ERRORS[name][0]).encode()))
+
+    told = ask(every, dialect, model, stream=True)
+
+    assert "odd trouble" in told.error
+
+
+NO_ANSWERS = {
+    "a page": (HTML, "Sign in to Example Corp"),
+    "a page without a title": (b"<html><body>hello</body></html>", "page of HTML"),
+    "a text": (b"upstream connect error", "upstream connect error"),
+    "half an object": (b'{"id":"x","cho', "cho"),
+    "a list": (b"[1,2]", "[1,2]"),
+    "nothing of an answer": (b'{"ok":true,"greeting":"hello"}', "greeting"),
+    "another kind of thing": (b'{"models":[{"name":"m"}]}', "models"),
+}
+
+
+@every_client
+@both_modes
+@pytest.mark.parametrize("kind", ["application/json", "text/html", "text/event-stream"])
+@pytest.mark.parametrize("model", ["chat/m", "messages/m", "responses/m"])
+@pytest.mark.parametrize("name", NO_ANSWERS)
+def test_what_is_no_answer_is_quoted(
+    every: Client, upstream: FakeUpstream, name: str, model: str, kind: str, dialect: str, stream: bool
+) -> None:
+    body, quoted = NO_ANSWERS[name]
+    if kind == "text/event-stream" and not body.startswith((b"<", b"{", b"[")):
+        pytest.skip("a stream of comments")
+    upstream.script(Reply((body,), headers={"content-type": kind}))
+
+    told = ask(every, dialect, model, stream=stream)
+
+    assert quoted in told.error
+    assert told.status == 502
+    if b"<html" in body:
+        assert "HTML" in told.error
+
+
+@every_client
+@pytest.mark.parametrize(
+    "line",
+    ['{"choices":[{"delta":{"content":"cut', "<html><title>Gone</title></html>", "nonsense", '{"type":"content_blo'],
+)
+@pytest.mark.parametrize("model", ["chat/m", "messages/m", "responses/m"])
+def test_a_broken_line_of_data_is_quoted(
+    every: Client, upstream: FakeUpstream, line: str, model: str, dialect: str
+) -> None:
+    upstream.script(sse(*beginning(model), b"data: %b\n\n" % line.encode()))
+
+    told = ask(every, dialect, model, stream=True)
+
+    assert ("Gone" if "Gone" in line else line[:12]) in told.error
+
+
+@every_client
+@both_modes
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 0}, "note": "odd"},
+        {"choices": None, "note": "odd"},
+        {"choices": [{"index": 0, "finish_reason": "stop", "note": "odd"}]},
+        {"choices": [{"index": 0, "message": None, "finish_reason": "stop", "note": "odd"}]},
+        {"choices": [{"index": 0, "message": "odd", "finish_reason": "stop"}]},
+        {"choices": {"odd": 1}},
+        {"choices": [{"index": 0, "message": {"tool_calls": "odd"}, "finish_reason": "stop"}]},
+        {"choices": [{"index": 0, "message": {"tool_calls": [{"function": {"name": 7, "arguments": "odd"}}]}}]},
+    ],
+)
+def test_a_reply_without_a_choice_that_can_be_read_is_no_success(
+    client: Client, upstream: FakeUpstream, body: dict[str, Any], dialect: str, stream: bool
+) -> None:
+    upstream.script(json_reply(CHAT_HEAD | body))
+
+    told = ask(client, dialect, "chat/m", stream=stream)
+
+    assert "odd" in told.error
+    assert told.status == 502
+
+
+@every_client
+def test_a_stream_of_counts_alone_is_no_success(client: Client, upstream: FakeUpstream, dialect: str) -> None:
+    upstream.script(chat_events({"choices": [], "usage": {"prompt_tokens": 5}}, "[DONE]"))
+
+    assert "no answer" in ask(client, dialect, "chat/m", stream=True).error
+
+
+@pytest.fixture
+def every(make_client: MakeClient, upstream: FakeUpstream) -> Client:
+    """A client of a gateway with an upstream of each dialect."""
+    return make_client(responses={"kind": "openai", "dialect": "openai_responses", "base_url": f"{upstream.url}/v1"})
+
+
+def beginning(model: str) -> tuple[bytes, ...]:
+    """The first events of a good stream."""
+    match model:
+        case "chat/m":
+            return (b"data: %b\n\n" % json.dumps(CHAT_HEAD | delta({"role": "assistant", "content": "a"})).encode(),)
+        case "messages/m":
+            start = {"type": "message_start", "message": {"id": "msg_1", "type": "message", "role": "assistant", "model": "m",
+                     "content": [], "stop_reason": None, "usage": {"input_tokens": 1, "output_tokens": 1}}}  # fmt: skip
+            block = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+            text = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "a"}}
+            return tuple(_named(event) for event in (start, block, text))
+        case _:
+            created = {
+                "type": "response.created",
+                "response": {"id": "resp_1", "object": "response", "status": "in_progress", "output": []},
+            }
+            item = {"id": "msg_1", "type": "message", "role": "assistant", "content": []}
+            added = {"type": "response.output_item.added", "output_index": 0, "item": item}
+            text = {
+                "type": "response.output_text.delta",
+                "item_id": "msg_1",
+                "output_index": 0,
+                "content_index": 0,
+                "delta": "a",
+            }
+            return tuple(_named(event) for event in (created, added, text))
+
+
+def _named(event: dict[str, Any]) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (event["type"].encode(), json.dumps(event).encode())
