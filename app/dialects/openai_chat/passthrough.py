@@ -74,7 +74,7 @@ class StreamPassthrough:
         self._counted = b""  # the event with the last counts, which waits for the end
         self._came = b""  # the last payload that was no part of an answer
         self._reasons: dict[int, str] = {}  # why each choice ended that is joined with others
-        self._unfinished: set[int] = set()  # those that go on
+        self._going_on: set[int] = set()  # and which of them have not
         self._flat_calls = 0  # calls that came whole, and are counted by us
         self.usage: Usage | None = None
         self.finished = False
@@ -255,16 +255,16 @@ class StreamPassthrough:
 
     def _join(self, choices: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """One choice of several, which ends when all have."""
-        open_before = bool(self._unfinished)
+        open_before = bool(self._going_on)
         for choice in choices:
             index = choice.get("index") or 0
             if reason := choice.get("finish_reason"):
                 self._reasons[index] = reason
-            self._unfinished.add(index)
+            self._going_on.add(index)
         if open_before or any(choice.get("index") for choice in choices):
-            self._unfinished.add(0)
-        self._unfinished -= self._reasons.keys()
-        ended = self._reasons and not self._unfinished
+            self._going_on.add(0)
+        self._going_on -= self._reasons.keys()
+        ended = self._reasons and not self._going_on
         reasons = [*self._reasons.values()]
         telling = next((word for word in reasons if read_finish(word) not in ("stop", "tool_calls")), None)
         delta = join_messages([choice["delta"] for choice in choices])
