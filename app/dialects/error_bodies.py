@@ -16,6 +16,9 @@ import msgspec
 
 MESSAGE_LIMIT = 4000  # characters; an error page or a dump of the prompt is cut there
 QUOTE_LIMIT = 300  # characters of what came instead of an answer
+_WORD_LIMIT = 256  # characters of a type, a code or the name of a field
+BODY_LIMIT = 1024 * 1024  # bytes that are decoded; of more only the beginning is read, as text
+_MOST_DETAILS = 20
 # How much of a page is searched for what it is called.
 _PAGE_LIMIT = 20_000
 _REQUEST_ID = "opc-request-id"
@@ -54,22 +57,21 @@ class ErrorBody(NamedTuple):
 def read_error_body(status: int, headers: Mapping[str, str], body: bytes) -> ErrorBody:
     """What `body` says, in whichever shape it says it. Reads any bytes without raising."""
     try:
-        value = msgspec.json.decode(body)
+        if len(body) > BODY_LIMIT:
+            raise msgspec.DecodeError("larger than any error")
+        found = _read_value(msgspec.json.decode(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         found = ErrorBody(_read_text(body[:_PAGE_LIMIT].decode("utf-8", "replace").strip()))
-    else:
-        found = _read_value(value)
-    message = (found.message or f"the upstream answered HTTP {status} without a word")[:MESSAGE_LIMIT]
+    found = _cut(found, f"the upstream answered HTTP {status} without a word")
     request_id = next((value for name, value in headers.items() if name.lower() == _REQUEST_ID), None)
     if request_id is not None:
-        message = f"{message} ({_REQUEST_ID}: {request_id})"
-    return found._replace(message=message)
+        found = found._replace(message=f"{found.message} ({_REQUEST_ID}: {request_id[:_WORD_LIMIT]})")
+    return found
 
 
 def read_error_value(value: object) -> ErrorBody:
     """What the decoded value of an `error` key says; for errors inside a stream or inside a reply of status 200."""
-    found = _read_value({"error": value})
-    return found._replace(message=found.message[:MESSAGE_LIMIT] or "the upstream reported an error without a word")
+    return _cut(_read_value({"error": value}), "the upstream reported an error without a word")
 
 
 def find_error(value: object, *, answered: bool = False) -> ErrorBody | None:
@@ -86,8 +88,17 @@ def find_error(value: object, *, answered: bool = False) -> ErrorBody | None:
             return None
     if not any(_is_error(found) for found in _accusations(fields, answered=answered)):
         return None
-    found = _read_value(value)
-    return found._replace(message=found.message[:MESSAGE_LIMIT] or "the upstream reported an error without a word")
+    return _cut(_read_value(value), "the upstream reported an error without a word")
+
+
+def _cut(found: ErrorBody, otherwise: str) -> ErrorBody:
+    """An error with no more of any text than is of use; `otherwise` is its message if it has none."""
+    return found._replace(
+        message=found.message[:MESSAGE_LIMIT] or otherwise,
+        type=found.type and found.type[:_WORD_LIMIT],
+        code=found.code and found.code[:_WORD_LIMIT],
+        param=found.param and found.param[:_WORD_LIMIT],
+    )
 
 
 def quote(came: bytes) -> str:
@@ -139,7 +150,9 @@ def _is_error(accusation: object) -> bool:
 
 def _read_value(value: Any, place: str | None = None, depth: int = 0) -> ErrorBody:
     match value:
-        case [*details] if len(details) and all(isinstance(detail, dict) and "msg" in detail for detail in details):
+        case [*details] if len(details) and all(
+            isinstance(detail, dict) and "msg" in detail for detail in details[:_MOST_DETAILS]
+        ):
             return _read_details(details)
         case [str() as first, *_] if depth:
             return ErrorBody("; ".join(text for text in value if isinstance(text, str)) or first)
@@ -240,7 +253,7 @@ def _message_of(fields: dict[str, Any]) -> Any:
 def _read_details(details: list[Any]) -> ErrorBody:
     """FastAPI's list of what failed to validate; the first place is the `param`."""
     texts, places = [], []
-    for detail in details:
+    for detail in details[:_MOST_DETAILS]:
         match detail:
             case {"msg": str(text), "loc": [*steps]}:
                 places.append(".".join(str(step) for step in steps if step != "body"))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from app.dialects.error_bodies import ErrorBody, find_error, read_error_body, read_error_value
+from app.dialects.error_bodies import BODY_LIMIT, ErrorBody, find_error, read_error_body, read_error_value
 from app.dialects.overflow import CODES as OVERFLOW_CODES
 from app.dialects.overflow import Tokens, find_overflow
 from app.errors import Failure, FailureKind
@@ -207,6 +207,8 @@ def judge_reported(error: object, body: bytes) -> Failure:
 
 def decode_error(body: bytes) -> Failure | None:
     """The failure that a body or an event reports although nothing marks it as one; None if it reports none."""
+    if len(body) > BODY_LIMIT:
+        return None
     try:
         told = find_error(_decode(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -27,12 +27,8 @@ from app.conversation.response import Usage
 from app.conversation.sequence import Sequencer
 from app.dialects.anthropic_messages.blocks import seal_reasoning, shown_citations
 from app.dialects.anthropic_messages.errors import render_error
-<<<<<<< HEAD
-from app.dialects.anthropic_messages.response import count_searches, write_head, write_stop, write_usage
+from app.dialects.anthropic_messages.response import count_searches, own_sequence, write_head, write_stop, write_usage
 from app.dialects.anthropic_messages.server_steps import write_steps
-=======
-from app.dialects.anthropic_messages.response import own_sequence, write_head, write_stop, write_usage
->>>>>>> 6b40cfc (Read what servers of every vendor send, and quote what is no answer)
 from app.dialects.anthropic_messages.vocabulary import NAME, RESPONSE_EXTENSIONS, WireBlock
 from app.dialects.json_bodies import encode_body, fields_decoder
 from app.sse import COMMENT_KEEPALIVE
