@@ -6,11 +6,17 @@ import atexit
 import contextlib
 import json
 import logging
+import os
 import re
 import sys
 import time
-from typing import BinaryIO
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, BinaryIO
 
+import msgspec
+
+from app.console import at_terminal, describe_request, paint, wants_colours
 from app.settings import ServerSettings
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
@@ -23,7 +29,6 @@ _SECRET = (
 _SECRETS = re.compile(_SECRET)
 _SECRETS_IN_BYTES = re.compile(_SECRET.encode())
 
-_TIME = "%Y/%m/%d %H:%M:%S"
 _MOST_LINES = 256
 
 
@@ -33,22 +38,32 @@ def hide_secrets(text: str) -> str:
 
 
 class _TextFormatter(logging.Formatter):
+    """For people: the time of day, and trouble in colour at a terminal."""
+
+    def __init__(self, *, short: bool, colours: bool) -> None:
+        super().__init__("%(message)s")
+        self._short = short
+        self._colours = colours
+
+    def format(self, record: logging.LogRecord) -> str:
+        now = datetime.fromtimestamp(record.created).astimezone()
+        when = f"{now:%H:%M:%S}" if self._short else now.isoformat(timespec="milliseconds")
+        said = hide_secrets(super().format(record))
+        return paint(f"{when} {record.levelname} {said}", record.levelname, colours=self._colours)
+
+
+class _JsonFormatter(logging.Formatter):
     def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(message)s", _TIME)
+        super().__init__("%(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        return hide_secrets(super().format(record))
-
-
-class _JsonFormatter(_TextFormatter):
-    def format(self, record: logging.LogRecord) -> str:
-        said = super().format(record).split(f" {record.levelname} ", 1)[-1]
-        line = {"time": self.formatTime(record, _TIME), "level": record.levelname, "message": said}
+        said = hide_secrets(super().format(record))
+        line = {"time": _rfc3339(record.created), "level": record.levelname, "message": said}
         return json.dumps(line)
 
 
 class RequestLog:
-    """The lines of requests: JSON objects, written out together a few times a second.
+    """The lines of requests, written out together a few times a second.
 
     The standard library's logging costs more for one line than the gateway for its whole request, so these lines go
     around it. Nobody is told anything before `open`.
@@ -56,16 +71,20 @@ class RequestLog:
 
     def __init__(self) -> None:
         self.enabled = False
+        self.level = logging.INFO
         self._file: BinaryIO | None = None
-        self._frame = ("", "")
+        self._as_json = True
+        self._colours: bool | None = None
         self._lines: list[bytes] = []
         self._second = 0
         self._prefix = b""
 
-    def open(self, file: BinaryIO, *, as_json: bool) -> None:
-        """Begin to write to `file`: each line whole, or within an object of its own that tells the time."""
+    def open(self, file: BinaryIO, *, as_json: bool, level: int = logging.INFO, colours: bool | None = None) -> None:
+        """Begin to write to `file`, from `level` on: one flat JSON object a line, or the same behind time and level.
+        `colours` that are not None make it a line for a person at a terminal, with or without them."""
         self._file = file
-        self._frame = ('{"time":"%s","level":"INFO","message":', "}\n") if as_json else ("%s INFO ", "\n")
+        self._as_json, self._colours = as_json, colours
+        self.level = level
         self._second = 0
         self.enabled = True
 
@@ -73,14 +92,32 @@ class RequestLog:
         self.flush()
         self.enabled = False
 
-    def write(self, line: bytes) -> None:
-        """Takes one line; it reaches the file at the next `flush`, or when many wait."""
+    def tell(self, line: Mapping[str, Any], level: int = logging.INFO) -> None:
+        """Takes what is known of a request."""
+        if not self.enabled or level < self.level:
+            return
+        if self._colours is None:
+            self.write(_encode(line), level)
+        else:
+            said = describe_request(line, datetime.now(), colours=self._colours)
+            self._append(hide_secrets(said).encode() + b"\n")
+
+    def write(self, line: bytes, level: int = logging.INFO) -> None:
+        """Takes one JSON object; it reaches the file at the next `flush`, or when many wait."""
         now = int(time.time())
         if now != self._second:
             self._second = now
-            self._prefix = (self._frame[0] % time.strftime(_TIME, time.localtime(now))).encode()
+            self._prefix = _rfc3339(now).encode()
         masked = _SECRETS_IN_BYTES.sub(b"[masked]", line)
-        self._lines.append(self._prefix + masked + self._frame[1].encode())
+        name = logging.getLevelName(level).encode()
+        if self._as_json:
+            rest = masked[1:] if len(masked) <= 2 else b"," + masked[1:]
+            self._append(b'{"time":"%s","level":"%s"%s\n' % (self._prefix, name, rest))
+        else:
+            self._append(b"%s %s %s\n" % (self._prefix, name, masked))
+
+    def _append(self, line: bytes) -> None:
+        self._lines.append(line)
         if len(self._lines) >= _MOST_LINES:
             self.flush()
 
@@ -94,27 +131,38 @@ class RequestLog:
 
 
 request_log = RequestLog()
+_encode = msgspec.json.Encoder().encode
 
 
 def start_logs(settings: ServerSettings) -> None:
-    """Info and debug go to standard output, warnings and errors to standard error."""
+    """Info and debug go to standard output, warnings and errors to standard error; lines of requests all to standard
+    output."""
     # A handler that cannot write says nothing about it: it would say it there.
     logging.raiseExceptions = False
     logger = logging.getLogger("dragoman")
-    logger.setLevel(LEVELS[settings.log_level])
+    level = LEVELS[settings.log_level]
+    logger.setLevel(level)
     logger.handlers.clear()
-    as_json = settings.log_format == "json"
-    if LEVELS[settings.log_level] <= logging.INFO:
-        request_log.open(sys.stdout.buffer, as_json=as_json)
-        atexit.unregister(request_log.flush)
-        atexit.register(request_log.flush)
+    seen = at_terminal()
+    as_json = settings.log_format == "json" or (settings.log_format == "auto" and not seen)
+    colours = wants_colours(os.environ)
+    if level <= logging.WARNING:
+        told = colours if seen and not as_json else None
+        request_log.open(sys.stdout.buffer, as_json=as_json, level=level, colours=told)
     else:
         request_log.close()
-    formatter = _JsonFormatter() if as_json else _TextFormatter()
+    atexit.unregister(request_log.flush)
+    atexit.register(request_log.flush)
     quiet = logging.StreamHandler(sys.stdout)
     quiet.addFilter(lambda record: record.levelno < logging.WARNING)
     loud = logging.StreamHandler(sys.stderr)
     loud.setLevel(logging.WARNING)
-    for handler in (quiet, loud):
+    for handler, descriptor in ((quiet, 1), (loud, 2)):
+        own = at_terminal(descriptor)
+        formatter = _JsonFormatter() if as_json else _TextFormatter(short=own, colours=colours and own)
         handler.setFormatter(formatter)
         logger.addHandler(handler)
+
+
+def _rfc3339(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

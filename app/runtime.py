@@ -76,7 +76,7 @@ class Runtime:
             if len(self._plain) < 64 and "models/" not in path:
                 self._plain.add(path)
             return
-        environ["PATH_INFO"] = mounted.path
+        environ["dragoman.path"], environ["PATH_INFO"] = path, mounted.path
         if mounted.provider is not None:
             environ["dragoman.provider"] = mounted.provider
         if mounted.session is not None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 import json
 import logging
+import re
 
 import pytest
 
-from app.logs import RequestLog, start_logs
+from app.console import describe_request, wants_colours
+from app.logs import RequestLog, request_log, start_logs
 from app.settings import ServerSettings
+from app.settings.tables import LogLevel
 
 
 def test_info_goes_to_standard_output_and_trouble_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    start_logs(ServerSettings(log_level="info"))
+    start_logs(ServerSettings(log_level="info", log_format="text"))
 
     logging.getLogger("dragoman").info("all is well")
     logging.getLogger("dragoman").warning("nothing is well")
@@ -49,8 +53,8 @@ def test_the_lines_of_requests_are_whole_and_masked() -> None:
 
     lines = [json.loads(line) for line in file.getvalue().splitlines()]
     assert before == b""
-    assert [line["message"]["id"] for line in lines] == ["1", "2"]
-    assert lines[0]["message"]["model"] == "[masked]"
+    assert [line["id"] for line in lines] == ["1", "2"]
+    assert lines[0]["model"] == "[masked]"
 
 
 def test_many_waiting_lines_are_written_without_being_asked_for() -> None:
@@ -62,3 +66,79 @@ def test_many_waiting_lines_are_written_without_being_asked_for() -> None:
         log.write(b"{}")
 
     assert file.getvalue().count(b"\n") >= 256
+
+
+RFC_3339 = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{3}Z")
+
+
+def test_lines_are_flat_objects_with_a_time_that_everybody_reads(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    start_logs(ServerSettings())
+
+    logging.getLogger("dragoman").info("all is well")
+    request_log.tell({"id": "1", "model": "m"}, logging.WARNING)
+    request_log.close()
+
+    lines = [json.loads(line) for line in capsysbinary.readouterr().out.splitlines()]
+    assert [line["level"] for line in lines] == ["INFO", "WARNING"]
+    assert lines[0]["message"] == "all is well"
+    assert lines[1]["id"] == "1"
+    assert all(RFC_3339.fullmatch(line["time"]) for line in lines)
+
+
+@pytest.mark.parametrize(("level", "told"), [("debug", [1, 2, 3]), ("info", [2, 3]), ("warn", [3]), ("error", [])])
+def test_a_level_holds_for_the_lines_of_requests_too(
+    capsysbinary: pytest.CaptureFixture[bytes], level: LogLevel, told: list[int]
+) -> None:
+    start_logs(ServerSettings(log_level=level))
+
+    for number, own in enumerate((logging.DEBUG, logging.INFO, logging.WARNING), 1):
+        request_log.tell({"id": number}, own)
+    request_log.close()
+
+    assert [json.loads(line)["id"] for line in capsysbinary.readouterr().out.splitlines()] == told
+
+
+LINE = {
+    "method": "POST",
+    "path": "/v1/messages",
+    "model": "claude-sonnet-4-6",
+    "upstream": "local/qwen3:8b",
+    "status": 200,
+    "terminal": "completed",
+    "stream": True,
+    "ttfb_ms": 300,
+    "ms": 1234,
+    "tokens_in": 25,
+    "tokens_cached": 10,
+    "tokens_out": 5,
+}
+NOW = datetime.datetime(2026, 11, 29, 23, 1, 7)
+
+
+def test_a_person_reads_one_short_line_a_request() -> None:
+    assert describe_request(LINE, NOW, colours=False) == (
+        "23:01:07  POST /v1/messages  claude-sonnet-4-6 -> local/qwen3:8b  200  1.2s (first 0.3)  25->5 tok  10 cached"
+    )
+
+
+def test_an_error_is_red_with_its_sentence() -> None:
+    line = LINE | {"status": 502, "error": "unreachable", "message": "nobody answers at local"}
+
+    assert "\x1b[31munreachable: nobody answers at local\x1b[0m" in describe_request(line, NOW, colours=True)
+    assert "\x1b" not in describe_request(line, NOW, colours=False)
+
+
+@pytest.mark.parametrize("field", ["model", "path", "upstream", "message"])
+def test_a_terminal_obeys_no_foreign_word(field: str) -> None:
+    line = LINE | {"status": 404, "error": "not_found", "message": "no", field: "a\x1b[2Jb\nc\u202e" + "x" * 5000}
+
+    said = describe_request(line, NOW, colours=False)
+
+    assert "a?[2Jb?c?" in said
+    assert said.isprintable()
+    assert len(said) < 700
+
+
+@pytest.mark.parametrize(("environ", "wanted"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
+def test_colours_are_for_those_who_want_them(environ: dict[str, str], wanted: bool) -> None:
+    assert wants_colours(environ) is wanted

@@ -63,7 +63,8 @@ def _limit_length(request: Request, capabilities: Capabilities, notes: Notes) ->
         notes.lose("degrading", path, "only Anthropic's cache has a use for a request without an answer")
         return 1
     if most is not None and asked > most:
-        notes.lose("degrading", path, f"lowered from {asked} to the {most} tokens that this model can answer")
+        why = f"lowered from {asked} to the {most} tokens that this model can answer"
+        notes.lose("degrading", path, why, lowered=(asked, most))
         return most
     return asked
 
@@ -97,9 +98,9 @@ def _adapt_sampling(request: Request, capabilities: Capabilities, notes: Notes) 
                 notes.lose(loss, name, _NOT_TAKEN)
     sampling = replace(sampling, **changes)
     if sampling.temperature is not None and sampling.temperature > capabilities.temperature_max:
-        notes.lose(
-            "degrading", "temperature", f"lowered to {capabilities.temperature_max:g}, the most that is taken there"
-        )
+        why = f"lowered to {capabilities.temperature_max:g}, the most that is taken there"
+        lowered = (sampling.temperature, capabilities.temperature_max)
+        notes.lose("degrading", "temperature", why, lowered=lowered)
         sampling = replace(sampling, temperature=capabilities.temperature_max)
     if sampling.temperature is not None and sampling.top_p is not None and not capabilities.top_p_with_temperature:
         notes.lose("degrading", "top_p", "it cannot be set together with temperature")

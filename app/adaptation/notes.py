@@ -16,9 +16,9 @@ class Notes:
         self.losses: list[Loss] = []
         self.stages: list[StageMaker] = []
 
-    def lose(self, severity: Severity, path: str, why: str) -> None:
+    def lose(self, severity: Severity, path: str, why: str, *, lowered: tuple[float, float] | None = None) -> None:
         """Report a loss; `path` is the field in the client's own request, for example `tools[3]`."""
-        self.losses.append(Loss(severity, path, why))
+        self.losses.append(Loss(severity, path, why, lowered))
 
     def on_reply(self, stage: StageMaker) -> None:
         """Have the reply pass through a stage. The maker is called once a reply, for a stage holds state."""

@@ -23,10 +23,12 @@ def create_message() -> Response:
 
 
 def count_input_tokens() -> Response:
-    record = Record(new_id(), DIALECT.NAME)
+    record = Record(new_id(), DIALECT.NAME, request.environ)
+    record.quiet = True
     try:
         parts = services()
         client_request = read_client_request(runtime(), parts, request.environ, DIALECT)
+        record.key = parts.access.name_key(client_request.tenant)
         client_request.parse = anthropic_messages.parse_count_request
         counted = count_tokens(parts.gateway, client_request, record)
     except DragomanError as error:

@@ -119,7 +119,7 @@ def ask_gateway(parts: Services, client_request: ClientRequest, record: Record) 
 def generate(owner: Runtime, environ: dict[str, Any], dialect: Dialect, answer: Answer = ask_gateway) -> WsgiResponse:
     """The whole way of one request, from its bytes to its log line."""
     parts = owner.services
-    record = Record(new_id(), dialect.NAME)
+    record = Record(new_id(), dialect.NAME, environ)
     active = owner.active
     client_socket = environ.get("gunicorn.socket")
     token = active.register(client_socket, gevent.getcurrent()) if client_socket is not None else -1
@@ -127,6 +127,7 @@ def generate(owner: Runtime, environ: dict[str, Any], dialect: Dialect, answer: 
     try:
         client_request = read_client_request(owner, parts, environ, dialect)
         client_request.id, record.session = record.id, client_request.session
+        record.key = parts.access.name_key(client_request.tenant)
         client_response = answer(parts, client_request, record)
         streaming = not isinstance(client_response.body, bytes)
         return write_client_response(client_response, record, active, token)
@@ -220,10 +221,14 @@ def family_of(path: str, versioned: bool) -> Dialect:
 
 
 def refuse(dialect: Dialect, failure: Failure) -> Response:
-    """An error outside any generating request."""
+    """An error outside any generating request, with its line in the log: a wrong path or key leaves a trace."""
     error = DragomanError(failure.message)
     error.failure = failure
-    return answer_error(dialect, error, Record(new_id(), dialect.NAME))
+    record = Record(new_id(), dialect.NAME, request.environ)
+    record.fail(error)
+    refused = answer_error(dialect, error, record)
+    record.write()
+    return refused
 
 
 def answer_error(dialect: Dialect, error: DragomanError, record: Record) -> Response:

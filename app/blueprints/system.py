@@ -136,8 +136,10 @@ def internal_error(error: Exception) -> Response:
         said = error.description or error.name
         failure = Failure(kind="invalid_request", message=said, status=error.code or 400, origin="client")
         return refuse(family(), failure)
-    record = Record(new_id(), family().NAME)
-    return answer_error(family(), record.fault(error), record)
+    record = Record(new_id(), family().NAME, request.environ)
+    answer = answer_error(family(), record.fault(error), record)
+    record.write()
+    return answer
 
 
 def not_found(_error: Exception) -> Response:

@@ -15,11 +15,13 @@ LossPolicy = Literal["normal", "strict", "lenient"]
 
 
 class Loss(msgspec.Struct, frozen=True):
-    """`path` is the field in the client's own request, for example `messages[2].content[0]`."""
+    """`path` is the field in the client's own request, for example `messages[2].content[0]`. `lowered` is set where a
+    number was only made smaller: the one asked for and the one sent."""
 
     severity: Severity
     path: str
     why: str
+    lowered: tuple[float, float] | None = None
 
 
 def settle(losses: Iterable[Loss], policy: LossPolicy = "normal") -> list[Loss]:
@@ -35,6 +37,19 @@ def settle(losses: Iterable[Loss], policy: LossPolicy = "normal") -> list[Loss]:
     return settled
 
 
-def dropped_header(losses: Iterable[Loss]) -> str:
-    """Value of the response header `x-dragoman-dropped`: the fields whose loss may change the answer."""
-    return ",".join(dict.fromkeys(loss.path for loss in losses if loss.severity != "ignorable"))
+def list_dropped(losses: Iterable[Loss]) -> tuple[str, ...]:
+    """The fields whose loss may change the answer, once each."""
+    return tuple(dict.fromkeys(loss.path for loss in losses if loss.severity != "ignorable" and loss.lowered is None))
+
+
+def list_lowered(losses: Iterable[Loss]) -> tuple[str, ...]:
+    """The limits that were only lowered, each with what it was and what it is, once each."""
+    lowered = ((loss.path, loss.lowered) for loss in losses if loss.lowered is not None)
+    return tuple(dict.fromkeys(f"{path} {asked:g}->{sent:g}" for path, (asked, sent) in lowered))
+
+
+def lost_headers(losses: Iterable[Loss]) -> dict[str, str]:
+    """The response headers that tell of losses: what is missing, and what was lowered to what is allowed."""
+    losses = list(losses)
+    told = {"x-dragoman-dropped": list_dropped(losses), "x-dragoman-lowered": list_lowered(losses)}
+    return {name: ",".join(fields) for name, fields in told.items() if fields}

@@ -22,10 +22,15 @@ class Access:
 
     def __init__(self, settings: ServerSettings) -> None:
         self._tenants = {key.encode(): hashlib.sha256(key.encode()).hexdigest() for key in settings.api_keys}
+        self._names = {tenant: f"api_keys[{number}]" for number, tenant in enumerate(self._tenants.values())}
         self._hosts = frozenset(host.lower() for host in settings.allowed_hosts)
         self._origins = frozenset(settings.cors_origins)
         self._known_hosts: set[str] = set()
         self._loopback_only = _is_loopback(settings.host) and not settings.trusted_proxies
+
+    def name_key(self, tenant: str) -> str | None:
+        """How the log names a client's key: by its place in the settings."""
+        return self._names.get(tenant)
 
     @property
     def demands_key(self) -> bool:
@@ -52,7 +57,10 @@ class Access:
             return []
         return [
             ("access-control-allow-origin", origin),
-            ("access-control-expose-headers", "x-request-id, request-id, retry-after, x-dragoman-dropped"),
+            (
+                "access-control-expose-headers",
+                "x-request-id, request-id, retry-after, x-dragoman-dropped, x-dragoman-lowered",
+            ),
             ("vary", "origin"),
         ]
 

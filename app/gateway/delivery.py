@@ -9,7 +9,7 @@ from __future__ import annotations
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Mapping
 
-from app.conversation.losses import dropped_header
+from app.conversation.losses import lost_headers
 from app.conversation.response import Response, Usage
 from app.errors import DragomanError, UpstreamCut, UpstreamMalformed, in_units
 from app.gateway.attempt import Attempt
@@ -162,8 +162,6 @@ def _collect(exchange: Exchange, collector: StreamCollector, limit: int, wait: f
 
 def _reply_headers(attempt: Attempt, upstreams: Mapping[str, str]) -> dict[str, str]:
     headers = relayed_headers(upstreams, same_dialect=attempt.target.same_dialect)
-    dropped = dropped_header(attempt.losses)
-    if dropped:
-        headers["x-dragoman-dropped"] = dropped
+    headers |= lost_headers(attempt.losses)
     headers["x-dragoman-upstream"] = attempt.target.upstream.label
     return headers

@@ -49,6 +49,6 @@ def answer_each(
 def _sum_up(records: Sequence[Record], total: Record) -> None:
     first = records[0]
     total.model, total.upstream, total.upstream_dialect = first.model, first.upstream, first.upstream_dialect
-    total.dropped = first.dropped
+    total.dropped, total.lowered, total.matched = first.dropped, first.lowered, first.matched
     total.attempts = sum(record.attempts for record in records)
     total.usage = add_usages([record.usage for record in records if record.usage is not None])

@@ -18,6 +18,7 @@ import msgspec
 
 from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.events import Failed
+from app.conversation.losses import list_dropped, list_lowered
 from app.conversation.response import Response
 from app.credentials.credential import find_remedy
 from app.dialects.openai_chat.several import ask_single, join_responses
@@ -202,7 +203,7 @@ class Gateway:
     ) -> Obtaining[StartedResponse]:
         """One upstream, tried again where that repeats nothing and may help, if it is the `last` one."""
         provider = upstream.provider
-        record.upstream = upstream.label
+        record.upstream, record.matched = upstream.label, upstream.matched
         credential = provider.credential()
         capabilities = self.capabilities(upstream, client_request)
         record.upstream_dialect = capabilities.dialect
@@ -255,7 +256,7 @@ class Gateway:
     def _exchange(self, attempt: Attempt, record: Record) -> Obtaining[StartedResponse]:
         """Sends once and waits for the beginning of a good answer. Raises what the upstream says otherwise."""
         wait = self._settings.stream_start_timeout
-        record.dropped = tuple(loss.path for loss in attempt.losses if loss.severity != "ignorable")
+        record.dropped, record.lowered = list_dropped(attempt.losses), list_lowered(attempt.losses)
         if attempt.answer is not None:
             return deliver(attempt, (attempt.render(attempt.answer), attempt.answer.usage), record)
         exchange = yield from attempt.send(attempt.upstream_request, record, wait)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Literal
-
-import msgspec
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from app.conversation.response import Usage
-from app.errors import DragomanError
+from app.errors import STATUS, DragomanError, FailureKind
 from app.gateway.paused_turn import PausedTurn
 from app.logs import request_log
 
 log = logging.getLogger("dragoman")
 
-_encode = msgspec.json.Encoder().encode
+# Characters of an error's sentence, and of a name that a client has chosen.
+LONGEST_MESSAGE = 300
+LONGEST_WORD = 200
 
 # How a request ended, as its client saw it.
 Terminal = Literal["completed", "error", "client_closed", "upstream_cut", "stopped"]
@@ -25,15 +26,24 @@ class Record:
     """Collects what is known of a request while it runs; `write` logs it once. Times are seconds."""
 
     __slots__ = (
+        "agent",
         "attempts",
         "client",
         "dropped",
         "error",
         "first_byte",
         "id",
+        "key",
+        "lowered",
+        "matched",
+        "message",
+        "method",
         "model",
         "origin",
+        "path",
         "paused_turn",
+        "peer",
+        "quiet",
         "session",
         "started",
         "status",
@@ -47,9 +57,19 @@ class Record:
         "written",
     )
 
-    def __init__(self, request_id: str, client: str) -> None:
+    def __init__(self, request_id: str, client: str, environ: Mapping[str, Any] | None = None) -> None:
         self.id = request_id
         self.client = client
+        # What WSGI says of the request; a mount is no longer on its path.
+        known = environ or {}
+        self.method: str = known.get("REQUEST_METHOD", "")
+        self.path: str = known.get("dragoman.path") or known.get("PATH_INFO", "")
+        self.agent: str | None = known.get("HTTP_USER_AGENT")
+        self.peer: str | None = known.get("REMOTE_ADDR")
+        self.key: str | None = None  # the name of the client's key, never the key
+        self.matched = ""  # what led the model's name to its upstream
+        self.message: str | None = None
+        self.quiet = False  # one of many that only help another one, worth a line at debug
         self.session: str | None = None
         self.started = time.monotonic()
         self.model = ""
@@ -64,7 +84,8 @@ class Record:
         self.usage: Usage | None = None
         self.paused_turn: PausedTurn | None = None  # where the answer may come in several, each of which costs
         self.dropped: tuple[str, ...] = ()
-        self.error: str | None = None
+        self.lowered: tuple[str, ...] = ()
+        self.error: FailureKind | None = None
         self.origin: str | None = None
         self.terminal: Terminal = "completed"
         self.written = False
@@ -76,6 +97,7 @@ class Record:
     def fail(self, error: DragomanError, terminal: Terminal = "error") -> None:
         self.terminal = terminal
         self.error, self.origin = error.failure.kind, error.failure.origin
+        self.message = error.failure.message[:LONGEST_MESSAGE]
 
     def fault(self, fault: Exception) -> DragomanError:
         """A fault of ours: the log gets all of it, the client only an id to look for there."""
@@ -91,11 +113,16 @@ class Record:
         self.written = True
         if not request_log.enabled:
             return
+        level = self._level()
+        if level < request_log.level:
+            return
         line: dict[str, object] = {
             "id": self.id,
+            "method": self.method,
+            "path": self.path[:LONGEST_WORD],
             "in": self.client,
             "out": self.upstream_dialect,
-            "model": self.model,
+            "model": self.model[:LONGEST_WORD],
             "upstream": self.upstream,
             "status": self.status,
             "terminal": self.terminal,
@@ -111,10 +138,19 @@ class Record:
             line["tokens_out"] = usage.output
             if usage.estimated:
                 line["tokens_estimated"] = True
-        for name in ("session", "upstream_status", "upstream_request_id", "error", "origin"):
+        for name in ("session", "key", "agent", "peer", "upstream_status", "upstream_request_id", "error", "origin"):
             value = getattr(self, name)
             if value is not None:
+                line[name] = value[:LONGEST_WORD] if isinstance(value, str) else value
+        for name in ("message", "matched", "dropped", "lowered"):
+            value = getattr(self, name)
+            if value:
                 line[name] = value
-        if self.dropped:
-            line["dropped"] = self.dropped
-        request_log.write(_encode(line))
+        request_log.tell(line, level)
+
+    def _level(self) -> int:
+        """What an operator must see stands out: faults of upstreams and of ours, and credentials that are refused."""
+        if self.error is not None:
+            lasting = self.error == "upstream_auth" or STATUS.get(self.error, 0) >= 500
+            return logging.WARNING if lasting or self.status >= 500 else logging.INFO
+        return logging.DEBUG if self.quiet else logging.INFO

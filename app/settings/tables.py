@@ -75,7 +75,7 @@ class ServerSettings(Table, frozen=True, kw_only=True):
     proxies: dict[str, str] | None = None
     ca_bundle: str | None = None
     log_level: LogLevel = "info"
-    log_format: Literal["text", "json"] = "text"
+    log_format: Literal["auto", "text", "json"] = "auto"
     demo: bool | None = None
     open_browser: bool = True
 

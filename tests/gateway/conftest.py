@@ -100,11 +100,11 @@ def client(make_client: MakeClient) -> Client:
 def log_lines() -> Iterator[Callable[[], list[Any]]]:
     """What the log got of requests so far."""
     file = io.BytesIO()
-    request_log.open(file, as_json=False)
+    request_log.open(file, as_json=True)
 
     def read() -> list[Any]:
         request_log.flush()
-        return [json.loads(line.split(" INFO ", 1)[1]) for line in file.getvalue().decode().splitlines()]
+        return [json.loads(line) for line in file.getvalue().splitlines()]
 
     yield read
     request_log.close()

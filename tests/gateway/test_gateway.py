@@ -533,3 +533,91 @@ def test_a_byte_order_mark_does_not_come_after_a_ping(upstream: FakeUpstream, ma
 
     assert b"\xef\xbb\xbf" not in response.data
     assert events_of(response)[-1] == "[DONE]"
+
+
+# ---- what the log tells
+
+
+def test_the_log_says_who_asked_what_and_why_it_went_there(
+    make_client: MakeClient, upstream: FakeUpstream, log_lines: Callable[[], list[Any]]
+) -> None:
+    client = make_client(server={"api_keys": ("k-one", "k-two")})
+    upstream.script(json_reply(chat_answer("hello")))
+
+    client.ask(
+        "/chat/v1/chat/completions",
+        {"model": "m", "messages": [{"role": "user", "content": "hi"}]},
+        authorization="Bearer k-two",
+        user_agent="OpenAI/Python 2.0",
+    )
+
+    (line,) = log_lines()
+    assert (line["method"], line["path"]) == ("POST", "/chat/v1/chat/completions")
+    assert (line["key"], line["agent"], line["peer"]) == ("api_keys[1]", "OpenAI/Python 2.0", "127.0.0.1")
+    assert (line["matched"], line["level"]) == ("the path", "INFO")
+    assert "k-two" not in str(line)
+
+
+FAILURES = {
+    "the client's": (json_reply({"error": {"message": "bad temperature"}}, 400), "INFO", "bad temperature"),
+    "an upstream's": (json_reply({"error": {"message": "the server caught fire"}}, 500), "WARNING", "caught fire"),
+    "of the credential": (json_reply({"error": {"message": "wrong key"}}, 401), "WARNING", "wrong key"),
+    "with a secret": (json_reply({"error": {"message": "no Bearer abcdefghijkl"}}, 400), "INFO", "[masked]"),
+}
+
+
+@pytest.mark.parametrize(("reply", "level", "said"), FAILURES.values(), ids=FAILURES)
+def test_the_log_has_the_sentence_of_an_error(
+    make_client: MakeClient,
+    upstream: FakeUpstream,
+    log_lines: Callable[[], list[Any]],
+    reply: Reply,
+    level: str,
+    said: str,
+) -> None:
+    client = make_client(server={"max_attempts": 1})
+    upstream.script(reply)
+
+    client.chat()
+
+    (line,) = log_lines()
+    assert line["level"] == level
+    assert said in line["message"]
+    assert len(line["message"]) <= 300
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/api/tags", 404), ("POST", "/v1/nothing", 404), ("GET", "/v1/messages", 405)],
+)
+def test_a_wrong_path_leaves_a_line(
+    client: Client, log_lines: Callable[[], list[Any]], method: str, path: str, status: int
+) -> None:
+    client.http.open(path, method=method)
+
+    (line,) = log_lines()
+    assert (line["method"], line["path"], line["status"]) == (method, path, status)
+
+
+def test_a_limit_that_is_lowered_is_not_called_dropped(
+    make_client: MakeClient, upstream: FakeUpstream, log_lines: Callable[[], list[Any]]
+) -> None:
+    route = RouteSettings(targets=("chat/m",), max_output=16384)
+    client = make_client(models={"routes": {"t": route}})
+    upstream.script(json_reply(chat_answer("hello")))
+
+    answer = client.message("t", max_tokens=64000)
+
+    assert answer.headers["x-dragoman-lowered"] == "max_tokens 64000->16384"
+    assert "x-dragoman-dropped" not in answer.headers
+    (line,) = log_lines()
+    assert line["lowered"] == ["max_tokens 64000->16384"]
+    assert "dropped" not in line
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+def test_an_error_tells_the_id_that_the_log_has(client: Client, log_lines: Callable[[], list[Any]], path: str) -> None:
+    answer = client.ask(path, {"model": "nobody/m", "input": "x", "messages": []})
+
+    (line,) = log_lines()
+    assert answer.get_json()["request_id"] == line["id"] == answer.headers["x-request-id"]

@@ -196,9 +196,9 @@ def _patch_fields(fields: Fields, outline: _Outline, capabilities: Capabilities,
             del fields["system"]
     if _is_above(outline.max_tokens, capabilities.max_output):
         fields["max_tokens"] = msgspec.Raw(str(capabilities.max_output).encode())
-        losses.append(
-            Loss("degrading", "max_tokens", f"the model answers with {capabilities.max_output} tokens at most")
-        )
+        why = f"the model answers with {capabilities.max_output} tokens at most"
+        lowered = (outline.max_tokens or 0, capabilities.max_output or 0)
+        losses.append(Loss("degrading", "max_tokens", why, lowered))
     if outline.messages:
         _patch_messages(fields, capabilities)
         turns = _outline_decoder.decode(msgspec.json.encode({"messages": fields["messages"]})).messages

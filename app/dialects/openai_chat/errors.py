@@ -40,7 +40,7 @@ def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure
 
 
 def render_error(failure: Failure, request_id: str) -> bytes:
-    """The body of an error reply. It has no place for the request id, which goes into the header `x-request-id`."""
+    """The body of an error reply. The vendor has the request's id in a header only; users quote the body."""
     kind, code = ERRORS[failure.kind]
     if failure.kind == "not_found" and (failure.param == "model" or failure.origin == "upstream"):
         code = "model_not_found"
@@ -48,7 +48,7 @@ def render_error(failure: Failure, request_id: str) -> bytes:
     if failure.kind == "context_overflow" and param is None:
         param = "messages"
     error = {"message": failure.message, "type": kind, "param": param, "code": code or failure.code}
-    return encode_body({"error": error})
+    return encode_body({"error": error} | ({"request_id": request_id} if request_id else {}))
 
 
 def error_status(failure: Failure) -> int:

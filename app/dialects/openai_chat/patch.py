@@ -102,8 +102,9 @@ def _patch_limits(fields: Fields, capabilities: Capabilities, losses: list[Loss]
         fields.setdefault(wanted, value)
     limit = capabilities.max_output
     if limit is not None and wanted in fields and _is_above(fields[wanted], limit):
+        lowered = (float(bytes(fields[wanted])), limit)
         fields[wanted] = msgspec.Raw(str(limit).encode())
-        losses.append(Loss("degrading", wanted, f"the model answers with {limit} tokens at most"))
+        losses.append(Loss("degrading", wanted, f"the model answers with {limit} tokens at most", lowered))
     thinks = capabilities.reasoning_excludes_sampling and _is_set(fields, "reasoning_effort", unlike=b'"none"')
     freed = _FREED if _does_not_think(fields, capabilities) else ()
     for name, (capability, loss) in _SAMPLING.items():
@@ -115,8 +116,10 @@ def _patch_limits(fields: Fields, capabilities: Capabilities, losses: list[Loss]
                 Loss("ignorable" if said in (b"null", b"false") else loss, name, "this model takes no such setting")
             )
     if "temperature" in fields and _is_above(fields["temperature"], capabilities.temperature_max):
-        fields["temperature"] = msgspec.Raw(b"%g" % capabilities.temperature_max)
-        losses.append(Loss("degrading", "temperature", f"this model takes at most {capabilities.temperature_max:g}"))
+        most = capabilities.temperature_max
+        cooled = (float(bytes(fields["temperature"])), most)
+        fields["temperature"] = msgspec.Raw(b"%g" % most)
+        losses.append(Loss("degrading", "temperature", f"this model takes at most {most:g}", cooled))
     if capabilities.stop_limit == 0 and fields.pop("stop", None) is not None:
         losses.append(Loss("degrading", "stop", "this model takes no stop sequences"))
 

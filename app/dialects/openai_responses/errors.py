@@ -49,8 +49,9 @@ def parse_error_event(error: Any, body: bytes = b"") -> Failure:
 
 
 def render_error(failure: Failure, request_id: str) -> bytes:
-    """The error body. The request's id stands in a header of this dialect, not in the body."""
-    return msgspec.json.encode({"error": error_object(failure)})
+    """The error body. The vendor has the request's id in a header only; users quote the body."""
+    error = error_object(failure)
+    return msgspec.json.encode({"error": error} | ({"request_id": request_id} if request_id else {}))
 
 
 def error_status(failure: Failure) -> int:
