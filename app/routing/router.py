@@ -36,6 +36,9 @@ FAMILIES = {
 # Names of models that their vendor no longer has, and those that stand for them now.
 SUCCESSORS = PRESETS["claude-classes"]
 
+# What people write where a client demands a name and they mind none.
+PLACEHOLDERS = frozenset({"any", "auto", "default", "model", "whatever"})
+
 _MAX_DEPTH = 8
 # Names come from clients, so there is no end to them.
 MOST_RESOLVED = 4096
@@ -171,7 +174,7 @@ class Router:
         if self._models.default is None:
             return self._ask_only(name)
         upstreams = self._default()
-        if upstreams and not usual:
+        if upstreams and not usual and name not in PLACEHOLDERS:
             log.warning(
                 "nothing knows the model %r: models.default answers as %s", name[:LONGEST_NAME], upstreams[0].label
             )
@@ -278,6 +281,8 @@ class Router:
 
     def _needs_lists(self, name: str) -> bool:
         """Whether what the providers list may matter: not for a vendor's own name where that vendor is all there is."""
+        if name in PLACEHOLDERS:
+            return False
         if len(self._real) == 1 and self._family(name) is self._real[0]:
             return _find_successor(name) is not None
         return True
