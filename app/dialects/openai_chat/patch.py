@@ -15,6 +15,7 @@ import msgspec
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss, Severity
 from app.conversation.schemas import sanitize, to_gemini_subset
+from app.conversation.thoughts import Thought
 from app.dialects.contract import RenderedRequest
 from app.dialects.json_bodies import Fields, encode_body, fields_decoder, list_decoder, read_body, replace_model
 from app.dialects.openai_chat import reasoning
@@ -86,6 +87,27 @@ def restore_reasoning(body: bytes, thoughts: Mapping[str, str], capabilities: Ca
         text = thoughts.get(f"messages[{index}]")
         if text is not None:
             messages[index] = {**fields_decoder.decode(raw), name: text}
+    return encode_body({**fields, "messages": messages})
+
+
+def restore_signatures(body: bytes, kept: Mapping[str, Sequence[Thought]]) -> bytes:
+    """The body with what signed the past calls of the messages that have these paths, for calls that lack it."""
+    fields = read_body(body)
+    messages: list[Any] = list_decoder.decode(fields["messages"])
+    for index, raw in enumerate(messages):
+        signed = {
+            max(thought.place, 1) - 1: thought.block.proof.originals[0]
+            for thought in kept.get(f"messages[{index}]", ())
+            if thought.block.proof is not None and reasoning.is_of_call(thought.block.proof)
+        }
+        if signed:
+            message: dict[str, Any] = dict(fields_decoder.decode(raw))
+            calls = [fields_decoder.decode(call) for call in list_decoder.decode(message["tool_calls"])]
+            message["tool_calls"] = [
+                {**call, "extra_content": msgspec.Raw(signed[number])} if number in signed else call
+                for number, call in enumerate(calls)
+            ]
+            messages[index] = message
     return encode_body({**fields, "messages": messages})
 
 

@@ -16,7 +16,7 @@ from app.conversation.stages import Stage, StageMaker
 from app.conversation.thoughts import Thought, place_of_next
 from app.dialects import openai_chat
 from app.dialects.contract import StreamPassthrough
-from app.dialects.openai_chat.patch import restore_reasoning
+from app.dialects.openai_chat.patch import restore_reasoning, restore_signatures
 from app.errors import DragomanError
 from app.gateway.messages import ClientRequest
 from app.gateway.observed_stream import ObservedStream
@@ -25,6 +25,8 @@ from app.sse import SseDecoder
 
 # How a body says past reasoning that is not empty, under any of its names.
 _SENT = re.compile(rb'"(?:reasoning_content|reasoning|reasoning_details|thinking_blocks)"\s*:\s*(?:"[^"]|\[\s*[^\]\s])')
+# How it says what signs a call.
+_SIGNED = b'"extra_content"'
 _CALLS, _REASONING = b'"tool_calls"', b'"reasoning'
 
 
@@ -59,9 +61,12 @@ class ReasoningRecall:
             request = self._client_request.request
         except DragomanError:
             return body  # the upstream will say what is wrong with it
+        found = self._reasoning_store.find(request, self._owner)
+        if self._capabilities.unsigned_call:
+            return restore_signatures(body, {request.turns[index].path: kept for index, kept in found.items()})
         thoughts = {
-            request.turns[index].path: "".join([thought.block.text for thought in found])
-            for index, found in self._reasoning_store.find(request, self._owner).items()
+            request.turns[index].path: "".join([thought.block.text for thought in kept])
+            for index, kept in found.items()
         }
         return restore_reasoning(body, thoughts, self._capabilities) if thoughts else body
 
@@ -171,12 +176,11 @@ def passes_silently(client_request: ClientRequest, capabilities: Capabilities) -
     """Whether a Chat request that passes comes from a client that keeps no reasoning, or has not had to yet, and goes
     to an upstream that refuses calls without it. Other upstreams get what the client sent, and nothing else."""
     body = client_request.body
-    return (
-        capabilities.reasoning_required
-        and client_request.dialect.TRAITS.forgets_reasoning
-        and b'"tools"' in body
-        and _SENT.search(body) is None
-    )
+    if not client_request.dialect.TRAITS.forgets_reasoning or b'"tools"' not in body:
+        return False
+    if capabilities.unsigned_call:
+        return _SIGNED not in body
+    return capabilities.reasoning_required and _SENT.search(body) is None
 
 
 def may_forget(client_request: ClientRequest, capabilities: Capabilities) -> bool:
