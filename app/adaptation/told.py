@@ -143,7 +143,10 @@ class _Teller:
     def _stays(self, block: ServerTool | Opaque) -> bool:
         if isinstance(block, Opaque) and (block.type in _PLACED or (block.from_user and not block.told)):
             return True  # what a user said and cannot be told is refused
-        return block.dialect == self._can.dialect and bool(block.raw)
+        if block.dialect != self._can.dialect or not block.raw:
+            return False
+        # A server that only speaks the dialect knows what users say in it, but not what the vendor's own programs do.
+        return self._can.dialect in self._can.proofs or (isinstance(block, Opaque) and block.from_user)
 
     def _tell(self, block: ServerTool | Opaque, path: str) -> list[Block]:
         if isinstance(block, Opaque):

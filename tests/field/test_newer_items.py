@@ -180,3 +180,32 @@ def test_blocks_of_messages_on_the_chat_path_are_what_they_are(to: DialectName) 
     if to == CHAT:
         assert [message["role"] for message in asked["messages"]] == ["user", "assistant", "tool"]
         assert asked["messages"][1]["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"p": 1}'}
+
+
+@pytest.mark.parametrize("item", UNKNOWN, ids=lambda item: item["type"])
+def test_a_server_that_only_speaks_responses_is_told_what_the_vendor_s_programs_say(item: dict[str, Any]) -> None:
+    asked, _ = send(RESPONSES, {"input": [user("a"), item, user("b")]}, upstream(RESPONSES, "vllm"))
+
+    assert {one.get("type") for one in asked["input"]} == {"message"}
+    assert "the words" in spoken_by("user", asked)
+
+
+@pytest.mark.parametrize("item", UNKNOWN, ids=lambda item: item["type"])
+def test_the_vendor_itself_gets_its_items_as_they_are(item: dict[str, Any]) -> None:
+    asked, _ = send(RESPONSES, {"input": [user("a"), item, user("b")]}, upstream(RESPONSES))
+
+    assert item in asked["input"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_server_that_only_speaks_responses_is_asked_for_a_summary(stream: bool) -> None:
+    asked = {"input": [user("a"), {"type": "compaction_trigger"}]}
+    part = {"type": "output_text", "text": "SUM", "annotations": []}
+    message = {"type": "message", "id": "msg_1", "role": "assistant", "content": [part]}
+    reply = {"id": "r", "status": "completed", "output": [message]}
+
+    sent, _ = send(RESPONSES, asked, upstream(RESPONSES, "vllm"))
+    got = answer(RESPONSES, asked, upstream(RESPONSES, "vllm"), reply, stream=stream)
+
+    assert {item["type"] for item in sent["input"]} == {"message"}
+    assert [item["type"] for item in got["output"]] == ["compaction"]

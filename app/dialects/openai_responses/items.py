@@ -215,7 +215,7 @@ def _read_agent_message(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
     parts = [Part(text=said.content)] if isinstance(said.content, str) else said.content or []
     texts = [text for part in parts if (text := part.text or part.encrypted_content) and not is_ciphertext(text)]
     name = f"message from the agent {said.author}" if said.author else "message from another agent"
-    return [Opaque(NAME, "agent_message", bytes(raw), label(name, iter(texts)))]
+    return [Opaque(NAME, "agent_message", bytes(raw), label(name, iter(texts)), from_user=False)]
 
 
 def _call_id(item: Item) -> str:
