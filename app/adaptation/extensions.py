@@ -137,7 +137,7 @@ def _limit_searches(request: Request, extension: Extension, capabilities: Capabi
     """The limit for all tools that the server runs, as that of the one search among them."""
     tools = [_with_limit(tool, extension.value) for tool in request.tools]
     unlimited = [tool for tool in tools if isinstance(tool, NativeTool) and tool.server and tool in request.tools]
-    if unlimited and len(unlimited) < len(tools):
+    if unlimited and tools != list(request.tools):
         notes.lose("degrading", extension.name, "of the tools that run there only the search can be limited")
     return replace(request, tools=tuple(tools)) if tools != list(request.tools) else None
 

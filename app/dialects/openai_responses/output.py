@@ -178,7 +178,8 @@ class _MessageItem(_Item):
         self.frame_deltas(kind, self._place(), logprobs=not self._refusal)
 
     def note(self, event: BlockNoted) -> None:
-        self._logprobs.extend(event.logprobs)
+        # The dialect wants a list of alternatives, which servers of Chat leave out where nobody asked for any.
+        self._logprobs.extend({**entry, "top_logprobs": entry.get("top_logprobs") or []} for entry in event.logprobs)
         annotation = annotation_of(event.citation) if event.citation else None
         if annotation is None:
             return
