@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from app.runtime import Runtime
     from app.settings import Settings
 
+    RefusePage = Callable[[Runtime, dict[str, Any]], WsgiResponse | None]
     Generate = Callable[[Runtime, dict[str, Any], Dialect], WsgiResponse]
 
 
@@ -41,7 +42,7 @@ def create_app(settings: Settings | None = None) -> Application:
         settings = load_settings(None, os.environ, {})
     families = (anthropic, openai_chat, openai_responses)
     fast_path = {path: module.DIALECT for module in families for path in module.GENERATING}
-    app = Application(Runtime(settings, os.environ), fast_path, api.generate)
+    app = Application(Runtime(settings, os.environ), fast_path, api.generate, api.refuse_page)
     app.extensions["dragoman.logins"] = WebLogins(
         os.environ, Path.home(), app.runtime.take_up_login, app.runtime.find_session
     )
@@ -58,17 +59,25 @@ class Application(Flask):
     """Flask, with two things before its dispatch: the mount is taken off the path, and a generating request takes a
     lane of its own, because a context, a route look-up and response objects cost more than the whole relay."""
 
-    def __init__(self, runtime: Runtime, fast_path: Mapping[str, Dialect], generate: Generate) -> None:
+    def __init__(
+        self, runtime: Runtime, fast_path: Mapping[str, Dialect], generate: Generate, refuse_page: RefusePage
+    ) -> None:
         super().__init__(__name__, static_folder=None)
         self.runtime = runtime
         self.extensions["dragoman"] = runtime
         self._fast_path = fast_path
         self._generate = generate
+        self._refuse_page = refuse_page
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Any:
         self.runtime.unmount(environ)
         if "HTTP_ORIGIN" in environ:
             start_response = self._allow_origin(environ, start_response)
+        if "HTTP_ORIGIN" in environ or "HTTP_SEC_FETCH_SITE" in environ:
+            refused = self._refuse_page(self.runtime, environ)
+            if refused is not None:
+                start_response(refused.status, refused.headers)
+                return refused.body
         dialect = self._fast_path.get(environ["PATH_INFO"])
         if dialect is None or environ["REQUEST_METHOD"] != "POST":
             return super().wsgi_app(environ, start_response)

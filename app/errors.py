@@ -35,6 +35,8 @@ from typing import Literal
 
 import msgspec
 
+from app.known_secrets import known_secrets
+
 FailureKind = Literal[
     "invalid_request",
     "unsupported",
@@ -106,6 +108,13 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     resets_at: str | None = None
     origin: Origin = "gateway"
     tokens: tuple[int | None, int | None, int | None] | None = None
+
+    def __post_init__(self) -> None:
+        # Whatever an upstream says goes to clients and into the log as a failure, so this is where secrets are kept in.
+        for name in ("message", "code", "param", "retry_after"):
+            text = getattr(self, name)
+            if text is not None and (masked := known_secrets.mask(text)) is not text:
+                msgspec.structs.force_setattr(self, name, masked)
 
     @property
     def http_status(self) -> int:

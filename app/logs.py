@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from app.console import at_terminal, describe_request, paint, wants_colours
+from app.known_secrets import known_secrets
 from app.settings import ServerSettings
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
@@ -27,17 +28,51 @@ _SECRET = (
     r"|(?i:bearer)\s{1,9}[A-Za-z0-9._~+/-]{8,}+=*)"
 )
 _SECRETS = re.compile(_SECRET)
-_SECRETS_IN_BYTES = re.compile(_SECRET.encode())
+_SIGNS = ("sk-", "eyJ", "earer", "EARER")
+
+# Characters that move a terminal's cursor, colour it, turn its text around or begin a line: foreign text has them to
+# forge lines.
+_ODD = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
 
 _MOST_LINES = 256
+# Characters of one message, and of one line of a traceback.
+_LONGEST_MESSAGE = 8192
 
 
 def hide_secrets(text: str) -> str:
-    """Text without what looks like a credential."""
-    return _SECRETS.sub("[masked]", text)
+    """Text without the secrets that are known and what looks like another."""
+    text = known_secrets.mask(text)
+    if any(sign in text for sign in _SIGNS):
+        return _SECRETS.sub("[masked]", text)
+    return text
 
 
-class _TextFormatter(logging.Formatter):
+def clean_line(text: str) -> str:
+    """Foreign text as one line of a log: without secrets, cut, and with all that is no plain character escaped."""
+    text = hide_secrets(text)
+    if len(text) > _LONGEST_MESSAGE:
+        text = f"{text[:_LONGEST_MESSAGE]}… ({len(text)} characters)"
+    return _ODD.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return f"\\u{ord(found.group()):04x}"
+
+
+class LineFormatter(logging.Formatter):
+    """One clean line for each message; those of a traceback stand to the right of it, so that none can pass for one."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the standard library's name
+        record.message = clean_line(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return "\n".join(f"    {clean_line(line)}" for line in super().formatException(ei).splitlines())
+
+
+class _TextFormatter(LineFormatter):
     """For people: the time of day, and trouble in colour at a terminal."""
 
     def __init__(self, *, short: bool, colours: bool) -> None:
@@ -48,16 +83,16 @@ class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         now = datetime.fromtimestamp(record.created).astimezone()
         when = f"{now:%H:%M:%S}" if self._short else now.isoformat(timespec="milliseconds")
-        said = hide_secrets(super().format(record))
+        said = super().format(record)
         return paint(f"{when} {record.levelname} {said}", record.levelname, colours=self._colours)
 
 
-class _JsonFormatter(logging.Formatter):
+class _JsonFormatter(LineFormatter):
     def __init__(self) -> None:
         super().__init__("%(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        said = hide_secrets(super().format(record))
+        said = super().format(record)
         line = {"time": _rfc3339(record.created), "level": record.levelname, "message": said}
         return json.dumps(line)
 
@@ -108,7 +143,7 @@ class RequestLog:
         if now != self._second:
             self._second = now
             self._prefix = _rfc3339(now).encode()
-        masked = _SECRETS_IN_BYTES.sub(b"[masked]", line)
+        masked = _clean_json(line)
         name = logging.getLevelName(level).encode()
         if self._as_json:
             rest = masked[1:] if len(masked) <= 2 else b"," + masked[1:]
@@ -128,6 +163,15 @@ class RequestLog:
             with contextlib.suppress(OSError, ValueError):
                 self._file.write(b"".join(lines))
                 self._file.flush()
+
+
+def _clean_json(line: bytes) -> bytes:
+    """A line of JSON, in which control characters are escaped already, without secrets and odd characters."""
+    text = line.decode("utf-8", "replace")
+    clean = hide_secrets(text)
+    if not clean.isascii() or "\x7f" in clean:
+        clean = _ODD.sub(_escape, clean)
+    return line if clean is text else clean.encode()
 
 
 request_log = RequestLog()

@@ -17,11 +17,12 @@ from app.gateway.responses_api.background import Background
 from app.gateway.responses_api.conversations import Conversations
 from app.gateway.responses_api.response_store import ResponseStore
 from app.gateway.responses_api.stored_responses import StoredResponses
+from app.known_secrets import known_secrets
 from app.ledger import Ledger
 from app.providers.provider import Provider
 from app.providers.registry import build_providers
 from app.routing.router import Router
-from app.settings import ServerSettings, Settings
+from app.settings import ServerSettings, Settings, find_secrets
 from app.transport import Transport, TransportSettings
 
 
@@ -46,6 +47,7 @@ def build_services(settings: Settings, environ: Mapping[str, str], home: Path, o
 
     Raises ConfigError with the key of what cannot be built.
     """
+    known_secrets.configure(find_secrets(settings))
     server = settings.server
     wanted = _transport_settings(settings)
     transport = old.transport if old is not None and old.transport.settings == wanted else Transport(wanted)

@@ -24,6 +24,7 @@ from app.errors import (
     CredentialUnavailable,
     DragomanError,
     Failure,
+    Forbidden,
     InvalidRequest,
     Unauthorized,
     UpstreamRefused,
@@ -218,6 +219,20 @@ def family_of(path: str, versioned: bool) -> Dialect:
         return DIALECTS["anthropic_messages"]
     stateful = "/responses" in path or "/conversations" in path
     return DIALECTS["openai_responses" if stateful else "openai_chat"]
+
+
+def refuse_page(owner: Runtime, environ: dict[str, Any]) -> WsgiResponse | None:
+    """The refusal of a request that a page of another site made a browser send; None for any other request."""
+    try:
+        owner.services.access.check_page(environ["REQUEST_METHOD"], environ)
+    except Forbidden as error:
+        dialect = family_of(environ["PATH_INFO"], "HTTP_ANTHROPIC_VERSION" in environ)
+        record = Record(new_id(), dialect.NAME)
+        record.fail(error)
+        written = write_error(dialect, error, record)
+        record.write()
+        return written
+    return None
 
 
 def refuse(dialect: Dialect, failure: Failure) -> Response:

@@ -54,7 +54,6 @@ def begin_login() -> Response:
 @blueprint.post("/callback")
 def read_pasted_code() -> Response:
     """What a user pasted, who signed in with a browser that cannot come back."""
-    check_origin()
     form = read_form()
     query = read_pasted(form.get("pasted", ""))
     return finish({"state": form.get("state", ""), **query})
@@ -119,23 +118,15 @@ def finish(query: dict[str, str]) -> Response:
 
 
 def check_form(logins: Logins) -> str:
-    """The provider that a form names. Raises Forbidden or Unauthorized if the form is not from one who may send it."""
-    check_origin()
+    """The provider that a form names. Raises Forbidden or Unauthorized if the form is not from one who may send it.
+
+    That it was sent by a page of ours is checked for all requests alike (`Access.check_page`)."""
     if not has_key():
         services().access.check_key({"x-api-key": read_form().get("key", "")})
     name = read_form().get("provider") or next(iter(logins), "")
     if name not in logins:
         raise Forbidden(f"no provider called {name} has a login")
     return name
-
-
-def check_origin() -> None:
-    """Refuses forms that another site sent. Browsers say where a form comes from; other programs send no cookies and
-    are no danger. Raises Forbidden."""
-    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    same = site in ("same-origin", "none") if site else origin is None or origin.partition("://")[2] == request.host
-    if not same:
-        raise Forbidden("this form was sent by another site")
 
 
 def local_port() -> int | None:

@@ -16,6 +16,7 @@ from app.blueprints.api import answer_error, family, has_key, refuse, runtime, s
 from app.errors import DragomanError, Failure
 from app.gateway.messages import new_id
 from app.gateway.record import Record
+from app.known_secrets import known_secrets
 from app.providers.health import ProviderHealth
 from app.providers.provider import Provider
 
@@ -218,4 +219,4 @@ def _date(seconds: float) -> str:
 
 
 def _json(body: dict[str, Any]) -> Response:
-    return Response(msgspec.json.encode(body), content_type="application/json")
+    return Response(known_secrets.mask_bytes(msgspec.json.encode(body)), content_type="application/json")

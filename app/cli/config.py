@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from app.cli.options import build_parts, config_option, read_settings
+from app.known_secrets import known_secrets
 from app.settings import masked, write_settings
 from app.settings.loading import home_folder
 
@@ -24,7 +25,7 @@ def config() -> None:
 def list_settings(path: Path | None) -> None:
     """Show the settings in force, as JSON; secrets are masked."""
     settings = read_settings(path)
-    click.echo(json.dumps(masked(settings), indent=2, default=str))
+    click.echo(known_secrets.mask(json.dumps(masked(settings), indent=2, default=str)))
 
 
 @config.command("init")

@@ -9,6 +9,7 @@ import click
 
 from app.cli.options import build_parts, config_option, read_settings
 from app.errors import NotFound
+from app.known_secrets import known_secrets
 from app.providers.profiles import profile_of
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def explain(path: Path | None, model: str) -> None:
         click.echo(f"{number}. {upstream.label}")
         for name, value in _describe(upstream).items():
             if value is not None:
-                click.echo(f"   {name:<18}{value}")
+                click.echo(f"   {name:<18}{known_secrets.mask(str(value))}")
 
 
 def _describe(upstream: Upstream) -> dict[str, object]:

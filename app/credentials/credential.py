@@ -6,6 +6,8 @@ from typing import Protocol
 
 import msgspec
 
+from app.known_secrets import known_secrets
+
 # How messages name the page that makes a login: without an address, for they are written where nobody knows it.
 _LOGIN_PAGE = "visit /login"
 
@@ -37,6 +39,9 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     plan: str | None = None
     source: str = ""
     generation: int = 0
+
+    def __post_init__(self) -> None:
+        known_secrets.add(self.access_token, self.api_key)
 
     @property
     def secret(self) -> str:

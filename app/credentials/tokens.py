@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from app.credentials.credential import mask_secret
+from app.known_secrets import known_secrets
 
 RENEWAL_MARGIN = 300.0
 
@@ -46,6 +47,9 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     account: str | None = None
     plan: str | None = None
     scopes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        known_secrets.add(self.access_token, self.refresh_token, self.id_token, self.api_key)
 
     def __repr__(self) -> str:
         return f"Tokens(access_token={mask_secret(self.access_token)}, refresh_token={mask_secret(self.refresh_token)})"

@@ -14,6 +14,9 @@ KEY_HEADERS = ("x-api-key", "api-key", "x-goog-api-key")
 # These carry the gateway's own key, or nothing that an upstream should see.
 PRIVATE_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", *KEY_HEADERS})
 MOST_KNOWN_HOSTS = 64
+MOST_QUOTED = 100
+# Methods that change nothing, which pages may use: what they get they cannot read.
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 
 
@@ -26,7 +29,9 @@ class Access:
         self._hosts = frozenset(host.lower() for host in settings.allowed_hosts)
         self._origins = frozenset(settings.cors_origins)
         self._known_hosts: set[str] = set()
-        self._loopback_only = _is_loopback(settings.host) and not settings.trusted_proxies
+        # Where a stranger's page could do something: names are checked then. A key that must be shown is no page's.
+        self._on_loopback = _is_loopback(settings.host)
+        self._names_matter = self._on_loopback or not settings.api_keys
 
     def name_key(self, tenant: str) -> str | None:
         """How the log names a client's key: by its place in the settings."""
@@ -39,17 +44,36 @@ class Access:
     def check_host(self, host: str) -> None:
         """Refuses names that a page elsewhere may have pointed at this machine (DNS rebinding).
 
-        Only a server on loopback knows which names are right; behind a proxy the proxy does. Raises Forbidden.
+        An address is never such a name: a page that was called by it came from there. Raises Forbidden.
         """
         if host in self._known_hosts:
             return
         name = host.lower()
-        name = name[: name.rindex("]") + 1] if name.startswith("[") and "]" in name else name.partition(":")[0]
+        before, colon, port = name.rpartition(":")
+        name = before if colon and port.isdecimal() and (not before.startswith("[") or before.endswith("]")) else name
         own = name in LOOPBACK_NAMES or name in self._hosts or host.lower() in self._hosts
+        if not own and not self._hosts and not self._on_loopback:
+            own = _is_address(name)
         if own and len(self._known_hosts) < MOST_KNOWN_HOSTS:
             self._known_hosts.add(host)
-        if not own and (self._hosts or self._loopback_only):
+        if not own and (self._hosts or self._names_matter):
             raise Forbidden(f"host {host!r} is not served here; add it to server.allowed_hosts if it should be")
+
+    def check_page(self, method: str, headers: Mapping[str, str]) -> None:
+        """Refuses what a page of another site makes its reader's browser send: any page can send a POST to a local
+        server, and needs no answer to do harm. Browsers say where a request comes from; other programs say nothing.
+        `headers` are a WSGI environment. Raises Forbidden."""
+        if method in READING:
+            return
+        origin, site = headers.get("HTTP_ORIGIN"), headers.get("HTTP_SEC_FETCH_SITE")
+        if origin is not None and (origin in self._origins or "*" in self._origins):
+            return
+        own = origin is None or origin.partition("://")[2] == headers.get("HTTP_HOST")
+        if not own or site not in (None, "same-origin", "none"):
+            raise Forbidden(
+                f"this was sent by a page of another site ({(origin or site or '')[:MOST_QUOTED]!r}); "
+                "add its origin to server.cors_origins if it may"
+            )
 
     def cors_headers(self, origin: str | None) -> list[tuple[str, str]]:
         """What lets a page of `origin` read an answer; nothing for an origin that is not configured."""
@@ -111,3 +135,11 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True

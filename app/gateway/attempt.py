@@ -24,8 +24,9 @@ from app.errors import UpstreamMalformed, UpstreamRefused
 from app.gateway.messages import ClientRequest
 from app.gateway.paused_turn import PausedTurn
 from app.gateway.record import Record
-from app.gateway.reply_headers import clean_error, mask, relayed_headers
+from app.gateway.reply_headers import clean_error, relayed_headers
 from app.gateway.translation import stream_whole
+from app.known_secrets import known_secrets
 from app.providers.provider import Operation, UpstreamRequest
 from app.routing.router import Upstream
 from app.settings import LimitsSettings
@@ -136,6 +137,8 @@ class Attempt(abc.ABC):
             while not exchange.wait_head(wait):
                 yield
             record.upstream_request_id = _first(exchange.headers, "x-request-id", "request-id", "opc-request-id")
+            if record.upstream_request_id is not None:
+                record.upstream_request_id = known_secrets.mask(record.upstream_request_id)[:MOST_QUOTED]
             log.debug("request %s: %s answers HTTP %d", record.id, label, exchange.status)
             good = 200 <= exchange.status < 300
             if not good:
@@ -176,18 +179,16 @@ class Attempt(abc.ABC):
         """The error that the upstream answered with, without any trace of the credential."""
         target = self.target
         if exchange.status < 400:
-            place = exchange.headers.get("location", "")[:MOST_QUOTED]
+            place = known_secrets.mask(exchange.headers.get("location", ""))[:MOST_QUOTED]
             onward = f" and sent us on to {place!r}, where we do not go: set base_url to it" if place else ""
             raise UpstreamMalformed(f"the upstream answered HTTP {exchange.status}, which is no answer{onward}")
         body = exchange.read_body(target.limits.error_kb << 10, cut=True)
         failure = target.dialect.parse_error(exchange.status, exchange.headers, body)
-        secret = target.credential.secret if target.credential is not None else ""
-        failure = msgspec.structs.replace(failure, message=mask(failure.message, secret))
         headers = relayed_headers(exchange.headers, same_dialect=target.same_dialect)
         refused = UpstreamRefused(failure, headers)
         told = target.dialect.error_status(failure) == exchange.status and failure.kind != "context_overflow"
         if target.same_dialect and told and clean_error(body):
-            text = mask(body.decode("utf-8", "replace"), secret)
+            text = known_secrets.mask(body.decode("utf-8", "replace"))
             refused.body = None if has_login_words(text) else text.encode()
         return refused
 

@@ -15,7 +15,7 @@ from app.errors import DragomanError, UpstreamCut, UpstreamMalformed, in_units
 from app.gateway.attempt import Attempt
 from app.gateway.messages import StartedResponse
 from app.gateway.record import Record
-from app.gateway.reply_headers import relayed_headers
+from app.gateway.reply_headers import mask_errors, mask_oddities, relayed_headers
 from app.gateway.translation import StreamCollector
 from app.transport import Exchange, Obtaining
 
@@ -66,6 +66,7 @@ def deliver(
 ) -> StartedResponse:
     """A whole answer to its client, with its usage for the record. `headers` are the upstream's."""
     body, record.usage = whole
+    body = mask_oddities(body)
     kind = STREAM_HEADERS if attempt.stream else JSON_HEADERS
     return StartedResponse(None, attempt.target.upstream, None, body, _reply_headers(attempt, headers) | kind)
 
@@ -90,7 +91,7 @@ def go_on(
                 left -= len(part)
                 if left < 0:
                     raise UpstreamMalformed(f"the upstream's stream is larger than {in_units(limit)}")
-                out = stream.feed(part)
+                out = mask_errors(stream.feed(part))
                 if out:
                     yield out
                     heard = clock()
@@ -102,7 +103,7 @@ def go_on(
                 heard = clock()
             else:
                 break
-        out = stream.close()
+        out = mask_errors(stream.close())
         if out:
             yield out
         if not stream.finished:
@@ -138,9 +139,9 @@ def _begin_stream(attempt: Attempt, exchange: Exchange, early: bytes, wait: floa
         if part is None:
             yield
         elif part:
-            first = stream.feed(part)
+            first = mask_errors(stream.feed(part))
         else:
-            first = stream.close()
+            first = mask_errors(stream.close())
             break
     return StartedResponse(
         exchange, attempt.target.upstream, stream, first, _reply_headers(attempt, exchange.headers) | STREAM_HEADERS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
@@ -20,13 +19,10 @@ from app.transport import Exchange
 # Characters of whatever a client calls a thing: a model, a tool, a session, an earlier response.
 MOST_NAME = 256
 
-_prefix = secrets.token_hex(6)
-_counter = itertools.count(1)
-
 
 def new_id() -> str:
-    """24 hex digits that no other request of any worker has: random for the process, counted within it."""
-    return f"{_prefix}{next(_counter):012x}"
+    """32 hex digits that nobody can guess: ids made of them lead to stored responses and conversations."""
+    return secrets.token_hex(16)
 
 
 class Peek(msgspec.Struct):

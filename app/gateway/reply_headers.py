@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import msgspec
+
+from app.known_secrets import known_secrets
 
 # When to come back is of use to every client; the rest is said in the words of one dialect.
 ALWAYS = ("retry-after", "retry-after-ms", "x-should-retry")
@@ -24,14 +27,19 @@ class _Envelope(msgspec.Struct):
 _envelope = msgspec.json.Decoder(_Envelope)
 
 
+# Where JSON tells of an error, as a member or as an event; a string that quotes one has backslashes there.
+_ERROR = re.compile(rb'"error"\s{0,4}:\s{0,4}[{"\[]|"type"\s{0,4}:\s{0,4}"error"|event: {0,1}error')
+
+
 def relayed_headers(headers: Mapping[str, str], *, same_dialect: bool) -> dict[str, str]:
-    """The upstream's headers that a client gets. Never cookies, CORS, hop-by-hop headers or anything unknown."""
+    """The upstream's headers that a client gets, without any secret. Never cookies, CORS, hop-by-hop headers or
+    anything unknown."""
     kept = {name: headers[name] for name in ALWAYS if name in headers}
     if same_dialect:
         for name, value in headers.items():
             if name.startswith(SAME_DIALECT_PREFIXES) or name in SAME_DIALECT:
                 kept[name] = value
-    return kept
+    return known_secrets.mask_headers(kept) if kept else kept
 
 
 def clean_error(body: bytes) -> bool:
@@ -43,6 +51,13 @@ def clean_error(body: bytes) -> bool:
     return True
 
 
-def mask(text: str, secret: str) -> str:
-    """Text without the credential, which some upstreams quote in their errors."""
-    return text.replace(secret, "[credential]") if secret else text
+def mask_oddities(body: bytes) -> bytes:
+    """A whole answer without secrets, unless it looks like a good one: those tell of usage and of no error."""
+    return mask_errors(body) if b'"usage"' in body else known_secrets.mask_bytes(body)
+
+
+def mask_errors(out: bytes) -> bytes:
+    """Bytes for a client without secrets, if they tell of an error. All else is the model's, and passes."""
+    if b"error" not in out or _ERROR.search(out) is None:
+        return out
+    return known_secrets.mask_bytes(out)

@@ -20,6 +20,8 @@ OAUTH_BETA = "oauth-2025-04-20"
 # What Anthropic's own clients say of themselves: of use to Anthropic only.
 FIRST_PARTY_HEADERS = ("x-app", "anthropic-dangerous-direct-browser-access", "x-claude-code-session-id")
 FIRST_PARTY_PREFIXES = ("x-stainless-", "x-claude-code-")
+# The rest of `anthropic-*` may belong to an account, and goes only with the client's own key.
+PASSED_HEADERS = ("anthropic-version", "anthropic-beta")
 
 
 class AnthropicProvider(Provider):
@@ -44,7 +46,11 @@ class AnthropicProvider(Provider):
             return headers
         for name, value in upstream_request.client_headers.items():
             own = name in FIRST_PARTY_HEADERS or name.startswith(FIRST_PARTY_PREFIXES)
-            if (own and self.is_vendor) or (name.startswith("anthropic-") and not own):
+            if own:
+                passed = self.is_vendor
+            else:
+                passed = name in PASSED_HEADERS or (self.source is None and name.startswith("anthropic-"))
+            if passed:
                 headers[name] = value
         return headers
 
@@ -61,7 +67,7 @@ class AnthropicProvider(Provider):
 
     def auth_headers(self, credential: Credential | None, client_headers: Mapping[str, str]) -> dict[str, str]:
         if credential is None:
-            if self.settings.auth == "configured":
+            if self.settings.auth == "configured" or not (self.is_vendor or self.settings.auth == "passthrough"):
                 return {}
             # One of both: the vendor looks at the key first.
             shown = next((name for name in ("x-api-key", "authorization") if name in client_headers), None)

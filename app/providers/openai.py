@@ -39,8 +39,11 @@ BEGINNINGS = {
 # Deployments of Azure without a version of their own are asked in this one.
 AZURE_VERSION = "2024-10-21"
 
-# Headers of an OpenAI client that the same vendor understands and that hold no credential.
-PASSED_HEADERS = ("openai-organization", "openai-project", "openai-beta", "x-client-request-id", "idempotency-key")
+# Headers of an OpenAI client that the same vendor understands and that belong to no account.
+PASSED_HEADERS = ("openai-beta", "x-client-request-id")
+# These mean something within the account whose key is shown: of another one they choose what is not the client's, and
+# two clients with the same idempotency key would get one answer.
+ACCOUNT_HEADERS = ("openai-organization", "openai-project", "idempotency-key")
 
 
 class OpenAIProvider(Provider):
@@ -83,7 +86,8 @@ class OpenAIProvider(Provider):
         headers = super().request_headers(upstream_request)
         if upstream_request.same_dialect:
             client = upstream_request.client_headers
-            headers.update({name: client[name] for name in PASSED_HEADERS if name in client})
+            passed = PASSED_HEADERS if self.source is not None else (*PASSED_HEADERS, *ACCOUNT_HEADERS)
+            headers.update({name: client[name] for name in passed if name in client})
         return headers
 
     def auth_headers(self, credential: Credential | None, client_headers: Mapping[str, str]) -> dict[str, str]:

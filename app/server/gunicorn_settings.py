@@ -35,6 +35,7 @@ def gunicorn_options(server: ServerSettings) -> dict[str, Any]:
         "loglevel": LOG_LEVELS[server.log_level],
         # Requests are logged by the gateway, one line each, with what gunicorn cannot know.
         "accesslog": None,
+        "logger_class": "app.server.gunicorn_logs.CleanLogger",
         "control_socket_disable": True,
         "forwarded_allow_ips": ",".join(server.trusted_proxies),
         "post_worker_init": start_worker,

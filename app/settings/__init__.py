@@ -4,7 +4,7 @@ Nothing else in the program reads the environment or the configuration file.
 """
 
 from app.settings.loading import find_config, load_settings
-from app.settings.masking import masked
+from app.settings.masking import find_secrets, masked
 from app.settings.tables import (
     AccountsSettings,
     Finding,
@@ -35,6 +35,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "find_config",
+    "find_secrets",
     "load_settings",
     "masked",
     "write_settings",

@@ -14,11 +14,13 @@ from typing import Any
 import platformdirs
 
 from app.errors import ConfigError
+from app.known_secrets import known_secrets
 from app.settings.checking import KINDS, build_settings
 from app.settings.discovery import Discovery, discover, fill_provider
 from app.settings.expansion import expand_variables
 from app.settings.known_servers import expand_known_server
 from app.settings.lines import find_line
+from app.settings.masking import find_secrets
 from app.settings.network import read_environment, strip_margin
 from app.settings.tables import Settings
 from app.settings.writing import PATH_KEYS
@@ -80,13 +82,15 @@ def _build(
     providers = tables.get("providers")
     if isinstance(providers, dict):
         tables["providers"] = {name: _fill(name, table, environ) for name, table in providers.items()}
-    return build_settings(
+    settings = build_settings(
         tables,
         client_key=environ.get("PROXY_API_KEY"),
         source=source,
         found=discovery.found,
         key_variable=key_variable,
     )
+    known_secrets.configure(find_secrets(settings))
+    return settings
 
 
 def _fill(name: str, table: Any, environ: Mapping[str, str]) -> Any:

@@ -1,18 +1,19 @@
-"""Decides what of the settings may be shown."""
+"""Decides what of the settings may be shown, and which values in them are secrets."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import unquote
 
 from msgspec import Struct, structs
 
 MASK = "***"
 SECRET_KEYS = frozenset({"api_keys", "api_key", "access_token"})
-# Headers are the user's own and often hold a key; URLs may hold a user's name with a password.
+# Headers are the user's own and often hold a key.
 SECRET_TABLES = frozenset({"headers"})
-
-_URL_PASSWORD = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+# What the name of a header, a parameter, an option or a key of free tables holds if its value is a secret.
+SECRET_WORDS = ("auth", "cookie", "credential", "key", "passw", "pwd", "secret", "sig", "token")
 
 
 def masked(value: Any, key: str = "") -> Any:
@@ -22,7 +23,83 @@ def masked(value: Any, key: str = "") -> Any:
     if key in SECRET_KEYS and value:
         return [MASK] * len(value) if isinstance(value, tuple) else MASK
     if isinstance(value, dict):
-        return {name: MASK if key in SECRET_TABLES else masked(each, name) for name, each in value.items()}
+        return {name: MASK if _is_hidden(key, name, each) else masked(each, name) for name, each in value.items()}
+    if key == "command" and value:
+        return [value[0], *(_mask_argument(argument) for argument in value[1:])]
     if isinstance(value, tuple | list):
         return [masked(each) for each in value]
-    return _URL_PASSWORD.sub(MASK, value) if isinstance(value, str) else value
+    return _mask_url(value) if isinstance(value, str) else value
+
+
+def find_secrets(value: Any, key: str = "") -> Iterator[str]:
+    """The secrets in a settings table, as they are."""
+    if isinstance(value, Struct):
+        for name, each in structs.asdict(value).items():
+            yield from find_secrets(each, name)
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            if isinstance(each, str) and sounds_secret(name):
+                yield each
+                yield each.partition(" ")[2]  # behind `Bearer` or `Basic`
+            yield from find_secrets(each, name)
+    elif key in SECRET_KEYS:
+        yield from (value,) if isinstance(value, str) else value or ()
+    elif key == "command":
+        for option, argument in zip(("", *value), value, strict=False):
+            name, _, told = argument.rpartition("=")
+            if sounds_secret(name):
+                yield told
+            elif option.startswith("-") and "=" not in option and sounds_secret(option):
+                yield argument
+    elif isinstance(value, tuple | list):
+        for each in value:
+            yield from find_secrets(each)
+    elif isinstance(value, str):
+        yield from _find_in_url(value)
+
+
+def sounds_secret(name: str) -> bool:
+    return any(word in name.lower() for word in SECRET_WORDS)
+
+
+def _is_hidden(table: str, name: str, value: Any) -> bool:
+    return table in SECRET_TABLES or (
+        isinstance(value, str) and sounds_secret(name) and table in ("quirks", "extra_body")
+    )
+
+
+def _mask_argument(argument: str) -> str:
+    """An argument of a program; only the names of its options are no secret for sure."""
+    name, equals, _ = argument.partition("=")
+    return f"{name}={MASK}" if equals and name.startswith("-") else argument if argument.startswith("-") else MASK
+
+
+def _mask_url(text: str) -> str:
+    """A URL without its user and password, which may hold slashes and at signs, and without keys in its query."""
+    scheme, marks, rest = text.partition("://")
+    if not marks:
+        return text
+    _, at, place = rest.rpartition("@")
+    place, question, query = place.partition("?")
+    shown = "&".join(_mask_parameter(each) for each in query.split("&"))
+    return scheme + marks + (f"{MASK}@" if at else "") + place + question + shown
+
+
+def _mask_parameter(parameter: str) -> str:
+    name, equals, _ = parameter.partition("=")
+    return f"{name}={MASK}" if equals and sounds_secret(name) else parameter
+
+
+def _find_in_url(text: str) -> Iterator[str]:
+    _, marks, rest = text.partition("://")
+    if not marks:
+        return
+    user, at, place = rest.rpartition("@")
+    found = [user.partition(":")[2] or user] if at else []
+    for parameter in place.partition("?")[2].split("&"):
+        name, _, value = parameter.partition("=")
+        if sounds_secret(name):
+            found.append(value)
+    for each in found:
+        yield each
+        yield unquote(each)

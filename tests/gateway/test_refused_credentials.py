@@ -160,7 +160,7 @@ def test_a_key_of_the_settings_that_is_refused_names_what_to_change(client: Clie
 def test_of_two_own_credentials_of_the_client_one_goes_upstream(
     make_client: MakeClient, upstream: FakeUpstream
 ) -> None:
-    client = make_client(messages={"api_key": None})
+    client = make_client(messages={"api_key": None, "auth": "passthrough"})
 
     client.ask("/v1/messages", ASK["/v1/messages"] | {"model": "messages/m"}, x_api_key="k", authorization="Bearer t")
 

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 from urllib.parse import quote, urlencode
 
-import msgspec
-
 from app.dialects.openai_responses import parse_error
 from app.dialects.openai_responses.background import read_head
 from app.dialects.openai_responses.history import identify_items, list_items, render_deleted
@@ -15,7 +13,7 @@ from app.dialects.openai_responses.vocabulary import NAME
 from app.errors import InvalidRequest, NotFound, UpstreamRefused
 from app.gateway.delivery import STREAM_HEADERS
 from app.gateway.messages import ClientResponse
-from app.gateway.reply_headers import mask, relayed_headers
+from app.gateway.reply_headers import mask_errors, relayed_headers
 from app.gateway.responses_api.background import Background
 from app.gateway.responses_api.response_store import KeptResponse, ResponseStore
 from app.providers.provider import Provider
@@ -118,7 +116,9 @@ def _relay(keeper: Provider, action: Action, response_id: str, query: Mapping[st
         content_type = exchange.headers.get("content-type", "application/json")
         headers["content-type"] = content_type
         streamed = "event-stream" in content_type
-        return ClientResponse(exchange.status, headers, _parts(exchange) if streamed else exchange.read_body())
+        return ClientResponse(
+            exchange.status, headers, _parts(exchange) if streamed else mask_errors(exchange.read_body())
+        )
     finally:
         if not streamed:
             exchange.close()
@@ -126,16 +126,13 @@ def _relay(keeper: Provider, action: Action, response_id: str, query: Mapping[st
 
 def _refusal(keeper: Provider, exchange: Exchange) -> UpstreamRefused:
     failure = parse_error(exchange.status, exchange.headers, exchange.read_body())
-    credential = keeper.credential()
-    if credential is not None:
-        failure = msgspec.structs.replace(failure, message=mask(failure.message, credential.secret))
     return UpstreamRefused(keeper.explain(failure), relayed_headers(exchange.headers, same_dialect=True))
 
 
 def _parts(exchange: Exchange) -> Iterator[bytes]:
     try:
         while part := exchange.read_part():
-            yield part
+            yield mask_errors(part)
     finally:
         exchange.close()
 

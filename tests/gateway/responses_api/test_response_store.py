@@ -57,7 +57,12 @@ def native_stream(response_id: str = "resp_native") -> Reply:
 @pytest.fixture
 def with_native(make_client: MakeClient, upstream: FakeUpstream) -> Any:
     """with_native(server={…}): a client of a gateway that also has an upstream which keeps its own responses."""
-    table = {"kind": "openai", "dialect": "openai_responses", "base_url": f"{upstream.url}/v1", "api_key": "sk-up"}
+    table = {
+        "kind": "openai",
+        "dialect": "openai_responses",
+        "base_url": f"{upstream.url}/v1",
+        "api_key": "sk-upstream-1",
+    }
     return lambda **more: make_client(native=table, **more)
 
 
@@ -231,7 +236,7 @@ def test_an_upstream_that_keeps_nothing_gets_the_history_in_its_own_dialect(
     make_client: MakeClient, upstream: FakeUpstream
 ) -> None:
     client = make_client(
-        backend={"kind": "codex", "base_url": upstream.url, "api_key": "sk-up"},
+        backend={"kind": "codex", "base_url": upstream.url, "api_key": "sk-upstream-1"},
     )
     upstream.script(native_stream("resp_1"), native_stream("resp_2"))
     first = answer_of(ask(client, "q1", model="backend/m"))["id"]
@@ -363,7 +368,7 @@ def test_what_is_asked_of_a_response_goes_where_it_is_kept(
 
     assert response.get_json() == native_answer()
     assert (upstream.seen[0].method, upstream.seen[0].path) == sent
-    assert upstream.seen[0].headers["authorization"] == "Bearer sk-up"
+    assert upstream.seen[0].headers["authorization"] == "Bearer sk-upstream-1"
 
 
 def test_a_response_that_no_upstream_knows_is_not_found(with_native: Any, upstream: FakeUpstream) -> None:
@@ -378,13 +383,15 @@ def test_a_response_that_no_upstream_knows_is_not_found(with_native: Any, upstre
 
 def test_what_the_upstream_refuses_of_a_response_is_said(with_native: Any, upstream: FakeUpstream) -> None:
     client = with_native()
-    upstream.script(json_reply({"error": {"message": "no sk-up", "type": "invalid_request_error", "code": "c"}}, 400))
+    upstream.script(
+        json_reply({"error": {"message": "no sk-upstream-1", "type": "invalid_request_error", "code": "c"}}, 400)
+    )
 
     response = client.http.post("/v1/responses/resp_native/cancel")
 
     assert response.status_code == 400
     assert response.get_json()["error"]["code"] == "c"
-    assert "sk-up" not in response.text
+    assert "sk-upstream-1" not in response.text
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -1,0 +1,19 @@
+"""gunicorn's own log, whose lines quote what clients sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gunicorn.glogging import Logger
+
+from app.logs import LineFormatter
+
+
+class CleanLogger(Logger):  # type: ignore[misc]  # gunicorn is untyped
+    """Its lines can be neither forged nor coloured, and tell no secret."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        for log in (self.error_log, self.access_log):
+            for handler in log.handlers:
+                handler.setFormatter(LineFormatter(self.error_fmt, self.datefmt))
