@@ -133,7 +133,7 @@ def _first_part(exchange: Exchange, wait: float) -> Obtaining[bytes]:
 def _begin_stream(attempt: Attempt, exchange: Exchange, early: bytes, wait: float) -> Obtaining[StartedResponse]:
     """Reads until the first events that a client can be given."""
     stream = attempt.open_stream()
-    first = stream.feed(early) if early else b""
+    first = mask_errors(stream.feed(early)) if early else b""
     while not first:
         part = exchange.read_part(wait)
         if part is None:
