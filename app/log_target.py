@@ -12,6 +12,7 @@ import socket
 import stat
 import sys
 from collections.abc import Callable
+from functools import partial
 
 from gevent.monkey import get_original
 
@@ -33,7 +34,13 @@ class LogTarget:
     def __init__(self, descriptor: int) -> None:
         self.lost = 0
         self._waiting = bytearray()
-        self._write = _writer(descriptor)
+        self._write, self._own = _writer(descriptor)
+
+    def close(self) -> None:
+        """Lets go of what was opened for this; the descriptor itself stays open."""
+        if self._own >= 0:
+            os.close(self._own)
+            self._own = -1
 
     def write(self, data: bytes) -> int:
         """Takes whole lines."""
@@ -67,6 +74,7 @@ class TargetStream(io.TextIOBase):
 
     def __init__(self, descriptor: int) -> None:
         self.target = LogTarget(descriptor)
+        self._line = ""
         self._descriptor = descriptor
 
     @property
@@ -78,10 +86,17 @@ class TargetStream(io.TextIOBase):
         return "utf-8"
 
     def write(self, text: str) -> int:
-        self.target.write(text.encode("utf-8", "backslashreplace"))
+        # A traceback comes in pieces, and lines shall stay whole.
+        self._line += text
+        if "\n" in text:
+            whole, _, self._line = self._line.rpartition("\n")
+            self.target.write(f"{whole}\n".encode("utf-8", "backslashreplace"))
         return len(text)
 
     def flush(self) -> None:
+        if self._line:
+            self.target.write(self._line.encode("utf-8", "backslashreplace"))
+            self._line = ""
         self.target.flush()
 
     def fileno(self) -> int:
@@ -94,15 +109,20 @@ class TargetStream(io.TextIOBase):
         return True
 
 
-def guard_standard_streams() -> None:
-    """Puts streams that hold up nobody in the place of standard output and standard error. Where the process was
-    started without one of the three, a later file would get its number: it gets the null device."""
+def fill_standard_descriptors() -> None:
+    """Where the process was started without one of the three, a later file or socket would get its number, and the
+    lines of the log: it gets the null device. To be called before anything is opened."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
             with contextlib.suppress(OSError):
-                os.open(os.devnull, os.O_RDWR)
+                os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
+def guard_standard_streams() -> None:
+    """Puts streams that hold up nobody in the place of standard output and standard error."""
+    fill_standard_descriptors()
     if not isinstance(sys.stdout, TargetStream):
         sys.stdout = TargetStream(1)
     if not isinstance(sys.stderr, TargetStream):
@@ -116,24 +136,29 @@ def flush_standard_streams() -> None:
             stream.flush()
 
 
-def _writer(descriptor: int) -> _Write:
-    """How to write to this kind of file without waiting."""
+def _writer(descriptor: int) -> tuple[_Write, int]:
+    """How to write to this kind of file without waiting, and the descriptor that was opened for it, or -1."""
     try:
         mode = os.fstat(descriptor).st_mode
-    except OSError:
-        return _lose
-    if stat.S_ISREG(mode):
-        return lambda data: os.write(descriptor, data)
-    if stat.S_ISSOCK(mode):
-        # The journal of systemd is one.
-        peer = _socket(fileno=os.dup(descriptor))
-        return lambda data: peer.send(data, socket.MSG_DONTWAIT)
-    # A description of our own: whether it waits is a matter of the description, which we share with the shell.
-    try:
+        if stat.S_ISREG(mode):
+            return partial(os.write, descriptor), -1
+        if stat.S_ISSOCK(mode):
+            # The journal of systemd is one.
+            own = os.dup(descriptor)
+            return partial(_send, own), own
+        # A description of our own: whether it waits is a matter of the description, which we share with the shell.
         own = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
-        return _poll_writer(descriptor)
-    return lambda data: os.write(own, data)
+        return _poll_writer(descriptor), -1
+    return partial(os.write, own), own
+
+
+def _send(descriptor: int, data: memoryview) -> int:
+    peer = _socket(fileno=descriptor)
+    try:
+        return int(peer.send(data, socket.MSG_DONTWAIT))
+    finally:
+        peer.detach()
 
 
 def _poll_writer(descriptor: int) -> _Write:
@@ -144,7 +169,3 @@ def _poll_writer(descriptor: int) -> _Write:
         return os.write(descriptor, data[:_SURE]) if poll.poll(0) else 0
 
     return write
-
-
-def _lose(data: memoryview) -> int:
-    return len(data)

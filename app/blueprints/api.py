@@ -266,8 +266,10 @@ def _watched(parts: Iterator[bytes], record: Record, active: ActiveRequests, tok
     try:
         yield from parts
     except GeneratorExit:
-        record.terminal = "stopped" if active.stopping else "client_closed"
+        record.terminal = "client_closed"
         raise
     finally:
+        if active.stopping and record.terminal == "client_closed":
+            record.terminal = "stopped"
         active.unregister(token)
         record.write()

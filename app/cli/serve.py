@@ -84,7 +84,7 @@ def serve(
 
 def at_terminal() -> bool:
     """Whether a user sees what is said, and can answer."""
-    return sys.stdin.isatty() and sys.stdout.isatty()
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
 def describe_sources(parts: Services) -> dict[str, SourceStatus]:

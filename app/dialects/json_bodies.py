@@ -7,6 +7,7 @@ is wrong with a body becomes an InvalidRequest that names the field.
 from __future__ import annotations
 
 import re
+from codecs import getincrementaldecoder
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,6 +17,8 @@ from app.errors import InvalidRequest
 T = TypeVar("T")
 
 Fields = dict[str, msgspec.Raw]
+
+_PIECE = 1024 * 1024
 
 fields_decoder = msgspec.json.Decoder(Fields)
 list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
@@ -40,12 +43,24 @@ _model_decoder = msgspec.json.Decoder(_Model)
 def read_body(body: bytes) -> Fields:
     """The fields of a request body. Raises InvalidRequest unless it is one JSON object in UTF-8."""
     try:
-        body.decode()  # fields that stay raw are never decoded, but go upstream
+        _check_text(body)  # fields that stay raw are never decoded, but go upstream
         return fields_decoder.decode(body)
     except msgspec.ValidationError as error:
         raise InvalidRequest("Request body must be a JSON object") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"the request body is not valid JSON: {error}") from error
+
+
+def _check_text(body: bytes) -> None:
+    """Raises UnicodeDecodeError unless it is UTF-8; a large body is never a text as a whole, which may take four times
+    its bytes."""
+    if len(body) <= _PIECE:
+        body.decode()
+        return
+    decoder = getincrementaldecoder("utf-8")()
+    for start in range(0, len(body), _PIECE):
+        decoder.decode(body[start : start + _PIECE])
+    decoder.decode(b"", final=True)
 
 
 def read_value(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T], path: str) -> T:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import logging
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import gevent
 import msgspec
 import platformdirs
 import zstandard
+from gevent import monkey
 
 from app.errors import LedgerSilent, LedgerUnavailable
 from app.settings import LedgerSettings
@@ -210,13 +215,30 @@ class Ledger:
             self.close()
         if self._wait() < self._broken_until:
             raise LedgerUnavailable("the database of the ledger could not be opened; see the log")
-        # SQLAlchemy costs a third of a worker's start and memory, and most workers never need it.
-        from app.ledger.database import Database
-
+        kind = _load_apart(self._url or "")
         with self._opening:
             if self._database is None:
-                self._database = Database(self._url or _default_path())
+                self._database = kind(self._url or _default_path())
             return self._database
+
+
+def _load_apart(url: str) -> type[Database]:
+    """SQLAlchemy costs a third of a worker's start and memory, and most workers never need it. Who needs it first keeps
+    nobody else waiting: under gevent it is loaded in a thread."""
+
+    def load() -> type[Database]:
+        from app.ledger.database import Database
+
+        if url.startswith("postgres"):
+            # Whether it is installed is told where it is used.
+            with contextlib.suppress(ImportError):
+                importlib.import_module("psycopg")
+        return Database
+
+    if "app.ledger.database" in sys.modules or not monkey.is_module_patched("threading"):
+        return load()
+    loaded: type[Database] = gevent.get_hub().threadpool.apply(load)
+    return loaded
 
 
 def _default_path() -> Path:

@@ -101,7 +101,7 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
 
     def _active(self) -> Any:
         """The running requests, of an application that tells them."""
-        runtime = getattr(self.wsgi, "runtime", None)
+        runtime = getattr(getattr(self, "wsgi", None), "runtime", None)
         return () if runtime is None else runtime.active
 
     def run(self) -> None:

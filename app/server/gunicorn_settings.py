@@ -59,7 +59,7 @@ def stop_worker(_arbiter: Any, worker: Any) -> None:
     """gunicorn's hook in each worker that has served its last request, and in the master for one that was killed."""
     from app.server.worker import stop
 
-    if worker.wsgi is not None:
+    if getattr(worker, "wsgi", None) is not None:
         # Heartbeats have ended by now, and without them the master waits so long and no longer.
         cut = getattr(worker, "cut", False)
         stop(worker.wsgi, 0.0 if cut else min(worker.cfg.graceful_timeout, HANG_SECONDS / 2))

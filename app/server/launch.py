@@ -6,8 +6,15 @@ command, which puts the working folder first among the places that modules come 
 """
 
 # ruff: noqa: E402
+import os
 import signal
 
+# Without standard streams the first files and sockets of ours would get their numbers, and the lines of the log.
+for descriptor in (0, 1, 2):
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 # Until gunicorn's master listens to signals, Ctrl-C ends this process without a word.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -16,7 +23,6 @@ from gevent import monkey
 monkey.patch_all()
 
 import argparse
-import os
 import subprocess
 import sys
 from typing import Any
