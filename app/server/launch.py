@@ -53,6 +53,7 @@ class Gateway(BaseApplication):  # type: ignore[misc]
     def __init__(self, *, reload: bool, page: str | None) -> None:
         self.known: list[Settings] = []  # everything that could be read so far, the newest first
         self.had_content = False
+        self.problem: str | None = None
         self.master = os.getpid()
         self.watch_code = reload
         self.page = page
@@ -81,15 +82,20 @@ class Gateway(BaseApplication):  # type: ignore[misc]
         except ConfigError as error:
             if not self.known:
                 raise
-            _complain(str(error))
+            self._complain(str(error))
         except Exception as fault:
             if not self.known:
                 raise
-            _complain(f"{type(fault).__name__}: {fault}"[:500])
+            self._complain(f"{type(fault).__name__}: {fault}"[:500])
         else:
+            self.problem = None
             self.had_content = not _says_nothing(settings)
             return settings
         return None
+
+    def _complain(self, said: str) -> None:
+        self.problem = said
+        print(f"dragoman: the configuration is broken, the last good one stays: {said}", file=sys.stderr)
 
     def _check_change(self, settings: Settings) -> None:
         """Raises ConfigError for what would end the master only after the old workers have gone."""
@@ -111,19 +117,24 @@ class Gateway(BaseApplication):  # type: ignore[misc]
         self.page = None
 
     def load(self) -> Any:
-        # Imported in the worker, so that --reload sees changed code.
-        from app import create_app
-
         # What has changed since the master has looked counts for a worker that takes another one's place.
         fresh = self._read()
         for settings in (*([fresh] if fresh else []), *self.known[:-1]):
             try:
-                return create_app(settings)
+                return self._build(settings)
             except ConfigError as error:
-                _complain(str(error))
+                self._complain(str(error))
             except Exception as fault:
-                _complain(f"{type(fault).__name__}: {fault}"[:500])
-        return create_app(self.known[-1])
+                self._complain(f"{type(fault).__name__}: {fault}"[:500])
+        return self._build(self.known[-1])
+
+    def _build(self, settings: Settings) -> Any:
+        # Imported in the worker, so that --reload sees changed code.
+        from app import create_app
+
+        application = create_app(settings)
+        application.runtime.problem = self.problem
+        return application
 
 
 def tell_descriptors() -> None:
@@ -144,10 +155,6 @@ def _place(settings: Settings) -> tuple[str, int]:
 
 def _says_nothing(settings: Settings) -> bool:
     return settings.source is None or is_hollow(settings.source)
-
-
-def _complain(said: str) -> None:
-    print(f"dragoman: the configuration is broken, the last good one stays: {said}", file=sys.stderr)
 
 
 if __name__ == "__main__":

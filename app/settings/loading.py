@@ -28,6 +28,8 @@ from app.settings.writing import PATH_KEYS
 # A command that starts another process hands its own options on in this variable, as JSON.
 HANDED_ON = "DRAGOMAN_OVERRIDES"
 PREFIX = "DRAGOMAN__"
+# No setting lies deeper.
+MOST_LEVELS = 16
 
 # Plain variables that the tools before this one knew, and the key each of them sets.
 PLAIN_VARIABLES = {
@@ -166,6 +168,12 @@ def _read_text(source: Path) -> str:
         raise ConfigError(f"{source} is not valid TOML: {error}") from error
 
 
+def _is_deep(value: Any, levels: int) -> bool:
+    """Whether there is more below than so many levels."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(levels == 0 or _is_deep(each, levels - 1) for each in inner)
+
+
 def is_hollow(source: Path) -> bool:
     """Whether a file says nothing, as one does that is about to be written."""
     try:
@@ -184,6 +192,8 @@ def _read_file(source: Path, text: str, environ: Mapping[str, str], home: Path) 
     except (ValueError, RecursionError) as error:
         # A number of thousands of digits, tables in tables in tables.
         raise ConfigError(f"{source} cannot be read: {str(error).partition(';')[0]}") from error
+    if _is_deep(tables, MOST_LEVELS):
+        raise ConfigError(f"{source} has tables in tables in tables, more than {MOST_LEVELS}")
     server = tables.get("server")
     keys = server.get("api_keys") if isinstance(server, dict) else None
     first = keys[0] if isinstance(keys, list) and keys else None
