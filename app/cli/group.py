@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+# ruff: noqa: E402
+from app.log_target import fill_standard_descriptors
+
+# Before anything is opened, which importing does.
+fill_standard_descriptors()
+
 from importlib import metadata
 
 import click
