@@ -4,7 +4,7 @@ VENV := .venv
 DIST := dist
 BIN := $(VENV)/bin
 
-.PHONY: run test check format hardening package dist clients bench accounts conformance hooks clean
+.PHONY: run test check format hardening chaos package dist clients bench accounts conformance hooks clean
 
 run: $(VENV)/.runs  ## start the gateway on 127.0.0.1:8080 (HOST=… PORT=… to move it)
 	@exec $(BIN)/dragoman serve
@@ -38,6 +38,9 @@ dist: $(VENV)/.dist  ## wheel, source distribution, bill of materials, hashes; t
 
 package: $(VENV)/.tests  ## the distributions, built and installed in each way
 	$(BIN)/python -m pytest -q tests/package
+
+chaos: $(VENV)/.tests  ## streams, cuts, leavers, reloads and killed workers under load, and their figures; minutes
+	CHAOS=1 $(BIN)/python -m pytest -q tests/chaos
 
 clients: $(VENV)/.tests  ## the genuine programs against this gateway
 	$(BIN)/python -m pytest -q -rs tests/clients
