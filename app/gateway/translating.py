@@ -109,6 +109,10 @@ class Translating(Attempt):
         """The request with what the route, not the client, decides."""
         target = self.target
         changes: dict[str, object] = {"model": target.model}
+        session = self.target.client_request.session
+        if session and request.cache_key is None and self.target.capabilities.cache_key:
+            # The upstream finds what it has cached of a conversation by this name.
+            changes["cache_key"] = session
         if self._streamed != request.stream:
             changes["stream"] = self._streamed
         if target.client_request.continuation is not None:

@@ -6,6 +6,8 @@ login for its owner's own tools: it is never shared, and only used when it is co
 
 from __future__ import annotations
 
+import hashlib
+import uuid
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -17,9 +19,13 @@ from app.credentials.credential import Credential
 from app.providers.listings import read_entries, stated
 from app.providers.profiles import capabilities_for
 from app.providers.provider import Model, Operation, Provider, UpstreamRequest
+from app.transport import Exchange
 
 # The list of models is asked for on behalf of a client version; the backend leaves out what is too new for it.
 CLIENT_VERSION = "0.169.0"
+# Characters of a cache key that the backend takes, and bytes that tell one conversation from another.
+MOST_KEY = 64
+MOST_BEGINNING = 1000
 
 
 # Where the backend keeps a turn: it gives the client a token, and wants it back with the turn's other requests.
@@ -48,6 +54,15 @@ class CodexProvider(Provider):
         profile = self.settings.profile or "codex"
         return capabilities_for(self.dialect, self.base_url, model, profile, self.settings.quirks)
 
+    def send(self, upstream_request: UpstreamRequest, credential: Credential | None) -> Exchange:
+        """The backend routes by session to where a conversation is cached; one that names none gets one."""
+        session = upstream_request.session or name_session(upstream_request.body)
+        body = upstream_request.body
+        if upstream_request.operation == "generate" and body[:1] == b"{" and b'"prompt_cache_key"' not in body:
+            named = b'{"prompt_cache_key":' + msgspec.json.encode(session[:MOST_KEY])
+            body = named + (b"," if body[1:].lstrip()[:1] != b"}" else b"") + body[1:]
+        return super().send(msgspec.structs.replace(upstream_request, session=session, body=body), credential)
+
     def request_headers(self, upstream_request: UpstreamRequest) -> dict[str, str]:
         headers = {**super().request_headers(upstream_request), "originator": "dragoman"}
         if upstream_request.session is not None:
@@ -69,6 +84,13 @@ class CodexProvider(Provider):
             for entry in read_entries(self.fetch_json(url), _ListedModel)
             if entry.visibility == "list"
         ]
+
+
+def name_session(body: bytes) -> str:
+    """A name for the conversation of a request: the same for each of its turns, for they all begin alike."""
+    start = body.find(b'"input"')
+    beginning = body[start : start + MOST_BEGINNING] if start >= 0 else body[:MOST_BEGINNING]
+    return str(uuid.UUID(bytes=hashlib.sha256(beginning).digest()[:16], version=4))
 
 
 class _ListedModel(msgspec.Struct):

@@ -12,7 +12,7 @@ ROOTS = frozenset(
      "metrics", "login", "callback", "logout", "dashboard", "permissions", "static", "api", ""}
 )  # fmt: skip
 
-# Mounts that name a kind of provider, not one by its name; None: as the routes say.
+# Mounts that name a kind of provider, the most wanted first, not one by its name; None: as the routes say.
 KIND_MOUNTS: dict[tuple[str, ...], tuple[str, ...] | None] = {
     ("api", "codex"): ("codex",),
     ("codex",): ("codex",),
@@ -41,16 +41,24 @@ def strip_mount(path: str, kinds: Mapping[str, str]) -> Mounted | None:
         return Mounted(path)
     if path.startswith(API_PATHS):
         return Mounted(path)
+    # A provider goes before the mount of a kind: `/api/codex` is `[providers.codex]` where there is one.
+    if segments[0] == "api" and "api" not in kinds and len(segments) > 1 and segments[1] in kinds:
+        return _below(segments[2:], segments[1])
     for length in (2, 1):
         head = tuple(segments[:length])
         rest = segments[length:]
-        if head in KIND_MOUNTS and head[-1] not in kinds:
+        if head in KIND_MOUNTS and not (length == 1 and head[0] in kinds):
             wanted = KIND_MOUNTS[head]
-            provider = next((name for name, kind in kinds.items() if wanted and kind in wanted), None)
+            provider = _find_kind(wanted or (), kinds)
             if wanted is not None and provider is None:
                 return None
             return _below(rest, provider)
     return _below(segments[1:], segments[0]) if segments[0] in kinds else None
+
+
+def _find_kind(wanted: tuple[str, ...], kinds: Mapping[str, str]) -> str | None:
+    """The first provider of the most wanted kind, whatever their order in the file."""
+    return next((name for kind in wanted for name, own in kinds.items() if own == kind), None)
 
 
 def tidy_path(path: str) -> str:

@@ -77,6 +77,10 @@ def parse_head(head: bytes, site: Site) -> RequestHead | None:
     return RequestHead(environ, int(environ.get("CONTENT_LENGTH", 0)), keep_alive)
 
 
+# How Codex and its gateways name a session. It passes for `Session-Id`, which means the same.
+_SESSION = "SESSION_ID"
+
+
 # Clients send the same few lines and names again and again.
 @lru_cache(maxsize=512)
 def parse_request_line(line: bytes) -> dict[str, str] | None:
@@ -99,6 +103,8 @@ def environ_key(name: bytes) -> str | None:
     """A field's key in the environment. None for a field that only gunicorn shall read: `X_Name` would pass for
     `X-Name`, because a key of the environment has no hyphens."""
     text = name.decode("latin-1").upper()
+    if text == _SESSION:
+        return f"HTTP_{text}"
     if not text or "_" in text or text in _UNUSUAL:
         return None
     key = text.replace("-", "_")

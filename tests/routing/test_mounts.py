@@ -60,3 +60,29 @@ def test_a_provider_may_be_called_like_an_endpoint() -> None:
 
     assert strip_mount("/chat/v1/chat/completions", kinds) == Mounted("/v1/chat/completions", "chat")
     assert strip_mount("/chat/completions", kinds) == Mounted("/chat/completions")
+
+
+CODEX = {"codex": "codex", "local": "openai"}
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/api/codex/responses", Mounted("/responses", "codex")),
+        ("/api/codex/s-2/responses", Mounted("/responses", "codex", "s-2")),
+        ("/api/codex/s-2/chat/completions", Mounted("/chat/completions", "codex", "s-2")),
+        ("/api/codex/v1/chat/completions", Mounted("/v1/chat/completions", "codex")),
+        ("/api/codex/v1/models", Mounted("/v1/models", "codex")),
+        ("/codex/responses", Mounted("/responses", "codex")),
+        ("/api/local/v1/models", Mounted("/v1/models", "local")),
+        ("/api/v1/messages", Mounted("/v1/messages")),
+        ("/api/hello", Mounted("/api/hello")),
+    ],
+)
+def test_a_provider_named_like_its_mount_swallows_no_endpoint(path: str, expected: Mounted) -> None:
+    assert strip_mount(path, CODEX) == expected
+
+
+@pytest.mark.parametrize("kinds", [{"a": "anthropic", "c": "claude_cli"}, {"c": "claude_cli", "a": "anthropic"}])
+def test_the_mount_of_claude_is_the_program_where_there_is_one(kinds: dict[str, str]) -> None:
+    assert strip_mount("/claude/v1/messages", kinds) == Mounted("/v1/messages", "c")
