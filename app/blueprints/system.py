@@ -13,12 +13,14 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from app.blueprints.api import answer_error, family, has_key, refuse, runtime, services
+from app.credentials.pool import CredentialPool
 from app.errors import DragomanError, Failure
 from app.gateway.messages import new_id
 from app.gateway.record import Record
 from app.known_secrets import known_secrets
 from app.providers.health import ProviderHealth
 from app.providers.provider import Provider
+from app.providers.quotas import QuotaWindow
 
 blueprint = Blueprint("system", __name__)
 
@@ -198,6 +200,16 @@ def _provider_health(provider: Provider, *, detailed: bool) -> dict[str, Any]:
             "problem": status.problem,
         }
         entry |= {name: value for name, value in told.items() if value is not None}
+        if isinstance(provider.source, CredentialPool):
+            entry["credentials"] = {
+                name: {"authenticated": state.problem is None, "source": state.source, "rests_seconds": round(rests)}
+                for name, state, rests in provider.source.describe_members()
+            }
+        if provider.health.quotas:
+            entry["quotas"] = {
+                name or "login": [_describe_window(window) for window in windows]
+                for name, windows in provider.health.quotas.items()
+            }
     return entry
 
 
@@ -212,6 +224,11 @@ def _describe_outcomes(health: ProviderHealth, *, detailed: bool) -> dict[str, A
             if detailed:
                 told[name]["message"] = trouble.message
     return told
+
+
+def _describe_window(window: QuotaWindow) -> dict[str, Any]:
+    told: dict[str, Any] = {"window": window.name, "used_percent": round(window.used * 100, 1)}
+    return told | ({"resets": _date(window.resets_at)} if window.resets_at else {})
 
 
 def _date(seconds: float) -> str:

@@ -45,7 +45,8 @@ def show_status(path: Path | None) -> None:
         else:
             for line in describe_source(name, source.describe(), time.time()):
                 click.echo(line)
-        for line in describe_outcomes(outcomes.get(name, {})):
+        entry = outcomes.get(name, {})
+        for line in (*describe_outcomes(entry), *describe_accounts(entry)):
             click.echo(line)
 
 
@@ -73,6 +74,24 @@ def describe_outcomes(entry: Mapping[str, Any]) -> Iterator[str]:
         match entry.get(name):
             case {"time": str(when), "kind": str(kind), **more}:
                 yield f"  {title:<9}last at {when}, {kind}: {more.get('message', 'the log tells more')}"
+
+
+def describe_accounts(entry: Mapping[str, Any]) -> Iterator[str]:
+    """The lines about a pool's credentials and about what accounts have used; `entry` is the provider's part of
+    /health."""
+    match entry.get("credentials"):
+        case {**members}:
+            for name, member in members.items():
+                rests = member.get("rests_seconds", 0) if isinstance(member, dict) else 0
+                yield f"  {'account':<9}{name}: {f'rests for {rests} s' if rests else 'ready'}"
+    match entry.get("quotas"):
+        case {**accounts}:
+            for name, windows in accounts.items():
+                for window in windows if isinstance(windows, list) else ():
+                    match window:
+                        case {"window": str(length), "used_percent": int() | float() as used, **more}:
+                            until = f", begins anew at {more['resets']}" if "resets" in more else ""
+                            yield f"  {'quota':<9}{name}, {length}: {used} % used{until}"
 
 
 def ask_gateway(server: ServerSettings) -> dict[str, Any]:

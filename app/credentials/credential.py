@@ -29,7 +29,7 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     """What one request shows to its upstream: an access token (bearer) or an API key, never both.
 
     `expires_at` is in unix seconds, None when nobody knows. `source` tells a human where it came from. `generation`
-    grows by one with each change of the source, in this process.
+    grows by one with each change of the source, in this process. `name` is what a pool calls it, empty elsewhere.
     """
 
     access_token: str | None = None
@@ -39,6 +39,7 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     plan: str | None = None
     source: str = ""
     generation: int = 0
+    name: str = ""
 
     def __post_init__(self) -> None:
         known_secrets.add(self.access_token, self.api_key)

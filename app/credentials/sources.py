@@ -18,6 +18,7 @@ from app.credentials.formats.login_format import LoginFormat
 from app.credentials.login_source import WAIT_LIMIT, LoginSource
 from app.credentials.oauth.endpoints import Endpoints, find_endpoints
 from app.credentials.oauth.token_endpoint import OpenSession, TokenEndpoint
+from app.credentials.pool import CredentialPool, PoolMember
 from app.credentials.renewal import RefreshCall, renew_login
 from app.credentials.static import StaticSource
 from app.credentials.stores.login_store import EnvironmentStore, FileStore, KeyringStore, LoginStore
@@ -76,6 +77,8 @@ def open_source(
     """
     if settings.auth == "passthrough":
         return None
+    if settings.credentials:
+        return _open_pool(name or settings.kind, settings, environ, home, open_session)
     configured = _open_static(name or settings.kind, settings, environ)
     if configured is not None:
         if settings.cli_refresh:
@@ -198,6 +201,25 @@ def _open_errand(
         return None
     stamp = companion_places(store.path, None, "cli")[0]
     return CliRefresh(settings.command or ("claude",), stamp, environ, clock)
+
+
+def _open_pool(
+    name: str, settings: ProviderSettings, environ: Mapping[str, str], home: Path, open_session: OpenSession
+) -> CredentialPool:
+    members = []
+    for entry in settings.credentials:
+        alone = msgspec.structs.replace(
+            settings,
+            credentials=(),
+            api_key=entry.api_key,
+            access_token=entry.access_token,
+            token_file=entry.token_file,
+            credentials_file=entry.credentials_file,
+        )
+        source = open_source(alone, environ, home, open_session, name=f"{name}.credentials.{entry.name}")
+        if source is not None:
+            members.append(PoolMember(entry.name, source, entry.priority))
+    return CredentialPool(members)
 
 
 def _open_static(name: str, settings: ProviderSettings, environ: Mapping[str, str]) -> StaticSource | None:

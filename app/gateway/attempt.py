@@ -139,6 +139,7 @@ class Attempt(abc.ABC):
             record.upstream_request_id = _first(exchange.headers, "x-request-id", "request-id", "opc-request-id")
             if record.upstream_request_id is not None:
                 record.upstream_request_id = known_secrets.mask(record.upstream_request_id)[:MOST_QUOTED]
+            target.upstream.provider.note_quotas(target.credential, exchange.headers)
             log.debug("request %s: %s answers HTTP %d", record.id, label, exchange.status)
             good = 200 <= exchange.status < 300
             if not good:

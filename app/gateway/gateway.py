@@ -204,7 +204,9 @@ class Gateway:
         """One upstream, tried again where that repeats nothing and may help, if it is the `last` one."""
         provider = upstream.provider
         record.upstream, record.matched = upstream.label, upstream.matched
-        credential = provider.credential()
+        session = client_request.session
+        credential = provider.credential(session)
+        record.credential = credential.name if credential is not None else ""
         capabilities = self.capabilities(upstream, client_request)
         record.upstream_dialect = capabilities.dialect
         state = client_request.continuation
@@ -238,6 +240,10 @@ class Gateway:
                     if other is not None:
                         credential = other
                         continue
+                if (other := provider.switch(credential, session, failure)) is not None and sends.made < sends.most:
+                    credential, renewed = other, False
+                    record.credential = other.name
+                    continue
                 repair = find_repair(failure, capabilities, attempt.target.operation) if repairs else None
                 if repair is not None:
                     repairs -= 1

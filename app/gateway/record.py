@@ -29,6 +29,7 @@ class Record:
         "agent",
         "attempts",
         "client",
+        "credential",
         "dropped",
         "error",
         "first_byte",
@@ -73,6 +74,7 @@ class Record:
         self.session: str | None = None
         self.started = time.monotonic()
         self.model = ""
+        self.credential = ""  # what a pool calls the one that was shown
         self.stream = False
         self.upstream = ""
         self.upstream_dialect = ""
@@ -142,7 +144,7 @@ class Record:
             value = getattr(self, name)
             if value is not None:
                 line[name] = value[:LONGEST_WORD] if isinstance(value, str) else value
-        for name in ("message", "matched", "dropped", "lowered"):
+        for name in ("credential", "message", "matched", "dropped", "lowered"):
             value = getattr(self, name)
             if value:
                 line[name] = value

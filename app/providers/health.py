@@ -16,6 +16,7 @@ from app.errors import (
     UpstreamMalformed,
     UpstreamRefused,
 )
+from app.providers.quotas import QuotaWindow
 
 # What says something of the request, and nothing of the provider.
 _OF_THE_REQUEST: frozenset[FailureKind] = frozenset(
@@ -42,11 +43,12 @@ class Trouble(msgspec.Struct, frozen=True):
 class ProviderHealth:
     """The last success and the last failure of one provider, as this process has seen them.
 
-    `listing` is why the last look at its list of models gave none; None after one that did. Written by every request
+    `listing` is why the last look at its list of models gave none; None after one that did. `quotas` is what is used of
+    an account's windows, by the name of its credential ("" outside of a pool). Written by every request
     and read by status pages, without a lock: each note is one assignment.
     """
 
-    __slots__ = ("_clock", "_failing", "last_failure", "last_success", "listing")
+    __slots__ = ("_clock", "_failing", "last_failure", "last_success", "listing", "quotas")
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -54,6 +56,7 @@ class ProviderHealth:
         self.last_success: float | None = None
         self.last_failure: Trouble | None = None
         self.listing: Trouble | None = None
+        self.quotas: dict[str, tuple[QuotaWindow, ...]] = {}
 
     def succeed(self) -> None:
         """A request was answered well."""

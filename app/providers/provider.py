@@ -15,11 +15,13 @@ import msgspec
 from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
 from app.credentials.credential import Credential, CredentialSource
-from app.errors import CredentialUnavailable, DragomanError, Failure, NotFound, UpstreamMalformed
+from app.credentials.pool import CredentialPool
+from app.errors import CredentialUnavailable, DragomanError, Failure, FailureKind, NotFound, UpstreamMalformed
 from app.providers.health import ProviderHealth
 from app.providers.listings import in_seconds, read_entries, stated
 from app.providers.names import canonical_name
 from app.providers.profiles import capabilities_for
+from app.providers.quotas import find_rest, read_quotas, read_seconds
 from app.settings import ProviderSettings
 from app.settings.network import split_login
 from app.transport import Call, Exchange, Limits, Transport
@@ -33,6 +35,14 @@ CATALOGUE_LIFETIME = 300.0
 CATALOGUE_RETRY = 20.0
 # Names of models come from clients, so there is no end to them.
 MOST_CAPABILITIES = 4096
+# Kinds of failure that are about the credential, and the seconds for which one of a pool rests when nobody says more.
+RESTS: dict[FailureKind, float] = {
+    "rate_limit": 30.0,
+    "quota": 300.0,
+    "billing": 3600.0,
+    "upstream_auth": 300.0,
+    "overloaded": 5.0,
+}
 # Seconds between two renewals that a 403 asks for.
 FORBIDDEN_RENEWAL = 3600.0
 CATALOGUE_LIMITS = Limits(connect=2.0, first_byte=5.0, idle=5.0, total=8.0)
@@ -161,9 +171,29 @@ class Provider:
             quirks=self.settings.quirks,
         )
 
-    def credential(self) -> Credential | None:
-        """The credential for one request. Raises CredentialUnavailable."""
+    def credential(self, session: str | None = None) -> Credential | None:
+        """The credential for one request, of a client's `session` where it says one. Raises CredentialUnavailable."""
+        if isinstance(self.source, CredentialPool):
+            return self.source.choose(session or "")
         return self.source.snapshot() if self.source is not None else None
+
+    def switch(self, failed: Credential | None, session: str | None, failure: Failure) -> Credential | None:
+        """Another credential of the pool for a request that failed with this one, which rests as long as its upstream
+        says; None where there is no other, or another would fare no better."""
+        if failed is None or not isinstance(self.source, CredentialPool):
+            return None
+        rest = RESTS.get(failure.kind)
+        if rest is None:
+            return None
+        windows = self.health.quotas.get(failed.name, ())
+        told = find_rest(windows, time.time()) or read_seconds(failure.retry_after)
+        return self.source.switch(failed, session or "", told if told is not None else rest)
+
+    def note_quotas(self, credential: Credential | None, headers: Mapping[str, str]) -> None:
+        """Remember what an answer tells of the account's windows."""
+        windows = read_quotas(headers, time.time())
+        if windows:
+            self.health.quotas[credential.name if credential is not None else ""] = windows
 
     def renew(self, failed: Credential | None, *, forbidden: bool = False) -> Credential | None:
         """Another credential than the one the upstream refused; None when there is no other.

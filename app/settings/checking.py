@@ -21,6 +21,7 @@ from app.settings.network import check_proxies, check_url
 from app.settings.tables import (
     AccountsSettings,
     Count,
+    CredentialSettings,
     Finding,
     LedgerSettings,
     LimitsSettings,
@@ -45,6 +46,9 @@ SETTINGS_OF_SECTIONS = {
     "ledger": LedgerSettings.__struct_fields__,
 }
 URL_KEYS = ("base_url", "idcs_url", "oauth_token_url", "oauth_authorize_url")
+
+# The ways to name one credential.
+CREDENTIAL_KEYS = ("api_key", "access_token", "token_file", "credentials_file")
 
 # What a user calls the types that msgspec names in backquotes.
 _TYPE_WORDS = {
@@ -234,7 +238,12 @@ def _build_provider(name: str, table: Any) -> ProviderSettings:
             f"a provider needs a kind: one of {', '.join(KINDS)}, or a server's name: {', '.join(KNOWN_SERVERS)}",
             key=f"{key}.kind",
         )
+    if "credentials" in table:
+        table = table | {"credentials": _build_credentials(table["credentials"], f"{key}.credentials")}
     provider = _convert(table, ProviderSettings, key)
+    own = [field for field in CREDENTIAL_KEYS if getattr(provider, field)]
+    if provider.credentials and own:
+        raise ConfigError(f"with credentials, {own[0]} is one of them: put it into that list", key=f"{key}.{own[0]}")
 
     if provider.kind not in KINDS:
         known = (*KINDS, *(entry.name for entry in metadata.entry_points(group=PROVIDER_GROUP)))
@@ -255,6 +264,27 @@ def _build_provider(name: str, table: Any) -> ProviderSettings:
         _check_header(header, f"{key}.headers")
         _check_header(value, f"{key}.headers.{header}")
     return provider
+
+
+def _build_credentials(entries: Any, key: str) -> list[dict[str, Any]]:
+    """The entries of a pool, each with a name of its own; a text is an API key."""
+    if not isinstance(entries, list | tuple):
+        raise ConfigError("it must be a list of keys, or of tables with one credential each", key=key)
+    built = []
+    for number, entry in enumerate(entries, 1):
+        place = f"{key}.{number}"
+        table = {"api_key": entry} if isinstance(entry, str) else entry
+        credential = _convert(table, CredentialSettings, place)
+        held = [field for field in CREDENTIAL_KEYS if getattr(credential, field)]
+        if len(held) != 1:
+            raise ConfigError(f"an entry has exactly one of {', '.join(CREDENTIAL_KEYS)}", key=place)
+        for field in ("api_key", "access_token"):
+            _check_header(getattr(credential, field) or "", f"{place}.{field}")
+        built.append(table | {"name": credential.name or str(number)})
+    names = [entry["name"] for entry in built]
+    if len(set(names)) < len(names):
+        raise ConfigError("two credentials have the same name", key=key)
+    return built
 
 
 def _check_header(text: str, key: str) -> None:

@@ -242,6 +242,8 @@ def _locate_paths(tables: Tables, folder: Path, home: Path) -> Tables:
     def locate(key: str, value: Any) -> Any:
         if isinstance(value, dict):
             return {name: locate(name, each) for name, each in value.items()}
+        if isinstance(value, list):
+            return [locate(key, each) for each in value]
         if key not in PATH_KEYS or not isinstance(value, str):
             return value
         spread = home / value[2:] if value.startswith("~/") else Path(value)

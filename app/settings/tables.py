@@ -80,6 +80,17 @@ class ServerSettings(Table, frozen=True, kw_only=True):
     open_browser: bool = True
 
 
+class CredentialSettings(Table, frozen=True, kw_only=True):
+    """One entry of a provider's `credentials`: one of the four, and the name that logs have for it."""
+
+    name: str = ""
+    api_key: str | None = None
+    access_token: str | None = None
+    token_file: str | None = None
+    credentials_file: str | None = None
+    priority: int = 0
+
+
 class ProviderSettings(Table, frozen=True, kw_only=True):
     """`[providers.NAME]`. Times are seconds; None leaves the choice to the provider's own default."""
 
@@ -96,6 +107,7 @@ class ProviderSettings(Table, frozen=True, kw_only=True):
     auth: Literal["configured", "passthrough"] | None = None
     token_file: str | None = None
     credentials_file: str | None = None
+    credentials: tuple[CredentialSettings, ...] = ()
     mode: Literal["internal", "external"] | None = None
     idcs_url: str | None = None
     oauth_token_url: str | None = None

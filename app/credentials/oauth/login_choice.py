@@ -46,4 +46,4 @@ def choose_login(word: str | None, providers: Mapping[str, ProviderSettings]) ->
 
 
 def _has_other_credential(settings: ProviderSettings) -> bool:
-    return bool(settings.api_key or settings.access_token or settings.auth == "passthrough")
+    return bool(settings.api_key or settings.access_token or settings.credentials or settings.auth == "passthrough")

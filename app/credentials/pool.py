@@ -1,0 +1,119 @@
+"""Several credentials of one provider: which of them a request shows, and which rest for a while."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from app.credentials.credential import Credential, CredentialSource, SourceStatus
+from app.errors import CredentialUnavailable
+
+# A credential rests no longer than this, whatever its upstream says; seconds.
+LONGEST_REST = 7 * 86400.0
+
+
+class PoolMember:
+    """One credential of a pool, under the name that logs and status pages have for it."""
+
+    def __init__(self, name: str, source: CredentialSource, priority: int = 0) -> None:
+        self.name = name
+        self.source = source
+        self.priority = priority
+        self.rests_until = 0.0
+        self.used = 0  # the number of the last request that got it
+        self._given: tuple[Credential, Credential] | None = None
+
+    def snapshot(self) -> Credential:
+        """The credential with the member's name on it. Raises CredentialUnavailable."""
+        plain = self.source.snapshot()
+        given = self._given
+        if given is None or given[0] is not plain:
+            given = self._given = plain, msgspec.structs.replace(plain, name=self.name)
+        return given[1]
+
+
+class CredentialPool:
+    """A CredentialSource of several others.
+
+    A session keeps its member as long as that one is ready, because a provider's prompt cache belongs to an account:
+    which one it is follows from the session's name alone, so that all workers agree. Requests without a session go to
+    the member that has waited longest. Among ready members those with the highest priority come first. A member that
+    its upstream limits or refuses rests; when all rest, the one that is ready soonest is asked.
+    """
+
+    def __init__(self, members: Sequence[PoolMember], monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.members = tuple(members)
+        self._monotonic = monotonic
+        self._numbers = itertools.count(1)
+
+    def snapshot(self) -> Credential:
+        return self.choose("")
+
+    def choose(self, session: str) -> Credential:
+        """The credential for a request of `session`, which is empty where nobody says. Raises CredentialUnavailable
+        when no member has one."""
+        problem: CredentialUnavailable | None = None
+        for member in self._rank(session):
+            try:
+                credential = member.snapshot()
+            except CredentialUnavailable as error:
+                problem = problem or error
+            else:
+                member.used = next(self._numbers)
+                return credential
+        assert problem is not None, "a pool has at least one member"
+        raise problem
+
+    def switch(self, failed: Credential, session: str, rest: float) -> Credential | None:
+        """Let the member that gave `failed` rest for so many seconds; another ready member's credential, if any."""
+        now = self._monotonic()
+        for member in self.members:
+            if member.name == failed.name:
+                member.rests_until = max(member.rests_until, now + min(rest, LONGEST_REST))
+        if not any(member.rests_until <= now for member in self.members):
+            return None
+        try:
+            other = self.choose(session)
+        except CredentialUnavailable:
+            return None
+        return other if other.name != failed.name else None
+
+    def refresh(self, failed: Credential) -> Credential:
+        member = next((each for each in self.members if each.name == failed.name), self.members[0])
+        member.source.refresh(failed)
+        return member.snapshot()
+
+    def describe(self) -> SourceStatus:
+        """The first member that has no problem, else the first of all; `describe_members` tells of each."""
+        states = [state for _, state, _ in self.describe_members()]
+        return next((state for state in states if state.problem is None and state.kind != "none"), states[0])
+
+    def describe_members(self) -> list[tuple[str, SourceStatus, float]]:
+        """Name, state, and the seconds for which it still rests, of each member."""
+        now = self._monotonic()
+        return [(each.name, each.source.describe(), max(0.0, each.rests_until - now)) for each in self.members]
+
+    def poll(self) -> None:
+        for member in self.members:
+            member.source.poll()
+
+    def _rank(self, session: str) -> list[PoolMember]:
+        """All members, the one to take first."""
+        now = self._monotonic()
+        ready = [member for member in self.members if member.rests_until <= now]
+        resting = sorted((each for each in self.members if each.rests_until > now), key=lambda each: each.rests_until)
+        if session:
+            ready.sort(key=lambda each: (-each.priority, _draw_lot(session, each.name)))
+        else:
+            ready.sort(key=lambda each: (-each.priority, each.used))
+        return ready + resting
+
+
+def _draw_lot(session: str, name: str) -> bytes:
+    """The lot of a member in a session: the same in every worker, and of any other member independent, so that a member
+    that comes or goes moves no session but its own (rendezvous hashing)."""
+    return hashlib.blake2b(f"{session}\0{name}".encode("utf-8", "replace"), digest_size=8).digest()

@@ -1,0 +1,97 @@
+"""What an account has used of its windows of time, from the headers of the upstream's answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import msgspec
+
+# Windows of Claude logins, by what stands in the header's name.
+_CLAUDE = "anthropic-ratelimit-unified-"
+_CLAUDE_WINDOWS = ("5h", "7d", "7d_oi")
+# Windows of ChatGPT logins; their length stands in another header.
+_CODEX = "x-codex-"
+_CODEX_WINDOWS = ("primary", "secondary")
+_LONGEST_NUMBER = 32
+# The end of the year 9999, beyond which no date can be shown.
+_LAST_MOMENT = 253_402_300_799.0
+
+
+class QuotaWindow(msgspec.Struct, frozen=True):
+    """One window: its name ("5h", "7d"), the share that is used (1.0 is all), and when it begins anew, in unix
+    seconds; None where nobody says."""
+
+    name: str
+    used: float
+    resets_at: float | None
+
+
+def read_quotas(headers: Mapping[str, str], now: float) -> tuple[QuotaWindow, ...]:
+    """The windows that an answer tells of; none for the answers of other upstreams. `now` is in unix seconds."""
+    if f"{_CLAUDE}status" in headers:
+        windows = [
+            _window(name, headers, f"{_CLAUDE}{name}-utilization", f"{_CLAUDE}{name}-reset", 1.0, now)
+            for name in _CLAUDE_WINDOWS
+        ]
+    elif f"{_CODEX}primary-used-percent" in headers:
+        windows = [
+            _window(
+                _name_minutes(headers.get(f"{_CODEX}{name}-window-minutes", ""), name),
+                headers,
+                f"{_CODEX}{name}-used-percent",
+                f"{_CODEX}{name}-reset-at",
+                0.01,
+                now,
+                headers.get(f"{_CODEX}{name}-reset-after-seconds", ""),
+            )
+            for name in _CODEX_WINDOWS
+        ]
+    else:
+        return ()
+    return tuple(window for window in windows if window is not None)
+
+
+def find_rest(windows: tuple[QuotaWindow, ...], now: float) -> float | None:
+    """Seconds until every window that is used up begins anew; None while none is used up."""
+    ends = [window.resets_at - now for window in windows if window.used >= 1.0 and window.resets_at is not None]
+    return max(ends) if ends and max(ends) > 0 else None
+
+
+def read_seconds(retry_after: str | None) -> float | None:
+    """What a retry-after header asks to wait, where it is a number of seconds."""
+    seconds = _number(retry_after or "")
+    return max(0.0, seconds) if seconds is not None else None
+
+
+def _window(
+    name: str, headers: Mapping[str, str], used: str, reset: str, unit: float, now: float, after: str = ""
+) -> QuotaWindow | None:
+    share = _number(headers.get(used, ""))
+    if share is None:
+        return None
+    resets_at = _number(headers.get(reset, ""))
+    if resets_at is not None and not 0 < resets_at < _LAST_MOMENT:
+        resets_at = None
+    if resets_at is None and (seconds := _number(after)) is not None:
+        resets_at = now + seconds
+    return QuotaWindow(name, max(0.0, share * unit), resets_at)
+
+
+def _name_minutes(minutes: str, default: str) -> str:
+    """A window's length as its name: "5h", "7d"."""
+    length = _number(minutes)
+    if length is None or length < 1:
+        return default
+    hours = length / 60
+    return f"{hours / 24:.0f}d" if hours >= 48 else f"{hours:.0f}h" if hours >= 1 else f"{length:.0f}min"
+
+
+def _number(text: str) -> float | None:
+    if not text or len(text) > _LONGEST_NUMBER:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and abs(number) < 1e12 else None

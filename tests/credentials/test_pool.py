@@ -1,0 +1,121 @@
+"""Several credentials of one provider: who gets which, and what happens when one is limited."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import requests
+
+from app.credentials.pool import CredentialPool, PoolMember
+from app.credentials.sources import open_source
+from app.credentials.static import StaticSource
+from app.errors import CredentialUnavailable
+from app.settings import ProviderSettings
+from app.settings.tables import CredentialSettings
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def pool_of(*priorities: int, clock: Clock | None = None) -> CredentialPool:
+    """Members "a", "b" … with these priorities."""
+    members = [
+        PoolMember(name, StaticSource("anthropic", source=name, api_key=f"key-{name}"), priority)
+        for name, priority in zip("abcdef", priorities, strict=False)
+    ]
+    return CredentialPool(members, clock or Clock())
+
+
+def test_a_session_keeps_its_credential() -> None:
+    pool = pool_of(0, 0, 0)
+
+    assert len({pool.choose("s1").name for _ in range(20)}) == 1
+
+
+def test_sessions_are_spread_over_all() -> None:
+    pool = pool_of(0, 0, 0)
+
+    spread = Counter(pool.choose(f"session-{number}").name for number in range(600))
+
+    assert set(spread) == {"a", "b", "c"}
+    assert min(spread.values()) > 120
+
+
+def test_every_worker_gives_a_session_the_same() -> None:
+    one, other = pool_of(0, 0, 0), pool_of(0, 0, 0)
+
+    assert all(one.choose(f"s{number}").name == other.choose(f"s{number}").name for number in range(50))
+
+
+def test_requests_without_a_session_take_turns() -> None:
+    pool = pool_of(0, 0, 0)
+
+    assert [pool.choose("").name for _ in range(6)] == ["a", "b", "c", "a", "b", "c"]
+
+
+def test_the_highest_priority_comes_first() -> None:
+    pool = pool_of(0, 5, 5)
+
+    assert {pool.choose(f"s{number}").name for number in range(50)} == {"b", "c"}
+    assert "a" not in {pool.choose("").name for _ in range(10)}
+
+
+def test_who_is_limited_rests_and_its_sessions_come_back() -> None:
+    clock = Clock()
+    pool = pool_of(0, 0, clock=clock)
+    first = pool.choose("s")
+    bystanders = {name: pool.choose(name).name for name in map(str, range(40))}
+
+    other = pool.switch(first, "s", 60.0)
+    meanwhile = pool.choose("s")
+    moved = {name for name, before in bystanders.items() if pool.choose(name).name != before}
+    clock.now += 61
+    after = pool.choose("s")
+
+    assert other is not None
+    assert other.name == meanwhile.name != first.name
+    assert moved == {name for name, before in bystanders.items() if before == first.name}
+    assert after.name == first.name
+
+
+def test_when_all_rest_there_is_no_other_and_the_soonest_is_asked() -> None:
+    pool = pool_of(0, 0)
+    first = pool.choose("s")
+    second = pool.switch(first, "s", 60.0)
+    assert second is not None
+
+    assert pool.switch(second, "s", 30.0) is None
+    assert pool.choose("s").name == second.name
+
+
+def test_a_member_without_a_login_is_passed_over(tmp_path: Path) -> None:
+    settings = ProviderSettings(
+        kind="anthropic",
+        credentials=(
+            CredentialSettings(name="gone", credentials_file=str(tmp_path / "none.json"), priority=1),
+            CredentialSettings(name="key", api_key="sk"),
+        ),
+    )
+    environ = {"XDG_RUNTIME_DIR": str(tmp_path)}
+
+    source = open_source(settings, environ, tmp_path, requests.Session, name="work")
+
+    assert isinstance(source, CredentialPool)
+    assert (source.choose("s").name, source.choose("s").secret) == ("key", "sk")
+    assert [state.problem is None for _, state, _ in source.describe_members()] == [False, True]
+
+
+def test_a_pool_without_any_login_says_what_is_missing(tmp_path: Path) -> None:
+    missing = CredentialSettings(name="gone", credentials_file=str(tmp_path / "none.json"))
+    settings = ProviderSettings(kind="anthropic", credentials=(missing,))
+    source = open_source(settings, {"XDG_RUNTIME_DIR": str(tmp_path)}, tmp_path, requests.Session)
+    assert source is not None
+
+    with pytest.raises(CredentialUnavailable, match=r"none\.json does not exist"):
+        source.snapshot()
