@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask
@@ -37,6 +36,7 @@ def create_app(settings: Settings | None = None) -> Application:
     from app.credentials.oauth.web_logins import WebLogins
     from app.runtime import Runtime
     from app.settings import load_settings
+    from app.settings.loading import home_folder
 
     if settings is None:
         settings = load_settings(None, os.environ, {})
@@ -44,7 +44,7 @@ def create_app(settings: Settings | None = None) -> Application:
     fast_path = {path: module.DIALECT for module in families for path in module.GENERATING}
     app = Application(Runtime(settings, os.environ), fast_path, api.generate, api.refuse_page)
     app.extensions["dragoman.logins"] = WebLogins(
-        os.environ, Path.home(), app.runtime.take_up_login, app.runtime.find_session
+        os.environ, home_folder(os.environ), app.runtime.take_up_login, app.runtime.find_session
     )
     for module in (*families, openai_conversations, openai_legacy, models, login, system):
         app.register_blueprint(module.blueprint)

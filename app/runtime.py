@@ -24,7 +24,7 @@ from app.loops import Loop
 from app.routing.mounts import strip_mount
 from app.services import Services, build_services
 from app.settings import Settings, load_settings
-from app.settings.loading import is_hollow
+from app.settings.loading import home_folder, is_hollow
 from app.settings.login_files import find_claude_files, own_oca_file
 from app.transport import ActiveRequests, Transport
 
@@ -46,7 +46,7 @@ class Runtime:
 
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        self.services: Services = build_services(settings, environ, Path.home())
+        self.services: Services = build_services(settings, environ, home_folder(self._environ))
         self.problem: str | None = None
         self.active = ActiveRequests()
         server = settings.server
@@ -151,7 +151,7 @@ class Runtime:
         """Takes over a changed configuration, or keeps the old one and says why."""
         old = self.services
         try:
-            services = build_services(load(), self._environ, Path.home(), old)
+            services = build_services(load(), self._environ, home_folder(self._environ), old)
         except ConfigError as error:
             self.problem = str(error)
             log.warning("the changed configuration was not taken over: %s", error)
@@ -200,7 +200,7 @@ class Runtime:
 
     def _find_logins(self) -> frozenset[Path]:
         """The login files that `dragoman login` writes, as far as they exist."""
-        home = Path.home()
+        home = home_folder(self._environ)
         return frozenset(path for path in (own_oca_file(home), *find_claude_files(self._environ, home)) if exists(path))
 
     def _watch_credentials(self, services: Services) -> None:

@@ -140,7 +140,13 @@ def user_config_file(environ: Mapping[str, str]) -> Path:
 
 
 def home_folder(environ: Mapping[str, str]) -> Path:
-    return Path(environ["HOME"]) if environ.get("HOME") else Path.home()
+    if environ.get("HOME"):
+        return Path(environ["HOME"])
+    try:
+        return Path.home()
+    except RuntimeError:
+        # A container's user may have neither HOME nor an entry in passwd; nothing is found below this.
+        return Path("/nonexistent")
 
 
 def _existing(path: Path, key: str) -> Path:
