@@ -8,6 +8,12 @@ from app.log_target import fill_standard_descriptors
 # Before anything is opened, which importing does.
 fill_standard_descriptors()
 
+import os
+
+# A container's user may have neither; libraries give up where they look for it, and nothing is found below this.
+if not os.environ.get("HOME") and os.path.expanduser("~") == "~":
+    os.environ["HOME"] = "/nonexistent"
+
 from importlib import metadata
 
 import click
