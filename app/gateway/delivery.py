@@ -6,18 +6,23 @@ can be kept waiting.
 
 from __future__ import annotations
 
+import logging
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Mapping
 
+import msgspec
+
 from app.conversation.losses import lost_headers
 from app.conversation.response import Response, Usage
-from app.errors import DragomanError, UpstreamCut, UpstreamMalformed, in_units
+from app.errors import ClientError, DragomanError, UpstreamCut, UpstreamMalformed, in_units
 from app.gateway.attempt import Attempt
 from app.gateway.messages import StartedResponse
 from app.gateway.record import Record
 from app.gateway.reply_headers import mask_errors, mask_oddities, relayed_headers
 from app.gateway.translation import StreamCollector
 from app.transport import Exchange, Obtaining
+
+log = logging.getLogger("dragoman")
 
 STREAM_HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
@@ -29,6 +34,11 @@ JSON_HEADERS = {"content-type": "application/json"}
 GRACE = 2.0
 # What an event stream begins with, for servers that call it something else: it comes late then, but it comes.
 EVENT_BEGINNINGS = (b"data:", b"event:", b": ")
+# What reading raises where a reply is not as it should be, in a way that nobody has foreseen.
+UNREADABLE = (
+    ClientError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError,
+    msgspec.MsgspecError,
+)  # fmt: skip
 MOST_SPACE = 256  # bytes before that
 # And what begins like no event at all.
 DOCUMENT_BEGINNINGS = (b"{", b"[", b"<")
@@ -37,6 +47,13 @@ DOCUMENT_BEGINNINGS = (b"{", b"[", b"<")
 def begin_delivery(attempt: Attempt, exchange: Exchange, record: Record, wait: float) -> Obtaining[StartedResponse]:
     """Reads until there is something for the client: all of a unary answer, the first events of a stream. A silence is
     `wait` seconds long. Raises DragomanError, which can still become an HTTP status or another attempt."""
+    try:
+        return (yield from _begin(attempt, exchange, record, wait))
+    except UNREADABLE as fault:
+        raise _malformed(fault, record) from fault
+
+
+def _begin(attempt: Attempt, exchange: Exchange, record: Record, wait: float) -> Obtaining[StartedResponse]:
     limit = attempt.target.limits.reply_mb << 20
     streamed = "event-stream" in exchange.headers.get("content-type", "").lower()
     early = b""
@@ -51,6 +68,8 @@ def begin_delivery(attempt: Attempt, exchange: Exchange, record: Record, wait: f
         collector.feed(early)
         whole = attempt.finish_response((yield from _collect(exchange, collector, limit, wait)))
     else:
+import msgspec
+
         body = early + (yield from exchange.gather_body(limit, wait))
         if body[:MOST_SPACE].lstrip().startswith(EVENT_BEGINNINGS):
             collector = StreamCollector(attempt.make_parser(), attempt.context)
@@ -113,6 +132,10 @@ def go_on(
         record.fail(error, "upstream_cut" if isinstance(error, UpstreamCut) else "error")
         started.upstream.provider.health.fail(error)
         yield stream.fail(error.failure)
+    except UNREADABLE as fault:
+        malformed = _malformed(fault, record)
+        record.fail(malformed)
+        yield stream.fail(malformed.failure)
     except Exception as fault:
         yield stream.fail(record.fault(fault).failure)
     except BaseException:
@@ -159,6 +182,16 @@ def _collect(exchange: Exchange, collector: StreamCollector, limit: int, wait: f
             raise UpstreamMalformed(f"the upstream's stream is larger than {in_units(limit)}")
         collector.feed(part)
     return collector.close()
+
+
+def _malformed(fault: Exception, record: Record) -> UpstreamMalformed:
+    """What an upstream's reply has made of us, as the upstream's failure; where, only a log for debugging tells."""
+    said = str(fault)[:200]
+    log.warning("request %s: the reply cannot be read: %s: %s", record.id, type(fault).__name__, said)
+    log.debug("request %s: the reply cannot be read", record.id, exc_info=fault)
+    # These are about the data; what others say is about our insides.
+    about_data = isinstance(fault, ClientError | UnicodeError | msgspec.MsgspecError)
+    return UpstreamMalformed(f"the upstream's reply cannot be read{f': {said}' if about_data else ''}")
 
 
 def _reply_headers(attempt: Attempt, upstreams: Mapping[str, str]) -> dict[str, str]:

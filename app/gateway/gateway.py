@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import NoReturn
 
 import msgspec
 
@@ -184,6 +185,7 @@ class Gateway:
                 sends.most = most - (len(chain) - 1 - position)  # one is kept for each upstream that is left
                 started = yield from self._attempt(client_request, record, upstream, stream, sends, last)
                 upstream.provider.health.succeed()
+                told = None
                 return started
             except DragomanError as error:
                 upstream.provider.health.fail(error)
@@ -196,7 +198,10 @@ class Gateway:
                     log.warning("request %s: %s fails: %s", record.id, upstream.label, error.failure.kind)
         assert told is not None, "a route has at least one upstream"
         record.upstream, record.upstream_status = who
-        raise told
+        try:
+            raise told
+        finally:
+            told = None  # an error that this frame keeps would keep this frame, and all that was read
 
     def _attempt(
         self, client_request: ClientRequest, record: Record, upstream: Upstream, stream: bool, sends: Sends, last: bool
@@ -256,7 +261,7 @@ class Gateway:
                     pause = cool_down(error)
                     if pause is not None:
                         self.facts.report(upstream.label, client_request.tenant, COOL_DOWN, times=1, seconds=pause)
-                    raise _explained(error, attempt, remedy) from error
+                    _raise_explained(error, attempt, remedy)
                 yield from _sleep(wait, self._settings.stream_start_timeout)
 
     def _exchange(self, attempt: Attempt, record: Record) -> Obtaining[StartedResponse]:
@@ -291,7 +296,7 @@ class Gateway:
                 wait = wait_before_retry(error, number)
                 if wait is None or sends.made >= sends.most:
                     remedy = find_remedy(attempt.target.upstream.provider.settings.kind)
-                    raise _explained(error, attempt, remedy) from error
+                    _raise_explained(error, attempt, remedy)
                 yield from _sleep(wait, self._settings.stream_start_timeout)
         raise AssertionError("a count has no end")
 
@@ -303,6 +308,18 @@ def _sleep(seconds: float, longest: float) -> Obtaining[None]:
         time.sleep(min(left, longest))
         if left > longest:
             yield
+
+
+def _raise_explained(error: DragomanError, attempt: Attempt, remedy: str) -> NoReturn:
+    """Raises the error in words that help. No frame of its traceback keeps it, and it is not its own cause: a cycle
+    would keep all that was read of the reply until the next full collection of garbage."""
+    explained = _explained(error, attempt, remedy)
+    try:
+        if explained is error:
+            raise error
+        raise explained from error
+    finally:
+        del error, explained
 
 
 def _placed(error: UpstreamError, upstream: Upstream) -> UpstreamError:

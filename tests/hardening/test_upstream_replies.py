@@ -1,0 +1,230 @@
+"""Replies that no server should send: each becomes an error in the client's dialect, never a fault of ours."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from tests.hardening.gateway import PATHS, Attacked
+from tests.support.fake_upstream import CLOSE, CUT, FakeUpstream, Piece, raw
+
+PROVIDERS = {"anthropic_messages": "messages", "openai_chat": "up", "openai_responses": "responses"}
+BODIES: dict[str, dict[str, Any]] = {
+    "anthropic_messages": {"max_tokens": 9, "messages": [{"role": "user", "content": "q"}]},
+    "openai_chat": {"messages": [{"role": "user", "content": "q"}]},
+    "openai_responses": {"input": "q", "store": False},
+}
+# A good answer, whole, of each dialect, and one text of a stream.
+ANSWERS: dict[str, dict[str, Any]] = {
+    "anthropic_messages": {
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
+        "content": [{"type": "text", "text": "SAID"}], "usage": {"input_tokens": 1, "output_tokens": 1},
+    },
+    "openai_chat": {
+        "id": "c1", "object": "chat.completion", "created": 1, "model": "m", "choices": [
+            {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "SAID"}}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+    },
+    "openai_responses": {
+        "id": "resp_1", "object": "response", "created_at": 1, "status": "completed", "model": "m", "output": [
+            {"type": "message", "id": "msg_1", "status": "completed", "role": "assistant",
+             "content": [{"type": "output_text", "text": "SAID", "annotations": []}]}],
+        "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2},
+    },
+}  # fmt: skip
+BAD_GATEWAY = frozenset({502})
+# Where something of an answer is left it may be given on; an answer without anything asks for another try.
+READ_OR_NOT = frozenset({200, 502, 503, 529})
+
+
+@dataclass(frozen=True)
+class Case:
+    """A reply as it goes over the wire; `make` gets a good body of the upstream's dialect."""
+
+    id: str
+    make: Callable[[bytes], tuple[Piece, ...]]
+    statuses: frozenset[int] = BAD_GATEWAY
+
+
+def wire(body: bytes, *fields: str, status: str = "200 OK", kind: str = "application/json") -> bytes:
+    head = [f"HTTP/1.1 {status}", f"content-type: {kind}", *fields]
+    if not any(field.lower().startswith(("content-length", "transfer-encoding")) for field in fields):
+        head.append(f"content-length: {len(body)}")
+    return "\r\n".join([*head, "", ""]).encode("latin-1") + body
+
+
+def chunked(*lines: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
+    return wire(b"".join(lines) + end, "transfer-encoding: chunked")
+
+
+def body(id: str, text: bytes, statuses: frozenset[int] = BAD_GATEWAY) -> Case:  # noqa: A002
+    return Case(id, lambda _: (wire(text),), statuses)
+
+
+def changed(name: str, **changes: Any) -> Case:
+    """A good answer with other values at its top; where they say nothing of importance, it may be read."""
+
+    def make(good: bytes) -> tuple[Piece, ...]:
+        return (wire(json.dumps({**json.loads(good), **changes}).encode()),)
+
+    return Case(name, make, READ_OR_NOT)
+
+
+def swapped(id: str, old: bytes, new: bytes, statuses: frozenset[int] = READ_OR_NOT) -> Case:  # noqa: A002
+    return Case(id, lambda good: (wire(good.replace(old, new)),), statuses)
+
+
+HTML = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>please</body></html>"
+CASES = [
+    # bodies
+    body("nothing at all", b""),
+    body("white space", b" \r\n\t" * 3000),
+    body("half an object", b'{"id": "x", "choi'),
+    body("a list", b"[]"),
+    body("a number", b"17"),
+    body("null", b"null"),
+    body("an empty object", b"{}"),
+    body("deep lists", b"[" * 200_000),
+    body("deep objects", b'{"a":' * 100_000 + b"1" + b"}" * 100_000),
+    Case("deep inside an answer", lambda good: (wire(good.replace(b'"SAID"', b"[" * 50_000 + b"]" * 50_000)),)),
+    swapped("a deep unknown field", b'"id"', b'"x":' + b"[" * 900 + b"]" * 900 + b',"id"'),
+    swapped("a number out of range", b": 1,", b": 1e999,"),
+    swapped("a number with 5,000 digits", b": 1,", b": " + b"9" * 5000 + b","),
+    swapped("a negative count", b": 1,", b": -7,"),
+    swapped("a count in words", b": 1,", b': "one",'),
+    swapped("NaN", b": 1,", b": NaN,"),
+    swapped("half a surrogate pair", b"SAID", b"\\ud83d"),
+    Case("half of a UTF-8 character", lambda good: (wire(good.replace(b"SAID", b"\xe2\x82")),)),
+    Case("UTF-16", lambda good: (wire(good.decode().encode("utf-16")),)),
+    swapped("a NUL", b"SAID", b"\\u0000"),
+    Case("a byte order mark", lambda good: (wire(b"\xef\xbb\xbf" + good),), frozenset({200})),
+    Case("two answers", lambda good: (wire(good + good),)),
+    Case("garbage behind the answer", lambda good: (wire(good + b"<!-- served by x -->"),)),
+    body("HTML", HTML),
+    Case("HTML that says so", lambda _: (wire(HTML, kind="text/html"),)),
+    Case("a wrong type", lambda good: (wire(good, kind="image/png"),), frozenset({200})),
+    Case("no type", lambda good: (wire(good, kind=""),), frozenset({200})),
+    changed("no output", choices=None, content=None, output=None),
+    changed("an output that is text", choices="x", content="x", output="x"),
+    changed("an output of nulls", choices=[None], content=[None], output=[None]),
+    changed("an output of numbers", choices=[1], content=[1], output=[1]),
+    changed("an output of empty objects", choices=[{}], content=[{}], output=[{}]),
+    changed("counts that are a list", usage=[1, 2]),
+    changed("a list as id", id=["x"]),
+    body("a huge code", b'{"error":{"message":"no","code":' + b"9" * 4000 + b"}}", frozenset({400, 500, 502})),
+    body("a foreign digit as code", '{"error":{"message":"no","code":"²"}}'.encode(), frozenset({400, 500, 502})),
+    # framing
+    Case("nothing", lambda _: (CLOSE,)),
+    Case("a reset", lambda _: (CUT,)),
+    Case("no HTTP", lambda _: (b"SSH-2.0-OpenSSH_9.2\r\n", CLOSE)),
+    Case("TLS", lambda _: (b"\x15\x03\x03\x00\x02\x02\x28", CLOSE)),
+    Case("HTTP/2", lambda _: (b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" + b"\x00" * 18, CLOSE)),
+    Case("HTTP/0.9", lambda good: (good, CLOSE)),
+    Case("half a head", lambda _: (b"HTTP/1.1 200 OK\r\ncontent-ty", CLOSE)),
+    Case("a status of letters", lambda good: (wire(good, status="abc OK"), CLOSE)),
+    Case("a status of 5 digits", lambda good: (wire(good, status="20000 OK"), CLOSE)),
+    Case("status 0", lambda good: (wire(good, status="000 OK"), CLOSE)),
+    Case("status 999", lambda good: (wire(good, status="999 Odd"), CLOSE), frozenset({500, 502, 599, 999})),
+    Case("status 101", lambda good: (wire(good, "upgrade: x", "connection: upgrade", status="101 Switch"), CLOSE)),
+    Case("a redirect", lambda _: (wire(b"", "location: https://login.example/", status="302 Found"),)),
+    Case("status 204", lambda _: (b"HTTP/1.1 204 No Content\r\n\r\n",)),
+    Case("status 304", lambda _: (b"HTTP/1.1 304 Not Modified\r\n\r\n",)),
+    Case("only interim heads", lambda _: (b"HTTP/1.1 100 Continue\r\n\r\n" * 50, CLOSE)),
+    Case("endless interim heads", lambda _: (b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" * 9000, CLOSE)),
+    Case("an endless head", lambda _: (b"HTTP/1.1 200 OK\r\n" + b"x-a: b\r\n" * 40_000, CLOSE)),
+    Case("one endless header", lambda _: (b"HTTP/1.1 200 OK\r\nx-a: " + b"b" * 500_000, CLOSE)),
+    Case("a header without a colon", lambda good: (wire(good, "nonsense"), CLOSE)),
+    Case("a NUL in a header", lambda good: (wire(good, "x-a: \0"), CLOSE)),
+    Case("a bare CR in a header", lambda good: (wire(good, "x-a: b\rc: d"), CLOSE)),
+    Case("lengths that differ", lambda good: (wire(good, f"content-length: {len(good)}", "content-length: 1"), CLOSE)),
+    Case("a length of letters", lambda good: (wire(good, "content-length: many"), CLOSE)),
+    Case("a negative length", lambda good: (wire(good, "content-length: -1"), CLOSE)),
+    Case("a length out of range", lambda good: (wire(good, "content-length: " + "9" * 40), CLOSE)),
+    Case("a length that is too long", lambda good: (wire(good, f"content-length: {len(good) + 9}"), CLOSE)),
+    Case("a length and chunks", lambda good: (wire(good, "content-length: 4", "transfer-encoding: chunked"), CLOSE)),
+    Case("a chunk size of letters", lambda _: (chunked(b"xyz\r\nabc\r\n"), CLOSE)),
+    Case("a negative chunk size", lambda _: (chunked(b"-5\r\nabc\r\n"), CLOSE)),
+    Case("a chunk size out of range", lambda _: (chunked(b"f" * 30 + b"\r\nabc\r\n"), CLOSE)),
+    Case("an endless chunk size", lambda _: (chunked(b"0" * 400_000), CLOSE)),
+    Case("an endless chunk extension", lambda _: (chunked(b"5;" + b"x" * 400_000), CLOSE)),
+    Case("a chunk that is too long", lambda good: (chunked(b"2\r\n" + good), CLOSE)),
+    Case("an endless trailer", lambda good: (chunked(b"%x\r\n%b\r\n" % (len(good), good), end=b"0\r\nx: " + b"y" * 400_000), CLOSE)),  # noqa: E501
+    Case("a broken trailer", lambda good: (chunked(b"%x\r\n%b\r\n" % (len(good), good), end=b"0\r\n: \0\r\n\r\n"), CLOSE)),  # noqa: E501
+    # encodings
+    Case("no gzip", lambda good: (wire(good, "content-encoding: gzip"),)),
+    Case("half a gzip", lambda good: (wire(gzip.compress(good)[:-12], "content-encoding: gzip"),)),
+    Case("a false gzip sum", lambda good: (wire(gzip.compress(good)[:-8] + bytes(8), "content-encoding: gzip"),)),
+    Case("half a zstandard", lambda good: (wire(zstandard.compress(good)[:-3], "content-encoding: zstd"),)),
+    Case("no brotli", lambda good: (wire(good, "content-encoding: br"),)),
+    Case("deflate without its head", lambda good: (wire(zlib.compress(good)[2:-4], "content-encoding: deflate"),), frozenset({200})),  # noqa: E501
+    Case("an unknown encoding", lambda good: (wire(b"\x00\x01" + good, "content-encoding: rot13"),)),
+    Case("ten encodings", lambda good: (wire(good, "content-encoding: " + ", ".join(["gzip"] * 10)),), READ_OR_NOT),
+]  # fmt: skip
+
+MORE = """
+[providers.messages]
+kind = "anthropic"
+base_url = "URL"
+api_key = "sk-up"
+
+[providers.responses]
+kind = "openai"
+dialect = "openai_responses"
+base_url = "URL/v1"
+api_key = "sk-up"
+"""
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[FakeUpstream]:
+    with FakeUpstream() as fake:
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def gateway(upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
+    folder: Path = tmp_path_factory.mktemp("replies")
+    with Attacked(folder, upstream.url, more=MORE.replace("URL", upstream.url), max_attempts=1) as process:
+        yield process
+
+
+def read_error(dialect: str, answer: bytes) -> str:
+    """The message of an error body, which is checked for its dialect's shape."""
+    told = json.loads(answer)
+    error = told["error"]
+    assert (told.get("type") == "error") == (dialect == "anthropic_messages")
+    assert isinstance(error["type"], str)
+    return str(error["message"])
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_a_malformed_reply_is_an_error_in_every_dialect(
+    case: Case, gateway: Attacked, upstream: FakeUpstream, figure: Callable[..., None]
+) -> None:
+    logged = len(gateway.log.read_text())
+    figure("malformed replies tried, each for nine pairs, whole and streamed", len(CASES), len(CASES))
+    for speaks, provider in PROVIDERS.items():
+        for client, path in PATHS.items():
+            for stream in (False, True):
+                asked = {"model": f"{provider}/m", "stream": stream, **BODIES[client]}
+                upstream.script(raw(*case.make(json.dumps(ANSWERS[speaks]).encode())))
+
+                status, answer = gateway.ask(path, json.dumps(asked).encode())
+
+                told = f"{client} asks {speaks}, stream {stream}: {status} {answer[:400]!r}"
+                assert status in case.statuses, told
+                assert not any(word in answer.lower() for word in (b"traceback", b"<html")), told
+                if status >= 400:
+                    assert read_error(client, answer), told
+                elif stream:
+                    assert b"data: " in answer, told
+    said = gateway.log.read_text()[logged:]
+    assert "Traceback" not in said, said[-3000:]
