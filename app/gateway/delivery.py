@@ -135,7 +135,8 @@ def go_on(
     except UNREADABLE as fault:
         malformed = _malformed(fault, record)
         record.fail(malformed)
-        yield stream.fail(malformed.failure)
+        # As one of ours: after the finish an upstream's is passed over, and the stream read to its end once more.
+        yield stream.fail(msgspec.structs.replace(malformed.failure, origin="gateway"))
     except Exception as fault:
         yield stream.fail(record.fault(fault).failure)
     except BaseException:

@@ -30,7 +30,7 @@ class AddressBook:
     def __init__(
         self, lifetime: float, now: Callable[[], float] = time.monotonic, *, public_only: bool = False
     ) -> None:
-        self._lifetime = lifetime
+        self.lifetime = lifetime
         self._public_only = public_only
         self._now = now
         self._resolver = Resolver()
@@ -82,7 +82,7 @@ class AddressBook:
             self._failed[key] = (self._now() + _FAILURE_LIFETIME, look_up.failure)
             raise look_up.failure
         addresses = self._admit(key[0], look_up.addresses)
-        self._known[key] = (self._now() + self._lifetime, addresses)
+        self._known[key] = (self._now() + self.lifetime, addresses)
         return addresses
 
     def _admit(self, host: str, addresses: list[Address]) -> list[Address]:

@@ -49,6 +49,7 @@ class Dialer:
         self._proxies = dict(proxies)
         self._no_proxy = self._proxies.pop("no_proxy", "")
         self._addresses = addresses
+        self._proxy_addresses = AddressBook(addresses.lifetime) if public_only else addresses
         self._public_only = public_only
         self._choose = lru_cache(maxsize=1024)(self._find_proxy)
         self._tls = _tls_context(ca_bundle, client_cert, client_key)
@@ -100,15 +101,15 @@ class Dialer:
         """A socket on which the origin listens, be it through a proxy."""
         proxy = self._proxy_for(origin)
         if proxy is None:
-            return self._connect(origin.host, origin.port, deadline)
+            return self._connect(origin.host, origin.port, deadline, self._addresses)
         host = origin.host
         if self._public_only or not proxy.looks_up:
             host = self._addresses.find(host, origin.port, _remaining(deadline))[0][1][0]
         if proxy.is_socks:
-            family, address = self._addresses.find(proxy.host, proxy.port, _remaining(deadline))[0]
+            family, address = self._proxy_addresses.find(proxy.host, proxy.port, _remaining(deadline))[0]
             return proxy.open_socks((family, address[0]), host, origin.port, _remaining(deadline))
         try:
-            sock = self._connect(proxy.host, proxy.port, deadline)
+            sock = self._connect(proxy.host, proxy.port, deadline, self._proxy_addresses)
         except TimeoutError:
             raise
         except OSError as error:
@@ -121,10 +122,10 @@ class Dialer:
             raise
         return sock
 
-    def _connect(self, host: str, port: int, deadline: float) -> socket.socket:
+    def _connect(self, host: str, port: int, deadline: float, book: AddressBook) -> socket.socket:
         """A socket connected to the first address that answers."""
         failure: OSError = ConnectionError("no address")
-        addresses = self._addresses.find(host, port, _remaining(deadline))
+        addresses = book.find(host, port, _remaining(deadline))
         for tried, address in enumerate(addresses):
             # A dead first address (IPv6 without a way out) must leave time for the others.
             wait = _remaining(deadline) / (len(addresses) - tried)
@@ -140,9 +141,9 @@ class Dialer:
                 raise
             else:
                 _tune(sock)
-                self._addresses.prefer(host, port, address)
+                book.prefer(host, port, address)
                 return sock
-        self._addresses.forget(host, port)
+        book.forget(host, port)
         raise failure
 
 

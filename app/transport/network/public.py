@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-# Ranges whose addresses hold another one, or lead to it: that may be private, and no public server lives there.
+# Ranges whose addresses hold another one or lead to it, and some that Python calls global. No public server is there.
 _INDIRECT = tuple(
     ipaddress.ip_network(text)
     for text in (
@@ -15,6 +15,7 @@ _INDIRECT = tuple(
         "64:ff9b:1::/48",  # NAT64 of one's own network
         "2001::/32",  # Teredo
         "2002::/16",  # 6to4
+        "3fff::/20",  # documents
         "5f00::/16",  # segment routing
         "fec0::/10",  # site-local
         "192.88.99.0/24",  # relays of 6to4
