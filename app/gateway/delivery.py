@@ -68,9 +68,8 @@ def _begin(attempt: Attempt, exchange: Exchange, record: Record, wait: float) ->
         collector.feed(early)
         whole = attempt.finish_response((yield from _collect(exchange, collector, limit, wait)))
     else:
-import msgspec
-
         body = early + (yield from exchange.gather_body(limit, wait))
+        body.decode()  # what is left raw is never decoded here, but clients decode all of it
         if body[:MOST_SPACE].lstrip().startswith(EVENT_BEGINNINGS):
             collector = StreamCollector(attempt.make_parser(), attempt.context)
             collector.feed(body)
