@@ -277,3 +277,26 @@ def test_a_wrong_client_key_is_said_without_those_words_too(make_client: MakeCli
     assert response.status_code == 401
     assert "x-api-key" not in response.text.lower()
     assert "server.api_keys" in response.text
+
+
+def test_a_codex_login_that_is_missing_or_dead_is_told_as_its_users_know_it(
+    make_client: MakeClient, upstream: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    issuer = Issuer("codex")
+    path = tmp_path / "auth.json"
+    table = {"kind": "codex", "base_url": upstream.url, "credentials_file": str(path)}
+    client = make_client(codex=table | {"oauth_token_url": f"{issuer.url}/oauth/token"})
+    ask = {"model": "codex/m", **ASK["/v1/responses"]}
+
+    missing = client.ask("/v1/responses", ask)
+    LoginFile("codex", tmp_path, issuer, left=-60)
+    issuer.newest = "another"
+    dead = client.ask("/v1/responses", ask)
+    issuer.stop()
+
+    assert (missing.status_code, dead.status_code) == (401, 401)
+    assert "No valid OpenAI credentials found." in missing.text
+    assert "Token refresh failed." in dead.text
+    assert "dragoman login codex" in missing.text
+    assert "dragoman login codex" in dead.text

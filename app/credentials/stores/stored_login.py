@@ -27,10 +27,12 @@ _STEP = 0.05
 _MISSING = {
     "oca": "Not authenticated. Please visit /login to authenticate with OCA.",
     "anthropic": "No Anthropic credentials found.",
+    "codex": "No valid OpenAI credentials found.",
     "": "Not authenticated.",
 }
 _REFUSED = {
     "oca": "Refresh token expired. Please visit /login to re-authenticate.",
+    "codex": "Token refresh failed.",
     "": "The login has ended.",
 }
 
