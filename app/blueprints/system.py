@@ -218,6 +218,8 @@ def _describe_outcomes(health: ProviderHealth, *, detailed: bool) -> dict[str, A
     told: dict[str, Any] = {}
     if health.last_success is not None:
         told["last_success"] = _date(health.last_success)
+    if health.context_cuts:
+        told["context_cuts"] = dict(health.context_cuts) if detailed else len(health.context_cuts)
     for name, trouble in (("last_failure", health.last_failure), ("models_failure", health.listing)):
         if trouble is not None:
             told[name] = {"time": _date(trouble.at), "kind": trouble.kind}

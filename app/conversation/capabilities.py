@@ -79,6 +79,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     tools: bool = True
     tool_choice: bool = True
     forced_tool: bool = True
+    named_tool: bool = True  # a tool can be forced by its name, not only any of those declared
     parallel_switch: bool = True
     custom_tools: bool = False
     namespaces: bool = False
@@ -123,9 +124,10 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()  # what the provider offers, but not with this model: completions, count_tokens, compact
 
     # replies
+    cuts_context: bool = False  # what does not fit into the context is left out, without a word
     stream_usage: bool = True  # knows stream_options.include_usage
     stream_only: bool = False  # answers streams only
-    refused_fields: tuple[str, ...] = ()  # top-level fields that the server answers with 400
+    refused_fields: tuple[str, ...] = ()  # fields that the server answers with 400; "*.name" stands below the top
     extra_body: dict[str, Any] = {}  # merged into every request body
 
     def understands(self, proof: Proof | None) -> bool:

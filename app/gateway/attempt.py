@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 import logging
+import time
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -20,11 +21,13 @@ from app.conversation.response import Response, Usage
 from app.credentials.credential import Credential
 from app.dialects.contract import Dialect, RenderedRequest, StreamParser, StreamPassthrough
 from app.dialects.login_words import has_login_words
+from app.dialects.refused_fields import leave_out
 from app.errors import UpstreamMalformed, UpstreamRefused
 from app.gateway.messages import ClientRequest
 from app.gateway.paused_turn import PausedTurn
 from app.gateway.record import Record
 from app.gateway.reply_headers import clean_error, relayed_headers
+from app.gateway.retry_after import find_retry_after
 from app.gateway.translation import stream_whole
 from app.known_secrets import known_secrets
 from app.providers.provider import Operation, UpstreamRequest
@@ -152,10 +155,14 @@ class Attempt(abc.ABC):
 
     def _pack(self, rendered: RenderedRequest, *, stream: bool) -> UpstreamRequest:
         target = self.target
+        body = rendered.body
+        if target.capabilities.refused_fields:
+            body, left_out = leave_out(body, target.capabilities.refused_fields)
+            self.losses += [Loss("ignorable", name, "this upstream refuses the field") for name in left_out]
         return UpstreamRequest(
             operation=target.operation,
             model=target.model,
-            body=rendered.body,
+            body=body,
             headers=rendered.headers,
             client_headers=self.client_request.headers,
             same_dialect=target.same_dialect,
@@ -186,6 +193,11 @@ class Attempt(abc.ABC):
         body = exchange.read_body(target.limits.error_kb << 10, cut=True)
         failure = target.dialect.parse_error(exchange.status, exchange.headers, body)
         headers = relayed_headers(exchange.headers, same_dialect=target.same_dialect)
+        if failure.kind in ("rate_limit", "quota") and not {"retry-after", "retry-after-ms"} & headers.keys():
+            seconds = find_retry_after(exchange.headers, failure, time.time())
+            if seconds is not None:
+                headers["retry-after"] = str(seconds)
+                failure = msgspec.structs.replace(failure, retry_after=str(seconds))
         refused = UpstreamRefused(failure, headers)
         told = target.dialect.error_status(failure) == exchange.status and failure.kind != "context_overflow"
         if target.same_dialect and told and clean_error(body):

@@ -21,6 +21,7 @@ from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.events import Failed
 from app.conversation.losses import list_dropped, list_lowered
 from app.conversation.response import Response
+from app.conversation.tokens import estimate_tokens
 from app.credentials.credential import find_remedy
 from app.dialects.openai_chat.several import ask_single, join_responses
 from app.errors import (
@@ -47,7 +48,15 @@ from app.gateway.fetching import Fetcher
 from app.gateway.learned_facts import COOL_DOWN, LearnedFacts
 from app.gateway.messages import ClientRequest, ClientResponse, StartedResponse
 from app.gateway.paused_turn import PausedTurnExchange
-from app.gateway.policy import cool_down, find_repair, goes_elsewhere, more_telling, teaches, wait_before_retry
+from app.gateway.policy import (
+    cool_down,
+    find_repair,
+    goes_elsewhere,
+    more_telling,
+    teaches,
+    tell_overflow,
+    wait_before_retry,
+)
 from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
 from app.gateway.record import Record
 from app.gateway.responses_api.response_store import ResponseStore
@@ -63,6 +72,8 @@ log = logging.getLogger("dragoman")
 MOST_REPAIRS = 3
 # Models of a provider that an error names.
 MOST_NAMED = 10
+# Bytes of a request that fits into any context.
+CUTS_FROM = 8192
 # Answers that are asked for one by one on behalf of one request.
 MOST_ANSWERS = 8
 
@@ -232,6 +243,7 @@ class Gateway:
             except DragomanError as error:
                 if attempt.paused_turn is not None and attempt.paused_turn.said is not None:
                     raise  # what was said so far is not asked for a second time
+                error = tell_overflow(error, capabilities.context_window, partial(_estimate, attempt))
                 failure = error.failure
                 log.debug("request %s: attempt %d at %s failed: %s", record.id, number, upstream.label, failure.kind)
                 if failure.kind in ("upstream_auth", "permission") and not renewed:
@@ -249,11 +261,12 @@ class Gateway:
                     credential, renewed = other, False
                     record.credential = other.name
                     continue
-                repair = find_repair(failure, capabilities, attempt.target.operation) if repairs else None
+                sent, operation = attempt.upstream_request.body, attempt.target.operation
+                repair = find_repair(failure, capabilities, sent, operation) if repairs else None
                 if repair is not None:
                     repairs -= 1
-                    capabilities = repair.change(capabilities)
-                    if teaches(failure, repair, attempt.upstream_request.body):
+                    before, capabilities = capabilities, repair.change(capabilities)
+                    if teaches(failure, repair, before, sent):
                         self.facts.report(upstream.label, client_request.tenant, repair.name, repair.change)
                     continue
                 wait = wait_before_retry(error, number) if last and sends.made < sends.most else None
@@ -274,6 +287,9 @@ class Gateway:
         record.paused_turn = attempt.paused_turn
         if attempt.paused_turn is not None:
             exchange = PausedTurnExchange(exchange, attempt.paused_turn, partial(self._ask_on, attempt, record))
+        if attempt.target.capabilities.cuts_context and len(attempt.upstream_request.body) > CUTS_FROM:
+            provider = attempt.target.upstream.provider
+            record.watch = partial(provider.health.compare, attempt.target.upstream.label, _estimate(attempt))
         kept = False
         try:
             started = yield from begin_delivery(attempt, exchange, record, wait)
@@ -299,6 +315,11 @@ class Gateway:
                     _raise_explained(error, attempt, remedy)
                 yield from _sleep(wait, self._settings.stream_start_timeout)
         raise AssertionError("a count has no end")
+
+
+def _estimate(attempt: Attempt) -> int:
+    """Tokens of a request, roughly."""
+    return estimate_tokens(attempt.client_request.request, attempt.target.model)
 
 
 def _sleep(seconds: float, longest: float) -> Obtaining[None]:

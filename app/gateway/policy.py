@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-import re
 import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
@@ -12,7 +11,10 @@ from email.utils import parsedate_to_datetime
 import msgspec
 
 from app.conversation.capabilities import Capabilities
+from app.dialects.overflow import is_near, may_overflow
 from app.errors import LASTING, MALFORMED, DragomanError, Failure, UpstreamCut, UpstreamRefused, UpstreamUnreachable
+from app.gateway.complaints import Repair
+from app.gateway.complaints import find_repair as find_named
 from app.gateway.own_words import own_words
 from app.providers.provider import Operation
 
@@ -20,8 +22,8 @@ from app.providers.provider import Operation
 LONGEST_WAIT = 5.0
 FIRST_BACKOFF = 0.25
 
-# The same request may succeed at once or soon, the last row at networks before a server. A rate limit only if its
-# upstream says when.
+# The same request may succeed at once or soon, the last row at networks before a server. So may one that met a rate
+# limit which says that it is short, or says nothing.
 AGAIN_STATUSES = frozenset(
     {408, 409, 500, 502, 503, 504, 529,
      520, 521, 522, 523, 524, 530}
@@ -37,76 +39,11 @@ ELSEWHERE_KINDS = frozenset(
 ABSENT_STATUSES = (404, 405)
 
 
-# Characters of a complaint that are looked at: servers name the field early, and quote what they were sent after it.
-LONGEST_COMPLAINT = 1000
-
-
-class Repair(msgspec.Struct, frozen=True):
-    """A refusal that names what the upstream cannot take. `learned`: it will not take it next time either.
-
-    Each of `patterns` must be found, in any order; none has an open run, so that a hostile text costs no more than its
-    length.
-    """
-
-    name: str
-    patterns: tuple[re.Pattern[str], ...]
-    change: Callable[[Capabilities], Capabilities]
-    learned: bool
-
-    def answers(self, complaint: str) -> bool:
-        return all(pattern.search(complaint) for pattern in self.patterns)
-
-
-def _without(**changes: object) -> Callable[[Capabilities], Capabilities]:
-    return lambda capabilities: msgspec.structs.replace(capabilities, **changes)
-
-
-def _swap_limit(capabilities: Capabilities) -> Capabilities:
-    other = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
-    return msgspec.structs.replace(capabilities, max_tokens_field=other[capabilities.max_tokens_field])
-
-
-def _refuse(field: str) -> Callable[[Capabilities], Capabilities]:
-    return lambda capabilities: msgspec.structs.replace(
-        capabilities, refused_fields=tuple(dict.fromkeys((*capabilities.refused_fields, field)))
-    )
-
-
-# Fields that change no answer, and the words of servers that refuse a field for not knowing it.
-HINTS = (
-    "metadata",
-    "service_tier",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "prompt_cache_options",
-    "safety_identifier",
-    "parallel_tool_calls",
-    "store",
-)
-_UNKNOWN = re.compile(
-    r"unknown|unrecognized|unsupported|unexpected|extra (?:inputs|fields)|not (?:permitted|supported|allowed)", re.I
-)
-
-
-def _found(*patterns: str) -> tuple[re.Pattern[str], ...]:
-    return tuple(re.compile(pattern) for pattern in patterns)
-
-
-REPAIRS = (
-    Repair("usage", _found(r"stream_options"), _without(stream_usage=False), True),
-    Repair(
-        "limit",
-        _found(r"max_(?:completion_)?tokens'? is not supported|[Uu]nsupported[^']{0,40}'max_tokens'"),
-        _swap_limit,
-        True,
-    ),
-    Repair("proofs", _found(r"[Ii]nvalid `?signature`? in `?thinking`? block"), _without(proofs=()), False),
-    Repair("proofs", _found(r"invalid_encrypted_content"), _without(proofs=()), False),
-    Repair("proofs", _found(r"[Ee]ncrypted content", r"not match|not be"), _without(proofs=()), False),
-    Repair("proofs", _found(r"not decrypt", r"encrypted"), _without(proofs=()), False),
-    Repair("sampling", _found(r"[Uu]nsupported", r"\btemperature\b"), _without(temperature=False, top_p=False), True),
-    *(Repair(hint, (_UNKNOWN, re.compile(rf"(?i)\b{hint}\b")), _refuse(hint), True) for hint in HINTS),
-)
+# What may be said of a request that would pass with a change, and how.
+REPAIRABLE_KINDS = frozenset({"invalid_request", "unsupported", "internal"})
+REFUSAL_STATUSES = frozenset({400, 415, 422, 501})
+# How servers say that a request is too long.
+OVERFLOW_STATUSES = frozenset({400, 413, 422, 500})
 
 
 def forgo(operation: Operation) -> Repair:
@@ -115,36 +52,51 @@ def forgo(operation: Operation) -> Repair:
     def change(capabilities: Capabilities) -> Capabilities:
         return msgspec.structs.replace(capabilities, absent=(*capabilities.absent, operation))
 
-    return Repair(operation, (), change, True)
+    return Repair(operation, change)
 
 
-def find_repair(failure: Failure, capabilities: Capabilities, operation: Operation = "generate") -> Repair | None:
-    """The repair that a refused request calls for, unless it is already in force."""
+def find_repair(
+    failure: Failure, capabilities: Capabilities, sent: bytes, operation: Operation = "generate"
+) -> Repair | None:
+    """The repair that a refused request calls for, unless it is already in force. `sent` is the body that was
+    refused."""
     if operation == "completions" and failure.status in ABSENT_STATUSES:
         return forgo(operation)
-    if failure.kind != "invalid_request":
+    if failure.kind not in REPAIRABLE_KINDS or failure.status not in REFUSAL_STATUSES:
         return None
-    complaint = _complaint(failure, failure.message)
-    for repair in REPAIRS:
-        if repair.answers(complaint) and repair.change(capabilities) != capabilities:
-            return repair
-    return None
+    return find_named(failure, failure.message, capabilities, sent)
 
 
-def teaches(failure: Failure, repair: Repair, sent: bytes) -> bool:
+def teaches(failure: Failure, repair: Repair, capabilities: Capabilities, sent: bytes) -> bool:
     """Whether a refusal shows that `repair` will be needed by other requests too.
 
     It does not where the words that call for it may be the client's own, quoted: a tool may be named "Unsupported
-    temperature". `sent` is the body that was refused.
+    temperature". `capabilities` are those before the repair.
     """
-    if not repair.patterns:
+    if not repair.learned or failure.status in ABSENT_STATUSES:
         return repair.learned
-    return repair.learned and repair.answers(_complaint(failure, own_words(failure.message, sent)))
+    own = find_named(failure, own_words(failure.message, sent), capabilities, sent)
+    return own is not None and own.name == repair.name
 
 
-def _complaint(failure: Failure, message: str) -> str:
-    named = f"{failure.code or ''} {failure.param or ''}"
-    return f"{named[:LONGEST_COMPLAINT]} {message[:LONGEST_COMPLAINT]}"
+def tell_overflow(error: DragomanError, window: int | None, estimate: Callable[[], int]) -> DragomanError:
+    """The error as a full context, if it speaks of too much input in words that no table knows, while the request comes
+    near to what the model takes. `window` is that, `estimate` counts the request; both in tokens."""
+    failure = error.failure
+    if not isinstance(error, UpstreamRefused) or failure.kind not in ("invalid_request", "too_large", "internal"):
+        return error
+    if failure.status not in OVERFLOW_STATUSES or failure.param in ("tools", "tool_choice", "metadata", "user"):
+        return error
+    if not may_overflow(failure.message):
+        return error
+    try:
+        tokens = estimate()
+    except DragomanError:
+        return error
+    if not is_near(failure.message, tokens, window):
+        return error
+    told = msgspec.structs.replace(failure, kind="context_overflow", status=400, tokens=(None, None, window))
+    return UpstreamRefused(told, error.headers)
 
 
 def wait_before_retry(error: DragomanError, attempt: int) -> float | None:
@@ -159,9 +111,9 @@ def wait_before_retry(error: DragomanError, attempt: int) -> float | None:
         asked = _seconds(error.headers)
         if failure.kind in ("context_overflow", "upstream_auth") or failure.code == MALFORMED:
             return None
-        if failure.status == 429:
-            return asked if asked is not None and failure.kind != "quota" and asked <= LONGEST_WAIT else None
-        if failure.status not in AGAIN_STATUSES:
+        if failure.kind in ("quota", "billing"):
+            return None
+        if failure.status not in AGAIN_STATUSES and failure.kind != "rate_limit":
             return None
         if asked is not None:
             return asked if asked <= LONGEST_WAIT else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from app.conversation.response import Usage
@@ -55,6 +55,7 @@ class Record:
         "upstream_request_id",
         "upstream_status",
         "usage",
+        "watch",
         "written",
     )
 
@@ -85,6 +86,7 @@ class Record:
         self.first_byte: float | None = None
         self.usage: Usage | None = None
         self.paused_turn: PausedTurn | None = None  # where the answer may come in several, each of which costs
+        self.watch: Callable[[Usage], None] | None = None  # who wants to know the usage
         self.dropped: tuple[str, ...] = ()
         self.lowered: tuple[str, ...] = ()
         self.error: FailureKind | None = None
@@ -113,6 +115,8 @@ class Record:
         if self.written:
             return
         self.written = True
+        if self.watch is not None and self.usage is not None and not self.usage.estimated:
+            self.watch(self.usage)
         if not request_log.enabled:
             return
         level = self._level()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
 import msgspec
 
+from app.conversation.response import Usage
 from app.errors import (
     CredentialUnavailable,
     DragomanError,
@@ -18,6 +20,8 @@ from app.errors import (
 )
 from app.providers.quotas import QuotaWindow
 
+log = logging.getLogger("dragoman")
+
 # What says something of the request, and nothing of the provider.
 _OF_THE_REQUEST: frozenset[FailureKind] = frozenset(
     {"invalid_request", "unsupported", "conflict", "too_large", "unsupported_media", "context_overflow",
@@ -28,6 +32,11 @@ _OF_THE_REQUEST: frozenset[FailureKind] = frozenset(
 _QUOTED: frozenset[FailureKind] = frozenset({"upstream_auth", "billing", "quota"})
 # These may be about one model or one minute, and leave the provider well.
 _PASSING: frozenset[FailureKind] = frozenset({"not_found", "rate_limit", "permission"})
+# A server that counts less than this share of our own estimate, which is rough, has not read all; and how many tokens
+# are worth a word.
+CUT_SHARE = 0.6
+LEAST_CUT = 1000
+MOST_CUTS = 32
 # Characters of a sentence.
 _LONGEST = 500
 
@@ -48,7 +57,7 @@ class ProviderHealth:
     and read by status pages, without a lock: each note is one assignment.
     """
 
-    __slots__ = ("_clock", "_failing", "last_failure", "last_success", "listing", "quotas")
+    __slots__ = ("_clock", "_failing", "context_cuts", "last_failure", "last_success", "listing", "quotas")
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -57,6 +66,7 @@ class ProviderHealth:
         self.last_failure: Trouble | None = None
         self.listing: Trouble | None = None
         self.quotas: dict[str, tuple[QuotaWindow, ...]] = {}
+        self.context_cuts: dict[str, str] = {}  # models whose server leaves out what does not fit, and a sentence
 
     def succeed(self) -> None:
         """A request was answered well."""
@@ -69,6 +79,18 @@ class ProviderHealth:
         if trouble is not None:
             self.last_failure = trouble
             self._failing = True
+
+    def compare(self, upstream: str, estimate: int, usage: Usage) -> None:
+        """Notes, and says once in the log, that an upstream has read far less of a request than there is."""
+        if usage.input >= CUT_SHARE * estimate or estimate - usage.input < LEAST_CUT or upstream in self.context_cuts:
+            return
+        message = (
+            f"it read {usage.input} tokens of a request of about {estimate}: what does not fit into its context is "
+            "left out without a word. Give it a larger one (for Ollama: num_ctx, or OLLAMA_CONTEXT_LENGTH)"
+        )
+        if len(self.context_cuts) < MOST_CUTS:
+            self.context_cuts[upstream] = message
+            log.warning("%s: %s", upstream, message)
 
     def list_models(self, error: DragomanError | None = None) -> None:
         """The list of models came, or did not for `error`."""

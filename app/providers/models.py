@@ -243,6 +243,27 @@ FAMILIES: tuple[Row, ...] = (
     ),
     Row(("deepseek-*", "kimi-*", "mimo-*"), _REPLAY_ON_MESSAGES, _MESSAGES),
     Row(("kimi-*",), {"temperature_max": 1.0}),
+    # They take their own sampling alone, and no forced call while they think, as they do unless told not to.
+    Row(
+        ("kimi-k2-[5-9]*", "kimi-k[3-9]*", "kimi-for-coding*"),
+        {
+            "temperature": False,
+            "top_p": False,
+            "penalties": False,
+            "n": False,
+            "reasoning_by_default": True,
+            "reasoning_excludes_forced_tool": True,
+        },
+        _CHAT,
+    ),
+    Row(
+        ("kimi-k2-[5-9]*", "kimi-k[3-9]*", "kimi-for-coding*"),
+        {"reasoning_off_fields": {"thinking": {"type": "disabled"}}},
+        _CHAT,
+        ("kimi", "generic"),
+    ),
+    # They think unless told not to, and there only in streams: a whole answer is collected.
+    Row(("qwen3*", "qwen-3*", "qwq*", "qvq*"), {"stream_only": True}, _CHAT, ("qwen", "modelscope")),
     # Models that read text only; the exceptions follow
     Row(
         (

@@ -7,12 +7,9 @@ from email.utils import format_datetime
 
 import pytest
 
-from app.conversation.capabilities import Capabilities
 from app.errors import DragomanError, Failure, FailureKind, UpstreamCut, UpstreamRefused, UpstreamTimeout
 from app.errors import UpstreamUnreachable as Unreachable
-from app.gateway.policy import cool_down, find_repair, goes_elsewhere, more_telling, wait_before_retry
-
-CHAT = Capabilities(dialect="openai_chat")
+from app.gateway.policy import cool_down, goes_elsewhere, more_telling, wait_before_retry
 
 
 def refused(status: int, kind: FailureKind = "internal", message: str = "boom", **headers: str) -> UpstreamRefused:
@@ -47,11 +44,11 @@ def test_what_would_fail_or_cost_again_is_not_repeated(error: DragomanError) -> 
     assert wait_before_retry(error, 1) is None
 
 
-def test_a_rate_limit_is_waited_out_only_if_it_says_for_how_long_and_that_is_short() -> None:
+def test_a_rate_limit_is_waited_out_unless_it_is_a_long_one() -> None:
     assert wait_before_retry(refused(429, "rate_limit", retry_after="2"), 1) == 2.0
     assert wait_before_retry(refused(429, "rate_limit", retry_after_ms="300", retry_after="9"), 1) == 0.3
     assert wait_before_retry(refused(429, "rate_limit", retry_after="287441"), 1) is None
-    assert wait_before_retry(refused(429, "rate_limit"), 1) is None
+    assert 0.2 < (wait_before_retry(refused(429, "rate_limit"), 1) or 0) < 0.4
     assert wait_before_retry(refused(429, "quota", retry_after="1"), 1) is None
 
 
@@ -84,38 +81,6 @@ def test_the_time_to_come_back_may_be_a_date() -> None:
 @pytest.mark.parametrize("text", ["", "soon", "nan", "inf", "-inf", "Mon, 01 Jan 99999 00:00:00 GMT", "2026-11-21"])
 def test_a_time_to_come_back_that_is_none_pauses_nobody(text: str) -> None:
     assert cool_down(refused(429, "rate_limit", retry_after=text)) is None
-
-
-@pytest.mark.parametrize(
-    ("message", "field", "value"),
-    [
-        ("Unrecognized request argument supplied: stream_options", "stream_usage", False),
-        ("Unsupported parameter: 'max_tokens' is not supported with this model.", "max_tokens_field",
-         "max_completion_tokens"),
-        ("messages.1.content.0: Invalid `signature` in `thinking` block", "proofs", ()),
-        ("Encrypted content item_id did not match the target item id.", "proofs", ()),
-        ("Could not decrypt the provided encrypted_content.", "proofs", ()),
-        ("Unknown parameter: 'prompt_cache_key'.", "refused_fields", ("prompt_cache_key",)),
-        ("metadata: Extra inputs are not permitted", "refused_fields", ("metadata",)),
-        ("property 'service_tier' is unsupported", "refused_fields", ("service_tier",)),
-    ],
-)  # fmt: skip
-def test_a_refusal_that_names_a_field_is_repaired_once(message: str, field: str, value: object) -> None:
-    before = Capabilities(dialect="openai_chat", proofs=("anthropic_messages",))
-
-    repair = find_repair(refused(400, "invalid_request", message).failure, before)
-
-    assert repair is not None
-    after = repair.change(before)
-    assert getattr(after, field) == value
-
-
-def test_nothing_is_repaired_twice_or_without_a_cause() -> None:
-    stripped = Capabilities(dialect="openai_chat", stream_usage=False)
-
-    assert find_repair(refused(400, "invalid_request", "stream_options").failure, stripped) is None
-    assert find_repair(refused(400, "invalid_request", "odd trouble").failure, CHAT) is None
-    assert find_repair(refused(500, "internal", "stream_options").failure, CHAT) is None
 
 
 def test_the_last_failure_of_a_route_is_told() -> None:

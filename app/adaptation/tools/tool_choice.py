@@ -75,7 +75,18 @@ def _take_mode(request: Request, capabilities: Capabilities, notes: Notes) -> Re
         return request if capabilities.tool_choice else replace(request, tools=(), tool_choice=None)
     if choice.mode in ("any", "tool") and not (capabilities.tool_choice and capabilities.forced_tool):
         return _emulate_force(request, choice, capabilities, notes)
+    if choice.mode == "tool" and not capabilities.named_tool:
+        return _leave_only(request, choice)
     return request if capabilities.tool_choice else replace(request, tool_choice=None)
+
+
+def _leave_only(request: Request, choice: ToolChoice) -> Request:
+    """Any tool forced, of those that were named; past calls need theirs declared."""
+    called = {
+        (block.namespace, block.name) for turn in request.turns for block in turn.blocks if isinstance(block, ToolCall)
+    }
+    kept = tuple(tool for tool in request.tools if _key_of(tool) in choice.names or _key_of(tool) in called)
+    return replace(request, tools=kept, tool_choice=ToolChoice("any"))
 
 
 def _emulate_force(request: Request, choice: ToolChoice, capabilities: Capabilities, notes: Notes) -> Request:

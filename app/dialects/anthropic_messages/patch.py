@@ -106,7 +106,7 @@ def _needs_patch(outline: _Outline, capabilities: Capabilities) -> bool:
         (not capabilities.first_party and bool(bytes(outline.thread)))
         or (not capabilities.keep_billing and BILLING_PREFIX.encode() in bytes(outline.system))
         or _is_above(outline.max_tokens, capabilities.max_output)
-        or bool(capabilities.refused_fields or capabilities.extra_body)
+        or bool(capabilities.refused_fields or capabilities.extra_body or capabilities.stream_only)
         or _has_empty(outline.system)
         or any(judge.objects_to(turn) for turn in outline.messages)
         or _lacks_lead(outline.messages, outline.thinking)
@@ -207,6 +207,8 @@ def _patch_fields(fields: Fields, outline: _Outline, capabilities: Capabilities,
             losses.append(Loss("degrading", "thinking", "the history no longer holds the reasoning of its last turn"))
     if limit_marks(fields):
         losses.append(Loss("ignorable", "cache_control", f"only {MOST_MARKS} marks are taken: the earliest go"))
+    if capabilities.stream_only:
+        fields["stream"] = msgspec.Raw(b"true")
     for name in capabilities.refused_fields:
         if fields.pop(name, None) is not None:
             losses.append(Loss("ignorable", name, "the upstream refuses this field"))

@@ -61,6 +61,8 @@ def patch_request(body: bytes, capabilities: Capabilities) -> RenderedRequest:
     _patch_limits(fields, capabilities, losses)
     _patch_stream(fields, capabilities)
     _patch_tools(fields, capabilities, losses)
+    if not capabilities.named_tool:
+        _patch_choice(fields)
     _patch_format(fields, capabilities, losses)
     if "messages" in fields:
         _patch_messages(fields, body, capabilities)
@@ -189,7 +191,31 @@ def _fit_parameters(tool: Any, path: str, losses: list[Loss]) -> Any:
     return value
 
 
+def _patch_choice(fields: Fields) -> None:
+    """Any tool forced, with only the named one declared, and those that the history calls."""
+    choice = _any.decode(fields["tool_choice"]) if "tool_choice" in fields else None
+    match choice:
+        case {"function": {"name": str(name)}} if "tools" in fields:
+            tools: list[Any] = _any.decode(fields["tools"])
+            history = bytes(fields.get("messages", b""))
+            called = history if b'"tool_calls"' in history else b""
+            kept = [tool for tool in tools if _is_needed(tool, name, called)]
+            fields["tools"], fields["tool_choice"] = msgspec.Raw(encode_body(kept)), msgspec.Raw(b'"required"')
+
+
+def _is_needed(tool: Any, name: str, history: bytes) -> bool:
+    match tool:
+        case {"function": {"name": str(own)}}:
+            return own == name or encode_body(own) in history
+        case _:
+            return True
+
+
 def _patch_format(fields: Fields, capabilities: Capabilities, losses: list[Loss]) -> None:
+    if capabilities.structured == "json_object" and b'"json_schema"' in bytes(fields.get("response_format", b"")):
+        fields["response_format"] = msgspec.Raw(b'{"type":"json_object"}')
+        losses.append(Loss("degrading", "response_format", "this upstream knows no schemas: any JSON is asked for"))
+        return
     if capabilities.schema != "gemini" or "response_format" not in fields:
         return
     wanted = _any.decode(fields["response_format"])

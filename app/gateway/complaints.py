@@ -1,0 +1,260 @@
+"""What an upstream complains of: the field of our request that a refusal names, and how the request can do without it.
+
+Nobody can list what all servers refuse. But nearly all of them say which field it was: in `param`, by a code, or in
+words. So a field that we sent, and that a refusal names, is left out or replaced by its neutral form, once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+
+from app.conversation.capabilities import Capabilities
+from app.dialects.refused_fields import NESTED, nested_names
+from app.errors import Failure
+
+# Characters of a complaint that are looked at: servers name the field early, and quote what they were sent after it.
+LONGEST_COMPLAINT = 1000
+# Bytes of a request whose fields are looked up.
+LONGEST_REQUEST = 16 * 1024 * 1024
+LONGEST_WALK = 2 * 1024 * 1024
+
+Change = Callable[[Capabilities], Capabilities]
+
+
+class Repair(msgspec.Struct, frozen=True):
+    """A change by which a refused request may pass. `learned`: the upstream will not take it next time either."""
+
+    name: str
+    change: Change
+    learned: bool = True
+
+
+# Fields without which it is another request, or none: what is wrong with them is the client's to know.
+KEPT = frozenset(
+    {"model", "messages", "input", "prompt", "system", "instructions", "tools", "functions", "n", "modalities", "audio",
+     "previous_response_id", "conversation", "thread", "contents", "role", "content", "type", "name", "id", "function",
+     "arguments", "tool_calls", "tool_call_id", "call_id", "tool_use_id", "text", "parameters", "input_schema",
+     "source", "image_url", "url", "data", "output", "description"}
+)  # fmt: skip
+# Words that a message may use without meaning the field: these count only where they are quoted, or introduced as one.
+COMMON = frozenset(
+    {"user", "store", "stop", "stream", "include", "thinking", "reasoning", "metadata", "seed", "background", "strict",
+     "refusal", "status", "detail", "phase", "format", "title", "container", "effort", "verbosity", "truncation"}
+)  # fmt: skip
+
+# What a capability says of a field, where there is one: then the adaptation knows more than to leave the field out.
+_NO_REASONING: dict[str, Any] = {"reasoning_style": "none", "reasoning_on_fields": {}, "reasoning_off_fields": {}}
+CAPABILITIES: dict[str, dict[str, Any]] = {
+    "temperature": {"temperature": False},
+    "top_p": {"top_p": False},
+    "top_k": {"top_k": False},
+    "presence_penalty": {"penalties": False},
+    "frequency_penalty": {"penalties": False},
+    "seed": {"seed": False},
+    "logit_bias": {"logit_bias": False},
+    "logprobs": {"logprobs": False},
+    "top_logprobs": {"logprobs": False},
+    "stream_options": {"stream_usage": False},
+    "include_usage": {"stream_usage": False},
+    "reasoning_effort": _NO_REASONING,
+    "reasoning": _NO_REASONING,
+    "thinking": _NO_REASONING,
+    "enable_thinking": _NO_REASONING,
+    "chat_template_kwargs": _NO_REASONING,
+    "budget_tokens": _NO_REASONING,
+    "parallel_tool_calls": {"parallel_switch": False},
+    "disable_parallel_tool_use": {"parallel_switch": False},
+    "strict": {"strict_tools": False, "strict_explicit": False},
+    "cache_control": {"cache_hints": "none"},
+    "prompt_cache_breakpoint": {"cache_hints": "none"},
+    "prompt_cache_key": {"cache_key": False},
+    "stop": {"stop_limit": 0},
+    "stop_sequences": {"stop_limit": 0},
+    "service_tier": {"service_tier": False},
+    "verbosity": {"verbosity": False},
+    "store": {"store": False},
+    "user": {"user_field": "none"},
+    "safety_identifier": {"user_field": "none"},
+    "reasoning_content": {"reasoning_replay": "none", "reasoning_required": False},
+    "reasoning_details": {"reasoning_replay": "none", "reasoning_required": False},
+    "thinking_blocks": {"reasoning_replay": "none", "reasoning_required": False},
+    "extra_content": {"unsigned_call": {}},
+}
+# Fields whose capability is all that is needed: those who pass requests on ask it too.
+ASKED = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "logit_bias", "logprobs",
+                   "top_logprobs", "stream_options", "include_usage"})  # fmt: skip
+
+_REFUSES = re.compile(
+    r"unknown|unrecogni[sz]ed|unsupported|unexpected|not support|n't support|no support|not (?:permitted|allowed|accept"
+    r"|recogni[sz]ed|implemented|available|valid|compatible)|invalid|incompatible|extra (?:inputs?|fields?)|additional"
+    r"|deprecated|disallow|forbid|\bonly\b|cannot be|can't be|must be set|must not|should not|extra_forbidden"
+    r"|for this model|with this model"
+)
+# The field is wanted, or the trouble is what the client put into it.
+_WANTED = re.compile(
+    r"field required|is required|are required|\bmissing\b|must be (?:a|an) |should be (?:a|an) "
+    r"|valid (?:string|integer|number|list|dict|bool)"
+)
+_TOKEN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}(?:[.\[][A-Za-z0-9_.\[\]]{0,100})?")
+_PART = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_INTRODUCED = ("parameter", "parameters", "param", "argument", "arguments", "field", "fields", "property", "properties",
+               "key", "supplied", "option", "input", "inputs")  # fmt: skip
+_QUOTES = "[]'\"`\u2018\u2019\u201c\u201d"
+
+# A stream must be asked for.
+_STREAM_ONLY = re.compile(
+    r"non[-_ ]?stream|stream(?:ing)? (?:mode )?(?:is )?required|must (?:be )?stream|requires? stream"
+    r"|only (?:support|available|allow|work)[a-z]{0,3} (?:for |in |with |the )?(?:a )?stream"
+    r"|stream(?:ing)? only|streams only"
+    r"|stream['\"`]? (?:parameter )?(?:must|should|has to|needs to) be (?:set to )?['\"`]?true|set stream to true"
+    r"|stream=true"
+)
+_PROOFS = (
+    ("invalid", "signature", "thinking"),
+    ("invalid_encrypted_content",),
+    ("encrypted content", "not match"),
+    ("encrypted content", "not be"),
+    ("not decrypt", "encrypted"),
+)
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def find_repair(failure: Failure, message: str, capabilities: Capabilities, sent: bytes) -> Repair | None:
+    """The change that a refusal calls for, unless it is in force already. `message` is its text, or what of it is the
+    upstream's own; `sent` the body that was refused."""
+    text = message[:LONGEST_COMPLAINT]
+    lower = text.lower()
+    if _says_any(f"{failure.code or ''} {lower}", _PROOFS):
+        return _needed(Repair("proofs", _set(proofs=()), learned=False), capabilities)
+    fields = _fields_of(sent)
+    if fields is None:
+        return None
+    streams = bytes(fields.get("stream", b"")) == b"true"
+    if not streams and "stream" in lower and "stream_options" not in lower and _STREAM_ONLY.search(lower):
+        return _needed(Repair("stream", _set(stream_only=True)), capabilities)
+    if "developer" in lower and b'"developer"' in sent:
+        return _needed(Repair("developer", _set(system_role="system", late_system="system")), capabilities)
+    named = failure.param or ""
+    if not named and not (_REFUSES.search(lower) or _is_refusal_code(failure.code)):
+        return None
+    if _WANTED.search(lower):
+        return None
+    below = nested_names(msgspec.json.decode(sent)) if len(sent) <= LONGEST_WALK else set()
+    for name, nested in _names(named[:LONGEST_COMPLAINT], text, fields, below):
+        repair = _needed(_repair_of(name, nested, fields, capabilities), capabilities)
+        if repair is not None:
+            return repair
+    return None
+
+
+def _names(param: str, text: str, fields: dict[str, msgspec.Raw], below: set[str]) -> Iterator[tuple[str, bool]]:
+    """Names of fields that were sent and may be done without, the surest first; and whether they stand below the
+    top."""
+    if param:
+        yield from _steps(param, fields, below)
+        if not _REFUSES.search(text.lower()):
+            return
+    found = list(_TOKEN.finditer(text))
+    quoted = [token for token in found if _is_quoted(text, token)]
+    introduced = [token for before, token in pairwise(found) if before[0].lower() in _INTRODUCED]
+    headed = [token for token in found[:1] if text[token.end() : token.end() + 1] == ":"]
+    for token in (*quoted, *introduced, *headed):
+        yield from _steps(token[0], fields, below)
+    for token in found:
+        if token[0].rsplit(".", 1)[-1] not in COMMON:
+            yield from _steps(token[0], fields, below, plain=True)
+
+
+def _steps(
+    path: str, fields: dict[str, msgspec.Raw], below: set[str], *, plain: bool = False
+) -> Iterator[tuple[str, bool]]:
+    """The field at a path, as far as it was sent: the last named step, else the first."""
+    steps = [step for step in _PART.findall(path) if step != "body"]
+    if not steps:
+        return
+    last, first = steps[-1], steps[0]
+    if len(steps) == 1:
+        if last in fields and last not in KEPT:
+            yield last, False
+        elif last not in KEPT and (not plain or "_" in last) and last in below:
+            yield last, True
+        return
+    if last not in KEPT and last in below:
+        yield last, first in fields
+    elif first in fields and first not in KEPT:
+        yield first, False
+
+
+def _repair_of(name: str, nested: bool, fields: dict[str, msgspec.Raw], capabilities: Capabilities) -> Repair | None:
+    match name:
+        case "max_tokens" | "max_completion_tokens" if capabilities.dialect == "openai_chat":
+            if capabilities.max_tokens_field == name:
+                return Repair("limit", _swap_limit)
+            return Repair(name, _refuse(name))
+        case "max_tokens" if capabilities.dialect == "anthropic_messages":
+            return None
+        case "tool_choice":
+            if bytes(fields.get("tool_choice", b"")).startswith(b"{") and capabilities.named_tool:
+                return Repair("named tool", _set(named_tool=False))
+            if capabilities.forced_tool:
+                return Repair("forced tool", _refuse("tool_choice", named_tool=False, forced_tool=False))
+            return Repair("tool_choice", _refuse("tool_choice", tool_choice=False))
+        case "response_format" | "json_schema" | "output_format":
+            if capabilities.structured == "schema" and b"json_schema" in bytes(fields.get("response_format", b"")):
+                return Repair("json_schema", _set(structured="json_object"))
+            return Repair("response_format", _refuse("response_format", structured="none", json_object=False))
+        case "stream":
+            return None
+    change = CAPABILITIES.get(name, {})
+    if name in ASKED:
+        return Repair(name, _set(**change))
+    return Repair(name, _refuse(f"{NESTED}{name}" if nested else name, **change))
+
+
+def _needed(repair: Repair | None, capabilities: Capabilities) -> Repair | None:
+    return repair if repair is not None and repair.change(capabilities) != capabilities else None
+
+
+def _set(**values: Any) -> Change:
+    return lambda capabilities: msgspec.structs.replace(capabilities, **values)
+
+
+def _refuse(field: str, **values: Any) -> Change:
+    def change(capabilities: Capabilities) -> Capabilities:
+        refused = tuple(dict.fromkeys((*capabilities.refused_fields, field)))
+        return msgspec.structs.replace(capabilities, refused_fields=refused, **values)
+
+    return change
+
+
+def _swap_limit(capabilities: Capabilities) -> Capabilities:
+    other = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+    return msgspec.structs.replace(capabilities, max_tokens_field=other[capabilities.max_tokens_field])
+
+
+def _fields_of(sent: bytes) -> dict[str, msgspec.Raw] | None:
+    if len(sent) > LONGEST_REQUEST:
+        return None
+    try:
+        return _fields.decode(sent)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _is_quoted(text: str, token: re.Match[str]) -> bool:
+    before, after = text[token.start() - 1 : token.start()], text[token.end() : token.end() + 1]
+    return bool(before) and before in _QUOTES and bool(after) and after in _QUOTES
+
+
+def _is_refusal_code(code: str | None) -> bool:
+    return code is not None and any(word in code for word in ("unsupported", "unknown", "extra", "unrecognized"))
+
+
+def _says_any(text: str, rows: tuple[tuple[str, ...], ...]) -> bool:
+    return any(all(words in text for words in row) for row in rows)

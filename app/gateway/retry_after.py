@@ -1,0 +1,90 @@
+"""When a limit ends, as far as an upstream says so anywhere: in a header of its own, or in the body of its refusal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from app.errors import Failure
+
+# No limit that is told of lasts longer; anything beyond is a date misread. Seconds.
+LONGEST = 40 * 86400.0
+_EPOCH = 1e9  # what is larger is a date in seconds, a thousand times that one in milliseconds
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LONGEST_TEXT = 64
+
+
+def find_retry_after(headers: Mapping[str, str], failure: Failure, now: float) -> int | None:
+    """Seconds after which to come back, rounded up, where no `retry-after` says it; None where nothing does.
+
+    `now` is unix seconds. Of several limits those count that nothing is left of.
+    """
+    for told in (failure.retry_after, failure.resets_at):
+        if told is not None and (seconds := read_moment(told, now)) is not None:
+            return math.ceil(seconds)
+    resets: dict[str, float] = {}
+    for name, value in headers.items():
+        if "ratelimit" in name.replace("-limit", "limit").replace("rate-", "rate") and "reset" in name:
+            seconds = read_moment(value, now)
+            if seconds is not None:
+                resets[name] = seconds
+    spent = [seconds for name, seconds in resets.items() if headers.get(name.replace("reset", "remaining")) == "0"]
+    return math.ceil(max(spent or resets.values())) if resets else None
+
+
+def read_moment(text: str, now: float) -> float | None:
+    """Seconds from `now` to what a text means: seconds, a time like `6m0s`, unix time, or a date. None for any other,
+    and for what lies too far away."""
+    text = text.strip()
+    if not text or len(text) > _LONGEST_TEXT:
+        return None
+    seconds = _read_number(text, now)
+    if seconds is None:
+        seconds = _read_span(text)
+    if seconds is None:
+        seconds = _read_date(text, now)
+    return max(0.0, seconds) if seconds is not None and math.isfinite(seconds) and seconds <= LONGEST else None
+
+
+def _read_number(text: str, now: float) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    if value >= _EPOCH * 1000:
+        return value / 1000 - now
+    return value - now if value >= _EPOCH else value
+
+
+def _read_span(text: str) -> float | None:
+    """A time like `1h2m3.5s` or `120ms`."""
+    total, number, unit = 0.0, "", ""
+    for letter in f"{text.lower()} ":
+        if letter.isdigit() or letter == "." or letter == " ":
+            if unit:
+                if unit not in _UNITS or not number.replace(".", "", 1).isdigit():
+                    return None
+                total += float(number) * _UNITS[unit]
+                number, unit = "", ""
+            number += letter.strip()
+        else:
+            unit += letter
+    return total if not number else None
+
+
+def _read_date(text: str, now: float) -> float | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(text)
+        except (ValueError, OverflowError):
+            return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    try:
+        return moment.timestamp() - now
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,349 @@
+"""What servers refuse, and that the request comes through all the same: a field left out, or said in another way."""
+
+# ruff: noqa: E501 - one case a line
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.field.pairs import CLIENTS, ask, chat_events, chat_reply, delta
+from tests.gateway.conftest import Client, MakeClient
+from tests.support.fake_upstream import FakeUpstream, json_reply
+
+every_client = pytest.mark.parametrize("dialect", CLIENTS)
+both_modes = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+
+GOOD = json_reply(chat_reply({"content": "t"}))
+HISTORY: dict[str, dict[str, Any]] = {
+    "A": {"messages": [{"role": "user", "content": "q"},
+                       {"role": "assistant", "content": [{"type": "thinking", "thinking": "because", "signature": "eA=="},
+                                                         {"type": "tool_use", "id": "c1", "name": "f", "input": {"x": 1}}]},
+                       {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "ok"}]}]},
+    "C": {"messages": [{"role": "user", "content": "q"},
+                       {"role": "assistant", "content": None, "reasoning_content": "because",
+                        "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}}]},
+                       {"role": "tool", "tool_call_id": "c1", "content": "ok"}]},
+    "R": {"input": [{"role": "user", "content": "q"},
+                    {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "because"}]},
+                    {"type": "function_call", "call_id": "c1", "name": "f", "arguments": '{"x":1}'},
+                    {"type": "function_call_output", "call_id": "c1", "output": "ok"}]},
+}  # fmt: skip
+NAMED = {
+    "A": {"type": "tool", "name": "f"},
+    "C": {"type": "function", "function": {"name": "f"}},
+    "R": {"type": "function", "name": "f"},
+}
+
+# What the server says, and the field of the second request that must be gone.
+REFUSALS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "FB-245 Kimi temperature": (
+        {"error": {"message": "invalid temperature: only 1 is allowed for this model"}},
+        {"temperature": 0.2},
+        "temperature",
+    ),
+    "FB-245 Kimi top_p": (
+        {"error": {"message": "invalid top_p: only 0.95 is allowed for this model"}},
+        {"top_p": 0.9},
+        "top_p",
+    ),
+    "OpenAI": (
+        {
+            "error": {
+                "message": "Unsupported value: 'temperature' does not support 0.2 with this model. Only the default (1) value is supported.",
+                "param": "temperature",
+                "code": "unsupported_value",
+            }
+        },
+        {"temperature": 0.2},
+        "temperature",
+    ),
+    "a param alone": ({"error": {"message": "Bad request.", "param": "top_p"}}, {"top_p": 0.9}, "top_p"),
+    "Cerebras": (
+        {"message": "body.temperature: property 'body.temperature' is unsupported", "code": "wrong_api_format"},
+        {"temperature": 0.2},
+        "temperature",
+    ),
+    "Fireworks": (
+        {"error": {"message": "Extra inputs are not permitted, field: 'top_p', value: 0.9"}},
+        {"top_p": 0.9},
+        "top_p",
+    ),
+    "FastAPI": (
+        {
+            "detail": [
+                {"type": "extra_forbidden", "loc": ["body", "temperature"], "msg": "Extra inputs are not permitted"}
+            ]
+        },
+        {"temperature": 0.2},
+        "temperature",
+    ),
+    "Azure": (
+        {"error": {"message": "Validation error at #/temperature: Extra inputs are not permitted", "code": 400}},
+        {"temperature": 0.2},
+        "temperature",
+    ),
+    "Codex backend": ({"detail": "Unsupported parameter: top_p"}, {"top_p": 0.9}, "top_p"),
+    "Databricks": (
+        {
+            "error_code": "BAD_REQUEST",
+            "message": json.dumps({"message": "temperature: Extra inputs are not permitted"}),
+        },
+        {"temperature": 0.2},
+        "temperature",
+    ),
+}
+
+
+@every_client
+def test_a_field_that_a_refusal_names_is_left_out(client: Client, upstream: FakeUpstream, dialect: str) -> None:
+    for name, (refusal, more, field) in REFUSALS.items():
+        upstream.seen.clear()
+        upstream.script(json_reply(refusal, 400), GOOD)
+
+        told = ask(client, dialect, f"chat/m-{len(name)}{name[-3:].strip()}", **more)
+
+        assert (told.status, told.text) == (200, "t"), (name, told)
+        first, second = (seen.json() for seen in upstream.seen)
+        assert field in first, name
+        assert field not in second, name
+
+
+@every_client
+@pytest.mark.parametrize(
+    "said",
+    [
+        "'messages.1' : for 'role:assistant' the following must be satisfied[('messages.1' : property 'reasoning_content' is unsupported)]",
+        "messages.1.reasoning_content: Extra inputs are not permitted",
+        "Unknown field: messages[1].reasoning_content",
+    ],
+)
+def test_a_field_below_the_top_is_left_out_too(
+    make_client: MakeClient, upstream: FakeUpstream, dialect: str, said: str
+) -> None:
+    client = make_client(chat={"quirks": {"reasoning_replay": "reasoning_content"}})
+    upstream.script(json_reply({"error": {"message": said}}, 400), GOOD)
+
+    told = ask(client, dialect, "chat/m", **HISTORY[dialect])
+
+    assert told.text == "t"
+    first, second = (seen.body for seen in upstream.seen)
+    assert b"reasoning_content" in first
+    assert b"reasoning_content" not in second
+    assert json.loads(json.loads(second)["messages"][1]["tool_calls"][0]["function"]["arguments"]) == {"x": 1}
+
+
+@every_client
+def test_fields_of_the_clients_own_are_never_left_out(client: Client, upstream: FakeUpstream, dialect: str) -> None:
+    said = "Unsupported property 'x' in the schema of tool 'f'; model m is invalid; messages are not supported"
+    upstream.script(json_reply({"error": {"message": said}}, 400))
+
+    told = ask(client, dialect, "chat/m")
+
+    assert told.status == 400
+    assert len(upstream.seen) == 1
+
+
+@every_client
+@both_modes
+@pytest.mark.parametrize(
+    "said",
+    [
+        "parameter.enable_thinking must be set to false for non-streaming calls",
+        "Non Streaming Request are not supported",
+        "This model only supports streaming responses. Set stream=true.",
+        "Stream must be set to true",
+    ],
+)
+def test_a_server_that_only_streams_is_asked_for_a_stream(
+    client: Client, upstream: FakeUpstream, dialect: str, said: str, stream: bool
+) -> None:
+    answer = chat_events(delta({"role": "assistant", "content": "t"}), delta({}, "stop"), "[DONE]")
+    upstream.script(json_reply({"error": {"message": said}}, 400), answer)
+
+    if stream:
+        told = ask(client, dialect, "chat/m", stream=True)
+        assert told.status == 400 or told.error
+        return
+    told = ask(client, dialect, "chat/m")
+
+    assert told.text == "t"
+    assert upstream.seen[1].json()["stream"] is True
+
+
+@every_client
+@pytest.mark.parametrize("profile", ["lmstudio", None])
+def test_a_named_tool_is_forced_in_the_words_of_the_server(
+    make_client: MakeClient, upstream: FakeUpstream, dialect: str, profile: str | None
+) -> None:
+    """FB-248: only texts are taken there; the named tool is then the only one."""
+    client = make_client(chat={"profile": profile} if profile else {})
+    refusal = {"error": "Invalid tool_choice type: 'object'. Supported string values: none, auto, required"}
+    upstream.script(*([] if profile else [json_reply(refusal, 400)]), GOOD)
+    tool = {
+        "A": {"name": "g", "input_schema": {}},
+        "C": {"type": "function", "function": {"name": "g", "parameters": {}}},
+    }
+    flat = {"type": "function", "name": "f", "parameters": {}}
+    tools = {
+        "A": [{"name": "f", "input_schema": {"type": "object"}}, tool["A"]],
+        "C": [{"type": "function", "function": {"name": "f", "parameters": {}}}, tool["C"]],
+        "R": [flat, flat | {"name": "g"}],
+    }[dialect]
+
+    told = ask(client, dialect, "chat/m", tools=tools, tool_choice=NAMED[dialect])
+
+    assert told.status == 200
+    sent = upstream.seen[-1].json()
+    assert sent["tool_choice"] == "required"
+    assert [tool["function"]["name"] for tool in sent["tools"]] == ["f"]
+
+
+@every_client
+def test_a_forced_call_that_does_not_go_with_thinking_is_asked_for(
+    client: Client, upstream: FakeUpstream, dialect: str
+) -> None:
+    said = "tool_choice 'specified' is incompatible with thinking enabled"
+    refusal, answer = json_reply({"error": {"message": said}}, 400), json_reply(chat_reply({"content": '{"x":1}'}))
+    upstream.script(refusal, refusal, answer)
+
+    assert ask(client, dialect, "chat/m", tool_choice=NAMED[dialect]).status == 200
+    assert upstream.seen[-1].json().get("tool_choice") in (None, "auto")
+
+
+def test_a_role_that_the_server_does_not_know_is_the_systems(make_client: MakeClient, upstream: FakeUpstream) -> None:
+    client = make_client(chat={"quirks": {"system_role": "developer"}})
+    said = "messages[0].role: unknown variant `developer`, expected one of `system`, `user`, `assistant`, `tool`"
+    upstream.script(json_reply({"error": {"message": said}}, 400), GOOD)
+    messages = [{"role": "developer", "content": "be brief"}, {"role": "user", "content": "hi"}]
+
+    told = ask(client, "C", "chat/m", messages=messages)
+
+    assert told.text == "t"
+    assert upstream.seen[-1].json()["messages"][0]["role"] == "system"
+
+
+# --- limits ---
+
+LONG = "word " * 30_000
+
+OVERFLOWS = {
+    "no word we know": ({"error": {"message": "Sequence of 31000 tokens is beyond what this endpoint can take (limit 30000)."}}, LONG),
+    "a length": ({"error": {"message": "The length of your input is larger than 30720."}}, LONG),
+    "FB-250 Kimi": ({"error": {"message": "Invalid request: Your request exceeded model token limit: 262144 (requested: 336148)"}}, "hi"),
+    "FB-250 Z.ai": ({"error": {"code": "1261", "message": "Prompt too long"}}, "hi"),
+    "FB-250 Qwen": ({"error": {"message": "Range of input length should be [1, 98304]"}}, "hi"),
+    "Together": ({"error": {"message": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4097. Given: 4000 `inputs` tokens and 2000 `max_new_tokens`"}}, "hi"),
+    "SiliconFlow": ({"code": 20015, "message": "length of prompt_tokens (40000) must be less than max_seq_len (32768)."}, "hi"),
+    "GitHub": ({"error": {"code": "tokens_limit_reached", "message": "Request body too large for gpt-4o model. Max size: 8000 tokens."}}, "hi"),
+    "vLLM": ({"error": {"message": "The decoder prompt (length 40000) is longer than the maximum model length of 32768."}}, "hi"),
+    "Volcengine": ({"error": {"code": "InvalidParameter", "message": "Total tokens of image and text exceed max message tokens."}}, "hi"),
+}  # fmt: skip
+
+
+@every_client
+def test_a_full_context_is_said_in_the_words_of_each_client(
+    client: Client, upstream: FakeUpstream, dialect: str
+) -> None:
+    for name, (body, text) in OVERFLOWS.items():
+        upstream.script(json_reply(body, 413 if name == "GitHub" else 400))
+        given = {"input": text} if dialect == "R" else {"messages": [{"role": "user", "content": text}]}
+
+        told = ask(client, dialect, "chat/m", **given)
+
+        assert told.status == 400, name
+        if dialect == "A":
+            assert "prompt is too long" in told.error or "exceed context limit" in told.error, name
+        else:
+            assert told.code == "context_length_exceeded", name
+
+
+@every_client
+@pytest.mark.parametrize(
+    "said",
+    [
+        "max_tokens is too large: 100000. This model supports at most 16384 completion tokens",
+        "tool name exceeds max length of 64",
+        "The image exceeds the maximum size",
+    ],
+)
+def test_what_else_may_be_too_long_is_no_full_context(
+    client: Client, upstream: FakeUpstream, dialect: str, said: str
+) -> None:
+    upstream.script(json_reply({"error": {"message": said}}, 400))
+    given = {"input": LONG} if dialect == "R" else {"messages": [{"role": "user", "content": LONG}]}
+
+    told = ask(client, dialect, "chat/m", **given)
+
+    assert "prompt is too long" not in told.error
+    assert told.code != "context_length_exceeded"
+
+
+@every_client
+@both_modes
+@pytest.mark.parametrize(
+    "headers", [{}, {"retry-after": "0"}, {"retry-after-ms": "50"}, {"x-ratelimit-reset-requests": "50ms"}]
+)
+def test_a_short_limit_is_waited_out(
+    client: Client, upstream: FakeUpstream, dialect: str, headers: dict[str, str], stream: bool
+) -> None:
+    upstream.script(json_reply({"error": {"message": "limit"}}, 429, headers), GOOD)
+
+    assert ask(client, dialect, "chat/m", stream=stream).text == "t"
+
+
+RESETS: dict[str, tuple[dict[str, Any], dict[str, str], int]] = {
+    "resets_in_seconds": ({"type": "usage_limit_reached", "resets_in_seconds": 3600}, {}, 3600),
+    "OpenAI's headers": (
+        {},
+        {"x-ratelimit-reset-tokens": "6m0s", "x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-requests": "1h"},
+        360,
+    ),
+    "one header": ({}, {"x-ratelimit-reset": "90"}, 90),
+    "Google": ({"details": [{"@type": "RetryInfo", "retryDelay": "41.5s"}]}, {}, 42),
+}
+
+
+@every_client
+@pytest.mark.parametrize("name", RESETS)
+def test_the_end_of_a_limit_is_when_to_come_back(
+    client: Client, upstream: FakeUpstream, name: str, dialect: str
+) -> None:
+    body, headers, seconds = RESETS[name]
+    upstream.script(json_reply({"error": {"message": "limit", **body}}, 429, headers))
+    path = {"A": "/v1/messages", "C": "/v1/chat/completions", "R": "/v1/responses"}[dialect]
+    asked = {"input": "hi"} if dialect == "R" else {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9}
+
+    response = client.ask(path, {"model": "chat/m", **asked})
+
+    assert response.headers["retry-after"] == str(seconds)
+
+
+def test_the_end_of_a_limit_may_be_a_moment(client: Client, upstream: FakeUpstream) -> None:
+    moment = datetime.now(UTC) + timedelta(seconds=1000)
+    for told in (moment.timestamp(), moment.timestamp() * 1000, moment.isoformat()):
+        upstream.script(
+            json_reply({"error": {"message": "limit", "type": "usage_limit_reached", "resets_at": told}}, 429)
+        )
+
+        response = client.chat()
+
+        assert 950 <= int(response.headers["retry-after"]) <= 1001
+
+
+def test_a_context_that_is_cut_in_silence_is_noticed_once(
+    make_client: MakeClient, upstream: FakeUpstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = make_client(chat={"profile": "ollama"})
+    upstream.script(
+        json_reply(chat_reply({"content": "t"}) | {"usage": {"prompt_tokens": 4096, "completion_tokens": 1}})
+    )
+
+    for _ in range(2):
+        ask(client, "C", "chat/m", messages=[{"role": "user", "content": LONG}])
+
+    assert [record.message for record in caplog.records if "read 4096 tokens" in record.message] != []
+    assert len([record for record in caplog.records if "num_ctx" in record.message]) == 1
+    assert "4096" in json.dumps(client.http.get("/health").json["providers"]["chat"]["context_cuts"])
