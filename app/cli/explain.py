@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.options import build_parts, config_option, read_settings
-from app.errors import NotFound
+from app.cli.options import build_parts, complete_models, config_option, json_option, read_settings
+from app.errors import ClientError, NotFound
 from app.known_secrets import known_secrets
 from app.providers.profiles import profile_of
 
@@ -18,33 +19,96 @@ if TYPE_CHECKING:
 
 @click.command()
 @config_option
-@click.argument("model")
-def explain(path: Path | None, model: str) -> None:
-    """Show which upstreams answer for MODEL, the first choice first. Nothing is sent to a model."""
+@json_option
+@click.option(
+    "--body",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with a request; shows what becomes of it on its way to the first choice.",
+)
+@click.argument("model", required=False, shell_complete=complete_models)
+def explain(path: Path | None, as_json: bool, body: Path | None, model: str | None) -> None:
+    """Show which upstreams answer for MODEL, the first choice first, and why. Nothing is sent to a model."""
+    content = body.read_bytes() if body is not None else b""
+    model = model or _read_model(content)
     router = build_parts(read_settings(path)).router
     try:
         upstreams = router.resolve(model)
     except NotFound as error:
         raise click.ClickException(str(error)) from error
-    for number, upstream in enumerate(upstreams, 1):
-        click.echo(f"{number}. {upstream.label}")
-        for name, value in _describe(upstream).items():
-            if value is not None:
-                click.echo(f"   {name:<18}{known_secrets.mask(str(value))}")
+    described: list[dict[str, object]] = [
+        {
+            "upstream": upstream.label,
+            **{
+                name: known_secrets.mask(str(value)) for name, value in _describe(upstream).items() if value is not None
+            },
+        }
+        for upstream in upstreams
+    ]
+    if body is not None:
+        described[0] |= _translate(content, upstreams[0])
+    if as_json:
+        click.echo(json.dumps(described, indent=2))
+        return
+    for number, told in enumerate(described, 1):
+        click.echo(f"{number}. {told.pop('upstream')}")
+        sent = told.pop("body", None)
+        for name, value in told.items():
+            click.echo(f"   {name:<18}{value}")
+        if sent is not None:
+            click.echo(json.dumps(sent, indent=2))
+
+
+def _read_model(content: bytes) -> str:
+    try:
+        named = json.loads(content or b"{}").get("model")
+    except (ValueError, AttributeError) as error:
+        raise click.UsageError(f"the request is no JSON object: {error}") from error
+    if not isinstance(named, str) or not named:
+        raise click.UsageError("name a MODEL, or a --body that names one")
+    return named
+
+
+def _translate(content: bytes, upstream: Upstream) -> dict[str, object]:
+    """What the upstream would be sent for a request, and what is lost on the way; its fields tell its dialect."""
+    from app.dialects.registry import DIALECTS
+    from app.gateway.choice import open_attempt
+    from app.gateway.messages import ClientRequest
+
+    fields = json.loads(content)
+    messages = "input" not in fields and ("system" in fields or "max_tokens" in fields)
+    name = "openai_responses" if "input" in fields else "anthropic_messages" if messages else "openai_chat"
+    request = ClientRequest(DIALECTS[name], content, {})
+    try:
+        attempt = open_attempt(request, upstream, upstream.capabilities, None, bool(fields.get("stream")))
+    except ClientError as error:
+        raise click.ClickException(f"refused: {error}") from error
+    losses = [f"{loss.path} ({loss.severity}): {loss.why}" for loss in attempt.losses]
+    sent = json.loads(attempt.upstream_request.body)
+    return {"read as": name, "lost or lowered": "; ".join(losses) or "nothing", "body": sent}
 
 
 def _describe(upstream: Upstream) -> dict[str, object]:
     provider, capabilities = upstream.provider, upstream.capabilities
     return {
+        "because": upstream.matched,
         "kind": provider.kind,
+        "credential": _describe_credential(upstream),
         "dialect": capabilities.dialect,
         "URL": provider.url("generate", upstream.model) if provider.base_url else None,
         "profile": provider.settings.profile or profile_of(provider.base_url),
         "output limit": capabilities.max_output,
-        "context window": capabilities.context_window,
+        "context window": capabilities.context_window or "not known; set context_window",
         "effort asked for": upstream.reasoning_effort,
         "efforts known": ", ".join(capabilities.efforts) or None,
         "tools": "yes" if capabilities.tools else "no",
         "images": "yes" if capabilities.images else "no",
         "losses": upstream.policy,
     }
+
+
+def _describe_credential(upstream: Upstream) -> str:
+    source = upstream.provider.source
+    if source is None:
+        return "none of its own"
+    status = source.describe()
+    return status.problem or f"from {status.source}"

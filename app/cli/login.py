@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from app.cli.options import config_option, open_session, read_settings
+from app.cli.options import complete_providers, config_option, open_session, read_settings
 from app.credentials.oauth.browser import open_browser
 from app.credentials.oauth.callback_listener import CallbackListener
 from app.credentials.oauth.login_choice import choose_login
@@ -31,7 +31,7 @@ _STEP = 0.2
 @click.command()
 @config_option
 @click.option("--no-browser", is_flag=True, help="Only print the address; open it on any machine.")
-@click.argument("provider", required=False)
+@click.argument("provider", required=False, shell_complete=complete_providers)
 def login(path: Path | None, no_browser: bool, provider: str | None) -> None:
     """Sign in to PROVIDER (oca, claude, codex, or a configured name) in the browser.
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import click
 
 from app.cli.login import choose_provider, find_used
-from app.cli.options import config_option, open_session, read_settings
+from app.cli.options import complete_providers, config_option, open_session, read_settings
 from app.credentials.oauth.login_flow import open_flow
 
 
 @click.command()
 @config_option
-@click.argument("provider", required=False)
+@click.argument("provider", required=False, shell_complete=complete_providers)
 def logout(path: Path | None, provider: str | None) -> None:
     """Forget the login of PROVIDER (oca, claude, codex, or a configured name).
 

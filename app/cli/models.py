@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
-from app.cli.options import config_option, read_settings
+from app.cli.options import config_option, json_option, read_settings
 
 
 @click.command()
 @config_option
-def models(path: Path | None) -> None:
+@json_option
+def models(path: Path | None, as_json: bool) -> None:
     """List the models that clients can name, one a line."""
     # Imported here: the other commands need not wait for the whole server to load.
     from app import create_app
@@ -22,8 +24,8 @@ def models(path: Path | None) -> None:
     reply = app.test_client().get("/v1/models", headers=_key(settings.server.api_keys))
     if reply.status_code != 200:
         raise click.ClickException(f"the list of models could not be read: {reply.get_data(as_text=True)}")
-    for model in reply.get_json()["data"]:
-        click.echo(model["id"])
+    listed = reply.get_json()["data"]
+    click.echo(json.dumps(listed, indent=2) if as_json else "\n".join(model["id"] for model in listed))
     silent = [(name, each.health.listing) for name, each in app.runtime.services.providers.items()]
     problems = [f"{name}: {trouble.message}" for name, trouble in silent if trouble is not None]
     if problems:

@@ -73,3 +73,29 @@ def build_parts(settings: Settings) -> Services:
         return build_services(settings, os.environ, Path.home())
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+
+
+def complete_models(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
+    """What a shell offers for a model's name: what the settings know of by themselves, for a shell does not wait."""
+    try:
+        settings = load_settings(None, os.environ, {})
+    except ConfigError:
+        return []
+    models = settings.models
+    offered = [name for name in models.routes if "*" not in name and "?" not in name]
+    offered += [name for name in (models.default, models.small, models.big) if name]
+    for name, provider in settings.providers.items():
+        offered += [f"{name}/{model}" for model in provider.models] or [f"{name}/"]
+    return [name for name in dict.fromkeys(offered) if name.startswith(typed)]
+
+
+def complete_providers(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
+    """What a shell offers for a provider that can be logged in to."""
+    try:
+        configured = load_settings(None, os.environ, {}).providers
+    except ConfigError:
+        configured = {}
+    return [name for name in dict.fromkeys(("oca", "claude", "codex", *configured)) if name.startswith(typed)]

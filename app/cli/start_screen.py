@@ -11,7 +11,7 @@ import click
 
 from app.cli.credential_words import WITHOUT_CREDENTIAL, show_place, summarize_source
 from app.credentials.credential import SourceStatus
-from app.settings import ModelsSettings, ProviderSettings, ServerSettings, Settings
+from app.settings import ProviderSettings, ServerSettings, Settings
 
 # Any text does as a key while the gateway asks for none, but clients refuse to start without one.
 ANY_KEY = "any-text"
@@ -44,17 +44,18 @@ def describe_start(
     known = known or {}
     now = time.time()
     url = base_url(settings.server)
-    key = "$DRAGOMAN_KEY" if settings.server.api_keys else ANY_KEY
+    key = f"${settings.key_variable or 'DRAGOMAN_KEY'}" if settings.server.api_keys else ANY_KEY
     lines = [f"Dragoman {metadata.version('dragoman')}", ""]
     if token and all(state.problem is None for name, state in known.items() if settings.providers[name].kind == "oca"):
         lines += [f"Successfully loaded new access token from {token}", ""]
     lines += _section("settings", [str(settings.source or "none written; this is what the machine has")])
     lines += _section("providers", _describe_providers(settings, missing, known, now))
-    lines += _section("models", _describe_models(settings.models))
+    lines += _section("models", _describe_models(settings))
     lines += _section("network", _describe_network(settings.server))
     lines += _section("open at", [url])
-    lines += _section("Claude Code", [f"ANTHROPIC_BASE_URL={url} ANTHROPIC_AUTH_TOKEN={key} claude"])
-    lines += _section("OpenAI clients", [f"OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}"])
+    # On lines of their own, for a terminal of 80 columns would break them where they are copied.
+    lines += ["Claude Code", f"ANTHROPIC_BASE_URL={url} ANTHROPIC_AUTH_TOKEN={key} claude"]
+    lines += ["OpenAI clients", f"OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}"]
     lines += ["", f"Starting server on :{settings.server.port}"]
     return "\n".join(lines)
 
@@ -89,9 +90,17 @@ def _describe_credential(provider: ProviderSettings, known: SourceStatus | None,
     return click.style(f"{summarize_source(known, now)}: {known.problem}", fg="red")
 
 
-def _describe_models(models: ModelsSettings) -> list[str]:
-    rows = [(names, f"-> {target}") for tier, names in TIERS.items() if (target := getattr(models, tier))]
-    rows += [(name, f"-> {', '.join(route.targets)}") for name, route in models.routes.items()]
+def _describe_models(settings: Settings) -> list[str]:
+    models = settings.models
+
+    def show(target: str) -> str:
+        provider, _, model = target.partition("/")
+        table = settings.providers.get(provider)
+        window = table.window_of(model) if table is not None else None
+        return f"{target} ({window} tokens)" if window else target
+
+    rows = [(names, f"-> {show(target)}") for tier, names in TIERS.items() if (target := getattr(models, tier))]
+    rows += [(name, f"-> {', '.join(map(show, route.targets))}") for name, route in models.routes.items()]
     return _align(rows, 20) or ["PROVIDER/MODEL names every model"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -10,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 import requests
 
 from app.cli.credential_words import WITHOUT_CREDENTIAL, describe_expiry, summarize_source
-from app.cli.options import config_option, open_session, read_settings
+from app.cli.options import config_option, json_option, open_session, read_settings
 from app.cli.start_screen import base_url
 from app.credentials.credential import SourceStatus
 from app.credentials.sources import open_source
@@ -25,21 +27,27 @@ _TIMEOUT = 2.0
 
 @click.command()
 @config_option
-def status(path: Path | None) -> None:
+@json_option
+def status(path: Path | None, as_json: bool) -> None:
     """Show each provider's account, plan, expiry and source.
 
     Nothing is sent to a provider and nothing is renewed; a gateway that runs here is asked how its requests fare.
     """
-    show_status(path)
+    show_status(path, as_json=as_json)
 
 
-def show_status(path: Path | None) -> None:
+def show_status(path: Path | None, *, as_json: bool = False) -> None:
     """The command itself, for its aliases too."""
     all_settings = read_settings(path)
     outcomes = ask_gateway(all_settings.server)
+    told: dict[str, object] = {}
     for name, settings in all_settings.providers.items():
         way = partial(open_session, all_settings, name, settings)
         source = open_source(settings, os.environ, Path.home(), way, name=name)
+        if as_json:
+            credential = msgspec.to_builtins(source.describe()) if source is not None else None
+            told[name] = {"kind": settings.kind, "credential": credential, **outcomes.get(name, {})}
+            continue
         if source is None:
             click.echo(f"{name}: {WITHOUT_CREDENTIAL.get(settings.kind, 'needs no credential of its own')}")
         else:
@@ -48,6 +56,8 @@ def show_status(path: Path | None) -> None:
         entry = outcomes.get(name, {})
         for line in (*describe_outcomes(entry), *describe_accounts(entry)):
             click.echo(line)
+    if as_json:
+        click.echo(json.dumps(told, indent=2))
 
 
 def describe_source(name: str, known: SourceStatus, now: float) -> Iterator[str]:

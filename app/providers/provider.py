@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from fnmatch import fnmatchcase
 from typing import ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -144,19 +143,11 @@ class Provider:
             known = self._capabilities[model] = self._with_window(model, self.find_capabilities(model))
         return known
 
-    def configured_window(self, model: str) -> int | None:
-        """The context window that the settings give a model: one for all, or by its name or a pattern of it."""
-        configured = self.settings.context_window
-        if not isinstance(configured, dict):
-            return configured
-        globs = sorted(configured, key=lambda glob: (glob != model, -len(glob)))
-        return next((configured[glob] for glob in globs if fnmatchcase(model, glob)), None)
-
     def _with_window(self, model: str, found: Capabilities) -> Capabilities:
         """The context window as the settings say, else as the capabilities have it, else as the upstream lists it."""
         listed = self._catalogue.get(model)
         window = (
-            self.configured_window(model)
+            self.settings.window_of(model)
             or found.context_window
             or (listed.context_window if listed is not None else None)
         )

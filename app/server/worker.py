@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from app.log_target import flush_standard_streams, guard_standard_streams
@@ -9,6 +10,8 @@ from app.logs import request_log, start_logs
 from app.loops import Loop
 from app.server.slots import raise_descriptor_limit
 from app.server.sweeper import PERIOD, start_sweeper
+
+log = logging.getLogger("dragoman")
 
 
 def start(wsgi_app: Any) -> None:
@@ -21,11 +24,13 @@ def start(wsgi_app: Any) -> None:
     log_flush.start()
     runtime.loops += [start_sweeper(runtime.active), log_flush]
     runtime.watch()
+    log.info("ready")
 
 
 def stop(wsgi_app: Any, seconds: float) -> None:
     """Called once in each worker after its last request; takes `seconds` at most."""
     wsgi_app.runtime.finish(seconds)
+    log.info("stopped")
     _flush_logs()
 
 

@@ -5,6 +5,7 @@ What each key means to its user stands in docs/configuration.md; a test compares
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -148,6 +149,14 @@ class ProviderSettings(Table, frozen=True, kw_only=True):
     ca_bundle: str | None = None
     client_cert: str | None = None
     client_key: str | None = None
+
+    def window_of(self, model: str) -> int | None:
+        """The context window that is configured for a model: one for all, or by its name or a pattern of it."""
+        configured = self.context_window
+        if not isinstance(configured, dict):
+            return configured
+        globs = sorted(configured, key=lambda glob: (glob != model, -len(glob)))
+        return next((configured[glob] for glob in globs if fnmatchcase(model, glob)), None)
 
 
 class LimitsSettings(Table, frozen=True, kw_only=True):

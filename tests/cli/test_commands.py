@@ -6,7 +6,9 @@ import json
 import stat
 
 import pytest
+from click.testing import CliRunner
 
+from app.cli import main
 from tests.cli.machine import Machine
 
 
@@ -144,3 +146,62 @@ def test_help_lists_the_commands(machine: Machine, option: str) -> None:
     assert {"serve", "models", "config", "version", "completion"} <= {
         line.split()[0] for line in said.splitlines() if line.startswith("  ")
     }
+
+
+# ---- explain, and JSON for programs
+
+LOCAL = """
+[providers.local]
+kind = "openai"
+base_url = "http://127.0.0.1:9/v1"
+models = ["qwen3:8b"]
+context_window = { "qwen3:*" = 32768 }
+[models]
+default = "local/qwen3:8b"
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("local/x", "the name itself"), ("qwen3:8b", "the list of local"), ("claude-sonnet-4-6", "models.default")],
+)
+def test_explain_says_why_a_name_leads_there(machine: Machine, name: str, why: str) -> None:
+    machine.write("dragoman.toml", LOCAL)
+
+    assert f"because           {why}" in machine.run("explain", name).stdout
+
+
+def test_explain_shows_the_window_and_what_becomes_of_a_request(machine: Machine) -> None:
+    machine.write("dragoman.toml", LOCAL)
+    body = {"model": "claude-sonnet-4-6", "max_tokens": 9, "top_k": 3, "messages": [{"role": "user", "content": "hi"}]}
+    machine.write("body.json", json.dumps(body))
+
+    (told,) = json.loads(machine.run("explain", "--json", "--body", "body.json").stdout)
+
+    assert (told["upstream"], told["context window"]) == ("local/qwen3:8b", "32768")
+    assert told["read as"] == "anthropic_messages"
+    assert told["body"]["model"] == "qwen3:8b"
+    assert told["body"]["messages"] == [{"role": "user", "content": "hi"}]
+
+
+def test_explain_wants_a_model_from_somewhere(machine: Machine) -> None:
+    assert machine.run("explain").exit_code == 2
+
+
+@pytest.mark.parametrize("command", [("models",), ("version",), ("status",), ("explain", "qwen3:8b")])
+def test_programs_read_json(machine: Machine, command: tuple[str, ...]) -> None:
+    machine.write("dragoman.toml", LOCAL)
+
+    assert json.loads(machine.run(*command, "--json").stdout)
+
+
+def test_a_shell_offers_models_and_logins(machine: Machine) -> None:
+    machine.write("dragoman.toml", LOCAL + '[models.routes]\nlong = "local/a"\n"l*" = "local/b"')
+
+    def offer(words: str) -> list[str]:
+        environ = {"_DRAGOMAN_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": "2"}
+        result = CliRunner(env=environ).invoke(main, prog_name="dragoman", complete_var="_DRAGOMAN_COMPLETE")
+        return [line.split(",")[1] for line in result.stdout.split()]
+
+    assert offer("dragoman explain lo") == ["long", "local/qwen3:8b"]
+    assert offer("dragoman login o") == ["oca"]

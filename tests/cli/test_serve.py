@@ -314,3 +314,24 @@ def test_a_port_that_is_none_is_refused_in_plain_words(machine: Machine, given: 
 
     assert result.exit_code == 2
     assert f"'{given}' is not a whole number from 0 to 65535" in result.stderr
+
+
+def test_the_screen_names_the_variable_of_the_file(machine: Machine, replaced: Replaced, port: int) -> None:
+    machine.write("dragoman.toml", '[server]\napi_keys = ["${TEAM_KEY}"]\n[providers.anthropic]\napi_key = "k"')
+
+    screen = started(machine.run("serve", "--port", str(port), TEAM_KEY="sk-secret"), replaced)
+
+    assert "ANTHROPIC_AUTH_TOKEN=$TEAM_KEY" in screen
+    assert "sk-secret" not in screen
+
+
+def test_lines_to_copy_fit_a_narrow_terminal(machine: Machine, replaced: Replaced) -> None:
+    screen = started(machine.run("serve", "--port", "0"), replaced)
+
+    assert max(len(line) for line in screen.splitlines() if "_BASE_URL=" in line) <= 80
+
+
+def test_the_screen_shows_the_window_of_a_model(machine: Machine, replaced: Replaced, port: int) -> None:
+    machine.write("dragoman.toml", '[providers.ollama]\ncontext_window = 32768\n[models]\ndefault = "ollama/qwen3:8b"')
+
+    assert "-> ollama/qwen3:8b (32768 tokens)" in machine.run("serve", "--port", str(port)).stdout

@@ -111,6 +111,6 @@ def _list(provider: Provider, model: Model, name: str) -> Listed:
         model.display_name or model.id,
         model.owned_by or "dragoman",
         model.created or EPOCH,
-        provider.configured_window(model.id) or model.context_window,
+        provider.settings.window_of(model.id) or model.context_window,
         model.max_output,
     )
