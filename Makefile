@@ -79,10 +79,12 @@ $(VENV)/.dist: | $(VENV)/.made
 	@touch $@
 
 $(VENV)/.runs: requirements.txt setup.cfg setup.py | $(VENV)/.made
-	@$(INSTALL) -r requirements.txt
+	@$(INSTALL) --require-hashes -r requirements.txt
 	@$(INSTALL) --no-deps -e .
 	@touch $@
 
 $(VENV)/.tests: $(VENV)/.runs
-	@$(INSTALL) -c requirements.txt -e '.[dev]'
+	@# The versions alone: with the hashes pip would want one for each package that only tests need.
+	@sed -n 's/^\([^ #]*==[^ ;\\]*\).*/\1/p' requirements.txt > $(VENV)/versions.txt
+	@$(INSTALL) -c $(VENV)/versions.txt -e '.[dev]'
 	@touch $@

@@ -17,6 +17,7 @@ from app.gateway.responses_api.background import Background
 from app.gateway.responses_api.conversations import Conversations
 from app.gateway.responses_api.response_store import ResponseStore
 from app.gateway.responses_api.stored_responses import StoredResponses
+from app.gateway.tenants import open_tenant_marks
 from app.known_secrets import known_secrets
 from app.ledger import Ledger
 from app.providers.provider import Provider
@@ -71,7 +72,7 @@ def build_services(settings: Settings, environ: Mapping[str, str], home: Path, o
         stored_responses=StoredResponses(response_store, background, providers),
         conversations=response_store.conversations,
         listing=Listing(router, providers),
-        access=Access(server),
+        access=Access(server, open_tenant_marks(settings) if server.api_keys else None),
         transport=transport,
         ledger=ledger,
     )

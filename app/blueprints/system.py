@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from app.blueprints.api import answer_error, family, has_key, refuse, runtime, services
 from app.credentials.pool import CredentialPool
 from app.errors import DragomanError, Failure
+from app.gateway.learned_facts import LearnedFacts
 from app.gateway.messages import new_id
 from app.gateway.record import Record
 from app.known_secrets import known_secrets
@@ -52,6 +53,8 @@ def health() -> Response:
     known = _host_problem() is None
     detailed = known and has_key()
     providers = {name: _provider_health(provider, detailed=detailed) for name, provider in parts.providers.items()}
+    if detailed:
+        _add_learned(providers, parts.gateway.facts)
     asked = [entry for entry in providers.values() if "authenticated" in entry]
     answers = [entry for entry in asked if entry["authenticated"]]
     # A server that needs no credential can always be asked; the demo is not what anybody waits for.
@@ -211,6 +214,20 @@ def _provider_health(provider: Provider, *, detailed: bool) -> dict[str, Any]:
                 for name, windows in provider.health.quotas.items()
             }
     return entry
+
+
+def _add_learned(providers: dict[str, dict[str, Any]], facts: LearnedFacts) -> None:
+    """What this worker has learned of each provider's models; `tenant` begins the mark of the only one it holds for."""
+    for fact in facts.known():
+        provider, _, model = fact.upstream.partition("/")
+        told = {
+            "model": model,
+            "fact": fact.name,
+            "tenant": fact.tenant and fact.tenant[:8],
+            "seconds": int(fact.seconds),
+        }
+        if provider in providers:
+            providers[provider].setdefault("learned", []).append(told)
 
 
 def _describe_outcomes(health: ProviderHealth, *, detailed: bool) -> dict[str, Any]:

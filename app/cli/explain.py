@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from app.cli.options import build_parts, complete_models, config_option, json_option, read_settings
+from app.cli.status import ask_gateway
 from app.errors import ClientError, NotFound
 from app.known_secrets import known_secrets
 from app.providers.profiles import profile_of
@@ -30,11 +32,13 @@ def explain(path: Path | None, as_json: bool, body: Path | None, model: str | No
     """Show which upstreams answer for MODEL, the first choice first, and why. Nothing is sent to a model."""
     content = body.read_bytes() if body is not None else b""
     model = model or _read_model(content)
-    router = build_parts(read_settings(path)).router
+    settings = read_settings(path)
+    router = build_parts(settings).router
     try:
         upstreams = router.resolve(model)
     except NotFound as error:
         raise click.ClickException(str(error)) from error
+    running = ask_gateway(settings.server)
     described: list[dict[str, object]] = [
         {
             "upstream": upstream.label,
@@ -44,6 +48,10 @@ def explain(path: Path | None, as_json: bool, body: Path | None, model: str | No
         }
         for upstream in upstreams
     ]
+    for told, upstream in zip(described, upstreams, strict=True):
+        learned = list(_list_learned(running.get(upstream.provider.name, {}), upstream.model))
+        if learned:
+            told["learned"] = "; ".join(learned)
     if body is not None:
         described[0] |= _translate(content, upstreams[0])
     if as_json:
@@ -56,6 +64,15 @@ def explain(path: Path | None, as_json: bool, body: Path | None, model: str | No
             click.echo(f"   {name:<18}{value}")
         if sent is not None:
             click.echo(json.dumps(sent, indent=2))
+
+
+def _list_learned(entry: Mapping[str, Any], model: str) -> Iterator[str]:
+    """What a running gateway has learned of a model by its refusals; `entry` is its provider's part of /health."""
+    for fact in entry.get("learned", ()):
+        match fact:
+            case {"model": str(named), "fact": str(name), "seconds": int(seconds)} if named == model:
+                whom = f"the client {fact['tenant']}…" if fact.get("tenant") else "everybody"
+                yield f"{name}, for {whom}, forgotten in {max(1, seconds // 60)} min"
 
 
 def _read_model(content: bytes) -> str:

@@ -81,6 +81,17 @@ def holds_null(raw: msgspec.Raw) -> bool:
     return b":null" in value or b": null" in value
 
 
+def repair_text(data: bytes) -> bytes:
+    """JSON whose text is UTF-8 throughout: decoders do not look into what they leave raw, and stumble over it later."""
+    if data.isascii():
+        return data
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "replace").encode()
+    return data
+
+
 def repair_surrogates(text: bytes) -> bytes:
     """JSON text with U+FFFD for every escaped half of a surrogate pair: clients that cut strings by UTF-16 units send
     halves, and a strict decoder refuses the whole body for one of them."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import ipaddress
 from collections.abc import Mapping
 
 from app.errors import Forbidden, Unauthorized
+from app.gateway.tenants import TenantMarks
 from app.settings import ServerSettings
 
 KEY_HEADERS = ("x-api-key", "api-key", "x-goog-api-key")
@@ -23,8 +23,9 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 class Access:
     """The rules of one configuration."""
 
-    def __init__(self, settings: ServerSettings) -> None:
-        self._tenants = {key.encode(): hashlib.sha256(key.encode()).hexdigest() for key in settings.api_keys}
+    def __init__(self, settings: ServerSettings, marks: TenantMarks | None = None) -> None:
+        marks = marks or TenantMarks(b"")
+        self._tenants = {key.encode(): marks.mark(key) for key in settings.api_keys}
         self._names = {tenant: f"api_keys[{number}]" for number, tenant in enumerate(self._tenants.values())}
         self._hosts = frozenset(host.lower() for host in settings.allowed_hosts)
         self._origins = frozenset(settings.cors_origins)
@@ -103,7 +104,7 @@ class Access:
 
     def check_key(self, headers: Mapping[str, str]) -> str:
         """Accepts a request when any of its headers carries a valid key, and answers with the name under which its
-        things are kept: a hash of the key, empty where none is demanded. Raises Unauthorized."""
+        things are kept: a keyed hash of the key, empty where none is demanded. Raises Unauthorized."""
         if not self._tenants:
             return ""
         given = [headers[name].encode() for name in KEY_HEADERS if name in headers]

@@ -5,7 +5,9 @@ Each statement is a transaction of its own, so nothing is ever half written, and
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -104,7 +106,10 @@ class Database:
 
     def delete(self, kind: str, tenant: str, key: str, oldest: int) -> bool:
         place = {"a_kind": kind, "a_tenant": tenant, "a_key": key, "oldest": oldest}
-        return self._run(lambda connection: connection.execute(_DELETE, place).rowcount > 0)
+        deleted = self._run(lambda connection: connection.execute(_DELETE, place).rowcount > 0)
+        if deleted and self._path is not None:
+            self._empty_log()
+        return deleted
 
     def prune(self, oldest: int, most: int, *, only: str | None = None, apart: Sequence[str] = ()) -> None:
         """Throws away what was born before `oldest`, then the oldest of the rest while all are more than `most` bytes.
@@ -115,6 +120,11 @@ class Database:
         kinds = records.c.kind == only if only is not None else records.c.kind.not_in(apart)
         self._run(lambda connection: _delete_aged(connection, kinds, oldest))
         self._run(lambda connection: _delete_excess(connection, kinds, most))
+
+    def _empty_log(self) -> None:
+        """Takes what was deleted out of SQLite's log too; with others at it, the next one does."""
+        with contextlib.suppress(SQLAlchemyError), self._engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         self._engine.dispose()
@@ -178,14 +188,18 @@ def _delete_excess(connection: Connection, kinds: ColumnElement[bool], most: int
     total = connection.execute(select(func.coalesce(func.sum(records.c.size), 0)).where(kinds)).scalar_one()
     if total <= most:
         return
-    ages = select(records.c.created, records.c.size).where(kinds).order_by(records.c.created).limit(BATCH)
+    # Who has most makes room, or one tenant could push out what all others have stored.
+    sums = select(records.c.tenant, func.sum(records.c.size).label("taken")).where(kinds).group_by(records.c.tenant)
+    tenant = connection.execute(sums.order_by(sums.selected_columns.taken.desc()).limit(1)).first()
+    theirs = (kinds, records.c.tenant == (tenant.tenant if tenant is not None else ""))
+    ages = select(records.c.created, records.c.size).where(*theirs).order_by(records.c.created).limit(BATCH)
     last = None
     for created, size in connection.execute(ages):
         last = created
         total -= size
         if total <= most:
             break
-    connection.execute(records.delete().where(kinds, records.c.created <= last))
+    connection.execute(records.delete().where(*theirs, records.c.created <= last))
 
 
 def _read_url(place: str | Path) -> URL:
@@ -201,12 +215,17 @@ def _read_url(place: str | Path) -> URL:
 
 
 def _create_private(path: str | None) -> None:
-    """Conversations are for nobody else's eyes; SQLite gives its other files the mode of the first."""
+    """Conversations are for nobody else's eyes; SQLite gives its other files the mode of the first. Files that are
+    there already and more open are closed."""
     if not path or path == ":memory:":
         return
     try:
         os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDONLY, 0o600))
+        for file in (path, f"{path}-wal", f"{path}-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                if stat.S_IMODE(os.stat(file).st_mode) & 0o077:
+                    os.chmod(file, 0o600)
     except OSError as error:
         said = f"the file of the ledger cannot be made: {error}"
         raise LedgerUnavailable("the file of the ledger cannot be made; see the log", said) from error
@@ -215,7 +234,7 @@ def _create_private(path: str | None) -> None:
 def _tune(connection: Any, _record: Any) -> None:
     """WAL lets others read while one writes; with it a crash loses nothing that is not lost with the machine."""
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=0"):
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=0", "secure_delete=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -23,6 +23,7 @@ def gunicorn_options(server: ServerSettings) -> dict[str, Any]:
     """gunicorn's settings by name, ready for its configuration file or `Config.set`."""
     return {
         "bind": [_address(server.host, server.port)],
+        "umask": 0o777 & ~int(server.socket_mode, 8) if server.host.startswith("unix:") else 0,
         "workers": server.workers,
         "worker_class": WORKER_CLASSES[server.worker],
         "worker_connections": WORKER_CONNECTIONS,

@@ -337,6 +337,12 @@ def _check_keys(keys: tuple[str, ...], client_key: str | None) -> tuple[str, ...
 def _check_exposure(server: ServerSettings) -> None:
     if server.api_keys or server.allow_open or _is_loopback(server.host):
         return
+    if server.host.startswith("unix:"):
+        raise ConfigError(
+            "other users may reach a socket; give at least one key, or say allow_open = true (--allow-open) "
+            "if everyone who may write to it may use your credentials",
+            key="server.api_keys",
+        )
     raise ConfigError(
         f"host {server.host} can be reached from other machines; give at least one key, "
         "or say allow_open = true (--allow-open) if everyone there may use your credentials",
@@ -348,7 +354,7 @@ def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost" or host.startswith("unix:")
+        return host == "localhost"
 
 
 def _convert(table: Any, kind: type[T], key: str) -> T:

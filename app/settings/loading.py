@@ -23,8 +23,11 @@ from app.settings.lines import find_line
 from app.settings.masking import find_secrets
 from app.settings.network import read_environment, strip_margin
 from app.settings.tables import Settings
+from app.settings.trust import check_found_file, check_programs
 from app.settings.writing import PATH_KEYS
 
+# What a configuration file is called that nobody has named.
+FOUND_NAME = "dragoman.toml"
 # A command that starts another process hands its own options on in this variable, as JSON.
 HANDED_ON = "DRAGOMAN_OVERRIDES"
 PREFIX = "DRAGOMAN__"
@@ -54,8 +57,12 @@ def load_settings(path: Path | None, environ: Mapping[str, str], overrides: Mapp
     home = home_folder(environ)
     source = find_config(path, environ)
     text = _read_text(source) if source else ""
+    was_named = path is not None or bool(environ.get("DRAGOMAN_CONFIG"))
     try:
-        return _build(source, text, environ, home, overrides)
+        settings = _build(source, text, environ, home, overrides)
+        if source is not None and not was_named:
+            check_programs(settings, source)
+        return settings
     except ConfigError as error:
         raise _locate(error, source, text) from error
 
@@ -128,8 +135,11 @@ def find_config(path: Path | None, environ: Mapping[str, str]) -> Path | None:
         return _existing(path, "--config")
     if named := environ.get("DRAGOMAN_CONFIG"):
         return _existing(Path(named), "DRAGOMAN_CONFIG")
-    looked_for = (Path.cwd() / "dragoman.toml", user_config_file(environ))
-    return next((each for each in looked_for if _is_file(each)), None)
+    if _is_file(here := Path.cwd() / FOUND_NAME):
+        check_found_file(here)
+        return here
+    own = user_config_file(environ)
+    return own if _is_file(own) else None
 
 
 def user_config_file(environ: Mapping[str, str]) -> Path:

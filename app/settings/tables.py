@@ -75,6 +75,8 @@ class ServerSettings(Table, frozen=True, kw_only=True):
     # One worker is one core. On a laptop one is enough for hundreds of streams and costs 50 MB, not 50 MB a core.
     workers: Count = 1
     worker: Literal["gateway", "gevent"] = "gateway"
+    # As chmod takes it; whoever may write to a socket may connect.
+    socket_mode: Annotated[str, Meta(pattern="^0?[0-7]{3}$")] = "0660"
     api_keys: tuple[Key, ...] = ()
     allow_open: bool = False
     allowed_hosts: tuple[str, ...] = ()

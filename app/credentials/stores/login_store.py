@@ -17,7 +17,7 @@ from os.path import exists
 from pathlib import Path
 from typing import Any, Protocol
 
-from app.credentials.stores.private_files import companion_places, sweep_leftovers, write_private
+from app.credentials.stores.private_files import close_to_others, companion_places, sweep_leftovers, write_private
 
 # A file changed so shortly before we read it may change again without its times showing it: some file systems count
 # whole seconds, and two of them are the coarsest step in use.
@@ -97,6 +97,8 @@ class FileStore:
 
     def read(self) -> bytes:
         with open(self.path, "rb") as file:
+            if self._own is not None and self.path == self._own:
+                close_to_others(file.fileno())
             data = file.read(_LARGEST + 1)
         if len(data) > _LARGEST:
             raise OSError(errno.EFBIG, "it is too large to be a login")

@@ -43,6 +43,14 @@ def write_private(path: Path, data: bytes) -> None:
     _sync_folder(path.parent)
 
 
+def close_to_others(file: int) -> None:
+    """Takes an open file's rights from everybody but its owner, where it may; a mounted one may be read-only."""
+    mode = stat.S_IMODE(os.fstat(file).st_mode)
+    if mode & 0o077:
+        with contextlib.suppress(OSError):
+            os.fchmod(file, mode & 0o700)
+
+
 def make_private_folder(folder: Path) -> None:
     """Create `folder` and its missing parents with mode 0700; what exists keeps its mode."""
     missing = [part for part in (folder, *folder.parents) if not part.exists()]

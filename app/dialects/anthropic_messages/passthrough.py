@@ -82,7 +82,10 @@ class _Part(msgspec.Struct):
 
 def _is_odd(whole: _Whole, body: bytes) -> bool:
     """Whether agents would stop at the answer, or fail at one of its calls."""
-    parts = [_part_decoder.decode(raw) for raw in whole.content or ()] if b'"tool_use"' in body else []
+    try:
+        parts = [_part_decoder.decode(raw) for raw in whole.content or ()] if b'"tool_use"' in body else []
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return True
     calls = [part for part in parts if part.type == "tool_use"]
     sound = all(isinstance(call.id, str) and call.id and call.name and bytes(call.input)[:1] == b"{" for call in calls)
     return whole.content is not None and not (sound and is_true_reason(whole.stop_reason, called=bool(calls)))

@@ -18,7 +18,7 @@ from app.conversation.literals import hide_halves, join, text_of
 from app.conversation.response import Usage
 from app.dialects.error_bodies import find_error
 from app.dialects.error_kinds import decode_error, judge_error, judge_reported
-from app.dialects.json_bodies import encode_body
+from app.dialects.json_bodies import encode_body, repair_text
 from app.dialects.malformed import decode_tolerantly, malformed, no_answer
 from app.dialects.openai_chat.errors import error_event
 from app.dialects.openai_chat.repair import (
@@ -182,6 +182,8 @@ class StreamPassthrough:
         payload = _payload_of(event)
         if not payload:
             return b"" if self._state is _State.WAITING else event  # a comment
+        if (sound := repair_text(payload)) is not payload:
+            event, payload = encode_event(sound), sound
         if payload.startswith(b"[DONE]"):
             if self._state is _State.WAITING:
                 return self._break(no_answer(self._came).failure)

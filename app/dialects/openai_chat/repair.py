@@ -15,7 +15,7 @@ from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.literals import text_of
 from app.dialects.error_bodies import find_error
 from app.dialects.error_kinds import decode_error, judge_error, judge_reported
-from app.dialects.json_bodies import encode_body, repair_surrogates, replace_model
+from app.dialects.json_bodies import encode_body, repair_surrogates, repair_text, replace_model
 from app.dialects.malformed import decode_tolerantly, malformed, no_answer
 from app.dialects.openai_chat.reply_parts import is_odd_content, read_parts
 from app.dialects.openai_chat.tool_calls import CallBinder, begins_object
@@ -54,6 +54,7 @@ def repair_response(body: bytes, context: RenderContext, capabilities: Capabilit
 
     Raises UpstreamRefused for an error inside a reply of status 200, UpstreamMalformed for what is no reply.
     """
+    body = repair_text(body)
     if b"\\ud" in body or b"\\uD" in body:
         body = repair_surrogates(body)
     try:

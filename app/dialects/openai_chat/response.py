@@ -12,7 +12,7 @@ from app.conversation.capabilities import RenderContext
 from app.conversation.fold import fold
 from app.conversation.response import Response, Usage
 from app.conversation.thoughts import find_thoughts
-from app.dialects.json_bodies import encode_body
+from app.dialects.json_bodies import encode_body, repair_text
 from app.dialects.malformed import malformed
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.chunks import PARAGRAPH, is_legacy
@@ -30,6 +30,7 @@ def parse_response(body: bytes) -> Response:
     Raises UpstreamRefused for an error inside a reply of status 200, or for what is none, UpstreamMalformed for a reply
     without a message.
     """
+    body = repair_text(body)
     response = fold(StreamParser().feed([body, b"[DONE]"]))
     if not response.blocks and _is_void(body):
         raise malformed("a chat reply", body)

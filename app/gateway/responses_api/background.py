@@ -52,6 +52,8 @@ BEAT = 5.0
 LEASE = 30.0
 # Jobs of one worker at the same time: nobody's connection limits them.
 MOST_JOBS = 100
+# Of these, those of one tenant; where clients show no key all are one.
+MOST_JOBS_OF_A_TENANT = 25
 
 
 class Background:
@@ -91,6 +93,9 @@ class Background:
             raise InvalidRequest("background: such a response is stored, so store cannot be false", param="background")
         if len(self._jobs) >= MOST_JOBS:
             raise TooMany("too many responses are being made in the background; ask again when some are over")
+        tenant = client_request.tenant
+        if tenant and sum(owner == tenant for owner, _ in list(self._jobs)) >= MOST_JOBS_OF_A_TENANT:
+            raise TooMany(f"{MOST_JOBS_OF_A_TENANT} responses of yours are being made in the background; wait for some")
         asked = client_request.with_body(ask_stream(client_request.body))
         asked.continuation = state = ResponseContinuation(self._response_store, asked, background=True)
         upstream = self._gateway.router.resolve(peek.model, client_request.provider)[0]

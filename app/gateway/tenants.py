@@ -1,0 +1,63 @@
+"""The marks under which tenants' things are kept: keyed, so that who reads the ledger cannot try out keys on them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+import platformdirs
+
+from app.settings import Settings
+
+SECRET_NAME = "tenants.key"
+_LENGTH = 32
+
+
+class TenantMarks:
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def mark(self, key: str) -> str:
+        """64 hex digits for a client's key; the same for all that share the ledger."""
+        return hmac.new(self._secret, key.encode(), hashlib.sha256).hexdigest()
+
+
+def open_tenant_marks(settings: Settings) -> TenantMarks:
+    """Marks by the secret that all who share the ledger have.
+
+    A database's URL, with its password, is one. A local ledger has a file beside it, which its owner alone can read.
+    Where none can be kept nothing is stored either, and the keys themselves have to do.
+    """
+    if settings.ledger.url:
+        return TenantMarks(hashlib.sha256(settings.ledger.url.encode()).digest())
+    folder = platformdirs.user_data_path("dragoman", appauthor=False)
+    try:
+        return TenantMarks(_read_or_make(folder / SECRET_NAME))
+    except (OSError, ValueError):
+        return TenantMarks(hashlib.sha256("\0".join(settings.server.api_keys).encode()).digest())
+
+
+def _read_or_make(path: Path) -> bytes:
+    """The secret of a file, made whole if it is not there: workers start together. Raises OSError or ValueError."""
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(secrets.token_bytes(_LENGTH))
+            with contextlib.suppress(FileExistsError):
+                os.link(fresh, path)
+        finally:
+            os.unlink(fresh)
+    with open(path, "rb") as file:
+        if os.fstat(file.fileno()).st_mode & 0o077:
+            os.fchmod(file.fileno(), 0o600)
+        secret = file.read(_LENGTH + 1)
+    if len(secret) != _LENGTH:
+        raise ValueError(f"{path} is no secret of {_LENGTH} bytes")
+    return secret

@@ -1,0 +1,177 @@
+"""Files that others may have put there, changed, or may read."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.credentials.stores.login_store import FileStore
+from app.errors import ConfigError
+from app.gateway.tenants import open_tenant_marks
+from app.ledger import Ledger
+from app.ledger.ledger import Shelf
+from app.server.gunicorn_settings import gunicorn_options
+from app.settings import LedgerSettings, ServerSettings, Settings, load_settings
+
+PROGRAM = '[providers.claude_cli]\ncommand = ["/bin/sh"]\n'
+NOBODY = 65534
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def load(folder: Path, **environ: str) -> Settings:
+    return load_settings(None, {"HOME": str(folder / "home"), "XDG_CONFIG_HOME": str(folder / "config"), **environ}, {})
+
+
+@pytest.mark.parametrize("mode", [0o664, 0o646, 0o666, 0o777, 0o620, 0o602])
+def test_a_found_file_that_others_may_write_is_refused_by_its_path(folder: Path, mode: int) -> None:
+    file = folder / "dragoman.toml"
+    file.write_text("[server]\nport = 1\n")
+    file.chmod(mode)
+
+    with pytest.raises(ConfigError, match=r"dragoman\.toml can be written by other users"):
+        load(folder)
+
+
+@needs_root
+def test_a_found_file_of_another_user_is_refused_by_its_path(folder: Path) -> None:
+    file = folder / "dragoman.toml"
+    file.write_text("[server]\nport = 1\n")
+    os.chown(file, NOBODY, NOBODY)
+
+    with pytest.raises(ConfigError, match=str(file)):
+        load(folder)
+
+
+def test_a_file_that_was_named_or_is_the_users_own_is_read(folder: Path) -> None:
+    file = folder / "dragoman.toml"
+    file.write_text("[server]\nport = 1234\n")
+    file.chmod(0o664)
+
+    assert load(folder, DRAGOMAN_CONFIG=str(file)).server.port == 1234
+    file.chmod(0o640)
+    assert load(folder).server.port == 1234
+
+
+def test_a_program_runs_for_a_found_file_only_if_it_is_the_users_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = folder / "dragoman.toml"
+    file.write_text(PROGRAM)
+    file.chmod(0o644)
+    assert load(folder).providers["claude_cli"].command
+
+    if os.geteuid() != 0:
+        pytest.skip("a file of root is only there for root to make")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(ConfigError, match="no program is run") as refused:
+        load(folder)
+    assert "command" in str(refused.value)
+
+
+def test_a_socket_needs_a_key_and_is_not_for_everybody(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="socket"):
+        load(folder, DRAGOMAN__SERVER__HOST="unix:/tmp/x.sock")
+
+    keyed = load(folder, DRAGOMAN__SERVER__HOST="unix:/tmp/x.sock", PROXY_API_KEY="sk-client-key")
+    assert gunicorn_options(keyed.server)["umask"] == 0o117
+    narrow = ServerSettings(host="unix:/tmp/x.sock", socket_mode="600", allow_open=True)
+    assert gunicorn_options(narrow)["umask"] == 0o177
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    opened = Ledger(LedgerSettings(url=f"sqlite:///{tmp_path}/ledger.sqlite3"))
+    yield opened
+    opened.close()
+
+
+def test_lax_files_of_the_ledger_are_closed(ledger: Ledger, tmp_path: Path) -> None:
+    for name in ("ledger.sqlite3", "ledger.sqlite3-wal", "ledger.sqlite3-shm"):
+        (tmp_path / name).touch()
+        (tmp_path / name).chmod(0o666)
+
+    ledger.responses.put("t", "resp_1", b"words")
+
+    assert {mode_of(file) for file in tmp_path.glob("ledger*")} == {0o600}
+
+
+def test_what_was_deleted_is_in_no_file_any_more(ledger: Ledger, tmp_path: Path) -> None:
+    secret = os.urandom(600)  # cannot be compressed, so it would be found
+    ledger.responses.put("t", "resp_1", secret)
+    assert any(secret in file.read_bytes() for file in tmp_path.glob("ledger*"))
+
+    ledger.responses.delete("t", "resp_1")
+
+    assert not any(secret[100:140] in file.read_bytes() for file in tmp_path.glob("ledger*"))
+
+
+def test_a_lax_login_of_our_own_is_closed_and_those_of_others_stay(tmp_path: Path) -> None:
+    own, other = tmp_path / "own.json", tmp_path / "other.json"
+    for file in (own, other):
+        file.write_text("{}")
+        file.chmod(0o644)
+
+    FileStore((own,), own=own).read()
+    FileStore((other,), own=own).read()
+
+    assert (mode_of(own), mode_of(other)) == (0o600, 0o644)
+
+
+def test_the_mark_of_a_tenant_is_keyed_by_a_file_that_is_nobody_elses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks = []
+    for name in ("one", "two", "one"):
+        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / name))
+        marks.append(open_tenant_marks(Settings()).mark("sk-client-key"))
+    made = tmp_path / "one" / "dragoman" / "tenants.key"
+    made.chmod(0o644)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "one"))
+    open_tenant_marks(Settings())
+
+    assert marks[0] == marks[2] != marks[1]
+    assert mode_of(made) == 0o600
+
+
+def test_hosts_that_share_a_database_give_a_tenant_the_same_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = Settings(ledger=LedgerSettings(url="postgresql://u:password@db/x"))
+    marks = set()
+    for name in ("one", "two"):
+        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / name))
+        marks.add(open_tenant_marks(shared).mark("sk-client-key"))
+
+    assert len(marks) == 1
+
+
+def fill(shelf: Shelf, tenant: str, count: int) -> None:
+    for number in range(count):
+        shelf.put(tenant, f"resp_{tenant}_{number}", os.urandom(20_000))
+
+
+def test_a_tenant_who_fills_the_ledger_pushes_out_its_own(tmp_path: Path) -> None:
+    now = [1_000_000.0]
+    ledger = Ledger(LedgerSettings(url=f"sqlite:///{tmp_path}/ledger.sqlite3", max_mb=1), lambda: now[0])
+    fill(ledger.responses, "anna", 5)
+    for _ in range(6):
+        now[0] += 61
+        fill(ledger.responses, "bert", 40)
+
+    assert all(ledger.responses.get("anna", f"resp_anna_{number}") for number in range(5))
+    ledger.close()

@@ -1,0 +1,216 @@
+"""Clients with different keys never meet: ids, facts, pauses, room."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from werkzeug.test import Client, TestResponse
+
+from app import create_app
+from app.cli.explain import _list_learned
+from app.gateway.messages import new_id
+from app.gateway.responses_api.background import MOST_JOBS_OF_A_TENANT
+from app.settings import LedgerSettings, ModelsSettings, ProviderSettings, ServerSettings, Settings
+from tests.hardening.gateway import ANSWER
+from tests.support.fake_upstream import FakeUpstream, json_reply
+
+Figure = Callable[[str, object, object], None]
+
+ANNA, BERT, CARL = "sk-anna-0123456789", "sk-bert-0123456789", "sk-carl-0123456789"
+
+
+@pytest.fixture
+def upstream() -> Iterator[FakeUpstream]:
+    with FakeUpstream(json_reply(ANSWER)) as fake:
+        yield fake
+
+
+@pytest.fixture
+def client(upstream: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    providers = {
+        name: ProviderSettings(kind="openai", base_url=f"{upstream.url}/v1", api_key="sk-upstream-1", models=("m",))
+        for name in ("up", "other")
+    }
+    settings = Settings(
+        server=ServerSettings(api_keys=(ANNA, BERT, CARL), max_attempts=1),
+        providers=providers,
+        models=ModelsSettings(),
+        ledger=LedgerSettings(url=f"sqlite:///{tmp_path}/ledger.sqlite3"),
+    )
+    client = Client(create_app(settings))
+    yield client
+    close(client)
+
+
+def close(client: Client) -> None:
+    client.application.runtime.services.transport.close()
+
+
+def ask(
+    client: Client, key: str, path: str = "/v1/chat/completions", method: str = "POST", **body: Any
+) -> TestResponse:
+    default = {"model": "up/m", "messages": [{"role": "user", "content": "hi"}]}
+    sent = (default if "chat" in path else {}) | body
+    return client.open(path, method=method, json=sent or None, headers={"x-api-key": key})
+
+
+QUOTING = [
+    "tool '{}' is no good name",
+    "Unsupported tool name: '{}'",
+    "I do not understand: {}",
+    "messages.0.content: {} is not permitted",
+    "unknown tool {}",
+    "property {} of metadata is not allowed",
+]
+TEXTS = ["Unsupported temperature", "unsupported value: temperature", "unknown parameter: metadata",
+         "store is not supported", "stream_options", "'max_tokens' is not supported"]  # fmt: skip
+
+
+def test_what_one_client_makes_an_upstream_say_changes_no_request_of_another(
+    client: Client, upstream: FakeUpstream, figure: Figure
+) -> None:
+    fields = {"temperature": 0.3, "metadata": {"a": "b"}, "store": True, "max_tokens": 7}
+    crossed = []
+
+    for quoting in QUOTING:
+        for text in TEXTS:
+            error = {"error": {"message": quoting.format(text), "type": "invalid_request_error"}}
+            for _ in range(4):
+                upstream.script(json_reply(error, 400))
+                tool = {"type": "function", "function": {"name": text, "parameters": {"type": "object"}}}
+                ask(client, ANNA, tools=[tool], **fields)
+            upstream.script(json_reply(ANSWER))
+            ask(client, BERT, **fields)
+            seen = json.loads(upstream.seen[-1].body)
+            if missing := [name for name, value in fields.items() if seen.get(name) != value]:
+                crossed.append((quoting, text, missing, sorted(seen)))
+
+    assert crossed == []
+    figure("quoted client texts tried / learned by others", f"{len(QUOTING) * len(TEXTS)} / 0", "0 learned")
+
+
+def test_what_an_upstream_says_of_a_field_is_learned_by_who_asked_and_then_by_all(
+    client: Client, upstream: FakeUpstream
+) -> None:
+    error = {"error": {"message": "Unrecognized request argument supplied: metadata", "param": "metadata"}}
+
+    def teach(key: str) -> None:
+        for _ in range(3):
+            upstream.script(json_reply(error, 400), json_reply(ANSWER))
+            assert ask(client, key, metadata={"a": "b"}).status_code == 200
+
+    def sends(key: str) -> bool:
+        upstream.script(json_reply(ANSWER))
+        ask(client, key, metadata={"a": "b"})
+        return "metadata" in json.loads(upstream.seen[-1].body)
+
+    teach(ANNA)
+    assert (sends(ANNA), sends(BERT)) == (False, True)
+    teach(BERT)
+    assert not sends(CARL)
+
+
+def test_a_pause_that_one_client_was_told_is_not_the_others(client: Client, upstream: FakeUpstream) -> None:
+    facts = client.application.runtime.services.gateway.facts
+    upstream.script(json_reply({"error": {"message": "slow down"}}, 429, {"retry-after": "600"}))
+
+    assert ask(client, ANNA).status_code == 429
+
+    names = {(fact.name, fact.tenant is not None) for fact in facts.known()}
+    assert names == {("cool_down", True)}
+
+
+def test_no_id_can_be_guessed_and_none_opens_anything_for_another(client: Client, figure: Figure) -> None:
+    ids = [new_id() for _ in range(1000)]
+    assert all(len(each) == 32 for each in ids)
+    assert max(len(set(column)) for column in zip(*ids, strict=True)) == 16
+    assert min(len(set(column)) for column in zip(*ids, strict=True)) == 16  # no digit that stays
+
+    made = ask(client, ANNA, "/v1/responses", model="up/m", input="my secret plan").get_json()["id"]
+    talk = ask(client, ANNA, "/v1/conversations", items=[{"type": "message", "role": "user", "content": "x"}])
+    place = talk.get_json()["id"]
+    tried = [
+        ("GET", f"/v1/responses/{made}"), ("GET", f"/v1/responses/{made}/input_items"),
+        ("DELETE", f"/v1/responses/{made}"), ("POST", f"/v1/responses/{made}/cancel"),
+        ("GET", f"/v1/conversations/{place}"), ("GET", f"/v1/conversations/{place}/items"),
+        ("DELETE", f"/v1/conversations/{place}"), ("POST", f"/v1/conversations/{place}/items"),
+    ]  # fmt: skip
+    for method, path in tried:
+        more = {"items": []} if path.endswith("items") and method == "POST" else {}
+        assert ask(client, BERT, path, method, **more).status_code in (400, 404), path
+    continued = ask(client, BERT, "/v1/responses", model="up/m", input="go on", previous_response_id=made)
+    assert continued.status_code in (400, 404)
+    joined = ask(client, BERT, "/v1/responses", model="up/m", input="go on", conversation=place)
+    assert joined.status_code in (400, 404)
+
+    assert ask(client, ANNA, f"/v1/responses/{made}", "GET").status_code == 200
+    figure("tenant crossings tried / succeeded", f"{len(tried) + 2} / 0", "0 succeeded")
+
+
+def test_jobs_in_the_background_of_one_client_leave_room_for_others(client: Client, upstream: FakeUpstream) -> None:
+    services = client.application.runtime.services
+    mark = services.access.check_key({"x-api-key": ANNA})
+    services.background._jobs.update({(mark, f"resp_{number}"): None for number in range(MOST_JOBS_OF_A_TENANT)})  # type: ignore[misc]
+
+    refused = ask(client, ANNA, "/v1/responses", model="up/m", input="hi", background=True)
+    taken = ask(client, BERT, "/v1/responses", model="up/m", input="hi", background=True)
+
+    assert (refused.status_code, taken.status_code) == (429, 200)
+
+
+ACCOUNT_HEADERS = {
+    "openai-organization": "org-theirs", "openai-project": "proj-theirs", "idempotency-key": "same-for-two",
+    "anthropic-organization-id": "theirs", "anthropic-workspace": "theirs", "x-stainless-lang": "py",
+    "cookie": "session=1", "x-forwarded-for": "1.2.3.4", "forwarded": "for=1.2.3.4", "x-real-ip": "1.2.3.4",
+    "x-forwarded-host": "evil", "proxy-authorization": "Basic eA==", "via": "1.1 x", "te": "trailers",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["openai", "anthropic"])
+def test_headers_of_a_clients_account_do_not_go_up_under_our_key(
+    kind: str, upstream: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    provider = ProviderSettings(kind=kind, base_url=upstream.url, api_key="sk-upstream-1")
+    client = Client(create_app(Settings(providers={"up": provider})))
+    path = "/v1/messages" if kind == "anthropic" else "/v1/chat/completions"
+    body = {"model": "up/m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+
+    client.post(path, json=body, headers=ACCOUNT_HEADERS)
+
+    close(client)
+    sent = {name.lower() for name in upstream.seen[-1].headers}
+    assert sent & ACCOUNT_HEADERS.keys() == set()
+
+
+@pytest.mark.parametrize(("auth", "shown"), [(None, False), ("configured", False), ("passthrough", True)])
+def test_a_clients_own_login_goes_to_another_host_only_if_the_table_says_so(
+    auth: Any, shown: bool, upstream: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    provider = ProviderSettings(kind="anthropic", base_url=upstream.url, auth=auth)
+    client = Client(create_app(Settings(providers={"up": provider})))
+    body = {"model": "up/m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+
+    client.post("/v1/messages", json=body, headers={"authorization": "Bearer sk-ant-oat-of-the-client"})
+
+    close(client)
+    told = [seen for seen in upstream.seen if "sk-ant-oat-of-the-client" in str(seen.headers)]
+    assert bool(told) == shown
+
+
+def test_what_was_learned_shows_in_the_health_and_in_explain(client: Client) -> None:
+    facts = client.application.runtime.services.gateway.facts
+    for _ in range(3):
+        facts.report("up/m", "0123456789abcdef", "metadata")
+
+    learned = client.get("/health", headers={"x-api-key": BERT}).get_json()["providers"]["up"]["learned"]
+
+    assert [(each["model"], each["fact"], each["tenant"]) for each in learned] == [("m", "metadata", "01234567")]
+    assert list(_list_learned({"learned": learned}, "m")) == ["metadata, for the client 01234567…, forgotten in 59 min"]
+    assert "learned" not in client.get("/health").get_json()["providers"]["up"]
