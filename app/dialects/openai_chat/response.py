@@ -39,7 +39,11 @@ def parse_response(body: bytes) -> Response:
 
 def _is_void(body: bytes) -> bool:
     """Whether no choice has a place for an answer; one that is there may well be empty."""
-    match msgspec.json.decode(body):
+    try:
+        whole = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False  # it was read all the same, so something was there
+    match whole:
         case {"choices": [*choices]}:
             answers = [choice.get(name) for choice in choices for name in ("message", "delta", "text")]
             return all(answer is None for answer in answers)

@@ -1,0 +1,98 @@
+"""What reads text of clients and upstreams takes time in proportion to it, also where it comes in small pieces."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from app.adaptation.tools.custom_input import InputReader
+from app.conversation.capabilities import Capabilities
+from app.dialects.error_bodies import read_error_body
+from app.dialects.overflow import find_overflow
+from app.errors import DragomanError, Failure
+from app.gateway.own_words import own_words
+from app.gateway.policy import find_repair
+from app.gateway.translation import StreamTranslation
+from app.known_secrets import KnownSecrets
+from app.logs import clean_line
+from app.routing.mounts import strip_mount
+from app.sse import SseDecoder
+from tests.hardening.test_time import ALLOWED, growth
+from tests.laws.cases import CONTEXT, DIALECTS
+
+Figure = Callable[[str, object, object], None]
+Reader = tuple[Callable[[Any], object], Callable[[int], Any]]
+
+LONGEST = 256 * 1024
+SECRETS = KnownSecrets()
+SECRETS.configure(["sk-proj-4f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c"])
+
+
+def in_pieces(feed: Callable[[Any], object], size: int = 512) -> Callable[[Any], None]:
+    def read(text: Any) -> None:
+        with contextlib.suppress(DragomanError):
+            for start in range(0, len(text), size):
+                feed(text[start : start + size])
+
+    return read
+
+
+def fresh(make: Callable[[], Callable[[Any], object]], size: int = 512) -> Callable[[Any], None]:
+    return lambda text: in_pieces(make(), size)(text)
+
+
+def failure_of(text: str) -> Failure:
+    return Failure(kind="invalid_request", message=text, status=400)
+
+
+CHAT = Capabilities(dialect="openai_chat")
+HARD = ["unknown ", "<title>", "1,", "eyJ", "sk-", "Bearer ", "context length ", "a", "\n", "sk-proj-4f9a8b7", "\u2028"]
+READERS: dict[str, Reader] = {}
+for hard in HARD:
+    READERS |= {
+        f"error page, {hard!r}": (lambda t: read_error_body(500, {}, t), lambda n, h=hard: (f"<{h * n}"[:n]).encode()),
+        f"overflow, {hard!r}": (find_overflow, lambda n, h=hard: (h * n)[:n]),
+        f"repair, {hard!r}": (lambda t: find_repair(failure_of(t), CHAT), lambda n, h=hard: (h * n)[:n]),
+        f"log line, {hard!r}": (clean_line, lambda n, h=hard: (h * n)[:n]),
+        f"secrets, {hard!r}": (SECRETS.mask, lambda n, h=hard: (h * n)[:n]),
+        f"own words, {hard!r}": (
+            lambda t: own_words("Unsupported parameter: 'x'", t),
+            lambda n, h=hard: json.dumps({"messages": [(h * n)[:n]]}).encode(),
+        ),
+    }
+READERS["mount"] = (lambda t: strip_mount(t, {"up": "openai"}), lambda n: "/v1" * (n // 3))
+READERS["input of a custom tool"] = (fresh(lambda: InputReader().feed, 64), lambda n: '{"input": "' + "a\n" * (n // 2))
+for piece in (b"x", b": ping\n", b"data: \n", b"\r", b"data: {}\n\n", b"event: ping\n", b"\n"):
+    READERS[f"events, {piece!r}"] = (fresh(lambda: SseDecoder().feed), lambda n, p=piece: p * (n // len(p)))
+    for dialect in DIALECTS:
+        READERS[f"{dialect.NAME} passing, {piece!r}"] = (
+            fresh(lambda d=dialect: d.StreamPassthrough(CONTEXT, Capabilities(dialect=d.NAME)).feed),
+            lambda n, p=piece: p * (n // len(p)),
+        )
+        READERS[f"{dialect.NAME} translated, {piece!r}"] = (
+            fresh(lambda d=dialect: StreamTranslation(d.StreamParser(), d, (), CONTEXT).feed),
+            lambda n, p=piece: p * (n // len(p)),
+        )
+
+
+def test_every_reader_takes_time_in_proportion_to_its_text(figure: Figure) -> None:
+    worst = 1.0
+
+    for name, (work, make) in READERS.items():
+        ratio = growth(work, make, LONGEST)
+        worst = max(worst, ratio)
+        assert ratio <= ALLOWED, f"{name} grows {ratio:.1f}-fold"
+
+    figure("time of twice the text, worst reader", f"{worst:.2f} x", f"{ALLOWED} x")
+    figure("readers tried", len(READERS), "all")
+
+
+@pytest.mark.parametrize("length", [30, 10_000])
+def test_a_line_break_in_the_input_of_a_custom_tool_freezes_nobody(length: int) -> None:
+    reader = InputReader()
+
+    assert reader.feed('{"input": "' + "a" * length + '\n"}') is not None
