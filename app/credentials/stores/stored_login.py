@@ -27,7 +27,7 @@ _STEP = 0.05
 _MISSING = {
     "oca": "Not authenticated. Please visit /login to authenticate with OCA.",
     "anthropic": "No Anthropic credentials found.",
-    "codex": "No valid OpenAI credentials found.",
+    "codex": "Not authenticated. No valid OpenAI credentials found.",
     "": "Not authenticated.",
 }
 _REFUSED = {
