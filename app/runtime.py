@@ -13,10 +13,16 @@ from typing import Any
 
 import requests
 
+from app.accounts.accounts import Accounts
+from app.accounts.apart import AccountsThread
+from app.accounts.prices import load_prices
+from app.accounts.record import Sink
 from app.credentials.login_source import LoginSource
 from app.credentials.watcher import Watcher
 from app.errors import ConfigError
 from app.gateway.body_budget import MEGABYTE, BodyBudget, default_budget
+from app.gateway.recording.record_log import RecordLog
+from app.gateway.recording.recorder import Recorder
 from app.gateway.responses_api.background import Background
 from app.ledger import Ledger
 from app.logs import start_logs
@@ -32,6 +38,8 @@ log = logging.getLogger("dragoman")
 
 # Seconds between two looks at the configuration file; it is taken when two of them find it the same.
 PERIOD = 0.5
+# Seconds between two writes of what the accounts were told; what a crash loses.
+ACCOUNTS_PERIOD = 1.0
 # What only a new worker, or a new master, can take up.
 NEEDS_RESTART = (
     *("host", "port", "workers", "worker", "graceful_timeout", "client_timeout", "bodies_mb"),
@@ -46,14 +54,17 @@ class Runtime:
 
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        self.services: Services = build_services(settings, environ, home_folder(self._environ))
+        self.recorder = Recorder()
+        self.loops: list[Loop] = []
+        self.accounts: AccountsThread | None = None
+        self._set_sinks(settings, None)
+        self.services: Services = build_services(settings, environ, home_folder(self._environ), recorder=self.recorder)
         self.problem: str | None = None
         self.active = ActiveRequests()
         server = settings.server
         most = server.bodies_mb * MEGABYTE if server.bodies_mb else default_budget(server.workers)
         self.bodies = BodyBudget(most)
         self._watcher = Watcher()
-        self.loops: list[Loop] = []
         self._seen: object = None
         self._unsettled: object = None
         self._logins: frozenset[Path] = frozenset()
@@ -89,15 +100,22 @@ class Runtime:
         source = self.services.settings.source
         self._seen, self._logins = _stamp(source), self._find_logins()
         self._had_content = source is not None and not is_hollow(source)
-        follower = Loop("configuration follower", self.follow, PERIOD)
-        follower.start()
-        self.loops += [self._watcher.loop, follower]
+        own = [
+            Loop("configuration follower", self.follow, PERIOD),
+            Loop("accounts", self._flush_accounts, ACCOUNTS_PERIOD),
+        ]
+        for loop in own:
+            loop.start()
+        self.loops += [self._watcher.loop, *own]
+        self._set_sinks(self.services.settings, None)
 
     def finish(self, seconds: float) -> None:
         """Waits until what runs in the background is over, by whichever configuration it began; `seconds` at most."""
         end = time.monotonic() + seconds
         for background in (*self._old_backgrounds, self.services.background):
             background.finish(max(0.0, end - time.monotonic()))
+        if self.accounts is not None:
+            self.accounts.close()
 
     def complaints(self) -> list[str]:
         """What does not work as it should, though requests are served."""
@@ -108,6 +126,10 @@ class Runtime:
         ]
         if self.services.ledger.problem is not None:
             said.append(f"nothing is stored: {self.services.ledger.problem}")
+        accounts = self.accounts and self.accounts.accounts
+        if accounts and accounts.problem is not None:
+            said.append(f"requests are not accounted for, {accounts.lost} so far: {accounts.problem}")
+        said += [f"the {name} has lost {count} records" for name, count in self.recorder.lost.items()]
         return said
 
     def take_up_login(self, name: str) -> None:
@@ -151,7 +173,7 @@ class Runtime:
         """Takes over a changed configuration, or keeps the old one and says why."""
         old = self.services
         try:
-            services = build_services(load(), self._environ, home_folder(self._environ), old)
+            services = build_services(load(), self._environ, home_folder(self._environ), old, self.recorder)
         except ConfigError as error:
             self.problem = str(error)
             log.warning("the changed configuration was not taken over: %s", error)
@@ -168,6 +190,7 @@ class Runtime:
         if _log_settings(services) != _log_settings(old):
             start_logs(services.settings.server)
         self.services = services
+        self._set_sinks(services.settings, old.settings)
         self._retire(old)
         before, now = old.settings.server, services.settings.server
         late = [name for name in NEEDS_RESTART if getattr(before, name) != getattr(now, name)]
@@ -175,6 +198,24 @@ class Runtime:
             log.warning("the changed configuration is in force, but for server.%s: send SIGHUP", ", ".join(late))
         else:
             log.info("the changed configuration is in force")
+
+    def _set_sinks(self, settings: Settings, old: Settings | None) -> None:
+        """What is told of each request from now on. Without the loop that writes them there are no accounts."""
+        if old is None or old.prices != settings.prices:
+            self.recorder.prices = load_prices(settings.prices)
+        sinks: list[Sink] = [RecordLog()]
+        if self.loops:
+            if old is None or (old.accounts, old.ledger.url) != (settings.accounts, settings.ledger.url):
+                before, self.accounts = self.accounts, _open_accounts(settings)
+                if before is not None:
+                    before.close()
+            if self.accounts is not None:
+                sinks.append(self.accounts.accounts)
+        self.recorder.sinks = tuple(sinks)
+
+    def _flush_accounts(self) -> None:
+        if self.accounts is not None:
+            self.accounts.flush()
 
     def _retire(self, old: Services) -> None:
         """Requests end by the configuration that they began with; then nothing of it stays open."""
@@ -212,6 +253,12 @@ class Runtime:
         for provider in services.providers.values():
             if provider.source is not None:
                 self._watcher.release(provider.source)
+
+
+def _open_accounts(settings: Settings) -> AccountsThread | None:
+    if not settings.accounts.enabled:
+        return None
+    return AccountsThread(Accounts(settings.accounts, settings.ledger.url))
 
 
 def _closable(services: Services) -> list[Ledger | Transport]:

@@ -13,6 +13,7 @@ from app.gateway.fetching import Fetcher
 from app.gateway.gateway import Gateway
 from app.gateway.learned_facts import LearnedFacts
 from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
+from app.gateway.recording.recorder import Recorder
 from app.gateway.responses_api.background import Background
 from app.gateway.responses_api.conversations import Conversations
 from app.gateway.responses_api.response_store import ResponseStore
@@ -43,7 +44,13 @@ class Services(msgspec.Struct, frozen=True):
     ledger: Ledger
 
 
-def build_services(settings: Settings, environ: Mapping[str, str], home: Path, old: Services | None = None) -> Services:
+def build_services(
+    settings: Settings,
+    environ: Mapping[str, str],
+    home: Path,
+    old: Services | None = None,
+    recorder: Recorder | None = None,
+) -> Services:
     """The house of a configuration; the kept connections of an `old` one are taken over where they may be.
 
     Raises ConfigError with the key of what cannot be built.
@@ -62,7 +69,7 @@ def build_services(settings: Settings, environ: Mapping[str, str], home: Path, o
     gateway = Gateway(
         router, server, response_store, _open_fetcher(server, wanted), reasoning_store, settings.limits, facts=facts
     )
-    background = Background(gateway, response_store, ledger.events, server.ping_interval)
+    background = Background(gateway, response_store, ledger.events, server.ping_interval, recorder=recorder)
     return Services(
         settings=settings,
         providers=providers,

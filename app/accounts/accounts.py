@@ -49,8 +49,16 @@ class Accounts:
         self.lost = 0
         self.problem: str | None = None
 
+    @property
+    def waiting(self) -> int:
+        """How many records are not written yet."""
+        return len(self._waiting)
+
     def take(self, record: RequestRecord) -> None:
-        """Queues a record; at once, whatever the database does."""
+        """Queues a record; at once, whatever the database does. What is no request to the API leaves no row: strangers
+        could fill the database with it."""
+        if not record.operation:
+            return
         if len(self._waiting) >= MOST_WAITING:
             self.lost += 1
             return

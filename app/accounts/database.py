@@ -30,6 +30,7 @@ from app.accounts.rows import (
     tells_attempts,
 )
 from app.accounts.schema import COUNTS, GROUPS, SESSION_COUNTS, attempt, day, hour, name, request, session, tables
+from app.logs import hide_secrets
 
 # How long a writer waits for another, and how long a statement may take; milliseconds.
 TIMEOUT = 2000
@@ -137,8 +138,10 @@ class AccountsDatabase:
             self._numbers, self._numbers_hour = {}, this_hour
         found = self._numbers.get(text)
         if found is None:
-            connection.execute(self._learn, {"text": text, "seen": this_hour})
-            found = connection.execute(select(name.c.id).where(name.c.text == text)).scalar_one()
+            # Clients choose names; one of them may have put a credential where a name belongs.
+            clean = hide_secrets(text).encode("utf-8", "replace").decode().replace("\0", "")
+            connection.execute(self._learn, {"text": clean, "seen": this_hour})
+            found = connection.execute(select(name.c.id).where(name.c.text == clean)).scalar_one()
             self._numbers[text] = found
         return found
 

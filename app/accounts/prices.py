@@ -5,10 +5,12 @@ A bill is summed exactly, in billionths of a US dollar. What has no price has no
 
 from __future__ import annotations
 
+import functools
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import resources
+from typing import NamedTuple
 
 import msgspec
 
@@ -20,9 +22,48 @@ DOLLAR = 1_000_000_000
 # A price for a million tokens, in millionths of a dollar, is the price of one token in trillionths.
 MILLION = 1_000_000
 TRILLIONTHS = 1000
+_STEP_FIELDS = ("input", "output", "cache_read", "cache_write", "cache_write_1h")
 
 # `-20250929`, `-2025-09-29`, `-latest`, `@20250929`, and the names of snapshots of preview models.
 _DATE = re.compile(r"[-@](?:\d{8}|\d{4}-\d{2}-\d{2}|latest|preview)$")
+
+
+class _Rates(NamedTuple):
+    """Prices of one token in trillionths of a dollar, for an input of more than `above` tokens."""
+
+    above: int
+    fresh: int
+    read: int
+    write: int
+    write_1h: int
+    output: int
+
+
+class Tariff:
+    """A price in whole numbers, ready to make bills by."""
+
+    def __init__(self, price: PriceSettings) -> None:
+        self.price = price
+        steps = [*price.steps, PriceStep(-1, *(getattr(price, name) for name in _STEP_FIELDS))]
+        self._rates = [_to_rates(step) for step in sorted(steps, key=lambda step: -step.above)]
+        self._search = round((price.search or 0) * DOLLAR) * TRILLIONTHS
+        self._batch = None if price.batch is None else round(price.batch * 1000)
+
+    def bill(self, usage: Usage, *, batch: bool = False) -> int:
+        """The cost of one answer in billionths of a dollar, summed exactly and rounded half up."""
+        whole = usage.input
+        rates = next(rates for rates in self._rates if whole > rates.above)
+        cost = (
+            usage.fresh * rates.fresh
+            + usage.cache_read * rates.read
+            + (usage.cache_written - usage.cache_written_1h) * rates.write
+            + usage.cache_written_1h * rates.write_1h
+            + usage.output * rates.output
+        )
+        if batch and self._batch is not None:
+            cost = cost * self._batch // 1000
+        cost += usage.web_searches * self._search
+        return (cost + TRILLIONTHS // 2) // TRILLIONTHS
 
 
 class Prices:
@@ -30,15 +71,25 @@ class Prices:
 
     def __init__(self, rows: Mapping[str, PriceSettings]) -> None:
         self._rows = dict(rows)
-        self._found: dict[tuple[str, str], PriceSettings | None] = {}
+        self._found: dict[tuple[str, str], Tariff | None] = {}
 
     def find(self, provider: str, model: str) -> PriceSettings | None:
         """The price of a model: under its own name, or without its vendor's prefix, its date or its window."""
+        tariff = self._find(provider, model)
+        return None if tariff is None else tariff.price
+
+    def bill(self, provider: str, model: str, usage: Usage) -> int | None:
+        """The cost of one answer in billionths of a dollar; None without a price."""
+        tariff = self._find(provider, model)
+        return None if tariff is None else tariff.bill(usage)
+
+    def _find(self, provider: str, model: str) -> Tariff | None:
         key = (provider, model)
         if key not in self._found:
             if len(self._found) >= 4096:  # names come from clients
                 self._found.clear()
-            self._found[key] = self._look_up(provider, model)
+            price = self._look_up(provider, model)
+            self._found[key] = None if price is None else Tariff(price)
         return self._found[key]
 
     def rows(self) -> Mapping[str, PriceSettings]:
@@ -53,35 +104,27 @@ class Prices:
 
 
 def bill(price: PriceSettings, usage: Usage, *, batch: bool = False) -> int:
-    """The cost of one answer in billionths of a dollar, summed exactly and rounded half up."""
-    step = _step(price, usage.input)
-    fresh = round(step.input * MILLION)
-    read = fresh if step.cache_read is None else round(step.cache_read * MILLION)
-    write = fresh if step.cache_write is None else round(step.cache_write * MILLION)
-    write_1h = write if step.cache_write_1h is None else round(step.cache_write_1h * MILLION)
-    cost = (
-        usage.fresh * fresh
-        + usage.cache_read * read
-        + (usage.cache_written - usage.cache_written_1h) * write
-        + usage.cache_written_1h * write_1h
-        + usage.output * round(step.output * MILLION)
-    )
-    if batch and price.batch is not None:
-        cost = cost * round(price.batch * 1000) // 1000
-    if usage.web_searches and price.search is not None:
-        cost += usage.web_searches * round(price.search * DOLLAR) * TRILLIONTHS
-    return (cost + TRILLIONTHS // 2) // TRILLIONTHS
+    """As Tariff.bill, for a price that is used once."""
+    return Tariff(price).bill(usage, batch=batch)
 
 
 def load_prices(own: Mapping[str, PriceSettings] = {}) -> Prices:
     """The bundled table, with the operator's rows in front."""
+    return Prices({**_read_bundled(), **own})
+
+
+@functools.cache
+def _read_bundled() -> Mapping[str, PriceSettings]:
     bundled = tomllib.loads((resources.files("app.accounts") / "prices.toml").read_text())
-    return Prices({**msgspec.convert(bundled, dict[str, PriceSettings]), **own})
+    return msgspec.convert(bundled, dict[str, PriceSettings])
 
 
-def _step(price: PriceSettings, whole_input: int) -> PriceSettings | PriceStep:
-    steps: Sequence[PriceStep] = [step for step in price.steps if whole_input > step.above]
-    return max(steps, key=lambda step: step.above) if steps else price
+def _to_rates(step: PriceStep) -> _Rates:
+    fresh = round(step.input * MILLION)
+    read = fresh if step.cache_read is None else round(step.cache_read * MILLION)
+    write = fresh if step.cache_write is None else round(step.cache_write * MILLION)
+    write_1h = write if step.cache_write_1h is None else round(step.cache_write_1h * MILLION)
+    return _Rates(step.above, fresh, read, write, write_1h, round(step.output * MILLION))
 
 
 def _names(model: str) -> list[str]:

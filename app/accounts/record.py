@@ -9,7 +9,7 @@ import msgspec
 from app.conversation.response import Usage
 
 # How a request ended, as its client saw it.
-Terminal = Literal["completed", "error", "client_closed", "upstream_cut", "running"]
+Terminal = Literal["completed", "error", "client_closed", "upstream_cut", "stopped", "running"]
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -48,7 +48,8 @@ class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     `provider` and `target`. `cost` is in billionths of a US dollar, None where no price is known; `billed` is False for
     logins of subscriptions, whose cost is a list price that nobody bills. `usage` is None where no tokens were spent.
     `lowered` holds settings that were reduced to what the upstream takes, as sentences; `losses` the paths of fields
-    that were dropped or coerced. `rate_limits` are the upstream's headers by lower-case name.
+    that were dropped or coerced. `rate_limits` are the upstream's headers by lower-case name. `operation` is empty for
+    what is no request to the API: an unknown path, a wrong key. `quiet` requests only help another one.
     """
 
     id: str
@@ -57,6 +58,8 @@ class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     tenant: str = ""
     key: str = ""
     agent: str = ""
+    method: str = ""
+    peer: str = ""
     path: str = ""
     operation: str = "generate"
     dialect_in: str = ""
@@ -83,11 +86,12 @@ class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     losses: tuple[str, ...] = ()
     lowered: tuple[str, ...] = ()
     rate_limits: dict[str, str] = {}
+    quiet: bool = False
 
     @property
     def failed(self) -> bool:
         """Whether the client did not get a whole answer; one that left on its own is not counted as a failure."""
-        return self.terminal in ("error", "upstream_cut")
+        return self.terminal in ("error", "upstream_cut", "stopped")
 
 
 class Sink(Protocol):

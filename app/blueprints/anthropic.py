@@ -5,13 +5,21 @@ from __future__ import annotations
 import msgspec
 from flask import Blueprint, Response, request
 
-from app.blueprints.api import answer_error, read_client_request, release_body, runtime, services, sign, view
+from app.blueprints.api import (
+    answer_error,
+    note_client,
+    read_client_request,
+    release_body,
+    runtime,
+    services,
+    sign,
+    view,
+)
 from app.dialects import anthropic_messages
 from app.dialects.registry import DIALECTS
-from app.errors import DragomanError
+from app.errors import DragomanError, Forbidden, Unauthorized
 from app.gateway.endpoints.counting import count_tokens
 from app.gateway.messages import new_id
-from app.gateway.record import Record
 
 blueprint = Blueprint("anthropic", __name__)
 DIALECT = DIALECTS["anthropic_messages"]
@@ -23,15 +31,17 @@ def create_message() -> Response:
 
 
 def count_input_tokens() -> Response:
-    record = Record(new_id(), DIALECT.NAME, request.environ)
-    record.quiet = True
+    record = runtime().recorder.begin(new_id(), DIALECT.NAME, request.environ)
+    record.operation, record.quiet = "count_tokens", True
     try:
         parts = services()
         client_request = read_client_request(runtime(), parts, request.environ, DIALECT)
-        record.key = parts.access.name_key(client_request.tenant)
+        note_client(parts, client_request, record)
         client_request.parse = anthropic_messages.parse_count_request
         counted = count_tokens(parts.gateway, client_request, record)
     except DragomanError as error:
+        if isinstance(error, Unauthorized | Forbidden):
+            record.operation = ""
         record.fail(error)
         return answer_error(DIALECT, error, record)
     else:

@@ -104,6 +104,13 @@ def read_client_request(owner: Runtime, parts: Services, environ: dict[str, Any]
     return ClientRequest(dialect, body, client_headers, provider=provider, session=session, tenant=tenant)
 
 
+def note_client(parts: Services, client_request: ClientRequest, record: Record) -> None:
+    """Who asks, for the record."""
+    record.session, record.tenant = client_request.session, client_request.tenant
+    record.key = parts.access.name_key(client_request.tenant)
+    record.bytes_in = len(client_request.body)
+
+
 def release_body(environ: Mapping[str, Any]) -> None:
     """The request's body is no longer held."""
     hold = environ.get("dragoman.hold")
@@ -120,19 +127,21 @@ def ask_gateway(parts: Services, client_request: ClientRequest, record: Record) 
 def generate(owner: Runtime, environ: dict[str, Any], dialect: Dialect, answer: Answer = ask_gateway) -> WsgiResponse:
     """The whole way of one request, from its bytes to its log line."""
     parts = owner.services
-    record = Record(new_id(), dialect.NAME, environ)
+    record = owner.recorder.begin(new_id(), dialect.NAME, environ)
     active = owner.active
     client_socket = environ.get("gunicorn.socket")
     token = active.register(client_socket, gevent.getcurrent()) if client_socket is not None else -1
     streaming = False
     try:
         client_request = read_client_request(owner, parts, environ, dialect)
-        client_request.id, record.session = record.id, client_request.session
-        record.key = parts.access.name_key(client_request.tenant)
+        client_request.id = record.id
+        note_client(parts, client_request, record)
         client_response = answer(parts, client_request, record)
         streaming = not isinstance(client_response.body, bytes)
         return write_client_response(client_response, record, active, token)
     except DragomanError as error:
+        if isinstance(error, Unauthorized | Forbidden):
+            record.operation = ""
         record.fail(error)
         return write_error(dialect, _with_login_page(error, environ), record)
     except RecursionError:
@@ -170,6 +179,7 @@ def write_client_response(
     headers = [*client_response.headers.items(), *_ids(record.id)]
     body = client_response.body
     if isinstance(body, bytes):
+        record.bytes_out = len(body)
         headers.append(("content-length", str(len(body))))
         return WsgiResponse(_STATUS_LINES[client_response.status], headers, (body,))
     return WsgiResponse(_STATUS_LINES[client_response.status], headers, _watched(body, record, active, token))
@@ -193,6 +203,7 @@ def write_error(dialect: Dialect, error: DragomanError, record: Record) -> WsgiR
     own = failure.origin == "client" and failure.status
     record.status = own or dialect.error_status(failure)
     body = body or dialect.render_error(failure, record.id)
+    record.bytes_out = len(body)
     fixed = [("content-type", "application/json"), ("content-length", str(len(body)))]
     status = _STATUS_LINES.get(record.status, f"{record.status} Error")
     return WsgiResponse(status, [*headers.items(), *fixed, *_ids(record.id)], (body,))
@@ -227,7 +238,8 @@ def refuse_page(owner: Runtime, environ: dict[str, Any]) -> WsgiResponse | None:
         owner.services.access.check_page(environ["REQUEST_METHOD"], environ)
     except Forbidden as error:
         dialect = family_of(environ["PATH_INFO"], "HTTP_ANTHROPIC_VERSION" in environ)
-        record = Record(new_id(), dialect.NAME)
+        record = owner.recorder.begin(new_id(), dialect.NAME, environ)
+        record.operation = ""
         record.fail(error)
         written = write_error(dialect, error, record)
         record.write()
@@ -239,7 +251,8 @@ def refuse(dialect: Dialect, failure: Failure) -> Response:
     """An error outside any generating request, with its line in the log: a wrong path or key leaves a trace."""
     error = DragomanError(failure.message)
     error.failure = failure
-    record = Record(new_id(), dialect.NAME, request.environ)
+    record = runtime().recorder.begin(new_id(), dialect.NAME, request.environ)
+    record.operation = ""
     record.fail(error)
     refused = answer_error(dialect, error, record)
     record.write()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 from flask import Blueprint, Response, request
 
-from app.blueprints.api import family, read_headers, refuse, services, sign
-from app.errors import DragomanError, Failure
+from app.blueprints.api import answer_error, family, read_headers, runtime, sign
+from app.errors import DragomanError, NotFound
 from app.gateway.endpoints.listing import Listed
 from app.gateway.messages import new_id
+from app.services import Services
 
 blueprint = Blueprint("models", __name__)
 
@@ -23,16 +24,12 @@ MOST = 1000
 @blueprint.get("/models")
 def list_models() -> Response:
     """One page; both SDK families ignore the keys of the other, and Codex asks for `models`."""
-    parts = services()
-    try:
-        parts.access.check_key(read_headers(request.environ))
-    except DragomanError as error:
-        return refuse(family(), error.failure)
-    found = parts.listing.models(request.environ.get("dragoman.provider"), with_aliases=_is_claude_code())
-    page, more = _choose_page(found, request.args)
-    problems = parts.listing.problems() if not found else {}
-    return _answer(
-        {
+
+    def answer(parts: Services) -> dict[str, Any]:
+        found = parts.listing.models(request.environ.get("dragoman.provider"), with_aliases=_is_claude_code())
+        page, more = _choose_page(found, request.args)
+        problems = parts.listing.problems() if not found else {}
+        return {
             "object": "list",
             "data": [_entry(model) for model in page],
             "first_id": page[0].id if page else None,
@@ -41,25 +38,39 @@ def list_models() -> Response:
             "models": [],
             **({"problems": problems} if problems else {}),
         }
-    )
+
+    return _view(answer)
 
 
 @blueprint.get("/v1/models/<path:name>")
 @blueprint.get("/models/<path:name>")
 def get_model(name: str) -> Response:
-    parts = services()
+    def answer(parts: Services) -> dict[str, Any]:
+        model = parts.listing.find(name)
+        if model is None:
+            raise NotFound(f"Model '{name}' not found", code="model_not_found", param="model")
+        return _entry(model)
+
+    return _view(answer)
+
+
+def _view(answer: Callable[[Services], dict[str, Any]]) -> Response:
+    """What `answer` finds, for who may know it."""
+    owner = runtime()
+    parts = owner.services
+    record = owner.recorder.begin(new_id(), family().NAME, request.environ)
+    record.operation, record.quiet = "", True
     try:
-        parts.access.check_key(read_headers(request.environ))
+        record.tenant = parts.access.check_key(read_headers(request.environ))
+        record.operation, record.key = "models", parts.access.name_key(record.tenant)
+        body = msgspec.json.encode(answer(parts))
+        record.status, record.bytes_out = 200, len(body)
+        return sign(Response(body, content_type="application/json"), record.id)
     except DragomanError as error:
-        return refuse(family(), error.failure)
-    model = parts.listing.find(name)
-    if model is None:
-        message = f"Model '{name}' not found"
-        return refuse(
-            family(),
-            Failure(kind="not_found", message=message, code="model_not_found", param="model", origin="client"),
-        )
-    return _answer(_entry(model))
+        record.fail(error)
+        return answer_error(family(), error, record)
+    finally:
+        record.write()
 
 
 def _is_claude_code() -> bool:
@@ -98,7 +109,3 @@ def _entry(model: Listed) -> dict[str, Any]:
     if model.target is not None and model.target != model.id:
         entry["resolved"] = model.target
     return entry
-
-
-def _answer(body: dict[str, Any]) -> Response:
-    return sign(Response(msgspec.json.encode(body), content_type="application/json"), new_id())

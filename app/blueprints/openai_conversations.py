@@ -51,7 +51,8 @@ def delete_item(place: str, item: str) -> Response:
 
 
 def _ask(ask: Callable[[Conversations, ClientRequest], ClientResponse]) -> Response:
-    def answer(parts: Services, client_request: ClientRequest, _record: Record) -> ClientResponse:
+    def answer(parts: Services, client_request: ClientRequest, record: Record) -> ClientResponse:
+        record.operation = "conversations"
         return ask(parts.conversations, client_request)
 
     return view(DIALECT, answer)

@@ -25,6 +25,7 @@ EMBEDDINGS = cast(Dialect, openai_embeddings)
 @blueprint.post("/completions")
 def create_completion() -> Response:
     def answer(parts: Services, client_request: ClientRequest, record: Record) -> ClientResponse:
+        record.operation = "completions"
         return complete(parts.gateway, client_request, record)
 
     return view(COMPLETIONS, answer)
@@ -35,7 +36,7 @@ def create_completion() -> Response:
 def create_embeddings() -> Response:
     def answer(parts: Services, client_request: ClientRequest, record: Record) -> ClientResponse:
         openai_embeddings.check_request(client_request.body)
-        client_request.operation = "embeddings"
+        client_request.operation = record.operation = "embeddings"
         return parts.gateway.answer(client_request, record)
 
     return view(EMBEDDINGS, answer)

@@ -50,6 +50,7 @@ def count_input_tokens() -> Response:
 
 def compact_history() -> Response:
     def answer(parts: Services, client_request: ClientRequest, record: Record) -> ClientResponse:
+        record.operation = "compact"
         return compact(parts.gateway, client_request, record)
 
     return view(DIALECT, answer)
@@ -58,7 +59,8 @@ def compact_history() -> Response:
 def _ask_stored_responses(action: Action, response_id: str) -> Response:
     query = request.args.to_dict()
 
-    def answer(parts: Services, client_request: ClientRequest, _record: Record) -> ClientResponse:
+    def answer(parts: Services, client_request: ClientRequest, record: Record) -> ClientResponse:
+        record.operation = "responses"
         return parts.stored_responses.answer(action, client_request.tenant, response_id, query, client_request.provider)
 
     return view(DIALECT, answer)

@@ -17,7 +17,6 @@ from app.credentials.pool import CredentialPool
 from app.errors import DragomanError, Failure
 from app.gateway.learned_facts import LearnedFacts
 from app.gateway.messages import new_id
-from app.gateway.record import Record
 from app.known_secrets import known_secrets
 from app.providers.health import ProviderHealth
 from app.providers.provider import Provider
@@ -142,7 +141,8 @@ def internal_error(error: Exception) -> Response:
         said = error.description or error.name
         failure = Failure(kind="invalid_request", message=said, status=error.code or 400, origin="client")
         return refuse(family(), failure)
-    record = Record(new_id(), family().NAME, request.environ)
+    record = runtime().recorder.begin(new_id(), family().NAME, request.environ)
+    record.operation = ""
     answer = answer_error(family(), record.fault(error), record)
     record.write()
     return answer

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 
@@ -11,6 +13,7 @@ class DialectTraits(msgspec.Struct, frozen=True, kw_only=True):
     # clients
     forgets_reasoning: bool = False  # many clients keep no reasoning, for the dialect has no field for it
     counts_input_first: bool = False  # a stream tells the tokens of its input at its beginning
+    token_mark: re.Pattern[bytes] | None = None  # what of a stream shows that the model has begun to say something
     echoes_prompt: bool = False  # an answer may repeat what was asked, so that its renderer needs the body
 
     # the vendor

@@ -139,6 +139,7 @@ class Attempt(abc.ABC):
         try:
             while not exchange.wait_head(wait):
                 yield
+            record.meet_head(exchange.status, exchange.headers)
             record.upstream_request_id = _first(exchange.headers, "x-request-id", "request-id", "opc-request-id")
             if record.upstream_request_id is not None:
                 record.upstream_request_id = known_secrets.mask(record.upstream_request_id)[:MOST_QUOTED]
@@ -175,13 +176,13 @@ class Attempt(abc.ABC):
         sends = self.target.sends
         may = sends.made < sends.most
         if may:
-            self._count()
+            self._count(resent=True)
         return may
 
-    def _count(self) -> None:
+    def _count(self, *, resent: bool = False) -> None:
         self.target.sends.made += 1
         if self._record is not None:
-            self._record.attempts += 1
+            self._record.begin_attempt(resent=resent)
 
     def _refusal(self, exchange: Exchange) -> UpstreamRefused:
         """The error that the upstream answered with, without any trace of the credential."""

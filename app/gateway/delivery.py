@@ -98,8 +98,13 @@ def go_on(
     if stream is None or exchange is None:
         yield started.first
         return
+    sought = started.token_mark
+    sent = len(started.first)
     try:
         if started.first:
+            if sought is not None and sought.search(started.first):
+                record.note_token()
+                sought = None
             yield started.first
         heard = clock()
         left = limit
@@ -111,6 +116,10 @@ def go_on(
                     raise UpstreamMalformed(f"the upstream's stream is larger than {in_units(limit)}")
                 out = mask_errors(stream.feed(part))
                 if out:
+                    if sought is not None and sought.search(out):
+                        record.note_token()
+                        sought = None
+                    sent += len(out)
                     yield out
                     heard = clock()
                 elif clock() - heard >= interval:
@@ -123,6 +132,7 @@ def go_on(
                 break
         out = mask_errors(stream.close())
         if out:
+            sent += len(out)
             yield out
         if not stream.finished:
             record.terminal = "upstream_cut"
@@ -143,6 +153,7 @@ def go_on(
         raise
     finally:
         exchange.close()
+        record.bytes_out += sent
         record.usage = stream.usage or record.usage
 
 
@@ -167,8 +178,9 @@ def _begin_stream(attempt: Attempt, exchange: Exchange, early: bytes, wait: floa
             first = mask_errors(stream.close())
             break
     return StartedResponse(
-        exchange, attempt.target.upstream, stream, first, _reply_headers(attempt, exchange.headers) | STREAM_HEADERS
-    )
+        exchange, attempt.target.upstream, stream, first, _reply_headers(attempt, exchange.headers) | STREAM_HEADERS,
+        attempt.client_request.dialect.TRAITS.token_mark,
+    )  # fmt: skip
 
 
 def _collect(exchange: Exchange, collector: StreamCollector, limit: int, wait: float) -> Obtaining[Response]:

@@ -50,5 +50,12 @@ def _sum_up(records: Sequence[Record], total: Record) -> None:
     first = records[0]
     total.model, total.upstream, total.upstream_dialect = first.model, first.upstream, first.upstream_dialect
     total.dropped, total.lowered, total.matched = first.dropped, first.lowered, first.matched
+    total.provider, total.upstream_model, total.billed = first.provider, first.upstream_model, first.billed
+    total.routed, total.upstream_head, total.upstream_headers = (
+        first.routed,
+        first.upstream_head,
+        first.upstream_headers,
+    )
     total.attempts = sum(record.attempts for record in records)
+    total.tried = [attempt for record in records for attempt in record.freeze().attempts]
     total.usage = add_usages([record.usage for record in records if record.usage is not None])

@@ -184,6 +184,7 @@ class Gateway:
     def _obtain(self, client_request: ClientRequest, record: Record, stream: bool) -> Obtaining[StartedResponse]:
         """The first upstream of the route that answers well. Raises the most telling failure when none does."""
         upstreams = self.router.resolve(client_request.peek.model, client_request.provider)
+        record.routed = time.monotonic() - record.started
         tenant = client_request.tenant
         ready = [upstream for upstream in upstreams if not self.facts.holds(upstream.label, tenant, COOL_DOWN)]
         most = self._settings.max_attempts
@@ -219,7 +220,7 @@ class Gateway:
     ) -> Obtaining[StartedResponse]:
         """One upstream, tried again where that repeats nothing and may help, if it is the `last` one."""
         provider = upstream.provider
-        record.upstream, record.matched = upstream.label, upstream.matched
+        record.go_to(upstream)
         session = client_request.session
         credential = provider.credential(session)
         record.credential = credential.name if credential is not None else ""
@@ -244,6 +245,7 @@ class Gateway:
                 if attempt.paused_turn is not None and attempt.paused_turn.said is not None:
                     raise  # what was said so far is not asked for a second time
                 error = tell_overflow(error, capabilities.context_window, partial(_estimate, attempt))
+                record.end_attempt(error)
                 failure = error.failure
                 log.debug("request %s: attempt %d at %s failed: %s", record.id, number, upstream.label, failure.kind)
                 if failure.kind in ("upstream_auth", "permission") and not renewed:
@@ -275,6 +277,7 @@ class Gateway:
                     if pause is not None:
                         self.facts.report(upstream.label, client_request.tenant, COOL_DOWN, times=1, seconds=pause)
                     _raise_explained(error, attempt, remedy)
+                record.wait(wait)
                 yield from _sleep(wait, self._settings.stream_start_timeout)
 
     def _exchange(self, attempt: Attempt, record: Record) -> Obtaining[StartedResponse]:
@@ -309,10 +312,12 @@ class Gateway:
             try:
                 return (yield from attempt.send(upstream_request, record, self._settings.stream_start_timeout))
             except DragomanError as error:
+                record.end_attempt(error)
                 wait = wait_before_retry(error, number)
                 if wait is None or sends.made >= sends.most:
                     remedy = find_remedy(attempt.target.upstream.provider.settings.kind)
                     _raise_explained(error, attempt, remedy)
+                record.wait(wait)
                 yield from _sleep(wait, self._settings.stream_start_timeout)
         raise AssertionError("a count has no end")
 

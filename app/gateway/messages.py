@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
@@ -167,13 +168,14 @@ class ClientResponse(msgspec.Struct):
 
 class StartedResponse(msgspec.Struct):
     """An upstream that has begun to answer well. `first` is what of its answer is ready for the client: all of it
-    when there is no `stream`."""
+    when there is no `stream`. `token_mark` finds the first token in what the client gets."""
 
     exchange: Exchange | None
     upstream: Upstream
     stream: StreamPassthrough | None
     first: bytes
     headers: dict[str, str]
+    token_mark: re.Pattern[bytes] | None = None
 
 
 class Continuation(Protocol):

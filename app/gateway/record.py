@@ -1,38 +1,51 @@
-"""The record of one request: the one line that the log gets of it."""
+"""What is known of a request while it runs; at its end it becomes one frozen RequestRecord for all who want to know."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
+from app.accounts.record import AttemptRecord, RequestRecord, Terminal, Times
 from app.conversation.response import Usage
-from app.errors import STATUS, DragomanError, FailureKind
+from app.errors import DragomanError, FailureKind
 from app.gateway.paused_turn import PausedTurn
-from app.logs import request_log
+from app.gateway.recording.agents import name_agent
+from app.logs import hide_secrets
+from app.routing.router import Upstream
 
 log = logging.getLogger("dragoman")
 
 # Characters of an error's sentence, and of a name that a client has chosen.
 LONGEST_MESSAGE = 300
 LONGEST_WORD = 200
+# The upstream's headers that tell how much may still be asked of it, and how many of them are kept.
+LIMIT_HEADERS = ("x-ratelimit-", "anthropic-ratelimit-", "x-codex-", "ratelimit", "retry-after")
+MOST_LIMIT_HEADERS = 40
 
-# How a request ended, as its client saw it.
-Terminal = Literal["completed", "error", "client_closed", "upstream_cut", "stopped"]
+# The cost of an answer in billionths of a dollar, by provider, its name of the model, and usage; None without a price.
+Bill = Callable[[str, str, Usage], int | None]
 
 
 class Record:
-    """Collects what is known of a request while it runs; `write` logs it once. Times are seconds."""
+    """Collects what is known of a request while it runs; `write` hands it on once. Times are seconds."""
 
     __slots__ = (
+        "_began",
+        "_finish",
         "agent",
+        "attempt_status",
         "attempts",
+        "billed",
+        "bytes_in",
+        "bytes_out",
         "client",
         "credential",
         "dropped",
         "error",
         "first_byte",
+        "first_token",
         "id",
         "key",
         "lowered",
@@ -40,18 +53,27 @@ class Record:
         "message",
         "method",
         "model",
+        "operation",
         "origin",
         "path",
         "paused_turn",
         "peer",
+        "provider",
         "quiet",
+        "received",
+        "routed",
         "session",
         "started",
         "status",
         "stream",
+        "tenant",
         "terminal",
+        "tried",
         "upstream",
         "upstream_dialect",
+        "upstream_head",
+        "upstream_headers",
+        "upstream_model",
         "upstream_request_id",
         "upstream_status",
         "usage",
@@ -59,9 +81,17 @@ class Record:
         "written",
     )
 
-    def __init__(self, request_id: str, client: str, environ: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        request_id: str,
+        client: str,
+        environ: Mapping[str, Any] | None = None,
+        finish: Callable[[Record], None] | None = None,
+    ) -> None:
+        """`finish` is told once that the request is over; without it nobody is."""
         self.id = request_id
         self.client = client
+        self._finish = finish
         # What WSGI says of the request; a mount is no longer on its path.
         known = environ or {}
         self.method: str = known.get("REQUEST_METHOD", "")
@@ -69,21 +99,36 @@ class Record:
         self.agent: str | None = known.get("HTTP_USER_AGENT")
         self.peer: str | None = known.get("REMOTE_ADDR")
         self.key: str | None = None  # the name of the client's key, never the key
+        self.tenant = ""
+        self.operation = "generate"  # empty for what is no request to the API: an unknown path, a wrong key
         self.matched = ""  # what led the model's name to its upstream
         self.message: str | None = None
         self.quiet = False  # one of many that only help another one, worth a line at debug
         self.session: str | None = None
+        self.received = time.time()
         self.started = time.monotonic()
+        self.routed: float | None = None
+        self.upstream_head: float | None = None
+        self.first_byte: float | None = None
+        self.first_token: float | None = None
         self.model = ""
         self.credential = ""  # what a pool calls the one that was shown
         self.stream = False
+        self.provider = ""
+        self.billed = True
         self.upstream = ""
+        self.upstream_model = ""
         self.upstream_dialect = ""
         self.upstream_status: int | None = None
         self.upstream_request_id: str | None = None
+        self.upstream_headers: Mapping[str, str] | None = None
         self.status = 0
         self.attempts = 0
-        self.first_byte: float | None = None
+        self.tried: list[AttemptRecord] = []
+        self.attempt_status = 0
+        self._began: int | None = None  # when the attempt began that is under way, in milliseconds
+        self.bytes_in = 0
+        self.bytes_out = 0
         self.usage: Usage | None = None
         self.paused_turn: PausedTurn | None = None  # where the answer may come in several, each of which costs
         self.watch: Callable[[Usage], None] | None = None  # who wants to know the usage
@@ -94,9 +139,58 @@ class Record:
         self.terminal: Terminal = "completed"
         self.written = False
 
+    def stand_for(self, request: Record) -> None:
+        """What goes on after `request` was answered, on behalf of the same client."""
+        self.method, self.path, self.agent, self.peer = request.method, request.path, request.agent, request.peer
+        self.key, self.tenant, self.session = request.key, request.tenant, request.session
+        self.bytes_in = request.bytes_in
+
     def begin_output(self) -> None:
         if self.first_byte is None:
             self.first_byte = time.monotonic() - self.started
+
+    def note_token(self) -> None:
+        """The first token is about to reach the client."""
+        if self.first_token is None:
+            self.first_token = time.monotonic() - self.started
+
+    def go_to(self, upstream: Upstream) -> None:
+        """What is sent from now on goes there."""
+        provider = upstream.provider
+        self.upstream, self.upstream_model, self.matched = upstream.label, upstream.model, upstream.matched
+        self.provider, self.billed = provider.name, provider.bills
+
+    def meet_head(self, status: int, headers: Mapping[str, str]) -> None:
+        """The upstream has begun to answer."""
+        self.upstream_head = time.monotonic() - self.started
+        self.attempt_status, self.upstream_headers = status, headers
+
+    def begin_attempt(self, *, resent: bool = False) -> None:
+        """The request is sent to `upstream`; a second time where the connection that it went out on had been closed."""
+        now = self._now()
+        if self._began is not None:
+            told = ("unreachable", "the kept connection had been closed") if resent else ("", "")
+            self.tried.append(self._attempt(now, *told))
+        self.attempts += 1
+        self.attempt_status = 0
+        self._began = now
+
+    def end_attempt(self, error: DragomanError) -> None:
+        """The attempt that is under way has failed."""
+        if self._began is not None:
+            failure = error.failure
+            said = hide_secrets(failure.message[:LONGEST_MESSAGE])
+            self.tried.append(self._attempt(self._now(), failure.kind, said))
+            self._began = None
+
+    def wait(self, seconds: float) -> None:
+        """The next attempt begins in so many seconds."""
+        if self.tried:
+            last = self.tried[-1]
+            self.tried[-1] = AttemptRecord(
+                last.target, last.status, last.error, last.message, last.started, last.ended,
+                round(seconds * 1000), last.credential,
+            )  # fmt: skip
 
     def fail(self, error: DragomanError, terminal: Terminal = "error") -> None:
         self.terminal = terminal
@@ -111,52 +205,83 @@ class Record:
         return error
 
     def write(self) -> None:
-        """Logs the line. Bodies and credentials are in none of its fields."""
+        """The request is over. Bodies and credentials are in none of its fields."""
         if self.written:
             return
         self.written = True
         if self.watch is not None and self.usage is not None and not self.usage.estimated:
             self.watch(self.usage)
-        if not request_log.enabled:
-            return
-        level = self._level()
-        if level < request_log.level:
-            return
-        line: dict[str, object] = {
-            "id": self.id,
-            "method": self.method,
-            "path": self.path[:LONGEST_WORD],
-            "in": self.client,
-            "out": self.upstream_dialect,
-            "model": self.model[:LONGEST_WORD],
-            "upstream": self.upstream,
-            "status": self.status,
-            "terminal": self.terminal,
-            "stream": self.stream,
-            "attempts": self.attempts,
-            "ttfb_ms": None if self.first_byte is None else round(self.first_byte * 1000),
-            "ms": round((time.monotonic() - self.started) * 1000),
-        }
-        usage = (self.paused_turn and self.paused_turn.spent) or self.usage
-        if usage is not None:
-            line["tokens_in"] = usage.input
-            line["tokens_cached"] = usage.cache_read
-            line["tokens_out"] = usage.output
-            if usage.estimated:
-                line["tokens_estimated"] = True
-        for name in ("session", "key", "agent", "peer", "upstream_status", "upstream_request_id", "error", "origin"):
-            value = getattr(self, name)
-            if value is not None:
-                line[name] = value[:LONGEST_WORD] if isinstance(value, str) else value
-        for name in ("credential", "message", "matched", "dropped", "lowered"):
-            value = getattr(self, name)
-            if value:
-                line[name] = value
-        request_log.tell(line, level)
+        if self._finish is not None:
+            self._finish(self)
 
-    def _level(self) -> int:
-        """What an operator must see stands out: faults of upstreams and of ours, and credentials that are refused."""
-        if self.error is not None:
-            lasting = self.error == "upstream_auth" or STATUS.get(self.error, 0) >= 500
-            return logging.WARNING if lasting or self.status >= 500 else logging.INFO
-        return logging.DEBUG if self.quiet else logging.INFO
+    def freeze(self, bill: Bill | None = None, *, running: bool = False) -> RequestRecord:
+        """All of it as it is now; `running` for a request that goes on."""
+        end = self._now()
+        tried = tuple(self.tried)
+        if self._began is not None:
+            told = (self.error or "", self.message or "") if self.terminal in ("error", "upstream_cut") else ("", "")
+            tried = (*tried, self._attempt(end, *told))
+        usage = (self.paused_turn and self.paused_turn.spent) or self.usage
+        target = self.upstream
+        return RequestRecord(
+            id=self.id,
+            received=self.received,
+            session=self.session or "",
+            tenant=self.tenant,
+            key=self.key or "",
+            agent=name_agent(self.agent) if self.agent else "",
+            method=self.method,
+            peer=self.peer or "",
+            path=self.path[:LONGEST_WORD],
+            operation=self.operation,
+            dialect_in=self.client,
+            dialect_out=self.upstream_dialect,
+            stream=self.stream,
+            model=self.model[:LONGEST_WORD],
+            rule=self.matched,
+            provider=self.provider,
+            target=target,
+            attempts=tried,
+            status=self.status,
+            terminal="running" if running else self.terminal,
+            error=self.error or "",
+            message="" if self.message is None else hide_secrets(self.message),
+            origin=self.origin or "",
+            upstream_status=self.upstream_status,
+            upstream_request_id=self.upstream_request_id or "",
+            times=Times(
+                _milliseconds(self.routed),
+                _milliseconds(self.upstream_head),
+                _milliseconds(self.first_byte),
+                _milliseconds(self.first_token),
+                end,
+            ),
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            usage=usage,
+            cost=None if usage is None or bill is None else bill(self.provider, self.upstream_model, usage),
+            billed=self.billed,
+            losses=self.dropped,
+            lowered=self.lowered,
+            rate_limits=_find_limits(self.upstream_headers) if self.upstream_headers else {},
+            quiet=self.quiet,
+        )
+
+    def _attempt(self, now: int, error: str, message: str) -> AttemptRecord:
+        began = self._began or 0
+        return AttemptRecord(self.upstream, self.attempt_status, error, message, began, now, 0, self.credential)
+
+    def _now(self) -> int:
+        return int((time.monotonic() - self.started) * 1000)
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else int(seconds * 1000)
+
+
+def _find_limits(headers: Mapping[str, str]) -> dict[str, str]:
+    found = {name: value for name, value in headers.items() if name.startswith(LIMIT_HEADERS)}
+    if not found:
+        return found
+    kept = list(found.items())[:MOST_LIMIT_HEADERS]
+    return {name[:LONGEST_WORD]: hide_secrets(value[:LONGEST_WORD]) for name, value in kept}

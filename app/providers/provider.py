@@ -14,6 +14,7 @@ import msgspec
 from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
 from app.credentials.credential import Credential, CredentialSource
+from app.credentials.login_source import LoginSource
 from app.credentials.pool import CredentialPool
 from app.errors import CredentialUnavailable, DragomanError, Failure, FailureKind, NotFound, UpstreamMalformed
 from app.providers.health import ProviderHealth
@@ -124,6 +125,14 @@ class Provider:
     @property
     def dialect(self) -> DialectName:
         return self.settings.dialect or "openai_chat"
+
+    @property
+    def bills(self) -> bool:
+        """Whether somebody pays for each token; for the login of a subscription nobody does."""
+        sources = (
+            [each.source for each in self.source.members] if isinstance(self.source, CredentialPool) else [self.source]
+        )
+        return not all(isinstance(source, LoginSource) for source in sources)
 
     @property
     def is_vendor(self) -> bool:

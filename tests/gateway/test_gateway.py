@@ -553,7 +553,7 @@ def test_the_log_says_who_asked_what_and_why_it_went_there(
 
     (line,) = log_lines()
     assert (line["method"], line["path"]) == ("POST", "/chat/v1/chat/completions")
-    assert (line["key"], line["agent"], line["peer"]) == ("api_keys[1]", "OpenAI/Python 2.0", "127.0.0.1")
+    assert (line["key"], line["agent"], line["peer"]) == ("api_keys[1]", "OpenAI-Python/2.0", "127.0.0.1")
     assert (line["matched"], line["level"]) == ("the path", "INFO")
     assert "k-two" not in str(line)
 

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from app.conversation.traits import DialectTraits
 
-TRAITS = DialectTraits(counts_input_first=True, fills_caches=True, pauses_turns=True)
+TRAITS = DialectTraits(
+    counts_input_first=True,
+    fills_caches=True,
+    pauses_turns=True,
+    token_mark=re.compile(rb"content_block_delta"),
+)

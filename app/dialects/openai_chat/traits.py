@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from app.conversation.traits import DialectTraits
 
-TRAITS = DialectTraits(forgets_reasoning=True)
+TRAITS = DialectTraits(
+    forgets_reasoning=True,
+    token_mark=re.compile(rb'"(?:content|reasoning_content|reasoning|arguments|refusal)": ?"[^"]'),
+)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from app.conversation.traits import DialectTraits
 
-TRAITS = DialectTraits(echoes_prompt=True)
+TRAITS = DialectTraits(
+    echoes_prompt=True,
+    token_mark=re.compile(rb'"text": ?"[^"]'),
+)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 from app.conversation.traits import DialectTraits
 
-TRAITS = DialectTraits()
+TRAITS = DialectTraits(
+    token_mark=re.compile(rb'\.delta"'),
+)

@@ -29,7 +29,9 @@ def count_tokens(gateway: Gateway, client_request: ClientRequest, record: Record
     record.model = client_request.peek.model
     upstream = gateway.router.resolve(client_request.peek.model, client_request.provider)[0]
     client_request = gateway.with_history(client_request, upstream)
-    record.upstream, record.upstream_dialect = upstream.label, upstream.capabilities.dialect
+    record.operation = "count_tokens"
+    record.go_to(upstream)
+    record.upstream_dialect = upstream.capabilities.dialect
     request = client_request.request
     offered = gateway.offers(upstream, client_request, "count_tokens")
     if upstream.provider.dialect == client_request.dialect.NAME and offered:

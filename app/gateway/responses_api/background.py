@@ -35,6 +35,7 @@ from app.gateway.delivery import JSON_HEADERS, STREAM_HEADERS
 from app.gateway.gateway import Gateway
 from app.gateway.messages import ClientRequest, ClientResponse
 from app.gateway.record import Record
+from app.gateway.recording.recorder import Recorder
 from app.gateway.responses_api.response_store import (
     KeptResponse,
     ResponseContinuation,
@@ -67,8 +68,10 @@ class Background:
         events: Shelf,
         interval: float,
         clock: Callable[[], float] = time.time,
+        recorder: Recorder | None = None,
     ) -> None:
         """`interval` is the time between pings to a client that reads along, in seconds."""
+        self._recorder = Recorder() if recorder is None else recorder
         self._gateway = gateway
         self._response_store = response_store
         self._events = events
@@ -101,7 +104,8 @@ class Background:
         upstream = self._gateway.router.resolve(peek.model, client_request.provider)[0]
         given = state.prepare(upstream)  # what cannot be continued is refused while the client still listens
         context = RenderContext(model=peek.model, id=asked.id, created=int(self._clock()), request=asked.request)
-        job = _Job(asked, state, context)
+        job = _Job(asked, state, context, record)
+        record.operation = ""  # it is the job that asks for something
         items = [msgspec.Raw(item) for item in input_items(given.body)]
         queued = KeptResponse(response=msgspec.Raw(job.queued), input=items, alive=self._clock() + LEASE)
         self._response_store.start(asked.tenant, job.response_id, queued)
@@ -200,7 +204,8 @@ class Background:
             job.stopped = True
 
     def _run(self, job: _Job) -> None:
-        record = Record(job.client_request.id, NAME)
+        record = self._recorder.begin(job.client_request.id, NAME)
+        record.stand_for(job.record)
         try:
             answer = self._gateway.answer(job.client_request, record)
             record.status = answer.status
@@ -248,7 +253,10 @@ class _Job:
     """One response that is being made. `heard` are events as they came, `unwritten` those that are about to be
     written; `written` counts the writes."""
 
-    def __init__(self, client_request: ClientRequest, state: ResponseContinuation, context: RenderContext) -> None:
+    def __init__(
+        self, client_request: ClientRequest, state: ResponseContinuation, context: RenderContext, record: Record
+    ) -> None:
+        self.record = record
         self.client_request = client_request
         self.queued = render_queued(context)
         self.response_id = read_head(self.queued).id

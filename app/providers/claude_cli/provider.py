@@ -37,6 +37,10 @@ class ClaudeCliProvider(Provider):
     known_models: ClassVar[tuple[str, ...]] = AnthropicProvider.known_models
     paths: ClassVar[Mapping[Operation, str]] = {"generate": "/v1/messages"}
 
+    @property
+    def bills(self) -> bool:
+        return False
+
     def __init__(
         self, name: str, settings: ProviderSettings, source: CredentialSource | None, transport: Transport
     ) -> None:

@@ -1,0 +1,67 @@
+"""The database work of the accounts in a thread of its own, so that no request waits for a disk or a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import gevent
+from gevent.threadpool import ThreadPool
+
+from app.accounts.accounts import Accounts
+from app.errors import DragomanError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+T = TypeVar("T")
+
+# Seconds. The database has shorter limits of its own; these are for one that keeps none.
+WRITE_LIMIT = 10.0
+READ_LIMIT = 10.0
+CLOSE_LIMIT = 5.0
+
+
+class AccountsUnavailable(DragomanError):
+    """The accounts cannot be read now."""
+
+
+class AccountsThread:
+    """One thread, made with the first use: what is written and what is read takes turns in it."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        self.accounts = accounts
+        self._threads: ThreadPool | None = None
+        self._writing: gevent.event.AsyncResult | None = None
+
+    def flush(self) -> None:
+        """Writes what waits. A database that takes longer than WRITE_LIMIT is left to itself until it is done."""
+        if not self.accounts.waiting:
+            return
+        if self._writing is None or self._writing.ready():
+            self._writing = self._pool().spawn(self.accounts.flush)
+        self._writing.wait(WRITE_LIMIT)
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """What `work` finds. Raises AccountsUnavailable."""
+        asked = self._pool().spawn(self.accounts.read, work)
+        try:
+            found: T = asked.get(timeout=READ_LIMIT)
+        except gevent.Timeout as late:
+            raise AccountsUnavailable("the database of the accounts does not answer") from late
+        except DragomanError:
+            raise
+        except Exception as error:
+            raise AccountsUnavailable(f"the accounts cannot be read ({type(error).__name__})") from error
+        return found
+
+    def close(self) -> None:
+        """Writes what waits and lets go of the database; in CLOSE_LIMIT or not at all."""
+        if self._threads is None and not self.accounts.waiting:
+            return
+        self._pool().spawn(self.accounts.close).wait(CLOSE_LIMIT)
+
+    def _pool(self) -> ThreadPool:
+        if self._threads is None:
+            self._threads = ThreadPool(1)
+        return self._threads

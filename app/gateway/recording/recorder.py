@@ -1,0 +1,64 @@
+"""The requests of one worker: those that run, and the sinks that get the record of each when it is over."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from app.accounts.prices import Prices
+from app.accounts.record import RequestRecord, Sink
+from app.gateway.record import Bill, Record
+
+log = logging.getLogger("dragoman")
+
+
+class Recorder:
+    """Survives a change of the configuration; `prices` and `sinks` are replaced by those of the new one.
+
+    A sink that raises loses the record and is counted in `lost`; neither the request nor another sink notices.
+    """
+
+    def __init__(self, sinks: Sequence[Sink] = (), prices: Prices | None = None) -> None:
+        self.sinks: tuple[Sink, ...] = tuple(sinks)
+        self.prices = prices
+        self.lost: dict[str, int] = {}
+        self.taken = 0
+        self._running: dict[int, Record] = {}
+
+    def begin(self, request_id: str, client: str, environ: Mapping[str, Any] | None = None) -> Record:
+        """The record of a request that begins; it counts as running until it is written."""
+        record = Record(request_id, client, environ, self._finish)
+        self._running[id(record)] = record
+        return record
+
+    def running(self) -> list[RequestRecord]:
+        """The requests under way, as far as they have come; the oldest first."""
+        return [record.freeze(self._bill, running=True) for record in list(self._running.values())]
+
+    def __len__(self) -> int:
+        """How many requests run."""
+        return len(self._running)
+
+    def _finish(self, record: Record) -> None:
+        self._running.pop(id(record), None)
+        self.taken += 1
+        try:
+            done = record.freeze(self._bill)
+        except Exception as fault:
+            self._lose("record", fault)
+            return
+        for sink in self.sinks:
+            try:
+                sink.take(done)
+            except Exception as fault:
+                self._lose(type(sink).__name__, fault)
+
+    @property
+    def _bill(self) -> Bill | None:
+        return None if self.prices is None else self.prices.bill
+
+    def _lose(self, name: str, fault: Exception) -> None:
+        if name not in self.lost:
+            log.error("the %s loses records", name, exc_info=fault)
+        self.lost[name] = self.lost.get(name, 0) + 1

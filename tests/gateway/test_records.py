@@ -1,0 +1,281 @@
+"""The one record of a request: complete, given once to every sink, and never in a request's way."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from app.accounts.accounts import Accounts
+from app.accounts.queries import Query, find_request, list_requests
+from app.accounts.record import RequestRecord
+from app.conversation.response import Usage
+from app.gateway.recording.agents import name_agent
+from app.settings import AccountsSettings, RouteSettings
+from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream, chunk
+from tests.support.fake_upstream import CUT, FakeUpstream, json_reply
+
+
+class Collector:
+    """A sink that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.records: list[RequestRecord] = []
+
+    def take(self, record: RequestRecord) -> None:
+        self.records.append(record)
+
+
+def listen(client: Client) -> list[RequestRecord]:
+    """What is recorded from now on."""
+    collector = Collector()
+    client.app.runtime.recorder.sinks = (collector,)
+    return collector.records
+
+
+def test_an_answered_request_is_recorded_whole(make_client: MakeClient, upstream: FakeUpstream) -> None:
+    client = make_client(
+        server={"api_keys": ("k-first", "k-second")},
+        models={"routes": {"claude-sonnet-4-6": RouteSettings(targets=("chat/gpt-4.1",))}},
+    )
+    records = listen(client)
+    limits = {"x-ratelimit-remaining-tokens": "1500", "x-request-id": "up-1", "set-cookie": "secret"}
+    upstream.script(json_reply(chat_answer(), headers=limits))
+
+    answer = client.ask(
+        "/v1/messages",
+        {"model": "claude-sonnet-4-6", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}], "top_k": 3},
+        authorization="Bearer k-second",
+        user_agent="claude-cli/2.1.7 (external, cli)",
+        x_claude_code_session_id="s-1",
+    )
+
+    assert answer.status_code == 200
+    (record,) = records
+    assert (record.id, record.session, record.key) == (answer.headers["x-request-id"], "s-1", "api_keys[1]")
+    assert (record.agent, record.method, record.path) == ("claude-cli/2.1.7", "POST", "/v1/messages")
+    assert (record.dialect_in, record.dialect_out) == ("anthropic_messages", "openai_chat")
+    assert (record.model, record.provider, record.target) == ("claude-sonnet-4-6", "chat", "chat/gpt-4.1")
+    assert record.rule
+    assert (record.status, record.terminal, record.error, record.failed) == (200, "completed", "", False)
+    assert record.usage == Usage(fresh=11, output=7)
+    assert record.cost == 11 * 2000 + 7 * 8000
+    assert record.billed
+    assert record.losses == ("top_k",)
+    assert record.rate_limits == {"x-ratelimit-remaining-tokens": "1500"}
+    assert record.upstream_request_id == "up-1"
+    assert record.bytes_in > 0
+    assert record.bytes_out == len(answer.data)
+    (attempt,) = record.attempts
+    assert (attempt.target, attempt.status, attempt.error) == ("chat/gpt-4.1", 200, "")
+    times = record.times
+    assert times.routed is not None
+    assert times.upstream_head is not None
+    assert times.first_byte is not None
+    assert 0 <= times.routed <= times.upstream_head <= times.first_byte <= times.end
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions", "/v1/responses"])
+def test_a_stream_tells_its_first_token_and_its_bytes(client: Client, upstream: FakeUpstream, path: str) -> None:
+    records = listen(client)
+    upstream.script(chat_stream("one", "two"))
+    field = "input" if path.endswith("responses") else "messages"
+    body = {"model": "chat/m", "max_tokens": 9, "stream": True, field: [{"role": "user", "content": "hi"}]}
+    if field == "input":
+        body["max_output_tokens"] = body.pop("max_tokens")
+
+    answer = client.ask(path, body)
+
+    written = len(answer.data)
+    (record,) = records
+    assert record.stream
+    assert record.bytes_out == written
+    assert record.times.first_token is not None
+    assert record.times.first_byte is not None
+    assert record.times.first_byte <= record.times.first_token <= record.times.end
+
+
+def test_every_attempt_is_told_with_its_failure(client: Client, upstream: FakeUpstream) -> None:
+    records = listen(client)
+    busy = json_reply({"error": {"message": "come back", "type": "server_error"}}, 503)
+    upstream.script(busy, json_reply(chat_answer()))
+
+    client.chat()
+
+    (record,) = records
+    first, second = record.attempts
+    assert (first.status, first.error, first.target) == (503, "overloaded", "chat/m")
+    assert "come back" in first.message
+    assert first.waited >= 250
+    assert (second.status, second.error) == (200, "")
+    assert first.started <= first.ended <= second.started <= second.ended
+    assert record.status == 200
+
+
+def test_a_stream_that_breaks_has_failed(client: Client, upstream: FakeUpstream) -> None:
+    records = listen(client)
+    upstream.script(chat_stream("one", tail=(chunk({"content": "two"}), 0.05, CUT)))
+
+    assert client.chat(stream=True).data
+
+    (record,) = records
+    assert (record.terminal, record.failed) == ("upstream_cut", True)
+    assert record.attempts[-1].error == record.error != ""
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "operation"),
+    [
+        ("POST", "/v1/messages/count_tokens", {"model": "chat/m", "messages": [{"role": "user", "content": "hi"}]},
+         "count_tokens"),
+        ("POST", "/v1/responses/input_tokens", {"model": "chat/m", "input": "hi"}, "count_tokens"),
+        ("GET", "/v1/models", None, "models"),
+        ("GET", "/v1/responses/resp_x", None, "responses"),
+        ("POST", "/v1/conversations", {}, "conversations"),
+        ("POST", "/v1/chat/completions", {"model": "chat/m", "messages": [{"role": "user", "content": "hi"}]},
+         "generate"),
+        ("POST", "/v1/completions", {"model": "chat/m", "prompt": "hi"}, "completions"),
+        ("POST", "/v1/nothing", {}, ""),
+        ("GET", "/.env", None, ""),
+    ],
+)  # fmt: skip
+def test_each_operation_has_its_name(
+    client: Client, upstream: FakeUpstream, method: str, path: str, body: Any, operation: str
+) -> None:
+    records = listen(client)
+    upstream.script(json_reply(chat_answer()))
+
+    client.http.open(path, method=method, json=body) if body is not None else client.http.open(path, method=method)
+
+    assert [record.operation for record in records] == [operation]
+
+
+def test_strangers_leave_no_rows(make_client: MakeClient) -> None:
+    client = make_client(server={"api_keys": ("k-first",)})
+    accounts = Accounts(AccountsSettings())
+    client.app.runtime.recorder.sinks = (accounts,)
+
+    client.chat()
+    client.http.get("/v1/models")
+    client.http.get("/wp-login.php")
+
+    assert accounts.waiting == 0
+
+
+def test_a_background_job_is_recorded_once_with_what_it_cost(client: Client, upstream: FakeUpstream) -> None:
+    records = listen(client)
+    upstream.script(chat_stream("one"))
+
+    client.ask("/v1/responses", {"model": "chat/m", "input": "hi", "background": True}, user_agent="codex/1.0")
+    client.app.runtime.finish(5)
+
+    generating = [record for record in records if record.operation == "generate"]
+    assert [(record.target, record.agent) for record in generating] == [("chat/m", "codex/1.0")]
+
+
+def test_several_answers_are_one_record(client: Client, upstream: FakeUpstream, make_client: MakeClient) -> None:
+    client = make_client(chat={"quirks": {"n": False}})
+    records = listen(client)
+    upstream.script(json_reply(chat_answer()))
+
+    client.chat(n=3)
+
+    (record,) = records
+    assert record.usage == Usage(fresh=33, output=21)
+    assert len(record.attempts) == 3
+
+
+def test_a_sink_that_fails_is_counted_and_harms_nobody(client: Client, upstream: FakeUpstream) -> None:
+    class Broken:
+        def take(self, record: RequestRecord) -> None:
+            raise RuntimeError("full")
+
+    kept = Collector()
+    recorder = client.app.runtime.recorder
+    recorder.sinks = (Broken(), kept)
+    upstream.script(json_reply(chat_answer()))
+
+    answers = [client.chat().status_code for _ in range(2)]
+
+    assert answers == [200, 200]
+    assert recorder.lost == {"Broken": 2}
+    assert len(kept.records) == 2
+    assert any("Broken" in complaint for complaint in client.app.runtime.complaints())
+
+
+def test_what_runs_can_be_seen(client: Client, upstream: FakeUpstream) -> None:
+    records = listen(client)
+    upstream.script(chat_stream("one", "two"))
+    recorder = client.app.runtime.recorder
+
+    answer = client.http.post(
+        "/v1/chat/completions",
+        data=json.dumps({"model": "chat/m", "stream": True, "messages": [{"role": "user", "content": "hi"}]}),
+        buffered=False,
+    )
+    parts = iter(answer.response)
+    next(parts)
+    (running,) = recorder.running()
+    answer.close()
+
+    assert (running.terminal, running.target) == ("running", "chat/m")
+    assert len(recorder) == 0
+    assert [record.terminal for record in records] == ["client_closed"]
+
+
+def test_credentials_in_names_reach_no_row(client: Client, upstream: FakeUpstream, data_folder: object) -> None:
+    accounts = Accounts(AccountsSettings())
+    client.app.runtime.recorder.sinks = (accounts,)
+    secret = "sk-ant-REDACTED"
+    upstream.script(json_reply({"error": {"message": f"no such key {secret}", "type": "invalid"}}, 400))
+
+    client.ask(
+        "/v1/chat/completions",
+        {"model": f"chat/{secret}", "messages": [{"role": "user", "content": "hi"}]},
+        user_agent=f"tool/{secret}",
+        session_id=secret,
+    )
+    accounts.flush()
+
+    (row,) = accounts.read(lambda connection: list_requests(connection, Query()))
+    whole = accounts.read(lambda connection: find_request(connection, row["id"]))
+    assert whole is not None
+    assert secret not in json.dumps(whole)
+    accounts.close()
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ("claude-cli/2.1.7 (external, cli)", "claude-cli/2.1.7"),
+        ("OpenAI/Python 3.52.0", "OpenAI-Python/3.52.0"),
+        ("Anthropic/JS 0.60.0", "Anthropic-JS/0.60.0"),
+        ("codex_cli_rs/0.50.0 (Debian 12; x86_64) vscode", "codex_cli_rs/0.50.0"),
+        ("curl/8.5.0", "curl/8.5.0"),
+        ("mine", "mine"),
+        ("   ", ""),
+        ("a" * 5000, "a" * 60),
+        ("evil\x1b[31m/1", "evil?[31m/1"),
+    ],
+)
+def test_an_agent_is_named_by_product_and_version(header: str, name: str) -> None:
+    assert name_agent(header) == name
+
+
+def test_the_accounts_are_kept_once_the_loops_run(make_client: MakeClient, upstream: FakeUpstream) -> None:
+    client = make_client()
+    runtime = client.app.runtime
+    runtime.watch()
+    try:
+        upstream.script(json_reply(chat_answer()))
+        client.chat()
+        assert runtime.accounts is not None
+        runtime.accounts.flush()
+        rows = runtime.accounts.read(lambda connection: list_requests(connection, Query()))
+    finally:
+        for loop in runtime.loops:
+            loop.stop()
+        runtime.finish(1)
+
+    assert [row["target"] for row in rows] == ["chat/m"]
