@@ -165,7 +165,7 @@ def read_error(dialect: ModuleType) -> Target:
 
 def judge(body: bytes) -> None:
     failure = openai_chat.parse_error(400, {}, body)
-    find_repair(failure, Capabilities(dialect="openai_chat"))
+    find_repair(failure, Capabilities(dialect="openai_chat"), body)
     own_words(failure.message, body)
     headers = {"retry-after": body[:40].decode("latin-1"), "retry-after-ms": body[40:50].decode("latin-1")}
     error = UpstreamRefused(Failure(kind="rate_limit", message="x", status=429), headers)

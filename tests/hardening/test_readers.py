@@ -50,13 +50,14 @@ def failure_of(text: str) -> Failure:
 
 
 CHAT = Capabilities(dialect="openai_chat")
+SENT = json.dumps({"model": "m", "metadata": {"a": "b"}, "context": 1, "a": "unknown"}).encode()
 HARD = ["unknown ", "<title>", "1,", "eyJ", "sk-", "Bearer ", "context length ", "a", "\n", "sk-proj-4f9a8b7", "\u2028"]
 READERS: dict[str, Reader] = {}
 for hard in HARD:
     READERS |= {
         f"error page, {hard!r}": (lambda t: read_error_body(500, {}, t), lambda n, h=hard: (f"<{h * n}"[:n]).encode()),
         f"overflow, {hard!r}": (find_overflow, lambda n, h=hard: (h * n)[:n]),
-        f"repair, {hard!r}": (lambda t: find_repair(failure_of(t), CHAT), lambda n, h=hard: (h * n)[:n]),
+        f"repair, {hard!r}": (lambda t: find_repair(failure_of(t), CHAT, SENT), lambda n, h=hard: (h * n)[:n]),
         f"log line, {hard!r}": (clean_line, lambda n, h=hard: (h * n)[:n]),
         f"secrets, {hard!r}": (SECRETS.mask, lambda n, h=hard: (h * n)[:n]),
         f"own words, {hard!r}": (
