@@ -40,6 +40,11 @@ class Adapted(msgspec.Struct, frozen=True):
     losses: tuple[Loss, ...]
     stages: tuple[StageMaker, ...]
 
+    @property
+    def reply_passes(self) -> bool:
+        """Whether there is nothing to turn back in a reply of the same dialect."""
+        return all(stage is RefuseEmpty for stage in self.stages)
+
 
 def adapt(request: Request, capabilities: Capabilities) -> Adapted:
     """The request in the upstream's terms. Raises ClientError for what is wrong on any way, never for a loss."""

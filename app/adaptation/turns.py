@@ -186,7 +186,7 @@ def _join_blocks(before: tuple[Block, ...], after: tuple[Block, ...]) -> tuple[B
 
 def _check_prefill(turns: list[Turn], capabilities: Capabilities, notes: Notes) -> list[Turn]:
     last = turns[-1] if turns else None
-    if last is None or last.role != "assistant":
+    if last is None or last.role != "assistant" or (last.blocks and isinstance(last.blocks[-1], Compaction)):
         return turns
     if not capabilities.prefill:
         notes.lose(

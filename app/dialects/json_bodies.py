@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from app.conversation.capabilities import Capabilities
 from app.errors import InvalidRequest
 
 T = TypeVar("T")
@@ -61,6 +62,34 @@ def _check_text(body: bytes) -> None:
     for start in range(0, len(body), _PIECE):
         decoder.decode(body[start : start + _PIECE])
     decoder.decode(b"", final=True)
+
+
+def is_set(raw: msgspec.Raw) -> bool:
+    """Whether a field is there and not null."""
+    return bytes(memoryview(raw)[:4]) not in (b"", b"null")
+
+
+def set_raw(fields: Fields, name: str) -> msgspec.Raw | None:
+    """A field as it came; None where it is absent or null."""
+    raw = fields.get(name)
+    return raw if raw is not None and is_set(raw) else None
+
+
+def decode_or_none(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T | None:
+    """The value of a field for a look only: None for one of another shape, which is for others to judge."""
+    try:
+        return decoder.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def pass_fields(body: bytes, fields: Fields | None, capabilities: Capabilities) -> bytes:
+    """A body that passes, with the upstream's name of the model, and with the fields that every request to this
+    upstream carries."""
+    if capabilities.extra_body:
+        model = {"model": capabilities.model} if capabilities.model else {}
+        return encode_body({**(fields or read_body(body)), **model, **capabilities.extra_body})
+    return replace_model(body, capabilities.model, fields) if capabilities.model else body
 
 
 def read_value(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T], path: str) -> T:

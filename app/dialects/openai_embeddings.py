@@ -16,7 +16,6 @@ import msgspec
 from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.request import Request
 from app.conversation.traits import DialectTraits
-from app.dialects.contract import RenderedRequest
 from app.dialects.error_bodies import read_error_body
 from app.dialects.error_kinds import judge_error
 from app.dialects.json_bodies import read_body, read_value, replace_model
@@ -30,7 +29,7 @@ __all__ = [
     "find_usage",
     "parse_error",
     "parse_request",
-    "patch_request",
+    "pass_request",
     "render_error",
     "repair_response",
 ]
@@ -76,8 +75,9 @@ def check_request(body: bytes) -> None:
         raise InvalidRequest("input: must be a text or a list that is not empty", param="input")
 
 
-def patch_request(body: bytes, capabilities: Capabilities) -> RenderedRequest:
-    return RenderedRequest(replace_model(body, capabilities.model) if capabilities.model else body)
+def pass_request(body: bytes, capabilities: Capabilities) -> bytes:
+    """The body with the upstream's name of the model; no other upstream could take what this one refuses."""
+    return replace_model(body, capabilities.model) if capabilities.model else body
 
 
 def repair_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> bytes:

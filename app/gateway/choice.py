@@ -44,11 +44,14 @@ def open_attempt(
         client_request, upstream, capabilities, credential, stream, operation, dialect, limits, sends or Sends()
     )
     if target.same_dialect and (operation != "generate" or not _is_rewritten(target)):
-        return Passing(target, reasoning_store)
-    return Translating(target, reasoning_store, fetcher)
+        body = dialect.pass_request(client_request.body, capabilities)
+        if body is not None:
+            return Passing(target, body, reasoning_store)
+        return Translating(target, reasoning_store, fetcher, reply_passes=True)
+    return Translating(target, reasoning_store, fetcher, reply_passes=False)
 
 
 def _is_rewritten(target: Target) -> bool:
     """Whether the request or its answer is to be another than the client's or the upstream's own."""
-    state = target.client_request.continuation
-    return target.upstream.rewrites or (state is not None and state.adopted)
+    continuation = target.client_request.continuation
+    return target.upstream.rewrites or (continuation is not None and continuation.adopted)

@@ -20,6 +20,7 @@ from app.conversation.tokens import estimate_tokens
 from app.dialects.contract import StreamParser, StreamPassthrough
 from app.gateway.attempt import Attempt, Target
 from app.gateway.fetching import Fetcher
+from app.gateway.passing_reply import PassingReply, passing_context
 from app.gateway.paused_turn import PausedTurn
 from app.gateway.reasoning_memory.reasoning_recall import ReasoningRecall, may_forget
 from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
@@ -28,25 +29,37 @@ from app.providers.provider import UpstreamRequest
 
 
 class Translating(Attempt):
-    """`fetcher` gets what the upstream cannot fetch itself, `reasoning_store` has what a client did not send back."""
+    """`fetcher` gets what the upstream cannot fetch itself, `reasoning_store` has what a client did not send back.
 
-    def __init__(self, target: Target, reasoning_store: ReasoningStore | None, fetcher: Fetcher | None) -> None:
+    With `reply_passes` both sides speak one dialect and only the request needed a change: then the reply passes if
+    nothing has to be turned back in it.
+    """
+
+    def __init__(
+        self, target: Target, reasoning_store: ReasoningStore | None, fetcher: Fetcher | None, *, reply_passes: bool
+    ) -> None:
         """Raises InvalidRequest or Unsupported when the request cannot go to this upstream."""
         super().__init__(target)
         self._streamed = target.stream or target.capabilities.stream_only
-        request = self._steer(target.client_request.request)
+        request = self._steer(target.client_request.request, keeps_state=reply_passes)
         if request.max_tokens == 0 and not target.dialect.TRAITS.fills_caches:
             self.answer = _say_nothing(request)
         if fetcher is not None:
             request = fetcher.bring(request, target.capabilities)
         observers: tuple[StageMaker, ...] = ()
+        recall: ReasoningRecall | None = None
         if reasoning_store is not None and may_forget(target.client_request, target.capabilities):
             recall = ReasoningRecall(reasoning_store, target.client_request, target.upstream.label, target.capabilities)
             request, observers = recall.restore_reasoning(request)
         adapted = adapt(request, target.capabilities)
         self._asked = self._expect_pauses(adapted.request)
+        if reply_passes:
+            self._asked = msgspec.structs.replace(self._asked, state=target.client_request.request.state)
         rendered = target.dialect.render_request(self._asked, target.capabilities)
         self._stages = (*adapted.stages, *observers)
+        self._reply = (
+            PassingReply(target, recall if observers else None) if reply_passes and adapted.reply_passes else None
+        )
         self.losses = settle((*adapted.losses, *rendered.losses), target.upstream.policy)
         self.upstream_request = self._pack(rendered, stream=self._streamed)
 
@@ -62,12 +75,16 @@ class Translating(Attempt):
         return self._pack(rendered, stream=self._streamed)
 
     def open_stream(self) -> StreamPassthrough:
+        if self._reply is not None:
+            return self._reply.open_stream(self.context)
         return StreamTranslation(self.make_parser(), self.client_request.dialect, self._stages, self.context)
 
     def make_parser(self) -> StreamParser:
         return self.paused_turn or super().make_parser()
 
     def finish(self, body: bytes) -> tuple[bytes, Usage | None]:
+        if self._reply is not None and not self.stream:
+            return self._reply.finish(body, self.context)
         return self.finish_response(self.target.dialect.parse_response(body))
 
     def finish_response(self, response: Response) -> tuple[bytes, Usage | None]:
@@ -75,6 +92,8 @@ class Translating(Attempt):
         return self.render(response), response.usage
 
     def _make_context(self) -> RenderContext:
+        if self._reply is not None:
+            return passing_context(self.target)
         client_request, traits = self.client_request, self.client_request.dialect.TRAITS
         request, counted = client_request.request, 0
         # A stream lives long, and a history is large: what is not needed any more is let go.
@@ -105,8 +124,9 @@ class Translating(Attempt):
         self._streamed = True
         return msgspec.structs.replace(request, stream=True)
 
-    def _steer(self, request: Request) -> Request:
-        """The request with what the route, not the client, decides."""
+    def _steer(self, request: Request, *, keeps_state: bool) -> Request:
+        """The request with what the route, not the client, decides. With `keeps_state` the upstream knows what it
+        continues, or the body has it already."""
         target = self.target
         changes: dict[str, object] = {"model": target.model}
         session = self.target.client_request.session
@@ -115,7 +135,9 @@ class Translating(Attempt):
             changes["cache_key"] = session
         if self._streamed != request.stream:
             changes["stream"] = self._streamed
-        if target.client_request.continuation is not None:
+        if keeps_state:
+            changes["state"] = State()
+        elif target.client_request.continuation is not None:
             # What is translated is kept here, and has its history in it.
             store = False if request.state.store is False else None
             changes["state"] = State(store=store)

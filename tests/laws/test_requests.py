@@ -13,6 +13,7 @@ from app.conversation.blocks import Block, Refusal, Text, ToolResult
 from app.conversation.request import Request
 from app.errors import InvalidRequest
 from tests.laws.cases import WIRE, every_file, every_pair, generous, leaves, parse_request, without_paths
+from tests.support.same_dialect import send_on
 
 # Values that may be left out, for they say what holds anyway.
 DEFAULTS = {"", "custom", "auto", "message", "text"}
@@ -60,7 +61,7 @@ def test_the_same_request_gives_the_same_bytes(dialect: ModuleType, path: Path) 
 def test_a_request_that_needs_nothing_passes_byte_by_byte(dialect: ModuleType, path: Path) -> None:
     body = path.read_bytes()
 
-    patched = dialect.patch_request(body, generous(dialect, parse_request(dialect, path)))
+    patched = send_on(dialect, body, generous(dialect, parse_request(dialect, path)))
 
     assert patched.body == body or json.loads(patched.body) != json.loads(body), "re-encoded without need"
 
@@ -69,9 +70,9 @@ def test_a_request_that_needs_nothing_passes_byte_by_byte(dialect: ModuleType, p
 def test_another_model_name_changes_nothing_else(dialect: ModuleType, path: Path) -> None:
     body = path.read_bytes()
     capabilities = generous(dialect, parse_request(dialect, path))
-    same = dialect.patch_request(body, capabilities).body
+    same = send_on(dialect, body, capabilities).body
 
-    other = dialect.patch_request(body, msgspec.structs.replace(capabilities, model='other/"model"')).body
+    other = send_on(dialect, body, msgspec.structs.replace(capabilities, model='other/"model"')).body
 
     assert json.loads(other) == {**json.loads(same), "model": 'other/"model"'}
     assert abs(len(other) - len(same)) < 100

@@ -1,8 +1,8 @@
 """This room is the dialect of Anthropic Messages: `POST /v1/messages`, whole and streamed. Nothing here does I/O."""
 
 from app.dialects.anthropic_messages.errors import error_status, parse_error, render_error
+from app.dialects.anthropic_messages.passing_request import pass_request
 from app.dialects.anthropic_messages.passthrough import StreamPassthrough, repair_response
-from app.dialects.anthropic_messages.patch import patch_request
 from app.dialects.anthropic_messages.request import parse_count_request, parse_request, render_request
 from app.dialects.anthropic_messages.response import find_usage, parse_response, render_response
 from app.dialects.anthropic_messages.sse_events import StreamRenderer
@@ -22,7 +22,7 @@ __all__ = [
     "parse_error",
     "parse_request",
     "parse_response",
-    "patch_request",
+    "pass_request",
     "render_error",
     "render_request",
     "render_response",

@@ -118,7 +118,7 @@ def render_request(request: Request, capabilities: Capabilities) -> RenderedRequ
             body["tool_choice"] = choice
     body |= write_reasoning(request, capabilities, losses)
     body |= _write_settings(request, capabilities, losses)
-    _restore_extensions(body, request)
+    _restore_extensions(body, request, losses, first_party=capabilities.first_party)
     body |= capabilities.extra_body
     for name in capabilities.refused_fields:
         if name in body:
@@ -373,13 +373,15 @@ def _write_settings(request: Request, capabilities: Capabilities, losses: list[L
     return {name: value for name, value in written.items() if value is not None}
 
 
-def _restore_extensions(body: dict[str, Any], request: Request) -> None:
+def _restore_extensions(body: dict[str, Any], request: Request, losses: list[Loss], *, first_party: bool) -> None:
     """Give this dialect its own fields back, where they stood; those inside messages and tools are only reported."""
     for extension in request.extensions:
         if extension.dialect != NAME or "[" in extension.name:
             continue
         outer, _, inner = extension.name.partition(".")
-        if inner:
+        if outer == "thread" and not first_party:
+            losses.append(Loss("wrong", outer, "this upstream holds no conversations; send the whole history"))
+        elif inner:
             body.setdefault(outer, {})[inner] = extension.value
         else:
             body[outer] = extension.value

@@ -3,8 +3,8 @@ defines it and as compatible servers and clients bend it. Nothing here does I/O.
 
 from app.dialects.openai_chat.chunks import StreamRenderer
 from app.dialects.openai_chat.errors import error_status, parse_error, render_error
+from app.dialects.openai_chat.passing_request import pass_request
 from app.dialects.openai_chat.passthrough import StreamPassthrough
-from app.dialects.openai_chat.patch import patch_request
 from app.dialects.openai_chat.repair import repair_response
 from app.dialects.openai_chat.request import parse_request, render_request
 from app.dialects.openai_chat.response import find_usage, parse_response, render_response
@@ -23,7 +23,7 @@ __all__ = [
     "parse_error",
     "parse_request",
     "parse_response",
-    "patch_request",
+    "pass_request",
     "render_error",
     "render_request",
     "render_response",

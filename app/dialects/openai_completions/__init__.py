@@ -6,7 +6,7 @@ here does I/O.
 """
 
 from app.dialects.openai_chat import error_status, find_usage, parse_error, render_error
-from app.dialects.openai_completions.passthrough import StreamPassthrough, patch_request, repair_response
+from app.dialects.openai_completions.passthrough import StreamPassthrough, pass_request, repair_response
 from app.dialects.openai_completions.request import parse_request
 from app.dialects.openai_completions.response import parse_response, render_response
 from app.dialects.openai_completions.stream import StreamParser, StreamRenderer
@@ -24,7 +24,7 @@ __all__ = [
     "parse_error",
     "parse_request",
     "parse_response",
-    "patch_request",
+    "pass_request",
     "render_error",
     "render_response",
     "repair_response",

@@ -6,7 +6,6 @@ import msgspec
 
 from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.response import Usage
-from app.dialects.contract import RenderedRequest
 from app.dialects.json_bodies import replace_model
 from app.dialects.openai_chat.errors import error_event
 from app.dialects.openai_chat.usage import read_usage
@@ -16,8 +15,9 @@ from app.errors import Failure, UpstreamCut
 from app.sse import COMMENT_KEEPALIVE, DONE, SseDecoder, encode_event
 
 
-def patch_request(body: bytes, capabilities: Capabilities) -> RenderedRequest:
-    return RenderedRequest(replace_model(body, capabilities.model) if capabilities.model else body)
+def pass_request(body: bytes, capabilities: Capabilities) -> bytes:
+    """The body with the upstream's name of the model; no other upstream could take what this one refuses."""
+    return replace_model(body, capabilities.model) if capabilities.model else body
 
 
 def repair_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> bytes:

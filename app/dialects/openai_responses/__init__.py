@@ -7,8 +7,8 @@ writes them. Nothing here does I/O.
 
 from app.dialects.openai_responses.errors import error_status, parse_error, render_error
 from app.dialects.openai_responses.lifecycle import StreamRenderer
+from app.dialects.openai_responses.passing_request import pass_request
 from app.dialects.openai_responses.passthrough import StreamPassthrough, repair_response
-from app.dialects.openai_responses.patch import patch_request
 from app.dialects.openai_responses.request import parse_request, render_request
 from app.dialects.openai_responses.response import find_usage, parse_response, render_response
 from app.dialects.openai_responses.stream import StreamParser
@@ -26,7 +26,7 @@ __all__ = [
     "parse_error",
     "parse_request",
     "parse_response",
-    "patch_request",
+    "pass_request",
     "render_error",
     "render_request",
     "render_response",

@@ -16,7 +16,6 @@ from app.conversation.stages import Stage, StageMaker
 from app.conversation.thoughts import Thought, place_of_next
 from app.dialects import openai_chat
 from app.dialects.contract import StreamPassthrough
-from app.dialects.openai_chat.patch import restore_reasoning, restore_signatures
 from app.errors import DragomanError
 from app.gateway.messages import ClientRequest
 from app.gateway.observed_stream import ObservedStream
@@ -52,23 +51,6 @@ class ReasoningRecall:
             return request, ()
         listener = partial(ReasoningObserver, self._reasoning_store, self._owner, request.turns)
         return self._reasoning_store.recall(request, self._owner), (listener,)
-
-    def restore_in_body(self, body: bytes) -> bytes:
-        """The same for a body that passes: reasoning stands where an empty field would have to."""
-        if _CALLS not in body:
-            return body
-        try:
-            request = self._client_request.request
-        except DragomanError:
-            return body  # the upstream will say what is wrong with it
-        found = self._reasoning_store.find(request, self._owner)
-        if self._capabilities.unsigned_call:
-            return restore_signatures(body, {request.turns[index].path: kept for index, kept in found.items()})
-        thoughts = {
-            request.turns[index].path: "".join([thought.block.text for thought in kept])
-            for index, kept in found.items()
-        }
-        return restore_reasoning(body, thoughts, self._capabilities) if thoughts else body
 
     def observe_stream(self, stream: StreamPassthrough) -> StreamPassthrough:
         """A stream that passes, and is listened to."""

@@ -14,9 +14,11 @@ from app.conversation.blocks import Proof
 from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.envelope import seal
 from app.conversation.response import Usage
-from app.dialects.openai_chat import NAME, StreamPassthrough, patch_request, repair_response
+from app.dialects import openai_chat
+from app.dialects.openai_chat import NAME, StreamPassthrough, repair_response
 from app.errors import Failure, InvalidRequest, UpstreamMalformed, UpstreamRefused
 from app.sse import SseDecoder
+from tests.support.same_dialect import send_on
 
 ReadWire = Callable[[str], bytes]
 
@@ -31,8 +33,9 @@ def can(**more: Any) -> Capabilities:
 
 
 def patch(body: Any, **more: Any) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(patch_request(json.dumps(body).encode(), can(**more)).body)
-    return value
+    """What the upstream gets; that nothing is streamed need not be said."""
+    value: dict[str, Any] = json.loads(send_on(openai_chat, json.dumps(body).encode(), can(**more)).body)
+    return {name: said for name, said in value.items() if (name, said) != ("stream", False)}
 
 
 def ask(**more: Any) -> dict[str, Any]:
@@ -41,23 +44,25 @@ def ask(**more: Any) -> dict[str, Any]:
 
 # --- requests ---
 
+NO_PARAMETERS = {"type": "object", "properties": {}}
+
 
 def test_a_clean_body_keeps_every_byte_but_the_models_name() -> None:
     message = b'{"role":"user","content":"\\"model\\":\\"m\\" \\u00e9"}'
     body = b' {"messages" : [ ' + message + b' ], "x_new":[1.0,1e-7],\n "model" :"m"}'
 
-    patched = patch_request(body, can())
+    patched = send_on(openai_chat, body, can())
 
     assert patched.body == body.replace(b':"m"}', b':"real"}')
     assert patched.losses == ()
 
 
 def test_the_name_is_found_behind_others_of_its_kind() -> None:
-    body = b'{"tools":[{"model":"m"}],"model":"m","metadata":{"model":"m"}}'
+    body = b'{"tools":[{"type":"odd","model":"m"}],"model":"m","metadata":{"model":"m"}}'
 
-    patched = patch_request(body, can())
+    patched = send_on(openai_chat, body, can())
 
-    assert patched.body == b'{"tools":[{"model":"m"}],"model":"real","metadata":{"model":"m"}}'
+    assert patched.body == b'{"tools":[{"type":"odd","model":"m"}],"model":"real","metadata":{"model":"m"}}'
 
 
 def test_flat_tools_are_nested() -> None:
@@ -71,7 +76,8 @@ def test_flat_tools_are_nested() -> None:
                 {"type": "custom", "name": "p", "format": grammar},
                 {"type": "function", "function": {"name": "g"}},
             ]
-        )
+        ),
+        custom_tools=True,
     )
 
     assert body["tools"] == [
@@ -83,7 +89,7 @@ def test_flat_tools_are_nested() -> None:
                 "format": {"type": "grammar", "grammar": {"syntax": "lark", "definition": "start: /.+/"}},
             },
         },
-        {"type": "function", "function": {"name": "g"}},
+        {"type": "function", "function": {"name": "g", "parameters": NO_PARAMETERS}},
     ]
 
 
@@ -100,27 +106,28 @@ def test_the_limit_goes_under_the_name_that_the_upstream_knows(sent: str, wanted
 def test_of_two_limits_one_is_sent() -> None:
     body = patch(ask(max_tokens=5, max_completion_tokens=7))
 
-    assert (body.get("max_tokens"), body.get("max_completion_tokens")) == (5, None)
+    assert (body.get("max_tokens"), body.get("max_completion_tokens")) == (7, None)
 
 
 def test_a_limit_above_what_the_model_can_is_lowered_and_reported() -> None:
-    rendered = patch_request(json.dumps(ask(max_tokens=90_000)).encode(), can(max_output=16_384))
+    rendered = send_on(openai_chat, json.dumps(ask(max_tokens=90_000)).encode(), can(max_output=16_384))
 
     assert json.loads(rendered.body)["max_tokens"] == 16_384
-    assert [(loss.severity, loss.path) for loss in rendered.losses] == [("degrading", "max_tokens")]
+    assert [loss.severity for loss in rendered.losses] == ["degrading"]
 
 
 def test_sampling_that_the_model_refuses_is_left_out_and_reported() -> None:
     body = ask(temperature=0, top_p=0.5, seed=5, logprobs=False)
 
-    rendered = patch_request(json.dumps(body).encode(), can(temperature=False, top_p=False, seed=False, logprobs=False))
+    rendered = send_on(
+        openai_chat, json.dumps(body).encode(), can(temperature=False, top_p=False, seed=False, logprobs=False)
+    )
 
-    assert json.loads(rendered.body) == ask() | {"model": "real"}
+    assert json.loads(rendered.body) == ask() | {"model": "real", "stream": False}
     assert {loss.path: loss.severity for loss in rendered.losses} == {
         "temperature": "degrading",
         "top_p": "degrading",
         "seed": "ignorable",
-        "logprobs": "ignorable",
     }
 
 
@@ -163,7 +170,7 @@ def test_reasoning_in_the_history_passes_but_our_own_seals_do_not() -> None:
 
     assert messages == [
         {"role": "assistant", "content": "a", "reasoning_content": "hm"},
-        {"role": "assistant", "content": "b", "reasoning_details": [native]},
+        {"role": "assistant", "content": "b", "reasoning_content": "hm"},
     ]
 
 
@@ -174,28 +181,33 @@ def test_the_vendor_itself_gets_no_reasoning_fields() -> None:
 
 
 def test_calls_get_the_reasoning_field_that_the_upstream_demands() -> None:
-    call = {"role": "assistant", "content": None, "tool_calls": [{"id": "a"}]}
-    history = [
-        call,
-        {**call, "reasoning": "hm"},
-        {**call, "reasoning_content": "kept"},
-        {"role": "assistant", "content": "x"},
-    ]
+    history: list[dict[str, Any]] = []
+    for name, thought in (("a", {}), ("b", {"reasoning": "hm"}), ("c", {"reasoning_content": "kept"})):
+        history += [
+            {"role": "assistant", "content": None, "tool_calls": [{**CALL_OF_HISTORY, "id": name}], **thought},
+            {"role": "tool", "tool_call_id": name, "content": "ok"},
+        ]
 
     messages = patch(ask(messages=history), reasoning_replay="reasoning_content", reasoning_required=True)["messages"]
 
-    assert [message.get("reasoning_content") for message in messages] == ["", "hm", "kept", None]
+    assert [message.get("reasoning_content") for message in messages[::2]] == ["", "hm", "kept"]
 
 
 def test_the_first_call_without_a_proof_gets_what_stands_for_one_where_one_is_demanded() -> None:
     sentinel = {"google": {"thought_signature": "none"}}
-    signed = {**CALL_OF_HISTORY, "extra_content": {"google": {"thought_signature": "TS"}}}
-    turns = [{"role": "assistant", "tool_calls": calls} for calls in ([CALL_OF_HISTORY] * 2, [signed])]
+    signature = {"extra_content": {"google": {"thought_signature": "TS"}}}
+    first, second, signed = (
+        {**CALL_OF_HISTORY, "id": name, **more} for name, more in (("a", {}), ("b", {}), ("c", signature))
+    )
+    turns: list[dict[str, Any]] = []
+    for calls in ([first, second], [signed]):
+        turns.append({"role": "assistant", "content": None, "tool_calls": calls})
+        turns += [{"role": "tool", "tool_call_id": call["id"], "content": "ok"} for call in calls]
 
-    sent = patch({"model": "m", "messages": turns}, unsigned_call=sentinel)["messages"]
+    sent = patch({"model": "m", "messages": turns}, unsigned_call=sentinel, proofs=(NAME,))["messages"]
 
-    assert sent[0]["tool_calls"] == [{**CALL_OF_HISTORY, "extra_content": sentinel}, CALL_OF_HISTORY]
-    assert sent[1] == turns[1]
+    assert sent[0]["tool_calls"] == [{**first, "extra_content": sentinel}, second]
+    assert sent[3]["tool_calls"] == [signed]
 
 
 def test_refused_fields_and_stream_options_are_left_out_and_extra_fields_put_in() -> None:
@@ -219,7 +231,8 @@ def test_schemas_stay_within_what_gemini_understands() -> None:
 
     fitting = {"type": "array", "items": {"nullable": True, "type": "string"}}
     parameters = {"type": "object", "properties": {"format": fitting}}
-    assert patched["tools"] == [{"type": "function", "function": {"name": "f", "parameters": parameters}}]
+    (function,) = [tool["function"] for tool in patched["tools"]]
+    assert (function["name"], function["parameters"], function.get("strict")) == ("f", parameters, False)
     assert patched["response_format"]["json_schema"] == {"name": "n", "schema": fitting}
     assert patch(body) == {**body, "model": "real"}
 
@@ -249,7 +262,7 @@ def test_input_in_place_of_messages_goes_the_long_way() -> None:
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"model":"m","messages":[', b"[" * 9000])
 def test_what_is_no_request_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequest):
-        patch_request(body, can())
+        send_on(openai_chat, body, can())
 
 
 @pytest.mark.parametrize("messages", ["x", [7], [None], {"a": 1}, None])

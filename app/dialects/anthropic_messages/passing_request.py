@@ -1,0 +1,290 @@
+"""Whether the bytes of a request may pass to an upstream of this dialect, and those bytes.
+
+Nothing is changed here but the name of the model. What the upstream cannot take is only detected, by an outline of the
+request that one fast pass gives; then the request goes through the conversation, like one from a client of another
+dialect. A field that is not known here passes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from app.conversation.capabilities import Capabilities
+from app.conversation.envelope import PREFIX, is_sealed
+from app.dialects.anthropic_messages.vocabulary import NAME
+from app.dialects.json_bodies import decode_or_none, is_set, pass_fields, read_body, repair_surrogates
+
+BILLING_PREFIX = "x-anthropic-billing-header"
+
+# Marks for the prompt cache, and how many of them the vendor takes.
+MARK = b'"cache_control"'
+MOST_MARKS = 4
+
+_SEALED = b'"' + PREFIX.encode()
+_EMPTY = b'""'
+_EMPTY_TEXT = re.compile(rb'"text"\s*:\s*""')
+_REASONING = ("thinking", "redacted_thinking")
+_ABSENT = msgspec.Raw()
+# With thinking on, Claude still takes a top_p of at least this.
+_LEAST_TOP_P = 0.95
+
+
+class _Head(msgspec.Struct):
+    """What decides whether a block may stay; the rest of it is skipped, not decoded."""
+
+    type: str = ""
+    text: msgspec.Raw = _ABSENT
+    signature: str | None = None
+    data: str | msgspec.UnsetType | None = msgspec.UNSET
+    cache_control: msgspec.Raw = _ABSENT
+    content: msgspec.Raw = _ABSENT
+    citations: msgspec.Raw = _ABSENT
+
+
+class _Turn(msgspec.Struct):
+    role: str = ""
+    content: str | list[_Head] | None = None
+
+
+class _Thinking(msgspec.Struct):
+    type: str = ""
+
+
+class _Choice(msgspec.Struct):
+    type: str = ""
+    disable_parallel_tool_use: Any = None
+
+
+class _Config(msgspec.Struct):
+    effort: Any = None
+    format: msgspec.Raw = _ABSENT
+
+
+class _Tool(msgspec.Struct):
+    type: Any = None
+    name: Any = None
+    strict: Any = None
+
+
+class _Outline(msgspec.Struct):
+    """A request as far as trouble hides in it."""
+
+    thread: msgspec.Raw = _ABSENT
+    system: msgspec.Raw = _ABSENT
+    thinking: _Thinking | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: Any = None
+    stop_sequences: Any = None
+    tool_choice: _Choice | None = None
+    output_config: _Config | None = None
+    output_format: msgspec.Raw = _ABSENT
+    stream: Any = None
+    tools: list[_Tool] | None = None
+    messages: list[_Turn] = []
+
+
+_outline_decoder = msgspec.json.Decoder(_Outline)
+_Check = Callable[[_Outline, Capabilities], bool]
+
+
+def pass_request(body: bytes, capabilities: Capabilities) -> bytes | None:
+    """The body for an upstream that takes it as it is, but for the name of the model; None if it does not.
+
+    Raises InvalidRequest for what is no JSON object.
+    """
+    outline = decode_or_none(msgspec.Raw(body), _outline_decoder)
+    if outline is None and repair_surrogates(body) != body:  # the vendor refuses a body for half a surrogate pair
+        return None
+    fields = read_body(body) if outline is None or capabilities.refused_fields or capabilities.extra_body else {}
+    if outline is not None and find_obstacle(outline, capabilities) is not None:
+        return None
+    if body.count(MARK) > MOST_MARKS or any(name in fields for name in capabilities.refused_fields):
+        return None
+    return pass_fields(body, fields or None, capabilities)  # a body of an unexpected shape is the upstream's to judge
+
+
+def find_obstacle(outline: _Outline, capabilities: Capabilities) -> str | None:
+    """The first field that keeps the bytes from passing."""
+    for name, check in CHECKS.items():
+        if check(outline, capabilities):
+            return name
+    judge = _Judge(capabilities)
+    if any(map(judge.objects_to, outline.messages)) or _lacks_lead(outline.messages, outline.thinking):
+        return "messages"
+    return None
+
+
+def _check_system(asked: _Outline, can: Capabilities) -> bool:
+    billed = not can.keep_billing and BILLING_PREFIX.encode() in bytes(asked.system)
+    return billed or _has_empty(asked.system)
+
+
+def _check_temperature(asked: _Outline, can: Capabilities) -> bool:
+    value = asked.temperature
+    if value is None:
+        return False
+    if value == 1:  # the default, which Claude Code states and the vendor always takes
+        return not (can.temperature or can.first_party)
+    return not can.temperature or value > can.temperature_max or (can.reasoning_excludes_sampling and _thinks(asked))
+
+
+def _check_top_p(asked: _Outline, can: Capabilities) -> bool:
+    value = asked.top_p
+    if value is None:
+        return False
+    if not can.top_p or (asked.temperature is not None and not can.top_p_with_temperature):
+        return True
+    return can.reasoning_excludes_sampling and _thinks(asked) and value < _LEAST_TOP_P
+
+
+def _check_top_k(asked: _Outline, can: Capabilities) -> bool:
+    return asked.top_k is not None and (not can.top_k or (can.reasoning_excludes_sampling and _thinks(asked)))
+
+
+def _check_stop(asked: _Outline, can: Capabilities) -> bool:
+    stop = asked.stop_sequences
+    if not isinstance(stop, list) or not stop:
+        return False
+    if can.stop_limit is not None and len(stop) > can.stop_limit:
+        return True
+    return not can.stop_blank and any(isinstance(said, str) and not said.strip() for said in stop)
+
+
+def _check_thinking(asked: _Outline, can: Capabilities) -> bool:
+    match asked.thinking.type if asked.thinking is not None else None:
+        case "enabled":
+            return can.reasoning_style != "budget"
+        case "adaptive":
+            return can.reasoning_style != "adaptive"
+        case "disabled":
+            return can.reasoning_off == "never"
+    return False
+
+
+def _check_config(asked: _Outline, can: Capabilities) -> bool:
+    config = asked.output_config
+    if config is not None and config.effort is not None and config.effort not in can.efforts:
+        return True
+    formatted = is_set(asked.output_format) or (config is not None and is_set(config.format))
+    return formatted and can.structured != "schema"
+
+
+def _check_choice(asked: _Outline, can: Capabilities) -> bool:
+    choice = asked.tool_choice
+    if choice is None:
+        return False
+    if not can.tool_choice or (choice.disable_parallel_tool_use and not can.parallel_switch):
+        return True
+    forced = choice.type in ("any", "tool")
+    return forced and (not can.forced_tool or (can.reasoning_excludes_forced_tool and _thinks(asked)))
+
+
+def _check_tools(asked: _Outline, can: Capabilities) -> bool:
+    return any(_is_odd_tool(tool, can) for tool in asked.tools or ())
+
+
+def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:
+    native = tool.type not in (None, "custom")
+    if not can.tools or (native and not can.native_tools):
+        return True
+    long = isinstance(tool.name, str) and len(tool.name) > can.tool_name_limit
+    return long or (bool(tool.strict) and not can.strict_tools)
+
+
+def _check_end(asked: _Outline, can: Capabilities) -> bool:
+    return not can.prefill and bool(asked.messages) and asked.messages[-1].role == "assistant"
+
+
+CHECKS: dict[str, _Check] = {
+    "thread": lambda asked, can: not can.first_party and is_set(asked.thread),
+    "system": _check_system,
+    "max_tokens": lambda asked, can: _is_above(asked.max_tokens, can.max_output),
+    "temperature": _check_temperature,
+    "top_p": _check_top_p,
+    "top_k": _check_top_k,
+    "stop_sequences": _check_stop,
+    "thinking": _check_thinking,
+    "output_config": _check_config,
+    "tool_choice": _check_choice,
+    "tools": _check_tools,
+    "stream": lambda asked, can: can.stream_only and asked.stream is not True,
+    "messages": _check_end,
+}
+
+
+class _Judge:
+    """Decides about blocks, by what the upstream does with reasoning and with media.
+
+    Claude takes only what it signed itself. Servers that demand reasoning back take any, but our own seals are nothing
+    to them.
+    """
+
+    def __init__(self, capabilities: Capabilities) -> None:
+        self._required = capabilities.reasoning_required
+        self._signed = NAME in capabilities.proofs
+        self._refused = frozenset(
+            kind for kind, taken in (("image", capabilities.images), ("document", capabilities.documents)) if not taken
+        )
+
+    def objects_to(self, turn: _Turn) -> bool:
+        blocks = turn.content
+        if not isinstance(blocks, list):
+            return False
+        if turn.role == "assistant" and self._required and _lacks_reasoning(blocks):
+            return True
+        return any(not self._may_stay(block) for block in blocks)
+
+    def _may_stay(self, block: _Head) -> bool:
+        match block.type:
+            case "text":
+                return bytes(block.text) != _EMPTY and _SEALED not in bytes(block.citations)
+            case "thinking":
+                sealed = is_sealed(block.signature or "")
+                signed = self._signed and bool(block.signature)
+                return not sealed and (self._required or signed) and not is_set(block.cache_control)
+            case "redacted_thinking":
+                sealed = isinstance(block.data, str) and is_sealed(block.data)
+                return not sealed and (self._required or self._signed) and not is_set(block.cache_control)
+            case "tool_result":
+                return not _holds_empty(block)
+            case kind:
+                return kind not in self._refused
+
+
+def _holds_empty(block: _Head) -> bool:
+    """Whether a tool's result is a list with empty texts in it; a result as a string may be empty."""
+    return bytes(memoryview(block.content)[:1]) == b"[" and _has_empty(block.content)
+
+
+def _has_empty(texts: msgspec.Raw) -> bool:
+    return _EMPTY_TEXT.search(memoryview(texts)) is not None
+
+
+def _lacks_reasoning(content: Sequence[_Head]) -> bool:
+    types = {block.type for block in content}
+    return "tool_use" in types and "thinking" not in types
+
+
+def _lacks_lead(turns: Sequence[_Turn], thinking: _Thinking | None) -> bool:
+    """Whether manual thinking is on, but the last turn of a tool loop does not begin with reasoning, as it must."""
+    if thinking is None or thinking.type != "enabled":
+        return False
+    for turn in reversed(turns):
+        if turn.role == "assistant" and isinstance(turn.content, list) and turn.content:
+            called = any(block.type == "tool_use" for block in turn.content)
+            return called and turn.content[0].type not in _REASONING
+    return False
+
+
+def _thinks(asked: _Outline) -> bool:
+    return asked.thinking is not None and asked.thinking.type in ("enabled", "adaptive")
+
+
+def _is_above(asked: int | None, limit: int | None) -> bool:
+    return asked is not None and limit is not None and asked > limit

@@ -1,0 +1,195 @@
+"""Whether the bytes of a request may pass to an upstream of this dialect, and those bytes.
+
+Nothing is changed here but the name of the model. What the upstream cannot take is only detected; then the request goes
+through the conversation, like one from a client of another dialect. A field that is not known here passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from app.conversation.capabilities import Capabilities
+from app.conversation.envelope import PREFIX
+from app.dialects.json_bodies import Fields, decode_or_none, is_set, list_decoder, pass_fields, read_body, set_raw
+from app.dialects.openai_responses.request import ENCRYPTED_CONTENT
+from app.dialects.openai_responses.vocabulary import NAME
+
+# Whether a value, among the other fields of its request, is one that the upstream refuses.
+_Check = Callable[[msgspec.Raw, Fields, Capabilities], bool]
+
+_SEALED = b'"' + PREFIX.encode()
+_IMAGE = b'"input_image"'
+_FILE = b'"input_file"'
+
+
+class _Reasoning(msgspec.Struct):
+    effort: Any = None
+
+
+class _Tool(msgspec.Struct):
+    type: Any = None
+    name: Any = None
+
+
+class _Format(msgspec.Struct):
+    type: Any = None
+
+
+class _Text(msgspec.Struct):
+    format: _Format | None = None
+    verbosity: Any = None
+
+
+class _ItemHead(msgspec.Struct):
+    type: str | None = None
+    role: str | None = None
+    encrypted_content: str | None = None
+
+
+_any_decoder = msgspec.json.Decoder(Any)
+_reasoning_decoder = msgspec.json.Decoder(_Reasoning)
+_tools_decoder = msgspec.json.Decoder(list[_Tool])
+_text_decoder = msgspec.json.Decoder(_Text)
+_head_decoder = msgspec.json.Decoder(_ItemHead)
+
+
+def pass_request(body: bytes, capabilities: Capabilities) -> bytes | None:
+    """The body for an upstream that takes it as it is, but for the name of the model; None if it does not.
+
+    Raises InvalidRequest for what is no JSON object.
+    """
+    fields = read_body(body)
+    if find_obstacle(fields, body, capabilities) is not None:
+        return None
+    return pass_fields(body, fields, capabilities)
+
+
+def find_obstacle(fields: Fields, body: bytes, capabilities: Capabilities) -> str | None:
+    """The first field that keeps the bytes from passing."""
+    for name, value in fields.items():
+        if name in capabilities.refused_fields:
+            return name
+        check = CHECKS.get(name)
+        if check is not None and is_set(value) and check(value, fields, capabilities):
+            return name
+    if capabilities.stream_only and bytes(fields.get("stream", b"")) != b"true":
+        return "stream"
+    if capabilities.instructions_required and (obstacle := _find_state(fields)) is not None:
+        return obstacle
+    if _SEALED in body or (NAME not in capabilities.proofs and b"encrypted_content" in body):
+        return "input"
+    if (not capabilities.images and _IMAGE in body) or (not capabilities.documents and _FILE in body):
+        return "input"
+    return None
+
+
+def _find_state(fields: Fields) -> str | None:
+    """What keeps a request from the backend of ChatGPT logins: it wants instructions, stores nothing, gives all
+    reasoning away, and reads items alone."""
+    if bytes(fields.get("instructions", b"null")) in (b"null", b'""'):
+        return "instructions"
+    if bytes(fields.get("store", b"")) != b"false":
+        return "store"
+    include: Any = decode_or_none(fields.get("include", msgspec.Raw(b"null")), _any_decoder)
+    if not isinstance(include, list) or ENCRYPTED_CONTENT not in include:
+        return "include"
+    items = decode_or_none(fields.get("input", msgspec.Raw(b"null")), list_decoder)
+    return "input" if items is None or any(map(_needs_store, items)) else None
+
+
+def _needs_store(item: msgspec.Raw) -> bool:
+    """Whether an item cannot be read by a server that has stored nothing and knows no system role."""
+    head = decode_or_none(item, _head_decoder)
+    if head is None:
+        return False
+    unread = head.type == "reasoning" and not head.encrypted_content
+    return unread or head.type == "item_reference" or head.role == "system"
+
+
+def _unless_calm(capability: str, most: str | None = None) -> _Check:
+    """For settings that a model takes only while it does not think."""
+
+    def check(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
+        if not getattr(can, capability) and (can.reasoning_off != "none" or _thinks(fields, can)):
+            return True
+        number: Any = decode_or_none(value, _any_decoder) if most is not None else None
+        return isinstance(number, int | float) and number > getattr(can, most or "")
+
+    return check
+
+
+def _check_limit(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
+    number: Any = decode_or_none(value, _any_decoder)
+    return can.max_output is not None and isinstance(number, int) and number > can.max_output
+
+
+def _check_reasoning(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
+    asked = decode_or_none(value, _reasoning_decoder)
+    if asked is None or asked.effort is None:
+        return False
+    if can.reasoning_style != "effort":
+        return True
+    return can.reasoning_off != "none" if asked.effort == "none" else asked.effort not in can.efforts
+
+
+def _check_tools(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
+    tools = decode_or_none(value, _tools_decoder)
+    return tools is not None and any(_is_odd_tool(tool, can) for tool in tools)
+
+
+def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:
+    match tool.type:
+        case "function":
+            return isinstance(tool.name, str) and len(tool.name) > can.tool_name_limit
+        case "custom":
+            return not can.custom_tools
+        case "namespace":
+            return not can.namespaces
+        case _:
+            return not can.native_tools
+
+
+def _check_choice(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
+    if not can.tool_choice or "tools" not in fields:
+        return True
+    match decode_or_none(value, _any_decoder):
+        case "required" | {"type": "function"}:
+            return not can.forced_tool
+        case {"type": "allowed_tools"}:
+            return not can.first_party
+    return False
+
+
+def _check_text(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
+    text = decode_or_none(value, _text_decoder)
+    wanted = text.format.type if text is not None and text.format is not None else None
+    if wanted == "json_schema":
+        return can.structured != "schema"
+    return wanted == "json_object" and (not can.json_object or can.structured == "none")
+
+
+def _check_parallel(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
+    return not can.parallel_switch
+
+
+CHECKS: dict[str, _Check] = {
+    "temperature": _unless_calm("temperature", "temperature_max"),
+    "top_p": _unless_calm("top_p"),
+    "top_logprobs": _unless_calm("logprobs"),
+    "max_output_tokens": _check_limit,
+    "reasoning": _check_reasoning,
+    "tools": _check_tools,
+    "tool_choice": _check_choice,
+    "parallel_tool_calls": _check_parallel,
+    "text": _check_text,
+}
+
+
+def _thinks(fields: Fields, can: Capabilities) -> bool:
+    """Whether the model thinks at this request, because it is asked to or by itself."""
+    raw = set_raw(fields, "reasoning")
+    asked = decode_or_none(raw, _reasoning_decoder) if raw is not None else None
+    return can.reasoning_by_default if asked is None or asked.effort is None else asked.effort != "none"
