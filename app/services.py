@@ -22,6 +22,7 @@ from app.gateway.tenants import open_tenant_marks
 from app.known_secrets import known_secrets
 from app.ledger import Ledger
 from app.providers.provider import Provider
+from app.providers.quirk_tables import read_user_rows
 from app.providers.registry import build_providers
 from app.routing.router import Router
 from app.settings import ServerSettings, Settings, find_secrets
@@ -59,7 +60,8 @@ def build_services(
     server = settings.server
     wanted = _transport_settings(settings)
     transport = old.transport if old is not None and old.transport.settings == wanted else Transport(wanted)
-    providers = build_providers(settings.providers, environ, home, transport)
+    rows = read_user_rows(server.quirks_file)
+    providers = build_providers(settings.providers, environ, home, transport, rows)
     _keep_health(old, providers)
     router = Router(settings.models, providers)
     ledger = old.ledger if old is not None and old.settings.ledger == settings.ledger else Ledger(settings.ledger)

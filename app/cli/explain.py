@@ -13,7 +13,7 @@ from app.cli.options import build_parts, complete_models, config_option, json_op
 from app.cli.status import ask_gateway
 from app.errors import ClientError, NotFound
 from app.known_secrets import known_secrets
-from app.providers.profiles import profile_of
+from app.providers.profiles import find_sources
 
 if TYPE_CHECKING:
     from app.routing.router import Upstream
@@ -52,6 +52,10 @@ def explain(path: Path | None, as_json: bool, body: Path | None, model: str | No
         learned = list(_list_learned(running.get(upstream.provider.name, {}), upstream.model))
         if learned:
             told["learned"] = "; ".join(learned)
+        told["quirks"] = [
+            f"{name} = {json.dumps(value)}  ({source})"
+            for name, (value, source) in sorted(_find_peculiar(upstream).items())
+        ]
     if body is not None:
         described[0] |= _translate(content, upstreams[0])
     if as_json:
@@ -59,9 +63,11 @@ def explain(path: Path | None, as_json: bool, body: Path | None, model: str | No
         return
     for number, told in enumerate(described, 1):
         click.echo(f"{number}. {told.pop('upstream')}")
-        sent = told.pop("body", None)
+        sent, quirks = told.pop("body", None), told.pop("quirks")
         for name, value in told.items():
             click.echo(f"   {name:<18}{value}")
+        for quirk in quirks if isinstance(quirks, list) else ():
+            click.echo(f"   {'quirk':<18}{quirk}")
         if sent is not None:
             click.echo(json.dumps(sent, indent=2))
 
@@ -104,6 +110,13 @@ def _translate(content: bytes, upstream: Upstream) -> dict[str, object]:
     return {"read as": name, "lost or lowered": "; ".join(losses) or "nothing", "body": sent}
 
 
+def _find_peculiar(upstream: Upstream) -> dict[str, tuple[object, str]]:
+    """What is not usual about the upstream, and which table says so."""
+    provider = upstream.provider
+    quirks = provider.settings.quirks
+    return find_sources(upstream.capabilities.dialect, upstream.model, provider.profile, quirks, provider.rows)
+
+
 def _describe(upstream: Upstream) -> dict[str, object]:
     provider, capabilities = upstream.provider, upstream.capabilities
     return {
@@ -112,7 +125,7 @@ def _describe(upstream: Upstream) -> dict[str, object]:
         "credential": _describe_credential(upstream),
         "dialect": capabilities.dialect,
         "URL": provider.url("generate", upstream.model) if provider.base_url else None,
-        "profile": provider.settings.profile or profile_of(provider.base_url),
+        "profile": provider.profile,
         "output limit": capabilities.max_output,
         "context window": capabilities.context_window or "not known; set context_window",
         "effort asked for": upstream.reasoning_effort,

@@ -1,7 +1,7 @@
 """How the capabilities of an upstream are put together from the tables.
 
-Four layers, each over the one before: what the dialect's own vendor takes and the server's profile (servers.py), the
-model's family (models.py), and what the configuration says (`quirks`). A profile is named in the configuration or
+Four layers, each over the one before: what the dialect's own vendor takes and the server's profile (servers.toml), the
+model's family (models.toml), and what the configuration says (`quirks`). A profile is named in the configuration or
 known by the host of the base URL; any other server is "generic".
 """
 
@@ -9,18 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Any, get_type_hints
+from typing import Any
 from urllib.parse import urlsplit
-
-import msgspec
 
 from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
-from app.errors import ConfigError
 from app.providers.models import FAMILIES, bare_name
+from app.providers.quirk_tables import Row, read_fields
 from app.providers.servers import DIALECTS, HOSTS, SERVERS, VENDORS
 from app.settings import Profile
-from app.settings.checking import describe_mismatch, suggest
 
 
 def capabilities_for(
@@ -51,8 +48,25 @@ def capabilities_for(
     values["first_party"] = _is_vendor(dialect, base_url) if first_party is None else first_party
     values["keep_billing"] = values["first_party"] and dialect == "anthropic_messages"
     values.update(limits or {})
-    values.update(read_quirks(quirks or {}, "quirks"))
+    values.update(read_fields(quirks or {}, "quirks"))
     return Capabilities(dialect=dialect, model=model, **values)
+
+
+def find_sources(
+    dialect: DialectName, model: str, profile: str, quirks: Mapping[str, Any], rows: tuple[Row, ...] = ()
+) -> dict[str, tuple[Any, str]]:
+    """What is peculiar about an upstream: each field that a row or the configuration has set, with its value and where
+    it was said last."""
+    found: dict[str, tuple[Any, str]] = {}
+    for row in (*_rows_of(SERVERS, profile, dialect, profile), *_rows_of(FAMILIES, bare_name(model), dialect, profile)):
+        found |= {name: (value, row.source) for name, value in row.fields.items()}
+    for row in _rows_of(rows, bare_name(model), dialect, profile):
+        found |= {name: (value, row.source) for name, value in row.fields.items()}
+    return found | {name: (value, "quirks of the provider") for name, value in quirks.items()}
+
+
+def _rows_of(rows: tuple[Row, ...], name: str, dialect: DialectName, profile: str) -> list[Row]:
+    return [row for row in rows if row.applies(name, dialect, profile)]
 
 
 def profile_of(base_url: str) -> Profile:
@@ -61,24 +75,5 @@ def profile_of(base_url: str) -> Profile:
     return next((profile for glob, profile in HOSTS.items() if fnmatchcase(place, glob)), "generic")
 
 
-def read_quirks(quirks: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Quirks from the configuration, where they stand below `key`, as values of Capabilities. Raises ConfigError with
-    the quirk's name."""
-    values = {}
-    for name, value in quirks.items():
-        if name not in _QUIRK_TYPES:
-            raise ConfigError(f"there is no such quirk{suggest(name, _QUIRK_TYPES)}", key=f"{key}.{name}")
-        try:
-            values[name] = msgspec.convert(value, _QUIRK_TYPES[name])
-        except msgspec.ValidationError as error:
-            raise ConfigError(describe_mismatch(str(error)), key=f"{key}.{name}") from error
-    return values
-
-
 def _is_vendor(dialect: DialectName, base_url: str) -> bool:
     return urlsplit(base_url).hostname == VENDORS.get(dialect)
-
-
-_QUIRK_TYPES = {
-    name: kind for name, kind in get_type_hints(Capabilities).items() if name not in ("dialect", "model", "first_party")
-}

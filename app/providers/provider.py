@@ -19,10 +19,12 @@ from app.credentials.pool import CredentialPool
 from app.errors import CredentialUnavailable, DragomanError, Failure, FailureKind, NotFound, UpstreamMalformed
 from app.providers.health import ProviderHealth
 from app.providers.listings import in_seconds, read_entries, stated
+from app.providers.models import bare_name
 from app.providers.names import canonical_name
-from app.providers.profiles import capabilities_for
+from app.providers.profiles import capabilities_for, profile_of
+from app.providers.quirk_tables import Row, read_fields
 from app.providers.quotas import find_rest, read_quotas, read_seconds
-from app.settings import ProviderSettings
+from app.settings import Profile, ProviderSettings
 from app.settings.network import split_login
 from app.transport import Call, Exchange, Limits, Transport
 
@@ -92,6 +94,7 @@ class Provider:
     lists_decide: ClassVar[bool] = False
     # What the vendor's own service has, for a list that cannot be had.
     known_models: ClassVar[tuple[str, ...]] = ()
+    rows: tuple[Row, ...] = ()  # of what models can take, by the user
 
     def __init__(
         self, name: str, settings: ProviderSettings, source: CredentialSource | None, transport: Transport
@@ -102,6 +105,7 @@ class Provider:
         self.transport = transport
         base_url, login = split_login(settings.base_url or self.default_base_url)
         self.base_url = base_url.rstrip("/")
+        self.profile: Profile = settings.profile or profile_of(self.base_url)  # whose quirks the server has
         self.limits = Limits(
             connect=settings.connect_timeout,
             first_byte=settings.first_byte_timeout,
@@ -149,8 +153,16 @@ class Provider:
         if known is None:
             if len(self._capabilities) >= MOST_CAPABILITIES:
                 self._capabilities.clear()
-            known = self._capabilities[model] = self._with_window(model, self.find_capabilities(model))
+            known = self._capabilities[model] = self._with_window(model, self._with_rows(model))
         return known
+
+    def _with_rows(self, model: str) -> Capabilities:
+        """The capabilities by our tables, then by the user's own rows, then by the quirks of this provider."""
+        found = self.find_capabilities(model)
+        for row in self.rows:
+            if row.applies(bare_name(found.model or model), found.dialect, self.profile):
+                found = msgspec.structs.replace(found, **row.fields)
+        return msgspec.structs.replace(found, **read_fields(self.settings.quirks, "quirks")) if self.rows else found
 
     def _with_window(self, model: str, found: Capabilities) -> Capabilities:
         """The context window as the settings say, else as the capabilities have it, else as the upstream lists it."""

@@ -14,8 +14,8 @@ from app.providers.codex import CodexProvider
 from app.providers.demo import DemoProvider
 from app.providers.oca import OCAProvider
 from app.providers.openai import OpenAIProvider
-from app.providers.profiles import read_quirks
 from app.providers.provider import Provider
+from app.providers.quirk_tables import Row, read_fields
 from app.settings import ProviderSettings
 from app.transport import Transport
 
@@ -28,10 +28,18 @@ KINDS: dict[str, type[Provider]] = {
 
 
 def build_providers(
-    settings: Mapping[str, ProviderSettings], environ: Mapping[str, str], home: Path, transport: Transport
+    settings: Mapping[str, ProviderSettings],
+    environ: Mapping[str, str],
+    home: Path,
+    transport: Transport,
+    rows: tuple[Row, ...] = (),
 ) -> dict[str, Provider]:
-    """One provider for each table of the configuration. Raises ConfigError with the key of what cannot be built."""
-    return {name: _build_provider(name, table, environ, home, transport) for name, table in settings.items()}
+    """One provider for each table of the configuration; `rows` are the user's own of the table of models. Raises
+    ConfigError with the key of what cannot be built."""
+    providers = {name: _build_provider(name, table, environ, home, transport) for name, table in settings.items()}
+    for provider in providers.values():
+        provider.rows = rows
+    return providers
 
 
 def _build_provider(
@@ -44,7 +52,7 @@ def _build_provider(
             known = ", ".join(sorted(KINDS))
             raise ConfigError(f"kind {settings.kind!r} is not one of {known}", key=f"providers.{name}.kind")
         make = next(iter(found)).load()
-    read_quirks(settings.quirks, f"providers.{name}.quirks")
+    read_fields(settings.quirks, f"providers.{name}.quirks")
     way = find_transport(name, settings, transport)
     source = open_source(settings, environ, home, lambda: way.session, name=name)
     if settings.kind == "openai" and name != "openai" and not settings.base_url and source is None:

@@ -92,6 +92,7 @@ class ServerSettings(Table, frozen=True, kw_only=True):
     graceful_timeout: Seconds = 600.0
     proxies: dict[str, str] | None = None
     ca_bundle: str | None = None
+    quirks_file: str | None = None
     log_level: LogLevel = "info"
     log_format: Literal["auto", "text", "json"] = "auto"
     demo: bool | None = None

@@ -114,7 +114,10 @@ def test_a_wrong_quirk_is_told_before_any_request(machine: Machine, quirk: str, 
 def test_explain_names_the_profile_that_a_server_is_known_by(machine: Machine) -> None:
     machine.write("dragoman.toml", '[providers.x]\nkind = "openai"\nbase_url = "http://127.0.0.1:11434/v1"')
 
-    assert "profile           ollama" in machine.run("explain", "x/m").stdout
+    told = machine.run("explain", "x/m").stdout
+
+    assert "profile           ollama" in told
+    assert "cuts_context = true  (servers.toml: ollama)" in told
 
 
 def test_models_lists_what_clients_can_name(machine: Machine) -> None:
