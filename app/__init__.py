@@ -11,13 +11,12 @@ from flask import Flask
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-    from app.blueprints.api import WsgiResponse
-    from app.dialects.contract import Dialect
+    from app.blueprints.api import Endpoint, WsgiResponse
     from app.runtime import Runtime
     from app.settings import Settings
 
     RefusePage = Callable[[Runtime, dict[str, Any]], WsgiResponse | None]
-    Generate = Callable[[Runtime, dict[str, Any], Dialect], WsgiResponse]
+    Generate = Callable[[Runtime, dict[str, Any], Endpoint], WsgiResponse]
 
 
 def create_app(settings: Settings | None = None) -> Application:
@@ -41,8 +40,8 @@ def create_app(settings: Settings | None = None) -> Application:
     if settings is None:
         settings = load_settings(None, os.environ, {})
     families = (anthropic, openai_chat, openai_responses)
-    fast_path = {path: module.DIALECT for module in families for path in module.GENERATING}
-    app = Application(Runtime(settings, os.environ), fast_path, api.generate, api.refuse_page)
+    endpoints = {path: module.ENDPOINT for module in families for path in module.GENERATING}
+    app = Application(Runtime(settings, os.environ), endpoints, api.generate, api.refuse_page)
     app.extensions["dragoman.logins"] = WebLogins(
         os.environ, home_folder(os.environ), app.runtime.take_up_login, app.runtime.find_session
     )
@@ -57,15 +56,15 @@ def create_app(settings: Settings | None = None) -> Application:
 
 class Application(Flask):
     """Flask, with two things before its dispatch: the mount is taken off the path, and a generating request takes a
-    lane of its own, because a context, a route look-up and response objects cost more than the whole relay."""
+    path of its own, because a context, a route look-up and response objects cost more than the whole relay."""
 
     def __init__(
-        self, runtime: Runtime, fast_path: Mapping[str, Dialect], generate: Generate, refuse_page: RefusePage
+        self, runtime: Runtime, endpoints: Mapping[str, Endpoint], generate: Generate, refuse_page: RefusePage
     ) -> None:
         super().__init__(__name__, static_folder=None)
         self.runtime = runtime
         self.extensions["dragoman"] = runtime
-        self._fast_path = fast_path
+        self._endpoints = endpoints
         self._generate = generate
         self._refuse_page = refuse_page
 
@@ -78,10 +77,10 @@ class Application(Flask):
             if refused is not None:
                 start_response(refused.status, refused.headers)
                 return refused.body
-        dialect = self._fast_path.get(environ["PATH_INFO"])
-        if dialect is None or environ["REQUEST_METHOD"] != "POST":
+        endpoint = self._endpoints.get(environ["PATH_INFO"])
+        if endpoint is None or environ["REQUEST_METHOD"] != "POST":
             return super().wsgi_app(environ, start_response)
-        written = self._generate(self.runtime, environ, dialect)
+        written = self._generate(self.runtime, environ, endpoint)
         start_response(written.status, written.headers)
         return written.body
 

@@ -37,6 +37,7 @@ class Services(msgspec.Struct, frozen=True):
     router: Router
     gateway: Gateway
     background: Background
+    response_store: ResponseStore
     stored_responses: StoredResponses
     conversations: Conversations
     listing: Listing
@@ -68,9 +69,7 @@ def build_services(
     response_store = ResponseStore(ledger)
     reasoning_store = ReasoningStore(ledger.reasoning if settings.ledger.reasoning_mb else None)
     facts = _keep_facts(old, settings)
-    gateway = Gateway(
-        router, server, response_store, _open_fetcher(server, wanted), reasoning_store, settings.limits, facts=facts
-    )
+    gateway = Gateway(router, server, _open_fetcher(server, wanted), reasoning_store, settings.limits, facts=facts)
     background = Background(gateway, response_store, ledger.events, server.ping_interval, recorder=recorder)
     return Services(
         settings=settings,
@@ -79,6 +78,7 @@ def build_services(
         gateway=gateway,
         background=background,
         stored_responses=StoredResponses(response_store, background, providers),
+        response_store=response_store,
         conversations=response_store.conversations,
         listing=Listing(router, providers),
         access=Access(server, open_tenant_marks(settings) if server.api_keys else None),

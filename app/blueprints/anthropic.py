@@ -6,6 +6,7 @@ import msgspec
 from flask import Blueprint, Response, request
 
 from app.blueprints.api import (
+    Endpoint,
     answer_error,
     note_client,
     read_client_request,
@@ -23,11 +24,12 @@ from app.gateway.messages import new_id
 
 blueprint = Blueprint("anthropic", __name__)
 DIALECT = DIALECTS["anthropic_messages"]
+ENDPOINT = Endpoint(DIALECT)
 GENERATING = ("/v1/messages", "/messages")
 
 
 def create_message() -> Response:
-    return view(DIALECT)
+    return view(*ENDPOINT)
 
 
 def count_input_tokens() -> Response:

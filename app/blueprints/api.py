@@ -119,13 +119,20 @@ def release_body(environ: Mapping[str, Any]) -> None:
 
 
 def ask_gateway(parts: Services, client_request: ClientRequest, record: Record) -> ClientResponse:
-    if parts.background.takes(client_request):
-        return parts.background.begin(client_request, record)
+    """The answer of a dialect with nothing of its own in the way."""
     return parts.gateway.answer(client_request, record)
 
 
-def generate(owner: Runtime, environ: dict[str, Any], dialect: Dialect, answer: Answer = ask_gateway) -> WsgiResponse:
+class Endpoint(NamedTuple):
+    """What a path leads to: the dialect that is spoken there, and how a request is answered."""
+
+    dialect: Dialect
+    answer: Answer = ask_gateway
+
+
+def generate(owner: Runtime, environ: dict[str, Any], endpoint: Endpoint) -> WsgiResponse:
     """The whole way of one request, from its bytes to its log line."""
+    dialect, answer = endpoint
     parts = owner.services
     record = owner.recorder.begin(new_id(), dialect.NAME, environ)
     active = owner.active
@@ -168,7 +175,7 @@ def generate(owner: Runtime, environ: dict[str, Any], dialect: Dialect, answer: 
 
 def view(dialect: Dialect, answer: Answer = ask_gateway) -> Response:
     """`generate` as a Flask view."""
-    written = generate(runtime(), request.environ, dialect, answer)
+    written = generate(runtime(), request.environ, Endpoint(dialect, answer))
     return Response(written.body, written.status, written.headers, direct_passthrough=True)
 
 

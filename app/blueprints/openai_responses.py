@@ -5,12 +5,13 @@ from __future__ import annotations
 import msgspec
 from flask import Blueprint, Response, request
 
-from app.blueprints.api import view
+from app.blueprints.api import Endpoint, view
 from app.dialects.registry import DIALECTS
 from app.gateway.endpoints.counting import count_tokens
 from app.gateway.messages import ClientRequest, ClientResponse
 from app.gateway.record import Record
 from app.gateway.responses_api.compaction import compact
+from app.gateway.responses_api.responses import create_response
 from app.gateway.responses_api.stored_responses import Action
 from app.services import Services
 
@@ -19,8 +20,15 @@ DIALECT = DIALECTS["openai_responses"]
 GENERATING = ("/v1/responses", "/responses")
 
 
-def create_response() -> Response:
-    return view(DIALECT)
+def _answer(parts: Services, client_request: ClientRequest, record: Record) -> ClientResponse:
+    return create_response(parts.gateway, parts.background, parts.response_store, client_request, record)
+
+
+ENDPOINT = Endpoint(DIALECT, _answer)
+
+
+def create() -> Response:
+    return view(*ENDPOINT)
 
 
 def retrieve_response(response_id: str) -> Response:
@@ -41,6 +49,7 @@ def list_input_items(response_id: str) -> Response:
 
 def count_input_tokens() -> Response:
     def answer(parts: Services, client_request: ClientRequest, record: Record) -> ClientResponse:
+        client_request.continuation = parts.response_store.begin(client_request)
         counted = count_tokens(parts.gateway, client_request, record)
         body = msgspec.json.encode({"object": "response.input_tokens", "input_tokens": counted})
         return ClientResponse(200, {"content-type": "application/json"}, body)
@@ -51,7 +60,7 @@ def count_input_tokens() -> Response:
 def compact_history() -> Response:
     def answer(parts: Services, client_request: ClientRequest, record: Record) -> ClientResponse:
         record.operation = "compact"
-        return compact(parts.gateway, client_request, record)
+        return compact(parts.gateway, parts.response_store, client_request, record)
 
     return view(DIALECT, answer)
 
@@ -67,7 +76,7 @@ def _ask_stored_responses(action: Action, response_id: str) -> Response:
 
 
 for _path in GENERATING:
-    blueprint.add_url_rule(_path, view_func=create_response, methods=["POST"])
+    blueprint.add_url_rule(_path, view_func=create, methods=["POST"])
     blueprint.add_url_rule(f"{_path}/input_tokens", view_func=count_input_tokens, methods=["POST"])
     blueprint.add_url_rule(f"{_path}/compact", view_func=compact_history, methods=["POST"])
     _one = f"{_path}/<response_id>"

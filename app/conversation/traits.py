@@ -17,5 +17,7 @@ class DialectTraits(msgspec.Struct, frozen=True, kw_only=True):
     echoes_prompt: bool = False  # an answer may repeat what was asked, so that its renderer needs the body
 
     # the vendor
+    needs_limit: bool = False  # a request without a limit of its answer is refused
+    renamed_limit: bool = False  # that limit has an old and a new name, and servers know the one or the other
     fills_caches: bool = False  # a request for an answer of no tokens fills the prompt cache
     pauses_turns: bool = False  # a turn with the vendor's own tools may stop until the client asks on

@@ -15,6 +15,7 @@ import msgspec
 
 from app.conversation.capabilities import Capabilities
 from app.dialects.refused_fields import NESTED, nested_names
+from app.dialects.registry import DIALECTS
 from app.errors import Failure
 
 # Characters of a complaint that are looked at: servers name the field early, and quote what they were sent after it.
@@ -192,12 +193,13 @@ def _steps(
 
 
 def _repair_of(name: str, nested: bool, fields: dict[str, msgspec.Raw], capabilities: Capabilities) -> Repair | None:
+    traits = DIALECTS[capabilities.dialect].TRAITS
     match name:
-        case "max_tokens" | "max_completion_tokens" if capabilities.dialect == "openai_chat":
+        case "max_tokens" | "max_completion_tokens" if traits.renamed_limit:
             if capabilities.max_tokens_field == name:
                 return Repair("limit", _swap_limit)
             return Repair(name, _refuse(name))
-        case "max_tokens" if capabilities.dialect == "anthropic_messages":
+        case "max_tokens" if traits.needs_limit:
             return None
         case "tool_choice":
             if bytes(fields.get("tool_choice", b"")).startswith(b"{") and capabilities.named_tool:

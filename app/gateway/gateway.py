@@ -23,7 +23,6 @@ from app.conversation.losses import list_dropped, list_lowered
 from app.conversation.response import Response
 from app.conversation.tokens import estimate_tokens
 from app.credentials.credential import find_remedy
-from app.dialects.openai_chat.several import ask_single, join_responses
 from app.errors import (
     CredentialPostponed,
     CredentialUnavailable,
@@ -37,13 +36,11 @@ from app.errors import (
 from app.gateway.attempt import Attempt, Sends
 from app.gateway.choice import USUAL, open_attempt
 from app.gateway.delivery import (
-    JSON_HEADERS,
     STREAM_HEADERS,
     begin_delivery,
     deliver,
     go_on,
 )
-from app.gateway.fanout import answer_each
 from app.gateway.fetching import Fetcher
 from app.gateway.learned_facts import COOL_DOWN, LearnedFacts
 from app.gateway.messages import ClientRequest, ClientResponse, StartedResponse
@@ -59,7 +56,6 @@ from app.gateway.policy import (
 )
 from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
 from app.gateway.record import Record
-from app.gateway.responses_api.response_store import ResponseStore
 from app.providers.names import LONGEST_NAME
 from app.providers.provider import Operation
 from app.routing.router import Router, Upstream
@@ -74,8 +70,6 @@ MOST_REPAIRS = 3
 MOST_NAMED = 10
 # Bytes of a request that fits into any context.
 CUTS_FROM = 8192
-# Answers that are asked for one by one on behalf of one request.
-MOST_ANSWERS = 8
 
 
 class Gateway:
@@ -85,7 +79,6 @@ class Gateway:
         self,
         router: Router,
         settings: ServerSettings,
-        response_store: ResponseStore,
         fetcher: Fetcher | None = None,
         reasoning_store: ReasoningStore | None = None,
         limits: LimitsSettings = USUAL,
@@ -95,7 +88,6 @@ class Gateway:
         self.router = router
         self.facts = facts or LearnedFacts(clock)
         self._fetcher = fetcher
-        self._response_store = response_store
         self._reasoning_store = reasoning_store
         self._settings = settings
         self._limits = limits
@@ -106,10 +98,6 @@ class Gateway:
         peek = client_request.peek
         record.model = peek.model
         record.stream = stream = bool(peek.stream)
-        if peek.n is not None and not stream and self._must_fan_out(client_request):
-            return self._answer_several(client_request, record)
-        if client_request.dialect.NAME == "openai_responses" and client_request.continuation is None:
-            client_request.continuation = self._response_store.begin(client_request)
         obtaining = self._obtain(client_request, record, stream)
         try:
             while True:
@@ -122,25 +110,9 @@ class Gateway:
         body = started.first if started.stream is None else self._go_on(started, record)
         return ClientResponse(200, started.headers, body)
 
-    def _must_fan_out(self, client_request: ClientRequest) -> bool:
-        n = client_request.peek.n
-        if client_request.dialect.NAME != "openai_chat" or not isinstance(n, int) or not 1 < n <= MOST_ANSWERS:
-            return False
-        return not all(
-            up.capabilities.n for up in self.router.resolve(client_request.peek.model, client_request.provider)
-        )
-
-    def _answer_several(self, client_request: ClientRequest, record: Record) -> ClientResponse:
-        """Several answers of an upstream that gives one at a time."""
-        single = client_request.with_body(ask_single(client_request.body))
-        bodies = answer_each(self.answer, [single] * client_request.peek.n, record)
-        return ClientResponse(200, dict(JSON_HEADERS), join_responses(bodies))
-
     def with_history(self, client_request: ClientRequest, upstream: Upstream) -> ClientRequest:
         """The request with what it continues, unless the upstream knows that itself. Raises DragomanError."""
-        state = (
-            self._response_store.begin(client_request) if client_request.dialect.NAME == "openai_responses" else None
-        )
+        state = client_request.continuation
         return client_request if state is None else state.prepare(upstream)
 
     def capabilities(self, upstream: Upstream, client_request: ClientRequest) -> Capabilities:

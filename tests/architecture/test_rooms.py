@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,3 +60,20 @@ def test_the_door_of_a_room_holds_its_rule_and_no_logic(room: Path) -> None:
     assert ast.get_docstring(tree)
     rest = [node for node in tree.body[1:] if not isinstance(node, ast.Import | ast.ImportFrom)]
     assert all(isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__" for node in rest)
+
+
+# Rooms that serve every dialect alike, and know none by its name. What only one dialect's clients have is in a folder
+# of its own.
+_CORE = ("app/gateway", "app/routing", "app/server", "app/transport", "app/runtime.py", "app/services.py")
+_OWN_FOLDERS = ("app/gateway/responses_api", "app/gateway/endpoints")
+_NAMES = "anthropic_messages|openai_chat|openai_responses|openai_completions"
+_DIALECT_NAME = re.compile(rf"""["'](?:{_NAMES})["']|NAME [!=]=""")
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name)
+def test_the_core_asks_no_dialect_for_its_name(module: Path) -> None:
+    place = name(module)
+    if not place.startswith(_CORE) or place.startswith(_OWN_FOLDERS):
+        return
+
+    assert _DIALECT_NAME.findall(module.read_text()) == []

@@ -9,6 +9,7 @@ from app.conversation.traits import DialectTraits
 TRAITS = DialectTraits(
     counts_input_first=True,
     fills_caches=True,
+    needs_limit=True,
     pauses_turns=True,
     token_mark=re.compile(rb"content_block_delta"),
 )

@@ -8,5 +8,6 @@ from app.conversation.traits import DialectTraits
 
 TRAITS = DialectTraits(
     forgets_reasoning=True,
+    renamed_limit=True,
     token_mark=re.compile(rb'"(?:content|reasoning_content|reasoning|arguments|refusal)": ?"[^"]'),
 )

@@ -83,7 +83,7 @@ class Background:
     def takes(self, client_request: ClientRequest) -> bool:
         """Whether a request is to be answered in the background, and by the gateway: not all of its upstreams know
         how to."""
-        if client_request.dialect.NAME != NAME or client_request.peek.background is not True:
+        if client_request.peek.background is not True:
             return False
         upstreams = self._gateway.router.resolve(client_request.peek.model, client_request.provider)
         return not all(keeps_responses(upstream) for upstream in upstreams)

@@ -13,9 +13,11 @@ from app.gateway.gateway import Gateway
 from app.gateway.messages import ClientRequest, ClientResponse
 from app.gateway.policy import ABSENT_STATUSES
 from app.gateway.record import Record
+from app.gateway.responses_api.response_store import ResponseStore
+from app.gateway.responses_api.responses import answer_continued
 
 
-def compact(gateway: Gateway, client_request: ClientRequest, record: Record) -> ClientResponse:
+def compact(gateway: Gateway, store: ResponseStore, client_request: ClientRequest, record: Record) -> ClientResponse:
     """Raises DragomanError."""
     if client_request.peek.stream:
         raise InvalidRequest("stream: a compaction is not streamed", param="stream")
@@ -24,13 +26,14 @@ def compact(gateway: Gateway, client_request: ClientRequest, record: Record) -> 
         native = client_request.with_body(client_request.body)
         native.operation = "compact"
         try:
-            return gateway.answer(native, record)
+            return answer_continued(gateway, store, native, record)
         except UpstreamRefused as error:
             if error.failure.status not in ABSENT_STATUSES:
                 raise
-    whole = gateway.with_history(client_request, upstreams[0])
+    continuation = store.begin(client_request)
+    whole = client_request if continuation is None else continuation.prepare(upstreams[0])
     asked = ask_summary(whole.body, name_previous=whole is client_request)
-    answered = gateway.answer(client_request.with_body(asked), record)
+    answered = answer_continued(gateway, store, client_request.with_body(asked), record)
     assert isinstance(answered.body, bytes)
     body = render_compaction(whole.body, answered.body, f"resp_{client_request.id}", int(time.time()))
     return msgspec.structs.replace(answered, body=body)

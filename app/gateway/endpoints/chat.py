@@ -1,0 +1,32 @@
+"""Chat Completions: one answer or, where an upstream gives one at a time, several that are asked for one by one."""
+
+from __future__ import annotations
+
+from app.dialects.openai_chat.several import ask_single, join_responses
+from app.gateway.delivery import JSON_HEADERS
+from app.gateway.fanout import answer_each
+from app.gateway.gateway import Gateway
+from app.gateway.messages import ClientRequest, ClientResponse
+from app.gateway.record import Record
+
+# Answers that are asked for one by one on behalf of one request.
+MOST_ANSWERS = 8
+
+
+def answer_chat(gateway: Gateway, client_request: ClientRequest, record: Record) -> ClientResponse:
+    """Raises DragomanError while it can still be an HTTP status."""
+    peek = client_request.peek
+    if peek.n is None or peek.stream or not _must_fan_out(gateway, client_request):
+        return gateway.answer(client_request, record)
+    record.model, record.stream = peek.model, False
+    single = client_request.with_body(ask_single(client_request.body))
+    bodies = answer_each(gateway.answer, [single] * peek.n, record)
+    return ClientResponse(200, dict(JSON_HEADERS), join_responses(bodies))
+
+
+def _must_fan_out(gateway: Gateway, client_request: ClientRequest) -> bool:
+    n = client_request.peek.n
+    if not isinstance(n, int) or not 1 < n <= MOST_ANSWERS:
+        return False
+    upstreams = gateway.router.resolve(client_request.peek.model, client_request.provider)
+    return not all(upstream.capabilities.n for upstream in upstreams)

@@ -1,0 +1,27 @@
+"""Making a response: what it continues is looked up first, and what is wanted in the background is answered there."""
+
+from __future__ import annotations
+
+from app.gateway.gateway import Gateway
+from app.gateway.messages import ClientRequest, ClientResponse
+from app.gateway.record import Record
+from app.gateway.responses_api.background import Background
+from app.gateway.responses_api.response_store import ResponseStore
+
+
+def create_response(
+    gateway: Gateway, background: Background, store: ResponseStore, client_request: ClientRequest, record: Record
+) -> ClientResponse:
+    """Raises DragomanError while it can still be an HTTP status."""
+    if background.takes(client_request):
+        return background.begin(client_request, record)
+    return answer_continued(gateway, store, client_request, record)
+
+
+def answer_continued(
+    gateway: Gateway, store: ResponseStore, client_request: ClientRequest, record: Record
+) -> ClientResponse:
+    """The answer to a request that may go on from an earlier response, and may have to be kept."""
+    if client_request.continuation is None:
+        client_request.continuation = store.begin(client_request)
+    return gateway.answer(client_request, record)
