@@ -36,7 +36,7 @@ ELSEWHERE_KINDS = frozenset(
 )  # fmt: skip
 
 # How servers say that they, or this model of theirs, only know newer operations.
-ABSENT_STATUSES = (404, 405)
+ABSENT_STATUSES = (404, 405, 501)
 
 
 # What may be said of a request that would pass with a change, and how.

@@ -13,6 +13,7 @@ from app.dialects.openai_responses.vocabulary import NAME
 from app.errors import InvalidRequest, NotFound, UpstreamRefused
 from app.gateway.delivery import STREAM_HEADERS
 from app.gateway.messages import ClientResponse
+from app.gateway.policy import ABSENT_STATUSES
 from app.gateway.reply_headers import mask_errors, relayed_headers
 from app.gateway.responses_api.background import Background
 from app.gateway.responses_api.response_store import KeptResponse, ResponseStore
@@ -108,7 +109,7 @@ def _relay(keeper: Provider, action: Action, response_id: str, query: Mapping[st
     streamed = False
     try:
         exchange.wait_head()
-        if exchange.status == 404:
+        if exchange.status in ABSENT_STATUSES:
             return None
         if not 200 <= exchange.status < 300:
             raise _refusal(keeper, exchange)
