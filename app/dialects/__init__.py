@@ -3,11 +3,13 @@
 Every dialect is a folder with the same files, all pure, and no dialect imports another:
 
     vocabulary.py   the wire's words: typed shapes, enum tables, what is lost in other dialects
-    request.py      parse_request(body, headers) -> Request          render_request(request, capabilities) -> Rendered
-    response.py     parse_response(body) -> Response                 render_response(response, reply) -> bytes
-    stream.py       StreamParser().feed(data) -> events              StreamRenderer(reply).feed(events) -> bytes
+    request.py      parse_request(body, headers) -> Request    render_request(request, capabilities) -> RenderedRequest
+    response.py     parse_response(body) -> Response                 render_response(response, context) -> bytes
+    stream.py       StreamParser().feed(data) -> events              StreamRenderer(context).feed(events) -> bytes
     errors.py       parse_error(status, headers, body) -> Failure    render_error(failure, request_id) -> bytes
-    passthrough.py  what a request or reply of the same dialect on both sides still needs: patches and repairs
+    passing_request.py  pass_request(body, capabilities) -> the bytes, if an upstream takes them
+    passthrough.py  what a reply of the same dialect on both sides still needs
+    traits.py       what the rest of the program must know of the dialect
 
 A parser is tolerant and accepts what servers and clients really send; a renderer emits only what the contract allows.
 """

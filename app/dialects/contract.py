@@ -84,20 +84,61 @@ class Dialect(Protocol):
     """One dialect, as a module re-exports it."""
 
     @property
-    def NAME(self) -> str: ...  # noqa: N802
-    @property
-    def TRAITS(self) -> DialectTraits: ...  # noqa: N802
+    def NAME(self) -> str:  # noqa: N802
+        """The dialect's name, as settings and logs spell it."""
+        ...
 
-    def parse_request(self, body: bytes, headers: Mapping[str, str]) -> Request: ...
-    def render_request(self, request: Request, capabilities: Capabilities) -> RenderedRequest: ...
-    def parse_response(self, body: bytes) -> Response: ...
-    def render_response(self, response: Response, context: RenderContext) -> bytes: ...
-    def parse_error(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure: ...
-    def render_error(self, failure: Failure, request_id: str) -> bytes: ...
-    def error_status(self, failure: Failure) -> int: ...
-    def pass_request(self, body: bytes, capabilities: Capabilities) -> bytes | None: ...
-    def repair_response(self, body: bytes, context: RenderContext, capabilities: Capabilities) -> bytes: ...
-    def find_usage(self, body: bytes) -> Usage | None: ...
+    @property
+    def TRAITS(self) -> DialectTraits:  # noqa: N802
+        """What the rest of the program must know of the dialect beside its code."""
+        ...
+
+    def parse_request(self, body: bytes, headers: Mapping[str, str]) -> Request:
+        """A client's request; `headers` have lower-case names. Keeps what the neutral request has no place for as
+        extensions or opaque blocks. Raises InvalidRequest, which names the field."""
+        ...
+
+    def render_request(self, request: Request, capabilities: Capabilities) -> RenderedRequest:
+        """The body for an upstream. The request has been adapted to `capabilities`: calls are paired with results,
+        names and ids are legal, settings are within limits. What has no form in this dialect is among the losses."""
+        ...
+
+    def parse_response(self, body: bytes) -> Response:
+        """An upstream's whole answer. Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed
+        for what is no answer, UpstreamCut for half of one."""
+        ...
+
+    def render_response(self, response: Response, context: RenderContext) -> bytes:
+        """A whole answer for a client, with the name of the model that it asked for."""
+        ...
+
+    def parse_error(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        """What an error of an upstream means, whatever shape its body has. Never raises."""
+        ...
+
+    def render_error(self, failure: Failure, request_id: str) -> bytes:
+        """The body of an error for a client."""
+        ...
+
+    def error_status(self, failure: Failure) -> int:
+        """The HTTP status by which clients of this dialect know such a failure."""
+        ...
+
+    def pass_request(self, body: bytes, capabilities: Capabilities) -> bytes | None:
+        """The client's bytes for an upstream that takes them, with the upstream's name of the model; None if there is
+        anything in them that it does not take, and the request has to go through the conversation. Only looks, and
+        must cost little. Raises InvalidRequest for what is no JSON object."""
+        ...
+
+    def repair_response(self, body: bytes, context: RenderContext, capabilities: Capabilities) -> bytes:
+        """A whole answer that passes: the client's name of the model, and what clients would fail at set right. Raises
+        as `parse_response` does."""
+        ...
+
+    def find_usage(self, body: bytes) -> Usage | None:
+        """The counts of a whole answer, without reading the rest of it; None where it has none."""
+        ...
+
     def StreamParser(self) -> StreamParser: ...  # noqa: N802
     def StreamRenderer(self, context: RenderContext) -> StreamRenderer: ...  # noqa: N802
     def StreamPassthrough(self, context: RenderContext, capabilities: Capabilities) -> StreamPassthrough: ...  # noqa: N802
