@@ -4,7 +4,7 @@ VENV := .venv
 DIST := dist
 BIN := $(VENV)/bin
 
-.PHONY: run test check format hardening chaos package dist clients bench accounts conformance hooks clean
+.PHONY: run test check format hardening chaos package dist clients bench profile accounts conformance hooks clean
 
 run: $(VENV)/.runs  ## start the gateway on 127.0.0.1:8080 (HOST=… PORT=… to move it)
 	@exec $(BIN)/dragoman serve
@@ -47,6 +47,9 @@ clients: $(VENV)/.tests  ## the genuine programs against this gateway
 
 bench: $(VENV)/.runs  ## CPU, memory and delay beside nginx and bare Node
 	$(BIN)/python bench/bench.py
+
+profile: $(VENV)/.runs  ## the Python calls of a request on the hot path, and where its time goes
+	$(BIN)/python bench/calls.py --profile --only $(or $(ONLY),unary-pass-1)
 
 accounts: $(VENV)/.tests  ## a million requests in the accounts: room, lists, sums
 	$(BIN)/python bench/accounts.py

@@ -19,13 +19,11 @@ from app.gateway.responses_api.conversations import Conversations
 from app.gateway.responses_api.response_store import ResponseStore
 from app.gateway.responses_api.stored_responses import StoredResponses
 from app.gateway.tenants import open_tenant_marks
-from app.known_secrets import known_secrets
 from app.ledger import Ledger
 from app.providers.provider import Provider
-from app.providers.quirk_tables import read_user_rows
-from app.providers.registry import build_providers
 from app.routing.router import Router
-from app.settings import ServerSettings, Settings, find_secrets
+from app.routing.ways import build_ways
+from app.settings import ServerSettings, Settings
 from app.transport import Transport, TransportSettings
 
 
@@ -57,19 +55,15 @@ def build_services(
 
     Raises ConfigError with the key of what cannot be built.
     """
-    known_secrets.configure(find_secrets(settings))
     server = settings.server
-    wanted = _transport_settings(settings)
-    transport = old.transport if old is not None and old.transport.settings == wanted else Transport(wanted)
-    rows = read_user_rows(server.quirks_file)
-    providers = build_providers(settings.providers, environ, home, transport, rows)
+    transport, providers, router = build_ways(settings, environ, home, old.transport if old is not None else None)
     _keep_health(old, providers)
-    router = Router(settings.models, providers)
     ledger = old.ledger if old is not None and old.settings.ledger == settings.ledger else Ledger(settings.ledger)
     response_store = ResponseStore(ledger)
     reasoning_store = ReasoningStore(ledger.reasoning if settings.ledger.reasoning_mb else None)
     facts = _keep_facts(old, settings)
-    gateway = Gateway(router, server, _open_fetcher(server, wanted), reasoning_store, settings.limits, facts=facts)
+    fetcher = _open_fetcher(server, transport.settings)
+    gateway = Gateway(router, server, fetcher, reasoning_store, settings.limits, facts=facts)
     background = Background(gateway, response_store, ledger.events, server.ping_interval, recorder=recorder)
     return Services(
         settings=settings,
@@ -84,18 +78,6 @@ def build_services(
         access=Access(server, open_tenant_marks(settings) if server.api_keys else None),
         transport=transport,
         ledger=ledger,
-    )
-
-
-def open_transport(settings: Settings) -> Transport:
-    """The way out of this machine, for calls to models and for all calls around them."""
-    return Transport(_transport_settings(settings))
-
-
-def _transport_settings(settings: Settings) -> TransportSettings:
-    server = settings.server
-    return TransportSettings(
-        proxies=server.proxies or {}, ca_bundle=server.ca_bundle, max_head=settings.limits.head_kb << 10
     )
 
 

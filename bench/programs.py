@@ -33,13 +33,13 @@ class Server(Struct, frozen=True):
 @contextmanager
 def started_servers(folder: Path, log_level: str) -> Iterator[Mapping[str, Server]]:
     """The gateway and its peers by name, all in front of one fake upstream, which is itself there as `direct`."""
-    ports = {name: _free_port() for name in (DIRECT, OURS, NGINX, NODE)}
+    ports = {name: free_port() for name in (DIRECT, OURS, NGINX, NODE)}
     upstream_port = ports[DIRECT]
     commands: dict[str, list[str]] = {
-        DIRECT: [str(build_program("upstream", folder)), str(upstream_port), *map(str, _write_answers(folder))],
+        DIRECT: [str(build_program("upstream", folder)), str(upstream_port), *map(str, write_answers(folder))],
         OURS: [
             str(Path(sys.executable).with_name("dragoman")),
-            *("serve", "--config", str(_write_gateway_config(folder, upstream_port)), "--port", str(ports[OURS])),
+            *("serve", "--config", str(write_gateway_config(folder, upstream_port)), "--port", str(ports[OURS])),
             *("--workers", "1", "--log-level", log_level),
         ],
     }
@@ -93,14 +93,14 @@ def _answers_soon(process: subprocess.Popen[bytes], port: int) -> bool:
     return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def _write_answers(folder: Path) -> list[Path]:
+def write_answers(folder: Path) -> list[Path]:
     """One file for each dialect and answer, as `upstream.c` describes them."""
     paths = []
     for dialect in (CHAT, MESSAGES, RESPONSES):
@@ -119,7 +119,7 @@ def _frame_answer(answer: Answer, kind: str, chunks: list[bytes]) -> bytes:
     return b"%b %d\n" % (kind.encode(), answer.pause_ms) + b"".join(b"%d\n%b" % (len(chunk), chunk) for chunk in chunks)
 
 
-def _write_gateway_config(folder: Path, upstream_port: int) -> Path:
+def write_gateway_config(folder: Path, upstream_port: int) -> Path:
     upstream = f"http://127.0.0.1:{upstream_port}"
     providers = {CHAT: ("openai", f"{upstream}/v1"), MESSAGES: ("anthropic", upstream)}
     tables = [

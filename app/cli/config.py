@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from app.cli.options import build_parts, config_option, read_settings
+from app.cli.options import config_option, open_ways, read_settings
 from app.known_secrets import known_secrets
 from app.settings import masked, write_settings
 from app.settings.loading import home_folder
@@ -61,7 +61,7 @@ def init_file(path: Path) -> None:
 def check_settings(path: Path | None) -> None:
     """Judge the settings as `serve` does, without starting anything. All faults are told at once, with their lines."""
     settings = read_settings(path)
-    build_parts(settings)
+    open_ways(settings)
     click.echo(f"ok: {settings.source or 'no file; this is what the machine has'}")
     click.echo(f"providers: {', '.join(settings.providers) or 'none'}")
 

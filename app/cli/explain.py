@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.cli.options import build_parts, complete_models, config_option, json_option, read_settings
+from app.cli.options import complete_models, config_option, json_option, open_ways, read_settings
 from app.cli.status import ask_gateway
 from app.errors import ClientError, NotFound
 from app.known_secrets import known_secrets
@@ -33,7 +33,7 @@ def explain(path: Path | None, as_json: bool, body: Path | None, model: str | No
     content = body.read_bytes() if body is not None else b""
     model = model or _read_model(content)
     settings = read_settings(path)
-    router = build_parts(settings).router
+    router = open_ways(settings).router
     try:
         upstreams = router.resolve(model)
     except NotFound as error:

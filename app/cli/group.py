@@ -14,36 +14,46 @@ import os
 if not os.environ.get("HOME") and os.path.expanduser("~") == "~":
     os.environ["HOME"] = "/nonexistent"
 
-from importlib import metadata
+from importlib import import_module
+from typing import Any
 
 import click
 
-from app.cli.accounts.prices import prices
-from app.cli.accounts.requests import requests, show
-from app.cli.accounts.usage import usage
-from app.cli.auth import auth
-from app.cli.completion import completion
-from app.cli.config import config
-from app.cli.explain import explain
-from app.cli.login import login
-from app.cli.logout import logout
-from app.cli.models import models
-from app.cli.serve import serve
-from app.cli.status import status
-from app.cli.version import version
+# Where each command is. It is imported when somebody asks for it: the others, and help, need none of what it needs.
+COMMANDS = {
+    **{name: f"app.cli.{name}" for name in ("auth", "completion", "config", "explain", "login", "logout", "models")},
+    **{name: f"app.cli.{name}" for name in ("serve", "status", "version")},
+    "usage": "app.cli.accounts.usage",
+    "prices": "app.cli.accounts.prices",
+    **dict.fromkeys(("requests", "show"), "app.cli.accounts.requests"),
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(metadata.version("dragoman"), "-V", "--version", prog_name="dragoman")
+class LazyGroup(click.Group):
+    """Commands that are imported one by one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+        return command
+
+
+def _show_version(context: click.Context, _option: click.Parameter, wanted: Any) -> None:
+    if wanted and not context.resilient_parsing:
+        from importlib import metadata
+
+        click.echo(f"dragoman, version {metadata.version('dragoman')}")
+        context.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "-V", "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
+    help="Show the version and exit.",
+)  # fmt: skip
 def main() -> None:
     """Let any LLM client speak to any LLM provider."""
-
-
-COMMANDS = (
-    *(serve, login, logout, status, auth, models, explain),
-    *(usage, requests, show, prices),
-    *(config, version, completion),
-)
-
-for command in COMMANDS:
-    main.add_command(command)

@@ -15,7 +15,7 @@ from app.settings import ProviderSettings, Settings, load_settings
 if TYPE_CHECKING:
     import requests
 
-    from app.services import Services
+    from app.routing.ways import Ways
 
 
 class WholeNumber(click.IntRange):
@@ -56,21 +56,22 @@ def open_session(settings: Settings, name: str, provider: ProviderSettings) -> r
     """The way to the issuer of a provider's login: the one that the server takes. Proxies that cannot be used end the
     command."""
     from app.providers.registry import find_transport
-    from app.services import open_transport
+    from app.routing.ways import transport_settings
+    from app.transport import Transport
 
     try:
-        return find_transport(name, provider, open_transport(settings)).session
+        return find_transport(name, provider, Transport(transport_settings(settings))).session
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
 
 
-def build_parts(settings: Settings) -> Services:
-    """The parts that the server would have; what cannot be built ends the command like a wrong setting."""
-    # Imported here: most commands need none of it, and it is most of the program.
-    from app.services import build_services
+def open_ways(settings: Settings) -> Ways:
+    """The ways that the server would have; what cannot be built ends the command like a wrong setting."""
+    # Imported here: most commands need none of it.
+    from app.routing.ways import build_ways
 
     try:
-        return build_services(settings, os.environ, Path.home())
+        return build_ways(settings, os.environ, Path.home())
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.cli.options import WholeNumber, build_parts, config_option, read_settings
+from app.cli.options import WholeNumber, config_option, open_ways, read_settings
 from app.cli.start_screen import base_url, describe_start
 from app.cli.token_file import check_token_file
 from app.credentials.credential import SourceStatus
@@ -23,7 +24,7 @@ from app.settings import ServerSettings, Settings
 from app.settings.loading import HANDED_ON
 
 if TYPE_CHECKING:
-    from app.services import Services
+    from app.providers.provider import Provider
 
 
 @click.command()
@@ -71,9 +72,9 @@ def serve(
             tier: model if "/" in model else f"{name}/{model}" for tier, model in overrides["models"].items()
         }
     settings = read_settings(path, overrides)
-    parts = build_parts(settings)
+    providers = open_ways(settings).providers
     check_port(settings.server)
-    known = describe_sources(parts)
+    known = describe_sources(providers)
     missing = [name for name in list_logins(settings.providers) if name in known and known[name].kind == "none"]
     say(describe_start(settings, token, missing, known))
     options = ["--reload"] if reload else []
@@ -87,9 +88,9 @@ def at_terminal() -> bool:
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
-def describe_sources(parts: Services) -> dict[str, SourceStatus]:
+def describe_sources(providers: Mapping[str, Provider]) -> dict[str, SourceStatus]:
     """How the credential of each provider is that has one."""
-    sources = {name: provider.source for name, provider in parts.providers.items()}
+    sources = {name: provider.source for name, provider in providers.items()}
     return {name: source.describe() for name, source in sources.items() if source is not None}
 
 

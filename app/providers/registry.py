@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
+from pkgutil import resolve_name
 
 from app.credentials.sources import open_source
 from app.errors import ConfigError
-from app.providers.anthropic import AnthropicProvider
-from app.providers.claude_cli.provider import ClaudeCliProvider
-from app.providers.codex import CodexProvider
-from app.providers.demo import DemoProvider
-from app.providers.oca import OCAProvider
-from app.providers.openai import OpenAIProvider
 from app.providers.provider import Provider
 from app.providers.quirk_tables import Row, read_fields
 from app.settings import ProviderSettings
@@ -21,9 +16,14 @@ from app.transport import Transport
 
 ENTRY_POINTS = "dragoman.providers"
 
-KINDS: dict[str, type[Provider]] = {
-    kind.kind: kind
-    for kind in (OCAProvider, AnthropicProvider, OpenAIProvider, CodexProvider, ClaudeCliProvider, DemoProvider)
+# Where each kind is. Only those that are configured are imported.
+KINDS = {
+    "oca": "app.providers.oca.OCAProvider",
+    "anthropic": "app.providers.anthropic.AnthropicProvider",
+    "openai": "app.providers.openai.OpenAIProvider",
+    "codex": "app.providers.codex.CodexProvider",
+    "claude_cli": "app.providers.claude_cli.provider.ClaudeCliProvider",
+    "demo": "app.providers.demo.DemoProvider",
 }
 
 
@@ -45,8 +45,10 @@ def build_providers(
 def _build_provider(
     name: str, settings: ProviderSettings, environ: Mapping[str, str], home: Path, transport: Transport
 ) -> Provider:
-    make: Callable[..., Provider] | None = KINDS.get(settings.kind)
-    if make is None:
+    make: Callable[..., Provider]
+    if settings.kind in KINDS:
+        make = resolve_name(KINDS[settings.kind])
+    else:
         found = metadata.entry_points(group=ENTRY_POINTS, name=settings.kind)
         if not found:
             known = ", ".join(sorted(KINDS))

@@ -54,6 +54,7 @@ def start_worker(worker: Any) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+    gc.enable()
 
 
 def stop_worker(_arbiter: Any, worker: Any) -> None:

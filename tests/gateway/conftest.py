@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from app import Application, create_app
+from app import create_app
+from app.application import Application
 from app.logs import request_log
 from app.settings import LedgerSettings, ModelsSettings, ProviderSettings, ServerSettings, Settings
 from tests.support.fake_upstream import FakeUpstream, Piece, Reply, sse

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 from werkzeug.test import Client, EnvironBuilder
 
-from app import Application, create_app
+from app import create_app
+from app.application import Application
 from app.errors import Forbidden
 from app.gateway.access import Access
 from app.settings import ProviderSettings, ServerSettings, Settings
