@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,12 +20,15 @@ def create_app(settings: Settings | None = None) -> Application:
         api,
         login,
         models,
+        monitoring,
         openai_chat,
         openai_conversations,
         openai_legacy,
         openai_responses,
+        reports,
         system,
     )
+    from app.blueprints.gauges import describe_state
     from app.credentials.oauth.web_logins import WebLogins
     from app.runtime import Runtime
     from app.settings import load_settings
@@ -38,7 +42,8 @@ def create_app(settings: Settings | None = None) -> Application:
     app.extensions["dragoman.logins"] = WebLogins(
         os.environ, home_folder(os.environ), app.runtime.take_up_login, app.runtime.find_session
     )
-    for module in (*families, openai_conversations, openai_legacy, models, login, system):
+    app.runtime.workers.gauges.append(partial(describe_state, app.runtime))
+    for module in (*families, openai_conversations, openai_legacy, models, login, reports, monitoring, system):
         app.register_blueprint(module.blueprint)
     app.register_error_handler(404, system.not_found)
     app.register_error_handler(405, system.method_not_allowed)

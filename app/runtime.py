@@ -21,8 +21,11 @@ from app.credentials.login_source import LoginSource
 from app.credentials.watcher import Watcher
 from app.errors import ConfigError
 from app.gateway.body_budget import MEGABYTE, BodyBudget, default_budget
+from app.gateway.recording.metrics import Metrics
 from app.gateway.recording.record_log import RecordLog
 from app.gateway.recording.recorder import Recorder
+from app.gateway.recording.worker_files import server_folder
+from app.gateway.recording.workers import Workers
 from app.gateway.responses_api.background import Background
 from app.ledger import Ledger
 from app.logs import start_logs
@@ -40,6 +43,8 @@ log = logging.getLogger("dragoman")
 PERIOD = 0.5
 # Seconds between two writes of what the accounts were told; what a crash loses.
 ACCOUNTS_PERIOD = 1.0
+# Seconds between two rounds in which requests are counted and other workers told.
+METRICS_PERIOD = 1.0
 # What only a new worker, or a new master, can take up.
 NEEDS_RESTART = (
     *("host", "port", "workers", "worker", "graceful_timeout", "client_timeout", "bodies_mb"),
@@ -55,6 +60,10 @@ class Runtime:
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
         self._environ = environ
         self.recorder = Recorder()
+        self.metrics = Metrics()
+        self.workers = Workers(self.recorder, self.metrics)
+        # Set when this worker takes no more requests.
+        self.draining = False
         self.loops: list[Loop] = []
         self.accounts: AccountsThread | None = None
         self._set_sinks(settings, None)
@@ -103,11 +112,13 @@ class Runtime:
         own = [
             Loop("configuration follower", self.follow, PERIOD),
             Loop("accounts", self._flush_accounts, ACCOUNTS_PERIOD),
+            Loop("metrics", self.workers.round, METRICS_PERIOD),
         ]
         for loop in own:
             loop.start()
         self.loops += [self._watcher.loop, *own]
         self._set_sinks(self.services.settings, None)
+        self.workers.join(server_folder(self._environ))
 
     def finish(self, seconds: float) -> None:
         """Waits until what runs in the background is over, by whichever configuration it began; `seconds` at most."""
@@ -116,6 +127,7 @@ class Runtime:
             background.finish(max(0.0, end - time.monotonic()))
         if self.accounts is not None:
             self.accounts.close()
+        self.workers.leave()
 
     def complaints(self) -> list[str]:
         """What does not work as it should, though requests are served."""
@@ -203,7 +215,7 @@ class Runtime:
         """What is told of each request from now on. Without the loop that writes them there are no accounts."""
         if old is None or old.prices != settings.prices:
             self.recorder.prices = load_prices(settings.prices)
-        sinks: list[Sink] = [RecordLog()]
+        sinks: list[Sink] = [RecordLog(), self.metrics]
         if self.loops:
             if old is None or (old.accounts, old.ledger.url) != (settings.accounts, settings.ledger.url):
                 before, self.accounts = self.accounts, _open_accounts(settings)

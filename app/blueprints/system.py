@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import functools
 import os
-from importlib import metadata
 from typing import Any
 
 import msgspec
@@ -13,6 +11,8 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from app.blueprints.api import answer_error, family, has_key, refuse, runtime, services
+from app.blueprints.monitoring import find_obstacles
+from app.blueprints.versions import own_version
 from app.credentials.pool import CredentialPool
 from app.errors import DragomanError, Failure
 from app.gateway.learned_facts import LearnedFacts
@@ -26,6 +26,12 @@ blueprint = Blueprint("system", __name__)
 
 # Asked by machines that know an address and no name.
 PROBES = frozenset({"/health", "/health/live", "/health/ready", "/ping"})
+
+
+ENDPOINTS = {
+    "anthropic": ["/v1/messages", "/v1/messages/count_tokens"],
+    "openai": ["/v1/chat/completions", "/v1/responses", "/v1/completions", "/v1/embeddings", "/v1/models"],
+}
 
 
 @blueprint.get("/")
@@ -61,18 +67,25 @@ def health() -> Response:
     well = answers == asked and all(each.health.problem is None for each in parts.providers.values())
     status = "healthy" if well else "degraded" if can_answer else "unauthenticated"
     main = (answers or asked or [{}])[0]
-    complaints = owner.complaints()
+    complaints = [*find_obstacles(), *owner.complaints()]
     if complaints and status == "healthy":
         status = "degraded"
     body: dict[str, Any] = {
         "status": status,
         "service": "dragoman",
-        "version": _version(),
+        "version": own_version(),
         "timestamp": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "authenticated": answers == asked,
         **{name: main[name] for name in ("token_expiry", "token_storage") if name in main},
         "credentials": {"configured": bool(answers), "subscriptionType": main.get("plan")},
-        "process": {"alive": True, "pid": os.getpid(), "requests": len(owner.active)},
+        "process": {
+            "alive": True,
+            "pid": os.getpid(),
+            "requests": len(owner.recorder),
+            "requestCount": owner.recorder.taken,
+            "queueLength": owner.recorder.unanswered,
+        },
+        "endpoints": ENDPOINTS,
         "providers": providers,
         "config": {"ok": owner.problem is None, "error": owner.problem if detailed else None},
     }
@@ -83,18 +96,6 @@ def health() -> Response:
     if not known:
         body = {name: body[name] for name in ("status", "service", "timestamp")}
     return _json(body)
-
-
-@blueprint.get("/health/live")
-def live() -> Response:
-    """Whether this process answers at all; a container that does not is to be started again."""
-    return _json({"status": "ok"})
-
-
-@blueprint.get("/health/ready")
-def ready() -> Response:
-    """Whether requests should be sent here: not to a worker that is about to stop, which is what the status says."""
-    return _json({"status": "ok"})
 
 
 @blueprint.get("/ping")
@@ -174,15 +175,6 @@ def hint(path: str) -> str:
         if word in path:
             return f"Did you mean {route}? An SDK's base URL ends in /v1 for OpenAI and before it for Anthropic."
     return "See / for what is served."
-
-
-@functools.cache
-def _version() -> str | None:
-    """None in a checkout that was never installed."""
-    try:
-        return metadata.version("dragoman")
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _provider_health(provider: Provider, *, detailed: bool) -> dict[str, Any]:

@@ -25,6 +25,7 @@ COMMANDS = {
     **{name: f"app.cli.{name}" for name in ("serve", "status", "version")},
     "usage": "app.cli.accounts.usage",
     "prices": "app.cli.accounts.prices",
+    "top": "app.cli.accounts.top",
     **dict.fromkeys(("requests", "show"), "app.cli.accounts.requests"),
 }
 

@@ -38,6 +38,10 @@ class Access:
         """How the log names a client's key: by its place in the settings."""
         return self._names.get(tenant)
 
+    def is_admin(self, tenant: str) -> bool:
+        """Whether a client's key shows what all clients did. A key of `server.api_keys` shows what is its own."""
+        return False
+
     @property
     def demands_key(self) -> bool:
         return bool(self._tenants)

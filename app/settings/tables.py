@@ -95,6 +95,7 @@ class ServerSettings(Table, frozen=True, kw_only=True):
     quirks_file: str | None = None
     log_level: LogLevel = "info"
     log_format: Literal["auto", "text", "json"] = "auto"
+    metrics: Literal["local", "key", "open"] = "local"
     demo: bool | None = None
     open_browser: bool = True
 
@@ -205,6 +206,7 @@ class LedgerSettings(Table, frozen=True, kw_only=True):
     ttl_days: Count = 30
     max_mb: Count = 1024
     reasoning_mb: Annotated[int, Meta(ge=0)] = 64
+    required: bool = False
 
 
 class AccountsSettings(Table, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -54,3 +55,25 @@ def test_the_pm2_file_starts_the_command_that_make_installs() -> None:
     (app,) = json.loads(done.stdout)["apps"]
     assert (app["name"], app["script"], app["args"]) == ("dragoman", ".venv/bin/dragoman", "serve")
     assert app["kill_timeout"] > ServerSettings().graceful_timeout * 1000
+
+
+def test_prometheus_takes_the_configuration_and_the_alerts() -> None:
+    promtool = program("promtool")
+
+    for arguments in (
+        ("check", "config", "--syntax-only", DEPLOY / "prometheus" / "prometheus.yml"),
+        ("check", "rules", DEPLOY / "prometheus" / "alerts.yml"),
+    ):
+        done = subprocess.run([promtool, *arguments], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_the_dashboard_and_the_alerts_show_is_a_metric() -> None:
+    documented = set(re.findall(r"`((?:dragoman|gen_ai)_\w+)`", (ROOT / "docs" / "monitoring.md").read_text()))
+    shown = (DEPLOY / "grafana" / "dashboards" / "dragoman.json", DEPLOY / "prometheus" / "alerts.yml")
+
+    for path in shown:
+        used = set(re.findall(r"\b((?:dragoman|gen_ai_server|gen_ai_client)_\w+)", path.read_text()))
+        names = {name.removesuffix("_bucket") for name in used}
+        assert names
+        assert names <= documented

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ import click
 import msgspec
 
 from app.accounts.accounts import Accounts
+from app.accounts.reports import read_span
 from app.cli.options import read_settings
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
-_SPAN = re.compile(r"(\d{1,6})([smhdw])")
 # Billionths of a dollar in a dollar.
 _DOLLAR = 1e9
 
@@ -36,10 +34,10 @@ class Ago(click.ParamType[float]):
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
         if isinstance(value, float):
             return value
-        found = _SPAN.fullmatch(str(value))
-        if found is None:
+        span = read_span(str(value))
+        if span is None:
             self.fail(f"{value!r} is not a span of time such as 30m, 12h, 7d or 2w", parameter, context)
-        return time.time() - int(found[1]) * _UNITS[found[2]]
+        return time.time() - span
 
 
 since_option = click.option("--since", type=Ago(), default="7d", show_default=True, help="How far back to look.")

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from app.accounts.reports import COUNTS, GROUPS, SESSION, report_usage
 from app.cli.accounts.reading import (
     ask,
     csv_option,
@@ -22,24 +23,12 @@ from app.cli.accounts.reading import (
 )
 from app.cli.options import config_option
 
-# What users call the columns of the sums.
-GROUPS = {
-    "key": "key",
-    "model": "model",
-    "target": "target",
-    "provider": "provider",
-    "client": "agent",
-    "day": "day",
-    "hour": "hour",
-}
-COLUMNS = ("requests", "failed", "fresh", "cache_read", "cache_written", "output", "reasoning", "cost", "unpriced")
-
 
 @click.command()
 @click.option(
     "--by",
     "groups",
-    type=click.Choice([*GROUPS, "session"]),
+    type=click.Choice([*GROUPS, SESSION]),
     multiple=True,
     default=("model",),
     show_default=True,
@@ -54,34 +43,30 @@ def usage(groups: tuple[str, ...], since: float, as_json: bool, as_csv: bool, pa
 
     Costs are list prices in US dollars; a login of a subscription is not billed by them.
     """
-    from app.accounts.queries import MOST_ROWS, list_sessions, sum_usage
-
+    groups = tuple(dict.fromkeys(groups))
+    if SESSION in groups and len(groups) > 1:
+        raise click.UsageError("--by session cannot be combined with another --by")
     accounts = open_accounts(path)
-    if "session" in groups:
-        if len(groups) > 1:
-            raise click.UsageError("--by session cannot be combined with another --by")
-        rows = ask(accounts, lambda connection: list_sessions(connection, since=since, limit=MOST_ROWS))
-        names = {"session": "session", "key": "key", "client": "agent"}
-    else:
-        by = list(dict.fromkeys(GROUPS[group] for group in groups))
-        rows = ask(accounts, lambda connection: sum_usage(connection, by, since))
-        names = {group: GROUPS[group] for group in groups}
+    rows = ask(accounts, lambda connection: report_usage(connection, groups, since))
+    names = [name for name in rows[0] if name not in COUNTS] if rows else [*groups]
+    for row in rows:
+        row.update({name: _spell_period(name, row[name]) for name in names if name in ("day", "hour")})
     if as_json:
-        print_json([{**_groups(row, names), **{column: row[column] for column in COLUMNS}} for row in rows])
+        print_json(rows)
     elif as_csv:
-        print_csv([{**_groups(row, names), **row} for row in rows], (*names, *COLUMNS))
+        print_csv(rows, (*names, *COUNTS))
     else:
         _print_usage(rows, names)
 
 
-def _print_usage(rows: list[dict[str, Any]], names: dict[str, str]) -> None:
+def _print_usage(rows: list[dict[str, Any]], names: list[str]) -> None:
     if not rows:
         click.echo("No requests in this time.")
         return
     headings = (*names, "requests", "failed", "input", "cached", "output", "cost $")
     cells = [
         (
-            *(str(value) or "-" for value in _groups(row, names).values()),
+            *(str(row[name]) or "-" for name in names),
             spell_count(row["requests"]),
             spell_count(row["failed"]),
             spell_count(row["fresh"] + row["cache_read"] + row["cache_written"]),
@@ -104,9 +89,6 @@ def _spell_cost(row: dict[str, Any]) -> str:
     return spell_dollars(row["cost"] or None) + "+"
 
 
-def _groups(row: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """The groups of a row under the users' names."""
-    return {
-        name: spell_time(row[column])[: 10 if name == "day" else 16] if name in ("day", "hour") else row[column]
-        for name, column in names.items()
-    }
+def _spell_period(name: str, first: float) -> str:
+    """The day, or the hour, that begins at this unix time."""
+    return spell_time(first)[: 10 if name == "day" else 16]

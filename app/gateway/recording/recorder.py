@@ -36,6 +36,11 @@ class Recorder:
         """The requests under way, as far as they have come; the oldest first."""
         return [record.freeze(self._bill, running=True) for record in list(self._running.values())]
 
+    @property
+    def unanswered(self) -> int:
+        """How many requests run whose upstream has not begun to answer."""
+        return sum(record.upstream_head is None for record in list(self._running.values()))
+
     def __len__(self) -> int:
         """How many requests run."""
         return len(self._running)
@@ -48,6 +53,10 @@ class Recorder:
         except Exception as fault:
             self._lose("record", fault)
             return
+        self.hand_on(done)
+
+    def hand_on(self, done: RequestRecord) -> None:
+        """Gives a record to every sink."""
         for sink in self.sinks:
             try:
                 sink.take(done)

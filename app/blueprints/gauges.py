@@ -1,0 +1,68 @@
+"""The state of a worker as gauges: its loops, its databases, its providers, what it holds."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+
+from app.gateway.recording.metrics import Gauge
+from app.runtime import Runtime
+
+_PAGE = resource.getpagesize()
+
+
+def describe_state(runtime: Runtime) -> list[Gauge]:
+    """Cheap enough to be asked each second."""
+    return [*_requests(runtime), *_loops(runtime), *_databases(runtime), *_providers(runtime), *_process()]
+
+
+def _requests(runtime: Runtime) -> Iterator[Gauge]:
+    recorder = runtime.recorder
+    yield Gauge("dragoman_active_requests", "Requests that run now", len(recorder), merge="sum")
+    yield Gauge("dragoman_body_bytes", "Bytes of request bodies that are held now", runtime.bodies.taken, merge="sum")
+    for sink, lost in recorder.lost.items():
+        yield Gauge("dragoman_records_lost", "Records that a sink lost", lost, {"sink": sink}, "sum")
+    well = runtime.problem is None
+    yield Gauge("dragoman_config_ok", "Whether the configuration file was taken over", well, merge="min")
+
+
+def _loops(runtime: Runtime) -> Iterator[Gauge]:
+    for loop in runtime.loops:
+        told = {"loop": loop.name}
+        yield Gauge("dragoman_loop_age_seconds", "Time since the last round of a loop", loop.age or 0.0, told, "max")
+        yield Gauge("dragoman_loop_faults", "Rounds of a loop that failed", loop.faults, told, "sum")
+
+
+def _databases(runtime: Runtime) -> Iterator[Gauge]:
+    ledger = runtime.services.ledger
+    yield Gauge("dragoman_ledger_up", "Whether the ledger can be written", ledger.problem is None, merge="min")
+    if runtime.accounts is not None:
+        accounts = runtime.accounts.accounts
+        yield Gauge("dragoman_accounts_up", "Whether the accounts are written", accounts.problem is None, merge="min")
+        yield Gauge("dragoman_accounts_waiting", "Records to be written", accounts.waiting, merge="sum")
+        told = {"sink": "accounts"}
+        yield Gauge("dragoman_records_lost", "Records that a sink lost", accounts.lost, told, "sum")
+
+
+def _providers(runtime: Runtime) -> Iterator[Gauge]:
+    for name, provider in runtime.services.providers.items():
+        told = {"provider": name}
+        up = provider.health.problem is None
+        yield Gauge("dragoman_provider_up", "Whether the last request to it, or its login, did well", up, told, "min")
+        if provider.source is None:
+            continue
+        expiry = provider.source.describe().expires_at
+        if expiry is not None:
+            yield Gauge("dragoman_credential_expiry_timestamp_seconds", "When a credential ends", expiry, told, "max")
+
+
+def _process() -> Iterator[Gauge]:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    spent = used.ru_utime + used.ru_stime
+    yield Gauge("dragoman_cpu_seconds", "CPU time of the workers that live", spent, merge="sum")
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            resident = int(file.read().split()[1]) * _PAGE
+    except (OSError, ValueError, IndexError):
+        return
+    yield Gauge("dragoman_resident_bytes", "Memory of the workers", resident, merge="sum")

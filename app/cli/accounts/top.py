@@ -1,0 +1,91 @@
+"""The command `dragoman top`: what runs at the gateway now."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import requests
+
+from app.cli.accounts.reading import print_json, print_table, spell_count
+from app.cli.options import config_option, json_option, read_settings
+from app.cli.start_screen import base_url
+
+HEADINGS = ("id", "key", "client", "model", "target", "age s", "first s", "bytes out", "attempts")
+# Seconds: between two looks, and for an answer.
+PERIOD = 1.0
+TIMEOUT = 5.0
+_LONGEST = 28  # characters of a name
+
+
+@click.command()
+@click.option("--url", help="The gateway's address. Default: where these settings serve.")
+@click.option("--key", envvar="DRAGOMAN_API_KEY", help="A client key. Default: the first of server.api_keys.")
+@click.option("--once", is_flag=True, help="Look once and end.")
+@json_option
+@config_option
+def top(url: str | None, key: str | None, once: bool, as_json: bool, path: Path | None) -> None:
+    """Show the requests that run now, the oldest first; Ctrl-C ends it.
+
+    All of them with an admin's key, or on the machine of a gateway without keys; else those of the key alone.
+    """
+    server = read_settings(path).server
+    if url is None and server.host.startswith("unix:"):
+        raise click.ClickException("this gateway serves on a socket; say its address with --url")
+    address = (url or base_url(server)).rstrip("/")
+    key = key or (server.api_keys[0] if server.api_keys else None)
+    with requests.Session() as session:
+        session.trust_env = False
+        while True:
+            told = _look(session, address, key)
+            if as_json:
+                print_json(told)
+            else:
+                if not once:
+                    click.clear()
+                _print(told)
+            if once or as_json:
+                return
+            time.sleep(PERIOD)
+
+
+def _look(session: requests.Session, address: str, key: str | None) -> dict[str, Any]:
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    try:
+        reply = session.get(f"{address}/_/api/running", headers=headers, timeout=TIMEOUT, allow_redirects=False)
+        told = reply.json()
+    except (requests.RequestException, ValueError, RecursionError) as error:
+        raise click.ClickException(f"no gateway answers at {address} ({type(error).__name__})") from error
+    match told:
+        case {"running": [*_], "workers": int()}:
+            return dict(told)
+        case {"error": {"message": str(message)}}:
+            raise click.ClickException(message)
+    raise click.ClickException(f"what answers at {address} is no gateway of this version")
+
+
+def _print(told: dict[str, Any]) -> None:
+    running = told["running"]
+    some = "" if told.get("complete") else " (of one worker alone)"
+    click.echo(f"{time.strftime('%H:%M:%S')}  {len(running)} running, {told['workers']} workers{some}")
+    print_table([_cells(each) for each in running], HEADINGS, right=(5, 6, 7, 8))
+
+
+def _cells(each: dict[str, Any]) -> tuple[str, ...]:
+    times = each.get("times", {})
+    first = times.get("first_token", times.get("first_byte"))
+    names = (each.get(name) or "-" for name in ("id", "key", "agent", "model", "target"))
+    return (
+        *(_plain(str(name)) for name in names),
+        f"{times.get('end', 0) / 1000:.1f}",
+        "-" if first is None else f"{first / 1000:.1f}",
+        spell_count(each.get("bytes_out", 0)),
+        str(len(each.get("attempts", ()))),
+    )
+
+
+def _plain(name: str) -> str:
+    """A foreign name for a terminal, which must not obey it."""
+    return "".join(character if character.isprintable() else "?" for character in name[:_LONGEST])

@@ -1,0 +1,186 @@
+"""The counts of a server in the text that Prometheus reads.
+
+Names and buckets of what models do are those of OpenTelemetry's semantic conventions for generative AI, spelled as
+Prometheus spells them; what only a gateway knows begins with `dragoman_`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from app.gateway.recording.metrics import (
+    ATTEMPT_LABELS,
+    DURATION,
+    FIRST_TOKEN,
+    PER_TOKEN,
+    TOKENS,
+    TRAFFIC_LABELS,
+    Histogram,
+    Timing,
+    Traffic,
+)
+from app.gateway.recording.workers import Whole
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+DOLLAR = 1e9
+
+# Metrics that count something of Traffic: name, what it is, and the fields with the value of their `type` label.
+_COUNTERS: tuple[tuple[str, str, tuple[tuple[str, str], ...], float], ...] = (
+    ("dragoman_requests", "Requests, by how they ended", (("", "requests"),), 1),
+    (
+        "dragoman_tokens",
+        "Tokens, each in one type but for reasoning, which output contains",
+        (
+            ("input", "fresh"),
+            ("cache_read", "cache_read"),
+            ("cache_write", "cache_written"),
+            ("output", "output"),
+            ("reasoning", "reasoning"),
+        ),
+        1,
+    ),
+    ("dragoman_cost_usd", "List price of the tokens, in US dollars", (("", "cost"),), DOLLAR),
+    ("dragoman_unpriced_requests", "Answers of models without a known price", (("", "unpriced"),), 1),
+    ("dragoman_lossy_requests", "Requests of which something could not be carried", (("", "lossy"),), 1),
+    ("dragoman_lowered_requests", "Requests of which a limit was lowered", (("", "lowered"),), 1),
+    ("dragoman_bytes", "Bytes of bodies", (("in", "bytes_in"), ("out", "bytes_out")), 1),
+)
+# All labels would multiply what only few of them tell apart.
+_FEW = ("provider", "model")
+_ALL = TRAFFIC_LABELS
+
+_HISTOGRAMS: tuple[tuple[str, str, Sequence[float], tuple[tuple[str, Callable[[Timing], Histogram]], ...]], ...] = (
+    (
+        "gen_ai_client_token_usage",
+        "Tokens of one request",
+        TOKENS,
+        (("input", lambda timing: timing.input), ("output", lambda timing: timing.output)),
+    ),
+    (
+        "gen_ai_server_request_duration_seconds",
+        "Time from the request to the end of its answer",
+        DURATION,
+        (("", lambda timing: timing.duration),),
+    ),
+    (
+        "gen_ai_server_time_to_first_token_seconds",
+        "Time from the request to the first token of a stream",
+        FIRST_TOKEN,
+        (("", lambda timing: timing.first_token),),
+    ),
+    (
+        "gen_ai_server_time_per_output_token_seconds",
+        "Time for each token of a stream after the first",
+        PER_TOKEN,
+        (("", lambda timing: timing.per_token),),
+    ),
+)
+
+
+def write_metrics(whole: Whole, version: str) -> bytes:
+    """The text of a scrape."""
+    # Loaded with the first scrape: most gateways are never asked.
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(whole, version))
+    return generate_latest(registry)
+
+
+class _Collector:
+    def __init__(self, whole: Whole, version: str) -> None:
+        self._whole = whole
+        self._version = version
+
+    def collect(self) -> Iterator[Metric]:
+        whole = self._whole
+        yield from _count_traffic(whole.counts.traffic)
+        yield from _spread(whole.counts.timing)
+        yield from _tell_states(whole, self._version)
+        from prometheus_client.metrics_core import CounterMetricFamily
+
+        attempts = CounterMetricFamily("dragoman_attempts", "Tries at upstreams", labels=ATTEMPT_LABELS)
+        for tried in whole.counts.attempts:
+            attempts.add_metric(tried.labels, tried.attempts)
+        yield attempts
+
+
+def _count_traffic(groups: Sequence[Traffic]) -> Iterator[Metric]:
+    from prometheus_client.metrics_core import CounterMetricFamily
+
+    for name, said, fields, unit in _COUNTERS:
+        labels = _ALL if name == "dragoman_requests" else _FEW
+        typed = bool(fields[0][0])
+        family = CounterMetricFamily(name, said, labels=("type", *labels) if typed else labels)
+        places = [_ALL.index(label) for label in labels]
+        for kind, field in fields:
+            sums: dict[tuple[str, ...], float] = {}
+            for group in groups:
+                value = getattr(group, field)
+                if value:
+                    key = tuple(group.labels[place] for place in places)
+                    sums[key] = sums.get(key, 0) + value
+            for key, value in sums.items():
+                family.add_metric((kind, *key) if typed else key, value / unit if unit != 1 else value)
+        yield family
+    errors = CounterMetricFamily("dragoman_errors", "Requests that failed", labels=("error_type", "provider"))
+    failed: dict[tuple[str, str], int] = {}
+    for group in groups:
+        error, provider = group.labels[_ALL.index("error")], group.labels[_ALL.index("provider")]
+        if error:
+            failed[error, provider] = failed.get((error, provider), 0) + group.requests
+    for key, count in failed.items():
+        errors.add_metric(key, count)
+    yield errors
+
+
+def _spread(timings: Sequence[Timing]) -> Iterator[Metric]:
+    from prometheus_client.metrics_core import HistogramMetricFamily
+
+    usual = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
+    for name, said, bounds, parts in _HISTOGRAMS:
+        typed = bool(parts[0][0])
+        labels = (*usual, "gen_ai_token_type") if typed else usual
+        family = HistogramMetricFamily(name, said, labels=labels)
+        for timing in timings:
+            for kind, find in parts:
+                histogram = find(timing)
+                if any(histogram.counts):
+                    operation, provider, model = timing.labels
+                    told = (_OPERATIONS.get(operation, operation), provider, model)
+                    family.add_metric((*told, kind) if typed else told, _buckets(histogram, bounds), histogram.sum)
+        yield family
+
+
+# Our operations in the words of the conventions.
+_OPERATIONS = {"generate": "chat", "completions": "text_completion"}
+
+
+def _buckets(histogram: Histogram, bounds: Sequence[float]) -> list[tuple[str, float]]:
+    names = [*(repr(float(bound)) for bound in bounds), "+Inf"]
+    return list(zip(names, accumulate(histogram.counts), strict=True))
+
+
+def _tell_states(whole: Whole, version: str) -> Iterator[Metric]:
+    from prometheus_client.metrics_core import GaugeMetricFamily
+
+    info = GaugeMetricFamily("dragoman_info", "The version that runs", labels=("version",))
+    info.add_metric((version,), 1)
+    yield info
+    for name, said, value in (
+        ("dragoman_workers", "Workers that are counted here", whole.workers),
+        ("dragoman_metrics_complete", "Whether all workers are counted here", whole.complete),
+    ):
+        yield GaugeMetricFamily(name, said, value=float(value))
+    families: dict[str, GaugeMetricFamily] = {}
+    for gauge in whole.gauges:
+        family = families.get(gauge.name)
+        if family is None:
+            family = families[gauge.name] = GaugeMetricFamily(gauge.name, gauge.help, labels=tuple(gauge.labels))
+        family.add_metric(tuple(gauge.labels.values()), gauge.value)
+    yield from families.values()

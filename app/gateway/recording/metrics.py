@@ -1,0 +1,251 @@
+"""The counts of a worker's requests, and those of all workers of a server together.
+
+Records wait in a queue and are counted in batches. Labels are bounded: names of models come from clients, so what is
+beyond MOST_MODELS of them is counted as "other".
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+from typing import Literal, TypeVar
+
+import msgspec
+
+from app.accounts.record import RequestRecord
+
+# Records that wait to be counted; beyond it they are counted at once.
+MOST_WAITING = 1000
+MOST_MODELS = 200
+# Groups of labels of one kind: statuses and kinds of errors are few, and a bound is a bound.
+MOST_GROUPS = 5000
+OTHER = "other"
+METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"})
+
+# Upper bounds as the semantic conventions of OpenTelemetry for generative AI advise them: seconds, and tokens.
+DURATION = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84, 327.68)
+FIRST_TOKEN = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+PER_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
+TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
+
+TRAFFIC_LABELS = ("method", "operation", "dialect_in", "dialect_out", "provider", "model", "status", "error")
+TIMING_LABELS = ("operation", "provider", "model")
+ATTEMPT_LABELS = ("provider", "status", "error")
+
+
+class Histogram(msgspec.Struct, array_like=True):
+    """`counts` has one more place than there are bounds, for what is above them all; none contains another."""
+
+    counts: list[int]
+    sum: float = 0.0
+
+    @classmethod
+    def empty(cls, bounds: Sequence[float]) -> Histogram:
+        return cls([0] * (len(bounds) + 1))
+
+    def note(self, bounds: Sequence[float], value: float) -> None:
+        self.counts[bisect_left(bounds, value)] += 1
+        self.sum += value
+
+    def add(self, other: Histogram) -> None:
+        self.counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
+        self.sum += other.sum
+
+
+class Traffic(msgspec.Struct, array_like=True):
+    """Requests that are alike by TRAFFIC_LABELS. `cost` is in billionths of a dollar."""
+
+    labels: tuple[str, ...]
+    requests: int = 0
+    fresh: int = 0
+    cache_read: int = 0
+    cache_written: int = 0
+    output: int = 0
+    reasoning: int = 0
+    cost: int = 0
+    unpriced: int = 0
+    lossy: int = 0
+    lowered: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+    def add(self, other: Traffic) -> None:
+        for field in _SUMMED:
+            setattr(self, field, getattr(self, field) + getattr(other, field))
+
+
+_SUMMED = Traffic.__struct_fields__[1:]
+
+
+class Timing(msgspec.Struct, array_like=True):
+    """How long answers took, and how many tokens they had, by TIMING_LABELS; seconds."""
+
+    labels: tuple[str, ...]
+    duration: Histogram
+    first_token: Histogram
+    per_token: Histogram
+    input: Histogram
+    output: Histogram
+
+    @classmethod
+    def empty(cls, labels: tuple[str, ...]) -> Timing:
+        return cls(labels, *(Histogram.empty(bounds) for bounds in (DURATION, FIRST_TOKEN, PER_TOKEN, TOKENS, TOKENS)))
+
+    def add(self, other: Timing) -> None:
+        for field in Timing.__struct_fields__[1:]:
+            getattr(self, field).add(getattr(other, field))
+
+
+class Attempts(msgspec.Struct, array_like=True):
+    """Tries at upstreams that are alike by ATTEMPT_LABELS."""
+
+    labels: tuple[str, ...]
+    attempts: int = 0
+
+    def add(self, other: Attempts) -> None:
+        self.attempts += other.attempts
+
+
+class Gauge(msgspec.Struct, array_like=True):
+    """A state of now, of one worker. `merge` says what the values of several workers are together."""
+
+    name: str
+    help: str
+    value: float
+    labels: dict[str, str] = {}
+    merge: Literal["sum", "max", "min"] = "max"
+
+
+class Counts(msgspec.Struct):
+    """Everything that was counted by one worker, or by several."""
+
+    traffic: list[Traffic] = []
+    timing: list[Timing] = []
+    attempts: list[Attempts] = []
+
+
+class WorkerState(msgspec.Struct):
+    """What one worker tells the others."""
+
+    counts: Counts
+    gauges: list[Gauge] = []
+    running: list[RequestRecord] = []
+    started: float = 0.0
+
+
+class Metrics:
+    """A sink of records."""
+
+    def __init__(self) -> None:
+        self.started = time.time()
+        self._waiting: deque[RequestRecord] = deque()
+        self._traffic: dict[tuple[str, ...], Traffic] = {}
+        self._timing: dict[tuple[str, ...], Timing] = {}
+        self._attempts: dict[tuple[str, ...], Attempts] = {}
+        self._models: set[str] = set()
+
+    def take(self, record: RequestRecord) -> None:
+        self._waiting.append(record)
+        if len(self._waiting) >= MOST_WAITING:
+            self.count()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def count(self) -> Counts:
+        """All requests so far; the lists are those of now, what is in them goes on to change."""
+        waiting = self._waiting
+        while waiting:
+            self._count(waiting.popleft())
+        return Counts([*self._traffic.values()], [*self._timing.values()], [*self._attempts.values()])
+
+    def _count(self, record: RequestRecord) -> None:
+        provider = record.provider
+        model = self._bound(record.target[len(provider) + 1 :]) if provider else ""
+        method = record.method if record.method in METHODS else OTHER
+        labels: tuple[str, ...] = (
+            *(method, record.operation, record.dialect_in, record.dialect_out, provider, model),
+            *(str(record.status), record.error),
+        )
+        traffic = self._traffic.get(labels)
+        if traffic is None:
+            if len(self._traffic) >= MOST_GROUPS:
+                labels = (OTHER,) * len(TRAFFIC_LABELS)
+            traffic = self._traffic.setdefault(labels, Traffic(labels))
+        traffic.requests += 1
+        traffic.bytes_in += record.bytes_in
+        traffic.bytes_out += record.bytes_out
+        usage = record.usage
+        if usage is not None:
+            traffic.fresh += usage.fresh
+            traffic.cache_read += usage.cache_read
+            traffic.cache_written += usage.cache_written
+            traffic.output += usage.output
+            traffic.reasoning += usage.reasoning
+            if record.cost is None:
+                traffic.unpriced += 1
+            else:
+                traffic.cost += record.cost
+        if record.losses:
+            traffic.lossy += 1
+        if record.lowered:
+            traffic.lowered += 1
+        for attempt in record.attempts:
+            place = (attempt.target.partition("/")[0], str(attempt.status), attempt.error)
+            tried = self._attempts.get(place)
+            if tried is None:
+                tried = self._attempts[place] = Attempts(place)
+            tried.attempts += 1
+        if record.operation and provider:
+            self._time(record, (record.operation, provider, model))
+
+    def _time(self, record: RequestRecord, labels: tuple[str, ...]) -> None:
+        timing = self._timing.get(labels)
+        if timing is None:
+            timing = self._timing[labels] = Timing.empty(labels)
+        times, usage = record.times, record.usage
+        timing.duration.note(DURATION, times.end / 1000)
+        first = times.first_token
+        if first is not None:
+            timing.first_token.note(FIRST_TOKEN, first / 1000)
+        if usage is not None:
+            timing.input.note(TOKENS, usage.input)
+            timing.output.note(TOKENS, usage.output)
+            if first is not None and usage.output > 1:
+                timing.per_token.note(PER_TOKEN, (times.end - first) / 1000 / (usage.output - 1))
+
+    def _bound(self, model: str) -> str:
+        if model in self._models:
+            return model
+        if len(self._models) >= MOST_MODELS:
+            return OTHER
+        self._models.add(model)
+        return model
+
+
+def add_counts(all_counts: Iterable[Counts]) -> Counts:
+    """The counts of several workers together."""
+    traffic: dict[tuple[str, ...], Traffic] = {}
+    timing: dict[tuple[str, ...], Timing] = {}
+    attempts: dict[tuple[str, ...], Attempts] = {}
+    for counts in all_counts:
+        _join(traffic, counts.traffic)
+        _join(timing, counts.timing)
+        _join(attempts, counts.attempts)
+    return Counts([*traffic.values()], [*timing.values()], [*attempts.values()])
+
+
+_Group = TypeVar("_Group", Traffic, Timing, Attempts)
+
+
+def _join(known: dict[tuple[str, ...], _Group], more: Iterable[_Group]) -> None:
+    for group in more:
+        before = known.get(group.labels)
+        if before is None:
+            known[group.labels] = deepcopy(group)
+        else:
+            before.add(group)

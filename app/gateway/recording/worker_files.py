@@ -1,0 +1,152 @@
+"""What the workers of one server tell one another: small files in a folder that only their user can read.
+
+Each worker holds a lock on its own file; a file that nobody holds is that of a worker that has died.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+# Bytes of one file that are read; ours are far smaller.
+MOST_BYTES = 16 << 20
+
+
+class WorkerFiles:
+    """The files of this process among those in `folder`. Methods raise OSError."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._own = f"{os.getpid()}"
+        self._lock: int | None = None
+
+    def join(self) -> None:
+        """Counts as a living worker from now on, until this process ends."""
+        _make_private(self._folder)
+        self._lock = os.open(self._folder / f"{self._own}.alive", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _sweep(self._folder.parent)
+
+    def publish(self, data: bytes) -> None:
+        """Replaces what this worker tells."""
+        fresh = self._folder / f"{self._own}.new"
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        os.replace(fresh, self._folder / f"{self._own}.told")
+
+    def others(self) -> Mapping[str, bytes]:
+        """What the other living workers tell, by their process id."""
+        return {pid: _read(self._folder / f"{pid}.told") for pid in self._find_told() if pid != self._own}
+
+    def ask(self) -> None:
+        """Lets the others know that somebody looks on."""
+        (self._folder / "asked").touch(mode=0o600)
+
+    def asked_since(self, moment: float) -> bool:
+        """Whether somebody has looked on since this unix time."""
+        try:
+            return os.stat(self._folder / "asked").st_mtime >= moment
+        except OSError:
+            return False
+
+    def bury(self, fold: Callable[[bytes, list[bytes]], bytes]) -> bytes:
+        """What the dead tell, all together: `fold` adds to what was known of the dead the files of the newly dead,
+        which are gone then."""
+        with self._hold("grave"):
+            grave = self._folder / "dead"
+            known = _read(grave)
+            dead = [pid for pid in self._find_told() if pid != self._own and self._has_died(pid)]
+            if not dead:
+                return known
+            told = fold(known, [_read(self._folder / f"{pid}.told") for pid in dead])
+            fresh = self._folder / "dead.new"
+            fresh.write_bytes(told)
+            for pid in dead:
+                for kind in ("told", "alive", "new"):
+                    (self._folder / f"{pid}.{kind}").unlink(missing_ok=True)
+            os.replace(fresh, grave)
+            return told
+
+    def leave(self) -> None:
+        """Counts as dead from now on; what was told stays for the others, while there are any."""
+        if self._lock is None:
+            return
+        alone = all(path.stem == self._own or self._has_died(path.stem) for path in self._folder.glob("*.alive"))
+        os.close(self._lock)
+        self._lock = None
+        if alone:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _find_told(self) -> list[str]:
+        return sorted(path.stem for path in self._folder.glob("*.told"))
+
+    def _has_died(self, pid: str) -> bool:
+        try:
+            descriptor = os.open(self._folder / f"{pid}.alive", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
+        return True
+
+    @contextlib.contextmanager
+    def _hold(self, name: str) -> Iterator[None]:
+        """One worker at a time; nobody waits while another one holds it for longer than a few file operations."""
+        descriptor = os.open(self._folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def server_folder(environ: Mapping[str, str]) -> Path:
+    """The folder of the server that this worker belongs to: its master's process id names it."""
+    base = environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    return Path(base) / f"dragoman-{os.getuid()}" / f"{os.getppid()}"
+
+
+def _make_private(folder: Path) -> None:
+    """Temporary folders are everybody's: raises OSError where the folder, or the one it is in, is somebody else's."""
+    for each in (folder.parent, folder):
+        with contextlib.suppress(FileExistsError):
+            each.mkdir(mode=0o700)
+        found = each.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+            raise PermissionError(f"{each} is not a folder of this user alone")
+
+
+def _sweep(base: Path) -> None:
+    """Removes the folders of servers that were killed."""
+    for folder in base.iterdir():
+        if folder.name.isdecimal() and not _is_running(int(folder.name)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MOST_BYTES)
+    except OSError:
+        return b""

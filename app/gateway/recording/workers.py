@@ -1,0 +1,160 @@
+"""All workers of one server: what they count, how they are, which requests run at them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from app.accounts.record import RequestRecord
+from app.gateway.recording.metrics import Counts, Gauge, Metrics, WorkerState, add_counts
+from app.gateway.recording.recorder import Recorder
+from app.gateway.recording.worker_files import WorkerFiles
+
+log = logging.getLogger("dragoman")
+
+# Running requests that one worker tells of.
+MOST_RUNNING = 500
+# Seconds for which somebody who asked is taken to look on, and between two tellings when nobody does.
+WATCHED = 5.0
+UNWATCHED_PERIOD = 10.0
+# Milliseconds after which a request is a long one.
+LONG_MS = 30_000
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(WorkerState).decode
+
+
+class Whole(msgspec.Struct):
+    """What all workers tell together. `complete` is False where this worker does not hear of the others."""
+
+    counts: Counts
+    gauges: list[Gauge]
+    running: list[RequestRecord]
+    workers: int
+    complete: bool
+
+
+class Workers:
+    """This worker among the others. `gauges` are asked each time somebody wants to know."""
+
+    def __init__(self, recorder: Recorder, metrics: Metrics, clock: Callable[[], float] = time.time) -> None:
+        self.gauges: list[Callable[[], Sequence[Gauge]]] = []
+        self.metrics = metrics
+        self._recorder = recorder
+        self._clock = clock
+        self._files: WorkerFiles | None = None
+        self._told = 0.0
+
+    def join(self, folder: Path) -> None:
+        """Begins to tell the others. Without a folder for it, a worker knows only itself."""
+        files = WorkerFiles(folder)
+        try:
+            files.join()
+        except OSError as error:
+            log.warning("metrics are those of single workers: %s", error)
+            return
+        self._files = files
+        self._tell()
+
+    def round(self) -> None:
+        """Counts what waits, and tells the others now and then; called each second."""
+        self.metrics.count()
+        if self._files is None:
+            return
+        now = self._clock()
+        if now - self._told >= UNWATCHED_PERIOD or self._files.asked_since(now - WATCHED):
+            self._tell()
+            self._bury()
+
+    def leave(self) -> None:
+        """The last word of a worker that ends."""
+        if self._files is not None:
+            self._tell()
+            self._files.leave()
+            self._files = None
+
+    def look(self) -> Whole:
+        """All workers as they are now; the others as they were a second ago, or UNWATCHED_PERIOD the first time."""
+        own = self._describe()
+        states = [own]
+        dead = Counts()
+        complete = False
+        if self._files is not None:
+            try:
+                self._files.ask()
+                dead = self._read_counts(self._files.bury(self._fold))
+                states += [_read(told) for told in self._files.others().values()]
+                complete = True
+            except OSError as error:
+                log.warning("the other workers cannot be heard: %s", error)
+        return Whole(
+            counts=add_counts([dead, *(state.counts for state in states)]),
+            gauges=_merge(gauge for state in states for gauge in state.gauges),
+            running=sorted((record for state in states for record in state.running), key=lambda each: each.received),
+            workers=len(states),
+            complete=complete,
+        )
+
+    def _tell(self) -> None:
+        assert self._files is not None
+        try:
+            self._files.publish(_encode(self._describe()))
+            self._told = self._clock()
+        except OSError as error:
+            log.warning("the other workers do not hear of this one: %s", error)
+
+    def _bury(self) -> None:
+        assert self._files is not None
+        try:
+            self._files.bury(self._fold)
+        except OSError as error:
+            log.warning("workers that died are not counted: %s", error)
+
+    def _describe(self) -> WorkerState:
+        gauges = [gauge for ask in self.gauges for gauge in ask()]
+        return WorkerState(self.metrics.count(), gauges, self._recorder.running()[:MOST_RUNNING], self.metrics.started)
+
+    def _fold(self, known: bytes, newly_dead: list[bytes]) -> bytes:
+        """The counts of the dead. Long requests that ran when a worker died are recorded as stopped; a short one may
+        have ended, and been recorded, since it was told of."""
+        states = [_read(told) for told in newly_dead]
+        for state in states:
+            for running in state.running:
+                if running.times.end >= LONG_MS:
+                    self._recorder.hand_on(msgspec.structs.replace(running, terminal="stopped"))
+        return _encode(WorkerState(add_counts([self._read_counts(known), *(state.counts for state in states)])))
+
+    @staticmethod
+    def _read_counts(told: bytes) -> Counts:
+        return _read(told).counts
+
+
+def _read(told: bytes) -> WorkerState:
+    """What a worker told; nothing where that cannot be read, because another version wrote it."""
+    try:
+        return _decode(told) if told else WorkerState(Counts())
+    except msgspec.MsgspecError:
+        return WorkerState(Counts())
+
+
+def _merge(gauges: Iterable[Gauge]) -> list[Gauge]:
+    merged: dict[tuple[str, tuple[tuple[str, str], ...]], Gauge] = {}
+    for gauge in gauges:
+        place = (gauge.name, tuple(sorted(gauge.labels.items())))
+        before = merged.get(place)
+        if before is None:
+            merged[place] = gauge
+            continue
+        match gauge.merge:
+            case "sum":
+                value = before.value + gauge.value
+            case "max":
+                value = max(before.value, gauge.value)
+            case "min":
+                value = min(before.value, gauge.value)
+        merged[place] = msgspec.structs.replace(before, value=value)
+    return list(merged.values())
