@@ -13,18 +13,15 @@ from typing import Any
 
 import requests
 
-from app.accounts.accounts import Accounts
 from app.accounts.apart import AccountsThread
-from app.accounts.prices import load_prices
-from app.accounts.record import Sink
 from app.credentials.login_source import LoginSource
 from app.credentials.watcher import Watcher
 from app.errors import ConfigError
 from app.gateway.body_budget import MEGABYTE, BodyBudget, default_budget
-from app.gateway.recording.metrics import Metrics
-from app.gateway.recording.record_log import RecordLog
+from app.gateway.recording.alerts import Alert
+from app.gateway.recording.observers import Observers
 from app.gateway.recording.recorder import Recorder
-from app.gateway.recording.worker_files import server_folder
+from app.gateway.recording.troubles import find_troubles, is_stale
 from app.gateway.recording.workers import Workers
 from app.gateway.responses_api.background import Background
 from app.ledger import Ledger
@@ -41,17 +38,11 @@ log = logging.getLogger("dragoman")
 
 # Seconds between two looks at the configuration file; it is taken when two of them find it the same.
 PERIOD = 0.5
-# Seconds between two writes of what the accounts were told; what a crash loses.
-ACCOUNTS_PERIOD = 1.0
-# Seconds between two rounds in which requests are counted and other workers told.
-METRICS_PERIOD = 1.0
 # What only a new worker, or a new master, can take up.
 NEEDS_RESTART = (
     *("host", "port", "workers", "worker", "graceful_timeout", "client_timeout", "bodies_mb"),
     "trusted_proxies",
 )
-# A loop is in trouble when its last round is so many periods, and so many seconds, ago.
-STALE_PERIODS, STALE_SECONDS = 10, 30.0
 
 
 class Runtime:
@@ -59,15 +50,13 @@ class Runtime:
 
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        self.recorder = Recorder()
-        self.metrics = Metrics()
-        self.workers = Workers(self.recorder, self.metrics)
+        self.observers = Observers(settings)
         # Set when this worker takes no more requests.
         self.draining = False
         self.loops: list[Loop] = []
-        self.accounts: AccountsThread | None = None
-        self._set_sinks(settings, None)
-        self.services: Services = build_services(settings, environ, home_folder(self._environ), recorder=self.recorder)
+        self.services: Services = build_services(
+            settings, environ, home_folder(self._environ), recorder=self.observers.recorder
+        )
         self.problem: str | None = None
         self.active = ActiveRequests()
         server = settings.server
@@ -83,6 +72,18 @@ class Runtime:
         self._old_parts: list[weakref.ref[Ledger | Transport]] = []
         self._kinds = {name: provider.settings.kind for name, provider in self.services.providers.items()}
         self._plain: set[str] = set()
+
+    @property
+    def recorder(self) -> Recorder:
+        return self.observers.recorder
+
+    @property
+    def workers(self) -> Workers:
+        return self.observers.workers
+
+    @property
+    def accounts(self) -> AccountsThread | None:
+        return self.observers.accounts
 
     def unmount(self, environ: dict[str, Any]) -> None:
         """Rewrites the path of a mounted request; plain paths that were seen once cost one look-up."""
@@ -111,37 +112,27 @@ class Runtime:
         self._had_content = source is not None and not is_hollow(source)
         own = [
             Loop("configuration follower", self.follow, PERIOD),
-            Loop("accounts", self._flush_accounts, ACCOUNTS_PERIOD),
-            Loop("metrics", self.workers.round, METRICS_PERIOD),
+            *self.observers.start(
+                self.services.settings, self._environ, lambda: self.services.transport.session, self._find_troubles
+            ),
         ]
         for loop in own:
             loop.start()
         self.loops += [self._watcher.loop, *own]
-        self._set_sinks(self.services.settings, None)
-        self.workers.join(server_folder(self._environ))
 
     def finish(self, seconds: float) -> None:
         """Waits until what runs in the background is over, by whichever configuration it began; `seconds` at most."""
         end = time.monotonic() + seconds
         for background in (*self._old_backgrounds, self.services.background):
             background.finish(max(0.0, end - time.monotonic()))
-        if self.accounts is not None:
-            self.accounts.close()
-        self.workers.leave()
+        self.observers.finish()
 
     def complaints(self) -> list[str]:
         """What does not work as it should, though requests are served."""
-        said = [
-            f"the {loop.name} has not run for {loop.age:.0f} s"
-            for loop in self.loops
-            if loop.age is not None and loop.age > max(STALE_SECONDS, STALE_PERIODS * loop.period)
-        ]
+        said = [f"the {loop.name} has not run for {loop.age:.0f} s" for loop in self.loops if is_stale(loop)]
         if self.services.ledger.problem is not None:
             said.append(f"nothing is stored: {self.services.ledger.problem}")
-        accounts = self.accounts and self.accounts.accounts
-        if accounts and accounts.problem is not None:
-            said.append(f"requests are not accounted for, {accounts.lost} so far: {accounts.problem}")
-        said += [f"the {name} has lost {count} records" for name, count in self.recorder.lost.items()]
+        said += self.observers.complaints()
         return said
 
     def take_up_login(self, name: str) -> None:
@@ -185,7 +176,8 @@ class Runtime:
         """Takes over a changed configuration, or keeps the old one and says why."""
         old = self.services
         try:
-            services = build_services(load(), self._environ, home_folder(self._environ), old, self.recorder)
+            services = build_services(load(), self._environ, home_folder(self._environ), old, self.observers.recorder)
+            self.observers.take_up(services.settings, old.settings)
         except ConfigError as error:
             self.problem = str(error)
             log.warning("the changed configuration was not taken over: %s", error)
@@ -202,7 +194,6 @@ class Runtime:
         if _log_settings(services) != _log_settings(old):
             start_logs(services.settings.server)
         self.services = services
-        self._set_sinks(services.settings, old.settings)
         self._retire(old)
         before, now = old.settings.server, services.settings.server
         late = [name for name in NEEDS_RESTART if getattr(before, name) != getattr(now, name)]
@@ -211,23 +202,9 @@ class Runtime:
         else:
             log.info("the changed configuration is in force")
 
-    def _set_sinks(self, settings: Settings, old: Settings | None) -> None:
-        """What is told of each request from now on. Without the loop that writes them there are no accounts."""
-        if old is None or old.prices != settings.prices:
-            self.recorder.prices = load_prices(settings.prices)
-        sinks: list[Sink] = [RecordLog(), self.metrics]
-        if self.loops:
-            if old is None or (old.accounts, old.ledger.url) != (settings.accounts, settings.ledger.url):
-                before, self.accounts = self.accounts, _open_accounts(settings)
-                if before is not None:
-                    before.close()
-            if self.accounts is not None:
-                sinks.append(self.accounts.accounts)
-        self.recorder.sinks = tuple(sinks)
-
-    def _flush_accounts(self) -> None:
-        if self.accounts is not None:
-            self.accounts.flush()
+    def _find_troubles(self) -> list[Alert]:
+        services = self.services
+        return find_troubles(services.providers, self.loops, services.ledger, self.problem, time.time())
 
     def _retire(self, old: Services) -> None:
         """Requests end by the configuration that they began with; then nothing of it stays open."""
@@ -265,12 +242,6 @@ class Runtime:
         for provider in services.providers.values():
             if provider.source is not None:
                 self._watcher.release(provider.source)
-
-
-def _open_accounts(settings: Settings) -> AccountsThread | None:
-    if not settings.accounts.enabled:
-        return None
-    return AccountsThread(Accounts(settings.accounts, settings.ledger.url))
 
 
 def _closable(services: Services) -> list[Ledger | Transport]:

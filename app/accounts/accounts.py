@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 DAY = 86_400.0
 # Records that wait to be written. A database that is slower than the requests loses rows, never requests.
-MOST_WAITING = 2000
+MOST_WAITING = 10_000
 # Seconds between two tries to use a database that failed, and between two looks for rows that are too old.
 RETRY_PERIOD = 10.0
 PRUNE_PERIOD = 60.0

@@ -7,8 +7,9 @@ from flask import Blueprint, Response, request
 
 from app.blueprints.api import (
     Endpoint,
+    admit,
     answer_error,
-    note_client,
+    is_strange,
     read_client_request,
     release_body,
     runtime,
@@ -18,7 +19,7 @@ from app.blueprints.api import (
 )
 from app.dialects import anthropic_messages
 from app.dialects.registry import DIALECTS
-from app.errors import DragomanError, Forbidden, Unauthorized
+from app.errors import DragomanError
 from app.gateway.endpoints.counting import count_tokens
 from app.gateway.messages import new_id
 
@@ -38,11 +39,11 @@ def count_input_tokens() -> Response:
     try:
         parts = services()
         client_request = read_client_request(runtime(), parts, request.environ, DIALECT)
-        note_client(parts, client_request, record)
+        client_request = admit(runtime(), parts, client_request, record)
         client_request.parse = anthropic_messages.parse_count_request
         counted = count_tokens(parts.gateway, client_request, record)
     except DragomanError as error:
-        if isinstance(error, Unauthorized | Forbidden):
+        if is_strange(error, record):
             record.operation = ""
         record.fail(error)
         return answer_error(DIALECT, error, record)

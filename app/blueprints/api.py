@@ -104,11 +104,19 @@ def read_client_request(owner: Runtime, parts: Services, environ: dict[str, Any]
     return ClientRequest(dialect, body, client_headers, provider=provider, session=session, tenant=tenant)
 
 
-def note_client(parts: Services, client_request: ClientRequest, record: Record) -> None:
-    """Who asks, for the record."""
+def admit(owner: Runtime, parts: Services, client_request: ClientRequest, record: Record) -> ClientRequest:
+    """The request as it is to be answered: who asks is on record, and no hook has refused it. Raises DragomanError."""
+    record.admitted = True
     record.session, record.tenant = client_request.session, client_request.tenant
     record.key = parts.access.name_key(client_request.tenant)
     record.bytes_in = len(client_request.body)
+    hooks = owner.observers.hooks
+    return hooks.admit(client_request) if hooks.look_at_requests else client_request
+
+
+def is_strange(error: DragomanError, record: Record) -> bool:
+    """Whether a refused request came from somebody who may not ask at all."""
+    return not record.admitted and isinstance(error, Unauthorized | Forbidden)
 
 
 def release_body(environ: Mapping[str, Any]) -> None:
@@ -142,12 +150,12 @@ def generate(owner: Runtime, environ: dict[str, Any], endpoint: Endpoint) -> Wsg
     try:
         client_request = read_client_request(owner, parts, environ, dialect)
         client_request.id = record.id
-        note_client(parts, client_request, record)
+        client_request = admit(owner, parts, client_request, record)
         client_response = answer(parts, client_request, record)
         streaming = not isinstance(client_response.body, bytes)
         return write_client_response(client_response, record, active, token)
     except DragomanError as error:
-        if isinstance(error, Unauthorized | Forbidden):
+        if is_strange(error, record):
             record.operation = ""
         record.fail(error)
         return write_error(dialect, _with_login_page(error, environ), record)

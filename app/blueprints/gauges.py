@@ -17,11 +17,7 @@ def describe_state(runtime: Runtime) -> list[Gauge]:
 
 
 def _requests(runtime: Runtime) -> Iterator[Gauge]:
-    recorder = runtime.recorder
-    yield Gauge("dragoman_active_requests", "Requests that run now", len(recorder), merge="sum")
     yield Gauge("dragoman_body_bytes", "Bytes of request bodies that are held now", runtime.bodies.taken, merge="sum")
-    for sink, lost in recorder.lost.items():
-        yield Gauge("dragoman_records_lost", "Records that a sink lost", lost, {"sink": sink}, "sum")
     well = runtime.problem is None
     yield Gauge("dragoman_config_ok", "Whether the configuration file was taken over", well, merge="min")
 
@@ -36,12 +32,6 @@ def _loops(runtime: Runtime) -> Iterator[Gauge]:
 def _databases(runtime: Runtime) -> Iterator[Gauge]:
     ledger = runtime.services.ledger
     yield Gauge("dragoman_ledger_up", "Whether the ledger can be written", ledger.problem is None, merge="min")
-    if runtime.accounts is not None:
-        accounts = runtime.accounts.accounts
-        yield Gauge("dragoman_accounts_up", "Whether the accounts are written", accounts.problem is None, merge="min")
-        yield Gauge("dragoman_accounts_waiting", "Records to be written", accounts.waiting, merge="sum")
-        told = {"sink": "accounts"}
-        yield Gauge("dragoman_records_lost", "Records that a sink lost", accounts.lost, told, "sum")
 
 
 def _providers(runtime: Runtime) -> Iterator[Gauge]:

@@ -34,6 +34,7 @@ class Record:
     __slots__ = (
         "_began",
         "_finish",
+        "admitted",
         "agent",
         "attempt_status",
         "attempts",
@@ -100,6 +101,7 @@ class Record:
         self.peer: str | None = known.get("REMOTE_ADDR")
         self.key: str | None = None  # the name of the client's key, never the key
         self.tenant = ""
+        self.admitted = False  # whether the client may ask at all
         self.operation = "generate"  # empty for what is no request to the API: an unknown path, a wrong key
         self.matched = ""  # what led the model's name to its upstream
         self.message: str | None = None

@@ -7,7 +7,9 @@ from app.settings.loading import find_config, load_settings
 from app.settings.masking import find_secrets, masked
 from app.settings.tables import (
     AccountsSettings,
+    AlertsSettings,
     Finding,
+    HooksSettings,
     LedgerSettings,
     LimitsSettings,
     ModelsSettings,
@@ -23,7 +25,9 @@ from app.settings.writing import write_settings
 
 __all__ = [
     "AccountsSettings",
+    "AlertsSettings",
     "Finding",
+    "HooksSettings",
     "LedgerSettings",
     "LimitsSettings",
     "ModelsSettings",

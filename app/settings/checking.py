@@ -20,9 +20,11 @@ from app.settings.known_servers import KNOWN_SERVERS, OTHER_NAMES
 from app.settings.network import check_proxies, check_url
 from app.settings.tables import (
     AccountsSettings,
+    AlertsSettings,
     Count,
     CredentialSettings,
     Finding,
+    HooksSettings,
     LedgerSettings,
     LimitsSettings,
     ModelsSettings,
@@ -35,7 +37,9 @@ from app.settings.tables import (
 
 T = TypeVar("T", bound=Struct)
 
-SECTIONS = ("server", "providers", "models", "ledger", "limits", "accounts", "prices")
+_WEBHOOK = re.compile(r"https?://[^/?#\s]+(?:[/?#]\S*)?")
+
+SECTIONS = ("server", "providers", "models", "ledger", "limits", "accounts", "prices", "hooks", "alerts")
 KINDS = ("oca", "anthropic", "openai", "codex", "claude_cli", "demo")
 PROVIDER_GROUP = "dragoman.providers"
 # The kinds that speak one dialect only. An `oca` model may speak either of OpenAI's.
@@ -113,6 +117,12 @@ def build_settings(
     with faults.collect():
         limits = _convert(tables.get("limits", {}), LimitsSettings, "limits")
     accounts, prices = AccountsSettings(), dict[str, PriceSettings]()
+    hooks, alerts = HooksSettings(), AlertsSettings()
+    with faults.collect():
+        hooks = _convert(tables.get("hooks", {}), HooksSettings, "hooks")
+    with faults.collect():
+        alerts = _convert(tables.get("alerts", {}), AlertsSettings, "alerts")
+        _check_webhooks(alerts)
     with faults.collect():
         accounts = _convert(tables.get("accounts", {}), AccountsSettings, "accounts")
     with faults.collect():
@@ -134,6 +144,8 @@ def build_settings(
         limits=limits,
         accounts=accounts,
         prices=prices,
+        hooks=hooks,
+        alerts=alerts,
         source=source,
         found=found,
         key_variable=key_variable,
@@ -182,6 +194,13 @@ def _check_values(value: Any, key: str) -> None:
         raise ConfigError("the text holds a control character", key=key)
     elif isinstance(value, int | float) and not -LARGEST <= value <= LARGEST:
         raise ConfigError("the number is out of range", key=key)
+
+
+def _check_webhooks(alerts: AlertsSettings) -> None:
+    for name in ("webhooks", "slack"):
+        for number, url in enumerate(getattr(alerts, name)):
+            if not _WEBHOOK.fullmatch(url):
+                raise ConfigError("the address of a webhook begins with https://", key=f"alerts.{name}[{number}]")
 
 
 def _check_proxies(server: ServerSettings) -> None:

@@ -217,6 +217,27 @@ class AccountsSettings(Table, frozen=True, kw_only=True):
     rollup_days: Count = 400
 
 
+class HooksSettings(Table, frozen=True, kw_only=True):
+    """`[hooks]`: which hooks of installed packages are off, and which must not fail."""
+
+    off: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+
+
+AlertKind = Literal[
+    "provider_down", "login_ends", "login_ended", "loop_dead", "ledger_down", "config_refused", "budget"
+]
+
+
+class AlertsSettings(Table, frozen=True, kw_only=True):
+    """`[alerts]`: who is told what. Times are seconds."""
+
+    webhooks: tuple[Key, ...] = ()
+    slack: tuple[Key, ...] = ()
+    kinds: tuple[AlertKind, ...] = ()
+    interval: Seconds = 900.0
+
+
 Dollars = Annotated[float, Meta(ge=0)]
 
 
@@ -268,6 +289,8 @@ class Settings(Table, frozen=True, kw_only=True):
     ledger: LedgerSettings = LedgerSettings()
     limits: LimitsSettings = LimitsSettings()
     accounts: AccountsSettings = AccountsSettings()
+    hooks: HooksSettings = HooksSettings()
+    alerts: AlertsSettings = AlertsSettings()
     prices: dict[str, PriceSettings] = {}
     source: Path | None = None
     found: tuple[Finding, ...] = ()

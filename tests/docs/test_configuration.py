@@ -10,6 +10,8 @@ import pytest
 from app.providers.registry import KINDS
 from app.settings import (
     AccountsSettings,
+    AlertsSettings,
+    HooksSettings,
     LedgerSettings,
     LimitsSettings,
     ModelsSettings,
@@ -30,6 +32,8 @@ SECTIONS: dict[str, type[Table]] = {
     "[ledger]": LedgerSettings,
     "[limits]": LimitsSettings,
     "[accounts]": AccountsSettings,
+    "[hooks]": HooksSettings,
+    "[alerts]": AlertsSettings,
     "[prices]": PriceSettings,
 }
 # A route is written with other keys than it is kept with.

@@ -25,6 +25,7 @@ class WorkerFiles:
         self._folder = folder
         self._own = f"{os.getpid()}"
         self._lock: int | None = None
+        self._leading: int | None = None
 
     def join(self) -> None:
         """Counts as a living worker from now on, until this process ends."""
@@ -56,6 +57,18 @@ class WorkerFiles:
         except OSError:
             return False
 
+    def lead(self) -> bool:
+        """Whether this worker speaks for all: the first that wants to, as long as it lives."""
+        if self._leading is None:
+            descriptor = os.open(self._folder / "leader.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(descriptor)
+                return False
+            self._leading = descriptor
+        return True
+
     def bury(self, fold: Callable[[bytes, list[bytes]], bytes]) -> bytes:
         """What the dead tell, all together: `fold` adds to what was known of the dead the files of the newly dead,
         which are gone then."""
@@ -79,8 +92,10 @@ class WorkerFiles:
         if self._lock is None:
             return
         alone = all(path.stem == self._own or self._has_died(path.stem) for path in self._folder.glob("*.alive"))
-        os.close(self._lock)
-        self._lock = None
+        for descriptor in (self._lock, self._leading):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._lock = self._leading = None
         if alone:
             shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -77,6 +77,13 @@ class Workers:
             self._files.leave()
             self._files = None
 
+    def leads(self) -> bool:
+        """Whether this worker speaks for all."""
+        try:
+            return self._files is None or self._files.lead()
+        except OSError:
+            return True
+
     def look(self) -> Whole:
         """All workers as they are now; the others as they were a second ago, or UNWATCHED_PERIOD the first time."""
         own = self._describe()

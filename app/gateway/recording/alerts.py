@@ -1,0 +1,122 @@
+"""Tells operators by webhook what needs them: a provider that fails and recovers, a login that ends, a dead loop.
+
+One worker of a server speaks for all. What was told is not told again before it has changed, or `interval` is over; a
+receiver that does not take it is asked again a few times.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+
+import msgspec
+import requests
+
+from app.logs import hide_secrets
+from app.settings import AlertsSettings
+
+log = logging.getLogger("dragoman")
+
+# Alerts that wait to be sent, and how often one is tried.
+MOST_WAITING = 100
+MOST_TRIES = 5
+# Seconds that a receiver has.
+TIMEOUT = 5.0
+# Alerts in an hour: what flutters must not bury the rest.
+MOST_AN_HOUR = 60
+
+
+class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`kind` says what is the matter and `subject` with whom; `solved` that it is over."""
+
+    kind: str
+    subject: str
+    message: str
+    solved: bool = False
+
+
+class Alerts:
+    """`tell` may be called by anybody, at any time; `send` by one loop."""
+
+    def __init__(self, settings: AlertsSettings, clock: Callable[[], float] = time.time) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._waiting: deque[tuple[Alert, str, int]] = deque()
+        self._last: dict[tuple[str, str], tuple[float, bool]] = {}
+        self._standing: dict[tuple[str, str], Alert] = {}
+        self._hour: deque[float] = deque()
+        self.sent = 0
+        self.lost = 0
+
+    @property
+    def enabled(self) -> bool:
+        return bool(self._settings.webhooks or self._settings.slack)
+
+    def tell(self, alert: Alert) -> None:
+        """Takes an alert, unless the same was told a short while ago."""
+        if not self.enabled or (self._settings.kinds and alert.kind not in self._settings.kinds):
+            return
+        now = self._clock()
+        place = (alert.kind, alert.subject)
+        last = self._last.get(place)
+        if last is not None and last[1] == alert.solved and now - last[0] < self._settings.interval:
+            return
+        while self._hour and now - self._hour[0] > 3600:
+            self._hour.popleft()
+        receivers = [*self._settings.webhooks, *self._settings.slack]
+        if len(self._hour) >= MOST_AN_HOUR or len(self._waiting) + len(receivers) > MOST_WAITING:
+            self.lost += 1
+            return
+        self._hour.append(now)
+        self._last[place] = (now, alert.solved)
+        self._waiting.extend((alert, url, 0) for url in receivers)
+
+    def compare(self, standing: Iterable[Alert]) -> None:
+        """Tells what of `standing` is new, and what is over since the last call."""
+        now = {(alert.kind, alert.subject): alert for alert in standing}
+        for alert in now.values():
+            self.tell(alert)
+        for place, alert in self._standing.items():
+            if place not in now:
+                message = f"{alert.subject}: {alert.kind.replace('_', ' ')} is over"
+                self.tell(Alert(alert.kind, alert.subject, message, solved=True))
+        self._standing = now
+
+    def send(self, session: requests.Session) -> None:
+        """One try for each that waits."""
+        for _ in range(len(self._waiting)):
+            alert, url, tries = self._waiting.popleft()
+            try:
+                body = self._describe(alert) if url in self._settings.webhooks else _describe_for_slack(alert)
+                answer = session.post(url, json=body, timeout=TIMEOUT, allow_redirects=False)
+                answer.close()
+                if answer.status_code >= 400:
+                    raise requests.HTTPError(f"HTTP {answer.status_code}")
+                self.sent += 1
+            except requests.RequestException as error:
+                if tries + 1 < MOST_TRIES:
+                    self._waiting.append((alert, url, tries + 1))
+                    continue
+                self.lost += 1
+                # The address of a webhook is a secret.
+                log.warning("an alert (%s) could not be delivered: %s", alert.kind, type(error).__name__)
+
+    def _describe(self, alert: Alert) -> Mapping[str, object]:
+        when = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="seconds")
+        return {
+            "source": "dragoman",
+            "kind": alert.kind,
+            "subject": alert.subject,
+            "message": hide_secrets(alert.message),
+            "solved": alert.solved,
+            "time": when,
+        }
+
+
+def _describe_for_slack(alert: Alert) -> Mapping[str, object]:
+    sign = ":white_check_mark:" if alert.solved else ":warning:"
+    said = hide_secrets(alert.message).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return {"text": f"{sign} dragoman: {said}"}

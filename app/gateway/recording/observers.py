@@ -1,0 +1,141 @@
+"""Everybody who is told of the requests of a worker: log, metrics, accounts, hooks, and operators by alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import requests
+
+from app.accounts.accounts import Accounts
+from app.accounts.apart import AccountsThread
+from app.accounts.prices import load_prices
+from app.accounts.record import Sink
+from app.gateway.recording.alerts import Alert, Alerts
+from app.gateway.recording.hooks import load_hooks
+from app.gateway.recording.metrics import Gauge, Metrics
+from app.gateway.recording.record_log import RecordLog
+from app.gateway.recording.recorder import Recorder
+from app.gateway.recording.worker_files import server_folder
+from app.gateway.recording.workers import Workers
+from app.loops import Loop
+from app.settings import Settings
+
+# Seconds between two writes of what the accounts were told, which is what a crash loses; between two rounds in which
+# requests are counted and other workers told; between two rounds of hooks and of alerts.
+ACCOUNTS_PERIOD = 1.0
+METRICS_PERIOD = 1.0
+HOOKS_PERIOD = 0.5
+ALERTS_PERIOD = 5.0
+
+
+class Observers:
+    """They survive a change of the configuration, as far as it does not change them."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises ConfigError for hooks that are required and not there."""
+        self.recorder = Recorder()
+        self.metrics = Metrics()
+        self.workers = Workers(self.recorder, self.metrics)
+        self.accounts: AccountsThread | None = None
+        self.hooks = load_hooks(settings.hooks.off, settings.hooks.required)
+        self.alerts = Alerts(settings.alerts)
+        self._started = False
+        self.workers.gauges.append(self._gauges)
+        self.take_up(settings, None)
+
+    def take_up(self, settings: Settings, old: Settings | None) -> None:
+        """What is told of each request from now on. Without the loop that writes them there are no accounts. Raises
+        ConfigError, and changes nothing then."""
+        if old is not None and old.hooks != settings.hooks:
+            self.hooks = load_hooks(settings.hooks.off, settings.hooks.required)
+        if old is not None and old.alerts != settings.alerts:
+            self.alerts = Alerts(settings.alerts)
+        if old is None or old.prices != settings.prices:
+            self.recorder.prices = load_prices(settings.prices)
+        if self._started and (
+            old is None or (old.accounts, old.ledger.url) != (settings.accounts, settings.ledger.url)
+        ):
+            before, self.accounts = self.accounts, _open_accounts(settings)
+            if before is not None:
+                before.close()
+        sinks: list[Sink] = [RecordLog(), self.metrics]
+        if self.accounts is not None:
+            sinks.append(self.accounts.accounts)
+        if self._started and self.hooks.look_at_records:
+            sinks.append(self.hooks)
+        self.recorder.sinks = tuple(sinks)
+
+    def start(
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        find_session: Callable[[], requests.Session],
+        find_troubles: Callable[[], list[Alert]],
+    ) -> list[Loop]:
+        """Begins in this worker; its loops are to be started. Alerts go out by the session that `find_session` finds;
+        `find_troubles` says what is the matter."""
+        self._started = True
+        self.take_up(settings, None)
+        self.workers.join(server_folder(environ))
+
+        def alert() -> None:
+            if self.alerts.enabled:
+                if self.workers.leads():
+                    self.alerts.compare(find_troubles())
+                self.alerts.send(find_session())
+
+        return [
+            Loop("accounts", self._flush_accounts, ACCOUNTS_PERIOD),
+            Loop("metrics", self.workers.round, METRICS_PERIOD),
+            Loop("hooks", lambda: self.hooks.hand_out(), HOOKS_PERIOD),
+            Loop("alerts", alert, ALERTS_PERIOD),
+        ]
+
+    def finish(self) -> None:
+        """What was told last is written."""
+        if self.accounts is not None:
+            self.accounts.close()
+        self.hooks.hand_out()
+        self.workers.leave()
+
+    def complaints(self) -> list[str]:
+        """What does not work as it should."""
+        said = []
+        accounts = self.accounts and self.accounts.accounts
+        if accounts and accounts.problem is not None:
+            said.append(f"requests are not accounted for, {accounts.lost} so far: {accounts.problem}")
+        said += [f"the {name} has lost {count} records" for name, count in self.recorder.lost.items()]
+        said += [f"the hook {name} has failed {count} times" for name, count in self.hooks.failures.items() if count]
+        return said
+
+    def _flush_accounts(self) -> None:
+        if self.accounts is not None:
+            self.accounts.flush()
+
+    def _gauges(self) -> list[Gauge]:
+        gauges = [
+            Gauge("dragoman_active_requests", "Requests that run now", len(self.recorder), merge="sum"),
+            Gauge("dragoman_alerts_sent", "Alerts that receivers took", self.alerts.sent, merge="sum"),
+            Gauge("dragoman_alerts_lost", "Alerts that were not delivered", self.alerts.lost, merge="sum"),
+        ]
+        lost = dict(self.recorder.lost)
+        if self.accounts is not None:
+            accounts = self.accounts.accounts
+            lost["accounts"] = lost.get("accounts", 0) + accounts.lost
+            up = accounts.problem is None
+            gauges.append(Gauge("dragoman_accounts_up", "Whether the accounts are written", up, merge="min"))
+            gauges.append(Gauge("dragoman_accounts_waiting", "Records to be written", accounts.waiting, merge="sum"))
+        if self.hooks.names:
+            lost["hooks"] = lost.get("hooks", 0) + self.hooks.lost
+        for sink, count in lost.items():
+            gauges.append(Gauge("dragoman_records_lost", "Records that a sink lost", count, {"sink": sink}, "sum"))
+        for name, count in self.hooks.failures.items():
+            told = {"hook": name}
+            gauges.append(Gauge("dragoman_hook_failures", "What a hook did not get right", count, told, "sum"))
+        return gauges
+
+
+def _open_accounts(settings: Settings) -> AccountsThread | None:
+    if not settings.accounts.enabled:
+        return None
+    return AccountsThread(Accounts(settings.accounts, settings.ledger.url))

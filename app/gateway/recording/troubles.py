@@ -1,0 +1,54 @@
+"""What is the matter with a gateway now, as alerts for those who run it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+
+from app.gateway.recording.alerts import Alert
+from app.ledger import Ledger
+from app.loops import Loop
+from app.providers.provider import Provider
+
+# A loop is in trouble when its last round is so many periods, and so many seconds, ago.
+STALE_PERIODS, STALE_SECONDS = 10, 30.0
+# Seconds before the end of a login that nothing renews, and after that of one that should have been renewed by then.
+LOGIN_ENDS, LOGIN_ENDED = 86_400.0, 300.0
+
+
+def is_stale(loop: Loop) -> bool:
+    return loop.age is not None and loop.age > max(STALE_SECONDS, STALE_PERIODS * loop.period)
+
+
+def find_troubles(
+    providers: Mapping[str, Provider], loops: Iterable[Loop], ledger: Ledger, config_problem: str | None, now: float
+) -> list[Alert]:
+    """`now` is unix time."""
+    return [
+        *_find_of_providers(providers, now),
+        *(
+            Alert("loop_dead", loop.name, f"the {loop.name} has not run for {loop.age or 0:.0f} s")
+            for loop in loops
+            if is_stale(loop)
+        ),
+        *([Alert("ledger_down", "ledger", f"nothing is stored: {ledger.problem}")] if ledger.problem else []),
+        *([Alert("config_refused", "config", f"a changed configuration is not in force: {config_problem}")]
+          if config_problem else []),
+    ]  # fmt: skip
+
+
+def _find_of_providers(providers: Mapping[str, Provider], now: float) -> Iterator[Alert]:
+    for name, provider in providers.items():
+        trouble = provider.health.problem
+        if trouble is not None:
+            yield Alert("provider_down", name, f"provider {name} fails ({trouble.kind}): {trouble.message}")
+        if provider.source is None:
+            continue
+        status = provider.source.describe()
+        if status.problem is not None:
+            yield Alert("login_ended", name, f"provider {name} has no credential: {status.problem}")
+        elif status.expires_at is not None:
+            left = status.expires_at - now
+            if left < -LOGIN_ENDED or (not status.renewable and left < LOGIN_ENDS):
+                when = datetime.fromtimestamp(status.expires_at, UTC).isoformat(timespec="minutes")
+                yield Alert("login_ends", name, f"the login of provider {name} ends at {when}; dragoman login {name}")
