@@ -2,14 +2,20 @@
 
 Every dialect is a folder with the same files, all pure, and no dialect imports another:
 
-    vocabulary.py   the wire's words: typed shapes, enum tables, what is lost in other dialects
-    request.py      parse_request(body, headers) -> Request    render_request(request, capabilities) -> RenderedRequest
-    response.py     parse_response(body) -> Response                 render_response(response, context) -> bytes
-    stream.py       StreamParser().feed(data) -> events              StreamRenderer(context).feed(events) -> bytes
-    errors.py       parse_error(status, headers, body) -> Failure    render_error(failure, request_id) -> bytes
-    passing_request.py  pass_request(body, capabilities) -> the bytes, if an upstream takes them
-    passthrough.py  what a reply of the same dialect on both sides still needs
-    traits.py       what the rest of the program must know of the dialect
+    vocabulary.py         the wire's words: typed shapes, enum tables, what is lost in other dialects
+    request_parser.py     parse_request(body, headers) -> Request
+    request_renderer.py   render_request(request, capabilities) -> RenderedRequest
+    response_parser.py    parse_response(body) -> Response
+    response_renderer.py  render_response(response, context) -> bytes
+    stream_parser.py      StreamParser().feed(data) -> events
+    stream_renderer.py    StreamRenderer(context).feed(events) -> bytes
+    usage.py              find_usage(body) -> Usage
+    errors.py             parse_error(status, headers, body) -> Failure    render_error(failure, request_id) -> bytes
+    passing_request.py    pass_request(body, capabilities) -> the bytes, if an upstream takes them
+    passthrough.py        what a reply of the same dialect on both sides still needs
+    traits.py             what the rest of the program must know of the dialect
+
+What several of these share stands in a sub-folder named for it: content, messages, items.
 
 A parser is tolerant and accepts what servers and clients really send; a renderer emits only what the contract allows.
 """

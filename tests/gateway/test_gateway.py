@@ -485,7 +485,7 @@ def test_a_fault_of_ours_is_said_in_the_clients_dialect_and_told_to_the_log(
 def test_a_fault_of_ours_in_the_middle_of_a_stream_is_an_error_event(
     client: Client, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from app.dialects.openai_chat.stream import StreamParser
+    from app.dialects.openai_chat.stream_parser import StreamParser
 
     def fail(*_: object) -> None:
         raise TypeError("secret internals")

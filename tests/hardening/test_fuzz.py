@@ -23,7 +23,7 @@ from app.conversation.document_pages import count_pages
 from app.conversation.image_sizes import image_size
 from app.dialects import openai_chat, openai_completions
 from app.dialects.error_bodies import read_error_body
-from app.dialects.openai_responses.conversation import read_items, read_metadata
+from app.dialects.openai_responses.state.conversation import read_items, read_metadata
 from app.errors import DragomanError, Failure, UpstreamRefused
 from app.gateway.own_words import own_words
 from app.gateway.policy import cool_down, find_repair, wait_before_retry

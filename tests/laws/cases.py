@@ -17,7 +17,7 @@ from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.events import Event, Failed, Finished
 from app.conversation.request import EFFORTS, NativeTool, Request
 from app.conversation.response import Response
-from app.dialects.openai_chat.steps import note_of
+from app.dialects.openai_chat.replies.steps import note_of
 from app.sse import SseDecoder
 
 ROOT = Path(__file__).parents[2]

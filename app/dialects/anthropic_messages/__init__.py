@@ -3,11 +3,14 @@
 from app.dialects.anthropic_messages.errors import error_status, parse_error, render_error
 from app.dialects.anthropic_messages.passing_request import pass_request
 from app.dialects.anthropic_messages.passthrough import StreamPassthrough, repair_response
-from app.dialects.anthropic_messages.request import parse_count_request, parse_request, render_request
-from app.dialects.anthropic_messages.response import find_usage, parse_response, render_response
-from app.dialects.anthropic_messages.sse_events import StreamRenderer
-from app.dialects.anthropic_messages.stream import StreamParser
+from app.dialects.anthropic_messages.request_parser import parse_count_request, parse_request
+from app.dialects.anthropic_messages.request_renderer import render_request
+from app.dialects.anthropic_messages.response_parser import parse_response
+from app.dialects.anthropic_messages.response_renderer import render_response
+from app.dialects.anthropic_messages.stream_parser import StreamParser
+from app.dialects.anthropic_messages.stream_renderer import StreamRenderer
 from app.dialects.anthropic_messages.traits import TRAITS
+from app.dialects.anthropic_messages.usage import find_usage
 from app.dialects.anthropic_messages.vocabulary import NAME
 
 __all__ = [

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from app.conversation.capabilities import RenderContext
-from app.dialects.anthropic_messages.response import is_true_reason
-from app.dialects.anthropic_messages.sse_events import StreamRenderer
-from app.dialects.anthropic_messages.stream import StreamParser
+from app.dialects.anthropic_messages.response_parser import is_true_reason
+from app.dialects.anthropic_messages.stream_parser import StreamParser
+from app.dialects.anthropic_messages.stream_renderer import StreamRenderer
 from app.dialects.json_bodies import encode_body
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode

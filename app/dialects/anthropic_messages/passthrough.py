@@ -16,14 +16,10 @@ from app.conversation.literals import hide_halves
 from app.conversation.response import Usage
 from app.dialects.anthropic_messages.errors import parse_stream_error, render_error
 from app.dialects.anthropic_messages.grammar import Grammar, Rewriter
-from app.dialects.anthropic_messages.response import (
-    is_true_reason,
-    parse_response,
-    read_usage,
-    refuse_error,
-    render_response,
-)
-from app.dialects.anthropic_messages.sse_events import PING
+from app.dialects.anthropic_messages.response_parser import is_true_reason, parse_response, refuse_error
+from app.dialects.anthropic_messages.response_renderer import render_response
+from app.dialects.anthropic_messages.stream_renderer import PING
+from app.dialects.anthropic_messages.usage import read_usage
 from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import fields_decoder, replace_model
 from app.dialects.malformed import malformed

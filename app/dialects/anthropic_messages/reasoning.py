@@ -9,7 +9,7 @@ import msgspec
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss
 from app.conversation.request import EFFORT_NAMES, Effort, OutputFormat, ReasoningSettings, Request
-from app.dialects.anthropic_messages.blocks import NoteField
+from app.dialects.anthropic_messages.content.blocks import NoteField
 from app.dialects.anthropic_messages.vocabulary import DISPLAYS
 from app.dialects.json_bodies import Fields, read_value
 from app.errors import InvalidRequest

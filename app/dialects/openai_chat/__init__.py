@@ -1,15 +1,18 @@
 """This room is the dialect of OpenAI's Chat Completions: `POST /v1/chat/completions`, whole and streamed, as the vendor
 defines it and as compatible servers and clients bend it. Nothing here does I/O."""
 
-from app.dialects.openai_chat.chunks import StreamRenderer
 from app.dialects.openai_chat.errors import error_status, parse_error, render_error
 from app.dialects.openai_chat.passing_request import pass_request
 from app.dialects.openai_chat.passthrough import StreamPassthrough
-from app.dialects.openai_chat.repair import repair_response
-from app.dialects.openai_chat.request import parse_request, render_request
-from app.dialects.openai_chat.response import find_usage, parse_response, render_response
-from app.dialects.openai_chat.stream import StreamParser
+from app.dialects.openai_chat.replies.repair import repair_response
+from app.dialects.openai_chat.request_parser import parse_request
+from app.dialects.openai_chat.request_renderer import render_request
+from app.dialects.openai_chat.response_parser import parse_response
+from app.dialects.openai_chat.response_renderer import render_response
+from app.dialects.openai_chat.stream_parser import StreamParser
+from app.dialects.openai_chat.stream_renderer import StreamRenderer
 from app.dialects.openai_chat.traits import TRAITS
+from app.dialects.openai_chat.usage import find_usage
 from app.dialects.openai_chat.vocabulary import NAME
 
 __all__ = [

@@ -14,7 +14,7 @@ import msgspec
 
 from app.conversation.capabilities import Capabilities
 from app.dialects.json_bodies import Fields, decode_or_none, is_set, pass_fields, read_body, set_raw
-from app.dialects.openai_chat.foreign_parts import FOREIGN
+from app.dialects.openai_chat.messages.foreign_parts import FOREIGN
 from app.dialects.openai_chat.vocabulary import REASONING_KEYS
 
 # Whether a value, among the other fields of its request, is one that the upstream refuses.

@@ -21,16 +21,16 @@ from app.dialects.error_kinds import decode_error, judge_error, judge_reported
 from app.dialects.json_bodies import encode_body, repair_text
 from app.dialects.malformed import decode_tolerantly, malformed, no_answer
 from app.dialects.openai_chat.errors import error_event
-from app.dialects.openai_chat.repair import (
+from app.dialects.openai_chat.replies.repair import (
     UNREADABLE,
     flatten_content,
     join_messages,
     missing_head,
     true_finish,
 )
-from app.dialects.openai_chat.reply_parts import is_odd_content
-from app.dialects.openai_chat.shapes import Shape, arguments_of
-from app.dialects.openai_chat.tool_calls import CallBinder
+from app.dialects.openai_chat.replies.reply_parts import is_odd_content
+from app.dialects.openai_chat.replies.shapes import Shape, arguments_of
+from app.dialects.openai_chat.replies.tool_calls import CallBinder
 from app.dialects.openai_chat.usage import read_usage
 from app.dialects.openai_chat.vocabulary import CallFragment, CallPiece, WireChoice, WireChunk, calls_of, read_finish
 from app.errors import Failure, UpstreamCut, UpstreamMalformed, UpstreamRefused

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from app.conversation.response import Usage
 from app.dialects.openai_chat.vocabulary import CompletionDetails, Number, PromptDetails, WireUsage
 
@@ -55,3 +57,19 @@ def _count(*values: Number) -> int:
         if count > 0:
             return count
     return 0
+
+
+def find_usage(body: bytes) -> Usage | None:
+    """Usage of a whole reply that is only passed on; nothing else of it is decoded."""
+    try:
+        wire = _counted.decode(body).usage
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return read_usage(wire) if wire is not None else None
+
+
+class _Counted(msgspec.Struct):
+    usage: WireUsage | None = None
+
+
+_counted = msgspec.json.Decoder(_Counted)

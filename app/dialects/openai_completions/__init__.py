@@ -7,9 +7,11 @@ here does I/O.
 
 from app.dialects.openai_chat import error_status, find_usage, parse_error, render_error
 from app.dialects.openai_completions.passthrough import StreamPassthrough, pass_request, repair_response
-from app.dialects.openai_completions.request import parse_request
-from app.dialects.openai_completions.response import parse_response, render_response
-from app.dialects.openai_completions.stream import StreamParser, StreamRenderer
+from app.dialects.openai_completions.request_parser import parse_request
+from app.dialects.openai_completions.response_parser import parse_response
+from app.dialects.openai_completions.response_renderer import render_response
+from app.dialects.openai_completions.stream_parser import StreamParser
+from app.dialects.openai_completions.stream_renderer import StreamRenderer
 from app.dialects.openai_completions.traits import TRAITS
 from app.dialects.openai_completions.vocabulary import NAME
 

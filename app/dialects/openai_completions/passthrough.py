@@ -9,7 +9,7 @@ from app.conversation.response import Usage
 from app.dialects.json_bodies import replace_model
 from app.dialects.openai_chat.errors import error_event
 from app.dialects.openai_chat.usage import read_usage
-from app.dialects.openai_completions.response import parse_response
+from app.dialects.openai_completions.response_parser import parse_response
 from app.dialects.openai_completions.vocabulary import completion_decoder
 from app.errors import Failure, UpstreamCut
 from app.sse import COMMENT_KEEPALIVE, DONE, SseDecoder, encode_event

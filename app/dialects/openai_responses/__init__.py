@@ -1,18 +1,21 @@
 """This room is the dialect of OpenAI's Responses, which Codex and the Open Responses servers speak.
 
-A conversation is a flat list of items here: `items.py` reads single ones, `turns.py` groups them, `output.py` writes
-those of an answer, and `response_object.py` is what stands around them. `stream.py` reads streams, `lifecycle.py`
-writes them. Nothing here does I/O.
+A conversation is a flat list of items here. In `items/`, `items.py` reads single ones, `turns.py` groups them and
+`output.py` writes those of an answer; `response_object.py` is what stands around them. `state/` is what a server keeps
+for its clients. Nothing here does I/O.
 """
 
 from app.dialects.openai_responses.errors import error_status, parse_error, render_error
-from app.dialects.openai_responses.lifecycle import StreamRenderer
 from app.dialects.openai_responses.passing_request import pass_request
 from app.dialects.openai_responses.passthrough import StreamPassthrough, repair_response
-from app.dialects.openai_responses.request import parse_request, render_request
-from app.dialects.openai_responses.response import find_usage, parse_response, render_response
-from app.dialects.openai_responses.stream import StreamParser
+from app.dialects.openai_responses.request_parser import parse_request
+from app.dialects.openai_responses.request_renderer import render_request
+from app.dialects.openai_responses.response_parser import parse_response
+from app.dialects.openai_responses.response_renderer import render_response
+from app.dialects.openai_responses.stream_parser import StreamParser
+from app.dialects.openai_responses.stream_renderer import StreamRenderer
 from app.dialects.openai_responses.traits import TRAITS
+from app.dialects.openai_responses.usage import find_usage
 from app.dialects.openai_responses.vocabulary import NAME
 
 __all__ = [

@@ -14,7 +14,7 @@ import msgspec
 from app.conversation.capabilities import Capabilities
 from app.conversation.envelope import PREFIX
 from app.dialects.json_bodies import Fields, decode_or_none, is_set, list_decoder, pass_fields, read_body, set_raw
-from app.dialects.openai_responses.request import ENCRYPTED_CONTENT
+from app.dialects.openai_responses.request_parser import ENCRYPTED_CONTENT
 from app.dialects.openai_responses.vocabulary import NAME
 
 # Whether a value, among the other fields of its request, is one that the upstream refuses.

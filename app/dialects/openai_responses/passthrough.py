@@ -16,12 +16,13 @@ from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import Fields, change_fields, fields_decoder, list_decoder, replace_model
 from app.dialects.malformed import malformed
 from app.dialects.openai_responses.errors import parse_error_event
-from app.dialects.openai_responses.lifecycle import StreamRenderer, write_failure
-from app.dialects.openai_responses.output import Output
-from app.dialects.openai_responses.response_object import ResponseObject, parse_usage
-from app.dialects.openai_responses.stream import ENDS
+from app.dialects.openai_responses.items.output import Output
+from app.dialects.openai_responses.items.whole_items import write_whole_item
+from app.dialects.openai_responses.response_object import ResponseObject
+from app.dialects.openai_responses.stream_parser import ENDS
+from app.dialects.openai_responses.stream_renderer import StreamRenderer, write_failure
+from app.dialects.openai_responses.usage import parse_usage
 from app.dialects.openai_responses.vocabulary import NULL, response_decoder
-from app.dialects.openai_responses.whole_items import write_whole_item
 from app.errors import Failure, UpstreamCut, UpstreamRefused
 from app.sse import COMMENT_KEEPALIVE, DONE, EventBuffer, SseDecoder, encode_event
 

@@ -13,8 +13,9 @@ from app.conversation.request import Request
 from app.conversation.response import FinishReason, Usage
 from app.dialects.finish_words import judge_word
 from app.dialects.openai_responses.errors import response_error
-from app.dialects.openai_responses.request import render_text
-from app.dialects.openai_responses.tools import render_tool_choice, render_tools
+from app.dialects.openai_responses.items.tools import render_tool_choice, render_tools
+from app.dialects.openai_responses.request_renderer import render_text
+from app.dialects.openai_responses.usage import render_usage
 from app.dialects.openai_responses.vocabulary import (
     INCOMPLETE_REASONS,
     NAME,
@@ -47,25 +48,6 @@ def parse_finish(response: WireResponse, *, calls: bool) -> Finished:
         reason = INCOMPLETE_REASONS.get(raw) or ("content_filter" if judge_word(raw) == "content_filter" else "length")
     extensions = {name: value for name in RESPONSE_EXTENSIONS if (value := getattr(response, name)) is not None}
     return Finished(reason, raw, extensions=extensions)
-
-
-def parse_usage(response: WireResponse) -> Usage | None:
-    """Counts of a response. On the wire cached and written tokens are part of `input_tokens`; here they are not."""
-    wire = response.usage
-    if wire is None:
-        return None
-    details = wire.input_tokens_details
-    read = (details and details.cached_tokens) or 0
-    written = (details and details.cache_write_tokens) or 0
-    search = response.tool_usage and response.tool_usage.web_search
-    return Usage(
-        fresh=max(0, (wire.input_tokens or 0) - read - written),
-        cache_read=read,
-        cache_written=written,
-        output=wire.output_tokens or 0,
-        reasoning=(wire.output_tokens_details and wire.output_tokens_details.reasoning_tokens) or 0,
-        web_searches=(search and search.num_requests) or 0,
-    )
 
 
 class ResponseObject:
@@ -104,7 +86,7 @@ class ResponseObject:
             "incomplete_details": {"reason": reason} if reason else None,
             "model": self._context.model,
             "output": [msgspec.Raw(item) for item in items],
-            "usage": _render_usage(usage) if usage else None,
+            "usage": render_usage(usage) if usage else None,
             "service_tier": self.service_tier,
         }
         if finished:
@@ -159,13 +141,3 @@ def _instructions_of(request: Request) -> str | None:
 
 def _echo_tool(tool: dict[str, Any]) -> dict[str, Any]:
     return {"type": "function", "name": "", **_FUNCTION_KEYS, **tool} if tool.get("type") == "function" else tool
-
-
-def _render_usage(usage: Usage) -> dict[str, Any]:
-    return {
-        "input_tokens": usage.input,
-        "input_tokens_details": {"cached_tokens": usage.cache_read, "cache_write_tokens": usage.cache_written},
-        "output_tokens": usage.output,
-        "output_tokens_details": {"reasoning_tokens": usage.reasoning},
-        "total_tokens": usage.input + usage.output,
-    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.dialects.openai_chat.several import ask_single, join_responses
+from app.dialects.openai_chat.replies.several import ask_single, join_responses
 from app.gateway.delivery import JSON_HEADERS
 from app.gateway.fanout import answer_each
 from app.gateway.gateway import Gateway

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from app.conversation.capabilities import RenderContext
-from app.dialects.openai_completions.request import read_request, split_request
-from app.dialects.openai_completions.response import join_responses, stream_response
+from app.dialects.openai_completions.request_parser import read_request, split_request
+from app.dialects.openai_completions.response_renderer import join_responses, stream_response
 from app.gateway.delivery import JSON_HEADERS, STREAM_HEADERS
 from app.gateway.fanout import answer_each
 from app.gateway.gateway import Gateway

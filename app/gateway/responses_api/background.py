@@ -18,7 +18,7 @@ import msgspec
 from app.conversation.capabilities import RenderContext
 from app.conversation.events import Failed
 from app.dialects.openai_responses import StreamRenderer
-from app.dialects.openai_responses.background import (
+from app.dialects.openai_responses.state.background import (
     ask_stream,
     change_status,
     last_number,
@@ -28,7 +28,7 @@ from app.dialects.openai_responses.background import (
     render_queued,
     skip_events,
 )
-from app.dialects.openai_responses.history import find_response, input_items
+from app.dialects.openai_responses.state.history import find_response, input_items
 from app.dialects.openai_responses.vocabulary import NAME
 from app.errors import DragomanError, InvalidRequest, LedgerUnavailable, TooMany
 from app.gateway.delivery import JSON_HEADERS, STREAM_HEADERS

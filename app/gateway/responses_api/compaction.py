@@ -6,7 +6,7 @@ import time
 
 import msgspec
 
-from app.dialects.openai_responses.compaction import ask_summary, render_compaction
+from app.dialects.openai_responses.state.compaction import ask_summary, render_compaction
 from app.dialects.openai_responses.vocabulary import NAME
 from app.errors import InvalidRequest, UpstreamRefused
 from app.gateway.gateway import Gateway

@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from app.dialects.openai_responses.conversation import (
+from app.dialects.openai_responses.state.conversation import (
     read_items,
     read_metadata,
     render_conversation,
     render_deleted_conversation,
 )
-from app.dialects.openai_responses.history import identify_items, list_items, render_list
+from app.dialects.openai_responses.state.history import identify_items, list_items, render_list
 from app.errors import NotFound
 from app.gateway.messages import ClientResponse, new_id
 from app.ledger import Ledger

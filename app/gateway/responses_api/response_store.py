@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from app.dialects.openai_responses.background import change_status
-from app.dialects.openai_responses.conversation import read_conversation_id
-from app.dialects.openai_responses.history import (
+from app.dialects.openai_responses.state.background import change_status
+from app.dialects.openai_responses.state.conversation import read_conversation_id
+from app.dialects.openai_responses.state.history import (
     continue_request,
     find_id,
     find_response,

@@ -7,8 +7,8 @@ from typing import Literal
 from urllib.parse import quote, urlencode
 
 from app.dialects.openai_responses import parse_error
-from app.dialects.openai_responses.background import read_head
-from app.dialects.openai_responses.history import identify_items, list_items, render_deleted
+from app.dialects.openai_responses.state.background import read_head
+from app.dialects.openai_responses.state.history import identify_items, list_items, render_deleted
 from app.dialects.openai_responses.vocabulary import NAME
 from app.errors import InvalidRequest, NotFound, UpstreamRefused
 from app.gateway.delivery import STREAM_HEADERS

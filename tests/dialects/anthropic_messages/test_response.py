@@ -11,7 +11,7 @@ from app.conversation.capabilities import RenderContext
 from app.conversation.envelope import seal, unseal
 from app.conversation.response import FinishReason, Response, StopDetail, Usage
 from app.dialects.anthropic_messages import parse_response, render_response, repair_response
-from app.dialects.anthropic_messages.blocks import as_object
+from app.dialects.anthropic_messages.content.blocks import as_object
 from app.errors import UpstreamMalformed, UpstreamRefused
 from tests.dialects.anthropic_messages.sdk import read_message
 

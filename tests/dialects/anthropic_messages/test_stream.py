@@ -24,7 +24,7 @@ from app.conversation.events import (
 from app.conversation.fold import fold, unfold
 from app.conversation.response import Usage
 from app.dialects.anthropic_messages import StreamParser, StreamRenderer, parse_response
-from app.dialects.anthropic_messages.blocks import read_citations
+from app.dialects.anthropic_messages.content.blocks import read_citations
 from app.errors import Failure
 from app.sse import SseDecoder
 from tests.dialects.anthropic_messages.sdk import read_stream

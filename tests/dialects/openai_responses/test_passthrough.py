@@ -15,7 +15,7 @@ from app.conversation.envelope import seal
 from app.conversation.response import Usage
 from app.dialects import openai_responses
 from app.dialects.openai_responses import StreamPassthrough, repair_response
-from app.dialects.openai_responses.history import input_items, output_items
+from app.dialects.openai_responses.state.history import input_items, output_items
 from app.errors import Failure, InvalidRequest, UpstreamMalformed, UpstreamRefused
 from tests.dialects.openai_responses.wire import CONTEXT, UPSTREAM, ask, check_grammar, events_of, to_bytes, vendor
 from tests.support.same_dialect import send_on

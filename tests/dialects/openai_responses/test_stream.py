@@ -26,7 +26,7 @@ from app.conversation.events import (
 )
 from app.conversation.fold import fold, unfold
 from app.conversation.response import FinishReason, Response, Usage
-from app.dialects.anthropic_messages.server_steps import parse_step
+from app.dialects.anthropic_messages.content.server_steps import parse_step
 from app.dialects.openai_responses import StreamParser, StreamRenderer, parse_request
 from app.errors import Failure
 from tests.dialects.openai_responses.wire import (

@@ -1,0 +1,449 @@
+"""The content blocks of Anthropic Messages, read and written; requests and responses share them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, assert_never
+
+import msgspec
+
+from app.conversation.blocks import (
+    Audio,
+    Block,
+    CacheHint,
+    Compaction,
+    File,
+    FileId,
+    Image,
+    Inline,
+    Opaque,
+    PlainText,
+    Proof,
+    Reasoning,
+    Refusal,
+    SearchResult,
+    ServerTool,
+    Source,
+    Text,
+    ToolCall,
+    ToolResult,
+    Url,
+)
+from app.conversation.envelope import is_sealed, seal, unseal
+from app.conversation.losses import Severity
+from app.conversation.steps import CITATION
+from app.dialects.anthropic_messages.content.server_steps import parse_step
+from app.dialects.anthropic_messages.vocabulary import (
+    CACHE_TTLS,
+    NAME,
+    SERVER_CALLS,
+    SERVER_RESULT_ENDING,
+    KnownBlock,
+    WireBlock,
+    WireSource,
+)
+from app.dialects.json_bodies import encode_body, fields_decoder, list_decoder, read_value, repair_surrogates
+from app.dialects.readable import read_unknown
+from app.errors import InvalidRequest
+
+# Called with the path of a field that a block has beyond the neutral model.
+NoteField = Callable[[str, msgspec.Raw], None]
+# Called with the class and the reason of a loss, for the block at hand.
+Lose = Callable[[Severity, str], None]
+
+_known_block = msgspec.json.Decoder(KnownBlock)
+_any_block = msgspec.json.Decoder(WireBlock)
+_source = msgspec.json.Decoder(WireSource)
+_citations = msgspec.json.Decoder(list[dict[str, Any]] | None)
+_enabled = msgspec.json.Decoder(dict[str, Any] | None)
+_string = msgspec.json.Decoder(str)
+_any = msgspec.json.Decoder(Any)
+
+
+def read_blocks(content: msgspec.Raw, path: str, note: NoteField) -> tuple[Block, ...]:
+    """The blocks of a `content`, which is a string, a list of blocks, or nothing. Raises InvalidRequest."""
+    match _first_byte(content):
+        case b'"':
+            text = read_value(content, _string, path)
+            return (Text(text),) if text else ()
+        case b"" | b"n":
+            return ()
+        case b"{":  # a lone block without the list around it
+            return (read_block(content, path, note),)
+        case _:
+            raws = read_value(content, list_decoder, path)
+            return tuple([read_block(raw, f"{path}[{index}]", note) for index, raw in enumerate(raws)])
+
+
+def read_block(raw: msgspec.Raw, path: str, note: NoteField) -> Block:
+    """One block. A type that is not known becomes `Opaque`; InvalidRequest says what is wrong with a known one."""
+    try:
+        block: WireBlock = _known_block.decode(raw)
+    except msgspec.ValidationError:
+        block = read_value(raw, _any_block, path)
+        for name, value in read_value(raw, fields_decoder, path).items():
+            if name not in WireBlock.__struct_fields__ and _is_modelled(block.type):
+                note(f"{path}.{name}", value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"{path}: {error}", param=path) from error
+    cache = CacheHint(block.cache_control.ttl) if block.cache_control else None
+    match block.type:
+        case "text":
+            citations = (
+                read_value(block.citations, _citations, f"{path}.citations") if not is_absent(block.citations) else None
+            )
+            return Text(_need(block.text, path, "text"), cache, read_citations(citations or ()))
+        case "tool_use":
+            arguments = bytes(block.input).decode() or "{}"
+            return ToolCall(_identifier(block.id, path, "id"), _need(block.name, path, "name"), arguments, cache=cache)
+        case "tool_result":
+            return ToolResult(
+                _identifier(block.tool_use_id, path, "tool_use_id"),
+                read_blocks(block.content, f"{path}.content", note),
+                is_error=bool(block.is_error),
+                cache=cache,
+            )
+        case "thinking":
+            return _read_thinking(block, raw)
+        case "redacted_thinking":
+            data = _need(block.data, path, "data")
+            proof = unseal(data) if is_sealed(data) else Proof(NAME, "redacted", (_original(block, raw),))
+            return Reasoning("", proof)
+        case "image":
+            source = _read_source(block, path)
+            if isinstance(source, PlainText):
+                raise InvalidRequest(f"{path}.source: an image cannot be text", param=f"{path}.source")
+            return Image(source, cache=cache)
+        case "document":
+            return _read_document(block, path, cache, note)
+        case "search_result":
+            blocks = read_blocks(block.content, f"{path}.content", note)
+            texts = tuple(inner for inner in blocks if isinstance(inner, Text))
+            source_name = read_value(block.source, _string, f"{path}.source")
+            return SearchResult(
+                _need(block.title, path, "title"), source_name, texts, _read_enabled(block, path), cache
+            )
+        case "compaction":
+            summary = _string.decode(block.content) if _first_byte(block.content) == b'"' else None
+            sealed = block.encrypted_content or ""
+            proof = unseal(sealed) if is_sealed(sealed) else Proof(NAME, "compaction", (_compact(raw),))
+            return Compaction(summary, proof)
+        case name if _is_server_step(name):
+            return parse_step(name, _compact(raw))
+        case unknown:
+            told = () if unknown == "tool_reference" else read_unknown(bytes(raw), unknown)
+            return Opaque(NAME, unknown, _compact(raw), told)
+
+
+def ignore_field(path: str, raw: msgspec.Raw) -> None:
+    """A NoteField for responses: what their blocks have beyond the model is for newer clients than a translation
+    serves."""
+
+
+def is_absent(raw: msgspec.Raw) -> bool:
+    """Whether a raw field was not there at all; null is there."""
+    return memoryview(raw).nbytes == 0
+
+
+class BlockWriter:
+    """Writes blocks as the wire has them, ready to be encoded.
+
+    What cannot be said goes to `lose`. `cached`: write cache hints. `unsigned`: the server takes reasoning without a
+    signature, as those of DeepSeek and Kimi do.
+    """
+
+    __slots__ = ("_cached", "_lose", "_unsigned")
+
+    def __init__(self, lose: Lose, *, cached: bool = True, unsigned: bool = False) -> None:
+        self._lose = lose
+        self._cached = cached
+        self._unsigned = unsigned
+
+    def content(self, blocks: Sequence[Block]) -> str | list[Any]:
+        """A lone plain text is written as a string, which every server of this dialect takes."""
+        match blocks:
+            case [Text(text=text, cache=None, citations=(), phase=None)] if text:
+                return text
+            case _:
+                return self.blocks(blocks)
+
+    def blocks(self, blocks: Sequence[Block]) -> list[Any]:
+        written: list[Any] = []
+        for block in blocks:
+            self._write(block, written)
+        return written
+
+    def _write(self, block: Block, written: list[Any]) -> None:
+        """Append the wire's form of `block` to `written`: one block, none, or several."""
+        match block:
+            case Text():
+                if not block.text:
+                    return  # the vendor refuses empty text
+                wire: dict[str, Any] = {"type": "text", "text": block.text}
+                if citations := own_citations(block.citations):
+                    wire["citations"] = citations
+                written.append(self._hinted(wire, block.cache))
+                if block.phase is not None:
+                    self._lose("ignorable", "this dialect does not tell comments from the final answer")
+            case ToolCall():
+                arguments, sensible = as_object(_without_halves(block.arguments))
+                if not sensible:
+                    self._lose("degrading", "the arguments of the call are not JSON")
+                wire = {"type": "tool_use", "id": block.id, "name": block.name, "input": arguments}
+                written.append(self._hinted(wire, block.cache))
+            case ToolResult():
+                wire = {"type": "tool_result", "tool_use_id": block.call_id}
+                # The vendor refuses texts of nothing but white space.
+                spoken = [inner for inner in block.blocks if not isinstance(inner, Text) or inner.text.strip()]
+                if content := self.content(spoken):
+                    wire["content"] = content
+                if block.is_error:
+                    wire["is_error"] = True
+                written.append(self._hinted(wire, block.cache))
+            case Reasoning(text=text, proof=proof):
+                if proof is not None and proof.dialect == NAME:
+                    written.extend(msgspec.Raw(original) for original in proof.originals)
+                elif self._unsigned:
+                    written.append({"type": "thinking", "thinking": text})
+                else:
+                    self._lose("ignorable", "reasoning that Claude did not sign cannot be shown to it")
+            case Image():
+                written.append(self._hinted({"type": "image", "source": _write_source(block.source)}, block.cache))
+                if block.detail not in (None, "auto"):
+                    self._lose("ignorable", "images have no level of detail here")
+            case File():
+                written.append(self._hinted(self._document(block), block.cache))
+            case SearchResult():
+                wire = {"type": "search_result", "source": block.source, "title": block.title}
+                wire["content"] = self.blocks(block.blocks)
+                if block.citations is not None:
+                    wire["citations"] = {"enabled": block.citations}
+                written.append(self._hinted(wire, block.cache))
+            case Refusal(text=text):
+                if text:
+                    written.append({"type": "text", "text": text})
+            case Compaction(text=text, proof=proof):
+                if proof is not None and proof.dialect == NAME:
+                    written.extend(msgspec.Raw(original) for original in proof.originals)
+                elif text:
+                    written.append({"type": "text", "text": f"Summary of the earlier conversation:\n\n{text}"})
+                else:
+                    self._lose("degrading", "a compaction of another vendor cannot be read")
+            case ServerTool(dialect=dialect, raw=raw) | Opaque(dialect=dialect, raw=raw):
+                if dialect == NAME:
+                    written.append(msgspec.Raw(raw))
+                else:
+                    self._lose("degrading", "a block of another vendor's own cannot be shown")
+            case Audio():
+                self._lose("wrong", "sound is not supported")
+            case _:
+                assert_never(block)
+
+    def _document(self, block: File) -> dict[str, Any]:
+        source: dict[str, Any]
+        if block.source is None:
+            source = {"type": "content", "content": self.content(block.blocks)}
+        else:
+            source = _write_source(block.source)
+        wire = {"type": "document", "source": source, "title": block.name, "context": block.context}
+        if block.citations is not None:
+            wire["citations"] = {"enabled": block.citations}
+        return {name: value for name, value in wire.items() if value is not None}
+
+    def _hinted(self, wire: dict[str, Any], hint: CacheHint | None) -> dict[str, Any]:
+        if hint is not None and self._cached:
+            wire["cache_control"] = write_cache(hint)
+        return wire
+
+
+def own_citations(citations: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The citations that are of this dialect; those of others have no form that the vendor would take."""
+    return [
+        citation
+        for citation in citations
+        if str(citation.get("type")).endswith("_location") and not is_sealed(str(citation.get("encrypted_index")))
+    ]
+
+
+def read_citations(citations: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """Citations as they were made: those of other dialects are taken out of their envelopes."""
+    return tuple(_unseal_citation(citation) for citation in citations)
+
+
+def shown_citations(citations: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Citations for a client of this dialect. A page that another vendor cites is shown as one of a search, and what
+    else that vendor says of it is sealed where Claude's own proof stands."""
+    return [shown for citation in citations if (shown := _show_citation(citation)) is not None]
+
+
+def _show_citation(citation: dict[str, Any]) -> dict[str, Any] | None:
+    if own_citations((citation,)):
+        return citation
+    nested = citation.get("url_citation")
+    page = nested if isinstance(nested, dict) else citation
+    url, title = page.get("url"), page.get("title")
+    if not isinstance(url, str):
+        return None
+    sealed = seal(Proof("openai_responses", CITATION, (msgspec.json.encode(citation),)))
+    shown = {"type": "web_search_result_location", "url": url, "title": title if isinstance(title, str) else url}
+    return {**shown, "encrypted_index": sealed, "cited_text": ""}
+
+
+def _unseal_citation(citation: dict[str, Any]) -> dict[str, Any]:
+    sealed = citation.get("encrypted_index")
+    proof = unseal(sealed) if isinstance(sealed, str) and is_sealed(sealed) else None
+    if proof is None or proof.kind != CITATION or not proof.originals:
+        return citation
+    value = _decode_or_none(proof.originals[0].decode("utf-8", "replace"))
+    return value if isinstance(value, dict) else citation
+
+
+def write_cache(hint: CacheHint) -> dict[str, str]:
+    """A `cache_control` object; lifetimes of other vendors become the next longer one."""
+    ttl = CACHE_TTLS.get(hint.ttl)
+    return {"type": "ephemeral", "ttl": ttl} if ttl else {"type": "ephemeral"}
+
+
+def seal_reasoning(proof: Proof | None) -> str:
+    """What stands in for a signature toward a client of this dialect when Claude did not sign.
+
+    Every block gets one, so that the marker tells Claude's own blocks from those that must never reach it. Without a
+    proof the marker holds nothing: the text stands beside it anyway.
+    """
+    return seal(proof) if proof is not None else _UNPROVEN
+
+
+def as_object(arguments: str) -> tuple[msgspec.Raw, bool]:
+    """The arguments of a call as a JSON object, verbatim if they are one; and whether they made any sense.
+
+    Nothing is {}, an object inside a string is taken out, another JSON value goes under "value", and what is no JSON
+    under "_raw".
+    """
+    text = arguments.strip()
+    if text in ("", "null"):
+        return msgspec.Raw(b"{}"), True
+    try:
+        fields_decoder.decode(text)
+        return msgspec.Raw(text.encode()), True
+    except msgspec.ValidationError:
+        inner = _decode_or_none(text)
+        if isinstance(inner, str) and inner.lstrip().startswith("{"):
+            return as_object(inner)
+        if inner is not None:
+            return msgspec.Raw(b'{"value":%b}' % text.encode()), True
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        raw = text.encode("utf-8", "replace")
+        repaired = repair_surrogates(raw).decode()
+        if repaired != text:
+            # An escaped half of a surrogate pair is valid JSON that only our decoder refuses: it stays as it is.
+            whole, sensible = as_object(repaired)
+            return (msgspec.Raw(raw), True) if bytes(whole) == repaired.encode() else (whole, sensible)
+    return msgspec.Raw(encode_body({"_raw": arguments})), False
+
+
+_UNPROVEN = seal(Proof("openai_chat", "plain", ()))
+
+
+def _first_byte(raw: msgspec.Raw) -> bytes:
+    return bytes(memoryview(raw)[:1])
+
+
+def _is_server_step(name: str) -> bool:
+    return name in SERVER_CALLS or (name.endswith(SERVER_RESULT_ENDING) and name != "tool_result")
+
+
+def _is_modelled(name: str) -> bool:
+    """Whether blocks of this type are taken apart; the others keep their raw text and with it every field."""
+    return name in ("text", "tool_use", "tool_result", "image", "document", "search_result")
+
+
+def _need(value: str | None, path: str, name: str) -> str:
+    if value is None:
+        raise InvalidRequest(f"{path}.{name}: field required", param=f"{path}.{name}")
+    return value
+
+
+def _identifier(value: str | int | None, path: str, name: str) -> str:
+    """An id as text; some servers number their calls."""
+    return str(value) if isinstance(value, int) else _need(value, path, name)
+
+
+def _compact(raw: msgspec.Raw | bytes) -> bytes:
+    """JSON text on one line, as it must be inside an sse event."""
+    return msgspec.json.format(bytes(raw), indent=-1)
+
+
+def _original(block: WireBlock, raw: msgspec.Raw) -> bytes:
+    """A reasoning block as it was, but without `cache_control`, which the vendor refuses there."""
+    if block.cache_control is None:
+        return _compact(raw)
+    fields = fields_decoder.decode(raw)
+    del fields["cache_control"]
+    return _compact(msgspec.json.encode(fields))
+
+
+def _read_thinking(block: WireBlock, raw: msgspec.Raw) -> Reasoning:
+    text, signature = block.thinking or "", block.signature or ""
+    if not signature:
+        return Reasoning(text)
+    if is_sealed(signature):
+        return Reasoning(text, unseal(signature))
+    return Reasoning(text, Proof(NAME, "thinking", (_original(block, raw),)))
+
+
+def _read_source(block: WireBlock, path: str) -> Source:
+    source = read_value(block.source, _source, f"{path}.source")
+    where = f"{path}.source"
+    match source.type:
+        case "base64":
+            return Inline(_need(source.media_type, where, "media_type"), _need(source.data, where, "data"))
+        case "url":
+            return Url(_need(source.url, where, "url"))
+        case "file":
+            return FileId(_need(source.file_id, where, "file_id"), NAME)
+        case "text":
+            return PlainText(_need(source.data, where, "data"), source.media_type or "text/plain")
+        case other:
+            raise InvalidRequest(f"{where}.type: {other!r} is not a known source", param=f"{where}.type")
+
+
+def _read_document(block: WireBlock, path: str, cache: CacheHint | None, note: NoteField) -> File:
+    citations = _read_enabled(block, path)
+    source = read_value(block.source, _source, f"{path}.source")
+    if source.type == "content":
+        blocks = read_blocks(source.content, f"{path}.source.content", note)
+        return File(None, block.title, block.context, citations, blocks, cache)
+    return File(_read_source(block, path), block.title, block.context, citations, (), cache)
+
+
+def _read_enabled(block: WireBlock, path: str) -> bool | None:
+    if is_absent(block.citations):
+        return None
+    setting = read_value(block.citations, _enabled, f"{path}.citations") or {}
+    return setting.get("enabled")
+
+
+def _write_source(source: Source) -> dict[str, str]:
+    match source:
+        case Inline():
+            return {"type": "base64", "media_type": source.media_type, "data": source.data}
+        case Url():
+            return {"type": "url", "url": source.url}
+        case FileId():
+            return {"type": "file", "file_id": source.file_id}
+        case PlainText():
+            return {"type": "text", "media_type": source.media_type, "data": source.text}
+        case _:
+            assert_never(source)
+
+
+def _without_halves(arguments: str) -> str:
+    """Arguments for the vendor, which refuses a whole request for one escaped half of a surrogate pair."""
+    return repair_surrogates(arguments.encode("utf-8", "replace")).decode() if "\\u" in arguments else arguments
+
+
+def _decode_or_none(text: str) -> Any:
+    try:
+        return _any.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None

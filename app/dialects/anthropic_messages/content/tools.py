@@ -1,0 +1,107 @@
+"""The tools of a request and the choice among them, read and written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, assert_never
+
+import msgspec
+
+from app.conversation.blocks import CacheHint
+from app.conversation.losses import Loss
+from app.conversation.request import CustomTool, FunctionTool, NativeTool, Request, Tool
+from app.dialects.anthropic_messages.content.blocks import write_cache
+from app.dialects.anthropic_messages.vocabulary import CLIENT_TOOLS, NAME, NO_SCHEMA, SERVER_TOOLS
+from app.errors import InvalidRequest
+
+_PLACED = {"type", "name", "description", "input_schema", "strict", "defer_loading", "input_examples", "cache_control"}
+
+
+def read_tools(wires: Sequence[dict[str, Any]]) -> tuple[Tool, ...]:
+    """Tools without a type, or of type "custom", are the client's functions; dated types are the vendor's."""
+    return tuple([_read_tool(wire, f"tools[{index}]") for index, wire in enumerate(wires)])
+
+
+def write_tools(tools: Sequence[Tool], losses: list[Loss], *, cached: bool, own: bool) -> list[dict[str, Any]]:
+    """`own`: the request came in this dialect, so fields that only it knows are given back."""
+    written = []
+    for index, tool in enumerate(tools):
+        match tool:
+            case FunctionTool():
+                written.append(_write_function(tool, cached, own))
+            case NativeTool(dialect=dialect, definition=definition) if dialect == NAME:
+                written.append(definition)
+            case NativeTool() | CustomTool():
+                losses.append(
+                    Loss("degrading", f"tools[{index}]", f"tool {tool.name!r} is of a kind that the upstream lacks")
+                )
+            case _:
+                assert_never(tool)
+    return written
+
+
+def write_tool_choice(request: Request, losses: list[Loss]) -> dict[str, Any] | None:
+    """`tool_choice`, which is also where parallel calls are switched off."""
+    choice, serial = request.tool_choice, request.parallel_tool_calls is False
+    if choice is None:
+        return {"type": "auto", "disable_parallel_tool_use": True} if serial else None
+    written: dict[str, Any] = {"type": choice.mode}
+    if choice.mode == "tool" and choice.names:
+        written["name"] = choice.names[0][1]
+    elif choice.names:
+        losses.append(Loss("degrading", "tool_choice", "the choice cannot be limited to some of the tools"))
+    if choice.mode != "none" and request.parallel_tool_calls is not None:
+        written["disable_parallel_tool_use"] = serial
+    return written
+
+
+def _read_tool(wire: dict[str, Any], path: str) -> Tool:
+    kind, name = wire.get("type") or "custom", wire.get("name")
+    if not isinstance(kind, str):
+        raise InvalidRequest(f"{path}.type: must be a string", param=f"{path}.type")
+    if kind == "custom" or (not _is_dated(kind) and "input_schema" in wire):
+        return _read_function(wire, path)
+    server = not kind.startswith(CLIENT_TOOLS)
+    return NativeTool(NAME, kind, name if isinstance(name, str) else kind, wire, server)
+
+
+def _is_dated(kind: str) -> bool:
+    return kind.startswith(SERVER_TOOLS + CLIENT_TOOLS)
+
+
+def _read_function(wire: dict[str, Any], path: str) -> FunctionTool:
+    name, schema, cache = wire.get("name"), wire.get("input_schema"), wire.get("cache_control")
+    if not isinstance(name, str) or not name:
+        raise InvalidRequest(f"{path}.name: field required", param=f"{path}.name")
+    if schema is not None and not isinstance(schema, dict):
+        raise InvalidRequest(f"{path}.input_schema: must be an object", param=f"{path}.input_schema")
+    try:
+        return msgspec.convert(
+            {
+                "name": name,
+                "description": wire.get("description"),
+                "schema": schema,
+                "strict": wire.get("strict"),
+                "deferred": bool(wire.get("defer_loading")),
+                "examples": wire.get("input_examples") or (),
+                "cache": CacheHint(cache.get("ttl")) if isinstance(cache, dict) else None,
+                "extensions": {key: value for key, value in wire.items() if key not in _PLACED},
+            },
+            FunctionTool,
+        )
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"{path}: {error}", param=path) from error
+
+
+def _write_function(tool: FunctionTool, cached: bool, own: bool) -> dict[str, Any]:
+    written = {
+        "name": tool.name,
+        "description": tool.description,
+        "input_schema": tool.schema or NO_SCHEMA,
+        "strict": tool.strict,
+        "defer_loading": True if tool.deferred else None,
+        "input_examples": list(tool.examples) or None,
+        "cache_control": write_cache(tool.cache) if tool.cache and cached else None,
+        **(tool.extensions if own else {}),
+    }
+    return {name: value for name, value in written.items() if value is not None}

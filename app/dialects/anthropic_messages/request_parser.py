@@ -1,0 +1,235 @@
+"""Requests of clients of Anthropic Messages, read into the neutral model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from app.conversation.blocks import CacheHint, Text
+from app.conversation.request import Extension, Request, Role, Sampling, Tool, ToolChoice, Turn
+from app.dialects.anthropic_messages.content.blocks import NoteField, is_absent, read_blocks
+from app.dialects.anthropic_messages.content.tool_changes import apply_tool_changes
+from app.dialects.anthropic_messages.content.tools import read_tools
+from app.dialects.anthropic_messages.reasoning import optional_text, read_reasoning, take_field
+from app.dialects.anthropic_messages.vocabulary import (
+    ASKED_TIERS,
+    FIELD_LOSSES,
+    NAME,
+    UNLISTED_LOSS,
+    KnownTurn,
+    WireCache,
+    WireTurn,
+)
+from app.dialects.json_bodies import Fields, fields_decoder, list_decoder, read_body, read_value, repair_surrogates
+from app.dialects.tool_schemas import mend_schemas
+from app.errors import InvalidRequest
+
+T = TypeVar("T")
+
+_ROLES: tuple[Role, ...] = ("user", "assistant", "system")
+
+_text = msgspec.json.Decoder(str)
+_flag = msgspec.json.Decoder(bool | None)
+_number = msgspec.json.Decoder(float | None)
+_integer = msgspec.json.Decoder(int | None)
+_texts = msgspec.json.Decoder(list[str] | None)
+_object = msgspec.json.Decoder(dict[str, Any] | None)
+_objects = msgspec.json.Decoder(list[dict[str, Any]] | None)
+_cache = msgspec.json.Decoder(WireCache | None)
+_any = msgspec.json.Decoder(Any)
+_known_turn = msgspec.json.Decoder(KnownTurn)
+_any_turn = msgspec.json.Decoder(WireTurn)
+
+
+def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
+    """A client's request to create a message. `headers` have lower-case names.
+
+    Fields without a place in the neutral model become extras. Raises InvalidRequest, which names the field.
+    Source: Anthropic API reference, Messages, versions 2023-06-01 and 2026-10-21.
+    """
+    request = parse_count_request(body, headers)
+    if request.max_tokens is None:
+        raise InvalidRequest("max_tokens number is required", param="max_tokens")
+    return request
+
+
+def parse_count_request(body: bytes, headers: Mapping[str, str]) -> Request:
+    """A client's request to count tokens: the same fields, but none for the answer is required."""
+    try:
+        return _Reader(read_body(body), headers).request()
+    except InvalidRequest:
+        repaired = repair_surrogates(body)
+        if repaired == body:
+            raise
+        return _Reader(read_body(repaired), headers).request()
+
+
+class _Reader:
+    """Reads one body; takes each field away as it is read, so that what remains is what nobody knows."""
+
+    def __init__(self, fields: Fields, headers: Mapping[str, str]) -> None:
+        self._fields = fields
+        self._headers = headers
+        self._extensions: list[Extension] = []
+
+    def request(self) -> Request:
+        model = self._need("model", _text, "model string is required")
+        tools, turns = self._tools_and_turns()
+        sampling = self._sampling()
+        choice, parallel = self._tool_choice()
+        reasoning, output_format = read_reasoning(self._fields, self._note)
+        metadata = self._take("metadata", _object) or {}
+        user = metadata.pop("user_id", None)
+        tier = self._take("service_tier", optional_text)
+        max_tokens = self._take("max_tokens", _integer)
+        if max_tokens is not None and max_tokens < 0:
+            raise InvalidRequest("max_tokens must be a non-negative number", param="max_tokens")
+        stream = bool(self._take("stream", _flag))
+        return Request(
+            dialect=NAME,
+            model=model,
+            instructions=self._instructions(),
+            turns=turns,
+            tools=tools,
+            tool_choice=choice,
+            parallel_tool_calls=parallel,
+            reasoning=reasoning,
+            sampling=sampling,
+            max_tokens=max_tokens,
+            stop=tuple(self._take("stop_sequences", _texts) or ()),
+            output_format=output_format,
+            user=user if isinstance(user, str) else None,
+            cache=self._cache_hint(),
+            service_tier=ASKED_TIERS.get(tier, tier) if tier else None,
+            metadata=metadata or None,
+            stream=stream,
+            include_usage=stream,
+            betas=_split_betas(self._headers.get("anthropic-beta", "")),
+            extensions=self._remaining_extensions(),
+        )
+
+    def _take(self, name: str, decoder: msgspec.json.Decoder[T]) -> T | None:
+        return take_field(self._fields, name, decoder)
+
+    def _need(self, name: str, decoder: msgspec.json.Decoder[T], message: str) -> T:
+        try:
+            value = self._take(name, decoder)
+        except InvalidRequest as error:
+            raise InvalidRequest(message, param=name) from error
+        if value is None or value == "":
+            raise InvalidRequest(message, param=name)
+        return value
+
+    def _note(self, name: str, raw: msgspec.Raw) -> None:
+        """Keep a field that has no place; its loss is told by its last name, or by its whole one at the top."""
+        value = read_value(raw, _any, name)
+        loss, why = FIELD_LOSSES.get(name) or FIELD_LOSSES.get(name.rpartition("]")[2][1:]) or UNLISTED_LOSS
+        if name == "context_management" and not _edits_matter(value):
+            loss, why = "ignorable", "clearing old thinking does not change the answer of a model that never sees it"
+        self._extensions.append(Extension(NAME, name, value, loss, why))
+
+    def _instructions(self) -> tuple[Text, ...]:
+        raw = self._fields.pop("system", None)
+        if raw is None:
+            return ()
+        blocks = read_blocks(raw, "system", self._note)
+        for index, block in enumerate(blocks):
+            if not isinstance(block, Text):
+                raise InvalidRequest(f"system[{index}].type: only text is allowed here", param=f"system[{index}].type")
+        return cast(tuple[Text, ...], blocks)
+
+    def _tools_and_turns(self) -> tuple[tuple[Tool, ...], tuple[Turn, ...]]:
+        said = self._turns()
+        raw = self._fields.get("tools")
+        declared = mend_schemas(read_tools(self._take("tools", _objects) or []), raw)
+        tools, turns = apply_tool_changes(declared, said)
+        for before, after in zip(said, turns, strict=True):
+            if len(after.blocks) < len(before.blocks):
+                self._extensions.append(
+                    Extension(NAME, before.path, None, "degrading", "its change of tools holds from the start")
+                )
+        return tools, turns
+
+    def _turns(self) -> tuple[Turn, ...]:
+        messages = self._need("messages", list_decoder, "messages array is required")
+        if not messages:
+            raise InvalidRequest("messages array cannot be empty", param="messages")
+        return tuple([_read_turn(raw, f"messages[{index}]", self._note) for index, raw in enumerate(messages)])
+
+    def _sampling(self) -> Sampling:
+        temperature = self._ranged("temperature", "temperature must be a number between 0 and 1")
+        top_p = self._ranged("top_p", "top_p must be a number between 0 and 1")
+        top_k = self._take("top_k", _integer)
+        if top_k is not None and top_k < 0:
+            raise InvalidRequest("top_k must be a non-negative number", param="top_k")
+        return Sampling(temperature=temperature, top_p=top_p, top_k=top_k)
+
+    def _ranged(self, name: str, message: str) -> float | None:
+        try:
+            value = self._take(name, _number)
+        except InvalidRequest as error:
+            raise InvalidRequest(message, param=name) from error
+        if value is not None and not 0 <= value <= 1:
+            raise InvalidRequest(message, param=name)
+        return value
+
+    def _tool_choice(self) -> tuple[ToolChoice | None, bool | None]:
+        choice = self._take("tool_choice", _object)
+        if choice is None:
+            return None, None
+        serial = choice.get("disable_parallel_tool_use")
+        parallel = None if serial is None else not serial
+        match choice:
+            case {"type": "auto" | "any" | "none" as mode}:
+                return ToolChoice(mode), parallel
+            case {"type": "tool", "name": str(name)}:
+                return ToolChoice("tool", ((None, name),)), parallel
+            case _:
+                raise InvalidRequest(
+                    "tool_choice.type must be auto, any, none, or tool with a name", param="tool_choice.type"
+                )
+
+    def _cache_hint(self) -> CacheHint | None:
+        cache = self._take("cache_control", _cache)
+        return CacheHint(cache.ttl) if cache else None
+
+    def _remaining_extensions(self) -> tuple[Extension, ...]:
+        for name, raw in self._fields.items():
+            if bytes(raw) != b"null":
+                self._note(name, raw)
+        return tuple(self._extensions)
+
+
+def _read_turn(raw: msgspec.Raw, path: str, note: NoteField) -> Turn:
+    try:
+        turn: WireTurn = _known_turn.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        turn = read_value(raw, _any_turn, path)
+        for name, value in read_value(raw, fields_decoder, path).items():
+            if name not in WireTurn.__struct_fields__:
+                note(f"{path}.{name}", value)
+    if turn.role not in _ROLES:
+        raise InvalidRequest(f"{path}.role: must be user, assistant or system", param=f"{path}.role")
+    if is_absent(turn.content):
+        raise InvalidRequest(f"{path}.content: field required", param=f"{path}.content")
+    blocks = read_blocks(turn.content, f"{path}.content", note)
+    config = turn.output_config or {}
+    effort = take_field(config, f"{path}.output_config.effort", optional_text)
+    for name, value in config.items():
+        note(f"{path}.output_config.{name}", value)
+    return Turn(role=turn.role, blocks=blocks, effort=effort, clear_at=turn.clear_at, path=path)
+
+
+def _split_betas(header: str) -> tuple[str, ...]:
+    return tuple(name for part in header.split(",") if (name := part.strip()))
+
+
+def _edits_matter(value: Any) -> bool:
+    """Whether a `context_management` does more than drop old thinking, which no other model is shown."""
+    match value:
+        case {"edits": [*edits]}:
+            return any(not isinstance(e, dict) or not str(e.get("type")).startswith("clear_thinking") for e in edits)
+        case _:
+            return bool(value)

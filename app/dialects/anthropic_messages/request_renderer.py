@@ -1,0 +1,177 @@
+"""Requests of the neutral model, written for an upstream that speaks Anthropic Messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.conversation.capabilities import Capabilities
+from app.conversation.losses import Loss, Severity
+from app.conversation.request import Request
+from app.dialects.anthropic_messages.content.blocks import BlockWriter, write_cache
+from app.dialects.anthropic_messages.content.tools import write_tool_choice, write_tools
+from app.dialects.anthropic_messages.reasoning import write_reasoning
+from app.dialects.anthropic_messages.vocabulary import (
+    ADVISOR_BETA,
+    CLEAR_AT_BETA,
+    COMPACT_EDIT_BETA,
+    DEFAULT_MAX_TOKENS,
+    FIELD_BETAS,
+    MCP_TOOLSET_BETA,
+    NAME,
+    TIERS_TO_ASK,
+    TOLERANT_VERSION,
+    TURN_EFFORT_BETA,
+    UPDATES_BETA,
+    VERSION,
+)
+from app.dialects.contract import RenderedRequest
+from app.dialects.json_bodies import encode_body
+
+
+def render_request(request: Request, capabilities: Capabilities) -> RenderedRequest:
+    """The body for an upstream of this dialect, the headers that this body needs, and what could not be said.
+
+    Relies on the adaptation before it: results follow their calls, reasoning settings suit the model, names are legal.
+    """
+    losses: list[Loss] = []
+    betas: list[str] = list(request.betas) if request.dialect == NAME else []
+    cached = capabilities.cache_hints == "cache_control"
+    body: dict[str, Any] = {
+        "model": capabilities.model or request.model,
+        "max_tokens": _max_tokens(request, capabilities),
+    }
+    if request.instructions:
+        writer = BlockWriter(_loser(losses, "system"), cached=cached)
+        body["system"] = writer.blocks(request.instructions)
+    body["messages"] = _write_turns(request, capabilities, losses, betas)
+    if tools := write_tools(request.tools, losses, cached=cached, own=request.dialect == NAME):
+        body["tools"] = tools
+        if choice := write_tool_choice(request, losses):
+            body["tool_choice"] = choice
+    body |= write_reasoning(request, capabilities, losses)
+    body |= _write_settings(request, capabilities, losses)
+    _restore_extensions(body, request, losses, first_party=capabilities.first_party)
+    body |= capabilities.extra_body
+    for name in capabilities.refused_fields:
+        if name in body:
+            del body[name]
+            losses.append(Loss("ignorable", name, "the upstream refuses this field"))
+    headers = {"anthropic-version": _version(body, capabilities)}
+    if betas := list(dict.fromkeys([*betas, *_needed_betas(body)])):
+        headers["anthropic-beta"] = ",".join(betas)
+    return RenderedRequest(encode_body(body), headers, tuple(losses))
+
+
+def _loser(losses: list[Loss], path: str) -> Any:
+    def lose(severity: Severity, why: str) -> None:
+        losses.append(Loss(severity, path, why))
+
+    return lose
+
+
+def _max_tokens(request: Request, capabilities: Capabilities) -> int:
+    if request.max_tokens is not None:
+        return request.max_tokens
+    limit = capabilities.max_output or DEFAULT_MAX_TOKENS
+    return capabilities.default_output or (limit if request.stream else min(limit, DEFAULT_MAX_TOKENS))
+
+
+def _write_turns(
+    request: Request, capabilities: Capabilities, losses: list[Loss], betas: list[str]
+) -> list[dict[str, Any]]:
+    cached = capabilities.cache_hints == "cache_control"
+    unsigned = capabilities.reasoning_required or capabilities.reasoning_replay != "none"
+    messages = []
+    for turn in request.turns:
+        lose = _loser(losses, turn.path)
+        message: dict[str, Any] = {"role": turn.role}
+        message["content"] = BlockWriter(lose, cached=cached, unsigned=unsigned).content(turn.blocks)
+        if turn.role == "system":
+            if turn.effort is not None:
+                message["output_config"] = {"effort": turn.effort}
+                betas.append(TURN_EFFORT_BETA)
+            if turn.clear_at is not None:
+                message["clear_at"] = turn.clear_at
+                betas.append(CLEAR_AT_BETA)
+        if turn.name is not None:
+            lose("ignorable", "speakers have no names here")
+        if message["content"] or "output_config" in message:
+            messages.append(message)
+    return messages
+
+
+def _write_settings(request: Request, capabilities: Capabilities, losses: list[Loss]) -> dict[str, Any]:
+    """The small fields; those that this dialect lacks become losses, of the class that mapping tables give them."""
+    sampling, state = request.sampling, request.state
+    lacking: tuple[tuple[Severity, str, object], ...] = (
+        ("degrading", "frequency_penalty", sampling.frequency_penalty),
+        ("degrading", "presence_penalty", sampling.presence_penalty),
+        ("ignorable", "seed", sampling.seed),
+        ("degrading", "logit_bias", sampling.logit_bias),
+        ("degrading", "verbosity", request.verbosity),
+        ("wrong", "logprobs", request.logprobs),
+        ("wrong", "n", request.n if request.n > 1 else None),
+        ("ignorable", "prompt_cache_key", request.cache_key),
+        ("ignorable", "metadata", request.metadata),
+        ("degrading", "store", state.store or None),
+        ("wrong", "previous_response_id", state.previous_id),
+        ("wrong", "conversation", state.conversation),
+        ("wrong", "background", state.background or None),
+    )
+    losses.extend(
+        Loss(loss, name, "Anthropic Messages has no such field") for loss, name, value in lacking if value is not None
+    )
+    tier = TIERS_TO_ASK.get(request.service_tier or "")
+    written: dict[str, Any] = {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "stop_sequences": list(request.stop) or None,
+        "metadata": {"user_id": request.user} if request.user else None,
+        "service_tier": tier,
+        "stream": request.stream or None,
+    }
+    if request.cache is not None and capabilities.cache_hints == "cache_control":
+        written["cache_control"] = write_cache(request.cache)
+    return {name: value for name, value in written.items() if value is not None}
+
+
+def _restore_extensions(body: dict[str, Any], request: Request, losses: list[Loss], *, first_party: bool) -> None:
+    """Give this dialect its own fields back, where they stood; those inside messages and tools are only reported."""
+    for extension in request.extensions:
+        if extension.dialect != NAME or "[" in extension.name:
+            continue
+        outer, _, inner = extension.name.partition(".")
+        if outer == "thread" and not first_party:
+            losses.append(Loss("wrong", outer, "this upstream holds no conversations; send the whole history"))
+        elif inner:
+            body.setdefault(outer, {})[inner] = extension.value
+        else:
+            body[outer] = extension.value
+
+
+def _version(body: Mapping[str, Any], capabilities: Capabilities) -> str:
+    """The newest version for the vendor's own service, which refuses sampling parameters under it."""
+    sampled = any(name in body for name in ("temperature", "top_p", "top_k"))
+    return VERSION if capabilities.first_party and not sampled else TOLERANT_VERSION
+
+
+def _needed_betas(body: Mapping[str, Any]) -> list[str]:
+    """The betas without which the vendor would refuse fields of this body."""
+    betas = []
+    for path, beta in FIELD_BETAS.items():
+        outer, _, inner = path.partition(".")
+        if outer in body and (not inner or inner in body[outer]):
+            betas.append(beta)
+    if "context_management" in body and "compact_" in str(body["context_management"]):
+        betas.append(COMPACT_EDIT_BETA)
+    if body.get("thinking", {}).get("display") == "updates":
+        betas.append(UPDATES_BETA)
+    for tool in body.get("tools", ()):
+        kind = str(tool.get("type"))
+        if kind.startswith("advisor_"):
+            betas.append(ADVISOR_BETA)
+        elif kind == "mcp_toolset":
+            betas.append(MCP_TOOLSET_BETA)
+    return betas

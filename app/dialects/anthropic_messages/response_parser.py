@@ -1,0 +1,130 @@
+"""Whole responses of upstreams that speak Anthropic Messages, read into the neutral model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from app.conversation.blocks import ToolCall
+from app.conversation.response import FinishReason, Response, StopDetail
+from app.dialects.anthropic_messages.content.blocks import ignore_field, read_block
+from app.dialects.anthropic_messages.errors import parse_stream_error
+from app.dialects.anthropic_messages.usage import read_tier, read_usage
+from app.dialects.anthropic_messages.vocabulary import (
+    FINISH_REASONS,
+    RESPONSE_EXTENSIONS,
+    USAGE_EXTENSIONS,
+    WireMessage,
+)
+from app.dialects.error_kinds import decode_error
+from app.dialects.finish_words import judge_word
+from app.dialects.json_bodies import encode_body
+from app.dialects.malformed import malformed
+from app.errors import InvalidRequest, UpstreamMalformed, UpstreamRefused
+
+_message_decoder = msgspec.json.Decoder(WireMessage)
+_object_decoder = msgspec.json.Decoder(dict[str, Any])
+
+
+def parse_response(body: bytes) -> Response:
+    """An upstream's whole answer.
+
+    Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for anything else that is no
+    message.
+    """
+    try:
+        fields = _object_decoder.decode(body)
+        if fields.get("error") is not None:
+            raise UpstreamRefused(parse_stream_error(fields["error"], body))
+        message = _message_decoder.decode(body)
+        blocks = tuple(
+            [
+                read_block(_with_id(raw, f"toolu_{message.id}_{index}"), f"content[{index}]", ignore_field)
+                for index, raw in enumerate(message.content)
+            ]
+        )
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidRequest) as error:
+        refuse_error(body)
+        raise malformed("a message", body) from error
+    if "content" not in fields:
+        refuse_error(body)
+        raise malformed("a message", body)
+    if is_broken(message.stop_reason):
+        raise UpstreamMalformed(f"the upstream broke off with stop_reason {str(message.stop_reason)[:80]!r}")
+    usage = message.usage or {}
+    called = any(isinstance(block, ToolCall) for block in blocks)
+    return Response(
+        id=message.id,
+        model=message.model,
+        blocks=blocks,
+        finish_reason=read_finish_reason(message.stop_reason, called),
+        raw_finish_reason=message.stop_reason,
+        stop_sequence=message.stop_sequence,
+        stop_detail=read_stop_detail(message.stop_details),
+        usage=read_usage(usage),
+        service_tier=read_tier(usage),
+        extensions=read_extensions(fields, usage),
+    )
+
+
+def refuse_error(body: bytes) -> None:
+    """Raises UpstreamRefused for an error that came with status 200 in a shape of another vendor."""
+    if (failure := decode_error(body)) is not None:
+        raise UpstreamRefused(failure)
+
+
+def is_broken(stop_reason: str | None) -> bool:
+    """Whether a reason is a failure of the server and no end."""
+    return bool(stop_reason) and stop_reason not in FINISH_REASONS and judge_word(stop_reason or "") == "broken"
+
+
+def read_finish_reason(stop_reason: str | None, called: bool) -> FinishReason:
+    """Why a complete answer ended. Servers that only speak the dialect confuse the end of a turn with a call for tools:
+    `called`, whether there was one, decides. A missing reason is a normal end, an unknown one is judged by its parts;
+    the raw one is kept too."""
+    reason = FINISH_REASONS.get(stop_reason or "end_turn") or _judge(stop_reason or "")
+    if reason == "stop" and called:
+        return "tool_calls"
+    if reason == "tool_calls" and not called:
+        return "stop"
+    return reason
+
+
+def is_true_reason(stop_reason: str | None, *, called: bool) -> bool:
+    """Whether there is a reason and it fits what came: agents run tools only at "tool_use", and loop at it without."""
+    known = FINISH_REASONS.get(stop_reason or "")
+    return stop_reason is not None and known in (None, read_finish_reason(stop_reason, called))
+
+
+def _judge(word: str) -> FinishReason:
+    judged = judge_word(word)
+    return "stop" if judged == "broken" else judged
+
+
+def read_stop_detail(details: Mapping[str, Any] | None) -> StopDetail | None:
+    if not details:
+        return None
+    category, explanation = details.get("category"), details.get("explanation")
+    return StopDetail(
+        category if isinstance(category, str) else None, explanation if isinstance(explanation, str) else None
+    )
+
+
+def read_extensions(message: Mapping[str, Any], usage: Mapping[str, Any]) -> dict[str, Any]:
+    """What only clients of this dialect can use, under the wire's names."""
+    found = {name: message.get(name) for name in RESPONSE_EXTENSIONS} | {
+        name: usage.get(name) for name in USAGE_EXTENSIONS
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _with_id(raw: msgspec.Raw, identifier: str) -> msgspec.Raw:
+    """A block with an id, if it is a call that lacks one."""
+    if b'"tool_use"' not in bytes(raw):
+        return raw
+    block = _object_decoder.decode(raw)
+    if block.get("type") != "tool_use" or block.get("id"):
+        return raw
+    return msgspec.Raw(encode_body({**block, "id": identifier}))

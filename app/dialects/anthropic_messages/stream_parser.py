@@ -1,0 +1,393 @@
+"""A streamed response of Anthropic Messages, parsed from an upstream into events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from enum import Enum, auto
+from typing import Any
+
+import msgspec
+
+from app.conversation.blocks import Compaction, Proof, Reasoning, Text, ToolCall
+from app.conversation.envelope import is_sealed, unseal
+from app.conversation.events import (
+    BlockClosed,
+    BlockDelta,
+    BlockNoted,
+    BlockOpened,
+    Event,
+    Failed,
+    Finished,
+    Started,
+    UsageSeen,
+)
+from app.conversation.literals import join, literal, text_of
+from app.dialects.anthropic_messages.content.blocks import ignore_field, read_block
+from app.dialects.anthropic_messages.errors import parse_stream_error
+from app.dialects.anthropic_messages.response_parser import (
+    is_broken,
+    read_extensions,
+    read_finish_reason,
+    read_stop_detail,
+)
+from app.dialects.anthropic_messages.usage import read_tier, read_usage
+from app.dialects.anthropic_messages.vocabulary import NAME
+from app.dialects.error_kinds import decode_error
+from app.dialects.json_bodies import Fields, fields_decoder, repair_surrogates
+from app.dialects.malformed import malformed
+from app.errors import InvalidRequest, UpstreamCut, UpstreamMalformed
+
+_QUOTE = ord('"')
+
+
+class _Delta(msgspec.Struct):
+    """The fields of all deltas of blocks; they stay JSON literals."""
+
+    text: msgspec.Raw = msgspec.Raw()
+    thinking: msgspec.Raw = msgspec.Raw()
+    partial_json: msgspec.Raw = msgspec.Raw()
+    signature: msgspec.Raw = msgspec.Raw()
+    citation: msgspec.Raw = msgspec.Raw()
+    content: msgspec.Raw = msgspec.Raw()
+    encrypted_content: msgspec.Raw = msgspec.Raw()
+
+
+class _Chunk(msgspec.Struct):
+    """What the frequent payloads hold; the others are decoded anew, once a stream each."""
+
+    type: str = ""
+    index: int = 0
+    delta: _Delta | None = None
+    content_block: msgspec.Raw = msgspec.Raw()
+
+
+class _Typed(msgspec.Struct):
+    type: str = ""
+
+
+class _EndDelta(msgspec.Struct, frozen=True):
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
+    stop_details: dict[str, Any] | None = None
+
+
+class _End(msgspec.Struct):
+    """What `message_delta` says of the end; there may be several, and the last word counts."""
+
+    delta: _EndDelta = _EndDelta()
+
+
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_typed = msgspec.json.Decoder(_Typed)
+_end = msgspec.json.Decoder(_End)
+_object = msgspec.json.Decoder(dict[str, Any])
+_citation = msgspec.json.Decoder(dict[str, Any])
+
+_KNOWN_TYPES = {
+    "message_start",
+    "content_block_start",
+    "content_block_delta",
+    "content_block_stop",
+    "message_delta",
+    "message_stop",
+    "error",
+}
+
+
+class _State(Enum):
+    EXPECTING = auto()
+    RUNNING = auto()
+    ENDED = auto()
+
+
+class _WireBlock:
+    """A block that is open on the wire. `index` is its neutral one; `texts` are the literals of its deltas, where the
+    whole is needed at the end; `fields` those of its start."""
+
+    __slots__ = ("fields", "index", "signature", "texts", "type")
+
+    def __init__(self, kind: str, index: int, fields: Fields) -> None:
+        self.type = kind
+        self.index = index
+        self.fields = fields
+        self.texts: list[bytes] = []
+        self.signature = b""
+
+
+class StreamParser:
+    """Events of an upstream's stream. Only `message_stop` is a normal end.
+
+    Repairs: a missing `message_start`; deltas of reasoning inside a text block and the reverse, which become blocks of
+    their own; arguments that stand in the start of a call; blocks that are never closed.
+    """
+
+    def __init__(self) -> None:
+        self._state = _State.EXPECTING
+        self._blocks: dict[int, _WireBlock] = {}
+        self._next = 0
+        self._called = False
+        self._id = ""
+        self._end = _EndDelta()
+        self._extensions: dict[str, Any] = {}
+        self._usage: dict[str, Any] = {}
+
+    def feed(self, data: Sequence[bytes]) -> list[Event]:
+        events: list[Event] = []
+        blocks = self._blocks
+        for payload in data:
+            try:
+                chunk = _decode_chunk(payload)
+                delta = chunk.delta
+                if delta is not None and chunk.type == "content_block_delta":
+                    block = blocks.get(chunk.index)
+                    if block is not None and block.type == "text":
+                        text = bytes(delta.text)
+                        if len(text) > 2 and text[0] == _QUOTE:
+                            events.append(BlockDelta(block.index, text))
+                            continue
+                    self._add(chunk.index, delta, events)
+                else:
+                    self._take(chunk, payload, events)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidRequest) as error:
+                self._excuse(payload, error, events)
+            if self._state is _State.ENDED:
+                break
+        return events
+
+    def close(self) -> list[Event]:
+        if self._state is _State.ENDED:
+            return []
+        self._state = _State.ENDED
+        return [Failed(UpstreamCut("the upstream's stream ended before it was complete", began=True).failure)]
+
+    def _take(self, chunk: _Chunk, payload: bytes, events: list[Event]) -> None:
+        match chunk.type:
+            case "message_start":
+                self._start(_object.decode(payload).get("message"), events)
+            case "content_block_start":
+                self._open(chunk.index, fields_decoder.decode(chunk.content_block), events)
+            case "content_block_stop":
+                self._shut(chunk.index, events)
+            case "message_delta":
+                self._end = _merge_ends(self._end, _end.decode(payload).delta)
+                self._note_end(_object.decode(payload))
+            case "message_stop":
+                self._finish(events)
+            case "error":
+                self._state = _State.ENDED
+                events.append(Failed(parse_stream_error(_object.decode(payload).get("error"), payload)))
+            case "" if payload.strip() != b"{}":  # what no event can be: an error in another shape, another dialect
+                self._state = _State.ENDED
+                events.append(Failed(decode_error(payload) or malformed("an event", payload).failure))
+            case _:
+                pass  # an event of tomorrow
+
+    def _excuse(self, payload: bytes, error: Exception, events: list[Event]) -> None:
+        """Go on after a payload that could not be read, if that does no harm: an event of a type that nobody knows, or
+        a text that ends in the middle of a surrogate pair."""
+        if payload.strip() == b"[DONE]" or (isinstance(error, msgspec.ValidationError) and _is_unknown(payload)):
+            return
+        chunk = None if isinstance(error, msgspec.ValidationError) else _read_halves(payload)
+        if chunk is not None and chunk.delta is not None:
+            self._add(chunk.index, chunk.delta, events)
+        else:
+            self._state = _State.ENDED
+            events.append(Failed(decode_error(payload) or malformed("an event", payload).failure))
+
+    def _refuse(self, message: str, events: list[Event]) -> None:
+        self._state = _State.ENDED
+        events.append(Failed(UpstreamMalformed(message).failure))
+
+    def _start(self, message: Any, events: list[Event]) -> None:
+        if self._state is not _State.EXPECTING:
+            return
+        self._state = _State.RUNNING
+        fields: dict[str, Any] = message if isinstance(message, dict) else {}
+        self._merge_usage(fields.get("usage"))
+        self._extensions |= read_extensions(fields, {})
+        self._id = str(fields.get("id") or "")
+        model = str(fields.get("model") or "")
+        events.append(Started(self._id, model, None, read_usage(self._usage), read_tier(self._usage)))
+
+    def _open(self, index: int, fields: Fields, events: list[Event]) -> None:
+        if self._state is _State.EXPECTING:
+            self._start({}, events)
+        if index in self._blocks:
+            self._shut(index, events)
+        kind = _text_field(fields, "type")
+        block = _WireBlock(kind, self._next, fields)
+        self._blocks[index] = block
+        match kind:
+            case "text":
+                self._announce(block, Text(""), events)
+                self._say(block, bytes(fields.get("text", b"")), events)
+            case "thinking":
+                self._announce(block, Reasoning(""), events)
+                self._say(block, bytes(fields.get("thinking", b"")), events)
+                block.signature = bytes(fields.get("signature", b""))
+            case "tool_use":
+                self._called = True
+                identifier = _text_field(fields, "id") or f"toolu_{self._id}_{block.index}"
+                self._announce(block, ToolCall(identifier, _text_field(fields, "name"), ""), events)
+            case _:
+                pass  # any other block is complete only at its end, and is announced then
+
+    def _announce(self, block: _WireBlock, head: Text | Reasoning | ToolCall, events: list[Event]) -> None:
+        self._next += 1
+        events.append(BlockOpened(block.index, head))
+
+    def _say(self, block: _WireBlock, text: bytes, events: list[Event]) -> None:
+        """A delta of a text, reasoning or call; empty ones say nothing."""
+        if len(text) > 2 and text[0] == _QUOTE:
+            if block.type != "text":
+                block.texts.append(text)
+            events.append(BlockDelta(block.index, text))
+
+    def _add(self, index: int, delta: _Delta, events: list[Event]) -> None:
+        block = self._blocks.get(index)
+        if block is None:
+            self._refuse("the upstream's stream continues a block that is not open", events)
+            return
+        text, thinking = bytes(delta.text), bytes(delta.thinking)
+        if block.type == "thinking" and text:
+            block = self._switch(index, "text", events)
+        elif block.type == "text" and thinking:
+            block = self._switch(index, "thinking", events)
+        match block.type:
+            case "text":
+                self._say(block, text, events)
+                if citation := bytes(delta.citation):
+                    events.append(BlockNoted(block.index, citation=_citation.decode(citation)))
+            case "thinking":
+                self._say(block, thinking, events)
+                block.signature = bytes(delta.signature) or block.signature
+            case "tool_use":
+                self._say(block, bytes(delta.partial_json), events)
+            case _:
+                fragment = bytes(delta.partial_json)
+                if fragment.startswith(b'"'):
+                    block.texts.append(fragment)
+                block.fields |= {
+                    name: value
+                    for name, value in (("content", delta.content), ("encrypted_content", delta.encrypted_content))
+                    if bytes(value)
+                }
+
+    def _switch(self, index: int, kind: str, events: list[Event]) -> _WireBlock:
+        self._shut(index, events)
+        self._open(index, {"type": msgspec.Raw(literal(kind))}, events)
+        return self._blocks[index]
+
+    def _shut(self, index: int, events: list[Event]) -> None:
+        block = self._blocks.pop(index, None)
+        match block:
+            case None:
+                return
+            case _WireBlock(type="text"):
+                events.append(BlockClosed(block.index))
+            case _WireBlock(type="thinking"):
+                events.append(BlockClosed(block.index, _prove(block)))
+            case _WireBlock(type="tool_use"):
+                if not block.texts:
+                    # Calls without arguments stream none, though the whole message has {}.
+                    arguments = bytes(block.fields.get("input", b"")).decode()
+                    self._say(block, literal(arguments if arguments.startswith("{") else "{}"), events)
+                events.append(BlockClosed(block.index))
+            case _:
+                self._shut_whole(block, events)
+
+    def _shut_whole(self, block: _WireBlock, events: list[Event]) -> None:
+        """Announce and close a block that had to be collected."""
+        if block.texts and (arguments := text_of(join(block.texts))):
+            block.fields["input"] = msgspec.Raw(arguments.encode("utf-8", "replace"))
+        raw = repair_surrogates(msgspec.json.encode(block.fields))
+        whole = read_block(msgspec.Raw(raw), "content", ignore_field)
+        block.index = self._next
+        self._next += 1
+        match whole:
+            case Compaction(text=text, proof=proof):
+                events.append(BlockOpened(block.index, Compaction(None)))
+                self._say(block, literal(text or ""), events)
+                events.append(BlockClosed(block.index, proof))
+            case Reasoning(proof=proof):
+                events += (BlockOpened(block.index, whole), BlockClosed(block.index, proof))
+            case _:
+                events += (BlockOpened(block.index, whole), BlockClosed(block.index))
+
+    def _note_end(self, payload: dict[str, Any]) -> None:
+        self._merge_usage(payload.get("usage"))
+        self._extensions |= read_extensions(payload, {})
+        if isinstance(payload.get("delta"), dict):
+            self._extensions |= read_extensions(payload["delta"], {})
+
+    def _merge_usage(self, usage: Any) -> None:
+        """Later counts are totals and replace earlier ones; null says nothing."""
+        if isinstance(usage, dict):
+            self._usage |= {name: value for name, value in usage.items() if value is not None}
+
+    def _finish(self, events: list[Event]) -> None:
+        for index in list(self._blocks):
+            self._shut(index, events)
+        self._state = _State.ENDED
+        if is_broken(self._end.stop_reason):
+            self._refuse(f"the upstream broke off with stop_reason {str(self._end.stop_reason)[:80]!r}", events)
+            return
+        if (usage := read_usage(self._usage)) is not None:
+            events.append(UsageSeen(usage))
+        events.append(
+            Finished(
+                read_finish_reason(self._end.stop_reason, self._called),
+                self._end.stop_reason,
+                self._end.stop_sequence,
+                read_stop_detail(self._end.stop_details),
+                self._extensions | read_extensions({}, self._usage),
+            )
+        )
+
+
+def _merge_ends(first: _EndDelta, then: _EndDelta) -> _EndDelta:
+    return _EndDelta(
+        then.stop_reason or first.stop_reason,
+        then.stop_sequence or first.stop_sequence,
+        then.stop_details or first.stop_details,
+    )
+
+
+def _is_unknown(payload: bytes) -> bool:
+    try:
+        return _typed.decode(payload).type not in _KNOWN_TYPES
+    except msgspec.DecodeError:
+        return False
+
+
+def _read_halves(payload: bytes) -> _Chunk | None:
+    """A delta whose text a strict decoder refuses, for it holds half of a surrogate pair; the rest comes with the next
+    delta, and the two literals are whole again once joined."""
+    try:
+        fields = json.loads(payload)
+        texts = {
+            name: fields["delta"][name] for name in ("text", "thinking", "partial_json") if name in fields["delta"]
+        }
+        delta = _Delta(**{name: msgspec.Raw(json.dumps(text).encode()) for name, text in texts.items()})
+        return _Chunk(fields["type"], fields["index"], delta)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _text_field(fields: Fields, name: str) -> str:
+    """A text among raw fields; numbers count as text, for some servers number their calls."""
+    raw = fields.get(name)
+    value = msgspec.json.decode(raw) if raw is not None else None
+    return str(value) if isinstance(value, str | int) else ""
+
+
+def _prove(block: _WireBlock) -> Proof | None:
+    """The proof of a reasoning block. One that another gateway of this kind sealed is taken out of its envelope."""
+    signature = text_of(block.signature) if block.signature[:1] == b'"' else ""
+    if not signature:
+        return None
+    if is_sealed(signature):
+        return unseal(signature)
+    fields = block.fields | {"thinking": msgspec.Raw(join(block.texts)), "signature": msgspec.Raw(block.signature)}
+    return Proof(NAME, "thinking", (repair_surrogates(msgspec.json.encode(fields)),))

@@ -1,0 +1,257 @@
+"""The sse events of a stream of Anthropic Messages, rendered for a client."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum, auto
+from typing import Any
+
+import msgspec
+
+from app.conversation.blocks import Compaction, Opaque, Proof, Reasoning, Refusal, ServerTool, Text, ToolCall
+from app.conversation.capabilities import RenderContext
+from app.conversation.envelope import seal
+from app.conversation.events import (
+    BlockClosed,
+    BlockDelta,
+    BlockNoted,
+    BlockOpened,
+    Event,
+    Failed,
+    Finished,
+    Started,
+    UsageSeen,
+)
+from app.conversation.literals import join, text_of
+from app.conversation.response import Usage
+from app.conversation.sequence import Sequencer
+from app.dialects.anthropic_messages.content.blocks import seal_reasoning, shown_citations
+from app.dialects.anthropic_messages.content.server_steps import write_steps
+from app.dialects.anthropic_messages.errors import render_error
+from app.dialects.anthropic_messages.response_renderer import own_sequence, write_head, write_stop
+from app.dialects.anthropic_messages.usage import count_searches, write_usage
+from app.dialects.anthropic_messages.vocabulary import NAME, RESPONSE_EXTENSIONS, WireBlock
+from app.dialects.json_bodies import encode_body, fields_decoder
+from app.sse import COMMENT_KEEPALIVE
+
+PING = b'event: ping\ndata: {"type":"ping"}\n\n'
+
+
+class _State(Enum):
+    EXPECTING = auto()
+    RUNNING = auto()
+    ENDED = auto()
+
+
+class StreamRenderer:
+    """A stream for a client: one block open at a time, and the end held back until the usage is known.
+
+    A reasoning block begins only with its first text: without any, it is a redacted block, whole at once.
+    """
+
+    def __init__(self, context: RenderContext) -> None:
+        self._context = context
+        self._sequencer = Sequencer()
+        self._state = _State.EXPECTING
+        self._index = 0
+        self._head: object = None  # of the open block
+        self._shown = False  # whether the open block has begun on the wire
+        self._prefix = b""  # of a delta that needs no care; empty where one does
+        self._texts: list[bytes] = []  # of a block that needs its whole text at the end
+        self._refused: list[str] = []
+        self._steps: list[ServerTool] = []  # of tools of another vendor
+        self._usage: Usage | None = None
+        self._usage_known = False
+        self._tier: str | None = None
+        self._finished: Finished | None = None
+
+    def feed(self, events: Sequence[Event]) -> bytes:
+        out: list[bytes] = []
+        for event in self._sequencer.feed(events):
+            if type(event) is BlockDelta:
+                if self._prefix:
+                    out.append(self._prefix + event.text + b"}}\n\n")
+                else:
+                    self._add(event.text, out)
+            elif self._state is not _State.ENDED:
+                self._take(event, out)
+        return b"".join(out)
+
+    def close(self) -> bytes:
+        out: list[bytes] = []
+        if self._finished is not None:
+            self._end(self._finished, out)
+        return b"".join(out)
+
+    def ping(self) -> bytes:
+        """A ping event; a comment before the stream's first event, which must be `message_start`."""
+        if self._state is _State.RUNNING:
+            return PING
+        return COMMENT_KEEPALIVE if self._state is _State.EXPECTING else b""
+
+    def _take(self, event: Event, out: list[bytes]) -> None:
+        if self._state is _State.EXPECTING and not isinstance(event, Failed):
+            self._begin(event if isinstance(event, Started) else Started("", ""), out)
+        match event:
+            case BlockOpened(block=block):
+                self._open(block, out)
+            case BlockClosed(proof=proof):
+                self._shut(proof, out)
+            case BlockNoted(citation=citation):
+                if citation is not None and isinstance(self._head, Text):
+                    for shown in shown_citations((citation,)):
+                        self._write_delta({"type": "citations_delta", "citation": shown}, out)
+            case UsageSeen(usage=usage):
+                self._usage, self._usage_known = usage, True
+                if self._finished is not None:
+                    self._end(self._finished, out)
+            case Finished():
+                self._finished = event
+                if self._usage_known:
+                    self._end(event, out)
+            case Failed(failure=failure):
+                self._state = _State.ENDED
+                self._head, self._prefix, self._finished = None, b"", None
+                out.append(b"event: error\ndata: %b\n\n" % render_error(failure, f"req_{self._context.id}"))
+            case _:
+                pass
+
+    def _begin(self, started: Started, out: list[bytes]) -> None:
+        self._state = _State.RUNNING
+        self._usage, self._tier = started.usage, started.service_tier
+        message = {
+            **write_head(started.id, self._context),
+            "content": [],
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": write_usage(started.usage, self._context, None, started.service_tier),
+        }
+        _write_event("message_start", {"message": message}, out)
+
+    def _open(self, block: object, out: list[bytes]) -> None:
+        self._head, self._shown, self._prefix = block, False, b""
+        self._texts.clear()
+        match block:
+            case Text():
+                self._show({"type": "text", "text": ""}, out)
+                self._prefix = self._delta_prefix("text_delta", "text")
+            case ToolCall(id=identifier, name=name):
+                self._show({"type": "tool_use", "id": identifier, "name": name, "input": {}}, out)
+                self._prefix = self._delta_prefix("input_json_delta", "partial_json")
+            case Refusal():
+                self._show({"type": "text", "text": ""}, out)
+            case ServerTool(dialect=dialect) if dialect != NAME:
+                self._steps.append(block)
+                for number, step in enumerate(write_steps(block)):
+                    if number:
+                        self._shut(None, out)
+                    self._show_whole(encode_body(step), out)
+            case ServerTool(dialect=dialect, raw=raw) | Opaque(dialect=dialect, raw=raw) if dialect == NAME:
+                self._show_whole(raw, out)
+            case _:
+                pass  # reasoning waits for its text, and other blocks have no form here
+
+    def _add(self, text: bytes, out: list[bytes]) -> None:
+        """A delta of a block that needs care."""
+        match self._head:
+            case Reasoning():
+                self._show({"type": "thinking", "thinking": "", "signature": ""}, out)
+                self._prefix = self._delta_prefix("thinking_delta", "thinking")
+                out.append(self._prefix + text + b"}}\n\n")
+            case Refusal():
+                self._texts.append(text)
+                out.append(self._delta_prefix("text_delta", "text") + text + b"}}\n\n")
+            case Compaction():
+                self._texts.append(text)
+            case _:
+                pass
+
+    def _shut(self, proof: Proof | None, out: list[bytes]) -> None:
+        head, self._head, self._prefix = self._head, None, b""
+        match head:
+            case Reasoning():
+                self._sign(proof or head.proof, out)
+            case Refusal():
+                self._refused.append(text_of(join(self._texts)))
+            case Compaction():
+                self._show({"type": "compaction", "content": None}, out)
+                self._write_delta(_compaction_delta(text_of(join(self._texts)), proof), out)
+            case _:
+                pass
+        if self._shown:
+            out.append(b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n' % self._index)
+            self._index += 1
+            self._shown = False
+
+    def _sign(self, proof: Proof | None, out: list[bytes]) -> None:
+        """The signature of the open reasoning block; or the whole block, if it never had text."""
+        own = proof is not None and proof.dialect == NAME and proof.originals
+        if self._shown:
+            signature = _signature_of(proof.originals[0]) if proof and own else seal_reasoning(proof)
+            self._write_delta({"type": "signature_delta", "signature": signature}, out)
+        elif proof and own:
+            for original in proof.originals[:-1]:
+                self._show_whole(original, out)
+                self._shut(None, out)
+            self._show_whole(proof.originals[-1], out)
+        elif proof:
+            self._show({"type": "redacted_thinking", "data": seal(proof)}, out)
+
+    def _end(self, finished: Finished, out: list[bytes]) -> None:
+        self._state, self._finished = _State.ENDED, None
+        stop = write_stop(
+            finished.finish_reason,
+            finished.raw_finish_reason,
+            own_sequence(finished.stop_sequence, self._context),
+            finished.stop_detail,
+            refused=self._refused,
+        )
+        extensions = {name: finished.extensions[name] for name in RESPONSE_EXTENSIONS if name in finished.extensions}
+        if "container" in extensions:
+            stop["container"] = extensions.pop("container")
+        usage = write_usage(count_searches(self._usage, self._steps), self._context, finished.extensions, self._tier)
+        _write_event("message_delta", {"delta": stop, "usage": usage, **extensions}, out)
+        _write_event("message_stop", {}, out)
+
+    def _show(self, block: Any, out: list[bytes]) -> None:
+        self._shown = True
+        _write_event("content_block_start", {"index": self._index, "content_block": block}, out)
+
+    def _show_whole(self, raw: bytes, out: list[bytes]) -> None:
+        """A block of this dialect's own; the input of a server's call travels in a delta, as everywhere."""
+        fields = fields_decoder.decode(raw)
+        arguments = bytes(fields.get("input", b""))
+        if not arguments:
+            self._show(fields, out)
+            return
+        self._show({**fields, "input": {}}, out)
+        self._write_delta({"type": "input_json_delta", "partial_json": arguments.decode()}, out)
+
+    def _write_delta(self, delta: dict[str, Any], out: list[bytes]) -> None:
+        _write_event("content_block_delta", {"index": self._index, "delta": delta}, out)
+
+    def _delta_prefix(self, kind: str, field: str) -> bytes:
+        """A delta's sse event up to its text; `}}` and the blank line follow it."""
+        return (
+            f'event: content_block_delta\ndata: {{"type":"content_block_delta","index":{self._index},'
+            f'"delta":{{"type":"{kind}","{field}":'
+        ).encode()
+
+
+def _write_event(name: str, fields: dict[str, Any], out: list[bytes]) -> None:
+    out.append(b"event: %b\ndata: %b\n\n" % (name.encode(), encode_body({"type": name, **fields})))
+
+
+def _signature_of(original: bytes) -> str:
+    return msgspec.json.decode(original, type=WireBlock).signature or ""
+
+
+def _compaction_delta(text: str, proof: Proof | None) -> dict[str, Any]:
+    """A native compaction gets its own fields back, a foreign one travels sealed."""
+    delta: dict[str, Any] = {"type": "compaction_delta", "content": text or None}
+    if proof is None:
+        return delta
+    if proof.dialect == NAME and proof.originals:
+        original = fields_decoder.decode(proof.originals[0])
+        return delta | {name: value for name, value in original.items() if name not in ("type", "content")}
+    return delta | {"encrypted_content": seal(proof)}

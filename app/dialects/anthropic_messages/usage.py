@@ -1,0 +1,87 @@
+"""The counts of tokens: what an upstream reports, and what clients are told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from app.conversation.blocks import Block, ServerTool
+from app.conversation.capabilities import RenderContext
+from app.conversation.response import Usage
+from app.dialects.anthropic_messages.vocabulary import NAME, REPORTED_TIERS, TIERS_TO_REPORT, USAGE_EXTENSIONS
+
+
+def find_usage(body: bytes) -> Usage | None:
+    """Usage of a whole response that is only passed on; nothing else of it is decoded."""
+    try:
+        return read_usage(_counted.decode(body).usage or {})
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def read_usage(usage: Mapping[str, Any]) -> Usage | None:
+    """Counts, disjoint on the wire as here; None if nothing was reported. Source: API reference, Usage."""
+    if not usage:
+        return None
+    return Usage(
+        fresh=_count(usage, "input_tokens"),
+        cache_read=_count(usage, "cache_read_input_tokens"),
+        cache_written=_count(usage, "cache_creation_input_tokens"),
+        output=_count(usage, "output_tokens"),
+        reasoning=_count(usage.get("output_tokens_details"), "thinking_tokens"),
+        web_searches=_count(usage.get("server_tool_use"), "web_search_requests"),
+        cache_written_1h=_count(usage.get("cache_creation"), "ephemeral_1h_input_tokens"),
+    )
+
+
+def read_tier(usage: Mapping[str, Any]) -> str | None:
+    tier = usage.get("service_tier")
+    return REPORTED_TIERS.get(tier, tier) if isinstance(tier, str) else None
+
+
+def write_usage(
+    usage: Usage | None, context: RenderContext, extensions: Mapping[str, Any] | None = None, tier: str | None = None
+) -> dict[str, Any]:
+    """A complete usage object, integers throughout; clients stop on anything less. With no usage the input is the
+    estimate."""
+    usage = usage or Usage(fresh=context.input_tokens)
+    written: dict[str, Any] = {
+        "input_tokens": usage.fresh,
+        "cache_creation_input_tokens": usage.cache_written,
+        "cache_read_input_tokens": usage.cache_read,
+        "output_tokens": usage.output,
+    }
+    if usage.reasoning:
+        written["output_tokens_details"] = {"thinking_tokens": usage.reasoning}
+    if usage.web_searches:
+        written["server_tool_use"] = {"web_search_requests": usage.web_searches}
+    if tier is not None:
+        written["service_tier"] = TIERS_TO_REPORT.get(tier, tier)
+    written |= {name: extensions[name] for name in USAGE_EXTENSIONS if extensions and name in extensions}
+    return written
+
+
+def count_searches(usage: Usage | None, blocks: Iterable[Block]) -> Usage | None:
+    """The usage with the searches that were shown, where their upstream does not count them."""
+    if usage is None or usage.web_searches:
+        return usage
+    made = sum(isinstance(block, ServerTool) and is_foreign_search(block) for block in blocks)
+    return msgspec.structs.replace(usage, web_searches=made) if made else usage
+
+
+def is_foreign_search(block: ServerTool) -> bool:
+    return block.dialect != NAME and block.step is not None and block.step.kind == "search"
+
+
+def _count(fields: Any, name: str) -> int:
+    value = fields.get(name) if isinstance(fields, dict) else None
+    return int(value) if isinstance(value, int | float) and value > 0 else 0
+
+
+class _Counted(msgspec.Struct):
+    usage: dict[str, Any] | None = None
+
+
+_counted = msgspec.json.Decoder(_Counted)

@@ -1,0 +1,41 @@
+"""Parts of a message that have the shape of another dialect's blocks. Clients that speak several mix them, and each is
+read as what it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from app.conversation.blocks import Block, Image, Url
+from app.dialects.anthropic_messages.content.blocks import read_block
+from app.dialects.json_bodies import read_value
+from app.dialects.readable import inline_image
+
+NoteField = Callable[[str, msgspec.Raw], None]
+
+# The types of Anthropic Messages that no part of this dialect has.
+MESSAGES_TYPES = ("tool_use", "tool_result", "redacted_thinking", "document", "search_result")
+_AMBIGUOUS = ("image", "thinking")
+FOREIGN_TYPES = frozenset((*MESSAGES_TYPES, *_AMBIGUOUS))
+# Where a message may hold such a part, and with it what this dialect's servers refuse.
+FOREIGN = re.compile(rb'"type"\s{0,4}:\s{0,4}"(?:tool_use|tool_result|redacted_thinking|thinking|document|image)"')
+
+_object = msgspec.json.Decoder(dict[str, Any])
+
+
+def read_foreign(kind: str, raw: msgspec.Raw, path: str, note: NoteField) -> Block | None:
+    """The block; None where the part is none of another dialect's. Raises InvalidRequest."""
+    if kind in MESSAGES_TYPES:
+        return read_block(raw, path, note)
+    if kind not in _AMBIGUOUS:
+        return None
+    match read_value(raw, _object, path):
+        case {"type": "image", "source": dict()} | {"type": "thinking", "thinking": str()}:
+            return read_block(raw, path, note)
+        case {"type": "image", "image": str(url)} | {"type": "image", "url": str(url)}:
+            image = inline_image(url)
+            return Image(image if image is not None else Url(url))
+    return None

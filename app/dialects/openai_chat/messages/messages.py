@@ -1,0 +1,292 @@
+"""The messages of a request, read into turns and written from them.
+
+One message is one turn, except that the system messages at the very start become the instructions. A tool's answer is
+a message here and a block of a user's turn there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from app.conversation.blocks import Block, Reasoning, Refusal, Text, ToolCall, ToolKind, ToolResult
+from app.conversation.capabilities import Capabilities
+from app.conversation.losses import Loss, Severity
+from app.conversation.request import Request, Turn
+from app.conversation.thoughts import weave
+from app.dialects.json_bodies import fields_decoder, list_decoder, read_value
+from app.dialects.openai_chat import reasoning
+from app.dialects.openai_chat.messages.parts import NoteField, read_cache, read_content, write_part, write_text
+from app.dialects.openai_chat.replies.tool_calls import is_object, wrap_arguments
+from app.dialects.openai_chat.response_renderer import write_call
+from app.dialects.openai_chat.vocabulary import NAME, KnownMessage, WireCall, WireFunction, WireMessage
+from app.errors import InvalidRequest
+
+_known_message = msgspec.json.Decoder(KnownMessage)
+_any_message = msgspec.json.Decoder(WireMessage)
+_string = msgspec.json.Decoder(str)
+
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+
+
+class MessageReader:
+    """Reads messages in order. Fields that the neutral model has no place for go to `note`."""
+
+    def __init__(self, note: NoteField) -> None:
+        self._note = note
+        self.instructions: list[Text] = []
+        self.turns: list[Turn] = []
+        self._legacy_call = ""  # the id that was made up for the last `function_call`
+
+    def read(self, messages: msgspec.Raw, path: str = "messages") -> None:
+        """Raises InvalidRequest with the path of what is wrong."""
+        raws: list[msgspec.Raw] = read_value(messages, list_decoder, path)
+        for index, raw in enumerate(raws):
+            where = f"{path}[{index}]"
+            self.add(self._decode(raw, where), where)
+
+    def add(self, message: WireMessage, path: str) -> None:
+        match message.role:
+            case "system" | "developer":
+                self._add_system(message, path)
+            case "user":
+                blocks = self._content(message, path)
+                self.turns.append(Turn("user", blocks, message.name, path=path))
+            case "assistant":
+                blocks = self._read_assistant(message, path)
+                self.turns.append(Turn("assistant", blocks, message.name, path=path))
+            case "tool":
+                if message.tool_call_id is None:
+                    raise InvalidRequest(
+                        f"{path}.tool_call_id is required in a tool message", param=f"{path}.tool_call_id"
+                    )
+                self._add_result(str(message.tool_call_id), message, path)
+            case "function":
+                self._add_result(self._legacy_call or f"call_{message.name}", message, path)
+            case unknown:
+                said = "is required" if unknown is None else f"{unknown!r} is not one of {', '.join(ROLES)}"
+                raise InvalidRequest(f"{path}.role {said}", param=f"{path}.role")
+
+    def _decode(self, raw: msgspec.Raw, path: str) -> WireMessage:
+        try:
+            return _known_message.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            message = read_value(raw, _any_message, path)
+            for name, value in read_value(raw, fields_decoder, path).items():
+                if name not in WireMessage.__struct_fields__ and bytes(value) != b"null":
+                    self._note(f"{path}.{name}", value)
+            return message
+
+    def _add_system(self, message: WireMessage, path: str) -> None:
+        blocks = self._content(message, path)
+        texts = tuple(block for block in blocks if isinstance(block, Text))
+        if len(texts) < len(blocks):
+            raise InvalidRequest(f"{path}.content of a system message holds text only", param=f"{path}.content")
+        if self.turns:
+            self.turns.append(Turn("system", texts, message.name, path=path))
+        else:
+            self.instructions.extend(texts)
+
+    def _add_result(self, call_id: str, message: WireMessage, path: str) -> None:
+        blocks = self._content(message, path)
+        self.turns.append(Turn("user", (ToolResult(call_id, blocks),), path=path))
+
+    def _content(self, message: WireMessage, path: str) -> tuple[Block, ...]:
+        """The blocks of the content; a cache hint on the message itself is one on its last text."""
+        blocks = read_content(message.content, f"{path}.content", self._note)
+        hint = read_cache(message.cache_control)
+        if hint is not None and blocks and isinstance(blocks[-1], Text):
+            blocks = (*blocks[:-1], msgspec.structs.replace(blocks[-1], cache=hint))
+        return blocks
+
+    def _read_assistant(self, message: WireMessage, path: str) -> tuple[Block, ...]:
+        thinking = message.thinking
+        text = message.reasoning_content or message.reasoning or ""
+        if not text and bytes(memoryview(thinking)[:1]) == b'"':
+            text = _string.decode(thinking)
+        thoughts = reasoning.read_reasoning(text, message.reasoning_details or (), message.thinking_blocks or ())
+        blocks: list[Block] = list(self._content(message, path))
+        if message.refusal:
+            blocks.append(Refusal(message.refusal))
+        for index, call in enumerate(message.tool_calls or ()):
+            blocks.append(_read_call(call, f"{path}.tool_calls[{index}]"))
+        if message.function_call is not None:
+            self._legacy_call = f"call_{path}".replace("[", "_").replace("]", "")
+            call = WireCall(id=self._legacy_call, function=message.function_call)
+            blocks.append(_read_call(call, f"{path}.function_call"))
+        return weave(thoughts, blocks)
+
+
+class MessageWriter:
+    """Writes turns as messages for one upstream. What cannot be said becomes a loss."""
+
+    def __init__(self, request: Request, capabilities: Capabilities) -> None:
+        self._request = request
+        self._can = capabilities
+        self.losses: list[Loss] = []
+
+    def write(self) -> list[Any]:
+        messages: list[Any] = []
+        if self._request.instructions:
+            content = self._text_content(self._request.instructions, "\n\n")
+            messages.append({"role": self._can.system_role, "content": content})
+        extensions = self._message_extensions()
+        for turn in self._request.turns:
+            written = self._write_turn(turn)
+            if written and turn.path in extensions:
+                written[-1].update(extensions.pop(turn.path))
+            messages.extend(written)
+        for path, fields in extensions.items():
+            self.losses.extend(
+                Loss("ignorable", f"{path}.{name}", "the message it stood in is no longer one") for name in fields
+            )
+        return messages
+
+    def _message_extensions(self) -> dict[str, dict[str, Any]]:
+        """Fields of messages that only this dialect knows, by the path of the message; those of parts are gone."""
+        found: dict[str, dict[str, Any]] = {}
+        for extension in self._request.extensions:
+            path, dot, name = extension.name.rpartition(".")
+            if not (dot and extension.dialect == NAME and path.startswith(("messages[", "input["))):
+                continue
+            if path.endswith("]") and path.count("[") == 1:
+                found.setdefault(path, {})[name] = extension.value
+            else:
+                self.losses.append(Loss(extension.severity, extension.name, extension.why))
+        return found
+
+    def _write_turn(self, turn: Turn) -> list[dict[str, Any]]:
+        match turn.role:
+            case "system":
+                role = self._can.late_system if self._can.late_system != "reminder" else self._can.system_role
+                texts = [block for block in turn.blocks if isinstance(block, Text)]
+                return [{"role": role, "content": self._text_content(texts, "\n\n"), **_name(turn)}]
+            case "assistant":
+                return [self._write_assistant(turn)]
+            case "user":
+                return self._write_user(turn)
+
+    def _write_user(self, turn: Turn) -> list[dict[str, Any]]:
+        """The results first, each a message of its own; nothing may stand between them."""
+        messages: list[dict[str, Any]] = []
+        said: list[Block] = []
+        for block in turn.blocks:
+            if isinstance(block, ToolResult):
+                content = self._content(block.hinted_blocks, turn.path, "\n")
+                messages.append({"role": "tool", "tool_call_id": block.call_id, "content": content})
+            else:
+                said.append(block)
+        if said or not messages:
+            messages.append({"role": "user", "content": self._content(said, turn.path, "\n\n"), **_name(turn)})
+        return messages
+
+    def _write_assistant(self, turn: Turn) -> dict[str, Any]:
+        spoken: list[Block] = []
+        thoughts: list[Reasoning] = []
+        calls: list[ToolCall] = []
+        refusals: list[str] = []
+        for block in turn.blocks:
+            match block:
+                case Reasoning():
+                    thoughts.append(block)
+                case ToolCall():
+                    calls.append(block)
+                case Refusal(text=text):
+                    refusals.append(text)
+                case _:
+                    spoken.append(block)
+        silent = not spoken and bool(calls or refusals)
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": None if silent else self._content(spoken, turn.path, "\n\n"),
+            **_name(turn),
+            **self._write_reasoning(thoughts, required=bool(calls)),
+        }
+        if refusals:
+            message["refusal"] = "".join(refusals)
+        if calls:
+            message["tool_calls"] = [write_call(self._sensible(call, turn.path)) for call in calls]
+        return message
+
+    def _write_reasoning(self, thoughts: Sequence[Reasoning], *, required: bool) -> dict[str, Any]:
+        """Past reasoning in the field that the upstream wants: verbatim what it made itself, else the text.
+
+        DeepSeek and others refuse a tool call without the field; empty text is accepted.
+        """
+        fields: dict[str, Any] = {}
+        for thought in thoughts:
+            proof = thought.proof
+            if proof is not None and proof.dialect == NAME and proof.kind in reasoning.FIELDS:
+                for name, entries in reasoning.write_proof(proof).items():
+                    fields.setdefault(name, []).extend(entries)
+        text = "".join([thought.text for thought in thoughts])
+        replay = self._can.reasoning_replay
+        must = required and self._can.reasoning_required
+        if replay in ("reasoning_content", "reasoning") and (text or must):
+            fields[replay] = text
+        elif replay == "reasoning_details" and text and not fields:
+            fields[replay] = [{"type": "reasoning.text", "text": text, "index": 0}]
+        elif must and replay == "none":
+            fields["reasoning_content"] = text
+        return fields
+
+    def _sensible(self, call: ToolCall, path: str) -> ToolCall:
+        """The call with arguments that are a JSON object, for servers put them through a template or a parser."""
+        if call.kind == "custom":
+            return call
+        arguments = call.arguments.strip()
+        if arguments in ("", "null"):
+            return msgspec.structs.replace(call, arguments="{}")
+        if not is_object(arguments):
+            self._lose("degrading", f"{path}.tool_calls", f"the arguments of {call.name} are not a JSON object")
+            return msgspec.structs.replace(call, arguments=wrap_arguments(arguments))
+        return call
+
+    def _content(self, blocks: Sequence[Block], path: str, joint: str) -> str | list[Any]:
+        """Content as a plain string where it is text without cache hints, which every server takes; else as parts."""
+        texts = [block for block in blocks if isinstance(block, Text)]
+        if len(texts) == len(blocks):
+            return self._text_content(texts, joint)
+
+        def lose(severity: Severity, why: str) -> None:
+            self._lose(severity, path, why)
+
+        return [part for block in blocks for part in write_part(block, self._can.cache_hints, lose)]
+
+    def _text_content(self, texts: Sequence[Text], joint: str) -> str | list[Any]:
+        hinted = self._can.cache_hints != "none" and any(text.cache is not None for text in texts)
+        if hinted and not self._can.string_content:
+            return [write_text(text.text, text.cache, self._can.cache_hints) for text in texts]
+        return joint.join([text.text for text in texts])
+
+    def _lose(self, severity: Severity, path: str, why: str) -> None:
+        self.losses.append(Loss(severity, path, why))
+
+
+def _read_call(call: WireCall, path: str) -> ToolCall:
+    """A past call. Numeric ids become text; the arguments stay as they are, or become the text of an object."""
+    kind: ToolKind = "function"
+    if call.custom is not None:
+        kind, name, arguments = "custom", call.custom.name, call.custom.input or ""
+    else:
+        function = call.function or WireFunction()
+        name, arguments = function.name, _read_arguments(function.arguments)
+    if name is None:
+        raise InvalidRequest(f"{path}: the name of the called tool is missing", param=f"{path}.function.name")
+    proof = None
+    if len(call.extra_content) > len(b"null"):
+        proof = reasoning.call_proof(bytes(call.extra_content))
+    return ToolCall(str(call.id) if call.id is not None else "", name, arguments, kind, proof=proof)
+
+
+def _read_arguments(raw: msgspec.Raw) -> str:
+    value = bytes(raw)
+    if value.startswith(b'"'):
+        return _string.decode(value)
+    return "" if value in (b"", b"null") else value.decode("utf-8", "replace")
+
+
+def _name(turn: Turn) -> dict[str, str]:
+    return {"name": turn.name} if turn.name else {}

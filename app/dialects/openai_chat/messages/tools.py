@@ -1,0 +1,230 @@
+"""The tools of a request and the choice between them, read and written.
+
+Functions and custom tools come nested as the vendor has them or flat as the Responses dialect does (Cursor sends that),
+functions also as the deprecated `functions`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from app.conversation.blocks import CacheHint
+from app.conversation.capabilities import Capabilities
+from app.conversation.losses import Loss
+from app.conversation.request import CustomTool, FunctionTool, NativeTool, Request, Tool, ToolChoice
+from app.dialects.json_bodies import list_decoder, read_value
+from app.dialects.openai_chat.messages.parts import write_cache
+from app.dialects.openai_chat.vocabulary import NAME
+from app.errors import InvalidRequest
+
+_MODES: dict[str, Literal["auto", "any", "none"]] = {"auto": "auto", "none": "none", "required": "any", "any": "any"}
+_MODE_NAMES = {"auto": "auto", "any": "required", "none": "none"}
+
+_object = msgspec.json.Decoder(dict[str, Any])
+_any = msgspec.json.Decoder()
+
+# Keys of a function that have a place in the neutral model; others are kept for servers of this dialect.
+_FUNCTION_KEYS = {"name", "description", "parameters", "input_schema", "strict", "type", "function", "cache_control"}
+
+
+def read_tools(raw: msgspec.Raw, path: str = "tools") -> tuple[Tool, ...]:
+    """Raises InvalidRequest for what is no tool."""
+    items: list[msgspec.Raw] = read_value(raw, list_decoder, path)
+    return tuple([_read_tool(item, f"{path}[{index}]") for index, item in enumerate(items)])
+
+
+def read_tool_choice(raw: msgspec.Raw, path: str = "tool_choice") -> ToolChoice:
+    """Raises InvalidRequest for a choice that is not known."""
+    value = read_value(raw, _any, path)
+    match value:
+        case str(mode) if mode in _MODES:
+            return ToolChoice(_MODES[mode])
+        case {"type": "allowed_tools", "allowed_tools": {"tools": [*tools], **rest}}:
+            return _read_allowed(tools, rest.get("mode"), path)
+        case {"type": "allowed_tools", "tools": [*tools]}:
+            return _read_allowed(tools, value.get("mode"), path)
+        case {"type": str(mode)} if mode in _MODES:
+            return ToolChoice(_MODES[mode])
+        case {} if names := _names([value]):
+            return ToolChoice("tool", names)
+        case _:
+            raise InvalidRequest(
+                f'{path} must be "none", "auto", "required" or an object that names a tool', param=path
+            )
+
+
+def _read_allowed(tools: Sequence[Any], mode: Any, path: str) -> ToolChoice:
+    """A choice among some tools. An empty list allows none, and an entry that is not understood is no permission."""
+    names = _names(tools, listed=True)
+    if len(names) < len(tools):
+        raise InvalidRequest(f"{path}.tools: each entry must name a tool", param=f"{path}.tools")
+    if names:
+        return ToolChoice("any" if mode == "required" else "auto", names)
+    if mode == "required":
+        raise InvalidRequest(f"{path}.tools: a call is required, but no tool is allowed", param=f"{path}.tools")
+    return ToolChoice("none")
+
+
+def write_tools(request: Request, capabilities: Capabilities, losses: list[Loss]) -> dict[str, Any]:
+    """The fields `tools`, `tool_choice` and `parallel_tool_calls`; the latter two only beside tools, as they must."""
+    tools: list[Any] = []
+    own = request.dialect == NAME
+    for index, tool in enumerate(request.tools):
+        match tool:
+            case FunctionTool():
+                tools.append(_write_function(tool, capabilities, own=own))
+            case CustomTool():
+                tools.append(_write_custom(tool))
+            case NativeTool(dialect=dialect, type=kind, definition=definition):
+                if dialect == NAME or kind in capabilities.native_tools:
+                    tools.append(definition)
+                else:
+                    losses.append(Loss("degrading", f"tools[{index}]", f"{kind} is a tool of another vendor"))
+    if not tools:
+        return {}
+    fields: dict[str, Any] = {"tools": tools}
+    if request.tool_choice is not None:
+        fields["tool_choice"] = _write_choice(request.tool_choice, request.tools)
+    if request.parallel_tool_calls is not None and capabilities.parallel_switch:
+        fields["parallel_tool_calls"] = request.parallel_tool_calls
+    return fields
+
+
+def nest_tool(fields: dict[str, msgspec.Raw]) -> dict[str, Any] | None:
+    """A flat tool in the nested form, its values as they are; None if it is nested already or of another kind."""
+    kind = _any.decode(fields["type"]) if "type" in fields and "input_schema" not in fields else "function"
+    if kind not in ("function", "custom") or kind in fields or "name" not in fields:
+        return None
+    inner: dict[str, Any] = {name: value for name, value in fields.items() if name not in ("type", "cache_control")}
+    if "input_schema" in inner:
+        inner["parameters"] = inner.pop("input_schema")
+    if "format" in inner:
+        inner["format"] = _nest_grammar(_any.decode(inner["format"]))
+    return {"type": kind, kind: inner}
+
+
+def _read_tool(raw: msgspec.Raw, path: str) -> Tool:
+    tool = read_value(raw, _object, path)
+    kind = tool.get("type", "function")
+    match kind:
+        case "function":
+            return _read_function(tool, path)
+        case "custom" if "input_schema" not in tool:  # with one it is a function of Anthropic's
+            return _read_custom(tool, path)
+        case "custom":
+            return _read_function(tool, path)
+        case str():
+            name = tool.get("name")
+            return NativeTool(NAME, kind, name if isinstance(name, str) else kind, tool, server=True)
+        case _:
+            raise InvalidRequest(f"{path}.type must be a string", param=f"{path}.type")
+
+
+def _read_function(tool: dict[str, Any], path: str) -> FunctionTool:
+    function = tool.get("function", tool)
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"]:
+        raise InvalidRequest(f"{path}.function.name is required", param=f"{path}.function.name")
+    schema = function.get("parameters", function.get("input_schema"))
+    if schema is not None and not isinstance(schema, dict):
+        raise InvalidRequest(f"{path}.function.parameters must be a JSON schema", param=f"{path}.function.parameters")
+    description, strict = function.get("description"), function.get("strict", tool.get("strict"))
+    return FunctionTool(
+        name=function["name"],
+        description=description if isinstance(description, str) else None,
+        schema=schema,
+        strict=strict if isinstance(strict, bool) else None,
+        cache=_read_hint(tool.get("cache_control")),
+        extensions={key: value for key, value in {**tool, **function}.items() if key not in _FUNCTION_KEYS},
+    )
+
+
+def _read_custom(tool: dict[str, Any], path: str) -> CustomTool:
+    custom = tool.get("custom", tool)
+    if not isinstance(custom, dict) or not isinstance(custom.get("name"), str) or not custom["name"]:
+        raise InvalidRequest(f"{path}.custom.name is required", param=f"{path}.custom.name")
+    grammar = None
+    match custom.get("format"):
+        case {"type": "grammar", "grammar": {"syntax": str(syntax), "definition": str(definition)}}:
+            grammar = (syntax, definition)
+        case {"type": "grammar", "syntax": str(syntax), "definition": str(definition)}:
+            grammar = (syntax, definition)
+    return CustomTool(custom["name"], custom.get("description"), grammar)
+
+
+def _read_hint(value: Any) -> CacheHint | None:
+    match value:
+        case {"ttl": str(ttl)}:
+            return CacheHint(ttl)
+        case {}:
+            return CacheHint()
+        case _:
+            return None
+
+
+def _names(tools: Sequence[Any], *, listed: bool = False) -> tuple[tuple[str | None, str], ...]:
+    """The names in entries of a choice, nested or flat; in a list vendors' own tools go by their type."""
+    names: list[tuple[str | None, str]] = []
+    for tool in tools:
+        match tool:
+            case {"function": {"name": str(name)}} | {"custom": {"name": str(name)}} | {"name": str(name)}:
+                names.append((None, name))
+            case str(name) if listed:
+                names.append((None, name))
+            case {"type": str(name)} if listed and name not in ("function", "custom"):
+                names.append((None, name))
+    return tuple(names)
+
+
+def _write_function(tool: FunctionTool, capabilities: Capabilities, *, own: bool) -> dict[str, Any]:
+    function: dict[str, Any] = {"name": tool.name}
+    if tool.description is not None:
+        function["description"] = tool.description
+    if tool.schema is not None:
+        function["parameters"] = tool.schema
+    if tool.strict is not None and capabilities.strict_tools:
+        function["strict"] = tool.strict
+    if own:
+        function.update(tool.extensions)
+    return {"type": "function", "function": function, **write_cache(tool.cache, _tool_hints(capabilities))}
+
+
+def _tool_hints(capabilities: Capabilities) -> str:
+    """Breakpoints stand on parts of content only; `cache_control` is understood on tools too."""
+    return capabilities.cache_hints if capabilities.cache_hints == "cache_control" else "none"
+
+
+def _write_custom(tool: CustomTool) -> dict[str, Any]:
+    custom: dict[str, Any] = {"name": tool.name}
+    if tool.description is not None:
+        custom["description"] = tool.description
+    if tool.grammar is not None:
+        syntax, definition = tool.grammar
+        custom["format"] = {"type": "grammar", "grammar": {"syntax": syntax, "definition": definition}}
+    return {"type": "custom", "custom": custom}
+
+
+def _write_choice(choice: ToolChoice, tools: Sequence[Tool]) -> Any:
+    custom = {tool.name for tool in tools if isinstance(tool, CustomTool)}
+    named = [
+        {"type": "custom", "custom": {"name": name}}
+        if name in custom
+        else {"type": "function", "function": {"name": name}}
+        for _, name in choice.names
+    ]
+    if choice.mode == "tool":
+        return named[0] if named else "required"
+    mode = _MODE_NAMES[choice.mode]
+    if named and choice.mode != "none":
+        return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": named}}
+    return mode
+
+
+def _nest_grammar(value: Any) -> Any:
+    match value:
+        case {"type": "grammar", "syntax": syntax, "definition": definition}:
+            return {"type": "grammar", "grammar": {"syntax": syntax, "definition": definition}}
+        case _:
+            return value

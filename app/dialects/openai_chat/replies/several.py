@@ -1,0 +1,29 @@
+"""One request that wants several answers as requests that want one, and their answers joined again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from app.conversation.response import add_usages
+from app.dialects.json_bodies import encode_body, read_body
+from app.dialects.openai_chat.usage import find_usage, write_usage
+
+
+def ask_single(body: bytes) -> bytes:
+    """The request for one whole answer. Raises InvalidRequest."""
+    return encode_body({name: raw for name, raw in read_body(body).items() if name != "n"})
+
+
+def join_responses(bodies: Sequence[bytes]) -> bytes:
+    """The first of our replies with the choices of all, in order. Each answer has cost its prompt again, and the counts
+    say so."""
+    wholes: list[dict[str, Any]] = [msgspec.json.decode(body) for body in bodies]
+    choices = [choice for whole in wholes for choice in whole["choices"]]
+    joined = {**wholes[0], "choices": [{**choice, "index": index} for index, choice in enumerate(choices)]}
+    total = add_usages([usage for body in bodies if (usage := find_usage(body)) is not None])
+    if total is not None:
+        joined["usage"] = write_usage(total)
+    return encode_body(joined)

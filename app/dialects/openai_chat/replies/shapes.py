@@ -1,0 +1,121 @@
+"""The few shapes that nearly all chunks of a stream have, each with a decoder that takes nothing else.
+
+A chunk mostly looks like the one before it. So the parser tries the shape of the last chunk first: a decoder that knows
+one field with content, and whose other fields may only be null, finds a delta in one step and without a question asked
+in Python. Any other chunk is refused by it, and is then read with all its possibilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, Literal, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from app.dialects.openai_chat.replies.tool_calls import Call
+
+# Gives the literal of what a chunk adds to the open block; raises DecodeError for a chunk of another shape.
+Shape = Callable[[bytes], bytes]
+
+_Delta = TypeVar("_Delta")
+_Empty = Literal[""] | None
+
+
+def read_text(payload: bytes) -> bytes:
+    """Text goes on."""
+    return bytes(_decode_text(payload).choices[0].delta.content)
+
+
+def read_reasoning_content(payload: bytes) -> bytes:
+    """Reasoning goes on, by its older name."""
+    return bytes(_decode_reasoning_content(payload).choices[0].delta.reasoning_content)
+
+
+def read_reasoning(payload: bytes) -> bytes:
+    """Reasoning goes on, by its newer name."""
+    return bytes(_decode_reasoning(payload).choices[0].delta.reasoning)
+
+
+def arguments_of(call: Call, index: int) -> Shape:
+    """The shape in which the arguments of `call` go on, which the server counts as `index`."""
+    pieces = call.pieces
+
+    def read_arguments(payload: bytes) -> bytes:
+        fragment = _decode_call(payload).choices[0].delta.tool_calls[0]
+        if fragment.index != index:
+            raise msgspec.ValidationError("another call")
+        piece = bytes(fragment.function.arguments)
+        if piece.startswith(b'"'):
+            pieces.append(piece)
+        return piece
+
+    return read_arguments
+
+
+class _NullFields(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """What servers send beside the content, as long as it says nothing."""
+
+    role: str | None = None
+    refusal: None = None
+    function_call: None = None
+
+
+class _TextDelta(_NullFields, gc=False, forbid_unknown_fields=True, kw_only=True):
+    content: Raw
+    reasoning_content: _Empty = None
+    reasoning: _Empty = None
+    tool_calls: None = None
+
+
+class _ReasoningContentDelta(_NullFields, gc=False, forbid_unknown_fields=True, kw_only=True):
+    reasoning_content: Raw
+    reasoning: Raw = Raw()
+    content: _Empty = None
+    tool_calls: None = None
+
+
+class _ReasoningDelta(_NullFields, gc=False, forbid_unknown_fields=True, kw_only=True):
+    reasoning: Raw
+    reasoning_content: _Empty = None
+    content: _Empty = None
+    tool_calls: None = None
+
+
+class _Arguments(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    arguments: Raw
+    name: _Empty = None
+
+
+class _Fragment(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    index: int
+    function: _Arguments
+    id: _Empty = None
+    type: str | None = None
+
+
+class _CallDelta(_NullFields, gc=False, forbid_unknown_fields=True, kw_only=True):
+    tool_calls: tuple[_Fragment]
+    content: _Empty = None
+    reasoning_content: _Empty = None
+
+
+class _Choice(msgspec.Struct, Generic[_Delta], gc=False):
+    delta: _Delta
+    index: Literal[0] = 0
+    finish_reason: _Empty = None
+    logprobs: None = None
+    usage: None = None
+
+
+class _Chunk(msgspec.Struct, Generic[_Delta], gc=False):
+    choices: tuple[_Choice[_Delta]]
+    usage: None = None
+    error: None = None
+    x_groq: None = None
+
+
+_decode_text = msgspec.json.Decoder(_Chunk[_TextDelta]).decode
+_decode_reasoning_content = msgspec.json.Decoder(_Chunk[_ReasoningContentDelta]).decode
+_decode_reasoning = msgspec.json.Decoder(_Chunk[_ReasoningDelta]).decode
+_decode_call = msgspec.json.Decoder(_Chunk[_CallDelta]).decode

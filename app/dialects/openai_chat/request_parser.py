@@ -1,0 +1,297 @@
+"""Requests of clients of Chat Completions, read into the neutral model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from app.conversation.request import (
+    EFFORT_NAMES,
+    Extension,
+    OutputFormat,
+    ReasoningSettings,
+    Request,
+    Sampling,
+    State,
+    Tool,
+    ToolChoice,
+)
+from app.dialects.json_bodies import Fields, encode_body, read_body, read_value, repair_surrogates
+from app.dialects.openai_chat.messages.items import read_items
+from app.dialects.openai_chat.messages.messages import MessageReader
+from app.dialects.openai_chat.messages.tools import read_tool_choice, read_tools
+from app.dialects.openai_chat.vocabulary import EXTENSION_LOSSES, NAME, UNKNOWN_FIELD
+from app.dialects.tool_schemas import mend_schemas
+from app.errors import InvalidRequest
+
+T = TypeVar("T")
+
+_any = msgspec.json.Decoder()
+_bool = msgspec.json.Decoder(bool)
+_number = msgspec.json.Decoder(int | float)
+_integer = msgspec.json.Decoder(int)
+_string = msgspec.json.Decoder(str)
+_strings = msgspec.json.Decoder(str | list[str])
+_object = msgspec.json.Decoder(dict[str, Any])
+_biases = msgspec.json.Decoder(dict[str, float])
+
+_MOST_CHOICES = 128
+
+
+def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
+    """The request in a body. Raises InvalidRequest, naming the field and what it should be."""
+    taker = _Taker(_read_fields(body))
+    reader = MessageReader(taker.note)
+    _read_conversation(taker, reader)
+    stream_options = taker.take("stream_options", _object) or {}
+    legacy = taker.raw("functions")
+    tools = taker.raw("tools")
+    request = Request(
+        dialect=NAME,
+        model=_read_model(taker),
+        turns=tuple(reader.turns),
+        instructions=tuple(reader.instructions),
+        tools=_read_tools(tools, legacy),
+        tool_choice=_read_choice(taker),
+        parallel_tool_calls=taker.take("parallel_tool_calls", _bool),
+        reasoning=_read_reasoning(taker),
+        sampling=_read_sampling(taker),
+        max_tokens=_read_max_tokens(taker),
+        stop=_read_stop(taker),
+        output_format=_read_format(taker),
+        verbosity=taker.take("verbosity", _string),
+        n=_read_n(taker),
+        logprobs=_read_logprobs(taker),
+        user=_read_user(taker),
+        cache_key=taker.take("prompt_cache_key", _string),
+        service_tier=taker.take("service_tier", _string),
+        metadata=taker.take("metadata", _object),
+        state=State(store=taker.take("store", _bool)),
+        stream=taker.take("stream", _bool) or False,
+        include_usage=stream_options.pop("include_usage", False) is True,
+    )
+    if stream_options:
+        taker.keep("stream_options", stream_options)
+    if legacy is not None and tools is None:
+        taker.keep("functions", True)
+    return msgspec.structs.replace(request, extensions=taker.rest())
+
+
+def _read_tools(tools: msgspec.Raw | None, legacy: msgspec.Raw | None) -> tuple[Tool, ...]:
+    if tools is not None:
+        return mend_schemas(read_tools(tools), tools)
+    return mend_schemas(read_tools(legacy, "functions"), legacy) if legacy is not None else ()
+
+
+class _Taker:
+    """Takes known fields out of a body, so that what remains in the end is what the neutral model has no place for."""
+
+    def __init__(self, fields: Fields) -> None:
+        self._fields = fields
+        self._extensions: list[Extension] = []
+
+    def raw(self, name: str) -> msgspec.Raw | None:
+        """The field as it came; None if it is absent or null."""
+        value = self._fields.pop(name, None)
+        return value if value is not None and bytes(memoryview(value)[:4]) != b"null" else None
+
+    def take(self, name: str, decoder: msgspec.json.Decoder[T]) -> T | None:
+        value = self.raw(name)
+        return read_value(value, decoder, name) if value is not None else None
+
+    def number(self, name: str, low: float, high: float) -> float | None:
+        """A number within limits; whole numbers stay whole."""
+        value = self.raw(name)
+        if value is None:
+            return None
+        try:
+            number: float = _number.decode(value)
+        except msgspec.DecodeError:
+            number = float("nan")
+        if not low <= number <= high:
+            raise InvalidRequest(f"{name} must be a number between {low:g} and {high:g}", param=name)
+        return number
+
+    def note(self, path: str, value: msgspec.Raw) -> None:
+        """Keep a field from inside a message."""
+        self.keep(path, read_value(value, _any, path))
+
+    def keep(self, name: str, value: Any) -> None:
+        lost = EXTENSION_LOSSES.get(name, UNKNOWN_FIELD)
+        loss = "ignorable" if value in lost.harmless else lost.severity
+        if name == "moderation" and b'"block"' not in encode_body(value):
+            loss = "degrading"  # a score that nobody reads; only a block changes what may be said
+        self._extensions.append(Extension(NAME, name, value, loss, lost.why))
+
+    def rest(self) -> tuple[Extension, ...]:
+        for name in list(self._fields):
+            if (value := self.raw(name)) is not None:
+                self.keep(name, read_value(value, _any, name))
+        return tuple(self._extensions)
+
+
+def _read_fields(body: bytes) -> Fields:
+    try:
+        return read_body(body)
+    except InvalidRequest:
+        repaired = repair_surrogates(body)
+        if repaired == body:
+            raise
+        return read_body(repaired)
+
+
+def _read_conversation(taker: _Taker, reader: MessageReader) -> None:
+    messages, items = taker.raw("messages"), taker.raw("input")
+    if messages is not None:
+        if not bytes(messages).startswith(b"["):
+            raise InvalidRequest("messages must be an array", param="messages")
+        reader.read(messages)
+    elif items is not None:
+        read_items(items, reader, taker.take("instructions", _string))
+    else:
+        raise InvalidRequest("messages array is required", param="messages")
+    if not reader.turns and not reader.instructions:
+        raise InvalidRequest("messages array cannot be empty", param="messages")
+
+
+def _read_model(taker: _Taker) -> str:
+    raw = taker.raw("model")
+    if raw is None or not bytes(raw).startswith(b'"') or not (model := read_value(raw, _string, "model")):
+        raise InvalidRequest("model string is required", param="model")
+    return model
+
+
+def _read_choice(taker: _Taker) -> ToolChoice | None:
+    choice, legacy = taker.raw("tool_choice"), taker.raw("function_call")
+    if choice is not None:
+        return read_tool_choice(choice)
+    return read_tool_choice(legacy, "function_call") if legacy is not None else None
+
+
+def _read_reasoning(taker: _Taker) -> ReasoningSettings:
+    """The vendor's `reasoning_effort`, or what other servers call it, the most common first."""
+    asked: Any = taker.take("reasoning_effort", _string)
+    budget: int | None = taker.take("thinking_budget", _integer)
+    mode: Any = None
+    visibility = None
+    match taker.take("enable_thinking", _bool):
+        case True:
+            mode = "on"
+        case False:
+            mode = "off"
+    match taker.take("thinking", _any):
+        case {"type": "disabled"} | False:
+            mode = "off"
+        case {"type": "enabled" | "adaptive", **rest}:
+            mode, budget = "on", _whole(rest.get("budget_tokens"), budget)
+        case True:
+            mode = "on"
+    match taker.take("reasoning", _any):
+        case {**settings}:
+            asked = asked or settings.get("effort")
+            budget = _whole(settings.get("max_tokens"), budget)
+            if settings.get("enabled") is not None:
+                mode = "on" if settings["enabled"] else "off"
+            summary = settings.get("summary")
+            visibility = "omitted" if settings.get("exclude") is True else summary if isinstance(summary, str) else None
+    name = str(asked or "auto").lower()
+    effort, unknown = EFFORT_NAMES.get(name), name not in EFFORT_NAMES
+    if unknown:  # each year brings new names
+        taker.keep("reasoning_effort", asked)
+    if effort == "none":
+        mode = "off"
+    elif mode is None and (effort is not None or unknown or budget is not None):
+        mode = "on"
+    return ReasoningSettings(mode, effort, budget, visibility)
+
+
+def _whole(value: object, otherwise: int | None) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else otherwise
+
+
+def _read_sampling(taker: _Taker) -> Sampling:
+    return Sampling(
+        temperature=taker.number("temperature", 0, 2),
+        top_p=taker.number("top_p", 0, 1),
+        top_k=taker.take("top_k", _integer),
+        frequency_penalty=taker.number("frequency_penalty", -2, 2),
+        presence_penalty=taker.number("presence_penalty", -2, 2),
+        seed=taker.take("seed", _integer),
+        logit_bias=taker.take("logit_bias", _biases),
+    )
+
+
+def _read_max_tokens(taker: _Taker) -> int | None:
+    """The newer name counts; -1 is how some local servers spell "no limit"."""
+    limits = []
+    for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
+        raw = taker.raw(name)
+        if raw is None:
+            continue
+        try:
+            limit = int(_number.decode(raw))
+        except (msgspec.DecodeError, OverflowError, ValueError) as error:
+            raise InvalidRequest(f"{name} must be a number", param=name) from error
+        if limit == 0 or limit < -1:
+            raise InvalidRequest(f"{name} must be at least 1", param=name)
+        limits.append(limit)
+    return limits[0] if limits and limits[0] > 0 else None
+
+
+def _read_stop(taker: _Taker) -> tuple[str, ...]:
+    stop = taker.take("stop", _strings)
+    if stop is None:
+        return ()
+    return (stop,) if isinstance(stop, str) else tuple(stop)
+
+
+def _read_format(taker: _Taker) -> OutputFormat | None:
+    wanted = taker.take("response_format", _any)
+    match wanted:
+        case None:
+            return None
+        case {"type": "text" | "json_object" as kind}:
+            return OutputFormat(kind)
+        case {"type": "json_schema", "json_schema": {**outer}}:
+            schema, strict, about = outer.get("schema"), outer.get("strict"), outer.get("description")
+            return OutputFormat(
+                "json_schema",
+                schema if isinstance(schema, dict) else None,
+                str(outer["name"]) if "name" in outer else None,
+                about if isinstance(about, str) else None,
+                strict if isinstance(strict, bool) else None,
+            )
+        case _:
+            raise InvalidRequest(
+                "response_format.type must be text, json_object or json_schema (with a json_schema beside it)",
+                param="response_format",
+            )
+
+
+def _read_n(taker: _Taker) -> int:
+    raw = taker.raw("n")
+    if raw is None:
+        return 1
+    try:
+        n = _integer.decode(raw)
+    except msgspec.DecodeError:
+        n = 0
+    if not 1 <= n <= _MOST_CHOICES:
+        raise InvalidRequest(f"n must be a positive integer up to {_MOST_CHOICES}", param="n")
+    return n
+
+
+def _read_logprobs(taker: _Taker) -> int | None:
+    """How many alternatives of each token; 0 is the token's own probability alone."""
+    wanted, count = taker.take("logprobs", _bool), taker.take("top_logprobs", _integer)
+    return (count or 0) if wanted or count else None
+
+
+def _read_user(taker: _Taker) -> str | None:
+    """`safety_identifier` replaces `user`; where a client sends both the old one is kept beside it."""
+    new, old = taker.take("safety_identifier", _string), taker.take("user", _string)
+    if new is not None and old is not None:
+        taker.keep("user", old)
+    return new if new is not None else old

@@ -1,0 +1,90 @@
+"""Requests of the neutral model, written for an upstream that speaks Chat Completions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.conversation.capabilities import Capabilities
+from app.conversation.losses import Loss
+from app.conversation.request import OutputFormat, Request
+from app.dialects.contract import RenderedRequest
+from app.dialects.json_bodies import encode_body
+from app.dialects.openai_chat.messages.messages import MessageWriter
+from app.dialects.openai_chat.messages.tools import write_tools
+from app.dialects.openai_chat.vocabulary import NAME
+
+
+def render_request(request: Request, capabilities: Capabilities) -> RenderedRequest:
+    """The body for an upstream, and what could not be said in it. The request has been adapted to `capabilities`."""
+    writer = MessageWriter(request, capabilities)
+    body: dict[str, Any] = {"model": request.model, "messages": writer.write()}
+    losses = writer.losses
+    body.update(write_tools(request, capabilities, losses))
+    body.update(_write_settings(request, capabilities, losses))
+    streamed = request.stream or capabilities.stream_only
+    body["stream"] = streamed
+    _write_extensions(request, body)
+    if streamed and capabilities.stream_usage:
+        body["stream_options"] = {**body.get("stream_options", {}), "include_usage": True}
+    elif not streamed or not capabilities.stream_usage:
+        body.pop("stream_options", None)
+    body.update(capabilities.extra_body)
+    for name in capabilities.refused_fields:
+        if name in body:
+            del body[name]
+            losses.append(Loss("ignorable", name, "this upstream refuses the field"))
+    return RenderedRequest(encode_body(body), {}, tuple(losses))
+
+
+def _write_settings(request: Request, capabilities: Capabilities, losses: list[Loss]) -> dict[str, Any]:
+    sampling = request.sampling
+    fields: dict[str, Any] = {
+        capabilities.max_tokens_field: request.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "frequency_penalty": sampling.frequency_penalty,
+        "presence_penalty": sampling.presence_penalty,
+        "seed": sampling.seed,
+        "logit_bias": sampling.logit_bias,
+        "stop": list(request.stop) or None,
+        "reasoning_effort": request.reasoning.effort,
+        "response_format": _write_format(request.output_format),
+        "verbosity": request.verbosity,
+        "n": request.n if request.n != 1 else None,
+        "logprobs": True if request.logprobs is not None else None,
+        "top_logprobs": request.logprobs or None,
+        "prompt_cache_key": request.cache_key,
+        "service_tier": request.service_tier,
+        "metadata": request.metadata,
+        "store": request.state.store,
+    }
+    if request.user is not None:
+        match capabilities.user_field:
+            case "user" | "safety_identifier":
+                fields[capabilities.user_field] = request.user
+            case _:
+                losses.append(Loss("ignorable", "user", "this upstream has no field for the end user"))
+    if request.state.previous_id is not None or request.state.conversation is not None:
+        losses.append(Loss("wrong", "previous_response_id", "this upstream remembers no conversation"))
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _write_format(wanted: OutputFormat | None) -> dict[str, Any] | None:
+    if wanted is None or wanted.kind != "json_schema":
+        return {"type": wanted.kind} if wanted is not None else None
+    schema = {
+        "name": wanted.name or "output",
+        "description": wanted.description,
+        "schema": wanted.schema,
+        "strict": wanted.strict,
+    }
+    return {"type": "json_schema", "json_schema": {key: value for key, value in schema.items() if value is not None}}
+
+
+def _write_extensions(request: Request, body: dict[str, Any]) -> None:
+    """Fields of this dialect go back where they stood; those inside messages are the business of their writer."""
+    for extension in request.extensions:
+        inside = extension.name.startswith(("messages[", "input["))
+        if extension.dialect == NAME and not inside and extension.name != "functions":
+            body.setdefault(extension.name, extension.value)

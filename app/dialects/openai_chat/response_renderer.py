@@ -1,0 +1,130 @@
+"""Whole responses of the neutral model, written as the contract of Chat Completions has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeGuard
+
+from app.conversation.blocks import Block, Reasoning, Refusal, ServerTool, Text, ToolCall
+from app.conversation.capabilities import RenderContext
+from app.conversation.response import Response
+from app.conversation.thoughts import find_thoughts
+from app.dialects.json_bodies import encode_body
+from app.dialects.openai_chat import reasoning
+from app.dialects.openai_chat.replies.citations import write_citation
+from app.dialects.openai_chat.replies.steps import note_of, write_image
+from app.dialects.openai_chat.stream_renderer import PARAGRAPH, is_legacy
+from app.dialects.openai_chat.usage import write_usage
+from app.dialects.openai_chat.vocabulary import FINISH_NAMES, REPLY_EXTENSIONS
+from app.errors import UpstreamCut
+
+
+def render_response(response: Response, context: RenderContext) -> bytes:
+    """A `chat.completion` object. Raises UpstreamCut for a response that broke off."""
+    if response.finish_reason is None:
+        raise UpstreamCut("the upstream's reply ended before it was complete", began=True)
+    finish = FINISH_NAMES[response.finish_reason]
+    if finish == "tool_calls" and is_legacy(context):
+        finish = "function_call"
+    logprobs = {"content": list(response.logprobs), "refusal": None} if response.logprobs else None
+    choice = {
+        "index": 0,
+        "message": _write_message(response, context),
+        "logprobs": logprobs,
+        "finish_reason": finish,
+    }
+    body: dict[str, Any] = {
+        "id": f"chatcmpl-{context.id}",
+        "object": "chat.completion",
+        "created": context.created,
+        "model": context.model,
+        "choices": [choice],
+    }
+    if response.usage is not None:
+        body["usage"] = write_usage(response.usage)
+    if response.service_tier is not None:
+        body["service_tier"] = response.service_tier
+    for name in REPLY_EXTENSIONS:
+        if name in response.extensions:
+            body[name] = response.extensions[name]
+    return encode_body(body)
+
+
+def _write_message(response: Response, context: RenderContext) -> dict[str, Any]:
+    texts = [block for block in response.blocks if isinstance(block, Text)]
+    calls = [block for block in response.blocks if isinstance(block, ToolCall)]
+    thoughts = find_thoughts(response.blocks)
+    content, refusal = _join_texts(texts), _write_refusal(response)
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": content if content or not (calls or refusal) else None,
+        "refusal": refusal,
+    }
+    steps = [block for block in response.blocks if isinstance(block, ServerTool)]
+    if context.show_reasoning and (thought := _join_thoughts(response.blocks)):
+        message["reasoning_content"] = thought
+    proven = [(thought.place, proof) for thought in thoughts if (proof := thought.block.proof) is not None]
+    proofs = [(place, proof) for place, proof in proven if not reasoning.is_of_call(proof)]
+    for nth, (place, proof) in enumerate(proofs):
+        for name, entries in reasoning.write_proof(proof, nth, place).items():
+            message.setdefault(name, []).extend(entries)
+    if annotations := _place_citations(texts):
+        message["annotations"] = annotations
+    if images := [write_image(image) for block in steps if block.step is not None for image in block.step.images]:
+        message["images"] = images
+    if calls and is_legacy(context):
+        message["function_call"] = {"name": calls[0].name, "arguments": calls[0].arguments or "{}"}
+    elif calls:
+        message["tool_calls"] = [write_call(call) for call in calls]
+    return message
+
+
+def _join_texts(texts: Sequence[Text]) -> str:
+    return "".join(_spell_texts(texts))
+
+
+def _spell_texts(texts: Sequence[Text]) -> list[str]:
+    """The visible texts, with a paragraph's break between a commentary and the answer."""
+    spelled: list[str] = []
+    for before, text in zip((None, *texts), texts, strict=False):
+        breaks = before is not None and before.phase is not None and text.phase != before.phase
+        spelled.append(PARAGRAPH + text.text if breaks else text.text)
+    return spelled
+
+
+def _place_citations(texts: Sequence[Text]) -> list[dict[str, Any]]:
+    """The annotations of all texts, with their places in the whole."""
+    annotations: list[dict[str, Any]] = []
+    end = 0
+    for text, spelled in zip(texts, _spell_texts(texts), strict=True):
+        end += len(spelled)
+        placed = [write_citation(citation, end - len(text.text), end) for citation in text.citations]
+        annotations += [annotation for annotation in placed if annotation is not None]
+    return annotations
+
+
+def _join_thoughts(blocks: Sequence[Block]) -> str:
+    """What was thought, and in between what the upstream's own tools did."""
+    said = [note_of(block) if isinstance(block, ServerTool) else block.text for block in blocks if _is_beside(block)]
+    return "".join(said)
+
+
+def _is_beside(block: Block) -> TypeGuard[ServerTool | Reasoning]:
+    return isinstance(block, ServerTool | Reasoning)
+
+
+def _write_refusal(response: Response) -> str | None:
+    """What the model refused with, or why the vendor stopped it."""
+    refusal = "".join([block.text for block in response.blocks if isinstance(block, Refusal)])
+    detail = response.stop_detail
+    if not refusal and response.finish_reason == "content_filter" and detail is not None:
+        return detail.explanation
+    return refusal or None
+
+
+def write_call(call: ToolCall) -> dict[str, Any]:
+    """A tool call as messages hold it. A call without arguments has `{}`, for clients parse them."""
+    if call.kind == "custom":
+        return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}}
+    function = {"name": call.name, "arguments": call.arguments or "{}"}
+    return {"id": call.id, "type": "function", "function": function, **reasoning.write_call_proof(call.proof)}

@@ -1,0 +1,440 @@
+"""The reading of a stream of Chat Completions: the chunks of any server, as events.
+
+It takes what servers really send; each repair says whose quirk it is. The chunks that clients get are in chunks.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from app.conversation.blocks import Proof, Reasoning, Refusal, Text, ToolCall
+from app.conversation.events import (
+    BlockClosed,
+    BlockDelta,
+    BlockNoted,
+    BlockOpened,
+    Event,
+    Failed,
+    Finished,
+    Started,
+    UsageSeen,
+)
+from app.conversation.literals import EMPTY, hide_halves, literal, show_halves, text_of
+from app.dialects.error_bodies import find_error
+from app.dialects.error_kinds import decode_error, judge_error, judge_reported
+from app.dialects.malformed import decode_tolerantly, malformed, no_answer
+from app.dialects.openai_chat import reasoning
+from app.dialects.openai_chat.replies.reply_parts import is_odd_content, read_parts
+from app.dialects.openai_chat.replies.shapes import (
+    Shape,
+    arguments_of,
+    read_reasoning,
+    read_reasoning_content,
+    read_text,
+)
+from app.dialects.openai_chat.replies.tool_calls import Call, CallBinder
+from app.dialects.openai_chat.usage import read_usage
+from app.dialects.openai_chat.vocabulary import (
+    NAME,
+    CallFragment,
+    CallPiece,
+    FirstChunk,
+    Number,
+    WireChoice,
+    WireChunk,
+    WireDelta,
+    WireUsage,
+    calls_of,
+    read_finish,
+)
+from app.errors import Failure, UpstreamCut, UpstreamMalformed
+
+_decode_chunk = msgspec.json.Decoder(WireChunk).decode
+_decode_first = msgspec.json.Decoder(FirstChunk).decode
+_decode_any = msgspec.json.Decoder().decode
+
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_NOTHING = len(b"null")  # raw values up to this length say nothing: absent, "" or null
+_NO_DELTA = WireDelta()
+_LEGACY_INDEX = -1
+_REASONING_SHAPES: dict[str, Shape | None] = {
+    "reasoning_content": read_reasoning_content,
+    "reasoning": read_reasoning,
+    "thinking": None,
+}
+_QUOTE = ord('"')
+# Calls of other choices than the first are counted from here, one such step for each choice.
+_CALLS_OF_A_CHOICE = 1000
+_MOST_MISSES = 16  # chunks that may look unlike the one before, more than those that do
+
+_HEADS: dict[type[Text | Reasoning | Refusal], Text | Reasoning | Refusal] = {
+    Text: Text(""),
+    Reasoning: Reasoning(""),
+    Refusal: Refusal(""),
+}
+
+
+class _State(Enum):
+    WAITING = "nothing of the answer has come"
+    OPEN = "the answer comes"
+    FINISHED = "it ended; only usage may follow"
+    FAILED = "nothing counts any more"
+
+
+class StreamParser:
+    """Upstream side of a stream. Reads a whole reply as well, as a stream of a single chunk.
+
+    One text, reasoning or refusal block is open at a time and closes when another kind begins; tool calls stay open
+    until the end, for their fragments may interleave.
+    """
+
+    def __init__(self) -> None:
+        self._state = _State.WAITING
+        self._decode: Any = _decode_first
+        self._kind: type[Text | Reasoning | Refusal] | None = None
+        self._block = -1
+        self._next = 0
+        self._binder = CallBinder()
+        self._said = False  # reasoning came under its plain name, so that the text of its proofs is the same once more
+        self._pieces: dict[str, list[bytes]] = {reasoning.DETAILS: [], reasoning.BLOCKS: []}
+        self._usage: WireUsage | None = None
+        self._extensions: dict[str, Any] = {}
+        self._shape: Shape | None = None
+        self._target = -1
+        self._misses = 0
+        self._guessing = True
+        self._came = b""  # the last payload that was no part of an answer
+        self._reasons: dict[int, str] = {}  # why each choice ended
+        self._unfinished: set[int] = set()  # choices that go on, once there are several
+        self._stop: str | None = None
+
+    def feed(self, data: Sequence[bytes]) -> list[Event]:
+        """Events of the `data` payloads of some SSE events, in order."""
+        events: list[Event] = []
+        missed = 0
+        for payload in data:
+            if self._shape is not None:
+                try:
+                    text = self._shape(payload)
+                except _UNREADABLE:
+                    missed += 1
+                else:
+                    if text[0] == _QUOTE:
+                        if len(text) > 2:
+                            events.append(BlockDelta(self._target, text))
+                        continue
+            self._read_payload(payload, events)
+        if missed:
+            self._give_up_shapes(missed, len(data))
+        return events
+
+    def close(self) -> list[Event]:
+        """The usage after `Finished`, nothing after `Failed`; else the stream was cut."""
+        events: list[Event] = []
+        if self._state is _State.OPEN and self._reasons:
+            self._finish([*self._reasons.values()], events)
+        if self._state in (_State.WAITING, _State.OPEN):
+            began = self._state is _State.OPEN
+            self._fail(UpstreamCut("the upstream's reply ended before it was complete", began=began).failure, events)
+        self._tell_usage(events)
+        return events
+
+    def _read_payload(self, payload: bytes, events: list[Event]) -> None:
+        if not payload.isascii():
+            payload = payload.decode("utf-8", "replace").encode()  # raw values are not checked by the decoder
+        try:
+            chunk = self._decode(payload)
+        except _UNREADABLE:
+            self._read_oddity(payload, events)
+        else:
+            self._read_chunk(chunk, payload, events)
+
+    def _give_up_shapes(self, missed: int, tried: int) -> None:
+        """Stop guessing in a stream whose chunks seldom look like the one before."""
+        self._misses = max(0, self._misses + 2 * missed - tried)
+        if self._misses > _MOST_MISSES:
+            self._shape, self._guessing = None, False
+
+    def _read_oddity(self, payload: bytes, events: list[Event]) -> None:
+        """A payload that is no chunk: the end mark, half a surrogate pair, or what the server should not have sent."""
+        if payload.lstrip().startswith(b"[DONE]"):
+            self._end(events)
+            return
+        if self._state in (_State.FINISHED, _State.FAILED):
+            return
+        hidden = hide_halves(payload)
+        try:
+            chunk = decode_tolerantly(self._decode, hidden)
+        except _UNREADABLE:
+            told = decode_error(payload)
+            self._fail(told or malformed("a chat chunk", payload).failure, events)
+            return
+        shown: list[Event] = []
+        self._read_chunk(chunk, hidden, shown)
+        events.extend(BlockDelta(e.index, show_halves(e.text)) if type(e) is BlockDelta else e for e in shown)
+
+    def _read_chunk(self, chunk: WireChunk, payload: bytes, events: list[Event]) -> None:
+        if self._state is _State.FAILED:
+            return
+        usage = chunk.usage or (chunk.x_groq.usage if chunk.x_groq else None)
+        choices = chunk.choices or ()
+        if self._state is not _State.FINISHED:
+            if (failure := _failure_of(chunk, payload)) is not None:
+                self._fail(failure, events)
+                return
+            if not choices:
+                self._came = payload
+            elif isinstance(chunk, FirstChunk):
+                self._start(chunk, events)
+            for choice in choices:
+                self._read_choice(choice, events)
+                usage = usage or choice.usage
+        self._usage = usage or self._usage
+        if self._reasons and not self._unfinished and self._state is _State.OPEN:
+            self._finish([*self._reasons.values()], events)
+
+    def _read_choice(self, choice: WireChoice, events: list[Event]) -> None:
+        """One choice. Nobody asked for several, so all of them are parts of one turn: GitHub Copilot gives the text in
+        one and the call in the next."""
+        index = choice.index or 0
+        self._read_delta(choice.delta or choice.message or _NO_DELTA, choice, events)
+        if choice.finish_reason:
+            self._reasons[index] = choice.finish_reason
+            self._stop = self._stop or _stop_of(choice)
+        if index or self._unfinished:
+            self._unfinished = (self._unfinished | {0, index}) - self._reasons.keys()
+
+    def _start(self, chunk: FirstChunk, events: list[Event]) -> None:
+        self._state = _State.OPEN
+        self._decode = _decode_chunk
+        self._binder.response_id = chunk.id or ""
+        if chunk.system_fingerprint:
+            self._extensions["system_fingerprint"] = chunk.system_fingerprint
+        if len(chunk.moderation) > _NOTHING:
+            self._extensions["moderation"] = _decode_any(chunk.moderation)
+        events.append(
+            Started(chunk.id or "", chunk.model or "", _seconds(chunk.created), service_tier=chunk.service_tier)
+        )
+
+    def _read_delta(self, delta: WireDelta, choice: WireChoice, events: list[Event]) -> None:
+        """What a chunk adds, in the order in which a turn holds it, whatever the order of the keys."""
+        self._read_reasoning(delta, events)
+        self._read_content(delta.content if len(delta.content) else choice.text, events)
+        if _is_text(delta.refusal):
+            self._say(Refusal, bytes(delta.refusal), events)
+        self._note(delta, choice, events)
+        if delta.tool_calls:
+            before = len(self._binder.calls)
+            for position, fragment in enumerate(calls_of(delta)):
+                if delta is choice.message:
+                    fragment.index = before + position  # calls of a whole reply are never fragments of one another
+                elif choice.index and isinstance(fragment.index, int):
+                    fragment.index += choice.index * _CALLS_OF_A_CHOICE
+                self._read_fragment(fragment, events)
+        if delta.function_call is not None:
+            self._read_fragment(CallFragment(index=_LEGACY_INDEX, function=delta.function_call), events)
+
+    def _read_reasoning(self, delta: WireDelta, events: list[Event]) -> None:
+        """Text under the first name that has some, for servers repeat it under several; then what proves it."""
+        details = reasoning.entries_of(delta.reasoning_details) if len(delta.reasoning_details) > _NOTHING else []
+        blocks = reasoning.entries_of(delta.thinking_blocks) if len(delta.thinking_blocks) > _NOTHING else []
+        for name, shape in _REASONING_SHAPES.items():
+            raw: msgspec.Raw = getattr(delta, name)
+            if _is_text(raw):
+                self._say(Reasoning, bytes(raw), events)
+                self._expect(shape, self._block)
+                self._said = True
+                break
+        else:
+            if not self._said and (details or blocks) and (text := reasoning.text_of_entries(details or blocks)):
+                self._say(Reasoning, literal(text), events)
+        if details or blocks:
+            if self._next == 0:
+                self._open(Reasoning, events)
+            self._pieces[reasoning.DETAILS].extend(bytes(entry) for entry in details)
+            self._pieces[reasoning.BLOCKS].extend(bytes(entry) for entry in blocks)
+
+    def _read_content(self, content: msgspec.Raw, events: list[Event]) -> None:
+        if _is_text(content):
+            self._say(Text, bytes(content), events)
+            self._expect(read_text, self._block)
+        elif is_odd_content(content):
+            self._read_parts(_decode_any(content), events)
+
+    def _read_parts(self, content: Any, events: list[Event]) -> None:
+        for said in read_parts(content):
+            match said.kind:
+                case "text":
+                    self._say(Text, literal(said.text), events)
+                case "reasoning":
+                    self._say(Reasoning, literal(said.text), events)
+                case "refusal":
+                    self._say(Refusal, literal(said.text), events)
+                case "call":
+                    piece = CallPiece(said.name, msgspec.Raw(literal(said.text)))
+                    index = _CALLS_OF_A_CHOICE * _CALLS_OF_A_CHOICE + len(self._binder.calls)
+                    self._read_fragment(CallFragment(index=index, id=said.id, function=piece), events)
+
+    def _note(self, delta: WireDelta, choice: WireChoice, events: list[Event]) -> None:
+        """Citations and log probabilities, which belong to the text that is open."""
+        if self._kind is not Text:
+            return
+        if len(delta.annotations) > _NOTHING:
+            for entry in reasoning.entries_of(delta.annotations):
+                events.append(BlockNoted(self._block, citation=_decode_any(entry)))
+        if len(choice.logprobs) > _NOTHING:
+            match _decode_any(choice.logprobs):
+                case {"content": [*entries]} if entries:
+                    events.append(BlockNoted(self._block, logprobs=tuple(entries)))
+
+    def _read_fragment(self, fragment: CallFragment, events: list[Event]) -> None:
+        """A call is announced when its arguments begin, for until then its name may go on, or another call does."""
+        call, added = self._binder.bind(fragment)
+        if call.block is not None:
+            if added != EMPTY and not call.held:
+                events.append(BlockDelta(call.block, added))
+        else:
+            self._announce_calls(events, but=None if call.pieces else call)
+        goes_on = call.pieces and not call.held and not call.custom
+        if goes_on and call.block is not None and isinstance(fragment.index, int):
+            self._expect(arguments_of(call, fragment.index), call.block)
+
+    def _announce_calls(self, events: list[Event], *, but: Call | None = None) -> None:
+        """Open the calls that are not open yet, and say what of their arguments has come."""
+        for call in self._binder.calls:
+            if call.block is not None or call is but or not call.name:
+                continue
+            self._close_block(events)
+            proof = reasoning.call_proof(call.extra) if call.extra is not None else None
+            if proof is not None:
+                # Clients of other dialects have no place for it at the call, and keep it as reasoning.
+                events += (BlockOpened(self._next, Reasoning("", proof)), BlockClosed(self._next, proof))
+                self._next += 1
+            call.block = self._next
+            self._next += 1
+            head = ToolCall(call.id, call.name, "", "custom" if call.custom else "function", proof=proof)
+            events.append(BlockOpened(call.block, head))
+            if not call.held:
+                events.extend(BlockDelta(call.block, piece) for piece in call.pieces)
+
+    def _say(self, kind: type[Text | Reasoning | Refusal], text: bytes, events: list[Event]) -> None:
+        if self._kind is not kind:
+            self._open(kind, events)
+        events.append(BlockDelta(self._block, text))
+
+    def _expect(self, shape: Shape | None, block: int) -> None:
+        """Guess that the next chunk adds to `block` in this shape."""
+        if self._guessing:
+            self._shape, self._target = shape, block
+
+    def _open(self, kind: type[Text | Reasoning | Refusal], events: list[Event]) -> None:
+        """The one place where a block of text begins, and with it ends the one before."""
+        self._close_block(events)
+        self._kind = kind
+        self._block = self._next
+        self._next += 1
+        events.append(BlockOpened(self._block, _HEADS[kind]))
+
+    def _close_block(self, events: list[Event], *, incomplete: bool = False) -> None:
+        self._shape = None
+        if self._kind is None:
+            return
+        proof = self._take_proof() if self._kind is Reasoning else None
+        events.append(BlockClosed(self._block, proof, incomplete))
+        self._kind = None
+
+    def _take_proof(self) -> Proof | None:
+        """The proof of what was thought so far: of the two fields for it a server uses one."""
+        for kind, pieces in self._pieces.items():
+            if pieces:
+                originals = reasoning.merge_entries(pieces)
+                for other in self._pieces.values():
+                    other.clear()
+                return Proof(NAME, kind, originals)
+        return None
+
+    def _finish(self, reasons: Sequence[str], events: list[Event]) -> None:
+        """Close all and say why it ended: what came counts more than the label that the server gave it."""
+        known = {reason: read_finish(reason) for reason in reasons}
+        reason = next((word for word, meant in known.items() if meant not in ("stop", "tool_calls")), reasons[0])
+        finish = known[reason]
+        if finish == "broken":
+            self._fail(UpstreamMalformed(f"the upstream broke off with finish_reason {reason[:80]!r}").failure, events)
+            return
+        cut = finish == "length"
+        nameless = next((call for call in self._binder.calls if call.pieces and not call.name), None)
+        if nameless is not None:
+            self._fail(UpstreamMalformed("the upstream called a tool without naming it").failure, events)
+            return
+        self._announce_calls(events)
+        self._close_block(events, incomplete=cut)
+        if any(self._pieces.values()):  # proofs that came after the reasoning had ended
+            self._open(Reasoning, events)
+            self._close_block(events)
+        calls = [call for call in self._binder.calls if call.block is not None]
+        for call in calls:
+            if call.held:
+                events.append(BlockDelta(call.block or 0, call.held_arguments()))
+            proof = reasoning.call_proof(call.extra) if call.extra is not None else None
+            events.append(BlockClosed(call.block or 0, proof, cut and not call.is_complete()))
+        if calls and finish in ("stop", "stop_sequence"):
+            finish = "tool_calls"
+        elif finish == "tool_calls" and not calls:
+            finish = "stop"
+        stop = self._stop if finish in ("stop", "stop_sequence") else None
+        events.append(Finished("stop_sequence" if stop else finish, reason or None, stop, extensions=self._extensions))
+        self._state = _State.FINISHED
+
+    def _end(self, events: list[Event]) -> None:
+        """[DONE] ends an answer even if no reason was given; with nothing before it, it is no answer."""
+        if self._state is _State.OPEN:
+            self._finish([*self._reasons.values()] or [""], events)
+        elif self._state is _State.WAITING:
+            self._fail(no_answer(self._came).failure, events)
+        self._tell_usage(events)
+
+    def _tell_usage(self, events: list[Event]) -> None:
+        """The last counts, once nothing can follow: servers count in every chunk, with the finish, or after it."""
+        if self._usage is not None and self._state is _State.FINISHED:
+            events.append(UsageSeen(read_usage(self._usage)))
+            self._usage = None
+
+    def _fail(self, failure: Failure, events: list[Event]) -> None:
+        events.append(Failed(failure))
+        self._state = _State.FAILED
+        self._shape = None
+
+
+def _is_text(raw: msgspec.Raw) -> bool:
+    """Whether a raw value is a string with something in it."""
+    return len(raw) > 2 and bytes(raw).startswith(b'"')
+
+
+def _failure_of(chunk: WireChunk, payload: bytes) -> Failure | None:
+    """The failure that a chunk reports, in whichever vendor's shape."""
+    if len(chunk.error) and (value := _decode_any(chunk.error)):
+        return judge_reported(value, payload)
+    nothing = not chunk.choices and (chunk.choices is None or chunk.usage is None)
+    if nothing or len(chunk.base_resp) > _NOTHING:
+        told = find_error(_decode_any(payload), answered=not nothing)
+        return judge_error(0, told) if told is not None else None
+    return None
+
+
+def _stop_of(choice: WireChoice) -> str | None:
+    """The stop sequence that the server says it met; a number there is the token that ends every answer."""
+    for raw in (choice.stop_reason, choice.matched_stop):
+        if _is_text(raw):
+            return text_of(bytes(raw))
+    return None
+
+
+def _seconds(created: Number) -> int | None:
+    try:
+        return int(float(created)) or None if created is not None else None
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,287 @@
+"""The chunks that clients of Chat Completions get: one role chunk, content, one finish chunk, the usage
+chunk if it was asked for, [DONE].
+
+Source: OpenAI API reference, "Chat Completions", "Streaming"; `reasoning_content`, `reasoning_details` and
+`annotations` in deltas are what clients of compatible servers read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any
+
+from app.conversation.blocks import Proof, Reasoning, Refusal, ServerTool, Text, ToolCall
+from app.conversation.capabilities import RenderContext
+from app.conversation.events import (
+    BlockClosed,
+    BlockDelta,
+    BlockNoted,
+    BlockOpened,
+    Event,
+    Failed,
+    Finished,
+    Started,
+    UsageSeen,
+)
+from app.conversation.literals import join, literal, text_of
+from app.conversation.response import Usage
+from app.conversation.steps import carry
+from app.conversation.thoughts import place_of_next
+from app.dialects.json_bodies import encode_body
+from app.dialects.openai_chat import reasoning
+from app.dialects.openai_chat.errors import error_event
+from app.dialects.openai_chat.replies.citations import write_citation
+from app.dialects.openai_chat.replies.steps import note_of, write_image
+from app.dialects.openai_chat.usage import write_usage
+from app.dialects.openai_chat.vocabulary import FINISH_NAMES, NAME, REPLY_EXTENSIONS
+from app.errors import UpstreamCut
+from app.sse import COMMENT_KEEPALIVE, DONE, encode_event
+
+# Between a commentary and the answer, which in this dialect are one text.
+PARAGRAPH = "\n\n"
+_PARAGRAPH = literal(PARAGRAPH)
+
+
+class _State(Enum):
+    WAITING = "nothing was written"
+    OPEN = "the answer is being written"
+    FINISHED = "the finish chunk was written, its usage may follow"
+    ENDED = "nothing may follow"
+
+
+class _Pen:
+    """What stands around each delta of one open block, and what to do at its end."""
+
+    __slots__ = ("call", "citations", "place", "prefix", "proof", "said", "suffix")
+
+    def __init__(self, prefix: bytes, suffix: bytes, *, call: bool = False, proof: Proof | None = None) -> None:
+        self.prefix = prefix
+        self.suffix = suffix
+        self.call = call
+        self.proof = proof
+        self.place = 0  # of a thought
+        self.said: list[bytes] = []
+        self.citations: list[dict[str, Any]] = []
+
+
+class StreamRenderer:
+    """Client side of a stream: data-only events, all with the same id, time and model."""
+
+    def __init__(self, context: RenderContext) -> None:
+        head = {"id": f"chatcmpl-{context.id}", "object": "chat.completion.chunk", "created": context.created}
+        self._head = encode_body({**head, "model": context.model})[:-1]
+        self._context = context
+        self._legacy = is_legacy(context)
+        self._state = _State.WAITING
+        self._pens: dict[int, _Pen] = {}
+        self._calls = 0
+        self._proofs = 0
+        self._said = False
+        self._refused = False
+        self._phase: str | None = None  # of the last text
+        self._texts: list[_Pen] = []  # of all texts, for citations are placed in the whole of them
+        self._usage: Usage | None = None
+
+    def feed(self, events: Sequence[Event]) -> bytes:
+        """Whole SSE events, joined."""
+        out: list[bytes] = []
+        pens = self._pens
+        for event in events:
+            if type(event) is BlockDelta:
+                pen = pens[event.index]
+                if pen.prefix:
+                    pen.said.append(event.text)
+                    out += (pen.prefix, event.text, pen.suffix)
+            elif self._state is _State.WAITING or self._state is _State.OPEN:
+                self._render(event, out)
+            elif self._state is _State.FINISHED and isinstance(event, UsageSeen):
+                self._usage = event.usage
+                self._end(out)
+        return b"".join(out)
+
+    def close(self) -> bytes:
+        """Usage and [DONE], if they waited for counts that never came."""
+        out: list[bytes] = []
+        if self._state is _State.FINISHED:
+            self._end(out)
+        elif self._state is not _State.ENDED:
+            cut = UpstreamCut("the reply ended before it was complete", began=self._state is _State.OPEN)
+            self._render(Failed(cut.failure), out)
+        return b"".join(out)
+
+    def ping(self) -> bytes:
+        return COMMENT_KEEPALIVE
+
+    def _render(self, event: Event, out: list[bytes]) -> None:
+        if isinstance(event, Failed):
+            out.append(error_event(event.failure))
+            self._state = _State.ENDED
+            return
+        if self._state is _State.WAITING:
+            self._begin(event, out)
+        match event:
+            case BlockOpened():
+                self._open(event, out)
+            case BlockClosed():
+                self._close(event, out)
+            case BlockNoted():
+                if event.citation is not None:
+                    self._pens[event.index].citations.append(event.citation)
+                if event.logprobs:
+                    out.append(self._chunk({}, logprobs={"content": list(event.logprobs), "refusal": None}))
+            case UsageSeen():
+                self._usage = event.usage
+            case Finished():
+                self._finish(event, out)
+
+    def _begin(self, event: Event, out: list[bytes]) -> None:
+        self._state = _State.OPEN
+        if isinstance(event, Started):
+            self._usage = event.usage
+            if event.service_tier is not None:
+                self._head += b',"service_tier":' + encode_body(event.service_tier)
+        out.append(self._chunk({"role": "assistant", "content": ""}))
+
+    def _open(self, event: BlockOpened, out: list[bytes]) -> None:
+        """Announce a block and prepare what will stand around its deltas. Other blocks have no place here."""
+        block = event.block
+        pen = _Pen(b"", b"")
+        match block:
+            case Text():
+                pen = self._pen(b'{"content":', b"}")
+                if self._phase is not None and block.phase != self._phase:
+                    self._say(pen, PARAGRAPH, out)
+                self._phase = block.phase
+                self._said = True
+                self._say(pen, block.text, out)
+                pen.citations += block.citations
+                self._texts.append(pen)
+            case Reasoning():
+                if self._context.show_reasoning:
+                    pen = self._pen(b'{"reasoning_content":', b"}")
+                pen.proof = block.proof
+                pen.place = place_of_next(said=self._said, calls=self._calls)
+                self._say(pen, block.text, out)
+            case Refusal():
+                self._refused = self._said = True
+                pen = self._pen(b'{"refusal":', b"}")
+                self._say(pen, block.text, out)
+            case ServerTool():
+                pen = self._open_step(block, out)
+            case ToolCall():
+                pen = self._open_call(block, out)
+                self._say(pen, block.arguments, out)
+        self._pens[event.index] = pen
+
+    def _open_call(self, block: ToolCall, out: list[bytes]) -> _Pen:
+        index = self._calls
+        self._calls += 1
+        if self._legacy:
+            if index > 0:
+                return _Pen(b"", b"")  # the legacy form has room for one call
+            out.append(self._chunk({"function_call": {"name": block.name, "arguments": ""}}))
+            pen = self._pen(b'{"function_call":{"arguments":', b"}}")
+        elif block.kind == "custom":
+            custom = {"name": block.name, "input": ""}
+            out.append(
+                self._chunk({"tool_calls": [{"index": index, "id": block.id, "type": "custom", "custom": custom}]})
+            )
+            return self._pen(b'{"tool_calls":[{"index":%d,"custom":{"input":' % index, b"}}]}")
+        else:
+            function = {"name": block.name, "arguments": ""}
+            start = {"index": index, "id": block.id, "type": "function", "function": function}
+            out.append(self._chunk({"tool_calls": [start | reasoning.write_call_proof(block.proof)]}))
+            pen = self._pen(b'{"tool_calls":[{"index":%d,"function":{"arguments":' % index, b"}}]}")
+        pen.call = True
+        pen.proof = block.proof
+        return pen
+
+    def _close(self, event: BlockClosed, out: list[bytes]) -> None:
+        pen = self._pens.pop(event.index)
+        proof = event.proof or pen.proof
+        if pen.call:
+            if not pen.said:
+                out += (pen.prefix, b'"{}"', pen.suffix)
+        elif proof is not None and not reasoning.is_of_call(proof):
+            out.append(self._chunk(reasoning.write_proof(proof, self._proofs, pen.place)))
+            self._proofs += 1
+
+    def _finish(self, event: Finished, out: list[bytes]) -> None:
+        detail = event.stop_detail
+        if event.finish_reason == "content_filter" and detail and detail.explanation and not self._refused:
+            out.append(self._chunk({"refusal": detail.explanation}))
+        if annotations := self._place_citations():
+            out.append(self._chunk({"annotations": annotations}))
+        name = FINISH_NAMES[event.finish_reason]
+        if self._legacy and name == "tool_calls":
+            name = "function_call"
+        extensions = {key: event.extensions[key] for key in REPLY_EXTENSIONS if key in event.extensions}
+        out.append(self._chunk({}, finish_reason=name, top=extensions))
+        self._state = _State.FINISHED
+        if not self._context.include_usage:
+            self._end(out)
+
+    def _end(self, out: list[bytes]) -> None:
+        if self._context.include_usage:
+            usage = self._usage or Usage(fresh=self._context.input_tokens, estimated=True)
+            out.append(encode_event(self._head + b',"choices":[],"usage":' + encode_body(write_usage(usage)) + b"}"))
+        out.append(DONE)
+        self._state = _State.ENDED
+
+    def _say(self, pen: _Pen, text: str, out: list[bytes]) -> None:
+        """What a block that comes whole has to say at its opening."""
+        if text and pen.prefix:
+            pen.said.append(literal(text))
+            out += (pen.prefix, pen.said[-1], pen.suffix)
+
+    def _place_citations(self) -> list[dict[str, Any]]:
+        """The annotations of all texts. Their lengths are counted only if there are any."""
+        if not any(pen.citations for pen in self._texts):
+            return []
+        annotations: list[dict[str, Any]] = []
+        start = 0
+        for pen in self._texts:
+            length = len(text_of(join(pen.said)))
+            begin = start + (len(PARAGRAPH) if pen.said[:1] == [_PARAGRAPH] else 0)
+            start += length
+            for citation in pen.citations:
+                if (annotation := write_citation(citation, begin, start)) is not None:
+                    annotations.append(annotation)
+        return annotations
+
+    def _open_step(self, block: ServerTool, out: list[bytes]) -> _Pen:
+        """A step of the upstream's own tools. There is no place for one but beside the answer, with the thoughts."""
+        pen = self._pen(b'{"reasoning_content":', b"}") if self._context.show_reasoning else _Pen(b"", b"")
+        if block.step is not None:
+            self._say(pen, note_of(block), out)
+            for image in block.step.images:
+                out.append(self._chunk({"images": [write_image(image)]}))
+        pen.proof = carry((block,))
+        pen.place = place_of_next(said=self._said, calls=self._calls)
+        return pen
+
+    def _pen(self, before: bytes, after: bytes) -> _Pen:
+        return _Pen(
+            b"data: " + self._head + b',"choices":[{"index":0,"delta":' + before,
+            after + b',"finish_reason":null}]}\n\n',
+        )
+
+    def _chunk(
+        self,
+        delta: dict[str, Any],
+        *,
+        finish_reason: str | None = None,
+        logprobs: dict[str, Any] | None = None,
+        top: dict[str, Any] | None = None,
+    ) -> bytes:
+        choice: dict[str, Any] = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+        if logprobs is not None:
+            choice["logprobs"] = logprobs
+        return encode_event(self._head + b"," + encode_body({**(top or {}), "choices": [choice]})[1:])
+
+
+def is_legacy(context: RenderContext) -> bool:
+    """Whether the client asked with `functions`, and so knows answers of that form only."""
+    extensions = context.request.extensions if context.request is not None else ()
+    return any(extension.name == "functions" and extension.dialect == NAME for extension in extensions)

@@ -1,0 +1,97 @@
+"""Embeddings are only ever passed on: nothing else can be asked instead.
+
+Source: OpenAI API reference, "Embeddings".
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import struct
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from app.conversation.capabilities import Capabilities, RenderContext
+from app.conversation.request import Request
+from app.dialects.error_bodies import read_error_body
+from app.dialects.error_kinds import judge_error
+from app.dialects.json_bodies import read_body, read_value, replace_model
+from app.errors import InvalidRequest, NotFound, UpstreamMalformed, UpstreamRefused
+
+
+class _Asked(msgspec.Struct):
+    model: str
+    encoding_format: Literal["float", "base64"] | None = None
+    stream: bool | None = None
+
+
+class _Entry(msgspec.Struct):
+    embedding: str | list[float] | None = None
+    index: int = 0
+
+
+class _Whole(msgspec.Struct):
+    data: list[_Entry]
+
+
+_asked_decoder = msgspec.json.Decoder(_Asked)
+_whole_decoder = msgspec.json.Decoder(_Whole)
+
+
+def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
+    """Raises NotFound: an upstream without embeddings has nothing in their place."""
+    raise NotFound(
+        "this model's upstream has no embeddings; name a model of an OpenAI-compatible provider",
+        param="model",
+        code="model_not_found",
+    )
+
+
+def check_request(body: bytes) -> None:
+    """Raises InvalidRequest for what no upstream could answer."""
+    asked = read_value(msgspec.Raw(body), _asked_decoder, "")
+    if asked.stream:
+        raise InvalidRequest("stream: embeddings are not streamed", param="stream")
+    if bytes(read_body(body).get("input", msgspec.Raw(b"null"))) in (b"null", b'""', b"[]"):
+        raise InvalidRequest("input: must be a text or a list that is not empty", param="input")
+
+
+def pass_request(body: bytes, capabilities: Capabilities) -> bytes:
+    """The body with the upstream's name of the model; no other upstream could take what this one refuses."""
+    return replace_model(body, capabilities.model) if capabilities.model else body
+
+
+def repair_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> bytes:
+    """The reply with the client's name of the model, in the order of the input and in the format that was asked for.
+
+    Some servers know only one format, whatever they are asked. Base64 is of 32-bit floats, little-endian. Raises
+    UpstreamRefused for an error inside a reply of status 200, UpstreamMalformed for what is no reply.
+    """
+    try:
+        entries = _whole_decoder.decode(body).data
+    except msgspec.ValidationError as error:
+        raise UpstreamRefused(judge_error(0, read_error_body(200, {}, body))) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UpstreamMalformed("the upstream's reply is not a list of embeddings") from error
+    wanted = str if _asked_decoder.decode(context.body).encoding_format == "base64" else list
+    sorted_already = all(first.index <= second.index for first, second in itertools.pairwise(entries))
+    if not sorted_already or not all(isinstance(entry.embedding, wanted) for entry in entries):
+        whole: dict[str, Any] = msgspec.json.decode(body)
+        data = sorted(whole["data"], key=lambda entry: entry.get("index", 0))
+        whole["data"] = [{**entry, "embedding": _convert(entry.get("embedding"), wanted)} for entry in data]
+        body = msgspec.json.encode(whole)
+    return replace_model(body, context.model)
+
+
+def _convert(embedding: Any, wanted: type) -> Any:
+    try:
+        if wanted is str and isinstance(embedding, list):
+            return base64.b64encode(struct.pack(f"<{len(embedding)}f", *embedding)).decode()
+        if wanted is list and isinstance(embedding, str):
+            packed = base64.b64decode(embedding, validate=True)
+            return list(struct.unpack(f"<{len(packed) // 4}f", packed))
+    except (struct.error, OverflowError, ValueError) as error:
+        raise UpstreamMalformed("the upstream sent an embedding that cannot be read") from error
+    return embedding

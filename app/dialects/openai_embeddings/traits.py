@@ -1,0 +1,7 @@
+"""What the rest of the program must know of this dialect."""
+
+from __future__ import annotations
+
+from app.conversation.traits import DialectTraits
+
+TRAITS = DialectTraits()

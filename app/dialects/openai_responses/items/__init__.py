@@ -1,0 +1,1 @@
+"""The items of an input or an output, and the tools that they call."""

@@ -1,0 +1,259 @@
+"""Turns items, of an input or an output, into blocks, and tool calls into items."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from app.conversation.blocks import (
+    Block,
+    Compaction,
+    Opaque,
+    Proof,
+    Reasoning,
+    ServerTool,
+    Text,
+    ToolCall,
+    ToolKind,
+    ToolResult,
+)
+from app.conversation.envelope import unseal
+from app.conversation.literals import literal, text_of
+from app.dialects.json_bodies import read_value
+from app.dialects.openai_responses.items.content import PART_PREFIX, parse_content, parse_output
+from app.dialects.openai_responses.items.hosted import parse_hosted
+from app.dialects.openai_responses.vocabulary import HOSTED_CALLS, NAME, NATIVE_CALLS, Item, Part, item_decoder, mint_id
+from app.dialects.readable import is_ciphertext, label, read_unknown
+from app.errors import InvalidRequest
+
+
+def parse_item(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
+    """Blocks of any item but a message of a user or of the system. Raises InvalidRequest.
+
+    An item that has no reader comes back as one `Opaque`, so that its own dialect gets it back unchanged.
+    """
+    if item.type is None and item.role is None:  # the type of a reference may be missing
+        return [Opaque(NAME, "item_reference", bytes(raw))]
+    kind = "message" if item.type is None else item.type
+    if kind in HOSTED_CALLS:
+        return [parse_hosted(kind, bytes(raw))]
+    reader = _READERS.get(kind)
+    return reader(item, raw, path) if reader else [parse_unknown(kind, bytes(raw))]
+
+
+def parse_unknown(kind: str, raw: bytes) -> Opaque:
+    """An item of a type that has no reader here, with what can be read in it."""
+    return Opaque(NAME, kind, raw, read_unknown(raw, kind), from_user=False)
+
+
+def render_call(call: ToolCall, item_id: str | None = None, status: str = "completed") -> dict[str, Any]:
+    """The item of a call; without `item_id` one that depends on the call's own id alone."""
+    if call.kind == "function":
+        head = {"type": "function_call", "id": item_id or mint_id("function_call", call.id)}
+        arguments = call.arguments if call.arguments.strip() not in ("", "null") else "{}"
+        said: dict[str, Any] = {"name": call.name, "arguments": arguments}
+    else:
+        item_type, field, _ = NATIVE_CALLS[call.kind]
+        head = {"type": item_type, "id": item_id or mint_id(item_type, call.id)}
+        said = {field: call.arguments}
+        match call.kind:
+            case "custom":
+                said = {"name": call.name, **said}
+            case "tool_search":
+                said = {"execution": "client", field: msgspec.Raw(as_object(call.arguments))}
+            case _:
+                said = {field: _render_action(call)}
+    group = {"namespace": call.namespace} if call.namespace else {}
+    return {**head, "status": status, "call_id": call.id, **said, **group}
+
+
+def summary_message(text: str) -> dict[str, Any]:
+    """What stands for a history whose compaction the upstream cannot read."""
+    summary = f"Summary of the earlier conversation:\n{text}"
+    return {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": summary}]}
+
+
+def _render_action(call: ToolCall) -> Any:
+    """The action or operation; what a model leaves out of a local shell's is put in."""
+    action = as_object(call.arguments)
+    if call.kind == "local_shell" and not (b'"type"' in action and b'"env"' in action):
+        return {"type": "exec", "env": {}, **_fields_decoder.decode(action)}
+    return msgspec.Raw(action)
+
+
+def as_object(arguments: str) -> bytes:
+    """Arguments as a JSON object, whatever a model or a client wrote: nothing is an empty object, an object within
+    a string is taken out, another value stands under `value`, and text that is no JSON under `_raw`."""
+    text = arguments.encode("utf-8", "replace")
+    if not text.strip():
+        return b"{}"
+    valid = valid_json(arguments, b"")
+    if not valid:
+        return b'{"_raw":%b}' % literal(arguments)
+    if valid[:1] == b'"' and _OBJECT.match(inner := text_of(valid)):
+        return valid_json(inner, b'{"value":%b}' % valid)
+    return valid if valid[:1] == b"{" else b'{"value":%b}' % valid
+
+
+def valid_json(text: str, otherwise: bytes) -> bytes:
+    """JSON text as bytes, unchanged; `otherwise` where it is not valid."""
+    data = text.strip().encode("utf-8", "replace")
+    try:
+        msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return otherwise
+    return data
+
+
+def logprobs_of(raw: msgspec.Raw) -> list[dict[str, Any]]:
+    """The log probabilities of all texts of a message; of other items none."""
+    try:
+        message = _logprobs_decoder.decode(raw)
+    except msgspec.MsgspecError:
+        return []
+    return [entry for part in message.content or () for entry in part.logprobs or ()]
+
+
+def _read_message(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
+    blocks = parse_content(item.content, f"{path}.content", phase=item.phase)
+    return [_unnest_call(block, path) if isinstance(block, Opaque) else block for block in blocks]
+
+
+def _unnest_call(block: Opaque, path: str) -> Block:
+    """Clients of other libraries put a call into the content of the message that it belongs to."""
+    if block.type != PART_PREFIX + "function_call":
+        return block
+    raw = msgspec.Raw(block.raw)
+    return _read_function_call(read_value(raw, item_decoder, path), raw, path)[0]
+
+
+def _read_reasoning(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
+    proof = unseal(item.encrypted_content) if item.encrypted_content else None
+    if proof is None:
+        # Without encrypted content the item can be replayed only to a server that has stored it.
+        proof = Proof(NAME, "reasoning" if item.encrypted_content else "plain", (bytes(raw),))
+    texts = [
+        part.text
+        for name, parts in (("summary", item.summary), ("content", item.content))
+        for part in read_value(parts, _parts_decoder, f"{path}.{name}") or ()
+        if part.text
+    ]
+    return [Reasoning("\n\n".join(texts) or _plain_text(proof), proof)]
+
+
+def _plain_text(proof: Proof) -> str:
+    """The text of an envelope that holds nothing but the text."""
+    if proof.kind != "plain" or proof.originals[0][:1] != b'"':
+        return ""
+    return text_of(proof.originals[0])
+
+
+def _read_function_call(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
+    if not item.name:
+        raise InvalidRequest(f"{path}.name: a function call needs a name", param=f"{path}.name")
+    return [ToolCall(_call_id(item), item.name, _json_text(item.arguments), namespace=item.namespace)]
+
+
+def _read_custom_call(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
+    if not item.name:
+        raise InvalidRequest(f"{path}.name: a custom tool call needs a name", param=f"{path}.name")
+    return [ToolCall(_call_id(item), item.name, item.input or "", "custom", item.namespace)]
+
+
+def _native_reader(kind: ToolKind, field: str) -> Callable[[Item, msgspec.Raw, str], list[Block]]:
+    def read(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
+        if item.execution == "server":
+            return [ServerTool(NAME, kind, bytes(raw))]
+        return [ToolCall(_call_id(item), kind, _json_text(getattr(item, field)), kind)]
+
+    return read
+
+
+def _read_output(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
+    kind: ToolKind = "custom" if item.type == "custom_tool_call_output" else "function"
+    return [ToolResult(_call_id(item), tuple(parse_output(item.output, f"{path}.output")), kind=kind)]
+
+
+def _read_search_output(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
+    if item.execution == "server":
+        return [ServerTool(NAME, "tool_search", bytes(raw))]
+    return [ToolResult(_call_id(item), (Text(bytes(item.tools).decode()),), kind="tool_search")]
+
+
+def _native_output_reader(kind: ToolKind) -> Callable[[Item, msgspec.Raw, str], list[Block]]:
+    def read(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
+        blocks = () if bytes(item.output) == b"null" else (Text(_json_text(item.output)),)
+        return [ToolResult(_call_id(item), blocks, item.status == "failed", kind)]
+
+    return read
+
+
+def _read_compaction(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
+    proof = unseal(item.encrypted_content or "") or Proof(NAME, "compaction", (bytes(raw),))
+    first = proof.originals[0]
+    return [Compaction(text_of(first) if first[:1] == b'"' else None, proof)]
+
+
+def _read_agent_message(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
+    """What one of Codex's agents says to another. The text of a parent whose model is not OpenAI's stands as it is
+    under `encrypted_content`; real ciphertext is nothing to other models."""
+    try:
+        said = _agent_decoder.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return [parse_unknown("agent_message", bytes(raw))]
+    parts = [Part(text=said.content)] if isinstance(said.content, str) else said.content or []
+    texts = [text for part in parts if (text := part.text or part.encrypted_content) and not is_ciphertext(text)]
+    name = f"message from the agent {said.author}" if said.author else "message from another agent"
+    return [Opaque(NAME, "agent_message", bytes(raw), label(name, iter(texts)), from_user=False)]
+
+
+def _call_id(item: Item) -> str:
+    return item.call_id or item.id or ""
+
+
+def _json_text(raw: msgspec.Raw) -> str:
+    """JSON that came as a string, or as a value; null is nothing."""
+    value = bytes(raw)
+    if value[:1] == b'"':
+        return text_of(value)
+    return "" if value == b"null" else value.decode()
+
+
+class _Message(msgspec.Struct):
+    content: list[Part] | None = None
+
+
+class _AgentMessage(msgspec.Struct):
+    author: str | None = None
+    content: str | list[Part] | None = None
+
+
+_OBJECT = re.compile(r"\s*\{")
+_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_parts_decoder = msgspec.json.Decoder(list[Part] | None)
+_logprobs_decoder = msgspec.json.Decoder(_Message)
+_agent_decoder = msgspec.json.Decoder(_AgentMessage)
+
+_READERS: dict[str, Callable[[Item, msgspec.Raw, str], list[Block]]] = {
+    "message": _read_message,
+    "reasoning": _read_reasoning,
+    "function_call": _read_function_call,
+    "function_call_output": _read_output,
+    "custom_tool_call": _read_custom_call,
+    "custom_tool_call_output": _read_output,
+    "tool_search_call": _native_reader("tool_search", "arguments"),
+    "tool_search_output": _read_search_output,
+    "local_shell_call": _native_reader("local_shell", "action"),
+    "local_shell_call_output": _native_output_reader("local_shell"),
+    "shell_call": _native_reader("shell", "action"),
+    "shell_call_output": _native_output_reader("shell"),
+    "apply_patch_call": _native_reader("apply_patch", "operation"),
+    "apply_patch_call_output": _native_output_reader("apply_patch"),
+    "compaction": _read_compaction,
+    "compaction_summary": _read_compaction,
+    "context_compaction": _read_compaction,
+    "agent_message": _read_agent_message,
+}

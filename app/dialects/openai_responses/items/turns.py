@@ -1,0 +1,338 @@
+"""Turns the items of an input into turns, and turns into input items."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from app.conversation.blocks import (
+    Block,
+    Compaction,
+    Opaque,
+    Proof,
+    Reasoning,
+    Refusal,
+    ServerTool,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+from app.conversation.capabilities import Capabilities
+from app.conversation.losses import Loss
+from app.conversation.request import Extension, Request, Role, Tool, Turn
+from app.conversation.steps import SERVER_TOOL
+from app.dialects.json_bodies import read_value
+from app.dialects.openai_responses.items.content import PART_PREFIX, annotation_of, parse_content, render_parts
+from app.dialects.openai_responses.items.items import parse_item, render_call, summary_message, valid_json
+from app.dialects.openai_responses.items.tools import parse_tools
+from app.dialects.openai_responses.vocabulary import (
+    NAME,
+    NATIVE_CALLS,
+    Format,
+    Item,
+    ReasoningField,
+    TextSettings,
+    item_decoder,
+    mint_id,
+)
+from app.errors import InvalidRequest
+
+NAMELESS = "unnamed_tool"
+COMPACTION_TRIGGER = "compaction_trigger"
+
+_ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
+# How the items begin or end that only a model can have made. Any other that is not known was not its own: what stands
+# in one must never become the model's words.
+_MODELS_ITEM = re.compile(r".{1,100}_call|mcp_approval_request|item_reference|program")
+
+# Items that become blocks without a place for their id.
+_NEW_IDS = (
+    None,
+    "message",
+    "function_call",
+    "function_call_output",
+    *(item_type for call, _, output in NATIVE_CALLS.values() for item_type in (call, output)),
+)
+
+_input_decoder = msgspec.json.Decoder(str | list[msgspec.Raw] | None)
+_reasoning_decoder = msgspec.json.Decoder(ReasoningField | None)
+_text_decoder = msgspec.json.Decoder(TextSettings | None)
+
+
+class Input:
+    """What the items of an input say.
+
+    `instructions` are the system texts before anything else, `tools` those that came with items, `format` the last
+    output format that an item set, `compact` whether the input ends by asking for a compaction, `extras` what is not
+    carried. Adjacent items of the assistant are one turn; the results of tools begin a turn, and what the user said
+    after them belongs to it.
+    """
+
+    def __init__(self, raw: msgspec.Raw) -> None:
+        """Raises InvalidRequest."""
+        self.instructions: list[Text] = []
+        self.tools: list[Tool] = []
+        self.format: Format | None = None
+        self.compact = False
+        self.extensions: list[Extension] = []
+        self._drafts: list[_Draft] = []
+        ids: list[str] = []
+        items = read_value(raw, _input_decoder, "input")
+        if isinstance(items, str):
+            self._drafts.append(_Draft("user", [Text(items)], "input"))
+            return
+        if items and read_value(items[-1], item_decoder, f"input[{len(items) - 1}]").type == COMPACTION_TRIGGER:
+            self.compact = True
+            items = items[:-1]
+        for index, item in enumerate(items or ()):
+            path = f"input[{index}]"
+            wire = read_value(item, item_decoder, path)
+            if wire.name == "":  # a past call of a server that failed to name it
+                wire.name = NAMELESS
+            self._read(wire, item, path)
+            if wire.id is not None and wire.type in _NEW_IDS:
+                ids.append(wire.id)
+        if ids:
+            self.extensions.append(
+                Extension(NAME, "input[].id", ids, "ignorable", "items are told apart by their place")
+            )
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        return tuple(
+            Turn(draft.role, tuple(draft.blocks), effort=draft.effort, path=draft.path) for draft in self._drafts
+        )
+
+    def _read(self, item: Item, raw: msgspec.Raw, path: str) -> None:
+        kind = item.type
+        if kind is None and item.role is None and item.id is None:
+            raise InvalidRequest(f"{path}.type: an item needs a type, a message at least a role", param=f"{path}.type")
+        if kind == "message" or (kind is None and item.role is not None):
+            self._read_message(item, raw, path)
+        elif kind == "additional_tools":
+            self.tools.extend(parse_tools(item.tools, f"{path}.tools"))
+            self.extensions.append(
+                Extension(NAME, path, {"type": kind, "role": item.role}, "ignorable", "its tools join the others")
+            )
+        elif kind == "configuration_update":
+            self._update_configuration(item, path)
+        else:
+            blocks = parse_item(item, raw, path)
+            if isinstance(blocks[0], ToolResult):
+                self._add_result(blocks[0], path)
+                if kind == "tool_search_output":
+                    self.tools.extend(parse_tools(item.tools, f"{path}.tools"))
+            else:
+                first = blocks[0]
+                told = isinstance(first, Opaque) and kind is not None and _MODELS_ITEM.fullmatch(kind) is None
+                self._add("user" if told else "assistant", blocks, path)
+
+    def _read_message(self, item: Item, raw: msgspec.Raw, path: str) -> None:
+        role = _ROLES.get(item.role or "")
+        if role is None:
+            raise InvalidRequest(f"{path}.role: must be one of {', '.join(_ROLES)}", param=f"{path}.role")
+        if role == "assistant":
+            self._add(role, parse_item(item, raw, path), path)
+            return
+        blocks = parse_content(item.content, f"{path}.content")
+        if role == "system" and not self._drafts and all(isinstance(block, Text) for block in blocks):
+            self.instructions.extend(block for block in blocks if isinstance(block, Text))
+        else:
+            self._add(role, blocks, path)
+
+    def _update_configuration(self, item: Item, path: str) -> None:
+        reasoning = read_value(item.reasoning, _reasoning_decoder, f"{path}.reasoning")
+        text = read_value(item.text, _text_decoder, f"{path}.text")
+        if text is not None and text.format is not None:
+            self.format = text.format
+        if reasoning is not None and reasoning.effort is not None:
+            self._drafts.append(_Draft("system", [], path, reasoning.effort))
+
+    def _add(self, role: Role, blocks: Sequence[Block], path: str) -> None:
+        last = self._drafts[-1] if self._drafts else None
+        joins = last is not None and last.role == role and (role == "assistant" or last.has_results)
+        if last is not None and joins:
+            last.blocks.extend(blocks)
+        else:
+            self._drafts.append(_Draft(role, list(blocks), path))
+
+    def _add_result(self, result: ToolResult, path: str) -> None:
+        last = self._drafts[-1] if self._drafts else None
+        if last is None or last.role != "user":
+            last = _Draft("user", [], path)
+            self._drafts.append(last)
+        last.add_result(result)
+
+
+class _Draft:
+    """A turn that may still grow."""
+
+    __slots__ = ("_results", "blocks", "effort", "path", "role")
+
+    def __init__(self, role: Role, blocks: list[Block], path: str, effort: str | None = None) -> None:
+        self.role: Role = role
+        self.blocks = blocks
+        self.path = path
+        self.effort = effort
+        self._results = 0
+
+    @property
+    def has_results(self) -> bool:
+        return self._results > 0
+
+    def add_result(self, result: ToolResult) -> None:
+        """Behind the results that are there, before anything else."""
+        self.blocks.insert(self._results, result)
+        self._results += 1
+
+
+def render_turn(
+    turn: Turn, position: int, request: Request, capabilities: Capabilities, losses: list[Loss]
+) -> list[Any]:
+    """Input items of one turn, in the order of its blocks; `position` is that of the first in the input."""
+    if turn.role == "assistant":
+        return _AssistantItems(turn, position, request, capabilities, losses).render()
+    items: list[Any] = []
+    spoken: list[Block] = []
+    for block in turn.blocks:
+        if isinstance(block, ToolResult):
+            items.append(_render_result(block, capabilities, losses, turn.path))
+        elif isinstance(block, Opaque) and block.dialect == NAME and not block.type.startswith(PART_PREFIX):
+            items.append(msgspec.Raw(block.raw))
+        else:
+            spoken.append(block)
+    if spoken:
+        role = "developer" if turn.role == "system" else "user"
+        parts = render_parts(spoken, capabilities, losses, turn.path)
+        items.append({"type": "message", "role": role, "content": parts})
+    return items
+
+
+class _AssistantItems:
+    """The items of one assistant turn. Texts that follow each other are the parts of one message."""
+
+    def __init__(
+        self, turn: Turn, position: int, request: Request, capabilities: Capabilities, losses: list[Loss]
+    ) -> None:
+        self._turn = turn
+        self._position = position
+        self._own = request.dialect == NAME
+        # What a server does not store it cannot look up.
+        self._stored = self._own and request.state.store is not False
+        self._capabilities = capabilities
+        self._losses = losses
+        self._items: list[Any] = []
+        self._last = request.turns[-1] if request.turns else None
+        self._followed = 0  # items up to the last one that is no reasoning
+        self._parts: list[dict[str, Any]] = []
+        self._phase: str | None = None
+
+    def render(self) -> list[Any]:
+        for block in self._turn.blocks:
+            match block:
+                case Text():
+                    self._say(_text_part(block), block.phase)
+                case Refusal(text=text):
+                    self._say({"type": "refusal", "refusal": text}, self._phase)
+                case _:
+                    self._end_message()
+                    self._items.extend(self._render_block(block))
+                    if not isinstance(block, Reasoning) or (block.proof and block.proof.kind == SERVER_TOOL):
+                        self._followed = len(self._items)
+        self._end_message()
+        if self._followed < len(self._items) and self._turn is not self._last:
+            # A thought that led to nothing, for it was interrupted: the vendor refuses one without what it led to.
+            del self._items[self._followed :]
+            self._losses.append(Loss("ignorable", self._turn.path, "reasoning that led to nothing is not replayed"))
+        return self._items
+
+    def _say(self, part: dict[str, Any], phase: str | None) -> None:
+        if phase != self._phase:
+            self._end_message()
+        self._phase = phase
+        self._parts.append(part)
+
+    def _end_message(self) -> None:
+        if self._parts:
+            message = {"type": "message", "id": self._mint_id("message", msgspec.json.encode(self._parts).decode())}
+            message |= {"role": "assistant", "status": "completed"}
+            phase = {"phase": self._phase} if self._phase else {}
+            self._items.append({**message, **phase, "content": self._parts})
+            self._followed = len(self._items)
+        self._parts, self._phase = [], None
+
+    def _render_block(self, block: Block) -> list[Any]:
+        match block:
+            case ToolCall():
+                if block.kind not in ("function", "custom") and not valid_json(block.arguments or "{}", b""):
+                    self._losses.append(
+                        Loss("degrading", self._turn.path, f"the arguments of {block.id!r} are no JSON")
+                    )
+                return [render_call(block)]
+            case Reasoning():
+                return self._render_reasoning(block)
+            case Compaction(proof=Proof(dialect="openai_responses", originals=originals)) if originals[0][:1] == b"{":
+                return [msgspec.Raw(original) for original in originals]
+            case Compaction(text=text) if text:
+                return [summary_message(text)]
+            case Opaque(dialect="openai_responses", type="item_reference") if not self._stored:
+                self._losses.append(Loss("degrading", self._turn.path, "the upstream stores no items to refer to"))
+                return []
+            case ServerTool(dialect="openai_responses", raw=raw) | Opaque(dialect="openai_responses", raw=raw):
+                return [msgspec.Raw(raw)]
+            case _:
+                kind = block.type if isinstance(block, Opaque) else type(block).__name__
+                self._losses.append(Loss("degrading", self._turn.path, f"a {kind} block has no form in this dialect"))
+                return []
+
+    def _render_reasoning(self, block: Reasoning) -> list[Any]:
+        proof = block.proof
+        native = proof is not None and proof.dialect == NAME and proof.originals[0][:1] == b"{"
+        if proof is not None and native and (proof.kind in ("reasoning", SERVER_TOOL) or self._stored):
+            return [msgspec.Raw(original) for original in proof.originals]
+        if block.text and self._capabilities.reasoning_replay != "none":
+            part = {"type": "reasoning_text", "text": block.text}
+            item_id = self._mint_id("reasoning", block.text)
+            return [{"type": "reasoning", "id": item_id, "summary": [], "content": [part]}]
+        self._losses.append(
+            Loss("ignorable", self._turn.path, "reasoning without a proof of this upstream is not replayed")
+        )
+        return []
+
+    def _mint_id(self, item_type: str, text: str) -> str:
+        """The place in the input is part of the seed: two equal messages must not share an id."""
+        return mint_id(item_type, f"{self._position + len(self._items)} {text}")
+
+
+def _render_result(result: ToolResult, capabilities: Capabilities, losses: list[Loss], path: str) -> dict[str, Any]:
+    output = _render_output(result.hinted_blocks, capabilities, losses, path)
+    if result.kind == "function":
+        return {"type": "function_call_output", "call_id": result.call_id, "output": output}
+    item = {"type": NATIVE_CALLS[result.kind][2], "call_id": result.call_id}
+    match result.kind:
+        case "tool_search":
+            tools = valid_json(output, b"[]") if isinstance(output, str) and output.startswith("[") else b"[]"
+            return {**item, "execution": "client", "status": "completed", "tools": msgspec.Raw(tools)}
+        case "apply_patch":
+            return {**item, "status": "failed" if result.is_error else "completed", "output": output}
+        case "shell" if isinstance(output, str):
+            told = {"stdout": output, "stderr": "", "outcome": {"type": "exit", "exit_code": int(result.is_error)}}
+            listed = valid_json(output, b"") if output.startswith("[") else b""
+            return {**item, "output": msgspec.Raw(listed) if listed else [told]}
+    return {**item, "output": output}
+
+
+def _render_output(blocks: Sequence[Block], capabilities: Capabilities, losses: list[Loss], path: str) -> Any:
+    """A string where there is nothing but text, else parts."""
+    hinted = capabilities.cache_hints == "breakpoint"
+    if all(isinstance(block, Text) and not (hinted and block.cache) for block in blocks):
+        return "\n".join(block.text for block in blocks if isinstance(block, Text))
+    return render_parts(blocks, capabilities, losses, path)
+
+
+def _text_part(block: Text) -> dict[str, Any]:
+    annotations = [annotation for citation in block.citations if (annotation := annotation_of(citation))]
+    return {"type": "output_text", "text": block.text, "annotations": annotations}

@@ -1,0 +1,60 @@
+"""Writes the events of items that an upstream only told at the end of its stream, when they are whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from app.dialects.openai_responses.items.output import Output
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+# Types of calls and of parts, with the field that holds their text and the beginning of the names of its events.
+_TEXTS = {
+    "function_call": ("arguments", "response.function_call_arguments"),
+    "custom_tool_call": ("input", "response.custom_tool_call_input"),
+    "output_text": ("text", "response.output_text"),
+    "refusal": ("refusal", "response.refusal"),
+    "reasoning_text": ("text", "response.reasoning_text"),
+    "summary_text": ("text", "response.reasoning_summary_text"),
+}
+# Lists of parts, with what their events count them by and the beginning of the names of those.
+_LISTS = {
+    "content": ("content_index", "response.content_part"),
+    "summary": ("summary_index", "response.reasoning_summary_part"),
+}
+
+
+def write_whole_item(output: Output, raw: bytes) -> None:
+    """All events of one item. The last of them has the very bytes that the terminal response has."""
+    item = _decode(raw)
+    place = {"item_id": item.get("id"), "output_index": len(output.items)}
+    lists = {name: item[name] for name in _LISTS if isinstance(item.get(name), list)}
+    output.add_item({**_without_text(item), "status": "in_progress", **{name: [] for name in lists}})
+    for name, parts in lists.items():
+        counter, kind = _LISTS[name]
+        for index, part in enumerate(parts):
+            there = {**place, counter: index}
+            output.write(f"{kind}.added", **there, part=_without_text(part))
+            _write_text(output, part, there)
+            output.write(f"{kind}.done", **there, part=part)
+    _write_text(output, item, place)
+    output.end_item(raw)
+
+
+def _without_text(holder: dict[str, Any]) -> dict[str, Any]:
+    text = _TEXTS.get(holder.get("type", ""))
+    return {**holder, text[0]: ""} if text else holder
+
+
+def _write_text(output: Output, holder: dict[str, Any], place: dict[str, Any]) -> None:
+    text = _TEXTS.get(holder.get("type", ""))
+    if text is None:
+        return
+    field, kind = text
+    said = holder.get(field) or ""
+    probable = {"logprobs": holder.get("logprobs") or []} if kind == "response.output_text" else {}
+    named = {"name": holder.get("name")} if field == "arguments" else {}
+    output.write(f"{kind}.delta", **place, delta=said, **probable)
+    output.write(f"{kind}.done", **place, **{field: said}, **probable, **named)

@@ -1,0 +1,176 @@
+"""Requests of clients of Responses, read into the neutral model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import msgspec
+
+from app.conversation.blocks import Text
+from app.conversation.request import (
+    EFFORT_NAMES,
+    Extension,
+    OutputFormat,
+    ReasoningSettings,
+    Request,
+    Sampling,
+    State,
+    Tool,
+)
+from app.dialects.json_bodies import Fields, encode_body, read_body, read_value, repair_surrogates
+from app.dialects.openai_responses.items.tools import namespace_of, parse_tool_choice, parse_tools
+from app.dialects.openai_responses.items.turns import Input
+from app.dialects.openai_responses.vocabulary import (
+    EXTENSIONS,
+    NAME,
+    NULL,
+    UNKNOWN_FIELD,
+    ConversationId,
+    Format,
+    ReasoningField,
+    Settings,
+)
+from app.dialects.tool_schemas import mend_schemas
+from app.errors import InvalidRequest
+
+ENCRYPTED_CONTENT = "reasoning.encrypted_content"
+LOGPROBS = "message.output_text.logprobs"
+
+_settings_decoder = msgspec.json.Decoder(Settings)
+_any_decoder = msgspec.json.Decoder(Any)
+_LONG_FIELDS = ("input", "tools")
+
+
+def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
+    """The neutral request of a body. Raises InvalidRequest with the field's path."""
+    if b"\\ud" in body or b"\\uD" in body:
+        body = repair_surrogates(body)
+    fields = read_body(body)
+    settings = _parse_settings(fields)
+    given = Input(fields.get("input", NULL))
+    declared = fields.get("tools", NULL)
+    tools = _join_tools([*mend_schemas(parse_tools(declared, "tools"), declared)], given.tools)
+    instructions = ([Text(settings.instructions)] if settings.instructions else []) + given.instructions
+    state = _parse_state(settings)
+    turns = given.turns
+    if not turns and not instructions and not state.previous_id and not state.conversation and "prompt" not in fields:
+        raise InvalidRequest("input is required: a text, or a list with at least one item", param="input")
+    text_format = given.format or (settings.text.format if settings.text else None)
+    return Request(
+        dialect=NAME,
+        model=cast(str, settings.model),
+        turns=turns,
+        instructions=tuple(instructions),
+        tools=tuple(tools),
+        tool_choice=parse_tool_choice(settings.tool_choice),
+        parallel_tool_calls=settings.parallel_tool_calls,
+        reasoning=_parse_reasoning(settings.reasoning),
+        sampling=Sampling(
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            frequency_penalty=settings.frequency_penalty,
+            presence_penalty=settings.presence_penalty,
+        ),
+        max_tokens=settings.max_output_tokens,
+        output_format=_parse_format(text_format),
+        verbosity=settings.text.verbosity if settings.text else None,
+        logprobs=_parse_logprobs(settings),
+        user=settings.safety_identifier,
+        cache_key=settings.prompt_cache_key,
+        service_tier=settings.service_tier,
+        metadata=settings.metadata,
+        state=state,
+        compact=given.compact,
+        stream=bool(settings.stream),
+        extensions=(*_parse_extensions(fields, settings), *given.extensions),
+    )
+
+
+def _parse_settings(fields: Fields) -> Settings:
+    """All fields but the long ones, decoded at once: together they are small."""
+    small = {name: value for name, value in fields.items() if name not in _LONG_FIELDS}
+    try:
+        settings = read_value(msgspec.Raw(msgspec.json.encode(small)), _settings_decoder, "")
+    except InvalidRequest as error:
+        where = (error.failure.param or "").lstrip(".")
+        raise InvalidRequest(str(error).lstrip("."), param=where) from error
+    if not settings.model:
+        raise InvalidRequest("model is required: the name of a model", param="model")
+    return settings
+
+
+def _join_tools(tools: list[Tool], found: list[Tool]) -> list[Tool]:
+    """The tools with those that came in items. Codex sends the results of its searches again with each turn."""
+    known = {(namespace_of(tool), tool.name) for tool in tools}
+    for tool in found:
+        if (name := (namespace_of(tool), tool.name)) not in known:
+            known.add(name)
+            tools.append(tool)
+    return tools
+
+
+def _parse_state(settings: Settings) -> State:
+    conversation = settings.conversation
+    return State(
+        store=settings.store,
+        previous_id=settings.previous_response_id,
+        conversation=conversation.id if isinstance(conversation, ConversationId) else conversation,
+        background=bool(settings.background),
+    )
+
+
+def _parse_reasoning(field: ReasoningField | None) -> ReasoningSettings:
+    if field is None:
+        return ReasoningSettings()
+    visibility = field.summary or field.generate_summary
+    name = (field.effort or "auto").lower()
+    effort = EFFORT_NAMES.get(name)
+    if effort == "none":
+        return ReasoningSettings(mode="off", visibility=visibility)
+    asked = effort is not None or name not in EFFORT_NAMES
+    return ReasoningSettings(mode="on" if asked else None, effort=effort, visibility=visibility)
+
+
+def _parse_format(wire: Format | None) -> OutputFormat | None:
+    if wire is None or wire.type == "text":
+        return None
+    if wire.type == "json_object":
+        return OutputFormat("json_object")
+    if wire.type != "json_schema":
+        where = "text.format.type"
+        raise InvalidRequest(f"{where}: must be one of text, json_object, json_schema", param=where)
+    return OutputFormat("json_schema", wire.json_schema, wire.name, wire.description, wire.strict)
+
+
+def _parse_logprobs(settings: Settings) -> int | None:
+    if LOGPROBS in (settings.include or ()):
+        return settings.top_logprobs or 0
+    return settings.top_logprobs or None
+
+
+def _parse_extensions(fields: Fields, settings: Settings) -> list[Extension]:
+    """What has no place in the neutral model, with what its loss would mean."""
+    values: dict[str, Any] = {
+        name: read_value(raw, _any_decoder, name)
+        for name, raw in fields.items()
+        if name not in Settings.__struct_fields__ and name not in _LONG_FIELDS
+    }
+    include = [name for name in settings.include or () if name not in (ENCRYPTED_CONTENT, LOGPROBS)]
+    if include:
+        values["include"] = include
+    if settings.reasoning is not None:
+        values["reasoning.context"] = settings.reasoning.context
+        values["reasoning.mode"] = settings.reasoning.mode
+        if (effort := settings.reasoning.effort) is not None and effort.lower() not in EFFORT_NAMES:
+            values["reasoning.effort"] = effort
+    extensions = []
+    for name, value in values.items():
+        if value is not None:
+            loss, why = EXTENSIONS.get(name, UNKNOWN_FIELD)
+            if name == "truncation" and value == "disabled":  # what every other dialect does anyway
+                loss = "ignorable"
+            if name == "moderation" and b'"block"' in encode_body(value):  # changes what may be said
+                loss = "wrong"
+            extensions.append(Extension(NAME, name, value, loss, why))
+    return extensions

@@ -1,0 +1,16 @@
+"""Whole responses of the neutral model, written for clients of Responses."""
+
+from __future__ import annotations
+
+from app.conversation.capabilities import RenderContext
+from app.conversation.fold import unfold
+from app.conversation.response import Response
+from app.dialects.openai_responses.stream_renderer import StreamRenderer
+
+
+def render_response(response: Response, context: RenderContext) -> bytes:
+    """The response object: what the last event of the same answer as a stream would hold."""
+    renderer = StreamRenderer(context)
+    renderer.feed(unfold(response))
+    renderer.close()
+    return renderer.response

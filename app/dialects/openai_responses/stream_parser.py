@@ -1,0 +1,398 @@
+"""Reads the streams of upstreams."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from app.conversation.blocks import Block, Compaction, Proof, Reasoning, Refusal, Text, ToolCall, ToolKind
+from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOpened, Event, Failed, Started, UsageSeen
+from app.conversation.literals import join, literal, text_of
+from app.dialects.error_kinds import decode_error
+from app.dialects.json_bodies import repair_surrogates
+from app.dialects.malformed import malformed
+from app.dialects.openai_responses.errors import parse_error_event
+from app.dialects.openai_responses.items.items import logprobs_of, parse_item
+from app.dialects.openai_responses.response_object import parse_finish
+from app.dialects.openai_responses.usage import parse_usage
+from app.dialects.openai_responses.vocabulary import NULL, Item, WireResponse, item_decoder
+from app.errors import Failure, InvalidRequest, UpstreamCut
+
+_TEXT_DELTA = "response.output_text.delta"
+# Other events whose `delta` adds to a block.
+_DELTAS = {
+    "response.refusal.delta",
+    "response.function_call_arguments.delta",
+    "response.custom_tool_call_input.delta",
+    "response.reasoning_summary_text.delta",
+    "response.reasoning_text.delta",
+    "response.reasoning.delta",  # as Open Responses spells it
+}
+# Events that repeat all of a block, with the field that does. Some upstreams send them without any delta before.
+_WHOLES = {
+    "response.output_text.done": "text",
+    "response.refusal.done": "refusal",
+    "response.function_call_arguments.done": "arguments",
+    "response.custom_tool_call_input.done": "input",
+    "response.reasoning_summary_text.done": "text",
+    "response.reasoning_text.done": "text",
+    "response.reasoning.done": "text",
+}
+ENDS = {"response.completed", "response.incomplete", "response.failed", "response.cancelled"}
+_BEGINNINGS = {"response.created", "response.queued", "response.in_progress"}
+_ADDED = "response.output_item.added"
+_DONE = "response.output_item.done"
+_ANNOTATED = "response.output_text.annotation.added"
+_READ = {_TEXT_DELTA, *_DELTAS, *_WHOLES, *ENDS, *_BEGINNINGS, _ADDED, _DONE, _ANNOTATED, "error", ""}
+_PARAGRAPH = b'"\\n\\n"'
+_QUOTE = ord('"')
+_STREAMED_CALLS = ("function_call", "custom_tool_call")
+
+
+class _Chunk(msgspec.Struct):
+    """What the plain case needs of an event."""
+
+    type: str = ""
+    output_index: int = 0
+    content_index: int = 0
+    delta: msgspec.Raw = NULL
+    logprobs: list[dict[str, Any]] | None = None
+
+
+class _FullChunk(msgspec.Struct):
+    """What any event may need."""
+
+    type: str = ""
+    output_index: int = 0
+    content_index: int = 0
+    summary_index: int | None = None
+    delta: msgspec.Raw = NULL
+    logprobs: list[dict[str, Any]] | None = None
+    item: msgspec.Raw = NULL
+    response: WireResponse | None = None
+    annotation: dict[str, Any] | None = None
+    text: msgspec.Raw = NULL
+    arguments: msgspec.Raw = NULL
+    input: msgspec.Raw = NULL
+    refusal: msgspec.Raw = NULL
+    error: Any = None
+    code: Any = None
+    message: str | None = None
+    param: str | None = None
+
+
+class _Kind(msgspec.Struct):
+    type: str = ""
+
+
+_decode_kind = msgspec.json.Decoder(_Kind).decode
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_decode_full = msgspec.json.Decoder(_FullChunk).decode
+
+
+class _OpenBlock:
+    """`said` are the literals that were given on; `part` is the part of the item that the last of them belonged to."""
+
+    __slots__ = ("citations", "index", "part", "said")
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.said: list[bytes] = []
+        self.citations = 0
+        self.part: tuple[str, int] | None = None
+
+
+class _UpstreamItem:
+    """An item that was announced; `blocks` by the place of their part (0 for items that have none)."""
+
+    __slots__ = ("blocks", "done", "item", "logprobs")
+
+    def __init__(self, item: Item) -> None:
+        self.item = item
+        self.logprobs = False  # some have been given on
+        self.blocks: dict[int, _OpenBlock] = {}
+        self.done = False
+
+
+class StreamParser:
+    """Reads an upstream's stream.
+
+    Events are bound to items by `output_index`: there are servers that give an item another id in each event. What an
+    item says may come in deltas, in its `done` events, in the finished item or only in the terminal response; each
+    piece is given on once.
+    """
+
+    def __init__(self) -> None:
+        self._items: dict[int, _UpstreamItem] = {}
+        self._texts: dict[tuple[int, int], _OpenBlock] = {}  # the open text blocks, for the plain case
+        self._started = False
+        self._ended = False
+        self._calls = False
+        self._blocks = 0
+        self._settled: set[str | None] = set()  # ids of the items that are done
+
+    def feed(self, data: Sequence[bytes]) -> list[Event]:
+        events: list[Event] = []
+        texts, quote = self._texts, _QUOTE
+        for payload in data:
+            try:
+                chunk = _decode_chunk(payload)
+                if chunk.type == _TEXT_DELTA:
+                    block = texts.get((chunk.output_index, chunk.content_index))
+                    text = bytes(chunk.delta)
+                    if block is not None and text[0] == quote:
+                        block.said.append(text)
+                        events.append(BlockDelta(block.index, text))
+                        if chunk.logprobs:
+                            self._items[chunk.output_index].logprobs = True
+                            events.append(BlockNoted(block.index, logprobs=tuple(chunk.logprobs)))
+                        continue
+                self._read(payload, events)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidRequest):
+                self._read_malformed(payload, events)
+        return events
+
+    def close(self) -> list[Event]:
+        if self._ended:
+            return []
+        cut = UpstreamCut("the upstream's stream ended before the response was complete", began=True)
+        return [Failed(cut.failure)]
+
+    def _read_malformed(self, payload: bytes, events: list[Event]) -> None:
+        """A payload that is no event: the end mark, half a surrogate pair, or what the server should not have sent."""
+        if self._ended or payload.strip() == b"[DONE]" or not _is_read(payload):
+            return
+        try:
+            half = _decode_half(payload)
+            if half is not None:
+                self._add_delta(half, half.delta, events)
+            else:
+                self._read(repair_surrogates(payload), events)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidRequest):
+            self._fail(decode_error(payload) or malformed("an event", payload).failure, events)
+
+    def _read(self, payload: bytes, events: list[Event]) -> None:
+        if self._ended:
+            return
+        chunk = _decode_full(payload)
+        kind = chunk.type
+        if kind in _DELTAS or kind == _TEXT_DELTA:
+            self._add_delta(chunk, chunk.delta, events)
+        elif kind in _WHOLES:
+            whole: msgspec.Raw = getattr(chunk, _WHOLES[kind])
+            self._add_delta(chunk, whole, events, unless_said=True)
+        elif kind == _ADDED:
+            self._open_item(chunk.output_index, item_decoder.decode(chunk.item), events)
+        elif kind == _DONE:
+            self._settle_item(chunk.output_index, chunk.item, events)
+        elif kind == _ANNOTATED and chunk.annotation is not None:
+            self._add_citation(chunk, chunk.annotation, events)
+        elif kind in ENDS and chunk.response is not None:
+            self._end(chunk.response, events)
+        elif kind == "error" or (not kind and chunk.error is not None):
+            error = chunk.error or {"code": chunk.code, "message": chunk.message, "param": chunk.param}
+            self._fail(parse_error_event(error, payload), events)
+        elif kind in _BEGINNINGS and chunk.response is not None:
+            self._start(chunk.response, events)
+        elif kind in ENDS or (not kind and payload.strip() != b"{}"):
+            # An end without its response, an error in another shape, or an event of another dialect.
+            self._fail(decode_error(payload) or malformed("an event", payload).failure, events)
+
+    def _start(self, response: WireResponse, events: list[Event]) -> None:
+        if not self._started:
+            self._started = True
+            created = None if response.created_at is None else int(response.created_at)
+            tier = response.service_tier
+            events.append(Started(response.id or "", response.model or "", created, service_tier=tier))
+
+    def _open_item(self, position: int, item: Item, events: list[Event]) -> None:
+        before = self._items.get(position)
+        if before is not None and not before.done:  # two items with one index: the first is over
+            self._close_blocks(before, events)
+        self._items[position] = opened = _UpstreamItem(item)
+        # A call whose name is not known yet waits for its end.
+        if item.type in _STREAMED_CALLS and item.name and (item.call_id or item.id):
+            self._open_block(position, opened, 0, _head_of(item), events)
+
+    def _add_delta(
+        self, chunk: _FullChunk, raw: msgspec.Raw, events: list[Event], *, unless_said: bool = False
+    ) -> None:
+        text = bytes(raw)
+        block = self._block_at(chunk, events)
+        if block is None or text[0] != _QUOTE:
+            return
+        part = None
+        if ".reasoning" in chunk.type:
+            place = chunk.content_index if chunk.summary_index is None else chunk.summary_index
+            part = ("summary" if "summary" in chunk.type else "content", place)
+        if unless_said and block.said and block.part == part:
+            return
+        if block.said and block.part != part:
+            _say(block, _PARAGRAPH, events)
+        block.part = part
+        _say(block, text, events)
+        if chunk.logprobs:
+            self._items[chunk.output_index].logprobs = True
+            events.append(BlockNoted(block.index, logprobs=tuple(chunk.logprobs)))
+
+    def _add_citation(self, chunk: _FullChunk, citation: dict[str, Any], events: list[Event]) -> None:
+        block = self._block_at(chunk, events)
+        if block is not None:
+            block.citations += 1
+            events.append(BlockNoted(block.index, citation=citation))
+
+    def _block_at(self, chunk: _FullChunk, events: list[Event]) -> _OpenBlock | None:
+        """The block that an event belongs to, opened if need be; None where only the finished item will tell."""
+        opened = self._items.get(chunk.output_index)
+        if opened is None:
+            opened = self._items[chunk.output_index] = _UpstreamItem(Item())
+        if opened.done:
+            return None
+        head: Block | None = None
+        place = 0
+        if "output_text" in chunk.type:
+            head, place = Text("", phase=opened.item.phase), chunk.content_index
+        elif "refusal" in chunk.type:
+            head, place = Refusal(""), chunk.content_index
+        elif ".reasoning" in chunk.type:
+            head = Reasoning("")
+        block = opened.blocks.get(place)
+        if block is None and head is not None:
+            block = self._open_block(chunk.output_index, opened, place, head, events)
+        return block
+
+    def _open_block(
+        self, position: int, opened: _UpstreamItem, place: int, head: Block, events: list[Event]
+    ) -> _OpenBlock:
+        block = opened.blocks[place] = _OpenBlock(self._blocks)
+        self._blocks += 1
+        events.append(BlockOpened(block.index, head))
+        if isinstance(head, Text):
+            self._texts[position, place] = block
+        elif isinstance(head, ToolCall):
+            self._calls = True
+        return block
+
+    def _settle_item(self, position: int, raw: msgspec.Raw, events: list[Event]) -> None:
+        """Give on what of a finished item has not been said, and close its blocks."""
+        item = item_decoder.decode(raw)
+        opened = self._items.get(position)
+        if opened is None or opened.done:
+            opened = self._items[position] = _UpstreamItem(item)
+        opened.item = item
+        proof = None
+        for place, whole in enumerate(parse_item(item, raw, "output")):
+            head, text = _split_block(whole)
+            block = opened.blocks.get(place)
+            if block is None:
+                block = self._open_block(position, opened, place, head, events)
+            if rest := _rest_of(text, block.said):
+                _say(block, rest, events)
+            if isinstance(whole, Text):
+                if not opened.logprobs and (entries := logprobs_of(raw)):
+                    opened.logprobs = True
+                    events.append(BlockNoted(block.index, logprobs=tuple(entries)))
+                for citation in whole.citations[block.citations :]:
+                    block.citations += 1
+                    events.append(BlockNoted(block.index, citation=citation))
+            if isinstance(whole, Reasoning | ToolCall | Compaction):
+                proof = whole.proof
+        self._close_blocks(opened, events, proof, incomplete=item.status == "incomplete")
+        self._settled.add(item.id)
+
+    def _close_blocks(
+        self, opened: _UpstreamItem, events: list[Event], proof: Proof | None = None, *, incomplete: bool = False
+    ) -> None:
+        opened.done = True
+        events.extend(BlockClosed(block.index, proof, incomplete) for block in opened.blocks.values())
+        for place, block in list(self._texts.items()):
+            if block in opened.blocks.values():
+                del self._texts[place]
+
+    def _end(self, response: WireResponse, events: list[Event]) -> None:
+        self._start(response, events)
+        if response.status in ("failed", "cancelled"):
+            error = response.error or {"message": f"the response {response.status}"}
+            self._fail(parse_error_event(error), events)
+            return
+        for position, raw in enumerate(response.output or ()):
+            if not self._is_settled(position, item_decoder.decode(raw)):
+                self._settle_item(position, raw, events)
+        for opened in self._items.values():
+            if not opened.done:
+                self._close_blocks(opened, events)
+        usage = parse_usage(response)
+        if usage is not None:
+            events.append(UsageSeen(usage))
+        events.append(parse_finish(response, calls=self._calls))
+        self._ended = True
+        self._texts.clear()
+
+    def _is_settled(self, position: int, item: Item) -> bool:
+        """Whether an item of the terminal response is known by its id, or by its place where ids change."""
+        opened = self._items.get(position)
+        at_its_place = opened is not None and opened.done and opened.item.type == item.type
+        return at_its_place or (item.id is not None and item.id in self._settled)
+
+    def _fail(self, failure: Failure, events: list[Event]) -> None:
+        events.append(Failed(failure))
+        self._ended = True
+        self._texts.clear()
+
+
+def _is_read(payload: bytes) -> bool:
+    """Whether the payload could matter here; false for an event of a type that is read over, whatever it holds."""
+    try:
+        return _decode_kind(payload).type in _READ
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return True
+
+
+def _decode_half(payload: bytes) -> _FullChunk | None:
+    """A delta that a strict decoder refuses, for it ends in the middle of a surrogate pair; the other half follows."""
+    try:
+        value = json.loads(payload)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict) or not isinstance(delta := value.pop("delta", None), str):
+        return None
+    chunk = _decode_full(repair_surrogates(json.dumps(value).encode()))
+    return msgspec.structs.replace(chunk, delta=msgspec.Raw(literal(delta)))
+
+
+def _say(block: _OpenBlock, text: bytes, events: list[Event]) -> None:
+    block.said.append(text)
+    events.append(BlockDelta(block.index, text))
+
+
+def _head_of(item: Item) -> ToolCall:
+    kind: ToolKind = "custom" if item.type == "custom_tool_call" else "function"
+    return ToolCall(item.call_id or item.id or "", item.name or "", "", kind, item.namespace)
+
+
+def _split_block(block: Block) -> tuple[Block, str]:
+    """The head with which a block opens, and its text."""
+    match block:
+        case Text():
+            return msgspec.structs.replace(block, text="", citations=()), block.text
+        case Refusal():
+            return Refusal(""), block.text
+        case Reasoning() if block.text:
+            return Reasoning(""), block.text
+        case ToolCall():
+            return msgspec.structs.replace(block, arguments=""), block.arguments
+        case Compaction():
+            return Compaction(None), block.text or ""
+        case _:
+            return block, ""
+
+
+def _rest_of(text: str, said: Sequence[bytes]) -> bytes | None:
+    """The literal of what of `text` has not been said. Where the two disagree what was said stands."""
+    if not said:
+        return literal(text) if text else None
+    before = text_of(join(said))
+    return literal(text[len(before) :]) if len(text) > len(before) and text.startswith(before) else None

@@ -1,0 +1,195 @@
+"""Writes the stream of a client, from `response.created` to the one terminal event."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum, auto
+
+import msgspec
+
+from app.conversation.blocks import Block, Reasoning, Refusal
+from app.conversation.capabilities import RenderContext
+from app.conversation.events import (
+    BlockClosed,
+    BlockDelta,
+    BlockNoted,
+    BlockOpened,
+    Event,
+    Failed,
+    Finished,
+    Started,
+    UsageSeen,
+)
+from app.conversation.literals import EMPTY, literal
+from app.conversation.response import Usage
+from app.conversation.sequence import Sequencer
+from app.dialects.openai_responses.errors import error_object
+from app.dialects.openai_responses.items.output import OpenItem, Output, open_item
+from app.dialects.openai_responses.response_object import ResponseObject
+from app.dialects.openai_responses.vocabulary import STATUSES
+from app.errors import Failure, UpstreamCut
+from app.sse import COMMENT_KEEPALIVE, DONE
+
+
+class _State(Enum):
+    WAITING = auto()  # nothing has been written
+    RUNNING = auto()
+    HELD = auto()  # all but the terminal event: the usage may still come
+    ENDED = auto()
+
+
+class StreamRenderer:
+    """Writes a client's stream: items one after the other, then one terminal event with all of them.
+
+    An item is done when the next one begins or the answer ends, for only then it is known whether it goes on and
+    whether a limit has cut it.
+    """
+
+    def __init__(self, context: RenderContext) -> None:
+        self._show_reasoning = context.show_reasoning
+        self._object = ResponseObject(context)
+        self._output = Output(context.id)
+        self._sequencer = Sequencer()
+        self._item: OpenItem | None = None
+        self._usage: Usage | None = None
+        self._finished: Finished | None = None
+        self._response = b""
+        self._status = "completed"
+        self._spoken = False  # something other than reasoning has been said
+        self._refused = False
+        self._state = _State.WAITING
+
+    def feed(self, events: Sequence[Event]) -> bytes:
+        if self._state is _State.ENDED:
+            return b""
+        output = self._output
+        for event in self._sequencer.feed(events):
+            # Here and not in the item, for nearly all events come this way.
+            if type(event) is BlockDelta and (item := self._item) is not None and item.prefix is not None:
+                text = event.text
+                if text != EMPTY:
+                    item.said.append(text)
+                    output.parts.append(b"%b%b%b%d}\n\n" % (item.prefix, text, item.suffix, output.number))
+                    output.number += 1
+            else:
+                self._write(event)
+        return output.take()
+
+    def close(self) -> bytes:
+        if self._state is _State.HELD:
+            self._end()
+        elif self._state is not _State.ENDED:
+            self._fail(UpstreamCut("the answer ended before it was complete", began=True).failure)
+        return self._output.take()
+
+    def ping(self) -> bytes:
+        """An event of its own, for comments do not reset the idle timer of Codex.
+
+        Its type is unknown to all clients, which read it over. A repeated `response.in_progress` would be known, but
+        it repeats the whole request, and none may follow the first item. Before `response.created` the vendor's SDK
+        accepts no event at all, so until then a comment has to do.
+        """
+        if self._state is _State.WAITING:
+            return COMMENT_KEEPALIVE
+        if self._state is _State.ENDED:
+            return b""
+        self._output.write("ping")
+        return self._output.take()
+
+    @property
+    def response(self) -> bytes:
+        """The whole response, once the stream has ended."""
+        return self._response
+
+    def _write(self, event: Event) -> None:
+        match event:
+            case Started():
+                self._start(event)
+            case BlockOpened(block=block):
+                self._open(block)
+            case BlockDelta(text=text) if self._item is not None:
+                self._item.say(text)
+            case BlockNoted() if self._item is not None:
+                self._item.note(event)
+            case BlockClosed() if self._item is not None:
+                self._item.close(event)
+            case UsageSeen(usage=usage):
+                self._usage = usage
+                if self._state is _State.HELD:
+                    self._end()
+            case Finished():
+                self._finish(event)
+            case Failed(failure=failure):
+                self._fail(failure)
+
+    def _start(self, started: Started | None = None) -> None:
+        if self._state is not _State.WAITING:
+            return
+        self._state = _State.RUNNING
+        if started is not None and started.service_tier:
+            self._object.service_tier = started.service_tier
+        begun = msgspec.Raw(self._object.render("in_progress"))
+        self._output.write("response.created", response=begun)
+        self._output.write("response.in_progress", response=begun)
+
+    def _open(self, block: Block) -> None:
+        self._start()
+        self._spoken = self._spoken or not isinstance(block, Reasoning)
+        self._refused = self._refused or isinstance(block, Refusal)
+        if self._item is not None and self._item.takes(block):
+            self._item.open(block)
+            return
+        self._end_item()
+        self._item = open_item(block, self._output, show_reasoning=self._show_reasoning)
+
+    def _end_item(self, *, incomplete: bool = False) -> None:
+        if self._item is not None:
+            self._item.end(incomplete=incomplete)
+            self._item = None
+
+    def _finish(self, finished: Finished) -> None:
+        self._start()
+        self._finished = finished
+        self._status = STATUSES[finished.finish_reason][0]
+        explanation = finished.stop_detail.explanation if finished.stop_detail else None
+        if finished.finish_reason == "content_filter" and explanation and not self._spoken:
+            self._open(Refusal(""))
+            self._write(BlockDelta(0, literal(explanation)))
+            self._write(BlockClosed(0))
+        if self._refused:  # whoever was refused has got a whole answer; only a text that broke off is incomplete
+            self._status = "completed"
+        self._end_item(incomplete=self._status == "incomplete")
+        self._state = _State.HELD
+        if self._usage is not None:
+            self._end()
+
+    def _end(self) -> None:
+        items, usage = self._output.items, self._usage
+        self._response = self._object.render(self._status, items, finished=self._finished, usage=usage)
+        self._output.write(f"response.{self._status}", response=msgspec.Raw(self._response))
+        self._output.parts.append(DONE)
+        self._state = _State.ENDED
+
+    def _fail(self, failure: Failure) -> None:
+        self._start()
+        self._response = write_failure(self._output, self._object, failure, self._usage)
+        self._state = _State.ENDED
+
+
+def write_failure(output: Output, response: ResponseObject, failure: Failure, usage: Usage | None) -> bytes:
+    """End a stream by an error; the failed response is returned.
+
+    It takes two events: the vendor's SDK raises for one that holds an `error`, while Codex reads over that and waits
+    for `response.failed`.
+    """
+    write_error(output, failure)
+    failed = response.render("failed", output.items, usage=usage, failure=failure)
+    output.write("response.failed", response=msgspec.Raw(failed))
+    output.parts.append(DONE)
+    return failed
+
+
+def write_error(output: Output, failure: Failure) -> None:
+    """The event of an error, in the form of the vendor and in that of Open Responses at once."""
+    error = error_object(failure)
+    output.write("error", code=error["code"], message=error["message"], param=error["param"], error=error)
