@@ -330,15 +330,21 @@ class Router:
         return target, "preset"
 
     def _family(self, name: str) -> Provider | None:
-        """The provider of the vendor whose name this is. A server that only speaks OpenAI's dialect is not OpenAI, so
-        there the configured default goes first."""
+        """The provider of the vendor whose name this is. A server that only speaks a vendor's dialect is not the vendor,
+        so there a configured default goes first."""
         _, bare = split_vendor(name)
         kinds = next((kinds for family, kinds in FAMILIES.items() if bare.lower().startswith(family)), ())
         for kind in kinds:
             for provider in self._real:
-                if provider.settings.kind == kind and (self._models.default is None or _is_home(provider)):
+                if provider.settings.kind == kind and (_is_home(provider) or self._is_default(provider)):
                     return provider
         return None
+
+    def _is_default(self, provider: Provider) -> bool:
+        """Whether the user named no other place for what nothing else knows."""
+        default = self._models.default
+        own = default is not None and default.partition("/")[0] == provider.name
+        return default is None or (own and provider.settings.kind != "openai")
 
     def _upstream(self, provider: Provider, model: str, route: RouteSettings | None) -> Upstream:
         label = f"{provider.name}/{model}"
@@ -401,10 +407,12 @@ def _is_usual(name: str) -> bool:
 
 
 def _is_home(provider: Provider) -> bool:
-    """Whether a provider is the vendor of its dialect's names, at whatever address."""
-    if provider.settings.kind != "openai":
+    """Whether a provider is the vendor of its dialect's names: at the vendor's address, or called like the vendor."""
+    settings = provider.settings
+    vendors = {"openai": "openai", "anthropic": "anthropic"}
+    if settings.kind not in vendors:
         return True
-    return provider.is_vendor or provider.name == "openai" or provider.settings.profile == "openai"
+    return provider.is_vendor or provider.name == vendors[settings.kind] or settings.profile == vendors[settings.kind]
 
 
 def _spell_for(provider: Provider, name: str) -> str:

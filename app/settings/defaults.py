@@ -32,11 +32,11 @@ CLAUDE_KINDS = frozenset({"anthropic", "claude_cli"})
 
 
 def fill_models(models: ModelsSettings, providers: Mapping[str, ProviderSettings]) -> ModelsSettings:
-    """`models` as written; where it names no default, with those of the first provider that brings models along.
+    """`models` as written; where it names neither a default nor routes, with the models that the first provider brings.
 
     Claude's names stay with a provider that knows them where there is one.
     """
-    if models.default is not None:
+    if models.default is not None or models.routes:
         return models
     brought = ((name, models_of(name, provider)) for name, provider in providers.items())
     name, found = next(((name, found) for name, found in brought if found is not None), ("", None))

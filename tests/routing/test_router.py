@@ -233,9 +233,19 @@ def test_a_name_leads_to_the_provider_that_lists_it(tmp_path: Path, name: str, t
     "base_url", [None, "https://api.anthropic.com/v1", "http://127.0.0.1:9", "http://127.0.0.1:9/v1"]
 )
 def test_claudes_own_names_stay_with_an_anthropic_provider_at_any_address(tmp_path: Path, base_url: str | None) -> None:
-    tables = {"ant": ProviderSettings(kind="anthropic", api_key="k", base_url=base_url), "oca": PROVIDERS["oca"]}
+    tables = {"anthropic": ProviderSettings(kind="anthropic", api_key="k", base_url=base_url), "oca": PROVIDERS["oca"]}
 
-    assert lead(build(tables, tmp_path), "claude-opus-4.8", default="oca/d") == ["ant/claude-opus-4-8"]
+    assert lead(build(tables, tmp_path), "claude-opus-4.8", default="oca/d") == ["anthropic/claude-opus-4-8"]
+
+
+def test_a_server_that_only_speaks_the_vendors_dialect_does_not_go_before_the_default(tmp_path: Path) -> None:
+    tables = {
+        "proxy": ProviderSettings(kind="anthropic", api_key="k", base_url="http://127.0.0.1:9"),
+        "oca": PROVIDERS["oca"],
+    }
+
+    assert lead(build(tables, tmp_path), "claude-opus-4-8", default="oca/d") == ["oca/d"]
+    assert lead(build(tables, tmp_path), "claude-opus-4-8", default="proxy/x") == ["proxy/claude-opus-4-8"]
 
 
 def test_the_api_goes_before_the_program_whatever_their_order(tmp_path: Path) -> None:
