@@ -275,7 +275,51 @@ def test_credentials_that_cannot_be_looked_at_are_not_found(home: Path) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "gateway.example", "unix:/run/dragoman.sock"])
 def test_other_machines_are_not_served_without_a_key(home: Path, host: str) -> None:
-    assert refused(home, HOST=host).key == "server.api_keys"
+    assert refused(home, DRAGOMAN__SERVER__HOST=host).key == "server.api_keys"
+
+
+@pytest.mark.parametrize("host", ["x86_64-conda-linux-gnu", "my-workstation", "gateway.example", "[::1", "10.0.0"])
+def test_a_host_of_the_shell_that_is_no_address_is_ignored_and_said(
+    home: Path, host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = load(home, '[server]\nhost = "127.0.0.9"', HOST=host)
+
+    assert settings.server.host == "127.0.0.9"
+    assert f"HOST={host}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "program"),
+    [
+        ("model_list:\n  - model_name: x\n", "LiteLLM"),
+        ('{"Providers": [], "Router": {}}', "claude-code-router"),
+        ('{"$schema": "https://opencode.ai/config.json"}', "opencode"),
+        ('{"anything": 1}', "JSON"),
+    ],
+)
+def test_the_file_of_another_program_is_known_as_such(home: Path, text: str, program: str) -> None:
+    said = str(refused(home, text))
+
+    assert program in said
+    assert "dragoman config init" in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        ("openai", 'command = "helper"'),
+        ("openai", 'idcs_url = "https://issuer.example"'),
+        ("openai", "cli_refresh = true"),
+        ("anthropic", 'mode = "external"'),
+        ("anthropic", "max_processes = 2"),
+        ("demo", 'client_id = "x"'),
+    ],
+)
+def test_a_setting_that_would_do_nothing_is_refused(home: Path, kind: str, line: str) -> None:
+    error = refused(home, f'[providers.a]\nkind = "{kind}"\n{line}')
+
+    assert error.key == f"providers.a.{line.partition(' ')[0]}"
+    assert "does nothing" in str(error)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.9", "::1", "localhost"])
@@ -506,10 +550,10 @@ def test_a_file_with_the_mark_of_a_windows_editor_is_read(home: Path) -> None:
 
 
 def test_a_command_may_be_text_or_a_list(home: Path) -> None:
-    providers = load(home, '[providers.a]\nkind="openai"\ncommand="claude"').providers
+    providers = load(home, '[providers.a]\nkind="claude_cli"\ncommand="claude"').providers
     assert providers["a"].command == ("claude",)
 
-    providers = load(home, '[providers.a]\nkind="openai"\ncommand=["claude", "-x"]').providers
+    providers = load(home, '[providers.a]\nkind="claude_cli"\ncommand=["claude", "-x"]').providers
     assert providers["a"].command == ("claude", "-x")
 
 

@@ -35,6 +35,7 @@ BEGINNINGS = {
     "lmstudio": "/v1",
     "kimi": "/v1",
     "mistral": "/v1",
+    "generic": "/v1",
 }
 # Deployments of Azure without a version of their own are asked in this one.
 AZURE_VERSION = "2024-10-21"

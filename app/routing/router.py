@@ -330,8 +330,8 @@ class Router:
         return target, "preset"
 
     def _family(self, name: str) -> Provider | None:
-        """The provider of the vendor whose name this is. A server that only speaks a vendor's dialect is not the vendor,
-        so there a configured default goes first."""
+        """The provider of the vendor whose name this is. A server that only speaks the vendor's dialect is not the
+        vendor, so there a configured default goes first."""
         _, bare = split_vendor(name)
         kinds = next((kinds for family, kinds in FAMILIES.items() if bare.lower().startswith(family)), ())
         for kind in kinds:

@@ -54,6 +54,21 @@ URL_KEYS = ("base_url", "idcs_url", "oauth_token_url", "oauth_authorize_url")
 # The ways to name one credential.
 CREDENTIAL_KEYS = ("api_key", "access_token", "token_file", "credentials_file")
 
+# Settings that only some kinds know: elsewhere they would be taken and do nothing.
+_WITH_LOGIN = frozenset({"oca", "anthropic", "codex"})
+ONLY_FOR: dict[str, frozenset[str]] = {
+    "mode": frozenset({"oca"}),
+    "idcs_url": frozenset({"oca"}),
+    "oauth_token_url": _WITH_LOGIN,
+    "oauth_authorize_url": _WITH_LOGIN,
+    "redirect_uris": _WITH_LOGIN,
+    "client_id": _WITH_LOGIN,
+    "scopes": _WITH_LOGIN,
+    "cli_refresh": frozenset({"anthropic", "codex"}),
+    "command": frozenset({"claude_cli", "anthropic", "codex"}),
+    "max_processes": frozenset({"claude_cli"}),
+}
+
 # What a user calls the types that msgspec names in backquotes.
 _TYPE_WORDS = {
     "int": "a whole number",
@@ -269,6 +284,10 @@ def _build_provider(name: str, table: Any) -> ProviderSettings:
         if provider.kind not in known:
             near = suggest(provider.kind, (*known, *KNOWN_SERVERS, *OTHER_NAMES))
             raise ConfigError(f"there is no kind {provider.kind!r}{near}", key=f"{key}.kind")
+    elif idle := _find_idle(provider):
+        kinds = ", ".join(sorted(ONLY_FOR[idle]))
+        said = f"it does nothing for a provider of kind {provider.kind}, only for {kinds}"
+        raise ConfigError(said, key=f"{key}.{idle}")
     fixed = FIXED_DIALECTS.get(provider.kind)
     if fixed and provider.dialect not in (None, fixed):
         raise ConfigError(f"a provider of kind {provider.kind} always speaks {fixed}", key=f"{key}.dialect")
@@ -310,6 +329,19 @@ def _check_header(text: str, key: str) -> None:
     """Refuses at the start what no header can carry, as each request would be refused later."""
     if not text.isprintable() or not all(ord(character) < 256 for character in text):
         raise ConfigError("it has a line end or another character that HTTP cannot carry", key=key)
+
+
+def _find_idle(provider: ProviderSettings) -> str | None:
+    """A setting of the provider that its kind does not know."""
+    defaults = {field.name: field.default for field in msgspec.structs.fields(ProviderSettings)}
+    return next(
+        (
+            name
+            for name, kinds in ONLY_FOR.items()
+            if provider.kind not in kinds and getattr(provider, name) not in (defaults[name], ())
+        ),
+        None,
+    )
 
 
 def _build_models(table: dict[str, Any], faults: _Faults) -> ModelsSettings:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import logging
 import os
 import re
 import stat
@@ -41,6 +43,19 @@ PLAIN_VARIABLES = {
     "LOG_LEVEL": ("server", "log_level"),
     "DEFAULT_MODEL": ("models", "default"),
 }
+
+# Text near the beginning of other programs' files, and whose it is.
+_OTHER_FILES = {
+    "model_list:": "LiteLLM",
+    "litellm_settings": "LiteLLM",
+    "opencode.ai": "opencode",
+    '"Providers"': "claude-code-router",
+    "auth-dir:": "CLIProxyAPI",
+    "remote-management:": "CLIProxyAPI",
+}
+_HEAD = 4096
+
+log = logging.getLogger("dragoman")
 
 _ONE_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -184,6 +199,17 @@ def _read_text(source: Path) -> str:
         raise ConfigError(f"{source} is not valid TOML: {error}") from error
 
 
+def _is_address(value: str) -> bool:
+    host = value.strip()
+    if host == "localhost" or host.startswith("unix:"):
+        return True
+    try:
+        ipaddress.ip_address(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
+    except ValueError:
+        return False
+    return True
+
+
 def _is_deep(value: Any, levels: int) -> bool:
     """Whether there is more below than so many levels."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
@@ -204,7 +230,7 @@ def _read_file(source: Path, text: str, environ: Mapping[str, str], home: Path) 
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{source} is not valid TOML: {error}") from error
+        raise ConfigError(f"{source} is not valid TOML: {error}{_recognize(text)}") from error
     except (ValueError, RecursionError) as error:
         # A number of thousands of digits, tables in tables in tables.
         raise ConfigError(f"{source} cannot be read: {str(error).partition(';')[0]}") from error
@@ -218,10 +244,24 @@ def _read_file(source: Path, text: str, environ: Mapping[str, str], home: Path) 
     return expanded, named[1] if named else None
 
 
+def _recognize(text: str) -> str:
+    """What a file that is no TOML seems to be, and how to go on."""
+    head = text[:_HEAD]
+    known = next((program for mark, program in _OTHER_FILES.items() if mark in head), None)
+    if known is None and not head.lstrip().startswith("{"):
+        return ""
+    what = f"the configuration of {known}" if known else "JSON"
+    return f". It looks like {what}; `dragoman config init` writes a dragoman.toml to begin with"
+
+
 def _read_plain(environ: Mapping[str, str]) -> Tables:
     tables: Tables = {}
     for variable, (section, key) in PLAIN_VARIABLES.items():
         if value := environ.get(variable):
+            if variable == "HOST" and not _is_address(value):
+                # Shells and conda export it with the machine's name or kind.
+                log.warning("HOST=%s is not an address to listen at and is ignored; --host sets one", value[:100])
+                continue
             tables.setdefault(section, {})[key] = value
     if level := tables.get("server", {}).get("log_level"):
         tables["server"]["log_level"] = {"warning": "warn"}.get(level.lower(), level.lower())

@@ -267,3 +267,15 @@ def test_a_personal_access_token_of_codex_is_never_renewed() -> None:
     tokens = codex_file.parse_login(b'{"auth_mode": "chatgpt", "personal_access_token": "at-1"}')
 
     assert (tokens.access_token, tokens.refresh_token) == ("at-1", None)
+
+
+@pytest.mark.parametrize("form", [claude_file, oca_file], ids=["claude", "oca"])
+@pytest.mark.parametrize("content", [b"ya29.one\n", b'"ya29.one"', b"  ya29.one"])
+def test_a_file_that_holds_one_token_is_that_token(form: LoginFormat, content: bytes) -> None:
+    assert form.parse_login(content).access_token == "ya29.one"
+
+
+@pytest.mark.parametrize("content", [b"", b"two words", b"\xff\xfe", b"{", b"[1]"])
+def test_a_file_that_holds_something_else_is_refused(content: bytes) -> None:
+    with pytest.raises(ValueError, match="file"):
+        claude_file.parse_login(content)

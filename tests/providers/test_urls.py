@@ -34,7 +34,7 @@ def provider(kind: str, base_url: str, **more: Any) -> Provider:
         ("https://openrouter.ai", "https://openrouter.ai/api/v1/chat/completions"),
         ("https://api.openai.com", "https://api.openai.com/v1/chat/completions"),
         ("https://api.deepseek.com", "https://api.deepseek.com/chat/completions"),
-        ("http://unknown.example", "http://unknown.example/chat/completions"),
+        ("http://unknown.example", "http://unknown.example/v1/chat/completions"),
         (AZURE, f"{AZURE}/openai/deployments/m/chat/completions?api-version=2024-10-21"),
         (f"{AZURE}/openai/", f"{AZURE}/openai/deployments/m/chat/completions?api-version=2024-10-21"),
         (f"{AZURE}/openai/v1", f"{AZURE}/openai/v1/chat/completions"),

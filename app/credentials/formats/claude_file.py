@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.credentials.formats.login_format import read_object, read_text, write_object
+from app.credentials.formats.login_format import read_bare_token, read_object, read_text, write_object
 from app.credentials.tokens import Tokens, read_time
 
 _NESTED = "claudeAiOauth"
@@ -21,7 +21,10 @@ _NAMES: dict[str, tuple[str, str]] = {
 
 
 def parse_login(data: bytes) -> Tokens:
-    """Tokens of the nested form, or of a flat one. Raises ValueError."""
+    """Tokens of the nested form, of a flat one, or the one token that a file holds. Raises ValueError."""
+    token = read_bare_token(data)
+    if token is not None:
+        return Tokens(access_token=token)
     held = _held_object(read_object(data))
     name = _access_name(held)
     if name is None:

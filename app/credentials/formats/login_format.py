@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from app.credentials.tokens import Tokens, clean_text, is_token
+from app.credentials.tokens import Tokens, clean_text, is_token, read_claims
 
 
 class LoginFormat(Protocol):
@@ -45,6 +45,16 @@ def read_object(data: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ValueError("the file does not hold a JSON object")
     return document
+
+
+def read_bare_token(data: bytes) -> str | None:
+    """The token of a file that holds nothing else. A JWT cut short is not one: somebody is still writing it."""
+    text = data.decode("utf-8", "replace").strip().strip('"')
+    if not text or text[0] in "{[" or not text.isascii() or any(character.isspace() for character in text):
+        return None
+    if text.startswith("eyJ") and not (read_claims(text) and text.rsplit(".", 1)[1]):
+        raise ValueError("the token in the file is cut short")
+    return text
 
 
 def write_object(document: dict[str, Any]) -> bytes:

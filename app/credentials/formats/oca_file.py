@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from app.credentials.formats.login_format import read_object, read_text, write_object
+from app.credentials.formats.login_format import read_bare_token, read_object, read_text, write_object
 from app.credentials.tokens import Tokens, read_account, read_claims, read_expiry, read_time
 
 # Where the tokens stand: at the top, in Cline's providers.json, in values of older Clines (objects, or JSON as text).
@@ -39,7 +39,7 @@ _NEW_FILE: dict[str, Any] = {"refresh_token": "", "created_at": "", "expires_at"
 
 def parse_login(data: bytes) -> Tokens:
     """Tokens of a token file, a refresh token alone included. Raises ValueError."""
-    text = _bare_token(data)
+    text = read_bare_token(data)
     if text is not None:
         return _tokens_of({"access_token": text})
     document = read_object(data)
@@ -54,7 +54,7 @@ def render_login(data: bytes, tokens: Tokens, now: float) -> bytes:
 
     That file also gets the access token: workers that share it need not spend a rotating refresh token each.
     """
-    if _bare_token(data) is not None:
+    if read_bare_token(data) is not None:
         return (tokens.access_token or "").encode() + b"\n"
     document = read_object(data) if data.strip() else {}
     place = _find_place(document)
@@ -69,7 +69,7 @@ def render_login(data: bytes, tokens: Tokens, now: float) -> bytes:
 
 def clear_login(data: bytes) -> bytes:
     """The same file without OCA's tokens; other providers' keys in it stay."""
-    if _bare_token(data) is not None:
+    if read_bare_token(data) is not None:
         return b""
     document = read_object(data)
     place = _find_place(document)
@@ -80,16 +80,6 @@ def clear_login(data: bytes) -> bytes:
     gone = {*_NAMES, *_REFRESH_NAMES, *_EXPIRY_NAMES, "id_token", "created_at"} if not place else set()
     document = {key: value for key, value in document.items() if key not in gone}
     return write_object(document) if document else b""
-
-
-def _bare_token(data: bytes) -> str | None:
-    """The token of a file that holds nothing else. A JWT cut short is not one: somebody is still writing it."""
-    text = data.decode("utf-8", "replace").strip().strip('"')
-    if not text or text[0] in "{[" or not text.isascii() or any(character.isspace() for character in text):
-        return None
-    if text.startswith("eyJ") and not (read_claims(text) and text.rsplit(".", 1)[1]):
-        raise ValueError("the token in the file is cut short")
-    return text
 
 
 def _find_place(document: dict[str, Any]) -> tuple[str, ...] | None:
