@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -69,7 +70,11 @@ def build_program(name: str, folder: Path) -> Path:
 def _started(name: str, command: list[str], port: int, folder: Path) -> Iterator[Server]:
     log = folder / f"{name}.log"
     with log.open("wb") as output, pinned_to(LOAD_CORE if name == DIRECT else SERVER_CORE):
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder)
+        # What the gateway keeps of its requests is nobody's.
+        environ = {**os.environ, "XDG_DATA_HOME": str(folder)}
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder, env=environ
+        )
     try:
         if not _answers_soon(process, port):
             sys.exit(f"{name} did not start:\n{log.read_text()[-2000:]}")
