@@ -50,6 +50,7 @@ class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     `lowered` holds settings that were reduced to what the upstream takes, as sentences; `losses` the paths of fields
     that were dropped or coerced. `rate_limits` are the upstream's headers by lower-case name. `operation` is empty for
     what is no request to the API: an unknown path, a wrong key. `quiet` requests only help another one.
+    `trace` is the client's W3C `traceparent`.
     """
 
     id: str
@@ -87,6 +88,7 @@ class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     lowered: tuple[str, ...] = ()
     rate_limits: dict[str, str] = {}
     quiet: bool = False
+    trace: str = ""
 
     @property
     def failed(self) -> bool:

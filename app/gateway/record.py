@@ -69,6 +69,7 @@ class Record:
         "stream",
         "tenant",
         "terminal",
+        "trace",
         "tried",
         "upstream",
         "upstream_dialect",
@@ -99,6 +100,7 @@ class Record:
         self.path: str = known.get("dragoman.path") or known.get("PATH_INFO", "")
         self.agent: str | None = known.get("HTTP_USER_AGENT")
         self.peer: str | None = known.get("REMOTE_ADDR")
+        self.trace: str | None = known.get("HTTP_TRACEPARENT")
         self.key: str | None = None  # the name of the client's key, never the key
         self.tenant = ""
         self.admitted = False  # whether the client may ask at all
@@ -145,6 +147,7 @@ class Record:
         """What goes on after `request` was answered, on behalf of the same client."""
         self.method, self.path, self.agent, self.peer = request.method, request.path, request.agent, request.peer
         self.key, self.tenant, self.session = request.key, request.tenant, request.session
+        self.trace = request.trace
         self.bytes_in = request.bytes_in
 
     def begin_output(self) -> None:
@@ -267,6 +270,7 @@ class Record:
             lowered=self.lowered,
             rate_limits=_find_limits(self.upstream_headers) if self.upstream_headers else {},
             quiet=self.quiet,
+            trace=self.trace[:LONGEST_WORD] if self.trace else "",
         )
 
     def _attempt(self, now: int, error: str, message: str) -> AttemptRecord:

@@ -46,6 +46,8 @@ RESTS: dict[FailureKind, float] = {
     "overloaded": 5.0,
 }
 # Seconds between two renewals that a 403 asks for.
+# W3C's headers by which a trace goes on.
+TRACE_CONTEXT = ("traceparent", "tracestate")
 FORBIDDEN_RENEWAL = 3600.0
 CATALOGUE_LIMITS = Limits(connect=2.0, first_byte=5.0, idle=5.0, total=8.0)
 
@@ -249,6 +251,9 @@ class Provider:
         """All headers of one request; the configured ones may replace any but the credential."""
         headers = {"content-type": "application/json", **self.request_headers(upstream_request)}
         headers.update(upstream_request.headers)
+        if self.settings.trace_context:
+            client = upstream_request.client_headers
+            headers.update({name: client[name] for name in TRACE_CONTEXT if name in client})
         headers.update(self._headers)
         headers.update(self.auth_headers(credential, upstream_request.client_headers))
         return headers

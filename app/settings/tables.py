@@ -121,6 +121,7 @@ class ProviderSettings(Table, frozen=True, kw_only=True):
     quirks: dict[str, Any] = {}
     headers: dict[str, str] = {}
     api_version: str | None = None
+    trace_context: bool = False
 
     api_key: str | None = None
     access_token: str | None = None

@@ -15,17 +15,19 @@ from app.gateway.recording.hooks import load_hooks
 from app.gateway.recording.metrics import Gauge, Metrics
 from app.gateway.recording.record_log import RecordLog
 from app.gateway.recording.recorder import Recorder
+from app.gateway.recording.traces import Traces, open_traces
 from app.gateway.recording.worker_files import server_folder
 from app.gateway.recording.workers import Workers
 from app.loops import Loop
 from app.settings import Settings
 
 # Seconds between two writes of what the accounts were told, which is what a crash loses; between two rounds in which
-# requests are counted and other workers told; between two rounds of hooks and of alerts.
+# requests are counted and other workers told; between two rounds of hooks, alerts and traces.
 ACCOUNTS_PERIOD = 1.0
 METRICS_PERIOD = 1.0
 HOOKS_PERIOD = 0.5
 ALERTS_PERIOD = 5.0
+TRACES_PERIOD = 1.0
 
 
 class Observers:
@@ -39,6 +41,7 @@ class Observers:
         self.accounts: AccountsThread | None = None
         self.hooks = load_hooks(settings.hooks.off, settings.hooks.required)
         self.alerts = Alerts(settings.alerts)
+        self.traces: Traces | None = None
         self._started = False
         self.workers.gauges.append(self._gauges)
         self.take_up(settings, None)
@@ -63,6 +66,8 @@ class Observers:
             sinks.append(self.accounts.accounts)
         if self._started and self.hooks.look_at_records:
             sinks.append(self.hooks)
+        if self.traces is not None:
+            sinks.append(self.traces)
         self.recorder.sinks = tuple(sinks)
 
     def start(
@@ -75,6 +80,7 @@ class Observers:
         """Begins in this worker; its loops are to be started. Alerts go out by the session that `find_session` finds;
         `find_troubles` says what is the matter."""
         self._started = True
+        self.traces = open_traces(environ)
         self.take_up(settings, None)
         self.workers.join(server_folder(environ))
 
@@ -89,6 +95,7 @@ class Observers:
             Loop("metrics", self.workers.round, METRICS_PERIOD),
             Loop("hooks", lambda: self.hooks.hand_out(), HOOKS_PERIOD),
             Loop("alerts", alert, ALERTS_PERIOD),
+            *([Loop("traces", self.traces.hand_out, TRACES_PERIOD)] if self.traces is not None else []),
         ]
 
     def finish(self) -> None:
@@ -96,6 +103,8 @@ class Observers:
         if self.accounts is not None:
             self.accounts.close()
         self.hooks.hand_out()
+        if self.traces is not None:
+            self.traces.close()
         self.workers.leave()
 
     def complaints(self) -> list[str]:
@@ -127,6 +136,8 @@ class Observers:
             gauges.append(Gauge("dragoman_accounts_waiting", "Records to be written", accounts.waiting, merge="sum"))
         if self.hooks.names:
             lost["hooks"] = lost.get("hooks", 0) + self.hooks.lost
+        if self.traces is not None:
+            lost["traces"] = lost.get("traces", 0) + self.traces.lost
         for sink, count in lost.items():
             gauges.append(Gauge("dragoman_records_lost", "Records that a sink lost", count, {"sink": sink}, "sum"))
         for name, count in self.hooks.failures.items():

@@ -1,0 +1,175 @@
+"""Requests as OpenTelemetry traces, where the standard `OTEL_*` variables ask for them; nothing is imported else.
+
+Spans are made of records that are over, so that a request waits for none of it: one for the request, and a child for
+each attempt. A client's W3C context is the parent.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from app.accounts.record import AttemptRecord, RequestRecord
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
+log = logging.getLogger("dragoman")
+
+MOST_WAITING = 2000
+# Milliseconds for what is left at the end.
+FLUSH_LIMIT = 3000
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_OPERATIONS = {"generate": "chat", "completions": "text_completion"}
+
+
+class Traces:
+    """A sink of records."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        self._provider = provider
+        self._tracer = provider.get_tracer("dragoman")
+        self._waiting: deque[RequestRecord] = deque()
+        self.lost = 0
+
+    def take(self, record: RequestRecord) -> None:
+        if not record.operation:
+            return  # strangers leave no traces
+        if len(self._waiting) >= MOST_WAITING:
+            self.lost += 1
+        else:
+            self._waiting.append(record)
+
+    def hand_out(self) -> None:
+        """Makes the spans; the SDK exports them in its own time."""
+        while self._waiting:
+            self._trace(self._waiting.popleft())
+
+    def close(self) -> None:
+        """Exports what is left."""
+        self.hand_out()
+        self._provider.force_flush(FLUSH_LIMIT)
+        self._provider.shutdown()
+
+    def _trace(self, record: RequestRecord) -> None:
+        from opentelemetry.trace import SpanKind, set_span_in_context
+
+        received = int(record.received * 1e9)
+        span = self._tracer.start_span(
+            f"{_OPERATIONS.get(record.operation, record.operation)} {record.model}".strip(),
+            context=_find_parent(record.trace),
+            kind=SpanKind.SERVER,
+            attributes=_describe(record),
+            start_time=received,
+        )
+        within = set_span_in_context(span)
+        for attempt in record.attempts:
+            child = self._tracer.start_span(
+                f"attempt {attempt.target}",
+                context=within,
+                kind=SpanKind.CLIENT,
+                attributes=_describe_attempt(attempt),
+                start_time=received + attempt.started * 1_000_000,
+            )
+            _end(child, attempt.error, attempt.message, received + attempt.ended * 1_000_000)
+        _end(span, (record.error or record.terminal) if record.failed else "", record.message,
+             received + record.times.end * 1_000_000)  # fmt: skip
+
+
+def open_traces(environ: Mapping[str, str]) -> Traces | None:
+    """None where nobody asks for traces, or the extra `otel` is not installed."""
+    exporters = [each.strip() for each in environ.get("OTEL_TRACES_EXPORTER", "").split(",") if each.strip()]
+    asked = exporters or any(environ.get(name) for name in _ENDPOINTS)
+    if not asked or "none" in exporters or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return None
+    try:
+        return Traces(_build(exporters or ["otlp"], environ))
+    except ImportError as error:
+        log.warning("no traces are kept: %s; install dragoman[otel]", error)
+    except Exception as fault:
+        log.error("no traces are kept", exc_info=fault)
+    return None
+
+
+def _build(exporters: list[str], environ: Mapping[str, str]) -> TracerProvider:
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
+
+    name = {} if environ.get("OTEL_SERVICE_NAME") else {"service.name": "dragoman"}
+    provider = TracerProvider(resource=Resource.create(name), shutdown_on_exit=False)
+    for exporter in exporters:
+        if exporter == "console":
+            provider.add_span_processor(BatchSpanProcessor(ConsoleSpanExporter()))
+        elif exporter == "otlp":
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+            provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        else:
+            log.warning("OTEL_TRACES_EXPORTER: %r is none of otlp, console, none", exporter[:40])
+    return provider
+
+
+def _find_parent(header: str) -> Any:
+    """The context of a `traceparent`; a wrong one begins a trace of its own."""
+    found = _PARENT.fullmatch(header) if header else None
+    if found is None or not int(found[1], 16) or not int(found[2], 16):
+        return None
+    from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+
+    flags = TraceFlags(int(found[3], 16))
+    return set_span_in_context(NonRecordingSpan(SpanContext(int(found[1], 16), int(found[2], 16), True, flags)))
+
+
+def _describe(record: RequestRecord) -> dict[str, Any]:
+    usage, times = record.usage, record.times
+    told: dict[str, Any] = {
+        "gen_ai.operation.name": _OPERATIONS.get(record.operation, record.operation),
+        "gen_ai.provider.name": record.provider,
+        "gen_ai.request.model": record.model,
+        "gen_ai.response.model": record.target.partition("/")[2],
+        "gen_ai.conversation.id": record.session,
+        "http.request.method": record.method,
+        "http.response.status_code": record.status,
+        "url.path": record.path,
+        "user_agent.original": record.agent,
+        "dragoman.request_id": record.id,
+        "dragoman.key": record.key,
+        "dragoman.rule": record.rule,
+        "dragoman.dialect_in": record.dialect_in,
+        "dragoman.dialect_out": record.dialect_out,
+        "dragoman.losses": record.losses,
+        "dragoman.lowered": record.lowered,
+        "dragoman.first_byte_ms": times.first_byte,
+        "dragoman.first_token_ms": times.first_token,
+        "dragoman.cost_usd": None if record.cost is None else record.cost / 1e9,
+    }
+    if usage is not None:
+        told |= {
+            "gen_ai.usage.input_tokens": usage.input,
+            "gen_ai.usage.output_tokens": usage.output,
+            "dragoman.usage.cache_read_tokens": usage.cache_read,
+        }
+    return {name: value for name, value in told.items() if value not in (None, "", ())}
+
+
+def _describe_attempt(attempt: AttemptRecord) -> dict[str, Any]:
+    told = {
+        "http.response.status_code": attempt.status,
+        "dragoman.credential": attempt.credential,
+        "dragoman.waited_ms": attempt.waited,
+    }
+    return {name: value for name, value in told.items() if value}
+
+
+def _end(span: Any, error: str, message: str, end: int) -> None:
+    if error:
+        from opentelemetry.trace import Status, StatusCode
+
+        span.set_attribute("error.type", error)
+        span.set_status(Status(StatusCode.ERROR, message))
+    span.end(end)
