@@ -6,6 +6,7 @@ carried exactly or not at all: a server whose limits have no twin is left out wh
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, TypeGuard
 
@@ -25,12 +26,14 @@ def to_responses(request: Request, extension: Extension, capabilities: Capabilit
     """Each server as a tool of its own; which of its tools are allowed stood beside it or in its toolset."""
     if "mcp" not in capabilities.native_tools:
         return None
-    toolsets = [tool.definition for tool in request.tools if _is_toolset(tool)]
+    toolsets: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for tool in request.tools:
+        if _is_toolset(tool):
+            toolsets[str(tool.definition.get("mcp_server_name"))].append(tool.definition)
     tools: list[Tool] = [tool for tool in request.tools if not _is_toolset(tool)]
     for index, server in enumerate(entries(extension.value)):
         name, path = str(server.get("name", "")), f"{extension.name}[{index}]"
-        own = [toolset for toolset in toolsets if str(toolset.get("mcp_server_name")) == name]
-        limits = [_read_configuration(server.get("tool_configuration")), *map(_read_toolset, own)]
+        limits = [_read_configuration(server.get("tool_configuration")), *map(_read_toolset, toolsets.get(name, ()))]
         if any(limit == _UNTOLD for limit in limits):
             notes.lose("wrong", path, _ONE_BY_ONE)
             continue
@@ -58,9 +61,10 @@ def to_messages(request: Request, capabilities: Capabilities, notes: Notes) -> R
     servers: list[dict[str, Any]] = []
     tools: list[Tool] = []
     choice = request.tool_choice
+    chosen_tools = _chosen_tools(choice)
     for tool in request.tools:
         given = tool.definition if isinstance(tool, NativeTool) and tool.type == "mcp" else {}
-        chosen = _chosen_tools(choice, tool.name) if given else None
+        chosen = chosen_tools.get(tool.name) if given else None
         allowed = _join_all((_read_list(given.get("allowed_tools")), _read_approval(given), chosen))
         if not given.get("server_url") or isinstance(allowed, str):
             tools.append(tool)  # where it is left out, and that is said
@@ -186,13 +190,16 @@ def _read_approval(definition: dict[str, Any]) -> Allowed | str:
             return _UNTOLD
 
 
-def _chosen_tools(choice: ToolChoice | None, label: str) -> Allowed:
-    """The tools of a server that the choice allows; all where it does not speak of single ones."""
+def _chosen_tools(choice: ToolChoice | None) -> dict[str, frozenset[str]]:
+    """The tools that the choice allows, by the label of their server; no entry where it does not speak of single
+    ones."""
     names = choice.names if choice is not None else ()
-    if (None, label) in names:
-        return None
-    chosen = frozenset(name for server, name in names if server == label)
-    return chosen or None
+    chosen: defaultdict[str, set[str]] = defaultdict(set)
+    for server, name in names:
+        if server is not None:
+            chosen[server].add(name)
+    whole = {name for server, name in names if server is None}
+    return {server: frozenset(tools) for server, tools in chosen.items() if server not in whole}
 
 
 def _read_authorization(definition: dict[str, Any], notes: Notes) -> str | None:

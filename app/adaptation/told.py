@@ -108,11 +108,11 @@ class _Teller:
             if isinstance(block, Reasoning) and block.proof is not None and block.proof.kind == SERVER_TOOL:
                 shown: list[Block] = []
                 while blocks and isinstance(blocks[-1], ServerTool):
-                    shown.insert(0, blocks.pop())
+                    shown.append(blocks.pop())
                 if self._can.understands(block.proof):
                     blocks.append(block)
                 else:
-                    blocks += [_disown(one) for one in shown]
+                    blocks += [_disown(one) for one in reversed(shown)]
                     if block.text:
                         blocks.append(Reasoning(block.text))
             else:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from msgspec.structs import replace
 
 from app.adaptation.notes import Notes
+from app.adaptation.runs import join_runs
 from app.conversation.blocks import Block, Compaction, Text, ToolCall, ToolResult
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import DEFAULT_INSTRUCTIONS, EFFORT_NAMES, Request, Role, Turn
@@ -132,13 +133,7 @@ def _place_system(turns: list[Turn], capabilities: Capabilities) -> list[Turn]:
 
 
 def _join_system(turns: list[Turn]) -> list[Turn]:
-    joined: list[Turn] = []
-    for turn in turns:
-        if turn.role == "system" and joined and joined[-1].role == "system":
-            joined[-1] = replace(joined[-1], blocks=joined[-1].blocks + turn.blocks)
-        else:
-            joined.append(turn)
-    return joined
+    return join_runs(turns, lambda first, before, turn: first.role == turn.role == "system")
 
 
 def _wrap_reminder(block: Block) -> Block:
@@ -162,26 +157,41 @@ def _move_words_into_result(turn: Turn) -> Turn:
 
 def _merge_neighbours(turns: list[Turn]) -> list[Turn]:
     """Adjacent turns of one speaker as one, their texts a blank line apart; never across a tool call."""
-    merged: list[Turn] = []
-    for turn in turns:
-        before = merged[-1] if merged else None
-        if (
-            before is None
-            or before.role != turn.role
-            or any(isinstance(block, ToolCall) for block in before.blocks)
-            or isinstance(turn.blocks[0], ToolResult)
-        ):
-            merged.append(turn)
+
+    def belongs(first: Turn, before: Turn, turn: Turn) -> bool:
+        if first.role != turn.role or not (before.blocks and turn.blocks) or isinstance(turn.blocks[0], ToolResult):
+            return False
+        return not any(isinstance(block, ToolCall) for block in before.blocks)
+
+    return join_runs(turns, belongs, _join_texts)
+
+
+def _join_texts(runs: Sequence[Sequence[Block]]) -> tuple[Block, ...]:
+    """All blocks, where a text meets a text as one."""
+    joined: list[Block] = []
+    meeting: list[Text] = []  # texts that are to be one
+    for blocks in runs:
+        first = blocks[0]
+        if not (meeting and isinstance(first, Text)):
+            joined += _as_one(meeting)
+            meeting = []
+        if not isinstance(first, Text):
+            joined += blocks[:-1]
+        elif len(blocks) > 1:
+            joined += (*_as_one([*meeting, first]), *blocks[1:-1])
+            meeting = []
+        last = blocks[-1]
+        if isinstance(last, Text):
+            meeting.append(last)
         else:
-            merged[-1] = replace(before, blocks=_join_blocks(before.blocks, turn.blocks))
-    return merged
+            joined.append(last)
+    return (*joined, *_as_one(meeting))
 
 
-def _join_blocks(before: tuple[Block, ...], after: tuple[Block, ...]) -> tuple[Block, ...]:
-    first, second = before[-1], after[0]
-    if isinstance(first, Text) and isinstance(second, Text):
-        return (*before[:-1], replace(second, text=f"{first.text}\n\n{second.text}"), *after[1:])
-    return before + after
+def _as_one(texts: Sequence[Text]) -> Sequence[Text]:
+    if len(texts) < 2:
+        return texts
+    return (replace(texts[-1], text="\n\n".join([text.text for text in texts])),)
 
 
 def _check_prefill(turns: list[Turn], capabilities: Capabilities, notes: Notes) -> list[Turn]:

@@ -11,6 +11,8 @@ import json
 from collections.abc import Callable
 from typing import Any, Literal
 
+import msgspec
+
 Schema = dict[str, Any]
 SchemaStyle = Literal["any", "object", "anthropic", "openai", "gemini"]
 
@@ -36,7 +38,12 @@ _ANTHROPIC = frozenset(
 ) | {"title", "format", "minItems", "additionalProperties"}
 _ANTHROPIC_FORMATS = ("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid")
 
-_MAX_INLINED = 2000
+# Characters that references of one schema are written out to, and what the shortest counts; and how deep they may lie.
+_MAX_INLINED = 128 * 1024
+_LEAST_INLINED = 64
+_MAX_CHAIN = 64
+# Characters of a reference that a loss repeats.
+_MOST_QUOTED = 100
 
 _GEMINI = frozenset(
     ("type", "title", "description", "nullable", "enum", "items", "minItems", "maxItems", "properties", "required")
@@ -101,13 +108,13 @@ def to_anthropic_subset(schema: Schema) -> tuple[Schema, tuple[str, ...]]:
     Objects are closed, `oneOf` becomes `anyOf`, and what the subset lacks becomes words in the description.
     """
     lost: list[str] = []
-    return _to_anthropic(schema, lost), tuple(lost)
+    return _to_anthropic(schema, lost), tuple(dict.fromkeys(lost))
 
 
 def to_gemini_subset(schema: Schema) -> tuple[Schema, tuple[str, ...]]:
     """The schema within the subset of OpenAPI that Gemini knows, and what it lost."""
     lost: list[str] = []
-    return _to_gemini(_inline(schema, lost), lost), tuple(lost)
+    return _to_gemini(_inline(schema, lost), lost), tuple(dict.fromkeys(lost))
 
 
 def is_openai_strict(schema: Schema) -> bool:
@@ -138,18 +145,20 @@ def _root_object(schema: Schema, lost: list[str]) -> Schema:
 def _merge_union(schema: Schema) -> Schema:
     """One object with the properties of all members; required is what each alternative requires."""
     merged = {word: value for word, value in schema.items() if word not in _UNIONS} | {"type": "object"}
-    properties = _members(schema, "properties")
+    properties = dict(_members(schema, "properties"))
     required = _required(schema)
     for union in _UNIONS:
         listed = schema.get(union)
         members = [member for member in listed if isinstance(member, dict)] if isinstance(listed, list) else []
         for member in members:
-            properties = {**_members(member, "properties"), **properties}
+            for name, part in _members(member, "properties").items():
+                properties.setdefault(name, part)
         wanted = [_required(member) for member in members]
         if union == "allOf":
             required += [name for names in wanted for name in names]
         elif wanted:
-            required += [name for name in wanted[0] if all(name in names for names in wanted)]
+            common = set(wanted[0]).intersection(*wanted[1:])
+            required += [name for name in wanted[0] if name in common]
     merged["properties"] = properties
     if required:
         merged["required"] = list(dict.fromkeys(required))
@@ -221,7 +230,8 @@ def _intersect(parts: Any) -> Schema:
 def _inline(schema: Schema, lost: list[str]) -> Schema:
     """The schema with each `$ref` replaced by what it names; a recursive one ends as an object of any shape.
 
-    A few definitions that use each other twice could grow without end, so the number of replacements is limited.
+    A few definitions that use each other twice could grow without end, and a large one could be named by each of a
+    thousand properties, so what is written out is limited.
     """
     named = {
         f"#/{word}/{name}": part
@@ -229,22 +239,33 @@ def _inline(schema: Schema, lost: list[str]) -> Schema:
         for name, part in _members(schema, word).items()
         if isinstance(part, dict)
     }
+    sizes: dict[str, int] = {}
+    within: set[str] = set()
+    left = _MAX_INLINED
 
-    spent = 0
+    def fits(target: str) -> bool:
+        nonlocal left
+        if target in within or target not in named or len(within) >= _MAX_CHAIN:
+            return False
+        if target not in sizes:
+            sizes[target] = _LEAST_INLINED + len(msgspec.json.encode(named[target]))
+        left -= sizes[target]
+        return left >= 0
 
-    def resolve(part: Schema, within: tuple[str, ...]) -> Schema:
-        nonlocal spent
+    def resolve(part: Schema) -> Schema:
         target = part.get("$ref")
-        if isinstance(target, str):
-            beside = {word: value for word, value in part.items() if word != "$ref"}
-            spent += 1
-            if target in within or target not in named or spent > _MAX_INLINED:
-                lost.append(f"the reference {target} cannot be written out")
-                return {"type": "object", **beside}
-            part, within = {**named[target], **beside}, (*within, target)
-        return _map_parts(part, lambda inner: resolve(inner, within))
+        if not isinstance(target, str):
+            return _map_parts(part, resolve)
+        beside = {word: value for word, value in part.items() if word != "$ref"}
+        if not fits(target):
+            lost.append(f"the reference {target[:_MOST_QUOTED]} cannot be written out")
+            return {"type": "object", **beside}
+        within.add(target)
+        whole = resolve({**named[target], **beside})
+        within.discard(target)
+        return whole
 
-    return resolve({word: value for word, value in schema.items() if word not in _DEFINITIONS}, ())
+    return resolve({word: value for word, value in schema.items() if word not in _DEFINITIONS})
 
 
 def _move_references(schema: Schema, place: str) -> Schema:
@@ -288,8 +309,9 @@ def _walk(schema: Schema) -> list[Schema]:
     found = [schema]
 
     def note(part: Schema) -> Schema:
-        found.extend(_walk(part))
+        found.append(part)
         return part
 
-    _map_parts(schema, note)
+    for each in found:  # which grows meanwhile
+        _map_parts(each, note)
     return found

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from msgspec.structs import replace
 
 from app.adaptation.notes import Notes
+from app.adaptation.runs import join_runs
 from app.conversation.blocks import Block, Text, ToolCall, ToolResult
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import Request, Turn
@@ -72,13 +73,16 @@ def _is_in_order(turns: Sequence[Turn]) -> bool:
 
 def _join_callers(turns: Sequence[Turn]) -> list[Turn]:
     """One turn of adjacent assistant turns that make calls: some clients send each parallel call as a turn."""
-    joined: list[Turn] = []
-    for turn in turns:
-        if turn.role == "assistant" and joined and joined[-1].role == "assistant" and _calls_of(joined[-1]):
-            joined[-1] = replace(joined[-1], blocks=joined[-1].blocks + turn.blocks)
-        else:
-            joined.append(turn)
-    return joined
+    calling: set[int] = set()  # the first turns of runs in which a call was made
+
+    def belongs(first: Turn, before: Turn, turn: Turn) -> bool:
+        if first.role != "assistant" or turn.role != "assistant":
+            return False
+        if id(first) not in calling and _calls_of(before):
+            calling.add(id(first))
+        return id(first) in calling
+
+    return join_runs(turns, belongs)
 
 
 def _split_exchanges(turns: Sequence[Turn]) -> Iterator[tuple[Turn | None, list[Turn]]]:
@@ -103,10 +107,11 @@ def _number_calls(turn: Turn, position: int, taken: set[str]) -> tuple[Turn, _Wa
     """
     wanted: _Wanted = {}
     renamed: dict[int, Block] = {}
+    counts: dict[str, int] = {}
     for number, block in enumerate(turn.blocks):
         if type(block) is not ToolCall:
             continue
-        id_ = _unique_id(block.id, position, taken)
+        id_ = _unique_id(block.id, position, taken, counts)
         taken.add(id_)
         call = block if id_ == block.id else replace(block, id=id_)
         if call is not block:
@@ -117,11 +122,13 @@ def _number_calls(turn: Turn, position: int, taken: set[str]) -> tuple[Turn, _Wa
     return turn, wanted
 
 
-def _unique_id(old: str, position: int, taken: set[str]) -> str:
-    new, count = old or f"call_{position}", 0
+def _unique_id(old: str, position: int, taken: set[str], counts: dict[str, int]) -> str:
+    """`counts` is how often each id was spelled anew in this turn, so that nobody counts from zero again."""
+    new, count = old or f"call_{position}", counts.get(old, 0)
     while new in taken:
         new = f"{old or 'call'}_{position}" + (f"_{count}" if count else "")
         count += 1
+    counts[old] = count
     return new
 
 
