@@ -8,7 +8,8 @@ from app.dialects.contract import Dialect
 from app.dialects.registry import DIALECTS
 from app.gateway.attempt import Attempt, Sends, Target
 from app.gateway.fetching import Fetcher
-from app.gateway.messages import ClientRequest
+from app.gateway.heavy_work import work_on
+from app.gateway.messages import UNREADABLE, ClientRequest, unreadable
 from app.gateway.passing import Passing
 from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
 from app.gateway.translating import Translating
@@ -43,12 +44,16 @@ def open_attempt(
     target = Target(
         client_request, upstream, capabilities, credential, stream, operation, dialect, limits, sends or Sends()
     )
-    if target.same_dialect and (operation != "generate" or not _is_rewritten(target)):
-        body = dialect.pass_request(client_request.body, capabilities)
-        if body is not None:
-            return Passing(target, body, reasoning_store)
-        return Translating(target, reasoning_store, fetcher, reply_passes=True)
-    return Translating(target, reasoning_store, fetcher, reply_passes=False)
+    try:
+        if target.same_dialect and (operation != "generate" or not _is_rewritten(target)):
+            body = client_request.body
+            passed = work_on(len(body), dialect.pass_request, body, capabilities)
+            if passed is not None:
+                return Passing(target, passed, reasoning_store)
+            return Translating(target, reasoning_store, fetcher, reply_passes=True)
+        return Translating(target, reasoning_store, fetcher, reply_passes=False)
+    except UNREADABLE as error:
+        raise unreadable(error) from error
 
 
 def _is_rewritten(target: Target) -> bool:

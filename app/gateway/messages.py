@@ -13,12 +13,17 @@ from app.conversation.request import Request
 from app.dialects.contract import Dialect, StreamPassthrough
 from app.dialects.json_bodies import repair_surrogates
 from app.errors import InvalidRequest
+from app.gateway.heavy_work import work_on
 from app.providers.provider import Operation
 from app.routing.router import Upstream
 from app.transport import Exchange
 
 # Characters of whatever a client calls a thing: a model, a tool, a session, an earlier response.
 MOST_NAME = 256
+# What reading a body may raise where a value in it is none for the place that it stands at.
+UNREADABLE = (msgspec.MsgspecError, UnicodeError, OverflowError)
+# Characters of what a decoder says of that.
+MOST_TOLD = 200
 
 
 def new_id() -> str:
@@ -100,7 +105,7 @@ class ClientRequest:
                 raise InvalidRequest("the request body is nested too deeply") from error
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 # Clients that cut text by UTF-16 units send halves of surrogate pairs, which no upstream takes.
-                whole = repair_surrogates(self.body)
+                whole = work_on(len(self.body), repair_surrogates, self.body)
                 if whole == self.body:
                     raise InvalidRequest(f"the request body is not valid JSON: {error}") from error
                 self.body = whole
@@ -114,7 +119,10 @@ class ClientRequest:
     def request(self) -> Request:
         """The whole request in neutral form. Raises InvalidRequest."""
         if self._request is None:
-            parsed = self.parse(self.body, self.headers)
+            try:
+                parsed = work_on(len(self.body), self.parse, self.body, self.headers)
+            except UNREADABLE as error:
+                raise unreadable(error) from error
             for tool in parsed.tools:
                 if len(tool.name) > MOST_NAME:
                     raise _too_long("tools")
@@ -152,6 +160,10 @@ class ClientRequest:
         if "model" in text:
             raise InvalidRequest("model string is required", param="model") from error
         raise InvalidRequest("Request body must be a JSON object") from error
+
+
+def unreadable(error: Exception) -> InvalidRequest:
+    return InvalidRequest(f"the request body cannot be read: {str(error)[:MOST_TOLD]}")
 
 
 def _too_long(field: str) -> InvalidRequest:

@@ -9,6 +9,7 @@ from app.conversation.capabilities import RenderContext
 from app.conversation.response import Response, Usage
 from app.dialects.contract import RenderedRequest, StreamPassthrough
 from app.gateway.attempt import Attempt, Target
+from app.gateway.heavy_work import work_on
 from app.gateway.passing_reply import PassingReply, passing_context
 from app.gateway.reasoning_memory.reasoning_recall import ReasoningRecall, passes_silently
 from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
@@ -31,7 +32,7 @@ class Passing(Attempt):
 
     def finish(self, body: bytes) -> tuple[bytes, Usage | None]:
         if self.stream:
-            return self.finish_response(self.target.dialect.parse_response(body))
+            return self.finish_response(work_on(len(body), self.target.dialect.parse_response, body))
         return self._reply.finish(body, self.context)
 
     def finish_response(self, response: Response) -> tuple[bytes, Usage | None]:

@@ -10,6 +10,7 @@ from app.conversation.capabilities import RenderContext
 from app.conversation.response import Response, Usage
 from app.dialects.contract import StreamPassthrough
 from app.gateway.attempt import Target
+from app.gateway.heavy_work import work_on
 from app.gateway.reasoning_memory.reasoning_recall import ReasoningRecall
 from app.gateway.translation import restage
 
@@ -28,7 +29,7 @@ class PassingReply:
     def finish(self, body: bytes, context: RenderContext) -> tuple[bytes, Usage | None]:
         """A whole reply. Raises UpstreamError for one that is none."""
         dialect = self._target.dialect
-        repaired = dialect.repair_response(body, context, self._target.capabilities)
+        repaired = work_on(len(body), dialect.repair_response, body, context, self._target.capabilities)
         if self._recall is not None:
             self._recall.observe_body(repaired)
         return repaired, dialect.find_usage(body)

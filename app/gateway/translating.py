@@ -10,16 +10,17 @@ import time
 
 import msgspec
 
-from app.adaptation.adapt import adapt
+from app.adaptation.adapt import Adapted, adapt
 from app.conversation.capabilities import RenderContext
 from app.conversation.losses import settle
 from app.conversation.request import Extension, NativeTool, Request, State, Turn
 from app.conversation.response import Response, Usage
 from app.conversation.stages import StageMaker
 from app.conversation.tokens import estimate_tokens
-from app.dialects.contract import StreamParser, StreamPassthrough
+from app.dialects.contract import RenderedRequest, StreamParser, StreamPassthrough
 from app.gateway.attempt import Attempt, Target
 from app.gateway.fetching import Fetcher
+from app.gateway.heavy_work import work_on
 from app.gateway.passing_reply import PassingReply, passing_context
 from app.gateway.paused_turn import PausedTurn
 from app.gateway.reasoning_memory.reasoning_recall import ReasoningRecall, may_forget
@@ -51,17 +52,20 @@ class Translating(Attempt):
         if reasoning_store is not None and may_forget(target.client_request, target.capabilities):
             recall = ReasoningRecall(reasoning_store, target.client_request, target.upstream.label, target.capabilities)
             request, observers = recall.restore_reasoning(request)
-        adapted = adapt(request, target.capabilities)
-        self._asked = self._expect_pauses(adapted.request)
-        if reply_passes:
-            self._asked = msgspec.structs.replace(self._asked, state=target.client_request.request.state)
-        rendered = target.dialect.render_request(self._asked, target.capabilities)
-        self._stages = (*adapted.stages, *observers)
+        adapted, rendered = work_on(len(target.client_request.body), self._translate, request, reply_passes)
+        self._stages, self._observed = (*adapted.stages, *observers), bool(observers)
         self._reply = (
             PassingReply(target, recall if observers else None) if reply_passes and adapted.reply_passes else None
         )
         self.losses = settle((*adapted.losses, *rendered.losses), target.upstream.policy)
         self.upstream_request = self._pack(rendered, stream=self._streamed)
+
+    def _translate(self, request: Request, reply_passes: bool) -> tuple[Adapted, RenderedRequest]:
+        adapted = adapt(request, self.target.capabilities)
+        self._asked = self._expect_pauses(adapted.request)
+        if reply_passes:
+            self._asked = msgspec.structs.replace(self._asked, state=self.client_request.request.state)
+        return adapted, self.target.dialect.render_request(self._asked, self.target.capabilities)
 
     def continued(self, said: Response) -> UpstreamRequest:
         """The same request once more, for the next part of a paused turn: with what was `said`, as it came."""
@@ -85,7 +89,9 @@ class Translating(Attempt):
     def finish(self, body: bytes) -> tuple[bytes, Usage | None]:
         if self._reply is not None and not self.stream:
             return self._reply.finish(body, self.context)
-        return self.finish_response(self.target.dialect.parse_response(body))
+        if self._observed:  # what is remembered goes to the ledger, which is no work for a thread
+            return self.finish_response(work_on(len(body), self.target.dialect.parse_response, body))
+        return work_on(len(body), lambda: self.finish_response(self.target.dialect.parse_response(body)))
 
     def finish_response(self, response: Response) -> tuple[bytes, Usage | None]:
         response = restage(response, self._stages, self.context)
