@@ -1,0 +1,180 @@
+"""No request of a megabyte holds up other clients, and twice the request takes twice the time, whatever it is made of.
+
+The ordinary run takes a part of the bodies, `make hardening` all of them.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from itertools import cycle
+from pathlib import Path
+
+import pytest
+
+from app.conversation.tokens import estimate_tokens
+from app.dialects.registry import DIALECTS
+from app.errors import DragomanError
+from app.gateway import heavy_work
+from app.gateway.choice import open_attempt
+from app.gateway.messages import ClientRequest
+from app.services import Services, build_services
+from app.settings.loading import load_settings
+from tests.hardening.bodies import DIALECT_NAMES, NAMES, make_body
+from tests.hardening.gateway import ANSWER, PATHS, Attacked, error_of
+from tests.hardening.test_upstream_replies import MORE, PROVIDERS
+from tests.support.fake_upstream import FakeUpstream, json_reply
+
+Figure = Callable[[str, object, object], None]
+
+MEGABYTE = 1_000_000
+# Seconds that another client may wait, on a core that has nothing else to do; a busy one is given further tries.
+MOST_STALL = 0.1
+TRIES = 6
+MOST_GROWTH = 2.3
+SIZE = 100_000
+# What takes less is not measured well, and no harm; seconds.
+WORTH_MEASURING = 0.02
+
+KINDS = tuple(dict.fromkeys(name.partition(":")[0] for name in NAMES))
+EACH = 1 if os.environ.get("HARDENING_CASES") else 9
+MODELS = {**{dialect: f"{provider}/m" for dialect, provider in PROVIDERS.items()}, "gemini": "up/gemini-3-pro"}
+PAIRS = tuple((client, speaks) for client in DIALECT_NAMES for speaks in MODELS)
+
+
+def cases_of(kind: str) -> Iterator[tuple[str, str, str]]:
+    """Bodies of a kind with the pairs of dialects in turn, so that each kind meets all of them."""
+    pairs = cycle(PAIRS)
+    for number, name in enumerate(NAMES):
+        client, speaks = next(pairs)
+        if name.partition(":")[0] != kind or (number % EACH and kind != "turns"):
+            continue
+        while make_body(name, client, 1000) is None:
+            client, speaks = next(pairs)
+        yield name, client, speaks
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
+    folder: Path = tmp_path_factory.mktemp("stalls")
+    with FakeUpstream(json_reply(ANSWER)) as upstream:
+        more = MORE.replace("URL", upstream.url)
+        with Attacked(folder, upstream.url, more=more, max_attempts=1) as process:
+            yield process
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_request_holds_up_other_clients(kind: str, gateway: Attacked, figure: Figure) -> None:
+    worst = (0.0, "")
+    for name, client, speaks in cases_of(kind):
+        body = make_body(name, client, MEGABYTE, MODELS[speaks])
+        assert body is not None
+        stalls = []
+        for _ in range(TRIES):
+            stall, status = gateway.stall_during(PATHS[client], body)
+            stalls.append(stall)
+            # An answer of ours, in any case; the upstream's is one of a Chat server for all.
+            assert status in (200, 400, 413, 422, 502), (name, client, speaks)
+            if stall <= MOST_STALL:
+                break
+        worst = max(worst, (min(stalls), f"{name}, {client} to {speaks}"))
+
+    figure(f"worst stall by a request of 1 MB ({kind})", f"{worst[0] * 1000:.0f} ms", f"{MOST_STALL * 1000:.0f} ms")
+    assert worst[0] <= MOST_STALL, worst
+    assert "Traceback" not in gateway.log.read_text()
+
+
+def test_counting_a_megabyte_holds_up_nobody(gateway: Attacked, figure: Figure) -> None:
+    worst = 0.0
+    for name in ("text: Ethiopic", "text: combining marks", "turns: short turns", "turns: tools", "file: PDF of pages"):
+        body = make_body(name, "anthropic_messages", MEGABYTE, MODELS["openai_chat"])
+        assert body is not None
+        stalls = (gateway.stall_during("/v1/messages/count_tokens", body) for _ in range(TRIES))
+        worst = max(worst, next((stall for stall, status in stalls if stall <= MOST_STALL and status == 200), 9.0))
+
+    figure("worst stall by a count of tokens of 1 MB", f"{worst * 1000:.0f} ms", f"{MOST_STALL * 1000:.0f} ms")
+    assert worst <= MOST_STALL
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Services:
+    folder: Path = tmp_path_factory.mktemp("services")
+    config = folder / "dragoman.toml"
+    provider = '[providers.up]\nkind = "openai"\napi_key = "sk-up"\nbase_url = "http://127.0.0.1:9/v1"\n'
+    config.write_text(provider + MORE.replace("URL", "http://127.0.0.1:9"))
+    return build_services(load_settings(config, {"HOME": str(folder)}, {}), {}, folder)
+
+
+def prepare(services: Services, client: str, body: bytes) -> str:
+    """Everything that is done with a request before it is sent, and its count; why it is refused, if it is."""
+    client_request = ClientRequest(DIALECTS[client], body, {})
+    try:
+        upstream = services.gateway.router.resolve(client_request.peek.model, None)[0]
+        attempt = open_attempt(client_request, upstream, upstream.capabilities, None, False)
+        assert attempt.context.model
+        estimate_tokens(client_request.request)
+    except DragomanError as error:
+        return error.failure.kind if DIALECTS[client].render_error(error.failure, "id") else ""
+    except RecursionError:
+        return "invalid_request"  # as the worker answers it
+    return ""
+
+
+def spend(services: Services, client: str, body: bytes) -> float:
+    gc.disable()  # its rounds come when they come
+    try:
+        began = time.thread_time()
+        prepare(services, client, body)
+        return time.thread_time() - began
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_twice_the_request_takes_twice_the_time(
+    kind: str, services: Services, figure: Figure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heavy_work, "SMALL", 1 << 40)  # in this thread, whose time is measured
+    worst = (1.0, "")
+    for name, client, speaks in cases_of(kind):
+        ratios = [1.0]
+        for size in (SIZE, 2 * SIZE, 4 * SIZE, 4 * SIZE, 4 * SIZE):
+            bodies = [make_body(name, client, each, MODELS[speaks]) or b"" for each in (size, 2 * size)]
+            if spend(services, client, bodies[1]) < WORTH_MEASURING:
+                continue
+            once, twice = (min(spend(services, client, body) for _ in range(3)) for body in bodies)
+            ratios.append(twice / once * len(bodies[0]) * 2 / len(bodies[1]))
+            if ratios[-1] <= MOST_GROWTH:
+                ratios = ratios[-1:]
+                break
+        worst = max(worst, (min(ratios[1:] or ratios), f"{name}, {client} to {speaks}"))
+
+    figure(f"growth of reading requests ({kind})", f"{worst[0]:.2f}", MOST_GROWTH)
+    assert worst[0] <= MOST_GROWTH, worst
+
+
+@pytest.mark.parametrize("client", PATHS)
+def test_what_is_no_value_for_its_place_is_a_400(client: str, services: Services) -> None:
+    digits = "9" * 5000
+    for place in ("a schema", "metadata", "tools", "content", "stop", "tool_choice", "input"):
+        for target in MODELS.values():
+            body = make_body(f"in {place}: one number", client, 5000, target) or b""
+            assert digits.encode() in body
+
+            refused = prepare(services, client, body)
+
+            assert refused in ("", "invalid_request"), (place, target)
+
+
+@pytest.mark.parametrize("client", PATHS)
+def test_a_request_that_is_too_deep_is_a_400_in_dialect(client: str, gateway: Attacked) -> None:
+    body = make_body("in a schema: objects in objects", client, 50_000, MODELS["gemini"]) or b""
+
+    status, answer = gateway.ask(PATHS[client], body)
+
+    assert status == 400
+    assert error_of(answer, client)["message"]
+    assert "fault" not in json.loads(answer)
