@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import msgspec
@@ -12,6 +12,11 @@ from app.errors import Unsupported
 # Ignorable: a hint without effect on the answer. Degrading: the answer may differ. Wrong: it would be wrong.
 Severity = Literal["ignorable", "degrading", "wrong"]
 LossPolicy = Literal["normal", "strict", "lenient"]
+
+
+# Characters of a header that tells of losses, and of one field in it.
+MOST_HEADER = 2048
+MOST_FIELD = 256
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -52,4 +57,19 @@ def lost_headers(losses: Iterable[Loss]) -> dict[str, str]:
     """The response headers that tell of losses: what is missing, and what was lowered to what is allowed."""
     losses = list(losses)
     told = {"x-dragoman-dropped": list_dropped(losses), "x-dragoman-lowered": list_lowered(losses)}
-    return {name: ",".join(fields) for name, fields in told.items() if fields}
+    return {name: _spell_fields(fields) for name, fields in told.items() if fields}
+
+
+def _spell_fields(fields: Sequence[str]) -> str:
+    """The fields as one header: without what no header may hold, and the first of them where it would be too long for
+    clients."""
+    spelled: list[str] = []
+    left = MOST_HEADER
+    for number, field in enumerate(fields):
+        text = "".join(each if " " <= each <= "~" else "?" for each in field[:MOST_FIELD])
+        left -= len(text) + 1
+        if left < 0:
+            spelled.append(f"and {len(fields) - number} more")
+            break
+        spelled.append(text)
+    return ",".join(spelled)

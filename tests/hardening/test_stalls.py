@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from app.conversation.losses import Loss, lost_headers
 from app.conversation.tokens import estimate_tokens
 from app.dialects.registry import DIALECTS
 from app.errors import DragomanError
@@ -33,7 +34,7 @@ Figure = Callable[[str, object, object], None]
 MEGABYTE = 1_000_000
 # Seconds that another client may wait, on a core that has nothing else to do; a busy one is given further tries.
 MOST_STALL = 0.1
-TRIES = 6
+TRIES = 12
 MOST_GROWTH = 2.3
 SIZE = 100_000
 # What takes less is not measured well, and no harm; seconds.
@@ -178,3 +179,14 @@ def test_a_request_that_is_too_deep_is_a_400_in_dialect(client: str, gateway: At
     assert status == 400
     assert error_of(answer, client)["message"]
     assert "fault" not in json.loads(answer)
+
+
+def test_many_losses_and_odd_names_fit_into_a_header() -> None:
+    losses = [Loss("degrading", f"tools.\r\nset-cookie: é漢{number}", "why") for number in range(5000)]
+
+    told = lost_headers(losses)["x-dragoman-dropped"]
+
+    assert len(told) < 2200
+    assert told.isascii()
+    assert told.isprintable()
+    assert told.endswith(" more")
