@@ -173,8 +173,8 @@ class StreamPassthrough:
         head = self._head
         if head and events.startswith(head):
             last = events.rfind(b"\n\n", 0, -2) + 2
-            if (last == 1 or events.startswith(head, last)) and events.count(b"}\n\n") == events.count(b"\n\n"):
-                return events  # what lies between is of the same block, and none is cut short
+            if (last == 1 or events.startswith(head, last)) and events.endswith(b"}\n\n"):
+                return events  # what lies between is of the same block
         return self._look(events)
 
     def _begin(self, events: bytes) -> bytes:

@@ -305,10 +305,8 @@ class StreamPassthrough:
 
 
 def _are_sound(events: bytes) -> bool:
-    """Whether each event has its name and comes to its end: one that has not is no delta."""
-    if not (events.startswith(b"event: ") and events.endswith(b"}\n\n")):
-        return False
-    return events.count(b"}\n\nevent: ") == events.count(b"\n\n") - 1
+    """Whether the first event has its name and the last comes to its end: what breaks a stream breaks it there."""
+    return events.startswith(b"event: ") and events.endswith(b"}\n\n")
 
 
 def _is_json(trouble: Exception) -> bool:
