@@ -39,7 +39,7 @@ def count_input_tokens() -> Response:
     try:
         parts = services()
         client_request = read_client_request(runtime(), parts, request.environ, DIALECT)
-        client_request = admit(runtime(), parts, client_request, record)
+        client_request = admit(runtime(), parts, client_request, record, request.environ)
         client_request.parse = anthropic_messages.parse_count_request
         counted = count_tokens(parts.gateway, client_request, record)
     except DragomanError as error:

@@ -104,13 +104,19 @@ def read_client_request(owner: Runtime, parts: Services, environ: dict[str, Any]
     return ClientRequest(dialect, body, client_headers, provider=provider, session=session, tenant=tenant)
 
 
-def admit(owner: Runtime, parts: Services, client_request: ClientRequest, record: Record) -> ClientRequest:
+def admit(
+    owner: Runtime, parts: Services, client_request: ClientRequest, record: Record, environ: Mapping[str, Any]
+) -> ClientRequest:
     """The request as it is to be answered: who asks is on record, and no hook has refused it. Raises DragomanError."""
     record.admitted = True
     record.session, record.tenant = client_request.session, client_request.tenant
     record.key = parts.access.name_key(client_request.tenant)
     record.bytes_in = len(client_request.body)
-    hooks = owner.observers.hooks
+    observers = owner.observers
+    if observers.raw_log is not None and (raw := observers.raw_log.open(record.id, record.path)) is not None:
+        record.raw = raw
+        raw.client_request(environ, client_request.body)
+    hooks = observers.hooks
     return hooks.admit(client_request) if hooks.look_at_requests else client_request
 
 
@@ -150,7 +156,7 @@ def generate(owner: Runtime, environ: dict[str, Any], endpoint: Endpoint) -> Wsg
     try:
         client_request = read_client_request(owner, parts, environ, dialect)
         client_request.id = record.id
-        client_request = admit(owner, parts, client_request, record)
+        client_request = admit(owner, parts, client_request, record, environ)
         client_response = answer(parts, client_request, record)
         streaming = not isinstance(client_response.body, bytes)
         return write_client_response(client_response, record, active, token)
@@ -193,6 +199,12 @@ def write_client_response(
     record.status = client_response.status
     headers = [*client_response.headers.items(), *_ids(record.id)]
     body = client_response.body
+    if record.raw is not None:
+        record.raw.client_response(_STATUS_LINES[client_response.status], headers)
+        if isinstance(body, bytes):
+            record.raw.client_part(body)
+        else:
+            body = record.raw.tee(body)
     if isinstance(body, bytes):
         record.bytes_out = len(body)
         headers.append(("content-length", str(len(body))))
@@ -221,7 +233,11 @@ def write_error(dialect: Dialect, error: DragomanError, record: Record) -> WsgiR
     record.bytes_out = len(body)
     fixed = [("content-type", "application/json"), ("content-length", str(len(body)))]
     status = _STATUS_LINES.get(record.status, f"{record.status} Error")
-    return WsgiResponse(status, [*headers.items(), *fixed, *_ids(record.id)], (body,))
+    all_headers = [*headers.items(), *fixed, *_ids(record.id)]
+    if record.raw is not None:
+        record.raw.client_response(status, all_headers)
+        record.raw.client_part(body)
+    return WsgiResponse(status, all_headers, (body,))
 
 
 def _with_login_page(error: DragomanError, environ: Mapping[str, Any]) -> DragomanError:

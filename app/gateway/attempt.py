@@ -130,7 +130,10 @@ class Attempt(abc.ABC):
         self._count()
         record.upstream_status = None
         label = target.upstream.label
-        exchange = target.upstream.provider.send(upstream_request, target.credential)
+        provider = target.upstream.provider
+        exchange = provider.send(upstream_request, target.credential)
+        if record.raw is not None:
+            exchange = record.raw.attempt(exchange, provider, upstream_request, target.credential)
         log.debug(
             "request %s goes to %s as %s: %d bytes, losses %s",
             record.id, label, target.dialect.NAME, len(upstream_request.body), [loss.path for loss in self.losses],
@@ -143,7 +146,7 @@ class Attempt(abc.ABC):
             record.upstream_request_id = _first(exchange.headers, "x-request-id", "request-id", "opc-request-id")
             if record.upstream_request_id is not None:
                 record.upstream_request_id = known_secrets.mask(record.upstream_request_id)[:MOST_QUOTED]
-            target.upstream.provider.note_quotas(target.credential, exchange.headers)
+            provider.note_quotas(target.credential, exchange.headers)
             log.debug("request %s: %s answers HTTP %d", record.id, label, exchange.status)
             good = 200 <= exchange.status < 300
             if not good:

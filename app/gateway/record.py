@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.accounts.record import AttemptRecord, RequestRecord, Terminal, Times
 from app.conversation.response import Usage
@@ -14,6 +14,9 @@ from app.gateway.paused_turn import PausedTurn
 from app.gateway.recording.agents import name_agent
 from app.logs import hide_secrets
 from app.routing.router import Upstream
+
+if TYPE_CHECKING:
+    from app.gateway.recording.raw_log import RawFiles
 
 log = logging.getLogger("dragoman")
 
@@ -61,6 +64,7 @@ class Record:
         "peer",
         "provider",
         "quiet",
+        "raw",
         "received",
         "routed",
         "session",
@@ -142,6 +146,7 @@ class Record:
         self.origin: str | None = None
         self.terminal: Terminal = "completed"
         self.written = False
+        self.raw: RawFiles | None = None  # what goes over the wire, where that is logged
 
     def stand_for(self, request: Record) -> None:
         """What goes on after `request` was answered, on behalf of the same client."""
@@ -214,6 +219,8 @@ class Record:
         if self.written:
             return
         self.written = True
+        if self.raw is not None:
+            self.raw.close()
         if self.watch is not None and self.usage is not None and not self.usage.estimated:
             self.watch(self.usage)
         if self._finish is not None:

@@ -30,6 +30,7 @@ from app.settings.tables import (
     ModelsSettings,
     PriceSettings,
     ProviderSettings,
+    RawLogSettings,
     RouteSettings,
     ServerSettings,
     Settings,
@@ -39,7 +40,7 @@ T = TypeVar("T", bound=Struct)
 
 _WEBHOOK = re.compile(r"https?://[^/?#\s]+(?:[/?#]\S*)?")
 
-SECTIONS = ("server", "providers", "models", "ledger", "limits", "accounts", "prices", "hooks", "alerts")
+SECTIONS = ("server", "providers", "models", "ledger", "limits", "accounts", "prices", "hooks", "alerts", "raw_log")
 KINDS = ("oca", "anthropic", "openai", "codex", "claude_cli", "demo")
 PROVIDER_GROUP = "dragoman.providers"
 # The kinds that speak one dialect only. An `oca` model may speak either of OpenAI's.
@@ -138,6 +139,9 @@ def build_settings(
     with faults.collect():
         alerts = _convert(tables.get("alerts", {}), AlertsSettings, "alerts")
         _check_webhooks(alerts)
+    raw_log = RawLogSettings()
+    with faults.collect():
+        raw_log = _convert(tables.get("raw_log", {}), RawLogSettings, "raw_log")
     with faults.collect():
         accounts = _convert(tables.get("accounts", {}), AccountsSettings, "accounts")
     with faults.collect():
@@ -161,6 +165,7 @@ def build_settings(
         prices=prices,
         hooks=hooks,
         alerts=alerts,
+        raw_log=raw_log,
         source=source,
         found=found,
         key_variable=key_variable,

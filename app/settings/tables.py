@@ -239,6 +239,21 @@ class AlertsSettings(Table, frozen=True, kw_only=True):
     interval: Seconds = 900.0
 
 
+RawPart = Literal["client_request", "client_response", "provider_request", "provider_response"]
+
+
+class RawLogSettings(Table, frozen=True, kw_only=True):
+    """`[raw_log]`: what goes over the wire, in files. Off by default: it holds conversations."""
+
+    enabled: bool = False
+    folder: str | None = None
+    parts: tuple[RawPart, ...] = ("client_request", "client_response", "provider_request", "provider_response")
+    max_body_kb: Count = 1024
+    max_mb: Count = 512
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ("/health", "/metrics")
+
+
 Dollars = Annotated[float, Meta(ge=0)]
 
 
@@ -292,6 +307,7 @@ class Settings(Table, frozen=True, kw_only=True):
     accounts: AccountsSettings = AccountsSettings()
     hooks: HooksSettings = HooksSettings()
     alerts: AlertsSettings = AlertsSettings()
+    raw_log: RawLogSettings = RawLogSettings()
     prices: dict[str, PriceSettings] = {}
     source: Path | None = None
     found: tuple[Finding, ...] = ()

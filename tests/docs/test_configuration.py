@@ -17,6 +17,7 @@ from app.settings import (
     ModelsSettings,
     PriceSettings,
     ProviderSettings,
+    RawLogSettings,
     RouteSettings,
     ServerSettings,
 )
@@ -34,6 +35,7 @@ SECTIONS: dict[str, type[Table]] = {
     "[accounts]": AccountsSettings,
     "[hooks]": HooksSettings,
     "[alerts]": AlertsSettings,
+    "[raw_log]": RawLogSettings,
     "[prices]": PriceSettings,
 }
 # A route is written with other keys than it is kept with.

@@ -13,6 +13,7 @@ from app.accounts.record import Sink
 from app.gateway.recording.alerts import Alert, Alerts
 from app.gateway.recording.hooks import load_hooks
 from app.gateway.recording.metrics import Gauge, Metrics
+from app.gateway.recording.raw_log import RawLog
 from app.gateway.recording.record_log import RecordLog
 from app.gateway.recording.recorder import Recorder
 from app.gateway.recording.traces import Traces, open_traces
@@ -42,6 +43,7 @@ class Observers:
         self.hooks = load_hooks(settings.hooks.off, settings.hooks.required)
         self.alerts = Alerts(settings.alerts)
         self.traces: Traces | None = None
+        self.raw_log: RawLog | None = None
         self._started = False
         self.workers.gauges.append(self._gauges)
         self.take_up(settings, None)
@@ -53,6 +55,11 @@ class Observers:
             self.hooks = load_hooks(settings.hooks.off, settings.hooks.required)
         if old is not None and old.alerts != settings.alerts:
             self.alerts = Alerts(settings.alerts)
+        if old is None or old.raw_log != settings.raw_log:
+            before_it = self.raw_log
+            self.raw_log = RawLog(settings.raw_log) if settings.raw_log.enabled and self._started else None
+            if before_it is not None:
+                before_it.flush()
         if old is None or old.prices != settings.prices:
             self.recorder.prices = load_prices(settings.prices)
         if self._started and (
@@ -95,6 +102,7 @@ class Observers:
             Loop("metrics", self.workers.round, METRICS_PERIOD),
             Loop("hooks", lambda: self.hooks.hand_out(), HOOKS_PERIOD),
             Loop("alerts", alert, ALERTS_PERIOD),
+            Loop("raw log", self._flush_raw_log, HOOKS_PERIOD),
             *([Loop("traces", self.traces.hand_out, TRACES_PERIOD)] if self.traces is not None else []),
         ]
 
@@ -103,6 +111,7 @@ class Observers:
         if self.accounts is not None:
             self.accounts.close()
         self.hooks.hand_out()
+        self._flush_raw_log()
         if self.traces is not None:
             self.traces.close()
         self.workers.leave()
@@ -121,6 +130,10 @@ class Observers:
         if self.accounts is not None:
             self.accounts.flush()
 
+    def _flush_raw_log(self) -> None:
+        if self.raw_log is not None:
+            self.raw_log.flush()
+
     def _gauges(self) -> list[Gauge]:
         gauges = [
             Gauge("dragoman_active_requests", "Requests that run now", len(self.recorder), merge="sum"),
@@ -136,6 +149,8 @@ class Observers:
             gauges.append(Gauge("dragoman_accounts_waiting", "Records to be written", accounts.waiting, merge="sum"))
         if self.hooks.names:
             lost["hooks"] = lost.get("hooks", 0) + self.hooks.lost
+        if self.raw_log is not None:
+            lost["raw_log"] = self.raw_log.lost
         if self.traces is not None:
             lost["traces"] = lost.get("traces", 0) + self.traces.lost
         for sink, count in lost.items():

@@ -1,0 +1,232 @@
+"""The raw HTTP log: what client, gateway and provider sent one another, as files for whoever looks for a fault.
+
+Off unless it is asked for, because it holds conversations. Four files for each request, each with head and body:
+`<id>_client_request.http`, `<id>_provider_request.http`, `<id>_provider_response.http` and
+`<id>_client_response.http`; further attempts have their number behind the id. Credentials are masked, bodies are cut,
+and the oldest files go when the folder is full.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from app.credentials.credential import Credential
+from app.known_secrets import known_secrets
+from app.logs import hide_secrets
+from app.providers.provider import Provider, UpstreamRequest
+from app.settings import RawLogSettings
+from app.settings.masking import sounds_secret
+from app.transport import Exchange
+
+log = logging.getLogger("dragoman")
+
+REDACTED = "[REDACTED]"
+TRUNCATED = b"\n[TRUNCATED]"
+# Bytes of all requests that wait to be written; what would be more is not logged, and counted.
+MOST_HELD = 64 << 20
+# Files written between two looks at the folder's size.
+PRUNE_WRITES = 100
+
+
+class RawLog:
+    """The log of one worker. `lost` counts requests that were not logged, or not whole."""
+
+    def __init__(self, settings: RawLogSettings) -> None:
+        self._settings = settings
+        self._folder = Path(settings.folder) if settings.folder else _default_folder()
+        self._waiting: deque[RawFiles] = deque()
+        self._writes = PRUNE_WRITES
+        self.most_body = settings.max_body_kb << 10
+        self.held = 0
+        self.lost = 0
+
+    def open(self, request_id: str, path: str) -> RawFiles | None:
+        """The files of a request; None for one that is not to be logged."""
+        settings = self._settings
+        if path.startswith(settings.exclude) or (settings.include and not path.startswith(settings.include)):
+            return None
+        if self.held >= MOST_HELD:
+            self.lost += 1
+            return None
+        return RawFiles(self, request_id, settings.parts)
+
+    def take(self, files: RawFiles) -> None:
+        """The request is over."""
+        self._waiting.append(files)
+
+    def flush(self) -> None:
+        """Writes what is over; called by one loop."""
+        while self._waiting:
+            files = self._waiting.popleft()
+            try:
+                _make_private(self._folder)
+                for name, text in files.finish():
+                    _write(self._folder / name, text)
+                    self._writes += 1
+            except OSError as error:
+                if not self.lost:
+                    log.warning("the raw HTTP log cannot be written: %s", error)
+                self.lost += 1
+            self.held -= files.size
+        if self._writes >= PRUNE_WRITES:
+            self._writes = 0
+            with contextlib.suppress(OSError):
+                _prune(self._folder, self._settings.max_mb << 20)
+
+
+class RawFiles:
+    """What is kept of one request until it is over."""
+
+    def __init__(self, owner: RawLog, request_id: str, parts: Sequence[str]) -> None:
+        self._owner = owner
+        self._id = request_id
+        self._parts = parts
+        self._texts: dict[str, bytearray] = {}
+        self._limits: dict[str, int] = {}
+        self._attempts = 0
+        self.size = 0
+
+    def client_request(self, environ: Mapping[str, Any], body: bytes) -> None:
+        query = environ.get("QUERY_STRING")
+        path = environ.get("dragoman.path") or environ.get("PATH_INFO", "")
+        first = f"{environ.get('REQUEST_METHOD', '')} {path}{f'?{query}' if query else ''} HTTP/1.1"
+        headers = {
+            name[5:].replace("_", "-").lower(): str(text) for name, text in environ.items() if name[:5] == "HTTP_"
+        }
+        self._begin("client_request", first, headers)
+        self._add("client_request", body)
+
+    def client_response(self, status: str, headers: Sequence[tuple[str, str]]) -> None:
+        self._begin("client_response", f"HTTP/1.1 {status}", dict(headers))
+
+    def client_part(self, part: bytes) -> None:
+        self._add("client_response", part)
+
+    def tee(self, parts: Iterator[bytes]) -> Iterator[bytes]:
+        """The parts of a client's answer, as they pass."""
+        try:
+            for part in parts:
+                self._add("client_response", part)
+                yield part
+        finally:
+            close = getattr(parts, "close", None)
+            if close is not None:
+                close()
+
+    def attempt(
+        self, exchange: Exchange, provider: Provider, upstream_request: UpstreamRequest, credential: Credential | None
+    ) -> Exchange:
+        """The exchange of one attempt, listened to."""
+        self._attempts += 1
+        number = f"{self._attempts}_" if self._attempts > 1 else ""
+        try:
+            url = provider.url(upstream_request.operation, upstream_request.model)
+            headers = provider.headers(upstream_request, credential)
+        except KeyError:  # it is no server
+            url, headers = provider.name, dict(upstream_request.headers)
+        name = f"{number}provider_request"
+        self._begin(name, f"POST {url} HTTP/1.1", headers)
+        self._add(name, upstream_request.body)
+        return _ListenedExchange(exchange, self, f"{number}provider_response")
+
+    def provider_response(self, name: str, status: int, headers: Mapping[str, str]) -> None:
+        self._begin(name, f"HTTP/1.1 {status}", headers)
+
+    def provider_part(self, name: str, part: bytes) -> None:
+        self._add(name, part)
+
+    def close(self) -> None:
+        self._owner.take(self)
+
+    def finish(self) -> Iterator[tuple[str, bytes]]:
+        """Names and texts of the files, without the secrets that are known and what looks like one."""
+        for name, text in self._texts.items():
+            cut = self._limits[name] < 0
+            masked = hide_secrets(bytes(text).decode("utf-8", "replace")).encode()
+            yield f"{self._id}_{name}.http", masked + (TRUNCATED if cut else b"")
+
+    def _begin(self, name: str, first: str, headers: Mapping[str, str]) -> None:
+        if name.lstrip("0123456789_") not in self._parts or name in self._texts:
+            return
+        self._limits[name] = self._owner.most_body
+        lines = [first, *(f"{header}: {_mask(header, text)}" for header, text in headers.items()), "", ""]
+        self._texts[name] = text = bytearray("\r\n".join(lines).encode("utf-8", "replace"))
+        self._hold(len(text))
+
+    def _add(self, name: str, part: bytes) -> None:
+        text = self._texts.get(name)
+        if text is None or (left := self._limits[name]) < 0:
+            return
+        text += part[:left]
+        self._limits[name] = left - len(part) if len(part) <= left else -1
+        self._hold(min(left, len(part)))
+
+    def _hold(self, size: int) -> None:
+        self.size += size
+        self._owner.held += size
+
+
+class _ListenedExchange(Exchange):
+    """An exchange whose reply is kept as it is read."""
+
+    def __init__(self, exchange: Exchange, files: RawFiles, name: str) -> None:
+        self._exchange = exchange
+        self._files = files
+        self._name = name
+        self.status = 0
+        self.headers = {}
+
+    def wait_head(self, wait: float | None = None) -> bool:
+        there = self._exchange.wait_head(wait)
+        if there:
+            self.status, self.headers = self._exchange.status, self._exchange.headers
+            self._files.provider_response(self._name, self.status, self.headers)
+        return there
+
+    def read_part(self, wait: float | None = None) -> bytes | None:
+        part = self._exchange.read_part(wait)
+        if part:
+            self._files.provider_part(self._name, part)
+        return part
+
+    def close(self) -> None:
+        self._exchange.close()
+
+
+def _mask(header: str, text: str) -> str:
+    if sounds_secret(header):
+        return REDACTED
+    return known_secrets.mask(text).replace("\r", " ").replace("\n", " ")
+
+
+def _default_folder() -> Path:
+    return platformdirs.user_data_path("dragoman", appauthor=False) / "raw"
+
+
+def _make_private(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _write(path: Path, text: bytes) -> None:
+    """Conversations are nobody else's business, and a link that somebody put there is not followed."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+        file.write(text)
+
+
+def _prune(folder: Path, most: int) -> None:
+    """Removes the oldest files beyond `most` bytes."""
+    files = sorted(((path.stat().st_mtime, path.stat().st_size, path) for path in folder.glob("*.http")), reverse=True)
+    size = 0
+    for _, each, path in files:
+        size += each
+        if size > most:
+            path.unlink(missing_ok=True)
