@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import stat
 from pathlib import Path
 
 from app.errors import ConfigError
 from app.settings.tables import Settings
-
-_WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def check_found_file(path: Path) -> None:
@@ -18,8 +18,20 @@ def check_found_file(path: Path) -> None:
     found = path.stat()
     if found.st_uid not in (os.geteuid(), 0):
         raise ConfigError(f"{path} belongs to another user, so it is not read; name it with --config if it is meant")
-    if found.st_mode & _WRITABLE:
+    if found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not _is_own_group(found)):
         raise ConfigError(f"{path} can be written by other users, so it is not read; run: chmod go-w {path}")
+
+
+def _is_own_group(found: os.stat_result) -> bool:
+    """Whether a file's group is the one that many systems give each user, with nobody else in it, and let the user's
+    files be writable for."""
+    try:
+        user = pwd.getpwuid(found.st_uid)
+        group = grp.getgrgid(found.st_gid)
+    except KeyError:
+        return False
+    alone = all(member == user.pw_name for member in group.gr_mem)
+    return found.st_uid != 0 and found.st_gid == user.pw_gid and group.gr_name == user.pw_name and alone
 
 
 def check_programs(settings: Settings, path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +17,7 @@ from app.ledger import Ledger
 from app.ledger.ledger import Shelf
 from app.server.gunicorn_settings import gunicorn_options
 from app.settings import LedgerSettings, ServerSettings, Settings, load_settings
+from app.settings.trust import check_found_file
 
 PROGRAM = '[providers.claude_cli]\ncommand = ["/bin/sh"]\n'
 NOBODY = 65534
@@ -45,6 +47,29 @@ def test_a_found_file_that_others_may_write_is_refused_by_its_path(folder: Path,
 
     with pytest.raises(ConfigError, match=r"dragoman\.toml can be written by other users"):
         load(folder)
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("group", "members", "believed"),
+    [("ana", [], True), ("ana", ["ana"], True), ("ana", ["ben"], False), ("staff", [], False)],
+)
+def test_a_users_own_group_may_write_where_nobody_else_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str, members: list[str], believed: bool
+) -> None:
+    file = tmp_path / "dragoman.toml"
+    file.write_text("")
+    file.chmod(0o664)
+    os.chown(file, 1234, 1234)
+    monkeypatch.setattr("os.geteuid", lambda: 1234)
+    monkeypatch.setattr("pwd.getpwuid", lambda _uid: SimpleNamespace(pw_name="ana", pw_gid=1234))
+    monkeypatch.setattr("grp.getgrgid", lambda _gid: SimpleNamespace(gr_name=group, gr_mem=members))
+
+    if believed:
+        check_found_file(file)
+    else:
+        with pytest.raises(ConfigError, match="can be written by other users"):
+            check_found_file(file)
 
 
 @needs_root
