@@ -27,6 +27,7 @@ COMMANDS = {
     "prices": "app.cli.accounts.prices",
     "top": "app.cli.accounts.top",
     **dict.fromkeys(("requests", "show"), "app.cli.accounts.requests"),
+    **{name: f"app.cli.launcher.{name}" for name in ("run", "env")},
 }
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 @click.option("--allow-open", is_flag=True, help="Listen beyond this machine although no key is asked for.")
 @click.option("--no-browser", is_flag=True, help="Open no login page when a provider has no login yet.")
 @click.option("--reload", is_flag=True, help="Restart the workers when the program's code changes.")
+@click.option("--for-agent", is_flag=True, hidden=True)
 def serve(
     path: Path | None,
     host: str | None,
@@ -51,6 +52,7 @@ def serve(
     allow_open: bool,
     no_browser: bool,
     reload: bool,
+    for_agent: bool,
 ) -> None:
     """Start the gateway in the foreground.
 
@@ -77,7 +79,7 @@ def serve(
     known = describe_sources(providers)
     missing = [name for name in list_logins(settings.providers) if name in known and known[name].kind == "none"]
     say(describe_start(settings, token, missing, known))
-    options = ["--reload"] if reload else []
+    options = [*(["--reload"] if reload else []), *(["--for-agent"] if for_agent else [])]
     if settings.server.open_browser and at_terminal() and missing:
         options += ["--open", f"{base_url(settings.server)}/login"]
     _become_gunicorn(settings, overrides, options)

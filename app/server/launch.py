@@ -53,13 +53,14 @@ class Gateway(BaseApplication):  # type: ignore[misc]
     gunicorn would end, with every stream, when its master cannot read the settings or a new worker cannot start.
     """
 
-    def __init__(self, *, reload: bool, page: str | None) -> None:
+    def __init__(self, *, reload: bool, page: str | None, for_agent: bool) -> None:
         self.known: list[Settings] = []  # everything that could be read so far, the newest first
         self.had_content = False
         self.problem: str | None = None
         self.master = os.getpid()
         self.watch_code = reload
         self.page = page
+        self.parent = os.getppid() if for_agent else None
         super().__init__()
 
     def load_config(self) -> None:
@@ -75,7 +76,7 @@ class Gateway(BaseApplication):  # type: ignore[misc]
 
     def run(self) -> None:
         gc.enable()
-        Master(self).run()
+        Master(self, self.parent).run()
 
     def _read(self) -> Settings | None:
         """The settings of now; None for such as a start would refuse, while older ones are in force."""
@@ -168,6 +169,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--reload", action="store_true")
     parser.add_argument("--open", dest="page", metavar="URL")
+    parser.add_argument("--for-agent", action="store_true")
     gateway = Gateway(**vars(parser.parse_args()))
     tell_descriptors()
     gateway.run()

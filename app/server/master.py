@@ -7,6 +7,7 @@ the wall clock.
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import signal
 import sys
@@ -23,11 +24,13 @@ _QUICK = 3.0
 
 
 class Master(Arbiter):  # type: ignore[misc]  # gunicorn is untyped
-    """`_retired` are the workers that have been told to end."""
+    """`_retired` are the workers that have been told to end. `parent` is the process of an agent that we serve alone:
+    Ctrl-C at its terminal is meant for the agent, and when it is gone we end."""
 
     LISTENERS: list[Any]
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, parent: int | None = None) -> None:
+        self._parent = parent
         self._retired: set[int] = set()
         self._stopping = False
         super().__init__(app)
@@ -48,6 +51,8 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is untyped
 
     def manage_workers(self) -> None:
         """As many workers as wanted, not counting those that are about to end."""
+        if self._parent is not None and os.getppid() != self._parent:
+            raise StopIteration
         self._retired &= self.WORKERS.keys()
         serving = sorted((worker.age, pid) for pid, worker in self.WORKERS.items() if pid not in self._retired)
         for _ in range(self.num_workers - len(serving)):
@@ -57,6 +62,8 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is untyped
 
     def handle_int(self) -> None:
         """The first Ctrl-C lets running streams finish, the second ends at once."""
+        if self._parent is not None:
+            return
         self._say_what_is_running()
         raise StopIteration
 

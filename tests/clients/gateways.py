@@ -19,6 +19,12 @@ def gateway_to(upstream: StandIn, folder: Path) -> GatewayProcess:
 
 def gateway(providers: Mapping[str, Mapping[str, object]], model: str, folder: Path) -> GatewayProcess:
     """A gateway with these providers, beside its own demo, that leads every model to one."""
+    config = write_config(providers, model, folder)
+    return GatewayProcess(folder, command=("dragoman", "serve", "--config", str(config)))
+
+
+def write_config(providers: Mapping[str, Mapping[str, object]], model: str, folder: Path) -> Path:
+    """The configuration file of such a gateway."""
     tables: dict[str, dict[str, object]] = {
         "server": {"api_keys": [KEY]},
         "models": {"default": model, "small": model, "big": model},
@@ -26,7 +32,7 @@ def gateway(providers: Mapping[str, Mapping[str, object]], model: str, folder: P
     tables |= {f"providers.{name}": dict(settings) for name, settings in providers.items()}
     config = folder / "dragoman.toml"
     config.write_text("\n".join(_spell_table(name, table) for name, table in tables.items()))
-    return GatewayProcess(folder, command=("dragoman", "serve", "--config", str(config)))
+    return config
 
 
 def _spell_table(name: str, table: Mapping[str, object]) -> str:

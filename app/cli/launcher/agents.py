@@ -1,0 +1,22 @@
+"""Which agents `dragoman run` knows."""
+
+from __future__ import annotations
+
+from app.cli.launcher import claude, codex, others
+from app.cli.launcher.agent import Agent
+
+AGENTS = {
+    "claude": Agent(
+        "claude",
+        "anthropic_messages",
+        claude.prepare,
+        "npm install -g @anthropic-ai/claude-code",
+        default_model="claude-sonnet-4-6",
+    ),
+    "codex": Agent("codex", "openai_responses", codex.prepare, "npm install -g @openai/codex"),
+    "opencode": Agent("opencode", "openai_chat", others.prepare_opencode, "npm install -g opencode-ai"),
+    "cline": Agent("cline", "openai_chat", others.prepare_cline, "npm install -g cline"),
+    "aider": Agent("aider", "openai_chat", others.prepare_aider, "pipx install aider-chat"),
+    "qwen": Agent("qwen", "openai_chat", others.prepare_qwen, "npm install -g @qwen-code/qwen-code"),
+    "goose": Agent("goose", "openai_chat", others.prepare_goose, "see https://block.github.io/goose"),
+}

@@ -1,0 +1,93 @@
+"""Claude Code: led by inline settings, which win over an `env` block that another tool left in the user's settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from app.cli.launcher.agent import Connection, Launch, write_private
+
+# What leads Claude Code elsewhere, or to models that nobody here knows, when another tool has left it behind. An empty
+# value counts as none, and hides the one below it.
+LEFT_OVER = (
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_MODEL",
+    "ANTHROPIC_SMALL_FAST_MODEL",
+    "ANTHROPIC_DEFAULT_OPUS_MODEL",
+    "ANTHROPIC_DEFAULT_SONNET_MODEL",
+    "ANTHROPIC_DEFAULT_HAIKU_MODEL",
+    "ANTHROPIC_UNIX_SOCKET",
+    "CLAUDE_CODE_SUBAGENT_MODEL",
+    "CLAUDE_CODE_OAUTH_TOKEN",
+    "CLAUDE_CODE_USE_BEDROCK",
+    "CLAUDE_CODE_USE_VERTEX",
+    "CLAUDE_CODE_USE_FOUNDRY",
+)
+_FLAG = "--settings"
+
+
+def prepare(connection: Connection, arguments: Sequence[str], folder: Path, _program: str) -> Launch:
+    """The settings stand on the command line, where every user of the machine can read them; those with a real key are
+    therefore handed over in a private file."""
+    environ = list_variables(connection)
+    given, rest = _take_settings(arguments)
+    merged = given | {"env": {**_table(given.get("env")), **dict.fromkeys(LEFT_OVER, ""), **environ}}
+    # A helper that prints a key for another server would be asked before ours.
+    merged.setdefault("apiKeyHelper", "")
+    text = json.dumps(merged)
+    settings = str(write_private(folder / "settings.json", text)) if connection.is_secret else text
+    flags = [_FLAG, settings]
+    if connection.model and "--model" not in rest:
+        flags += ["--model", connection.model]
+    return Launch(tuple(flags), {**dict.fromkeys(LEFT_OVER), **environ}, tuple(rest))
+
+
+def list_variables(connection: Connection) -> dict[str, str]:
+    """The variables that lead Claude Code to the gateway."""
+    window = str(connection.window) if connection.window else None
+    models = {
+        "ANTHROPIC_MODEL": connection.model,
+        "ANTHROPIC_DEFAULT_OPUS_MODEL": connection.model,
+        "ANTHROPIC_DEFAULT_SONNET_MODEL": connection.model,
+        "ANTHROPIC_DEFAULT_HAIKU_MODEL": connection.small,
+        "ANTHROPIC_SMALL_FAST_MODEL": connection.small,
+        "CLAUDE_CODE_SUBAGENT_MODEL": connection.model,
+    }
+    told: Mapping[str, str | None] = {
+        "ANTHROPIC_BASE_URL": connection.url,
+        "ANTHROPIC_AUTH_TOKEN": connection.key,
+        "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
+        # Both: the first counts for names that Claude Code knows, the second for all others.
+        "CLAUDE_CODE_AUTO_COMPACT_WINDOW": window,
+        "CLAUDE_CODE_MAX_CONTEXT_TOKENS": window,
+        **models,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _take_settings(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The user's own `--settings`, as text or as a file, and the arguments without it: the last one alone counts."""
+    rest, found = list[str](), "{}"
+    words = iter(arguments)
+    for word in words:
+        if word == "--":
+            rest += [word, *words]
+        elif word == _FLAG:
+            found = next(words, "{}")
+        elif word.startswith(f"{_FLAG}="):
+            found = word.partition("=")[2]
+        else:
+            rest.append(word)
+    try:
+        text = found if found.lstrip().startswith("{") else Path(found).expanduser().read_text(encoding="utf-8")
+        return _table(json.loads(text)), rest
+    except (OSError, ValueError, RecursionError) as error:
+        raise click.ClickException(f"{_FLAG} {found[:200]}: cannot be read as JSON ({type(error).__name__})") from error
+
+
+def _table(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

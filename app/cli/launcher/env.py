@@ -1,0 +1,33 @@
+"""Is `dragoman env`: the variables that lead Claude Code to the gateway, for a shell to take over."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from app.cli.launcher.agents import AGENTS
+from app.cli.launcher.claude import list_variables
+from app.cli.launcher.plan import plan_connection
+from app.cli.options import complete_models, config_option, read_settings
+from app.cli.start_screen import base_url
+
+AGENT = "claude"
+
+
+@click.command()
+@config_option
+@click.option("--model", help="Model to use, as the gateway names it.", shell_complete=complete_models)
+@click.argument("name", metavar="AGENT", type=click.Choice([AGENT]), default=AGENT)
+def env(path: Path | None, model: str | None, name: str) -> None:
+    """Print the variables that lead Claude Code to the gateway.
+
+    For a shell: eval "$(dragoman env claude)". A client key is among them where the gateway asks for one.
+    """
+    settings = read_settings(path)
+    if settings.server.host.startswith("unix:"):
+        raise click.ClickException("server.host is a socket, which Claude Code cannot be led to")
+    connection = plan_connection(settings, AGENTS[name], model, base_url(settings.server))
+    for variable, value in list_variables(connection).items():
+        click.echo(f"export {variable}={shlex.quote(value)}")

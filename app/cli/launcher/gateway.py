@@ -1,0 +1,111 @@
+"""The gateway that an agent is led to: the one that runs by these settings, or one that ends with the agent."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import requests
+
+from app.cli.launcher.port_holder import find_port_holder
+from app.cli.start_screen import base_url
+from app.settings import Settings
+
+# Seconds that a gateway may take until it answers, to say whether it is one, and to end.
+_STARTING, _ASKING, _ENDING = 60.0, 2.0, 5.0
+_LOOK = 0.05
+LAST_LINES = 15
+
+
+@contextlib.contextmanager
+def open_gateway(settings: Settings, path: Path | None, folder: Path) -> Iterator[str]:
+    """The URL of a gateway that answers. One of our own lives as long as the `with`, at a port that nobody holds, and
+    writes its log into `folder`."""
+    server = settings.server
+    if not server.host.startswith("unix:"):
+        url = base_url(server)
+        if runs_here(url, settings):
+            click.echo(f"dragoman: using the gateway at {url}", err=True)
+            yield url
+            return
+        if (holder := find_port_holder(server.port)) is not None:
+            said = f"port {server.port} is held by {holder}, which is no gateway with these settings"
+            click.echo(f"dragoman: {said}; starting one at another port", err=True)
+    port = _find_free_port()
+    url = f"http://127.0.0.1:{port}"
+    log = folder / "gateway.log"
+    process = _start(port, path or settings.source, log)
+    try:
+        _await(process, url, log)
+        click.echo(f"dragoman: started a gateway at {url} for this agent", err=True)
+        yield url
+    finally:
+        _end(process)
+
+
+def runs_here(url: str, settings: Settings) -> bool:
+    """Whether a gateway answers at the URL that takes our key and has our providers."""
+    told = _ask(f"{url}/health", settings)
+    match told:
+        case {"service": "dragoman", "providers": {**providers}}:
+            kinds = {name: entry.get("kind") for name, entry in providers.items() if isinstance(entry, dict)}
+            return kinds == {name: provider.kind for name, provider in settings.providers.items()}
+    return False
+
+
+def _ask(url: str, settings: Settings) -> object:
+    keys = settings.server.api_keys
+    headers = {"authorization": f"Bearer {keys[0]}"} if keys else {}
+    with requests.Session() as session:
+        session.trust_env = False
+        try:
+            reply = session.get(url, headers=headers, timeout=_ASKING, allow_redirects=False)
+            return reply.json()
+        except (requests.RequestException, ValueError, RecursionError):
+            return None
+
+
+def _start(port: int, config: Path | None, log: Path) -> subprocess.Popen[bytes]:
+    """Starts `dragoman serve` in our own process group, with the agent in the foreground of the terminal."""
+    # -P: the working folder is no place to import from.
+    command = [sys.executable, "-P", "-c", "from app.cli import main; main()", "serve", "--for-agent"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--no-browser"]
+    if config is not None:
+        command += ["--config", str(config)]
+    with log.open("wb") as file:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
+
+
+def _await(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    deadline = time.monotonic() + _STARTING
+    with requests.Session() as session:
+        session.trust_env = False
+        while True:
+            with contextlib.suppress(requests.RequestException):
+                if session.get(f"{url}/health/ready", timeout=_ASKING).ok:
+                    return
+            if process.poll() is not None or time.monotonic() > deadline:
+                lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
+                raise click.ClickException("\n  ".join(["the gateway does not start; it said:", *lines]))
+            time.sleep(_LOOK)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a gateway whose only client has gone."""
+    for end in (process.terminate, process.kill):
+        end()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_ENDING)
+            return
+
+
+def _find_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

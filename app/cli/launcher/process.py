@@ -1,0 +1,49 @@
+"""Runs an agent as if it had been called by itself: its terminal, its signals, its exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from types import FrameType
+
+import click
+
+# What is handed on to the agent. Those that a terminal sends reach it anyway: it is in our process group.
+_HANDED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
+
+
+def run_agent(command: Sequence[str], environ: Mapping[str, str]) -> int:
+    """The exit code of the agent; 128 and the number of the signal that ended it, as shells say it."""
+    try:
+        process = subprocess.Popen(command, env=environ)
+    except OSError as error:
+        raise click.ClickException(f"{command[0]} cannot be run: {error.strerror}") from error
+    with _hand_on(process):
+        code = process.wait()
+    return code if code >= 0 else 128 - code
+
+
+@contextlib.contextmanager
+def _hand_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        if number in _HANDED_ON or not _holds_terminal():
+            process.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in (*_HANDED_ON, *_FROM_TERMINAL)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _holds_terminal() -> bool:
+    """Whether Ctrl-C at a terminal reaches us, and with us the agent."""
+    try:
+        return os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:
+        return False

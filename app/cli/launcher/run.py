@@ -1,0 +1,89 @@
+"""Is `dragoman run`: an agent on the gateway, with one command and no change to any file of the user."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from app.cli.launcher.agent import Connection
+from app.cli.launcher.agents import AGENTS
+from app.cli.launcher.gateway import open_gateway
+from app.cli.launcher.plan import plan_connection
+from app.cli.launcher.process import run_agent
+from app.cli.launcher.trial import try_model
+from app.cli.options import complete_models, config_option, read_settings
+
+# Requests to this machine go to no proxy.
+_NO_PROXY = ("127.0.0.1", "localhost", "::1")
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@config_option
+@click.option("--model", help="Model to use, as the gateway names it.", shell_complete=complete_models)
+@click.option("--no-check", is_flag=True, help="Start the agent without asking the model for a word first.")
+@click.argument("name", metavar="AGENT", type=click.Choice(list(AGENTS)))
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENTS...]")
+def run(path: Path | None, model: str | None, no_check: bool, name: str, arguments: tuple[str, ...]) -> None:
+    """Start AGENT on the gateway: claude, codex, opencode, cline, aider, qwen or goose.
+
+    A gateway that runs by these settings is used; otherwise one is started, and ends with the agent. The agent is told
+    of it for this run only. ARGUMENTS are the agent's own, and its exit code is the command's.
+    """
+    agent = AGENTS[name]
+    named, unchecked, words = _take_own_options(arguments)
+    program = shutil.which(agent.command)
+    if program is None:
+        raise click.ClickException(f"there is no program {agent.command} on the path; install it: {agent.install}")
+    settings = read_settings(path)
+    with tempfile.TemporaryDirectory(prefix="dragoman-") as name_of_folder:
+        folder = Path(name_of_folder)
+        with open_gateway(settings, path, folder) as url:
+            connection = plan_connection(settings, agent, named or model, url)
+            answered = (
+                connection.main if no_check or unchecked else try_model(connection, agent.dialect) or connection.main
+            )
+            window = f", a window of {connection.window} tokens" if connection.window else ""
+            click.echo(f"dragoman: {name} asks {connection.main}, answered by {answered}{window}", err=True)
+            launch = agent.prepare(connection, words, folder, program)
+            rest = words if launch.arguments is None else list(launch.arguments)
+            sys.exit(run_agent([program, *launch.flags, *rest], apply_variables(os.environ, launch.environ)))
+
+
+def apply_variables(environ: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
+    """The environment of an agent: the user's own, with the changes, and no proxy between it and this machine."""
+    changed = {name: value for name, value in {**environ, **changes}.items() if value is not None}
+    known = environ.get("NO_PROXY") or environ.get("no_proxy") or ""
+    without = ",".join(dict.fromkeys([*filter(None, known.split(",")), *_NO_PROXY]))
+    return changed | {"NO_PROXY": without, "no_proxy": without}
+
+
+def _tell(name: str, connection: Connection, answered: str | None) -> None:
+    by = f", answered by {answered}" if answered else ""
+    window = f", a window of {connection.window} tokens" if connection.window else ""
+    click.echo(f"dragoman: {name} asks {connection.main}{by}{window}", err=True)
+
+
+def _take_own_options(arguments: Sequence[str]) -> tuple[str | None, bool, list[str]]:
+    """What stands behind the agent's name: the model, whether it goes unchecked, and the arguments of the agent.
+
+    Everything behind `--` is the agent's.
+    """
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    model, unchecked, kept = None, False, list[str]()
+    words = iter(arguments[:end])
+    for word in words:
+        if word == "--model":
+            model = next(words, None)
+        elif word.startswith("--model="):
+            model = word.partition("=")[2]
+        elif word == "--no-check":
+            unchecked = True
+        else:
+            kept.append(word)
+    return model, unchecked, [*kept, *arguments[end + 1 :]]
