@@ -10,9 +10,6 @@ from msgspec import Struct
 
 Dialect = Literal["anthropic_messages", "openai_chat", "openai_responses"]
 
-# Any text does as a key while the gateway asks for none, but clients refuse to start without one.
-ANY_KEY = "any-text"
-
 
 class Connection(Struct, frozen=True):
     """The way to the gateway. `key` is what the agent shows, `is_secret` whether it must be kept from other users of

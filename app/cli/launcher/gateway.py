@@ -24,48 +24,53 @@ LAST_LINES = 15
 
 
 @contextlib.contextmanager
-def open_gateway(settings: Settings, path: Path | None, folder: Path) -> Iterator[str]:
+def open_gateway(settings: Settings, path: Path | None, folder: Path, *, quiet: bool = False) -> Iterator[str]:
     """The URL of a gateway that answers. One of our own lives as long as the `with`, at a port that nobody holds, and
     writes its log into `folder`."""
     server = settings.server
+    say = (lambda _: None) if quiet else _say
     if not server.host.startswith("unix:"):
         url = base_url(server)
         if runs_here(url, settings):
-            click.echo(f"dragoman: using the gateway at {url}", err=True)
+            say(f"dragoman: using the gateway at {url}")
             yield url
             return
         if (holder := find_port_holder(server.port)) is not None:
             said = f"port {server.port} is held by {holder}, which is no gateway with these settings"
-            click.echo(f"dragoman: {said}; starting one at another port", err=True)
+            say(f"dragoman: {said}; starting one at another port")
     port = _find_free_port()
     url = f"http://127.0.0.1:{port}"
     log = folder / "gateway.log"
     process = _start(port, path or settings.source, log)
     try:
         _await(process, url, log)
-        click.echo(f"dragoman: started a gateway at {url} for this agent", err=True)
+        say(f"dragoman: started a gateway at {url} for this agent")
         yield url
     finally:
         _end(process)
 
 
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
 def runs_here(url: str, settings: Settings) -> bool:
     """Whether a gateway answers at the URL that takes our key and has our providers."""
-    told = _ask(f"{url}/health", settings)
-    match told:
+    match ask_health(url, settings):
         case {"service": "dragoman", "providers": {**providers}}:
             kinds = {name: entry.get("kind") for name, entry in providers.items() if isinstance(entry, dict)}
             return kinds == {name: provider.kind for name, provider in settings.providers.items()}
     return False
 
 
-def _ask(url: str, settings: Settings) -> object:
+def ask_health(url: str, settings: Settings) -> object:
+    """What somebody at the URL says of its health; None for nobody, and for one that is no gateway."""
     keys = settings.server.api_keys
     headers = {"authorization": f"Bearer {keys[0]}"} if keys else {}
     with requests.Session() as session:
         session.trust_env = False
         try:
-            reply = session.get(url, headers=headers, timeout=_ASKING, allow_redirects=False)
+            reply = session.get(f"{url}/health", headers=headers, timeout=_ASKING, allow_redirects=False)
             return reply.json()
         except (requests.RequestException, ValueError, RecursionError):
             return None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from app.cli.launcher.agent import ANY_KEY, Agent, Connection
-from app.cli.options import build_parts
+from collections.abc import Iterable
+
+from app.cli.launcher.agent import Agent, Connection
+from app.cli.options import open_ways
+from app.cli.start_screen import ANY_KEY
 from app.errors import NotFound
 from app.routing.router import Router, Upstream
 from app.settings import Settings
@@ -15,18 +18,12 @@ SMALL_CLAUDE_NAME = "claude-haiku-4-5"
 
 def plan_connection(settings: Settings, agent: Agent, model: str | None, url: str) -> Connection:
     """The connection of an agent that was asked to use `model`, or to choose by itself."""
-    router = build_parts(settings).router
+    router = open_ways(settings).router
     models, keys = settings.models, settings.server.api_keys
     main = model or agent.default_model or models.default or models.big or next(iter(router.names()), "demo/demo")
     # Names with haiku lead to the small model anyway, where there is one.
     small = None if agent.default_model and (models.small or not model) else models.small or main
-    # Claude Code changes between the classes by itself, and a user by its picker.
-    names = [main, *(CLAUDE_NAMES if agent.default_model and not model else ())]
-    names.append(small or SMALL_CLAUDE_NAME)
-    answering = {name: _resolve(router, name) for name in dict.fromkeys(names)}
-    found = [upstream for upstreams in answering.values() for upstream in upstreams]
-    windows = [window for upstream in found if (window := upstream.capabilities.context_window)]
-    first = next(iter(answering[main]), None)
+    first = next(iter(_resolve(router, main)), None)
     return Connection(
         url=url,
         key=keys[0] if keys else ANY_KEY,
@@ -34,9 +31,22 @@ def plan_connection(settings: Settings, agent: Agent, model: str | None, url: st
         main=main,
         model=model,
         small=small,
-        window=min(windows, default=None),
+        window=find_window(router, list_names(agent, model or main, small)),
         upstream_dialect=first.capabilities.dialect if first else "",
     )
+
+
+def list_names(agent: Agent, model: str, small: str | None = None) -> list[str]:
+    """The names that an agent asks for. Claude Code changes between its classes by itself, and a user by its picker."""
+    if agent.default_model is None:
+        return [model, small or model]
+    return [*(CLAUDE_NAMES if model == agent.default_model else (model,)), small or SMALL_CLAUDE_NAME]
+
+
+def find_window(router: Router, names: Iterable[str]) -> int | None:
+    """The smallest known window, in tokens, of the upstreams that answer for the names."""
+    found = [upstream.capabilities.context_window for name in names for upstream in _resolve(router, name)]
+    return min(filter(None, found), default=None)
 
 
 def _resolve(router: Router, name: str) -> list[Upstream]:
