@@ -32,13 +32,12 @@ from app.errors import (
 from app.gateway.body_budget import NoRoom
 from app.gateway.messages import MOST_NAME, ClientRequest, ClientResponse, new_id
 from app.gateway.record import Record
+from app.headers import read_headers
 from app.transport import ActiveRequests
 
 if TYPE_CHECKING:
     from app.runtime import Runtime
     from app.services import Services
-
-SESSION_HEADERS = ("x-claude-code-session-id", "session-id", "session_id", "x-session-id")
 
 # How a request is answered once it is read.
 Answer = Callable[["Services", ClientRequest, Record], ClientResponse]
@@ -63,15 +62,6 @@ def services() -> Services:
     return runtime().services
 
 
-def read_headers(environ: Mapping[str, Any]) -> dict[str, str]:
-    """The request's headers with lower-case names, straight from the WSGI environment."""
-    headers = {name[5:].replace("_", "-").lower(): value for name, value in environ.items() if name[:5] == "HTTP_"}
-    content_type = environ.get("CONTENT_TYPE")
-    if content_type:
-        headers["content-type"] = content_type
-    return headers
-
-
 def has_key() -> bool:
     """Whether the request shows a client key in its headers, or needs none."""
     try:
@@ -81,12 +71,13 @@ def has_key() -> bool:
     return True
 
 
-def read_client_request(owner: Runtime, parts: Services, environ: dict[str, Any], dialect: Dialect) -> ClientRequest:
+def read_client_request(
+    owner: Runtime, parts: Services, environ: dict[str, Any], dialect: Dialect, request_id: str | None = None
+) -> ClientRequest:
     """The request of a client; `release_body` is to be called when it is done with. Raises DragomanError for a wrong
     host, key or body."""
     headers = read_headers(environ)
-    parts.access.check_host(headers.get("host", ""))
-    tenant = parts.access.check_key(headers)
+    admission = parts.access.admit(headers)
     length = read_length(environ.get("CONTENT_LENGTH"))
     limit = parts.settings.server.max_body_mb * 1024 * 1024
     encoding = headers.get("content-encoding", "")
@@ -96,12 +87,18 @@ def read_client_request(owner: Runtime, parts: Services, environ: dict[str, Any]
     body = read_body(environ["wsgi.input"], length, encoding, limit, hold)
     session = environ.get("dragoman.session")
     if session is None:
-        session = next((headers[name] for name in SESSION_HEADERS if name in headers), None)
+        session = admission.session
     if session is not None and len(session) > MOST_NAME:
         raise InvalidRequest(f"a session's name has at most {MOST_NAME} characters", param="session_id")
-    client_headers = parts.access.client_headers(headers)
-    provider = environ.get("dragoman.provider")
-    return ClientRequest(dialect, body, client_headers, provider=provider, session=session, tenant=tenant)
+    return ClientRequest(
+        dialect,
+        body,
+        admission.client_headers,
+        provider=environ.get("dragoman.provider"),
+        session=session,
+        tenant=admission.tenant,
+        request_id=request_id,
+    )
 
 
 def admit(
@@ -154,8 +151,7 @@ def generate(owner: Runtime, environ: dict[str, Any], endpoint: Endpoint) -> Wsg
     token = active.register(client_socket, gevent.getcurrent()) if client_socket is not None else -1
     streaming = False
     try:
-        client_request = read_client_request(owner, parts, environ, dialect)
-        client_request.id = record.id
+        client_request = read_client_request(owner, parts, environ, dialect, record.id)
         client_request = admit(owner, parts, client_request, record, environ)
         client_response = answer(parts, client_request, record)
         streaming = not isinstance(client_response.body, bytes)
@@ -197,7 +193,7 @@ def write_client_response(
     client_response: ClientResponse, record: Record, active: ActiveRequests, token: int
 ) -> WsgiResponse:
     record.status = client_response.status
-    headers = [*client_response.headers.items(), *_ids(record.id)]
+    headers = [*client_response.headers.items(), ("x-request-id", record.id), ("request-id", record.id)]
     body = client_response.body
     if record.raw is not None:
         record.raw.client_response(_STATUS_LINES[client_response.status], headers)

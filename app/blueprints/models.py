@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Response, request
 
-from app.blueprints.api import answer_error, family, read_headers, runtime, sign
+from app.blueprints.api import answer_error, family, runtime, sign
 from app.errors import DragomanError, NotFound
 from app.gateway.endpoints.listing import Listed
 from app.gateway.messages import new_id
+from app.headers import read_headers
 from app.services import Services
 
 blueprint = Blueprint("models", __name__)

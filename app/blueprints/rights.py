@@ -8,8 +8,9 @@ from typing import Any
 
 from flask import request
 
-from app.blueprints.api import read_headers, services
+from app.blueprints.api import services
 from app.errors import Forbidden
+from app.headers import read_headers
 
 # What proxies add: behind one, an address of this machine is the proxy's.
 _FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HTTP_VIA")

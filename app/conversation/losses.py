@@ -35,6 +35,8 @@ def settle(losses: Iterable[Loss], policy: LossPolicy = "normal") -> list[Loss]:
     "strict" refuses what would change the answer, "lenient" reports what would make it wrong.
     """
     settled = list(dict.fromkeys(losses))
+    if not settled:
+        return settled
     refused = {"normal": ("wrong",), "strict": ("degrading", "wrong"), "lenient": ()}[policy]
     for loss in settled:
         if loss.severity in refused:
@@ -44,11 +46,15 @@ def settle(losses: Iterable[Loss], policy: LossPolicy = "normal") -> list[Loss]:
 
 def list_dropped(losses: Iterable[Loss]) -> tuple[str, ...]:
     """The fields whose loss may change the answer, once each."""
+    if losses == []:
+        return ()  # as nearly always
     return tuple(dict.fromkeys(loss.path for loss in losses if loss.severity != "ignorable" and loss.lowered is None))
 
 
 def list_lowered(losses: Iterable[Loss]) -> tuple[str, ...]:
     """The limits that were only lowered, each with what it was and what it is, once each."""
+    if losses == []:
+        return ()
     lowered = ((loss.path, loss.lowered) for loss in losses if loss.lowered is not None)
     return tuple(dict.fromkeys(f"{path} {asked:g}->{sent:g}" for path, (asked, sent) in lowered))
 
@@ -56,6 +62,8 @@ def list_lowered(losses: Iterable[Loss]) -> tuple[str, ...]:
 def lost_headers(losses: Iterable[Loss]) -> dict[str, str]:
     """The response headers that tell of losses: what is missing, and what was lowered to what is allowed."""
     losses = list(losses)
+    if not losses:
+        return {}
     told = {"x-dragoman-dropped": list_dropped(losses), "x-dragoman-lowered": list_lowered(losses)}
     return {name: _spell_fields(fields) for name, fields in told.items() if fields}
 

@@ -20,6 +20,8 @@ T = TypeVar("T")
 Fields = dict[str, msgspec.Raw]
 
 _PIECE = 1024 * 1024
+# Up to here two copies are cheaper than views.
+_SHORT = 16 * 1024
 
 fields_decoder = msgspec.json.Decoder(Fields)
 list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
@@ -142,34 +144,50 @@ def change_fields(raw: msgspec.Raw, **values: str | None) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode({name: value for name, value in fields.items() if value is not None}))
 
 
-def replace_model(body: bytes, model: str, fields: Fields | None = None) -> bytes:
+def replace_model(body: bytes, model: str, fields: Fields | None = None, old: Any = None) -> bytes:
     """A JSON object with another top-level `model`, and no other byte changed.
 
     Most clients name the model first. Elsewhere the key may occur below the top too: if the `fields` of the body were
     read already, the place follows from their lengths, else each is tried until the result reads as wanted. `body` must
-    be a valid object; one without a model comes back as it is.
+    be a valid object; one without a model comes back as it is. `old` is the model, where it is known already.
     """
     new = msgspec.json.encode(model)
     if first := _MODEL_FIRST.match(body):
         return body if first[1] == new else _splice(body, first.start(1), first.end(1), new)
     if fields is not None and (start := _find_value(body, fields, "model")) is not None:
         return _splice(body, start, start + len(fields["model"]), new)
+    if isinstance(old, str):
+        said = msgspec.json.encode(old)
+        if said == new:
+            return body
+        # Nearly always it is written the one way, and once.
+        key = b'"model":' + said
+        start = body.find(key) + len(b'"model":')
+        changed = _splice(body, start, start + len(said), new) if start >= len(b'"model":') else b""
+        if changed and _says_model(changed, new):
+            return changed
     try:
-        old = bytes(_model_decoder.decode(body).model)
+        raw = bytes(_model_decoder.decode(body).model)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return body
-    if old == new:
+    if raw == new:
         return body
     for found in _MODEL_KEY.finditer(body):
-        if body.startswith(old, found.end()):
-            changed = _splice(body, found.end(), found.end() + len(old), new)
-            if bytes(_model_decoder.decode(changed).model) == new:
+        if body.startswith(raw, found.end()):
+            changed = _splice(body, found.end(), found.end() + len(raw), new)
+            if _says_model(changed, new):
                 return changed
     fields = fields_decoder.decode(body)  # the key itself is spelled with escapes
     return msgspec.json.encode({**fields, "model": msgspec.Raw(new)})
 
 
+def _says_model(body: bytes, model: bytes) -> bool:
+    return bytes(_model_decoder.decode(body).model) == model
+
+
 def _splice(body: bytes, start: int, end: int, new: bytes) -> bytes:
+    if len(body) < _SHORT:
+        return body[:start] + new + body[end:]
     view = memoryview(body)
     return b"".join((view[:start], new, view[end:]))
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import abc
 import logging
 import time
-from collections.abc import Mapping
 from functools import cached_property
 
 import msgspec
@@ -134,20 +133,25 @@ class Attempt(abc.ABC):
         exchange = provider.send(upstream_request, target.credential)
         if record.raw is not None:
             exchange = record.raw.attempt(exchange, provider, upstream_request, target.credential)
-        log.debug(
-            "request %s goes to %s as %s: %d bytes, losses %s",
-            record.id, label, target.dialect.NAME, len(upstream_request.body), [loss.path for loss in self.losses],
-        )  # fmt: skip
+        debugging = log.isEnabledFor(logging.DEBUG)
+        if debugging:
+            log.debug(
+                "request %s goes to %s as %s: %d bytes, losses %s",
+                record.id, label, target.dialect.NAME, len(upstream_request.body), [loss.path for loss in self.losses],
+            )  # fmt: skip
         good = False
         try:
             while not exchange.wait_head(wait):
                 yield
             record.meet_head(exchange.status, exchange.headers)
-            record.upstream_request_id = _first(exchange.headers, "x-request-id", "request-id", "opc-request-id")
-            if record.upstream_request_id is not None:
-                record.upstream_request_id = known_secrets.mask(record.upstream_request_id)[:MOST_QUOTED]
+            headers = exchange.headers
+            named = headers.get("x-request-id") or headers.get("request-id") or headers.get("opc-request-id")
+            record.upstream_request_id = named
+            if named is not None:
+                record.upstream_request_id = known_secrets.mask(named)[:MOST_QUOTED]
             provider.note_quotas(target.credential, exchange.headers)
-            log.debug("request %s: %s answers HTTP %d", record.id, label, exchange.status)
+            if debugging:
+                log.debug("request %s: %s answers HTTP %d", record.id, label, exchange.status)
             good = 200 <= exchange.status < 300
             if not good:
                 record.upstream_status = exchange.status
@@ -208,7 +212,3 @@ class Attempt(abc.ABC):
             text = known_secrets.mask(body.decode("utf-8", "replace"))
             refused.body = None if has_login_words(text) else text.encode()
         return refused
-
-
-def _first(headers: Mapping[str, str], *names: str) -> str | None:
-    return next((headers[name] for name in names if name in headers), None)

@@ -68,7 +68,8 @@ def _begin(attempt: Attempt, exchange: Exchange, record: Record, wait: float) ->
         collector.feed(early)
         whole = attempt.finish_response((yield from _collect(exchange, collector, limit, wait)))
     else:
-        body = early + (yield from exchange.gather_body(limit, wait))
+        whole_body = None if early else exchange.take_body(limit)
+        body = early + (yield from exchange.gather_body(limit, wait)) if whole_body is None else whole_body
         body.decode()  # what is left raw is never decoded here, but clients decode all of it
         if body[:MOST_SPACE].lstrip().startswith(EVENT_BEGINNINGS):
             collector = StreamCollector(attempt.make_parser(), attempt.context)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -28,7 +28,7 @@ MOST_TOLD = 200
 
 def new_id() -> str:
     """32 hex digits that nobody can guess: ids made of them lead to stored responses and conversations."""
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()
 
 
 class Peek(msgspec.Struct):
@@ -55,8 +55,9 @@ class ClientRequest:
     continues a response, or whose response is to be kept, has a `continuation`.
     """
 
+    peek: Peek
+
     __slots__ = (
-        "_peeked",
         "_request",
         "body",
         "continuation",
@@ -65,6 +66,7 @@ class ClientRequest:
         "id",
         "operation",
         "parse",
+        "peek",
         "provider",
         "session",
         "tenant",
@@ -79,8 +81,9 @@ class ClientRequest:
         provider: str | None = None,
         session: str | None = None,
         tenant: str = "",
+        request_id: str | None = None,
     ) -> None:
-        self.id = new_id()
+        self.id = request_id or new_id()
         self.dialect = dialect
         self.body = body
         self.headers = headers
@@ -90,30 +93,34 @@ class ClientRequest:
         self.operation: Operation = "generate"
         self.continuation: Continuation | None = None
         self.parse = dialect.parse_request
-        self._peeked: Peek | None = None
         self._request: Request | None = None
 
-    @property
-    def peek(self) -> Peek:
-        """Model and mode. Raises InvalidRequest when the body is no JSON object or names no model."""
-        if self._peeked is None:
-            try:
-                self._peeked = _peek.decode(self.body)
-            except msgspec.ValidationError as error:
-                self._peeked = self._explain(error)
-            except RecursionError as error:
-                raise InvalidRequest("the request body is nested too deeply") from error
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                # Clients that cut text by UTF-16 units send halves of surrogate pairs, which no upstream takes.
-                whole = work_on(len(self.body), repair_surrogates, self.body)
-                if whole == self.body:
-                    raise InvalidRequest(f"the request body is not valid JSON: {error}") from error
-                self.body = whole
-                return self.peek
-            if not self._peeked.model:
-                raise InvalidRequest("model string is required", param="model")
-            self._check_names(self._peeked)
-        return self._peeked
+    def __getattr__(self, name: str) -> Any:
+        """Model and mode, as `peek`, are read when they are first asked for. Raises InvalidRequest when the body is no
+        JSON object or names no model."""
+        if name != "peek":
+            raise AttributeError(name)
+        self.peek = peek = self._read_peek()
+        return peek
+
+    def _read_peek(self) -> Peek:
+        try:
+            peek = _peek.decode(self.body)
+        except msgspec.ValidationError as error:
+            peek = self._explain(error)
+        except RecursionError as error:
+            raise InvalidRequest("the request body is nested too deeply") from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            # Clients that cut text by UTF-16 units send halves of surrogate pairs, which no upstream takes.
+            whole = work_on(len(self.body), repair_surrogates, self.body)
+            if whole == self.body:
+                raise InvalidRequest(f"the request body is not valid JSON: {error}") from error
+            self.body = whole
+            return self._read_peek()
+        if not peek.model:
+            raise InvalidRequest("model string is required", param="model")
+        self._check_names(peek)
+        return peek
 
     @property
     def request(self) -> Request:
@@ -132,14 +139,15 @@ class ClientRequest:
     def with_body(self, body: bytes) -> ClientRequest:
         """The same request with another body."""
         other = ClientRequest(
-            self.dialect, body, self.headers, provider=self.provider, session=self.session, tenant=self.tenant
+            self.dialect,
+            body,
+            self.headers,
+            provider=self.provider,
+            session=self.session,
+            tenant=self.tenant,
+            request_id=self.id,
         )
-        other.id, other.operation, other.parse, other.continuation = (
-            self.id,
-            self.operation,
-            self.parse,
-            self.continuation,
-        )
+        other.operation, other.parse, other.continuation = self.operation, self.parse, self.continuation
         return other
 
     def _check_names(self, peek: Peek) -> None:

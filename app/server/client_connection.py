@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gevent
 
 from app.errors import InvalidRequest
+from app.headers import FIELDS
 from app.server.gunicorn_settings import MAX_HEAD
 from app.server.refusals import refuse
 from app.server.request_body import RequestBody
@@ -84,6 +85,7 @@ class ClientConnection:
             self._unusual = self._ahead
             return False
         response = ResponseWriter(self._client, worker.date, worker.goes_on() and head.keep_alive)
+        head.environ[FIELDS] = head.headers
         body, self._ahead = self._ahead[end : end + head.length], self._ahead[end + head.length :]
         rest = None
         if len(body) < head.length:

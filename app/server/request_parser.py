@@ -15,6 +15,7 @@ from typing import Any
 from httptools import HttpParserError, HttpRequestParser
 from msgspec import Struct
 
+from app.headers import HeaderFields, name_headers
 from app.server.gunicorn_settings import MAX_HEAD
 
 HEAD_END = b"\r\n\r\n"
@@ -32,6 +33,11 @@ _REQUEST_LINE = re.compile(
 # Fields that change how a body is framed, or what the connection speaks.
 _UNUSUAL = frozenset({"EXPECT", "HTTP2-SETTINGS", "TE", "TRANSFER-ENCODING", "UPGRADE"})
 _KEEPS_ALIVE = {"": True, "keep-alive": True, "close": False}
+# What differs between the requests of one client, as a rule; the digits are put back once the rest is read.
+_LENGTH = re.compile(rb"\r\nContent-Length: {0,4}([0-9]{1,15})\r\n", re.IGNORECASE)
+_ANY_LENGTH = b"0"
+# Longer heads are read each time: what is remembered is no store for strangers to fill.
+_MOST_REMEMBERED = 2048
 
 
 class Site(Struct, frozen=True):
@@ -46,35 +52,67 @@ class Site(Struct, frozen=True):
 
 
 class RequestHead(Struct, frozen=True):
-    """The head of a request: its WSGI environment, without a body; the body's length in bytes."""
+    """The head of a request: its WSGI environment, without a body; the body's length in bytes. `headers` have
+    lower-case names, and are not to be changed."""
 
     environ: dict[str, Any]
     length: int
     keep_alive: bool
+    headers: HeaderFields
 
 
 def parse_head(head: bytes, site: Site) -> RequestHead | None:
     """Parses one whole head, with the empty line at its end. None for one that is out of the ordinary or wrong."""
+    found = _LENGTH.search(head) if len(head) <= _MOST_REMEMBERED else None
+    if found is not None:
+        start, end = found.span(1)
+        fields = _recall_fields(b"".join((head[:start], _ANY_LENGTH, head[end:])))
+    else:
+        fields = _parse_fields(head)
+    if fields is None:
+        return None
+    environ = {**site.environ, **fields.environ}
+    if found is not None:
+        environ["CONTENT_LENGTH"] = found[1].decode()
+    if site.secure_fields and not _find_scheme(environ, site.secure_fields):
+        return None
+    if "SERVER_NAME" not in environ:
+        _name_server(environ)
+    return RequestHead(environ, int(environ.get("CONTENT_LENGTH", 0)), fields.keep_alive, fields.headers)
+
+
+class _HeadFields(Struct, frozen=True):
+    """What a head says of itself; not to be changed, for other requests share it."""
+
+    environ: dict[str, str]
+    headers: HeaderFields
+    keep_alive: bool
+
+
+def _parse_fields(head: bytes) -> _HeadFields | None:
     line = parse_request_line(head[: head.find(b"\r\n")])
     if line is None or len(head) > MAX_HEAD or head.count(b"\n") > _MAX_FIELDS:
         return None
-    fields = _Fields(site.environ | line)
+    fields = _Fields(dict(line))
     try:
         HttpRequestParser(fields).feed_data(head)
     except HttpParserError:
         return None
     environ = fields.environ
     keep_alive = _KEEPS_ALIVE.get(environ.get("HTTP_CONNECTION", "").lower())
-    schemes = {
-        "https" if environ[key] == value else "http" for key, value in site.secure_fields.items() if key in environ
-    }
-    if keep_alive is None or len(schemes) > 1:
-        return None
+    return None if keep_alive is None else _HeadFields(environ, name_headers(environ), keep_alive)
+
+
+# A client's heads differ in the length of the body and in nothing else.
+_recall_fields = lru_cache(maxsize=256)(_parse_fields)
+
+
+def _find_scheme(environ: dict[str, Any], secure_fields: Mapping[str, str]) -> bool:
+    """Notes by which scheme the proxy's client came; False where its fields contradict one another."""
+    schemes = {"https" if environ[key] == value else "http" for key, value in secure_fields.items() if key in environ}
     if schemes:
-        environ["wsgi.url_scheme"] = schemes.pop()
-    if "SERVER_NAME" not in environ:
-        _name_server(environ)
-    return RequestHead(environ, int(environ.get("CONTENT_LENGTH", 0)), keep_alive)
+        environ["wsgi.url_scheme"] = next(iter(schemes))
+    return len(schemes) <= 1
 
 
 # How Codex and its gateways name a session. It passes for `Session-Id`, which means the same.

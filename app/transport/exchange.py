@@ -64,6 +64,10 @@ class Exchange(ABC):
             body: bytes = done.value
             return body
 
+    def take_body(self, limit: int) -> bytes | None:
+        """What `read_body` gives, if all of it has come with the head, as most whole replies do; None otherwise."""
+        return None
+
     def gather_body(self, limit: int, wait: float | None, *, cut: bool = False) -> Obtaining[bytes]:
         """What `read_body` gives, with a yield whenever `wait` seconds passed in silence."""
         first = b""
@@ -133,6 +137,13 @@ class SocketExchange(Exchange):
                 part = self._receive(wait)
             if part is None or part:
                 return part
+
+    def take_body(self, limit: int) -> bytes | None:
+        body = self._unread
+        if not body or not self._decoder.complete or self._decoder.is_unpacking or len(body) > limit:
+            return None
+        self._unread = b""
+        return body.removeprefix(BOM_UTF8)
 
     def close(self) -> None:
         if self._connection is not None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import gevent
 
+from app.headers import FIELDS
+
 # What each server makes anew; of these only the presence is compared.
 OBJECTS = ("wsgi.input", "wsgi.errors", "wsgi.file_wrapper", "gunicorn.socket")
 
@@ -21,6 +23,7 @@ def application(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
 def tell(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
     """The environment and the body, as JSON."""
     told = {key: type(value).__name__ if key in OBJECTS else value for key, value in environ.items()}
+    told.pop(FIELDS, None)  # the same once more, for the gateway alone
     # A socket with bytes put back in front, or a body read at once, are as good as any other.
     told |= {"body": environ["wsgi.input"].read().decode("latin-1"), "gunicorn.socket": "there", "wsgi.input": "there"}
     told["fileno"] = environ["gunicorn.socket"].fileno() > 0

@@ -30,8 +30,8 @@ def test_the_head_names_host_length_and_the_callers_headers() -> None:
     call = Call("POST", "http://host.test:81/v1", {"X-Key": "é"}, b"12345")
 
     assert encode_head(call, locate(call.url)) == (
-        b"POST /v1 HTTP/1.1\r\nhost: host.test:81\r\naccept-encoding: identity\r\n"
-        b"content-length: 5\r\nX-Key: \xe9\r\n\r\n"
+        b"POST /v1 HTTP/1.1\r\nhost: host.test:81\r\naccept-encoding: identity\r\nX-Key: \xe9\r\n"
+        b"content-length: 5\r\n\r\n"
     )
 
 

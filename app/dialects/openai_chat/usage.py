@@ -50,8 +50,14 @@ def write_usage(usage: Usage) -> dict[str, Any]:
 def _count(*values: Number) -> int:
     """The first count that says something; text is read as a number, nonsense as nothing."""
     for value in values:
+        if value is None:
+            continue
+        if type(value) is int:
+            if value > 0:
+                return value
+            continue
         try:
-            count = int(float(value)) if value is not None else 0
+            count = int(float(value))
         except (ValueError, OverflowError):
             continue
         if count > 0:

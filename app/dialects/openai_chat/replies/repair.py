@@ -6,6 +6,7 @@ A clean reply keeps its bytes. One at which clients crash or stop is taken apart
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from app.dialects.openai_chat.vocabulary import FINISH_NAMES, CallFragment, Wire
 from app.errors import UpstreamMalformed, UpstreamRefused
 
 _any = msgspec.json.Decoder().decode
+_HALVES = re.compile(rb"\\u[dD]")
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -48,7 +50,8 @@ def repair_response(body: bytes, context: RenderContext, capabilities: Capabilit
     Raises UpstreamRefused for an error inside a reply of status 200, UpstreamMalformed for what is no reply.
     """
     body = repair_text(body)
-    if b"\\ud" in body or b"\\uD" in body:
+    # The first search is for one byte, and by far the quickest.
+    if b"\\" in body and _HALVES.search(body) is not None:
         body = repair_surrogates(body)
     try:
         whole = decode_tolerantly(_decode_whole, body)
@@ -67,7 +70,8 @@ def repair_response(body: bytes, context: RenderContext, capabilities: Capabilit
     joins = len(whole.choices) > 1 and not context.several
     if joins or _lacks_head(whole) or any(_is_odd(choice, capabilities) for choice in whole.choices):
         body = _mend_whole(_any(body), context, capabilities, joins=joins)
-    return replace_model(body, context.model)
+        return replace_model(body, context.model)
+    return replace_model(body, context.model, old=whole.model)
 
 
 def _is_void(choice: WireChoice) -> bool:
@@ -150,7 +154,7 @@ def _is_odd(choice: WireChoice, capabilities: Capabilities) -> bool:
     if isinstance(message.tool_calls, CallFragment):
         return True
     calls = message.tool_calls or []
-    if len({call.id for call in calls}) < len(calls):
+    if len(calls) > 1 and len({call.id for call in calls}) < len(calls):
         return True
     if choice.finish_reason != true_finish(choice.finish_reason, bool(calls), capabilities):
         return True
