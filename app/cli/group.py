@@ -28,6 +28,7 @@ COMMANDS = {
     "top": "app.cli.accounts.top",
     **dict.fromkeys(("requests", "show"), "app.cli.accounts.requests"),
     **{name: f"app.cli.launcher.{name}" for name in ("run", "env")},
+    "doctor": "app.cli.doctor.doctor",
 }
 
 

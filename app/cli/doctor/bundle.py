@@ -1,0 +1,53 @@
+"""A file for a bug report: what was found, the settings in force and the versions, without secrets and names."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import platform
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
+
+import msgspec
+
+from app.cli.doctor.finding import Finding, Subject
+from app.known_secrets import known_secrets
+from app.settings import masked
+
+LIBRARIES = ("dragoman", "flask", "gevent", "gunicorn", "msgspec", "requests", "urllib3", "httptools", "SQLAlchemy")
+
+
+def make_bundle(subject: Subject, findings: Sequence[Finding]) -> str:
+    """The text of the file. Secrets are masked by value; the home and the user's name are taken out."""
+    told: dict[str, Any] = {
+        "versions": {name: _find_version(name) for name in LIBRARIES} | {"python": sys.version.split()[0]},
+        "platform": platform.platform(),
+        "findings": msgspec.to_builtins(list(findings)),
+        "settings": masked(subject.settings) if subject.settings else None,
+        # Names alone: what they hold may be a secret that nobody here knows.
+        "variables": sorted(name for name in subject.environ if _is_ours(name)),
+    }
+    text = known_secrets.mask(json.dumps(told, indent=2, default=str, ensure_ascii=False))
+    text = text.replace(str(subject.home), "~") if len(str(subject.home)) > 1 else text
+    name = _find_user()
+    return text.replace(name, "USER") if len(name) > 3 else text
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(("ANTHROPIC_", "CLAUDE_", "OPENAI_", "CODEX_", "OCA_", "DRAGOMAN", "HTTP", "NO_PROXY"))
+
+
+def _find_version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _find_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""

@@ -1,0 +1,171 @@
+"""Claude Code's side: which of its many sources says where requests go, and whether that is here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from app.cli.doctor.finding import Finding, Subject
+from app.cli.launcher.plan import CLAUDE_NAMES, SMALL_CLAUDE_NAME, find_window
+from app.cli.start_screen import base_url
+from app.settings import Settings
+
+NAME = "Claude Code"
+RUN = "dragoman run claude"
+# Where an administrator's settings lie, which win over everything.
+MANAGED = (
+    Path("/etc/claude-code/managed-settings.json"),
+    Path("/Library/Application Support/ClaudeCode/managed-settings.json"),
+)
+BASE, TOKEN, KEY = "ANTHROPIC_BASE_URL", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"
+WINDOW = "CLAUDE_CODE_AUTO_COMPACT_WINDOW"
+ELSEWHERE = {
+    "CLAUDE_CODE_USE_BEDROCK": "Bedrock",
+    "CLAUDE_CODE_USE_VERTEX": "Vertex",
+    "CLAUDE_CODE_USE_FOUNDRY": "Foundry",
+}
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+# Characters of a settings file that are looked at.
+LARGEST = 1 << 20
+
+
+class Source(NamedTuple):
+    """A place that can say variables, the strongest first; `helper` is its program that prints a key."""
+
+    place: str
+    variables: Mapping[str, str]
+    helper: str | None = None
+
+
+def check_claude(subject: Subject) -> Iterator[Finding]:
+    sources, broken = read_sources(subject)
+    yield from broken
+    if subject.settings is None:
+        return
+    winners = {name: _find_winner(sources, name) for name in (BASE, TOKEN, KEY, WINDOW, *ELSEWHERE)}
+    yield from _check_base(subject, sources, winners[BASE])
+    for name, service in ELSEWHERE.items():
+        if (winner := winners[name]) is not None and winner[1] not in ("", "0", "false"):
+            yield Finding("warning", NAME, f"{name} in {winner[0]} sends its requests to {service}", RUN)
+    base = winners[BASE]
+    if base is not None and leads_here(base[1], subject.settings):
+        yield from _check_key(subject.settings, winners[TOKEN], winners[KEY], sources)
+        yield from _check_window(subject, winners[WINDOW])
+
+
+def read_sources(subject: Subject) -> tuple[list[Source], list[Finding]]:
+    """What each source says, the strongest first, and the files that cannot be read."""
+    folder = Path(subject.environ.get("CLAUDE_CONFIG_DIR") or subject.home / ".claude")
+    here = subject.folder / ".claude"
+    files = (*MANAGED, here / "settings.local.json", here / "settings.json", folder / "settings.json")
+    sources, broken = [], []
+    for file in dict.fromkeys(files):
+        try:
+            with file.open(encoding="utf-8") as opened:
+                told = json.loads(opened.read(LARGEST))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, RecursionError) as error:
+            said = f"{subject.show(file)} cannot be read as JSON ({type(error).__name__}), so it is not in force"
+            broken.append(Finding("error", NAME, said, f"python3 -m json.tool {file}"))
+            continue
+        table = told if isinstance(told, dict) else {}
+        env = table.get("env")
+        variables = {str(name): str(value) for name, value in env.items()} if isinstance(env, dict) else {}
+        helper = table.get("apiKeyHelper")
+        sources.append(Source(subject.show(file), variables, helper if isinstance(helper, str) else None))
+    sources.append(Source("the environment", subject.environ))
+    return sources, broken
+
+
+def leads_here(url: str, settings: Settings) -> bool:
+    """Whether a base URL is that of the gateway of these settings."""
+    ours = urlsplit(base_url(settings.server))
+    try:
+        theirs = urlsplit(url)
+        port = theirs.port or (443 if theirs.scheme == "https" else 80)
+    except ValueError:
+        return False
+    same = theirs.hostname == ours.hostname or (theirs.hostname in LOOPBACK and ours.hostname in LOOPBACK)
+    return same and port == ours.port
+
+
+def takes_key(settings: Settings, key: str) -> bool:
+    return not settings.server.api_keys or key in settings.server.api_keys
+
+
+def _find_winner(sources: list[Source], name: str) -> tuple[str, str] | None:
+    """The place that decides a variable, and its value."""
+    return next(((source.place, source.variables[name]) for source in sources if name in source.variables), None)
+
+
+def _check_base(subject: Subject, sources: list[Source], winner: tuple[str, str] | None) -> Iterator[Finding]:
+    assert subject.settings is not None
+    if winner is None or not winner[1]:
+        yield Finding("note", NAME, f"{BASE} is set nowhere, so it asks Anthropic itself", RUN)
+        return
+    place, url = winner
+    shown = _show_url(url)
+    losers = [source.place for source in sources if BASE in source.variables and source.place != place]
+    wins = f" and wins over {', '.join(losers)}" if losers else ""
+    if not leads_here(url, subject.settings):
+        said = f"{BASE} in {place} is {shown}{wins}; that is not this gateway"
+        yield Finding("warning", NAME, said, f"{RUN}, or for good: dragoman configure claude")
+        return
+    path = urlsplit(url).path.rstrip("/")
+    if path.endswith("/v1"):
+        said = f"{BASE} in {place} is {shown}; Claude Code adds /v1 itself"
+        yield Finding("warning", NAME, said, f"{BASE}={base_url(subject.settings.server)}")
+    else:
+        yield Finding("ok", NAME, f"{BASE} in {place} leads here{wins}")
+
+
+def _check_key(
+    settings: Settings, token: tuple[str, str] | None, key: tuple[str, str] | None, sources: list[Source]
+) -> Iterator[Finding]:
+    helper = next((source for source in sources if source.helper), None)
+    if helper is not None:
+        said = f"apiKeyHelper in {helper.place} prints a key that goes to this gateway"
+        yield Finding("note", NAME, said, f"remove apiKeyHelper from {helper.place}, or use: {RUN}")
+    if token is not None and key is not None and token[1] and key[1]:
+        said = f"{TOKEN} ({token[0]}) and {KEY} ({key[0]}) are both set; it warns, and shows one of them"
+        yield Finding("warning", NAME, said, f"unset {KEY}, or use: {RUN}")
+    shown = next((each for each in (token, key) if each is not None and each[1]), None)
+    if shown is None:
+        if helper is None:
+            yield Finding("error", NAME, f"neither {TOKEN} nor {KEY} is set, so it asks for a login", RUN)
+    elif not takes_key(settings, shown[1]):
+        said = f"the key in {shown[0]} is none that the gateway takes"
+        yield Finding("error", NAME, said, f"{RUN}, or set it to one of [server] api_keys")
+
+
+def _check_window(subject: Subject, winner: tuple[str, str] | None) -> Iterator[Finding]:
+    """Claude Code believes in a window of a million tokens where it does not know a model."""
+    window = _find_window(subject)
+    if window is None:
+        return
+    told = int(winner[1]) if winner is not None and winner[1].isdecimal() and len(winner[1]) < 12 else None
+    if told is None or told > window:
+        thought = f"{told} tokens" if told else "up to 1000000 tokens"
+        said = f"the models here take {window} tokens, Claude Code believes in {thought} and compacts too late"
+        yield Finding("warning", NAME, said, f"export {WINDOW}={window}, or use: {RUN}")
+
+
+def _find_window(subject: Subject) -> int | None:
+    """The smallest window of the models that Claude names lead to."""
+    if subject.ways is None:
+        return None
+    return find_window(subject.ways.router, (*CLAUDE_NAMES, SMALL_CLAUDE_NAME))
+
+
+def _show_url(url: str) -> str:
+    """A URL without what may be a secret in it."""
+    try:
+        parts = urlsplit(url[:300])
+        host = parts.netloc.rpartition("@")[2]
+        return f"{parts.scheme}://{host}{parts.path}"
+    except ValueError:
+        return "no URL"

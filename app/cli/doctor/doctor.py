@@ -1,0 +1,130 @@
+"""Is `dragoman doctor`: what is wrong with the setup, and the command that mends it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+import msgspec
+
+from app.cli.doctor import network_checks, provider_checks, settings_checks
+from app.cli.doctor.bundle import make_bundle
+from app.cli.doctor.claude_checks import check_claude
+from app.cli.doctor.codex_checks import check_codex
+from app.cli.doctor.finding import Check, Finding, Level, Subject, open_subject
+from app.cli.doctor.shell_checks import check_shells
+from app.cli.doctor.version_checks import check_versions
+from app.cli.launcher.gateway import open_gateway
+from app.cli.options import config_option, json_option
+from app.known_secrets import known_secrets
+
+# In the order in which a fault explains those behind it.
+CHECKS: tuple[Check, ...] = (
+    *settings_checks.CHECKS,
+    *network_checks.CHECKS,
+    *provider_checks.CHECKS,
+    check_claude,
+    check_codex,
+    check_shells,
+    check_versions,
+)
+# Those that ask nobody outside this machine.
+OFFLINE: tuple[Check, ...] = (
+    *settings_checks.CHECKS,
+    network_checks.check_clock,
+    provider_checks.check_credentials,
+    check_claude,
+    check_codex,
+    check_shells,
+    check_versions,
+)
+MARKS: dict[Level, tuple[str, str]] = {
+    "ok": ("ok", "green"),
+    "note": ("note", "cyan"),
+    "warning": ("warn", "yellow"),
+    "error": ("FAIL", "red"),
+}
+
+
+@click.command()
+@config_option
+@json_option
+@click.option("--offline", is_flag=True, help="Ask no provider anything.")
+@click.option(
+    "--bundle",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a file for a bug report, without secrets, after you have seen it.",
+)
+@click.option("--yes", is_flag=True, help="Write the file without asking.")
+def doctor(path: Path | None, as_json: bool, offline: bool, bundle: Path | None, yes: bool) -> None:
+    """Look for what is wrong: settings, port, clients, network, logins, and one real request to each provider.
+
+    Each fault comes with the command that mends it. Exit code 1 when there is an error.
+    """
+    with open_subject(path, time.time()) as subject:
+        findings = list[Finding]()
+        for finding in examine(subject, path, offline=offline):
+            findings.append(finding)
+            if not as_json:
+                click.echo(describe(finding))
+        if as_json:
+            click.echo(known_secrets.mask(json.dumps(msgspec.to_builtins(findings), indent=2)))
+        else:
+            click.echo(_sum_up(findings))
+        if bundle is not None:
+            _write_bundle(bundle, make_bundle(subject, findings), yes=yes)
+    sys.exit(any(finding.level == "error" for finding in findings))
+
+
+def examine(subject: Subject, path: Path | None, *, offline: bool) -> Iterator[Finding]:
+    """All that is found, one after the other, as it is found. A check that fails itself is a finding too."""
+    for check in OFFLINE if offline else CHECKS:
+        try:
+            yield from check(subject)
+        except Exception as error:
+            said = f"{check.__name__} could not be done: {type(error).__name__}: {str(error)[:200]}"
+            yield Finding("warning", "doctor", known_secrets.mask(said))
+    if not offline and subject.settings is not None and subject.ways is not None:
+        with tempfile.TemporaryDirectory(prefix="dragoman-") as folder, contextlib.ExitStack() as stack:
+            try:
+                url = stack.enter_context(open_gateway(subject.settings, path, Path(folder), quiet=True))
+            except click.ClickException as error:
+                yield Finding("error", "gateway", error.message, "dragoman serve")
+                return
+            yield from provider_checks.check_answers(subject, url)
+
+
+def describe(finding: Finding) -> str:
+    """A finding for a person; NO_COLOR and a pipe take the colour away."""
+    word, colour = MARKS[finding.level]
+    mark = word if os.environ.get("NO_COLOR") else click.style(word, fg=colour)
+    text = f"{mark}{' ' * (5 - len(word))} {finding.check}: {finding.what}"
+    shown = f"{text}\n      → {finding.remedy}" if finding.remedy else text
+    return known_secrets.mask(shown)
+
+
+def _sum_up(findings: Sequence[Finding]) -> str:
+    counts = {level: sum(finding.level == level for finding in findings) for level in MARKS}
+    if not counts["error"] + counts["warning"]:
+        return "\nAll is well."
+    return f"\n{counts['error']} errors, {counts['warning']} warnings."
+
+
+def _write_bundle(file: Path, text: str, *, yes: bool) -> None:
+    click.echo(f"\n{text}\n", err=True)
+    if not yes and not click.confirm(f"Write this to {file}?", err=True):
+        return
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
+            opened.write(text)
+    except OSError as error:
+        raise click.ClickException(f"{file} cannot be written: {error.strerror}") from error
+    click.echo(f"wrote {file}", err=True)

@@ -1,0 +1,64 @@
+"""What the doctor looks at, and what it finds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct
+
+from app.errors import ConfigError
+from app.routing.ways import Ways, build_ways
+from app.settings import Settings, load_settings
+from app.settings.loading import home_folder
+
+Level = Literal["ok", "note", "warning", "error"]
+
+
+class Finding(Struct, frozen=True):
+    """`check` is the subject, in a word or two; `remedy` a command to run or a line to change, where there is one."""
+
+    level: Level
+    check: str
+    what: str
+    remedy: str | None = None
+
+
+class Subject(Struct, frozen=True):
+    """One machine's setup. `settings` is None where they cannot be read, `ways` where nothing can be built of them;
+    `fault` says why. `now` is in unix seconds."""
+
+    environ: Mapping[str, str]
+    home: Path
+    folder: Path
+    now: float
+    settings: Settings | None = None
+    ways: Ways | None = None
+    fault: ConfigError | None = None
+
+    def show(self, path: Path) -> str:
+        return f"~/{path.relative_to(self.home)}" if path.is_relative_to(self.home) else str(path)
+
+
+Check = Callable[[Subject], Iterable[Finding]]
+
+
+@contextlib.contextmanager
+def open_subject(path: Path | None, now: float) -> Iterator[Subject]:
+    """The setup as `serve` would read it here; the connections that checks have made are closed at the end."""
+    environ = os.environ
+    home = home_folder(environ)
+    settings, ways, fault = None, None, None
+    try:
+        settings = load_settings(path, environ, {})
+        ways = build_ways(settings, environ, home)
+    except ConfigError as error:
+        fault = error
+    try:
+        yield Subject(environ, home, Path.cwd(), now, settings, ways, fault)
+    finally:
+        if ways is not None:
+            ways.transport.close()

@@ -1,0 +1,111 @@
+"""The way to each provider: its name, its host, proxies and certificates between, and the clock."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+import requests
+
+from app.cli.doctor.finding import Finding, Subject
+from app.known_secrets import known_secrets
+from app.providers.provider import Provider
+
+# Seconds that a host has to answer, and that a clock may be wrong: logins are signed with the time.
+TIMEOUT = 10.0
+MOST_SKEW = 120.0
+# A clock before this is one that was never set: the day this program was begun.
+EPOCH = 1_735_689_600
+# How a server of one's own is started, by the profile of its provider.
+STARTS = {
+    "ollama": "ollama serve",
+    "lmstudio": "lms server start",
+    "vllm": "vllm serve MODEL",
+    "llamacpp": "llama-server -m MODEL.gguf",
+}
+
+
+def check_clock(subject: Subject) -> Iterator[Finding]:
+    if subject.now < EPOCH:
+        shown = datetime.fromtimestamp(subject.now, UTC).date()
+        yield Finding(
+            "error", "clock", f"it says {shown}; certificates and logins fail", "sudo timedatectl set-ntp true"
+        )
+
+
+def check_proxies(subject: Subject) -> Iterator[Finding]:
+    if subject.settings is None:
+        return
+    for name, url in (subject.settings.server.proxies or {}).items():
+        if name == "no_proxy":
+            continue
+        parts = urlsplit(url)
+        try:
+            with socket.create_connection((parts.hostname or "", parts.port or 80), TIMEOUT):
+                yield Finding("ok", "proxy", f"{name} goes by {parts.hostname}:{parts.port}")
+        except (OSError, ValueError) as error:
+            said = f"{name} goes by {parts.hostname}:{parts.port}, which does not answer: {_describe(error)}"
+            yield Finding("error", "proxy", said, "unset HTTPS_PROXY HTTP_PROXY ALL_PROXY, or mend [server] proxies")
+
+
+def check_hosts(subject: Subject) -> Iterator[Finding]:
+    for provider in subject.ways.providers.values() if subject.ways else ():
+        if provider.base_url and not provider.local:
+            yield from _check_host(subject, provider)
+
+
+def _check_host(subject: Subject, provider: Provider) -> Iterator[Finding]:
+    """A name, a connection, a certificate: the first of them that fails is told. The status says nothing here."""
+    parts = urlsplit(provider.base_url)
+    host = parts.hostname or ""
+    check = f"network {provider.name}"
+    proxied = bool(subject.settings and subject.settings.server.proxies)
+    if not proxied:
+        try:
+            socket.getaddrinfo(host, parts.port or 443)
+        except (OSError, UnicodeError):
+            yield Finding("error", check, f"the name {host} cannot be looked up", f"getent hosts {host}")
+            return
+    begun = time.monotonic()
+    try:
+        session = provider.transport.session
+        headers = {"connection": "close"}
+        reply = session.get(provider.base_url, headers=headers, timeout=TIMEOUT, allow_redirects=False, stream=True)
+        reply.close()
+    except requests.exceptions.SSLError as error:
+        said = f"the certificate of {host} is not trusted: {_describe(error)}"
+        yield Finding("error", check, said, f'ca_bundle = "/path/of/your/company.pem" in [providers.{provider.name}]')
+        return
+    except (requests.RequestException, OSError) as error:
+        said = f"{host}:{parts.port or parts.scheme} does not answer: {_describe(error)}"
+        yield Finding("error", check, said, STARTS.get(provider.profile, f"curl -v {provider.base_url}"))
+        return
+    yield Finding("ok", check, f"{host} answers in {time.monotonic() - begun:.2f} s")
+    yield from _compare_clocks(subject, host, reply.headers.get("date", ""))
+
+
+def _compare_clocks(subject: Subject, host: str, date: str) -> Iterator[Finding]:
+    try:
+        there = parsedate_to_datetime(date[:100]).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return
+    skew = subject.now - there
+    if abs(skew) > MOST_SKEW:
+        way = "ahead of" if skew > 0 else "behind"
+        said = f"it is {abs(skew):.0f} s {way} that of {host}; logins are refused"
+        yield Finding("warning", "clock", said, "sudo timedatectl set-ntp true")
+
+
+def _describe(error: Exception) -> str:
+    """The innermost reason, in one line."""
+    reason: BaseException = error
+    while (inner := reason.__cause__ or reason.__context__) is not None:
+        reason = inner
+    return known_secrets.mask(str(reason).splitlines()[0][:200] if str(reason) else type(reason).__name__)
+
+
+CHECKS = (check_clock, check_proxies, check_hosts)

@@ -1,0 +1,151 @@
+"""The providers: their credentials, their models' windows, and one real request to each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import requests
+
+from app.cli.credential_words import describe_expiry
+from app.cli.doctor.finding import Finding, Subject
+from app.cli.doctor.tool_call import Answer, call_tool
+from app.cli.start_screen import ANY_KEY
+from app.credentials.oauth.login_choice import list_logins
+from app.providers.provider import Provider
+from app.settings import Settings
+
+# A login that nothing renews is told this many seconds before its end.
+SOON = 3 * 86400
+# An agent's system prompt and tools fill this many tokens before a user says a word.
+LEAST_WINDOW = 32768
+# Seconds for a first event after which a user wonders.
+SLOW = 20.0
+TIMEOUT = 5.0
+
+
+def check_credentials(subject: Subject) -> Iterator[Finding]:
+    if subject.ways is None or subject.settings is None:
+        return
+    logins = list_logins(subject.settings.providers)
+    for name, provider in subject.ways.providers.items():
+        if provider.source is None:
+            continue
+        known = provider.source.describe()
+        check = f"login {name}"
+        mend = f"dragoman login {name}" if name in logins else f"set api_key in [providers.{name}]"
+        if known.kind == "none":
+            yield Finding("error", check, known.problem or "there is no credential", mend)
+        elif known.problem is not None:
+            yield Finding("error", check, known.problem, mend)
+        elif known.expires_at is None:
+            yield Finding("ok", check, f"from {known.source}")
+        elif known.expires_at <= subject.now and not known.renewable:
+            yield Finding("error", check, f"expired {describe_expiry(known.expires_at, subject.now)}", mend)
+        elif known.expires_at - subject.now < SOON and not known.renewable:
+            said = f"ends {describe_expiry(known.expires_at, subject.now)}, and nothing renews it"
+            yield Finding("warning", check, said, mend)
+        else:
+            yield Finding("ok", check, f"until {describe_expiry(known.expires_at, subject.now)}")
+
+
+def check_windows(subject: Subject) -> Iterator[Finding]:
+    """The configured window against the one that the provider's own list says."""
+    for provider, model in _list_chosen(subject):
+        if provider.local:
+            continue
+        listed = provider.catalogue().get(model)
+        told, known = provider.settings.window_of(model), listed.context_window if listed else None
+        check = f"window {provider.name}"
+        if told and known and told > known:
+            said = f"context_window is {told}, but {provider.name} says that {model} takes {known}"
+            yield Finding("warning", check, said, f"context_window = {known} in [providers.{provider.name}]")
+        window = told or known or provider.capabilities(model).context_window
+        if window is None:
+            said = f"nobody says how much {model} takes, so clients compact by guess"
+            yield Finding("note", check, said, f"context_window = … in [providers.{provider.name}]")
+        elif window < LEAST_WINDOW:
+            said = f"{model} takes {window} tokens; an agent's instructions alone can fill that"
+            yield Finding("warning", check, said, f"choose a larger model, or one with at least {LEAST_WINDOW}")
+
+
+def check_ollama(subject: Subject) -> Iterator[Finding]:
+    """Ollama cuts what is longer than the context it was started with, and says nothing."""
+    for provider in subject.ways.providers.values() if subject.ways else ():
+        if provider.profile != "ollama":
+            continue
+        parts = urlsplit(provider.base_url)
+        try:
+            session, headers = provider.transport.session, {"connection": "close"}
+            url = f"{parts.scheme}://{parts.netloc}/api/ps"
+            told = session.get(url, headers=headers, timeout=TIMEOUT, allow_redirects=False).json()
+        except (requests.RequestException, OSError, ValueError, RecursionError):
+            continue
+        loaded = told.get("models") if isinstance(told, dict) else None
+        for model in loaded if isinstance(loaded, list) else ():
+            match model:
+                case {"name": str(name), "context_length": int(length)} if length < LEAST_WINDOW:
+                    said = f"{name[:80]} is loaded with a context of {length} tokens; what is longer is cut in silence"
+                    yield Finding(
+                        "warning", f"ollama {provider.name}", said, f"OLLAMA_CONTEXT_LENGTH={LEAST_WINDOW} ollama serve"
+                    )
+
+
+def check_answers(subject: Subject, url: str) -> Iterator[Finding]:
+    """One streamed tool call to each provider, through the gateway at `url`."""
+    assert subject.settings is not None
+    keys = subject.settings.server.api_keys
+    for provider, model in _list_chosen(subject):
+        named = f"{provider.name}/{model}"
+        yield judge_answer(provider, named, call_tool(url, keys[0] if keys else ANY_KEY, named))
+
+
+def judge_answer(provider: Provider, named: str, answer: Answer) -> Finding:
+    check = f"answer {provider.name}"
+    if answer.problem is not None:
+        return Finding("error", check, f"{named}: {answer.problem[:400]}", _find_remedy(provider, answer))
+    times = f"first event after {answer.first_event or 0:.1f} s, all after {answer.total:.1f} s"
+    if not answer.called:
+        said = f"{named} answers ({times}), but did not call the tool; agents need a model that does"
+        return Finding("warning", check, said, f"dragoman models, and choose another of {provider.name}")
+    if (answer.first_event or 0) > SLOW:
+        return Finding("warning", check, f"{named} calls its tool, slowly: {times}", "choose a smaller model")
+    return Finding("ok", check, f"{named} calls its tool: {times}")
+
+
+def _find_remedy(provider: Provider, answer: Answer) -> str:
+    """The command that fits a refusal, by its status."""
+    has_login = provider.source is not None and provider.source.describe().kind == "access_token"
+    renewed = f"dragoman login {provider.name}" if has_login else f"put a good key in [providers.{provider.name}]"
+    remedies = {
+        400: f"dragoman explain {provider.name}/MODEL",
+        401: "use a key of [server] api_keys",
+        403: renewed,
+        404: "dragoman models",
+        429: "wait, or add another credential: credentials = […]",
+    }
+    return remedies.get(answer.status, renewed if "credential" in (answer.problem or "") else "dragoman status")
+
+
+def _list_chosen(subject: Subject) -> Iterator[tuple[Provider, str]]:
+    """One model of each provider: the one that names lead to, else the first of its list."""
+    if subject.ways is None or subject.settings is None:
+        return
+    providers = subject.ways.providers
+    real = [provider for provider in providers.values() if not provider.local] or list(providers.values())
+    for provider in real:
+        model = _choose_model(subject.settings, provider)
+        if model is not None:
+            yield provider, model
+
+
+def _choose_model(settings: Settings, provider: Provider) -> str | None:
+    chosen = settings.models
+    tiers = (chosen.default, chosen.big, chosen.sonnet, chosen.small)
+    prefix = f"{provider.name}/"
+    wanted = [name.removeprefix(prefix) for name in tiers if name and name.startswith(prefix)]
+    wanted += [provider.settings.default_model] if provider.settings.default_model else []
+    return next(iter(wanted), None) or next((model.id for model in provider.models()), None)
+
+
+CHECKS = (check_credentials, check_windows, check_ollama)

@@ -1,0 +1,150 @@
+"""The settings: whether they can be used, where they come from, and who else may read or write them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from importlib import metadata
+
+from app.cli.doctor.finding import Finding, Subject
+from app.cli.launcher.gateway import ask_health, runs_here
+from app.cli.launcher.port_holder import find_port_holder
+from app.cli.start_screen import base_url
+from app.errors import ConfigError
+from app.server.ports import check_port
+from app.settings.loading import FOUND_NAME, PLAIN_VARIABLES, PREFIX, user_config_file
+
+# Room that the ledger, the accounts and a log should have, in bytes.
+LEAST_ROOM = 200 << 20
+
+
+def check_settings(subject: Subject) -> Iterator[Finding]:
+    if subject.fault is not None:
+        for fault in subject.fault.faults:
+            yield Finding("error", "settings", str(fault), "mend the line that is named, then: dragoman config check")
+        return
+    if subject.settings is not None:
+        source = subject.settings.source
+        where = subject.show(source) if source else "no file; this is what the machine has"
+        yield Finding("ok", "settings", f"read from {where}")
+
+
+def check_shadowed_file(subject: Subject) -> Iterator[Finding]:
+    own = user_config_file(subject.environ)
+    source = subject.settings.source if subject.settings else None
+    if source is not None and source.name == FOUND_NAME and source.parent == subject.folder and own.is_file():
+        yield Finding(
+            "note",
+            "settings",
+            f"{subject.show(source)} counts here, and {subject.show(own)} is not read",
+            f"dragoman doctor --config {own}",
+        )
+
+
+def check_environment(subject: Subject) -> Iterator[Finding]:
+    """Variables that win over the file: often set for another program, as PORT is."""
+    if subject.settings is None or subject.settings.source is None:
+        return
+    for name, (section, key) in PLAIN_VARIABLES.items():
+        if subject.environ.get(name):
+            said = f"{section}.{key} comes from the variable {name}, not from {subject.show(subject.settings.source)}"
+            yield Finding("note", "environment", said, f"unset {name}")
+    for name in sorted(subject.environ):
+        if name.startswith(PREFIX):
+            key = name.removeprefix(PREFIX).lower().replace("__", ".")
+            yield Finding("note", "environment", f"{key} comes from the variable {name}", f"unset {name}")
+
+
+def check_trust(subject: Subject) -> Iterator[Finding]:
+    """A file can name programs to run and holds keys."""
+    source = subject.settings.source if subject.settings else None
+    if source is None:
+        return
+    found = source.stat()
+    shown = subject.show(source)
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        yield Finding("warning", "settings file", f"{shown} can be written by other users", f"chmod go-w {source}")
+    if found.st_mode & (stat.S_IRGRP | stat.S_IROTH) and _holds_keys(subject):
+        said = f"{shown} holds a key and can be read by other users"
+        yield Finding("warning", "settings file", said, f"chmod 600 {source}")
+    if found.st_uid not in (os.geteuid(), 0):
+        said = f"{shown} belongs to another user, who can change what you run"
+        yield Finding("warning", "settings file", said, f"cp {source} ~/ and use the copy")
+
+
+def check_providers(subject: Subject) -> Iterator[Finding]:
+    if subject.settings is None:
+        return
+    real = [name for name, provider in subject.settings.providers.items() if provider.kind != "demo"]
+    if not real:
+        said = "there is none but the built-in demo, so no model answers"
+        yield Finding("warning", "providers", said, "dragoman login oca, or: export ANTHROPIC_API_KEY=…")
+    for found in subject.settings.found:
+        if not found.used:
+            said = f"a login for {found.provider} was found in {found.where} and is not used"
+            yield Finding("note", "providers", said, f"add [providers.{found.provider}] to the settings")
+
+
+def check_address(subject: Subject) -> Iterator[Finding]:
+    """Who listens where the gateway should: itself, an older or another gateway, or somebody else."""
+    if subject.settings is None or subject.settings.server.host.startswith("unix:"):
+        return
+    server = subject.settings.server
+    url = base_url(server)
+    match ask_health(url, subject.settings):
+        case {"service": "dragoman", **told}:
+            yield from _check_running(subject, url, told.get("version"))
+            return
+    try:
+        check_port(server)
+    except ConfigError as error:
+        holder = find_port_holder(server.port)
+        said = f"port {server.port} is held by {holder}" if holder else str(error)
+        yield Finding("error", "port", said, f"dragoman serve --port {server.port + 1}")
+    else:
+        yield Finding("ok", "port", f"{url} is free; no gateway runs there")
+
+
+def check_room(subject: Subject) -> Iterator[Finding]:
+    place = next(path for path in (subject.home, *subject.home.parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    if free < LEAST_ROOM:
+        yield Finding("warning", "disk", f"{free >> 20} MB are free at {place}", f"du -sh {subject.home}/.local/share")
+
+
+def _check_running(subject: Subject, url: str, version: object) -> Iterator[Finding]:
+    assert subject.settings is not None
+    own = metadata.version("dragoman")
+    if version is not None and version != own:
+        said = f"the gateway at {url} is version {str(version)[:40]}, this program is {own}"
+        yield Finding("warning", "gateway", said, "stop it and start it again: dragoman serve")
+    if runs_here(url, subject.settings):
+        yield Finding("ok", "gateway", f"one with these settings runs at {url}")
+    else:
+        said = f"the gateway at {url} runs with other settings, or does not take the first key of these"
+        yield Finding("warning", "gateway", said, "stop it and start it again here: dragoman serve")
+
+
+def _holds_keys(subject: Subject) -> bool:
+    """Whether the file says a secret itself, and not the variable that holds one."""
+    settings = subject.settings
+    if settings is None or settings.source is None:
+        return False
+    text = settings.source.read_text(encoding="utf-8", errors="replace")
+    secrets = [*settings.server.api_keys]
+    for provider in settings.providers.values():
+        secrets += [value for value in (provider.api_key, provider.access_token) if value]
+    return any(secret in text for secret in secrets)
+
+
+CHECKS = (
+    check_settings,
+    check_shadowed_file,
+    check_environment,
+    check_trust,
+    check_providers,
+    check_address,
+    check_room,
+)

@@ -1,0 +1,45 @@
+"""The versions of the clients on this machine, beside those that this program was tried with."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+from app.cli.doctor.finding import Finding, Subject
+
+# Program, the version that the tests run, and what renews it.
+TRIED = {
+    "claude": ("2.1.329", "npm install -g @anthropic-ai/claude-code"),
+    "codex": ("0.169.0", "npm install -g @openai/codex"),
+}
+_TIMEOUT = 10.0
+_VERSION = re.compile(r"\d{1,6}\.\d{1,6}\.\d{1,6}")
+
+
+def check_versions(subject: Subject) -> Iterator[Finding]:
+    for name, (tried, renew) in TRIED.items():
+        program = shutil.which(name, path=subject.environ.get("PATH"))
+        if program is None:
+            continue
+        try:
+            done = subprocess.run(
+                [program, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            yield Finding("warning", "versions", f"{program} does not say its version", f"{renew}@{tried}")
+            continue
+        found = _VERSION.search(done.stdout[:500].decode("utf-8", "replace"))
+        if found is None:
+            yield Finding("warning", "versions", f"{program} does not say its version", f"{renew}@{tried}")
+        elif _read(found[0]) < _read(tried):
+            yield Finding("note", "versions", f"{name} {found[0]} is older than {tried}, which was tried", renew)
+        elif found[0] != tried:
+            yield Finding("note", "versions", f"{name} {found[0]} is newer than {tried}, which was tried")
+        else:
+            yield Finding("ok", "versions", f"{name} {tried}, which was tried")
+
+
+def _read(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
