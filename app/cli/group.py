@@ -29,6 +29,7 @@ COMMANDS = {
     **dict.fromkeys(("requests", "show"), "app.cli.accounts.requests"),
     **{name: f"app.cli.launcher.{name}" for name in ("run", "env")},
     "doctor": "app.cli.doctor.doctor",
+    **dict.fromkeys(("configure", "unconfigure"), "app.cli.configuring.configure"),
 }
 
 

@@ -1,0 +1,1 @@
+"""Here the settings of clients are changed for good: our own keys alone, seen before, kept beside, and taken back."""

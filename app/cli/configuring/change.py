@@ -1,0 +1,66 @@
+"""A change to a file of somebody else: shown as a difference, with a copy beside it, written whole or not at all."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import click
+
+from app.known_secrets import known_secrets
+
+BACKUP = ".before-dragoman"
+
+
+def read_file(file: Path) -> str:
+    """The text of a file; empty where there is none."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.ClickException(f"{file} cannot be read: {error}") from error
+
+
+def find_backup(file: Path) -> Path:
+    """Where a file is kept as it was before our first change."""
+    return file.with_name(file.name + BACKUP)
+
+
+def apply_change(file: Path, before: str, after: str, *, dry_run: bool) -> None:
+    """Shows the difference and writes the file. The first change keeps the file as it was in a copy beside it."""
+    if before == after:
+        click.echo(f"{file}: nothing to change")
+        return
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), str(file), str(file), lineterm="")
+    click.echo(known_secrets.mask("\n".join(lines)))
+    if dry_run:
+        return
+    backup = find_backup(file)
+    try:
+        # A link stays one: what it leads to is changed.
+        target = file.resolve()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and not backup.exists():
+            shutil.copy2(target, backup)
+        _write(target, after)
+    except OSError as error:
+        raise click.ClickException(f"{file} cannot be written: {error.strerror}") from error
+    click.echo(f"wrote {file}" + (f"; as it was: {backup}" if backup.exists() else ""))
+
+
+def _write(target: Path, text: str) -> None:
+    """Replaces a file with its mode kept; a new one is its user's alone, for it holds a key."""
+    mode = target.stat().st_mode & 0o777 if target.exists() else 0o600
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(name, mode)
+        os.replace(name, target)
+    except BaseException:
+        os.unlink(name)
+        raise

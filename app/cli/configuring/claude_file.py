@@ -1,0 +1,68 @@
+"""Our keys in Claude Code's settings: a few variables of its `env` block. Everything else keeps its place."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+# What may be ours in the block.
+OWN = (
+    "ANTHROPIC_BASE_URL",
+    "ANTHROPIC_AUTH_TOKEN",
+    "ANTHROPIC_MODEL",
+    "ANTHROPIC_DEFAULT_OPUS_MODEL",
+    "ANTHROPIC_DEFAULT_SONNET_MODEL",
+    "ANTHROPIC_DEFAULT_HAIKU_MODEL",
+    "ANTHROPIC_SMALL_FAST_MODEL",
+    "CLAUDE_CODE_SUBAGENT_MODEL",
+    "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY",
+    "CLAUDE_CODE_AUTO_COMPACT_WINDOW",
+    "CLAUDE_CODE_MAX_CONTEXT_TOKENS",
+)
+_INDENT = re.compile(r"\n([ \t]{1,16})\"")
+
+
+def set_variables(text: str, variables: Mapping[str, str]) -> str:
+    settings = _parse(text)
+    env = settings.get("env")
+    kept = {name: value for name, value in env.items() if name not in OWN} if isinstance(env, dict) else {}
+    order = {name: "" for name in (env if isinstance(env, dict) else ()) if name in kept or name in variables}
+    merged = {**order, **kept, **variables}
+    if env == merged:
+        return text
+    return _render({**settings, "env": merged}, text)
+
+
+def unset_variables(text: str, original: str) -> str:
+    """The settings without ours; what stood in their place comes back from the `original` ones."""
+    settings = _parse(text)
+    env = settings.get("env")
+    if not isinstance(env, dict) or not env.keys() & set(OWN):
+        return text
+    before = _parse(original).get("env")
+    replaced = {name: value for name, value in before.items() if name in OWN} if isinstance(before, dict) else {}
+    kept = {name: value for name, value in env.items() if name not in OWN} | replaced
+    rest = {**settings, "env": kept} if kept else {name: each for name, each in settings.items() if name != "env"}
+    return _render(rest, text)
+
+
+def _parse(text: str) -> dict[str, Any]:
+    try:
+        settings = json.loads(text or "{}")
+    except (ValueError, RecursionError) as error:
+        raise click.ClickException(
+            f"the settings of Claude Code are not valid JSON, so nothing is changed: {error}"
+        ) from error
+    if not isinstance(settings, dict):
+        raise click.ClickException("the settings of Claude Code are no JSON object, so nothing is changed")
+    return settings
+
+
+def _render(settings: dict[str, Any], before: str) -> str:
+    """As the file was indented."""
+    found = _INDENT.search(before[:4096])
+    return json.dumps(settings, indent=found[1] if found else 2, ensure_ascii=False) + "\n"

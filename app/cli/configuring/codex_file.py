@@ -1,0 +1,69 @@
+"""Our keys in Codex's configuration: a provider of our name, and which one is used. Comments stay where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from app.cli.launcher.codex import PROVIDER
+
+# Keys of the top level that are ours while our provider is the one in use.
+TOP = ("model_provider", "model", "model_context_window", "model_auto_compact_token_limit")
+
+
+def set_provider(text: str, settings: Mapping[str, Any]) -> str:
+    """`settings` are ours by their dotted names, as for `-c`."""
+    document = _parse(text)
+    top = {name: value for name, value in settings.items() if "." not in name}
+    prefix = f"model_providers.{PROVIDER}."
+    ours = {name.removeprefix(prefix): value for name, value in settings.items() if name.startswith(prefix)}
+    providers = document.get("model_providers")
+    if providers is None:
+        providers = tomlkit.table(is_super_table=True)
+    known = providers.get(PROVIDER)
+    if known is not None and known.unwrap() == ours and all(document.get(name) == top.get(name) for name in TOP):
+        return text
+    for name in TOP:
+        if name in top:
+            document[name] = top[name]
+        elif name in document:
+            del document[name]
+    table = tomlkit.table()
+    for name, value in ours.items():
+        table[name] = value
+    providers[PROVIDER] = table
+    if "model_providers" not in document:
+        document["model_providers"] = providers
+    return tomlkit.dumps(document)
+
+
+def unset_provider(text: str, original: str) -> str:
+    """The configuration without ours; what stood in its place comes back from the `original` one."""
+    document = _parse(text)
+    providers = document.get("model_providers")
+    if providers is None or PROVIDER not in providers:
+        return text
+    replaced = _parse(original)
+    del providers[PROVIDER]
+    if not providers:
+        del document["model_providers"]
+    if document.get("model_provider") == PROVIDER:
+        for name in TOP:
+            if name in replaced:
+                document[name] = replaced[name]
+            elif name in document:
+                del document[name]
+    return tomlkit.dumps(document)
+
+
+def _parse(text: str) -> tomlkit.TOMLDocument:
+    try:
+        return tomlkit.parse(text)
+    except (TOMLKitError, RecursionError, ValueError) as error:
+        raise click.ClickException(
+            f"the configuration of Codex is not valid TOML, so nothing is changed: {error}"
+        ) from error

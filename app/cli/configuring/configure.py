@@ -1,0 +1,73 @@
+"""Are `dragoman configure` and `dragoman unconfigure`: clients that come here without the launcher."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from app.cli.configuring import claude_file, codex_file
+from app.cli.configuring.change import apply_change, find_backup, read_file
+from app.cli.launcher.agents import AGENTS
+from app.cli.launcher.claude import list_variables
+from app.cli.launcher.codex import KEY_VARIABLE, list_settings
+from app.cli.launcher.plan import plan_connection
+from app.cli.options import complete_models, config_option, read_settings
+from app.cli.start_screen import base_url
+from app.settings.loading import home_folder
+
+CLIENTS = ("claude", "codex")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+client_argument = click.argument("name", metavar="CLIENT", type=click.Choice(CLIENTS))
+
+
+@click.command()
+@config_option
+@dry_run_option
+@click.option("--model", help="Model to use, as the gateway names it.", shell_complete=complete_models)
+@client_argument
+def configure(path: Path | None, dry_run: bool, model: str | None, name: str) -> None:
+    """Lead CLIENT (claude, codex) to the gateway for good, in its own settings.
+
+    Only the keys for it are changed; the difference is shown, and the file as it was is kept beside it.
+    `dragoman unconfigure` takes it back; `dragoman run` needs none of it.
+    """
+    settings = read_settings(path)
+    if settings.server.host.startswith("unix:"):
+        raise click.ClickException("server.host is a socket, which this client cannot be led to")
+    connection = plan_connection(settings, AGENTS[name], model, base_url(settings.server))
+    file = find_file(name)
+    before = read_file(file)
+    match name:
+        case "claude":
+            after = claude_file.set_variables(before, list_variables(connection))
+        case _:
+            after = codex_file.set_provider(before, list_settings(connection))
+    apply_change(file, before, after, dry_run=dry_run)
+    if name == "codex":
+        key = "…" if connection.is_secret else connection.key
+        click.echo(f"Codex takes its key from a variable: export {KEY_VARIABLE}={key}")
+
+
+@click.command()
+@dry_run_option
+@client_argument
+def unconfigure(dry_run: bool, name: str) -> None:
+    """Take back what `dragoman configure` has changed for CLIENT; what else is in its settings stays."""
+    file = find_file(name)
+    before = read_file(file)
+    original = read_file(find_backup(file))
+    unset = claude_file.unset_variables if name == "claude" else codex_file.unset_provider
+    apply_change(file, before, unset(before, original), dry_run=dry_run)
+    if not dry_run:
+        find_backup(file).unlink(missing_ok=True)
+
+
+def find_file(name: str) -> Path:
+    """The settings of a client, where it looks for them itself."""
+    variable, folder, file = {
+        "claude": ("CLAUDE_CONFIG_DIR", ".claude", "settings.json"),
+        "codex": ("CODEX_HOME", ".codex", "config.toml"),
+    }[name]
+    return Path(os.environ.get(variable) or home_folder(os.environ) / folder) / file
