@@ -30,6 +30,7 @@ def create_app(settings: Settings | None = None) -> Application:
     )
     from app.blueprints.gauges import describe_state
     from app.credentials.oauth.web_logins import WebLogins
+    from app.dashboard import pages, sign_in
     from app.runtime import Runtime
     from app.settings import load_settings
     from app.settings.loading import home_folder
@@ -43,7 +44,18 @@ def create_app(settings: Settings | None = None) -> Application:
         os.environ, home_folder(os.environ), app.runtime.take_up_login, app.runtime.find_session
     )
     app.runtime.workers.gauges.append(partial(describe_state, app.runtime))
-    for module in (*families, openai_conversations, openai_legacy, models, login, reports, monitoring, system):
+    for module in (
+        *families,
+        openai_conversations,
+        openai_legacy,
+        models,
+        login,
+        reports,
+        monitoring,
+        system,
+        pages,
+        sign_in,
+    ):
         app.register_blueprint(module.blueprint)
     app.register_error_handler(404, system.not_found)
     app.register_error_handler(405, system.method_not_allowed)

@@ -42,11 +42,11 @@ class AccountsThread:
             self._writing = self._pool().spawn(self.accounts.flush)
         self._writing.wait(WRITE_LIMIT)
 
-    def read(self, work: Callable[[Connection], T]) -> T:
-        """What `work` finds. Raises AccountsUnavailable."""
+    def read(self, work: Callable[[Connection], T], limit: float = READ_LIMIT) -> T:
+        """What `work` finds, in `limit` seconds. Raises AccountsUnavailable."""
         asked = self._pool().spawn(self.accounts.read, work)
         try:
-            found: T = asked.get(timeout=READ_LIMIT)
+            found: T = asked.get(timeout=limit)
         except gevent.Timeout as late:
             raise AccountsUnavailable("the database of the accounts does not answer") from late
         except DragomanError:

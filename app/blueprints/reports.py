@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from flask import Blueprint, Response, request
 
-from app.accounts.apart import AccountsUnavailable
+from app.accounts.apart import READ_LIMIT, AccountsUnavailable
 from app.accounts.record import RequestRecord
 from app.accounts.reports import GROUPS, SESSION, read_span, report_usage
 from app.blueprints.api import family, refuse, runtime, services
@@ -57,9 +57,9 @@ def usage() -> Response:
             raise InvalidRequest(f"by: {unknown[:LONGEST_VALUE]!r} is none of {known}", param="by")
         if SESSION in groups and len(groups) > 1:
             raise InvalidRequest("by: session cannot be combined with another group", param="by")
-        since, until = _read_time("since") or time.time() - 7 * DAY, _read_time("until")
-        where = {**own} if SESSION in groups else {**_read_filters(("session",)), **own}
-        rows = _ask(lambda connection: report_usage(connection, groups, since, until, where))
+        since, until = read_time("since") or time.time() - 7 * DAY, read_time("until")
+        where = {**own} if SESSION in groups else {**read_filters(("session",)), **own}
+        rows = ask_accounts(lambda connection: report_usage(connection, groups, since, until, where))
         return {"since": since, "until": until, "by": groups, "usage": rows}
 
     return _report(answer)
@@ -71,15 +71,15 @@ def requests() -> Response:
         from app.accounts.queries import Query, list_requests
 
         query = Query(
-            before=_read_number("before"),
-            after=_read_number("after"),
-            since=_read_time("since"),
-            until=_read_time("until"),
+            before=read_number("before"),
+            after=read_number("after"),
+            since=read_time("since"),
+            until=read_time("until"),
             failed=request.args.get("failed", "") in ("1", "true", "yes"),
-            where={**_read_filters(), **own},
+            where={**read_filters(), **own},
             limit=_read_limit(),
         )
-        rows = _ask(lambda connection: list_requests(connection, query))
+        rows = ask_accounts(lambda connection: list_requests(connection, query))
         full = len(rows) >= query.limit and query.after is None
         return {"requests": [_public(row) for row in rows], "next": rows[-1]["seq"] if full else None}
 
@@ -91,7 +91,7 @@ def one_request(request_id: str) -> Response:
     def answer(own: Mapping[str, str]) -> Any:
         from app.accounts.queries import find_request
 
-        found = _ask(lambda connection: find_request(connection, request_id[:LONGEST_VALUE]))
+        found = ask_accounts(lambda connection: find_request(connection, request_id[:LONGEST_VALUE]))
         if found is None or any(found[column] != value for column, value in own.items()):
             raise NotFound(f"no request has the id {request_id[:LONGEST_VALUE]!r}")
         return _public(found)
@@ -104,9 +104,9 @@ def sessions() -> Response:
     def answer(own: Mapping[str, str]) -> Any:
         from app.accounts.queries import list_sessions
 
-        named = {name: value for name, value in _read_filters().items() if name == "key"}
-        before, since, limit = _read_time("before"), _read_time("since"), _read_limit()
-        rows = _ask(
+        named = {name: value for name, value in read_filters().items() if name == "key"}
+        before, since, limit = read_time("before"), read_time("since"), _read_limit()
+        rows = ask_accounts(
             lambda connection: list_sessions(
                 connection, before=before, since=since, where={**named, **own}, limit=limit
             )
@@ -149,13 +149,14 @@ def prices() -> Response:
     return _report(answer)
 
 
-def _ask(work: Callable[[Connection], T]) -> T:
+def ask_accounts(work: Callable[[Connection], T], limit: float = READ_LIMIT) -> T:
+    """What `work` finds in the accounts, in `limit` seconds. Raises AccountsUnavailable."""
     accounts = runtime().accounts
     if accounts is None:
         off = not services().settings.accounts.enabled
         why = "accounts.enabled is false" if off else "this process keeps none"
         raise AccountsUnavailable(f"there are no accounts: {why}")
-    return accounts.read(work)
+    return accounts.read(work, limit)
 
 
 def _public(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,12 +169,12 @@ def _describe(record: RequestRecord) -> dict[str, Any]:
     return {name: value for name, value in told.items() if name not in ("tenant", "peer", "method", "rate_limits")}
 
 
-def _read_filters(without: tuple[str, ...] = ()) -> dict[str, str]:
+def read_filters(without: tuple[str, ...] = ()) -> dict[str, str]:
     given = {column: request.args.get(name) for name, column in _FILTERS.items() if name not in without}
     return {column: value[:LONGEST_VALUE] for column, value in given.items() if value}
 
 
-def _read_number(name: str) -> int | None:
+def read_number(name: str) -> int | None:
     text = request.args.get(name)
     if text is None:
         return None
@@ -183,13 +184,13 @@ def _read_number(name: str) -> int | None:
 
 
 def _read_limit() -> int:
-    limit = _read_number("limit")
+    limit = read_number("limit")
     if limit is not None and not 1 <= limit <= MOST_ROWS:
         raise InvalidRequest(f"limit is between 1 and {MOST_ROWS}", param="limit")
     return limit or 50
 
 
-def _read_time(name: str) -> float | None:
+def read_time(name: str) -> float | None:
     """Unix seconds, or a span before now."""
     text = request.args.get(name)
     if text is None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime
 import os
-from typing import Any
+from typing import Any, cast
 
 import msgspec
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, redirect, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from app.blueprints.api import answer_error, family, has_key, refuse, runtime, services
@@ -36,7 +36,9 @@ ENDPOINTS = {
 
 @blueprint.get("/")
 def index() -> Response:
-    """Name and links. Claude Code sends HEAD here to see whether anybody is at home."""
+    """Name and links; a browser is led to the dashboard. Claude Code sends HEAD here to see whether anybody is home."""
+    if request.method == "GET" and services().settings.server.dashboard and _wants_page():
+        return cast(Response, redirect("/_/", 303))
     return _json(
         {
             "name": "dragoman",
@@ -57,7 +59,7 @@ def health() -> Response:
     parts, owner = services(), runtime()
     known = _host_problem() is None
     detailed = known and has_key()
-    providers = {name: _provider_health(provider, detailed=detailed) for name, provider in parts.providers.items()}
+    providers = {name: describe_provider(provider, detailed=detailed) for name, provider in parts.providers.items()}
     if detailed:
         _add_learned(providers, parts.gateway.facts)
     asked = [entry for entry in providers.values() if "authenticated" in entry]
@@ -112,6 +114,12 @@ def hello() -> Response:
 def swallow_telemetry(_kind: str) -> Response:
     """Claude Code's telemetry: thanked for and thrown away."""
     return Response(status=204)
+
+
+def _wants_page() -> bool:
+    """Whether a browser asks: programs take whatever comes."""
+    wanted = request.accept_mimetypes
+    return wanted.quality("text/html") > wanted.quality("application/json")
 
 
 def guard() -> Response | None:
@@ -177,7 +185,7 @@ def hint(path: str) -> str:
     return "See / for what is served."
 
 
-def _provider_health(provider: Provider, *, detailed: bool) -> dict[str, Any]:
+def describe_provider(provider: Provider, *, detailed: bool) -> dict[str, Any]:
     entry: dict[str, Any] = {"kind": provider.settings.kind, **_describe_outcomes(provider.health, detailed=detailed)}
     if provider.source is None:
         return entry

@@ -21,7 +21,10 @@ import click
 
 # Where each command is. It is imported when somebody asks for it: the others, and help, need none of what it needs.
 COMMANDS = {
-    **{name: f"app.cli.{name}" for name in ("auth", "completion", "config", "explain", "login", "logout", "models")},
+    **{
+        name: f"app.cli.{name}"
+        for name in ("auth", "completion", "config", "dashboard", "explain", "login", "logout", "models")
+    },
     **{name: f"app.cli.{name}" for name in ("serve", "status", "version")},
     "usage": "app.cli.accounts.usage",
     "prices": "app.cli.accounts.prices",

@@ -36,12 +36,12 @@ def open_tenant_marks(settings: Settings) -> TenantMarks:
         return TenantMarks(hashlib.sha256(settings.ledger.url.encode()).digest())
     folder = platformdirs.user_data_path("dragoman", appauthor=False)
     try:
-        return TenantMarks(_read_or_make(folder / SECRET_NAME))
+        return TenantMarks(read_or_make_secret(folder / SECRET_NAME))
     except (OSError, ValueError):
         return TenantMarks(hashlib.sha256("\0".join(settings.server.api_keys).encode()).digest())
 
 
-def _read_or_make(path: Path) -> bytes:
+def read_or_make_secret(path: Path) -> bytes:
     """The secret of a file, made whole if it is not there: workers start together. Raises OSError or ValueError."""
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -96,6 +96,7 @@ class ServerSettings(Table, frozen=True, kw_only=True):
     log_level: LogLevel = "info"
     log_format: Literal["auto", "text", "json"] = "auto"
     metrics: Literal["local", "key", "open"] = "local"
+    dashboard: bool = True
     demo: bool | None = None
     open_browser: bool = True
 

@@ -1,0 +1,131 @@
+"""How somebody enters the dashboard: with a token of this machine, or with a client key."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from typing import cast
+
+from flask import Blueprint, Response, redirect, request
+
+from app.blueprints.api import services
+from app.blueprints.forms import read_form
+from app.blueprints.rights import is_local
+from app.blueprints.system import not_found
+from app.dashboard.rendering import PAGE_HEADERS, render
+from app.dashboard.tickets import redeem_ticket
+from app.dashboard.visitors import COOKIE_PATH, admit, dismiss, is_signed, sign
+from app.errors import DragomanError, Forbidden, NotFound, TooMany, Unauthorized
+
+log = logging.getLogger("dragoman.dashboard")
+
+blueprint = Blueprint("dashboard_sign_in", __name__, url_prefix="/_", static_folder="static", static_url_path="/static")
+
+# The half of the form's mark that the browser keeps; the other half stands in the form.
+FORM_COOKIE = "dragoman_form"
+# Wrong tries that one address has in a minute, at each worker, and addresses that are remembered.
+MOST_TRIES = 5
+PERIOD = 60.0
+MOST_ADDRESSES = 1000
+
+_tries: dict[str, list[float]] = {}
+
+
+def need_dashboard() -> Response | None:
+    """Before each page: without a dashboard there is nothing here."""
+    return None if services().settings.server.dashboard else not_found(NotFound("no dashboard"))
+
+
+def show_error(error: DragomanError) -> Response:
+    """A page that says what is wrong; for who has not signed in, the one to do so."""
+    if isinstance(error, Unauthorized):
+        return show_form(str(error), 401)
+    return render("message.html", error.failure.http_status, message=str(error))
+
+
+def show_form(message: str = "", status: int = 200) -> Response:
+    takes_key = services().access.demands_key
+    mark = secrets.token_urlsafe(24)
+    shown = render("sign_in.html", status, message=message, takes_key=takes_key, csrf=sign(mark) if takes_key else "")
+    if takes_key:
+        shown.set_cookie(
+            FORM_COOKIE, mark, path=COOKIE_PATH, httponly=True, samesite="Strict", secure=request.is_secure
+        )
+    return shown
+
+
+@blueprint.after_request
+def dress(response: Response) -> Response:
+    """What is static may be kept and asked about again; all the rest holds for it too."""
+    kept = response.headers.get("cache-control") if request.endpoint == "dashboard_sign_in.static" else None
+    response.headers.update(PAGE_HEADERS)
+    if kept is not None:
+        response.headers["cache-control"] = kept
+    return response
+
+
+@blueprint.get("/sign-in")
+def ask() -> Response:
+    return show_form()
+
+
+@blueprint.get("/enter")
+def enter() -> Response:
+    """With the token that `dragoman dashboard` printed. A look ahead of a browser does not use it up."""
+    if services().access.demands_key or not is_local(request.environ):
+        raise Forbidden("tokens are for the gateway's own machine, where no client keys are asked for")
+    address = request.remote_addr or ""
+    _check_tries(address)
+    if request.method == "HEAD" or not redeem_ticket(request.args.get("token", "")):
+        if request.method != "HEAD":
+            _count_try(address)
+        raise Unauthorized("this link was used before, or is too old")
+    log.info("somebody at %s entered the dashboard with a token", address)
+    return admit(cast(Response, redirect(COOKIE_PATH, 303)), "")
+
+
+@blueprint.post("/sign-in")
+def sign_with_key() -> Response:
+    access, address = services().access, request.remote_addr or ""
+    if not access.demands_key:
+        raise Forbidden("this gateway has no client keys; run `dragoman dashboard` on its machine")
+    form = read_form()
+    mark = request.cookies.get(FORM_COOKIE, "")[:100]
+    if not mark or not is_signed(mark, form.get("csrf", "")):
+        raise Forbidden("this form is from an earlier visit; load the page again")
+    _check_tries(address)
+    try:
+        tenant = access.check_key({"x-api-key": form.get("key", "").strip()})
+    except Unauthorized:
+        _count_try(address)
+        log.warning("a wrong key was tried at the dashboard from %s", address)
+        raise Unauthorized("this is no key of this gateway") from None
+    log.info("%s entered the dashboard from %s", access.name_key(tenant), address)
+    return admit(cast(Response, redirect(COOKIE_PATH, 303)), tenant)
+
+
+@blueprint.post("/sign-out")
+def sign_out() -> Response:
+    """Takes the cookie away; that a page of ours asks for it is checked for all requests alike."""
+    return dismiss(cast(Response, redirect(f"{COOKIE_PATH}sign-in", 303)))
+
+
+def _check_tries(address: str) -> None:
+    """Raises TooMany."""
+    now = time.monotonic()
+    recent = [at for at in _tries.get(address, ()) if now - at < PERIOD]
+    if len(recent) >= MOST_TRIES:
+        raise TooMany("too many wrong tries; wait a minute")
+
+
+def _count_try(address: str) -> None:
+    now = time.monotonic()
+    recent = [at for at in _tries.pop(address, ()) if now - at < PERIOD]
+    while len(_tries) >= MOST_ADDRESSES:
+        del _tries[next(iter(_tries))]
+    _tries[address] = [*recent, now]
+
+
+blueprint.before_request(need_dashboard)
+blueprint.register_error_handler(DragomanError, show_error)

@@ -1,0 +1,96 @@
+"""Who looks at the dashboard: the cookie that says so, and what it lets its holder see."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from flask import Response, request
+
+from app.blueprints.api import services
+from app.blueprints.rights import is_local
+from app.dashboard.tickets import read_cookie_secret
+from app.errors import Forbidden, Unauthorized
+
+COOKIE = "dragoman_dashboard"
+# Browsers send the cookie to the pages, and never to an API.
+COOKIE_PATH = "/_/"
+COOKIE_LIFE = 12 * 3600
+_LONGEST = 300
+
+
+class Visitor(NamedTuple):
+    """`own` narrows rows to those that the visitor may see: to nothing for an admin."""
+
+    is_admin: bool
+    own: Mapping[str, str]
+    key: str = ""
+
+
+def find_visitor() -> Visitor:
+    """Who sent this request. Raises Unauthorized without a good cookie, Forbidden for another machine without keys."""
+    access = services().access
+    if not access.demands_key and not is_local(request.environ):
+        raise Forbidden("without client keys this is shown on the gateway's own machine alone; set server.api_keys")
+    tenant = _read_cookie(request.cookies.get(COOKIE, "")[:_LONGEST])
+    if tenant is None:
+        raise Unauthorized("sign in to see this")
+    if not access.demands_key:
+        if tenant:
+            raise Unauthorized("sign in to see this")
+        return Visitor(is_admin=True, own={})
+    name = access.name_key(tenant)
+    if name is None:
+        raise Unauthorized("the key of this sign-in is no key of this gateway any more")
+    return Visitor(True, {}, name) if access.is_admin(tenant) else Visitor(False, {"tenant": tenant}, name)
+
+
+def admit(response: Response, tenant: str) -> Response:
+    """Gives the cookie to who has shown a token (`tenant` is empty then) or a key."""
+    told = f"{int(time.time()) + COOKIE_LIFE}.{tenant}"
+    response.set_cookie(
+        COOKIE,
+        f"{told}.{sign(told)}",
+        max_age=COOKIE_LIFE,
+        path=COOKIE_PATH,
+        httponly=True,
+        samesite="Strict",
+        secure=request.is_secure,
+    )
+    return response
+
+
+def dismiss(response: Response) -> Response:
+    response.delete_cookie(COOKIE, path=COOKIE_PATH, httponly=True, samesite="Strict")
+    return response
+
+
+def sign(text: str) -> str:
+    return hmac.new(_secret(), text.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
+
+
+def is_signed(text: str, signature: str) -> bool:
+    return hmac.compare_digest(sign(text).encode(), signature.encode("utf-8", "replace"))
+
+
+def _read_cookie(cookie: str) -> str | None:
+    """The tenant of a cookie of ours that is still good; None for any other."""
+    told, _, signature = cookie.rpartition(".")
+    if not told or not is_signed(told, signature):
+        return None
+    until, _, tenant = told.partition(".")
+    return tenant if until.isascii() and until.isdecimal() and int(until) > time.time() else None
+
+
+def _secret() -> bytes:
+    """Where no file can be kept, keys have to do; without keys nobody has a token there anyway."""
+    try:
+        return read_cookie_secret()
+    except (OSError, ValueError) as error:
+        keys = services().settings.server.api_keys
+        if not keys:
+            raise Forbidden("the dashboard needs a data folder to keep the secret of its cookies in") from error
+        return hashlib.sha256("\0".join(("dashboard", *keys)).encode()).digest()

@@ -1,0 +1,340 @@
+"""The pages: what they show, to whom, and that nothing foreign becomes more than text in them."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from werkzeug.test import Client, TestResponse
+
+from app import create_app
+from app.accounts.record import AttemptRecord, RequestRecord, Times
+from app.application import Application
+from app.cli import main
+from app.conversation.response import Usage
+from app.dashboard import sign_in, tickets
+from app.settings import ModelsSettings, ProviderSettings, ServerSettings, Settings
+
+SECRET = "sk-planted\"'<&>secret-0123456789"
+SCRIPT = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u202e"
+REQUEST = f"{7:024x}"
+PAGES = (
+    "/_/",
+    "/_/requests",
+    f"/_/requests/{REQUEST}",
+    *(f"/_/usage?by={group}" for group in ("key", "model", "target", "provider", "client", "day", "hour")),
+    "/_/models",
+    "/_/settings",
+)
+BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+MakeApp = Callable[..., Application]
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    sign_in._tries.clear()
+
+
+@pytest.fixture
+def make_app() -> Iterator[MakeApp]:
+    made: list[Application] = []
+
+    def make(server: dict[str, Any] | None = None, *records: RequestRecord) -> Application:
+        settings = Settings(
+            server=ServerSettings(**(server or {})),
+            providers={
+                "up": ProviderSettings(
+                    kind="openai", base_url="http://127.0.0.1:9/v1", api_key=SECRET, models=("m", SCRIPT)
+                )
+            },
+            models=ModelsSettings(default="up/m"),
+        )
+        app = create_app(settings)
+        made.append(app)
+        app.runtime.watch()
+        assert app.runtime.accounts is not None
+        for each in records:
+            app.runtime.accounts.accounts.take(each)
+        app.runtime.accounts.flush()
+        return app
+
+    yield make
+    for app in made:
+        for loop in app.runtime.loops:
+            loop.stop()
+        app.runtime.finish(1)
+
+
+def record(number: int = 7, **changes: Any) -> RequestRecord:
+    fields: dict[str, Any] = {
+        "id": f"{number:024x}",
+        "received": time.time() - 60 + number,
+        "agent": "claude-cli/2.1",
+        "model": "claude-sonnet",
+        "rule": "models.default",
+        "provider": "up",
+        "target": "up/m",
+        "session": "s-1",
+        "attempts": (
+            AttemptRecord("up/m", 429, "rate_limit", "slow down", started=1, ended=20, waited=300),
+            AttemptRecord("up/m", 200, started=320, ended=900),
+        ),
+        "status": 200,
+        "times": Times(routed=1, upstream_head=500, first_byte=510, end=900),
+        "usage": Usage(fresh=1234, cache_read=40, output=20),
+        "cost": 5_600_000,
+        "losses": ("tools[0].cache_control",),
+        "lowered": ("max_tokens from 64000 to 16384",),
+    }
+    return RequestRecord(**{**fields, **changes})
+
+
+def hostile(text: str, **changes: Any) -> RequestRecord:
+    """A record whose every text is `text`."""
+    names = ("session", "key", "agent", "path", "dialect_in", "dialect_out", "model", "rule", "provider", "target")
+    words = dict.fromkeys((*names, "error", "message", "origin", "upstream_request_id"), text)
+    tried = AttemptRecord(text, 500, text, text, 1, 2, 3, text)
+    return record(**words, attempts=(tried, tried), losses=(text,), lowered=(text,), terminal="error", **changes)
+
+
+def enter(app: Application) -> Client:
+    client = app.test_client()
+    answer = client.get("/_/enter", query_string={"token": tickets.issue_ticket()})
+    assert answer.status_code == 303
+    return client
+
+
+def sign_with(app: Application, key: str) -> tuple[Client, TestResponse]:
+    client = app.test_client()
+    found = re.search(r'name="csrf" value="(\w+)"', client.get("/_/sign-in").text)
+    assert found is not None
+    return client, client.post("/_/sign-in", data={"csrf": found[1], "key": key})
+
+
+def test_a_browser_is_led_to_the_pages_and_everybody_else_gets_json(make_app: MakeApp) -> None:
+    client = make_app().test_client()
+
+    browser, program, plain = (client.get("/", headers=each) for each in (BROWSER, {"accept": "*/*"}, {}))
+
+    assert (browser.status_code, browser.location) == (303, "/_/")
+    assert program.json == plain.json
+    assert program.json is not None
+    assert program.json["name"] == "dragoman"
+
+
+@pytest.mark.parametrize(
+    ("page", "shown"),
+    [
+        ("/_/", ["Trouble", "claude-sonnet → up/m", "ANTHROPIC_BASE_URL=http://localhost", "up"]),
+        ("/_/requests", ["claude-sonnet → up/m", "✓ complete", "1,234", "$0.0056"]),
+        (f"/_/requests/{REQUEST}", ["slow down", "attempt 2: up/m", "tools[0].cache_control", "64000 to 16384"]),
+        ("/_/usage?by=provider", ["1,234", "$0.0056", "up"]),
+        ("/_/models", ["up/m"]),
+        ("/_/settings", ["[server]", "api_key", "***", "default"]),
+    ],
+)
+def test_each_page_shows_what_it_is_for(make_app: MakeApp, page: str, shown: list[str]) -> None:
+    client = enter(make_app(None, record()))
+
+    answer = client.get(page)
+
+    assert answer.status_code == 200
+    assert answer.content_type == "text/html; charset=utf-8"
+    assert [each for each in shown if each not in answer.text] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_nothing_foreign_becomes_markup(make_app: MakeApp, page: str) -> None:
+    client = enter(make_app(None, hostile(SCRIPT)))
+
+    text = client.get(page).text
+
+    assert "<script>alert" not in text
+    assert "<img" not in text
+    assert "\u202e" not in text
+    assert re.findall(r"<script(?! src=\"/_/static/refresh.js\" defer>)", text) == []
+    assert re.findall(r"\son\w+\s*=", re.sub(r">[^<]*<|\"[^\"]*\"", "", text)) == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_page_tells_a_secret(make_app: MakeApp, page: str) -> None:
+    client = enter(make_app(None, hostile(f"before {SECRET} behind")))
+
+    text = client.get(page).text
+
+    assert "secret-0123456789" not in text
+    assert "sk-planted" not in text
+
+
+@pytest.mark.parametrize("page", [*PAGES, "/_/sign-in", "/_/requests/none", "/_/usage?by=nothing", "/_/enter"])
+def test_each_page_allows_nothing_from_elsewhere_and_nothing_inline(make_app: MakeApp, page: str) -> None:
+    client = enter(make_app(None, record()))
+
+    answer = client.get(page)
+
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
+    assert "unsafe" not in policy
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert [
+        url
+        for url in re.findall(r'(?:href|src|action)="([^"]*)"', answer.text)
+        if not url.startswith(("/_/", "#", "data:,"))
+    ] == []
+    assert re.findall(r"<style| style=", answer.text) == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("keys", [(), ("k-first",)])
+def test_nothing_is_shown_without_signing_in(make_app: MakeApp, page: str, keys: tuple[str, ...]) -> None:
+    client = make_app({"api_keys": keys}, record()).test_client()
+    client.set_cookie("dragoman_dashboard", "9999999999.." + "0" * 64, path="/_/")
+
+    answer = client.get(page)
+
+    assert answer.status_code == 401
+    assert "claude-sonnet" not in answer.text
+
+
+def test_a_token_opens_the_door_once(make_app: MakeApp) -> None:
+    app, token = make_app(), tickets.issue_ticket()
+    first, second = app.test_client(), app.test_client()
+
+    looked = first.head("/_/enter", query_string={"token": token})
+    entered = first.get("/_/enter", query_string={"token": token})
+    again = second.get("/_/enter", query_string={"token": token})
+
+    cookie = entered.headers["set-cookie"]
+    assert (looked.status_code, entered.status_code, again.status_code) == (401, 303, 401)
+    assert all(part in cookie for part in ("HttpOnly", "SameSite=Strict", "Path=/_/", "Max-Age=43200"))
+    assert first.get("/_/").status_code == 200
+
+
+def test_a_token_waits_five_minutes(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    app, token = make_app(), tickets.issue_ticket()
+    monkeypatch.setattr(tickets, "TICKET_LIFE", 0.0)
+
+    assert app.test_client().get("/_/enter", query_string={"token": token}).status_code == 401
+
+
+def test_a_key_sees_its_own_requests_alone(make_app: MakeApp) -> None:
+    app = make_app({"api_keys": ("k-first", "k-second")})
+    access = app.runtime.services.access
+    mine, theirs = (access.check_key({"x-api-key": key}) for key in ("k-first", "k-second"))
+    assert app.runtime.accounts is not None
+    app.runtime.accounts.accounts.take(record(7, tenant=mine, model="model-of-mine"))
+    app.runtime.accounts.accounts.take(record(8, tenant=theirs, model="model-of-theirs"))
+    app.runtime.accounts.flush()
+
+    client, entered = sign_with(app, "k-first")
+
+    pages = [client.get(page).text for page in PAGES]
+    assert entered.status_code == 303
+    assert "model-of-mine" in pages[1]
+    assert "model-of-mine" in pages[2]
+    assert [page for page in pages if "model-of-theirs" in page] == []
+    assert client.get(f"/_/requests/{8:024x}").status_code == 404
+    assert client.get("/_/settings").status_code == 403
+
+
+def test_a_cookie_ends_with_its_key(make_app: MakeApp) -> None:
+    client, _ = sign_with(make_app({"api_keys": ("k-first", "k-second")}), "k-first")
+    cookie = client.get_cookie("dragoman_dashboard", path="/_/")
+    assert cookie is not None
+    later = [make_app({"api_keys": keys}).test_client() for keys in (("k-second",), ())]
+    for each in later:
+        each.set_cookie("dragoman_dashboard", cookie.value, path="/_/")
+
+    assert [each.get("/_/").status_code for each in later] == [401, 401]
+
+
+def test_wrong_keys_have_five_tries_a_minute(make_app: MakeApp) -> None:
+    app = make_app({"api_keys": ("k-first",)})
+
+    statuses = [sign_with(app, "k-wrong")[1].status_code for _ in range(6)]
+
+    assert statuses == [401] * 5 + [429]
+    assert sign_with(app, "k-first")[1].status_code == 429
+
+
+@pytest.mark.parametrize("csrf", ["", "0" * 64])
+def test_a_form_that_is_not_ours_is_refused(make_app: MakeApp, csrf: str) -> None:
+    client = make_app({"api_keys": ("k-first",)}).test_client()
+    client.get("/_/sign-in")
+
+    assert client.post("/_/sign-in", data={"csrf": csrf, "key": "k-first"}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"host": "rebound.example"}, {"origin": "http://evil.example"}, {"sec-fetch-site": "cross-site"}],
+)
+def test_another_sites_page_gets_nowhere(make_app: MakeApp, headers: dict[str, str]) -> None:
+    client = enter(make_app(None, record()))
+
+    assert client.post("/_/sign-out", headers=headers).status_code == 403
+    assert "host" not in headers or client.get("/_/", headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize("place", [{"REMOTE_ADDR": "203.0.113.9"}, {"HTTP_X_FORWARDED_FOR": "127.0.0.1"}])
+def test_without_keys_the_pages_are_for_this_machine(make_app: MakeApp, place: dict[str, str]) -> None:
+    client = enter(make_app(None, record()))
+
+    assert client.get("/_/", environ_overrides=place).status_code == 403
+
+
+def test_older_requests_are_a_page_of_their_own_with_the_same_filters(make_app: MakeApp) -> None:
+    client = enter(make_app(None, *(record(number) for number in range(1, 54)), record(60, model="other")))
+
+    first = client.get("/_/requests?model=claude-sonnet&since=1h&provider=")
+    link = re.search(r'href="(/_/requests\?[^"]*before=[^"]*)"', first.text)
+    assert link is not None
+    second = client.get(link[1].replace("&amp;", "&"))
+
+    rows = [len(re.findall(r'href="/_/requests/\w', page.text)) for page in (first, second)]
+    assert rows == [50, 3]
+    assert "other" not in first.text + second.text
+
+
+@pytest.mark.parametrize("query", ["before=x", "since=soon"])
+def test_a_wrong_filter_is_named(make_app: MakeApp, query: str) -> None:
+    answer = enter(make_app()).get(f"/_/requests?{query}")
+
+    assert answer.status_code == 400
+    assert query.partition("=")[0] in answer.text
+
+
+def test_a_dashboard_that_is_off_is_not_there(make_app: MakeApp) -> None:
+    client = make_app({"dashboard": False}).test_client()
+    pages = (*PAGES, "/_/sign-in", "/_/static/refresh.js")
+
+    assert {client.get(page).status_code for page in pages} == {404}
+    assert client.get("/", headers=BROWSER).json["name"] == "dragoman"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", ["dashboard.css", "refresh.js"])
+def test_static_files_come_from_here_with_the_same_rules(make_app: MakeApp, name: str) -> None:
+    answer = make_app().test_client().get(f"/_/static/{name}", buffered=True)
+
+    assert answer.status_code == 200
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["cache-control"] == "no-cache"
+    assert "://" not in answer.text
+
+
+def test_the_command_prints_an_address_that_lets_its_user_in(make_app: MakeApp) -> None:
+    url = CliRunner().invoke(main, ["dashboard", "--no-browser"]).stdout.strip()
+
+    answer = make_app().test_client().get(url.partition(":8080")[2])
+
+    assert answer.status_code == 303
