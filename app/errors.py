@@ -14,6 +14,7 @@
     │   └── CredentialPostponed        503, there may be one soon: its issuer cannot be reached, or asks to wait
     ├── LedgerUnavailable              the operator: what outlives a request cannot be kept or read
     │   └── LedgerSilent               its database does not answer
+    ├── UpstreamSpared                 503, an upstream is not asked: its queue is long, or it was silent too often
     ├── ProgramUnavailable             the operator: the program of an upstream does not run; says the remedy
     └── UpstreamError                  the upstream
         ├── UpstreamRefused            it answered with an error, as a status or inside a stream
@@ -233,6 +234,14 @@ class ProgramUnavailable(DragomanError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, status=503)
+
+
+class UpstreamSpared(DragomanError):
+    """The gateway did not ask an upstream, which may be asked in `retry_after` seconds."""
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message, status=503)
+        self.failure = msgspec.structs.replace(self.failure, retry_after=str(retry_after))
 
 
 class UpstreamError(DragomanError):

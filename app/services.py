@@ -19,6 +19,7 @@ from app.gateway.responses_api.conversations import Conversations
 from app.gateway.responses_api.response_store import ResponseStore
 from app.gateway.responses_api.stored_responses import StoredResponses
 from app.gateway.tenants import open_tenant_marks
+from app.gateway.upstream_health.health import UpstreamHealth
 from app.ledger import Ledger
 from app.providers.provider import Provider
 from app.routing.router import Router
@@ -62,8 +63,10 @@ def build_services(
     response_store = ResponseStore(ledger)
     reasoning_store = ReasoningStore(ledger.reasoning if settings.ledger.reasoning_mb else None)
     facts = _keep_facts(old, settings)
+    health = old.gateway.health if old is not None else UpstreamHealth()
+    health.configure(settings.providers, server.workers)
     fetcher = _open_fetcher(server, transport.settings)
-    gateway = Gateway(router, server, fetcher, reasoning_store, settings.limits, facts=facts)
+    gateway = Gateway(router, server, fetcher, reasoning_store, settings.limits, facts=facts, health=health)
     background = Background(gateway, response_store, ledger.events, server.ping_interval, recorder=recorder)
     return Services(
         settings=settings,
@@ -103,4 +106,5 @@ def _keep_facts(old: Services | None, settings: Settings) -> LearnedFacts:
     for name, provider in old.settings.providers.items():
         if settings.providers.get(name) != provider:
             old.gateway.facts.forget_provider(name)
+            old.gateway.health.forget_provider(name)
     return old.gateway.facts

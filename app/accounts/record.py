@@ -48,8 +48,9 @@ class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     `provider` and `target`. `cost` is in billionths of a US dollar, None where no price is known; `billed` is False for
     logins of subscriptions, whose cost is a list price that nobody bills. `usage` is None where no tokens were spent.
     `lowered` holds settings that were reduced to what the upstream takes, as sentences; `losses` the paths of fields
-    that were dropped or coerced. `rate_limits` are the upstream's headers by lower-case name. `operation` is empty for
-    what is no request to the API: an unknown path, a wrong key. `quiet` requests only help another one.
+    that were dropped or coerced. `rate_limits` are the upstream's headers by lower-case name. `passed_over` are targets
+    of the route that were not asked, each with the reason. `operation` is empty for what is no request to the API: an
+    unknown path, a wrong key. `quiet` requests only help another one.
     `trace` is the client's W3C `traceparent`.
     """
 
@@ -71,6 +72,7 @@ class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     provider: str = ""
     target: str = ""
     attempts: tuple[AttemptRecord, ...] = ()
+    passed_over: tuple[str, ...] = ()
     status: int = 0
     terminal: Terminal = "completed"
     error: str = ""

@@ -21,7 +21,7 @@ from app.credentials.credential import Credential
 from app.dialects.contract import Dialect, RenderedRequest, StreamParser, StreamPassthrough
 from app.dialects.login_words import has_login_words
 from app.dialects.refused_fields import leave_out
-from app.errors import UpstreamMalformed, UpstreamRefused
+from app.errors import UpstreamMalformed, UpstreamRefused, UpstreamTimeout
 from app.gateway.messages import ClientRequest
 from app.gateway.paused_turn import PausedTurn
 from app.gateway.record import Record
@@ -41,10 +41,12 @@ MOST_QUOTED = 300
 
 
 class Sends(msgspec.Struct):
-    """How often one request was sent, and how often it may be: what is sent again on a new connection counts too."""
+    """How often one request was sent, and how often it may be: what is sent again on a new connection counts too.
+    `patience` is the longest wait for a head, in seconds; None leaves it to the provider's time limits."""
 
     most: int = 2
     made: int = 0
+    patience: float | None = None
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -141,6 +143,9 @@ class Attempt(abc.ABC):
             )  # fmt: skip
         good = False
         try:
+            patience = target.sends.patience
+            if patience is not None:
+                yield from _wait_briefly(exchange, patience, wait)
             while not exchange.wait_head(wait):
                 yield
             record.meet_head(exchange.status, exchange.headers)
@@ -212,3 +217,12 @@ class Attempt(abc.ABC):
             text = known_secrets.mask(body.decode("utf-8", "replace"))
             refused.body = None if has_login_words(text) else text.encode()
         return refused
+
+
+def _wait_briefly(exchange: Exchange, patience: float, wait: float) -> Obtaining[None]:
+    """Until the head is there. Raises UpstreamTimeout when that takes longer than `patience`."""
+    end = time.monotonic() + patience
+    while not exchange.wait_head(min(wait, max(0.0, end - time.monotonic()))):
+        if time.monotonic() >= end:
+            raise UpstreamTimeout("first_byte", patience)
+        yield

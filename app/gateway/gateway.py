@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NoReturn
 
@@ -49,6 +49,7 @@ from app.gateway.policy import (
     cool_down,
     find_repair,
     goes_elsewhere,
+    is_paced,
     more_telling,
     teaches,
     tell_overflow,
@@ -56,6 +57,9 @@ from app.gateway.policy import (
 )
 from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
 from app.gateway.record import Record
+from app.gateway.upstream_health.health import OPEN, UpstreamHealth
+from app.gateway.upstream_health.lane import Lane, LaneExchange
+from app.gateway.upstream_health.retry_budget import RetryBudget
 from app.providers.names import LONGEST_NAME
 from app.providers.provider import Operation
 from app.routing.router import Router, Upstream
@@ -84,9 +88,11 @@ class Gateway:
         limits: LimitsSettings = USUAL,
         clock: Callable[[], float] = time.monotonic,
         facts: LearnedFacts | None = None,
+        health: UpstreamHealth | None = None,
     ) -> None:
         self.router = router
         self.facts = facts or LearnedFacts(clock)
+        self.health = health or UpstreamHealth(clock)
         self._fetcher = fetcher
         self._reasoning_store = reasoning_store
         self._settings = settings
@@ -158,21 +164,32 @@ class Gateway:
         upstreams = self.router.resolve(client_request.peek.model, client_request.provider)
         record.routed = time.monotonic() - record.started
         tenant = client_request.tenant
-        ready = [upstream for upstream in upstreams if not self.facts.holds(upstream.label, tenant, COOL_DOWN)]
         most = self._settings.max_attempts
-        chain = (ready or upstreams)[:most]
+        well = self._choose(upstreams, tenant, record)
+        chain = (well or upstreams)[:most]
         told: DragomanError | None = None
         sends = Sends()
         for position, upstream in enumerate(chain):
             last = position == len(chain) - 1
+            gate = OPEN
             try:
+                entered = self.health.enter(upstream.label, tenant, last=last or not well, followed=not last)
+                if entered is None:
+                    record.pass_over(upstream.label, self.health.describe(upstream.label))
+                    continue
+                gate = entered
                 sends.most = most - (len(chain) - 1 - position)  # one is kept for each upstream that is left
-                started = yield from self._attempt(client_request, record, upstream, stream, sends, last)
+                sends.patience = gate.patience
+                started = yield from self._attempt(
+                    client_request, record, upstream, stream, sends, last and not gate.once
+                )
                 upstream.provider.health.succeed()
+                self.health.succeed(upstream.label)
                 told = None
                 return started
             except DragomanError as error:
                 upstream.provider.health.fail(error)
+                self.health.fail(upstream.label, tenant, error, client_request.body, gate)
                 if not goes_elsewhere(error):
                     raise
                 told = more_telling(told, error)
@@ -180,6 +197,9 @@ class Gateway:
                     who = upstream.label, record.upstream_status
                 if not last:
                     log.warning("request %s: %s fails: %s", record.id, upstream.label, error.failure.kind)
+            except BaseException:
+                self.health.abandon(upstream.label, gate)
+                raise
         assert told is not None, "a route has at least one upstream"
         record.upstream, record.upstream_status = who
         try:
@@ -187,12 +207,31 @@ class Gateway:
         finally:
             told = None  # an error that this frame keeps would keep this frame, and all that was read
 
+    def _choose(self, upstreams: Sequence[Upstream], tenant: str, record: Record) -> Sequence[Upstream]:
+        """The upstreams that are worth asking now, in their order; none where there is reason against each."""
+        well = []
+        passed_over = []
+        for upstream in upstreams:
+            if self.facts.holds(upstream.label, tenant, COOL_DOWN):
+                passed_over.append((upstream.label, "it has asked for a pause"))
+            elif self.health.breakers and self.health.spares(upstream.label, tenant):
+                passed_over.append((upstream.label, self.health.describe(upstream.label)))
+            else:
+                well.append(upstream)
+        if well:
+            for target, reason in passed_over:
+                record.pass_over(target, reason)
+        return well
+
     def _attempt(
-        self, client_request: ClientRequest, record: Record, upstream: Upstream, stream: bool, sends: Sends, last: bool
-    ) -> Obtaining[StartedResponse]:
-        """One upstream, tried again where that repeats nothing and may help, if it is the `last` one."""
+        self, client_request: ClientRequest, record: Record, upstream: Upstream, stream: bool, sends: Sends,
+        may_repeat: bool,
+    ) -> Obtaining[StartedResponse]:  # fmt: skip
+        """One upstream, tried again where it `may_repeat`, where that repeats nothing and may help."""
         provider = upstream.provider
         record.go_to(upstream)
+        budget = self.health.budget(provider.name)
+        budget.earn(record.started)
         session = client_request.session
         credential = provider.credential(session)
         record.credential = credential.name if credential is not None else ""
@@ -243,7 +282,9 @@ class Gateway:
                     if teaches(failure, repair, before, sent):
                         self.facts.report(upstream.label, client_request.tenant, repair.name, repair.change)
                     continue
-                wait = wait_before_retry(error, number) if last and sends.made < sends.most else None
+                wait = wait_before_retry(error, number) if may_repeat and sends.made < sends.most else None
+                if wait is not None and not _is_granted(budget, error, number):
+                    wait = None
                 if wait is None:
                     pause = cool_down(error)
                     if pause is not None:
@@ -258,7 +299,12 @@ class Gateway:
         record.dropped, record.lowered = list_dropped(attempt.losses), list_lowered(attempt.losses)
         if attempt.answer is not None:
             return deliver(attempt, (attempt.render(attempt.answer), attempt.answer.usage), record)
-        exchange = yield from attempt.send(attempt.upstream_request, record, wait)
+        lane = self.health.lanes.get(attempt.target.upstream.provider.name)
+        exchange = yield from (
+            attempt.send(attempt.upstream_request, record, wait)
+            if lane is None
+            else self._send_in_turn(lane, attempt, record, wait)
+        )
         record.paused_turn = attempt.paused_turn
         if attempt.paused_turn is not None:
             exchange = PausedTurnExchange(exchange, attempt.paused_turn, partial(self._ask_on, attempt, record))
@@ -274,6 +320,19 @@ class Gateway:
             if not kept:
                 exchange.close()
 
+    def _send_in_turn(self, lane: Lane, attempt: Attempt, record: Record, wait: float) -> Obtaining[Exchange]:
+        """Sends once it is this request's turn."""
+        provider, tenant = attempt.target.upstream.provider, attempt.client_request.tenant
+        ticket = yield from self.health.queue(lane, provider.name, tenant, provider.settings.queue_timeout, wait)
+        sent = False
+        try:
+            exchange = yield from attempt.send(attempt.upstream_request, record, wait)
+            sent = True
+            return LaneExchange(exchange, lane, ticket)
+        finally:
+            if not sent:
+                lane.leave(ticket)
+
     def _ask_on(self, attempt: Attempt, record: Record, said: Response) -> Obtaining[Exchange]:
         """The next round of an answer, of the same upstream with the same credential. It may be tried again even where
         the client has seen something: what was said stays."""
@@ -286,8 +345,10 @@ class Gateway:
             except DragomanError as error:
                 record.end_attempt(error)
                 wait = wait_before_retry(error, number)
-                if wait is None or sends.made >= sends.most:
-                    remedy = find_remedy(attempt.target.upstream.provider.settings.kind)
+                provider = attempt.target.upstream.provider
+                granted = wait is not None and _is_granted(self.health.budget(provider.name), error, number)
+                if wait is None or sends.made >= sends.most or not granted:
+                    remedy = find_remedy(provider.settings.kind)
                     _raise_explained(error, attempt, remedy)
                 record.wait(wait)
                 yield from _sleep(wait, self._settings.stream_start_timeout)
@@ -297,6 +358,12 @@ class Gateway:
 def _estimate(attempt: Attempt) -> int:
     """Tokens of a request, roughly."""
     return estimate_tokens(attempt.client_request.request, attempt.target.model)
+
+
+def _is_granted(budget: RetryBudget, error: DragomanError, number: int) -> bool:
+    """Whether one more may be sent. An upstream that names the time itself has the pace in its own hands: to come back
+    once as it was told is no retry of ours."""
+    return (number == 1 and is_paced(error)) or budget.spend(time.monotonic())
 
 
 def _sleep(seconds: float, longest: float) -> Obtaining[None]:

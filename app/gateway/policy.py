@@ -20,7 +20,11 @@ from app.providers.provider import Operation
 
 # A wait that an upstream asks for is kept if it is at most this long; seconds. A longer one is the client's to keep.
 LONGEST_WAIT = 5.0
-FIRST_BACKOFF = 0.25
+# The first backoff is up to so many seconds long; each is drawn anew, so that requests that failed together do not come
+# back together.
+FIRST_BACKOFF = 0.5
+# Where the upstream itself says when to come back, the wait is longer by up to this share of it, and never shorter.
+SPREAD = 0.5
 
 # The same request may succeed at once or soon, the last row at networks before a server. So may one that met a rate
 # limit which says that it is short, or says nothing.
@@ -116,11 +120,20 @@ def wait_before_retry(error: DragomanError, attempt: int) -> float | None:
         if failure.status not in AGAIN_STATUSES and failure.kind != "rate_limit":
             return None
         if asked is not None:
-            return asked if asked <= LONGEST_WAIT else None
+            return asked * (1 + random.random() * SPREAD) if asked <= LONGEST_WAIT else None
     elif not isinstance(error, UpstreamUnreachable) and not (isinstance(error, UpstreamCut) and not error.began):
         return None
     backoff: float = FIRST_BACKOFF * 2 ** (attempt - 1)
-    return backoff * (1 + random.random() / 4)
+    return backoff * random.random()
+
+
+def is_paced(error: DragomanError) -> bool:
+    """Whether the upstream has a limit and has said itself when the request shall come back."""
+    return (
+        isinstance(error, UpstreamRefused)
+        and error.failure.kind == "rate_limit"
+        and _seconds(error.headers) is not None
+    )
 
 
 def goes_elsewhere(error: DragomanError) -> bool:

@@ -59,6 +59,7 @@ class Record:
         "model",
         "operation",
         "origin",
+        "passed_over",
         "path",
         "paused_turn",
         "peer",
@@ -133,6 +134,7 @@ class Record:
         self.status = 0
         self.attempts = 0
         self.tried: list[AttemptRecord] = []
+        self.passed_over: tuple[str, ...] = ()
         self.attempt_status = 0
         self._began: int | None = None  # when the attempt began that is under way, in milliseconds
         self.bytes_in = 0
@@ -169,6 +171,10 @@ class Record:
         provider = upstream.provider
         self.upstream, self.upstream_model, self.matched = upstream.label, upstream.model, upstream.matched
         self.provider, self.billed = provider.name, provider.bills
+
+    def pass_over(self, target: str, reason: str) -> None:
+        """A target of the route is not asked now."""
+        self.passed_over += (f"{target[:LONGEST_WORD]}: {reason}",)
 
     def meet_head(self, status: int, headers: Mapping[str, str]) -> None:
         """The upstream has begun to answer."""
@@ -254,6 +260,7 @@ class Record:
             provider=self.provider,
             target=target,
             attempts=tried,
+            passed_over=self.passed_over,
             status=self.status,
             terminal="running" if running else self.terminal,
             error=self.error or "",

@@ -150,6 +150,8 @@ class ProviderSettings(Table, frozen=True, kw_only=True):
     first_byte_timeout: Seconds = 600.0
     idle_timeout: Seconds = 300.0
     total_timeout: Seconds | None = None
+    max_parallel: Count | None = None
+    queue_timeout: Seconds = 60.0
 
     proxies: dict[str, str] | None = None
     ca_bundle: str | None = None

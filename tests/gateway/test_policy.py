@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -21,11 +22,10 @@ def refused(status: int, kind: FailureKind = "internal", message: str = "boom", 
     "error", [refused(500), refused(503), refused(529), refused(522), Unreachable("no"), UpstreamCut("x", began=False)]
 )
 def test_what_may_pass_is_tried_again_soon(error: DragomanError) -> None:
-    first, second = wait_before_retry(error, 1), wait_before_retry(error, 2)
+    firsts, seconds = [[wait_before_retry(error, attempt) or 0.0 for _ in range(300)] for attempt in (1, 2)]
 
-    assert first is not None
-    assert second is not None
-    assert 0.2 < first < 0.4 < second < 0.7
+    assert 0 < min(firsts) < 0.1 < 0.4 < max(firsts) <= 0.5
+    assert 0 < min(seconds) < 0.2 < 0.8 < max(seconds) <= 1.0
 
 
 @pytest.mark.parametrize(
@@ -45,10 +45,10 @@ def test_what_would_fail_or_cost_again_is_not_repeated(error: DragomanError) -> 
 
 
 def test_a_rate_limit_is_waited_out_unless_it_is_a_long_one() -> None:
-    assert wait_before_retry(refused(429, "rate_limit", retry_after="2"), 1) == 2.0
-    assert wait_before_retry(refused(429, "rate_limit", retry_after_ms="300", retry_after="9"), 1) == 0.3
+    assert 2.0 <= (wait_before_retry(refused(429, "rate_limit", retry_after="2"), 1) or 0) <= 3.0
+    assert 0.3 <= (wait_before_retry(refused(429, "rate_limit", retry_after_ms="300", retry_after="9"), 1) or 0) <= 0.45
     assert wait_before_retry(refused(429, "rate_limit", retry_after="287441"), 1) is None
-    assert 0.2 < (wait_before_retry(refused(429, "rate_limit"), 1) or 0) < 0.4
+    assert 0 < (wait_before_retry(refused(429, "rate_limit"), 1) or 0) < 0.5
     assert wait_before_retry(refused(429, "quota", retry_after="1"), 1) is None
 
 
@@ -75,7 +75,17 @@ def test_the_time_to_come_back_may_be_a_date() -> None:
     wait = wait_before_retry(refused(503, retry_after=soon), 1)
 
     assert wait is not None
-    assert 1 < wait <= 3
+    assert 1 < wait <= 4.5
+
+
+def test_requests_that_were_told_the_same_time_do_not_come_back_together() -> None:
+    told = refused(429, "rate_limit", retry_after="1")
+
+    waits = [wait_before_retry(told, 1) or 0.0 for _ in range(300)]
+
+    tenths = collections.Counter(int(wait * 10) for wait in waits)
+    assert min(waits) >= 1
+    assert max(tenths.values()) < 0.35 * len(waits)
 
 
 @pytest.mark.parametrize("text", ["", "soon", "nan", "inf", "-inf", "Mon, 01 Jan 99999 00:00:00 GMT", "2026-11-21"])

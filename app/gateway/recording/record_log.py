@@ -54,6 +54,7 @@ def _describe(record: RequestRecord) -> dict[str, object]:
         ("error", record.error),
         ("origin", record.origin),
         ("credential", record.attempts[-1].credential if record.attempts else ""),
+        ("passed_over", record.passed_over),
         ("message", record.message),
         ("matched", record.rule),
         ("dropped", record.losses),

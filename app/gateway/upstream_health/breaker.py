@@ -1,0 +1,145 @@
+"""The circuit breaker of one target: closed, open for a while after faults in a row, then half open for one probe.
+
+Pure: the time is handed in, in seconds of a clock that never goes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from app.errors import (
+    DragomanError,
+    UpstreamCut,
+    UpstreamMalformed,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+
+# "unreachable" costs a request next to nothing, "silent" a whole time limit, and "failing" may be the request's doing.
+Fault = Literal["unreachable", "silent", "failing"]
+BreakerState = Literal["closed", "open", "half_open"]
+Verdict = Literal["go", "probe", "wait"]
+
+
+class Patience(msgspec.Struct, frozen=True):
+    """How many faults in a row open a breaker, and for how many seconds: `first`, then twice as long, up to
+    `longest`."""
+
+    faults: int
+    first: float
+    longest: float
+
+
+PATIENCE: Mapping[Fault, Patience] = {
+    "unreachable": Patience(faults=3, first=2.0, longest=30.0),
+    "silent": Patience(faults=3, first=10.0, longest=120.0),
+    "failing": Patience(faults=5, first=5.0, longest=60.0),
+}
+
+# Answers of a server, or of what stands before it, that has trouble of its own. 501 is about the request.
+FAULT_STATUSES = frozenset({500, 502, 503, 504, 520, 521, 522, 523, 524, 529, 530})
+# As far as the failure is not told to be of another kind: servers have answered 500 to bad requests and full contexts.
+FAULT_KINDS = frozenset({"internal", "overloaded", "timeout", "unreachable"})
+# Faults of one tenant's requests hold for that tenant alone, unless another has met them too.
+CONFIRMING_TENANTS = 2
+# Seconds after which a probe that tells nothing no longer keeps the next one back: models may think for minutes.
+LONGEST_PROBE = 30.0
+# Requests and tenants that a streak tells apart; more would not change its verdict.
+MOST_MARKS = 64
+
+
+def find_fault(error: DragomanError) -> Fault | None:
+    """What a failure says against its target; None where it says nothing, like a limit or a bad request."""
+    match error:
+        case UpstreamUnreachable():
+            return "unreachable"
+        case UpstreamTimeout():
+            return "silent"
+        case UpstreamCut():
+            return "failing" if error.began else "unreachable"
+        case UpstreamMalformed():
+            return "failing"
+        case UpstreamRefused():
+            failure = error.failure
+            return "failing" if failure.status in FAULT_STATUSES and failure.kind in FAULT_KINDS else None
+        case _:
+            return None
+
+
+def shows_life(error: DragomanError) -> bool:
+    """Whether the target has answered, if only to refuse."""
+    return isinstance(error, UpstreamRefused)
+
+
+class Breaker:
+    """The faults in a row of one target.
+
+    A request that fails again and again counts once among the answered faults, since it may be what is wrong; so does
+    one tenant, for whom alone the breaker opens then. What cannot be reached is so for all.
+    """
+
+    __slots__ = ("changed", "count", "fault", "opened", "period", "probe_began", "requests", "tenants", "until")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.fault: Fault = "failing"
+        self.until: float | None = None  # when the next probe may begin; None while closed
+        self.period = 0.0
+        self.opened = 0  # how often, in this streak
+        self.probe_began: float | None = None
+        self.tenants: set[str] = set()
+        self.requests: set[int] = set()
+        self.changed = 0.0
+
+    def state(self, now: float) -> BreakerState:
+        if self.until is None:
+            return "closed"
+        return "open" if now < self.until else "half_open"
+
+    def concerns(self, tenant: str) -> bool:
+        """Whether the streak counts for a tenant."""
+        return self.fault == "unreachable" or len(self.tenants) >= CONFIRMING_TENANTS or tenant in self.tenants
+
+    def judge(self, tenant: str, now: float) -> Verdict:
+        """Whether a request may go to the target; a "probe" must be begun by `begin_probe`."""
+        if self.until is None or not self.concerns(tenant):
+            return "go"
+        probed = self.probe_began is not None and now < self.probe_began + LONGEST_PROBE
+        return "wait" if probed or now < self.until else "probe"
+
+    def begin_probe(self, now: float) -> None:
+        self.probe_began = now
+
+    def end_probe(self) -> None:
+        """The probe has ended without telling anything; the next request is one."""
+        self.probe_began = None
+
+    def fail(self, fault: Fault, tenant: str, request: int, now: float, *, probe: bool) -> bool:
+        """Counts a fault; True where it opens the breaker. `request` tells bodies of requests apart."""
+        if probe:
+            self.probe_began = None
+        repeated = fault == "failing" and request in self.requests
+        self.fault = fault
+        if len(self.tenants) < MOST_MARKS:
+            self.tenants.add(tenant)
+        if len(self.requests) < MOST_MARKS:
+            self.requests.add(request)
+        if not repeated:
+            self.count += 1
+        patience = PATIENCE[fault]
+        # What was sent before the breaker opened, and fails after it, is no news.
+        if (self.until is not None and not probe and now < self.until) or self.count < patience.faults:
+            return False
+        self.period = min(patience.longest, max(patience.first, self.period * 2 if self.opened else 0.0))
+        self.opened += 1
+        self.until = now + self.period
+        self.changed = now
+        return True
+
+    def left(self, now: float) -> float:
+        """Seconds until the next probe may begin."""
+        return 0.0 if self.until is None else max(0.0, self.until - now)

@@ -1,0 +1,204 @@
+"""What is known of the upstreams that requests go to, for all requests of one worker and across reloads."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+import msgspec
+
+from app.errors import DragomanError, UpstreamSpared
+from app.gateway.upstream_health.breaker import Breaker, BreakerState, Fault, find_fault, shows_life
+from app.gateway.upstream_health.lane import Lane, Ticket
+from app.gateway.upstream_health.retry_budget import RetryBudget
+from app.settings import ProviderSettings
+from app.transport import Obtaining
+
+log = logging.getLogger("dragoman")
+
+# Model names come from clients, so there is no end to the targets that can fail.
+MOST_TARGETS = 1024
+# Seconds that a probe of a silent target has for the head of an answer where another target is left.
+PROBE_PATIENCE = 15.0
+# What a client is told to wait where nobody knows better; seconds.
+RETRY_AFTER = 5
+
+
+class TargetState(msgspec.Struct, frozen=True):
+    """A target with faults. `seconds` are left until it is asked again."""
+
+    target: str
+    state: BreakerState
+    fault: Fault
+    faults: int
+    seconds: float
+
+
+class ProviderLoad(msgspec.Struct, frozen=True):
+    """What one provider is asked at a time, and by retries within a minute. `max_parallel` is None without a limit, and
+    then `parallel` is not counted."""
+
+    provider: str
+    max_parallel: int | None
+    parallel: int
+    waiting: int
+    timeouts: int
+    retries: int
+
+
+class Gate(msgspec.Struct, frozen=True):
+    """How a target is asked: a `probe` is the only one at a time; `once` allows no repeats; `patience` is the longest
+    wait for the head, None for the usual one."""
+
+    probe: bool = False
+    once: bool = False
+    patience: float | None = None
+
+
+OPEN = Gate()
+
+
+class UpstreamHealth:
+    """Breakers by target, `<provider>/<model>`; budgets and lanes by provider. `clock` never goes back."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self.breakers: dict[str, Breaker] = {}
+        self.lanes: dict[str, Lane] = {}
+        self._budgets: dict[str, RetryBudget] = {}
+
+    def configure(self, providers: Mapping[str, ProviderSettings], workers: int) -> None:
+        """Takes over limits. What is under way counts on. Each worker has its share of a limit, rounded down."""
+        for name in self.lanes.keys() - providers.keys():
+            del self.lanes[name]
+        for name, provider in providers.items():
+            if provider.max_parallel is None:
+                lane = self.lanes.pop(name, None)
+                if lane is not None:
+                    lane.resize(1 << 31)  # for those who wait in it
+                continue
+            most = max(1, provider.max_parallel // workers)
+            if name in self.lanes:
+                self.lanes[name].resize(most)
+            else:
+                self.lanes[name] = Lane(most)
+
+    def forget_provider(self, provider: str) -> None:
+        """Drops what is held against a provider, for example because its settings have changed."""
+        for target in [target for target in self.breakers if target.startswith(f"{provider}/")]:
+            del self.breakers[target]
+
+    def spares(self, target: str, tenant: str) -> bool:
+        """Whether requests shall rather go elsewhere now."""
+        breaker = self.breakers.get(target)
+        return breaker is not None and breaker.judge(tenant, self._clock()) == "wait"
+
+    def describe(self, target: str) -> str:
+        """Why it is spared, and for how long."""
+        breaker = self.breakers[target]
+        return f"{breaker.count} faults in a row ({breaker.fault}), asked again in {breaker.left(self._clock()):.0f} s"
+
+    def enter(self, target: str, tenant: str, *, last: bool, followed: bool) -> Gate | None:
+        """How a request may ask a target; None where it shall go on to the next one.
+
+        The `last` chance of a request is given even where the breaker is open, for a failure that comes quickly costs
+        nobody anything. A target that is silent would cost each request its whole time limit: there all but a probe
+        raise UpstreamSpared. `followed` tells whether another target is left.
+        """
+        breaker = self.breakers.get(target)
+        if breaker is None:
+            return OPEN
+        now = self._clock()
+        verdict = breaker.judge(tenant, now)
+        if verdict == "go":
+            return OPEN
+        if verdict == "probe":
+            breaker.begin_probe(now)
+            patience = PROBE_PATIENCE if followed and breaker.fault == "silent" else None
+            return Gate(probe=True, once=True, patience=patience)
+        if not last:
+            return None
+        if breaker.fault != "silent":
+            return Gate(once=True)
+        seconds = math.ceil(breaker.left(now)) or RETRY_AFTER
+        raise UpstreamSpared(
+            f"{target} was silent for whole time limits, {breaker.count} times in a row; it is tried again in "
+            f"{seconds} s",
+            retry_after=seconds,
+        )
+
+    def succeed(self, target: str) -> None:
+        """It has answered well."""
+        if self.breakers:
+            breaker = self.breakers.pop(target, None)
+            if breaker is not None and breaker.until is not None:
+                log.info("%s answers again", target)
+
+    def fail(self, target: str, tenant: str, error: DragomanError, request: bytes, gate: Gate) -> None:
+        """It has failed, or refused."""
+        fault = find_fault(error)
+        breaker = self.breakers.get(target)
+        if fault is None:
+            if breaker is not None and gate.probe:
+                breaker.end_probe()
+            if breaker is not None and breaker.fault != "failing" and shows_life(error):
+                self.succeed(target)
+            return
+        if breaker is None:
+            if len(self.breakers) >= MOST_TARGETS:
+                del self.breakers[next(iter(self.breakers))]
+            breaker = self.breakers[target] = Breaker()
+        if breaker.fail(fault, tenant, hash(request), self._clock(), probe=gate.probe):
+            log.warning("%s: %s", target, self.describe(target))
+
+    def abandon(self, target: str, gate: Gate) -> None:
+        """The request ended before its target had said anything."""
+        breaker = self.breakers.get(target)
+        if gate.probe and breaker is not None:
+            breaker.end_probe()
+
+    def budget(self, provider: str) -> RetryBudget:
+        budget = self._budgets.get(provider)
+        if budget is None:
+            budget = self._budgets[provider] = RetryBudget()
+        return budget
+
+    def queue(self, lane: Lane, provider: str, tenant: str, most: float, silence: float) -> Obtaining[Ticket]:
+        """A place in a lane, within `most` seconds; yields after each `silence`. Raises UpstreamSpared."""
+        ticket = lane.enter(tenant)
+        got = False
+        try:
+            end = self._clock() + most
+            while not (ticket.given or ticket.wait(max(0.0, min(silence, end - self._clock())))):
+                if self._clock() >= end:
+                    lane.timeouts += 1
+                    raise UpstreamSpared(
+                        f"{provider} is asked {lane.given} requests at a time, as many as it may be (max_parallel); "
+                        f"no turn came within {most:g} s (queue_timeout)",
+                        retry_after=RETRY_AFTER,
+                    )
+                yield
+            got = True
+            return ticket
+        finally:
+            if not got:
+                lane.leave(ticket)
+
+    def targets(self) -> Iterator[TargetState]:
+        """The targets that have failed and did not answer well since."""
+        now = self._clock()
+        for target, breaker in list(self.breakers.items()):
+            yield TargetState(target, breaker.state(now), breaker.fault, breaker.count, breaker.left(now))
+
+    def loads(self) -> Iterator[ProviderLoad]:
+        """What each provider that has a limit, or was asked before, is asked now."""
+        now = time.monotonic()
+        for name in sorted(self.lanes.keys() | self._budgets.keys()):
+            lane, budget = self.lanes.get(name), self._budgets.get(name)
+            retries = 0 if budget is None else budget.spent(now)
+            if lane is None:
+                yield ProviderLoad(name, None, 0, 0, 0, retries)
+            else:
+                yield ProviderLoad(name, lane.most, lane.given, lane.waiting, lane.timeouts, retries)

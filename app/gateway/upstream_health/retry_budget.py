@@ -1,0 +1,53 @@
+"""How many retries one provider may be sent: a share of the last minute's requests. Pure: the time is handed in."""
+
+from __future__ import annotations
+
+# Retries are at most this share of the requests of the last minute,
+SHARE = 0.2
+# but a few are always free: one person's agent has no traffic to earn them by.
+FLOOR = 10
+
+_SLICES = 6
+_SECONDS = 10
+
+
+class RetryBudget:
+    """Counts requests and retries in slices of ten seconds, a minute in all."""
+
+    __slots__ = ("_requests", "_retries", "_slice")
+
+    def __init__(self) -> None:
+        self._slice = 0
+        self._requests = [0] * _SLICES
+        self._retries = [0] * _SLICES
+
+    def earn(self, now: float) -> None:
+        """A request goes to the provider."""
+        current = int(now) // _SECONDS
+        if current > self._slice:
+            self._turn(current)
+        self._requests[current % _SLICES] += 1
+
+    def spend(self, now: float) -> bool:
+        """Whether a retry is allowed; it is counted then."""
+        current = int(now) // _SECONDS
+        if current > self._slice:
+            self._turn(current)
+        if sum(self._retries) >= max(FLOOR, int(SHARE * sum(self._requests))):
+            return False
+        self._retries[current % _SLICES] += 1
+        return True
+
+    def spent(self, now: float) -> int:
+        """Retries within the last minute."""
+        current = int(now) // _SECONDS
+        if current > self._slice:
+            self._turn(current)
+        return sum(self._retries)
+
+    def _turn(self, current: int) -> None:
+        for passed in range(self._slice + 1, min(current, self._slice + _SLICES) + 1):
+            self._requests[passed % _SLICES] = self._retries[passed % _SLICES] = 0
+        if current - self._slice > _SLICES:
+            self._requests[:] = self._retries[:] = [0] * _SLICES
+        self._slice = current

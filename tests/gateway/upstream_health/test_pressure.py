@@ -1,0 +1,191 @@
+"""Upstreams in trouble, as clients of the gateway meet them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from app.gateway.upstream_health.retry_budget import FLOOR
+from app.settings import RouteSettings
+from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream
+from tests.support.fake_upstream import STALL, FakeUpstream, Reply, json_reply, raw
+
+ANSWER = json_reply(chat_answer())
+BUSY = json_reply({"error": {"message": "busy", "type": "server_error"}}, 503)
+BAD = json_reply({"error": {"message": "bad field", "type": "invalid_request_error"}}, 400)
+SILENT = raw(STALL)
+DEAD = {"kind": "openai", "base_url": "http://127.0.0.1:9/v1"}
+ROUTE = {"routes": {"fast": RouteSettings(targets=("first/m", "chat/m"))}}
+
+
+def first_at(upstream: FakeUpstream, **more: Any) -> dict[str, Any]:
+    return {"kind": "openai", "base_url": f"{upstream.url}/v1", "api_key": "sk-first", **more}
+
+
+def breakers(client: Client) -> list[tuple[str, str]]:
+    return [(each.target, each.state) for each in client.app.runtime.services.gateway.health.targets()]
+
+
+def test_a_dead_first_target_is_asked_a_few_times_by_303_requests(
+    make_client: MakeClient, upstream: FakeUpstream, log_lines: Callable[[], list[Any]]
+) -> None:
+    client = make_client(models=ROUTE, first=DEAD)
+    upstream.script(ANSWER)
+
+    statuses = [client.chat("fast").status_code for _ in range(303)]
+
+    assert statuses == [200] * 303
+    lines = log_lines()
+    asked = sum(line["attempts"] == 2 for line in lines)
+    assert 3 <= asked <= 8
+    assert lines[-1]["passed_over"][0].startswith("first/m: 3 faults in a row (unreachable)")
+
+
+@pytest.mark.parametrize("reply", [BAD, json_reply({"error": {"message": "limit"}}, 429)], ids=["bad", "limit"])
+def test_refusals_of_requests_open_nothing(make_client: MakeClient, upstream: FakeUpstream, reply: Reply) -> None:
+    client = make_client()
+    upstream.script(reply)
+
+    for number in range(30):
+        client.chat(seed=number)
+
+    assert breakers(client) == []
+
+
+def test_a_silent_first_target_costs_few_requests_their_time(make_client: MakeClient, upstream: FakeUpstream) -> None:
+    with FakeUpstream(SILENT) as silent:
+        client = make_client(models=ROUTE, first=first_at(silent, first_byte_timeout=0.2))
+        upstream.script(ANSWER)
+
+        began = time.monotonic()
+        statuses = [client.chat("fast").status_code for _ in range(50)]
+
+    assert statuses == [200] * 50
+    assert len(silent.seen) == 3
+    assert time.monotonic() - began < 5
+
+
+def test_the_only_target_that_is_silent_is_refused_fast_with_the_time_to_come_back(make_client: MakeClient) -> None:
+    with FakeUpstream(SILENT) as silent:
+        client = make_client(first=first_at(silent, first_byte_timeout=0.2), server={"max_attempts": 1})
+        for _ in range(3):
+            assert client.chat("first/m").status_code == 504
+
+        refusals = [client.chat("first/m"), client.message("first/m")]
+
+    assert [refusal.status_code for refusal in refusals] == [503, 503]
+    assert all(1 <= int(refusal.headers["retry-after"]) <= 10 for refusal in refusals)
+    assert "tried again in" in refusals[0].get_json()["error"]["message"]
+    assert refusals[1].get_json()["type"] == "error"
+    assert len(silent.seen) == 3
+
+
+def test_the_only_target_that_fails_is_asked_on_and_noticed_when_it_is_back(
+    make_client: MakeClient, upstream: FakeUpstream
+) -> None:
+    client = make_client(server={"max_attempts": 1})
+    upstream.script(BUSY)
+    for number in range(10):
+        assert client.chat(seed=number).status_code == 503
+    assert breakers(client) == [("chat/m", "open")]
+
+    upstream.script(ANSWER)
+
+    assert client.chat().status_code == 200
+    assert breakers(client) == []
+
+
+def test_breakers_outlive_a_change_of_the_configuration(make_client: MakeClient, upstream: FakeUpstream) -> None:
+    client = make_client(first=DEAD, server={"max_attempts": 1})
+    for _ in range(3):
+        client.chat("first/m")
+    runtime = client.app.runtime
+
+    runtime.reload(lambda: runtime.services.settings)
+
+    assert breakers(client) == [("first/m", "open")]
+
+
+def test_an_upstream_that_always_fails_gets_few_retries(make_client: MakeClient, upstream: FakeUpstream) -> None:
+    client = make_client()
+    upstream.script(BUSY)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: client.app.test_client().post(
+            "/v1/chat/completions", json={"model": f"chat/m{number}", "messages": [{"role": "user", "content": "hi"}]}
+        ), range(200)))  # fmt: skip
+
+    assert len(upstream.seen) <= max(200 + FLOOR, 1.2 * 200)
+    assert len(upstream.seen) > 200
+
+
+def test_never_more_than_max_parallel_requests_are_under_way(make_client: MakeClient) -> None:
+    with FakeUpstream(Reply((b"{}",), delay=0)) as counted:
+        replies = chat_stream("hi")
+        counted.script(Reply((0.05, *replies.pieces), headers=replies.headers))
+        client = make_client(first=first_at(counted, max_parallel=3))
+        lane = client.app.runtime.services.gateway.health.lanes["first"]
+        most = []
+
+        def ask(_: int) -> bytes:
+            with client.app.test_client().post(
+                "/v1/chat/completions",
+                json={"model": "first/m", "stream": True, "messages": [{"role": "user", "content": "hi"}]},
+            ) as answer:
+                most.append(lane.given)
+                return answer.data
+
+        with ThreadPoolExecutor(12) as pool:
+            answers = list(pool.map(ask, range(36)))
+
+    assert all(answer.endswith(b"data: [DONE]\n\n") for answer in answers)
+    assert max(most) <= 3
+    assert (lane.given, lane.waiting) == (0, 0)
+
+
+def test_who_waits_too_long_in_the_queue_is_told_when_to_come_back(make_client: MakeClient) -> None:
+    with FakeUpstream(SILENT) as slow:
+        client = make_client(first=first_at(slow, max_parallel=1, queue_timeout=0.1), server={"max_attempts": 1})
+        lane = client.app.runtime.services.gateway.health.lanes["first"]
+        place = lane.enter("somebody")
+
+        refusals = [client.chat("first/m"), client.message("first/m"), client.chat("first/m", stream=True)]
+        lane.leave(place)
+
+    assert [(each.status_code, each.headers["retry-after"]) for each in refusals] == [(503, "5")] * 3
+    assert "queue_timeout" in refusals[0].get_json()["error"]["message"]
+    assert slow.seen == []
+
+
+def test_a_streaming_client_in_the_queue_gets_pings(make_client: MakeClient) -> None:
+    with FakeUpstream(chat_stream("hi")) as quick:
+        client = make_client(first=first_at(quick, max_parallel=1), server={"stream_start_timeout": 0.05})
+        lane = client.app.runtime.services.gateway.health.lanes["first"]
+        place = lane.enter("somebody")
+
+        answer = client.message("first/m", stream=True)
+        parts: Any = iter(answer.response)
+        waiting = [next(parts), next(parts)]
+        asked_by_then = len(quick.seen)
+        lane.leave(place)
+        rest = b"".join(parts)
+
+    assert all(waiting)
+    assert asked_by_then == 0
+    assert b"message_stop" in rest
+    assert lane.given == 0
+
+
+def test_a_full_queue_leads_to_the_next_target(make_client: MakeClient, upstream: FakeUpstream) -> None:
+    with FakeUpstream(ANSWER) as full:
+        client = make_client(models=ROUTE, first=first_at(full, max_parallel=1, queue_timeout=0.05))
+        client.app.runtime.services.gateway.health.lanes["first"].enter("somebody")
+        upstream.script(ANSWER)
+
+        answer = client.chat("fast")
+
+    assert (answer.status_code, answer.headers["x-dragoman-upstream"]) == (200, "chat/m")
