@@ -30,10 +30,9 @@ import gevent
 from dialects import render_request
 from gunicorn.util import http_date
 from programs import build_program, free_port, write_answers, write_gateway_config
-from scenarios import COSTS, HISTORY, Scenario
+from scenarios import COSTS, HISTORY, PACED, Scenario
 
 APP = str(Path(__file__).parent.parent / "app")
-WARM_UP = 20
 
 
 class _Client:
@@ -105,7 +104,7 @@ def count_calls(wsgi: Any, scenario: Scenario, requests: int) -> Counter[tuple[s
     """How often each Python function ran for so many requests, in the greenlet that answers them."""
     request = request_of(scenario)
     client = _Client(wsgi)
-    for _ in range(WARM_UP):
+    for _ in range(1 if scenario.answer.pause_ms else 20):
         client.ask(request, closing_of(scenario))
     calls: Counter[tuple[str, str]] = Counter()
 
@@ -132,12 +131,11 @@ def request_of(scenario: Scenario) -> bytes:
 def measure_time(wsgi: Any, scenario: Scenario, seconds: float) -> float:
     """CPU microseconds of this process for a request, the asking of it included; the best of several rounds."""
     client, request, closing = _Client(wsgi), request_of(scenario), closing_of(scenario)
-    for _ in range(WARM_UP):
-        client.ask(request, closing)
+    client.ask(request, closing)
     best = float("inf")
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        count = 5 if scenario is HISTORY else 50
+        count = 1 if scenario.answer.pause_ms else 5 if scenario is HISTORY else 50
         before = time.process_time()
         for _ in range(count):
             client.ask(request, closing)
@@ -160,10 +158,10 @@ def main() -> None:
     parser.add_argument("--log-level", default="warn")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as name, started_gateway(Path(name), arguments.log_level) as wsgi:
-        for scenario in COSTS:
+        for scenario in (*COSTS, *PACED):
             if not scenario.name.startswith(arguments.only):
                 continue
-            requests = 3 if scenario is HISTORY else 20
+            requests = 1 if scenario.answer.pause_ms else 3 if scenario is HISTORY else 20
             calls = count_calls(wsgi, scenario, requests)
             total = calls.total() / requests
             told = f"{scenario.name:32} {total:8.1f} calls a request"
@@ -185,7 +183,7 @@ def profile(wsgi: Any, scenario: Scenario) -> None:
     client, request, closing = _Client(wsgi), request_of(scenario), closing_of(scenario)
     profiler = cProfile.Profile()
     profiler.enable()
-    for _ in range(10 if scenario is HISTORY else 500):
+    for _ in range(1 if scenario.answer.pause_ms else 10 if scenario is HISTORY else 500):
         client.ask(request, closing)
     profiler.disable()
     pstats.Stats(profiler).sort_stats("tottime").print_stats(45)

@@ -117,6 +117,9 @@ TOGETHER = _slow("parallel", MESSAGES, SHORT, 100)
 # Streams that go on while histories are translated, to see how long one makes them wait.
 BYSTANDERS = _slow("stall", CHAT, STEADY, 10)
 
+# One event in a read, as most upstreams send them: what the calls of a single event are counted with.
+PACED = (_slow("paced-pass", CHAT, STEADY, 1), _slow("paced-messages-to-chat", MESSAGES, STEADY, 1))
+
 
 class Figure(Struct, frozen=True):
     """A number about the gateway alone, with its target: at most `limit`."""

@@ -21,6 +21,11 @@ class RefuseEmpty:
     def __init__(self) -> None:
         self._said = False
 
+    @property
+    def done(self) -> bool:
+        """Whether the answer is known not to be empty."""
+        return self._said
+
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
         if self._said:
             return events

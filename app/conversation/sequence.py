@@ -24,6 +24,14 @@ class Sequencer:
         self._next = 0
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
+        live = self._live
+        if live == self._next:
+            # As nearly always: nothing but more of the open block, which is at its place.
+            for event in events:
+                if type(event) is not BlockDelta or event.index != live:
+                    break
+            else:
+                return events
         out: list[Event] = []
         for event in events:
             if type(event) is BlockDelta and event.index == self._live:

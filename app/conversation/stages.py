@@ -14,6 +14,8 @@ from app.conversation.events import Event
 
 
 class Stage(Protocol):
+    """One that has a `done` steps aside once that is true: all later events pass it as they are."""
+
     def feed(self, events: Sequence[Event]) -> Sequence[Event]: ...
 
 
@@ -25,3 +27,8 @@ def chain(stages: Sequence[Stage], events: Sequence[Event]) -> Sequence[Event]:
     for stage in stages:
         events = stage.feed(events)
     return events
+
+
+def active(stages: Sequence[Stage]) -> list[Stage]:
+    """The stages that may still change something."""
+    return [stage for stage in stages if not getattr(stage, "done", False)]

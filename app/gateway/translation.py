@@ -10,7 +10,7 @@ from app.conversation.capabilities import RenderContext
 from app.conversation.events import BlockDelta, Event, Failed, Finished, Started, UsageSeen
 from app.conversation.fold import Folder, fold, unfold
 from app.conversation.response import Response, Usage
-from app.conversation.stages import Stage, StageMaker, chain
+from app.conversation.stages import Stage, StageMaker, active, chain
 from app.conversation.tokens import estimate_output, estimate_tokens
 from app.dialects.contract import Dialect, StreamParser
 from app.errors import Failure, UpstreamRefused
@@ -68,6 +68,7 @@ class StreamTranslation:
     def _render(self, events: Sequence[Event]) -> bytes:
         if self._stages:
             events = chain(self._stages, events)
+            self._stages = active(self._stages)
         if not events:
             return b""
         if type(events[-1]) is not BlockDelta:
@@ -154,6 +155,9 @@ def _estimate_usage(context: RenderContext, output: int) -> Usage:
 
 def _measure(events: Sequence[Event]) -> int:
     """Tokens of the deltas among events, roughly; it must cost next to nothing, for it is seldom of use."""
+    if len(events) == 1:
+        (event,) = events
+        return (len(event.text) + 1) // 4 if type(event) is BlockDelta else 0
     if len(events) > BURST:
         return len(events)
     return sum([(len(event.text) + 1) // 4 for event in events if type(event) is BlockDelta])

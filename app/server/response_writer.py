@@ -80,7 +80,9 @@ class ResponseWriter:
 
     def write(self, piece: bytes) -> None:
         """Writes a piece of the body at once; an empty one still sends the head."""
-        if piece or not self.has_begun:
+        if piece and self.has_begun and self._chunked:
+            self._push(b"%X\r\n%b\r\n" % (len(piece), piece))
+        elif piece or not self.has_begun:
             self._send(self._frame(piece))
 
     def _frame(self, piece: bytes) -> bytes:
@@ -98,8 +100,10 @@ class ResponseWriter:
                 raise ValueError("the body begins before start_response was called")
             data = self._head + data
             self.has_begun = True
-        if not data:
-            return
+        if data:
+            self._push(data)
+
+    def _push(self, data: bytes) -> None:
         try:
             sent = self._client.send(data)
             # Piece by piece: the socket's time limit is for one of them, not for all that a slow reader is sent.

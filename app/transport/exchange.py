@@ -128,7 +128,7 @@ class SocketExchange(Exchange):
             self._unread = b""
             return body
         while True:
-            if self._decoder.is_unpacking:
+            if self._decoder.unpacking is not None:
                 time.sleep(0)  # what takes long to unpack lets others have their turn
                 part: bytes | None = self._unpack()
             elif self._decoder.complete:
@@ -140,7 +140,7 @@ class SocketExchange(Exchange):
 
     def take_body(self, limit: int) -> bytes | None:
         body = self._unread
-        if not body or not self._decoder.complete or self._decoder.is_unpacking or len(body) > limit:
+        if not body or not self._decoder.complete or self._decoder.unpacking is not None or len(body) > limit:
             return None
         self._unread = b""
         return body.removeprefix(BOM_UTF8)

@@ -38,13 +38,13 @@ class ReplyDecoder:
         "_max_head",
         "_parser",
         "_pieces",
-        "_unpacking",
         "complete",
         "has_head",
         "headers",
         "on_body",
         "reusable",
         "status",
+        "unpacking",
     )
 
     def __init__(self, method: str, max_head: int = MAX_HEAD) -> None:
@@ -59,7 +59,7 @@ class ReplyDecoder:
         self._bare = 0  # bytes since the last of the body
         self._field_count = 0
         self._content: ContentDecoder | None = None
-        self._unpacking: Iterator[bytes] | None = None
+        self.unpacking: Iterator[bytes] | None = None  # what there is more of in what was fed already
         self._pieces: list[bytes] = []
         # The parser calls this once for each HTTP chunk: a list's own method is the cheapest there is.
         self.on_body = self._pieces.append
@@ -85,23 +85,23 @@ class ReplyDecoder:
             if not self.complete:
                 wrong = self._describe(error, data)
                 raise UpstreamMalformed(f"the upstream's reply is not valid HTTP: {wrong}") from error
-        if self._pieces:
+        pieces = self._pieces
+        if pieces:
             self._bare = 0
-            return self._take_body()
+            if self._content is not None or self.complete:
+                return self._take_body()
+            body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            pieces.clear()
+            return body
         self._bare += len(data)
         if self._bare > self._max_head and not self.complete:
             what = "a trailer or chunk size" if self.has_head else "the head"
             raise UpstreamMalformed(f"{what} of the upstream's reply is larger than {in_units(self._max_head)}")
         return self._take_body() if self.has_head else b""
 
-    @property
-    def is_unpacking(self) -> bool:
-        """Whether there is more of what was fed already."""
-        return self._unpacking is not None
-
     def more(self) -> bytes:
         """The next part of what was fed already, perhaps an empty one."""
-        return self._unpack(self._unpacking) if self._unpacking is not None else b""
+        return self._unpack(self.unpacking) if self.unpacking is not None else b""
 
     def end(self) -> None:
         """The connection has ended. Raises UpstreamCut unless that is how this reply ends."""
@@ -162,8 +162,8 @@ class ReplyDecoder:
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         if self._content is not None:
-            self._unpacking = self._content.decode(body)
-            return self._unpack(self._unpacking)
+            self.unpacking = self._content.decode(body)
+            return self._unpack(self.unpacking)
         if self.complete:
             self._release()
         return body
@@ -180,7 +180,7 @@ class ReplyDecoder:
                     return b"".join(taken)
         except ValueError as error:
             raise UpstreamMalformed(f"the upstream's reply {error}") from error
-        self._unpacking = None
+        self.unpacking = None
         if self.complete:
             self._release()
         return b"".join(taken)

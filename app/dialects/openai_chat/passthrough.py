@@ -153,7 +153,10 @@ class StreamPassthrough:
         whole = events.count(self._calm)
         if not whole or events.count(b"\n") != 2 * whole:  # a line of data and a blank one for each
             return False
-        if not any(events.count(said) == whole for said in _SAYS[self._calm]) or b'"tool_calls"' in events:
+        content, reasoning = _SAYS[self._calm]
+        if events.count(content) != whole and events.count(reasoning) != whole:
+            return False
+        if b'"tool_calls"' in events:
             return False
         # A server that counts in one of them counts in all.
         last = events.rfind(b"\n\n", 0, -2) + 1
