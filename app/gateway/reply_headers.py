@@ -28,6 +28,9 @@ _envelope = msgspec.json.Decoder(_Envelope)
 
 
 _MENTION = re.compile(rb"error")
+_MOST_PLACES = 8
+# Bytes before and behind the word that belong to the pattern, at most.
+_AROUND = 24
 # Where JSON tells of an error, as a member or as an event; a string that quotes one has backslashes there.
 _ERROR = re.compile(rb'"error"\s{0,4}:\s{0,4}[{"\[]|"type"\s{0,4}:\s{0,4}"error"|event: {0,1}error')
 
@@ -59,7 +62,18 @@ def mask_oddities(body: bytes) -> bytes:
 
 def mask_errors(out: bytes) -> bytes:
     """Bytes for a client without secrets, if they tell of an error. All else is the model's, and passes."""
-    # A pattern of one plain word is found in half the time that `in` takes.
-    if _MENTION.search(out) is None or _ERROR.search(out) is None:
+    if not _tells_error(out):
         return out
     return known_secrets.mask_bytes(out)
+
+
+def _tells_error(out: bytes) -> bool:
+    """What `_ERROR` finds. One plain word is found in half the time that `in` takes, and in a twentieth of that of the
+    whole pattern; so it is only looked at around the first few places of the word, such as `"error":null`."""
+    for count, found in enumerate(_MENTION.finditer(out)):
+        start, end = found.span()
+        if count >= _MOST_PLACES:
+            return _ERROR.search(out, max(0, start - _AROUND)) is not None
+        if _ERROR.search(out, max(0, start - _AROUND), end + _AROUND) is not None:
+            return True
+    return False
