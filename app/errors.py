@@ -9,6 +9,8 @@
     │   ├── Forbidden                  403
     │   ├── NotFound                   404
     │   ├── TooLarge                   413
+    │   ├── TooMany                    429
+    │   │   └── LimitReached           a limit or a budget of the client's key
     │   └── UnsupportedEncoding        415
     ├── CredentialUnavailable          the operator: no usable credential for an upstream; says the remedy
     │   └── CredentialPostponed        503, there may be one soon: its issuer cannot be reached, or asks to wait
@@ -190,6 +192,16 @@ class TooLarge(ClientError):
 
 class TooMany(ClientError):
     kind = "rate_limit"
+
+
+class LimitReached(TooMany):
+    """A limit of the client's key. `headers` tell of it in the words of the client's vendor."""
+
+    def __init__(self, message: str, *, headers: Mapping[str, str], retry_after: str, is_budget: bool) -> None:
+        super().__init__(message, status=429)
+        kind: FailureKind = "quota" if is_budget else "rate_limit"
+        self.failure = msgspec.structs.replace(self.failure, kind=kind, retry_after=retry_after)
+        self.headers = dict(headers)
 
 
 class UnsupportedEncoding(ClientError):

@@ -18,6 +18,8 @@ from app.credentials.login_source import LoginSource
 from app.credentials.watcher import Watcher
 from app.errors import ConfigError
 from app.gateway.body_budget import MEGABYTE, BodyBudget, default_budget
+from app.gateway.client_limits.limiter import Limiter
+from app.gateway.client_limits.made_keys import MadeKeys
 from app.gateway.recording.alerts import Alert
 from app.gateway.recording.observers import Observers
 from app.gateway.recording.recorder import Recorder
@@ -27,6 +29,7 @@ from app.gateway.responses_api.background import Background
 from app.ledger import Ledger
 from app.logs import start_logs
 from app.loops import Loop
+from app.rate_limits.shared_counts import SharedCounts, data_folder
 from app.routing.mounts import strip_mount
 from app.services import Services, build_services
 from app.settings import Settings, load_settings
@@ -38,6 +41,8 @@ log = logging.getLogger("dragoman")
 
 # Seconds between two looks at the configuration file; it is taken when two of them find it the same.
 PERIOD = 0.5
+# Seconds between two looks at the keys that commands have made.
+KEYS_PERIOD = 2.0
 # What only a new worker, or a new master, can take up.
 NEEDS_RESTART = (
     *("host", "port", "workers", "worker", "graceful_timeout", "client_timeout", "bodies_mb"),
@@ -72,6 +77,8 @@ class Runtime:
         self._old_parts: list[weakref.ref[Ledger | Transport]] = []
         self._kinds = {name: provider.settings.kind for name, provider in self.services.providers.items()}
         self._plain: set[str] = set()
+        self._made_keys = MadeKeys()
+        self._limiter: Limiter | None = None
 
     @property
     def recorder(self) -> Recorder:
@@ -84,6 +91,14 @@ class Runtime:
     @property
     def accounts(self) -> AccountsThread | None:
         return self.observers.accounts
+
+    @property
+    def limiter(self) -> Limiter:
+        """What counts the requests of keys with limits; made when the first of them asks."""
+        if self._limiter is None:
+            counts = SharedCounts(data_folder(), self.services.settings.shared)
+            self._limiter = Limiter(counts, lambda: self.recorder.prices)
+        return self._limiter
 
     def unmount(self, environ: dict[str, Any]) -> None:
         """Rewrites the path of a mounted request; plain paths that were seen once cost one look-up."""
@@ -112,6 +127,7 @@ class Runtime:
         self._had_content = source is not None and not is_hollow(source)
         own = [
             Loop("configuration follower", self.follow, PERIOD),
+            Loop("client keys", self.follow_keys, KEYS_PERIOD),
             *self.observers.start(
                 self.services.settings, self._environ, lambda: self.services.transport.session, self._find_troubles
             ),
@@ -119,6 +135,7 @@ class Runtime:
         for loop in own:
             loop.start()
         self.loops += [self._watcher.loop, *own]
+        next(loop for loop in own if loop.name == "client keys").round()
 
     def finish(self, seconds: float) -> None:
         """Waits until what runs in the background is over, by whichever configuration it began; `seconds` at most."""
@@ -132,6 +149,8 @@ class Runtime:
         said = [f"the {loop.name} has not run for {loop.age:.0f} s" for loop in self.loops if is_stale(loop)]
         if self.services.ledger.problem is not None:
             said.append(f"nothing is stored: {self.services.ledger.problem}")
+        if self._limiter is not None and self._limiter.counts.problem is not None:
+            said.append(self._limiter.counts.problem)
         said += self.observers.complaints()
         return said
 
@@ -164,6 +183,13 @@ class Runtime:
         self._seen, self._logins = stamp, found
         self.reload(lambda: self._load_changed(source))
 
+    def follow_keys(self) -> None:
+        """One look at the keys that commands have made, and a sign of life for who shares the limits of keys."""
+        if self._made_keys.follow(self.accounts):
+            self._made_keys.give(self.services.access, self.services.settings)
+        if self._limiter is not None:
+            self._limiter.counts.beat()
+
     def _load_changed(self, source: Path | None) -> Settings:
         hollow = source is not None and is_hollow(source)
         if hollow and self._had_content:
@@ -193,6 +219,9 @@ class Runtime:
         self._watch_credentials(services)
         if _log_settings(services) != _log_settings(old):
             start_logs(services.settings.server)
+        self._made_keys.give(services.access, services.settings)
+        if services.settings.shared != old.settings.shared:
+            self._limiter = None
         self.services = services
         self._retire(old)
         before, now = old.settings.server, services.settings.server

@@ -78,10 +78,15 @@ def build_services(
         response_store=response_store,
         conversations=response_store.conversations,
         listing=Listing(router, providers),
-        access=Access(server, open_tenant_marks(settings) if server.api_keys else None),
+        access=_open_access(settings),
         transport=transport,
         ledger=ledger,
     )
+
+
+def _open_access(settings: Settings) -> Access:
+    has_keys = bool(settings.server.api_keys or settings.keys)
+    return Access(settings.server, open_tenant_marks(settings) if has_keys else None, settings.keys)
 
 
 def _open_fetcher(server: ServerSettings, usual: TransportSettings) -> Fetcher | None:

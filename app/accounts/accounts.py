@@ -50,6 +50,11 @@ class Accounts:
         self.problem: str | None = None
 
     @property
+    def place(self) -> Path | str:
+        """The file of SQLite, or the URL of Postgres."""
+        return self._place
+
+    @property
     def waiting(self) -> int:
         """How many records are not written yet."""
         return len(self._waiting)
@@ -83,6 +88,11 @@ class Accounts:
     def read(self, work: Callable[[Connection], T]) -> T:
         """What `work` finds. Raises sqlalchemy.exc.SQLAlchemyError; to be called in a thread that may wait."""
         with self._open().engine.connect() as connection:
+            return work(connection)
+
+    def change(self, work: Callable[[Connection], T]) -> T:
+        """What `work` does, all or nothing. Raises sqlalchemy.exc.SQLAlchemyError."""
+        with self._open().engine.begin() as connection:
             return work(connection)
 
     def close(self) -> None:

@@ -100,6 +100,20 @@ def _sums(period: str) -> Table:
 hour = _sums("hour")
 day = _sums("day")
 
+# The keys of clients that commands have made, by their hashes. Times are unix time, milliseconds.
+client_key = Table(
+    "client_key",
+    tables,
+    Column("hash", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("hint", Text, nullable=False),
+    Column("settings", Text, nullable=False),  # rights and limits, as JSON
+    Column("made", BigInteger, nullable=False),
+    Column("expires", BigInteger),
+    Column("disabled", Integer, nullable=False),
+    Column("changed", BigInteger, nullable=False),  # another number after each change
+)
+
 # One row for each session of a client, with its last key, agent and model.
 SESSION_COUNTS = (
     "requests",

@@ -26,6 +26,7 @@ from app.errors import (
     Failure,
     Forbidden,
     InvalidRequest,
+    LimitReached,
     Unauthorized,
     UpstreamRefused,
 )
@@ -62,13 +63,13 @@ def services() -> Services:
     return runtime().services
 
 
-def has_key() -> bool:
-    """Whether the request shows a client key in its headers, or needs none."""
+def has_key(*, to_manage: bool = False) -> bool:
+    """Whether the request shows a client key in its headers, or needs none; `to_manage` one that may change logins."""
     try:
-        services().access.check_key(read_headers(request.environ))
+        key = services().access.check_key(read_headers(request.environ))
     except Unauthorized:
         return False
-    return True
+    return key.may_manage or not to_manage
 
 
 def read_client_request(
@@ -96,7 +97,7 @@ def read_client_request(
         admission.client_headers,
         provider=environ.get("dragoman.provider"),
         session=session,
-        tenant=admission.tenant,
+        key=admission.key,
         request_id=request_id,
     )
 
@@ -107,7 +108,7 @@ def admit(
     """The request as it is to be answered: who asks is on record, and no hook has refused it. Raises DragomanError."""
     record.admitted = True
     record.session, record.tenant = client_request.session, client_request.tenant
-    record.key = parts.access.name_key(client_request.tenant)
+    record.key = client_request.key.name or None
     record.bytes_in = len(client_request.body)
     observers = owner.observers
     if observers.raw_log is not None and (raw := observers.raw_log.open(record.id, record.path)) is not None:
@@ -153,6 +154,8 @@ def generate(owner: Runtime, environ: dict[str, Any], endpoint: Endpoint) -> Wsg
     try:
         client_request = read_client_request(owner, parts, environ, dialect, record.id)
         client_request = admit(owner, parts, client_request, record, environ)
+        if client_request.key.limits and client_request.body:
+            record.reservation = owner.limiter.reserve(client_request, parts.gateway)
         client_response = answer(parts, client_request, record)
         streaming = not isinstance(client_response.body, bytes)
         return write_client_response(client_response, record, active, token)
@@ -215,6 +218,8 @@ def write_error(dialect: Dialect, error: DragomanError, record: Record) -> WsgiR
     body = None
     if isinstance(error, UpstreamRefused):
         headers, body = dict(error.headers), error.body
+    elif isinstance(error, LimitReached):
+        headers = dict(error.headers)
     if failure.retry_after is not None:
         headers.setdefault("retry-after", failure.retry_after)
     if failure.kind in LASTING:

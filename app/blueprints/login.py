@@ -39,7 +39,7 @@ def ask_login() -> Response:
         return show("Login", "No provider of this gateway has a login.", 404)
     if name is not None and name not in logins:
         return show("Login", f"No provider called {name} has a login.", 404)
-    if name is None or not has_key():
+    if name is None or not has_key(to_manage=True):
         return show_choice("Login", "/login", [name] if name else list(logins))
     return send_to_issuer(name, logins)
 
@@ -121,8 +121,10 @@ def check_form(logins: Logins) -> str:
     """The provider that a form names. Raises Forbidden or Unauthorized if the form is not from one who may send it.
 
     That it was sent by a page of ours is checked for all requests alike (`Access.check_page`)."""
-    if not has_key():
-        services().access.check_key({"x-api-key": read_form().get("key", "")})
+    if not has_key(to_manage=True):
+        key = services().access.check_key({"x-api-key": read_form().get("key", "")})
+        if not key.may_manage:
+            raise Forbidden(f"the key {key.name!r} may only use models; whoever changes a login needs an admin's key")
     name = read_form().get("provider") or next(iter(logins), "")
     if name not in logins:
         raise Forbidden(f"no provider called {name} has a login")

@@ -11,6 +11,7 @@ from flask import Blueprint, Response, request
 
 from app.blueprints.api import answer_error, family, runtime, sign
 from app.errors import DragomanError, NotFound
+from app.gateway.client_keys import ClientKey
 from app.gateway.endpoints.listing import Listed
 from app.gateway.messages import new_id
 from app.headers import read_headers
@@ -26,8 +27,9 @@ MOST = 1000
 def list_models() -> Response:
     """One page; both SDK families ignore the keys of the other, and Codex asks for `models`."""
 
-    def answer(parts: Services) -> dict[str, Any]:
+    def answer(parts: Services, key: ClientKey) -> dict[str, Any]:
         found = parts.listing.models(request.environ.get("dragoman.provider"), with_aliases=_is_claude_code())
+        found = [model for model in found if model.is_for(key)]
         page, more = _choose_page(found, request.args)
         problems = parts.listing.problems() if not found else {}
         return {
@@ -46,25 +48,25 @@ def list_models() -> Response:
 @blueprint.get("/v1/models/<path:name>")
 @blueprint.get("/models/<path:name>")
 def get_model(name: str) -> Response:
-    def answer(parts: Services) -> dict[str, Any]:
+    def answer(parts: Services, key: ClientKey) -> dict[str, Any]:
         model = parts.listing.find(name)
-        if model is None:
+        if model is None or not model.is_for(key):
             raise NotFound(f"Model '{name}' not found", code="model_not_found", param="model")
         return _entry(model)
 
     return _view(answer)
 
 
-def _view(answer: Callable[[Services], dict[str, Any]]) -> Response:
+def _view(answer: Callable[[Services, ClientKey], dict[str, Any]]) -> Response:
     """What `answer` finds, for who may know it."""
     owner = runtime()
     parts = owner.services
     record = owner.recorder.begin(new_id(), family().NAME, request.environ)
     record.operation, record.quiet = "", True
     try:
-        record.tenant = parts.access.check_key(read_headers(request.environ))
-        record.operation, record.key = "models", parts.access.name_key(record.tenant)
-        body = msgspec.json.encode(answer(parts))
+        key = parts.access.check_key(read_headers(request.environ))
+        record.operation, record.key, record.tenant = "models", key.name or None, key.tenant
+        body = msgspec.json.encode(answer(parts, key))
         record.status, record.bytes_out = 200, len(body)
         return sign(Response(body, content_type="application/json"), record.id)
     except DragomanError as error:

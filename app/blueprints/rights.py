@@ -24,8 +24,8 @@ def own_rows() -> Mapping[str, str]:
     """
     access = services().access
     if access.demands_key:
-        tenant = access.check_key(read_headers(request.environ))
-        return {} if access.is_admin(tenant) else {"tenant": tenant}
+        key = access.check_key(read_headers(request.environ))
+        return {} if key.role == "admin" else {"tenant": key.tenant}
     if not is_local(request.environ):
         raise Forbidden("without client keys this is shown on the gateway's own machine alone; set server.api_keys")
     return {}

@@ -26,6 +26,7 @@ COMMANDS = {
         for name in ("auth", "completion", "config", "dashboard", "explain", "login", "logout", "models")
     },
     **{name: f"app.cli.{name}" for name in ("serve", "status", "version")},
+    "keys": "app.cli.keys",
     "usage": "app.cli.accounts.usage",
     "prices": "app.cli.accounts.prices",
     "top": "app.cli.accounts.top",

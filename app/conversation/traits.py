@@ -15,6 +15,8 @@ class DialectTraits(msgspec.Struct, frozen=True, kw_only=True):
     counts_input_first: bool = False  # a stream tells the tokens of its input at its beginning
     token_mark: re.Pattern[bytes] | None = None  # what of a stream shows that the model has begun to say something
     echoes_prompt: bool = False  # an answer may repeat what was asked, so that its renderer needs the body
+    limit_header: str = "x-ratelimit-{field}-{what}"  # limit, remaining or reset of requests or tokens
+    dates_resets: bool = False  # the end of a limit is told as a date, not as a span
 
     # the vendor
     needs_limit: bool = False  # a request without a limit of its answer is refused

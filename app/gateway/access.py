@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from app.errors import Forbidden, Unauthorized
+from app.gateway.client_keys import ANYBODY, ClientKey, read_key
 from app.gateway.tenants import TenantMarks
 from app.headers import HeaderFields
-from app.settings import ServerSettings
+from app.settings import KeySettings, ServerSettings
+from app.settings.key_checks import HASH_MARK, hash_key
 
 KEY_HEADERS = ("x-api-key", "api-key", "x-goog-api-key")
 # These carry the gateway's own key, or nothing that an upstream should see.
@@ -26,7 +29,7 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 class Admission(NamedTuple):
     """Who asks: `session` is the client's where it names one, `client_headers` are what providers may look at."""
 
-    tenant: str
+    key: ClientKey
     session: str | None
     client_headers: Mapping[str, str]
 
@@ -34,42 +37,60 @@ class Admission(NamedTuple):
 class Access:
     """The rules of one configuration."""
 
-    def __init__(self, settings: ServerSettings, marks: TenantMarks | None = None) -> None:
-        marks = marks or TenantMarks(b"")
-        self._tenants = {hashlib.sha256(key.encode()).digest(): marks.mark(key) for key in settings.api_keys}
-        self._names = {tenant: f"api_keys[{number}]" for number, tenant in enumerate(self._tenants.values())}
+    def __init__(
+        self,
+        settings: ServerSettings,
+        marks: TenantMarks | None = None,
+        keys: Mapping[str, KeySettings] = {},
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`keys` are those of `[keys]` by their names. `clock` tells unix time."""
+        self._clock = clock
+        self._marks = marks or TenantMarks(b"")
+        # By their hashes: a look-up costs the same for one key and for thousands, and tells a stranger nothing by the
+        # time that it takes.
+        self._keys: dict[str, ClientKey] = {}
+        for number, key in enumerate(settings.api_keys):
+            self._keys[hash_key(key)] = ClientKey(name=f"api_keys[{number}]", tenant=self._marks.mark(key))
+        for name, row in keys.items():
+            self._keys[hash_key(row.key)] = read_key(name, self.mark(name), row)
+        self._made: Mapping[str, ClientKey] = {}
+        # Stands for these rules and keys where a decision is kept; another one takes its place when keys change.
+        self._judge = object()
         self._hosts = frozenset(host.lower() for host in settings.allowed_hosts)
         self._origins = frozenset(settings.cors_origins)
         self._known_hosts: set[str] = set()
         # Where a stranger's page could do something: names are checked then. A key that must be shown is no page's.
         self._on_loopback = _is_loopback(settings.host)
-        self._names_matter = self._on_loopback or not settings.api_keys
+        self._names_matter = self._on_loopback or not self._keys
 
     def admit(self, headers: HeaderFields) -> Admission:
         """What the headers of a request say of who asks; the same headers are looked into once. Raises Forbidden,
         Unauthorized."""
         judge, known = headers.admission
-        if judge is self:
+        if judge is self._judge:
             admission: Admission = known
             return admission
         self.check_host(headers.get("host", ""))
-        tenant = self.check_key(headers)
+        key = self.check_key(headers)
         session = next((headers[name] for name in SESSION_HEADERS if name in headers), None)
-        admission = Admission(tenant, session, self.client_headers(headers))
-        headers.admission = self, admission
+        admission = Admission(key, session, self.client_headers(headers))
+        if key.expires is None:  # any other is asked for the time at each request
+            headers.admission = self._judge, admission
         return admission
 
-    def name_key(self, tenant: str) -> str | None:
-        """How the log names a client's key: by its place in the settings."""
-        return self._names.get(tenant)
+    def mark(self, name: str) -> str:
+        """The tenant of a named key. It goes by the name, so that who gets a new key keeps what the old one stored."""
+        return self._marks.mark(f"keys.{name}")
 
-    def is_admin(self, tenant: str) -> bool:
-        """Whether a client's key shows what all clients did. A key of `server.api_keys` shows what is its own."""
-        return False
+    def take_made(self, keys: Mapping[str, ClientKey]) -> None:
+        """The keys that commands have made, by their hashes; those of the configuration go before them."""
+        self._made = keys
+        self._judge = object()
 
     @property
     def demands_key(self) -> bool:
-        return bool(self._tenants)
+        return bool(self._keys or self._made)
 
     def check_host(self, host: str) -> None:
         """Refuses names that a page elsewhere may have pointed at this machine (DNS rebinding).
@@ -131,29 +152,40 @@ class Access:
             ("access-control-max-age", "600"),
         ]
 
-    def check_key(self, headers: Mapping[str, str]) -> str:
-        """Accepts a request when any of its headers carries a valid key, and answers with the name under which its
-        things are kept: a keyed hash of the key, empty where none is demanded. Raises Unauthorized."""
-        if not self._tenants:
-            return ""
-        given = [headers[name].encode() for name in KEY_HEADERS if name in headers]
+    def check_key(self, headers: Mapping[str, str]) -> ClientKey:
+        """Accepts a request when any of its headers carries a valid key, and answers with what that may do; ANYBODY
+        where none is demanded. Raises Unauthorized."""
+        if not (self._keys or self._made):
+            return ANYBODY
+        given = [headers[name] for name in KEY_HEADERS if name in headers]
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            given.append(token.strip().encode())
-        # Found by digest: the time that it takes says nothing of a key, and does not grow with their number.
-        digests = [hashlib.sha256(candidate).digest() for candidate in given]
-        found = next((self._tenants[digest] for digest in digests if digest in self._tenants), None)
-        if found is None:
-            what = "the client key is wrong" if any(given) else "a client key is required"
-            raise Unauthorized(
-                f"{what}: send one of server.api_keys as the API key (`Authorization: Bearer …`)",
-                code="invalid_api_key",
-            )
-        return found
+            given.append(token.strip())
+        late: ClientKey | None = None
+        for candidate in given:
+            hashed = HASH_MARK + hashlib.sha256(candidate.encode("utf-8", "replace")).hexdigest()
+            found = self._keys.get(hashed) or self._made.get(hashed)
+            if found is None:
+                continue
+            if found.expires is None and not found.disabled:
+                return found
+            try:
+                found.check_time(self._clock())
+            except Unauthorized:
+                late = found
+            else:
+                return found
+        if late is not None:
+            late.check_time(self._clock())
+        what = "the client key is wrong" if any(given) else "a client key is required"
+        raise Unauthorized(
+            f"{what}: send one of server.api_keys or [keys] as the API key (`Authorization: Bearer …`)",
+            code="invalid_api_key",
+        )
 
     def client_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         """What providers may look at. Credentials are left only when none of them is a key of this gateway."""
-        if self._tenants:
+        if self.demands_key:
             return {name: value for name, value in headers.items() if name not in PRIVATE_HEADERS}
         return {name: value for name, value in headers.items() if name != "cookie"}
 

@@ -116,6 +116,13 @@ class Gateway:
         body = started.first if started.stream is None else self._go_on(started, record)
         return ClientResponse(200, started.headers, body)
 
+    def resolve(self, client_request: ClientRequest) -> Sequence[Upstream]:
+        """The upstreams that may answer, first choice first. Raises NotFound, or Forbidden where the client's key may
+        use none of them."""
+        upstreams = self.router.resolve(client_request.peek.model, client_request.provider)
+        key = client_request.key
+        return key.choose(client_request.peek.model, upstreams) if key.is_restricted else upstreams
+
     def with_history(self, client_request: ClientRequest, upstream: Upstream) -> ClientRequest:
         """The request with what it continues, unless the upstream knows that itself. Raises DragomanError."""
         state = client_request.continuation
@@ -161,7 +168,7 @@ class Gateway:
 
     def _obtain(self, client_request: ClientRequest, record: Record, stream: bool) -> Obtaining[StartedResponse]:
         """The first upstream of the route that answers well. Raises the most telling failure when none does."""
-        upstreams = self.router.resolve(client_request.peek.model, client_request.provider)
+        upstreams = self.resolve(client_request)
         record.routed = time.monotonic() - record.started
         tenant = client_request.tenant
         most = self._settings.max_attempts

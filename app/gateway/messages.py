@@ -13,6 +13,7 @@ from app.conversation.request import Request
 from app.dialects.contract import Dialect, StreamPassthrough
 from app.dialects.json_bodies import repair_surrogates
 from app.errors import InvalidRequest
+from app.gateway.client_keys import ANYBODY, ClientKey
 from app.gateway.heavy_work import work_on
 from app.providers.provider import Operation
 from app.routing.router import Upstream
@@ -50,9 +51,9 @@ class ClientRequest:
     """One request of a client.
 
     `headers` have lower-case names and hold no credential of the gateway itself. `provider` is the one that the
-    path names (a mount), `session` the client's session where it says one. `tenant` stands for the client's key, and
-    is empty without one. `operation` is what an upstream that has it is asked for; any other generates. A request that
-    continues a response, or whose response is to be kept, has a `continuation`.
+    path names (a mount), `session` the client's session where it says one. `key` is what the client may do; `tenant`
+    stands for it, and is empty without one. `operation` is what an upstream that has it is asked for; any other
+    generates. A request that continues a response, or whose response is to be kept, has a `continuation`.
     """
 
     peek: Peek
@@ -64,6 +65,7 @@ class ClientRequest:
         "dialect",
         "headers",
         "id",
+        "key",
         "operation",
         "parse",
         "peek",
@@ -80,7 +82,7 @@ class ClientRequest:
         *,
         provider: str | None = None,
         session: str | None = None,
-        tenant: str = "",
+        key: ClientKey = ANYBODY,
         request_id: str | None = None,
     ) -> None:
         self.id = request_id or new_id()
@@ -89,7 +91,8 @@ class ClientRequest:
         self.headers = headers
         self.provider = provider
         self.session = session
-        self.tenant = tenant
+        self.key = key
+        self.tenant = key.tenant
         self.operation: Operation = "generate"
         self.continuation: Continuation | None = None
         self.parse = dialect.parse_request
@@ -144,7 +147,7 @@ class ClientRequest:
             self.headers,
             provider=self.provider,
             session=self.session,
-            tenant=self.tenant,
+            key=self.key,
             request_id=self.id,
         )
         other.operation, other.parse, other.continuation = self.operation, self.parse, self.continuation

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from app.accounts.record import AttemptRecord, RequestRecord, Terminal, Times
 from app.conversation.response import Usage
@@ -29,6 +29,14 @@ MOST_LIMIT_HEADERS = 40
 
 # The cost of an answer in billionths of a dollar, by provider, its name of the model, and usage; None without a price.
 Bill = Callable[[str, str, Usage], int | None]
+
+
+class Reserved(Protocol):
+    """What was counted for a request beforehand."""
+
+    def settle(self, record: RequestRecord | None) -> None:
+        """Counts what the request came to instead; None for one of which nothing is known."""
+        ...
 
 
 class Record:
@@ -67,6 +75,7 @@ class Record:
         "quiet",
         "raw",
         "received",
+        "reservation",
         "routed",
         "session",
         "started",
@@ -147,6 +156,7 @@ class Record:
         self.error: FailureKind | None = None
         self.origin: str | None = None
         self.terminal: Terminal = "completed"
+        self.reservation: Reserved | None = None  # what the limits of the client's key have counted beforehand
         self.written = False
         self.raw: RawFiles | None = None  # what goes over the wire, where that is logged
 

@@ -10,6 +10,7 @@ from app.settings.tables import (
     AlertsSettings,
     Finding,
     HooksSettings,
+    KeySettings,
     LedgerSettings,
     LimitsSettings,
     ModelsSettings,
@@ -21,6 +22,7 @@ from app.settings.tables import (
     RouteSettings,
     ServerSettings,
     Settings,
+    SharedSettings,
 )
 from app.settings.writing import write_settings
 
@@ -29,6 +31,7 @@ __all__ = [
     "AlertsSettings",
     "Finding",
     "HooksSettings",
+    "KeySettings",
     "LedgerSettings",
     "LimitsSettings",
     "ModelsSettings",
@@ -40,6 +43,7 @@ __all__ = [
     "RouteSettings",
     "ServerSettings",
     "Settings",
+    "SharedSettings",
     "find_config",
     "find_secrets",
     "load_settings",

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from app.errors import ConfigError
 from app.settings.defaults import TIER_KEYS, fill_models
+from app.settings.key_checks import check_key, check_keys_differ, check_redis_url, spell_expiry
 from app.settings.known_servers import KNOWN_SERVERS, OTHER_NAMES
 from app.settings.network import check_proxies, check_url
 from app.settings.tables import (
@@ -25,6 +26,7 @@ from app.settings.tables import (
     CredentialSettings,
     Finding,
     HooksSettings,
+    KeySettings,
     LedgerSettings,
     LimitsSettings,
     ModelsSettings,
@@ -34,13 +36,27 @@ from app.settings.tables import (
     RouteSettings,
     ServerSettings,
     Settings,
+    SharedSettings,
 )
 
 T = TypeVar("T", bound=Struct)
 
 _WEBHOOK = re.compile(r"https?://[^/?#\s]+(?:[/?#]\S*)?")
 
-SECTIONS = ("server", "providers", "models", "ledger", "limits", "accounts", "prices", "hooks", "alerts", "raw_log")
+SECTIONS = (
+    "server",
+    "providers",
+    "models",
+    "ledger",
+    "limits",
+    "accounts",
+    "prices",
+    "hooks",
+    "alerts",
+    "raw_log",
+    "keys",
+    "shared",
+)
 KINDS = ("oca", "anthropic", "openai", "codex", "claude_cli", "demo")
 PROVIDER_GROUP = "dragoman.providers"
 # The kinds that speak one dialect only. An `oca` model may speak either of OpenAI's.
@@ -147,13 +163,23 @@ def build_settings(
     with faults.collect():
         for name, row in _table(tables.get("prices", {}), "prices").items():
             prices[name] = _convert(row, PriceSettings, f'prices."{name}"')
+    keys, shared = dict[str, KeySettings](), SharedSettings()
     with faults.collect():
-        _check_exposure(server)
+        for name, row in _table(tables.get("keys", {}), "keys").items():
+            with faults.collect():
+                keys[name] = check_key(name, _convert(spell_expiry(row, name), KeySettings, f"keys.{name}"))
+        check_keys_differ(keys, server.api_keys)
+    with faults.collect():
+        shared = _convert(tables.get("shared", {}), SharedSettings, "shared")
+        if shared.redis is not None:
+            check_redis_url(shared.redis)
+    with faults.collect():
+        _check_exposure(server, keys)
     with faults.collect():
         _check_proxies(server)
     if not faults.found:
         with faults.collect():
-            providers = _offer_demo(providers, server, models)
+            providers = _offer_demo(providers, server, models, has_keys=bool(server.api_keys or keys))
     faults.tell()
     return Settings(
         server=server,
@@ -166,6 +192,8 @@ def build_settings(
         hooks=hooks,
         alerts=alerts,
         raw_log=raw_log,
+        keys=keys,
+        shared=shared,
         source=source,
         found=found,
         key_variable=key_variable,
@@ -234,7 +262,7 @@ def _check_proxies(server: ServerSettings) -> None:
 
 
 def _offer_demo(
-    providers: dict[str, ProviderSettings], server: ServerSettings, models: ModelsSettings
+    providers: dict[str, ProviderSettings], server: ServerSettings, models: ModelsSettings, *, has_keys: bool
 ) -> dict[str, ProviderSettings]:
     """The providers, with the demo where it is wanted: always or never as the settings say, else where a model's name
     asks for it, or where there is nothing else and nobody was given a key to ask something better."""
@@ -242,7 +270,7 @@ def _offer_demo(
         if not providers:
             raise ConfigError("no provider is configured or found, and the demo is switched off", key="providers")
         return providers
-    if server.demo or _names_demo(models) or not (providers or server.api_keys):
+    if server.demo or _names_demo(models) or not (providers or has_keys):
         return providers | {"demo": ProviderSettings(kind="demo")}
     return providers
 
@@ -390,8 +418,8 @@ def _check_keys(keys: tuple[str, ...], client_key: str | None) -> tuple[str, ...
     return stripped
 
 
-def _check_exposure(server: ServerSettings) -> None:
-    if server.api_keys or server.allow_open or _is_loopback(server.host):
+def _check_exposure(server: ServerSettings, keys: Mapping[str, KeySettings]) -> None:
+    if server.api_keys or keys or server.allow_open or _is_loopback(server.host):
         return
     if server.host.startswith("unix:"):
         raise ConfigError(

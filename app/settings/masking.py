@@ -10,7 +10,7 @@ from msgspec import Struct, structs
 
 MASK = "***"
 # Whoever knows a webhook's address may send to it.
-SECRET_KEYS = frozenset({"api_keys", "api_key", "access_token", "webhooks", "slack"})
+SECRET_KEYS = frozenset({"api_keys", "api_key", "access_token", "webhooks", "slack", "key"})
 # Headers are the user's own and often hold a key.
 SECRET_TABLES = frozenset({"headers"})
 # What the name of a header, a parameter, an option or a key of free tables holds if its value is a secret.

@@ -5,6 +5,7 @@ What each key means to its user stands in docs/configuration.md; a test compares
 
 from __future__ import annotations
 
+import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -260,6 +261,32 @@ class RawLogSettings(Table, frozen=True, kw_only=True):
 Dollars = Annotated[float, Meta(ge=0)]
 
 
+class KeySettings(Table, frozen=True, kw_only=True):
+    """`[keys.NAME]`: a client's key with rights and limits. Budgets are dollars; None sets no limit."""
+
+    key: Key
+    role: Literal["client", "admin"] = "client"
+    models: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    expires: datetime.datetime | None = None
+    requests_per_minute: Count | None = None
+    requests_per_hour: Count | None = None
+    requests_per_day: Count | None = None
+    tokens_per_minute: Count | None = None
+    tokens_per_hour: Count | None = None
+    tokens_per_day: Count | None = None
+    max_parallel: Count | None = None
+    budget_per_day: Dollars | None = None
+    budget_per_month: Dollars | None = None
+
+
+class SharedSettings(Table, frozen=True, kw_only=True):
+    """`[shared]`: what several hosts have in common beside the ledger's database."""
+
+    redis: str | None = None
+    fail_closed: bool = False
+
+
 class PriceStep(Struct, frozen=True, forbid_unknown_fields=True):
     """Prices of a request whose whole input is longer than `above` tokens."""
 
@@ -312,6 +339,8 @@ class Settings(Table, frozen=True, kw_only=True):
     alerts: AlertsSettings = AlertsSettings()
     raw_log: RawLogSettings = RawLogSettings()
     prices: dict[str, PriceSettings] = {}
+    keys: dict[str, KeySettings] = {}
+    shared: SharedSettings = SharedSettings()
     source: Path | None = None
     found: tuple[Finding, ...] = ()
     key_variable: str | None = None

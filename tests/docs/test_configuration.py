@@ -12,6 +12,7 @@ from app.settings import (
     AccountsSettings,
     AlertsSettings,
     HooksSettings,
+    KeySettings,
     LedgerSettings,
     LimitsSettings,
     ModelsSettings,
@@ -20,6 +21,7 @@ from app.settings import (
     RawLogSettings,
     RouteSettings,
     ServerSettings,
+    SharedSettings,
 )
 from app.settings.known_servers import KNOWN_SERVERS
 from app.settings.tables import Table
@@ -37,11 +39,13 @@ SECTIONS: dict[str, type[Table]] = {
     "[alerts]": AlertsSettings,
     "[raw_log]": RawLogSettings,
     "[prices]": PriceSettings,
+    "[keys.NAME]": KeySettings,
+    "[shared]": SharedSettings,
 }
 # A route is written with other keys than it is kept with.
 WRITTEN = {"[models.routes]": {"targets": ("target", "fallback")}}
 # What the default says in words.
-IN_WORDS = {"kind", "target", "input", "output"}
+IN_WORDS = {"kind", "target", "input", "output", "key"}
 
 _ROW = re.compile(r"^\| `(\w+)` \| (.*?) \| (.+) \|$", re.MULTILINE)
 

@@ -154,7 +154,7 @@ def test_no_id_can_be_guessed_and_none_opens_anything_for_another(client: Client
 
 def test_jobs_in_the_background_of_one_client_leave_room_for_others(client: Client, upstream: FakeUpstream) -> None:
     services = client.application.runtime.services
-    mark = services.access.check_key({"x-api-key": ANNA})
+    mark = services.access.check_key({"x-api-key": ANNA}).tenant
     services.background._jobs.update({(mark, f"resp_{number}"): None for number in range(MOST_JOBS_OF_A_TENANT)})  # type: ignore[misc]
 
     refused = ask(client, ANNA, "/v1/responses", model="up/m", input="hi", background=True)

@@ -28,5 +28,5 @@ def _must_fan_out(gateway: Gateway, client_request: ClientRequest) -> bool:
     n = client_request.peek.n
     if not isinstance(n, int) or not 1 < n <= MOST_ANSWERS:
         return False
-    upstreams = gateway.router.resolve(client_request.peek.model, client_request.provider)
+    upstreams = gateway.resolve(client_request)
     return not all(upstream.capabilities.n for upstream in upstreams)

@@ -27,7 +27,7 @@ _counted = msgspec.json.Decoder(_Counted)
 def count_tokens(gateway: Gateway, client_request: ClientRequest, record: Record) -> int:
     """Input tokens of a request: counted by the upstream where it offers that, else estimated; never 0."""
     record.model = client_request.peek.model
-    upstream = gateway.router.resolve(client_request.peek.model, client_request.provider)[0]
+    upstream = gateway.resolve(client_request)[0]
     client_request = gateway.with_history(client_request, upstream)
     record.operation = "count_tokens"
     record.go_to(upstream)

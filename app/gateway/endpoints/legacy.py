@@ -18,7 +18,7 @@ def complete(gateway: Gateway, client_request: ClientRequest, record: Record) ->
     """Raises DragomanError."""
     peek = client_request.peek
     client_request.operation = "completions"
-    upstreams = gateway.router.resolve(peek.model, client_request.provider)
+    upstreams = gateway.resolve(client_request)
     if all(gateway.offers(upstream, client_request, "completions") for upstream in upstreams):
         return gateway.answer(client_request, record)
     singles = split_request(client_request.body)

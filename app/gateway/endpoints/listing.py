@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from app.errors import NotFound
+from app.gateway.client_keys import ClientKey
 from app.providers.catalogues import fill_catalogues
 from app.providers.names import CLAUDE_ALIAS
 from app.providers.provider import Model, Provider
@@ -29,6 +30,11 @@ class Listed(msgspec.Struct, frozen=True):
     context_window: int | None = None
     max_output: int | None = None
     target: str | None = None
+
+    def is_for(self, key: ClientKey) -> bool:
+        """Whether a client with that key may use it."""
+        label = self.target or self.id
+        return not key.is_restricted or (key.may_name(self.id, label) and key.may_use(label.partition("/")[0]))
 
 
 class Listing:

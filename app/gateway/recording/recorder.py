@@ -52,8 +52,18 @@ class Recorder:
             done = record.freeze(self._bill)
         except Exception as fault:
             self._lose("record", fault)
+            self._settle(record, None)
             return
+        self._settle(record, done)
         self.hand_on(done)
+
+    def _settle(self, record: Record, done: RequestRecord | None) -> None:
+        if record.reservation is None:
+            return
+        try:
+            record.reservation.settle(done)
+        except Exception as fault:
+            self._lose("limits of keys", fault)
 
     def hand_on(self, done: RequestRecord) -> None:
         """Gives a record to every sink."""

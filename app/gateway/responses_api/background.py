@@ -34,7 +34,7 @@ from app.errors import DragomanError, InvalidRequest, LedgerUnavailable, TooMany
 from app.gateway.delivery import JSON_HEADERS, STREAM_HEADERS
 from app.gateway.gateway import Gateway
 from app.gateway.messages import ClientRequest, ClientResponse
-from app.gateway.record import Record
+from app.gateway.record import Record, Reserved
 from app.gateway.recording.recorder import Recorder
 from app.gateway.responses_api.response_store import (
     KeptResponse,
@@ -85,7 +85,7 @@ class Background:
         how to."""
         if client_request.peek.background is not True:
             return False
-        upstreams = self._gateway.router.resolve(client_request.peek.model, client_request.provider)
+        upstreams = self._gateway.resolve(client_request)
         return not all(keeps_responses(upstream) for upstream in upstreams)
 
     def begin(self, client_request: ClientRequest, record: Record) -> ClientResponse:
@@ -101,7 +101,7 @@ class Background:
             raise TooMany(f"{MOST_JOBS_OF_A_TENANT} responses of yours are being made in the background; wait for some")
         asked = client_request.with_body(ask_stream(client_request.body))
         asked.continuation = state = ResponseContinuation(self._response_store, asked, background=True)
-        upstream = self._gateway.router.resolve(peek.model, client_request.provider)[0]
+        upstream = self._gateway.resolve(client_request)[0]
         given = state.prepare(upstream)  # what cannot be continued is refused while the client still listens
         context = RenderContext(model=peek.model, id=asked.id, created=int(self._clock()), request=asked.request)
         job = _Job(asked, state, context, record)
@@ -109,6 +109,7 @@ class Background:
         items = [msgspec.Raw(item) for item in input_items(given.body)]
         queued = KeptResponse(response=msgspec.Raw(job.queued), input=items, alive=self._clock() + LEASE)
         self._response_store.start(asked.tenant, job.response_id, queued)
+        job.reservation, record.reservation = record.reservation, None
         self._start(job)
         if peek.stream:
             return ClientResponse(200, dict(STREAM_HEADERS), self.replay(asked.tenant, job.response_id))
@@ -206,6 +207,7 @@ class Background:
     def _run(self, job: _Job) -> None:
         record = self._recorder.begin(job.client_request.id, NAME)
         record.stand_for(job.record)
+        record.reservation = job.reservation
         try:
             answer = self._gateway.answer(job.client_request, record)
             record.status = answer.status
@@ -257,6 +259,7 @@ class _Job:
         self, client_request: ClientRequest, state: ResponseContinuation, context: RenderContext, record: Record
     ) -> None:
         self.record = record
+        self.reservation: Reserved | None = None
         self.client_request = client_request
         self.queued = render_queued(context)
         self.response_id = read_head(self.queued).id

@@ -21,7 +21,7 @@ def compact(gateway: Gateway, store: ResponseStore, client_request: ClientReques
     """Raises DragomanError."""
     if client_request.peek.stream:
         raise InvalidRequest("stream: a compaction is not streamed", param="stream")
-    upstreams = gateway.router.resolve(client_request.peek.model, client_request.provider)
+    upstreams = gateway.resolve(client_request)
     if all(up.provider.dialect == NAME and gateway.offers(up, client_request, "compact") for up in upstreams):
         native = client_request.with_body(client_request.body)
         native.operation = "compact"

@@ -1,0 +1,117 @@
+"""The keys that commands make: rows of the accounts' database, which know a key by its hash alone."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from pathlib import Path
+
+import msgspec
+from sqlalchemy import Connection, func, insert, select, update
+
+from app.accounts.schema import client_key
+from app.errors import InvalidRequest
+from app.settings import KeySettings
+from app.settings.key_checks import hash_key
+
+PREFIX = "dm-"
+# Characters of a key that a list shows, so that its owner finds it again.
+_SHOWN = 8
+# Touched at each change, so that workers with a local database need not open it to see that nothing has changed.
+STAMP_NAME = "keys.stamp"
+
+
+class MadeKey(msgspec.Struct, frozen=True):
+    """One key of a name, which has two while a rotation overlaps. Times are unix time; `settings.key` is the hash."""
+
+    name: str
+    hint: str
+    settings: KeySettings
+    made: float
+    expires: float | None = None
+    disabled: bool = False
+
+    def is_over(self, now: float) -> bool:
+        return self.disabled or (self.expires is not None and self.expires <= now)
+
+
+def create_key(connection: Connection, name: str, settings: KeySettings, now: float) -> str:
+    """A new key with rights and limits, which nobody can read again. Raises InvalidRequest for a name that has one."""
+    if any(not key.is_over(now) for key in list_keys(connection, name)):
+        raise InvalidRequest(f"there is a key called {name} already; `dragoman keys rotate {name}` gives it a new one")
+    expires = settings.expires.timestamp() if settings.expires is not None else None
+    return _insert(connection, name, settings, expires, now)
+
+
+def rotate_key(connection: Connection, name: str, overlap: float, now: float) -> str:
+    """A new key with the rights and limits of the old one, which goes on for `overlap` seconds.
+
+    Raises InvalidRequest."""
+    valid = [key for key in list_keys(connection, name) if not key.is_over(now)]
+    if not valid:
+        raise InvalidRequest(f"there is no key called {name} that is valid")
+    latest = valid[-1]
+    for key in valid:
+        end = now + overlap if key.expires is None else min(key.expires, now + overlap)
+        changes = {"expires": round(end * 1000), "changed": _stamp(now)}
+        connection.execute(update(client_key).where(client_key.c.hash == key.settings.key).values(changes))
+    return _insert(connection, name, latest.settings, latest.expires, now)
+
+
+def disable_key(connection: Connection, name: str, now: float) -> int:
+    """Ends all keys of a name; how many there were."""
+    changes = {"disabled": 1, "changed": _stamp(now)}
+    chosen = (client_key.c.name == name) & (client_key.c.disabled == 0)
+    return connection.execute(update(client_key).where(chosen).values(changes)).rowcount
+
+
+def list_keys(connection: Connection, name: str | None = None) -> list[MadeKey]:
+    """The keys of one name, or of all, in the order in which they were made."""
+    wanted = select(client_key).order_by(client_key.c.made)
+    if name is not None:
+        wanted = wanted.where(client_key.c.name == name)
+    return [
+        MadeKey(
+            name=row.name,
+            hint=row.hint,
+            settings=msgspec.json.decode(row.settings, type=KeySettings),
+            made=row.made / 1000,
+            expires=None if row.expires is None else row.expires / 1000,
+            disabled=bool(row.disabled),
+        )
+        for row in connection.execute(wanted)
+    ]
+
+
+def read_version(connection: Connection) -> tuple[int, int]:
+    """Something that is another one after each change."""
+    count, changed = connection.execute(select(func.count(), func.max(client_key.c.changed))).one()
+    return count, changed or 0
+
+
+def touch_stamp(place: Path | str) -> None:
+    """Tells the workers of this host that keys have changed; others look into the database that they share."""
+    if isinstance(place, Path):
+        place.with_name(STAMP_NAME).touch(mode=0o600)
+
+
+def _insert(connection: Connection, name: str, settings: KeySettings, expires: float | None, now: float) -> str:
+    key = PREFIX + secrets.token_urlsafe(32)
+    hashed = hash_key(key)
+    row = {
+        "hash": hashed,
+        "name": name,
+        "hint": key[:_SHOWN],
+        "settings": msgspec.json.encode(msgspec.structs.replace(settings, key=hashed, expires=None)).decode(),
+        "made": round(now * 1000),
+        "expires": None if expires is None else round(expires * 1000),
+        "disabled": 0,
+        "changed": _stamp(now),
+    }
+    connection.execute(insert(client_key).values(row))
+    return key
+
+
+def _stamp(now: float) -> int:
+    """Two changes within a millisecond of the clock differ as well."""
+    return round(now * 1e6) + time.perf_counter_ns() % 1000

@@ -1,0 +1,181 @@
+"""`dragoman keys`: keys for clients, made and ended while the server runs."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from app.accounts.accounts import Accounts
+from app.accounts.reports import read_span
+from app.cli.accounts.reading import print_json, print_table, spell_time
+from app.cli.options import config_option, read_settings
+from app.errors import ConfigError, DragomanError
+from app.settings import KeySettings
+from app.settings.key_checks import check_key, hash_key, read_date
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from app.accounts.keys import MadeKey
+
+T = TypeVar("T")
+
+_LIMITS = [field for field in KeySettings.__struct_fields__ if "_per_" in field or field == "max_parallel"]
+# Takes the place of the key until there is one.
+_NO_KEY = "none yet"
+
+
+@click.group()
+def keys() -> None:
+    """Make, list, rotate and end the keys that clients show."""
+
+
+def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
+    for field in reversed(_LIMITS):
+        kind: Any = click.FloatRange(0, min_open=True) if field.startswith("budget") else click.IntRange(1)
+        unit = "DOLLARS" if field.startswith("budget") else "N"
+        command = click.option(f"--{field.replace('_', '-')}", field, type=kind, metavar=unit)(command)
+    return command
+
+
+@keys.command("create")
+@click.argument("name")
+@click.option("--role", type=click.Choice(["client", "admin"]), default="client", show_default=True)
+@click.option("--model", "models", multiple=True, help="A pattern of models it may use; repeat for more.")
+@click.option("--provider", "providers", multiple=True, help="A pattern of providers it may use; repeat for more.")
+@click.option("--expires", metavar="WHEN", help="A span such as 30d, or a date such as 2027-01-31.")
+@_limit_options
+@config_option
+def create(name: str, path: Path | None, expires: str | None, **wanted: Any) -> None:
+    """Make a key. It is shown once: only its hash is kept."""
+    from app.accounts.keys import create_key
+
+    try:
+        settings = check_key(name, KeySettings(key=_NO_KEY, expires=_read_end(expires), **wanted))
+    except ConfigError as error:
+        raise click.ClickException(error.said) from error
+    accounts = _open(path, name)
+    _show(name, _change(accounts, lambda connection: create_key(connection, name, settings, time.time())))
+
+
+@keys.command("rotate")
+@click.argument("name")
+@click.option(
+    "--overlap", default="24h", show_default=True, metavar="SPAN", help="How long the old key goes on; 0s ends it."
+)
+@config_option
+def rotate(name: str, overlap: str, path: Path | None) -> None:
+    """Give NAME a new key with the same rights and limits. What the old one stored stays."""
+    from app.accounts.keys import rotate_key
+
+    seconds = read_span(overlap)
+    if seconds is None:
+        raise click.ClickException(f"{overlap!r} is not a span of time such as 30m, 12h or 7d")
+    accounts = _open(path, name)
+    _show(name, _change(accounts, lambda connection: rotate_key(connection, name, seconds, time.time())))
+
+
+@keys.command("disable")
+@click.argument("name")
+@config_option
+def disable(name: str, path: Path | None) -> None:
+    """End all keys of NAME. Running servers notice within seconds."""
+    from app.accounts.keys import disable_key
+
+    ended = _change(_open(path, name), lambda connection: disable_key(connection, name, time.time()))
+    if not ended:
+        raise click.ClickException(f"there is no key called {name} that is not disabled")
+    click.echo(f"{name} is disabled")
+
+
+@keys.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@config_option
+def list_all(path: Path | None, as_json: bool) -> None:
+    """Show the keys of the settings and those that were made; never the keys themselves."""
+    from app.accounts.keys import list_keys
+
+    settings = read_settings(path)
+    rows = [_row(name, "", table, "settings", None) for name, table in settings.keys.items()]
+    if settings.accounts.enabled:
+        made = _read(Accounts(settings.accounts, settings.ledger.url), list_keys)
+        rows += [_row(key.name, key.hint + "…", key.settings, _state(key), key.expires) for key in made]
+    if as_json:
+        print_json(rows)
+        return
+    shown = [
+        [row["name"], row["key"], row["role"], row["state"], row["expires"] or "-", ", ".join(row["rights"]) or "all"]
+        for row in rows
+    ]
+    print_table(shown, ("name", "key", "role", "state", "expires", "rights and limits"))
+
+
+@keys.command("hash")
+@click.option("--key", prompt=True, hide_input=True, help="The key; asked for where it is not given.")
+def show_hash(key: str) -> None:
+    """Print what [keys.NAME] key can hold instead of the key itself."""
+    click.echo(hash_key(key.strip()))
+
+
+def _open(path: Path | None, name: str) -> Accounts:
+    settings = read_settings(path)
+    if not settings.accounts.enabled:
+        raise click.ClickException("accounts.enabled is false, so there is no database to keep keys in; use [keys]")
+    if name in settings.keys:
+        raise click.ClickException(f"{name} is a key of the settings; change it in {settings.source}")
+    return Accounts(settings.accounts, settings.ledger.url)
+
+
+def _change(accounts: Accounts, work: Callable[[Connection], T]) -> T:
+    from app.accounts.keys import touch_stamp
+
+    found = _guard(lambda: accounts.change(work))
+    touch_stamp(accounts.place)
+    return found
+
+
+def _read(accounts: Accounts, work: Callable[[Connection], T]) -> T:
+    return _guard(lambda: accounts.read(work))
+
+
+def _guard(work: Callable[[], T]) -> T:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        return work()
+    except DragomanError as error:
+        raise click.ClickException(str(error)) from error
+    except (SQLAlchemyError, OSError) as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise click.ClickException(f"the database of keys cannot be used: {reason}") from error
+
+
+def _read_end(text: str | None) -> datetime.datetime | None:
+    if text is None:
+        return None
+    seconds = read_span(text)
+    if seconds is not None:
+        return datetime.datetime.fromtimestamp(time.time() + seconds, datetime.UTC)
+    return read_date(text, "--expires")
+
+
+def _show(name: str, key: str) -> None:
+    click.echo(key)
+    click.echo(f"This is the key of {name}. It is shown this once: only its hash is kept.", err=True)
+
+
+def _state(key: MadeKey) -> str:
+    return "disabled" if key.disabled else "expired" if key.is_over(time.time()) else "valid"
+
+
+def _row(name: str, hint: str, table: KeySettings, state: str, expires: float | None) -> dict[str, Any]:
+    end = expires if expires is not None else table.expires.timestamp() if table.expires is not None else None
+    rights = [f"{field} {value}" for field in ("models", "providers") for value in getattr(table, field)]
+    limits = [f"{field} {value}" for field in _LIMITS if (value := getattr(table, field)) is not None]
+    told = {"name": name, "key": hint, "role": table.role, "state": state}
+    return told | {"expires": spell_time(end) if end is not None else None, "rights": [*rights, *limits]}

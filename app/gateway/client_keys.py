@@ -1,0 +1,122 @@
+"""What one client's key may do: which models, at which providers, until when, how much."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Literal
+
+import msgspec
+
+from app.accounts.prices import DOLLAR
+from app.errors import Forbidden, NotFound, Unauthorized
+from app.rate_limits.counts import Kind, Limit, Period
+from app.routing.router import Upstream
+from app.settings import KeySettings
+
+# Characters of a name that clients have chosen, in an error.
+MOST_QUOTED = 100
+# Patterns that an error names.
+MOST_NAMED = 10
+
+# What each setting limits. Of several limits that are reached the one that lasts longest is told.
+LIMITS: dict[str, tuple[Kind, Period]] = {
+    "budget_per_month": ("budget", "month"),
+    "budget_per_day": ("budget", "day"),
+    "tokens_per_day": ("tokens", "day"),
+    "requests_per_day": ("requests", "day"),
+    "tokens_per_hour": ("tokens", "hour"),
+    "requests_per_hour": ("requests", "hour"),
+    "tokens_per_minute": ("tokens", "minute"),
+    "requests_per_minute": ("requests", "minute"),
+    "max_parallel": ("parallel", ""),
+}
+# Budgets are dollars in the settings and billionths of one where they are counted.
+_UNITS: dict[Kind, int] = {"budget": DOLLAR}
+
+Role = Literal["client", "admin"]
+
+
+class ClientKey(msgspec.Struct, frozen=True, kw_only=True):
+    """`tenant` is the name under which the key's things are kept; it outlives a rotation of the key. `models` and
+    `providers` are patterns, empty where everything is allowed; `expires` is unix time."""
+
+    name: str = ""
+    tenant: str = ""
+    role: Role = "client"
+    named: bool = False
+    models: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    expires: float | None = None
+    disabled: bool = False
+    limits: tuple[Limit, ...] = ()
+
+    @property
+    def is_restricted(self) -> bool:
+        return bool(self.models or self.providers)
+
+    @property
+    def may_manage(self) -> bool:
+        """Whether its owner may change what all use: logins. Keys without a name are those of the operator."""
+        return self.role == "admin" or not self.named
+
+    def check_time(self, now: float) -> None:
+        """Raises Unauthorized for a key whose time is over."""
+        if self.disabled:
+            said = f"the client key {self.name!r} is disabled; ask whoever runs this gateway for another one"
+            raise Unauthorized(said, code="invalid_api_key")
+        if self.expires is not None and now >= self.expires:
+            day = datetime.datetime.fromtimestamp(self.expires, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+            said = f"the client key {self.name!r} expired on {day}; ask whoever runs this gateway for a new one"
+            raise Unauthorized(said, code="invalid_api_key")
+
+    def choose(self, asked: str, upstreams: Sequence[Upstream]) -> list[Upstream]:
+        """Those of the upstreams of a name that the key may use. Raises NotFound for a model that is none of its
+        own, as the vendors do, and Forbidden where only the providers are."""
+        own = [upstream for upstream in upstreams if self.may_name(asked, upstream.label)]
+        if not own:
+            said = f"the client key {self.name!r} may not use the model {asked[:MOST_QUOTED]!r}; its models are "
+            raise NotFound(said + _list(self.models), param="model", code="model_not_found")
+        allowed = [upstream for upstream in own if self.may_use(upstream.provider.name)]
+        if not allowed:
+            said = (
+                f"the client key {self.name!r} may not use the provider of {asked[:MOST_QUOTED]!r}; its providers are "
+            )
+            raise Forbidden(said + _list(self.providers), param="model")
+        return allowed
+
+    def may_name(self, asked: str, label: str) -> bool:
+        """Whether one of its patterns is for a model, by the name that was asked for or by `provider/model`."""
+        return not self.models or any(
+            fnmatchcase(asked, pattern) or fnmatchcase(label, pattern) for pattern in self.models
+        )
+
+    def may_use(self, provider: str) -> bool:
+        return not self.providers or any(fnmatchcase(provider, pattern) for pattern in self.providers)
+
+
+# Who asks where no key is demanded.
+ANYBODY = ClientKey()
+
+
+def read_key(name: str, tenant: str, settings: KeySettings) -> ClientKey:
+    return ClientKey(
+        name=name,
+        tenant=tenant,
+        role=settings.role,
+        named=True,
+        models=settings.models,
+        providers=settings.providers,
+        expires=settings.expires.timestamp() if settings.expires is not None else None,
+        limits=tuple(
+            Limit(kind, round(most * _UNITS.get(kind, 1)), period)
+            for field, (kind, period) in LIMITS.items()
+            if (most := getattr(settings, field)) is not None
+        ),
+    )
+
+
+def _list(patterns: Sequence[str]) -> str:
+    more = f" and {len(patterns) - MOST_NAMED} more" if len(patterns) > MOST_NAMED else ""
+    return ", ".join(patterns[:MOST_NAMED]) + more

@@ -1,0 +1,68 @@
+"""The keys that commands have made, as this worker knows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from app.accounts.apart import AccountsThread
+from app.gateway.access import Access
+from app.gateway.client_keys import ClientKey, read_key
+from app.gateway.tenants import open_tenant_marks
+from app.settings import Settings
+
+# Beside the accounts' file: touched by `dragoman keys`.
+STAMP_NAME = "keys.stamp"
+
+
+class MadeKeys:
+    """Without any the database is never opened for them; while it cannot be read what was known last holds."""
+
+    def __init__(self) -> None:
+        self._seen: object = None
+        self._rows: list[tuple[str, str, ClientKey]] = []
+
+    def follow(self, accounts: AccountsThread | None) -> bool:
+        """Whether the keys are other ones than at the last look. Raises AccountsUnavailable."""
+        if accounts is None:
+            return False
+        version = self._look(accounts)
+        if version == self._seen:
+            return False
+        from app.accounts.keys import list_keys
+
+        rows = accounts.read(list_keys)
+        self._rows = [
+            (key.settings.key, key.name, msgspec.structs.replace(
+                read_key(key.name, "", key.settings), expires=key.expires, disabled=key.disabled
+            ))
+            for key in rows
+        ]  # fmt: skip
+        self._seen = version
+        return True
+
+    def give(self, access: Access, settings: Settings) -> None:
+        """Lets them in. A name of the configuration goes before one that was made."""
+        if not self._rows:
+            access.take_made({})
+            return
+        marks = open_tenant_marks(settings)
+        access.take_made(
+            {
+                hashed: msgspec.structs.replace(key, tenant=marks.mark(f"keys.{name}"))
+                for hashed, name, key in self._rows
+                if name not in settings.keys
+            }
+        )
+
+    def _look(self, accounts: AccountsThread) -> object:
+        place = accounts.accounts.place
+        if isinstance(place, Path):
+            try:
+                return place.with_name(STAMP_NAME).stat().st_mtime_ns
+            except OSError:
+                return None
+        from app.accounts.keys import read_version
+
+        return accounts.read(read_version)

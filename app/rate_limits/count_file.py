@@ -1,0 +1,271 @@
+"""Counts in a file that the workers of a host map into their memory; they survive a restart.
+
+The file is a row of slots of whole numbers, one for each limit of each owner, that are only ever added to. A slot holds
+the buckets of a moving window; or, for what is under way, one cell for each worker's seat, so that the cells of a
+worker that died can be told from the others. One lock of the file, held for microseconds, makes counting exact.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import mmap
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from app.rate_limits.counts import PARTS, RING, Demand, Full, Limit, Taken
+from app.rate_limits.seats import SEATS, Seats, take_seat
+
+# The layout has a number of its own: another one goes into another file, whoever still uses this one.
+FILE_NAME = "limits.1.bin"
+SEATS_NAME = "limits.1.seats"
+_MAGIC = int.from_bytes(b"dmlimit1", "little", signed=True)
+
+# Whole numbers of 8 bytes: the head has the magic number and how many slots are in use; a slot begins with its place
+# (2), whether it has cells for seats, its newest bucket or day, and when it was last used.
+_HEAD = 2
+_PLACE, _SEATED, _NUMBER, _TOUCHED, _COUNTS = 0, 2, 3, 4, 5
+_SLOT = _COUNTS + RING
+# A budget's first count is what was spent, so seats come behind it.
+_FIRST_SEAT = _COUNTS + 1
+_FIRST_SLOTS = 64
+# Seconds after which a slot serves another limit: longer than any period.
+_FORGOTTEN = 40 * 86_400
+_place = struct.Struct("<qq")
+
+assert SEATS == PARTS
+
+
+class CountFile:
+    """The counts of one host. Methods raise OSError where the file cannot be used."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """`folder` None keeps the counts of this process in memory."""
+        self._folder = folder
+        self._file = -1
+        self._owner = 0
+        self._map: mmap.mmap | None = None
+        self._cells = memoryview(b"").cast("q")
+        self._slots: dict[tuple[int, int], int] = {}
+        self._known = 0
+        self._seats: Seats | None = None
+
+    def take(self, demands: Sequence[Demand], now: float) -> Taken | Full:
+        with self._locked():
+            slots = [self._find_slot(demand, now) for demand in demands]
+            for demand, slot in zip(demands, slots, strict=True):
+                full = self._check(demand.limit, slot, now)
+                if full is not None and demand.limit.kind in ("parallel", "budget") and self._clear_deserted(slot):
+                    full = self._check(demand.limit, slot, now)
+                if full is not None:
+                    return full
+            taken = []
+            for demand, slot in zip(demands, slots, strict=True):
+                number = demand.limit.number(now)
+                cell = self._seat_cell(slot) if not demand.limit.bucket else slot + _COUNTS + number % RING
+                self._cells[cell] += demand.amount
+                taken.append((demand, number))
+            return Taken(self, tuple(taken))
+
+    def settle(self, taken: Taken, actual: Sequence[int], now: float) -> None:
+        with self._locked():
+            for (demand, number), used in zip(taken.demands, actual, strict=True):
+                limit = demand.limit
+                if limit.bucket and used == demand.amount:
+                    continue
+                slot = self._find_slot(demand, now)
+                self._advance(limit, slot, now)
+                newest = self._cells[slot + _NUMBER]
+                if not limit.bucket:
+                    cell = self._seat_cell(slot)
+                    self._cells[cell] = max(0, self._cells[cell] - demand.amount)
+                elif newest - number <= PARTS:
+                    cell = slot + _COUNTS + number % RING
+                    self._cells[cell] = max(0, self._cells[cell] - demand.amount)
+                if limit.kind != "parallel":
+                    self._cells[slot + _COUNTS + (newest % RING if limit.bucket else 0)] += used
+
+    def used(self, owner: str, limit: Limit, now: float) -> int:
+        """What is counted of a limit, with what is under way."""
+        with self._locked():
+            slot = self._find_slot(Demand(owner, limit, 0), now)
+            self._advance(limit, slot, now)
+            return self._sum(slot)
+
+    def close(self) -> None:
+        if self._map is not None:
+            self._cells.release()
+            self._map.close()
+            self._map = None
+        if self._file >= 0 and self._owner == os.getpid():
+            os.close(self._file)
+        self._file = -1
+
+    def _check(self, limit: Limit, slot: int, now: float) -> Full | None:
+        self._advance(limit, slot, now)
+        used = self._sum(slot)
+        if used < limit.most:
+            return None
+        newest = self._cells[slot + _NUMBER]
+        if limit.bucket:
+            ring = range(newest - PARTS, newest + 1)
+            buckets = [(number, self._cells[slot + _COUNTS + number % RING]) for number in ring]
+            return Full(limit, used, limit.free_again(used, buckets, now))
+        return Full(limit, used, limit.ends(newest) - now if limit.kind == "budget" else 1.0)
+
+    def _sum(self, slot: int) -> int:
+        return sum(self._cells[slot + _COUNTS : slot + _SLOT])
+
+    def _advance(self, limit: Limit, slot: int, now: float) -> None:
+        """Empties what lies behind us. A clock that was set back changes nothing."""
+        number, newest = limit.number(now), self._cells[slot + _NUMBER]
+        if number <= newest:
+            return
+        self._cells[slot + _NUMBER] = number
+        if not limit.bucket:
+            self._cells[slot + _COUNTS] = 0
+            return
+        for passed in range(max(newest + 1, number - PARTS), number + 1):
+            self._cells[slot + _COUNTS + passed % RING] = 0
+
+    def _seat_cell(self, slot: int) -> int:
+        return slot + _FIRST_SEAT + (self._seats.mine if self._seats is not None else 0)
+
+    def _clear_deserted(self, slot: int) -> bool:
+        """Whether a seat that has something under way turned out to be deserted; then nothing is under way there."""
+        seats = self._seats
+        if seats is None:
+            return False
+        deserted = [seat for seat in range(SEATS) if self._cells[slot + _FIRST_SEAT + seat] and seats.is_deserted(seat)]
+        for seat in deserted:
+            self._clear_seat(seat)
+        return bool(deserted)
+
+    def _clear_seat(self, seat: int) -> None:
+        for number in range(self._cells[1]):
+            slot = _HEAD + number * _SLOT
+            if self._cells[slot + _SEATED]:
+                self._cells[slot + _FIRST_SEAT + seat] = 0
+
+    def _find_slot(self, demand: Demand, now: float) -> int:
+        """Where the slot of a limit begins; a new one is made where there is none."""
+        place = _place.unpack(demand.place)
+        slot = self._slots.get(place, 0)
+        if not slot or (self._cells[slot], self._cells[slot + 1]) != place:
+            slot = self._slots[place] = self._search_slot(place) or self._add_slot(place, now)
+            self._cells[slot + _SEATED] = 0 if demand.limit.bucket else 1
+        self._cells[slot + _TOUCHED] = int(now)
+        return slot
+
+    def _search_slot(self, place: tuple[int, int]) -> int:
+        """Learns the slots that others have made since; 0 where the one that is looked for is not among them."""
+        in_use = self._cells[1]
+        if _HEAD + in_use * _SLOT > len(self._cells):
+            self._remap()
+        if self._slots.get(place):  # it was given to another limit, as others may have been
+            self._known = 0
+            self._slots.clear()
+        for number in range(self._known, in_use):
+            slot = _HEAD + number * _SLOT
+            self._slots[self._cells[slot], self._cells[slot + 1]] = slot
+        self._known = in_use
+        return self._slots.get(place, 0)
+
+    def _add_slot(self, place: tuple[int, int], now: float) -> int:
+        in_use = self._cells[1]
+        slot = _HEAD + in_use * _SLOT
+        if slot + _SLOT > len(self._cells):
+            oldest = now - _FORGOTTEN
+            starts = range(_HEAD, _HEAD + in_use * _SLOT, _SLOT)
+            forgotten = next((start for start in starts if self._cells[start + _TOUCHED] < oldest), 0)
+            if forgotten:
+                slot = forgotten
+            else:
+                self._grow()
+        if slot == _HEAD + in_use * _SLOT:
+            self._cells[1] = in_use + 1
+            self._known = in_use + 1
+        for cell in range(slot, slot + _SLOT):
+            self._cells[cell] = 0
+        self._cells[slot], self._cells[slot + 1] = place
+        return slot
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        if self._map is None or self._owner != os.getpid():
+            self._open()
+        if self._file < 0:
+            yield
+            return
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def _open(self) -> None:
+        self._slots.clear()
+        self._known, self._owner, self._file = 0, os.getpid(), -1
+        if self._folder is None:
+            self._take_map(mmap.mmap(-1, _size(_FIRST_SLOTS)))
+            self._cells[0] = _MAGIC
+            return
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.open(self._folder / FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file).st_size == 0:
+                _allocate(file, _size(_FIRST_SLOTS))
+            size = os.fstat(file).st_size
+            if (size // 8 - _HEAD) % _SLOT or size % 8:
+                raise OSError(f"{self._folder / FILE_NAME} is damaged; remove it")
+            self._take_map(mmap.mmap(file, size))
+            if self._cells[0] == 0:
+                self._cells[0] = _MAGIC
+            if self._cells[0] != _MAGIC or not 0 <= self._cells[1] <= (len(self._cells) - _HEAD) // _SLOT:
+                self._cells.release()
+                self._map = None
+                raise OSError(f"{self._folder / FILE_NAME} is damaged; remove it")
+            self._seats, is_new = take_seat(self._folder / SEATS_NAME)
+            if is_new:
+                self._clear_seat(self._seats.mine)
+        except BaseException:
+            os.close(file)
+            self._map = None
+            raise
+        self._file = file
+        fcntl.flock(file, fcntl.LOCK_UN)
+
+    def _grow(self) -> None:
+        slots = 2 * ((len(self._cells) - _HEAD) // _SLOT)
+        if self._file >= 0:
+            _allocate(self._file, _size(slots))
+            self._remap()
+            return
+        before = bytes(self._cells)
+        self._take_map(mmap.mmap(-1, _size(slots)))
+        self._cells.cast("B")[: len(before)] = before
+
+    def _remap(self) -> None:
+        self._take_map(mmap.mmap(self._file, os.fstat(self._file).st_size))
+
+    def _take_map(self, fresh: mmap.mmap) -> None:
+        if self._map is not None:
+            self._cells.release()
+            self._map.close()
+        self._map = fresh
+        self._cells = memoryview(fresh).cast("q")
+
+
+def _size(slots: int) -> int:
+    return 8 * (_HEAD + slots * _SLOT)
+
+
+def _allocate(file: int, size: int) -> None:
+    """Room on the disk, now: a hole that cannot be filled later would end the process that writes into it."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+    else:
+        os.ftruncate(file, size)

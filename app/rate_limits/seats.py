@@ -1,0 +1,51 @@
+"""The seats of a host's workers: small numbers, each held by one living process.
+
+A seat is a lock on one byte of a file, which the kernel lets go of when its holder dies, however it dies. So whoever
+finds a byte free knows that nobody answers for what was counted in that seat.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+
+SEATS = 60
+
+# A process that closes a file loses its locks on it, so each file is opened once in a process and stays open.
+_held: dict[tuple[int, Path], Seats] = {}
+
+
+class Seats:
+    """`mine` is the seat of this process."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        found = next((seat for seat in range(SEATS) if self._lock(seat)), None)
+        if found is None:
+            os.close(self._file)
+            raise OSError(f"more than {SEATS} workers of one host share {path}")
+        self.mine = found
+
+    def is_deserted(self, seat: int) -> bool:
+        """Whether the holder of a seat is gone."""
+        if seat == self.mine or not self._lock(seat):
+            return False
+        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, seat)
+        return True
+
+    def _lock(self, seat: int) -> bool:
+        with contextlib.suppress(BlockingIOError, PermissionError):
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, seat)
+            return True
+        return False
+
+
+def take_seat(path: Path) -> tuple[Seats, bool]:
+    """The seat of this process at a file, and whether it was just taken. Raises OSError."""
+    key = (os.getpid(), path)
+    if key in _held:
+        return _held[key], False
+    _held[key] = seats = Seats(path)
+    return seats, True

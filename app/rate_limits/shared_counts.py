@@ -1,0 +1,109 @@
+"""Which counts are in use: those that hosts share while they can be reached, else those of this host."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+
+import platformdirs
+
+from app.errors import DragomanError
+from app.rate_limits.count_file import CountFile
+from app.rate_limits.count_redis import CountRedis
+from app.rate_limits.counts import Demand, Full, Taken
+from app.settings import SharedSettings
+
+log = logging.getLogger("dragoman")
+
+# Seconds between two tries to use counts that failed.
+RETRY_PERIOD = 5.0
+# What Redis is still to be told of requests that ended while it was gone.
+MOST_LATE = 10_000
+
+
+class LimitsUnavailable(DragomanError):
+    """What counts the use of keys cannot be reached, and `shared.fail_closed` wants no request without it."""
+
+    kind = "overloaded"
+
+
+class SharedCounts:
+    """`problem` says what does not count as it should, None while all is well. Nothing here raises but
+    LimitsUnavailable."""
+
+    def __init__(self, folder: Path, settings: SharedSettings) -> None:
+        self._settings = settings
+        self._redis = CountRedis(settings.redis) if settings.redis is not None else None
+        self._file = CountFile(folder)
+        self._memory = CountFile(None)
+        self._retry_at = {"redis": 0.0, "file": 0.0}
+        self._problems: dict[str, str] = {}
+        self._late: deque[tuple[Taken, Sequence[int]]] = deque(maxlen=MOST_LATE)
+
+    @property
+    def problem(self) -> str | None:
+        return "; ".join(self._problems.values()) or None
+
+    def take(self, demands: Sequence[Demand]) -> Taken | Full:
+        for name, counts in (("redis", self._redis), ("file", self._file)):
+            if counts is None:
+                continue
+            if time.monotonic() < self._retry_at[name]:
+                if self._settings.fail_closed:
+                    break
+                continue
+            try:
+                taken = counts.take(demands, time.time())
+            except OSError as error:
+                self._fail(name, error)
+            else:
+                self._problems.pop(name, None)
+                return taken
+            if self._settings.fail_closed:
+                break
+        if self._settings.fail_closed:
+            raise LimitsUnavailable("what counts the limits of client keys cannot be reached; ask again later")
+        return self._memory.take(demands, time.time())
+
+    def settle(self, taken: Taken, actual: Sequence[int]) -> None:
+        try:
+            taken.counts.settle(taken, actual, time.time())
+        except OSError as error:
+            self._fail("redis" if taken.counts is self._redis else "file", error)
+            self._late.append((taken, actual))
+
+    def beat(self) -> None:
+        """What is to be done every few seconds: a sign of life for other hosts, and what could not be told earlier."""
+        if self._redis is None:
+            return
+        try:
+            self._redis.beat()
+            self._problems.pop("redis", None)
+            self._retry_at["redis"] = 0.0
+            while self._late:
+                taken, actual = self._late[0]
+                taken.counts.settle(taken, actual, time.time())
+                self._late.popleft()
+        except OSError as error:
+            self._fail("redis", error)
+
+    def close(self) -> None:
+        self._file.close()
+        if self._redis is not None:
+            self._redis.close()
+
+    def _fail(self, name: str, error: OSError) -> None:
+        where = "each host counts alone" if name == "redis" else "each worker counts alone"
+        said = f"the limits of client keys are not shared, so {where}: {error}"
+        if self._problems.get(name) != said:
+            log.warning("%s", said)
+        self._problems[name] = said
+        self._retry_at[name] = time.monotonic() + RETRY_PERIOD
+
+
+def data_folder() -> Path:
+    """Where the counts of this host lie: in the user's data folder, so that they survive a restart."""
+    return platformdirs.user_data_path("dragoman", appauthor=False)

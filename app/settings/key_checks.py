@@ -1,0 +1,90 @@
+"""Judges the keys of clients in `[keys]`, and what hosts share."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from app.errors import ConfigError
+from app.settings.tables import KeySettings
+
+# How a key is written that only its hash is known of.
+HASH_MARK = "sha256:"
+_HASH = re.compile(r"[0-9a-f]{64}")
+KEY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+REDIS_SCHEMES = ("redis", "rediss", "unix")
+
+
+def hash_key(key: str) -> str:
+    """The hash of a key as settings hold it; of one that is given as a hash that very hash, in lower case."""
+    if key.startswith(HASH_MARK):
+        return key.lower()
+    return HASH_MARK + hashlib.sha256(key.encode()).hexdigest()
+
+
+def spell_expiry(table: Any, name: str) -> Any:
+    """The table of a key with an end of its time that has a zone: a date means its beginning, and no zone means UTC.
+    Raises ConfigError for text that is no date."""
+    if not isinstance(table, dict) or "expires" not in table:
+        return table
+    return table | {"expires": read_date(table["expires"], f"keys.{name}.expires")}
+
+
+def read_date(value: Any, key: str) -> datetime.datetime:
+    if isinstance(value, str):
+        try:
+            value = datetime.datetime.fromisoformat(value.strip())
+        except ValueError as error:
+            said = f"{value[:40]!r} is no date such as 2027-01-31 or 2027-01-31T18:00:00Z"
+            raise ConfigError(said, key=key) from error
+    if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
+        value = datetime.datetime(value.year, value.month, value.day)
+    if not isinstance(value, datetime.datetime):
+        raise ConfigError("it must be a date such as 2027-01-31 or 2027-01-31T18:00:00Z", key=key)
+    return value if value.tzinfo else value.replace(tzinfo=datetime.UTC)
+
+
+def check_key(name: str, settings: KeySettings) -> KeySettings:
+    """The key as HTTP carries it. Raises ConfigError."""
+    if not KEY_NAME.fullmatch(name):
+        said = "a key's name has up to 64 letters, digits, dots, underscores and hyphens"
+        raise ConfigError(said, key=f"keys.{name}")
+    key = settings.key.strip()
+    if not key:
+        raise ConfigError("a key is empty, which would let everybody in", key=f"keys.{name}.key")
+    if key.lower().startswith(HASH_MARK):
+        key = key.lower()
+        if not _HASH.fullmatch(key.removeprefix(HASH_MARK)):
+            said = f"{HASH_MARK} is followed by 64 hexadecimal digits, as `dragoman keys hash` writes them"
+            raise ConfigError(said, key=f"keys.{name}.key")
+    for field in ("models", "providers"):
+        if "" in getattr(settings, field):
+            raise ConfigError("a pattern is empty; it would match nothing", key=f"keys.{name}.{field}")
+    for field in ("budget_per_day", "budget_per_month"):
+        if getattr(settings, field) == 0:
+            said = "a budget of nothing lets nobody ask; remove the key, or set expires"
+            raise ConfigError(said, key=f"keys.{name}.{field}")
+    return msgspec.structs.replace(settings, key=key)
+
+
+def check_keys_differ(keys: Mapping[str, KeySettings], unnamed: Sequence[str]) -> None:
+    """Raises ConfigError where one key would have the rights of two."""
+    seen = {hash_key(key): "server.api_keys" for key in unnamed}
+    for name, settings in keys.items():
+        hashed = hash_key(settings.key)
+        if hashed in seen:
+            raise ConfigError(f"it is the same key as {seen[hashed]}", key=f"keys.{name}.key")
+        seen[hashed] = f"keys.{name}"
+
+
+def check_redis_url(url: str) -> None:
+    """Raises ConfigError, which says nothing of a password in the URL."""
+    scheme = urlsplit(url).scheme
+    if scheme not in REDIS_SCHEMES or "://" not in url:
+        raise ConfigError("it must be an address such as redis://host:6379/0", key="shared.redis")
