@@ -92,7 +92,7 @@ class Limiter:
             "parallel": 1,
             "budget": cost,
         }
-        taken = self.counts.take([Demand(key.tenant, limit, amounts[limit.kind]) for limit in key.limits])
+        taken = self.counts.take([Demand(key.name, limit, amounts[limit.kind]) for limit in key.limits])
         if isinstance(taken, Full):
             raise refuse(key.name, taken, client_request.dialect.TRAITS)
         return Reservation(self.counts, taken, usage.fresh, None if prices is None else prices.bill)
