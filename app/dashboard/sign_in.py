@@ -96,13 +96,13 @@ def sign_with_key() -> Response:
         raise Forbidden("this form is from an earlier visit; load the page again")
     _check_tries(address)
     try:
-        tenant = access.check_key({"x-api-key": form.get("key", "").strip()})
+        key = access.check_key({"x-api-key": form.get("key", "").strip()})
     except Unauthorized:
         _count_try(address)
         log.warning("a wrong key was tried at the dashboard from %s", address)
         raise Unauthorized("this is no key of this gateway") from None
-    log.info("%s entered the dashboard from %s", access.name_key(tenant), address)
-    return admit(cast(Response, redirect(COOKIE_PATH, 303)), tenant)
+    log.info("%s entered the dashboard from %s", key.name, address)
+    return admit(cast(Response, redirect(COOKIE_PATH, 303)), key.tenant)
 
 
 @blueprint.post("/sign-out")

@@ -42,10 +42,10 @@ def find_visitor() -> Visitor:
         if tenant:
             raise Unauthorized("sign in to see this")
         return Visitor(is_admin=True, own={})
-    name = access.name_key(tenant)
-    if name is None:
+    key = access.find_key(tenant)
+    if key is None:
         raise Unauthorized("the key of this sign-in is no key of this gateway any more")
-    return Visitor(True, {}, name) if access.is_admin(tenant) else Visitor(False, {"tenant": tenant}, name)
+    return Visitor(True, {}, key.name) if key.role == "admin" else Visitor(False, {"tenant": tenant}, key.name)
 
 
 def admit(response: Response, tenant: str) -> Response:

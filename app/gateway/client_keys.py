@@ -61,6 +61,9 @@ class ClientKey(msgspec.Struct, frozen=True, kw_only=True):
         """Whether its owner may change what all use: logins. Keys without a name are those of the operator."""
         return self.role == "admin" or not self.named
 
+    def is_good(self, now: float) -> bool:
+        return not self.disabled and (self.expires is None or now < self.expires)
+
     def check_time(self, now: float) -> None:
         """Raises Unauthorized for a key whose time is over."""
         if self.disabled:
