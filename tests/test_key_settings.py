@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import time
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,16 @@ def test_a_key_comes_from_a_variable_and_is_a_secret(tmp_path: Path) -> None:
     assert (settings.keys["ci"].key, settings.keys["ci"].budget_per_day) == ("dm-0123456789", 2.5)
     assert "dm-0123456789" not in repr(settings)
     assert "dm-0123456789" in find_secrets(settings)
+
+
+def test_ten_thousand_keys_delay_no_start(tmp_path: Path) -> None:
+    text = "".join(f'[keys.k{number}]\nkey = "dm-{number:032}"\n' for number in range(10_000))
+    began = time.process_time()
+
+    settings = load(tmp_path, text)
+
+    assert len(settings.keys) == 10_000
+    assert time.process_time() - began < 5
 
 
 def test_named_keys_let_a_server_listen_to_others(tmp_path: Path) -> None:
