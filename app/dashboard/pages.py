@@ -19,7 +19,7 @@ from app.dashboard.rendering import render
 from app.dashboard.sign_in import dress, need_dashboard, show_error
 from app.dashboard.visitors import Visitor, find_visitor
 from app.errors import DragomanError, Forbidden, InvalidRequest, NotFound, TooMany
-from app.settings import Settings, masked
+from app.settings import ProviderSettings, Settings, masked
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -35,6 +35,8 @@ DAY = 86_400.0
 LATEST = 10
 PAGE = 50
 MOST_SHOWN = 500
+
+_UNSET = masked(ProviderSettings(kind=""))
 
 _reading = BoundedSemaphore(MOST_READING)
 
@@ -176,18 +178,23 @@ def _find_troubles(visitor: Visitor) -> Iterator[str]:
 
 
 def _describe_settings(held: Settings) -> dict[str, list[tuple[str, str, bool]]]:
-    """Rows of name, value and whether the value is another one than without any settings; by table."""
+    """Rows of name, value and whether the value is another one than without any settings; by table. Of a provider
+    only what is set is told: most of its keys are for other kinds."""
     shown, usual = masked(held), masked(Settings())
     tables: dict[str, list[tuple[str, str, bool]]] = {}
     for table, values in shown.items():
-        if not isinstance(values, dict) or table == "source":
-            continue
-        before = usual[table]
-        tables[table] = [(name, _spell(value), value != before.get(name)) for name, value in values.items()]
+        if table == "providers":
+            for name, provider in values.items():
+                rows = [(key, _spell(value), True) for key, value in provider.items() if value != _UNSET[key]]
+                tables[f"{table}.{name}"] = rows
+        elif isinstance(values, dict):
+            before = usual[table]
+            tables[table] = [(name, _spell(value), value != before.get(name)) for name, value in values.items()]
     return tables
 
 
 def _spell(value: Any) -> str:
+    """A value as JSON, which is much as the file has it."""
     return "none" if value is None else msgspec.json.encode(value, enc_hook=str).decode()
 
 

@@ -65,8 +65,8 @@ def _spell_ms(ms: int | None) -> str:
 
 
 def _spell_link(query: Mapping[str, Any]) -> str:
-    """The query of a link, without what is not set."""
-    return urlencode({name: value for name, value in query.items() if value})
+    """The query of a link, without what is not set. A value loses its secrets before it is spelled for a URL."""
+    return urlencode({name: _finalize(value) for name, value in query.items() if value})
 
 
 _environment = Environment(

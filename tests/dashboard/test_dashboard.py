@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,8 @@ from app.accounts.record import AttemptRecord, RequestRecord, Times
 from app.application import Application
 from app.cli import main
 from app.conversation.response import Usage
-from app.dashboard import sign_in, tickets
+from app.dashboard import pages, sign_in, tickets
+from app.errors import UpstreamError
 from app.settings import ModelsSettings, ProviderSettings, ServerSettings, Settings
 
 SECRET = "sk-planted\"'<&>secret-0123456789"
@@ -31,6 +33,7 @@ PAGES = (
     "/_/models",
     "/_/settings",
 )
+WRONG = (("/_/requests", "since"), ("/_/requests", "before"), ("/_/usage", "by"), ("/_/enter", "token"))
 BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 MakeApp = Callable[..., Application]
@@ -134,12 +137,12 @@ def test_a_browser_is_led_to_the_pages_and_everybody_else_gets_json(make_app: Ma
 @pytest.mark.parametrize(
     ("page", "shown"),
     [
-        ("/_/", ["Trouble", "claude-sonnet → up/m", "ANTHROPIC_BASE_URL=http://localhost", "up"]),
-        ("/_/requests", ["claude-sonnet → up/m", "✓ complete", "1,234", "$0.0056"]),
+        ("/_/", ["Trouble", ">claude-sonnet</a> → ", "ANTHROPIC_BASE_URL=http://localhost", "up"]),
+        ("/_/requests", ["?model=claude-sonnet", "?target=up%2Fm", "✓ complete", "1,234", "$0.0056"]),
         (f"/_/requests/{REQUEST}", ["slow down", "attempt 2: up/m", "tools[0].cache_control", "64000 to 16384"]),
         ("/_/usage?by=provider", ["1,234", "$0.0056", "up"]),
         ("/_/models", ["up/m"]),
-        ("/_/settings", ["[server]", "api_key", "***", "default"]),
+        ("/_/settings", ["[server]", "[providers.up]", "api_key", "***", "default"]),
     ],
 )
 def test_each_page_shows_what_it_is_for(make_app: MakeApp, page: str, shown: list[str]) -> None:
@@ -206,6 +209,42 @@ def test_nothing_is_shown_without_signing_in(make_app: MakeApp, page: str, keys:
     assert "claude-sonnet" not in answer.text
 
 
+def test_a_filter_of_the_address_is_text(make_app: MakeApp) -> None:
+    client = enter(make_app(None, record()))
+
+    shown = [client.get("/_/requests", query_string={name: SCRIPT}).text for name in ("model", "key", "session")]
+    shown += [client.get(page, query_string={name: SCRIPT}).text for page, name in WRONG]
+
+    assert [page for page in shown if "<script>alert" in page or "<img" in page] == []
+
+
+def test_a_database_that_hangs_holds_up_no_page(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = make_app(None, record())
+    client, released = enter(app), threading.Event()
+    monkeypatch.setattr(pages, "READ_LIMIT", 0.05)
+    assert app.runtime.accounts is not None
+    monkeypatch.setattr(app.runtime.accounts.accounts, "read", lambda _work: released.wait(30))
+
+    overview, listed = client.get("/_/"), client.get("/_/requests")
+    released.set()
+
+    assert overview.status_code == 200
+    assert listed.status_code >= 500
+    assert all("the database of the accounts does not answer" in page.text for page in (overview, listed))
+
+
+def test_a_provider_that_fails_is_the_first_thing_told(make_app: MakeApp) -> None:
+    app = make_app(None, record())
+    health = app.runtime.services.providers["up"].health
+    health.fail(UpstreamError(f"refused {SCRIPT} {SECRET}"))
+
+    text = enter(app).get("/_/").text
+
+    assert 0 < text.index("up: ") < text.index("Running now")
+    assert "<img" not in text
+    assert "secret-0123456789" not in text
+
+
 def test_a_token_opens_the_door_once(make_app: MakeApp) -> None:
     app, token = make_app(), tickets.issue_ticket()
     first, second = app.test_client(), app.test_client()
@@ -238,11 +277,11 @@ def test_a_key_sees_its_own_requests_alone(make_app: MakeApp) -> None:
 
     client, entered = sign_with(app, "k-first")
 
-    pages = [client.get(page).text for page in PAGES]
+    shown = [client.get(page).text for page in PAGES]
     assert entered.status_code == 303
-    assert "model-of-mine" in pages[1]
-    assert "model-of-mine" in pages[2]
-    assert [page for page in pages if "model-of-theirs" in page] == []
+    assert "model-of-mine" in shown[1]
+    assert "model-of-mine" in shown[2]
+    assert [page for page in shown if "model-of-theirs" in page] == []
     assert client.get(f"/_/requests/{8:024x}").status_code == 404
     assert client.get("/_/settings").status_code == 403
 
@@ -316,9 +355,9 @@ def test_a_wrong_filter_is_named(make_app: MakeApp, query: str) -> None:
 
 def test_a_dashboard_that_is_off_is_not_there(make_app: MakeApp) -> None:
     client = make_app({"dashboard": False}).test_client()
-    pages = (*PAGES, "/_/sign-in", "/_/static/refresh.js")
+    gone = (*PAGES, "/_/sign-in", "/_/static/refresh.js")
 
-    assert {client.get(page).status_code for page in pages} == {404}
+    assert {client.get(page).status_code for page in gone} == {404}
     assert client.get("/", headers=BROWSER).json["name"] == "dragoman"  # type: ignore[index]
 
 
