@@ -24,8 +24,10 @@ from app.gateway.recording.alerts import Alert
 from app.gateway.recording.observers import Observers
 from app.gateway.recording.recorder import Recorder
 from app.gateway.recording.troubles import find_troubles, is_stale
+from app.gateway.recording.worker_files import server_folder
 from app.gateway.recording.workers import Workers
 from app.gateway.responses_api.background import Background
+from app.gateway.upstream_health.shared_state import SharedState
 from app.ledger import Ledger
 from app.logs import start_logs
 from app.loops import Loop
@@ -43,6 +45,8 @@ log = logging.getLogger("dragoman")
 PERIOD = 0.5
 # Seconds between two looks at the keys that commands have made.
 KEYS_PERIOD = 2.0
+# Seconds between two looks at what other workers have found out about upstreams.
+SHARING_PERIOD = 1.0
 # What only a new worker, or a new master, can take up.
 NEEDS_RESTART = (
     *("host", "port", "workers", "worker", "graceful_timeout", "client_timeout", "bodies_mb"),
@@ -79,6 +83,7 @@ class Runtime:
         self._plain: set[str] = set()
         self._made_keys = MadeKeys()
         self._limiter: Limiter | None = None
+        self._shared = SharedState(server_folder(environ))
 
     @property
     def recorder(self) -> Recorder:
@@ -128,6 +133,7 @@ class Runtime:
         own = [
             Loop("configuration follower", self.follow, PERIOD),
             Loop("client keys", self.follow_keys, KEYS_PERIOD),
+            Loop("upstreams' state", self._share_upstreams, SHARING_PERIOD),
             *self.observers.start(
                 self.services.settings, self._environ, lambda: self.services.transport.session, self._find_troubles
             ),
@@ -136,6 +142,12 @@ class Runtime:
             loop.start()
         self.loops += [self._watcher.loop, *own]
         next(loop for loop in own if loop.name == "client keys").round()
+
+    def _share_upstreams(self) -> None:
+        """Tells the other workers of upstreams in trouble, and hears of them."""
+        gateway = self.services.gateway
+        if self._shared.ready:
+            self._shared.round(gateway.health, gateway.facts)
 
     def finish(self, seconds: float) -> None:
         """Waits until what runs in the background is over, by whichever configuration it began; `seconds` at most."""

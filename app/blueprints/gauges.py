@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Iterator
+from itertools import islice
 
 from app.gateway.recording.metrics import Gauge
 from app.runtime import Runtime
 
+# Names of models come from clients, so there is no end to the targets that can fail.
+MOST_TARGETS = 100
+BREAKER_STATES = {"closed": 0, "half_open": 1, "open": 2}
 _PAGE = resource.getpagesize()
 
 
 def describe_state(runtime: Runtime) -> list[Gauge]:
     """Cheap enough to be asked each second."""
-    return [*_requests(runtime), *_loops(runtime), *_databases(runtime), *_providers(runtime), *_process()]
+    return [
+        *_requests(runtime),
+        *_loops(runtime),
+        *_databases(runtime),
+        *_providers(runtime),
+        *_pressure(runtime),
+        *_process(),
+    ]
 
 
 def _requests(runtime: Runtime) -> Iterator[Gauge]:
@@ -44,6 +55,26 @@ def _providers(runtime: Runtime) -> Iterator[Gauge]:
         expiry = provider.source.describe().expires_at
         if expiry is not None:
             yield Gauge("dragoman_credential_expiry_timestamp_seconds", "When a credential ends", expiry, told, "max")
+
+
+def _pressure(runtime: Runtime) -> Iterator[Gauge]:
+    """What upstreams are spared. Targets without a fault are in none of it."""
+    health = runtime.services.gateway.health
+    for load in health.loads():
+        told = {"provider": load.provider}
+        yield Gauge("dragoman_retries_last_minute", "Retries that it was sent", load.retries, told, "sum")
+        if load.max_parallel is None:
+            continue
+        yield Gauge(
+            "dragoman_parallel_limit", "Requests that it may be asked at a time", load.max_parallel, told, "sum"
+        )
+        yield Gauge("dragoman_parallel_requests", "Requests that it is asked now", load.parallel, told, "sum")
+        yield Gauge("dragoman_queued_requests", "Requests that wait for their turn", load.waiting, told, "sum")
+        yield Gauge("dragoman_queue_timeouts", "Requests whose turn came too late", load.timeouts, told, "sum")
+    for state in islice(health.targets(), MOST_TARGETS):
+        told = {"target": state.target}
+        value = BREAKER_STATES[state.state]
+        yield Gauge("dragoman_breaker_state", "0 closed, 1 half open, 2 open", value, told, "max")
 
 
 def _process() -> Iterator[Gauge]:

@@ -17,6 +17,7 @@ from app.credentials.pool import CredentialPool
 from app.errors import DragomanError, Failure
 from app.gateway.learned_facts import LearnedFacts
 from app.gateway.messages import new_id
+from app.gateway.upstream_health.health import UpstreamHealth
 from app.known_secrets import known_secrets
 from app.providers.health import ProviderHealth
 from app.providers.provider import Provider
@@ -62,6 +63,7 @@ def health() -> Response:
     providers = {name: describe_provider(provider, detailed=detailed) for name, provider in parts.providers.items()}
     if detailed:
         _add_learned(providers, parts.gateway.facts)
+        _add_pressure(providers, parts.gateway.health)
     asked = [entry for entry in providers.values() if "authenticated" in entry]
     answers = [entry for entry in asked if entry["authenticated"]]
     # A server that needs no credential can always be asked; the demo is not what anybody waits for.
@@ -228,6 +230,23 @@ def _add_learned(providers: dict[str, dict[str, Any]], facts: LearnedFacts) -> N
         }
         if provider in providers:
             providers[provider].setdefault("learned", []).append(told)
+
+
+def _add_pressure(providers: dict[str, dict[str, Any]], health: UpstreamHealth) -> None:
+    """The targets that are in trouble, and the queues, as this worker sees them."""
+    for state in health.targets():
+        provider, _, model = state.target.partition("/")
+        if provider in providers:
+            told = {"model": model, "state": state.state, "fault": state.fault, "faults": state.faults}
+            providers[provider].setdefault("breakers", []).append(told | {"seconds": round(state.seconds)})
+    for load in health.loads():
+        if load.max_parallel is not None and load.provider in providers:
+            providers[load.provider]["queue"] = {
+                "max_parallel": load.max_parallel,
+                "parallel": load.parallel,
+                "waiting": load.waiting,
+                "timeouts": load.timeouts,
+            }
 
 
 def _describe_outcomes(health: ProviderHealth, *, detailed: bool) -> dict[str, Any]:

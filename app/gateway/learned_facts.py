@@ -8,7 +8,7 @@ since servers are updated, and each tenant has a share of the room.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -56,6 +56,14 @@ class KnownFact(msgspec.Struct, frozen=True):
     name: str
     tenant: str | None
     seconds: float
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """A pause that an upstream asked a tenant for, `until` a time of the clock."""
+
+    upstream: str
+    tenant: str
+    until: float
 
 
 class LearnedFacts:
@@ -122,6 +130,23 @@ class LearnedFacts:
                 else:
                     for tenant, report in held.items():
                         yield KnownFact(upstream, name, tenant, report.until - now)
+
+    def pauses(self) -> Iterator[Pause]:
+        """The pauses that are not over."""
+        now = self._clock()
+        for upstream, facts in self._facts.items():
+            if COOL_DOWN in facts:
+                for tenant, report in facts[COOL_DOWN].reports.items():
+                    if report.holds and report.until > now:
+                        yield Pause(upstream, tenant, report.until)
+
+    def adopt_pauses(self, pauses: Iterable[Pause]) -> None:
+        """Takes up what other workers were asked for."""
+        now = self._clock()
+        known = {(pause.upstream, pause.tenant): pause.until for pause in self.pauses()}
+        for pause in pauses:
+            if pause.until > max(now, known.get((pause.upstream, pause.tenant), 0.0)):
+                self.report(pause.upstream, pause.tenant, COOL_DOWN, times=1, seconds=pause.until - now)
 
     def forget_provider(self, provider: str) -> None:
         """Drops all that was learned of a provider, for example because its settings have changed."""

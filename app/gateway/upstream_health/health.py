@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
 from app.errors import DragomanError, UpstreamSpared
-from app.gateway.upstream_health.breaker import Breaker, BreakerState, Fault, find_fault, shows_life
+from app.gateway.upstream_health.breaker import MOST_MARKS, Breaker, BreakerState, Fault, find_fault, shows_life
 from app.gateway.upstream_health.lane import Lane, Ticket
 from app.gateway.upstream_health.retry_budget import RetryBudget
 from app.settings import ProviderSettings
@@ -34,6 +34,19 @@ class TargetState(msgspec.Struct, frozen=True):
     fault: Fault
     faults: int
     seconds: float
+
+
+class BreakerNote(msgspec.Struct, frozen=True):
+    """An open breaker, or one that closed (without `until`), for other workers. Times are those of the clock."""
+
+    target: str
+    changed: float
+    until: float | None = None
+    fault: Fault = "failing"
+    faults: int = 0
+    period: float = 0.0
+    opened: int = 0
+    tenants: tuple[str, ...] = ()
 
 
 class ProviderLoad(msgspec.Struct, frozen=True):
@@ -67,6 +80,7 @@ class UpstreamHealth:
         self._clock = clock
         self.breakers: dict[str, Breaker] = {}
         self.lanes: dict[str, Lane] = {}
+        self._closed: dict[str, float] = {}  # when breakers that had been open were closed
         self._budgets: dict[str, RetryBudget] = {}
 
     def configure(self, providers: Mapping[str, ProviderSettings], workers: int) -> None:
@@ -89,6 +103,13 @@ class UpstreamHealth:
         """Drops what is held against a provider, for example because its settings have changed."""
         for target in [target for target in self.breakers if target.startswith(f"{provider}/")]:
             del self.breakers[target]
+            self._close(target, self._clock())
+
+    def _close(self, target: str, now: float) -> None:
+        self._closed.pop(target, None)
+        if len(self._closed) >= MOST_TARGETS:
+            del self._closed[next(iter(self._closed))]
+        self._closed[target] = now
 
     def spares(self, target: str, tenant: str) -> bool:
         """Whether requests shall rather go elsewhere now."""
@@ -135,6 +156,7 @@ class UpstreamHealth:
             breaker = self.breakers.pop(target, None)
             if breaker is not None and breaker.until is not None:
                 log.info("%s answers again", target)
+                self._close(target, self._clock())
 
     def fail(self, target: str, tenant: str, error: DragomanError, request: bytes, gate: Gate) -> None:
         """It has failed, or refused."""
@@ -185,6 +207,36 @@ class UpstreamHealth:
         finally:
             if not got:
                 lane.leave(ticket)
+
+    def notes(self) -> list[BreakerNote]:
+        """What other workers should know."""
+        opened = [
+            BreakerNote(
+                target, breaker.changed, breaker.until, breaker.fault, breaker.count, breaker.period, breaker.opened,
+                tuple(sorted(breaker.tenants)),
+            )
+            for target, breaker in list(self.breakers.items())
+            if breaker.until is not None
+        ]  # fmt: skip
+        known = {note.target for note in opened}
+        return opened + [BreakerNote(target, at) for target, at in self._closed.items() if target not in known]
+
+    def adopt(self, notes: Iterable[BreakerNote]) -> None:
+        """Takes up what other workers have found out later than this one."""
+        for note in notes:
+            breaker = self.breakers.get(note.target)
+            own = max(self._closed.get(note.target, -math.inf), -math.inf if breaker is None else breaker.changed)
+            if note.changed <= own:
+                continue
+            if note.until is None:
+                self.breakers.pop(note.target, None)
+                self._close(note.target, note.changed)
+            elif len(self.breakers) < MOST_TARGETS or breaker is not None:
+                if breaker is None:
+                    breaker = self.breakers[note.target] = Breaker()
+                breaker.changed, breaker.until, breaker.fault = note.changed, note.until, note.fault
+                breaker.count, breaker.period, breaker.opened = note.faults, note.period, note.opened
+                breaker.tenants.update(note.tenants[:MOST_MARKS])
 
     def targets(self) -> Iterator[TargetState]:
         """The targets that have failed and did not answer well since."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.blueprints.gauges import describe_state
 from app.gateway.upstream_health.retry_budget import FLOOR
 from app.settings import RouteSettings
 from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream
@@ -189,3 +190,18 @@ def test_a_full_queue_leads_to_the_next_target(make_client: MakeClient, upstream
         answer = client.chat("fast")
 
     assert (answer.status_code, answer.headers["x-dragoman-upstream"]) == (200, "chat/m")
+
+
+def test_health_and_metrics_tell_of_breakers_and_queues(make_client: MakeClient) -> None:
+    client = make_client(first=DEAD | {"max_parallel": 4}, server={"max_attempts": 1})
+    for _ in range(3):
+        client.chat("first/m")
+    client.app.runtime.services.gateway.health.lanes["first"].enter("somebody")
+
+    entry = client.http.get("/health").get_json()["providers"]["first"]
+    gauges = {gauge.name: gauge.value for gauge in describe_state(client.app.runtime)}
+
+    (breaker,) = entry["breakers"]
+    assert (breaker["model"], breaker["state"], breaker["fault"], breaker["faults"]) == ("m", "open", "unreachable", 3)
+    assert entry["queue"] == {"max_parallel": 4, "parallel": 1, "waiting": 0, "timeouts": 0}
+    assert (gauges["dragoman_breaker_state"], gauges["dragoman_parallel_requests"]) == (2, 1)
