@@ -75,7 +75,8 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
     def handle_exit(self, sig: int, frame: Any) -> None:
         """TERM: the running requests may finish."""
         self.shown.count = len(self._active()) if self.booted else 0
-        if (runtime := getattr(self.wsgi, "runtime", None)) is not None:
+        # Until it has booted there is no application.
+        if self.booted and (runtime := getattr(self.wsgi, "runtime", None)) is not None:
             runtime.draining = True
         super().handle_exit(sig, frame)
         if self.booted:
