@@ -70,3 +70,14 @@ def check_settings(path: Path | None) -> None:
 def generate_token() -> None:
     """Make a key for [server] api_keys."""
     click.echo(f"dm-{secrets.token_urlsafe(32)}")
+
+
+@config.command("schema")
+def show_schema() -> None:
+    """Print the JSON schema of the configuration file. For an editor, the file's first line names it:
+
+    #:schema ./dragoman.schema.json
+    """
+    from app.cli.configuring.schema import make_schema
+
+    click.echo(json.dumps(make_schema(), indent=2))

@@ -19,7 +19,8 @@ from typing import Any
 
 import click
 
-# Where each command is. It is imported when somebody asks for it: the others, and help, need none of what it needs.
+# Where each command is, and its name there where that is another. It is imported when somebody asks for it: the others,
+# and help, need none of what it needs.
 COMMANDS = {
     **{
         name: f"app.cli.{name}"
@@ -34,6 +35,8 @@ COMMANDS = {
     **{name: f"app.cli.launcher.{name}" for name in ("run", "env")},
     "doctor": "app.cli.doctor.doctor",
     **dict.fromkeys(("configure", "unconfigure"), "app.cli.configuring.configure"),
+    "import": "app.cli.importing.import_file:import_file",
+    "service": "app.cli.service.service",
 }
 
 
@@ -46,7 +49,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), name or cmd_name)
         return command
 
 

@@ -1,0 +1,77 @@
+"""Is `dragoman import`: a configuration file of ours from one of another gateway."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from app.cli.importing.carried import write_file
+from app.cli.importing.readers import READERS
+
+# Characters of a file that are read.
+LARGEST = 4 << 20
+_COMMENT = re.compile(r"^[ \t]{0,200}//[^\n]{0,10000}$", re.MULTILINE)
+
+
+@click.command("import")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    default=Path("dragoman.toml"),
+    help="File to write; - prints it. Default: ./dragoman.toml. An existing one is never touched.",
+)
+@click.argument("name", metavar="GATEWAY", type=click.Choice(list(READERS)))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def import_file(output: Path, name: str, file: Path) -> None:
+    """Make a configuration from FILE of GATEWAY: litellm, ccr (claude-code-router), cliproxyapi or opencode.
+
+    What could not be carried stands in its head, as comments.
+    """
+    carried = READERS[name](read_config(file))
+    text = write_file(carried, name, file.name)
+    if str(output) == "-":
+        click.echo(text)
+        return
+    try:
+        # It may hold keys, so nobody else may read it from the beginning.
+        descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as error:
+        raise click.ClickException(f"{output} exists already") from error
+    except OSError as error:
+        raise click.ClickException(f"{output} cannot be written: {error.strerror}") from error
+    with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
+        opened.write(text)
+    click.echo(f"wrote {output}: {len(carried.providers)} providers, {len(carried.routes)} routes")
+    for line in carried.left:
+        click.echo(f"not carried: {line[:200]}")
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """JSON, with lines of comment, or YAML, by the file's name."""
+    try:
+        with file.open(encoding="utf-8") as opened:
+            text = opened.read(LARGEST)
+        is_yaml = file.suffix in (".yaml", ".yml")
+        told = _read_yaml(text) if is_yaml else json.loads(_COMMENT.sub("", text))
+    except (OSError, ValueError, RecursionError) as error:
+        raise click.ClickException(f"{file} cannot be read: {str(error)[:300]}") from error
+    if not isinstance(told, dict):
+        raise click.ClickException(f"{file} holds no table of settings")
+    return told
+
+
+def _read_yaml(text: str) -> Any:
+    try:
+        import yaml
+    except ImportError as error:
+        raise click.ClickException("YAML needs one more package: pip install pyyaml") from error
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error

@@ -1,0 +1,176 @@
+"""Reads the configurations of LiteLLM, claude-code-router, CLIProxyAPI and opencode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from app.cli.importing.carried import Carried, name_provider, read_secret, shorten_url, table, tables
+from app.settings.checking import KINDS
+from app.settings.known_servers import KNOWN_SERVERS
+
+# LiteLLM's names for what is called otherwise here.
+_LITELLM_KINDS = {"ollama_chat": "ollama", "hosted_vllm": "vllm", "text-completion-openai": "openai"}
+_PACKAGES = {"@ai-sdk/anthropic": "anthropic", "@ai-sdk/openai": "openai", "@ai-sdk/openai-compatible": "openai"}
+_ROUTES = {"default": "default", "background": "small"}
+
+
+def read_litellm(config: dict[str, Any]) -> Carried:
+    carried = Carried()
+    for place, entry in enumerate(tables(config.get("model_list"))):
+        path = f"model_list[{place}]"
+        parameters = table(entry.get("litellm_params"))
+        prefix, _, model = str(parameters.get("model", "")).partition("/")
+        if not model:
+            prefix, model = "openai", prefix
+        kind = _LITELLM_KINDS.get(prefix, prefix)
+        if kind not in KNOWN_SERVERS and kind not in KINDS:
+            carried.leave(path, f"there is no kind {kind} here")
+            continue
+        settings = {
+            "kind": kind,
+            "base_url": parameters.get("api_base"),
+            "api_key": read_secret(parameters.get("api_key")),
+        }
+        provider = _add_provider(carried, kind, settings)
+        _add_route(carried, str(entry.get("model_name", model)), f"{provider}/{model}")
+        carried.leave_unknown(parameters, {"model", "api_base", "api_key"}, f"{path}.litellm_params")
+        carried.leave_unknown(entry, {"model_name", "litellm_params"}, path)
+    general = table(config.get("general_settings"))
+    if (key := read_secret(general.get("master_key"))) is not None:
+        carried.server["api_keys"] = [key]
+    carried.leave_unknown(general, {"master_key"}, "general_settings")
+    carried.leave_unknown(config, {"model_list", "general_settings"}, "")
+    return carried
+
+
+def read_router(config: dict[str, Any]) -> Carried:
+    """claude-code-router's config.json."""
+    carried = Carried()
+    names: dict[str, str] = {}
+    for place, entry in enumerate(tables(config.get("Providers", config.get("providers")))):
+        path = f"Providers[{place}]"
+        url = str(entry.get("api_base_url", ""))
+        kind = "anthropic" if url.endswith("/messages") else "openai"
+        settings: dict[str, Any] = {
+            "kind": kind,
+            "base_url": shorten_url(url) or None,
+            "api_key": read_secret(entry.get("api_key")),
+        }
+        models = [model for model in entry.get("models") or () if isinstance(model, str)]
+        settings |= {"models": models} if models else {}
+        wanted = name_provider(entry.get("name", "imported"))
+        names[str(entry.get("name"))] = _add_provider(
+            carried, wanted, settings | ({"models": models} if models else {})
+        )
+        carried.leave_unknown(entry, {"name", "api_base_url", "api_key", "models"}, path, "is found by itself here")
+    for name, value in table(config.get("Router")).items():
+        provider, _, model = str(value).partition(",")
+        if name in _ROUTES and provider in names and model:
+            carried.models[_ROUTES[name]] = f"{names[provider]}/{model}"
+        else:
+            carried.leave(f"Router.{name}", f"{value}: no such choice here; name the model, or a route")
+    if (key := read_secret(config.get("APIKEY"))) is not None:
+        carried.server["api_keys"] = [key]
+    _carry(config, carried.server, {"HOST": "host", "PORT": "port"})
+    carried.leave_unknown(config, {"Providers", "providers", "Router", "APIKEY", "HOST", "PORT"}, "")
+    return carried
+
+
+def read_cliproxyapi(config: dict[str, Any]) -> Carried:
+    carried = Carried()
+    _carry(config, carried.server, {"host": "host", "port": "port"})
+    keys = [key for each in config.get("api-keys") or () if (key := read_secret(each)) is not None]
+    if keys:
+        carried.server["api_keys"] = keys
+    if isinstance(proxy := config.get("proxy-url"), str) and proxy:
+        carried.server["proxies"] = {"all": proxy}
+    for section, kind in (("claude-api-key", "anthropic"), ("codex-api-key", "openai"), ("gemini-api-key", "gemini")):
+        entries = tables(config.get(section))
+        for place, entry in enumerate(entries):
+            settings = {"kind": kind, "base_url": entry.get("base-url"), "api_key": read_secret(entry.get("api-key"))}
+            _add_provider(carried, kind, settings)
+            carried.leave_unknown(entry, {"base-url", "api-key"}, f"{section}[{place}]")
+    for place, entry in enumerate(tables(config.get("openai-compatibility"))):
+        path = f"openai-compatibility[{place}]"
+        secrets = [read_secret(each.get("api-key")) for each in tables(entry.get("api-key-entries"))]
+        base = {"kind": "openai", "base_url": entry.get("base-url")}
+        settings = base | _choose_keys([key for key in secrets if key is not None])
+        provider = _add_provider(carried, name_provider(entry.get("name", "imported")), settings)
+        for model in tables(entry.get("models")):
+            if model.get("alias") and model.get("name"):
+                _add_route(carried, str(model["alias"]), f"{provider}/{model['name']}")
+        carried.leave_unknown(entry, {"name", "base-url", "api-key-entries", "models"}, path)
+    known = {"host", "port", "api-keys", "proxy-url", "claude-api-key", "codex-api-key", "gemini-api-key"}
+    carried.leave_unknown(config, known | {"openai-compatibility", "auth-dir"}, "")
+    if config.get("auth-dir"):
+        carried.leave("auth-dir", "log in here: dragoman login claude, dragoman login codex")
+    return carried
+
+
+def read_opencode(config: dict[str, Any]) -> Carried:
+    carried = Carried()
+    names: dict[str, str] = {}
+    for name, value in table(config.get("provider")).items():
+        entry, path = table(value), f"provider.{name}"
+        options, package = table(entry.get("options")), str(entry.get("npm", ""))
+        is_known = name in KINDS or name in KNOWN_SERVERS
+        kind = _PACKAGES.get(package, name if is_known and not package else "")
+        if not kind:
+            carried.leave(path, f"there is no kind for {package or name} here")
+            continue
+        settings = {"kind": kind, "base_url": options.get("baseURL"), "api_key": read_secret(options.get("apiKey"))}
+        windows = {
+            str(model): limit["context"]
+            for model, told in table(entry.get("models")).items()
+            if isinstance((limit := table(table(told).get("limit"))).get("context"), int)
+        }
+        names[name] = _add_provider(
+            carried, name_provider(name), settings | ({"context_window": windows} if windows else {})
+        )
+        carried.leave_unknown(options, {"baseURL", "apiKey"}, f"{path}.options")
+        carried.leave_unknown(entry, {"npm", "name", "options", "models"}, path)
+    for key, ours in (("model", "default"), ("small_model", "small")):
+        provider, _, model = str(config.get(key, "")).partition("/")
+        if provider in names and model:
+            carried.models[ours] = f"{names[provider]}/{model}"
+        elif key in config:
+            carried.leave(key, f"{config[key]}: its provider is not among those that were carried")
+    carried.leave_unknown(config, {"provider", "model", "small_model", "$schema"}, "", "is opencode's own")
+    return carried
+
+
+READERS: dict[str, Callable[[dict[str, Any]], Carried]] = {
+    "litellm": read_litellm,
+    "ccr": read_router,
+    "cliproxyapi": read_cliproxyapi,
+    "opencode": read_opencode,
+}
+
+
+def _add_provider(carried: Carried, name: str, settings: dict[str, Any]) -> str:
+    """The name of the provider with these settings: a known one, or a new one that nobody has yet."""
+    said = {key: value for key, value in settings.items() if value is not None}
+    wanted, number = name, 1
+    while wanted in carried.providers and carried.providers[wanted] != said:
+        number += 1
+        wanted = f"{name}-{number}"
+    carried.providers[wanted] = said
+    return wanted
+
+
+def _add_route(carried: Carried, name: str, target: str) -> None:
+    """Several entries of one name are tried in their order."""
+    known = carried.routes.get(name, [])
+    targets = [*(known if isinstance(known, list) else [known]), target]
+    carried.routes[name] = targets[0] if len(targets) == 1 else list(dict.fromkeys(targets))
+
+
+def _choose_keys(keys: list[str]) -> dict[str, Any]:
+    if len(keys) < 2:
+        return {"api_key": keys[0]} if keys else {}
+    return {"credentials": [{"api_key": key} for key in keys]}
+
+
+def _carry(config: dict[str, Any], server: dict[str, Any], names: dict[str, str]) -> None:
+    server.update({ours: config[theirs] for theirs, ours in names.items() if config.get(theirs) not in (None, "")})

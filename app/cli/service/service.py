@@ -1,0 +1,118 @@
+"""Is `dragoman service`: the gateway runs in the background, from the login on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from app.cli.options import config_option, open_ways, read_settings
+from app.cli.service.units import LABEL, NAME, write_plist, write_unit
+from app.cli.start_screen import base_url
+from app.settings.loading import home_folder
+
+# Seconds that systemctl or launchctl may take.
+TIMEOUT = 30.0
+
+
+@click.group()
+def service() -> None:
+    """Run the gateway in the background, by systemd --user or launchd."""
+
+
+@service.command()
+@config_option
+@click.option("--no-start", is_flag=True, help="Write the file only.")
+def install(path: Path | None, no_start: bool) -> None:
+    """Write the service's file, and start it now and at each login."""
+    settings = read_settings(path)
+    # What serve would refuse would be started again and again.
+    open_ways(settings)
+    source = path or settings.source
+    # A service has none of the shell's variables; its file alone says what it does.
+    environ = {"DRAGOMAN_CONFIG": str(source.absolute())} if source else {}
+    command = [sys.executable, "-P", "-c", "from app.cli import main; main()", "serve", "--no-browser"]
+    file = find_file()
+    log = home_folder(os.environ) / "Library" / "Logs" / "dragoman.log"
+    text = write_plist(command, environ, log) if is_mac() else write_unit(command, environ)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"{file} cannot be written: {error.strerror}") from error
+    click.echo(f"wrote {file}")
+    if source is None:
+        click.echo("no configuration file: a service has no variables of your shell; run: dragoman config init")
+    if no_start:
+        return
+    for words in _starts(file):
+        _run(words)
+    click.echo(f"started; it answers at {base_url(settings.server)}")
+
+
+@service.command()
+def status() -> None:
+    """Say whether the service is installed and runs. Exit code 1 where it does not."""
+    file = find_file()
+    if not file.exists():
+        click.echo("not installed; run: dragoman service install")
+        sys.exit(1)
+    asked = ["launchctl", "list", LABEL] if is_mac() else ["systemctl", "--user", "is-active", NAME]
+    said = _ask(asked)
+    click.echo(f"{file}: {'runs' if said is not None else 'does not run; run: dragoman service install'}")
+    sys.exit(said is None)
+
+
+@service.command()
+def uninstall() -> None:
+    """Stop the service and remove its file."""
+    file = find_file()
+    if not file.exists():
+        click.echo("not installed")
+        return
+    stop = ["launchctl", "unload", str(file)] if is_mac() else ["systemctl", "--user", "disable", "--now", NAME]
+    _ask(stop)
+    file.unlink()
+    if not is_mac():
+        _ask(["systemctl", "--user", "daemon-reload"])
+    click.echo(f"removed {file}")
+
+
+def is_mac() -> bool:
+    return sys.platform == "darwin"
+
+
+def find_file() -> Path:
+    home = home_folder(os.environ)
+    if is_mac():
+        return home / "Library" / "LaunchAgents" / f"{LABEL}.plist"
+    return Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "systemd" / "user" / f"{NAME}.service"
+
+
+def _starts(file: Path) -> list[list[str]]:
+    if is_mac():
+        return [["launchctl", "unload", str(file)], ["launchctl", "load", "-w", str(file)]]
+    # Restart: one that runs already by an older file takes the new one.
+    return [["systemctl", "--user", *words] for words in (["daemon-reload"], ["enable", NAME], ["restart", NAME])]
+
+
+def _run(words: Sequence[str]) -> None:
+    if _ask(words) is None and words[1] != "unload":
+        said = f"{' '.join(words)} failed; is there a session of {'launchd' if is_mac() else 'systemd'} for this user?"
+        raise click.ClickException(f"{said} The file stays; try it by hand, or run: dragoman serve")
+
+
+def _ask(words: Sequence[str]) -> str | None:
+    """What a command prints; None where it fails or is not there."""
+    if shutil.which(words[0]) is None:
+        return None
+    try:
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None

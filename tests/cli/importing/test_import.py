@@ -1,0 +1,205 @@
+"""`dragoman import`: what another gateway says is said by ours, and the rest is named."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.cli.machine import Machine
+
+
+@dataclass(frozen=True)
+class Case:
+    """A file of another gateway, and what ours must say; `left` begins lines about what could not be carried."""
+
+    id: str
+    name: str
+    file: str
+    text: str
+    wanted: dict[str, Any]
+    left: tuple[str, ...]
+
+
+CASES = [
+    Case(
+        "litellm",
+        "litellm",
+        "config.yaml",
+        """
+model_list:
+  - model_name: gpt-4o
+    litellm_params: {model: openai/gpt-4o, api_key: os.environ/OPENAI_API_KEY, rpm: 6}
+  - model_name: gpt-4o
+    litellm_params: {model: anthropic/claude-sonnet-4-6, api_key: sk-ant-1}
+  - model_name: local
+    litellm_params: {model: ollama_chat/qwen3, api_base: "http://10.0.0.1:11434/v1"}
+  - model_name: b
+    litellm_params: {model: bedrock/x}
+general_settings: {master_key: sk-1234, database_url: "postgresql://x"}
+router_settings: {routing_strategy: least-busy}
+""",
+        {
+            "server": {"api_keys": ["sk-1234"]},
+            "providers": {
+                "openai": {"kind": "openai", "api_key": "${OPENAI_API_KEY}"},
+                "anthropic": {"kind": "anthropic", "api_key": "sk-ant-1"},
+                "ollama": {"kind": "ollama", "base_url": "http://10.0.0.1:11434/v1"},
+            },
+            "models": {
+                "routes": {
+                    "gpt-4o": ["openai/gpt-4o", "anthropic/claude-sonnet-4-6"],
+                    "local": "ollama/qwen3",
+                }
+            },
+        },
+        (
+            "model_list[0].litellm_params.rpm",
+            "model_list[3]",
+            "general_settings.database_url",
+            "router_settings",
+        ),
+    ),
+    Case(
+        "claude-code-router",
+        "ccr",
+        "config.json",
+        json.dumps(
+            {
+                "APIKEY": "secret-1",
+                "PORT": 3456,
+                "LOG": True,
+                "Providers": [
+                    {
+                        "name": "deep seek",
+                        "api_base_url": "https://api.deepseek.com/chat/completions",
+                        "api_key": "$DEEPSEEK_API_KEY",
+                        "models": ["deepseek-chat", "deepseek-reasoner"],
+                        "transformer": {"use": ["deepseek"]},
+                    }
+                ],
+                "Router": {
+                    "default": "deep seek,deepseek-chat",
+                    "background": "deep seek,deepseek-chat",
+                    "think": "deep seek,deepseek-reasoner",
+                },
+            }
+        ),
+        {
+            "server": {"api_keys": ["secret-1"], "port": 3456},
+            "providers": {
+                "deep-seek": {
+                    "kind": "openai",
+                    "base_url": "https://api.deepseek.com",
+                    "api_key": "${DEEPSEEK_API_KEY}",
+                    "models": ["deepseek-chat", "deepseek-reasoner"],
+                }
+            },
+            "models": {"default": "deep-seek/deepseek-chat", "small": "deep-seek/deepseek-chat"},
+        },
+        ("Providers[0].transformer", "Router.think", "LOG"),
+    ),
+    Case(
+        "CLIProxyAPI",
+        "cliproxyapi",
+        "config.yaml",
+        """
+port: 8317
+api-keys: [one, two]
+auth-dir: ~/.cli-proxy-api
+claude-api-key: [{api-key: sk-ant-1, base-url: "https://claude.example"}]
+openai-compatibility:
+  - name: openrouter
+    base-url: https://openrouter.ai/api/v1
+    api-key-entries: [{api-key: k1}, {api-key: k2}]
+    models: [{name: "moonshotai/kimi-k2", alias: kimi-k2}]
+quota-exceeded: {switch-project: true}
+""",
+        {
+            "server": {"port": 8317, "api_keys": ["one", "two"]},
+            "providers": {
+                "anthropic": {"kind": "anthropic", "base_url": "https://claude.example", "api_key": "sk-ant-1"},
+                "openrouter": {
+                    "kind": "openai",
+                    "base_url": "https://openrouter.ai/api/v1",
+                    "credentials": [{"api_key": "k1"}, {"api_key": "k2"}],
+                },
+            },
+            "models": {"routes": {"kimi-k2": "openrouter/moonshotai/kimi-k2"}},
+        },
+        ("auth-dir", "quota-exceeded"),
+    ),
+    Case(
+        "opencode",
+        "opencode",
+        "opencode.jsonc",
+        """{
+  // mine
+  "provider": {
+    "local": {"npm": "@ai-sdk/openai-compatible", "options": {"baseURL": "http://127.0.0.1:1234/v1",
+      "apiKey": "{env:LOCAL_KEY}"}, "models": {"qwen3": {"limit": {"context": 32000, "output": 8000}}}},
+    "bedrock": {"npm": "@ai-sdk/amazon-bedrock"}
+  },
+  "model": "local/qwen3",
+  "theme": "dark"
+}""",
+        {
+            "providers": {
+                "local": {
+                    "kind": "openai",
+                    "base_url": "http://127.0.0.1:1234/v1",
+                    "api_key": "${LOCAL_KEY}",
+                    "context_window": {"qwen3": 32000},
+                }
+            },
+            "models": {"default": "local/qwen3"},
+        },
+        ("provider.bedrock", "theme"),
+    ),
+]
+KEYS = dict.fromkeys(("OPENAI_API_KEY", "DEEPSEEK_API_KEY", "LOCAL_KEY"), "key-of-a-variable")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_a_configuration_is_carried_and_what_is_not_is_said(case: Case, machine: Machine) -> None:
+    machine.write(case.file, case.text)
+
+    result = machine.run("import", case.name, case.file)
+
+    text = (machine.folder / "dragoman.toml").read_text()
+    said = [line.removeprefix("# not carried: ") for line in text.splitlines() if line.startswith("# not carried: ")]
+    assert result.exit_code == 0, result.output
+    assert tomllib.loads(text) == case.wanted
+    assert len(said) == len(case.left), said
+    assert all(line.startswith(left) for line, left in zip(sorted(said), sorted(case.left), strict=True)), said
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_the_program_takes_the_file(case: Case, machine: Machine) -> None:
+    machine.write(case.file, case.text)
+    machine.run("import", case.name, case.file)
+
+    result = machine.run("config", "check", **KEYS)
+
+    assert result.exit_code == 0, result.output
+
+
+def test_an_existing_file_is_not_touched(machine: Machine) -> None:
+    machine.write("dragoman.toml", "# mine")
+    machine.write("config.json", "{}")
+
+    assert machine.run("import", "ccr", "config.json").exit_code == 1
+    assert (machine.folder / "dragoman.toml").read_text() == "# mine"
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '"text"', "[" * 100_000, '{"Providers": 1, "Router": []}'])
+@pytest.mark.parametrize("name", ["ccr", "opencode"])
+def test_a_file_of_another_shape_ends_in_words(name: str, text: str, machine: Machine) -> None:
+    machine.write("config.json", text)
+
+    result = machine.run("import", name, "config.json", "-o", "-")
+
+    assert result.exception is None or isinstance(result.exception, SystemExit)
