@@ -53,6 +53,7 @@ def describe_start(
     lines += _section("models", _describe_models(settings))
     lines += _section("network", _describe_network(settings.server))
     lines += _section("open at", [url])
+    lines += _section("agents", ["dragoman run claude  (codex, opencode, cline, aider, qwen, goose)"])
     # On lines of their own, for a terminal of 80 columns would break them where they are copied.
     lines += ["Claude Code", f"ANTHROPIC_BASE_URL={url} ANTHROPIC_AUTH_TOKEN={key} claude"]
     lines += ["OpenAI clients", f"OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}"]

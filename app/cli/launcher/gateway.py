@@ -59,21 +59,37 @@ def runs_here(url: str, settings: Settings) -> bool:
     match ask_health(url, settings):
         case {"service": "dragoman", "providers": {**providers}}:
             kinds = {name: entry.get("kind") for name, entry in providers.items() if isinstance(entry, dict)}
-            return kinds == {name: provider.kind for name, provider in settings.providers.items()}
+            ours = {name: provider.kind for name, provider in settings.providers.items()}
+            return kinds == ours and _takes_key(url, settings)
     return False
 
 
 def ask_health(url: str, settings: Settings) -> object:
     """What somebody at the URL says of its health; None for nobody, and for one that is no gateway."""
-    keys = settings.server.api_keys
-    headers = {"authorization": f"Bearer {keys[0]}"} if keys else {}
     with requests.Session() as session:
         session.trust_env = False
         try:
-            reply = session.get(f"{url}/health", headers=headers, timeout=_ASKING, allow_redirects=False)
+            reply = session.get(f"{url}/health", headers=_show_key(settings), timeout=_ASKING, allow_redirects=False)
             return reply.json()
         except (requests.RequestException, ValueError, RecursionError):
             return None
+
+
+def _takes_key(url: str, settings: Settings) -> bool:
+    """Whether the key is taken: an empty question is refused for its key before anybody reads it."""
+    with requests.Session() as session:
+        session.trust_env = False
+        try:
+            asked = f"{url}/v1/messages/count_tokens"
+            reply = session.post(asked, json={}, headers=_show_key(settings), timeout=_ASKING, allow_redirects=False)
+        except requests.RequestException:
+            return False
+    return reply.status_code not in (401, 403)
+
+
+def _show_key(settings: Settings) -> dict[str, str]:
+    keys = settings.server.api_keys
+    return {"authorization": f"Bearer {keys[0]}"} if keys else {}
 
 
 def _start(port: int, config: Path | None, log: Path) -> subprocess.Popen[bytes]:

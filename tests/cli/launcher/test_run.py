@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -209,6 +210,45 @@ def test_a_signal_reaches_the_agent_and_the_gateway_ends_with_it(tmp_path: Path)
         assert process.wait(20) == 9
     url = agent.called().environ["ANTHROPIC_BASE_URL"]
     assert refuses(url)
+
+
+def test_ctrl_c_is_for_the_agent_and_leaves_the_gateway(tmp_path: Path) -> None:
+    waiting = "import signal; signal.signal(2, lambda *_: print('heard', flush=True)); print('ready', flush=True)"
+    agent = StandInAgent(tmp_path, "claude", f"{waiting}; sys.stdin.read()")
+    environ = bare_environ(tmp_path / "home", PATH=f"{BIN}:{agent.path}", PORT=str(free_port()))
+    with subprocess.Popen(
+        ("dragoman", "run", "claude"),
+        cwd=tmp_path,
+        env=environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        process.stdout.readline()
+        url = agent.called().environ["ANTHROPIC_BASE_URL"]
+
+        os.killpg(process.pid, signal.SIGINT)
+
+        assert process.stdout.readline() == b"heard\n"
+        with urllib.request.urlopen(f"{url}/health", timeout=10) as reply:
+            assert reply.status == 200
+        process.stdin.close()
+        assert process.wait(20) == 0
+    assert refuses(url)
+
+
+def test_a_gateway_that_does_not_take_the_key_is_not_used(tmp_path: Path) -> None:
+    agent = StandInAgent(tmp_path, "claude")
+    with GatewayProcess(tmp_path, DRAGOMAN__SERVER__API_KEYS='["another-key-123456"]') as gateway:
+        (tmp_path / "dragoman.toml").write_text(CONFIG)
+
+        done = run(tmp_path, agent, "claude", port=gateway.port)
+
+    assert done.returncode == 0, done.stderr
+    assert agent.called().environ["ANTHROPIC_BASE_URL"] != gateway.url
 
 
 def test_the_gateway_ends_when_its_launcher_is_killed(tmp_path: Path) -> None:
