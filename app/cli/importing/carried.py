@@ -62,6 +62,10 @@ def tables(value: Any) -> list[dict[str, Any]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
+def texts(value: Any) -> list[str]:
+    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
+
+
 def write_file(carried: Carried, name: str, source: str) -> str:
     document = tomlkit.document()
     for line in (HEAD.format(name=name, source=source), *(f"not carried: {line}" for line in carried.left)):

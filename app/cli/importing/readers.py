@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from app.cli.importing.carried import Carried, name_provider, read_secret, shorten_url, table, tables
+from app.cli.importing.carried import Carried, name_provider, read_secret, shorten_url, table, tables, texts
 from app.settings.checking import KINDS
 from app.settings.known_servers import KNOWN_SERVERS
 
@@ -57,7 +57,7 @@ def read_router(config: dict[str, Any]) -> Carried:
             "base_url": shorten_url(url) or None,
             "api_key": read_secret(entry.get("api_key")),
         }
-        models = [model for model in entry.get("models") or () if isinstance(model, str)]
+        models = texts(entry.get("models"))
         settings |= {"models": models} if models else {}
         wanted = name_provider(entry.get("name", "imported"))
         names[str(entry.get("name"))] = _add_provider(
@@ -80,7 +80,7 @@ def read_router(config: dict[str, Any]) -> Carried:
 def read_cliproxyapi(config: dict[str, Any]) -> Carried:
     carried = Carried()
     _carry(config, carried.server, {"host": "host", "port": "port"})
-    keys = [key for each in config.get("api-keys") or () if (key := read_secret(each)) is not None]
+    keys = [key for each in texts(config.get("api-keys")) if (key := read_secret(each)) is not None]
     if keys:
         carried.server["api_keys"] = keys
     if isinstance(proxy := config.get("proxy-url"), str) and proxy:

@@ -160,6 +160,17 @@ quota-exceeded: {switch-project: true}
         ("provider.bedrock", "theme"),
     ),
 ]
+WRONG = json.dumps(
+    {
+        "Providers": [{"name": 1, "models": 5, "api_key": {}}],
+        "Router": {"default": 7},
+        "api-keys": 3,
+        "openai-compatibility": [{"api-key-entries": 1, "models": {}}],
+        "model_list": [{"litellm_params": 1}],
+        "provider": {"x": {"npm": "@ai-sdk/openai", "models": 1}},
+        "model": None,
+    }
+)
 KEYS = dict.fromkeys(("OPENAI_API_KEY", "DEEPSEEK_API_KEY", "LOCAL_KEY"), "key-of-a-variable")
 
 
@@ -195,8 +206,8 @@ def test_an_existing_file_is_not_touched(machine: Machine) -> None:
     assert (machine.folder / "dragoman.toml").read_text() == "# mine"
 
 
-@pytest.mark.parametrize("text", ["", "[1]", '"text"', "[" * 100_000, '{"Providers": 1, "Router": []}'])
-@pytest.mark.parametrize("name", ["ccr", "opencode"])
+@pytest.mark.parametrize("text", ["", "[1]", '"text"', "[" * 100_000, '{"Providers": 1, "Router": []}', WRONG])
+@pytest.mark.parametrize("name", ["litellm", "ccr", "cliproxyapi", "opencode"])
 def test_a_file_of_another_shape_ends_in_words(name: str, text: str, machine: Machine) -> None:
     machine.write("config.json", text)
 
