@@ -15,6 +15,7 @@ CACHE = ROOT / ".cache" / "clients"
 
 CLAUDE_CODE = "@anthropic-ai/claude-code@2.1.329"
 CODEX = "@openai/codex@0.169.0"
+OPENCODE = "opencode-ai@1.18.33"
 OLDER_ANTHROPIC = "anthropic==0.75.0"  # still sends x-api-key and version 2023-06-01
 OPENAI_AGENTS = "openai-agents==0.24.0"
 LITELLM = "litellm[proxy]==1.106.0"

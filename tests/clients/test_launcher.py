@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.gateways import KEY, write_config
-from tests.clients.programs import CLAUDE_CODE, CODEX, install_npm
+from tests.clients.programs import CLAUDE_CODE, CODEX, OPENCODE, install_npm
 from tests.clients.standins.openai_chat import ChatStandIn
 from tests.clients.standins.scripted_model import Call, ScriptedModel
 from tests.clients.workspace import MARKER, TIMEOUT, Workspace
@@ -98,3 +98,14 @@ def test_codex_runs_its_tool_through_the_gateway(settings: str | None, workspace
     assert workspace.secret in done.stdout
     assert "metadata" not in done.stderr
     assert settings is None or file.read_text() == settings
+
+
+def test_opencode_answers_through_the_gateway(workspace: Workspace, tmp_path: Path) -> None:
+    opencode = install_npm(OPENCODE, "opencode")
+    with ChatStandIn(ScriptedModel(Call("bash", {"command": f"cat {MARKER}", "description": "Read it"}))) as upstream:
+        config = write_config({"up": upstream.settings}, f"up/{upstream.model}", tmp_path)
+
+        done = start(opencode, workspace, config, "opencode", "--no-check", "--", "run", PROMPT)
+
+    assert done.returncode == 0, done.stderr
+    assert workspace.secret in done.stdout
