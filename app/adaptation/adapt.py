@@ -29,6 +29,7 @@ from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss
 from app.conversation.request import Request
 from app.conversation.stages import StageMaker
+from app.dialects.registry import traits_of
 
 Step = Callable[[Request, Capabilities, Notes], Request]
 
@@ -55,8 +56,7 @@ def adapt(request: Request, capabilities: Capabilities) -> Adapted:
 
 
 def adapt_emptiness(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
-    # Claude means it when it says nothing: a tool's result may have been all there was to say.
-    if capabilities.dialect != "anthropic_messages":
+    if not traits_of(capabilities.dialect).means_empty:
         notes.on_reply(RefuseEmpty)
     return request
 

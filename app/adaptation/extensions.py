@@ -16,6 +16,7 @@ from app.adaptation.notes import Notes
 from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import Extension, NativeTool, Request, Tool
+from app.dialects.registry import traits_of
 
 # The request with the equivalent of a field, None where its value has none.
 Carry = Callable[[Request, Extension, Capabilities, Notes], Request | None]
@@ -41,18 +42,35 @@ def adapt_extensions(request: Request, capabilities: Capabilities, notes: Notes)
         if extension.dialect == capabilities.dialect:
             kept.append(extension)
             continue
-        carry = _CARRIERS.get((extension.dialect, extension.name, capabilities.dialect))
+        carry = _find_carrier(extension, capabilities.dialect)
         carried = carry(request, extension, capabilities, notes) if carry is not None else None
         if carried is None:
             notes.lose(extension.severity, extension.name, extension.why)
         else:
             request = carried
-    for carry_tools in _TOOL_CARRIERS.get((request.dialect, capabilities.dialect), ()) if request.tools else ():
-        request = carry_tools(request, capabilities, notes)
+    if request.tools:
+        request = _carry_tools(request, capabilities, notes)
     if request.betas and capabilities.dialect != request.dialect:
         notes.lose("ignorable", "anthropic-beta", "betas are of one vendor")
         request = replace(request, betas=())
     return replace(request, extensions=(*kept, *request.extensions)) if kept else request
+
+
+def _find_carrier(extension: Extension, dialect: DialectName) -> Carry | None:
+    theirs = traits_of(dialect).idioms
+    for idiom in traits_of(extension.dialect).idioms:
+        for (spoken, name, understood), carry in _CARRIERS.items():
+            if (spoken, name) == (idiom, extension.name) and understood in theirs:
+                return carry
+    return None
+
+
+def _carry_tools(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
+    ours, theirs = traits_of(request.dialect).idioms, traits_of(capabilities.dialect).idioms
+    for (spoken, understood), carry in _TOOL_CARRIERS.items():
+        if spoken in ours and understood in theirs and request.dialect != capabilities.dialect:
+            request = carry(request, capabilities, notes)
+    return request
 
 
 def _share(request: Request, extension: Extension, capabilities: Capabilities, notes: Notes) -> Request | None:
@@ -71,7 +89,7 @@ def _search_with_anthropic(
     definition: dict[str, Any] = {"type": ANTHROPIC_WEB_SEARCH, "name": "web_search"}
     if place := _approximate_place(options):
         definition["user_location"] = place
-    tool = NativeTool("anthropic_messages", ANTHROPIC_WEB_SEARCH, "web_search", definition, server=True)
+    tool = NativeTool(capabilities.dialect, ANTHROPIC_WEB_SEARCH, "web_search", definition, server=True)
     return replace(request, tools=(*request.tools, tool))
 
 
@@ -88,7 +106,7 @@ def _search_with_openai(
         definition["search_context_size"] = size
     if place := _approximate_place(options):
         definition["user_location"] = place
-    tool = NativeTool("openai_responses", "web_search", "web_search", definition, server=True)
+    tool = NativeTool(capabilities.dialect, "web_search", "web_search", definition, server=True)
     return replace(request, tools=(*request.tools, tool))
 
 
@@ -167,19 +185,18 @@ def _add(request: Request, extension: Extension) -> Request:
     return replace(request, extensions=(*request.extensions, extension))
 
 
-_CARRIERS: dict[tuple[DialectName, str, DialectName], Carry] = {
-    ("openai_chat", "web_search_options", "anthropic_messages"): _search_with_anthropic,
-    ("openai_chat", "web_search_options", "openai_responses"): _search_with_openai,
-    ("anthropic_messages", "context_management", "openai_responses"): _compact_with_openai,
-    ("openai_responses", "context_management", "anthropic_messages"): _compact_with_anthropic,
-    ("anthropic_messages", "mcp_servers", "openai_responses"): mcp_servers.to_responses,
-    ("openai_responses", "max_tool_calls", "anthropic_messages"): _limit_searches,
-    ("anthropic_messages", "speed", "openai_chat"): _hurry,
-    ("anthropic_messages", "speed", "openai_responses"): _hurry,
-    **{("openai_chat", name, "openai_responses"): _share for name in SHARED_BY_OPENAI},
-    **{("openai_responses", name, "openai_chat"): _share for name in SHARED_BY_OPENAI},
+# By the idiom of the client's dialect, the field, and the idiom of the upstream's.
+_CARRIERS: dict[tuple[str, str, str], Carry] = {
+    ("chat_search", "web_search_options", "anthropic_tools"): _search_with_anthropic,
+    ("chat_search", "web_search_options", "openai_tools"): _search_with_openai,
+    ("anthropic_tools", "context_management", "openai_tools"): _compact_with_openai,
+    ("openai_tools", "context_management", "anthropic_tools"): _compact_with_anthropic,
+    ("anthropic_tools", "mcp_servers", "openai_tools"): mcp_servers.to_responses,
+    ("openai_tools", "max_tool_calls", "anthropic_tools"): _limit_searches,
+    ("anthropic_tools", "speed", "service_tiers"): _hurry,
+    **{("openai_settings", name, "openai_settings"): _share for name in SHARED_BY_OPENAI},
 }
-_TOOL_CARRIERS: dict[tuple[DialectName, DialectName], tuple[CarryTools, ...]] = {
-    ("openai_responses", "anthropic_messages"): (mcp_servers.to_messages,),
-    ("anthropic_messages", "openai_responses"): (_limit_tools,),
+_TOOL_CARRIERS: dict[tuple[str, str], CarryTools] = {
+    ("openai_tools", "anthropic_tools"): mcp_servers.to_messages,
+    ("anthropic_tools", "openai_tools"): _limit_tools,
 }

@@ -17,6 +17,7 @@ from app.conversation.blocks import CacheHint, ToolResult
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Severity
 from app.conversation.request import FunctionTool, Request, Sampling, State
+from app.dialects.registry import traits_of
 
 MAX_ID = 64  # characters of a user id or cache key that every vendor takes
 
@@ -149,7 +150,7 @@ def _adapt_hints(request: Request, capabilities: Capabilities, notes: Notes) -> 
     Clients of Chat know most of them as fields of Responses too: any server of that dialect gets them, for the few that
     refuse one say which.
     """
-    shared = (request.dialect, capabilities.dialect) == ("openai_chat", "openai_responses")
+    shared = capabilities.dialect in traits_of(request.dialect).hints_known_to
     keyed = capabilities.cache_key or (shared and request.cache_key)
     hints: dict[str, Any] = {
         "user": _name_user(request, capabilities) if request.user and capabilities.user_field != "none" else None,

@@ -50,7 +50,7 @@ def to_responses(request: Request, extension: Extension, capabilities: Capabilit
             "require_approval": "never",
         }
         stated = {key: value for key, value in definition.items() if value is not None}
-        tools.append(NativeTool("openai_responses", "mcp", name, stated, server=True))
+        tools.append(NativeTool(capabilities.dialect, "mcp", name, stated, server=True))
     return replace(request, tools=tuple(tools))
 
 

@@ -38,10 +38,9 @@ from app.conversation.blocks import (
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Severity
 from app.conversation.request import Request, Turn
+from app.dialects.registry import traits_of
 
 TOOL_ERROR = "[tool error] "
-
-_OPENAIS = {"openai_chat", "openai_responses"}
 
 
 def adapt_media(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
@@ -73,7 +72,7 @@ def _start_at_summary(request: Request) -> tuple[Turn, ...]:
 
     Clients of the Responses dialect send what a compaction kept, so there nothing precedes it in vain.
     """
-    if request.dialect != "anthropic_messages":
+    if not traits_of(request.dialect).resends_summarised:
         return request.turns
     for number in reversed(range(len(request.turns))):
         turn = request.turns[number]
@@ -188,10 +187,12 @@ class _Step:
                 assert_never(source)
 
     def _own_id(self, source: Source) -> Source:
-        """OpenAI's files have the same ids in both of its dialects."""
-        if isinstance(source, FileId) and self._can.documents and {source.dialect, self._can.dialect} == _OPENAIS:
-            return replace(source, dialect=self._can.dialect)
-        return source
+        """Files have the same ids in all dialects of one owner."""
+        if not isinstance(source, FileId) or not self._can.documents:
+            return source
+        owner = traits_of(source.dialect).file_owner
+        shared = owner is not None and owner == traits_of(self._can.dialect).file_owner
+        return replace(source, dialect=self._can.dialect) if shared else source
 
     def _adapt_text_document(self, file: File, text: str) -> list[Block]:
         if self._can.text_documents and text:

@@ -6,8 +6,6 @@ reasoning or none: half of it would be refused just like a forged one.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 from msgspec.structs import replace
 
@@ -15,6 +13,7 @@ from app.adaptation.notes import Notes
 from app.conversation.blocks import CALL_PROOF, Block, Proof, Reasoning, ToolCall
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import Request, Turn
+from app.dialects.registry import traits_of
 
 
 def adapt_replay(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
@@ -25,8 +24,7 @@ def adapt_replay(request: Request, capabilities: Capabilities, notes: Notes) -> 
 
 
 def _adapt_turn(turn: Turn, capabilities: Capabilities, notes: Notes) -> Turn:
-    if "anthropic_messages" in capabilities.proofs:
-        turn = _recognise_claudes(turn)
+    turn = _recognise_proofs(turn, capabilities)
     turn = _sign_calls(turn, capabilities)
     past = [block for block in turn.blocks if isinstance(block, Reasoning)]
     if not past and not capabilities.reasoning_required and not any(map(_has_proof, turn.blocks)):
@@ -52,46 +50,25 @@ def _adapt_turn(turn: Turn, capabilities: Capabilities, notes: Notes) -> Turn:
     return replace(turn, blocks=tuple(blocks))
 
 
-def _recognise_claudes(turn: Turn) -> Turn:
-    """The turn with thinking that Claude signed as Claude's own, though a client of Chat says it in other fields."""
-    if not any(isinstance(block, Reasoning) and _is_of_chat(block.proof) for block in turn.blocks):
+def _recognise_proofs(turn: Turn, capabilities: Capabilities) -> Turn:
+    """The turn with reasoning that the upstream's vendor signed as its own, though the client names it otherwise."""
+    if not any(isinstance(block, Reasoning) and block.proof is not None for block in turn.blocks):
         return turn
     blocks: list[Block] = []
     for block in turn.blocks:
-        signed = _signed_entries(block.proof) if isinstance(block, Reasoning) and _is_of_chat(block.proof) else []
+        signed = _read_foreign(block.proof, capabilities) if isinstance(block, Reasoning) else []
         blocks += signed or [block]
     return replace(turn, blocks=tuple(blocks))
 
 
-def _is_of_chat(proof: Proof | None) -> bool:
-    return proof is not None and proof.dialect == "openai_chat"
-
-
-def _signed_entries(proof: Proof | None) -> list[Block]:
-    """A block for each entry, as Claude made it; none unless all are signed."""
-    blocks: list[Block] = []
-    for original in proof.originals if proof is not None else ():
-        match _decode_or_none(original):
-            case {"type": "redacted_thinking", "data": str(data)}:
-                wire, kind, text = {"type": "redacted_thinking", "data": data}, "redacted", ""
-            case {"type": "thinking", "thinking": str(text), "signature": str(signature)} if signature:
-                wire, kind = {"type": "thinking", "thinking": text, "signature": signature}, "thinking"
-            case {"type": "reasoning.text", "text": str(text), "signature": str(signature), "format": str(made)} if (
-                signature and made.startswith("anthropic")
-            ):
-                wire, kind = {"type": "thinking", "thinking": text, "signature": signature}, "thinking"
-            case _:
-                return []
-        blocks.append(Reasoning(text, Proof("anthropic_messages", kind, (msgspec.json.encode(wire),))))
-    return blocks
-
-
-def _decode_or_none(original: bytes) -> Any:
-    """An entry may come out of an envelope, and anybody can seal one."""
-    try:
-        return msgspec.json.decode(original)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+def _read_foreign(proof: Proof | None, capabilities: Capabilities) -> list[Block]:
+    """The blocks that a proof stands for in a dialect whose proofs the upstream understands; none if in no such one."""
+    if proof is None:
+        return []
+    for dialect, read in traits_of(proof.dialect).foreign_proofs.items():
+        if dialect in capabilities.proofs and (blocks := read(proof)):
+            return blocks
+    return []
 
 
 def _sign_calls(turn: Turn, capabilities: Capabilities) -> Turn:

@@ -17,6 +17,7 @@ from app.adaptation.notes import Notes
 from app.conversation.blocks import Reasoning, ToolCall
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import EFFORTS, Effort, Extension, FunctionTool, ReasoningSettings, Request
+from app.dialects.registry import traits_of
 
 # Tokens that an effort stands for where thinking is measured in tokens.
 BUDGETS: dict[Effort, int] = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768}
@@ -108,7 +109,7 @@ def _ask(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
     visibility = settings.visibility
     if visibility is None and capabilities.reasoning_visibility:
         # The vendors' own default shows nothing, while the client's dialect shows what there is.
-        visibility = "summarized" if capabilities.dialect == "anthropic_messages" else "auto"
+        visibility = traits_of(capabilities.dialect).summarised
     asked = settings.effort or _effort_of(settings.budget)
     effort = _nearest(asked, capabilities.efforts)
     if asked in ("xhigh", "max") and effort != asked and capabilities.reasoning_style != "budget":

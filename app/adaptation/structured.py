@@ -28,6 +28,7 @@ from app.conversation.schemas import (
     without_noise,
     wrap_root,
 )
+from app.dialects.registry import traits_of
 
 TOOL_NAME = "json_output"
 TOOL_DESCRIPTION = "Give the answer with this tool, and only with it."
@@ -58,7 +59,7 @@ def _ask_for_object(request: Request, capabilities: Capabilities, notes: Notes) 
     """Any JSON: natively, but OpenAI wants the word in the conversation; else by a plain instruction."""
     if not capabilities.json_object or capabilities.structured == "none":
         return _ask_in_words(request, PLAIN_JSON, notes)
-    if capabilities.dialect == "openai_responses":
+    if traits_of(capabilities.dialect).json_in_turns:
         # There the instructions are not looked at.
         return request if _mention_json(_spoken(request)) else _add_turn(request, PLAIN_JSON)
     return request if _mention_json([*request.instructions, *_spoken(request)]) else _instruct(request, PLAIN_JSON)
@@ -101,8 +102,8 @@ def _fit_format(request: Request, output: OutputFormat, capabilities: Capabiliti
     for why in lost:
         notes.lose("degrading", field(request.dialect, "output_format"), why)
     strict = output.strict
-    if request.dialect == "anthropic_messages":
-        # Anthropic always holds the model to the schema; elsewhere only schemas of one kind can be enforced.
+    if traits_of(request.dialect).always_strict:
+        # Its vendor always holds the model to the schema; elsewhere only schemas of one kind can be enforced.
         strict = is_openai_strict(schema)
     name = _BAD_NAME.sub("_", output.name or "").strip("_")[:64] or DEFAULT_NAME
     return replace(output, schema=schema, name=name, strict=strict)

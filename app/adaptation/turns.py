@@ -15,6 +15,7 @@ from app.adaptation.runs import join_runs
 from app.conversation.blocks import Block, Compaction, Text, ToolCall, ToolResult
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import DEFAULT_INSTRUCTIONS, EFFORT_NAMES, Request, Role, Turn
+from app.dialects.registry import traits_of
 
 # Claude Code's accounting line; its value changes with every request and would spoil every prompt cache.
 BILLING = "x-anthropic-billing-header:"
@@ -101,13 +102,13 @@ def _ensure_spoken(
     instructions: tuple[Text, ...], turns: list[Turn], capabilities: Capabilities, notes: Notes
 ) -> tuple[tuple[Text, ...], list[Turn]]:
     """Something to answer, where a system text alone or an assistant's turn at the start is refused."""
-    only_messages = capabilities.dialect in ("anthropic_messages", "openai_responses")
-    if not turns and instructions and (only_messages or capabilities.merge_system):
-        speaker: Role = "system" if capabilities.dialect == "openai_responses" else "user"
+    traits = traits_of(capabilities.dialect)
+    if not turns and instructions and (traits.needs_turn or capabilities.merge_system):
+        speaker: Role = "system" if traits.system_speaks else "user"
         return instructions[:-1], [Turn(speaker, instructions[-1:])]
-    if only_messages and all(turn.role != "system" and all(map(_is_blank, turn.blocks)) for turn in turns):
+    if traits.needs_turn and all(turn.role != "system" and all(map(_is_blank, turn.blocks)) for turn in turns):
         notes.lose("wrong", turns[0].path if turns else "messages", "nothing is said that could be answered")
-    starts_late = capabilities.dialect == "anthropic_messages" or capabilities.alternate
+    starts_late = traits.strict_turns or capabilities.alternate
     if starts_late and turns and turns[0].role == "assistant" and not isinstance(turns[0].blocks[0], Compaction):
         turns = [Turn("user", (Text(OPENING),), path=turns[0].path), *turns]
     return instructions, turns
@@ -118,7 +119,7 @@ def _place_system(turns: list[Turn], capabilities: Capabilities) -> list[Turn]:
         return turns
     never = capabilities.late_system == "reminder" or capabilities.merge_system
     # Anthropic takes a system turn only right behind a user's turn, with nothing or the assistant's turn behind it.
-    strict = capabilities.dialect == "anthropic_messages"
+    strict = traits_of(capabilities.dialect).strict_turns
     if strict:
         turns = _join_system(turns)
     placed: list[Turn] = []

@@ -18,7 +18,7 @@ from flask import Response, current_app, request
 from app.blueprints.bodies import SMALL, read_body, read_length
 from app.credentials.credential import spell_login_page
 from app.dialects.contract import Dialect
-from app.dialects.registry import DIALECTS
+from app.dialects.registry import find_dialect
 from app.errors import (
     LASTING,
     CredentialUnavailable,
@@ -253,15 +253,7 @@ def _with_login_page(error: DragomanError, environ: Mapping[str, Any]) -> Dragom
 
 def family() -> Dialect:
     """The dialect that a request without a known path, or without a body, probably expects."""
-    return family_of(request.path, "anthropic-version" in request.headers)
-
-
-def family_of(path: str, versioned: bool) -> Dialect:
-    """The dialect of a path; `versioned` tells of the header that Anthropic's clients send."""
-    if versioned or "/messages" in path:
-        return DIALECTS["anthropic_messages"]
-    stateful = "/responses" in path or "/conversations" in path
-    return DIALECTS["openai_responses" if stateful else "openai_chat"]
+    return find_dialect(request.path, request.headers.__contains__)
 
 
 def refuse_page(owner: Runtime, environ: dict[str, Any]) -> WsgiResponse | None:
@@ -269,7 +261,7 @@ def refuse_page(owner: Runtime, environ: dict[str, Any]) -> WsgiResponse | None:
     try:
         owner.services.access.check_page(environ["REQUEST_METHOD"], environ)
     except Forbidden as error:
-        dialect = family_of(environ["PATH_INFO"], "HTTP_ANTHROPIC_VERSION" in environ)
+        dialect = find_dialect(environ["PATH_INFO"], lambda name: f"HTTP_{name.upper().replace('-', '_')}" in environ)
         record = owner.recorder.begin(new_id(), dialect.NAME, environ)
         record.operation = ""
         record.fail(error)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-DialectName = Literal["anthropic_messages", "openai_chat", "openai_responses", "openai_completions"]
+DialectName = str  # one of app/dialects/registry.py
 
 ToolKind = Literal["function", "custom", "tool_search", "local_shell", "shell", "apply_patch"]
 

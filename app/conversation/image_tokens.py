@@ -14,8 +14,6 @@ import re
 
 import msgspec
 
-from app.conversation.blocks import DialectName
-
 # Taken for an image whose size cannot be known, as behind a URL.
 USUAL_SIZE = (1024, 1024)
 
@@ -97,8 +95,8 @@ class Tiles(msgspec.Struct, frozen=True):
 
 Rule = Patches | ScaledPatches | Tiles
 
-_CLAUDE = Patches(Limit(1568, 1568))
-_GPT = Tiles(85, 170)
+CLAUDE = Patches(Limit(1568, 1568))
+GPT = Tiles(85, 170)
 _SMALL = Limit(2048, 1536)
 _LARGE = Limit(2048, 2500)
 _WHOLE = Limit(6000, 10_000)
@@ -108,7 +106,7 @@ RULES: tuple[tuple[re.Pattern[str], Rule], ...] = tuple(
     (re.compile(pattern), rule)
     for pattern, rule in (
         (r"claude-(opus-4[-.][7-9]|[a-z]+-[5-9])", Patches(Limit(2576, 4784))),
-        (r"claude", _CLAUDE),
+        (r"claude", CLAUDE),
         (r"gpt-4o-mini", Tiles(2833, 5667)),
         (r"gpt-[\d.]+-mini", ScaledPatches(_SMALL, 1.62)),
         (r"gpt-[\d.]+-nano", ScaledPatches(_SMALL, 2.46)),
@@ -120,23 +118,18 @@ RULES: tuple[tuple[re.Pattern[str], Rule], ...] = tuple(
         (r"gpt-5", Tiles(70, 140)),
         (r"\bo[13]\b", Tiles(75, 150)),
         (r"computer-use-preview", Tiles(65, 129)),
-        (r"gpt-", _GPT),
+        (r"gpt-", GPT),
     )
 )
-DEFAULTS: dict[DialectName, Rule] = {
-    "anthropic_messages": _CLAUDE,
-    "openai_chat": _GPT,
-    "openai_responses": _GPT,
-    "openai_completions": _GPT,
-}
+UNTOLD = GPT
 
 
-def find_rule(model: str, dialect: DialectName) -> Rule:
-    """The rule for images of a model; that of the dialect's vendor where the name says nothing."""
+def find_rule(model: str, otherwise: Rule = UNTOLD) -> Rule:
+    """The rule for images of a model; `otherwise`, that of the dialect's vendor, where the name says nothing."""
     for pattern, rule in RULES:
         if pattern.search(model):
             return rule
-    return DEFAULTS[dialect]
+    return otherwise
 
 
 def count_image(rule: Rule, size: tuple[int, int] | None, detail: str | None = None) -> int:

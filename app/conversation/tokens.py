@@ -37,7 +37,7 @@ from app.conversation.blocks import (
 )
 from app.conversation.document_pages import count_pages
 from app.conversation.image_sizes import first_bytes, image_size
-from app.conversation.image_tokens import Rule, count_image, find_rule
+from app.conversation.image_tokens import UNTOLD, Rule, count_image, find_rule
 from app.conversation.request import CustomTool, FunctionTool, Request, Tool
 
 # Tokens around what is said: roles and separators, names of fields.
@@ -150,14 +150,15 @@ SCRIPTS: tuple[Script, ...] = (
 )
 
 
-def estimate_tokens(request: Request, model: str | None = None) -> int:
+def estimate_tokens(request: Request, model: str | None = None, images: Rule = UNTOLD) -> int:
     """Input tokens of a request, at least 1: instructions, turns and tools, images and documents by their size.
 
-    `model` is the name that the upstream knows the model by, where it is not the request's. Takes under a millisecond
+    `model` is the name that the upstream knows the model by, where it is not the request's; `images` is the rule for
+    images where it tells none. Takes under a millisecond
     however long the request is; a long one is looked at in pieces.
     """
     model = model or request.model
-    rule = find_rule(model, request.dialect)
+    rule = find_rule(model, images)
     texts: list[str] = [text.text for text in request.instructions]
     fixed = PER_TURN * (1 + len(request.turns))
     for turn in request.turns:
@@ -174,7 +175,7 @@ def estimate_tokens(request: Request, model: str | None = None) -> int:
 def estimate_output(blocks: Iterable[Block]) -> int:
     """Output tokens of an answer; 0 of one without content."""
     texts: list[str] = []
-    fixed = _read_blocks(blocks, texts, find_rule("", "openai_chat"))
+    fixed = _read_blocks(blocks, texts, UNTOLD)
     return round(fixed + count_texts(texts)) if texts else fixed
 
 

@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
-from app.dialects import anthropic_messages, openai_chat, openai_responses
+from collections.abc import Callable
+
+from app.conversation.blocks import DialectName
+from app.conversation.traits import DialectTraits
+from app.dialects import anthropic_messages, openai_chat, openai_completions, openai_responses
 from app.dialects.contract import Dialect
 
-DIALECTS: dict[str, Dialect] = {
-    "anthropic_messages": anthropic_messages,
-    "openai_chat": openai_chat,
-    "openai_responses": openai_responses,
-}
+# In the order in which they claim a request that leads to no endpoint; the last one gets what nobody claims.
+_SPOKEN: tuple[Dialect, ...] = (anthropic_messages, openai_responses, openai_chat)
+
+DIALECTS: dict[DialectName, Dialect] = {dialect.NAME: dialect for dialect in _SPOKEN}
+# Some dialects are spoken by clients alone.
+_TRAITS = {traits.name: traits for traits in (*(dialect.TRAITS for dialect in _SPOKEN), openai_completions.TRAITS)}
+
+
+def traits_of(name: DialectName) -> DialectTraits:
+    """What is known of a dialect; nothing of one that does not exist, whose name a client may have made up."""
+    return _TRAITS.get(name) or DialectTraits(name=name)
+
+
+def all_traits() -> list[DialectTraits]:
+    return list(_TRAITS.values())
+
+
+def known_names() -> tuple[DialectName, ...]:
+    return tuple(_TRAITS)
+
+
+def find_dialect(path: str, has_header: Callable[[str], bool]) -> Dialect:
+    """The dialect whose clients probably ask at a path that leads to no endpoint. Headers have lower-case names."""
+    for dialect in _SPOKEN:
+        if dialect.TRAITS.header_mark is not None and has_header(dialect.TRAITS.header_mark):
+            return dialect
+    for dialect in _SPOKEN:
+        if any(mark in path for mark in dialect.TRAITS.path_marks):
+            return dialect
+    return _SPOKEN[-1]

@@ -364,7 +364,8 @@ class Gateway:
 
 def _estimate(attempt: Attempt) -> int:
     """Tokens of a request, roughly."""
-    return estimate_tokens(attempt.client_request.request, attempt.target.model)
+    request = attempt.client_request
+    return estimate_tokens(request.request, attempt.target.model, request.dialect.TRAITS.image_rule)
 
 
 def _is_granted(budget: RetryBudget, error: DragomanError, number: int) -> bool:

@@ -104,7 +104,7 @@ class Translating(Attempt):
         request, counted = client_request.request, 0
         # A stream lives long, and a history is large: what is not needed any more is let go.
         if self.stream and traits.counts_input_first:
-            counted = estimate_tokens(request, self.target.model)
+            counted = estimate_tokens(request, self.target.model, traits.image_rule)
             request = msgspec.structs.replace(request, turns=())
         return RenderContext(
             model=client_request.peek.model,

@@ -13,6 +13,7 @@ from app.conversation.response import Response, Usage
 from app.conversation.stages import Stage, StageMaker, active, chain
 from app.conversation.tokens import estimate_output, estimate_tokens
 from app.dialects.contract import Dialect, StreamParser
+from app.dialects.registry import traits_of
 from app.errors import Failure, UpstreamRefused
 from app.sse import SseDecoder
 
@@ -149,7 +150,7 @@ def _estimate_usage(context: RenderContext, output: int) -> Usage:
     """Counts where the upstream gave none: clients compact their history by them."""
     asked = context.input_tokens
     if not asked and context.request is not None:
-        asked = estimate_tokens(context.request, context.upstream_model)
+        asked = estimate_tokens(context.request, context.upstream_model, traits_of(context.request.dialect).image_rule)
     return Usage(fresh=asked, output=output, estimated=True)
 
 

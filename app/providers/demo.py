@@ -54,7 +54,12 @@ class DemoProvider(Provider):
             body = anthropic_messages.render_error(error.failure, "req_demo")
             return LocalExchange(400, "application/json", iter([body]))
         digest = hashlib.sha256(upstream_request.body).hexdigest()[:24]
-        reply = RenderContext(model=request.model, id=digest, created=0, input_tokens=estimate_tokens(request))
+        reply = RenderContext(
+            model=request.model,
+            id=digest,
+            created=0,
+            input_tokens=estimate_tokens(request, images=anthropic_messages.TRAITS.image_rule),
+        )
         events = answer(request, digest)
         if request.stream:
             return LocalExchange(200, "text/event-stream", _stream(events, reply))
@@ -87,7 +92,7 @@ def answer(request: Request, digest: str) -> list[Event]:
     """The whole answer to a request; the same request always gets the same one."""
     blocks = list(_blocks(request, digest))
     calls = any(isinstance(block, ToolCall) for block in blocks)
-    fresh = estimate_tokens(request)
+    fresh = estimate_tokens(request, images=anthropic_messages.TRAITS.image_rule)
     events: list[Event] = [Started(id=digest, model=request.model)]
     output = 0
     for index, block in enumerate(blocks):

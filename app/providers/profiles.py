@@ -1,8 +1,8 @@
 """How the capabilities of an upstream are put together from the tables.
 
-Four layers, each over the one before: what the dialect's own vendor takes and the server's profile (servers.toml), the
-model's family (models.toml), and what the configuration says (`quirks`). A profile is named in the configuration or
-known by the host of the base URL; any other server is "generic".
+Four layers, each over the one before: what the dialect's own vendor takes (traits.py in its folder), the server's
+profile (servers.toml), the model's family (models.toml), and what the configuration says (`quirks`). A profile is named
+in the configuration or known by the host of the base URL; any other server is "generic".
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 
 from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
+from app.dialects.registry import traits_of
 from app.providers.models import FAMILIES, bare_name
 from app.providers.quirk_tables import Row, read_fields
-from app.providers.servers import DIALECTS, HOSTS, SERVERS, VENDORS
+from app.providers.servers import DIALECTS, HOSTS, SERVERS
 from app.settings import Profile
 
 
@@ -46,7 +47,7 @@ def capabilities_for(
         if row.applies(bare, dialect, name):
             values.update(row.fields)
     values["first_party"] = _is_vendor(dialect, base_url) if first_party is None else first_party
-    values["keep_billing"] = values["first_party"] and dialect == "anthropic_messages"
+    values["keep_billing"] = values["first_party"] and traits_of(dialect).keeps_billing
     values.update(limits or {})
     values.update(read_fields(quirks or {}, "quirks"))
     return Capabilities(dialect=dialect, model=model, **values)
@@ -76,4 +77,4 @@ def profile_of(base_url: str) -> Profile:
 
 
 def _is_vendor(dialect: DialectName, base_url: str) -> bool:
-    return urlsplit(base_url).hostname == VENDORS.get(dialect)
+    return urlsplit(base_url).hostname in traits_of(dialect).hosts

@@ -17,6 +17,7 @@ import msgspec
 
 from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
+from app.dialects.registry import known_names
 from app.errors import ConfigError
 from app.settings.checking import describe_mismatch, suggest
 
@@ -93,6 +94,9 @@ def _read_row(row: Mapping[str, Any], key: str) -> Row:
     except msgspec.ValidationError as error:
         place = str(error).partition("`$.")[2].rstrip("`").partition("[")[0]
         raise ConfigError(describe_mismatch(str(error)), key=f"{key}.{place}") from error
+    for dialect in head.dialects:
+        if dialect not in known_names():
+            raise ConfigError(f"there is no such dialect{suggest(dialect, known_names())}", key=f"{key}.dialects")
     source = f"{key.partition('[')[0]}: {', '.join(head.names)}"
     return Row(head.names, read_fields(fields, key), head.dialects, head.profiles, source)
 

@@ -5,14 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from app.conversation.blocks import DialectName
+from app.dialects.registry import all_traits
 from app.providers.quirk_tables import Row, read_fields, read_rows, read_table
 from app.settings import Profile
-
-VENDORS: dict[DialectName, str] = {
-    "anthropic_messages": "api.anthropic.com",
-    "openai_chat": "api.openai.com",
-    "openai_responses": "api.openai.com",
-}
 
 _TABLE = read_table("servers.toml")
 
@@ -20,6 +15,6 @@ _TABLE = read_table("servers.toml")
 HOSTS: dict[str, Profile] = _TABLE["hosts"]
 # What a dialect's own vendor takes.
 DIALECTS: dict[DialectName, dict[str, Any]] = {
-    dialect: read_fields(fields, f"servers.toml.dialects.{dialect}") for dialect, fields in _TABLE["dialects"].items()
+    traits.name: read_fields(traits.takes, f"traits of {traits.name}") for traits in all_traits()
 }
 SERVERS: tuple[Row, ...] = read_rows(_TABLE["rows"], "servers.toml")

@@ -46,13 +46,14 @@ def explain(error: BaseException) -> tuple[int, str]:
 def render_refusal(status: int, message: str, beginning: bytes, retry_after: int | None = None) -> bytes:
     """A whole response that ends its connection. `beginning` is what is known of the request."""
     # Imported here: gunicorn's master loads this room, and --reload would not see changes of what it has loaded.
-    from app.blueprints.api import family_of
+    from app.dialects.registry import find_dialect
     from app.gateway.messages import new_id
 
     look = beginning[:_LOOK]
     target = look.partition(b"\n")[0].split(b" ")
     path = target[1].decode("latin-1") if len(target) > 1 else ""
-    dialect = family_of(path, b"anthropic-version" in look.lower())
+    lowered = look.lower()
+    dialect = find_dialect(path, lambda name: name.encode() in lowered)
     retry = None if retry_after is None else str(retry_after)
     origin: Origin = "gateway" if status >= 500 else "client"
     failure = Failure(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.conversation.image_tokens import count_image, find_rule
+from app.conversation.image_tokens import CLAUDE, count_image, find_rule
 
 STANDARD = "claude-sonnet-4-6"
 FINE = "claude-opus-4-8"
@@ -25,8 +25,8 @@ FINE = "claude-opus-4-8"
     ],
 )
 def test_anthropic_counts_patches_of_what_the_model_sees(size: tuple[int, int], standard: int, fine: int) -> None:
-    assert count_image(find_rule(STANDARD, "anthropic_messages"), size) == standard
-    assert count_image(find_rule(FINE, "anthropic_messages"), size) == fine
+    assert count_image(find_rule(STANDARD, CLAUDE), size) == standard
+    assert count_image(find_rule(FINE, CLAUDE), size) == fine
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_anthropic_counts_patches_of_what_the_model_sees(size: tuple[int, int], 
 def test_the_older_models_of_openai_count_tiles(
     model: str, size: tuple[int, int], detail: str | None, tokens: int
 ) -> None:
-    assert count_image(find_rule(model, "openai_chat"), size, detail) == tokens
+    assert count_image(find_rule(model), size, detail) == tokens
 
 
 @pytest.mark.parametrize(
@@ -70,16 +70,16 @@ def test_the_older_models_of_openai_count_tiles(
 def test_the_newer_models_of_openai_count_scaled_patches(
     model: str, size: tuple[int, int], detail: str | None, tokens: int
 ) -> None:
-    assert count_image(find_rule(model, "openai_responses"), size, detail) == tokens
+    assert count_image(find_rule(model), size, detail) == tokens
 
 
 def test_a_model_without_a_rule_is_counted_by_that_of_the_dialect() -> None:
-    assert count_image(find_rule("qwen3-vl", "anthropic_messages"), (1000, 1000)) == 1296
-    assert count_image(find_rule("qwen3-vl", "openai_chat"), (1000, 1000)) == 765
+    assert count_image(find_rule("qwen3-vl", CLAUDE), (1000, 1000)) == 1296
+    assert count_image(find_rule("qwen3-vl"), (1000, 1000)) == 765
 
 
 def test_no_size_is_the_usual_size() -> None:
-    rule = find_rule(STANDARD, "anthropic_messages")
+    rule = find_rule(STANDARD, CLAUDE)
 
     assert count_image(rule, None) == count_image(rule, (1024, 1024)) > 1000
 
@@ -88,4 +88,4 @@ def test_no_size_is_the_usual_size() -> None:
 @pytest.mark.parametrize("model", [STANDARD, FINE, "gpt-4o", "gpt-5-mini", "gpt-5.4", "gpt-5.6"])
 @pytest.mark.parametrize("detail", [None, "low", "high", "original"])
 def test_odd_sizes_cost_something_and_not_too_much(size: tuple[int, int], model: str, detail: str | None) -> None:
-    assert 1 <= count_image(find_rule(model, "openai_chat"), size, detail) <= 30_000
+    assert 1 <= count_image(find_rule(model), size, detail) <= 30_000

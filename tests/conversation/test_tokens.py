@@ -33,6 +33,7 @@ from app.conversation.image_sizes import image_size
 from app.conversation.request import CustomTool, FunctionTool, NativeTool, OutputFormat, Request, Tool, Turn
 from app.conversation.tokens import count_text, count_texts, estimate_tokens
 from app.dialects import anthropic_messages, openai_chat, openai_responses
+from app.dialects.registry import traits_of
 
 HERE = Path(__file__).parent
 # What real tokenizers make of the texts and requests beside this file; its README tells how they were counted.
@@ -56,7 +57,9 @@ def read(name: str) -> str:
 def estimate(*blocks: Block, tools: tuple[Tool, ...] = (), model: str = "m", **fields: Any) -> int:
     turns = (Turn("user", blocks),)
     fields.setdefault("dialect", "anthropic_messages")
-    return estimate_tokens(Request(model=model, turns=turns, tools=tools, **fields))
+    return estimate_tokens(
+        Request(model=model, turns=turns, tools=tools, **fields), images=traits_of(fields["dialect"]).image_rule
+    )
 
 
 def test_each_text_and_each_request_has_been_counted() -> None:

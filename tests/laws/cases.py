@@ -12,12 +12,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.conversation.blocks import Reasoning, Refusal, ServerTool, Text, ToolCall
+from app.conversation.blocks import DialectName, Reasoning, Refusal, ServerTool, Text, ToolCall
 from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.events import Event, Failed, Finished
 from app.conversation.request import EFFORTS, NativeTool, Request
 from app.conversation.response import Response
 from app.dialects.openai_chat.replies.steps import note_of
+from app.dialects.registry import traits_of
 from app.sse import SseDecoder
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +40,7 @@ def _built_dialects() -> list[ModuleType]:
 
 
 DIALECTS = _built_dialects()
+FORMS = {"messages": "anthropic_tools", "chat": "chat_search", "items": "openai_tools"}
 
 
 def every_dialect() -> list[Any]:
@@ -73,8 +75,15 @@ def parse_request(dialect: ModuleType, path: Path) -> Request:
     return request
 
 
+def form_of(name: DialectName) -> str:
+    """The family of shapes that a dialect has, for what the laws must know of it: a copy has its original's."""
+    idioms = traits_of(name).idioms
+    return next(form for form, idiom in FORMS.items() if idiom in idioms)
+
+
 def generous(dialect: ModuleType, request: Request) -> Capabilities:
     """An upstream that can do all that its dialect can say."""
+    form = form_of(dialect.NAME)
     native = tuple(tool.type for tool in request.tools if isinstance(tool, NativeTool) and tool.dialect == dialect.NAME)
     return Capabilities(
         dialect=dialect.NAME,
@@ -82,27 +91,27 @@ def generous(dialect: ModuleType, request: Request) -> Capabilities:
         first_party=True,
         temperature_max=2.0,
         top_k=True,
-        reasoning_style="adaptive" if dialect.NAME == "anthropic_messages" else "effort",
+        reasoning_style="adaptive" if form == "messages" else "effort",
         efforts=EFFORTS,
-        reasoning_off="disabled" if dialect.NAME == "anthropic_messages" else "none",
+        reasoning_off="disabled" if form == "messages" else "none",
         reasoning_visibility=True,
-        reasoning_replay="reasoning_content" if dialect.NAME == "openai_chat" else "none",
+        reasoning_replay="reasoning_content" if form == "chat" else "none",
         proofs=(dialect.NAME,),
         keep_billing=True,
-        custom_tools=dialect.NAME != "anthropic_messages",
-        namespaces=dialect.NAME == "openai_responses",
+        custom_tools=form != "messages",
+        namespaces=form == "items",
         native_tools=native,
-        deferred_tools=dialect.NAME != "openai_chat",
+        deferred_tools=form != "chat",
         tool_name_limit=128,
         schema="any",
         tool_result_media=True,
-        error_flag=dialect.NAME == "anthropic_messages",
+        error_flag=form == "messages",
         verbosity=True,
         document_urls=True,
         audio=True,
-        cache_hints="breakpoint" if dialect.NAME == "openai_responses" else "cache_control",
+        cache_hints="breakpoint" if form == "items" else "cache_control",
         cache_key=True,
-        user_field="metadata" if dialect.NAME == "anthropic_messages" else "user",
+        user_field="metadata" if form == "messages" else "user",
         service_tier=True,
         metadata=True,
         store=True,

@@ -32,8 +32,11 @@ from app.conversation.blocks import (
 )
 from app.conversation.request import CustomTool, FunctionTool, Request, Tool, Turn
 from app.conversation.response import Response, Usage
+from tests.laws.cases import form_of
 
-A, C, R = "anthropic_messages", "openai_chat", "openai_responses"
+# What a dialect can say depends on its form; proofs name the dialect that they come from.
+A, C, R = "messages", "chat", "items"
+CLAUDE, RESPONSES = "anthropic_messages", "openai_responses"
 
 _numbers = st.integers(0, 10**9)
 words = _numbers.map(lambda number: f'w{number} "\\é😀\n</x>')
@@ -70,34 +73,36 @@ def _cited_by_claude(text: str, number: int) -> Text:
 
 def _signed(text: str, number: int) -> Reasoning:
     block = {"type": "thinking", "thinking": text, "signature": f"s{number}"}
-    return Reasoning(text, Proof(A, "thinking", (msgspec.json.encode(block),)))
+    return Reasoning(text, Proof(CLAUDE, "thinking", (msgspec.json.encode(block),)))
 
 
 def _redacted(number: int) -> Reasoning:
     block = {"type": "redacted_thinking", "data": f"d{number}"}
-    return Reasoning("", Proof(A, "redacted", (msgspec.json.encode(block),)))
+    return Reasoning("", Proof(CLAUDE, "redacted", (msgspec.json.encode(block),)))
 
 
 def _item(text: str, number: int) -> Reasoning:
     summary = [{"type": "summary_text", "text": text}] if text else []
     item = {"type": "reasoning", "id": f"rs_{number}", "summary": summary, "encrypted_content": f"e{number}"}
-    return Reasoning(text, Proof(R, "reasoning", (msgspec.json.encode(item),)))
+    return Reasoning(text, Proof(RESPONSES, "reasoning", (msgspec.json.encode(item),)))
 
 
 def _compacted(number: int) -> Compaction:
     item = {"type": "compaction", "id": f"cmp_{number}", "encrypted_content": f"e{number}"}
-    return Compaction(None, Proof(R, "compaction", (msgspec.json.encode(item),)))
+    return Compaction(None, Proof(RESPONSES, "compaction", (msgspec.json.encode(item),)))
 
 
 def _searched(number: int) -> ServerTool:
     action = {"type": "search", "query": f"q{number}"}
     item = {"type": "web_search_call", "id": f"ws_{number}", "status": "completed", "action": action}
     step = Step("search", f"ws_{number}", "web_search", f'{{"query":"q{number}"}}', "")
-    return ServerTool(R, "web_search", msgspec.json.encode(item), f"q{number}", step)
+    return ServerTool(RESPONSES, "web_search", msgspec.json.encode(item), f"q{number}", step)
 
 
 def _summed(text: str) -> Compaction:
-    return Compaction(text, Proof(A, "compaction", (msgspec.json.encode({"type": "compaction", "content": text}),)))
+    return Compaction(
+        text, Proof(CLAUDE, "compaction", (msgspec.json.encode({"type": "compaction", "content": text}),))
+    )
 
 
 _thoughts: dict[str, st.SearchStrategy[Block]] = {
@@ -124,10 +129,10 @@ _summaries: dict[str, st.SearchStrategy[Block]] = {A: words.map(_summed), R: st.
 def calls(draw: st.DrawFn, dialect: DialectName) -> ToolCall:
     """A call of one of the tools of `requests`."""
     number = draw(_numbers)
-    if dialect != A and draw(st.booleans()):
+    if form_of(dialect) != A and draw(st.booleans()):
         return ToolCall(f"call_{number}", "custom", draw(words), "custom")
     arguments = json.dumps({"b": draw(words), "a": number}, ensure_ascii=False)
-    if dialect == R and draw(st.booleans()):
+    if form_of(dialect) == R and draw(st.booleans()):
         return ToolCall(f"call_{number}", "member", arguments, namespace="group")
     return ToolCall(f"call_{number}", "function", arguments)
 
@@ -149,41 +154,41 @@ def requests(draw: st.DrawFn, dialect: DialectName) -> Request:
     turns: list[Turn] = []
     answers: list[Block] = []
     for _ in range(draw(st.integers(1, 3))):
-        asked = draw(st.lists(st.one_of(_texts, *_media[dialect]), min_size=1, max_size=3))
+        asked = draw(st.lists(st.one_of(_texts, *_media[form_of(dialect)]), min_size=1, max_size=3))
         turns.append(Turn("user", (*answers, *asked)))
         spoken = draw(answers_of(dialect))
         turns.append(Turn("assistant", spoken))
         answers = [draw(_results(dialect, call)) for call in spoken if isinstance(call, ToolCall)]
         answers = draw(st.permutations(answers))
     turns.append(Turn("user", (*answers, draw(_texts))))
-    return Request(dialect=dialect, model="m", turns=tuple(turns), tools=TOOLS[dialect], max_tokens=9000)
+    return Request(dialect=dialect, model="m", turns=tuple(turns), tools=TOOLS[form_of(dialect)], max_tokens=9000)
 
 
 @st.composite
 def answers_of(draw: st.DrawFn, dialect: DialectName) -> tuple[Block, ...]:
     """What a model of the dialect says in one turn, a refusal last. Chat has one order only; the others have any."""
-    thoughts = draw(st.lists(_thoughts[dialect], max_size=1))
-    said = draw(st.lists(_said[dialect], min_size=1, max_size=2))
+    thoughts = draw(st.lists(_thoughts[form_of(dialect)], max_size=1))
+    said = draw(st.lists(_said[form_of(dialect)], min_size=1, max_size=2))
     called = draw(st.lists(calls(dialect), max_size=3, unique_by=lambda call: call.id))
     refused = [block for block in said if isinstance(block, Refusal)]
     spoken: list[Block] = [block for block in said if not isinstance(block, Refusal)]
-    if dialect == C:
+    if form_of(dialect) == C:
         return (*thoughts, *spoken, *refused, *called)
-    others = draw(st.lists(_others[dialect], max_size=1)) if dialect in _others else []
+    others = draw(st.lists(_others[form_of(dialect)], max_size=1)) if form_of(dialect) in _others else []
     return (*thoughts, *draw(st.permutations([*spoken, *called, *others])), *refused)
 
 
 @st.composite
 def _results(draw: st.DrawFn, dialect: DialectName, call: ToolCall) -> ToolResult:
-    media = draw(st.lists(st.one_of(*_media[dialect]), max_size=2))
-    wrong = dialect == A and draw(st.booleans())
+    media = draw(st.lists(st.one_of(*_media[form_of(dialect)]), max_size=2))
+    wrong = form_of(dialect) == A and draw(st.booleans())
     return ToolResult(call.id, (Text(draw(words)), *media), is_error=wrong, kind=call.kind)
 
 
 @st.composite
 def responses(draw: st.DrawFn, dialect: DialectName) -> Response:
     """A whole answer of an upstream of the dialect."""
-    summary = draw(st.lists(_summaries[dialect], max_size=1)) if dialect in _summaries else []
+    summary = draw(st.lists(_summaries[form_of(dialect)], max_size=1)) if form_of(dialect) in _summaries else []
     blocks = (*summary, *draw(answers_of(dialect)))
     called = any(isinstance(block, ToolCall) for block in blocks)
     usage = Usage(fresh=draw(_numbers), cache_read=draw(_numbers), output=draw(_numbers))

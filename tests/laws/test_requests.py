@@ -9,6 +9,7 @@ from types import ModuleType
 import msgspec
 import pytest
 
+from app.adaptation.adapt import adapt
 from app.conversation.blocks import Block, Refusal, Text, ToolResult
 from app.conversation.request import Request
 from app.errors import InvalidRequest
@@ -89,7 +90,6 @@ def test_a_cut_body_is_refused_and_nothing_worse(dialect: ModuleType, path: Path
 
 @pytest.mark.parametrize(("client", "upstream"), every_pair())
 def test_what_was_said_reaches_an_upstream_of_another_dialect(client: ModuleType, upstream: ModuleType) -> None:
-    adapt = pytest.importorskip("app.adaptation.adapt", exc_type=ImportError).adapt
     for path in sorted((WIRE / client.NAME / "requests").glob("*.json")):
         request = parse_request(client, path)
         capabilities = msgspec.structs.replace(

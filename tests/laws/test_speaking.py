@@ -32,14 +32,14 @@ from app.conversation.request import Request
 from app.conversation.response import Usage
 from app.sse import SseDecoder
 from tests.laws import speaking
-from tests.laws.cases import CONTEXT, every_dialect, generous, leaves, parse_stream, payloads, spoken
+from tests.laws.cases import CONTEXT, every_dialect, form_of, generous, leaves, parse_stream, payloads, spoken
 from tests.laws.test_streams import PARTED
 
 # What an upstream may be without, and what a Chat server may insist on; nothing that was said is lost for it.
 LACKING = {
-    "anthropic_messages": ("text_documents", "strict_tools", "error_flag"),
-    "openai_chat": ("text_documents", "custom_tools", "tool_result_media", "refusals", "user_after_results"),
-    "openai_responses": ("text_documents", "custom_tools", "namespaces", "tool_result_media", "refusals"),
+    "messages": ("text_documents", "strict_tools", "error_flag"),
+    "chat": ("text_documents", "custom_tools", "tool_result_media", "refusals", "user_after_results"),
+    "items": ("text_documents", "custom_tools", "namespaces", "tool_result_media", "refusals"),
 }
 STRICT = ("alternate", "string_content", "merge_system")
 
@@ -69,8 +69,8 @@ def test_whatever_a_client_said_reaches_every_upstream(
     said = data.draw(speaking.requests(client.NAME))
     request = _read(client, said)
     can = generous(upstream, request)
-    lacking = dict.fromkeys(data.draw(st.sets(st.sampled_from(LACKING[upstream.NAME]))), False)
-    strict = {name: True for name in data.draw(st.sets(st.sampled_from(STRICT))) if upstream.NAME == "openai_chat"}
+    lacking = dict.fromkeys(data.draw(st.sets(st.sampled_from(LACKING[form_of(upstream.NAME)]))), False)
+    strict = {name: True for name in data.draw(st.sets(st.sampled_from(STRICT))) if form_of(upstream.NAME) == "chat"}
     capabilities = msgspec.structs.replace(can, **lacking, **strict)
 
     adapted = adapt(request, capabilities)
@@ -105,11 +105,11 @@ def test_whatever_an_upstream_said_reaches_every_client_wherever_it_is_cut(
     told = fold(parse_stream(client, payloads(_stream(client, heard))))
     whole = client.parse_response(client.render_response(heard, CONTEXT))
 
-    assert spoken(heard) == spoken(response, parted=PARTED.get(upstream.NAME, ""))
+    assert spoken(heard) == spoken(response, parted=PARTED.get(form_of(upstream.NAME), ""))
     assert (heard.usage, heard.finish_reason) == (response.usage, response.finish_reason)
     assert _without_ids(heard) == _without_ids(upstream.parse_response(upstream.render_response(response, CONTEXT)))
     for answer in (told, whole):
-        expected = spoken(heard, parted=PARTED.get(client.NAME, ""), noted=client.NAME == "openai_chat")
+        expected = spoken(heard, parted=PARTED.get(form_of(client.NAME), ""), noted=form_of(client.NAME) == "chat")
         assert _order(client, spoken(answer)) == _order(client, expected)
         assert _without_searches(answer.usage) == _without_searches(heard.usage)
 
@@ -147,7 +147,7 @@ def _stream(dialect: ModuleType, response: Any) -> bytes:
 
 def _order(client: ModuleType, said: list[tuple[str, str]]) -> Any:
     """What was said, in the order that a dialect can tell: Chat has one text and calls behind it."""
-    if client.NAME != "openai_chat":
+    if form_of(client.NAME) != "chat":
         return said
     calls = [(kind, words) for kind, words in said if kind.startswith("call")]
     return ["".join(words for kind, words in said if kind == one) for one in ("reasoning", "text")], calls
@@ -194,14 +194,14 @@ def _unpacked(body: Any) -> Iterator[Any]:
 
 def _check_pairs(dialect: str, body: Any) -> None:
     """Each call has its result where the dialect wants it, and no result is without its call."""
-    if dialect == "openai_responses":
+    if form_of(dialect) == "items":
         ids = [(item["type"], item["call_id"]) for item in body["input"] if "call_id" in item]
         called = [call_id for kind, call_id in ids if kind.endswith("_call")]
         answered = [call_id for kind, call_id in ids if kind.endswith("_output")]
         assert sorted(called) == sorted(answered)
         return
     for before, after in zip(body["messages"], [*body["messages"][1:], {}], strict=True):
-        if dialect == "anthropic_messages":
+        if form_of(dialect) == "messages":
             parts = before["content"] if isinstance(before["content"], list) else []
             called = [part["id"] for part in parts if part["type"] == "tool_use"]
             following = after.get("content") if isinstance(after.get("content"), list) else []

@@ -22,6 +22,7 @@ from tests.laws.cases import (
     every_file,
     every_twin,
     explanation,
+    form_of,
     generous,
     parse_stream,
     payloads,
@@ -31,7 +32,7 @@ from tests.laws.cases import (
 BYTE_BY_BYTE_LIMIT = 20_000  # bytes of a stream
 
 # What stands between a commentary and an answer where both are one text.
-PARTED = {"openai_chat": "\n\n"}
+PARTED = {"chat": "\n\n"}
 
 
 @pytest.mark.parametrize(("dialect", "stream", "whole"), every_twin())
@@ -150,7 +151,7 @@ def test_every_client_hears_what_the_upstream_said(dialect: ModuleType, path: Pa
         assert isinstance(ending(heard), Failed)
     else:
         said = fold(events)
-        expected = spoken(said, parted=PARTED.get(client.NAME, ""), noted=client.NAME == "openai_chat")
+        expected = spoken(said, parted=PARTED.get(form_of(client.NAME), ""), noted=form_of(client.NAME) == "chat")
         assert spoken(fold(heard), explanation(said)) == expected
 
 
@@ -173,7 +174,7 @@ def test_every_client_reads_a_whole_answer(dialect: ModuleType, path: Path, clie
 
     again = client.parse_response(client.render_response(response, CONTEXT))
 
-    expected = spoken(response, parted=PARTED.get(client.NAME, ""), noted=client.NAME == "openai_chat")
+    expected = spoken(response, parted=PARTED.get(form_of(client.NAME), ""), noted=form_of(client.NAME) == "chat")
     assert spoken(again, explanation(response)) == expected
 
 

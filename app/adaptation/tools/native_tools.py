@@ -15,6 +15,7 @@ from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Severity
 from app.conversation.request import FunctionTool, NativeTool
+from app.dialects.registry import traits_of
 
 _STRING = {"type": "string"}
 _INTEGER = {"type": "integer"}
@@ -107,14 +108,14 @@ _CLIENT_RUN: dict[str, tuple[str, dict[str, Any]]] = {
 # What a tool that cannot be carried means for the answer (globs, the first that fits); others change it only somewhat.
 _LOSSES: dict[str, Severity] = {"computer*": "wrong", "browser*": "wrong"}
 
-# Types of the same use, by dialect; the first that the upstream takes is the one it gets.
-_SEARCHES: dict[DialectName, tuple[str, ...]] = {
-    "anthropic_messages": ("web_search_20260318", "web_search_20260209", "web_search_20250305"),
-    "openai_responses": ("web_search", "web_search_preview"),
+# Types of the same use, by the idiom of a dialect; the first that the upstream takes is the one it gets.
+_SEARCHES: dict[str, tuple[str, ...]] = {
+    "anthropic_tools": ("web_search_20260318", "web_search_20260209", "web_search_20250305"),
+    "openai_tools": ("web_search", "web_search_preview"),
 }
-_CODE_RUNNERS: dict[DialectName, tuple[str, ...]] = {
-    "anthropic_messages": ("code_execution_20260521", "code_execution_20260120", "code_execution_20250825"),
-    "openai_responses": ("code_interpreter",),
+_CODE_RUNNERS: dict[str, tuple[str, ...]] = {
+    "anthropic_tools": ("code_execution_20260521", "code_execution_20260120", "code_execution_20250825"),
+    "openai_tools": ("code_interpreter",),
 }
 
 
@@ -146,11 +147,15 @@ def as_equivalent(tool: NativeTool, capabilities: Capabilities) -> tuple[NativeT
     if tool.definition.get("external_web_access") is False:
         return None
     for family, translate in ((_SEARCHES, _translate_search), (_CODE_RUNNERS, _translate_code_runner)):
-        if any(tool.type.startswith(known) or known.startswith(tool.type) for known in family.get(tool.dialect, ())):
-            for type_ in family.get(capabilities.dialect, ()):
+        if any(tool.type.startswith(known) or known.startswith(tool.type) for known in _of(tool.dialect, family)):
+            for type_ in _of(capabilities.dialect, family):
                 if _takes(capabilities, type_):
                     return translate(tool, capabilities.dialect, type_)
     return None
+
+
+def _of(dialect: DialectName, family: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    return next((types for idiom, types in family.items() if idiom in traits_of(dialect).idioms), ())
 
 
 def loss_of(tool: NativeTool) -> Severity:
@@ -201,7 +206,7 @@ def _translate_search(tool: NativeTool, dialect: DialectName, type_: str) -> _Tr
     limits = {name: filters.get(name, given.get(name)) for name in _DOMAINS}
     limits = {name: domains for name, domains in limits.items() if domains is not None}
     definition: dict[str, Any] = {"type": type_}
-    if dialect == "anthropic_messages":
+    if "anthropic_tools" in traits_of(dialect).idioms:
         exclusive = _allow_only(limits)
         if exclusive is None:
             return None
@@ -236,7 +241,7 @@ def _is_within(domain: Any, outer: Any) -> bool:
 
 
 def _translate_code_runner(tool: NativeTool, dialect: DialectName, type_: str) -> _Translated:
-    if dialect == "anthropic_messages":
+    if "anthropic_tools" in traits_of(dialect).idioms:
         definition: dict[str, Any] = {"type": type_, "name": "code_execution"}
     else:
         definition = {"type": type_, "container": {"type": "auto"}}

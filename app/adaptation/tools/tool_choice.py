@@ -16,6 +16,7 @@ from app.adaptation.tools.forced_json import TextToCall
 from app.conversation.blocks import Text, ToolCall
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import FunctionTool, NativeTool, OutputFormat, Request, Tool, ToolChoice
+from app.dialects.registry import traits_of
 
 _AUTO = ToolChoice("auto")
 
@@ -59,7 +60,7 @@ def _limit_tools(request: Request, capabilities: Capabilities, notes: Notes) -> 
     choice = request.tool_choice
     if choice is None or not choice.names or choice.mode not in ("auto", "any"):
         return request
-    if capabilities.first_party and capabilities.dialect in ("openai_chat", "openai_responses"):
+    if capabilities.first_party and traits_of(capabilities.dialect).names_allowed_tools:
         return request
     allowed = set(choice.names)
     tools = tuple(tool for tool in request.tools if _key_of(tool) in allowed)

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from app.conversation.blocks import CALL_PROOF, Proof, Reasoning
+from app.conversation.blocks import CALL_PROOF, Block, Proof, Reasoning
 from app.conversation.envelope import is_sealed, seal, unseal
 from app.conversation.thoughts import Thought
 from app.dialects.openai_chat.vocabulary import NAME, SEALED_FORMAT, WireDetail
@@ -148,3 +148,30 @@ def _append(entry: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
+
+
+def read_signed(proof: Proof) -> list[Block]:
+    """A block for each entry, as Claude made it; none unless all are signed."""
+    blocks: list[Block] = []
+    for original in proof.originals:
+        match _decode_or_none(original):
+            case {"type": "redacted_thinking", "data": str(data)}:
+                wire, kind, text = {"type": "redacted_thinking", "data": data}, "redacted", ""
+            case {"type": "thinking", "thinking": str(text), "signature": str(signature)} if signature:
+                wire, kind = {"type": "thinking", "thinking": text, "signature": signature}, "thinking"
+            case {"type": "reasoning.text", "text": str(text), "signature": str(signature), "format": str(made)} if (
+                signature and made.startswith("anthropic")
+            ):
+                wire, kind = {"type": "thinking", "thinking": text, "signature": signature}, "thinking"
+            case _:
+                return []
+        blocks.append(Reasoning(text, Proof("anthropic_messages", kind, (msgspec.json.encode(wire),))))
+    return blocks
+
+
+def _decode_or_none(original: bytes) -> Any:
+    """An entry may come out of an envelope, and anybody can seal one."""
+    try:
+        return msgspec.json.decode(original)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

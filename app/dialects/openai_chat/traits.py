@@ -3,10 +3,41 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from app.conversation.traits import DialectTraits
+from app.dialects.openai_chat.reasoning import read_signed
+from app.dialects.openai_chat.vocabulary import NAME
+
+# What its clients call fields of the neutral request, where it is another name.
+FIELDS = {
+    "max_tokens": "max_completion_tokens",
+    "reasoning": "reasoning_effort",
+    "effort": "reasoning_effort",
+    "output_format": "response_format",
+    "cache_key": "prompt_cache_key",
+    "cache": "prompt_cache_breakpoint",
+}
+
+# What its vendor takes, as fields of Capabilities.
+TAKES: dict[str, Any] = {
+    "stop_limit": 4,
+    "top_k": True,
+    "documents": False,
+    "document_types": ["application/pdf"],
+}
 
 TRAITS = DialectTraits(
+    name=NAME,
+    fields=FIELDS,
+    path_marks=("/chat/completions",),
+    foreign_proofs={"anthropic_messages": read_signed},
+    hosts=("api.openai.com",),
+    takes=TAKES,
+    idioms=frozenset(("chat_search", "openai_settings", "service_tiers")),
+    hints_known_to=frozenset(("openai_responses",)),
+    file_owner="openai",
+    names_allowed_tools=True,
     forgets_reasoning=True,
     renamed_limit=True,
     token_mark=re.compile(rb'"(?:content|reasoning_content|reasoning|arguments|refusal)": ?"[^"]'),

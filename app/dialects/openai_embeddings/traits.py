@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from app.conversation.traits import DialectTraits
+from app.dialects.openai_embeddings.vocabulary import NAME
 
-TRAITS = DialectTraits()
+TRAITS = DialectTraits(name=NAME)

@@ -38,7 +38,8 @@ def count_tokens(gateway: Gateway, client_request: ClientRequest, record: Record
         counted = _ask_upstream(gateway, client_request, upstream)
         if counted:
             return counted
-    return estimate_tokens(request, upstream.capabilities.model or upstream.model)
+    rule = client_request.dialect.TRAITS.image_rule
+    return estimate_tokens(request, upstream.capabilities.model or upstream.model, rule)
 
 
 def _ask_upstream(gateway: Gateway, client_request: ClientRequest, upstream: Upstream) -> int | None:
