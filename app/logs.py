@@ -12,12 +12,14 @@ import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import Any, Protocol
 
 import msgspec
 
 from app.console import at_terminal, describe_request, paint, wants_colours
 from app.known_secrets import known_secrets
+from app.log_files import LogFile, LogFileStream
 from app.settings import ServerSettings
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
@@ -97,6 +99,13 @@ class _JsonFormatter(LineFormatter):
         return json.dumps(line)
 
 
+class _Sink(Protocol):
+    """What lines are written to."""
+
+    def write(self, data: bytes, /) -> object: ...
+    def flush(self) -> object: ...
+
+
 class RequestLog:
     """The lines of requests, written out together a few times a second.
 
@@ -107,14 +116,14 @@ class RequestLog:
     def __init__(self) -> None:
         self.enabled = False
         self.level = logging.INFO
-        self._file: BinaryIO | None = None
+        self._file: _Sink | None = None
         self._as_json = True
         self._colours: bool | None = None
         self._lines: list[bytes] = []
         self._second = 0
         self._prefix = b""
 
-    def open(self, file: BinaryIO, *, as_json: bool, level: int = logging.INFO, colours: bool | None = None) -> None:
+    def open(self, file: _Sink, *, as_json: bool, level: int = logging.INFO, colours: bool | None = None) -> None:
         """Begin to write to `file`, from `level` on: one flat JSON object a line, or the same behind time and level.
         `colours` that are not None make it a line for a person at a terminal, with or without them."""
         self._file = file
@@ -180,7 +189,7 @@ _encode = msgspec.json.Encoder().encode
 
 def start_logs(settings: ServerSettings) -> None:
     """Info and debug go to standard output, warnings and errors to standard error; lines of requests all to standard
-    output."""
+    output. With a log file all of them go there, warnings and errors to standard error as well."""
     # A handler that cannot write says nothing about it: it would say it there.
     logging.raiseExceptions = False
     logger = logging.getLogger("dragoman")
@@ -190,22 +199,41 @@ def start_logs(settings: ServerSettings) -> None:
     seen = at_terminal()
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not seen)
     colours = wants_colours(os.environ)
+    file = _open_file(settings)
+    if file is not None:
+        as_json = settings.log_format != "text"
     if level <= logging.WARNING:
-        told = colours if seen and not as_json else None
-        request_log.open(sys.stdout.buffer, as_json=as_json, level=level, colours=told)
+        told = colours if seen and not as_json and file is None else None
+        request_log.open(file or sys.stdout.buffer, as_json=as_json, level=level, colours=told)
     else:
         request_log.close()
     atexit.unregister(request_log.flush)
     atexit.register(request_log.flush)
-    quiet = logging.StreamHandler(sys.stdout)
-    quiet.addFilter(lambda record: record.levelno < logging.WARNING)
+    # Trouble shows where the program was started, too.
     loud = logging.StreamHandler(sys.stderr)
     loud.setLevel(logging.WARNING)
-    for handler, descriptor in ((quiet, 1), (loud, 2)):
+    if file is None:
+        quiet: logging.StreamHandler[Any] = logging.StreamHandler(sys.stdout)
+        quiet.addFilter(lambda record: record.levelno < logging.WARNING)
+    else:
+        quiet = logging.StreamHandler(LogFileStream(file))
+    for handler, descriptor in ((quiet, 1 if file is None else -1), (loud, 2)):
         own = at_terminal(descriptor)
         formatter = _JsonFormatter() if as_json else _TextFormatter(short=own, colours=colours and own)
         handler.setFormatter(formatter)
         logger.addHandler(handler)
+
+
+def _open_file(settings: ServerSettings) -> LogFile | None:
+    """The file that the log goes to; None for standard output, also where the file cannot be opened."""
+    if settings.log_file is None:
+        return None
+    try:
+        most = settings.log_file_mb << 20
+        return LogFile(Path(settings.log_file), most, settings.log_files, settings.log_days)
+    except OSError as error:
+        print(f"dragoman: the log goes to standard output: {error}", file=sys.stderr)
+        return None
 
 
 def _rfc3339(moment: float) -> str:

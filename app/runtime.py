@@ -291,8 +291,12 @@ def _closable(services: Services) -> list[Ledger | Transport]:
     return [services.ledger, *ways.values()]
 
 
-def _log_settings(services: Services) -> tuple[str, str]:
-    return services.settings.server.log_level, services.settings.server.log_format
+def _log_settings(services: Services) -> tuple[object, ...]:
+    server = services.settings.server
+    return (
+        *(server.log_level, server.log_format),
+        *(server.log_file, server.log_file_mb, server.log_files, server.log_days),
+    )
 
 
 def _stamp(path: Path | None) -> object:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 @click.option("--small-model", metavar="PROVIDER/MODEL", help='Where names with "haiku" lead.')
 @click.option("--big-model", metavar="PROVIDER/MODEL", help="Where other Claude names lead.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warn", "error"]), help="Default: info.")
+@click.option("--log-file", type=click.Path(dir_okay=False), help="File for the log. Default: standard output.")
 @click.option("--allow-open", is_flag=True, help="Listen beyond this machine although no key is asked for.")
 @click.option("--no-browser", is_flag=True, help="Open no login page when a provider has no login yet.")
 @click.option("--reload", is_flag=True, help="Restart the workers when the program's code changes.")
@@ -49,6 +50,7 @@ def serve(
     small_model: str | None,
     big_model: str | None,
     log_level: str | None,
+    log_file: str | None,
     allow_open: bool,
     no_browser: bool,
     reload: bool,
@@ -58,9 +60,17 @@ def serve(
 
     Stop it with Ctrl-C or SIGTERM: running streams may finish. SIGHUP reads everything again.
     """
-    server = {"host": host, "port": port, "workers": workers, "log_level": log_level, "allow_open": allow_open or None}
+    server: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "workers": workers,
+        "log_level": log_level,
+        "allow_open": allow_open or None,
+    }
     if no_browser:
         server["open_browser"] = False
+    if log_file:
+        server["log_file"] = log_file
     overrides: dict[str, Any] = {
         "server": _given(server),
         "models": _given({"small": small_model, "big": big_model}),

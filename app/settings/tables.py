@@ -96,6 +96,10 @@ class ServerSettings(Table, frozen=True, kw_only=True):
     quirks_file: str | None = None
     log_level: LogLevel = "info"
     log_format: Literal["auto", "text", "json"] = "auto"
+    log_file: str | None = None
+    log_file_mb: Count = 50
+    log_files: Count = 10
+    log_days: Count = 30
     metrics: Literal["local", "key", "open"] = "local"
     dashboard: bool = True
     demo: bool | None = None

@@ -30,7 +30,9 @@ VARIABLES = (
     "PROXY_API_KEY",
     *(server.key for server in KNOWN_SERVERS.values() if server.key),
 )
-PATH_KEYS = frozenset({"token_file", "credentials_file", "ca_bundle", "quirks_file", "client_cert", "client_key"})
+PATH_KEYS = frozenset(
+    {"token_file", "credentials_file", "ca_bundle", "quirks_file", "client_cert", "client_key", "log_file", "folder"}
+)
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 # A value in TOML's words; of some keys the name matters.
