@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.accounts.record import AttemptRecord, RequestRecord, Times
 from app.conversation.response import Usage
 from app.errors import UpstreamUnreachable
+from app.gateway.recording import workers as workers_module
 from app.gateway.recording.metrics import MOST_MODELS, OTHER, Counts, Gauge, Metrics
 from app.gateway.recording.recorder import Recorder
 from app.gateway.recording.worker_files import WorkerFiles
@@ -108,7 +109,7 @@ class Worker:
     def __init__(self, folder: Path, pid: str) -> None:
         self.metrics = Metrics()
         self.recorder = Recorder([self.metrics])
-        self.workers = Workers(self.recorder, self.metrics)
+        self.workers = Workers(self.recorder, self.metrics, patience=0.0)
         self.workers.join(folder)
         files = self.workers._files
         assert files is not None
@@ -145,12 +146,25 @@ def test_every_worker_tells_of_all(folder: Path) -> None:
     one.ask(3)
     two.ask(4)
 
-    one.workers.look()
-    two.workers.round()
-    one.workers.round()
+    for each in (one, two):
+        each.files.ask()
+        each.workers.round()
 
     assert [requests_of(each.workers.look().counts) for each in (one, two)] == [7, 7]
     assert one.workers.look().workers == 2
+
+
+def test_a_worker_that_does_not_answer_is_waited_for_and_said_to_be_missing(folder: Path) -> None:
+    one, two = Worker(folder, "1"), Worker(folder, "2")
+    two.ask(4)
+    one.workers._patience = 0.05
+    os.utime(folder / "2.told", (1, 1))
+
+    silent = one.workers.look()
+    two.workers.round()
+
+    assert (silent.complete, silent.workers) == (False, 2)
+    assert requests_of(one.workers.look().counts) == 4
 
 
 def test_what_dead_workers_counted_is_kept_once(folder: Path) -> None:
@@ -201,7 +215,22 @@ def test_a_file_that_cannot_be_read_harms_nobody(folder: Path) -> None:
     one.ask(2)
     (folder / "99.told").write_bytes(os.urandom(200))
 
-    assert requests_of(one.workers.look().counts) == 2
+    seen = one.workers.look()
+
+    assert (requests_of(seen.counts), seen.workers) == (2, 1)
+
+
+def test_what_a_gateway_tells_can_be_read_by_another_worker(watched: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply(chat_answer()), chat_stream("one"))
+    watched.chat()
+    assert watched.chat(stream=True).data
+    workers = watched.app.runtime.workers
+
+    told = workers_module._read(workers_module._encode(workers._describe()))
+
+    assert told is not None
+    assert requests_of(told.counts) == 2
+    assert {gauge.name for gauge in told.gauges} >= {"dragoman_provider_up", "dragoman_loop_age_seconds"}
 
 
 def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path) -> None:

@@ -182,5 +182,5 @@ def _tell_states(whole: Whole, version: str) -> Iterator[Metric]:
         family = families.get(gauge.name)
         if family is None:
             family = families[gauge.name] = GaugeMetricFamily(gauge.name, gauge.help, labels=tuple(gauge.labels))
-        family.add_metric(tuple(gauge.labels.values()), gauge.value)
+        family.add_metric(tuple(gauge.labels.values()), float(gauge.value))
     yield from families.values()

@@ -114,7 +114,7 @@ class Gauge(msgspec.Struct, array_like=True):
 
     name: str
     help: str
-    value: float
+    value: float | bool
     labels: dict[str, str] = {}
     merge: Literal["sum", "max", "min"] = "max"
 

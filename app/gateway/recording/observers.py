@@ -25,7 +25,7 @@ from app.settings import Settings
 # Seconds between two writes of what the accounts were told, which is what a crash loses; between two rounds in which
 # requests are counted and other workers told; between two rounds of hooks, alerts and traces.
 ACCOUNTS_PERIOD = 1.0
-METRICS_PERIOD = 1.0
+METRICS_PERIOD = 0.25
 HOOKS_PERIOD = 0.5
 ALERTS_PERIOD = 5.0
 TRACES_PERIOD = 1.0

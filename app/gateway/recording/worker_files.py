@@ -47,15 +47,22 @@ class WorkerFiles:
         return {pid: _read(self._folder / f"{pid}.told") for pid in self._find_told() if pid != self._own}
 
     def ask(self) -> None:
-        """Lets the others know that somebody looks on."""
-        (self._folder / "asked").touch(mode=0o600)
-
-    def asked_since(self, moment: float) -> bool:
-        """Whether somebody has looked on since this unix time."""
+        """Lets the others know that somebody wants to hear from them."""
+        descriptor = os.open(self._folder / "asked", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            return os.stat(self._folder / "asked").st_mtime >= moment
-        except OSError:
-            return False
+            os.utime(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def is_asked(self) -> bool:
+        """Whether somebody wants to hear something newer than what this worker has told."""
+        return _changed(self._folder / "asked") > _changed(self._folder / f"{self._own}.told")
+
+    def have_answered(self) -> bool:
+        """Whether all others that live have told something since the last `ask`."""
+        asked = _changed(self._folder / "asked")
+        others = [pid for pid in self._find_told() if pid != self._own]
+        return all(_changed(self._folder / f"{pid}.told") >= asked or self._has_died(pid) for pid in others)
 
     def lead(self) -> bool:
         """Whether this worker speaks for all: the first that wants to, as long as it lives."""
@@ -157,6 +164,14 @@ def _is_running(pid: int) -> bool:
     except OSError:
         pass
     return True
+
+
+def _changed(path: Path) -> int:
+    """When a file was written, in nanoseconds; 0 for one that is not there."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _read(path: Path) -> bytes:

@@ -18,9 +18,10 @@ log = logging.getLogger("dragoman")
 
 # Running requests that one worker tells of.
 MOST_RUNNING = 500
-# Seconds for which somebody who asked is taken to look on, and between two tellings when nobody does.
-WATCHED = 5.0
-UNWATCHED_PERIOD = 10.0
+# Seconds between two tellings when nobody asks, and that somebody who does waits for the others.
+UNASKED_PERIOD = 10.0
+PATIENCE = 4.0
+_LOOK_AGAIN = 0.02
 # Milliseconds after which a request is a long one.
 LONG_MS = 30_000
 
@@ -41,11 +42,11 @@ class Whole(msgspec.Struct):
 class Workers:
     """This worker among the others. `gauges` are asked each time somebody wants to know."""
 
-    def __init__(self, recorder: Recorder, metrics: Metrics, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, recorder: Recorder, metrics: Metrics, patience: float = PATIENCE) -> None:
         self.gauges: list[Callable[[], Sequence[Gauge]]] = []
         self.metrics = metrics
         self._recorder = recorder
-        self._clock = clock
+        self._patience = patience
         self._files: WorkerFiles | None = None
         self._told = 0.0
 
@@ -61,13 +62,14 @@ class Workers:
         self._tell()
 
     def round(self) -> None:
-        """Counts what waits, and tells the others now and then; called each second."""
+        """Counts what waits, and tells the others who ask, or now and then; called a few times a second."""
         self.metrics.count()
         if self._files is None:
             return
-        now = self._clock()
-        if now - self._told >= UNWATCHED_PERIOD or self._files.asked_since(now - WATCHED):
+        overdue = time.monotonic() - self._told >= UNASKED_PERIOD
+        if overdue or self._files.is_asked():
             self._tell()
+        if overdue:
             self._bury()
 
     def leave(self) -> None:
@@ -85,19 +87,20 @@ class Workers:
             return True
 
     def look(self) -> Whole:
-        """All workers as they are now; the others as they were a second ago, or UNWATCHED_PERIOD the first time."""
-        own = self._describe()
-        states = [own]
+        """All workers as they are now. Waits until the others have told, `patience` seconds at most."""
+        states = []
         dead = Counts()
         complete = False
         if self._files is not None:
             try:
-                self._files.ask()
+                complete = self._hear()
                 dead = self._read_counts(self._files.bury(self._fold))
-                states += [_read(told) for told in self._files.others().values()]
-                complete = True
+                others = [_read(told) for told in self._files.others().values()]
+                states += [state for state in others if state is not None]
+                complete = complete and len(states) == len(others)
             except OSError as error:
                 log.warning("the other workers cannot be heard: %s", error)
+        states.append(self._describe())
         return Whole(
             counts=add_counts([dead, *(state.counts for state in states)]),
             gauges=_merge(gauge for state in states for gauge in state.gauges),
@@ -110,9 +113,20 @@ class Workers:
         assert self._files is not None
         try:
             self._files.publish(_encode(self._describe()))
-            self._told = self._clock()
+            self._told = time.monotonic()
         except OSError as error:
             log.warning("the other workers do not hear of this one: %s", error)
+
+    def _hear(self) -> bool:
+        """Whether all others have told how they are now."""
+        assert self._files is not None
+        self._files.ask()
+        end = time.monotonic() + self._patience
+        while not self._files.have_answered():
+            if time.monotonic() >= end:
+                return False
+            time.sleep(_LOOK_AGAIN)
+        return True
 
     def _bury(self) -> None:
         assert self._files is not None
@@ -128,7 +142,7 @@ class Workers:
     def _fold(self, known: bytes, newly_dead: list[bytes]) -> bytes:
         """The counts of the dead. Long requests that ran when a worker died are recorded as stopped; a short one may
         have ended, and been recorded, since it was told of."""
-        states = [_read(told) for told in newly_dead]
+        states = [state for told in newly_dead if (state := _read(told)) is not None]
         for state in states:
             for running in state.running:
                 if running.times.end >= LONG_MS:
@@ -137,15 +151,17 @@ class Workers:
 
     @staticmethod
     def _read_counts(told: bytes) -> Counts:
-        return _read(told).counts
+        state = _read(told)
+        return Counts() if state is None else state.counts
 
 
-def _read(told: bytes) -> WorkerState:
-    """What a worker told; nothing where that cannot be read, because another version wrote it."""
+def _read(told: bytes) -> WorkerState | None:
+    """What a worker told; None where that cannot be read, because another version wrote it."""
     try:
         return _decode(told) if told else WorkerState(Counts())
-    except msgspec.MsgspecError:
-        return WorkerState(Counts())
+    except msgspec.MsgspecError as error:
+        log.warning("what another worker tells cannot be read: %s", error)
+        return None
 
 
 def _merge(gauges: Iterable[Gauge]) -> list[Gauge]:
