@@ -71,14 +71,15 @@ def _can_serve(provider: Provider) -> bool:
 
 
 def _check_rights() -> None:
-    """Raises Unauthorized or Forbidden."""
+    """Where keys are demanded, none but `open` metrics do without. Raises Unauthorized or Forbidden."""
     wanted = services().settings.server.metrics
-    if wanted == "open" or (wanted == "local" and is_local(request.environ)):
+    if wanted == "open":
         return
-    if not services().access.demands_key:
+    if services().access.demands_key:
+        if not has_key():
+            raise Unauthorized("metrics are shown to those with a client key; server.metrics can allow more")
+    elif wanted == "key" or not is_local(request.environ):
         raise Forbidden("metrics are shown on the gateway's own machine alone; server.metrics can allow more")
-    if not has_key():
-        raise Unauthorized("metrics are shown to those with a client key; server.metrics can allow more")
 
 
 def _answer(status: str, reasons: list[str]) -> Response:

@@ -258,7 +258,7 @@ def test_the_folder_goes_with_the_last_worker(folder: Path) -> None:
         ("local", (), "", {}, 200),
         ("local", (), "", ELSEWHERE, 403),
         ("local", (), "", {"HTTP_X_FORWARDED_FOR": "203.0.113.7"}, 403),
-        ("local", ("k-first",), "", {}, 200),
+        ("local", ("k-first",), "", {}, 401),
         ("local", ("k-first",), "k-first", ELSEWHERE, 200),
         ("local", ("k-first",), "k-wrong", ELSEWHERE, 401),
         ("key", ("k-first",), "", {}, 401),
