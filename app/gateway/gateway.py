@@ -152,6 +152,7 @@ class Gateway:
                     yield renderer.ping()
                     next(obtaining)
             except StopIteration as done:
+                record.begin_output()  # pings say nothing
                 yield from self._go_on(done.value, record)
             except DragomanError as error:
                 record.fail(error)

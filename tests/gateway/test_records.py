@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -279,3 +280,17 @@ def test_the_accounts_are_kept_once_the_loops_run(make_client: MakeClient, upstr
         runtime.finish(1)
 
     assert [row["target"] for row in rows] == ["chat/m"]
+
+
+def test_an_answer_that_comes_late_has_its_first_byte_after_the_pings(
+    make_client: MakeClient, upstream: FakeUpstream
+) -> None:
+    client = make_client(server={"stream_start_timeout": 0.05, "ping_interval": 0.05})
+    records = listen(client)
+    upstream.script(replace(chat_stream("one"), delay=0.3))
+
+    assert client.message(stream=True).data.startswith(b":")
+
+    (record,) = records
+    assert record.times.first_byte is not None
+    assert record.times.first_byte >= 300
