@@ -141,6 +141,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.started = time.time()
+        # Whether somebody calls `count` now and then, so that records may wait for it.
+        self.batched = False
         self._waiting: deque[RequestRecord] = deque()
         self._traffic: dict[tuple[str, ...], Traffic] = {}
         self._timing: dict[tuple[str, ...], Timing] = {}
@@ -149,7 +151,7 @@ class Metrics:
 
     def take(self, record: RequestRecord) -> None:
         self._waiting.append(record)
-        if len(self._waiting) >= MOST_WAITING:
+        if not self.batched or len(self._waiting) >= MOST_WAITING:
             self.count()
 
     @property

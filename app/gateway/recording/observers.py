@@ -86,7 +86,7 @@ class Observers:
     ) -> list[Loop]:
         """Begins in this worker; its loops are to be started. Alerts go out by the session that `find_session` finds;
         `find_troubles` says what is the matter."""
-        self._started = True
+        self._started = self.metrics.batched = True
         self.traces = open_traces(environ)
         self.take_up(settings, None)
         self.workers.join(server_folder(environ))
