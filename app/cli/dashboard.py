@@ -22,13 +22,14 @@ def dashboard(path: Path | None, no_browser: bool) -> None:
     """
     from app.dashboard.tickets import issue_ticket
 
-    server = read_settings(path).server
+    settings = read_settings(path)
+    server = settings.server
     if not server.dashboard:
         raise click.ClickException("server.dashboard is false, so there is none")
     if server.host.startswith("unix:"):
         raise click.ClickException("server.host is a socket, which browsers cannot open")
     url = f"{base_url(server)}/_/"
-    if server.api_keys:
+    if server.api_keys or settings.keys:
         click.echo("sign in there with a client key", err=True)
     else:
         try:

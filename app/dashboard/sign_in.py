@@ -17,6 +17,7 @@ from app.dashboard.rendering import PAGE_HEADERS, render
 from app.dashboard.tickets import redeem_ticket
 from app.dashboard.visitors import COOKIE_PATH, admit, dismiss, is_signed, sign
 from app.errors import DragomanError, Forbidden, NotFound, TooMany, Unauthorized
+from app.settings.key_checks import hash_key
 
 log = logging.getLogger("dragoman.dashboard")
 
@@ -73,8 +74,10 @@ def ask() -> Response:
 @blueprint.get("/enter")
 def enter() -> Response:
     """With the token that `dragoman dashboard` printed. A look ahead of a browser does not use it up."""
-    if services().access.demands_key or not is_local(request.environ):
-        raise Forbidden("tokens are for the gateway's own machine, where no client keys are asked for")
+    if services().access.demands_key:
+        raise Unauthorized("this gateway asks for a client key")
+    if not is_local(request.environ):
+        raise Forbidden("tokens are for the gateway's own machine")
     address = request.remote_addr or ""
     _check_tries(address)
     if request.method == "HEAD" or not redeem_ticket(request.args.get("token", "")):
@@ -82,7 +85,7 @@ def enter() -> Response:
             _count_try(address)
         raise Unauthorized("this link was used before, or is too old")
     log.info("somebody at %s entered the dashboard with a token", address)
-    return admit(cast(Response, redirect(COOKIE_PATH, 303)), "")
+    return admit(cast(Response, redirect(COOKIE_PATH, 303)))
 
 
 @blueprint.post("/sign-in")
@@ -96,13 +99,14 @@ def sign_with_key() -> Response:
         raise Forbidden("this form is from an earlier visit; load the page again")
     _check_tries(address)
     try:
-        key = access.check_key({"x-api-key": form.get("key", "").strip()})
+        shown = form.get("key", "").strip()
+        key = access.check_key({"x-api-key": shown})
     except Unauthorized:
         _count_try(address)
         log.warning("a wrong key was tried at the dashboard from %s", address)
         raise Unauthorized("this is no key of this gateway") from None
     log.info("%s entered the dashboard from %s", key.name, address)
-    return admit(cast(Response, redirect(COOKIE_PATH, 303)), key.tenant)
+    return admit(cast(Response, redirect(COOKIE_PATH, 303)), key.tenant, hash_key(shown))
 
 
 @blueprint.post("/sign-out")

@@ -35,22 +35,25 @@ def find_visitor() -> Visitor:
     access = services().access
     if not access.demands_key and not is_local(request.environ):
         raise Forbidden("without client keys this is shown on the gateway's own machine alone; set server.api_keys")
-    tenant = _read_cookie(request.cookies.get(COOKIE, "")[:_LONGEST])
-    if tenant is None:
+    told = _read_cookie(request.cookies.get(COOKIE, "")[:_LONGEST])
+    if told is None:
         raise Unauthorized("sign in to see this")
+    tenant, mark = told
     if not access.demands_key:
         if tenant:
             raise Unauthorized("sign in to see this")
         return Visitor(is_admin=True, own={})
-    key = access.find_key(tenant)
+    hashed = access.find_hashed(tenant)
+    key = next((key for digest, key in hashed.items() if is_signed(digest, mark)), None)
     if key is None:
         raise Unauthorized("the key of this sign-in is no key of this gateway any more")
     return Visitor(True, {}, key.name) if key.role == "admin" else Visitor(False, {"tenant": tenant}, key.name)
 
 
-def admit(response: Response, tenant: str) -> Response:
-    """Gives the cookie to who has shown a token (`tenant` is empty then) or a key."""
-    told = f"{int(time.time()) + COOKIE_LIFE}.{tenant}"
+def admit(response: Response, tenant: str = "", digest: str = "") -> Response:
+    """Gives the cookie to who has shown a token, or a key with the hash `digest`, of which the cookie holds a mark: it
+    ends with the key, and nobody can try out keys on it."""
+    told = f"{int(time.time()) + COOKIE_LIFE}.{tenant}.{sign(digest)}"
     response.set_cookie(
         COOKIE,
         f"{told}.{sign(told)}",
@@ -76,13 +79,15 @@ def is_signed(text: str, signature: str) -> bool:
     return hmac.compare_digest(sign(text).encode(), signature.encode("utf-8", "replace"))
 
 
-def _read_cookie(cookie: str) -> str | None:
-    """The tenant of a cookie of ours that is still good; None for any other."""
+def _read_cookie(cookie: str) -> tuple[str, str] | None:
+    """The tenant of a cookie of ours that is still good, and the mark of its key; None for any other."""
     told, _, signature = cookie.rpartition(".")
     if not told or not is_signed(told, signature):
         return None
-    until, _, tenant = told.partition(".")
-    return tenant if until.isascii() and until.isdecimal() and int(until) > time.time() else None
+    match told.split("."):
+        case [until, tenant, mark] if int(until) > time.time():
+            return tenant, mark
+    return None  # too old, or a signed mark of something else
 
 
 def _secret() -> bytes:

@@ -94,6 +94,11 @@ class Access:
         found = (key for key in (*self._keys.values(), *self._made.values()) if key.tenant == tenant)
         return next((key for key in found if key.is_good(now)), None)
 
+    def find_hashed(self, tenant: str) -> dict[str, ClientKey]:
+        """The keys of a tenant that are still good, by their hashes: one that took another's place is another key."""
+        now, found = self._clock(), {**self._made, **self._keys}
+        return {digest: key for digest, key in found.items() if key.tenant == tenant and key.is_good(now)}
+
     @property
     def demands_key(self) -> bool:
         return bool(self._keys or self._made)

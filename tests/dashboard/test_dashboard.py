@@ -20,7 +20,7 @@ from app.cli import main
 from app.conversation.response import Usage
 from app.dashboard import pages, sign_in, tickets
 from app.errors import UpstreamError
-from app.settings import ModelsSettings, ProviderSettings, ServerSettings, Settings
+from app.settings import KeySettings, ModelsSettings, ProviderSettings, ServerSettings, Settings
 
 SECRET = "sk-planted\"'<&>secret-0123456789"
 SCRIPT = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u202e"
@@ -51,7 +51,9 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def make_app() -> Iterator[MakeApp]:
     made: list[Application] = []
 
-    def make(server: dict[str, Any] | None = None, *records: RequestRecord) -> Application:
+    def make(
+        server: dict[str, Any] | None = None, *records: RequestRecord, keys: dict[str, KeySettings] | None = None
+    ) -> Application:
         settings = Settings(
             server=ServerSettings(**(server or {})),
             providers={
@@ -60,6 +62,7 @@ def make_app() -> Iterator[MakeApp]:
                 )
             },
             models=ModelsSettings(default="up/m"),
+            keys=keys or {},
         )
         app = create_app(settings)
         made.append(app)
@@ -295,6 +298,37 @@ def test_a_cookie_ends_with_its_key(make_app: MakeApp) -> None:
         each.set_cookie("dragoman_dashboard", cookie.value, path="/_/")
 
     assert [each.get("/_/").status_code for each in later] == [401, 401]
+
+
+def test_a_cookie_does_not_outlive_a_key_that_was_replaced_under_its_name(make_app: MakeApp) -> None:
+    before, after = (make_app(keys={"ana": KeySettings(key=key)}) for key in ("dm-" + "a" * 32, "dm-" + "b" * 32))
+    client, _ = sign_with(before, "dm-" + "a" * 32)
+    cookie = client.get_cookie("dragoman_dashboard", path="/_/")
+    assert cookie is not None
+    later = after.test_client()
+    later.set_cookie("dragoman_dashboard", cookie.value, path="/_/")
+
+    assert (client.get("/_/").status_code, later.get("/_/").status_code) == (200, 401)
+
+
+def test_an_admins_key_sees_what_all_did_and_the_settings(make_app: MakeApp) -> None:
+    app = make_app(None, record(tenant="somebody"), keys={"eve": KeySettings(key="dm-" + "e" * 32, role="admin")})
+    client, _ = sign_with(app, "dm-" + "e" * 32)
+
+    assert "claude-sonnet" in client.get("/_/requests").text
+    assert "e" * 32 not in client.get("/_/settings").text
+    assert client.get("/_/settings").status_code == 200
+
+
+def test_the_mark_of_a_form_is_no_cookie(make_app: MakeApp) -> None:
+    client = make_app({"api_keys": ("k-first",)}).test_client()
+    found = re.search(r'name="csrf" value="(\w+)"', client.get("/_/sign-in").text)
+    mark = client.get_cookie("dragoman_form", path="/_/")
+    assert found is not None
+    assert mark is not None
+    client.set_cookie("dragoman_dashboard", f"{mark.value}.{found[1]}", path="/_/")
+
+    assert client.get("/_/").status_code == 401
 
 
 def test_wrong_keys_have_five_tries_a_minute(make_app: MakeApp) -> None:
