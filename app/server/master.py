@@ -16,11 +16,16 @@ from typing import Any
 
 from gunicorn import sock, util
 from gunicorn.arbiter import Arbiter
+from gunicorn.errors import HaltServer
 
 # Seconds that workers have to say how many requests they are at.
 _TELLING = 0.5
 # Seconds that a stop at once takes at most.
 _QUICK = 3.0
+# Seconds in which workers that cannot begin mean that the start has failed.
+_FIRST_START = 5.0
+# Seconds before a worker that could not begin is replaced.
+_PAUSE = 0.2
 
 
 class Master(Arbiter):  # type: ignore[misc]  # gunicorn is untyped
@@ -33,6 +38,7 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is untyped
         self._parent = parent
         self._retired: set[int] = set()
         self._stopping = False
+        self._begun = time.monotonic()
         super().__init__(app)
 
     def reload(self) -> None:
@@ -59,6 +65,17 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is untyped
             self.spawn_worker()
         for _, pid in serving[: max(0, len(serving) - self.num_workers)]:
             self._retire(pid)
+
+    def reap_workers(self) -> None:
+        """Takes note of workers that have ended. One that could not begin ends gunicorn; but not while others serve, or
+        while all are told to end anyway."""
+        try:
+            super().reap_workers()
+        except HaltServer:
+            if not self._stopping and time.monotonic() - self._begun < _FIRST_START:
+                raise
+            self.log.error("a worker could not begin; another one will be tried")
+            time.sleep(_PAUSE)
 
     def handle_int(self) -> None:
         """The first Ctrl-C lets running streams finish, the second ends at once."""
