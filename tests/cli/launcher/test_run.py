@@ -213,7 +213,7 @@ def test_a_signal_reaches_the_agent_and_the_gateway_ends_with_it(tmp_path: Path)
 
 
 def test_ctrl_c_is_for_the_agent_and_leaves_the_gateway(tmp_path: Path) -> None:
-    waiting = "import signal; signal.signal(2, lambda *_: print('heard', flush=True)); print('ready', flush=True)"
+    waiting = "import signal; signal.signal(2, lambda *_: os.write(1, b'heard\\n')); print('ready', flush=True)"
     agent = StandInAgent(tmp_path, "claude", f"{waiting}; sys.stdin.read()")
     environ = bare_environ(tmp_path / "home", PATH=f"{BIN}:{agent.path}", PORT=str(free_port()))
     with subprocess.Popen(
