@@ -45,9 +45,8 @@ def open_attempt(
         client_request, upstream, capabilities, credential, stream, operation, dialect, limits, sends or Sends()
     )
     try:
-        if target.same_dialect and (operation != "generate" or not _is_rewritten(target)):
-            body = client_request.body
-            passed = work_on(len(body), dialect.pass_request, body, capabilities)
+        if target.same_dialect and client_request.body and (operation != "generate" or not _is_rewritten(target)):
+            passed = work_on(client_request.size, dialect.pass_request, client_request.body, capabilities)
             if passed is not None:
                 return Passing(target, passed, reasoning_store)
             return Translating(target, reasoning_store, fetcher, reply_passes=True)

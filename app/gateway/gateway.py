@@ -42,6 +42,7 @@ from app.gateway.delivery import (
     go_on,
 )
 from app.gateway.fetching import Fetcher
+from app.gateway.heavy_work import SMALL
 from app.gateway.learned_facts import COOL_DOWN, LearnedFacts
 from app.gateway.messages import ClientRequest, ClientResponse, StartedResponse
 from app.gateway.paused_turn import PausedTurnExchange
@@ -169,51 +170,54 @@ class Gateway:
 
     def _obtain(self, client_request: ClientRequest, record: Record, stream: bool) -> Obtaining[StartedResponse]:
         """The first upstream of the route that answers well. Raises the most telling failure when none does."""
-        upstreams = self.resolve(client_request)
-        record.routed = time.monotonic() - record.started
-        tenant = client_request.tenant
-        most = self._settings.max_attempts
-        well = self._choose(upstreams, tenant, record)
-        chain = (well or upstreams)[:most]
         told: DragomanError | None = None
-        sends = Sends()
-        for position, upstream in enumerate(chain):
-            last = position == len(chain) - 1
-            gate = OPEN
-            try:
-                entered = self.health.enter(upstream.label, tenant, last=last or not well, followed=not last)
-                if entered is None:
-                    record.pass_over(upstream.label, self.health.describe(upstream.label))
-                    continue
-                gate = entered
-                sends.most = most - (len(chain) - 1 - position)  # one is kept for each upstream that is left
-                sends.patience = gate.patience
-                started = yield from self._attempt(
-                    client_request, record, upstream, stream, sends, last and not gate.once
-                )
-                upstream.provider.health.succeed()
-                self.health.succeed(upstream.label)
-                told = None
-                return started
-            except DragomanError as error:
-                upstream.provider.health.fail(error)
-                self.health.fail(upstream.label, tenant, error, client_request.body, gate)
-                if not goes_elsewhere(error):
-                    raise
-                told = more_telling(told, error)
-                if told is error:
-                    who = upstream.label, record.upstream_status
-                if not last:
-                    log.warning("request %s: %s fails: %s", record.id, upstream.label, error.failure.kind)
-            except BaseException:
-                self.health.abandon(upstream.label, gate)
-                raise
-        assert told is not None, "a route has at least one upstream"
-        record.upstream, record.upstream_status = who
         try:
+            upstreams = self.resolve(client_request)
+            record.routed = time.monotonic() - record.started
+            tenant = client_request.tenant
+            most = self._settings.max_attempts
+            well = self._choose(upstreams, tenant, record)
+            chain = (well or upstreams)[:most]
+            if client_request.size > SMALL:
+                client_request.keeps_body = _is_needed(client_request, chain)
+            sends = Sends()
+            for position, upstream in enumerate(chain):
+                last = position == len(chain) - 1
+                gate = OPEN
+                try:
+                    entered = self.health.enter(upstream.label, tenant, last=last or not well, followed=not last)
+                    if entered is None:
+                        record.pass_over(upstream.label, self.health.describe(upstream.label))
+                        continue
+                    gate = entered
+                    sends.most = most - (len(chain) - 1 - position)  # one is kept for each upstream that is left
+                    sends.patience = gate.patience
+                    started = yield from self._attempt(
+                        client_request, record, upstream, stream, sends, last and not gate.once
+                    )
+                    upstream.provider.health.succeed()
+                    self.health.succeed(upstream.label)
+                    told = None
+                    return started
+                except DragomanError as error:
+                    upstream.provider.health.fail(error)
+                    self.health.fail(upstream.label, tenant, error, client_request.body, gate)
+                    if not goes_elsewhere(error):
+                        raise
+                    told = more_telling(told, error)
+                    if told is error:
+                        who = upstream.label, record.upstream_status
+                    if not last:
+                        log.warning("request %s: %s fails: %s", record.id, upstream.label, error.failure.kind)
+                except BaseException:
+                    self.health.abandon(upstream.label, gate)
+                    raise
+            assert told is not None, "a route has at least one upstream"
+            record.upstream, record.upstream_status = who
             raise told
         finally:
             told = None  # an error that this frame keeps would keep this frame, and all that was read
+            client_request.continuation = None  # nor do these two keep one another
 
     def _choose(self, upstreams: Sequence[Upstream], tenant: str, record: Record) -> Sequence[Upstream]:
         """The upstreams that are worth asking now, in their order; none where there is reason against each."""
@@ -373,6 +377,15 @@ def _is_granted(budget: RetryBudget, error: DragomanError, number: int) -> bool:
     """Whether one more may be sent. An upstream that names the time itself has the pace in its own hands: to come back
     once as it was told is no retry of ours."""
     return (number == 1 and is_paced(error)) or budget.spend(time.monotonic())
+
+
+def _is_needed(client_request: ClientRequest, chain: Sequence[Upstream]) -> bool:
+    """Whether anybody asks for the bytes of a request that was parsed: an upstream to which they may pass, a response
+    that is stored, an answer that repeats its question."""
+    dialect = client_request.dialect
+    if client_request.continuation is not None or client_request.operation != "generate":
+        return True
+    return dialect.TRAITS.echoes_prompt or any(upstream.capabilities.dialect == dialect.NAME for upstream in chain)
 
 
 def _sleep(seconds: float, longest: float) -> Obtaining[None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 import gevent
@@ -33,7 +33,9 @@ def work_on(size: int, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) 
     """What `work` returns or raises; the other requests have their turns meanwhile if it is about many bytes."""
     if size <= SMALL:
         return work(*args, **kwargs)
-    failure, result = _pool().apply(_catch, (work, args, kwargs))
+    box: list[Any] = [(work, args, kwargs)]
+    _pool().apply(_do, (box,))
+    failure, result = box.pop()
     if failure is None:
         return result  # type: ignore[no-any-return]
     try:
@@ -42,14 +44,14 @@ def work_on(size: int, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) 
         del failure  # an error that this frame keeps would keep this frame, and all that was read
 
 
-def _catch(
-    work: Callable[..., R], args: tuple[object, ...], kwargs: dict[str, object]
-) -> tuple[Exception | None, R | None]:
-    """A failure as a value: a pool would write the traceback of what is raised."""
+def _do(box: list[Any]) -> None:
+    """What is in the box, with the outcome in its place: a thread keeps its last arguments until the next ones, and the
+    pool would write the traceback of what is raised."""
+    work, args, kwargs = box.pop()
     try:
-        return None, work(*args, **kwargs)
+        box.append((None, work(*args, **kwargs)))
     except Exception as failure:
-        return failure, None
+        box.append((failure, None))
 
 
 def _pool() -> ThreadPool:

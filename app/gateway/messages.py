@@ -54,6 +54,7 @@ class ClientRequest:
     path names (a mount), `session` the client's session where it says one. `key` is what the client may do; `tenant`
     stands for it, and is empty without one. `operation` is what an upstream that has it is asked for; any other
     generates. A request that continues a response, or whose response is to be kept, has a `continuation`.
+    Without `keeps_body` the body goes once it was parsed: a large one would be held twice while it is translated.
     """
 
     peek: Peek
@@ -65,12 +66,14 @@ class ClientRequest:
         "dialect",
         "headers",
         "id",
+        "keeps_body",
         "key",
         "operation",
         "parse",
         "peek",
         "provider",
         "session",
+        "size",
         "tenant",
     )
 
@@ -88,6 +91,8 @@ class ClientRequest:
         self.id = request_id or new_id()
         self.dialect = dialect
         self.body = body
+        self.size = len(body)
+        self.keeps_body = True
         self.headers = headers
         self.provider = provider
         self.session = session
@@ -129,14 +134,17 @@ class ClientRequest:
     def request(self) -> Request:
         """The whole request in neutral form. Raises InvalidRequest."""
         if self._request is None:
+            self.size = len(self.body)
             try:
-                parsed = work_on(len(self.body), self.parse, self.body, self.headers)
+                parsed = work_on(self.size, self.parse, self.body, self.headers)
             except UNREADABLE as error:
                 raise unreadable(error) from error
             for tool in parsed.tools:
                 if len(tool.name) > MOST_NAME:
                     raise _too_long("tools")
             self._request = parsed
+            if not self.keeps_body:
+                self.body = b""
         return self._request
 
     def with_body(self, body: bytes) -> ClientRequest:

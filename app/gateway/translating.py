@@ -52,7 +52,7 @@ class Translating(Attempt):
         if reasoning_store is not None and may_forget(target.client_request, target.capabilities):
             recall = ReasoningRecall(reasoning_store, target.client_request, target.upstream.label, target.capabilities)
             request, observers = recall.restore_reasoning(request)
-        adapted, rendered = work_on(len(target.client_request.body), self._translate, request, reply_passes)
+        adapted, rendered = work_on(target.client_request.size, self._translate, request, reply_passes)
         self._stages, self._observed = (*adapted.stages, *observers), bool(observers)
         self._reply = (
             PassingReply(target, recall if observers else None) if reply_passes and adapted.reply_passes else None
@@ -114,7 +114,7 @@ class Translating(Attempt):
             input_tokens=counted,
             upstream_model=self.target.model,
             request=request,
-            body=b"" if self.stream and not traits.echoes_prompt else client_request.body,
+            body=client_request.body if traits.echoes_prompt else b"",
             max_event=self.target.limits.event_mb << 20,
         )
 
