@@ -42,11 +42,26 @@ MOST_QUOTED = 300
 
 class Sends(msgspec.Struct):
     """How often one request was sent, and how often it may be: what is sent again on a new connection counts too.
-    `patience` is the longest wait for a head, in seconds; None leaves it to the provider's time limits."""
+    `patience` is the longest wait for a head, in seconds; None leaves it to the provider's time limits.
+
+    The transport asks this, and not the attempt, which holds what the transport is given.
+    """
 
     most: int = 2
     made: int = 0
     patience: float | None = None
+    record: Record | None = None
+
+    def may_resend(self) -> bool:
+        may = self.made < self.most
+        if may:
+            self.count(resent=True)
+        return may
+
+    def count(self, *, resent: bool = False) -> None:
+        self.made += 1
+        if self.record is not None:
+            self.record.begin_attempt(resent=resent)
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -86,7 +101,6 @@ class Attempt(abc.ABC):
         self.target = target
         self.client_request = target.client_request
         self.stream = target.stream
-        self._record: Record | None = None
 
     @cached_property
     def context(self) -> RenderContext:
@@ -127,8 +141,8 @@ class Attempt(abc.ABC):
     def send(self, upstream_request: UpstreamRequest, record: Record, wait: float) -> Obtaining[Exchange]:
         """Sends, and waits for the head of a good answer. Raises what the upstream says otherwise."""
         target = self.target
-        self._record = record
-        self._count()
+        target.sends.record = record
+        target.sends.count()
         record.upstream_status = None
         label = target.upstream.label
         provider = target.upstream.provider
@@ -181,20 +195,8 @@ class Attempt(abc.ABC):
             same_dialect=target.same_dialect,
             stream=stream,
             session=self.client_request.session,
-            may_resend=self._may_resend,
+            may_resend=target.sends.may_resend,
         )
-
-    def _may_resend(self) -> bool:
-        sends = self.target.sends
-        may = sends.made < sends.most
-        if may:
-            self._count(resent=True)
-        return may
-
-    def _count(self, *, resent: bool = False) -> None:
-        self.target.sends.made += 1
-        if self._record is not None:
-            self._record.begin_attempt(resent=resent)
 
     def _refusal(self, exchange: Exchange) -> UpstreamRefused:
         """The error that the upstream answered with, without any trace of the credential."""

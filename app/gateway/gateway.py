@@ -201,7 +201,8 @@ class Gateway:
                     return started
                 except DragomanError as error:
                     upstream.provider.health.fail(error)
-                    self.health.fail(upstream.label, tenant, error, client_request.body, gate)
+                    told_by = client_request.body or client_request.id.encode()
+                    self.health.fail(upstream.label, tenant, error, told_by, gate)
                     if not goes_elsewhere(error):
                         raise
                     told = more_telling(told, error)

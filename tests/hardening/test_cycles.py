@@ -1,0 +1,142 @@
+"""Requests leave no cycles behind: what only the collector finds stays until it runs, and it runs seldom."""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hardening.gateway import PATHS, Attacked, post, question, read_reply
+from tests.hardening.test_connections import worker_of
+from tests.hardening.test_upstream_replies import ANSWERS, MORE, PROVIDERS
+from tests.support.fake_upstream import FakeUpstream, json_reply, sse
+
+Figure = Callable[[str, object, object], None]
+
+REQUESTS = 200
+# Found by one collection after so many requests: the page that the test asks and the loops leave some; one a request
+# would be several hundred.
+MOST_FOUND = REQUESTS // 2
+
+# Runs in the gateway's worker: collects at the signal, keeps the collector off from then on, and tells what it found.
+COLLECTOR = """
+import collections, gc, json, os, signal
+
+def collect(*_):
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    gc.collect()
+    found = collections.Counter(f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.garbage)
+    gc.garbage.clear()
+    gc.set_debug(0)
+    gc.collect()
+    with open(os.environ["FOUND"] + ".new", "w") as file:
+        json.dump(found, file)
+    os.replace(os.environ["FOUND"] + ".new", os.environ["FOUND"])
+
+signal.signal(signal.SIGRTMIN, collect)
+"""
+
+
+def chat_events() -> list[bytes]:
+    told = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    choices = (
+        [{"index": 0, "delta": {"content": "hi"}, "finish_reason": None}],
+        [{"index": 0, "delta": {}, "finish_reason": "stop"}],
+    )
+    events = [b"data: " + json.dumps({**told, "choices": each}).encode() + b"\n\n" for each in choices]
+    return [*events, b"data: [DONE]\n\n"]
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[FakeUpstream]:
+    with FakeUpstream() as fake:
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def gateway(upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
+    folder: Path = tmp_path_factory.mktemp("cycles")
+    (folder / "sitecustomize.py").write_text(COLLECTOR)
+    environ = {"PYTHONPATH": str(folder), "FOUND": str(folder / "found.json")}
+    more = MORE.replace("URL", upstream.url)
+    with Attacked(folder, upstream.url, more=more, environ=environ, max_attempts=1) as process:
+        yield process
+
+
+def collect(gateway: Attacked) -> collections.Counter[str]:
+    """What the collector finds in the worker now, by type."""
+    told = gateway.config.parent / "found.json"
+    told.unlink(missing_ok=True)
+    os.kill(worker_of(gateway), signal.SIGRTMIN)
+    deadline = time.monotonic() + 20
+    while not told.exists():
+        assert time.monotonic() < deadline
+        gateway.ask("/v1/messages/count_tokens", b"{}")  # whatever wakes the loop
+    return collections.Counter(json.loads(told.read_text()))
+
+
+def ask_often(gateway: Attacked, body: bytes, dialect: str, count: int = REQUESTS) -> None:
+    """Over one connection, as clients do."""
+    with gateway.connect(30) as client:
+        for _ in range(count):
+            client.sendall(post(PATHS[dialect], body, close=False))
+            read_reply(client) if b'"stream"' not in body else read_stream(client)
+
+
+def read_stream(client: object) -> None:
+    received = b""
+    while not received.endswith(b"0\r\n\r\n"):
+        data = client.recv(65536)  # type: ignore[attr-defined]
+        assert data
+        received += data
+
+
+@pytest.mark.parametrize("speaks", PATHS)
+@pytest.mark.parametrize("client", PATHS)
+def test_answered_requests_leave_no_cycles(
+    client: str, speaks: str, gateway: Attacked, upstream: FakeUpstream, figure: Figure
+) -> None:
+    upstream.script(json_reply(ANSWERS[speaks]))
+    body = question(client, model=f"{PROVIDERS[speaks]}/m")
+    ask_often(gateway, body, client, 20)  # what is loaded or cached late
+    collect(gateway)
+
+    ask_often(gateway, body, client)
+    found = collect(gateway)
+
+    figure("cyclic garbage of a whole answer, worst pair", f"{found.total() / REQUESTS:.2f} objects", "0.5 objects")
+    assert found.total() <= MOST_FOUND, found.most_common(12)
+
+
+@pytest.mark.parametrize("client", PATHS)
+def test_streams_leave_no_cycles(client: str, gateway: Attacked, upstream: FakeUpstream, figure: Figure) -> None:
+    upstream.script(sse(*chat_events()))
+    body = question(client, model="up/m", stream=True)
+    ask_often(gateway, body, client, 20)
+    collect(gateway)
+
+    ask_often(gateway, body, client)
+    found = collect(gateway)
+
+    figure("cyclic garbage of a stream, worst dialect", f"{found.total() / REQUESTS:.2f} objects", "0.5 objects")
+    assert found.total() <= MOST_FOUND, found.most_common(12)
+
+
+@pytest.mark.parametrize("client", PATHS)
+def test_refused_requests_leave_no_cycles(client: str, gateway: Attacked, figure: Figure) -> None:
+    body = b'{"model":"nobody/knows","messages":[],"input":"q"}'
+    ask_often(gateway, body, client, 20)
+    collect(gateway)
+
+    ask_often(gateway, body, client)
+    found = collect(gateway)
+
+    figure("cyclic garbage of an error, worst dialect", f"{found.total() / REQUESTS:.2f} objects", "0.5 objects")
+    assert found.total() <= MOST_FOUND, found.most_common(12)
