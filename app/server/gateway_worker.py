@@ -28,6 +28,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from app.server.client_connection import ClientConnection
 from app.server.gunicorn_settings import MAX_HEAD
 from app.server.heartbeat import Heartbeat, Shown
+from app.server.master import ENDING
 from app.server.refusals import explain, refuse
 from app.server.request_parser import Site
 from app.server.reread import Reread
@@ -71,6 +72,8 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
         super().init_signals()
         # A terminal sends Ctrl-C to all of its processes; what it means is for the master to say.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # Those that came while it was begun, and that its master kept for it.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """TERM: the running requests may finish."""

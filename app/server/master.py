@@ -18,6 +18,8 @@ from gunicorn import sock, util
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
+# What tells a worker to end.
+ENDING = (signal.SIGTERM, signal.SIGQUIT)
 # Seconds that workers have to say how many requests they are at.
 _TELLING = 0.5
 # Seconds that a stop at once takes at most.
@@ -129,7 +131,12 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is untyped
             print(f"dragoman: finishing {what}, Ctrl-C again to stop at once", file=sys.stderr, flush=True)
 
     def spawn_worker(self) -> Any:
-        pid = super().spawn_worker()
+        # Until a worker has handlers of its own a signal would end in a copy of ours, and be lost; blocked, it waits.
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        try:
+            pid = super().spawn_worker()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         util._setproctitle(f"master [{self.proc_name}]")
         return pid
 

@@ -225,3 +225,15 @@ def test_a_hundred_reloads_leak_nothing(tmp_path: Path, figure: Figure) -> None:
     figure("memory after 100 reloads", f"{after[1] - before[1]:+.1f} MiB", "+4 MiB")
     assert after[0] - before[0] <= 4
     assert after[1] - before[1] <= 4
+
+
+def test_a_worker_that_is_only_begun_hears_that_it_is_to_end(
+    tmp_path_factory: pytest.TempPathFactory, upstream: FakeUpstream
+) -> None:
+    for _ in range(5):
+        with Attacked(tmp_path_factory.mktemp("begun"), upstream.url, workers=2) as gateway:
+            gateway.signal(signal.SIGHUP)
+            time.sleep(0.05)
+            gateway.signal(signal.SIGTERM)
+
+            assert gateway.wait(15) == 0

@@ -231,13 +231,13 @@ class FakeUpstream:
 
     def _peer_leaves(self, sock: socket.socket, request: Seen, seconds: float | None) -> bool:
         """Waits; whether the peer closed the connection meanwhile."""
-        readable, _, _ = select.select([sock], [], [], seconds)
+        readable = _is_readable(sock, seconds)
         if readable:
             with contextlib.suppress(OSError):
                 while sock.recv(4096):
                     pass
             self._note_left(request)
-        return bool(readable)
+        return readable
 
     def _note_left(self, request: Seen) -> None:
         with self._changed:
@@ -282,3 +282,10 @@ def _close(sock: socket.socket) -> None:
     with contextlib.suppress(OSError):
         sock.shutdown(socket.SHUT_RDWR)
     sock.close()
+
+
+def _is_readable(sock: socket.socket, seconds: float | None) -> bool:
+    """By poll: select knows no descriptor beyond 1,023."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(None if seconds is None else seconds * 1000))
