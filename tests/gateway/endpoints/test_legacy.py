@@ -365,7 +365,7 @@ def test_an_upstream_that_compacts_is_left_to_it(make_client: MakeClient, upstre
 
     compacted = client.ask("/v1/responses/compact", {"model": "native/m", "input": HISTORY})
 
-    assert upstream.seen[0].path == "/responses/compact"
+    assert upstream.seen[0].path == "/v1/responses/compact"
     assert upstream.seen[0].json() == {"model": "m", "input": HISTORY}
     assert compacted.get_json() == answer
 
