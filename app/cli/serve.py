@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -84,6 +85,7 @@ def serve(
             tier: model if "/" in model else f"{name}/{model}" for tier, model in overrides["models"].items()
         }
     settings = read_settings(path, overrides)
+    _check_temporary_folder()
     providers = open_ways(settings).providers
     check_port(settings.server)
     known = describe_sources(providers)
@@ -140,3 +142,12 @@ def _become_gunicorn(settings: Settings, overrides: dict[str, Any], options: lis
     sys.stdout.flush()
     # -P: the script's folder and the working folder are not places to import from.
     os.execv(sys.executable, [sys.executable, "-P", script, *options])
+
+
+def _check_temporary_folder() -> None:
+    """Ends the command where nothing can be written: the heartbeats of gunicorn's workers are files."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        said = "no folder for temporary files can be written; mount one at /tmp, or set TMPDIR"
+        raise click.ClickException(said) from error

@@ -80,11 +80,18 @@ def runtime_folder(environ: Mapping[str, str]) -> Path | None:
 
     It is shared by the processes of one user on one machine and gone after a restart of the machine.
     """
-    for base in (environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir()):
+    for base in (environ.get("XDG_RUNTIME_DIR"), _temporary_folder()):
         folder = Path(base) / f"dragoman-{os.getuid()}" if base else None
         if folder is not None and _is_private(folder):
             return folder
     return None
+
+
+def _temporary_folder() -> str | None:
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:  # a container that is read-only throughout
+        return None
 
 
 def _is_private(folder: Path) -> bool:
