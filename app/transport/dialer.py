@@ -6,7 +6,7 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import certifi
@@ -52,13 +52,20 @@ class Dialer:
         self._proxy_addresses = AddressBook(addresses.lifetime) if public_only else addresses
         self._public_only = public_only
         self._choose = lru_cache(maxsize=1024)(self._find_proxy)
-        self._tls = _tls_context(ca_bundle, client_cert, client_key)
+        self._own_tls = (ca_bundle, client_cert, client_key)
+        if any(self._own_tls):
+            _ = self._tls  # what cannot be read is told at the start
         self._alarm = Alarm()
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """Made when it is first needed: a hundred and forty certificates take time and room that many do without."""
+        return _tls_context(*self._own_tls)
 
     def knows_way(self, origin: Origin) -> bool:
         """False for what requests does better: plain HTTP by way of a proxy, and proxies that want TLS themselves.
         Raises UpstreamUnreachable for a way on which addresses cannot be checked."""
-        proxy = self._proxy_for(origin)
+        proxy = self._choose(origin) if self._proxies else None
         if proxy is None or proxy.is_socks or (origin.scheme == "https" and proxy.scheme == "http"):
             return True
         if self._public_only:
