@@ -308,7 +308,7 @@ def test_the_file_of_another_program_is_known_as_such(home: Path, text: str, pro
     ("kind", "line"),
     [
         ("openai", 'command = "helper"'),
-        ("openai", 'idcs_url = "https://issuer.example"'),
+        ("claude_cli", 'idcs_url = "https://issuer.example"'),
         ("openai", "cli_refresh = true"),
         ("anthropic", 'mode = "external"'),
         ("anthropic", "max_processes = 2"),

@@ -75,7 +75,7 @@ CREDENTIAL_KEYS = ("api_key", "access_token", "token_file", "credentials_file")
 _WITH_LOGIN = frozenset({"oca", "anthropic", "codex"})
 ONLY_FOR: dict[str, frozenset[str]] = {
     "mode": frozenset({"oca"}),
-    "idcs_url": frozenset({"oca"}),
+    "idcs_url": _WITH_LOGIN,
     "oauth_token_url": _WITH_LOGIN,
     "oauth_authorize_url": _WITH_LOGIN,
     "redirect_uris": _WITH_LOGIN,
