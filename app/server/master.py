@@ -24,6 +24,8 @@ ENDING = (signal.SIGTERM, signal.SIGQUIT)
 _TELLING = 0.5
 # Seconds that a stop at once takes at most.
 _QUICK = 3.0
+# Seconds that workers have to clear up once their last stream was ended: folders of programs, rows of the accounts.
+_CLEARING = 3.0
 # Seconds in which workers that cannot begin mean that the start has failed.
 _FIRST_START = 5.0
 # Seconds before a worker that could not begin is replaced.
@@ -95,7 +97,7 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is untyped
         sock.close_sockets(self.LISTENERS, self.reexec_pid == self.master_pid == 0 and not self.systemd)
         self.LISTENERS = []
         self.kill_workers(signal.SIGTERM if graceful else signal.SIGQUIT)
-        end = time.monotonic() + (self.cfg.graceful_timeout if graceful else _QUICK)
+        end = time.monotonic() + (self.cfg.graceful_timeout + _CLEARING if graceful else _QUICK)
         while self.WORKERS and time.monotonic() < end:
             if graceful and self._is_urged():
                 graceful = False

@@ -161,6 +161,8 @@ GATEWAY = """
 [server]
 trusted_proxies = ["127.0.0.1"]
 allowed_hosts = ["NAME"]
+# Some proxies notice that a client has left when they next have something to send it.
+ping_interval = 1
 
 [providers.up]
 kind = "openai"
