@@ -59,6 +59,10 @@ class KnownSecrets:
         self._grams, self._short = {}, ()
         self._learn({*self._configured, *self._renewed})
 
+    def forget(self) -> None:
+        """Knows nothing any more."""
+        self._configured, self._renewed, self._grams, self._short = set(), {}, {}, ()
+
     def mask(self, text: str) -> str:
         """The text with `[masked]` in place of each secret, and of each longer part of one."""
         grams = self._grams

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from app.known_secrets import known_secrets
 from app.logs import request_log
 
 # A change is judged by what it does, not by what a new draw happens to find: CI draws the same examples each time. Nor
@@ -29,6 +30,13 @@ def silent_logs() -> Iterator[None]:
     logger.handlers.clear()
     logger.setLevel(logging.NOTSET)
     request_log.close()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_secrets() -> Iterator[None]:
+    """Secrets belong to the process too: those of one module's tests are not looked for in another's."""
+    yield
+    known_secrets.forget()
 
 
 @pytest.fixture(scope="session")
