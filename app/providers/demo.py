@@ -111,8 +111,10 @@ def answer(request: Request, digest: str) -> list[Event]:
 def _blocks(request: Request, digest: str) -> Iterator[Text | Reasoning | ToolCall]:
     if request.reasoning.mode == "on" or request.reasoning.effort not in (None, "none"):
         yield Reasoning("A demo does not think, but this is where a model would.")
-    # Agents add system turns and blocks of reminders around what their user typed, which comes last.
-    last = next((turn.blocks for turn in reversed(request.turns) if turn.role == "user"), ())
+    # Agents add system turns and blocks of reminders around what their user typed, and behind it.
+    turns = (turn.blocks for turn in reversed(request.turns) if turn.role == "user")
+    typed = ([block for block in blocks if not _is_reminder(block)] for blocks in turns)
+    last = next((blocks for blocks in typed if blocks), [])
     results = [block for block in last if isinstance(block, ToolResult)]
     asked = next((block.text for block in reversed(last) if isinstance(block, Text)), "")
     if results:
@@ -128,6 +130,10 @@ def _blocks(request: Request, digest: str) -> Iterator[Text | Reasoning | ToolCa
         yield ToolCall(f"toolu_{digest}", tool.name, json.dumps(example_of(tool.schema or {}, asked)))
         return
     yield Text(f"This is Dragoman's built-in demo; no provider is configured yet. You said: {asked[:500]}")
+
+
+def _is_reminder(block: Block) -> bool:
+    return isinstance(block, Text) and block.text.lstrip().startswith("<system-reminder>")
 
 
 def choose_tool(request: Request, asked: str) -> FunctionTool | None:
