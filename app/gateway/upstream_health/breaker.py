@@ -36,7 +36,7 @@ class Patience(msgspec.Struct, frozen=True):
 
 PATIENCE: Mapping[Fault, Patience] = {
     "unreachable": Patience(faults=3, first=2.0, longest=30.0),
-    "silent": Patience(faults=3, first=10.0, longest=120.0),
+    "silent": Patience(faults=5, first=10.0, longest=120.0),
     "failing": Patience(faults=5, first=5.0, longest=60.0),
 }
 
