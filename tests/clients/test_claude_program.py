@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import anthropic
 import openai
@@ -48,26 +49,35 @@ def pair(kept: Pair) -> Iterator[Pair]:
     assert kept.upstream.refused == []
 
 
-def test_a_conversation_reaches_the_vendor_as_it_is(pair: Pair) -> None:
-    messages: list[anthropic.types.MessageParam] = [
-        {"role": "user", "content": "Say hello."},
-        {"role": "assistant", "content": "Hello."},
-        {"role": "user", "content": [{"type": "text", "text": "Once more, in Zürich's dialect."}]},
-    ]
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_conversation_reaches_the_vendor_as_it_is(pair: Pair, *, streamed: bool) -> None:
+    said = "Once more, in Zürich's dialect."
+    body: dict[str, Any] = {
+        "model": MODEL,
+        "max_tokens": 77,
+        "system": "You are a parrot.",
+        "messages": [
+            {"role": "user", "content": "Say hello."},
+            {"role": "assistant", "content": "Hello."},
+            {"role": "user", "content": [{"type": "text", "text": said}]},
+        ],
+        "extra_body": {"stop_sequences": ["END"], "temperature": 0.3},
+    }
 
     with anthropic.Anthropic(base_url=pair.gateway.url, api_key=KEY, max_retries=0) as client:
-        answer = client.messages.create(
-            model=MODEL,
-            max_tokens=77,
-            system="You are a parrot.",
-            messages=messages,
-            extra_body={"stop_sequences": ["END"], "temperature": 0.3},
-        )
+        if streamed:
+            with client.messages.stream(**body) as stream:
+                answer = stream.get_final_message()
+        else:
+            answer = client.messages.create(**body)
 
     assert [block.text for block in answer.content if block.type == "text"] == ["There is nothing to do."]
     assert (answer.stop_reason, answer.usage.output_tokens) == ("end_turn", 12)
     (asked,) = [asked.body for asked in pair.upstream.asked if asked.path == "/v1/messages"]
-    assert asked["messages"] == messages
+    # The program only streams: a whole answer is asked for through the conversation, which writes a lone text as a
+    # string. What is to be streamed passes as the client wrote it.
+    last = body["messages"][-1] if streamed else {"role": "user", "content": said}
+    assert asked["messages"] == [*body["messages"][:-1], last]
     assert asked["system"][-1]["text"] == "You are a parrot."
     assert (asked["max_tokens"], asked["stop_sequences"], asked["temperature"]) == (77, ["END"], 0.3)
     assert {"tools": asked["tools"], "thinking": asked.get("thinking")} == {"tools": [], "thinking": None}
@@ -128,13 +138,14 @@ def test_a_prompt_larger_than_the_model_is_told_as_such(pair: Pair) -> None:
 
 
 def test_what_the_vendor_refuses_is_told_with_its_status(pair: Pair) -> None:
-    asked: list[anthropic.types.MessageParam] = [{"role": "user", "content": "?"}]
+    # A field that is refused would be left out and the rest asked again; a message cannot be left out.
+    odd: list[Any] = [{"role": "user", "content": [{"type": "hologram", "text": "?"}]}]
 
     with (
         anthropic.Anthropic(base_url=pair.gateway.url, api_key=KEY, max_retries=0) as client,
-        pytest.raises(anthropic.BadRequestError, match="odd: Extra inputs are not permitted"),
+        pytest.raises(anthropic.BadRequestError, match="unknown block type hologram"),
     ):
-        client.messages.create(model=MODEL, max_tokens=100, messages=asked, extra_body={"odd": 1})
+        client.messages.create(model=MODEL, max_tokens=100, messages=odd, stream=True)
 
     pair.upstream.refused.clear()
 
