@@ -15,20 +15,16 @@ def create_app(settings: Settings | None = None) -> Application:
     """The WSGI application. Without settings they are looked for as `dragoman serve` does. Raises ConfigError."""
     # Imported here: gunicorn's master and the commands read settings only, and need neither Flask nor what answers.
     from app.application import Application
-    from app.blueprints import (
+    from app.blueprints import api, login, models
+    from app.blueprints.api_families import (
         anthropic,
-        api,
-        login,
-        models,
-        monitoring,
         openai_chat,
         openai_conversations,
         openai_legacy,
         openai_responses,
-        reports,
-        system,
     )
-    from app.blueprints.gauges import describe_state
+    from app.blueprints.operations import monitoring, reports, system
+    from app.blueprints.operations.gauges import describe_state
     from app.credentials.oauth.web_logins import WebLogins
     from app.dashboard import pages, sign_in
     from app.runtime import Runtime

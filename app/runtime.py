@@ -17,9 +17,9 @@ from app.accounts.apart import AccountsThread
 from app.credentials.login_source import LoginSource
 from app.credentials.watcher import Watcher
 from app.errors import ConfigError
-from app.gateway.body_budget import MEGABYTE, BodyBudget, default_budget
 from app.gateway.client_limits.limiter import Limiter
 from app.gateway.client_limits.made_keys import MadeKeys
+from app.gateway.large_bodies.body_budget import MEGABYTE, BodyBudget, default_budget
 from app.gateway.recording.alerts import Alert
 from app.gateway.recording.observers import Observers
 from app.gateway.recording.recorder import Recorder

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import msgspec
 
-from app.gateway.access import Access
+from app.gateway.client_access.access import Access
+from app.gateway.client_access.tenants import open_tenant_marks
 from app.gateway.endpoints.listing import Listing
+from app.gateway.failures.learned_facts import LearnedFacts
 from app.gateway.fetching import Fetcher
 from app.gateway.gateway import Gateway
-from app.gateway.learned_facts import LearnedFacts
 from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
 from app.gateway.recording.recorder import Recorder
 from app.gateway.responses_api.background import Background
 from app.gateway.responses_api.conversations import Conversations
 from app.gateway.responses_api.response_store import ResponseStore
 from app.gateway.responses_api.stored_responses import StoredResponses
-from app.gateway.tenants import open_tenant_marks
 from app.gateway.upstream_health.health import UpstreamHealth
 from app.ledger import Ledger
 from app.providers.provider import Provider

@@ -39,8 +39,8 @@ class _Client:
     """A client on one connection, which is served by the worker's own code."""
 
     def __init__(self, wsgi: Any) -> None:
-        from app.server.client_connection import ClientConnection
-        from app.server.request_parser import Site
+        from app.server.connections.client_connection import ClientConnection
+        from app.server.connections.request_parser import Site
 
         self._socket, served = socket.socketpair()
         worker: Any = SimpleNamespace(

@@ -9,15 +9,15 @@ import msgspec
 
 from app.adaptation.cache_marks import adapt_cache_marks
 from app.adaptation.compaction import adapt_compaction
-from app.adaptation.empty_answer import RefuseEmpty
 from app.adaptation.extensions import adapt_extensions
 from app.adaptation.limits import adapt_limits
-from app.adaptation.media import adapt_media
+from app.adaptation.media.media import adapt_media
 from app.adaptation.notes import Notes
-from app.adaptation.past_reasoning import adapt_replay
-from app.adaptation.reasoning import adapt_reasoning
+from app.adaptation.reasoning.past_reasoning import adapt_replay
+from app.adaptation.reasoning.reasoning import adapt_reasoning
+from app.adaptation.reasoning.think_tags import ThinkTags
+from app.adaptation.replies.empty_answer import RefuseEmpty
 from app.adaptation.structured import adapt_structured
-from app.adaptation.think_tags import ThinkTags
 from app.adaptation.told import adapt_told
 from app.adaptation.tools.pairing import adapt_pairing
 from app.adaptation.tools.text_tool_calls import ReadTextToolCalls
@@ -28,7 +28,7 @@ from app.adaptation.turns import adapt_turns
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss
 from app.conversation.request import Request
-from app.conversation.stages import StageMaker
+from app.conversation.streams.stages import StageMaker
 from app.dialects.registry import traits_of
 
 Step = Callable[[Request, Capabilities, Notes], Request]

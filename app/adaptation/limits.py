@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from app.adaptation.fields import field
 from app.adaptation.notes import Notes
-from app.adaptation.stop import StopMatcher
+from app.adaptation.replies.stop import StopMatcher
 from app.conversation.blocks import CacheHint, ToolResult
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Severity

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.conversation.losses import Loss, Severity
-from app.conversation.stages import StageMaker
+from app.conversation.streams.stages import StageMaker
 
 
 class Notes:

@@ -30,7 +30,7 @@ from app.errors import (
     Unauthorized,
     UpstreamRefused,
 )
-from app.gateway.body_budget import NoRoom
+from app.gateway.large_bodies.body_budget import NoRoom
 from app.gateway.messages import MOST_NAME, ClientRequest, ClientResponse, new_id
 from app.gateway.record import Record
 from app.headers import read_headers

@@ -10,7 +10,7 @@ from typing import IO
 import gevent
 
 from app.errors import DragomanError, InvalidRequest, TooLarge, UnsupportedEncoding
-from app.gateway.body_budget import Hold
+from app.gateway.large_bodies.body_budget import Hold
 from app.transport.content import DECODERS, MOST_LAYERS, ContentDecoder, content_decoder, list_encodings
 
 # What the bodies of these encodings begin with.

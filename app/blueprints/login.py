@@ -17,7 +17,7 @@ from app.credentials.oauth.login_flow import LoginFailed
 from app.credentials.oauth.pending_login import read_pasted
 from app.credentials.oauth.web_logins import CALLBACK_PATHS, Logins, WebLogins
 from app.errors import ClientError, Forbidden
-from app.gateway.access import LOOPBACK_NAMES
+from app.gateway.client_access.access import LOOPBACK_NAMES
 
 blueprint = Blueprint("login", __name__, template_folder="templates")
 

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, request
 
 from app.blueprints.api import answer_error, family, runtime, sign
 from app.errors import DragomanError, NotFound
-from app.gateway.client_keys import ClientKey
+from app.gateway.client_access.client_keys import ClientKey
 from app.gateway.endpoints.listing import Listed
 from app.gateway.messages import new_id
 from app.headers import read_headers

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from app.cli.options import config_option, read_settings
-from app.cli.start_screen import base_url
+from app.cli.serving.start_screen import base_url
 from app.credentials.oauth.browser import open_browser
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from app.cli.logins.status import ask_gateway
 from app.cli.options import complete_models, config_option, json_option, open_ways, read_settings
-from app.cli.status import ask_gateway
 from app.errors import ClientError, NotFound
 from app.known_secrets import known_secrets
 from app.providers.profiles import find_sources

@@ -24,10 +24,10 @@ import click
 COMMANDS = {
     **{
         name: f"app.cli.{name}"
-        for name in ("auth", "completion", "config", "dashboard", "explain", "login", "logout", "models")
+        for name in ("completion", "config", "dashboard", "explain", "keys", "models", "version")
     },
-    **{name: f"app.cli.{name}" for name in ("serve", "status", "version")},
-    "keys": "app.cli.keys",
+    **{name: f"app.cli.logins.{name}" for name in ("auth", "login", "logout", "status")},
+    "serve": "app.cli.serving.serve",
     "usage": "app.cli.accounts.usage",
     "prices": "app.cli.accounts.prices",
     "top": "app.cli.accounts.top",

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from app.conversation.blocks import Block, DialectName, Proof
-from app.conversation.image_tokens import UNTOLD, Rule
+from app.conversation.tokens.image_tokens import UNTOLD, Rule
 
 
 class DialectTraits(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,8 +13,8 @@ from gevent.lock import BoundedSemaphore
 from app.accounts.apart import AccountsUnavailable
 from app.accounts.reports import GROUPS, report_usage
 from app.blueprints.api import runtime, services
-from app.blueprints.reports import LONGEST_VALUE, ask_accounts, read_filters, read_number, read_time
-from app.blueprints.system import describe_provider
+from app.blueprints.operations.reports import LONGEST_VALUE, ask_accounts, read_filters, read_number, read_time
+from app.blueprints.operations.system import describe_provider
 from app.dashboard.rendering import render
 from app.dashboard.sign_in import dress, need_dashboard, show_error
 from app.dashboard.visitors import Visitor, find_visitor

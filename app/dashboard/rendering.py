@@ -11,7 +11,7 @@ from flask import Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from app.blueprints.versions import own_version
+from app.blueprints.operations.versions import own_version
 from app.known_secrets import known_secrets
 
 # Characters of one value that are looked at, and that are shown.

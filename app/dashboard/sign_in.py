@@ -11,8 +11,8 @@ from flask import Blueprint, Response, redirect, request
 
 from app.blueprints.api import services
 from app.blueprints.forms import read_form
-from app.blueprints.rights import is_local
-from app.blueprints.system import not_found
+from app.blueprints.operations.rights import is_local
+from app.blueprints.operations.system import not_found
 from app.dashboard.rendering import PAGE_HEADERS, render
 from app.dashboard.tickets import redeem_ticket
 from app.dashboard.visitors import COOKIE_PATH, admit, dismiss, is_signed, sign

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import platformdirs
 
-from app.gateway.tenants import read_or_make_secret
+from app.gateway.client_access.tenants import read_or_make_secret
 
 # Seconds that a token waits for its browser.
 TICKET_LIFE = 300.0

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from flask import Response, request
 
 from app.blueprints.api import services
-from app.blueprints.rights import is_local
+from app.blueprints.operations.rights import is_local
 from app.dashboard.tickets import read_cookie_secret
 from app.errors import Forbidden, Unauthorized
 

@@ -22,12 +22,12 @@ from app.dialects.contract import Dialect, RenderedRequest, StreamParser, Stream
 from app.dialects.login_words import has_login_words
 from app.dialects.refused_fields import leave_out
 from app.errors import UpstreamMalformed, UpstreamRefused, UpstreamTimeout
+from app.gateway.failures.retry_after import find_retry_after
 from app.gateway.messages import ClientRequest
-from app.gateway.paused_turn import PausedTurn
 from app.gateway.record import Record
-from app.gateway.reply_headers import clean_error, relayed_headers
-from app.gateway.retry_after import find_retry_after
-from app.gateway.translation import stream_whole
+from app.gateway.replies.paused_turn import PausedTurn
+from app.gateway.replies.reply_headers import clean_error, relayed_headers
+from app.gateway.replies.translation import stream_whole
 from app.known_secrets import known_secrets
 from app.providers.provider import Operation, UpstreamRequest
 from app.routing.router import Upstream

@@ -8,7 +8,7 @@ from app.dialects.contract import Dialect
 from app.dialects.registry import DIALECTS
 from app.gateway.attempt import Attempt, Sends, Target
 from app.gateway.fetching import Fetcher
-from app.gateway.heavy_work import work_on
+from app.gateway.large_bodies.heavy_work import work_on
 from app.gateway.messages import UNREADABLE, ClientRequest, unreadable
 from app.gateway.passing import Passing
 from app.gateway.reasoning_memory.reasoning_store import ReasoningStore

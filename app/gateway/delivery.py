@@ -18,8 +18,8 @@ from app.errors import ClientError, DragomanError, UpstreamCut, UpstreamMalforme
 from app.gateway.attempt import Attempt
 from app.gateway.messages import StartedResponse
 from app.gateway.record import Record
-from app.gateway.reply_headers import mask_errors, mask_oddities, relayed_headers
-from app.gateway.translation import StreamCollector
+from app.gateway.replies.reply_headers import mask_errors, mask_oddities, relayed_headers
+from app.gateway.replies.translation import StreamCollector
 from app.transport import Exchange, Obtaining
 
 log = logging.getLogger("dragoman")

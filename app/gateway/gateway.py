@@ -21,7 +21,7 @@ from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.events import Failed
 from app.conversation.losses import list_dropped, list_lowered
 from app.conversation.response import Response
-from app.conversation.tokens import estimate_tokens
+from app.conversation.tokens.estimate import estimate_tokens
 from app.credentials.credential import find_remedy
 from app.errors import (
     CredentialPostponed,
@@ -41,12 +41,8 @@ from app.gateway.delivery import (
     deliver,
     go_on,
 )
-from app.gateway.fetching import Fetcher
-from app.gateway.heavy_work import SMALL
-from app.gateway.learned_facts import COOL_DOWN, LearnedFacts
-from app.gateway.messages import ClientRequest, ClientResponse, StartedResponse
-from app.gateway.paused_turn import PausedTurnExchange
-from app.gateway.policy import (
+from app.gateway.failures.learned_facts import COOL_DOWN, LearnedFacts
+from app.gateway.failures.policy import (
     cool_down,
     find_repair,
     goes_elsewhere,
@@ -56,8 +52,12 @@ from app.gateway.policy import (
     tell_overflow,
     wait_before_retry,
 )
+from app.gateway.fetching import Fetcher
+from app.gateway.large_bodies.heavy_work import SMALL
+from app.gateway.messages import ClientRequest, ClientResponse, StartedResponse
 from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
 from app.gateway.record import Record
+from app.gateway.replies.paused_turn import PausedTurnExchange
 from app.gateway.upstream_health.health import OPEN, UpstreamHealth
 from app.gateway.upstream_health.lane import Lane, LaneExchange
 from app.gateway.upstream_health.retry_budget import RetryBudget

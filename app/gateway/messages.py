@@ -13,8 +13,8 @@ from app.conversation.request import Request
 from app.dialects.contract import Dialect, StreamPassthrough
 from app.dialects.json_bodies import repair_surrogates
 from app.errors import InvalidRequest
-from app.gateway.client_keys import ANYBODY, ClientKey
-from app.gateway.heavy_work import work_on
+from app.gateway.client_access.client_keys import ANYBODY, ClientKey
+from app.gateway.large_bodies.heavy_work import work_on
 from app.providers.provider import Operation
 from app.routing.router import Upstream
 from app.transport import Exchange

@@ -9,10 +9,10 @@ from app.conversation.capabilities import RenderContext
 from app.conversation.response import Response, Usage
 from app.dialects.contract import RenderedRequest, StreamPassthrough
 from app.gateway.attempt import Attempt, Target
-from app.gateway.heavy_work import work_on
-from app.gateway.passing_reply import PassingReply, passing_context
+from app.gateway.large_bodies.heavy_work import work_on
 from app.gateway.reasoning_memory.reasoning_recall import ReasoningRecall, passes_silently
 from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
+from app.gateway.replies.passing_reply import PassingReply, passing_context
 
 
 class Passing(Attempt):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from app.accounts.record import AttemptRecord, RequestRecord, Terminal, Times
 from app.conversation.response import Usage
 from app.errors import DragomanError, FailureKind
-from app.gateway.paused_turn import PausedTurn
 from app.gateway.recording.agents import name_agent
+from app.gateway.replies.paused_turn import PausedTurn
 from app.logs import hide_secrets
 from app.routing.router import Upstream
 

@@ -15,17 +15,17 @@ from app.conversation.capabilities import RenderContext
 from app.conversation.losses import settle
 from app.conversation.request import Extension, NativeTool, Request, State, Turn
 from app.conversation.response import Response, Usage
-from app.conversation.stages import StageMaker
-from app.conversation.tokens import estimate_tokens
+from app.conversation.streams.stages import StageMaker
+from app.conversation.tokens.estimate import estimate_tokens
 from app.dialects.contract import RenderedRequest, StreamParser, StreamPassthrough
 from app.gateway.attempt import Attempt, Target
 from app.gateway.fetching import Fetcher
-from app.gateway.heavy_work import work_on
-from app.gateway.passing_reply import PassingReply, passing_context
-from app.gateway.paused_turn import PausedTurn
+from app.gateway.large_bodies.heavy_work import work_on
 from app.gateway.reasoning_memory.reasoning_recall import ReasoningRecall, may_forget
 from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
-from app.gateway.translation import StreamTranslation, restage
+from app.gateway.replies.passing_reply import PassingReply, passing_context
+from app.gateway.replies.paused_turn import PausedTurn
+from app.gateway.replies.translation import StreamTranslation, restage
 from app.providers.provider import UpstreamRequest
 
 

@@ -18,12 +18,12 @@ ENTRY_POINTS = "dragoman.providers"
 
 # Where each kind is. Only those that are configured are imported.
 KINDS = {
-    "oca": "app.providers.oca.OCAProvider",
-    "anthropic": "app.providers.anthropic.AnthropicProvider",
-    "openai": "app.providers.openai.OpenAIProvider",
-    "codex": "app.providers.codex.CodexProvider",
-    "claude_cli": "app.providers.claude_cli.provider.ClaudeCliProvider",
-    "demo": "app.providers.demo.DemoProvider",
+    "oca": "app.providers.kinds.oca.OCAProvider",
+    "anthropic": "app.providers.kinds.anthropic.AnthropicProvider",
+    "openai": "app.providers.kinds.openai.OpenAIProvider",
+    "codex": "app.providers.kinds.codex.CodexProvider",
+    "claude_cli": "app.providers.kinds.claude_cli.provider.ClaudeCliProvider",
+    "demo": "app.providers.kinds.demo.DemoProvider",
 }
 
 

@@ -25,14 +25,14 @@ from gunicorn.util import http_date
 from gunicorn.workers import base
 from gunicorn.workers.ggevent import GeventWorker
 
-from app.server.client_connection import ClientConnection
+from app.server.connections.client_connection import ClientConnection
+from app.server.connections.refusals import explain, refuse
+from app.server.connections.request_parser import Site
+from app.server.connections.reread import Reread
+from app.server.connections.slots import Listener, Slots
 from app.server.gunicorn_settings import MAX_HEAD
 from app.server.heartbeat import Heartbeat, Shown
 from app.server.master import ENDING
-from app.server.refusals import explain, refuse
-from app.server.request_parser import Site
-from app.server.reread import Reread
-from app.server.slots import Listener, Slots
 
 # gunicorn's own makes a file in a temporary folder, and offers no other way to replace it.
 base.WorkerTmp = Heartbeat

@@ -36,10 +36,10 @@ from gunicorn.config import Config
 from app.credentials.oauth.browser import has_browser
 from app.errors import ConfigError
 from app.log_target import guard_standard_streams
+from app.server.connections.slots import ENOUGH, most_connections, raise_descriptor_limit
 from app.server.gunicorn_settings import WORKER_CONNECTIONS, gunicorn_options
 from app.server.master import Master
 from app.server.ports import check_port
-from app.server.slots import ENOUGH, most_connections, raise_descriptor_limit
 from app.settings import Settings, load_settings
 from app.settings.loading import is_hollow
 

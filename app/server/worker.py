@@ -8,7 +8,7 @@ from typing import Any
 from app.log_target import flush_standard_streams, guard_standard_streams
 from app.logs import request_log, start_logs
 from app.loops import Loop
-from app.server.slots import raise_descriptor_limit
+from app.server.connections.slots import raise_descriptor_limit
 from app.server.sweeper import PERIOD, start_sweeper
 
 log = logging.getLogger("dragoman")

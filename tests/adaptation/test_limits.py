@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from app.adaptation.limits import adapt_limits
-from app.adaptation.stop import StopMatcher
+from app.adaptation.replies.stop import StopMatcher
 from app.conversation.blocks import CacheHint, Text
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import ReasoningSettings, Request, Sampling, State

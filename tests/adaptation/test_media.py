@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.adaptation.media import adapt_media
+from app.adaptation.media.media import adapt_media
 from app.conversation.blocks import (
     Audio,
     Block,

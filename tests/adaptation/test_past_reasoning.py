@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from app.adaptation.past_reasoning import adapt_replay
+from app.adaptation.reasoning.past_reasoning import adapt_replay
 from app.conversation.blocks import Block, Proof, Reasoning, Text, ToolCall
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import Turn

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.adaptation.reasoning import adapt_reasoning
+from app.adaptation.reasoning.reasoning import adapt_reasoning
 from app.conversation.blocks import Proof, Reasoning
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import ReasoningSettings, Request, Sampling, ToolChoice

@@ -11,10 +11,10 @@ import pytest
 from app.adaptation.structured import PLAIN_JSON, adapt_structured
 from app.conversation.blocks import Text, ToolCall
 from app.conversation.events import Event
-from app.conversation.fold import fold, unfold
 from app.conversation.request import OutputFormat, Request, ToolChoice, Turn
 from app.conversation.response import Response
-from app.conversation.stages import chain
+from app.conversation.streams.fold import fold, unfold
+from app.conversation.streams.stages import chain
 from tests.adaptation.tools.asking import function, losses, take, user
 from tests.adaptation.upstreams import by_chat, by_claude_code, by_codex, chat, claude, responses
 

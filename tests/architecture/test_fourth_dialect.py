@@ -60,11 +60,12 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _replace(registry, "import anthropic_messages, ", f"import {COPY}, anthropic_messages, ")
     _replace(registry, "= (anthropic_messages, ", f"= (anthropic_messages, {COPY}, ")
     # 3. the blueprint
-    blueprint = (root / "app" / "blueprints" / f"{ORIGINAL}.py").read_text().replace(f'"{ORIGINAL}"', f'"{COPY}"')
+    families = root / "app" / "blueprints" / "api_families"
+    blueprint = (families / f"{ORIGINAL}.py").read_text().replace(f'"{ORIGINAL}"', f'"{COPY}"')
     for path, other in PATHS.items():
         assert path in blueprint
         blueprint = blueprint.replace(path, other)
-    (root / "app" / "blueprints" / f"{COPY}.py").write_text(blueprint)
+    (families / f"{COPY}.py").write_text(blueprint)
     factory = root / "app" / "__init__.py"
     _replace(factory, "        anthropic,\n", f"        anthropic,\n        {COPY},\n")
     _replace(factory, "families = (anthropic, ", f"families = (anthropic, {COPY}, ")

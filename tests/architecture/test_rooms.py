@@ -13,6 +13,7 @@ from importlinter.cli import lint_imports
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted((ROOT / "app").rglob("*.py"))
+FOLDERS = sorted({path.parent for path in MODULES})
 ROOMS = sorted(path for path in (ROOT / "app").iterdir() if path.is_dir() and (path / "__init__.py").is_file())
 
 
@@ -60,6 +61,16 @@ def test_the_door_of_a_room_holds_its_rule_and_no_logic(room: Path) -> None:
     assert ast.get_docstring(tree)
     rest = [node for node in tree.body[1:] if not isinstance(node, ast.Import | ast.ImportFrom)]
     assert all(isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__" for node in rest)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=name)
+def test_no_folder_holds_more_modules_than_a_newcomer_can_survey(folder: Path) -> None:
+    assert len(list(folder.glob("*.py"))) <= 16, "put those that belong together in a folder of their own"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name)
+def test_no_module_is_too_long_to_read_at_once(module: Path) -> None:
+    assert len(module.read_text().splitlines()) <= 600
 
 
 # Rooms that serve every dialect alike, and know none by its name. What only one dialect's clients have is in a folder

@@ -15,7 +15,7 @@ import requests
 from click.testing import CliRunner
 
 from app.cli import main
-from app.cli.status import describe_source
+from app.cli.logins.status import describe_source
 from app.credentials.credential import SourceStatus
 from tests.cli.machine import Machine
 from tests.credentials.issuer import Issuer, make_jwt
@@ -74,7 +74,7 @@ class Browser:
 @pytest.fixture
 def browser(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Browser:
     """In front of a user at `machine`; nobody is waited for longer than a test may last."""
-    monkeypatch.setattr("app.cli.login.LIFETIME", 15.0)
+    monkeypatch.setattr("app.cli.logins.login.LIFETIME", 15.0)
     browser = Browser()
     monkeypatch.setattr("webbrowser.open", browser)
     monkeypatch.setenv("DISPLAY", ":0")

@@ -131,7 +131,7 @@ def test_the_login_page_is_opened_where_a_user_needs_it(
     options: tuple[str, ...],
     opens: bool,
 ) -> None:
-    monkeypatch.setattr("app.cli.serve.at_terminal", lambda: terminal)
+    monkeypatch.setattr("app.cli.serving.serve.at_terminal", lambda: terminal)
     machine.write("dragoman.toml", settings)
 
     started(machine.run("serve", "--port", str(port), *options), replaced)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from app.conversation.document_pages import count_pages
+from app.conversation.tokens.document_pages import count_pages
 
 TREE = b"2 0 obj\n<< /Type /Pages\n   /Kids [ 3 0 R 4 0 R ]\n   /Count 17 >>\nendobj\n"
 BRANCH = b"5 0 obj <</Type/Pages/Parent 2 0 R/Count 4/Kids[6 0 R 7 0 R]>> endobj\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.conversation.image_tokens import CLAUDE, count_image, find_rule
+from app.conversation.tokens.image_tokens import CLAUDE, count_image, find_rule
 
 STANDARD = "claude-sonnet-4-6"
 FINE = "claude-opus-4-8"

@@ -29,9 +29,9 @@ from app.conversation.blocks import (
     ToolResult,
     Url,
 )
-from app.conversation.image_sizes import image_size
 from app.conversation.request import CustomTool, FunctionTool, NativeTool, OutputFormat, Request, Tool, Turn
-from app.conversation.tokens import count_text, count_texts, estimate_tokens
+from app.conversation.tokens.estimate import count_text, count_texts, estimate_tokens
+from app.conversation.tokens.image_sizes import image_size
 from app.dialects import anthropic_messages, openai_chat, openai_responses
 from app.dialects.registry import traits_of
 

@@ -9,9 +9,9 @@ from typing import Any
 from app.adaptation.adapt import adapt
 from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities, RenderContext
-from app.conversation.fold import fold, unfold
 from app.conversation.losses import Loss, settle
-from app.conversation.stages import chain
+from app.conversation.streams.fold import fold, unfold
+from app.conversation.streams.stages import chain
 from app.dialects.registry import DIALECTS
 from app.providers.profiles import capabilities_for
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.errors import Forbidden, Unauthorized
-from app.gateway.access import Access
+from app.gateway.client_access.access import Access
 from app.settings import ServerSettings
 
 KEYED = Access(ServerSettings(api_keys=("one", "two")))

@@ -12,8 +12,8 @@ import pytest
 
 from app import create_app
 from app.errors import Unauthorized
-from app.gateway.access import Access
-from app.gateway.client_keys import ClientKey
+from app.gateway.client_access.access import Access
+from app.gateway.client_access.client_keys import ClientKey
 from app.headers import HeaderFields
 from app.settings import KeySettings, ModelsSettings, ProviderSettings, RouteSettings, ServerSettings, Settings
 from app.settings.key_checks import hash_key

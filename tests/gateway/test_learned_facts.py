@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from app.conversation.capabilities import Capabilities
-from app.gateway.learned_facts import LIFETIME, MOST_FACTS_OF_A_TENANT, KnownFact, LearnedFacts
+from app.gateway.failures.learned_facts import LIFETIME, MOST_FACTS_OF_A_TENANT, KnownFact, LearnedFacts
 
 PLAIN = Capabilities(dialect="openai_chat")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.gateway.own_words import LONGEST_REQUEST, own_words
+from app.gateway.failures.own_words import LONGEST_REQUEST, own_words
 
 NAME = "Unsupported temperature"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from app.gateway.paused_turn import MOST_PAUSES
+from app.gateway.replies.paused_turn import MOST_PAUSES
 from app.settings import RouteSettings
 from tests.gateway.conftest import Client, MakeClient, events_of
 from tests.support.fake_upstream import CUT, STALL, FakeUpstream, Piece, Reply, json_reply, raw, sse

@@ -10,7 +10,7 @@ import pytest
 
 from app.errors import DragomanError, Failure, FailureKind, UpstreamCut, UpstreamRefused, UpstreamTimeout
 from app.errors import UpstreamUnreachable as Unreachable
-from app.gateway.policy import cool_down, goes_elsewhere, more_telling, wait_before_retry
+from app.gateway.failures.policy import cool_down, goes_elsewhere, more_telling, wait_before_retry
 
 
 def refused(status: int, kind: FailureKind = "internal", message: str = "boom", **headers: str) -> UpstreamRefused:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.gateway.reply_headers import mask_errors
+from app.gateway.replies.reply_headers import mask_errors
 from app.known_secrets import MASK, known_secrets
 
 SECRET = "sk-quoted-by-an-upstream-0123456789"

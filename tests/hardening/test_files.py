@@ -12,7 +12,7 @@ import pytest
 
 from app.credentials.stores.login_store import FileStore
 from app.errors import ConfigError
-from app.gateway.tenants import open_tenant_marks
+from app.gateway.client_access.tenants import open_tenant_marks
 from app.ledger import Ledger
 from app.ledger.ledger import Shelf
 from app.server.gunicorn_settings import gunicorn_options

@@ -19,15 +19,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.conversation.capabilities import Capabilities
-from app.conversation.document_pages import count_pages
-from app.conversation.image_sizes import image_size
+from app.conversation.tokens.document_pages import count_pages
+from app.conversation.tokens.image_sizes import image_size
 from app.dialects import openai_chat, openai_completions
 from app.dialects.error_bodies import read_error_body
 from app.dialects.openai_responses.state.conversation import read_items, read_metadata
 from app.errors import DragomanError, Failure, UpstreamRefused
-from app.gateway.own_words import own_words
-from app.gateway.policy import cool_down, find_repair, wait_before_retry
-from app.gateway.translation import StreamCollector, StreamTranslation
+from app.gateway.failures.own_words import own_words
+from app.gateway.failures.policy import cool_down, find_repair, wait_before_retry
+from app.gateway.replies.translation import StreamCollector, StreamTranslation
 from app.known_secrets import known_secrets
 from app.logs import clean_line
 from app.routing.mounts import strip_mount

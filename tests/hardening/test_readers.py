@@ -14,9 +14,9 @@ from app.conversation.capabilities import Capabilities
 from app.dialects.error_bodies import read_error_body
 from app.dialects.overflow import find_overflow
 from app.errors import DragomanError, Failure
-from app.gateway.own_words import own_words
-from app.gateway.policy import find_repair
-from app.gateway.translation import StreamTranslation
+from app.gateway.failures.own_words import own_words
+from app.gateway.failures.policy import find_repair
+from app.gateway.replies.translation import StreamTranslation
 from app.known_secrets import KnownSecrets
 from app.logs import clean_line
 from app.routing.mounts import strip_mount

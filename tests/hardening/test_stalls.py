@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from app.conversation.losses import Loss, lost_headers
-from app.conversation.tokens import estimate_tokens
+from app.conversation.tokens.estimate import estimate_tokens
 from app.dialects.registry import DIALECTS
 from app.errors import DragomanError
-from app.gateway import heavy_work
 from app.gateway.choice import open_attempt
+from app.gateway.large_bodies import heavy_work
 from app.gateway.messages import ClientRequest
 from app.services import Services, build_services
 from app.settings.loading import load_settings

@@ -309,7 +309,7 @@ def test_a_user_and_password_in_a_url_become_a_header() -> None:
 
 @pytest.mark.parametrize("path", ["/..", "/.", "/../models", "/x/../../y"])
 def test_no_id_climbs_out_of_its_collection(path: str) -> None:
-    from app.providers.openai import OpenAIProvider
+    from app.providers.kinds.openai import OpenAIProvider
     from app.settings import ProviderSettings
 
     with FakeUpstream() as upstream, closing(Transport(TransportSettings())) as transport:

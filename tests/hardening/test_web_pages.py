@@ -11,7 +11,7 @@ from werkzeug.test import Client, EnvironBuilder
 from app import create_app
 from app.application import Application
 from app.errors import Forbidden
-from app.gateway.access import Access
+from app.gateway.client_access.access import Access
 from app.settings import ProviderSettings, ServerSettings, Settings
 
 Figure = Callable[[str, object, object], None]

@@ -27,9 +27,9 @@ from app.conversation.blocks import (
     ToolResult,
     Url,
 )
-from app.conversation.fold import fold, unfold
 from app.conversation.request import Request
 from app.conversation.response import Usage
+from app.conversation.streams.fold import fold, unfold
 from app.sse import SseDecoder
 from tests.laws import speaking
 from tests.laws.cases import CONTEXT, every_dialect, form_of, generous, leaves, parse_stream, payloads, spoken

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOpened, Event, Failed, Finished, Started
-from app.conversation.fold import fold
 from app.conversation.request import Request
+from app.conversation.streams.fold import fold
 from app.errors import UpstreamRefused
 from app.sse import SseDecoder
 from tests.laws.cases import (

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from app.conversation.blocks import Text, ToolCall, ToolResult
-from app.conversation.fold import fold
 from app.conversation.request import FunctionTool, Request, Turn
-from app.providers.demo import answer
+from app.conversation.streams.fold import fold
+from app.providers.kinds.demo import answer
 
 COMMAND = {"type": "object", "properties": {"command": {"type": "string"}}, "required": ["command"]}
 TOOLS = (FunctionTool("Agent", schema=COMMAND), FunctionTool("Bash", schema=COMMAND))

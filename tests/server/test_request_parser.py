@@ -12,7 +12,7 @@ from gunicorn.http.wsgi import create
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.server.request_parser import MAX_HEAD, Site, parse_head
+from app.server.connections.request_parser import MAX_HEAD, Site, parse_head
 
 CLIENT, SERVER = ("127.0.0.1", 50000), ("127.0.0.1", 8080)
 SECURE_FIELDS = {"HTTP_X_FORWARDED_PROTO": "https", "HTTP_X_FORWARDED_SSL": "on", "HTTP_X_FORWARDED_PROTOCOL": "ssl"}

@@ -7,7 +7,7 @@ from typing import Any
 import gevent
 import pytest
 
-from app.server.response_writer import ResponseWriter
+from app.server.connections.response_writer import ResponseWriter
 
 HEAD = b"HTTP/1.1 200 OK\r\nServer: gunicorn\r\nDate: today\r\nConnection: keep-alive\r\n"
 

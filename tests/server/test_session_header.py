@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.server.request_parser import environ_key
+from app.server.connections.request_parser import environ_key
 
 
 def test_the_session_of_codex_arrives() -> None:

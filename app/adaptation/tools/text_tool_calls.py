@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from app.adaptation.block_numbering import Numbering
-from app.adaptation.partial_match import beginnings, held_length
+from app.adaptation.replies.block_numbering import Numbering
+from app.adaptation.replies.partial_match import beginnings, held_length
 from app.adaptation.tools.tool_ids import digest_id
 from app.conversation.blocks import Text, ToolCall
 from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOpened, Event, Finished, Started

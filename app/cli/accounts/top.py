@@ -11,7 +11,7 @@ import requests
 
 from app.cli.accounts.reading import print_json, print_table, spell_count
 from app.cli.options import config_option, json_option, read_settings
-from app.cli.start_screen import base_url
+from app.cli.serving.start_screen import base_url
 
 HEADINGS = ("id", "key", "client", "model", "target", "age s", "first s", "bytes out", "attempts")
 # Seconds: between two looks, and for an answer.

@@ -14,7 +14,7 @@ from app.cli.launcher.claude import list_variables
 from app.cli.launcher.codex import KEY_VARIABLE, list_settings
 from app.cli.launcher.plan import plan_connection
 from app.cli.options import complete_models, config_option, read_settings
-from app.cli.start_screen import base_url
+from app.cli.serving.start_screen import base_url
 from app.settings.loading import home_folder
 
 CLIENTS = ("claude", "codex")

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from app.cli.doctor.finding import Finding, Subject
 from app.cli.launcher.plan import CLAUDE_NAMES, SMALL_CLAUDE_NAME, find_window
-from app.cli.start_screen import base_url
+from app.cli.serving.start_screen import base_url
 from app.settings import Settings
 
 NAME = "Claude Code"

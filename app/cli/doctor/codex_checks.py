@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from app.cli.doctor.claude_checks import leads_here, takes_key
 from app.cli.doctor.finding import Finding, Subject
 from app.cli.launcher.plan import find_window
-from app.cli.start_screen import base_url
+from app.cli.serving.start_screen import base_url
 
 NAME = "Codex"
 RUN = "dragoman run codex"

@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 import requests
 
-from app.cli.credential_words import describe_expiry
 from app.cli.doctor.finding import Finding, Subject
 from app.cli.doctor.tool_call import Answer, call_tool
-from app.cli.start_screen import ANY_KEY
+from app.cli.logins.credential_words import describe_expiry
+from app.cli.serving.start_screen import ANY_KEY
 from app.credentials.oauth.login_choice import list_logins
 from app.providers.provider import Provider
 from app.settings import Settings

@@ -11,7 +11,7 @@ from importlib import metadata
 from app.cli.doctor.finding import Finding, Subject
 from app.cli.launcher.gateway import ask_health, runs_here
 from app.cli.launcher.port_holder import find_port_holder
-from app.cli.start_screen import base_url
+from app.cli.serving.start_screen import base_url
 from app.errors import ConfigError
 from app.server.ports import check_port
 from app.settings.loading import FOUND_NAME, PLAIN_VARIABLES, PREFIX, user_config_file

@@ -14,7 +14,7 @@ import click
 import requests
 
 from app.cli.launcher.port_holder import find_port_holder
-from app.cli.start_screen import base_url
+from app.cli.serving.start_screen import base_url
 from app.settings import Settings
 
 # Seconds that a gateway may take until it answers, to say whether it is one, and to end.

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from app.cli.launcher.agent import Agent, Connection
 from app.cli.options import open_ways
-from app.cli.start_screen import ANY_KEY
+from app.cli.serving.start_screen import ANY_KEY
 from app.errors import NotFound
 from app.routing.router import Router, Upstream
 from app.settings import Settings

@@ -13,7 +13,7 @@ import click
 
 from app.cli.options import config_option, open_ways, read_settings
 from app.cli.service.units import LABEL, NAME, write_plist, write_unit
-from app.cli.start_screen import base_url
+from app.cli.serving.start_screen import base_url
 from app.settings.loading import home_folder
 
 # Seconds that systemctl or launchctl may take.

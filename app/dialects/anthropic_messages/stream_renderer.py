@@ -24,7 +24,7 @@ from app.conversation.events import (
 )
 from app.conversation.literals import join, text_of
 from app.conversation.response import Usage
-from app.conversation.sequence import Sequencer
+from app.conversation.streams.sequence import Sequencer
 from app.dialects.anthropic_messages.content.blocks import seal_reasoning, shown_citations
 from app.dialects.anthropic_messages.content.server_steps import write_steps
 from app.dialects.anthropic_messages.errors import render_error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from app.conversation.image_tokens import CLAUDE
+from app.conversation.tokens.image_tokens import CLAUDE
 from app.conversation.traits import DialectTraits
 from app.dialects.anthropic_messages.vocabulary import NAME
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from app.conversation.fold import fold
 from app.conversation.response import Response
+from app.conversation.streams.fold import fold
 from app.dialects.json_bodies import repair_text
 from app.dialects.malformed import malformed
 from app.dialects.openai_chat.stream_parser import StreamParser

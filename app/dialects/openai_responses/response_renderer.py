@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from app.conversation.capabilities import RenderContext
-from app.conversation.fold import unfold
 from app.conversation.response import Response
+from app.conversation.streams.fold import unfold
 from app.dialects.openai_responses.stream_renderer import StreamRenderer
 
 

@@ -22,7 +22,7 @@ from app.conversation.events import (
 )
 from app.conversation.literals import EMPTY, literal
 from app.conversation.response import Usage
-from app.conversation.sequence import Sequencer
+from app.conversation.streams.sequence import Sequencer
 from app.dialects.openai_responses.errors import error_object
 from app.dialects.openai_responses.items.output import OpenItem, Output, open_item
 from app.dialects.openai_responses.response_object import ResponseObject

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from app.accounts.prices import Prices
 from app.accounts.record import RequestRecord
 from app.conversation.response import Usage
-from app.conversation.tokens import estimate_tokens
+from app.conversation.tokens.estimate import estimate_tokens
 from app.errors import DragomanError
 from app.gateway.client_limits.refusal import refuse
 from app.gateway.gateway import Gateway

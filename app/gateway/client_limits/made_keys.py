@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 
 from app.accounts.apart import AccountsThread
-from app.gateway.access import Access
-from app.gateway.client_keys import ClientKey, read_key
-from app.gateway.tenants import open_tenant_marks
+from app.gateway.client_access.access import Access
+from app.gateway.client_access.client_keys import ClientKey, read_key
+from app.gateway.client_access.tenants import open_tenant_marks
 from app.settings import Settings
 
 # Beside the accounts' file: touched by `dragoman keys`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.dialects.openai_chat.replies.several import ask_single, join_responses
 from app.gateway.delivery import JSON_HEADERS
-from app.gateway.fanout import answer_each
+from app.gateway.endpoints.fanout import answer_each
 from app.gateway.gateway import Gateway
 from app.gateway.messages import ClientRequest, ClientResponse
 from app.gateway.record import Record

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from app.conversation.tokens import estimate_tokens
+from app.conversation.tokens.estimate import estimate_tokens
 from app.errors import DragomanError
 from app.gateway.choice import open_attempt
+from app.gateway.failures.policy import ABSENT_STATUSES, forgo
 from app.gateway.gateway import Gateway
 from app.gateway.messages import ClientRequest
-from app.gateway.policy import ABSENT_STATUSES, forgo
 from app.gateway.record import Record
 from app.routing.router import Upstream
 

@@ -8,7 +8,7 @@ from app.conversation.capabilities import RenderContext
 from app.dialects.openai_completions.request_parser import read_request, split_request
 from app.dialects.openai_completions.response_renderer import join_responses, stream_response
 from app.gateway.delivery import JSON_HEADERS, STREAM_HEADERS
-from app.gateway.fanout import answer_each
+from app.gateway.endpoints.fanout import answer_each
 from app.gateway.gateway import Gateway
 from app.gateway.messages import ClientRequest, ClientResponse
 from app.gateway.record import Record

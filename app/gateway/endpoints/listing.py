@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from app.errors import NotFound
-from app.gateway.client_keys import ClientKey
+from app.gateway.client_access.client_keys import ClientKey
 from app.providers.catalogues import fill_catalogues
 from app.providers.names import CLAUDE_ALIAS
 from app.providers.provider import Model, Provider

@@ -10,16 +10,16 @@ from functools import partial
 from app.conversation.blocks import Reasoning, Refusal, Text, ToolCall
 from app.conversation.capabilities import Capabilities
 from app.conversation.events import BlockDelta, BlockOpened, Event, Finished
-from app.conversation.fold import fold, unfold
 from app.conversation.request import Request, Turn
-from app.conversation.stages import Stage, StageMaker
+from app.conversation.streams.fold import fold, unfold
+from app.conversation.streams.stages import Stage, StageMaker
 from app.conversation.thoughts import Thought, place_of_next
 from app.dialects import openai_chat
 from app.dialects.contract import StreamPassthrough
 from app.errors import DragomanError
 from app.gateway.messages import ClientRequest
-from app.gateway.observed_stream import ObservedStream
 from app.gateway.reasoning_memory.reasoning_store import Keys, Owner, ReasoningStore, keeps_reasoning
+from app.gateway.replies.observed_stream import ObservedStream
 from app.sse import SseDecoder
 
 # How a body says past reasoning that is not empty, under any of its names.

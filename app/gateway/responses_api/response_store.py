@@ -27,7 +27,7 @@ from app.dialects.openai_responses.state.history import (
 from app.dialects.openai_responses.vocabulary import NAME
 from app.errors import Failure, InvalidRequest, LedgerUnavailable, NotFound
 from app.gateway.messages import ClientRequest, StartedResponse
-from app.gateway.observed_stream import ObservedStream
+from app.gateway.replies.observed_stream import ObservedStream
 from app.gateway.responses_api.conversations import Conversation, Conversations
 from app.gateway.responses_api.conversations import not_found as conversation_not_found
 from app.ledger import Ledger

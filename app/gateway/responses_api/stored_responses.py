@@ -12,9 +12,9 @@ from app.dialects.openai_responses.state.history import identify_items, list_ite
 from app.dialects.openai_responses.vocabulary import NAME
 from app.errors import InvalidRequest, NotFound, UpstreamRefused
 from app.gateway.delivery import STREAM_HEADERS
+from app.gateway.failures.policy import ABSENT_STATUSES
 from app.gateway.messages import ClientResponse
-from app.gateway.policy import ABSENT_STATUSES
-from app.gateway.reply_headers import mask_errors, relayed_headers
+from app.gateway.replies.reply_headers import mask_errors, relayed_headers
 from app.gateway.responses_api.background import Background
 from app.gateway.responses_api.response_store import KeptResponse, ResponseStore
 from app.providers.provider import Provider

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from app.gateway.learned_facts import LearnedFacts, Pause
+from app.gateway.failures.learned_facts import LearnedFacts, Pause
 from app.gateway.upstream_health.health import BreakerNote, UpstreamHealth
 
 # Bytes of the file that are read, and entries of each kind that are kept; ours are far fewer.

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from app.conversation.blocks import Block
 from app.conversation.events import BlockClosed, BlockDelta, BlockOpened, Event
-from app.conversation.fold import fold, unfold
 from app.conversation.literals import literal, text_of
 from app.conversation.response import FinishReason, Response
-from app.conversation.stages import Stage
+from app.conversation.streams.fold import fold, unfold
+from app.conversation.streams.stages import Stage
 
 
 def reply(*blocks: Block, finish: FinishReason = "stop") -> Response:

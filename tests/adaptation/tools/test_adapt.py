@@ -7,10 +7,10 @@ from msgspec.structs import replace
 from app.adaptation.adapt import adapt
 from app.conversation.blocks import Reasoning, Text, ToolResult
 from app.conversation.capabilities import Capabilities
-from app.conversation.fold import fold, unfold
 from app.conversation.request import CustomTool, FunctionTool, OutputFormat, Request, ToolChoice
 from app.conversation.response import Response
-from app.conversation.stages import chain
+from app.conversation.streams.fold import fold, unfold
+from app.conversation.streams.stages import chain
 from tests.adaptation.tools.asking import CHAT, CLAUDE, ask, assistant, call, function, native, result, system, user
 from tests.adaptation.tools.replies import reply
 

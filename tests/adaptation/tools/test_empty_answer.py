@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from app.adaptation.empty_answer import RefuseEmpty
+from app.adaptation.replies.empty_answer import RefuseEmpty
 from app.conversation.blocks import Block, Reasoning, Text
 from app.conversation.events import BlockClosed, BlockDelta, BlockOpened, Failed, Finished
-from app.conversation.fold import unfold
 from app.conversation.response import FinishReason
+from app.conversation.streams.fold import unfold
 from app.errors import UpstreamRefused
 from tests.adaptation.tools.asking import call
 from tests.adaptation.tools.replies import reply, run

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.adaptation.stop import StopMatcher
+from app.adaptation.replies.stop import StopMatcher
 from app.conversation.blocks import Reasoning, Text
 from app.conversation.events import (
     BlockClosed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from app.adaptation.think_tags import ThinkTags
+from app.adaptation.reasoning.think_tags import ThinkTags
 from app.conversation.blocks import Block, Reasoning, Text
 from app.conversation.events import BlockDelta
 from tests.adaptation.tools.asking import call

@@ -21,8 +21,8 @@ from app.conversation.events import (
     Started,
     UsageSeen,
 )
-from app.conversation.fold import fold, unfold
 from app.conversation.response import Usage
+from app.conversation.streams.fold import fold, unfold
 from app.dialects.anthropic_messages import StreamParser, StreamRenderer, parse_response
 from app.dialects.anthropic_messages.content.blocks import read_citations
 from app.errors import Failure

@@ -16,10 +16,10 @@ from app.conversation.capabilities import RenderContext
 from app.conversation.envelope import seal, unseal
 from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOpened, Event, Failed, Finished, Started
 from app.conversation.events import UsageSeen as Counted
-from app.conversation.fold import fold
 from app.conversation.literals import literal
 from app.conversation.request import Extension, Request
 from app.conversation.response import Response, StopDetail, Usage
+from app.conversation.streams.fold import fold
 from app.dialects.openai_chat import NAME, StreamParser, StreamRenderer, render_response
 from app.errors import Failure, UpstreamRefused
 from app.sse import SseDecoder

@@ -10,8 +10,8 @@ import pytest
 from app.conversation.blocks import Reasoning, Text
 from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.events import BlockClosed, BlockDelta, BlockOpened, Failed, Finished, Started, UsageSeen
-from app.conversation.fold import fold
 from app.conversation.response import Usage
+from app.conversation.streams.fold import fold
 from app.dialects import openai_completions
 from app.errors import UpstreamRefused
 

@@ -24,8 +24,8 @@ from app.conversation.events import (
     Started,
     UsageSeen,
 )
-from app.conversation.fold import fold, unfold
 from app.conversation.response import FinishReason, Response, Usage
+from app.conversation.streams.fold import fold, unfold
 from app.dialects.anthropic_messages.content.server_steps import parse_step
 from app.dialects.openai_responses import StreamParser, StreamRenderer, parse_request
 from app.errors import Failure

@@ -13,7 +13,7 @@ import pytest
 
 from app.conversation.blocks import Reasoning, ToolCall
 from app.conversation.capabilities import Capabilities, RenderContext
-from app.conversation.fold import fold
+from app.conversation.streams.fold import fold
 from app.dialects import openai_chat
 from app.gateway.reasoning_memory.reasoning_recall import PassingObserver
 from tests.gateway.conftest import Client, MakeClient, chat_answer, chunk, events_of

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.blueprints.gauges import describe_state
+from app.blueprints.operations.gauges import describe_state
 from app.gateway.upstream_health.retry_budget import FLOOR
 from app.settings import RouteSettings
 from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream

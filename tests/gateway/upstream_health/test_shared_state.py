@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import UpstreamUnreachable
-from app.gateway.learned_facts import COOL_DOWN, LearnedFacts
+from app.gateway.failures.learned_facts import COOL_DOWN, LearnedFacts
 from app.gateway.upstream_health.health import OPEN, UpstreamHealth
 from app.gateway.upstream_health.shared_state import SharedState
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from app.errors import DragomanError, ProgramUnavailable, UpstreamBusy, UpstreamCut, UpstreamTimeout
-from app.providers.claude_cli.exchange import ProgramExchange
-from app.providers.claude_cli.order import write_order
+from app.providers.kinds.claude_cli.exchange import ProgramExchange
+from app.providers.kinds.claude_cli.order import write_order
 from app.transport import Limits
 from app.transport.process import Process
 from tests.support.claude_program import (
@@ -228,7 +228,7 @@ def test_a_request_waits_for_the_program_before_it(open_exchange: Open, program:
 def test_a_request_that_waits_too_long_is_told_to_come_back(
     open_exchange: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.providers.claude_cli.exchange.QUEUE_TIMEOUT", 0.2)
+    monkeypatch.setattr("app.providers.kinds.claude_cli.exchange.QUEUE_TIMEOUT", 0.2)
     exchange = open_exchange(slots=threading.Semaphore(0))
 
     error = failure(exchange)

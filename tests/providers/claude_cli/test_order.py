@@ -9,7 +9,7 @@ import pytest
 
 from app.credentials.credential import Credential
 from app.errors import InvalidRequest, TooLarge
-from app.providers.claude_cli.order import inherit, write_order
+from app.providers.kinds.claude_cli.order import inherit, write_order
 from app.transport.process import Command
 
 USER = {"role": "user", "content": "Grüezi"}

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import UpstreamMalformed
-from app.providers.claude_cli.output import Output, Trouble
+from app.providers.kinds.claude_cli.output import Output, Trouble
 from app.sse import SseDecoder
 from tests.support.claude_program import Piece, answer, began, call_block, ended, event, failed, text_block
 
@@ -145,7 +145,7 @@ def test_a_line_of_many_megabytes_is_read_in_linear_time_and_space() -> None:
 
 
 def test_a_line_that_does_not_end_is_malformed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.providers.claude_cli.output._MAX_LINE", 1000)
+    monkeypatch.setattr("app.providers.kinds.claude_cli.output._MAX_LINE", 1000)
     output = Output()
     output.feed(b"x" * 999)
 

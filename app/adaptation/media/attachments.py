@@ -1,0 +1,103 @@
+"""The look into attachments: what their bytes are, whatever their label says.
+
+Only the first bytes are decoded, for an attachment may be megabytes long and there may be hundreds.
+"""
+
+from __future__ import annotations
+
+import re
+
+from app.conversation.blocks import FileId, Inline, PlainText, Source, Url
+from app.conversation.tokens.image_sizes import first_bytes
+
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"%PDF-", "application/pdf"),
+    (b"PK\x03\x04", "application/zip"),
+)
+
+_TEXTUAL = re.compile(
+    r"text/.*|.*\+(?:json|xml)|application/(?:json|xml|yaml|x-yaml|toml|javascript|x-javascript|typescript"
+    r"|x-sh|x-python|x-httpd-php|sql|graphql|x-ndjson|ld\+json)"
+)
+# Labels under which clients send whatever they do not know.
+_UNKNOWN = ("", "application/octet-stream", "binary/octet-stream")
+_ALIASES = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "application/x-pdf": "application/pdf"}
+
+_DATA_URL = re.compile(r"data:([^;,]*)((?:;[^;,]*)*?)(;base64)?,", re.IGNORECASE)
+_TO_STANDARD = str.maketrans("-_", "+/", " \t\r\n")
+_ODD = "-_\n\r \t"
+_SNIFFED = 48
+
+
+def normalise(source: Source) -> Source:
+    """The source with standard base64 and the media type that its bytes show; a data URL becomes inline data.
+
+    The very same object where nothing was wrong.
+    """
+    match source:
+        case Url() if source.url[:5].lower() == "data:":
+            inline = _from_data_url(source.url)
+            return normalise(inline) if inline is not None else source
+        case Inline():
+            data = source.data
+            if any(character in data for character in _ODD):
+                data = data.translate(_TO_STANDARD)
+            declared = source.media_type.partition(";")[0].strip().lower()
+            media_type = _sniff(data, declared)
+            if data is source.data and media_type == source.media_type:
+                return source
+            return Inline(media_type, data)
+        case Url() | FileId() | PlainText():
+            return source
+
+
+def is_textual(source: Inline) -> bool:
+    """Whether the bytes are characters: as the label says, or as they look where it says nothing."""
+    if _TEXTUAL.fullmatch(source.media_type):
+        return True
+    if source.media_type not in _UNKNOWN:
+        return False
+    start = first_bytes(source.data, 3072)
+    return start != b"" and b"\0" not in start and _is_utf8(start)
+
+
+def decode_text(source: Inline) -> str:
+    """The characters of a textual attachment; what is no UTF-8 is taken for Latin-1."""
+    raw = first_bytes(source.data, len(source.data))
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def _sniff(data: str, declared: str) -> str:
+    start = first_bytes(data, _SNIFFED)
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return "image/webp"
+    if start[:2] == b"BM" and start[6:10] == bytes(4):
+        return "image/bmp"
+    # Office documents are zip archives: their own label knows better.
+    for magic, media_type in _MAGIC:
+        if start.startswith(magic):
+            return declared if media_type == "application/zip" and declared not in _UNKNOWN else media_type
+    return _ALIASES.get(declared, declared) or "application/octet-stream"
+
+
+def _from_data_url(url: str) -> Inline | None:
+    head = _DATA_URL.match(url)
+    if head is None or head[3] is None:
+        return None
+    return Inline(head[1].lower() or "text/plain", url[head.end() :])
+
+
+def _is_utf8(start: bytes) -> bool:
+    """Whether bytes are UTF-8, but for a character that the end may cut."""
+    try:
+        start.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start >= len(start) - 3
+    return True

@@ -1,0 +1,88 @@
+"""What monitoring asks: the metrics, and whether this worker lives and can be sent requests."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+from flask import Blueprint, Response, request
+
+from app.blueprints.api import family, has_key, refuse, runtime, services
+from app.blueprints.operations.rights import is_local
+from app.blueprints.operations.versions import own_version
+from app.errors import DragomanError, Forbidden, Unauthorized
+from app.providers.provider import Provider
+
+blueprint = Blueprint("monitoring", __name__)
+
+# Seconds for which a provider that failed counts as gone. Then it may be asked again: nothing else would show that it
+# is back.
+RECENT = 30.0
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """The counts of all workers of this server, for Prometheus."""
+    # Loaded with the first scrape.
+    from app.gateway.recording.exposition import CONTENT_TYPE, write_metrics
+
+    try:
+        _check_rights()
+    except DragomanError as error:
+        return refuse(family(), error.failure)
+    text = write_metrics(runtime().workers.look(), own_version() or "unknown")
+    return Response(text, content_type=CONTENT_TYPE, headers={"cache-control": "no-store"})
+
+
+@blueprint.get("/health/live")
+def live() -> Response:
+    """Whether this process answers at all; a container that does not is to be started again."""
+    return _answer("ok", [])
+
+
+@blueprint.get("/health/ready")
+def ready() -> Response:
+    """Whether requests should be sent here."""
+    reasons = find_obstacles()
+    return _answer("unavailable" if reasons else "ok", reasons)
+
+
+def find_obstacles() -> list[str]:
+    """Why this worker cannot serve requests now, without anybody's names."""
+    owner, parts = runtime(), services()
+    reasons = []
+    if owner.draining or owner.active.stopping:
+        reasons.append("this worker is about to stop")
+    if not any(_can_serve(provider) for provider in parts.providers.values()):
+        reasons.append("no provider can serve" if parts.providers else "no provider is configured")
+    if parts.settings.ledger.required and parts.ledger.problem is not None:
+        reasons.append("the ledger is required and cannot be used")
+    return reasons
+
+
+def _can_serve(provider: Provider) -> bool:
+    trouble = provider.health.problem
+    if trouble is not None and time.time() - trouble.at < RECENT:
+        return False
+    if provider.source is None:
+        return True
+    status = provider.source.describe()
+    return status.problem is None and status.kind != "none"
+
+
+def _check_rights() -> None:
+    """Where keys are demanded, none but `open` metrics do without. Raises Unauthorized or Forbidden."""
+    wanted = services().settings.server.metrics
+    if wanted == "open":
+        return
+    if services().access.demands_key:
+        if not has_key():
+            raise Unauthorized("metrics are shown to those with a client key; server.metrics can allow more")
+    elif wanted == "key" or not is_local(request.environ):
+        raise Forbidden("metrics are shown on the gateway's own machine alone; server.metrics can allow more")
+
+
+def _answer(status: str, reasons: list[str]) -> Response:
+    told = {"status": status, **({"reasons": reasons} if reasons else {})}
+    code = 503 if reasons else 200
+    return Response(msgspec.json.encode(told), code, content_type="application/json")

@@ -1,0 +1,207 @@
+"""What was used, asked and spent, as JSON: the twins of `dragoman usage`, `requests`, `show`, `prices` and `top`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from flask import Blueprint, Response, request
+
+from app.accounts.apart import READ_LIMIT, AccountsUnavailable
+from app.accounts.record import RequestRecord
+from app.accounts.reports import GROUPS, SESSION, read_span, report_usage
+from app.blueprints.api import family, refuse, runtime, services
+from app.blueprints.operations.rights import own_rows
+from app.errors import DragomanError, InvalidRequest, NotFound
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+T = TypeVar("T")
+
+blueprint = Blueprint("reports", __name__, url_prefix="/_/api")
+
+DAY = 86_400.0
+# Characters of a value in the query.
+LONGEST_VALUE = 300
+MOST_ROWS = 1000
+# What lists are narrowed by: the names in the query, and the columns.
+_FILTERS = {
+    "key": "key",
+    "session": "session",
+    "model": "model",
+    "provider": "provider",
+    "target": "target",
+    "client": "agent",
+}
+
+
+def _report(answer: Callable[[Mapping[str, str]], Any]) -> Response:
+    """What `answer` finds among the rows that the asker may see."""
+    try:
+        body = msgspec.json.encode(answer(own_rows()))
+    except DragomanError as error:
+        return refuse(family(), error.failure)
+    return Response(body, content_type="application/json", headers={"cache-control": "no-store"})
+
+
+@blueprint.get("/usage")
+def usage() -> Response:
+    def answer(own: Mapping[str, str]) -> Any:
+        groups = list(dict.fromkeys(request.args.getlist("by"))) or ["model"]
+        unknown = next((group for group in groups if group not in GROUPS and group != SESSION), None)
+        if unknown is not None:
+            known = ", ".join((*GROUPS, SESSION))
+            raise InvalidRequest(f"by: {unknown[:LONGEST_VALUE]!r} is none of {known}", param="by")
+        if SESSION in groups and len(groups) > 1:
+            raise InvalidRequest("by: session cannot be combined with another group", param="by")
+        since, until = read_time("since") or time.time() - 7 * DAY, read_time("until")
+        where = {**own} if SESSION in groups else {**read_filters(("session",)), **own}
+        rows = ask_accounts(lambda connection: report_usage(connection, groups, since, until, where))
+        return {"since": since, "until": until, "by": groups, "usage": rows}
+
+    return _report(answer)
+
+
+@blueprint.get("/requests")
+def requests() -> Response:
+    def answer(own: Mapping[str, str]) -> Any:
+        from app.accounts.queries import Query, list_requests
+
+        query = Query(
+            before=read_number("before"),
+            after=read_number("after"),
+            since=read_time("since"),
+            until=read_time("until"),
+            failed=request.args.get("failed", "") in ("1", "true", "yes"),
+            where={**read_filters(), **own},
+            limit=_read_limit(),
+        )
+        rows = ask_accounts(lambda connection: list_requests(connection, query))
+        full = len(rows) >= query.limit and query.after is None
+        return {"requests": [_public(row) for row in rows], "next": rows[-1]["seq"] if full else None}
+
+    return _report(answer)
+
+
+@blueprint.get("/requests/<request_id>")
+def one_request(request_id: str) -> Response:
+    def answer(own: Mapping[str, str]) -> Any:
+        from app.accounts.queries import find_request
+
+        found = ask_accounts(lambda connection: find_request(connection, request_id[:LONGEST_VALUE]))
+        if found is None or any(found[column] != value for column, value in own.items()):
+            raise NotFound(f"no request has the id {request_id[:LONGEST_VALUE]!r}")
+        return _public(found)
+
+    return _report(answer)
+
+
+@blueprint.get("/sessions")
+def sessions() -> Response:
+    def answer(own: Mapping[str, str]) -> Any:
+        from app.accounts.queries import list_sessions
+
+        named = {name: value for name, value in read_filters().items() if name == "key"}
+        before, since, limit = read_time("before"), read_time("since"), _read_limit()
+        rows = ask_accounts(
+            lambda connection: list_sessions(
+                connection, before=before, since=since, where={**named, **own}, limit=limit
+            )
+        )
+        return {"sessions": [_public(row) for row in rows], "next": rows[-1]["last"] if len(rows) >= limit else None}
+
+    return _report(answer)
+
+
+@blueprint.get("/running")
+def running() -> Response:
+    """What runs now, at all workers of this server."""
+
+    def answer(own: Mapping[str, str]) -> Any:
+        whole = runtime().workers.look()
+        mine = [record for record in whole.running if all(getattr(record, name) == own[name] for name in own)]
+        return {"running": [_describe(record) for record in mine], "workers": whole.workers, "complete": whole.complete}
+
+    return _report(answer)
+
+
+@blueprint.get("/prices")
+def prices() -> Response:
+    """Dollars a million tokens."""
+
+    def answer(_own: Mapping[str, str]) -> Any:
+        table = runtime().recorder.prices
+        assert table is not None, "a runtime has prices"
+        model = request.args.get("model")
+        if model is None:
+            return {"prices": {name: msgspec.structs.asdict(row) for name, row in table.rows().items()}}
+        provider, _, name = model[:LONGEST_VALUE].rpartition("/")
+        price = table.find(provider, name)
+        if price is None:
+            raise NotFound(
+                f"no price is known for {model[:LONGEST_VALUE]!r}; [prices] in the configuration can add one"
+            )
+        return {"prices": {model[:LONGEST_VALUE]: msgspec.structs.asdict(price)}}
+
+    return _report(answer)
+
+
+def ask_accounts(work: Callable[[Connection], T], limit: float = READ_LIMIT) -> T:
+    """What `work` finds in the accounts, in `limit` seconds. Raises AccountsUnavailable."""
+    accounts = runtime().accounts
+    if accounts is None:
+        off = not services().settings.accounts.enabled
+        why = "accounts.enabled is false" if off else "this process keeps none"
+        raise AccountsUnavailable(f"there are no accounts: {why}")
+    return accounts.read(work, limit)
+
+
+def _public(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row without what only tells keys apart."""
+    return {name: value for name, value in row.items() if name != "tenant"}
+
+
+def _describe(record: RequestRecord) -> dict[str, Any]:
+    told = msgspec.to_builtins(record)
+    return {name: value for name, value in told.items() if name not in ("tenant", "peer", "method", "rate_limits")}
+
+
+def read_filters(without: tuple[str, ...] = ()) -> dict[str, str]:
+    given = {column: request.args.get(name) for name, column in _FILTERS.items() if name not in without}
+    return {column: value[:LONGEST_VALUE] for column, value in given.items() if value}
+
+
+def read_number(name: str) -> int | None:
+    text = request.args.get(name)
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdecimal() or len(text) > 15:
+        raise InvalidRequest(f"{name} is a whole number", param=name)
+    return int(text)
+
+
+def _read_limit() -> int:
+    limit = read_number("limit")
+    if limit is not None and not 1 <= limit <= MOST_ROWS:
+        raise InvalidRequest(f"limit is between 1 and {MOST_ROWS}", param="limit")
+    return limit or 50
+
+
+def read_time(name: str) -> float | None:
+    """Unix seconds, or a span before now."""
+    text = request.args.get(name)
+    if text is None:
+        return None
+    span = read_span(text)
+    if span is not None:
+        return time.time() - span
+    try:
+        moment = float(text[:30])
+    except ValueError:
+        moment = -1.0
+    if not 0 <= moment < 1e11:
+        raise InvalidRequest(f"{name} is a span of time such as 30m, 12h or 7d, or seconds of unix time", param=name)
+    return moment

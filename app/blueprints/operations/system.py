@@ -1,0 +1,277 @@
+"""What tells about the server itself, and what clients touch besides their API."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from typing import Any, cast
+
+import msgspec
+from flask import Blueprint, Response, redirect, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from app.blueprints.api import answer_error, family, has_key, refuse, runtime, services
+from app.blueprints.operations.monitoring import find_obstacles
+from app.blueprints.operations.versions import own_version
+from app.credentials.pool import CredentialPool
+from app.errors import DragomanError, Failure
+from app.gateway.failures.learned_facts import LearnedFacts
+from app.gateway.messages import new_id
+from app.gateway.upstream_health.health import UpstreamHealth
+from app.known_secrets import known_secrets
+from app.providers.health import ProviderHealth
+from app.providers.provider import Provider
+from app.providers.quotas import QuotaWindow
+
+blueprint = Blueprint("system", __name__)
+
+# Asked by machines that know an address and no name.
+PROBES = frozenset({"/health", "/health/live", "/health/ready", "/ping"})
+
+
+ENDPOINTS = {
+    "anthropic": ["/v1/messages", "/v1/messages/count_tokens"],
+    "openai": ["/v1/chat/completions", "/v1/responses", "/v1/completions", "/v1/embeddings", "/v1/models"],
+}
+
+
+@blueprint.get("/")
+def index() -> Response:
+    """Name and links; a browser is led to the dashboard. Claude Code sends HEAD here to see whether anybody is home."""
+    if request.method == "GET" and services().settings.server.dashboard and _wants_page():
+        return cast(Response, redirect("/_/", 303))
+    return _json(
+        {
+            "name": "dragoman",
+            "message": "Dragoman, the interpreter between AI clients and language models",
+            "health": "/health",
+            "models": "/v1/models",
+            "endpoints": ["/v1/messages", "/v1/chat/completions", "/v1/responses"],
+        }
+    )
+
+
+@blueprint.get("/health")
+def health() -> Response:
+    """`status` is "unauthenticated" when no provider has a credential that is taken, "degraded" when one of them has
+    none, or failed and did not succeed since, else "healthy"; `config` tells of a broken file that was not taken over.
+    No secret, and for those without a client key neither account nor path.
+    """
+    parts, owner = services(), runtime()
+    known = _host_problem() is None
+    detailed = known and has_key()
+    providers = {name: describe_provider(provider, detailed=detailed) for name, provider in parts.providers.items()}
+    if detailed:
+        _add_learned(providers, parts.gateway.facts)
+        _add_pressure(providers, parts.gateway.health)
+    asked = [entry for entry in providers.values() if "authenticated" in entry]
+    answers = [entry for entry in asked if entry["authenticated"]]
+    # A server that needs no credential can always be asked; the demo is not what anybody waits for.
+    can_answer = answers or any(each.source is None and not each.local for each in parts.providers.values())
+    well = answers == asked and all(each.health.problem is None for each in parts.providers.values())
+    status = "healthy" if well else "degraded" if can_answer else "unauthenticated"
+    main = (answers or asked or [{}])[0]
+    complaints = [*find_obstacles(), *owner.complaints()]
+    if complaints and status == "healthy":
+        status = "degraded"
+    body: dict[str, Any] = {
+        "status": status,
+        "service": "dragoman",
+        "version": own_version(),
+        "timestamp": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "authenticated": answers == asked,
+        **{name: main[name] for name in ("token_expiry", "token_storage") if name in main},
+        "credentials": {"configured": bool(answers), "subscriptionType": main.get("plan")},
+        "process": {
+            "alive": True,
+            "pid": os.getpid(),
+            "requests": len(owner.recorder),
+            "requestCount": owner.recorder.taken,
+            "queueLength": owner.recorder.unanswered,
+        },
+        "endpoints": ENDPOINTS,
+        "providers": providers,
+        "config": {"ok": owner.problem is None, "error": owner.problem if detailed else None},
+    }
+    if owner.loops:
+        body["loops"] = {loop.name: {"age": round(loop.age or 0.0, 2), "faults": loop.faults} for loop in owner.loops}
+    if complaints:
+        body["reasons"] = complaints if detailed else ["see the log, or ask with a client key"]
+    if not known:
+        body = {name: body[name] for name in ("status", "service", "timestamp")}
+    return _json(body)
+
+
+@blueprint.get("/ping")
+def ping() -> Response:
+    return _json({"status": "ok"})
+
+
+@blueprint.route("/api/hello", methods=["GET", "HEAD"])
+def hello() -> Response:
+    return _json({"status": "ok"})
+
+
+@blueprint.post("/api/event_logging/<path:_kind>")
+def swallow_telemetry(_kind: str) -> Response:
+    """Claude Code's telemetry: thanked for and thrown away."""
+    return Response(status=204)
+
+
+def _wants_page() -> bool:
+    """Whether a browser asks: programs take whatever comes."""
+    wanted = request.accept_mimetypes
+    return wanted.quality("text/html") > wanted.quality("application/json")
+
+
+def guard() -> Response | None:
+    """Before every request: the name under which we were called must be ours, and it must be plain HTTP.
+
+    Codex asks for a websocket first; a 426 is the only answer after which it goes on with POST at once.
+    """
+    if request.path not in PROBES and (error := _host_problem()) is not None:
+        return refuse(family(), error.failure)
+    if request.headers.get("upgrade", "").lower() == "websocket":
+        message = "websockets are not served here; use POST"
+        return refuse(family(), Failure(kind="invalid_request", message=message, status=426, origin="client"))
+    return None
+
+
+def _host_problem() -> DragomanError | None:
+    """Why the name under which we were called is not ours."""
+    try:
+        services().access.check_host(request.host)
+    except DragomanError as error:
+        return error
+    return None
+
+
+def internal_error(error: Exception) -> Response:
+    """What Flask itself refuses keeps its status; anything else is a fault of ours."""
+    if isinstance(error, HTTPException):
+        said = error.description or error.name
+        failure = Failure(kind="invalid_request", message=said, status=error.code or 400, origin="client")
+        return refuse(family(), failure)
+    record = runtime().recorder.begin(new_id(), family().NAME, request.environ)
+    record.operation = ""
+    answer = answer_error(family(), record.fault(error), record)
+    record.write()
+    return answer
+
+
+def not_found(_error: Exception) -> Response:
+    """An unknown path, in the words of the dialect it looks like, with a hint."""
+    message = f"Route not found: {request.method} {request.path}. {hint(request.path)}"
+    return refuse(family(), Failure(kind="not_found", message=message, origin="client"))
+
+
+def method_not_allowed(error: MethodNotAllowed) -> Response:
+    message = f"{request.path} does not take {request.method}"
+    refused = refuse(family(), Failure(kind="invalid_request", message=message, status=405, origin="client"))
+    refused.allow.update(error.valid_methods or ())
+    return refused
+
+
+def hint(path: str) -> str:
+    """Where a request on this path was probably meant to go."""
+    for word, route in (
+        ("count_tokens", "/v1/messages/count_tokens"),
+        ("message", "/v1/messages"),
+        ("response", "/v1/responses"),
+        ("chat", "/v1/chat/completions"),
+        ("complet", "/v1/chat/completions"),
+        ("model", "/v1/models"),
+    ):
+        if word in path:
+            return f"Did you mean {route}? An SDK's base URL ends in /v1 for OpenAI and before it for Anthropic."
+    return "See / for what is served."
+
+
+def describe_provider(provider: Provider, *, detailed: bool) -> dict[str, Any]:
+    entry: dict[str, Any] = {"kind": provider.settings.kind, **_describe_outcomes(provider.health, detailed=detailed)}
+    if provider.source is None:
+        return entry
+    status = provider.source.describe()
+    problem = provider.health.problem
+    is_refused = problem is not None and problem.kind in ("upstream_auth", "authentication")
+    entry["authenticated"] = status.problem is None and status.kind != "none" and not is_refused
+    if status.expires_at is not None:
+        entry["token_expiry"] = status.expires_at
+    if detailed:
+        told = {
+            "token_storage": status.source,
+            "account": status.account,
+            "plan": status.plan,
+            "problem": status.problem,
+        }
+        entry |= {name: value for name, value in told.items() if value is not None}
+        if isinstance(provider.source, CredentialPool):
+            entry["credentials"] = {
+                name: {"authenticated": state.problem is None, "source": state.source, "rests_seconds": round(rests)}
+                for name, state, rests in provider.source.describe_members()
+            }
+        if provider.health.quotas:
+            entry["quotas"] = {
+                name or "login": [_describe_window(window) for window in windows]
+                for name, windows in provider.health.quotas.items()
+            }
+    return entry
+
+
+def _add_learned(providers: dict[str, dict[str, Any]], facts: LearnedFacts) -> None:
+    """What this worker has learned of each provider's models; `tenant` begins the mark of the only one it holds for."""
+    for fact in facts.known():
+        provider, _, model = fact.upstream.partition("/")
+        told = {
+            "model": model,
+            "fact": fact.name,
+            "tenant": fact.tenant and fact.tenant[:8],
+            "seconds": int(fact.seconds),
+        }
+        if provider in providers:
+            providers[provider].setdefault("learned", []).append(told)
+
+
+def _add_pressure(providers: dict[str, dict[str, Any]], health: UpstreamHealth) -> None:
+    """The targets that are in trouble, and the queues, as this worker sees them."""
+    for state in health.targets():
+        provider, _, model = state.target.partition("/")
+        if provider in providers:
+            told = {"model": model, "state": state.state, "fault": state.fault, "faults": state.faults}
+            providers[provider].setdefault("breakers", []).append(told | {"seconds": round(state.seconds)})
+    for load in health.loads():
+        if load.max_parallel is not None and load.provider in providers:
+            providers[load.provider]["queue"] = {
+                "max_parallel": load.max_parallel,
+                "parallel": load.parallel,
+                "waiting": load.waiting,
+                "timeouts": load.timeouts,
+            }
+
+
+def _describe_outcomes(health: ProviderHealth, *, detailed: bool) -> dict[str, Any]:
+    """When the provider answered well and when it failed last, as far as this worker knows."""
+    told: dict[str, Any] = {}
+    if health.last_success is not None:
+        told["last_success"] = _date(health.last_success)
+    if health.context_cuts:
+        told["context_cuts"] = dict(health.context_cuts) if detailed else len(health.context_cuts)
+    for name, trouble in (("last_failure", health.last_failure), ("models_failure", health.listing)):
+        if trouble is not None:
+            told[name] = {"time": _date(trouble.at), "kind": trouble.kind}
+            if detailed:
+                told[name]["message"] = trouble.message
+    return told
+
+
+def _describe_window(window: QuotaWindow) -> dict[str, Any]:
+    told: dict[str, Any] = {"window": window.name, "used_percent": round(window.used * 100, 1)}
+    return told | ({"resets": _date(window.resets_at)} if window.resets_at else {})
+
+
+def _date(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")
+
+
+def _json(body: dict[str, Any]) -> Response:
+    return Response(known_secrets.mask_bytes(msgspec.json.encode(body)), content_type="application/json")

@@ -1,0 +1,1 @@
+"""The commands about logins: in, out, and how they are."""

@@ -1,0 +1,60 @@
+"""Is `dragoman auth`: the logins under the names that ccproxy's users know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from app.cli.logins.login import log_in
+from app.cli.logins.logout import log_out
+from app.cli.logins.status import show_status
+from app.cli.options import config_option, read_settings
+from app.credentials.oauth.login_choice import offer_logins
+
+_no_browser = click.option("--no-browser", is_flag=True, help="Only print the address; open it on any machine.")
+
+
+@click.group()
+def auth() -> None:
+    """Other names for login, logout and status."""
+
+
+@auth.command("login")
+@config_option
+@_no_browser
+@click.argument("provider", default="claude")
+def login_claude(path: Path | None, no_browser: bool, provider: str) -> None:
+    """Sign in to PROVIDER (claude)."""
+    log_in(path, provider, no_browser=no_browser)
+
+
+@auth.command("login-openai")
+@config_option
+@_no_browser
+def login_openai(path: Path | None, no_browser: bool) -> None:
+    """Sign in to ChatGPT, for Codex."""
+    log_in(path, "codex", no_browser=no_browser)
+
+
+@auth.command("logout")
+@config_option
+@click.argument("provider", default="claude")
+def logout_provider(path: Path | None, provider: str) -> None:
+    """Forget the login of PROVIDER (claude)."""
+    log_out(path, provider)
+
+
+@auth.command("status")
+@config_option
+def status_of_all(path: Path | None) -> None:
+    """Show each provider's account, plan, expiry and source."""
+    show_status(path)
+
+
+@auth.command("providers")
+@config_option
+def list_providers(path: Path | None) -> None:
+    """List what can be logged in to, one a line."""
+    for name in offer_logins(read_settings(path).providers):
+        click.echo(name)

@@ -1,0 +1,41 @@
+"""Is `dragoman logout`: forget a login."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+import click
+
+from app.cli.logins.login import choose_provider, find_used
+from app.cli.options import complete_providers, config_option, open_session, read_settings
+from app.credentials.oauth.login_flow import open_flow
+
+
+@click.command()
+@config_option
+@click.argument("provider", required=False, shell_complete=complete_providers)
+def logout(path: Path | None, provider: str | None) -> None:
+    """Forget the login of PROVIDER (oca, claude, codex, or a configured name).
+
+    Claude's and Codex's logins are those of their own programs, which are logged out too.
+    """
+    log_out(path, provider)
+
+
+def log_out(path: Path | None, provider: str | None) -> None:
+    """The command itself, for its aliases too."""
+    all_settings = read_settings(path)
+    name, settings = choose_provider(provider, all_settings.providers)
+    way = partial(open_session, all_settings, name, settings)
+    flow = open_flow(settings, os.environ, Path.home(), way)
+    place = flow.login.label
+    known = flow.login.stamp() is not None
+    try:
+        flow.log_out()
+    except OSError as error:
+        raise click.ClickException(f"{place} cannot be changed: {error.strerror or error}") from error
+    click.echo(f"Logged out of {name}: {place}" if known else f"There was no login in {place}.")
+    if (used := find_used(settings, way)) is not None:
+        click.echo(f"Note: requests still use {used}.")

@@ -1,0 +1,122 @@
+"""`dragoman status`: who is logged in where, for how long, and how requests fare. It never shows a token."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import requests
+
+from app.cli.logins.credential_words import WITHOUT_CREDENTIAL, describe_expiry, summarize_source
+from app.cli.options import config_option, json_option, open_session, read_settings
+from app.cli.serving.start_screen import base_url
+from app.credentials.credential import SourceStatus
+from app.credentials.sources import open_source
+from app.settings import ServerSettings
+
+# Seconds that a gateway on this machine may take to say how it is.
+_TIMEOUT = 2.0
+
+
+@click.command()
+@config_option
+@json_option
+def status(path: Path | None, as_json: bool) -> None:
+    """Show each provider's account, plan, expiry and source.
+
+    Nothing is sent to a provider and nothing is renewed; a gateway that runs here is asked how its requests fare.
+    """
+    show_status(path, as_json=as_json)
+
+
+def show_status(path: Path | None, *, as_json: bool = False) -> None:
+    """The command itself, for its aliases too."""
+    all_settings = read_settings(path)
+    outcomes = ask_gateway(all_settings.server)
+    told: dict[str, object] = {}
+    for name, settings in all_settings.providers.items():
+        way = partial(open_session, all_settings, name, settings)
+        source = open_source(settings, os.environ, Path.home(), way, name=name)
+        if as_json:
+            credential = msgspec.to_builtins(source.describe()) if source is not None else None
+            told[name] = {"kind": settings.kind, "credential": credential, **outcomes.get(name, {})}
+            continue
+        if source is None:
+            click.echo(f"{name}: {WITHOUT_CREDENTIAL.get(settings.kind, 'needs no credential of its own')}")
+        else:
+            for line in describe_source(name, source.describe(), time.time()):
+                click.echo(line)
+        entry = outcomes.get(name, {})
+        for line in (*describe_outcomes(entry), *describe_accounts(entry)):
+            click.echo(line)
+    if as_json:
+        click.echo(json.dumps(told, indent=2))
+
+
+def describe_source(name: str, known: SourceStatus, now: float) -> Iterator[str]:
+    """The lines about one provider; `now` is in unix seconds."""
+    yield f"{name}: {summarize_source(known, now)}"
+    rows = {
+        "account": known.account,
+        "plan": known.plan.upper() if known.plan else None,
+        "expires": None if known.expires_at is None else describe_expiry(known.expires_at, now),
+        "renewal": None if known.kind != "access_token" else "by itself" if known.renewable else "by a new login only",
+        "source": known.source,
+        "problem": known.problem,
+    }
+    for title, value in rows.items():
+        if value:
+            yield f"  {title:<9}{value}"
+
+
+def describe_outcomes(entry: Mapping[str, Any]) -> Iterator[str]:
+    """The lines about the requests to one provider; `entry` is its part of /health."""
+    if isinstance(when := entry.get("last_success"), str):
+        yield f"  {'success':<9}last at {when}"
+    for title, name in (("failure", "last_failure"), ("models", "models_failure")):
+        match entry.get(name):
+            case {"time": str(when), "kind": str(kind), **more}:
+                yield f"  {title:<9}last at {when}, {kind}: {more.get('message', 'the log tells more')}"
+
+
+def describe_accounts(entry: Mapping[str, Any]) -> Iterator[str]:
+    """The lines about a pool's credentials and about what accounts have used; `entry` is the provider's part of
+    /health."""
+    match entry.get("credentials"):
+        case {**members}:
+            for name, member in members.items():
+                rests = member.get("rests_seconds", 0) if isinstance(member, dict) else 0
+                yield f"  {'account':<9}{name}: {f'rests for {rests} s' if rests else 'ready'}"
+    match entry.get("quotas"):
+        case {**accounts}:
+            for name, windows in accounts.items():
+                for window in windows if isinstance(windows, list) else ():
+                    match window:
+                        case {"window": str(length), "used_percent": int() | float() as used, **more}:
+                            until = f", begins anew at {more['resets']}" if "resets" in more else ""
+                            yield f"  {'quota':<9}{name}, {length}: {used} % used{until}"
+
+
+def ask_gateway(server: ServerSettings) -> dict[str, Any]:
+    """What the gateway that runs by these settings says of each provider; nothing when none runs."""
+    if server.host.startswith("unix:"):
+        return {}
+    with requests.Session() as session:
+        session.trust_env = False
+        headers = {"authorization": f"Bearer {server.api_keys[0]}"} if server.api_keys else {}
+        try:
+            reply = session.get(f"{base_url(server)}/health", headers=headers, timeout=_TIMEOUT, allow_redirects=False)
+            told = reply.json()
+        except (requests.RequestException, ValueError, RecursionError):
+            return {}
+    match told:
+        case {"service": "dragoman", "providers": {**providers}}:
+            return {str(name): entry for name, entry in providers.items() if isinstance(entry, dict)}
+    return {}

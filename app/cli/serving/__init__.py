@@ -1,0 +1,1 @@
+"""Here the server is started, and says what it found."""

@@ -1,0 +1,153 @@
+"""Is `dragoman serve`: it checks the settings, says what will run, and becomes gunicorn."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from app.cli.options import WholeNumber, config_option, open_ways, read_settings
+from app.cli.serving.start_screen import base_url, describe_start
+from app.cli.serving.token_file import check_token_file
+from app.credentials.credential import SourceStatus
+from app.credentials.oauth.login_choice import list_logins
+from app.errors import ConfigError
+from app.log_target import guard_standard_streams
+from app.server import ports
+from app.settings import ServerSettings, Settings
+from app.settings.loading import HANDED_ON
+
+if TYPE_CHECKING:
+    from app.providers.provider import Provider
+
+
+@click.command()
+@config_option
+@click.option("-H", "--host", help="Address to listen on. Default: 127.0.0.1.")
+@click.option("-p", "--port", type=WholeNumber(0, 65535), help="Port to listen on. Default: 8080.")
+@click.option("--workers", type=WholeNumber(1), help="Processes; one uses one core. Default: 1.")
+@click.option("--token", type=click.Path(path_type=Path), help="File with an Oracle Code Assist token.")
+@click.option("--small-model", metavar="PROVIDER/MODEL", help='Where names with "haiku" lead.')
+@click.option("--big-model", metavar="PROVIDER/MODEL", help="Where other Claude names lead.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warn", "error"]), help="Default: info.")
+@click.option("--log-file", type=click.Path(dir_okay=False), help="File for the log. Default: standard output.")
+@click.option("--allow-open", is_flag=True, help="Listen beyond this machine although no key is asked for.")
+@click.option("--no-browser", is_flag=True, help="Open no login page when a provider has no login yet.")
+@click.option("--reload", is_flag=True, help="Restart the workers when the program's code changes.")
+@click.option("--for-agent", is_flag=True, hidden=True)
+def serve(
+    path: Path | None,
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    token: Path | None,
+    small_model: str | None,
+    big_model: str | None,
+    log_level: str | None,
+    log_file: str | None,
+    allow_open: bool,
+    no_browser: bool,
+    reload: bool,
+    for_agent: bool,
+) -> None:
+    """Start the gateway in the foreground.
+
+    Stop it with Ctrl-C or SIGTERM: running streams may finish. SIGHUP reads everything again.
+    """
+    server: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "workers": workers,
+        "log_level": log_level,
+        "allow_open": allow_open or None,
+    }
+    if no_browser:
+        server["open_browser"] = False
+    if log_file:
+        server["log_file"] = log_file
+    overrides: dict[str, Any] = {
+        "server": _given(server),
+        "models": _given({"small": small_model, "big": big_model}),
+    }
+    if token:
+        check_token_file(token)
+        name = _oca_provider(read_settings(path, {"server": overrides["server"]}))
+        overrides["providers"] = {name: {"token_file": str(token.expanduser().absolute())}}
+        # A bare name is one of Oracle's then, as the proxies before this one took it.
+        overrides["models"] = {
+            tier: model if "/" in model else f"{name}/{model}" for tier, model in overrides["models"].items()
+        }
+    settings = read_settings(path, overrides)
+    _check_temporary_folder()
+    providers = open_ways(settings).providers
+    check_port(settings.server)
+    known = describe_sources(providers)
+    missing = [name for name in list_logins(settings.providers) if name in known and known[name].kind == "none"]
+    say(describe_start(settings, token, missing, known))
+    options = [*(["--reload"] if reload else []), *(["--for-agent"] if for_agent else [])]
+    if settings.server.open_browser and at_terminal() and missing:
+        options += ["--open", f"{base_url(settings.server)}/login"]
+    _become_gunicorn(settings, overrides, options)
+
+
+def at_terminal() -> bool:
+    """Whether a user sees what is said, and can answer."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
+
+
+def describe_sources(providers: Mapping[str, Provider]) -> dict[str, SourceStatus]:
+    """How the credential of each provider is that has one."""
+    sources = {name: provider.source for name, provider in providers.items()}
+    return {name: source.describe() for name, source in sources.items() if source is not None}
+
+
+def check_port(server: ServerSettings) -> None:
+    """Ends the command when the address cannot be listened at."""
+    try:
+        ports.check_port(server)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def say(text: str) -> None:
+    """Prints. A terminal or a pipe that takes nothing keeps nobody from starting."""
+    if sys.stdout is sys.__stdout__:
+        guard_standard_streams()
+    click.echo(text)
+    sys.stdout.flush()
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _oca_provider(settings: Settings) -> str:
+    """The provider that `--token` is for: the configured one, whatever its name, or a new one."""
+    return next((name for name, provider in settings.providers.items() if provider.kind == "oca"), "oca")
+
+
+def _become_gunicorn(settings: Settings, overrides: dict[str, Any], options: list[str]) -> None:
+    """Replace this process, so that its id, terminal and signals are gunicorn's."""
+    script = str(files("app.server") / "launch.py")
+    os.environ[HANDED_ON] = json.dumps(overrides)
+    if settings.source:
+        os.environ["DRAGOMAN_CONFIG"] = str(settings.source)
+    sys.stdout.flush()
+    # -P: the script's folder and the working folder are not places to import from.
+    os.execv(sys.executable, [sys.executable, "-P", script, *options])
+
+
+def _check_temporary_folder() -> None:
+    """Ends the command where nothing can be written: the heartbeats of gunicorn's workers are files."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        said = "no folder for temporary files can be written; mount one at /tmp, or set TMPDIR"
+        raise click.ClickException(said) from error

@@ -1,0 +1,1 @@
+"""The local estimate of tokens: of texts, tools, images and documents."""

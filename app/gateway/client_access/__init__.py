@@ -1,0 +1,1 @@
+"""Who may ask: client keys, what each may do, and whose things are whose."""

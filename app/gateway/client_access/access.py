@@ -1,0 +1,216 @@
+"""Decides who may ask: client keys, and guards against web pages that reach for a local server."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from app.errors import Forbidden, Unauthorized
+from app.gateway.client_access.client_keys import ANYBODY, ClientKey, read_key
+from app.gateway.client_access.tenants import TenantMarks
+from app.headers import HeaderFields
+from app.settings import KeySettings, ServerSettings
+from app.settings.key_checks import HASH_MARK, hash_key
+
+KEY_HEADERS = ("x-api-key", "api-key", "x-goog-api-key")
+# These carry the gateway's own key, or nothing that an upstream should see.
+PRIVATE_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", *KEY_HEADERS})
+MOST_KNOWN_HOSTS = 64
+SESSION_HEADERS = ("x-claude-code-session-id", "session-id", "session_id", "x-session-id")
+MOST_QUOTED = 100
+# Methods that change nothing, which pages may use: what they get they cannot read.
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
+
+
+class Admission(NamedTuple):
+    """Who asks: `session` is the client's where it names one, `client_headers` are what providers may look at."""
+
+    key: ClientKey
+    session: str | None
+    client_headers: Mapping[str, str]
+
+
+class Access:
+    """The rules of one configuration."""
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        marks: TenantMarks | None = None,
+        keys: Mapping[str, KeySettings] = {},
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`keys` are those of `[keys]` by their names. `clock` tells unix time."""
+        self._clock = clock
+        self._marks = marks or TenantMarks(b"")
+        # By their hashes: a look-up costs the same for one key and for thousands, and tells a stranger nothing by the
+        # time that it takes.
+        self._keys: dict[str, ClientKey] = {}
+        for number, key in enumerate(settings.api_keys):
+            self._keys[hash_key(key)] = ClientKey(name=f"api_keys[{number}]", tenant=self._marks.mark(key))
+        for name, row in keys.items():
+            self._keys[hash_key(row.key)] = read_key(name, self.mark(name), row)
+        self._made: Mapping[str, ClientKey] = {}
+        # Stands for these rules and keys where a decision is kept; another one takes its place when keys change.
+        self._judge = object()
+        self._hosts = frozenset(host.lower() for host in settings.allowed_hosts)
+        self._origins = frozenset(settings.cors_origins)
+        self._known_hosts: set[str] = set()
+        # Where a stranger's page could do something: names are checked then. A key that must be shown is no page's.
+        self._on_loopback = _is_loopback(settings.host)
+        self._names_matter = self._on_loopback or not self._keys
+
+    def admit(self, headers: HeaderFields) -> Admission:
+        """What the headers of a request say of who asks; the same headers are looked into once. Raises Forbidden,
+        Unauthorized."""
+        judge, known = headers.admission
+        if judge is self._judge:
+            admission: Admission = known
+            return admission
+        self.check_host(headers.get("host", ""))
+        key = self.check_key(headers)
+        session = next((headers[name] for name in SESSION_HEADERS if name in headers), None)
+        admission = Admission(key, session, self.client_headers(headers))
+        if key.expires is None:  # any other is asked for the time at each request
+            headers.admission = self._judge, admission
+        return admission
+
+    def mark(self, name: str) -> str:
+        """The tenant of a named key. It goes by the name, so that who gets a new key keeps what the old one stored."""
+        return self._marks.mark(f"keys.{name}")
+
+    def take_made(self, keys: Mapping[str, ClientKey]) -> None:
+        """The keys that commands have made, by their hashes; those of the configuration go before them."""
+        self._made = keys
+        self._judge = object()
+
+    def find_key(self, tenant: str) -> ClientKey | None:
+        """A key of a tenant that is still good; None where there is none any more."""
+        now = self._clock()
+        found = (key for key in (*self._keys.values(), *self._made.values()) if key.tenant == tenant)
+        return next((key for key in found if key.is_good(now)), None)
+
+    def find_hashed(self, tenant: str) -> dict[str, ClientKey]:
+        """The keys of a tenant that are still good, by their hashes: one that took another's place is another key."""
+        now, found = self._clock(), {**self._made, **self._keys}
+        return {digest: key for digest, key in found.items() if key.tenant == tenant and key.is_good(now)}
+
+    @property
+    def demands_key(self) -> bool:
+        return bool(self._keys or self._made)
+
+    def check_host(self, host: str) -> None:
+        """Refuses names that a page elsewhere may have pointed at this machine (DNS rebinding).
+
+        An address is never such a name: a page that was called by it came from there. Raises Forbidden.
+        """
+        if host in self._known_hosts:
+            return
+        name = host.lower()
+        before, colon, port = name.rpartition(":")
+        name = before if colon and port.isdecimal() and (not before.startswith("[") or before.endswith("]")) else name
+        own = name in LOOPBACK_NAMES or name in self._hosts or host.lower() in self._hosts
+        if not own and not self._hosts and not self._on_loopback:
+            own = _is_address(name)
+        if own and len(self._known_hosts) < MOST_KNOWN_HOSTS:
+            self._known_hosts.add(host)
+        if not own and (self._hosts or self._names_matter):
+            raise Forbidden(f"host {host!r} is not served here; add it to server.allowed_hosts if it should be")
+
+    def check_page(self, method: str, headers: Mapping[str, str]) -> None:
+        """Refuses what a page of another site makes its reader's browser send: any page can send a POST to a local
+        server, and needs no answer to do harm. Browsers say where a request comes from; other programs say nothing.
+        `headers` are a WSGI environment. Raises Forbidden."""
+        if method in READING:
+            return
+        origin, site = headers.get("HTTP_ORIGIN"), headers.get("HTTP_SEC_FETCH_SITE")
+        if origin is not None and (origin in self._origins or "*" in self._origins):
+            return
+        own = origin is None or origin.partition("://")[2] == headers.get("HTTP_HOST")
+        if not own or site not in (None, "same-origin", "none"):
+            raise Forbidden(
+                f"this was sent by a page of another site ({(origin or site or '')[:MOST_QUOTED]!r}); "
+                "add its origin to server.cors_origins if it may"
+            )
+
+    def cors_headers(self, origin: str | None) -> list[tuple[str, str]]:
+        """What lets a page of `origin` read an answer; nothing for an origin that is not configured."""
+        if origin is None or not (origin in self._origins or "*" in self._origins):
+            return []
+        return [
+            ("access-control-allow-origin", origin),
+            (
+                "access-control-expose-headers",
+                "x-request-id, request-id, retry-after, x-dragoman-dropped, x-dragoman-lowered",
+            ),
+            ("vary", "origin"),
+        ]
+
+    def preflight_headers(self, origin: str | None) -> list[tuple[str, str]]:
+        """The answer to a browser that asks before it sends."""
+        allowed = self.cors_headers(origin)
+        if not allowed:
+            return []
+        methods = ("access-control-allow-methods", "GET, POST, DELETE, OPTIONS")
+        return [
+            *allowed,
+            methods,
+            ("access-control-allow-headers", "*, authorization"),
+            ("access-control-max-age", "600"),
+        ]
+
+    def check_key(self, headers: Mapping[str, str]) -> ClientKey:
+        """Accepts a request when any of its headers carries a valid key, and answers with what that may do; ANYBODY
+        where none is demanded. Raises Unauthorized."""
+        if not (self._keys or self._made):
+            return ANYBODY
+        given = [headers[name] for name in KEY_HEADERS if name in headers]
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            given.append(token.strip())
+        late: ClientKey | None = None
+        for candidate in given:
+            hashed = HASH_MARK + hashlib.sha256(candidate.encode("utf-8", "replace")).hexdigest()
+            found = self._keys.get(hashed) or self._made.get(hashed)
+            if found is None:
+                continue
+            if found.expires is None and not found.disabled:
+                return found
+            try:
+                found.check_time(self._clock())
+            except Unauthorized:
+                late = found
+            else:
+                return found
+        if late is not None:
+            late.check_time(self._clock())
+        what = "the client key is wrong" if any(given) else "a client key is required"
+        raise Unauthorized(
+            f"{what}: send one of server.api_keys or [keys] as the API key (`Authorization: Bearer …`)",
+            code="invalid_api_key",
+        )
+
+    def client_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """What providers may look at. Credentials are left only when none of them is a key of this gateway."""
+        if self.demands_key:
+            return {name: value for name, value in headers.items() if name not in PRIVATE_HEADERS}
+        return {name: value for name, value in headers.items() if name != "cookie"}
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""What failures say, and what is done about them."""

@@ -1,0 +1,178 @@
+"""Decides what happens after a failure: try again, change the request, go to the next upstream, or say so."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
+
+import msgspec
+
+from app.conversation.capabilities import Capabilities
+from app.dialects.overflow import is_near, may_overflow
+from app.errors import LASTING, MALFORMED, DragomanError, Failure, UpstreamCut, UpstreamRefused, UpstreamUnreachable
+from app.gateway.failures.complaints import Repair
+from app.gateway.failures.complaints import find_repair as find_named
+from app.gateway.failures.own_words import own_words
+from app.providers.provider import Operation
+
+# A wait that an upstream asks for is kept if it is at most this long; seconds. A longer one is the client's to keep.
+LONGEST_WAIT = 5.0
+# The first backoff is up to so many seconds long; each is drawn anew, so that requests that failed together do not come
+# back together.
+FIRST_BACKOFF = 0.5
+# Where the upstream itself says when to come back, the wait is longer by up to this share of it, and never shorter.
+SPREAD = 0.5
+
+# The same request may succeed at once or soon, the last row at networks before a server. So may one that met a rate
+# limit which says that it is short, or says nothing.
+AGAIN_STATUSES = frozenset(
+    {408, 409, 500, 502, 503, 504, 529,
+     520, 521, 522, 523, 524, 530}
+)  # fmt: skip
+
+# Another upstream may do what this one could not; a request that is wrong is wrong everywhere.
+ELSEWHERE_KINDS = frozenset(
+    {"rate_limit", "quota", "overloaded", "timeout", "internal", "unreachable", "upstream_auth", "authentication",
+     "billing", "permission", "not_found", "conflict"}
+)  # fmt: skip
+
+# How servers say that they, or this model of theirs, only know newer operations.
+ABSENT_STATUSES = (404, 405, 501)
+
+
+# What may be said of a request that would pass with a change, and how.
+REPAIRABLE_KINDS = frozenset({"invalid_request", "unsupported", "internal"})
+REFUSAL_STATUSES = frozenset({400, 415, 422, 501})
+# How servers say that a request is too long.
+OVERFLOW_STATUSES = frozenset({400, 413, 422, 500})
+
+
+def forgo(operation: Operation) -> Repair:
+    """The repair for an operation that the upstream does not know, or not with this model."""
+
+    def change(capabilities: Capabilities) -> Capabilities:
+        return msgspec.structs.replace(capabilities, absent=(*capabilities.absent, operation))
+
+    return Repair(operation, change)
+
+
+def find_repair(
+    failure: Failure, capabilities: Capabilities, sent: bytes, operation: Operation = "generate"
+) -> Repair | None:
+    """The repair that a refused request calls for, unless it is already in force. `sent` is the body that was
+    refused."""
+    if operation == "completions" and failure.status in ABSENT_STATUSES:
+        return forgo(operation)
+    if failure.kind not in REPAIRABLE_KINDS or failure.status not in REFUSAL_STATUSES:
+        return None
+    return find_named(failure, failure.message, capabilities, sent)
+
+
+def teaches(failure: Failure, repair: Repair, capabilities: Capabilities, sent: bytes) -> bool:
+    """Whether a refusal shows that `repair` will be needed by other requests too.
+
+    It does not where the words that call for it may be the client's own, quoted: a tool may be named "Unsupported
+    temperature". `capabilities` are those before the repair.
+    """
+    if not repair.learned or failure.status in ABSENT_STATUSES:
+        return repair.learned
+    own = find_named(failure, own_words(failure.message, sent), capabilities, sent)
+    return own is not None and own.name == repair.name
+
+
+def tell_overflow(error: DragomanError, window: int | None, estimate: Callable[[], int]) -> DragomanError:
+    """The error as a full context, if it speaks of too much input in words that no table knows, while the request comes
+    near to what the model takes. `window` is that, `estimate` counts the request; both in tokens."""
+    failure = error.failure
+    if not isinstance(error, UpstreamRefused) or failure.kind not in ("invalid_request", "too_large", "internal"):
+        return error
+    if failure.status not in OVERFLOW_STATUSES or failure.param in ("tools", "tool_choice", "metadata", "user"):
+        return error
+    if not may_overflow(failure.message):
+        return error
+    try:
+        tokens = estimate()
+    except DragomanError:
+        return error
+    if not is_near(failure.message, tokens, window):
+        return error
+    told = msgspec.structs.replace(failure, kind="context_overflow", status=400, tokens=(None, None, window))
+    return UpstreamRefused(told, error.headers)
+
+
+def wait_before_retry(error: DragomanError, attempt: int) -> float | None:
+    """Seconds to wait before the same request is sent again; None when it should not be.
+
+    `attempt` counts from 1. Nothing of the answer to this request may have reached the client yet.
+    """
+    failure = error.failure
+    if isinstance(error, UpstreamRefused):
+        if error.headers.get("x-should-retry") == "false":
+            return None
+        asked = _seconds(error.headers)
+        if failure.kind in ("context_overflow", "upstream_auth") or failure.code == MALFORMED:
+            return None
+        if failure.kind in ("quota", "billing"):
+            return None
+        if failure.status not in AGAIN_STATUSES and failure.kind != "rate_limit":
+            return None
+        if asked is not None:
+            return asked * (1 + random.random() * SPREAD) if asked <= LONGEST_WAIT else None
+    elif not isinstance(error, UpstreamUnreachable) and not (isinstance(error, UpstreamCut) and not error.began):
+        return None
+    backoff: float = FIRST_BACKOFF * 2 ** (attempt - 1)
+    return backoff * random.random()
+
+
+def is_paced(error: DragomanError) -> bool:
+    """Whether the upstream has a limit and has said itself when the request shall come back."""
+    return (
+        isinstance(error, UpstreamRefused)
+        and error.failure.kind == "rate_limit"
+        and _seconds(error.headers) is not None
+    )
+
+
+def goes_elsewhere(error: DragomanError) -> bool:
+    """Whether the next upstream of a route should be tried after this failure."""
+    return error.failure.kind in ELSEWHERE_KINDS
+
+
+def more_telling(earlier: DragomanError | None, error: DragomanError) -> DragomanError:
+    """Which failure of a route the client should see: the last one, but a passing trouble before a lasting one, so that
+    a fallback which was never set up right does not hide when to come back."""
+    if earlier is None or error.failure.kind not in LASTING or earlier.failure.kind in LASTING:
+        return error
+    return earlier
+
+
+def cool_down(error: DragomanError) -> float | None:
+    """Seconds for which the upstream has said that it will refuse everything; None without such evidence."""
+    if not isinstance(error, UpstreamRefused) or error.failure.kind not in ("rate_limit", "quota"):
+        return None
+    asked = _seconds(error.headers)
+    return asked if asked is not None and asked > LONGEST_WAIT else None
+
+
+def _seconds(headers: Mapping[str, str]) -> float | None:
+    """What the upstream asks to wait."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        text = headers.get(name, "")
+        try:
+            asked = float(text) * unit
+        except ValueError:
+            asked = _until(text)
+        if math.isfinite(asked):
+            return max(0.0, asked)
+    return None
+
+
+def _until(date: str) -> float:
+    """Seconds from now to an HTTP date; not a number for any other text."""
+    try:
+        return parsedate_to_datetime(date).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return math.nan

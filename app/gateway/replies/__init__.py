@@ -1,0 +1,1 @@
+"""What a reply of an upstream becomes on its way to the client."""

@@ -1,0 +1,78 @@
+"""A reply whose bytes pass: the same dialect on both sides, and nothing to be undone on the way back."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from app.conversation.capabilities import RenderContext
+from app.conversation.response import Response, Usage
+from app.dialects.contract import StreamPassthrough
+from app.gateway.attempt import Target
+from app.gateway.large_bodies.heavy_work import work_on
+from app.gateway.reasoning_memory.reasoning_recall import ReasoningRecall
+from app.gateway.replies.translation import restage
+
+
+class PassingReply:
+    """`recall` looks on for a client that keeps no reasoning; None where nobody has to."""
+
+    def __init__(self, target: Target, recall: ReasoningRecall | None) -> None:
+        self._target = target
+        self._recall = recall
+
+    def open_stream(self, context: RenderContext) -> StreamPassthrough:
+        stream = self._target.dialect.StreamPassthrough(context, self._target.capabilities)
+        return stream if self._recall is None else self._recall.observe_stream(stream)
+
+    def finish(self, body: bytes, context: RenderContext) -> tuple[bytes, Usage | None]:
+        """A whole reply. Raises UpstreamError for one that is none."""
+        dialect = self._target.dialect
+        repaired = work_on(len(body), dialect.repair_response, body, context, self._target.capabilities)
+        if self._recall is not None:
+            self._recall.observe_body(repaired)
+        return repaired, dialect.find_usage(body)
+
+    def observe(self, response: Response, context: RenderContext) -> Response:
+        """A reply that would pass, but came in another form than its client asked for."""
+        stages = () if self._recall is None else (self._recall.observing_stage,)
+        return restage(response, stages, context)
+
+
+def passing_context(target: Target) -> RenderContext:
+    """What the client may see of its own request in a reply that passes."""
+    client_request = target.client_request
+    echoes = not target.stream or client_request.dialect.TRAITS.echoes_prompt
+    return RenderContext(
+        model=client_request.peek.model,
+        id=client_request.id,
+        created=int(time.time()),
+        include_usage=asks_usage(client_request.body),
+        upstream_model=target.model,
+        several=client_request.peek.n not in (None, 1),
+        body=client_request.body if echoes else b"",
+        max_event=target.limits.event_mb << 20,
+    )
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = False
+
+
+class _UsageWish(msgspec.Struct):
+    stream_options: _StreamOptions | None = None
+
+
+_usage_wish = msgspec.json.Decoder(_UsageWish)
+
+
+def asks_usage(body: bytes) -> bool:
+    """Whether a Chat client asked for the usage chunk, without decoding the rest of its request."""
+    if b'"include_usage"' not in body:
+        return False
+    try:
+        options = _usage_wish.decode(body).stream_options
+    except msgspec.MsgspecError:
+        return False
+    return bool(options and options.include_usage)

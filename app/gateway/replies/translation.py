@@ -1,0 +1,164 @@
+"""Joins a parser, the stages and a renderer into one machine: upstream bytes in, client bytes out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from app.conversation.capabilities import RenderContext
+from app.conversation.events import BlockDelta, Event, Failed, Finished, Started, UsageSeen
+from app.conversation.response import Response, Usage
+from app.conversation.streams.fold import Folder, fold, unfold
+from app.conversation.streams.stages import Stage, StageMaker, active, chain
+from app.conversation.tokens.estimate import estimate_output, estimate_tokens
+from app.dialects.contract import Dialect, StreamParser
+from app.dialects.registry import traits_of
+from app.errors import Failure, UpstreamRefused
+from app.sse import SseDecoder
+
+# Of so many events that came at once each delta is taken for one token, as servers send them; fewer are measured.
+BURST = 8
+
+
+class StreamTranslation:
+    """A stream between two dialects; the same face as a dialect's StreamPassthrough.
+
+    A failure that comes before anything was given to the client is raised as UpstreamRefused, so that it can still
+    become an HTTP status or another attempt; later ones become the dialect's error event.
+    """
+
+    def __init__(
+        self, parser: StreamParser, client: Dialect, stages: Sequence[StageMaker], context: RenderContext
+    ) -> None:
+        self._decoder = SseDecoder(context.max_event)
+        self._parser = parser
+        self._stages: list[Stage] = [make() for make in stages]
+        self._renderer = client.StreamRenderer(context)
+        self._context = context
+        self._said = 0  # tokens of the answer so far, roughly
+        self._began = False
+        self.finished = False
+        self.failed: Failure | None = None
+        self.usage: Usage | None = None
+
+    def feed(self, part: bytes) -> bytes:
+        data = self._decoder.feed(part)
+        return self._render(self._parser.feed(data)) if data and self.failed is None else b""
+
+    def close(self) -> bytes:
+        if self.failed is not None:
+            return b""
+        data = self._decoder.close()
+        events = self._parser.feed(data) if data else []
+        events += self._parser.close()
+        return self._render(events) + self._conclude()
+
+    def fail(self, failure: Failure) -> bytes:
+        """The client's error event. After the finish the answer is whole, and nothing that befalls the upstream undoes
+        it."""
+        if self.failed is not None:
+            return b""
+        if self.finished and failure.origin == "upstream":
+            return self.close()
+        return self._render([Failed(failure)])
+
+    def ping(self) -> bytes:
+        return self._renderer.ping()
+
+    def _render(self, events: Sequence[Event]) -> bytes:
+        if self._stages:
+            events = chain(self._stages, events)
+            self._stages = active(self._stages)
+        if not events:
+            return b""
+        if type(events[-1]) is not BlockDelta:
+            self._note(events)
+        self._began = True
+        self._said += _measure(events)
+        return self._renderer.feed(events)
+
+    def _conclude(self) -> bytes:
+        """The end of the answer, with counts in any case."""
+        if self.failed is not None:
+            return b""
+        counted = b""
+        if self.finished and not _is_told(self.usage):
+            self.usage = _estimate_usage(self._context, self._said)
+            counted = self._renderer.feed([UsageSeen(self.usage)])
+        return counted + self._renderer.close()
+
+    def _note(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if type(event) is BlockDelta:
+                continue
+            match event:
+                case UsageSeen():
+                    self.usage = event.usage
+                case Started():
+                    self.usage = event.usage or self.usage
+                case Finished():
+                    self.finished = True
+                case Failed():
+                    if not self._began and all(isinstance(other, Failed | Started) for other in events):
+                        raise UpstreamRefused(event.failure)
+                    self.failed = event.failure
+
+
+class StreamCollector:
+    """A stream for a client that wants its answer whole."""
+
+    def __init__(self, parser: StreamParser, context: RenderContext) -> None:
+        self._decoder = SseDecoder(context.max_event)
+        self._parser = parser
+        self._folder = Folder()
+
+    def feed(self, part: bytes) -> None:
+        """Raises UpstreamRefused when the stream reports a failure."""
+        self._folder.feed(self._parser.feed(self._decoder.feed(part)))
+
+    def close(self) -> Response:
+        """The whole answer. Raises UpstreamRefused or UpstreamCut."""
+        events = self._parser.feed(self._decoder.close())
+        self._folder.feed(events + self._parser.close())
+        return self._folder.response()
+
+
+def restage(response: Response, stages: Sequence[StageMaker], context: RenderContext) -> Response:
+    """A whole answer after the stages, through which it runs as the stream that it could have been, and with counts."""
+    events = unfold(response) if stages else ()
+    staged = chain([make() for make in stages], events)
+    if staged is not events:
+        response = fold(staged)
+    if _is_told(response.usage):
+        return response
+    return msgspec.structs.replace(response, usage=_estimate_usage(context, estimate_output(response.blocks)))
+
+
+def stream_whole(response: Response, client: Dialect, context: RenderContext) -> bytes:
+    """A whole answer as a stream, for a client that asked for one."""
+    renderer = client.StreamRenderer(context)
+    return renderer.feed(unfold(response)) + renderer.close()
+
+
+def _is_told(usage: Usage | None) -> bool:
+    """Whether there are counts; servers that do not count send none, or zeros."""
+    return usage is not None and bool(usage.input or usage.output)
+
+
+def _estimate_usage(context: RenderContext, output: int) -> Usage:
+    """Counts where the upstream gave none: clients compact their history by them."""
+    asked = context.input_tokens
+    if not asked and context.request is not None:
+        asked = estimate_tokens(context.request, context.upstream_model, traits_of(context.request.dialect).image_rule)
+    return Usage(fresh=asked, output=output, estimated=True)
+
+
+def _measure(events: Sequence[Event]) -> int:
+    """Tokens of the deltas among events, roughly; it must cost next to nothing, for it is seldom of use."""
+    if len(events) == 1:
+        (event,) = events
+        return (len(event.text) + 1) // 4 if type(event) is BlockDelta else 0
+    if len(events) > BURST:
+        return len(events)
+    return sum([(len(event.text) + 1) // 4 for event in events if type(event) is BlockDelta])

@@ -1,0 +1,1 @@
+"""The kinds of providers, one module or package for each."""

@@ -1,0 +1,147 @@
+"""One request to the Claude program under way: waiting for its turn, running, read to its end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import msgspec
+
+from app.errors import ProgramUnavailable, UpstreamBusy, UpstreamCut, UpstreamTimeout
+from app.providers.kinds.claude_cli.output import Output, Trouble
+from app.sse import encode_event
+from app.transport import Exchange, Limits
+from app.transport.process import Process
+from app.transport.silence import Silence
+
+# Seconds that a request waits for one of the running programs to end.
+QUEUE_TIMEOUT = 60.0
+# Seconds that the program has after its answer to put its own things in order.
+PARTING = 1.0
+
+
+class ProgramExchange(Exchange):
+    """An exchange with a program that is started for it. `slots` bounds how many run at once; `say` words the
+    program's complaints for whoever reads them, without any secret."""
+
+    def __init__(
+        self, start: Callable[[], Process], slots: threading.Semaphore, limits: Limits, say: Callable[[str], str]
+    ) -> None:
+        self.status = 0
+        self.headers = {}
+        self._start: Callable[[], Process] | None = start
+        self._slots = slots
+        self._say = say
+        self._output = Output()
+        self._process: Process | None = None
+        self._has_slot = False
+        self._unread = b""
+        self._queued = 0.0
+        self._silence = Silence(limits)
+
+    def wait_head(self, wait: float | None = None) -> bool:
+        while self._process is None:
+            if not self._begin(wait) and wait is not None:
+                return False
+        while not self.status:
+            part = self._receive(wait)
+            if part is None:
+                return False
+            self._unread = part
+        return True
+
+    def read_part(self, wait: float | None = None) -> bytes | None:
+        if self._unread:
+            part = self._unread
+            self._unread = b""
+            return part
+        while not self._output.ended:
+            received = self._receive(wait)
+            if received is None or received:
+                return received
+        return b""
+
+    def close(self) -> None:
+        if not self._has_slot:
+            return
+        self._has_slot = False
+        # Nobody waits for the program's end, but the next one is not started before.
+        threading.Thread(target=self._part, args=(self._process, self._output.ended), daemon=True).start()
+
+    def _part(self, process: Process | None, in_peace: bool) -> None:
+        try:
+            if process is not None:
+                process.end(PARTING if in_peace else 0.0)
+        finally:
+            self._slots.release()
+
+    def _begin(self, wait: float | None) -> bool:
+        """Starts the program as soon as there may be one more; False when `wait` passed before."""
+        seconds = QUEUE_TIMEOUT - self._queued
+        if wait is not None:
+            seconds = min(seconds, wait)
+        if not self._slots.acquire(timeout=seconds):
+            self._queued += seconds
+            if self._queued >= QUEUE_TIMEOUT:
+                raise UpstreamBusy(f"as many Claude programs run as may (max_processes), for {QUEUE_TIMEOUT:g} s now")
+            return False
+        self._has_slot = True
+        assert self._start is not None, "waited for after its end"
+        # It holds the conversation, which is not kept for as long as the answer takes.
+        start, self._start = self._start, None
+        try:
+            self._process = start()
+        except OSError as error:
+            self.close()
+            raise ProgramUnavailable(self._say(f"it cannot be started: {error.strerror}")) from error
+        except BaseException:
+            self.close()
+            raise
+        return True
+
+    def _receive(self, wait: float | None) -> bytes | None:
+        """The events that one read completes, perhaps none; None when `wait` passed in silence."""
+        assert self._process is not None, "read before the program runs"
+        try:
+            data = self._silence.bear(self._process.read, self.status > 0, wait)
+        except UpstreamTimeout:
+            self.close()
+            raise
+        if data is None:
+            return None if wait is not None else b""
+        return self._take(data)
+
+    def _take(self, data: bytes) -> bytes:
+        # The last line may lack its end.
+        part = self._output.feed(data or b"\n")
+        if part and not self.status:
+            self.status = 200
+            self.headers = {"content-type": "text/event-stream"}
+        if self._output.trouble is not None:
+            return part + self._tell(self._output.trouble)
+        if not data and not self._output.ended:
+            raise self._meet_end()
+        return part
+
+    def _tell(self, trouble: Trouble) -> bytes:
+        """The trouble as the API would have told it: an error event inside a stream, else an error body."""
+        if not self.status and (trouble.status is None or trouble.status < 400):
+            self.close()
+            raise ProgramUnavailable(self._say(trouble.message))
+        error = {"type": trouble.type or "api_error", "message": self._say(trouble.message)}
+        body = msgspec.json.encode({"type": "error", "error": error})
+        if self.status:
+            return encode_event(body, "error")
+        self.status = trouble.status or 500
+        self.headers = {"content-type": "application/json"}
+        return body
+
+    def _meet_end(self) -> UpstreamCut | ProgramUnavailable:
+        """The program has ended, and its answer has not."""
+        assert self._process is not None
+        code = self._process.wait(PARTING)
+        words = self._process.last_words() or f"it ended with exit code {code} and without a word"
+        self.close()
+        if self.status:
+            return UpstreamCut(self._say(words), began=True)
+        return ProgramUnavailable(self._say(words))

@@ -1,0 +1,137 @@
+"""Answers the requests of one client's connection, one after the other."""
+
+from __future__ import annotations
+
+import io
+import socket
+from typing import TYPE_CHECKING, Any
+
+import gevent
+
+from app.errors import InvalidRequest
+from app.headers import FIELDS
+from app.server.connections.refusals import refuse
+from app.server.connections.request_body import RequestBody
+from app.server.connections.request_parser import HEAD_END, Site, parse_head
+from app.server.connections.response_writer import ResponseWriter
+from app.server.gunicorn_settings import MAX_HEAD
+
+if TYPE_CHECKING:
+    from app.server.gateway_worker import GatewayWorker
+
+_READ_SIZE = 64 * 1024
+# libev's EV_READ.
+_READABLE = 1
+
+
+class ClientConnection:
+    """A connection over plain HTTP."""
+
+    def __init__(self, worker: GatewayWorker, client: socket.socket, site: Site) -> None:
+        self._worker = worker
+        self._client = client
+        self._site = site
+        # What was read from the client and belongs to no request yet.
+        self._ahead = b""
+        # The beginning of a request that gunicorn shall answer.
+        self._unusual = b""
+
+    def serve(self) -> bytes:
+        """Answers until the connection shall end. A request that is out of the ordinary is not answered: what was read
+        of it is returned, for gunicorn's own loop. Raises GreenletExit when the client is gone."""
+        watcher = gevent.get_hub().loop.io(self._client.fileno(), _READABLE)
+        try:
+            while self._receive_head(watcher) and self._answer_next():
+                pass
+        finally:
+            watcher.close()
+        return self._unusual
+
+    def _receive_head(self, watcher: Any) -> bool:
+        """Waits until there is a head to parse; False at the end of the connection.
+
+        It waits before it reads, always: a client that sends request after request shall not keep the others waiting,
+        and a read that finds nothing costs more than the wait.
+        """
+        worker, client = self._worker, self._client
+        worker.idle[client] = worker.clock
+        try:
+            if self._ahead:
+                gevent.sleep(0)
+            while not _is_parseable(self._ahead):
+                gevent.get_hub().wait(watcher)
+                received = client.recv(_READ_SIZE)
+                if not received:
+                    return False
+                if not self._ahead:
+                    # The head has as long as the silence before it; each byte of it has no time of its own.
+                    worker.idle[client] = worker.clock
+                self._ahead += received
+        except OSError:
+            return False
+        finally:
+            worker.idle.pop(client, None)
+        return True
+
+    def _answer_next(self) -> bool:
+        """Takes one request off what was read, and answers it; whether the connection can be used again."""
+        worker = self._worker
+        end = self._ahead.find(HEAD_END, 0, MAX_HEAD) + len(HEAD_END)
+        if end < len(HEAD_END):
+            self._refuse_head()
+            return False
+        head = parse_head(self._ahead[:end], self._site)
+        if head is None:
+            self._unusual = self._ahead
+            return False
+        response = ResponseWriter(self._client, worker.date, worker.goes_on() and head.keep_alive)
+        head.environ[FIELDS] = head.headers
+        body, self._ahead = self._ahead[end : end + head.length], self._ahead[end + head.length :]
+        rest = None
+        if len(body) < head.length:
+            rest = RequestBody(self._client, body, head.length, worker.cfg.keepalive)
+            head.environ["wsgi.input"] = rest.buffered()
+        else:
+            head.environ["wsgi.input"] = io.BytesIO(body)
+        try:
+            pieces = worker.wsgi(head.environ, response.start)
+            try:
+                # A stream may run for minutes, and needs its request no more.
+                del head, body
+                response.write_all(pieces)
+            finally:
+                close = getattr(pieces, "close", None)
+                if close is not None:
+                    close()
+        except Exception:
+            worker.log.exception("Error handling request")
+            # A response that has begun is cut: without its last chunk nobody takes it for a whole one.
+            if not response.has_begun:
+                refuse(self._client, 500, "internal error of the gateway", b"")
+            return False
+        return response.keep_alive and (rest is None or self._skip(rest))
+
+    def _skip(self, rest: RequestBody) -> bool:
+        """Reads what the application did not want of a body; whether that came to its end. Meanwhile the connection
+        counts as idle: its client may be anybody."""
+        if not rest.left:
+            return True
+        worker, client = self._worker, self._client
+        worker.idle[client] = worker.clock
+        try:
+            return rest.skip(worker.cfg.keepalive)
+        except InvalidRequest:
+            return False
+        finally:
+            worker.idle.pop(client, None)
+
+    def _refuse_head(self) -> None:
+        if len(self._ahead) >= MAX_HEAD or HEAD_END in self._ahead:
+            refuse(self._client, 431, f"the request's head is larger than {MAX_HEAD // 1024} KB", self._ahead)
+        else:
+            refuse(self._client, 400, "a line of the request's head ends without a carriage return", self._ahead)
+
+
+def _is_parseable(data: bytes) -> bool:
+    """Whether there is a whole head, or one that is certainly wrong, for which nobody should wait."""
+    return HEAD_END in data or len(data) >= MAX_HEAD or data.count(b"\n") != data.count(b"\r\n")

@@ -1,0 +1,76 @@
+"""A client's socket as gunicorn's own loop sees it: what was read stands in front again, and nothing takes
+longer, or more memory, than on our own connections."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+from gunicorn.http.errors import LimitRequestHeaders
+
+from app.server.connections.request_body import Patience
+from app.server.gunicorn_settings import MAX_HEAD
+
+if TYPE_CHECKING:
+    from app.server.gateway_worker import GatewayWorker
+
+# gunicorn reads so much ahead of what it parses.
+_AHEAD = 64 * 1024
+
+
+class Reread:
+    """It is at a request's head until `begin_body`, and again from `begin_head` on; then it counts as idle."""
+
+    def __init__(self, worker: GatewayWorker, client: socket.socket, ahead: bytes) -> None:
+        self.beginning = ahead[:MAX_HEAD]
+        self._worker = worker
+        self._client = client
+        self._ahead = ahead
+        self._patience: Patience | None = None
+        self._head_size = 0
+
+    def begin_body(self) -> None:
+        self._patience = Patience(self._worker.cfg.keepalive)
+
+    def begin_head(self) -> None:
+        self._patience = None
+        self._head_size = 0
+        self.beginning = b""
+
+    def recv(self, size: int) -> bytes:
+        if self._ahead:
+            piece, self._ahead = self._ahead[:size], self._ahead[size:]
+            return piece
+        return self._receive_head(size) if self._patience is None else self._receive_body(size, self._patience)
+
+    def _receive_head(self, size: int) -> bytes:
+        worker, client = self._worker, self._client
+        worker.idle[client] = worker.clock
+        try:
+            piece = client.recv(size)
+        finally:
+            worker.idle.pop(client, None)
+        self._head_size += len(piece)
+        if self._head_size > MAX_HEAD + _AHEAD:
+            raise LimitRequestHeaders("the head is too large")
+        return piece
+
+    def _receive_body(self, size: int, patience: Patience) -> bytes:
+        try:
+            self._client.settimeout(patience.remaining())
+            piece = self._client.recv(size)
+        except TimeoutError as error:
+            raise patience.exhausted() from error
+        finally:
+            self._client.settimeout(self._worker.cfg.keepalive)
+        patience.note(len(piece))
+        return piece
+
+    def sendall(self, data: bytes) -> None:
+        """Piece by piece: the socket's time limit is for one of them, not for all that a slow reader is sent."""
+        sent = 0
+        while sent < len(data):
+            sent += self._client.send(memoryview(data)[sent:])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
