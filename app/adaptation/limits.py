@@ -17,7 +17,7 @@ from app.conversation.blocks import CacheHint, ToolResult
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Severity
 from app.conversation.request import FunctionTool, Request, Sampling, State
-from app.dialects.registry import traits_of
+from app.dialects.registry import have_one_owner, traits_of
 
 MAX_ID = 64  # characters of a user id or cache key that every vendor takes
 
@@ -171,7 +171,7 @@ def _name_user(request: Request, capabilities: Capabilities) -> str:
     """A name for the user that tells nothing of them: other vendors learn no account, device or address. What a client
     tells the vendor of its own dialect it tells on purpose."""
     user = request.user or ""
-    same_vendor = request.dialect.startswith("openai_") and capabilities.dialect.startswith("openai_")
+    same_vendor = have_one_owner(request.dialect, capabilities.dialect)
     return user if same_vendor and len(user) <= MAX_ID else _digest(_split_user(user)[0])
 
 

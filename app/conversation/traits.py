@@ -46,7 +46,7 @@ class DialectTraits(msgspec.Struct, frozen=True, kw_only=True):
     # the form of a request
     idioms: frozenset[str] = frozenset()  # forms of tools and settings that it shares with other dialects
     hints_known_to: frozenset[DialectName] = frozenset()  # dialects whose servers know its clients' hints by name
-    file_owner: str | None = None  # ids of files hold in all dialects of one owner
+    owner: str | None = None  # whose dialect it is: ids of files and names of users hold in all dialects of one owner
     needs_turn: bool = False  # instructions alone are refused: something must be said
     system_speaks: bool = False  # a system turn is enough of that
     strict_turns: bool = False  # a user speaks first, and a system turn stands only between a user's and an answer

@@ -22,6 +22,12 @@ def traits_of(name: DialectName) -> DialectTraits:
     return _TRAITS.get(name) or DialectTraits(name=name)
 
 
+def have_one_owner(one: DialectName, other: DialectName) -> bool:
+    """Whether one vendor made both dialects."""
+    owner = traits_of(one).owner
+    return owner is not None and owner == traits_of(other).owner
+
+
 def all_traits() -> list[DialectTraits]:
     return list(_TRAITS.values())
 

@@ -11,9 +11,8 @@ from app.adaptation.adapt import adapt
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import Request
 from app.dialects.contract import Dialect
-from app.dialects.registry import DIALECTS
 from app.providers.profiles import capabilities_for
-from app.providers.servers import DIALECTS as DIALECT_ROWS
+from tests.laws.cases import DIALECTS, every_dialect, form_of
 
 SERVERS = (
     "https://api.openai.com/v1",
@@ -38,9 +37,9 @@ CHAT_TOOL = {"type": "function", "function": {"name": "f", "parameters": TOOL}}
 QUESTION = {"role": "user", "content": "q"}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 
-# Requests that some upstream refuses, by the client's dialect.
+# Requests that some upstream refuses, by the form of the client's dialect.
 SPOILED: dict[str, list[dict[str, Any]]] = {
-    "openai_chat": [
+    "chat": [
         {"temperature": 1},
         {"temperature": 0.2},
         {"temperature": 2},
@@ -82,7 +81,7 @@ SPOILED: dict[str, list[dict[str, Any]]] = {
             ],
         },
     ],
-    "anthropic_messages": [
+    "messages": [
         {"temperature": 0.5},
         {"temperature": 0.5, "top_p": 0.5},
         {"top_k": 4},
@@ -98,7 +97,7 @@ SPOILED: dict[str, list[dict[str, Any]]] = {
         {"messages": [QUESTION, {"role": "assistant", "content": "so"}]},
         {"system": [{"type": "text", "text": "x-anthropic-billing-header: a"}]},
     ],
-    "openai_responses": [
+    "items": [
         {"temperature": 0.5},
         {"top_p": 0.5},
         {"reasoning": {"effort": "minimal"}},
@@ -111,21 +110,16 @@ SPOILED: dict[str, list[dict[str, Any]]] = {
     ],
 }  # fmt: skip
 PLAIN: dict[str, dict[str, Any]] = {
-    "openai_chat": {"model": "m", "messages": [QUESTION]},
-    "anthropic_messages": {"model": "m", "max_tokens": 4096, "messages": [QUESTION]},
-    "openai_responses": {"model": "m", "input": "q", "store": False},
+    "chat": {"model": "m", "messages": [QUESTION]},
+    "messages": {"model": "m", "max_tokens": 4096, "messages": [QUESTION]},
+    "items": {"model": "m", "input": "q", "store": False},
 }
 # What the two ways must agree on. Hints that change no answer may pass where the adaptation would leave them out.
 AGREED = ("sampling", "stop", "tool_choice", "parallel_tool_calls", "n", "logprobs")
 
 
-def upstreams(dialect: str) -> list[Capabilities]:
-    return [
-        capabilities_for(DIALECTS[dialect].NAME, server, model)  # type: ignore[arg-type]
-        for server in SERVERS
-        for model in MODELS
-        if dialect in DIALECT_ROWS
-    ]
+def upstreams(dialect: Dialect) -> list[Capabilities]:
+    return [capabilities_for(dialect.NAME, server, model) for server in SERVERS for model in MODELS]
 
 
 def settings_of(request: Request) -> dict[str, Any]:
@@ -141,31 +135,30 @@ def settings_of(request: Request) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("dialect", "spoiled"),
-    [(name, spoiled) for name, cases in SPOILED.items() for spoiled in cases],
-    ids=lambda value: value if isinstance(value, str) else json.dumps(value)[:60],
+    [
+        pytest.param(dialect, spoiled, id=f"{dialect.NAME}/{json.dumps(spoiled)[:60]}")
+        for dialect in DIALECTS
+        for spoiled in SPOILED[form_of(dialect.NAME)]
+    ],
 )
-def test_what_passes_is_what_the_adaptation_leaves_alone(dialect: str, spoiled: dict[str, Any]) -> None:
-    client = DIALECTS[dialect]
-    body = json.dumps(PLAIN[dialect] | spoiled).encode()
+def test_what_passes_is_what_the_adaptation_leaves_alone(dialect: Dialect, spoiled: dict[str, Any]) -> None:
+    body = json.dumps(PLAIN[form_of(dialect.NAME)] | spoiled).encode()
+    passed = [upstream for upstream in upstreams(dialect) if dialect.pass_request(body, upstream) is not None]
 
-    for capabilities in upstreams(dialect):
-        if client.pass_request(body, capabilities) is None:
-            continue
-
-        asked, sent, severities = translate(client, body, capabilities)
+    for capabilities in passed:
+        asked, sent, severities = translate(dialect, body, capabilities)
         label = f"{capabilities.model}: {capabilities.dialect}"
         assert severities <= {"ignorable"}, label
         assert settings_of(sent) == settings_of(asked), label
 
 
-@pytest.mark.parametrize("dialect", SPOILED)
-def test_a_plain_request_passes_to_every_upstream_that_answers_in_the_open(dialect: str) -> None:
+@pytest.mark.parametrize("dialect", every_dialect())
+def test_a_plain_request_passes_to_every_upstream_that_answers_in_the_open(dialect: Dialect) -> None:
     """Those that are read in any case are the ones whose answers hold calls or thoughts as text, or whose server
     stores nothing and wants to be told so."""
-    client = DIALECTS[dialect]
-    body = json.dumps(PLAIN[dialect] | {"stream": True}).encode()
+    body = json.dumps(PLAIN[form_of(dialect.NAME)] | {"stream": True}).encode()
 
-    passed = [upstream for upstream in upstreams(dialect) if client.pass_request(body, upstream) is not None]
+    passed = [upstream for upstream in upstreams(dialect) if dialect.pass_request(body, upstream) is not None]
 
     read = [up for up in upstreams(dialect) if up.think_tags or up.instructions_required or up.reasoning_excludes_tools]
     assert len(passed) >= len(upstreams(dialect)) - len(read)
@@ -178,7 +171,3 @@ def translate(client: Dialect, body: bytes, capabilities: Capabilities) -> tuple
     rendered = client.render_request(adapted.request, capabilities)
     sent = client.parse_request(rendered.body, {})
     return asked, sent, {loss.severity for loss in (*adapted.losses, *rendered.losses)}
-
-
-def test_every_dialect_that_passes_has_cases() -> None:
-    assert set(SPOILED) == set(DIALECTS)

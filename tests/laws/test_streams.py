@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,12 +19,14 @@ from app.sse import SseDecoder
 from tests.laws.cases import (
     CONTEXT,
     DIALECTS,
+    MENDED,
     ending,
     every_file,
     every_twin,
     explanation,
     form_of,
     generous,
+    is_mended,
     parse_stream,
     payloads,
     spoken,
@@ -125,18 +128,32 @@ def test_a_truncated_passthrough_tells_the_client(dialect: ModuleType, path: Pat
 
 
 @pytest.mark.parametrize(("dialect", "path"), every_file("streams"))
-def test_a_clean_stream_passes_byte_by_byte(dialect: ModuleType, path: Path) -> None:
+def test_a_clean_stream_passes_byte_by_byte_and_a_mended_one_says_the_same(dialect: ModuleType, path: Path) -> None:
     stream = path.read_bytes()
-    started = [event for event in parse_stream(dialect, payloads(stream)) if isinstance(event, Started)]
-    model = started[0].model if started else CONTEXT.model
-    passing = dialect.StreamPassthrough(
-        msgspec.structs.replace(CONTEXT, model=model), generous(dialect, _anything(dialect))
-    )
+    events = parse_stream(dialect, payloads(stream))
+    context = msgspec.structs.replace(CONTEXT, model=started.model if (started := _started(events)) else CONTEXT.model)
+    passing = dialect.StreamPassthrough(context, generous(dialect, _anything(dialect)))
 
     out = passing.feed(stream) + passing.close()
 
-    if b"\r" not in stream and payloads(out) == payloads(stream):
-        assert out == stream
+    assert (out == stream) is not is_mended(path), f"{MENDED} is wrong about it"
+    mended = parse_stream(dialect, payloads(out))
+    assert _outcome(mended) == _outcome(events)
+
+
+@pytest.mark.parametrize(("dialect", "path"), every_file("responses"))
+def test_a_clean_answer_passes_byte_by_byte_and_a_mended_one_says_the_same(dialect: ModuleType, path: Path) -> None:
+    body = path.read_bytes()
+    response = dialect.parse_response(body)
+    context = msgspec.structs.replace(CONTEXT, model=response.model)
+
+    out = dialect.repair_response(body, context, generous(dialect, _anything(dialect)))
+
+    assert (out == body) is not is_mended(path), f"{MENDED} is wrong about it"
+    mended = dialect.parse_response(out)
+    assert (spoken(mended), mended.finish_reason, mended.usage) == (
+        spoken(response), response.finish_reason, response.usage
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("client", [pytest.param(dialect, id=f"for-{dialect.NAME}") for dialect in DIALECTS])
@@ -204,3 +221,17 @@ def _render(client: ModuleType, events: list[Event]) -> bytes:
 
 def _anything(dialect: ModuleType) -> Request:
     return Request(dialect=dialect.NAME, model="m", turns=())
+
+
+def _started(events: list[Event]) -> Started | None:
+    return next((event for event in events if isinstance(event, Started)), None)
+
+
+def _outcome(events: list[Event]) -> Any:
+    """What a stream says from its beginning to its end, or how it failed."""
+    match ending(events):
+        case Failed(failure=failure):
+            return failure.kind, failure.message
+        case _:
+            response = fold(events)
+            return spoken(response), response.finish_reason, response.usage

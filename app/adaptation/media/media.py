@@ -38,7 +38,7 @@ from app.conversation.blocks import (
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Severity
 from app.conversation.request import Request, Turn
-from app.dialects.registry import traits_of
+from app.dialects.registry import have_one_owner, traits_of
 
 TOOL_ERROR = "[tool error] "
 
@@ -190,8 +190,7 @@ class _Step:
         """Files have the same ids in all dialects of one owner."""
         if not isinstance(source, FileId) or not self._can.documents:
             return source
-        owner = traits_of(source.dialect).file_owner
-        shared = owner is not None and owner == traits_of(self._can.dialect).file_owner
+        shared = have_one_owner(source.dialect, self._can.dialect)
         return replace(source, dialect=self._can.dialect) if shared else source
 
     def _adapt_text_document(self, file: File, text: str) -> list[Block]:
