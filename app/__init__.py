@@ -25,6 +25,7 @@ def create_app(settings: Settings | None = None) -> Application:
     )
     from app.blueprints.operations import monitoring, reports, system
     from app.blueprints.operations.gauges import describe_state
+    from app.blueprints.root_path import RootPath
     from app.credentials.oauth.web_logins import WebLogins
     from app.dashboard import pages, sign_in
     from app.runtime import Runtime
@@ -57,4 +58,6 @@ def create_app(settings: Settings | None = None) -> Application:
     app.register_error_handler(405, system.method_not_allowed)
     app.register_error_handler(Exception, system.internal_error)
     app.before_request(system.guard)
+    if settings.server.root_path:
+        app.wsgi_app = RootPath(app.wsgi_app, settings.server.root_path)  # type: ignore[method-assign]
     return app

@@ -50,7 +50,7 @@ SHARING_PERIOD = 1.0
 # What only a new worker, or a new master, can take up.
 NEEDS_RESTART = (
     *("host", "port", "workers", "worker", "graceful_timeout", "client_timeout", "bodies_mb"),
-    "trusted_proxies",
+    *("trusted_proxies", "root_path"),
 )
 
 

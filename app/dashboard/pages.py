@@ -62,7 +62,7 @@ def overview() -> Response:
         now=time.time(),
         providers=providers,
         latest=latest,
-        base_url=request.host_url.rstrip("/"),
+        base_url=request.url_root.rstrip("/"),
         asks_key=services().access.demands_key,
     )
 

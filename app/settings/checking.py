@@ -41,6 +41,7 @@ from app.settings.tables import (
 
 T = TypeVar("T", bound=Struct)
 
+_ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)+")
 _WEBHOOK = re.compile(r"https?://[^/?#\s]+(?:[/?#]\S*)?")
 
 SECTIONS = (
@@ -177,6 +178,7 @@ def build_settings(
         _check_exposure(server, keys)
     with faults.collect():
         _check_proxies(server)
+        _check_root_path(server)
     if not faults.found:
         with faults.collect():
             providers = _offer_demo(providers, server, models, has_keys=bool(server.api_keys or keys))
@@ -242,6 +244,13 @@ def _check_values(value: Any, key: str) -> None:
         raise ConfigError("the text holds a control character", key=key)
     elif isinstance(value, int | float) and not -LARGEST <= value <= LARGEST:
         raise ConfigError("the number is out of range", key=key)
+
+
+def _check_root_path(server: ServerSettings) -> None:
+    root = server.root_path
+    if root is not None and not _ROOT_PATH.fullmatch(root):
+        said = "the path before every other begins with a slash and ends without one, like /llm or /team/llm"
+        raise ConfigError(said, key="server.root_path")
 
 
 def _check_webhooks(alerts: AlertsSettings) -> None:

@@ -83,6 +83,7 @@ class ServerSettings(Table, frozen=True, kw_only=True):
     allowed_hosts: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
+    root_path: Annotated[str, Meta(max_length=128)] | None = None
     max_body_mb: Count = 100
     bodies_mb: Count | None = None
     client_timeout: Seconds = 75.0

@@ -161,6 +161,7 @@ GATEWAY = """
 [server]
 trusted_proxies = ["127.0.0.1"]
 allowed_hosts = ["NAME"]
+root_path = "/llm"
 # Some proxies notice that a client has left when they next have something to send it.
 ping_interval = 1
 
@@ -256,6 +257,18 @@ def test_the_name_and_the_size_of_a_request_come_through(
     assert answer.status == 200
     (sent,) = [each for each in upstream.wait_for() if each.method == "POST"]
     assert len(sent.body) > 5_000_000
+
+
+def test_a_page_below_a_path_of_its_own_leads_only_below_it(front: http.client.HTTPSConnection) -> None:
+    front.request("GET", "/llm", headers={"host": NAME, "accept": "text/html"})
+    led = front.getresponse()
+    led.read()
+    front.request("GET", "/llm/v1/models", headers={"host": NAME})
+    listed = front.getresponse()
+
+    assert (led.status, led.headers["location"]) == (303, "/llm/_/")
+    assert listed.status == 200
+    assert json.load(listed)["object"] == "list"
 
 
 def _ask(front: http.client.HTTPSConnection, padding: int = 0) -> None:
