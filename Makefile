@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 DIST := dist
+SITE := .cache/site
 BIN := $(VENV)/bin
 
-.PHONY: run test check format hardening chaos package dist clients bench profile accounts conformance hooks clean
+.PHONY: run test check format hardening chaos package dist clients bench profile accounts conformance hooks clean \
+	docs changelog
 
 run: $(VENV)/.runs  ## start the gateway on 127.0.0.1:8080 (HOST=… PORT=… to move it)
 	@exec $(BIN)/dragoman serve
@@ -38,6 +40,13 @@ dist: $(VENV)/.dist  ## wheel, source distribution, bill of materials, hashes; t
 
 package: $(VENV)/.tests  ## the distributions, built and installed in each way
 	$(BIN)/python -m pytest -q tests/package
+
+docs: $(VENV)/.tests  ## the documentation as a site, in $(SITE); needs no network to build or to read
+	$(BIN)/mkdocs build -q --strict -f deploy/site/mkdocs.yml -d $(abspath $(SITE))
+	@echo "open $(SITE)/index.html"
+
+changelog: $(VENV)/.tests  ## what the next release would say; with VERSION=1.2.3 it is written into CHANGELOG.md
+	$(BIN)/towncrier build --config docs/changes/towncrier.toml --dir . $(if $(VERSION),--yes --version $(VERSION),--draft --version next)
 
 chaos: $(VENV)/.tests  ## streams, cuts, leavers, reloads and killed workers under load, and their figures; minutes
 	CHAOS=1 $(BIN)/python -m pytest -q tests/chaos

@@ -8,18 +8,32 @@ from importlib import metadata
 
 import click
 
+from app.cli.doctor.tested_clients import TESTED
 from app.cli.options import json_option
 
 PARTS = ("gunicorn", "gevent", "flask", "requests", "msgspec")
 
 
 @click.command()
+@click.option("--tested", is_flag=True, help="Show the versions of the client programs that this version was run with.")
 @json_option
-def version(as_json: bool) -> None:
+def version(tested: bool, as_json: bool) -> None:
     """Show the versions of the gateway and of what it stands on."""
+    if tested:
+        _show_tested(as_json)
+        return
     known = {
         "dragoman": metadata.version("dragoman"),
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         **{part: metadata.version(part) for part in PARTS},
     }
     click.echo(json.dumps(known, indent=2) if as_json else "\n".join(f"{part} {it}" for part, it in known.items()))
+
+
+def _show_tested(as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps([{**client._asdict(), "install": client.install} for client in TESTED], indent=2))
+        return
+    width = max(len(client.name) for client in TESTED)
+    for client in TESTED:
+        click.echo(f"{client.name:{width}}  {client.version:9}  {client.install}")

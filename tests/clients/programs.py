@@ -10,15 +10,24 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from app.cli.doctor.tested_clients import find_tested
+
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache" / "clients"
 
-CLAUDE_CODE = "@anthropic-ai/claude-code@2.1.329"
-CODEX = "@openai/codex@0.169.0"
-OPENCODE = "opencode-ai@1.18.33"
-OLDER_ANTHROPIC = "anthropic==0.75.0"  # still sends x-api-key and version 2023-06-01
-OPENAI_AGENTS = "openai-agents==0.24.0"
-LITELLM = "litellm[proxy]==1.106.0"
+
+def pinned(name: str) -> str:
+    """The package and version that `dragoman version --tested` tells, as its registry's own tool takes them."""
+    client = find_tested(name)
+    return f"{client.package}{'@' if client.registry == 'npm' else '=='}{client.version}"
+
+
+CLAUDE_CODE = pinned("Claude Code")
+CODEX = pinned("Codex")
+OPENCODE = pinned("opencode")
+OLDER_ANTHROPIC = pinned("anthropic SDK, older")
+OPENAI_AGENTS = pinned("openai-agents")
+LITELLM = pinned("LiteLLM proxy")
 TIMEOUT = 300  # seconds for one installation
 
 

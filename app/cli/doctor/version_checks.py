@@ -8,18 +8,18 @@ import subprocess
 from collections.abc import Iterator
 
 from app.cli.doctor.finding import Finding, Subject
+from app.cli.doctor.tested_clients import find_tested
 
-# Program, the version that the tests run, and what renews it.
-TRIED = {
-    "claude": ("2.1.329", "npm install -g @anthropic-ai/claude-code"),
-    "codex": ("0.169.0", "npm install -g @openai/codex"),
-}
+# Programs whose version is looked at.
+LOOKED_AT = ("claude", "codex")
 _TIMEOUT = 10.0
 _VERSION = re.compile(r"\d{1,6}\.\d{1,6}\.\d{1,6}")
 
 
 def check_versions(subject: Subject) -> Iterator[Finding]:
-    for name, (tried, renew) in TRIED.items():
+    for name in LOOKED_AT:
+        client = find_tested(name)
+        tried, renew = client.version, f"npm install -g {client.package}"
         program = shutil.which(name, path=subject.environ.get("PATH"))
         if program is None:
             continue

@@ -1,0 +1,43 @@
+"""The client programs that this version was run with: `make clients` installs and runs exactly these."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class ClientVersion(NamedTuple):
+    """`package` is its name at its registry, `command` the program that it brings, if it is one."""
+
+    name: str
+    version: str
+    package: str
+    registry: str
+    command: str | None = None
+
+    @property
+    def install(self) -> str:
+        """How to get this version, as its registry's own tool takes it."""
+        if self.registry == "npm":
+            return f"npm install -g {self.package}@{self.version}"
+        return f"pip install '{self.package}=={self.version}'"
+
+
+TESTED = (
+    ClientVersion("Claude Code", "2.1.329", "@anthropic-ai/claude-code", "npm", "claude"),
+    ClientVersion("Codex", "0.169.0", "@openai/codex", "npm", "codex"),
+    ClientVersion("opencode", "1.18.33", "opencode-ai", "npm", "opencode"),
+    ClientVersion("anthropic SDK", "2.14.0", "anthropic", "PyPI"),
+    # Still sends x-api-key and version 2023-06-01.
+    ClientVersion("anthropic SDK, older", "0.75.0", "anthropic", "PyPI"),
+    ClientVersion("openai SDK", "3.57.0", "openai", "PyPI"),
+    ClientVersion("openai-agents", "0.24.0", "openai-agents", "PyPI"),
+    ClientVersion("LiteLLM proxy", "1.106.0", "litellm[proxy]", "PyPI", "litellm"),
+)
+
+
+def find_tested(name: str) -> ClientVersion:
+    """By its name or its command. Raises KeyError."""
+    for client in TESTED:
+        if name in (client.name, client.command):
+            return client
+    raise KeyError(name)

@@ -1,0 +1,34 @@
+"""`dragoman version --tested` names what the tests of the genuine programs run, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from importlib import metadata
+
+import pytest
+from click.testing import CliRunner
+
+from app.cli import main
+from app.cli.doctor.tested_clients import TESTED
+from tests.clients import programs
+
+
+def test_each_program_that_the_tests_install_is_told_with_its_version() -> None:
+    shown = CliRunner().invoke(main, ["version", "--tested"]).output
+
+    pinned = (programs.CLAUDE_CODE, programs.CODEX, programs.OPENCODE, programs.OPENAI_AGENTS, programs.LITELLM)
+    assert len(shown.splitlines()) == len(TESTED)
+    assert all(package in shown for package in pinned)
+
+
+@pytest.mark.parametrize("package", ["anthropic", "openai"])
+def test_no_sdk_is_said_to_be_tested_that_is_newer_than_the_one_that_tests_import(package: str) -> None:
+    told = [client["version"] for client in json.loads(_tested_as_json()) if client["package"] == package]
+    installed = tuple(map(int, metadata.version(package).split(".")[:3]))
+
+    assert told
+    assert all(tuple(map(int, version.split("."))) <= installed for version in told)
+
+
+def _tested_as_json() -> str:
+    return CliRunner().invoke(main, ["version", "--tested", "--json"]).output
