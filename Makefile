@@ -6,13 +6,20 @@ SITE := .cache/site
 BIN := $(VENV)/bin
 
 .PHONY: run test check format hardening chaos package dist clients bench profile accounts conformance hooks clean \
-	docs changelog
+	docs changelog golden mutants
 
 run: $(VENV)/.runs  ## start the gateway on 127.0.0.1:8080 (HOST=… PORT=… to move it)
 	@exec $(BIN)/dragoman serve
 
 test: $(VENV)/.tests  ## everything that needs nothing but the package index
 	$(BIN)/python -m pytest -q -n 4
+
+golden: $(VENV)/.tests  ## write tests/golden anew: what each pair of dialects makes of each case; read the diff
+	GOLDEN=write $(BIN)/python -m pytest -q tests/golden
+	git diff --stat -- tests/golden
+
+mutants: $(VENV)/.tests  ## break each parser and renderer, line by line, and see that the laws notice
+	$(BIN)/python tests/mutants/mutants.py
 
 check: $(VENV)/.tests  ## style, types, import contracts, documentation
 	$(BIN)/ruff check .
