@@ -17,13 +17,14 @@ from app.accounts.apart import AccountsThread
 from app.credentials.login_source import LoginSource
 from app.credentials.watcher import Watcher
 from app.errors import ConfigError
+from app.gateway.client_limits.in_force import Limited, find_limited, look_at
 from app.gateway.client_limits.limiter import Limiter
 from app.gateway.client_limits.made_keys import MadeKeys
 from app.gateway.large_bodies.body_budget import MEGABYTE, BodyBudget, default_budget
 from app.gateway.recording.alerts import Alert
 from app.gateway.recording.observers import Observers
 from app.gateway.recording.recorder import Recorder
-from app.gateway.recording.troubles import find_troubles, is_stale
+from app.gateway.recording.troubles import find_spent_budgets, find_troubles, is_stale
 from app.gateway.recording.worker_files import server_folder
 from app.gateway.recording.workers import Workers
 from app.gateway.responses_api.background import Background
@@ -63,8 +64,9 @@ class Runtime:
         # Set when this worker takes no more requests.
         self.draining = False
         self.loops: list[Loop] = []
+        self._limiter: Limiter | None = None
         self.services: Services = build_services(
-            settings, environ, home_folder(self._environ), recorder=self.observers.recorder
+            settings, environ, home_folder(self._environ), None, self.observers.recorder, self._find_limiter
         )
         self.problem: str | None = None
         self.active = ActiveRequests()
@@ -82,7 +84,6 @@ class Runtime:
         self._kinds = {name: provider.settings.kind for name, provider in self.services.providers.items()}
         self._plain: set[str] = set()
         self._made_keys = MadeKeys()
-        self._limiter: Limiter | None = None
         self._shared = SharedState(server_folder(environ))
 
     @property
@@ -99,11 +100,18 @@ class Runtime:
 
     @property
     def limiter(self) -> Limiter:
-        """What counts the requests of keys with limits; made when the first of them asks."""
+        """What counts the use of limits; made when the first request that has some asks."""
         if self._limiter is None:
             counts = SharedCounts(data_folder(), self.services.settings.shared)
             self._limiter = Limiter(counts, lambda: self.recorder.prices)
         return self._limiter
+
+    def find_limited(self) -> list[Limited]:
+        """The keys and providers with limits."""
+        return find_limited(self.services.access.limited_keys(), self.services.settings.providers)
+
+    def _find_limiter(self) -> Limiter:
+        return self.limiter
 
     def unmount(self, environ: dict[str, Any]) -> None:
         """Rewrites the path of a mounted request; plain paths that were seen once cost one look-up."""
@@ -214,7 +222,9 @@ class Runtime:
         """Takes over a changed configuration, or keeps the old one and says why."""
         old = self.services
         try:
-            services = build_services(load(), self._environ, home_folder(self._environ), old, self.observers.recorder)
+            services = build_services(
+                load(), self._environ, home_folder(self._environ), old, self.observers.recorder, self._find_limiter
+            )
             self.observers.take_up(services.settings, old.settings)
         except ConfigError as error:
             self.problem = str(error)
@@ -245,7 +255,11 @@ class Runtime:
 
     def _find_troubles(self) -> list[Alert]:
         services = self.services
-        return find_troubles(services.providers, self.loops, services.ledger, self.problem, time.time())
+        budgets = [each for each in self.find_limited() if any(limit.kind == "budget" for limit in each.limits)]
+        return [
+            *find_troubles(services.providers, self.loops, services.ledger, self.problem, time.time()),
+            *(find_spent_budgets(look_at(budgets, self.limiter.counts)) if budgets else ()),
+        ]
 
     def _retire(self, old: Services) -> None:
         """Requests end by the configuration that they began with; then nothing of it stays open."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
 
 from app.gateway.client_access.access import Access
 from app.gateway.client_access.tenants import open_tenant_marks
+from app.gateway.client_limits.limiter import Limiter
+from app.gateway.client_limits.refusal import Owner
 from app.gateway.endpoints.listing import Listing
 from app.gateway.failures.learned_facts import LearnedFacts
 from app.gateway.fetching import Fetcher
@@ -20,8 +22,10 @@ from app.gateway.responses_api.conversations import Conversations
 from app.gateway.responses_api.response_store import ResponseStore
 from app.gateway.responses_api.stored_responses import StoredResponses
 from app.gateway.upstream_health.health import UpstreamHealth
+from app.gateway.upstream_health.places import CountedPlaces
 from app.ledger import Ledger
 from app.providers.provider import Provider
+from app.rate_limits.counts import Limit, read_limits
 from app.routing.router import Router
 from app.routing.ways import build_ways
 from app.settings import ServerSettings, Settings
@@ -51,8 +55,10 @@ def build_services(
     home: Path,
     old: Services | None = None,
     recorder: Recorder | None = None,
+    find_limiter: Callable[[], Limiter] | None = None,
 ) -> Services:
-    """The house of a configuration; the kept connections of an `old` one are taken over where they may be.
+    """The house of a configuration; the kept connections of an `old` one are taken over where they may be. Without
+    `find_limiter`, which tells what counts the use of limits, providers have none.
 
     Raises ConfigError with the key of what cannot be built.
     """
@@ -64,9 +70,12 @@ def build_services(
     reasoning_store = ReasoningStore(ledger.reasoning if settings.ledger.reasoning_mb else None)
     facts = _keep_facts(old, settings)
     health = old.gateway.health if old is not None else UpstreamHealth()
-    health.configure(settings.providers, server.workers)
+    health.configure(settings.providers, server.workers, _find_places(find_limiter))
     fetcher = _open_fetcher(server, transport.settings)
-    gateway = Gateway(router, server, fetcher, reasoning_store, settings.limits, facts=facts, health=health)
+    gateway = Gateway(
+        router, server, fetcher, reasoning_store, settings.limits, facts=facts, health=health,
+        find_limiter=find_limiter, provider_limits=_read_provider_limits(settings),
+    )  # fmt: skip
     background = Background(gateway, response_store, ledger.events, server.ping_interval, recorder=recorder)
     return Services(
         settings=settings,
@@ -82,6 +91,19 @@ def build_services(
         transport=transport,
         ledger=ledger,
     )
+
+
+def _find_places(find_limiter: Callable[[], Limiter] | None) -> Callable[[str], CountedPlaces] | None:
+    if find_limiter is None:
+        return None
+    return lambda name: CountedPlaces(lambda: find_limiter().counts, Owner("provider", name).mark)
+
+
+def _read_provider_limits(settings: Settings) -> dict[str, tuple[Limit, ...]]:
+    """Those that refuse; `max_parallel` lets requests wait."""
+    limits = {name: read_limits(provider) for name, provider in settings.providers.items()}
+    refusing = {name: tuple(limit for limit in rows if limit.kind != "parallel") for name, rows in limits.items()}
+    return {name: rows for name, rows in refusing.items() if rows}
 
 
 def _open_access(settings: Settings) -> Access:

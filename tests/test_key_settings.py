@@ -69,6 +69,11 @@ REFUSED: dict[str, tuple[str, str]] = {
     "no requests at all": ('[keys.ci]\nkey = "k"\nrequests_per_minute = 0', "keys.ci.requests_per_minute"),
     "a budget below nothing": ('[keys.ci]\nkey = "k"\nbudget_per_day = -1', "keys.ci.budget_per_day"),
     "a budget of nothing": ('[keys.ci]\nkey = "k"\nbudget_per_day = 0', "keys.ci.budget_per_day"),
+    "a provider's budget of nothing": ("[providers.ollama]\nbudget_per_day = 0", "providers.ollama.budget_per_day"),
+    "a provider's limit below nothing": (
+        "[providers.ollama]\ntokens_per_hour = -1",
+        "providers.ollama.tokens_per_hour",
+    ),
     "an end that is no date": ('[keys.ci]\nkey = "k"\nexpires = "soon"', "keys.ci.expires"),
     "an end in numbers": ('[keys.ci]\nkey = "k"\nexpires = 5', "keys.ci.expires"),
     "an empty pattern": ('[keys.ci]\nkey = "k"\nmodels = [""]', "keys.ci.models"),

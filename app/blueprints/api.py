@@ -30,9 +30,11 @@ from app.errors import (
     Unauthorized,
     UpstreamRefused,
 )
+from app.gateway.client_limits.refusal import Owner
 from app.gateway.large_bodies.body_budget import NoRoom
 from app.gateway.messages import MOST_NAME, ClientRequest, ClientResponse, new_id
 from app.gateway.record import Record
+from app.gateway.replies.reply_headers import with_own_limits
 from app.headers import read_headers
 from app.transport import ActiveRequests
 
@@ -154,9 +156,15 @@ def generate(owner: Runtime, environ: dict[str, Any], endpoint: Endpoint) -> Wsg
     try:
         client_request = read_client_request(owner, parts, environ, dialect, record.id)
         client_request = admit(owner, parts, client_request, record, environ)
-        if client_request.key.limits and client_request.body:
-            record.reservation = owner.limiter.reserve(client_request, parts.gateway)
-        client_response = answer(parts, client_request, record)
+        key = client_request.key
+        if key.limits and client_request.body:
+            reservation = record.reservation = owner.limiter.reserve(
+                Owner("key", key.name), key.limits, client_request, lambda: parts.gateway.resolve(client_request)[0]
+            )
+            client_response = answer(parts, client_request, record)
+            client_response.headers = with_own_limits(client_response.headers, reservation.tell_left(dialect.TRAITS))
+        else:
+            client_response = answer(parts, client_request, record)
         streaming = not isinstance(client_response.body, bytes)
         return write_client_response(client_response, record, active, token)
     except DragomanError as error:

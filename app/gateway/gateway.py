@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NoReturn
 
@@ -28,6 +28,7 @@ from app.errors import (
     CredentialUnavailable,
     DragomanError,
     Failure,
+    LimitReached,
     UpstreamBusy,
     UpstreamError,
     UpstreamRefused,
@@ -35,6 +36,8 @@ from app.errors import (
 )
 from app.gateway.attempt import Attempt, Sends
 from app.gateway.choice import USUAL, open_attempt
+from app.gateway.client_limits.limiter import Limiter
+from app.gateway.client_limits.refusal import Owner
 from app.gateway.delivery import (
     STREAM_HEADERS,
     begin_delivery,
@@ -62,7 +65,8 @@ from app.gateway.upstream_health.health import OPEN, UpstreamHealth
 from app.gateway.upstream_health.lane import Lane, LaneExchange
 from app.gateway.upstream_health.retry_budget import RetryBudget
 from app.providers.names import LONGEST_NAME
-from app.providers.provider import Operation
+from app.providers.provider import Operation, UpstreamRequest
+from app.rate_limits.counts import Limit
 from app.routing.router import Router, Upstream
 from app.settings import LimitsSettings, ServerSettings
 from app.transport import Exchange, Obtaining
@@ -90,7 +94,10 @@ class Gateway:
         clock: Callable[[], float] = time.monotonic,
         facts: LearnedFacts | None = None,
         health: UpstreamHealth | None = None,
+        find_limiter: Callable[[], Limiter] | None = None,
+        provider_limits: Mapping[str, Sequence[Limit]] = {},
     ) -> None:
+        """`provider_limits` are those of providers that have some, by name; `find_limiter` tells what counts them."""
         self.router = router
         self.facts = facts or LearnedFacts(clock)
         self.health = health or UpstreamHealth(clock)
@@ -99,6 +106,8 @@ class Gateway:
         self._settings = settings
         self._limits = limits
         self._clock = clock
+        self._find_limiter = find_limiter
+        self._provider_limits = provider_limits if find_limiter is not None else {}
 
     def answer(self, client_request: ClientRequest, record: Record) -> ClientResponse:
         """The answer to a request. Raises DragomanError while it can still be an HTTP status."""
@@ -208,6 +217,8 @@ class Gateway:
                     told = more_telling(told, error)
                     if told is error:
                         who = upstream.label, record.upstream_status
+                    if isinstance(error, LimitReached):
+                        record.pass_over(upstream.label, error.failure.message)
                     if not last:
                         log.warning("request %s: %s fails: %s", record.id, upstream.label, error.failure.kind)
                 except BaseException:
@@ -266,6 +277,8 @@ class Gateway:
                 started = yield from self._exchange(attempt, record)
                 return started if state is None else state.watch(started)
             except DragomanError as error:
+                if isinstance(error, LimitReached):
+                    raise  # nothing was sent
                 if attempt.paused_turn is not None and attempt.paused_turn.said is not None:
                     raise  # what was said so far is not asked for a second time
                 error = tell_overflow(error, capabilities.context_window, partial(_estimate, attempt))
@@ -312,12 +325,7 @@ class Gateway:
         record.dropped, record.lowered = list_dropped(attempt.losses), list_lowered(attempt.losses)
         if attempt.answer is not None:
             return deliver(attempt, (attempt.render(attempt.answer), attempt.answer.usage), record)
-        lane = self.health.lanes.get(attempt.target.upstream.provider.name)
-        exchange = yield from (
-            attempt.send(attempt.upstream_request, record, wait)
-            if lane is None
-            else self._send_in_turn(lane, attempt, record, wait)
-        )
+        exchange = yield from self._send(attempt, attempt.upstream_request, record, wait)
         record.paused_turn = attempt.paused_turn
         if attempt.paused_turn is not None:
             exchange = PausedTurnExchange(exchange, attempt.paused_turn, partial(self._ask_on, attempt, record))
@@ -333,17 +341,38 @@ class Gateway:
             if not kept:
                 exchange.close()
 
-    def _send_in_turn(self, lane: Lane, attempt: Attempt, record: Record, wait: float) -> Obtaining[Exchange]:
-        """Sends once it is this request's turn."""
-        provider, tenant = attempt.target.upstream.provider, attempt.client_request.tenant
-        ticket = yield from self.health.queue(lane, provider.name, tenant, provider.settings.queue_timeout, wait)
+    def _send(
+        self, attempt: Attempt, upstream_request: UpstreamRequest, record: Record, wait: float
+    ) -> Obtaining[Exchange]:
+        """Sends once, as far as the limits of the provider allow it. Raises LimitReached, UpstreamSpared."""
+        name = attempt.target.upstream.provider.name
+        lane, limits = self.health.lanes.get(name), self._provider_limits.get(name, ())
+        if lane is None and not limits:
+            return attempt.send(upstream_request, record, wait)
+        return self._send_within(lane, limits, attempt, upstream_request, record, wait)
+
+    def _send_within(
+        self, lane: Lane | None, limits: Sequence[Limit], attempt: Attempt, upstream_request: UpstreamRequest,
+        record: Record, wait: float,
+    ) -> Obtaining[Exchange]:  # fmt: skip
+        """Sends once it is this request's turn, and counts it: each time as a request, the last time with what was
+        used."""
+        upstream, tenant = attempt.target.upstream, attempt.client_request.tenant
+        provider, ticket = upstream.provider, None
+        if lane is not None:
+            ticket = yield from self.health.queue(lane, provider.name, tenant, provider.settings.queue_timeout, wait)
         sent = False
         try:
-            exchange = yield from attempt.send(attempt.upstream_request, record, wait)
+            if limits:
+                assert self._find_limiter is not None, "without it no provider has limits"
+                owner = Owner("provider", provider.name)
+                limiter = self._find_limiter()
+                record.hold(limiter.reserve(owner, limits, attempt.client_request, lambda: upstream))
+            exchange = yield from attempt.send(upstream_request, record, wait)
             sent = True
-            return LaneExchange(exchange, lane, ticket)
+            return exchange if lane is None or ticket is None else LaneExchange(exchange, lane, ticket)
         finally:
-            if not sent:
+            if lane is not None and ticket is not None and not sent:
                 lane.leave(ticket)
 
     def _ask_on(self, attempt: Attempt, record: Record, said: Response) -> Obtaining[Exchange]:
@@ -354,7 +383,7 @@ class Gateway:
         sends.made, sends.most = 0, self._settings.max_attempts
         for number in itertools.count(1):
             try:
-                return (yield from attempt.send(upstream_request, record, self._settings.stream_start_timeout))
+                return (yield from self._send(attempt, upstream_request, record, self._settings.stream_start_timeout))
             except DragomanError as error:
                 record.end_attempt(error)
                 wait = wait_before_retry(error, number)

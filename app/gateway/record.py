@@ -32,7 +32,7 @@ Bill = Callable[[str, str, Usage], int | None]
 
 
 class Reserved(Protocol):
-    """What was counted for a request beforehand."""
+    """What was counted for a request beforehand. It is settled once; later calls do nothing."""
 
     def settle(self, record: RequestRecord | None) -> None:
         """Counts what the request came to instead; None for one of which nothing is known."""
@@ -53,6 +53,7 @@ class Record:
         "bytes_in",
         "bytes_out",
         "client",
+        "counted",
         "credential",
         "dropped",
         "error",
@@ -156,7 +157,9 @@ class Record:
         self.error: FailureKind | None = None
         self.origin: str | None = None
         self.terminal: Terminal = "completed"
-        self.reservation: Reserved | None = None  # what the limits of the client's key have counted beforehand
+        # What limits have counted beforehand: those of the client's key, and of the provider that was asked last.
+        self.reservation: Reserved | None = None
+        self.counted: Reserved | None = None
         self.written = False
         self.raw: RawFiles | None = None  # what goes over the wire, where that is logged
 
@@ -200,6 +203,13 @@ class Record:
         self.attempts += 1
         self.attempt_status = 0
         self._began = now
+
+    def hold(self, counted: Reserved) -> None:
+        """What the limits of a provider have counted for what is sent next; before it nothing was used but a
+        request."""
+        if self.counted is not None:
+            self.counted.settle(None)
+        self.counted = counted
 
     def end_attempt(self, error: DragomanError) -> None:
         """The attempt that is under way has failed."""

@@ -67,7 +67,7 @@ class CountFile:
                 cell = self._seat_cell(slot) if not demand.limit.bucket else slot + _COUNTS + number % RING
                 self._cells[cell] += demand.amount
                 taken.append((demand, number))
-            return Taken(self, tuple(taken))
+            return Taken(self, tuple(taken), tuple(self._sum(slot) for slot in slots))
 
     def settle(self, taken: Taken, actual: Sequence[int], now: float) -> None:
         with self._locked():
@@ -87,12 +87,21 @@ class CountFile:
                 if limit.kind != "parallel":
                     self._cells[slot + _COUNTS + (newest % RING if limit.bucket else 0)] += used
 
-    def used(self, owner: str, limit: Limit, now: float) -> int:
-        """What is counted of a limit, with what is under way."""
+    def look(self, demands: Sequence[Demand], now: float) -> list[int]:
         with self._locked():
-            slot = self._find_slot(Demand(owner, limit, 0), now)
-            self._advance(limit, slot, now)
-            return self._sum(slot)
+            return [self._look(demand, now) for demand in demands]
+
+    def _look(self, demand: Demand, now: float) -> int:
+        place = _place.unpack(demand.place)
+        slot = self._slots.get(place, 0)
+        if not slot or (self._cells[slot], self._cells[slot + 1]) != place:
+            slot = self._search_slot(place)
+        if not slot:
+            return 0  # nobody has asked yet, and looking takes no room
+        self._advance(demand.limit, slot, now)
+        if demand.limit.kind in ("parallel", "budget"):
+            self._clear_deserted(slot)
+        return self._sum(slot)
 
     def close(self) -> None:
         if self._map is not None:

@@ -20,7 +20,8 @@ LEASE = 15
 
 # Both scripts get for each limit: bucket (seconds, or 0), number of the day or month, and more. Numbers of buckets go
 # by the clock of Redis, for those of hosts differ. Taking replies with the number of the limit that is reached, or 0;
-# what is counted; the time; and the numbers that the demands went into, or the buckets of the full limit.
+# what is counted; the time; and the numbers that the demands went into with what is counted then, or the buckets of the
+# full limit.
 _USED = (
     f"local LEASE, PARTS = {LEASE}, {PARTS}"
     + """
@@ -59,7 +60,7 @@ end
 _TAKE = (
     _USED
     + """
-local numbers = {0, 0, now}
+local numbers, counted = {0, 0, now}, {}
 for i, key in ipairs(KEYS) do
   local at = 3 + (i - 1) * 5
   local bucket, most = tonumber(ARGV[at]), tonumber(ARGV[at + 2])
@@ -71,6 +72,7 @@ for i, key in ipairs(KEYS) do
     return reply
   end
   numbers[3 + i] = number
+  counted[i] = used
 end
 for i, key in ipairs(KEYS) do
   local at = 3 + (i - 1) * 5
@@ -78,8 +80,21 @@ for i, key in ipairs(KEYS) do
   local field = bucket > 0 and string.format('%d', numbers[3 + i]) or 'w' .. worker
   redis.call('HINCRBY', key, field, amount)
   redis.call('EXPIRE', key, lasts)
+  numbers[3 + #KEYS + i] = counted[i] + amount
 end
 return numbers
+"""
+)
+# For each limit: bucket, and number of the day or month.
+_LOOK = (
+    _USED
+    + """
+local reply = {}
+for i, key in ipairs(KEYS) do
+  local bucket = tonumber(ARGV[1 + 2 * i])
+  reply[i] = used_of(key, bucket, number_of(bucket, tonumber(ARGV[2 + 2 * i])))
+end
+return reply
 """
 )
 # For each limit: bucket, number of the day or month now, number that the demand went into, its amount, what was used.
@@ -110,6 +125,7 @@ class CountRedis:
         self._redis: Redis | None = None
         self._take: Any = None
         self._settle: Any = None
+        self._look: Any = None
         self._worker = secrets.token_hex(8)
 
     def take(self, demands: Sequence[Demand], now: float) -> Taken | Full:
@@ -117,7 +133,8 @@ class CountRedis:
         rows = [(d.limit.bucket, d.limit.number(now), d.limit.most, d.amount, _lasts(d.limit)) for d in demands]
         reached, used, clock, *rest = self._call("_take", keys, rows)
         if not reached:
-            return Taken(self, tuple(zip(demands, rest, strict=True)))
+            numbers, counted = rest[: len(demands)], rest[len(demands) :]
+            return Taken(self, tuple(zip(demands, numbers, strict=True)), tuple(counted))
         limit = demands[reached - 1].limit
         if limit.bucket:
             buckets = sorted(zip(rest[::2], rest[1::2], strict=True))
@@ -137,6 +154,10 @@ class CountRedis:
         ]  # fmt: skip
         if changed:
             self._call("_settle", [_key(demand) for demand, _, _ in changed], rows)
+
+    def look(self, demands: Sequence[Demand], now: float) -> list[int]:
+        rows = [(demand.limit.bucket, demand.limit.number(now)) for demand in demands]
+        return self._call("_look", [_key(demand) for demand in demands], rows) if rows else []
 
     def beat(self) -> None:
         """A sign of life, without which what is under way here counts no more; and a look whether Redis answers."""
@@ -176,6 +197,7 @@ class CountRedis:
             )
             self._take = self._redis.register_script(_TAKE)
             self._settle = self._redis.register_script(_SETTLE)
+            self._look = self._redis.register_script(_LOOK)
         return self._redis
 
 

@@ -14,6 +14,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from app.settings.tables import UseLimits
+
 Kind = Literal["requests", "tokens", "parallel", "budget"]
 Period = Literal["minute", "hour", "day", "month", ""]
 
@@ -22,6 +24,21 @@ RING = PARTS + 1
 # Seconds of a bucket of each moving window.
 BUCKETS: dict[Period, int] = {"minute": 1, "hour": 60, "day": 1440}
 DAY = 86_400
+# Billionths of a dollar in a dollar, in which money is counted.
+DOLLAR = 1_000_000_000
+
+# What each setting limits. Of several limits that are reached the one that lasts longest is told.
+SETTINGS: dict[str, tuple[Kind, Period]] = {
+    "budget_per_month": ("budget", "month"),
+    "budget_per_day": ("budget", "day"),
+    "tokens_per_day": ("tokens", "day"),
+    "requests_per_day": ("requests", "day"),
+    "tokens_per_hour": ("tokens", "hour"),
+    "requests_per_hour": ("requests", "hour"),
+    "tokens_per_minute": ("tokens", "minute"),
+    "requests_per_minute": ("requests", "minute"),
+    "max_parallel": ("parallel", ""),
+}
 
 
 class Limit(msgspec.Struct, frozen=True):
@@ -31,6 +48,11 @@ class Limit(msgspec.Struct, frozen=True):
     kind: Kind
     most: int
     period: Period = ""
+
+    @property
+    def setting(self) -> str:
+        """The name of the setting that it comes from."""
+        return "max_parallel" if self.kind == "parallel" else f"{self.kind}_per_{self.period}"
 
     @property
     def bucket(self) -> int:
@@ -77,10 +99,12 @@ class Demand(msgspec.Struct, frozen=True):
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """What was counted: each demand, with the bucket or the day that it went into, and who keeps the count."""
+    """What was counted: each demand, with the bucket or the day that it went into, and who keeps the count. `used` is
+    what is counted of each limit now, this request included."""
 
     counts: Counts
     demands: tuple[tuple[Demand, int], ...]
+    used: tuple[int, ...]
 
 
 class Full(msgspec.Struct, frozen=True):
@@ -101,6 +125,19 @@ class Counts(Protocol):
     def settle(self, taken: Taken, actual: Sequence[int], now: float) -> None:
         """Puts what was really used in the place of each demand's amount."""
         ...
+
+    def look(self, demands: Sequence[Demand], now: float) -> list[int]:
+        """What is counted of each limit, with what is under way. Counts nothing."""
+        ...
+
+
+def read_limits(settings: UseLimits) -> tuple[Limit, ...]:
+    """The limits that are set. Budgets are dollars in the settings and billionths of one where they are counted."""
+    return tuple(
+        Limit(kind, round(most * (DOLLAR if kind == "budget" else 1)), period)
+        for field, (kind, period) in SETTINGS.items()
+        if (most := getattr(settings, field)) is not None
+    )
 
 
 def place_of(owner: str, kind: str, period: str) -> bytes:

@@ -25,7 +25,7 @@ MOST_LATE = 10_000
 
 
 class LimitsUnavailable(DragomanError):
-    """What counts the use of keys cannot be reached, and `shared.fail_closed` wants no request without it."""
+    """What counts the use of limits cannot be reached, and `shared.fail_closed` wants no request without it."""
 
     kind = "overloaded"
 
@@ -65,8 +65,24 @@ class SharedCounts:
             if self._settings.fail_closed:
                 break
         if self._settings.fail_closed:
-            raise LimitsUnavailable("what counts the limits of client keys cannot be reached; ask again later")
+            raise LimitsUnavailable("what counts the use of limits cannot be reached; ask again later")
         return self._memory.take(demands, time.time())
+
+    def look(self, demands: Sequence[Demand]) -> list[int]:
+        """What is counted of each limit, by whoever counts now."""
+        for name, counts in (("redis", self._redis), ("file", self._file)):
+            if counts is None or time.monotonic() < self._retry_at[name]:
+                continue
+            try:
+                return counts.look(demands, time.time())
+            except OSError as error:
+                self._fail(name, error)
+        return self._memory.look(demands, time.time())
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the last count was one that all workers of this host share."""
+        return "file" not in self._problems
 
     def settle(self, taken: Taken, actual: Sequence[int]) -> None:
         try:
@@ -97,7 +113,7 @@ class SharedCounts:
 
     def _fail(self, name: str, error: OSError) -> None:
         where = "each host counts alone" if name == "redis" else "each worker counts alone"
-        said = f"the limits of client keys are not shared, so {where}: {error}"
+        said = f"the use of limits is not shared, so {where}: {error}"
         if self._problems.get(name) != said:
             log.warning("%s", said)
         self._problems[name] = said

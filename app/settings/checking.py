@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from app.errors import ConfigError
 from app.settings.defaults import TIER_KEYS, fill_models
-from app.settings.key_checks import check_key, check_keys_differ, check_redis_url, spell_expiry
+from app.settings.key_checks import check_budgets, check_key, check_keys_differ, check_redis_url, spell_expiry
 from app.settings.known_servers import KNOWN_SERVERS, OTHER_NAMES
 from app.settings.network import check_proxies, check_url
 from app.settings.tables import (
@@ -333,6 +333,7 @@ def _build_provider(name: str, table: Any) -> ProviderSettings:
     fixed = FIXED_DIALECTS.get(provider.kind)
     if fixed and provider.dialect not in (None, fixed):
         raise ConfigError(f"a provider of kind {provider.kind} always speaks {fixed}", key=f"{key}.dialect")
+    check_budgets(provider, key)
     for field in URL_KEYS:
         url = getattr(provider, field)
         if url is not None:

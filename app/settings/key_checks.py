@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from app.errors import ConfigError
-from app.settings.tables import KeySettings
+from app.settings.tables import KeySettings, UseLimits
 
 # How a key is written that only its hash is known of.
 HASH_MARK = "sha256:"
@@ -66,11 +66,17 @@ def check_key(name: str, settings: KeySettings) -> KeySettings:
     for field in ("models", "providers"):
         if "" in getattr(settings, field):
             raise ConfigError("a pattern is empty; it would match nothing", key=f"keys.{name}.{field}")
-    for field in ("budget_per_day", "budget_per_month"):
-        if getattr(settings, field) == 0:
-            said = "a budget of nothing lets nobody ask; remove the key, or set expires"
-            raise ConfigError(said, key=f"keys.{name}.{field}")
+    check_budgets(settings, f"keys.{name}")
     return msgspec.structs.replace(settings, key=key)
+
+
+def check_budgets(limits: UseLimits, key: str) -> None:
+    """Raises ConfigError for a budget of nothing."""
+    for field in ("budget_per_day", "budget_per_month"):
+        if getattr(limits, field) == 0:
+            raise ConfigError(
+                "a budget of nothing lets nobody ask; remove the whole table instead", key=f"{key}.{field}"
+            )
 
 
 def check_keys_differ(keys: Mapping[str, KeySettings], unnamed: Sequence[str]) -> None:

@@ -59,6 +59,7 @@ Key = Annotated[str, Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=1)]
 # Up to a year: more is a slip, and more than clocks and sockets take.
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
+Dollars = Annotated[float, Meta(ge=0)]
 
 
 class Table(Struct, frozen=True, kw_only=True):
@@ -107,6 +108,20 @@ class ServerSettings(Table, frozen=True, kw_only=True):
     open_browser: bool = True
 
 
+class UseLimits(Table, frozen=True, kw_only=True):
+    """How much may be used by a client's key, or of a provider. Budgets are dollars; None sets no limit."""
+
+    requests_per_minute: Count | None = None
+    requests_per_hour: Count | None = None
+    requests_per_day: Count | None = None
+    tokens_per_minute: Count | None = None
+    tokens_per_hour: Count | None = None
+    tokens_per_day: Count | None = None
+    max_parallel: Count | None = None
+    budget_per_day: Dollars | None = None
+    budget_per_month: Dollars | None = None
+
+
 class CredentialSettings(Table, frozen=True, kw_only=True):
     """One entry of a provider's `credentials`: one of the four, and the name that logs have for it."""
 
@@ -118,7 +133,7 @@ class CredentialSettings(Table, frozen=True, kw_only=True):
     priority: int = 0
 
 
-class ProviderSettings(Table, frozen=True, kw_only=True):
+class ProviderSettings(UseLimits, frozen=True, kw_only=True):
     """`[providers.NAME]`. Times are seconds; None leaves the choice to the provider's own default."""
 
     kind: str
@@ -156,7 +171,6 @@ class ProviderSettings(Table, frozen=True, kw_only=True):
     first_byte_timeout: Seconds = 600.0
     idle_timeout: Seconds = 300.0
     total_timeout: Seconds | None = None
-    max_parallel: Count | None = None
     queue_timeout: Seconds = 60.0
 
     proxies: dict[str, str] | None = None
@@ -263,26 +277,14 @@ class RawLogSettings(Table, frozen=True, kw_only=True):
     exclude: tuple[str, ...] = ("/health", "/metrics")
 
 
-Dollars = Annotated[float, Meta(ge=0)]
-
-
-class KeySettings(Table, frozen=True, kw_only=True):
-    """`[keys.NAME]`: a client's key with rights and limits. Budgets are dollars; None sets no limit."""
+class KeySettings(UseLimits, frozen=True, kw_only=True):
+    """`[keys.NAME]`: a client's key with rights and limits."""
 
     key: Key
     role: Literal["client", "admin"] = "client"
     models: tuple[str, ...] = ()
     providers: tuple[str, ...] = ()
     expires: datetime.datetime | None = None
-    requests_per_minute: Count | None = None
-    requests_per_hour: Count | None = None
-    requests_per_day: Count | None = None
-    tokens_per_minute: Count | None = None
-    tokens_per_hour: Count | None = None
-    tokens_per_day: Count | None = None
-    max_parallel: Count | None = None
-    budget_per_day: Dollars | None = None
-    budget_per_month: Dollars | None = None
 
 
 class SharedSettings(Table, frozen=True, kw_only=True):

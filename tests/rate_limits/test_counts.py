@@ -224,8 +224,8 @@ def test_more_limits_than_the_file_had_room_for_keep_their_counts(tmp_path: Path
     for number in range(500):
         take(first, (MINUTE, number % MINUTE.most + 1), owner=f"k{number}")
 
-    assert [second.used(f"k{number}", MINUTE, time.time()) for number in (0, 7, 499)] == [1, 8, 10]
-    assert first.used("early", MINUTE, time.time()) == 1
+    assert second.look([Demand(f"k{number}", MINUTE, 0) for number in (0, 7, 499)], time.time()) == [1, 8, 10]
+    assert first.look([Demand("early", MINUTE, 0)], time.time()) == [1]
 
 
 def _hold(folder: Path, pipe: Any) -> None:
@@ -248,8 +248,8 @@ def test_what_a_killed_worker_had_under_way_counts_no_more(tmp_path: Path) -> No
     worker.join()
 
     taken(counts, (PARALLEL, 1))
-    assert counts.used("a", PARALLEL, time.time()) == 2
-    assert counts.used("a", DAY, time.time()) == 10
+    assert counts.look([Demand("a", PARALLEL, 0)], time.time()) == [2]
+    assert counts.look([Demand("a", DAY, 0)], time.time()) == [10]
     counts.settle(mine, [0, 10], time.time())
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import resource
+import time
 from collections.abc import Iterator
 from itertools import islice
 
+from app.gateway.client_limits.in_force import look_at
 from app.gateway.recording.metrics import Gauge
+from app.rate_limits.counts import DOLLAR
 from app.runtime import Runtime
 
 # Names of models come from clients, so there is no end to the targets that can fail.
 MOST_TARGETS = 100
+# Keys and providers with limits.
+MOST_OWNERS = 100
 BREAKER_STATES = {"closed": 0, "half_open": 1, "open": 2}
 _PAGE = resource.getpagesize()
 
@@ -23,6 +28,8 @@ def describe_state(runtime: Runtime) -> list[Gauge]:
         *_databases(runtime),
         *_providers(runtime),
         *_pressure(runtime),
+        *_limits(runtime),
+        *_quotas(runtime),
         *_process(),
     ]
 
@@ -66,7 +73,7 @@ def _pressure(runtime: Runtime) -> Iterator[Gauge]:
         if load.max_parallel is None:
             continue
         yield Gauge(
-            "dragoman_parallel_limit", "Requests that it may be asked at a time", load.max_parallel, told, "sum"
+            "dragoman_parallel_limit", "Requests that it may be asked at a time", load.max_parallel, told, "max"
         )
         yield Gauge("dragoman_parallel_requests", "Requests that it is asked now", load.parallel, told, "sum")
         yield Gauge("dragoman_queued_requests", "Requests that wait for their turn", load.waiting, told, "sum")
@@ -75,6 +82,31 @@ def _pressure(runtime: Runtime) -> Iterator[Gauge]:
         told = {"target": state.target}
         value = BREAKER_STATES[state.state]
         yield Gauge("dragoman_breaker_state", "0 closed, 1 half open, 2 open", value, told, "max")
+
+
+def _limits(runtime: Runtime) -> Iterator[Gauge]:
+    """All workers tell the same. Budgets are dollars here."""
+    limited = runtime.find_limited()[:MOST_OWNERS]
+    for use in look_at(limited, runtime.limiter.counts) if limited else ():
+        told = {"owner": use.owner, "name": use.name, "limit": use.limit}
+        unit = DOLLAR if use.kind == "budget" else 1
+        yield Gauge("dragoman_limit", "What a limit allows; dollars of a budget", use.most / unit, told, "max")
+        yield Gauge("dragoman_limit_used", "What is used of a limit", use.used / unit, told, "max")
+
+
+def _quotas(runtime: Runtime) -> Iterator[Gauge]:
+    """What logins have used of their windows, as the last answer said; not of a window that is over."""
+    now = time.time()
+    for name, provider in runtime.services.providers.items():
+        for credential, windows in provider.health.quotas.items():
+            for window in windows:
+                if window.resets_at is not None and window.resets_at <= now:
+                    continue
+                told = {"provider": name, "credential": credential or "login", "window": window.name}
+                yield Gauge("dragoman_quota_used_ratio", "Share that a login has used", window.used, told, "max")
+                if window.resets_at is not None:
+                    name_of_end = "dragoman_quota_reset_timestamp_seconds"
+                    yield Gauge(name_of_end, "When a login's window begins anew", window.resets_at, told, "max")
 
 
 def _process() -> Iterator[Gauge]:

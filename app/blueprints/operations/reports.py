@@ -15,6 +15,7 @@ from app.accounts.reports import GROUPS, SESSION, read_span, report_usage
 from app.blueprints.api import family, refuse, runtime, services
 from app.blueprints.operations.rights import own_rows
 from app.errors import DragomanError, InvalidRequest, NotFound
+from app.gateway.client_limits.in_force import look_at
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -124,6 +125,17 @@ def running() -> Response:
         whole = runtime().workers.look()
         mine = [record for record in whole.running if all(getattr(record, name) == own[name] for name in own)]
         return {"running": [_describe(record) for record in mine], "workers": whole.workers, "complete": whole.complete}
+
+    return _report(answer)
+
+
+@blueprint.get("/limits")
+def limits() -> Response:
+    """The limits in force and what is used of them; those of providers for admins."""
+
+    def answer(own: Mapping[str, str]) -> Any:
+        limited = [each for each in runtime().find_limited() if not own or each.tenant == own["tenant"]]
+        return {"limits": look_at(limited, runtime().limiter.counts)}
 
     return _report(answer)
 

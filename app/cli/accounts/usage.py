@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from app.accounts.reports import COUNTS, GROUPS, SESSION, report_usage
 from app.cli.accounts.reading import (
@@ -21,7 +22,9 @@ from app.cli.accounts.reading import (
     spell_dollars,
     spell_time,
 )
+from app.cli.accounts.uses import read_uses
 from app.cli.options import config_option
+from app.gateway.client_limits.in_force import LimitUse, spell_use
 
 
 @click.command()
@@ -34,15 +37,21 @@ from app.cli.options import config_option
     show_default=True,
     help="What to sum by; may be given twice.",
 )
+@click.option("--limits", "of_limits", is_flag=True, help="Show the limits in force and what is used of them instead.")
 @since_option
 @json_option
 @csv_option
 @config_option
-def usage(groups: tuple[str, ...], since: float, as_json: bool, as_csv: bool, path: Path | None) -> None:
+def usage(
+    groups: tuple[str, ...], of_limits: bool, since: float, as_json: bool, as_csv: bool, path: Path | None
+) -> None:
     """Show requests, tokens and list prices, summed by model, key, client and so on.
 
     Costs are list prices in US dollars; a login of a subscription is not billed by them.
     """
+    if of_limits:
+        _show_limits(path, as_json=as_json, as_csv=as_csv)
+        return
     groups = tuple(dict.fromkeys(groups))
     if SESSION in groups and len(groups) > 1:
         raise click.UsageError("--by session cannot be combined with another --by")
@@ -57,6 +66,23 @@ def usage(groups: tuple[str, ...], since: float, as_json: bool, as_csv: bool, pa
         print_csv(rows, (*names, *COUNTS))
     else:
         _print_usage(rows, names)
+
+
+def _show_limits(path: Path | None, *, as_json: bool, as_csv: bool) -> None:
+    uses = read_uses(path)
+    if as_json:
+        print_json(uses)
+    elif as_csv:
+        print_csv([msgspec.structs.asdict(use) for use in uses], LimitUse.__struct_fields__)
+    elif not uses:
+        click.echo("No key and no provider has limits.")
+    else:
+        cells = [
+            (use.owner, use.name, use.limit, spell_use(use), f"{use.share:.0%}",
+             "-" if use.resets is None else spell_time(use.resets))
+            for use in uses
+        ]  # fmt: skip
+        print_table(cells, ("of", "name", "limit", "used", "share", "begins anew"), right=(3, 4))
 
 
 def _print_usage(rows: list[dict[str, Any]], names: list[str]) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -20,6 +20,9 @@ from app.cli.serving.start_screen import base_url
 from app.credentials.credential import SourceStatus
 from app.credentials.sources import open_source
 from app.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from app.gateway.client_limits.in_force import LimitUse
 
 # Seconds that a gateway on this machine may take to say how it is.
 _TIMEOUT = 2.0
@@ -38,15 +41,20 @@ def status(path: Path | None, as_json: bool) -> None:
 
 def show_status(path: Path | None, *, as_json: bool = False) -> None:
     """The command itself, for its aliases too."""
+    from app.cli.accounts.uses import read_uses
+
     all_settings = read_settings(path)
     outcomes = ask_gateway(all_settings.server)
+    uses = read_uses(path)
     told: dict[str, object] = {}
     for name, settings in all_settings.providers.items():
         way = partial(open_session, all_settings, name, settings)
         source = open_source(settings, os.environ, Path.home(), way, name=name)
         if as_json:
             credential = msgspec.to_builtins(source.describe()) if source is not None else None
-            told[name] = {"kind": settings.kind, "credential": credential, **outcomes.get(name, {})}
+            own = [msgspec.to_builtins(use) for use in uses if (use.owner, use.name) == ("provider", name)]
+            limits = {"limits": own} if own else {}
+            told[name] = {"kind": settings.kind, "credential": credential, **limits, **outcomes.get(name, {})}
             continue
         if source is None:
             click.echo(f"{name}: {WITHOUT_CREDENTIAL.get(settings.kind, 'needs no credential of its own')}")
@@ -56,6 +64,13 @@ def show_status(path: Path | None, *, as_json: bool = False) -> None:
         entry = outcomes.get(name, {})
         for line in (*describe_outcomes(entry), *describe_accounts(entry)):
             click.echo(line)
+        for line in describe_limits(uses, "provider", name):
+            click.echo(line)
+    if not as_json:
+        for name in dict.fromkeys(use.name for use in uses if use.owner == "key"):
+            click.echo(f"key {name}")
+            for line in describe_limits(uses, "key", name):
+                click.echo(line)
     if as_json:
         click.echo(json.dumps(told, indent=2))
 
@@ -102,6 +117,15 @@ def describe_accounts(entry: Mapping[str, Any]) -> Iterator[str]:
                         case {"window": str(length), "used_percent": int() | float() as used, **more}:
                             until = f", begins anew at {more['resets']}" if "resets" in more else ""
                             yield f"  {'quota':<9}{name}, {length}: {used} % used{until}"
+
+
+def describe_limits(uses: Iterable[LimitUse], owner: str, name: str) -> Iterator[str]:
+    """The lines about the limits of a key or a provider, and what is used of them."""
+    from app.gateway.client_limits.in_force import spell_use
+
+    for use in uses:
+        if (use.owner, use.name) == (owner, name):
+            yield f"  {'limit':<9}{use.limit}: {spell_use(use)} used"
 
 
 def ask_gateway(server: ServerSettings) -> dict[str, Any]:

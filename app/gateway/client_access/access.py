@@ -94,6 +94,10 @@ class Access:
         found = (key for key in (*self._keys.values(), *self._made.values()) if key.tenant == tenant)
         return next((key for key in found if key.is_good(now)), None)
 
+    def limited_keys(self) -> list[ClientKey]:
+        """The keys with limits, those of the configuration first."""
+        return [key for key in (*self._keys.values(), *self._made.values()) if key.limits and not key.disabled]
+
     def find_hashed(self, tenant: str) -> dict[str, ClientKey]:
         """The keys of a tenant that are still good, by their hashes: one that took another's place is another key."""
         now, found = self._clock(), {**self._made, **self._keys}

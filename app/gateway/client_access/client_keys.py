@@ -9,9 +9,8 @@ from typing import Literal
 
 import msgspec
 
-from app.accounts.prices import DOLLAR
 from app.errors import Forbidden, NotFound, Unauthorized
-from app.rate_limits.counts import Kind, Limit, Period
+from app.rate_limits.counts import Limit, read_limits
 from app.routing.router import Upstream
 from app.settings import KeySettings
 
@@ -19,21 +18,6 @@ from app.settings import KeySettings
 MOST_QUOTED = 100
 # Patterns that an error names.
 MOST_NAMED = 10
-
-# What each setting limits. Of several limits that are reached the one that lasts longest is told.
-LIMITS: dict[str, tuple[Kind, Period]] = {
-    "budget_per_month": ("budget", "month"),
-    "budget_per_day": ("budget", "day"),
-    "tokens_per_day": ("tokens", "day"),
-    "requests_per_day": ("requests", "day"),
-    "tokens_per_hour": ("tokens", "hour"),
-    "requests_per_hour": ("requests", "hour"),
-    "tokens_per_minute": ("tokens", "minute"),
-    "requests_per_minute": ("requests", "minute"),
-    "max_parallel": ("parallel", ""),
-}
-# Budgets are dollars in the settings and billionths of one where they are counted.
-_UNITS: dict[Kind, int] = {"budget": DOLLAR}
 
 Role = Literal["client", "admin"]
 
@@ -112,11 +96,7 @@ def read_key(name: str, tenant: str, settings: KeySettings) -> ClientKey:
         models=settings.models,
         providers=settings.providers,
         expires=settings.expires.timestamp() if settings.expires is not None else None,
-        limits=tuple(
-            Limit(kind, round(most * _UNITS.get(kind, 1)), period)
-            for field, (kind, period) in LIMITS.items()
-            if (most := getattr(settings, field)) is not None
-        ),
+        limits=read_limits(settings),
     )
 
 

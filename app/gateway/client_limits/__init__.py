@@ -1,1 +1,1 @@
-"""The limits of client keys: what a request is counted with before it is sent, and what it came to in the end."""
+"""The limits of client keys and providers: what a request is counted with before it is sent, and what it came to."""

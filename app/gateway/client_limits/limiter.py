@@ -1,19 +1,20 @@
-"""Counts the requests of keys with limits: an estimate before anything is sent, what was really used at the end."""
+"""Counts what limits are for: an estimate before anything is sent, what was really used at the end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from app.accounts.prices import Prices
 from app.accounts.record import RequestRecord
 from app.conversation.response import Usage
 from app.conversation.tokens.estimate import estimate_tokens
+from app.conversation.traits import DialectTraits
 from app.errors import DragomanError
-from app.gateway.client_limits.refusal import refuse
-from app.gateway.gateway import Gateway
+from app.gateway.client_limits.refusal import Owner, refuse, tell_left
 from app.gateway.messages import ClientRequest
-from app.rate_limits.counts import Demand, Full, Kind, Taken
+from app.rate_limits.counts import Demand, Full, Kind, Limit, Taken
 from app.rate_limits.shared_counts import SharedCounts
+from app.routing.router import Upstream
 
 # Tokens of an answer that are counted before it is there, where the client asks for none, and the most that are: a
 # client that allows far more than it needs would keep itself waiting.
@@ -35,6 +36,13 @@ class Reservation:
         self._taken: Taken | None = taken
         self._input = input_tokens
         self._bill = bill
+
+    def tell_left(self, traits: DialectTraits) -> Mapping[str, str]:
+        """The headers that tell the client what is left of its limits."""
+        taken = self._taken
+        if taken is None:
+            return {}
+        return tell_left(zip((demand.limit for demand, _ in taken.demands), taken.used, strict=True), traits)
 
     def settle(self, record: RequestRecord | None) -> None:
         """`record` None lets go of what was counted for a request of which nothing is known."""
@@ -73,38 +81,41 @@ class Reservation:
 
 
 class Limiter:
-    """The limits of all keys. `prices` tells what tokens cost now."""
+    """The limits of all keys and providers. `prices` tells what tokens cost now."""
 
     def __init__(self, counts: SharedCounts, prices: Callable[[], Prices | None]) -> None:
         self.counts = counts
         self._prices = prices
 
-    def reserve(self, client_request: ClientRequest, gateway: Gateway) -> Reservation:
-        """Counts a request with each limit of its key. Raises LimitReached where one of them is reached."""
-        key = client_request.key
-        kinds = {limit.kind for limit in key.limits}
+    def reserve(
+        self,
+        owner: Owner,
+        limits: Sequence[Limit],
+        client_request: ClientRequest,
+        find_upstream: Callable[[], Upstream],
+    ) -> Reservation:
+        """Counts a request with each of the limits. `find_upstream` tells the first upstream that it may go to, where
+        there is a budget. Raises LimitReached where one of them is reached."""
+        kinds = {limit.kind for limit in limits}
         prices = self._prices()
         usage = _estimate(client_request) if "tokens" in kinds or "budget" in kinds else Usage()
-        cost = self._estimate_cost(client_request, gateway, usage, prices) if "budget" in kinds else 0
+        cost = _estimate_cost(find_upstream(), usage, prices) if "budget" in kinds else 0
         amounts: dict[Kind, int] = {
             "requests": 1,
             "tokens": usage.fresh + usage.output,
             "parallel": 1,
             "budget": cost,
         }
-        taken = self.counts.take([Demand(key.name, limit, amounts[limit.kind]) for limit in key.limits])
+        taken = self.counts.take([Demand(owner.mark, limit, amounts[limit.kind]) for limit in limits])
         if isinstance(taken, Full):
-            raise refuse(key.name, taken, client_request.dialect.TRAITS)
+            raise refuse(owner, taken, client_request.dialect.TRAITS)
         return Reservation(self.counts, taken, usage.fresh, None if prices is None else prices.bill)
 
-    def _estimate_cost(
-        self, client_request: ClientRequest, gateway: Gateway, usage: Usage, prices: Prices | None
-    ) -> int:
-        """What a request will cost at the first upstream that it may go to."""
-        upstream = gateway.resolve(client_request)[0]
-        if prices is None or not upstream.provider.bills:
-            return 0
-        return prices.bill(upstream.provider.name, upstream.model, usage) or 0
+
+def _estimate_cost(upstream: Upstream, usage: Usage, prices: Prices | None) -> int:
+    if prices is None or not upstream.provider.bills:
+        return 0
+    return prices.bill(upstream.provider.name, upstream.model, usage) or 0
 
 
 def _estimate(client_request: ClientRequest) -> Usage:

@@ -1,39 +1,66 @@
-"""What a client is told when a limit of its key is reached: in words, and in the headers that its vendor has for it."""
+"""What a client is told of limits: in words where one is reached, and in the headers that its vendor has for them."""
 
 from __future__ import annotations
 
 import datetime
 import math
 import time
+from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple
 
 from app.conversation.traits import DialectTraits
 from app.errors import LimitReached
-from app.rate_limits.counts import Full, Limit
+from app.rate_limits.counts import DOLLAR, RING, Full, Limit
 
 # Seconds after which coming back by itself is of no use to an agent.
 USELESS = 600
-_NANO = 1_000_000_000
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
-def refuse(name: str, full: Full, traits: DialectTraits) -> LimitReached:
-    """The refusal of a request of the key `name`."""
+class Owner(NamedTuple):
+    """Whose limits they are."""
+
+    kind: Literal["key", "provider"]
+    name: str
+
+    @property
+    def mark(self) -> str:
+        """What it is counted under. No key's name has a space."""
+        return self.name if self.kind == "key" else f"provider {self.name}"
+
+    def __str__(self) -> str:
+        return f"the client key {self.name!r}" if self.kind == "key" else f"the provider {self.name!r}"
+
+
+def refuse(owner: Owner, full: Full, traits: DialectTraits) -> LimitReached:
+    """The refusal of a request. What is left at a provider is no client's to know: its limits have no headers."""
     seconds = max(1, math.ceil(full.seconds))
-    resets = datetime.datetime.fromtimestamp(int(time.time()) + seconds, datetime.UTC)
+    resets = _after(seconds)
     limit = full.limit
     headers: dict[str, str] = {}
-    if limit.kind in ("requests", "tokens"):
-        reset = resets.strftime("%Y-%m-%dT%H:%M:%SZ") if traits.dates_resets else spell_span(seconds)
-        for field, value in (("limit", str(limit.most)), ("remaining", "0"), ("reset", reset)):
-            headers[traits.limit_header.format(field=field, what=limit.kind)] = value
+    if limit.kind in ("requests", "tokens") and owner.kind == "key":
+        headers = _spell(traits, limit, 0, seconds)
     if limit.kind == "budget" or seconds > USELESS:
         headers["x-should-retry"] = "false"
     return LimitReached(
-        _describe(name, full.limit, full.used, seconds, resets),
+        _describe(owner, full.limit, full.used, seconds, resets),
         headers=headers,
         retry_after=str(seconds),
         is_budget=limit.kind == "budget",
     )
+
+
+def tell_left(used: Iterable[tuple[Limit, int]], traits: DialectTraits) -> Mapping[str, str]:
+    """The headers of an answer: of requests and of tokens the limit that is nearest."""
+    nearest: dict[str, tuple[int, Limit]] = {}
+    for limit, count in used:
+        left = max(0, limit.most - count)
+        if limit.bucket and (limit.kind not in nearest or left < nearest[limit.kind][0]):
+            nearest[limit.kind] = left, limit
+    headers: dict[str, str] = {}
+    for left, limit in nearest.values():
+        headers |= _spell(traits, limit, left, limit.bucket * RING)
+    return headers
 
 
 def spell_span(seconds: int) -> str:
@@ -46,20 +73,37 @@ def spell_span(seconds: int) -> str:
     return "".join(parts)
 
 
-def _describe(name: str, limit: Limit, used: int, seconds: int, resets: datetime.datetime) -> str:
+def spell_dollars(billionths: int) -> str:
+    """Cents, and of less than a dollar what is there: `$2.50`, `$0.00018`."""
+    dollars = billionths / DOLLAR
+    return f"${dollars:,.2f}" if dollars >= 1 or not billionths else f"${dollars:.9f}".rstrip("0")
+
+
+def _spell(traits: DialectTraits, limit: Limit, left: int, seconds: int) -> dict[str, str]:
+    """`seconds` is when the limit is as good as new, or has room again."""
+    reset = _after(seconds).strftime("%Y-%m-%dT%H:%M:%SZ") if traits.dates_resets else spell_span(seconds)
+    told = {"limit": str(limit.most), "remaining": str(left), "reset": reset}
+    return {traits.limit_header.format(field=field, what=limit.kind): value for field, value in told.items()}
+
+
+def _after(seconds: int) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(int(time.time()) + seconds, datetime.UTC)
+
+
+def _describe(owner: Owner, limit: Limit, used: int, seconds: int, resets: datetime.datetime) -> str:
     at = resets.strftime("%Y-%m-%d %H:%M UTC")
     if limit.kind == "budget":
-        spent = f"${limit.most / _NANO:,.2f} for this {limit.period}"
+        spent = f"{spell_dollars(limit.most)} for this {limit.period}"
         return (
-            f"the client key {name!r} has spent its budget of {spent}. It is full again at {at}; asking before that "
+            f"{owner} has spent its budget of {spent}. It is full again at {at}; asking before that "
             "is of no use, but whoever runs this gateway can raise it"
         )
     if limit.kind == "parallel":
         return (
-            f"the client key {name!r} has {used} requests under way, and its limit is {limit.most} at a time; "
+            f"{owner} has {used} requests under way, and its limit is {limit.most} at a time; "
             "ask again when one of them is over"
         )
     return (
-        f"the client key {name!r} has reached its limit of {limit.most:,} {limit.kind} a {limit.period}. "
+        f"{owner} has reached its limit of {limit.most:,} {limit.kind} a {limit.period}. "
         f"Please try again in {seconds}s" + (f", at {at}" if seconds > USELESS else "")
     )

@@ -47,6 +47,9 @@ def answer_each(
 
 
 def _sum_up(records: Sequence[Record], total: Record) -> None:
+    for record in records:
+        if record.counted is not None:
+            record.counted.settle(record.freeze())
     first = records[0]
     total.model, total.upstream, total.upstream_dialect = first.model, first.upstream, first.upstream_dialect
     total.dropped, total.lowered, total.matched = first.dropped, first.lowered, first.matched

@@ -58,12 +58,13 @@ class Recorder:
         self.hand_on(done)
 
     def _settle(self, record: Record, done: RequestRecord | None) -> None:
-        if record.reservation is None:
-            return
-        try:
-            record.reservation.settle(done)
-        except Exception as fault:
-            self._lose("limits of keys", fault)
+        for reserved in (record.reservation, record.counted):
+            if reserved is None:
+                continue
+            try:
+                reserved.settle(done)
+            except Exception as fault:
+                self._lose("limits", fault)
 
     def hand_on(self, done: RequestRecord) -> None:
         """Gives a record to every sink."""

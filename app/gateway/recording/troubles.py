@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
+from app.gateway.client_limits.in_force import LimitUse, spell_use
+from app.gateway.client_limits.refusal import Owner
 from app.gateway.recording.alerts import Alert
 from app.ledger import Ledger
 from app.loops import Loop
@@ -14,6 +16,8 @@ from app.providers.provider import Provider
 STALE_PERIODS, STALE_SECONDS = 10, 30.0
 # Seconds before the end of a login that nothing renews, and after that of one that should have been renewed by then.
 LOGIN_ENDS, LOGIN_ENDED = 86_400.0, 300.0
+# Shares of a budget of which somebody is told that they are spent, in percent.
+BUDGET_MARKS = (80, 100)
 
 
 def is_stale(loop: Loop) -> bool:
@@ -35,6 +39,16 @@ def find_troubles(
         *([Alert("config_refused", "config", f"a changed configuration is not in force: {config_problem}")]
           if config_problem else []),
     ]  # fmt: skip
+
+
+def find_spent_budgets(uses: Iterable[LimitUse]) -> Iterator[Alert]:
+    """An alert for each mark that a budget has reached; they are over when the next day or month begins."""
+    for use in uses:
+        for mark in BUDGET_MARKS:
+            if use.kind == "budget" and use.used * 100 >= use.most * mark:
+                owner = Owner(use.owner, use.name)
+                subject = f"{owner.kind} {use.name}, {use.period}, {mark} %"
+                yield Alert("budget", subject, f"{owner} has spent {spell_use(use)} of this {use.period}")
 
 
 def _find_of_providers(providers: Mapping[str, Provider], now: float) -> Iterator[Alert]:

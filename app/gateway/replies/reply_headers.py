@@ -11,7 +11,8 @@ from app.known_secrets import known_secrets
 
 # When to come back is of use to every client; the rest is said in the words of one dialect.
 ALWAYS = ("retry-after", "retry-after-ms", "x-should-retry")
-SAME_DIALECT_PREFIXES = ("anthropic-ratelimit-", "anthropic-priority-", "x-ratelimit-", "x-codex-")
+LIMIT_PREFIXES = ("anthropic-ratelimit-", "x-ratelimit-")
+SAME_DIALECT_PREFIXES = (*LIMIT_PREFIXES, "anthropic-priority-", "x-codex-")
 SAME_DIALECT = ("anthropic-organization-id", "openai-processing-ms", "openai-version", "openai-model")
 
 
@@ -44,6 +45,15 @@ def relayed_headers(headers: Mapping[str, str], *, same_dialect: bool) -> dict[s
             if name.startswith(SAME_DIALECT_PREFIXES) or name in SAME_DIALECT:
                 kept[name] = value
     return known_secrets.mask_headers(kept) if kept else kept
+
+
+def with_own_limits(headers: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """The headers of an answer with what is left of the client's own limits, in place of the upstream's: a client that
+    read of both would keep to neither."""
+    if not own:
+        return dict(headers)
+    kept = {name: value for name, value in headers.items() if not name.startswith(LIMIT_PREFIXES)}
+    return {**kept, **own}
 
 
 def clean_error(body: bytes) -> bool:

@@ -11,7 +11,7 @@ import msgspec
 
 from app.errors import DragomanError, UpstreamSpared
 from app.gateway.upstream_health.breaker import MOST_MARKS, Breaker, BreakerState, Fault, find_fault, shows_life
-from app.gateway.upstream_health.lane import Lane, Ticket
+from app.gateway.upstream_health.lane import Lane, Places, Ticket
 from app.gateway.upstream_health.retry_budget import RetryBudget
 from app.settings import ProviderSettings
 from app.transport import Obtaining
@@ -50,8 +50,8 @@ class BreakerNote(msgspec.Struct, frozen=True):
 
 
 class ProviderLoad(msgspec.Struct, frozen=True):
-    """What one provider is asked at a time, and by retries within a minute. `max_parallel` is None without a limit, and
-    then `parallel` is not counted."""
+    """What one provider is asked at a time, and by retries within a minute, by this worker. `max_parallel` is None
+    without a limit, which is that of all workers, and then `parallel` is not counted."""
 
     provider: str
     max_parallel: int | None
@@ -83,8 +83,14 @@ class UpstreamHealth:
         self._closed: dict[str, float] = {}  # when breakers that had been open were closed
         self._budgets: dict[str, RetryBudget] = {}
 
-    def configure(self, providers: Mapping[str, ProviderSettings], workers: int) -> None:
-        """Takes over limits. What is under way counts on. Each worker has its share of a limit, rounded down."""
+    def configure(
+        self,
+        providers: Mapping[str, ProviderSettings],
+        workers: int,
+        find_places: Callable[[str], Places] | None = None,
+    ) -> None:
+        """Takes over limits. What is under way counts on. `find_places` makes what counts a provider's requests at all
+        workers; without it each worker has its share of a limit, rounded down."""
         for name in self.lanes.keys() - providers.keys():
             del self.lanes[name]
         for name, provider in providers.items():
@@ -93,11 +99,12 @@ class UpstreamHealth:
                 if lane is not None:
                     lane.resize(1 << 31)  # for those who wait in it
                 continue
-            most = max(1, provider.max_parallel // workers)
+            share = max(1, provider.max_parallel // workers)
+            most = share if find_places is None else provider.max_parallel
             if name in self.lanes:
-                self.lanes[name].resize(most)
+                self.lanes[name].resize(most, share)
             else:
-                self.lanes[name] = Lane(most)
+                self.lanes[name] = Lane(most, share, None if find_places is None else find_places(name))
 
     def forget_provider(self, provider: str) -> None:
         """Drops what is held against a provider, for example because its settings have changed."""
@@ -197,7 +204,7 @@ class UpstreamHealth:
                 if self._clock() >= end:
                     lane.timeouts += 1
                     raise UpstreamSpared(
-                        f"{provider} is asked {lane.given} requests at a time, as many as it may be (max_parallel); "
+                        f"{provider} is asked {lane.most} requests at a time, as many as it may be (max_parallel); "
                         f"no turn came within {most:g} s (queue_timeout)",
                         retry_after=RETRY_AFTER,
                     )

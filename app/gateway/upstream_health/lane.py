@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import random
 import threading
+import time
 from collections import OrderedDict, deque
+from typing import Any, Protocol
 
 from app.transport import Exchange
+
+# Seconds between two looks for a place that another worker has given back, about.
+LOOK_AGAIN = 0.02
+
+
+class Places(Protocol):
+    """The places of one lane, of which several workers take. Nothing here raises."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether all workers can be counted together now."""
+        ...
+
+    def take(self, most: int) -> Any:
+        """Something that stands for a place; None while `most` are taken."""
+        ...
+
+    def give_back(self, place: Any) -> None: ...
 
 
 class Ticket:
     """A place in a lane, or the wait for one. To be given back by `Lane.leave`, which may be called more than once."""
 
-    __slots__ = ("_called", "given", "left", "tenant")
+    __slots__ = ("_called", "given", "left", "place", "tenant")
 
     def __init__(self, tenant: str) -> None:
         self.tenant = tenant
         self.given = False
         self.left = False
+        self.place: Any = None
         self._called: threading.Event | None = None
 
     def give(self) -> None:
@@ -34,12 +56,20 @@ class Ticket:
 
 
 class Lane:
-    """At most `most` tickets are given at a time."""
+    """At most `most` tickets are given at a time, by all workers that share the `places`.
 
-    def __init__(self, most: int) -> None:
+    A place that is given back is taken again at once by a worker that has no more than its `share` of them; one that
+    has more looks a moment later, so that each gets its share where all are busy.
+    """
+
+    def __init__(self, most: int, share: int | None = None, places: Places | None = None) -> None:
         self.most = most
         self.given = 0
         self.timeouts = 0
+        self._share = most if share is None else share
+        self._places = places
+        self._taking = 0
+        self._looking = False
         self._lock = threading.RLock()  # a forgotten exchange may be collected, and leave, while it is held
         self._waiting: OrderedDict[str, deque[Ticket]] = OrderedDict()  # the tenant whose turn it is comes first
 
@@ -50,8 +80,10 @@ class Lane:
     def enter(self, tenant: str) -> Ticket:
         ticket = Ticket(tenant)
         with self._lock:
+            is_first = not self._waiting
             self._waiting.setdefault(tenant, deque()).append(ticket)
-            self._call()
+        if is_first or self._places is None:
+            self._call(self._bound)
         return ticket
 
     def leave(self, ticket: Ticket) -> None:
@@ -59,29 +91,86 @@ class Lane:
             if ticket.left:
                 return
             ticket.left = True
-            if ticket.given:
-                self.given -= 1
-                self._call()
+            if not ticket.given:
+                tickets = self._waiting[ticket.tenant]
+                tickets.remove(ticket)
+                if not tickets:
+                    del self._waiting[ticket.tenant]
                 return
-            tickets = self._waiting[ticket.tenant]
-            tickets.remove(ticket)
-            if not tickets:
-                del self._waiting[ticket.tenant]
+            self.given -= 1
+        if self._places is not None:
+            self._places.give_back(ticket.place)
+        if self._waiting:
+            self._call(min(self._share, self._bound))
 
-    def resize(self, most: int) -> None:
+    def resize(self, most: int, share: int | None = None) -> None:
         """Another limit. What is under way goes on."""
         with self._lock:
             self.most = most
-            self._call()
+            self._share = most if share is None else share
+        self._call(self._bound)
 
-    def _call(self) -> None:
-        while self.given < self.most and self._waiting:
-            tenant, tickets = self._waiting.popitem(last=False)
-            ticket = tickets.popleft()
-            if tickets:
-                self._waiting[tenant] = tickets  # at the end: the others are next
-            self.given += 1
-            ticket.give()
+    @property
+    def _bound(self) -> int:
+        """How many this worker may have: where it does not know of the others, its share."""
+        return self.most if self._places is None or self._places.is_shared else max(1, self._share)
+
+    def _call(self, bound: int) -> None:
+        """Gives places to those who wait, until this worker has `bound` of them or all are taken."""
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    return
+                if self.given + self._taking >= bound:
+                    break
+                self._taking += 1
+            place = None
+            try:
+                place = True if self._places is None else self._places.take(self.most)
+            finally:
+                with self._lock:
+                    self._taking -= 1
+                    ticket = self._pop() if place is not None else None
+                    if ticket is not None:
+                        self.given += 1
+            if ticket is not None:
+                ticket.place = place
+                ticket.give()
+                continue
+            if place is not None:  # who waited is gone
+                if self._places is not None:
+                    self._places.give_back(place)
+                return
+            break
+        self._look_again()
+
+    def _pop(self) -> Ticket | None:
+        if not self._waiting:
+            return None
+        tenant, tickets = self._waiting.popitem(last=False)
+        ticket = tickets.popleft()
+        if tickets:
+            self._waiting[tenant] = tickets  # at the end: the others are next
+        return ticket
+
+    def _look_again(self) -> None:
+        """Looks for what other workers give back, as long as somebody waits here."""
+        if self._places is None:
+            return
+        with self._lock:
+            if self._looking:
+                return
+            self._looking = True
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def _look(self) -> None:
+        while True:
+            time.sleep(LOOK_AGAIN * (0.5 + random.random()))
+            with self._lock:
+                if not self._waiting:
+                    self._looking = False
+                    return
+            self._call(self._bound)
 
 
 class LaneExchange(Exchange):

@@ -1,0 +1,29 @@
+"""What is used of limits, as the server with the same configuration counts it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from app.accounts.accounts import Accounts
+from app.cli.accounts.reading import ask
+from app.cli.options import read_settings
+from app.gateway.client_access.client_keys import read_key
+from app.gateway.client_limits.in_force import LimitUse, find_limited, look_at
+from app.rate_limits.shared_counts import SharedCounts, data_folder
+
+
+def read_uses(path: Path | None) -> list[LimitUse]:
+    """The limits of all keys, also of those that commands have made, and of all providers."""
+    settings = read_settings(path)
+    tables = dict(settings.keys)
+    if settings.accounts.enabled:
+        from app.accounts.keys import list_keys
+
+        made = ask(Accounts(settings.accounts, settings.ledger.url), list_keys)
+        tables = {key.name: key.settings for key in made if not key.disabled} | tables
+    limited = find_limited([read_key(name, "", table) for name, table in tables.items()], settings.providers)
+    counts = SharedCounts(data_folder(), settings.shared)
+    try:
+        return look_at(limited, counts)
+    finally:
+        counts.close()
