@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from app.blueprints.gauges import describe_state
 
 from app import create_app
+from app.blueprints.operations.gauges import describe_state
 from app.gateway.client_limits.in_force import LimitUse
 from app.gateway.recording.alerts import Alert
 from app.gateway.recording.troubles import find_spent_budgets
