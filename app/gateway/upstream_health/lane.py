@@ -10,8 +10,10 @@ from typing import Any, Protocol
 
 from app.transport import Exchange
 
-# Seconds between two looks for a place that another worker has given back, about.
+# Seconds between two looks for a place that another worker has given back, about; and how many times as long a worker
+# waits that has its share already.
 LOOK_AGAIN = 0.02
+MODESTY = 3
 
 
 class Places(Protocol):
@@ -165,7 +167,8 @@ class Lane:
 
     def _look(self) -> None:
         while True:
-            time.sleep(LOOK_AGAIN * (0.5 + random.random()))
+            modesty = MODESTY if self.given >= self._share else 1
+            time.sleep(LOOK_AGAIN * modesty * (0.5 + random.random()))
             with self._lock:
                 if not self._waiting:
                     self._looking = False
