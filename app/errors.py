@@ -186,6 +186,10 @@ class NotFound(ClientError):
     kind = "not_found"
 
 
+class Conflict(ClientError):
+    kind = "conflict"
+
+
 class TooLarge(ClientError):
     kind = "too_large"
 

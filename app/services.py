@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from app.gateway.client_access.access import Access
-from app.gateway.client_access.tenants import open_tenant_marks
+from app.gateway.client_access.tenants import TenantMarks, open_tenant_marks
 from app.gateway.client_limits.limiter import Limiter
 from app.gateway.client_limits.refusal import Owner
 from app.gateway.endpoints.listing import Listing
@@ -24,6 +24,8 @@ from app.gateway.responses_api.stored_responses import StoredResponses
 from app.gateway.upstream_health.health import UpstreamHealth
 from app.gateway.upstream_health.places import CountedPlaces
 from app.ledger import Ledger
+from app.permissions.pending import Permissions
+from app.permissions.prompt import PermissionPrompt
 from app.providers.provider import Provider
 from app.rate_limits.counts import Limit, read_limits
 from app.routing.router import Router
@@ -45,6 +47,8 @@ class Services(msgspec.Struct, frozen=True):
     conversations: Conversations
     listing: Listing
     access: Access
+    permissions: Permissions
+    permission_secret: bytes
     transport: Transport
     ledger: Ledger
 
@@ -71,6 +75,9 @@ def build_services(
     facts = _keep_facts(old, settings)
     health = old.gateway.health if old is not None else UpstreamHealth()
     health.configure(settings.providers, server.workers, _find_places(find_limiter))
+    marks = open_tenant_marks(settings)
+    secret = marks.mark("permissions").encode()
+    _open_prompts(providers, server, secret)
     fetcher = _open_fetcher(server, transport.settings)
     gateway = Gateway(
         router, server, fetcher, reasoning_store, settings.limits, facts=facts, health=health,
@@ -87,7 +94,9 @@ def build_services(
         response_store=response_store,
         conversations=response_store.conversations,
         listing=Listing(router, providers),
-        access=_open_access(settings),
+        access=_open_access(settings, marks),
+        permissions=Permissions(ledger.permissions, settings.permissions),
+        permission_secret=secret,
         transport=transport,
         ledger=ledger,
     )
@@ -106,9 +115,19 @@ def _read_provider_limits(settings: Settings) -> dict[str, tuple[Limit, ...]]:
     return {name: rows for name, rows in refusing.items() if rows}
 
 
-def _open_access(settings: Settings) -> Access:
+def _open_access(settings: Settings, marks: TenantMarks) -> Access:
     has_keys = bool(settings.server.api_keys or settings.keys)
-    return Access(settings.server, open_tenant_marks(settings) if has_keys else None, settings.keys)
+    return Access(settings.server, marks if has_keys else None, settings.keys)
+
+
+def _open_prompts(providers: Mapping[str, Provider], server: ServerSettings, secret: bytes) -> None:
+    """Tells providers whose programs ask for permission where they are to ask. A program runs on this machine."""
+    host = server.host.strip("[]")
+    if host in ("", "0.0.0.0", "::"):
+        host = "127.0.0.1"
+    address = f"http://[{host}]:{server.port}" if ":" in host else f"http://{host}:{server.port}"
+    for provider in providers.values():
+        provider.permission_prompt = PermissionPrompt(f"{address}/mcp", secret)
 
 
 def _open_fetcher(server: ServerSettings, usual: TransportSettings) -> Fetcher | None:

@@ -99,6 +99,7 @@ def read_client_request(
         admission.client_headers,
         provider=environ.get("dragoman.provider"),
         session=session,
+        session_mounted="dragoman.session" in environ,
         key=admission.key,
         request_id=request_id,
     )

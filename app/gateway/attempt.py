@@ -195,6 +195,8 @@ class Attempt(abc.ABC):
             same_dialect=target.same_dialect,
             stream=stream,
             session=self.client_request.session,
+            session_mounted=self.client_request.session_mounted,
+            tenant=self.client_request.tenant,
             may_resend=target.sends.may_resend,
         )
 

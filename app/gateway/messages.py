@@ -51,10 +51,11 @@ class ClientRequest:
     """One request of a client.
 
     `headers` have lower-case names and hold no credential of the gateway itself. `provider` is the one that the
-    path names (a mount), `session` the client's session where it says one. `key` is what the client may do; `tenant`
-    stands for it, and is empty without one. `operation` is what an upstream that has it is asked for; any other
-    generates. A request that continues a response, or whose response is to be kept, has a `continuation`.
-    Without `keeps_body` the body goes once it was parsed: a large one would be held twice while it is translated.
+    path names (a mount), `session` the client's session where it says one; `session_mounted` tells that the path does.
+    `key` is what the client may do; `tenant` stands for it, and is empty without one. `operation` is what an upstream
+    that has it is asked for; any other generates. A request that continues a response, or whose response is to be
+    kept, has a `continuation`. Without `keeps_body` the body goes once it was parsed: a large one would be held twice
+    while it is translated.
     """
 
     peek: Peek
@@ -73,6 +74,7 @@ class ClientRequest:
         "peek",
         "provider",
         "session",
+        "session_mounted",
         "size",
         "tenant",
     )
@@ -85,6 +87,7 @@ class ClientRequest:
         *,
         provider: str | None = None,
         session: str | None = None,
+        session_mounted: bool = False,
         key: ClientKey = ANYBODY,
         request_id: str | None = None,
     ) -> None:
@@ -96,6 +99,7 @@ class ClientRequest:
         self.headers = headers
         self.provider = provider
         self.session = session
+        self.session_mounted = session_mounted
         self.key = key
         self.tenant = key.tenant
         self.operation: Operation = "generate"
@@ -155,6 +159,7 @@ class ClientRequest:
             self.headers,
             provider=self.provider,
             session=self.session,
+            session_mounted=self.session_mounted,
             key=self.key,
             request_id=self.id,
         )

@@ -48,6 +48,12 @@ _SELECT_MANY = select(records.c.key, records.c.value).where(
     records.c.key.in_(bindparam("keys", expanding=True)),
     records.c.created >= bindparam("oldest"),
 )
+_SELECT_KIND = (
+    select(records.c.tenant, records.c.value)
+    .where(records.c.kind == bindparam("a_kind"), records.c.created >= bindparam("oldest"))
+    .order_by(records.c.created, records.c.key)
+    .limit(BATCH)
+)
 _DELETE = records.delete().where(*_PLACE)
 _REPLACE = records.update().where(*_PLACE, records.c.value == bindparam("before"))
 
@@ -103,6 +109,13 @@ class Database:
             return found
 
         return self._run(work)
+
+    def scan(self, kind: str, oldest: int) -> list[tuple[str, bytes]]:
+        """Tenant and value of the records of a kind, the oldest first, BATCH at most."""
+        place = {"a_kind": kind, "oldest": oldest}
+        return self._run(
+            lambda connection: [(row.tenant, bytes(row.value)) for row in connection.execute(_SELECT_KIND, place)]
+        )
 
     def delete(self, kind: str, tenant: str, key: str, oldest: int) -> bool:
         place = {"a_kind": kind, "a_tenant": tenant, "a_key": key, "oldest": oldest}

@@ -52,6 +52,10 @@ class Limits(msgspec.Struct, frozen=True):
     most: int
 
 
+# Requests for permission are short, and of no use once they are answered or have expired.
+PERMISSIONS = Limits(lifetime=900, most=16 * MEGABYTE)
+
+
 class Shelf:
     """The records of one kind. A tenant never sees those of another; the empty tenant is everybody without a key.
 
@@ -81,6 +85,11 @@ class Shelf:
             return {}
         found = self._read(lambda database, oldest: database.get_many(self._kind, tenant, sound, oldest))
         return {key: zstandard.decompress(packed) for key, packed in found.items()}
+
+    def scan(self) -> list[tuple[str, bytes]]:
+        """The tenant and the value of each record, the oldest first: for shelves of few."""
+        found = self._read(lambda database, oldest: database.scan(self._kind, oldest))
+        return [(tenant, zstandard.decompress(packed)) for tenant, packed in found]
 
     def update(self, tenant: str, key: str, change: Callable[[bytes], bytes | None]) -> bytes | None:
         """Keeps what `change` makes of a value, and answers it; None where there is no value, or `change` wants none.
@@ -150,8 +159,12 @@ class Ledger:
         self.events = Shelf(self, "events")
         self.conversations = Shelf(self, "conversation")
         # However much reasoning there is, it takes no room from what clients were promised to find again.
-        self._apart = {"reasoning": Limits(REASONING_LIFETIME, settings.reasoning_mb * MEGABYTE)}
+        self._apart = {
+            "reasoning": Limits(REASONING_LIFETIME, settings.reasoning_mb * MEGABYTE),
+            "permission": PERMISSIONS,
+        }
         self.reasoning = Shelf(self, "reasoning", self._apart["reasoning"])
+        self.permissions = Shelf(self, "permission", PERMISSIONS)
 
     def read(self, work: Callable[[Database, int], T], limits: Limits | None = None) -> T:
         """What `work` finds; it is given the unix time before which records are too old to be there."""

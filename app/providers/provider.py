@@ -17,6 +17,7 @@ from app.credentials.credential import Credential, CredentialSource
 from app.credentials.login_source import LoginSource
 from app.credentials.pool import CredentialPool
 from app.errors import CredentialUnavailable, DragomanError, Failure, FailureKind, NotFound, UpstreamMalformed
+from app.permissions.prompt import PermissionPrompt
 from app.providers.health import ProviderHealth
 from app.providers.listings import in_seconds, read_entries, stated
 from app.providers.models import bare_name
@@ -67,8 +68,10 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     """One request in the provider's dialect, ready to go.
 
     `headers` are those that the body needs; `client_headers` the client's own (lower-case names), of which a
-    provider may pass on what is meant for it; `session` names the client's session where it has one; `may_resend` is
-    asked before the request is sent a second time, because the kept connection it went out on had been closed.
+    provider may pass on what is meant for it; `session` names the client's session where it has one, and
+    `session_mounted` tells that the path does, which asks for a conversation that the provider keeps; `tenant` is whose
+    request it is; `may_resend` is asked before the request is sent a second time, because the kept connection it went
+    out on had been closed.
     """
 
     operation: Operation
@@ -79,6 +82,8 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     same_dialect: bool = False
     stream: bool = False
     session: str | None = None
+    session_mounted: bool = False
+    tenant: str = ""
     may_resend: Callable[[], bool] | None = None
 
 
@@ -97,6 +102,8 @@ class Provider:
     # What the vendor's own service has, for a list that cannot be had.
     known_models: ClassVar[tuple[str, ...]] = ()
     rows: tuple[Row, ...] = ()  # of what models can take, by the user
+    # Where a program that this provider runs asks for leave to use a tool.
+    permission_prompt: PermissionPrompt | None = None
 
     def __init__(
         self, name: str, settings: ProviderSettings, source: CredentialSource | None, transport: Transport

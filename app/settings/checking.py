@@ -30,6 +30,7 @@ from app.settings.tables import (
     LedgerSettings,
     LimitsSettings,
     ModelsSettings,
+    PermissionsSettings,
     PriceSettings,
     ProviderSettings,
     RawLogSettings,
@@ -54,6 +55,7 @@ SECTIONS = (
     "prices",
     "hooks",
     "alerts",
+    "permissions",
     "raw_log",
     "keys",
     "shared",
@@ -84,7 +86,13 @@ ONLY_FOR: dict[str, frozenset[str]] = {
     "scopes": _WITH_LOGIN,
     "cli_refresh": frozenset({"anthropic", "codex"}),
     "command": frozenset({"claude_cli", "anthropic", "codex"}),
-    "max_processes": frozenset({"claude_cli"}),
+    **dict.fromkeys(
+        (
+            *("max_processes", "tools", "tool_activity", "system_prompt", "mcp_config", "folder", "max_turns"),
+            *("session_minutes", "max_sessions"),
+        ),
+        frozenset({"claude_cli"}),
+    ),
 }
 
 # What a user calls the types that msgspec names in backquotes.
@@ -156,7 +164,9 @@ def build_settings(
     with faults.collect():
         alerts = _convert(tables.get("alerts", {}), AlertsSettings, "alerts")
         _check_webhooks(alerts)
-    raw_log = RawLogSettings()
+    permissions, raw_log = PermissionsSettings(), RawLogSettings()
+    with faults.collect():
+        permissions = _convert(tables.get("permissions", {}), PermissionsSettings, "permissions")
     with faults.collect():
         raw_log = _convert(tables.get("raw_log", {}), RawLogSettings, "raw_log")
     with faults.collect():
@@ -193,6 +203,7 @@ def build_settings(
         prices=prices,
         hooks=hooks,
         alerts=alerts,
+        permissions=permissions,
         raw_log=raw_log,
         keys=keys,
         shared=shared,

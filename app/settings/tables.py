@@ -161,6 +161,14 @@ class ProviderSettings(UseLimits, frozen=True, kw_only=True):
     command: tuple[str, ...] = ()
     cli_refresh: bool = False
     max_processes: Count = 8
+    tools: Literal["client", "own", "off"] = "client"
+    tool_activity: Literal["hidden", "text"] = "hidden"
+    system_prompt: Literal["replace", "append"] = "replace"
+    mcp_config: str | None = None
+    folder: str | None = None
+    max_turns: Count = 50
+    session_minutes: Count = 60
+    max_sessions: Count = 1000
 
     models: tuple[str, ...] = ()
     default_model: str | None = None
@@ -262,6 +270,13 @@ class AlertsSettings(Table, frozen=True, kw_only=True):
     interval: Seconds = 900.0
 
 
+class PermissionsSettings(Table, frozen=True, kw_only=True):
+    """`[permissions]`: how long a program waits for leave to use a tool, and whose leave counts."""
+
+    timeout_seconds: Annotated[float, Meta(ge=5, le=300)] = 30.0
+    answered_by: Literal["admin", "tenant"] = "admin"
+
+
 RawPart = Literal["client_request", "client_response", "provider_request", "provider_response"]
 
 
@@ -344,6 +359,7 @@ class Settings(Table, frozen=True, kw_only=True):
     accounts: AccountsSettings = AccountsSettings()
     hooks: HooksSettings = HooksSettings()
     alerts: AlertsSettings = AlertsSettings()
+    permissions: PermissionsSettings = PermissionsSettings()
     raw_log: RawLogSettings = RawLogSettings()
     prices: dict[str, PriceSettings] = {}
     keys: dict[str, KeySettings] = {}

@@ -39,8 +39,9 @@ def check_programs(settings: Settings, path: Path) -> None:
     if path.stat().st_uid == os.geteuid():
         return
     for name, provider in settings.providers.items():
-        for key in ("command", "cli_refresh"):
-            if getattr(provider, key):
+        runs = {"command": provider.command, "cli_refresh": provider.cli_refresh, "mcp_config": provider.mcp_config}
+        for key, value in {**runs, "tools": provider.tools == "own"}.items():
+            if value:
                 raise ConfigError(
                     f"{path} is not your own file, so no program is run for it; name it with --config if it is meant",
                     key=f"providers.{name}.{key}",

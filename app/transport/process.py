@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from msgspec import Struct
@@ -27,7 +28,7 @@ _NOTICE = 1.0
 
 # The shell becomes the program; its guard, in the same group, ends both if we end first.
 _GUARD = """
-exec 3<&0 <../stdin
+exec 3<&0 <"$TMPDIR/stdin"
 (read -r _ <&3; trap '' TERM; kill -TERM 0; rm -rf "$TMPDIR"; sleep 1; kill -KILL 0) >/dev/null 2>&1 &
 exec "$@" 3<&-
 """
@@ -35,16 +36,23 @@ exec "$@" 3<&-
 
 class Command(Struct, frozen=True):
     """What to run. The program runs in an empty folder; `files` lie beside that folder, so that it knows each as
-    `../NAME`. `environ` is all of its environment but TMPDIR, which is private too."""
+    `../NAME`. `environ` is all of its environment but TMPDIR, which is private too. `working` is another folder to run
+    in."""
 
     argv: tuple[str, ...]
     environ: dict[str, str]
     stdin: bytes
     files: dict[str, bytes]
+    working: Path | None = None
 
     def __repr__(self) -> str:
         """Without environment and files: they hold the credential and the conversation."""
         return f"Command({self.argv[0]})"
+
+
+def make_folder() -> Path:
+    """A private folder for one run of a program, which the run removes."""
+    return Path(tempfile.mkdtemp(prefix="dragoman-run-"))
 
 
 class Process:
@@ -53,9 +61,13 @@ class Process:
     Raises OSError where no process can be started; that there is no such program shows as its end.
     """
 
-    def __init__(self, command: Command) -> None:
+    def __init__(
+        self, command: Command, folder: Path | None = None, on_end: Callable[[], object] | None = None
+    ) -> None:
+        """`folder` is one that was made for this run by `make_folder`; `on_end` is called once it has ended."""
         self._ended = False
-        self._folder = Path(tempfile.mkdtemp(prefix="dragoman-run-"))
+        self._on_end = on_end
+        self._folder = folder or make_folder()
         lifeline, self._lifeline = os.pipe()
         self._socket, output = socket.socketpair()
         try:
@@ -114,8 +126,8 @@ class Process:
             os.killpg(self._popen.pid, number)
 
     def _start(self, command: Command, lifeline: int, output: int) -> subprocess.Popen[bytes]:
-        working = self._folder / "work"
-        working.mkdir()
+        working = command.working or self._folder / "work"
+        working.mkdir(exist_ok=True)
         for name, content in {**command.files, "stdin": command.stdin}.items():
             (self._folder / name).write_bytes(content)
         with (self._folder / "stderr").open("wb") as stderr:
@@ -133,3 +145,5 @@ class Process:
         self._socket.close()
         os.close(self._lifeline)
         shutil.rmtree(self._folder, ignore_errors=True)
+        if self._on_end is not None:
+            self._on_end()

@@ -13,6 +13,7 @@ import pytest
 from app.errors import DragomanError, ProgramUnavailable, UpstreamBusy, UpstreamCut, UpstreamTimeout
 from app.providers.kinds.claude_cli.exchange import ProgramExchange
 from app.providers.kinds.claude_cli.order import write_order
+from app.providers.kinds.claude_cli.output import Output
 from app.transport import Limits
 from app.transport.process import Process
 from tests.support.claude_program import (
@@ -50,7 +51,8 @@ def open_exchange(program: ClaudeProgram) -> Iterator[Open]:
         if script:
             program.play(*script)
         start = partial(Process, write_order(program.command, {}, "m", BODY))
-        exchange = ProgramExchange(start, slots or threading.Semaphore(1), limits, lambda words: f"it said: {words}")
+        slots = slots or threading.Semaphore(1)
+        exchange = ProgramExchange(start, slots, limits, lambda words: f"it said: {words}", Output())
         opened.append(exchange)
         return exchange
 
@@ -193,7 +195,7 @@ def test_a_program_that_cannot_be_started_is_unavailable() -> None:
 
     slots = threading.Semaphore(1)
 
-    error = failure(ProgramExchange(start, slots, Limits(), str))
+    error = failure(ProgramExchange(start, slots, Limits(), str, Output()))
 
     assert isinstance(error, ProgramUnavailable)
     assert str(error) == "it cannot be started: Resource temporarily unavailable"

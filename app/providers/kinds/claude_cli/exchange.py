@@ -22,17 +22,22 @@ PARTING = 1.0
 
 class ProgramExchange(Exchange):
     """An exchange with a program that is started for it. `slots` bounds how many run at once; `say` words the
-    program's complaints for whoever reads them, without any secret."""
+    program's complaints for whoever reads them, without any secret; `output` reads what it writes."""
 
     def __init__(
-        self, start: Callable[[], Process], slots: threading.Semaphore, limits: Limits, say: Callable[[str], str]
+        self,
+        start: Callable[[], Process],
+        slots: threading.Semaphore,
+        limits: Limits,
+        say: Callable[[str], str],
+        output: Output,
     ) -> None:
         self.status = 0
         self.headers = {}
         self._start: Callable[[], Process] | None = start
         self._slots = slots
         self._say = say
-        self._output = Output()
+        self._output = output
         self._process: Process | None = None
         self._has_slot = False
         self._unread = b""

@@ -110,11 +110,11 @@ def write_order(
     """
     if not model.isprintable():
         raise InvalidRequest("the name of the model has characters that no name has", param="model")
-    fields = _read_fields(body)
+    fields = read_fields(body)
     # The program names the model itself and always streams.
     fields.pop("model", None)
     fields.pop("stream", None)
-    system = _read_system(fields.pop("system", None))
+    system = read_system(fields.pop("system", None))
     said: object = _TRIGGER
     settings = _write_settings(fields)
     if len(settings) > SETTINGS_LIMIT:
@@ -133,21 +133,22 @@ def write_order(
     line = {"type": "user", "message": said, "parent_tool_use_id": None, "session_id": ""}
     return Command(
         argv=tuple(arguments),
-        environ={**environ, **SWITCHES, **_write_environ(fields, betas, headers or {}, base_url, credential)},
+        environ={**environ, **SWITCHES, **write_environ(fields, betas, headers or {}, base_url, credential)},
         stdin=msgspec.json.encode(line) + b"\n",
         files=files,
     )
 
 
-def _read_fields(body: bytes) -> dict[str, msgspec.Raw]:
+def read_fields(body: bytes) -> dict[str, msgspec.Raw]:
+    """The fields of a request, undecoded. Raises InvalidRequest."""
     try:
         return _fields_decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidRequest("the request is no JSON object") from error
 
 
-def _read_system(value: msgspec.Raw | None) -> str:
-    """The system text; the blocks of a list are paragraphs of it."""
+def read_system(value: msgspec.Raw | None) -> str:
+    """The system text; the blocks of a list are paragraphs of it. Raises InvalidRequest."""
     if value is None:
         return ""
     try:
@@ -175,13 +176,16 @@ def _take_only_turn(fields: dict[str, msgspec.Raw]) -> msgspec.Raw:
     return messages[0]
 
 
-def _write_environ(
+def write_environ(
     fields: Mapping[str, msgspec.Raw],
     betas: str,
     headers: Mapping[str, str],
     base_url: str | None,
     credential: Credential | None,
+    config: str = "../config",
 ) -> dict[str, str]:
+    """What the program needs to reach its vendor as the request wants it. `config` is the folder that takes the place
+    of the one with its own login."""
     environ = {}
     if any(b'"cache_control"' in bytes(value) for value in fields.values()):
         # Of four breakpoints the program would take two for the system text, which those of the client cover anyway.
@@ -195,5 +199,5 @@ def _write_environ(
     if credential is not None:
         name = "ANTHROPIC_API_KEY" if credential.api_key is not None else "CLAUDE_CODE_OAUTH_TOKEN"
         # The login of whoever runs the gateway stays out of it, and so do the files that go with it.
-        environ |= {name: credential.secret, "CLAUDE_CONFIG_DIR": "../config"}
+        environ |= {name: credential.secret, "CLAUDE_CONFIG_DIR": config}
     return environ

@@ -7,6 +7,8 @@ like a good one, and `result` says what the error was.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from app.errors import UpstreamMalformed
@@ -30,8 +32,12 @@ class _Message(msgspec.Struct):
     model: str | None = None
 
 
-class _Line(msgspec.Struct):
+class Line(msgspec.Struct):
+    """What is of use in a line; `parent_tool_use_id` names the helper of the program that it is about."""
+
     type: str = ""
+    subtype: str = ""
+    parent_tool_use_id: str | None = None
     event: msgspec.Raw = msgspec.Raw()
     message: msgspec.Raw = msgspec.Raw()
     result: str | None = None
@@ -39,13 +45,15 @@ class _Line(msgspec.Struct):
     api_error_status: int | None = None
     api_error_type: str | None = None
     terminal_reason: str = ""
+    is_error: bool = False
+    usage: dict[str, Any] = {}
 
 
 class _Event(msgspec.Struct):
     type: str
 
 
-_line_decoder = msgspec.json.Decoder(_Line)
+_line_decoder = msgspec.json.Decoder(Line)
 _message_decoder = msgspec.json.Decoder(_Message)
 _event_decoder = msgspec.json.Decoder(_Event)
 
@@ -82,6 +90,10 @@ class Output:
         except (msgspec.MsgspecError, UnicodeDecodeError):
             # The program's own libraries may write there too.
             return b""
+        return self.take_line(line)
+
+    def take_line(self, line: Line) -> bytes:
+        """The events that a line makes."""
         match line.type:
             case "stream_event" if not self._excuses:
                 return self._pass(line.event)
@@ -113,7 +125,7 @@ def _is_synthetic(message: msgspec.Raw) -> bool:
         return False
 
 
-def _message(line: _Line) -> str:
+def _message(line: Line) -> str:
     if line.result:
         return line.result
     told = [bytes(error).decode("utf-8", "replace").strip('"') for error in line.errors or ()]

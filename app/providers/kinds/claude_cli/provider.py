@@ -5,23 +5,32 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import time
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
+
+import platformdirs
 
 from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
 from app.credentials.credential import Credential, CredentialSource, find_remedy
 from app.errors import ProgramUnavailable
 from app.logs import hide_secrets
+from app.permissions.prompt import SERVER
 from app.providers.kinds.anthropic import AnthropicProvider
 from app.providers.kinds.claude_cli.exchange import ProgramExchange
+from app.providers.kinds.claude_cli.held_order import HeldOrder, read_held_order, read_servers
+from app.providers.kinds.claude_cli.held_output import HeldOutput
 from app.providers.kinds.claude_cli.order import inherit, write_order
+from app.providers.kinds.claude_cli.output import Output
+from app.providers.kinds.claude_cli.places import Places, own_config
 from app.providers.profiles import capabilities_for
 from app.providers.provider import Model, Operation, Provider, UpstreamRequest
 from app.settings import ProviderSettings
 from app.transport import Exchange, Transport
-from app.transport.process import Process
+from app.transport.process import Process, make_folder
 
 # How the program differs from the API behind it. `metadata` is its own: it tells the vendor which program asks.
 LIMITS: dict[str, Any] = {
@@ -47,13 +56,22 @@ class ClaudeCliProvider(Provider):
         super().__init__(name, settings, source, transport)
         self._command = settings.command or ("claude",)
         self._slots = threading.BoundedSemaphore(settings.max_processes)
+        self._has_own_tools = settings.tools == "own"
+        self._places = Places(
+            platformdirs.user_data_path("dragoman", appauthor=False) / "sessions" / name,
+            Path(settings.folder).expanduser() if settings.folder else None,
+            own_config(os.environ) if source is None else None,
+            settings.session_minutes * 60.0,
+            settings.max_sessions,
+        )
 
     @property
     def dialect(self) -> DialectName:
         return "anthropic_messages"
 
     def find_capabilities(self, model: str) -> Capabilities:
-        quirks = {**LIMITS, **self.settings.quirks}
+        # Whose tools run decides whether the client's can.
+        quirks = {**LIMITS, "tools": self.settings.tools == "client", **self.settings.quirks}
         # The program speaks the older version of the API, which takes no fields for the vendor alone.
         return capabilities_for(self.dialect, self.base_url, model, self.settings.profile, quirks, first_party=False)
 
@@ -61,8 +79,15 @@ class ClaudeCliProvider(Provider):
         """Nothing runs yet: the program starts when somebody waits for its answer and it may."""
         # What a program inherits is the environment of this process, not a setting.
         environ = inherit(os.environ)
+        secrets = (credential.secret if credential is not None else "", environ.get("CLAUDE_CODE_OAUTH_TOKEN", ""))
+        say = partial(self._say, secrets)
+        program = (self._find_program(environ), *self._command[1:])
+        if self._has_own_tools or upstream_request.session_mounted:
+            held = self._read_held(program, upstream_request, credential)
+            start = partial(self._start_held, held, upstream_request, environ)
+            return ProgramExchange(start, self._slots, self.limits, say, HeldOutput(self.settings.tool_activity))
         command = write_order(
-            (self._find_program(environ), *self._command[1:]),
+            program,
             environ,
             upstream_request.model,
             upstream_request.body,
@@ -71,8 +96,37 @@ class ClaudeCliProvider(Provider):
             base_url=self.settings.base_url,
             credential=credential,
         )
-        secrets = (credential.secret if credential is not None else "", environ.get("CLAUDE_CODE_OAUTH_TOKEN", ""))
-        return ProgramExchange(partial(Process, command), self._slots, self.limits, partial(self._say, secrets))
+        return ProgramExchange(partial(Process, command), self._slots, self.limits, say, Output())
+
+    def _read_held(
+        self, program: tuple[str, ...], upstream_request: UpstreamRequest, credential: Credential | None
+    ) -> HeldOrder:
+        servers = read_servers(self.settings.mcp_config)
+        if self.permission_prompt is not None:
+            servers[SERVER] = self.permission_prompt.describe(upstream_request.tenant, time.time())
+        return read_held_order(
+            program,
+            upstream_request.model,
+            upstream_request.body,
+            settings=self.settings,
+            betas=_join_betas(upstream_request),
+            credential=credential,
+            mcp_servers=servers,
+        )
+
+    def _start_held(self, held: HeldOrder, upstream_request: UpstreamRequest, environ: Mapping[str, str]) -> Process:
+        folder = make_folder()
+        name = upstream_request.session if upstream_request.session_mounted else None
+        try:
+            place = self._places.enter(upstream_request.tenant, name) if name else self._places.single(folder)
+            try:
+                return Process(held.write(place, folder, environ), folder, place.leave)
+            except BaseException:
+                place.leave()
+                raise
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     def fetch_models(self) -> list[Model]:
         """The program has no list; these are the vendor's."""

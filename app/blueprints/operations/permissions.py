@@ -1,0 +1,223 @@
+"""Permissions over HTTP: the list, the stream and the answers for people, and the MCP server for programs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from flask import Blueprint, Response, request
+
+from app.blueprints.api import family, refuse, runtime, services
+from app.blueprints.bodies import read_body
+from app.blueprints.operations.rights import own_rows
+from app.blueprints.operations.versions import own_version
+from app.errors import DragomanError, Forbidden, InvalidRequest, TooMany
+from app.headers import read_headers
+from app.permissions import mcp
+from app.permissions.pending import PERIOD, Permission, Permissions
+from app.permissions.prompt import read_ticket
+from app.sse import encode_event
+
+if TYPE_CHECKING:
+    from app.runtime import Runtime
+
+blueprint = Blueprint("permissions", __name__)
+
+MOST_BYTES = 1024 * 1024
+# Streams and waiting programs of one worker: each looks into the ledger a few times a second.
+MOST_WATCHERS = 64
+# Seconds between two signs of life.
+KEEPALIVE = 30.0
+# Bytes after which the wait of a program goes on: a comment of SSE.
+_ALIVE = b": waiting\n\n"
+
+
+class _Answer(msgspec.Struct):
+    allowed: bool
+    message: str = ""
+
+
+class _Watchers:
+    """How many wait at this worker."""
+
+    count = 0
+
+
+@blueprint.get("/permissions")
+def list_permissions() -> Response:
+    """What is open and what was answered or expired within the last minutes."""
+    return _answer(lambda desk, own: {"permissions": [desk.describe(each) for each in desk.find(own)]})
+
+
+@blueprint.get("/permissions/<permission_id>")
+def show_permission(permission_id: str) -> Response:
+    return _answer(lambda desk, own: desk.describe(desk.get(own, permission_id[:64])))
+
+
+@blueprint.post("/permissions/<permission_id>/respond")
+def respond(permission_id: str) -> Response:
+    def answer(desk: Permissions, own: Mapping[str, str]) -> Any:
+        if own and desk.settings.answered_by == "admin":
+            raise Forbidden('an admin key answers requests for permission; see permissions.answered_by = "tenant"')
+        try:
+            given = msgspec.json.decode(_read(), type=_Answer)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise InvalidRequest('the body is {"allowed": true} or {"allowed": false}', param="allowed") from error
+        by = request.environ.get("REMOTE_ADDR") or "a local socket"
+        resolved = desk.answer(own, permission_id[:64], allowed=given.allowed, message=given.message[:1000], by=by)
+        return {"status": "success", "permission_id": resolved.id, "allowed": given.allowed}
+
+    return _answer(answer)
+
+
+@blueprint.get("/permissions/stream")
+def stream() -> Response:
+    """Requests for permission as they come, are answered, and expire; the open ones first."""
+    try:
+        own, desk = own_rows(), services().permissions
+        _enter()
+    except DragomanError as error:
+        return refuse(family(), error.failure)
+    return _sse(_follow(runtime(), desk, own))
+
+
+def _follow(owner: Runtime, desk: Permissions, own: Mapping[str, str]) -> Iterator[bytes]:
+    try:
+        yield _event("ping", {"message": "Connected to permission stream"})
+        told: dict[str, str] = {}
+        quiet_since = time.monotonic()
+        first = True
+        while not owner.draining:
+            for event in _changes(desk, own, told, only_open=first):
+                quiet_since = time.monotonic()
+                yield event
+            first = False
+            if time.monotonic() - quiet_since >= KEEPALIVE:
+                quiet_since = time.monotonic()
+                yield _event("ping", {"message": "keepalive"})
+            time.sleep(PERIOD)
+    finally:
+        _Watchers.count -= 1
+
+
+def _changes(desk: Permissions, own: Mapping[str, str], told: dict[str, str], *, only_open: bool) -> Iterator[bytes]:
+    """What has changed since `told`, which holds the last status that was told of each request."""
+    try:
+        found = [(each, desk.describe(each)) for each in desk.find(own)]
+    except DragomanError:
+        return  # the ledger is away for a moment; `/health` says so
+    for name in told.keys() - {each.id for each, _ in found}:
+        del told[name]
+    for each, shown in found:
+        before, status = told.get(each.id), shown["status"]
+        if before == status:
+            continue
+        told[each.id] = status
+        if before is None and (status == "pending" or not only_open):
+            asked = ("request_id", "tool_name", "input", "created_at", "expires_at")
+            timeout = round(each.expires_at - each.created_at, 3)
+            yield _event("permission_request", {name: shown[name] for name in asked} | {"timeout_seconds": timeout})
+        if status == "expired" and (before is not None or not only_open):
+            yield _event("permission_expired", {"request_id": each.id, "expired_at": each.expires_at})
+        elif status in ("allowed", "denied") and (before is not None or not only_open):
+            resolved = {"request_id": each.id, "allowed": status == "allowed", "resolved_at": each.resolved_at}
+            yield _event("permission_resolved", resolved)
+
+
+@blueprint.post("/mcp")
+def mcp_message() -> Response:
+    """One message of a program; the call of the tool is answered once a person has decided."""
+    message_id = None
+    try:
+        tenant = _find_tenant()
+        message = mcp.read_message(_read())
+        message_id = message.id
+        if message.id is None or message.method is None:
+            return Response(b"", 202)
+        result = mcp.answer_at_once(message, own_version() or "")
+        if result is not None:
+            return _json(mcp.spell_result(message.id, result))
+        question = mcp.read_question(message)
+        return _wait_for_person(message.id, tenant, question)
+    except mcp.McpError as error:
+        return _json(mcp.spell_error(message_id, error), 400 if message_id is None else 200)
+    except DragomanError as error:
+        return refuse(family(), error.failure)
+
+
+def _wait_for_person(message_id: int | str, tenant: str, question: mcp.Question) -> Response:
+    desk = services().permissions
+    try:
+        asked = desk.ask(tenant, question.tool_name, question.input)
+        _enter()
+    except DragomanError as error:
+        return _json(mcp.spell_result(message_id, mcp.deny(f"Nobody can be asked: {error.failure.message}")))
+    return _sse(_await_decision(desk, asked, message_id))
+
+
+def _await_decision(desk: Permissions, asked: Permission, message_id: int | str) -> Iterator[bytes]:
+    try:
+        yield _ALIVE
+        last = time.monotonic()
+        while True:
+            try:
+                decided = desk.wait(asked)
+            except DragomanError as error:
+                result = mcp.deny(f"Nobody can be asked: {error.failure.message}")
+                break
+            if decided is not None:
+                result = mcp.decision(decided)
+                break
+            if time.monotonic() - last >= KEEPALIVE / 2:
+                last = time.monotonic()
+                yield _ALIVE
+        yield encode_event(mcp.spell_result(message_id, result), "message")
+    finally:
+        _Watchers.count -= 1
+
+
+def _find_tenant() -> str:
+    """Whose request for permission this is: by the ticket of a program that the gateway has started, else by a client's
+    key. Raises Unauthorized or Forbidden."""
+    headers = read_headers(request.environ)
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        tenant = read_ticket(services().permission_secret, token.strip(), time.time())
+        if tenant is not None:
+            return tenant
+    if not services().access.demands_key:
+        return own_rows().get("tenant", "")
+    return services().access.check_key(headers).tenant
+
+
+def _enter() -> None:
+    if _Watchers.count >= MOST_WATCHERS:
+        raise TooMany("too many wait for permissions at once; try again soon")
+    _Watchers.count += 1
+
+
+def _answer(answer: Callable[[Permissions, Mapping[str, str]], Any]) -> Response:
+    try:
+        return _json(msgspec.json.encode(answer(services().permissions, own_rows())))
+    except DragomanError as error:
+        return refuse(family(), error.failure)
+
+
+def _read() -> bytes:
+    encoding = request.headers.get("content-encoding", "")
+    return read_body(request.environ["wsgi.input"], request.content_length, encoding, MOST_BYTES)
+
+
+def _json(body: bytes, status: int = 200) -> Response:
+    return Response(body, status, content_type="application/json", headers={"cache-control": "no-store"})
+
+
+def _sse(parts: Iterator[bytes]) -> Response:
+    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+    return Response(parts, content_type="text/event-stream", headers=headers)
+
+
+def _event(name: str, data: Mapping[str, Any]) -> bytes:
+    return encode_event(msgspec.json.encode(data), name)

@@ -1,0 +1,98 @@
+"""The command `dragoman permissions`: a person at a terminal allows or denies what programs ask for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import requests
+import sseclient
+
+from app.cli.options import config_option, read_settings
+from app.cli.serving.start_screen import base_url
+from app.logs import clean_line
+
+# Seconds: to connect, without a sign of life, and before the next try.
+CONNECT, SILENCE, PAUSE = 5.0, 75.0, 2.0
+# Characters of an input that are shown.
+MOST_SHOWN = 4000
+
+
+@click.command()
+@click.option("--url", "-u", "--api-url", help="The gateway's address. Default: where these settings serve.")
+@click.option("--key", "-t", "--auth-token", envvar="DRAGOMAN_API_KEY", help="An admin's key, if the gateway has keys.")
+@click.option("--no-reconnect", is_flag=True, help="End when the connection ends.")
+@config_option
+def permissions(url: str | None, key: str | None, no_reconnect: bool, path: Path | None) -> None:
+    """Answer programs that ask for leave to use a tool; Ctrl-C ends it.
+
+    Each request waits for `permissions.timeout_seconds`; what nobody allows in time is denied.
+    """
+    server = read_settings(path).server
+    if url is None and server.host.startswith("unix:"):
+        raise click.ClickException("this gateway serves on a socket; say its address with --url")
+    address = (url or base_url(server)).rstrip("/")
+    with requests.Session() as session:
+        session.trust_env = False
+        if key:
+            session.headers["authorization"] = f"Bearer {key}"
+        while True:
+            try:
+                for name, data in _listen(session, address):
+                    _meet(session, address, name, data)
+            except (requests.RequestException, ValueError) as error:
+                click.echo(f"The connection to {address} ended ({type(error).__name__}).", err=True)
+            if no_reconnect:
+                raise click.ClickException("the stream has ended")
+            time.sleep(PAUSE)
+
+
+def _listen(session: requests.Session, address: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The events of the gateway, each with its name."""
+    reply = session.get(f"{address}/permissions/stream", stream=True, timeout=(CONNECT, SILENCE), allow_redirects=False)
+    with reply:
+        if reply.status_code != 200:
+            raise click.ClickException(_message(reply))
+        click.echo("✓ Connected. Waiting for requests…", err=True)
+        for event in sseclient.SSEClient(reply.iter_content(None)).events():
+            data = msgspec.json.decode(event.data)
+            if isinstance(data, dict):
+                yield event.event, data
+
+
+def _meet(session: requests.Session, address: str, name: str, data: dict[str, Any]) -> None:
+    match name:
+        case "permission_request":
+            _ask(session, address, data)
+        case "permission_resolved":
+            click.echo(f"{data['request_id'][:8]} was {'allowed' if data['allowed'] else 'denied'}.")
+        case "permission_expired":
+            click.echo(f"{data['request_id'][:8]} expired, so it was denied.")
+
+
+def _ask(session: requests.Session, address: str, asked: dict[str, Any]) -> None:
+    remaining = max(0.0, asked["expires_at"] - time.time())
+    click.echo(f"\n{asked['request_id'][:8]}  {clean_line(asked['tool_name'])}  ({remaining:.0f} s left)")
+    for field, value in asked["input"].items():
+        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        click.echo(f"  {clean_line(field)}: {clean_line(text[:MOST_SHOWN])}")
+    allowed = click.confirm("Allow it?", default=False)
+    reply = session.post(
+        f"{address}/permissions/{asked['request_id']}/respond",
+        json={"allowed": allowed},
+        timeout=CONNECT,
+        allow_redirects=False,
+    )
+    if reply.status_code != 200:
+        click.echo(_message(reply), err=True)
+
+
+def _message(reply: requests.Response) -> str:
+    try:
+        return str(reply.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"the gateway answered HTTP {reply.status_code}"

@@ -1,0 +1,1 @@
+"""Requests of programs for permission to use a tool, and how people answer them."""

@@ -1,0 +1,49 @@
+"""By which way a program that the gateway has started asks for permission: an address, and a ticket that says whose
+request it works for."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from typing import Any
+
+import msgspec
+
+SERVER = "confirmation"
+TOOL = f"mcp__{SERVER}__check_permission"
+# Seconds for which a ticket is good: as long as one answer may take.
+LIFETIME = 24 * 3600
+
+
+class PermissionPrompt(msgspec.Struct, frozen=True):
+    """`url` is the gateway's own MCP server, `secret` what its workers sign tickets by."""
+
+    url: str
+    secret: bytes
+
+    def __repr__(self) -> str:
+        return f"PermissionPrompt({self.url})"
+
+    def describe(self, tenant: str, now: float) -> dict[str, Any]:
+        """The server as it stands in a file of MCP servers."""
+        ticket = write_ticket(self.secret, tenant, now)
+        return {"type": "http", "url": self.url, "headers": {"Authorization": f"Bearer {ticket}"}}
+
+
+def write_ticket(secret: bytes, tenant: str, now: float) -> str:
+    said = f"{tenant}.{int(now) + LIFETIME}.{secrets.token_hex(8)}"
+    return f"{said}.{_sign(secret, said)}"
+
+
+def read_ticket(secret: bytes, ticket: str, now: float) -> str | None:
+    """The tenant that a ticket of ours stands for; None for any other text, and for one that is too old."""
+    said, _, signature = ticket[:400].rpartition(".")
+    if not signature.isascii() or not hmac.compare_digest(signature, _sign(secret, said)):
+        return None
+    tenant, expires, _ = said.rsplit(".", 2)
+    return tenant if now < int(expires) else None
+
+
+def _sign(secret: bytes, said: str) -> str:
+    return hmac.new(secret, said.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
