@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -16,7 +16,7 @@ from app.conversation.blocks import DialectName, Reasoning, Refusal, ServerTool,
 from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.events import Event, Failed, Finished
 from app.conversation.request import EFFORTS, NativeTool, Request
-from app.conversation.response import Response
+from app.conversation.response import Response, Usage
 from app.dialects.openai_chat.replies.steps import note_of
 from app.dialects.registry import traits_of
 from app.sse import SseDecoder
@@ -42,6 +42,9 @@ def _built_dialects() -> list[ModuleType]:
 
 
 DIALECTS = _built_dialects()
+USER_FIELDS: dict[str, Literal["user", "safety_identifier", "metadata"]] = {
+    "messages": "metadata", "chat": "user", "items": "safety_identifier"
+}  # fmt: skip
 FORMS = {"messages": "anthropic_tools", "chat": "chat_search", "items": "openai_tools"}
 
 
@@ -119,7 +122,7 @@ def generous(dialect: ModuleType, request: Request) -> Capabilities:
         audio=True,
         cache_hints="breakpoint" if form == "items" else "cache_control",
         cache_key=True,
-        user_field="metadata" if form == "messages" else "user",
+        user_field=USER_FIELDS[form],
         service_tier=True,
         metadata=True,
         store=True,
@@ -199,6 +202,11 @@ def without_paths(request: Request) -> Request:
     for whether the client did or not."""
     turns = tuple(msgspec.structs.replace(turn, path="") for turn in request.turns)
     return msgspec.structs.replace(request, turns=turns, extensions=(), betas=(), include_usage=False)
+
+
+def without_searches(usage: Usage) -> Usage:
+    """Counts, but for the searches, which a dialect may count as it shows them."""
+    return msgspec.structs.replace(usage, web_searches=0)
 
 
 def explanation(response: Response) -> str | None:

@@ -29,6 +29,7 @@ LAWS = {
         "test_another_model_name_changes_nothing_else": "requests",
         "test_a_cut_body_is_refused_and_nothing_worse": "requests",
         "test_what_was_said_reaches_an_upstream_of_another_dialect": "pairs",
+        "test_a_setting_reaches_an_upstream_of_another_dialect_or_is_reported": "pairs",
     },
     "test_robustness": {
         "test_a_request_with_something_odd_in_it_is_served_or_refused": "requests",
@@ -53,6 +54,7 @@ LAWS = {
         "test_every_client_hears_what_the_upstream_said": "streams clients",
         "test_a_cut_upstream_gives_every_client_an_error": "streams clients",
         "test_every_client_reads_a_whole_answer": "responses clients",
+        "test_an_end_mark_that_the_client_did_not_ask_for_is_a_normal_end": "clients",
     },
 }
 HERE = Path(__file__).parent

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import msgspec
 import pytest
 
 from app.adaptation.adapt import adapt
 from app.conversation.blocks import Block, Compaction, Refusal, Text, ToolResult
-from app.conversation.request import Request
+from app.conversation.request import ReasoningSettings, Request
+from app.dialects.registry import traits_of
 from app.errors import InvalidRequest
 from tests.laws.cases import (
     MENDED,
@@ -28,6 +31,11 @@ from tests.support.same_dialect import send_on
 
 # Values that may be left out, for they say what holds anyway.
 DEFAULTS = {"", "custom", "auto", "message", "text"}
+# Fields of the neutral request that hold what a client asked for beside the conversation.
+SETTINGS = (
+    "logprobs", "verbosity", "user", "cache_key", "service_tier", "metadata", "max_tokens", "parallel_tool_calls",
+    "tool_choice", "output_format",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(("dialect", "path"), every_file("requests"))
@@ -52,11 +60,14 @@ def test_a_request_keeps_every_value_or_reports_it(dialect: ModuleType, path: Pa
 
     rendered = dialect.render_request(request, generous(dialect, request))
 
-    arrived = [str(leaf) for leaf in leaves(json.loads(rendered.body))]
-    reported = [str(leaf) for extension in request.extensions for leaf in leaves(extension.value)]
+    kept = [json.loads(rendered.body), *(extension.value for extension in request.extensions)]
+    arrived = [str(leaf) for value in kept for leaf in leaves(value)]
     words = [leaf for leaf in leaves(sent) if isinstance(leaf, str) and leaf not in DEFAULTS]
-    lost = [word for word in words if not any(word in other for other in arrived + reported)]
-    assert lost == []
+    assert [word for word in words if not any(word in other for other in arrived)] == []
+    numbers = {leaf for value in kept for leaf in leaves(value) if isinstance(leaf, int | float)}
+    assert {leaf for leaf in leaves(sent) if isinstance(leaf, int | float)} <= numbers | {True, False}
+    switches = {switch for value in kept for switch in _switches(value)}
+    assert {*_switches(sent)} - {("is_error", False)} <= switches
 
 
 @pytest.mark.parametrize(("dialect", "path"), every_file("requests"))
@@ -122,6 +133,58 @@ def test_what_was_said_reaches_an_upstream_of_another_dialect(client: ModuleType
                 assert any(loss.severity == "wrong" and extension.name in loss.path for loss in reported), (
                     extension.name
                 )
+
+
+@pytest.mark.parametrize(("client", "upstream"), every_pair())
+def test_a_setting_reaches_an_upstream_of_another_dialect_or_is_reported(
+    client: ModuleType, upstream: ModuleType
+) -> None:
+    for path in sorted((WIRE / client.NAME / "requests").glob("*.json")):
+        request = parse_request(client, path)
+        capabilities = msgspec.structs.replace(
+            generous(upstream, request), first_party=False, bound_reasoning=False, native_tools=()
+        )
+
+        adapted = adapt(request, capabilities)
+        rendered = upstream.render_request(adapted.request, capabilities)
+
+        asked = _settings(upstream.parse_request(rendered.body, rendered.headers))
+        reported = [loss.path for loss in (*adapted.losses, *rendered.losses)]
+        for name, value in _settings(request).items():
+            names = {name, traits_of(client.NAME).fields.get(name, name)}
+            told = any(part in path for path in reported for part in names)
+            # The choice of a tool goes with its tool.
+            told |= name == "tool_choice" and any(place.startswith("tools") for place in reported)
+            assert value is None or asked[name] is not None or told, f"{path.stem}: {name} is lost in silence"
+
+
+def _settings(request: Request) -> dict[str, Any]:
+    """What a client asked for beside the conversation; None where it asked for nothing, or for what holds anyway."""
+    state, sampling = request.state, request.sampling
+    return {
+        **{name: getattr(sampling, name) for name in sampling.__struct_fields__},
+        **{name: getattr(request, name) for name in SETTINGS},
+        "stop": request.stop or None,
+        "n": request.n if request.n > 1 else None,
+        "reasoning": None if request.reasoning == ReasoningSettings() else request.reasoning,
+        "store": state.store or None,
+        "previous_id": state.previous_id,
+        "conversation": state.conversation,
+        "background": state.background or None,
+    }
+
+
+def _switches(value: Any) -> Iterator[tuple[str, bool]]:
+    """All fields within JSON data that are true or false."""
+    match value:
+        case dict():
+            for name, item in value.items():
+                if isinstance(item, bool):
+                    yield name, item
+                yield from _switches(item)
+        case list():
+            for item in value:
+                yield from _switches(item)
 
 
 def _texts(request: Request) -> list[str]:

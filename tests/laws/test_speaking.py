@@ -28,11 +28,20 @@ from app.conversation.blocks import (
     Url,
 )
 from app.conversation.request import Request
-from app.conversation.response import Usage
 from app.conversation.streams.fold import fold, unfold
 from app.sse import SseDecoder
 from tests.laws import speaking
-from tests.laws.cases import CONTEXT, every_dialect, form_of, generous, leaves, parse_stream, payloads, spoken
+from tests.laws.cases import (
+    CONTEXT,
+    every_dialect,
+    form_of,
+    generous,
+    leaves,
+    parse_stream,
+    payloads,
+    spoken,
+    without_searches,
+)
 from tests.laws.test_streams import PARTED
 
 # What an upstream may be without, and what a Chat server may insist on; nothing that was said is lost for it.
@@ -111,7 +120,7 @@ def test_whatever_an_upstream_said_reaches_every_client_wherever_it_is_cut(
     for answer in (told, whole):
         expected = spoken(heard, parted=PARTED.get(form_of(client.NAME), ""), noted=form_of(client.NAME) == "chat")
         assert _order(client, spoken(answer)) == _order(client, expected)
-        assert _without_searches(answer.usage) == _without_searches(heard.usage)
+        assert without_searches(answer.usage) == without_searches(heard.usage)
 
 
 @upstreams
@@ -151,11 +160,6 @@ def _order(client: ModuleType, said: list[tuple[str, str]]) -> Any:
         return said
     calls = [(kind, words) for kind, words in said if kind.startswith("call")]
     return ["".join(words for kind, words in said if kind == one) for one in ("reasoning", "text")], calls
-
-
-def _without_searches(usage: Usage | None) -> Usage | None:
-    """Counts, but for the searches, which a dialect may count as it shows them."""
-    return msgspec.structs.replace(usage, web_searches=0) if usage is not None else None
 
 
 def _words(block: Block) -> Iterator[str]:

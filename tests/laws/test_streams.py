@@ -11,9 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.conversation.blocks import Refusal, Text
 from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOpened, Event, Failed, Finished, Started
 from app.conversation.request import Request
-from app.conversation.streams.fold import fold
+from app.conversation.response import FinishReason, Response
+from app.conversation.streams.fold import fold, unfold
 from app.errors import UpstreamRefused
 from app.sse import SseDecoder
 from tests.laws.cases import (
@@ -21,6 +23,7 @@ from tests.laws.cases import (
     DIALECTS,
     MENDED,
     ending,
+    every_dialect,
     every_file,
     every_twin,
     explanation,
@@ -30,9 +33,14 @@ from tests.laws.cases import (
     parse_stream,
     payloads,
     spoken,
+    without_searches,
 )
 
 BYTE_BY_BYTE_LIMIT = 20_000  # bytes of a stream
+
+# What the reasons of an end become where a dialect has no word for them.
+_PLAIN: dict[FinishReason, FinishReason] = {"stop_sequence": "stop", "compaction": "stop"}
+ENDS: dict[str, dict[FinishReason, FinishReason]] = {"chat": _PLAIN, "items": _PLAIN, "messages": {}}
 
 # What stands between a commentary and an answer where both are one text.
 PARTED = {"chat": "\n\n"}
@@ -164,12 +172,14 @@ def test_every_client_hears_what_the_upstream_said(dialect: ModuleType, path: Pa
     rendered = _render(client, events)
     heard = parse_stream(client, payloads(rendered))
 
-    if isinstance(ending(events), Failed):
-        assert isinstance(ending(heard), Failed)
-    else:
-        said = fold(events)
-        expected = spoken(said, parted=PARTED.get(form_of(client.NAME), ""), noted=form_of(client.NAME) == "chat")
-        assert spoken(fold(heard), explanation(said)) == expected
+    match ending(events):
+        case Failed(failure=failure):
+            told = ending(heard)
+            assert isinstance(told, Failed)
+            assert told.failure.kind == failure.kind
+            assert failure.message in told.failure.message
+        case _:
+            _check_heard(client, fold(events), fold(heard))
 
 
 @pytest.mark.parametrize("client", [pytest.param(dialect, id=f"for-{dialect.NAME}") for dialect in DIALECTS])
@@ -191,8 +201,35 @@ def test_every_client_reads_a_whole_answer(dialect: ModuleType, path: Path, clie
 
     again = client.parse_response(client.render_response(response, CONTEXT))
 
-    expected = spoken(response, parted=PARTED.get(form_of(client.NAME), ""), noted=form_of(client.NAME) == "chat")
-    assert spoken(again, explanation(response)) == expected
+    _check_heard(client, response, again)
+
+
+@pytest.mark.parametrize("client", every_dialect())
+def test_an_end_mark_that_the_client_did_not_ask_for_is_a_normal_end(client: ModuleType) -> None:
+    response = Response(id="r", model="m", blocks=(Text("so"),), finish_reason="stop_sequence", stop_sequence="<eos>")
+    context = msgspec.structs.replace(CONTEXT, request=_anything(client))
+    renderer = client.StreamRenderer(context)
+
+    whole = client.parse_response(client.render_response(response, context))
+    heard = fold(parse_stream(client, payloads(renderer.feed(unfold(response)) + renderer.close())))
+
+    assert (whole.finish_reason, whole.stop_sequence) == ("stop", None)
+    assert (heard.finish_reason, heard.stop_sequence) == ("stop", None)
+
+
+def _check_heard(client: ModuleType, said: Response, heard: Response) -> None:
+    """What a client heard is what was said: the words, why they ended, and what they cost."""
+    form = form_of(client.NAME)
+    expected = spoken(said, parted=PARTED.get(form, ""), noted=form == "chat")
+    assert spoken(heard, explanation(said)) == expected
+    refused = said.finish_reason == "stop" and any(isinstance(block, Refusal) for block in said.blocks)
+    reason = "content_filter" if refused and form == "messages" else said.finish_reason
+    assert heard.finish_reason == ENDS[form].get(reason, reason)
+    if form == "messages":
+        assert heard.stop_sequence == said.stop_sequence
+    if said.usage is not None:
+        assert heard.usage is not None
+        assert without_searches(heard.usage) == without_searches(said.usage)
 
 
 def _parse_pieces(dialect: ModuleType, pieces: list[bytes]) -> list[Event]:
