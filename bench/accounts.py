@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from sqlalchemy import Connection
 
 from app.accounts.database import AccountsDatabase
+from app.accounts.engine import open_engine
 from app.accounts.queries import FILTERS, Query, find_request, list_requests, sum_usage
 from tests.accounts.records import NOW, many
 
@@ -43,7 +44,7 @@ def main() -> int:
         size = sum(each.stat().st_size for each in Path(folder).iterdir())
         missed = _report("bytes a row", size / rows, MOST_BYTES_A_ROW)
         print(f"{'CPU to write a row, µs':<44}{written:>10.1f}")
-        with database.engine.connect() as connection:
+        with open_engine(path).connect() as connection:
             for name, ask in _questions(connection, rows).items():
                 missed += _report(name, statistics.median(_time(ask) for _ in range(ROUNDS)), MOST_MS, "ms")
         database.close()

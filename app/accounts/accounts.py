@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import platformdirs
 
+from app.accounts.database import AccountsDatabase
 from app.accounts.record import RequestRecord
 from app.settings import AccountsSettings
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
-    from app.accounts.database import AccountsDatabase
+    from sqlalchemy import Connection, Engine
 
 log = logging.getLogger("dragoman.accounts")
 
@@ -44,6 +43,7 @@ class Accounts:
         self._place: Path | str = url if url is not None and not url.startswith("sqlite") else _default_path(url)
         self._waiting: deque[RequestRecord] = deque()
         self._database: AccountsDatabase | None = None
+        self._engine: Engine | None = None
         self._retry_at = 0.0
         self._pruned_at = 0.0
         self.lost = 0
@@ -87,12 +87,12 @@ class Accounts:
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """What `work` finds. Raises sqlalchemy.exc.SQLAlchemyError; to be called in a thread that may wait."""
-        with self._open().engine.connect() as connection:
+        with self._questions().connect() as connection:
             return work(connection)
 
     def change(self, work: Callable[[Connection], T]) -> T:
         """What `work` does, all or nothing. Raises sqlalchemy.exc.SQLAlchemyError."""
-        with self._open().engine.begin() as connection:
+        with self._questions().begin() as connection:
             return work(connection)
 
     def close(self) -> None:
@@ -101,6 +101,9 @@ class Accounts:
         if self._database is not None:
             self._database.close()
             self._database = None
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = None
 
     def _fail(self, batch: list[RequestRecord], error: Exception) -> None:
         """Keeps as much of a batch as there is room for, and tries again later."""
@@ -115,11 +118,16 @@ class Accounts:
 
     def _open(self) -> AccountsDatabase:
         if self._database is None:
-            # SQLAlchemy costs a third of a worker's start and memory, so it is loaded with the first record.
-            from app.accounts.database import AccountsDatabase
-
             self._database = AccountsDatabase(self._place)
         return self._database
+
+    def _questions(self) -> Engine:
+        if self._engine is None:
+            from app.accounts.engine import open_engine
+
+            self._open()  # makes the tables
+            self._engine = open_engine(self._place)
+        return self._engine
 
 
 def _default_path(url: str | None) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import Connection, func, insert, select, update
 
-from app.accounts.schema import client_key
+from app.accounts.engine import client_key
 from app.errors import InvalidRequest
 from app.settings import KeySettings
 from app.settings.key_checks import hash_key

@@ -14,8 +14,9 @@ import msgspec
 from sqlalchemy import Connection, Row, and_, func, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
+from app.accounts.engine import attempt, day, hour, name, request, session
 from app.accounts.rows import DAY, HOUR, NAMED, pack_id, unpack_id
-from app.accounts.schema import COUNTS, GROUPS, attempt, day, hour, name, request, session
+from app.accounts.schema import COUNTS, GROUPS
 
 PAGE = 50
 # A longer time is summed by the day.

@@ -2,67 +2,89 @@
 
 Names repeat in every row, so they stand once in `name` and rows hold their numbers: a million rows take 200 MB less.
 Lists go by the time a request was received (keyset); sums come from `hour`, `day` and `session` alone.
+
+Only data: who writes rows needs no library for it, which would take a fifth of a worker's memory.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text, text
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
-tables = MetaData()
+# Types of columns; what the two databases call differently is said by `spell`.
+OWN_NUMBER = "own number"
+NUMBER = "INTEGER NOT NULL"
+BIG = "BIGINT NOT NULL"
+TEXT = "TEXT NOT NULL"
+BYTES = "bytes"
+_SPELLINGS: Mapping[str, Mapping[str, str]] = {
+    # SQLite gives a row's own number only to a column of exactly this type.
+    "sqlite": {OWN_NUMBER: "INTEGER PRIMARY KEY", BYTES: "BLOB"},
+    "postgresql": {OWN_NUMBER: "BIGSERIAL PRIMARY KEY", BYTES: "BYTEA"},
+}
 
-# SQLite gives a row's own number only to a column of exactly this type.
-_Number = BigInteger().with_variant(Integer, "sqlite")
+
+class Table(NamedTuple):
+    """`columns` are the names with their types. `place` are those that tell a row from all others, for tables that are
+    looked into by nothing else; `indexes` what each further index covers."""
+
+    name: str
+    columns: Mapping[str, str]
+    place: Sequence[str] = ()
+    indexes: Mapping[str, str] = {}
+    more: str = ""
+
+
+def _named(*columns: str) -> dict[str, str]:
+    return dict.fromkeys(columns, NUMBER)
+
 
 name = Table(
     "name",
-    tables,
-    Column("id", _Number, primary_key=True),
-    Column("text", Text, nullable=False, unique=True),
-    Column("seen", Integer, nullable=False),  # the hour of its last use; what nothing names any more is thrown away
+    {
+        "id": OWN_NUMBER,
+        "text": f"{TEXT} UNIQUE",
+        "seen": NUMBER,  # the hour of its last use; what nothing names any more is thrown away
+    },
 )
-
-
-def _named(column: str) -> Column[int]:
-    return Column(column, Integer, nullable=False)
-
 
 request = Table(
     "request",
-    tables,
-    Column("seq", _Number, primary_key=True),
-    Column("id", LargeBinary, nullable=False),
-    Column("received", BigInteger, nullable=False),  # unix time, milliseconds
-    *map(_named, ("tenant", "key", "agent", "session", "path", "operation", "dialects", "model", "rule")),
-    *map(_named, ("provider", "target", "terminal", "error")),
-    Column("status", Integer, nullable=False),
-    Column("failed", Integer, nullable=False),
-    Column("ms", Integer, nullable=False),
-    Column("first_byte_ms", Integer),
-    Column("attempts", Integer, nullable=False),
-    Column("fresh", Integer),
-    Column("cache_read", Integer),
-    Column("cache_written", Integer),
-    Column("output", Integer),
-    Column("reasoning", Integer),
-    Column("cost", BigInteger),  # billionths of a dollar
-    Column("more", LargeBinary),  # MessagePack of what is only shown, where there is any
-    Index("request_by_id", "id"),
-    Index("request_by_received", "received"),
-    *(Index(f"request_by_{column}", column, "received") for column in ("key", "session", "model", "provider")),
-    Index("request_failed", "received", sqlite_where=text("failed = 1"), postgresql_where=text("failed = 1")),
+    {
+        "seq": OWN_NUMBER,
+        "id": f"{BYTES} NOT NULL",
+        "received": BIG,  # unix time, milliseconds
+        **_named("tenant", "key", "agent", "session", "path", "operation", "dialects", "model", "rule"),
+        **_named("provider", "target", "terminal", "error"),
+        **_named("status", "failed", "ms"),
+        "first_byte_ms": "INTEGER",
+        "attempts": NUMBER,
+        "fresh": "INTEGER",
+        "cache_read": "INTEGER",
+        "cache_written": "INTEGER",
+        "output": "INTEGER",
+        "reasoning": "INTEGER",
+        "cost": "BIGINT",  # billionths of a dollar
+        "more": BYTES,  # MessagePack of what is only shown, where there is any
+    },
+    indexes={
+        "request_by_id": '("id")',
+        "request_by_received": '("received")',
+        **{f"request_by_{column}": f'("{column}", "received")' for column in ("key", "session", "model", "provider")},
+        "request_failed": '("received") WHERE failed = 1',
+    },
 )
 
 attempt = Table(
     "attempt",
-    tables,
-    Column("request", _Number, ForeignKey("request.seq", ondelete="CASCADE"), primary_key=True),
-    Column("number", Integer, primary_key=True),
-    *map(_named, ("target", "error", "credential")),
-    Column("message", Text, nullable=False),
-    Column("status", Integer, nullable=False),
-    Column("started_ms", Integer, nullable=False),
-    Column("ended_ms", Integer, nullable=False),
-    Column("waited_ms", Integer, nullable=False),
+    {
+        "request": "BIGINT NOT NULL REFERENCES request (seq) ON DELETE CASCADE",
+        "number": NUMBER,
+        **_named("target", "error", "credential"),
+        "message": TEXT,
+        **_named("status", "started_ms", "ended_ms", "waited_ms"),
+    },
+    place=("request", "number"),
 )
 
 # What a sum may be grouped by.
@@ -87,14 +109,8 @@ COUNTS = (
 
 def _sums(period: str) -> Table:
     """Sums over each period that holds a request; a period is told by its number since 1970 in UTC."""
-    return Table(
-        period,
-        tables,
-        Column("period", Integer, primary_key=True, autoincrement=False),
-        *(Column(column, Integer, primary_key=True) for column in GROUPS),
-        *(Column(column, BigInteger, nullable=False) for column in COUNTS),
-        sqlite_with_rowid=False,
-    )
+    columns = {"period": NUMBER, **_named(*GROUPS), **dict.fromkeys(COUNTS, BIG)}
+    return Table(period, columns, place=("period", *GROUPS), more="WITHOUT ROWID")
 
 
 hour = _sums("hour")
@@ -103,15 +119,17 @@ day = _sums("day")
 # The keys of clients that commands have made, by their hashes. Times are unix time, milliseconds.
 client_key = Table(
     "client_key",
-    tables,
-    Column("hash", Text, primary_key=True),
-    Column("name", Text, nullable=False),
-    Column("hint", Text, nullable=False),
-    Column("settings", Text, nullable=False),  # rights and limits, as JSON
-    Column("made", BigInteger, nullable=False),
-    Column("expires", BigInteger),
-    Column("disabled", Integer, nullable=False),
-    Column("changed", BigInteger, nullable=False),  # another number after each change
+    {
+        "hash": TEXT,
+        "name": TEXT,
+        "hint": TEXT,
+        "settings": TEXT,  # rights and limits, as JSON
+        "made": BIG,
+        "expires": "BIGINT",
+        "disabled": NUMBER,
+        "changed": BIG,  # another number after each change
+    },
+    place=("hash",),
 )
 
 # One row for each session of a client, with its last key, agent and model.
@@ -129,14 +147,36 @@ SESSION_COUNTS = (
 
 session = Table(
     "session",
-    tables,
-    Column("session", Integer, primary_key=True, autoincrement=False),
-    Column("tenant", Integer, primary_key=True, autoincrement=False),
-    Column("first", BigInteger, nullable=False),  # unix time, milliseconds
-    Column("last", BigInteger, nullable=False),
-    *map(_named, ("key", "agent", "model")),
-    *(Column(column, BigInteger, nullable=False) for column in SESSION_COUNTS),
-    Index("session_by_last", "last"),
-    Index("session_by_key", "key", "last"),
-    sqlite_with_rowid=False,
+    {
+        **_named("session", "tenant"),
+        "first": BIG,  # unix time, milliseconds
+        "last": BIG,
+        **_named("key", "agent", "model"),
+        **dict.fromkeys(SESSION_COUNTS, BIG),
+    },
+    place=("session", "tenant"),
+    indexes={"session_by_last": '("last")', "session_by_key": '("key", "last")'},
+    more="WITHOUT ROWID",
 )
+
+TABLES = (name, request, attempt, hour, day, client_key, session)
+
+
+def spell(backend: str) -> Iterator[str]:
+    """The statements that make what is not there yet; `backend` is "sqlite" or "postgresql"."""
+    spellings = _SPELLINGS[backend]
+    for table in TABLES:
+        parts = []
+        for column, kind in table.columns.items():
+            word = next((word for word in spellings if kind.startswith(word)), "")
+            parts.append(f'"{column}" {spellings.get(word, "")}{kind.removeprefix(word)}')
+        if table.place:
+            parts.append(f"PRIMARY KEY ({quote(table.place)})")
+        more = f" {table.more}" if backend == "sqlite" and table.more else ""
+        yield f"CREATE TABLE IF NOT EXISTS {table.name} ({', '.join(parts)}){more}"
+        for index, covered in table.indexes.items():
+            yield f"CREATE INDEX IF NOT EXISTS {index} ON {table.name} {covered}"
+
+
+def quote(columns: Sequence[str]) -> str:
+    return ", ".join(f'"{column}"' for column in columns)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -266,3 +268,36 @@ def test_the_file_is_its_owners_alone(accounts: Accounts, tmp_path: Path) -> Non
 
     for path in tmp_path.glob("usage.sqlite3*"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path.name
+
+
+def test_postgres_keeps_the_same_as_a_file(accounts: Accounts, postgres: str) -> None:
+    records = [*many(300), record(9000, received=NOW - 40 * DAY)]
+    shared = Accounts(AccountsSettings(), postgres, lambda: NOW)
+    for each in (accounts, shared):
+        keep(each, *records)
+        keep(each, *records[:20])
+
+    kept, known = ([row | {"seq": 0} for row in page(each, limit=1000)] for each in (shared, accounts))
+    assert kept == known
+    for ask in (lambda each: sums(each, "key", "model", since=0), lambda each: each.read(list_sessions)):
+        kept, known = (sorted(map(repr, ask(each))) for each in (shared, accounts))
+        assert kept == known
+    shared.close()
+
+
+def test_a_worker_that_only_writes_loads_no_more_than_the_driver(tmp_path: Path) -> None:
+    written = f"""
+import sys
+from app.accounts.accounts import Accounts
+from app.settings import AccountsSettings
+from tests.accounts.records import record
+accounts = Accounts(AccountsSettings(), "sqlite:///{tmp_path}/ledger.sqlite3")
+accounts.take(record())
+accounts.flush()
+assert accounts.problem is None and not accounts.waiting
+print("sqlalchemy" in sys.modules)
+"""
+
+    done = subprocess.run([sys.executable, "-c", written], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "False"

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import sqlite3
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -45,38 +43,6 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield f"sqlite:///{tmp_path / 'data' / 'ledger.sqlite3'}"
     else:
         yield request.getfixturevalue("postgres")
-
-
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[Path]:
-    """The folder of a server that runs for these tests alone and listens on a socket in it."""
-    pytest.importorskip("psycopg", reason="the extra `postgres` is not installed")
-    if not (initdb := shutil.which("initdb")) or not (pg_ctl := shutil.which("pg_ctl")):
-        pytest.skip("there is no Postgres on this machine")
-    # It refuses to run as root, and another user cannot see into pytest's own folders.
-    user = "nobody" if os.geteuid() == 0 else None
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        if user is not None:
-            shutil.chown(folder, user)
-
-        def run(*command: str | Path) -> None:
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, user=user, cwd=folder)
-
-        control = (pg_ctl, "-D", folder / "data", "-w", "-l", folder / "log")
-        run(initdb, "-D", folder / "data", "-U", "tester", "-A", "trust", "--no-sync")
-        run(*control, "-o", f"-k {folder} -c listen_addresses='' -c fsync=off", "start")
-        yield folder
-        run(*control, "-m", "immediate", "stop")
-
-
-@pytest.fixture
-def postgres(postgres_server: Path) -> str:
-    import psycopg
-
-    with psycopg.connect(host=str(postgres_server), user="tester", dbname="postgres", autocommit=True) as connection:
-        connection.execute("DROP TABLE IF EXISTS records, schema_version")
-    return f"postgresql://tester@/postgres?host={postgres_server}"
 
 
 @pytest.fixture
