@@ -33,6 +33,8 @@ from scenarios import (
     Scenario,
 )
 
+# What the first records make a worker load, and write, comes a moment after their requests.
+SETTLE_S = 1.5
 WARM_UP_S = 0.3
 COMPILE_S = 1.0
 # Within this time all streams of a slow scenario are open, and none has ended yet.
@@ -77,14 +79,18 @@ class Bench:
 
     def measure_idle_memory(self) -> None:
         """What the worker holds once a first request has loaded what is loaded late."""
+        self._findings.note(WORKER_MEMORY, self._read_idle_memory() / 1e6)
+
+    def _read_idle_memory(self) -> int:
         self._run(UNARY_16, OURS, WARM_UP_S)
-        self._findings.note(WORKER_MEMORY, read_worker_memory(self._servers[OURS].pid) / 1e6)
+        time.sleep(SETTLE_S)
+        return read_worker_memory(self._servers[OURS].pid)
 
     def measure_slow_streams(self) -> None:
         """500 streams at once: none may be lost, and little be added to the way of an event or to the memory."""
         peers = [name for name in self._effort.slow_peers if name in self._servers]
         # What the first streams took, Python keeps for the next ones: there is only one true look at it before.
-        memory_before = read_worker_memory(self._servers[OURS].pid)
+        memory_before = self._read_idle_memory()
         for _ in range(self._effort.slow_rounds):
             for name in peers:
                 self._note_cost(SLOW_PASS, name, *self._run(SLOW_PASS, name, 0))
