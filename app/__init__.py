@@ -23,7 +23,7 @@ def create_app(settings: Settings | None = None) -> Application:
         openai_legacy,
         openai_responses,
     )
-    from app.blueprints.operations import monitoring, permissions, reports, system
+    from app.blueprints.operations import monitoring, permissions, plugins, reports, system
     from app.blueprints.operations.gauges import describe_state
     from app.blueprints.root_path import RootPath
     from app.credentials.oauth.web_logins import WebLogins
@@ -50,6 +50,7 @@ def create_app(settings: Settings | None = None) -> Application:
         reports,
         monitoring,
         permissions,
+        plugins,
         system,
         pages,
         sign_in,

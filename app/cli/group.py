@@ -24,7 +24,9 @@ import click
 COMMANDS = {
     **{
         name: f"app.cli.{name}"
-        for name in ("completion", "config", "dashboard", "explain", "keys", "models", "permissions", "version")
+        for name in (
+            *("completion", "config", "dashboard", "explain", "keys", "models", "permissions", "plugins", "version"),
+        )
     },
     **{name: f"app.cli.logins.{name}" for name in ("auth", "login", "logout", "status")},
     "serve": "app.cli.serving.serve",

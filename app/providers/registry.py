@@ -53,7 +53,13 @@ def _build_provider(
         if not found:
             known = ", ".join(sorted(KINDS))
             raise ConfigError(f"kind {settings.kind!r} is not one of {known}", key=f"providers.{name}.kind")
-        make = next(iter(found)).load()
+        entry = next(iter(found))
+        try:
+            make = entry.load()
+        except Exception as fault:
+            package = entry.dist.name if entry.dist is not None else entry.value
+            said = f"the kind {settings.kind!r} of the package {package} cannot be imported: {fault}"
+            raise ConfigError(said, key=f"providers.{name}.kind") from fault
     read_fields(settings.quirks, f"providers.{name}.quirks")
     way = find_transport(name, settings, transport)
     source = open_source(settings, environ, home, lambda: way.session, name=name)
