@@ -28,13 +28,14 @@ from app.gateway.recording.troubles import find_spent_budgets, find_troubles, is
 from app.gateway.recording.worker_files import server_folder
 from app.gateway.recording.workers import Workers
 from app.gateway.responses_api.background import Background
+from app.gateway.upstream_health.shared_redis import SharedRedis
 from app.gateway.upstream_health.shared_state import SharedState
 from app.ledger import Ledger
 from app.logs import start_logs
 from app.loops import Loop
 from app.rate_limits.shared_counts import SharedCounts, data_folder
 from app.routing.mounts import strip_mount
-from app.services import Services, build_services
+from app.services import Services, build_services, find_upstreams
 from app.settings import Settings, load_settings
 from app.settings.loading import home_folder, is_hollow
 from app.settings.login_files import find_claude_files, own_oca_file
@@ -85,6 +86,8 @@ class Runtime:
         self._plain: set[str] = set()
         self._made_keys = MadeKeys()
         self._shared = SharedState(server_folder(environ))
+        self._hosts: SharedRedis | None = None
+        self._hosts_settings: tuple[str | None, str | None] = (None, None)
 
     @property
     def recorder(self) -> Recorder:
@@ -153,9 +156,25 @@ class Runtime:
 
     def _share_upstreams(self) -> None:
         """Tells the other workers of upstreams in trouble, and hears of them."""
-        gateway = self.services.gateway
-        if self._shared.ready:
-            self._shared.round(gateway.health, gateway.facts)
+        if not self._shared.ready:
+            return
+        upstreams = find_upstreams(self.services)
+        known = self._shared.round(upstreams)
+        hosts = self._find_hosts()
+        if hosts is not None and self.workers.leads() and (heard := hosts.exchange(known)) is not None:
+            self._shared.round(upstreams, heard)
+
+    def _find_hosts(self) -> SharedRedis | None:
+        """The way to the other hosts by the settings of now."""
+        settings = self.services.settings
+        wanted = (settings.shared.redis, settings.ledger.url)
+        if wanted != self._hosts_settings:
+            if self._hosts is not None:
+                self._hosts.close()
+            url, ledger = wanted
+            self._hosts = None if url is None else SharedRedis(url, knows_tenants=ledger is not None)
+            self._hosts_settings = wanted
+        return self._hosts
 
     def finish(self, seconds: float) -> None:
         """Waits until what runs in the background is over, by whichever configuration it began; `seconds` at most."""
@@ -171,6 +190,8 @@ class Runtime:
             said.append(f"nothing is stored: {self.services.ledger.problem}")
         if self._limiter is not None and self._limiter.counts.problem is not None:
             said.append(self._limiter.counts.problem)
+        if self._hosts is not None and self._hosts.problem is not None:
+            said.append(self._hosts.problem)
         said += self.observers.complaints()
         return said
 
@@ -207,8 +228,8 @@ class Runtime:
         """One look at the keys that commands have made, and a sign of life for who shares the limits of keys."""
         if self._made_keys.follow(self.accounts):
             self._made_keys.give(self.services.access, self.services.settings)
-        if self._limiter is not None:
-            self._limiter.counts.beat()
+        if self._limiter is not None or self.services.settings.shared.redis is not None:
+            self.limiter.counts.beat()
 
     def _load_changed(self, source: Path | None) -> Settings:
         hollow = source is not None and is_hollow(source)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from app.credentials.pool import CredentialPool
 from app.gateway.client_access.access import Access
 from app.gateway.client_access.tenants import TenantMarks, open_tenant_marks
 from app.gateway.client_limits.limiter import Limiter
@@ -23,6 +24,7 @@ from app.gateway.responses_api.response_store import ResponseStore
 from app.gateway.responses_api.stored_responses import StoredResponses
 from app.gateway.upstream_health.health import UpstreamHealth
 from app.gateway.upstream_health.places import CountedPlaces
+from app.gateway.upstream_health.shared_state import Upstreams
 from app.ledger import Ledger
 from app.permissions.pending import Permissions
 from app.permissions.prompt import PermissionPrompt
@@ -102,6 +104,15 @@ def build_services(
     )
 
 
+def find_upstreams(services: Services) -> Upstreams:
+    """What is known of the upstreams, for other workers and hosts."""
+    return Upstreams(services.gateway.health, services.gateway.facts, _find_pools(services.providers))
+
+
+def _find_pools(providers: Mapping[str, Provider]) -> dict[str, CredentialPool]:
+    return {name: each.source for name, each in providers.items() if isinstance(each.source, CredentialPool)}
+
+
 def _find_places(find_limiter: Callable[[], Limiter] | None) -> Callable[[str], CountedPlaces] | None:
     if find_limiter is None:
         return None
@@ -143,6 +154,8 @@ def _keep_health(old: Services | None, providers: Mapping[str, Provider]) -> Non
         before = old.providers.get(name) if old is not None else None
         if before is not None and before.settings == provider.settings:
             provider.health = before.health
+            if isinstance(provider.source, CredentialPool) and isinstance(before.source, CredentialPool):
+                provider.source.adopt_rests(before.source.rests())
 
 
 def _keep_facts(old: Services | None, settings: Settings) -> LearnedFacts:

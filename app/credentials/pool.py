@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -96,6 +96,17 @@ class CredentialPool:
         """Name, state, and the seconds for which it still rests, of each member."""
         now = self._monotonic()
         return [(each.name, each.source.describe(), max(0.0, each.rests_until - now)) for each in self.members]
+
+    def rests(self) -> dict[str, float]:
+        """The members that rest, and until when by the clock."""
+        now = self._monotonic()
+        return {each.name: each.rests_until for each in self.members if each.rests_until > now}
+
+    def adopt_rests(self, rests: Mapping[str, float]) -> None:
+        """Takes up for how long other workers let members rest, where that is longer."""
+        latest = self._monotonic() + LONGEST_REST
+        for member in self.members:
+            member.rests_until = max(member.rests_until, min(rests.get(member.name, 0.0), latest))
 
     def poll(self) -> None:
         for member in self.members:

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from app.rate_limits.counts import PARTS, Demand, Full, Limit, Taken
+from app.rate_limits.redis_link import open_redis
 
 if TYPE_CHECKING:
     from redis import Redis
 
 PREFIX = "dragoman:limits:"
-# Seconds that a call may take: a request waits for it.
-TIMEOUT = 0.5
 # Seconds without a sign of a worker after which nothing counts as under way there.
 LEASE = 15
 
@@ -185,16 +184,7 @@ class CountRedis:
 
     def _connect(self) -> Redis:
         if self._redis is None:
-            try:
-                from redis import Redis
-                from redis.backoff import NoBackoff
-                from redis.retry import Retry
-            except ImportError as error:
-                raise OSError("shared.redis needs the extra: pip install 'dragoman[redis]'") from error
-            # One more try at once, for a connection that Redis closed while nobody used it.
-            self._redis = Redis.from_url(
-                self._url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=Retry(NoBackoff(), 1)
-            )
+            self._redis = open_redis(self._url)
             self._take = self._redis.register_script(_TAKE)
             self._settle = self._redis.register_script(_SETTLE)
             self._look = self._redis.register_script(_LOOK)

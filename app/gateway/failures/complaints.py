@@ -7,7 +7,7 @@ words. So a field that we sent, and that a refusal names, is left out or replace
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -17,14 +17,13 @@ from app.conversation.capabilities import Capabilities
 from app.dialects.refused_fields import NESTED, nested_names
 from app.dialects.registry import DIALECTS
 from app.errors import Failure
+from app.gateway.failures.change import Change
 
 # Characters of a complaint that are looked at: servers name the field early, and quote what they were sent after it.
 LONGEST_COMPLAINT = 1000
 # Bytes of a request whose fields are looked up.
 LONGEST_REQUEST = 16 * 1024 * 1024
 LONGEST_WALK = 2 * 1024 * 1024
-
-Change = Callable[[Capabilities], Capabilities]
 
 
 class Repair(msgspec.Struct, frozen=True):
@@ -107,6 +106,8 @@ _INTRODUCED = ("parameter", "parameters", "param", "argument", "arguments", "fie
                "key", "supplied", "option", "input", "inputs")  # fmt: skip
 _QUOTES = "[]'\"`\u2018\u2019\u201c\u201d"
 
+_OTHER_LIMIT = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+
 # A stream must be asked for.
 _STREAM_ONLY = re.compile(
     r"non[-_ ]?stream|stream(?:ing)? (?:mode )?(?:is )?required|must (?:be )?stream|requires? stream"
@@ -132,15 +133,15 @@ def find_repair(failure: Failure, message: str, capabilities: Capabilities, sent
     text = message[:LONGEST_COMPLAINT]
     lower = text.lower()
     if _says_any(f"{failure.code or ''} {lower}", _PROOFS):
-        return _needed(Repair("proofs", _set(proofs=()), learned=False), capabilities)
+        return _needed(Repair("proofs", Change({"proofs": ()}), learned=False), capabilities)
     fields = _fields_of(sent)
     if fields is None:
         return None
     streams = bytes(fields.get("stream", b"")) == b"true"
     if not streams and "stream" in lower and "stream_options" not in lower and _STREAM_ONLY.search(lower):
-        return _needed(Repair("stream", _set(stream_only=True)), capabilities)
+        return _needed(Repair("stream", Change({"stream_only": True})), capabilities)
     if "developer" in lower and b'"developer"' in sent:
-        return _needed(Repair("developer", _set(system_role="system", late_system="system")), capabilities)
+        return _needed(Repair("developer", Change({"system_role": "system", "late_system": "system"})), capabilities)
     named = failure.param or ""
     if not named and not (_REFUSES.search(lower) or _is_refusal_code(failure.code)):
         return None
@@ -197,47 +198,30 @@ def _repair_of(name: str, nested: bool, fields: dict[str, msgspec.Raw], capabili
     match name:
         case "max_tokens" | "max_completion_tokens" if traits.renamed_limit:
             if capabilities.max_tokens_field == name:
-                return Repair("limit", _swap_limit)
-            return Repair(name, _refuse(name))
+                return Repair("limit", Change({"max_tokens_field": _OTHER_LIMIT[name]}))
+            return Repair(name, Change(refused=(name,)))
         case "max_tokens" if traits.needs_limit:
             return None
         case "tool_choice":
             if bytes(fields.get("tool_choice", b"")).startswith(b"{") and capabilities.named_tool:
-                return Repair("named tool", _set(named_tool=False))
+                return Repair("named tool", Change({"named_tool": False}))
             if capabilities.forced_tool:
-                return Repair("forced tool", _refuse("tool_choice", named_tool=False, forced_tool=False))
-            return Repair("tool_choice", _refuse("tool_choice", tool_choice=False))
+                return Repair("forced tool", Change({"named_tool": False, "forced_tool": False}, ("tool_choice",)))
+            return Repair("tool_choice", Change({"tool_choice": False}, ("tool_choice",)))
         case "response_format" | "json_schema" | "output_format":
             if capabilities.structured == "schema" and b"json_schema" in bytes(fields.get("response_format", b"")):
-                return Repair("json_schema", _set(structured="json_object"))
-            return Repair("response_format", _refuse("response_format", structured="none", json_object=False))
+                return Repair("json_schema", Change({"structured": "json_object"}))
+            return Repair("response_format", Change({"structured": "none", "json_object": False}, ("response_format",)))
         case "stream":
             return None
     change = CAPABILITIES.get(name, {})
     if name in ASKED:
-        return Repair(name, _set(**change))
-    return Repair(name, _refuse(f"{NESTED}{name}" if nested else name, **change))
+        return Repair(name, Change(change))
+    return Repair(name, Change(change, (f"{NESTED}{name}" if nested else name,)))
 
 
 def _needed(repair: Repair | None, capabilities: Capabilities) -> Repair | None:
     return repair if repair is not None and repair.change(capabilities) != capabilities else None
-
-
-def _set(**values: Any) -> Change:
-    return lambda capabilities: msgspec.structs.replace(capabilities, **values)
-
-
-def _refuse(field: str, **values: Any) -> Change:
-    def change(capabilities: Capabilities) -> Capabilities:
-        refused = tuple(dict.fromkeys((*capabilities.refused_fields, field)))
-        return msgspec.structs.replace(capabilities, refused_fields=refused, **values)
-
-    return change
-
-
-def _swap_limit(capabilities: Capabilities) -> Capabilities:
-    other = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
-    return msgspec.structs.replace(capabilities, max_tokens_field=other[capabilities.max_tokens_field])
 
 
 def _fields_of(sent: bytes) -> dict[str, msgspec.Raw] | None:

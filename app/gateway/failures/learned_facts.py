@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from app.conversation.capabilities import Capabilities
-
-Change = Callable[[Capabilities], Capabilities]
+from app.gateway.failures.change import Change
 
 # One refusal may be the whim of one server behind a name; three are its way.
 REFUSALS_TO_LEARN = 3
@@ -58,12 +57,14 @@ class KnownFact(msgspec.Struct, frozen=True):
     seconds: float
 
 
-class Pause(msgspec.Struct, frozen=True):
-    """A pause that an upstream asked a tenant for, `until` a time of the clock."""
+class FactNote(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A fact that holds for a tenant, for other workers; `until` is a time of the clock."""
 
     upstream: str
     tenant: str
+    name: str
     until: float
+    change: Change | None = None
 
 
 class LearnedFacts:
@@ -131,22 +132,31 @@ class LearnedFacts:
                     for tenant, report in held.items():
                         yield KnownFact(upstream, name, tenant, report.until - now)
 
-    def pauses(self) -> Iterator[Pause]:
-        """The pauses that are not over."""
+    def notes(self) -> list[FactNote]:
+        """What other workers should know."""
         now = self._clock()
-        for upstream, facts in self._facts.items():
-            if COOL_DOWN in facts:
-                for tenant, report in facts[COOL_DOWN].reports.items():
-                    if report.holds and report.until > now:
-                        yield Pause(upstream, tenant, report.until)
+        return [
+            FactNote(upstream, tenant, name, report.until, fact.change)
+            for upstream, facts in self._facts.items()
+            for name, fact in facts.items()
+            for tenant, report in fact.reports.items()
+            if report.holds and report.until > now
+        ]
 
-    def adopt_pauses(self, pauses: Iterable[Pause]) -> None:
-        """Takes up what other workers were asked for."""
+    def adopt(self, notes: Iterable[FactNote]) -> None:
+        """Takes up what other workers have learned, or what holds for longer there."""
         now = self._clock()
-        known = {(pause.upstream, pause.tenant): pause.until for pause in self.pauses()}
-        for pause in pauses:
-            if pause.until > max(now, known.get((pause.upstream, pause.tenant), 0.0)):
-                self.report(pause.upstream, pause.tenant, COOL_DOWN, times=1, seconds=pause.until - now)
+        for note in notes:
+            if note.until <= now or (note.change is not None and not note.change.is_known):
+                continue
+            known = self._facts.get(note.upstream, {}).get(note.name)
+            own = known.reports.get(note.tenant) if known is not None else None
+            if own is not None and own.holds and own.until >= note.until:
+                continue
+            fact = self._facts.setdefault(note.upstream, {}).setdefault(note.name, _Fact(note.change))
+            times = REFUSALS_TO_LEARN if own is None else own.times
+            fact.reports[note.tenant] = _Report(times, min(note.until, now + LIFETIME), holds=True)
+            self._charge(note.tenant, note.upstream, note.name)
 
     def forget_provider(self, provider: str) -> None:
         """Drops all that was learned of a provider, for example because its settings have changed."""

@@ -13,6 +13,7 @@ import msgspec
 from app.conversation.capabilities import Capabilities
 from app.dialects.overflow import is_near, may_overflow
 from app.errors import LASTING, MALFORMED, DragomanError, Failure, UpstreamCut, UpstreamRefused, UpstreamUnreachable
+from app.gateway.failures.change import Change
 from app.gateway.failures.complaints import Repair
 from app.gateway.failures.complaints import find_repair as find_named
 from app.gateway.failures.own_words import own_words
@@ -52,11 +53,7 @@ OVERFLOW_STATUSES = frozenset({400, 413, 422, 500})
 
 def forgo(operation: Operation) -> Repair:
     """The repair for an operation that the upstream does not know, or not with this model."""
-
-    def change(capabilities: Capabilities) -> Capabilities:
-        return msgspec.structs.replace(capabilities, absent=(*capabilities.absent, operation))
-
-    return Repair(operation, change)
+    return Repair(operation, Change(absent=(operation,)))
 
 
 def find_repair(

@@ -10,7 +10,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import msgspec
 
 from app.errors import DragomanError, UpstreamSpared
-from app.gateway.upstream_health.breaker import MOST_MARKS, Breaker, BreakerState, Fault, find_fault, shows_life
+from app.gateway.upstream_health.breaker import (
+    MOST_MARKS,
+    PATIENCE,
+    Breaker,
+    BreakerState,
+    Fault,
+    find_fault,
+    shows_life,
+)
 from app.gateway.upstream_health.lane import Lane, Places, Ticket
 from app.gateway.upstream_health.retry_budget import RetryBudget
 from app.settings import ProviderSettings
@@ -22,6 +30,10 @@ log = logging.getLogger("dragoman")
 MOST_TARGETS = 1024
 # Seconds that a probe of a silent target has for the head of an answer where another target is left.
 PROBE_PATIENCE = 15.0
+# Seconds for which no breaker is open longer, whoever tells of it.
+LONGEST_OPEN = max(patience.longest for patience in PATIENCE.values())
+# Seconds for which what another worker has retried counts.
+RETRY_LIFETIME = 60.0
 # What a client is told to wait where nobody knows better; seconds.
 RETRY_AFTER = 5
 
@@ -47,6 +59,16 @@ class BreakerNote(msgspec.Struct, frozen=True):
     period: float = 0.0
     opened: int = 0
     tenants: tuple[str, ...] = ()
+
+
+class RetryNote(msgspec.Struct, frozen=True):
+    """What one worker has asked a provider within a minute before `at`, a time of the clock."""
+
+    provider: str
+    worker: str
+    at: float
+    requests: int
+    retries: int
 
 
 class ProviderLoad(msgspec.Struct, frozen=True):
@@ -241,9 +263,28 @@ class UpstreamHealth:
             elif len(self.breakers) < MOST_TARGETS or breaker is not None:
                 if breaker is None:
                     breaker = self.breakers[note.target] = Breaker()
-                breaker.changed, breaker.until, breaker.fault = note.changed, note.until, note.fault
+                # Another host's clock may be wrong.
+                until = min(note.until, self._clock() + LONGEST_OPEN)
+                breaker.changed, breaker.until, breaker.fault = note.changed, until, note.fault
                 breaker.count, breaker.period, breaker.opened = note.faults, note.period, note.opened
                 breaker.tenants.update(note.tenants[:MOST_MARKS])
+
+    def retry_notes(self, worker: str) -> list[RetryNote]:
+        """What other workers should know of the retries of this one."""
+        now = self._clock()
+        counted = {name: budget.count(now) for name, budget in self._budgets.items()}
+        return [RetryNote(name, worker, now, *counts) for name, counts in counted.items() if counts[1]]
+
+    def adopt_retries(self, notes: Iterable[RetryNote], worker: str) -> None:
+        """Takes up what the workers other than this one have retried, all of them."""
+        oldest = self._clock() - RETRY_LIFETIME
+        others: dict[str, tuple[int, int]] = {}
+        for note in notes:
+            if note.worker != worker and note.at > oldest:
+                requests, retries = others.get(note.provider, (0, 0))
+                others[note.provider] = requests + note.requests, retries + note.retries
+        for name in self._budgets.keys() | others.keys():
+            self.budget(name).others = others.get(name, (0, 0))
 
     def targets(self) -> Iterator[TargetState]:
         """The targets that have failed and did not answer well since."""
@@ -256,7 +297,7 @@ class UpstreamHealth:
         now = time.monotonic()
         for name in sorted(self.lanes.keys() | self._budgets.keys()):
             lane, budget = self.lanes.get(name), self._budgets.get(name)
-            retries = 0 if budget is None else budget.spent(now)
+            retries = 0 if budget is None else budget.count(now)[1]
             if lane is None:
                 yield ProviderLoad(name, None, 0, 0, 0, retries)
             else:

@@ -1,4 +1,5 @@
-"""How many retries one provider may be sent: a share of the last minute's requests. Pure: the time is handed in."""
+"""How many retries one provider may be sent by all workers of a host: a share of the last minute's requests. Pure: the
+time is handed in."""
 
 from __future__ import annotations
 
@@ -12,11 +13,13 @@ _SECONDS = 10
 
 
 class RetryBudget:
-    """Counts requests and retries in slices of ten seconds, a minute in all."""
+    """Counts requests and retries in slices of ten seconds, a minute in all. `others` are the requests and retries of
+    the other workers, as far as they have told."""
 
-    __slots__ = ("_requests", "_retries", "_slice")
+    __slots__ = ("_requests", "_retries", "_slice", "others")
 
     def __init__(self) -> None:
+        self.others = (0, 0)
         self._slice = 0
         self._requests = [0] * _SLICES
         self._retries = [0] * _SLICES
@@ -33,17 +36,18 @@ class RetryBudget:
         current = int(now) // _SECONDS
         if current > self._slice:
             self._turn(current)
-        if sum(self._retries) >= max(FLOOR, int(SHARE * sum(self._requests))):
+        requests, retries = self.others
+        if retries + sum(self._retries) >= max(FLOOR, int(SHARE * (requests + sum(self._requests)))):
             return False
         self._retries[current % _SLICES] += 1
         return True
 
-    def spent(self, now: float) -> int:
-        """Retries within the last minute."""
+    def count(self, now: float) -> tuple[int, int]:
+        """Requests and retries of this worker within the last minute."""
         current = int(now) // _SECONDS
         if current > self._slice:
             self._turn(current)
-        return sum(self._retries)
+        return sum(self._requests), sum(self._retries)
 
     def _turn(self, current: int) -> None:
         for passed in range(self._slice + 1, min(current, self._slice + _SLICES) + 1):

@@ -1,6 +1,7 @@
-"""What the workers of one server tell one another of upstreams in trouble: one small file that all read and write.
+"""What workers tell one another of upstreams: breakers, what was learned, which credentials rest, and retries.
 
-The times in it are those of the machine's monotonic clock, which all processes share.
+The workers of one host share a small file that all read and write; its times are those of the machine's monotonic
+clock, which all processes share. Hosts share what is in the file through Redis (shared_redis.py).
 """
 
 from __future__ import annotations
@@ -8,24 +9,59 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 
-from app.gateway.failures.learned_facts import LearnedFacts, Pause
-from app.gateway.upstream_health.health import BreakerNote, UpstreamHealth
+from app.credentials.pool import CredentialPool
+from app.gateway.failures.learned_facts import FactNote, LearnedFacts
+from app.gateway.upstream_health.health import BreakerNote, RetryNote, UpstreamHealth
 
 # Bytes of the file that are read, and entries of each kind that are kept; ours are far fewer.
 MOST_BYTES = 4 << 20
 MOST_ENTRIES = 2000
 
+T = TypeVar("T")
+
+
+class RestNote(msgspec.Struct, frozen=True):
+    """A credential of a pool that its upstream limits or refuses, `until` a time of the clock."""
+
+    provider: str
+    credential: str
+    until: float
+
 
 class Told(msgspec.Struct):
-    """The newest word on each target, and the pauses that upstreams asked tenants for."""
+    """The newest word on each target, fact, credential and worker."""
 
     breakers: list[BreakerNote] = []
-    pauses: list[Pause] = []
+    facts: list[FactNote] = []
+    rests: list[RestNote] = []
+    retries: list[RetryNote] = []
+
+
+class Upstreams(msgspec.Struct, frozen=True):
+    """What one worker knows. `pools` are the providers with several credentials."""
+
+    health: UpstreamHealth
+    facts: LearnedFacts
+    pools: Mapping[str, CredentialPool]
+
+    def tell(self, worker: str) -> Told:
+        rests = [
+            RestNote(name, member, until) for name, pool in self.pools.items() for member, until in pool.rests().items()
+        ]
+        return Told(self.health.notes(), self.facts.notes(), rests, self.health.retry_notes(worker))
+
+    def adopt(self, told: Told, worker: str) -> None:
+        self.health.adopt(told.breakers)
+        self.facts.adopt(told.facts)
+        self.health.adopt_retries(told.retries, worker)
+        for name, pool in self.pools.items():
+            pool.adopt_rests({note.credential: note.until for note in told.rests if note.provider == name})
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -39,26 +75,33 @@ class SharedState:
         self._path = folder / "upstreams"
         self._seen: object = None
         self._told: Told | None = None
+        self._retries: list[RetryNote] = []
+        self._worker = str(os.getpid())
 
     @property
     def ready(self) -> bool:
         """Whether there is a folder to share, which the workers' metrics make."""
         return self._path.parent.is_dir()
 
-    def round(self, health: UpstreamHealth, facts: LearnedFacts) -> None:
-        """Tells what is new here, and takes up what is new there. Raises OSError."""
-        own = Told(health.notes(), list(facts.pauses()))
+    def round(self, upstreams: Upstreams, heard: Told | None = None) -> Told:
+        """Tells what is new here, and takes up what is new there; all that is known then. `heard` is what another host
+        has told. Raises OSError."""
+        own = upstreams.tell(self._worker)
+        if heard is not None:
+            own = join(own, heard)
         if own == self._told and self._stamp() == self._seen:
-            return
+            if self._retries:
+                upstreams.health.adopt_retries(self._retries, self._worker)  # they count for a minute only
+            return own
         with self._hold():
             known = self._read()
-            joined = _join(known, own)
+            joined = join(known, own)
             if joined != known:
                 self._write(joined)
             self._seen = self._stamp()
-        health.adopt(joined.breakers)
-        facts.adopt_pauses(joined.pauses)
-        self._told = Told(health.notes(), list(facts.pauses()))
+        upstreams.adopt(joined, self._worker)
+        self._told, self._retries = upstreams.tell(self._worker), joined.retries
+        return joined
 
     def _stamp(self) -> object:
         try:
@@ -77,32 +120,47 @@ class SharedState:
             os.close(descriptor)
 
     def _read(self) -> Told:
-        """Nothing where it cannot be read, because there is none yet or another version wrote it."""
+        """Nothing where it cannot be read, because there is none yet."""
         try:
             with self._path.open("rb") as file:
-                return _decode(file.read(MOST_BYTES))
-        except (OSError, msgspec.MsgspecError):
+                return read_told(file.read(MOST_BYTES))
+        except OSError:
             return Told()
 
     def _write(self, told: Told) -> None:
         fresh = self._path.with_suffix(f".{os.getpid()}")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(_encode(told))
+            file.write(write_told(told))
         os.replace(fresh, self._path)
 
 
-def _join(known: Told, own: Told) -> Told:
-    breakers = {note.target: note for note in known.breakers}
-    for note in own.breakers:
-        before = breakers.get(note.target)
-        if before is None or before.changed < note.changed:
-            breakers[note.target] = note
-    pauses = {(pause.upstream, pause.tenant): pause for pause in known.pauses}
-    for pause in own.pauses:
-        place = pause.upstream, pause.tenant
-        if place not in pauses or pauses[place].until < pause.until:
-            pauses[place] = pause
-    newest = sorted(breakers.values(), key=lambda note: -note.changed)[:MOST_ENTRIES]
-    longest = sorted(pauses.values(), key=lambda pause: -pause.until)[:MOST_ENTRIES]
-    return Told(newest, longest)
+def read_told(told: bytes) -> Told:
+    """Nothing where it cannot be read, because another version wrote it."""
+    try:
+        return _decode(told)
+    except msgspec.MsgspecError:
+        return Told()
+
+
+def write_told(told: Told) -> bytes:
+    return _encode(told)
+
+
+def join(known: Told, own: Told) -> Told:
+    """The newer word on each."""
+    return Told(
+        _join(known.breakers, own.breakers, lambda note: note.target, lambda note: note.changed),
+        _join(known.facts, own.facts, lambda note: (note.upstream, note.tenant, note.name), lambda note: note.until),
+        _join(known.rests, own.rests, lambda note: (note.provider, note.credential), lambda note: note.until),
+        _join(known.retries, own.retries, lambda note: (note.provider, note.worker), lambda note: note.at),
+    )
+
+
+def _join(known: Sequence[T], own: Sequence[T], place: Callable[[T], Any], age: Callable[[T], float]) -> list[T]:
+    newest = {place(note): note for note in known}
+    for note in own:
+        before = newest.get(place(note))
+        if before is None or age(before) < age(note):
+            newest[place(note)] = note
+    return sorted(newest.values(), key=lambda note: -age(note))[:MOST_ENTRIES]

@@ -6,10 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from app.conversation.capabilities import Capabilities
+from app.credentials.pool import CredentialPool, PoolMember
+from app.credentials.static import StaticSource
 from app.errors import UpstreamUnreachable
+from app.gateway.failures.change import Change
 from app.gateway.failures.learned_facts import COOL_DOWN, LearnedFacts
 from app.gateway.upstream_health.health import OPEN, UpstreamHealth
-from app.gateway.upstream_health.shared_state import SharedState
+from app.gateway.upstream_health.retry_budget import FLOOR
+from app.gateway.upstream_health.shared_state import SharedState, Upstreams
 
 
 class Worker:
@@ -19,10 +24,15 @@ class Worker:
         self.now = 1000.0
         self.health = UpstreamHealth(lambda: self.now)
         self.facts = LearnedFacts(lambda: self.now)
-        self._shared = SharedState(folder)
+        self.pool = CredentialPool(
+            [PoolMember(name, StaticSource("openai", source=name, api_key=f"sk-{name}")) for name in "ab"],
+            lambda: self.now,
+        )
+        self.upstreams = Upstreams(self.health, self.facts, {"chat": self.pool})
+        self.shared = SharedState(folder)
 
     def share(self) -> None:
-        self._shared.round(self.health, self.facts)
+        self.shared.round(self.upstreams)
 
     def fail(self, times: int = 3) -> None:
         for _ in range(times):
@@ -100,3 +110,54 @@ def test_nothing_is_written_while_nothing_is_new(workers: tuple[Worker, Worker],
 
     after = (tmp_path / "upstreams").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_what_one_worker_has_learned_the_other_knows_for_the_same_tenant(workers: tuple[Worker, Worker]) -> None:
+    one, other = workers
+    chat = Capabilities(dialect="openai_chat")
+    one.facts.report("chat/m", "anna", "seed", Change({"seed": False}, ("seed",)), times=1)
+    one.facts.report("chat/m", "anna", "top_k", Change(refused=("top_k",)), times=2)
+
+    one.share()
+    other.share()
+
+    adapted = other.facts.adapt("chat/m", "anna", chat)
+    assert (adapted.seed, adapted.refused_fields) == (False, ("seed",))
+    assert other.facts.adapt("chat/m", "bert", chat) == chat
+
+
+def test_a_fact_of_another_version_is_passed_over(workers: tuple[Worker, Worker]) -> None:
+    one, other = workers
+    one.facts.report("chat/m", "anna", "hologram", Change({"hologram": False}), times=1)
+
+    one.share()
+    other.share()
+
+    assert list(other.facts.known()) == []
+
+
+def test_a_credential_that_rests_at_one_worker_rests_at_the_other(workers: tuple[Worker, Worker]) -> None:
+    one, other = workers
+    one.pool.switch(one.pool.members[0].snapshot(), "", 60.0)
+
+    one.share()
+    other.share()
+
+    assert [rests for _, _, rests in other.pool.describe_members()] == [60.0, 0.0]
+
+
+def test_workers_spend_one_budget_of_retries_together(workers: tuple[Worker, Worker]) -> None:
+    one, other = workers
+    other.shared._worker = "other"
+    while one.health.budget("chat").spend(one.now):
+        pass
+
+    one.share()
+    other.share()
+
+    assert one.health.budget("chat").count(one.now) == (0, FLOOR)
+    assert not other.health.budget("chat").spend(other.now)
+    one.now = other.now = 1061.0
+    one.share()
+    other.share()
+    assert other.health.budget("chat").spend(other.now)

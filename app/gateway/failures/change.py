@@ -1,0 +1,31 @@
+"""What an upstream's refusal changes about what it can take: data, so that workers and hosts can tell one another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from app.conversation.capabilities import Capabilities
+
+
+class Change(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`values` are capabilities as they are from now on, `refused` fields that are left out, `absent` operations that
+    the upstream lacks."""
+
+    values: dict[str, Any] = {}
+    refused: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+
+    def __call__(self, capabilities: Capabilities) -> Capabilities:
+        values = dict(self.values)
+        if self.refused:
+            values["refused_fields"] = tuple(dict.fromkeys((*capabilities.refused_fields, *self.refused)))
+        if self.absent:
+            values["absent"] = tuple(dict.fromkeys((*capabilities.absent, *self.absent)))
+        return msgspec.structs.replace(capabilities, **values)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether this version has all of the capabilities: another one may have told of it."""
+        return self.values.keys() <= set(Capabilities.__struct_fields__)

@@ -1,0 +1,105 @@
+"""What hosts tell one another of upstreams: the same notes as in the file of one host, in one value of a Redis.
+
+Its times are unix time by the clock of Redis. They are rounded, and the difference to the machine's clock is measured
+once, so that a note which went to another host and back is the same note.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from app.gateway.upstream_health.health import BreakerNote
+from app.gateway.upstream_health.shared_state import Told, join, read_told, write_told
+from app.rate_limits.redis_link import open_redis
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+KEY = "dragoman:upstreams:1"
+# Seconds after which Redis may forget what nobody tells any more, and the same for one note; longer than any holds.
+LIFETIME = 8 * 86_400
+# Digits of a second.
+DIGITS = 3
+
+
+class SharedRedis:
+    """`problem` says why hosts do not hear of one another, None while they do. `knows_tenants`: the hosts call a tenant
+    by the same mark, because they share a ledger; else only what holds for all tenants is told."""
+
+    def __init__(self, url: str, *, knows_tenants: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self.problem: str | None = None
+        self._url = url
+        self._knows_tenants = knows_tenants
+        self._clock = clock
+        self._redis: Redis | None = None
+        self._ahead = 0.0
+
+    def exchange(self, told: Told) -> Told | None:
+        """Tells the other hosts, and what they have told; None while that cannot be."""
+        from redis import RedisError, WatchError
+
+        try:
+            redis = self._connect()
+            own = _shift(self._leave_private(told), self._ahead)
+            with redis.pipeline() as pipeline:
+                pipeline.watch(KEY)  # type: ignore[no-untyped-call]
+                value = pipeline.get(KEY)
+                known = read_told(value) if isinstance(value, bytes) else Told()
+                joined = join(known, own)
+                if joined != known:
+                    pipeline.multi()
+                    pipeline.set(KEY, write_told(joined), ex=LIFETIME)
+                    pipeline.execute()
+        except WatchError:
+            return None  # another host was faster; the next round tells it
+        except (RedisError, OSError) as error:
+            self._redis = None
+            self.problem = f"hosts do not share what they know of upstreams: no Redis ({type(error).__name__})"
+            return None
+        self.problem = None
+        return _shift(joined, -self._ahead)
+
+    def close(self) -> None:
+        if self._redis is not None:
+            self._redis.close()
+            self._redis = None
+
+    def _connect(self) -> Redis:
+        if self._redis is None:
+            redis = open_redis(self._url)
+            seconds, microseconds = redis.time()
+            if not self._ahead:
+                self._ahead = round(seconds + microseconds / 1e6 - self._clock(), DIGITS)
+            self._redis = redis
+        return self._redis
+
+    def _leave_private(self, told: Told) -> Told:
+        """What other hosts can use. Retries are each host's own."""
+        if self._knows_tenants:
+            return Told(told.breakers, told.facts, told.rests)
+        return Told([note for note in told.breakers if _holds_for_all(note)], [], told.rests)
+
+
+def _holds_for_all(note: BreakerNote) -> bool:
+    return note.until is None or note.fault == "unreachable"
+
+
+def _shift(told: Told, seconds: float) -> Told:
+    """The same notes by another clock."""
+
+    def moved(at: float) -> float:
+        return round(at + seconds, DIGITS)
+
+    replace = msgspec.structs.replace
+    return Told(
+        [
+            replace(note, changed=moved(note.changed), until=None if note.until is None else moved(note.until))
+            for note in told.breakers
+        ],
+        [replace(note, until=moved(note.until)) for note in told.facts],
+        [replace(note, until=moved(note.until)) for note in told.rests],
+    )

@@ -1,0 +1,140 @@
+"""Hosts tell one another of upstreams in trouble, by a real Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.conversation.capabilities import Capabilities
+from app.errors import UpstreamTimeout, UpstreamUnreachable
+from app.gateway.failures.change import Change
+from app.gateway.failures.learned_facts import COOL_DOWN, LearnedFacts
+from app.gateway.upstream_health.health import OPEN, UpstreamHealth
+from app.gateway.upstream_health.shared_redis import KEY, SharedRedis
+from app.gateway.upstream_health.shared_state import SharedState, Upstreams
+from tests.support.redis_server import RedisServer
+
+
+class Host:
+    """One worker of a host whose monotonic clock has a beginning of its own."""
+
+    def __init__(self, folder: Path, url: str, began: float, *, knows_tenants: bool = True) -> None:
+        folder.mkdir(exist_ok=True)
+        self.now = began
+        self.health = UpstreamHealth(lambda: self.now)
+        self.facts = LearnedFacts(lambda: self.now)
+        self.file = SharedState(folder)
+        self.redis = SharedRedis(url, knows_tenants=knows_tenants, clock=lambda: self.now)
+
+    def share(self) -> None:
+        upstreams = Upstreams(self.health, self.facts, {})
+        heard = self.redis.exchange(self.file.round(upstreams))
+        if heard is not None:
+            self.file.round(upstreams, heard)
+
+    def fail(self, target: str = "chat/m") -> None:
+        for _ in range(3):
+            self.health.fail(target, "anna", UpstreamUnreachable("no"), b"", OPEN)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path) as redis:
+        yield redis
+
+
+def open_hosts(folder: Path, server: RedisServer, *, knows_tenants: bool = True) -> tuple[Host, Host]:
+    """Two hosts, the second of which has run for 11 days longer."""
+    return (
+        Host(folder / "one", server.url, 1000.0, knows_tenants=knows_tenants),
+        Host(folder / "two", server.url, 950_000.0, knows_tenants=knows_tenants),
+    )
+
+
+def test_what_one_host_cannot_reach_the_other_does_not_ask_for_as_long(tmp_path: Path, server: RedisServer) -> None:
+    one, two = open_hosts(tmp_path, server)
+    one.fail()
+
+    one.share()
+    two.share()
+
+    (told,), (heard,) = list(one.health.targets()), list(two.health.targets())
+    assert (heard.target, heard.state, heard.fault) == (told.target, "open", "unreachable")
+    assert heard.seconds == pytest.approx(told.seconds, abs=0.5)
+
+
+def test_what_one_host_has_learned_and_was_asked_for_the_other_knows(tmp_path: Path, server: RedisServer) -> None:
+    one, two = open_hosts(tmp_path, server)
+    one.facts.report("chat/m", "anna", "seed", Change({"seed": False}), times=1)
+    one.facts.report("chat/m", "anna", COOL_DOWN, times=1, seconds=60)
+
+    one.share()
+    two.share()
+
+    assert not two.facts.adapt("chat/m", "anna", Capabilities(dialect="openai_chat")).seed
+    assert two.facts.holds("chat/m", "anna", COOL_DOWN)
+    two.now += 61
+    assert not two.facts.holds("chat/m", "anna", COOL_DOWN)
+
+
+def test_a_host_with_a_ledger_of_its_own_tells_nothing_of_tenants(tmp_path: Path, server: RedisServer) -> None:
+    one, two = open_hosts(tmp_path, server, knows_tenants=False)
+    one.facts.report("chat/m", "anna", "seed", Change({"seed": False}), times=1)
+    for _ in range(5):
+        one.health.fail("chat/n", "anna", UpstreamTimeout("first_byte", 1.0), b"", OPEN)
+    one.fail("chat/o")
+
+    one.share()
+    two.share()
+
+    assert [state.target for state in two.health.targets()] == ["chat/o"]
+    assert list(two.facts.known()) == []
+
+
+def test_nothing_is_written_while_nothing_is_new(tmp_path: Path, server: RedisServer) -> None:
+    one, two = open_hosts(tmp_path, server)
+    one.fail()
+    two.facts.report("chat/m", "anna", COOL_DOWN, times=1, seconds=60)
+    for _ in range(3):
+        one.share()
+        two.share()
+    before = server.connect().get(KEY)
+
+    for _ in range(5):
+        one.now += 0.1
+        two.now += 0.1
+        one.share()
+        two.share()
+
+    assert server.connect().get(KEY) == before
+
+
+def test_hosts_go_on_without_redis_and_hear_of_each_other_when_it_is_back(tmp_path: Path, server: RedisServer) -> None:
+    one, two = open_hosts(tmp_path, server)
+    one.fail()
+    server.kill()
+
+    one.share()
+    two.share()
+    problems = [one.redis.problem, two.redis.problem]
+    server.start()
+    one.share()
+    two.share()
+
+    assert all(problem and "no Redis" in problem for problem in problems)
+    assert (one.redis.problem, two.redis.problem) == (None, None)
+    assert two.health.spares("chat/m", "bert")
+
+
+@pytest.mark.parametrize("value", [b"", b"nonsense", b"\x81\xa8breakers\xc3", b"\x00" * 5000])
+def test_a_value_that_cannot_be_read_is_written_anew(tmp_path: Path, server: RedisServer, value: bytes) -> None:
+    one, two = open_hosts(tmp_path, server)
+    server.connect().set(KEY, value)
+    one.fail()
+
+    one.share()
+    two.share()
+
+    assert two.health.spares("chat/m", "anna")
