@@ -17,7 +17,7 @@ from flask import Response, current_app, request
 
 from app.blueprints.bodies import SMALL, read_body, read_length
 from app.credentials.credential import spell_login_page
-from app.dialects.contract import Dialect
+from app.dialects.contract import ClientDialect
 from app.dialects.registry import find_dialect
 from app.errors import (
     LASTING,
@@ -75,7 +75,7 @@ def has_key(*, to_manage: bool = False) -> bool:
 
 
 def read_client_request(
-    owner: Runtime, parts: Services, environ: dict[str, Any], dialect: Dialect, request_id: str | None = None
+    owner: Runtime, parts: Services, environ: dict[str, Any], dialect: ClientDialect, request_id: str | None = None
 ) -> ClientRequest:
     """The request of a client; `release_body` is to be called when it is done with. Raises DragomanError for a wrong
     host, key or body."""
@@ -141,7 +141,7 @@ def ask_gateway(parts: Services, client_request: ClientRequest, record: Record) 
 class Endpoint(NamedTuple):
     """What a path leads to: the dialect that is spoken there, and how a request is answered."""
 
-    dialect: Dialect
+    dialect: ClientDialect
     answer: Answer = ask_gateway
 
 
@@ -195,7 +195,7 @@ def generate(owner: Runtime, environ: dict[str, Any], endpoint: Endpoint) -> Wsg
             record.write()
 
 
-def view(dialect: Dialect, answer: Answer = ask_gateway) -> Response:
+def view(dialect: ClientDialect, answer: Answer = ask_gateway) -> Response:
     """`generate` as a Flask view."""
     written = generate(runtime(), request.environ, Endpoint(dialect, answer))
     return Response(written.body, written.status, written.headers, direct_passthrough=True)
@@ -220,7 +220,7 @@ def write_client_response(
     return WsgiResponse(_STATUS_LINES[client_response.status], headers, _watched(body, record, active, token))
 
 
-def write_error(dialect: Dialect, error: DragomanError, record: Record) -> WsgiResponse:
+def write_error(dialect: ClientDialect, error: DragomanError, record: Record) -> WsgiResponse:
     """The error in the client's dialect, with a mark on those that the gateway itself made."""
     failure = error.failure
     headers: dict[str, str] = {}
@@ -260,7 +260,7 @@ def _with_login_page(error: DragomanError, environ: Mapping[str, Any]) -> Dragom
     return error
 
 
-def family() -> Dialect:
+def family() -> ClientDialect:
     """The dialect that a request without a known path, or without a body, probably expects."""
     return find_dialect(request.path, request.headers.__contains__)
 
@@ -280,7 +280,7 @@ def refuse_page(owner: Runtime, environ: dict[str, Any]) -> WsgiResponse | None:
     return None
 
 
-def refuse(dialect: Dialect, failure: Failure) -> Response:
+def refuse(dialect: ClientDialect, failure: Failure) -> Response:
     """An error outside any generating request, with its line in the log: a wrong path or key leaves a trace."""
     error = DragomanError(failure.message)
     error.failure = failure
@@ -292,7 +292,7 @@ def refuse(dialect: Dialect, failure: Failure) -> Response:
     return refused
 
 
-def answer_error(dialect: Dialect, error: DragomanError, record: Record) -> Response:
+def answer_error(dialect: ClientDialect, error: DragomanError, record: Record) -> Response:
     written = write_error(dialect, error, record)
     return Response(written.body, written.status, written.headers)
 

@@ -66,26 +66,44 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CredentialSource(Protocol):
-    """Where the credentials of one provider come from. Safe to share between threads and greenlets."""
+    """Where the credentials of one provider come from.
+
+    One object lives as long as the services of one configuration, and is shared by all threads and greenlets of its
+    process; other processes have their own over the same store. What it hands out is immutable: a request keeps the
+    credential that it began with, whatever happens to the store meanwhile.
+    """
 
     def snapshot(self) -> Credential:
-        """The credential to use now. Touches no disk and no network while it is fresh.
+        """The credential to use now. Called for each request, so it touches no disk and no network while what is held
+        is fresh.
 
-        Raises CredentialUnavailable, whose message says the remedy.
+        An expired one is renewed first, for which the caller waits (30 s at most); one that expires soon is handed out
+        and renewed beside the request. Raises CredentialUnavailable, whose message ends with what its reader can do,
+        and CredentialPostponed where trying again after `retry_after` seconds may help.
         """
+        ...
 
     def refresh(self, failed: Credential) -> Credential:
-        """A credential other than `failed`, which an upstream has just refused with 401 or 403.
+        """The credential after `failed`, which an upstream has just refused with 401 or 403.
 
-        The source is read again first; only if it still holds what failed is it renewed, once for everybody who
-        asks. Raises CredentialUnavailable.
+        Called by any number of requests at once. The store is read again first; only if it still holds what failed is
+        it renewed, once for all who ask, in this process and in others. Gives what is held now, which need not be
+        another secret: the caller compares. Raises as `snapshot` does.
         """
+        ...
 
     def describe(self) -> SourceStatus:
-        """What a status page or command may show. Raises nothing."""
+        """What a status page or a command may show: no secret, and nothing that has to be asked of a server. Raises
+        nothing; a source that has no credential says so in `problem`."""
+        ...
 
     def poll(self) -> None:
-        """Notice a change of what lies on disk. Called by the watcher every few seconds; raises nothing."""
+        """Notice a change of what lies on disk.
+
+        Called by the watcher every few seconds, and where a request was refused. May read files, never waits for the
+        network. Raises nothing: a store that cannot be read leaves what is held.
+        """
+        ...
 
 
 def find_remedy(kind: str) -> str:

@@ -1,4 +1,10 @@
-"""The contract that every dialect keeps: the shapes of its functions, for the gateway and for the laws."""
+"""The contract that every dialect keeps: what others may ask of it, and what it may rely on.
+
+A dialect is a package that re-exports these names; `mypy` compares it with the protocols below, and the laws
+(tests/laws) prove what types cannot say. Everything here is pure: no I/O, no clock, no random number. Functions never
+change what they are given, and the same input gives the same output. Bytes of JSON are UTF-8; all counts are tokens,
+all times unix seconds.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +23,8 @@ from app.errors import Failure
 
 
 class RenderedRequest(msgspec.Struct, frozen=True):
-    """A request as it goes upstream: JSON bytes, the headers that this very body needs (versions, betas), losses."""
+    """A request as it goes upstream: the JSON object as bytes, the headers that this very body needs (versions, betas;
+    lower-case names, no credential), and what could not be carried, not yet settled by any policy."""
 
     body: bytes
     headers: dict[str, str] = {}
@@ -25,40 +32,72 @@ class RenderedRequest(msgspec.Struct, frozen=True):
 
 
 class StreamParser(Protocol):
-    """Upstream side of a stream."""
+    """The upstream side of one stream: SSE payloads in, events out. One object for each reply.
+
+    Its events keep the lifecycle of `app.conversation.events`: `Started` first (it may be missing in a stream that
+    fails at once), then blocks whose `index` counts their openings; each opens once, closes once, and has its deltas in
+    between; blocks may overlap. Exactly one `Finished` or `Failed` ends the stream, counting what `close` returns.
+    `UsageSeen` holds totals and may come before or after `Finished`.
+    """
 
     def feed(self, data: Sequence[bytes]) -> list[Event]:
-        """Events of the `data` payloads of some SSE events, in order."""
+        """The events of the `data` payloads of some SSE events, in order: possibly none, and none after the end.
+
+        Called for each read of the socket with whole payloads, however the bytes were cut. Raises nothing: a payload
+        that cannot be read, or an error that the upstream reports, gives `Failed`; an event of a type that nobody knows
+        is read over.
+        """
         ...
 
     def close(self) -> list[Event]:
-        """What remains at the end of input: nothing after `Finished`, else what the end means; a stream without its
-        terminal event ends with `Failed`."""
+        """What remains at the end of input. Called once, after the last `feed`.
+
+        Gives nothing if the stream has ended, but for counts that were held back; else `Failed`: a stream without its
+        terminal event is cut, never complete.
+        """
         ...
 
 
 class StreamRenderer(Protocol):
-    """Client side of a stream."""
+    """The client side of one stream: events in, the bytes of whole SSE events out. One object for each reply.
+
+    Relies on the lifecycle that StreamParser promises; blocks may overlap, and a renderer whose wire has one open block
+    at a time puts them in order. Blocks that the dialect cannot show are left out.
+    """
 
     def feed(self, events: Sequence[Event]) -> bytes:
-        """Whole SSE events, joined. `Failed` gives the dialect's error event; nothing follows it."""
+        """Whole SSE events, joined; empty if these events say nothing to the client yet.
+
+        Called as soon as events are there, and what comes back is sent at once. `Failed` gives the dialect's error
+        event; nothing follows it, whatever is fed. Raises nothing.
+        """
         ...
 
     def close(self) -> bytes:
-        """What was held back for a usage that might still come, and the end of the stream. Called once, at the end
-        of input; not after `Failed`."""
+        """The end of the stream, with what was held back for counts that might still have come.
+
+        Called once, at the end of input, also after `Failed` (then there is nothing left to say). If neither
+        `Finished` nor `Failed` was fed the answer was cut, and its client gets an error event.
+        """
         ...
 
     def ping(self) -> bytes:
-        """What keeps this dialect's clients waiting, at any time between two calls of `feed`."""
+        """What keeps this dialect's clients waiting: an event or a comment that they read over. May be asked for at any
+        time between two calls of `feed`, also before the first."""
         ...
 
 
 class StreamPassthrough(Protocol):
-    """A stream whose dialect is the same on both sides: bytes pass, broken input is repaired."""
+    """A stream whose dialect is the same on both sides: bytes pass, and only what clients would fail at is mended.
+
+    What is clean leaves byte by byte as it came, but for the model's name. Holds back no more than the tail of an
+    unfinished SSE event.
+    """
 
     @property
-    def usage(self) -> Usage | None: ...
+    def usage(self) -> Usage | None:
+        """The counts that have passed so far, in tokens; None where there were none."""
+        ...
 
     @property
     def finished(self) -> bool:
@@ -66,26 +105,38 @@ class StreamPassthrough(Protocol):
         ...
 
     def feed(self, part: bytes) -> bytes:
-        """What the client gets of one read of the upstream's socket. May hold back the tail of an unfinished event."""
+        """What the client gets of one read of the upstream's socket, cut anywhere.
+
+        Raises UpstreamRefused for a failure that comes before anything was given to the client, which can still be a
+        status of its own or another attempt. A later one leaves as the dialect's error event.
+        """
         ...
 
     def close(self) -> bytes:
-        """The rest at a clean end of input; the dialect's error event if the stream was not complete."""
+        """The rest at the end of input, called once: the dialect's error event if the stream was not complete. Raises
+        as `feed` does."""
         ...
 
     def fail(self, failure: Failure) -> bytes:
-        """The error event that ends a stream which broke."""
+        """The error event that ends a stream whose connection broke or was broken off; nothing may be fed after it.
+
+        An answer that is whole stays so: after the terminal event this gives what ends the stream normally, if anything
+        is left of that. Empty if the stream has failed already.
+        """
         ...
 
-    def ping(self) -> bytes: ...
+    def ping(self) -> bytes:
+        """As StreamRenderer.ping; never inside an event that has left in part."""
+        ...
 
 
-class Dialect(Protocol):
-    """One dialect, as a module re-exports it."""
+class ClientDialect(Protocol):
+    """A dialect that clients speak. Whatever they send is hostile: each function reads bodies of any size and shape in
+    time that grows with their length, and refuses with an error of ours or answers."""
 
     @property
     def NAME(self) -> str:  # noqa: N802
-        """The dialect's name, as settings and logs spell it."""
+        """The dialect's name, as settings and logs spell it: `vendor_api`."""
         ...
 
     @property
@@ -94,51 +145,86 @@ class Dialect(Protocol):
         ...
 
     def parse_request(self, body: bytes, headers: Mapping[str, str]) -> Request:
-        """A client's request; `headers` have lower-case names. Keeps what the neutral request has no place for as
-        extensions or opaque blocks. Raises InvalidRequest, which names the field."""
-        ...
+        """A client's request. `headers` have lower-case names.
 
-    def render_request(self, request: Request, capabilities: Capabilities) -> RenderedRequest:
-        """The body for an upstream. The request has been adapted to `capabilities`: calls are paired with results,
-        names and ids are legal, settings are within limits. What has no form in this dialect is among the losses."""
+        What the neutral request has no place for is kept as extensions or opaque blocks, each with what its loss would
+        mean, so that nothing is lost unnoticed. Called once for each request that is translated, not for one that
+        passes. Raises InvalidRequest, which names the field and what it must be.
+        """
         ...
 
     def parse_response(self, body: bytes) -> Response:
-        """An upstream's whole answer. Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed
-        for what is no answer, UpstreamCut for half of one."""
+        """An upstream's whole answer: the same as the fold of the same answer as a stream.
+
+        Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for what is no answer,
+        UpstreamCut for half of one.
+        """
         ...
 
     def render_response(self, response: Response, context: RenderContext) -> bytes:
-        """A whole answer for a client, with the name of the model that it asked for."""
+        """A whole answer for a client, as a JSON object, with the name of the model that it asked for.
+
+        `context` brings the id and the time. Raises UpstreamCut for a response that has no end.
+        """
         ...
 
     def parse_error(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        """What an error of an upstream means, whatever shape its body has. Never raises."""
+        """What an error of an upstream means, whatever shape its body has. `status` is its HTTP status; `headers` have
+        lower-case names. Raises nothing."""
         ...
 
     def render_error(self, failure: Failure, request_id: str) -> bytes:
-        """The body of an error for a client."""
+        """The body of an error for a client, as a JSON object. `failure` holds no secrets any more."""
         ...
 
     def error_status(self, failure: Failure) -> int:
-        """The HTTP status by which clients of this dialect know such a failure."""
+        """The HTTP status by which clients of this dialect know such a failure; their SDKs choose an exception, and
+        whether to try again, by it."""
         ...
 
     def pass_request(self, body: bytes, capabilities: Capabilities) -> bytes | None:
-        """The client's bytes for an upstream that takes them, with the upstream's name of the model; None if there is
-        anything in them that it does not take, and the request has to go through the conversation. Only looks, and
-        must cost little. Raises InvalidRequest for what is no JSON object."""
+        """The client's bytes for an upstream of this dialect that takes them, with the upstream's name of the model;
+        None if there is anything in them that it does not take, and the request has to be translated.
+
+        Only looks and changes nothing else. On the path of every request between two sides of one dialect, so it must
+        cost little and decode no more than decides. What passes is what the adaptation would have left alone. Raises
+        InvalidRequest for what is no JSON object.
+        """
         ...
 
     def repair_response(self, body: bytes, context: RenderContext, capabilities: Capabilities) -> bytes:
-        """A whole answer that passes: the client's name of the model, and what clients would fail at set right. Raises
-        as `parse_response` does."""
+        """A whole answer that passes: the client's name of the model, and what clients would fail at mended. A clean
+        answer leaves byte by byte. Raises as `parse_response` does."""
         ...
 
     def find_usage(self, body: bytes) -> Usage | None:
-        """The counts of a whole answer, without reading the rest of it; None where it has none."""
+        """The counts of a whole answer in tokens, without reading the rest of it; None where it has none. Raises
+        nothing."""
         ...
 
-    def StreamParser(self) -> StreamParser: ...  # noqa: N802
-    def StreamRenderer(self, context: RenderContext) -> StreamRenderer: ...  # noqa: N802
-    def StreamPassthrough(self, context: RenderContext, capabilities: Capabilities) -> StreamPassthrough: ...  # noqa: N802
+    def StreamParser(self) -> StreamParser:  # noqa: N802
+        """Reads one stream of an upstream."""
+        ...
+
+    def StreamRenderer(self, context: RenderContext) -> StreamRenderer:  # noqa: N802
+        """Writes one stream for the client of `context`."""
+        ...
+
+    def StreamPassthrough(self, context: RenderContext, capabilities: Capabilities) -> StreamPassthrough:  # noqa: N802
+        """Passes one stream on to the client of `context`. By `capabilities` it knows what the upstream may send that
+        has to be read, as calls or thoughts inside a text."""
+        ...
+
+
+class Dialect(ClientDialect, Protocol):
+    """A dialect that upstreams speak too, so that clients of every other dialect reach them."""
+
+    def render_request(self, request: Request, capabilities: Capabilities) -> RenderedRequest:
+        """The body for an upstream.
+
+        `request` has been adapted to `capabilities`: calls are paired with results, names and ids are legal, settings
+        are within limits. What has no form in this dialect is among the losses. The same request gives the same bytes,
+        and a longer history begins with those of the shorter one, for upstreams cache prefixes. Raises Unsupported for
+        what cannot go at all.
+        """
+        ...

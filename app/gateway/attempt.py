@@ -18,7 +18,7 @@ from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.losses import Loss
 from app.conversation.response import Response, Usage
 from app.credentials.credential import Credential
-from app.dialects.contract import Dialect, RenderedRequest, StreamParser, StreamPassthrough
+from app.dialects.contract import ClientDialect, RenderedRequest, StreamParser, StreamPassthrough
 from app.dialects.login_words import has_login_words
 from app.dialects.refused_fields import leave_out
 from app.errors import UpstreamMalformed, UpstreamRefused, UpstreamTimeout
@@ -74,7 +74,7 @@ class Target(msgspec.Struct, frozen=True):
     credential: Credential | None
     stream: bool
     operation: Operation
-    dialect: Dialect
+    dialect: ClientDialect
     limits: LimitsSettings
     sends: Sends
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.conversation.capabilities import Capabilities
 from app.credentials.credential import Credential
-from app.dialects.contract import Dialect
+from app.dialects.contract import ClientDialect
 from app.dialects.registry import DIALECTS
 from app.gateway.attempt import Attempt, Sends, Target
 from app.gateway.fetching import Fetcher
@@ -37,7 +37,7 @@ def open_attempt(
     Raises InvalidRequest for a request that is wrong, Unsupported for one that cannot go to this upstream.
     """
     operation: Operation = "generate"
-    dialect: Dialect = DIALECTS[capabilities.dialect]
+    dialect: ClientDialect = DIALECTS[capabilities.dialect]
     wanted = client_request.operation
     if wanted != "generate" and wanted not in capabilities.absent and upstream.provider.offers(wanted):
         operation, dialect = wanted, client_request.dialect

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import msgspec
 
 from app.conversation.request import Request
-from app.dialects.contract import Dialect, StreamPassthrough
+from app.dialects.contract import ClientDialect, StreamPassthrough
 from app.dialects.json_bodies import repair_surrogates
 from app.errors import InvalidRequest
 from app.gateway.client_access.client_keys import ANYBODY, ClientKey
@@ -81,7 +81,7 @@ class ClientRequest:
 
     def __init__(
         self,
-        dialect: Dialect,
+        dialect: ClientDialect,
         body: bytes,
         headers: Mapping[str, str],
         *,

@@ -18,6 +18,7 @@ from app.conversation.response import Response, Usage
 from app.conversation.streams.stages import StageMaker
 from app.conversation.tokens.estimate import estimate_tokens
 from app.dialects.contract import RenderedRequest, StreamParser, StreamPassthrough
+from app.dialects.registry import DIALECTS
 from app.gateway.attempt import Attempt, Target
 from app.gateway.fetching import Fetcher
 from app.gateway.large_bodies.heavy_work import work_on
@@ -65,7 +66,7 @@ class Translating(Attempt):
         self._asked = self._expect_pauses(adapted.request)
         if reply_passes:
             self._asked = msgspec.structs.replace(self._asked, state=self.client_request.request.state)
-        return adapted, self.target.dialect.render_request(self._asked, self.target.capabilities)
+        return adapted, DIALECTS[self.target.capabilities.dialect].render_request(self._asked, self.target.capabilities)
 
     def continued(self, said: Response) -> UpstreamRequest:
         """The same request once more, for the next part of a paused turn: with what was `said`, as it came."""
@@ -75,7 +76,7 @@ class Translating(Attempt):
             case {"id": str(machine)}:  # where the upstream's tools run, and what they began is to be ended
                 kept = Extension(self.target.capabilities.dialect, "container", machine, "ignorable")
                 asked = msgspec.structs.replace(asked, extensions=(*asked.extensions, kept))
-        rendered = self.target.dialect.render_request(asked, self.target.capabilities)
+        rendered = DIALECTS[self.target.capabilities.dialect].render_request(asked, self.target.capabilities)
         return self._pack(rendered, stream=self._streamed)
 
     def open_stream(self) -> StreamPassthrough:

@@ -46,9 +46,9 @@ RESTS: dict[FailureKind, float] = {
     "upstream_auth": 300.0,
     "overloaded": 5.0,
 }
-# Seconds between two renewals that a 403 asks for.
 # W3C's headers by which a trace goes on.
 TRACE_CONTEXT = ("traceparent", "tracestate")
+# Seconds between two renewals that a 403 asks for.
 FORBIDDEN_RENEWAL = 3600.0
 CATALOGUE_LIMITS = Limits(connect=2.0, first_byte=5.0, idle=5.0, total=8.0)
 
@@ -90,7 +90,14 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
 class Provider:
     """Base of all providers: a server that speaks HTTP.
 
-    `source` is None when the provider needs no credential, or passes the client's own one on.
+    One object for each entry of `[providers]`, for as long as its configuration answers; shared by all threads and
+    greenlets of a process. A kind of provider sets the class variables and overrides what is different about it, most
+    often `url`, `request_headers`, `auth_headers`, `find_capabilities` and `fetch_models`. `source` is None when the
+    provider needs no credential, or passes the client's own one on.
+
+    What the gateway relies on: `capabilities`, `credential` and `headers` are asked for each request and wait for no
+    network but a renewal; only `send`, `reach`, `models` and `catalogue` ask the upstream, with time limits in seconds;
+    errors are DragomanErrors, and none of them holds a secret.
     """
 
     kind: ClassVar[str] = ""
@@ -137,6 +144,7 @@ class Provider:
 
     @property
     def dialect(self) -> DialectName:
+        """The dialect that its models speak, where their capabilities do not name another."""
         return self.settings.dialect or "openai_chat"
 
     @property
@@ -157,7 +165,8 @@ class Provider:
         return model
 
     def capabilities(self, model: str) -> Capabilities:
-        """What this model can take here; computed once a model."""
+        """What this model can take here, by its name at this provider. Computed once for each model; any name gets an
+        answer, for clients make names up. Raises nothing."""
         known = self._capabilities.get(model)
         if known is None:
             if len(self._capabilities) >= MOST_CAPABILITIES:
@@ -184,6 +193,8 @@ class Provider:
         return found if window == found.context_window else msgspec.structs.replace(found, context_window=window)
 
     def find_capabilities(self, model: str) -> Capabilities:
+        """The capabilities by our tables. A kind that knows more, as from the upstream's own list, overrides this; it
+        must not ask the upstream here."""
         return capabilities_for(
             self.dialect,
             self.base_url,
@@ -193,7 +204,8 @@ class Provider:
         )
 
     def credential(self, session: str | None = None) -> Credential | None:
-        """The credential for one request, of a client's `session` where it says one. Raises CredentialUnavailable."""
+        """The credential for one request, of a client's `session` where it says one: a pool keeps a session at one
+        account. None where the provider needs none. May wait for a renewal. Raises CredentialUnavailable."""
         if isinstance(self.source, CredentialPool):
             return self.source.choose(session or "")
         return self.source.snapshot() if self.source is not None else None
@@ -235,7 +247,9 @@ class Provider:
         return fresh if fresh.secret != failed.secret else None
 
     def send(self, upstream_request: UpstreamRequest, credential: Credential | None) -> Exchange:
-        """Puts a request on its way; does not wait for the reply."""
+        """Puts a request on its way and does not wait for the reply, which comes with the exchange; whoever gets that
+        closes it. `credential` is the one that `credential` gave for this request. What fails before the request is on
+        its way is raised as an UpstreamError."""
         url = self.url(upstream_request.operation, upstream_request.model)
         headers = self.headers(upstream_request, credential)
         return self.transport.send(
@@ -272,7 +286,7 @@ class Provider:
         return self.base_url.removesuffix(self.paths["generate"]).removesuffix(version) + path
 
     def request_headers(self, upstream_request: UpstreamRequest) -> dict[str, str]:
-        """Headers beside authentication that this provider wants on a request."""
+        """Headers that this provider wants on a request, without those that authenticate. Names in lower case."""
         return {
             "user-agent": "dragoman",
             "accept": "text/event-stream" if upstream_request.stream else "application/json",
@@ -290,17 +304,19 @@ class Provider:
         return {"authorization": shown} if shown is not None else {}
 
     def offers(self, operation: Operation) -> bool:
+        """Whether the provider has this operation at all; a model may still lack it (Capabilities.absent)."""
         return operation in self.paths
 
     def explain(self, failure: Failure) -> Failure:
-        """A failure in words that tell an operator of this provider what to do."""
+        """The failure in words that tell whoever runs the gateway what to do about it; the kind stays the same."""
         if failure.kind == "upstream_auth":
             message = f"upstream {self.name} rejected its credentials: {failure.message}"
             return msgspec.structs.replace(failure, message=message)
         return failure
 
     def models(self) -> list[Model]:
-        """The models on offer: configured ones, else the upstream's own list. Never raises."""
+        """The models on offer: configured ones, else the upstream's own list, for which this may wait (8 s at most).
+        Raises nothing."""
         configured = [Model(id=name, owned_by=self.name) for name in self.settings.models]
         known = self.known_models if self.is_vendor else ()
         return configured or list(self.catalogue().values()) or [Model(id=name, owned_by=self.name) for name in known]

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from flask import Blueprint, Response
 
 from app.blueprints.api import view
 from app.dialects import openai_completions, openai_embeddings
-from app.dialects.contract import Dialect
 from app.gateway.endpoints.legacy import complete
 from app.gateway.messages import ClientRequest, ClientResponse
 from app.gateway.record import Record
 from app.services import Services
 
 blueprint = Blueprint("openai_legacy", __name__)
-
-# Dialects of clients alone: what only an upstream's dialect needs, they lack.
-COMPLETIONS = cast(Dialect, openai_completions)
-EMBEDDINGS = cast(Dialect, openai_embeddings)
 
 
 @blueprint.post("/v1/completions")
@@ -28,7 +21,7 @@ def create_completion() -> Response:
         record.operation = "completions"
         return complete(parts.gateway, client_request, record)
 
-    return view(COMPLETIONS, answer)
+    return view(openai_completions, answer)
 
 
 @blueprint.post("/v1/embeddings")
@@ -39,4 +32,4 @@ def create_embeddings() -> Response:
         client_request.operation = record.operation = "embeddings"
         return parts.gateway.answer(client_request, record)
 
-    return view(EMBEDDINGS, answer)
+    return view(openai_embeddings, answer)

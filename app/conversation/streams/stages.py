@@ -14,9 +14,16 @@ from app.conversation.events import Event
 
 
 class Stage(Protocol):
-    """One that has a `done` steps aside once that is true: all later events pass it as they are."""
+    """One set for each reply. One that has a `done` steps aside once that is true: all later events pass it as they
+    are."""
 
-    def feed(self, events: Sequence[Event]) -> Sequence[Event]: ...
+    def feed(self, events: Sequence[Event]) -> Sequence[Event]:
+        """The events instead of these, in order; possibly none, or the same sequence where nothing is to be done.
+
+        Called with what the parser or the stage before gave at once. What goes out keeps the lifecycle of blocks:
+        whatever is held back is given out before `Finished` or `Failed` at the latest. Raises nothing.
+        """
+        ...
 
 
 StageMaker = Callable[[], Stage]

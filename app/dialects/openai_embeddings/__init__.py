@@ -1,19 +1,32 @@
 """The dialect of OpenAI's Embeddings, which is only ever passed on: nothing else can be asked instead."""
 
 from app.dialects.openai_chat import error_status, find_usage, parse_error, render_error
-from app.dialects.openai_embeddings.passthrough import check_request, parse_request, pass_request, repair_response
+from app.dialects.openai_embeddings.passthrough import check_request, pass_request, repair_response
 from app.dialects.openai_embeddings.traits import TRAITS
+from app.dialects.openai_embeddings.untranslated import (
+    StreamParser,
+    StreamPassthrough,
+    StreamRenderer,
+    parse_request,
+    parse_response,
+    render_response,
+)
 from app.dialects.openai_embeddings.vocabulary import NAME
 
 __all__ = [
     "NAME",
     "TRAITS",
+    "StreamParser",
+    "StreamPassthrough",
+    "StreamRenderer",
     "check_request",
     "error_status",
     "find_usage",
     "parse_error",
     "parse_request",
+    "parse_response",
     "pass_request",
     "render_error",
+    "render_response",
     "repair_response",
 ]

@@ -8,17 +8,15 @@ from __future__ import annotations
 import base64
 import itertools
 import struct
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
 
 from app.conversation.capabilities import Capabilities, RenderContext
-from app.conversation.request import Request
 from app.dialects.error_bodies import read_error_body
 from app.dialects.error_kinds import judge_error
 from app.dialects.json_bodies import read_body, read_value, replace_model
-from app.errors import InvalidRequest, NotFound, UpstreamMalformed, UpstreamRefused
+from app.errors import InvalidRequest, UpstreamMalformed, UpstreamRefused
 
 
 class _Asked(msgspec.Struct):
@@ -38,15 +36,6 @@ class _Whole(msgspec.Struct):
 
 _asked_decoder = msgspec.json.Decoder(_Asked)
 _whole_decoder = msgspec.json.Decoder(_Whole)
-
-
-def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
-    """Raises NotFound: an upstream without embeddings has nothing in their place."""
-    raise NotFound(
-        "this model's upstream has no embeddings; name a model of an OpenAI-compatible provider",
-        param="model",
-        code="model_not_found",
-    )
 
 
 def check_request(body: bytes) -> None:

@@ -12,7 +12,7 @@ from app.conversation.response import Response, Usage
 from app.conversation.streams.fold import Folder, fold, unfold
 from app.conversation.streams.stages import Stage, StageMaker, active, chain
 from app.conversation.tokens.estimate import estimate_output, estimate_tokens
-from app.dialects.contract import Dialect, StreamParser
+from app.dialects.contract import ClientDialect, StreamParser
 from app.dialects.registry import traits_of
 from app.errors import Failure, UpstreamRefused
 from app.sse import SseDecoder
@@ -29,7 +29,7 @@ class StreamTranslation:
     """
 
     def __init__(
-        self, parser: StreamParser, client: Dialect, stages: Sequence[StageMaker], context: RenderContext
+        self, parser: StreamParser, client: ClientDialect, stages: Sequence[StageMaker], context: RenderContext
     ) -> None:
         self._decoder = SseDecoder(context.max_event)
         self._parser = parser
@@ -135,7 +135,7 @@ def restage(response: Response, stages: Sequence[StageMaker], context: RenderCon
     return msgspec.structs.replace(response, usage=_estimate_usage(context, estimate_output(response.blocks)))
 
 
-def stream_whole(response: Response, client: Dialect, context: RenderContext) -> bytes:
+def stream_whole(response: Response, client: ClientDialect, context: RenderContext) -> bytes:
     """A whole answer as a stream, for a client that asked for one."""
     renderer = client.StreamRenderer(context)
     return renderer.feed(unfold(response)) + renderer.close()
