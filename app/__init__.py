@@ -23,6 +23,7 @@ def create_app(settings: Settings | None = None) -> Application:
         openai_legacy,
         openai_responses,
     )
+    from app.blueprints.endpoints import Endpoints
     from app.blueprints.operations import monitoring, permissions, plugins, reports, system
     from app.blueprints.operations.gauges import describe_state
     from app.blueprints.root_path import RootPath
@@ -34,9 +35,9 @@ def create_app(settings: Settings | None = None) -> Application:
 
     if settings is None:
         settings = load_settings(None, os.environ, {})
-    families = (anthropic, openai_chat, openai_responses)
-    endpoints = {path: module.ENDPOINT for module in families for path in module.GENERATING}
-    app = Application(Runtime(settings, os.environ), endpoints, api.generate, api.refuse_page)
+    families = (anthropic, openai_chat, openai_legacy, openai_responses)
+    endpoints = Endpoints({path: endpoint for family in families for path, endpoint in family.ENDPOINTS.items()})
+    app = Application(Runtime(settings, os.environ, endpoints.roots), endpoints, api.generate, api.refuse_page)
     app.extensions["dragoman.logins"] = WebLogins(
         os.environ, home_folder(os.environ), app.runtime.take_up_login, app.runtime.find_session
     )
@@ -44,7 +45,6 @@ def create_app(settings: Settings | None = None) -> Application:
     for module in (
         *families,
         openai_conversations,
-        openai_legacy,
         models,
         login,
         reports,

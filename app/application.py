@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask
@@ -10,20 +10,20 @@ from flask import Flask
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-    from app.blueprints.api import Endpoint, WsgiResponse
+    from app.blueprints.api import WsgiResponse
+    from app.blueprints.endpoints import Endpoint, Endpoints
+    from app.gateway.peek import Parts
     from app.runtime import Runtime
 
     RefusePage = Callable[[Runtime, dict[str, Any]], WsgiResponse | None]
-    Generate = Callable[[Runtime, dict[str, Any], Endpoint], WsgiResponse]
+    Generate = Callable[[Runtime, dict[str, Any], Endpoint, Parts], WsgiResponse]
 
 
 class Application(Flask):
     """Flask, with two things before its dispatch: the mount is taken off the path, and a generating request takes a
     path of its own, because a context, a route look-up and response objects cost more than the whole relay."""
 
-    def __init__(
-        self, runtime: Runtime, endpoints: Mapping[str, Endpoint], generate: Generate, refuse_page: RefusePage
-    ) -> None:
+    def __init__(self, runtime: Runtime, endpoints: Endpoints, generate: Generate, refuse_page: RefusePage) -> None:
         super().__init__(__name__, static_folder=None)
         self.runtime = runtime
         self.extensions["dragoman"] = runtime
@@ -40,10 +40,11 @@ class Application(Flask):
             if refused is not None:
                 start_response(refused.status, refused.headers)
                 return refused.body
-        endpoint = self._endpoints.get(environ["PATH_INFO"])
-        if endpoint is None or environ["REQUEST_METHOD"] != "POST":
+        path = environ["PATH_INFO"]
+        found = self._endpoints.plain.get(path) or self._endpoints.match(path)
+        if found is None or environ["REQUEST_METHOD"] != "POST":
             return super().wsgi_app(environ, start_response)
-        written = self._generate(self.runtime, environ, endpoint)
+        written = self._generate(self.runtime, environ, *found)
         start_response(written.status, written.headers)
         return written.body
 

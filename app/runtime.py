@@ -6,7 +6,7 @@ import gc
 import logging
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from os.path import exists
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from app.ledger import Ledger
 from app.logs import start_logs
 from app.loops import Loop
 from app.rate_limits.shared_counts import SharedCounts, data_folder
-from app.routing.mounts import strip_mount
+from app.routing.mounts import ROOTS, strip_mount
 from app.services import Services, build_services, find_upstreams
 from app.settings import Settings, load_settings
 from app.settings.loading import home_folder, is_hollow
@@ -57,9 +57,10 @@ NEEDS_RESTART = (
 
 
 class Runtime:
-    """`house` is replaced as a whole; `problem` says why a changed file was not taken over, None while all is well."""
+    """`services` are replaced as a whole; `problem` says why a changed file was not taken over, None if all is well."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
+    def __init__(self, settings: Settings, environ: Mapping[str, str], roots: Set[str] = frozenset()) -> None:
+        """`roots` are the first segments of the endpoints' paths."""
         self._environ = environ
         self.observers = Observers(settings)
         # Set when this worker takes no more requests.
@@ -84,6 +85,7 @@ class Runtime:
         self._old_parts: list[weakref.ref[Ledger | Transport]] = []
         self._kinds = {name: provider.settings.kind for name, provider in self.services.providers.items()}
         self._plain: set[str] = set()
+        self._roots = ROOTS | roots
         self._made_keys = MadeKeys()
         self._shared = SharedState(server_folder(environ))
         self._hosts: SharedRedis | None = None
@@ -121,7 +123,7 @@ class Runtime:
         path = environ["PATH_INFO"]
         if path in self._plain:
             return
-        mounted = strip_mount(path, self._kinds)
+        mounted = strip_mount(path, self._kinds, self._roots)
         if mounted is None:
             return
         if mounted.path == path:

@@ -7,15 +7,17 @@ and `sign`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import gevent
 import msgspec
-from flask import Response, current_app, request
+from flask import Blueprint, Response, current_app, request
 
 from app.blueprints.bodies import SMALL, read_body, read_length
+from app.blueprints.endpoints import Endpoint
 from app.credentials.credential import spell_login_page
 from app.dialects.contract import ClientDialect
 from app.dialects.registry import find_dialect
@@ -33,6 +35,7 @@ from app.errors import (
 from app.gateway.client_limits.refusal import Owner
 from app.gateway.large_bodies.body_budget import NoRoom
 from app.gateway.messages import MOST_NAME, ClientRequest, ClientResponse, new_id
+from app.gateway.peek import NO_PARTS, Parts
 from app.gateway.record import Record
 from app.gateway.replies.reply_headers import with_own_limits
 from app.headers import read_headers
@@ -41,9 +44,6 @@ from app.transport import ActiveRequests
 if TYPE_CHECKING:
     from app.runtime import Runtime
     from app.services import Services
-
-# How a request is answered once it is read.
-Answer = Callable[["Services", ClientRequest, Record], ClientResponse]
 
 _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
@@ -75,8 +75,9 @@ def has_key(*, to_manage: bool = False) -> bool:
 
 
 def read_client_request(
-    owner: Runtime, parts: Services, environ: dict[str, Any], dialect: ClientDialect, request_id: str | None = None
-) -> ClientRequest:
+    owner: Runtime, parts: Services, environ: dict[str, Any], endpoint: Endpoint, request_id: str | None = None,
+    path_parts: Parts = NO_PARTS,
+) -> ClientRequest:  # fmt: skip
     """The request of a client; `release_body` is to be called when it is done with. Raises DragomanError for a wrong
     host, key or body."""
     headers = read_headers(environ)
@@ -88,20 +89,22 @@ def read_client_request(
     if encoding or length is None or length > SMALL:
         hold = environ["dragoman.hold"] = owner.bodies.hold()
     body = read_body(environ["wsgi.input"], length, encoding, limit, hold)
-    session = environ.get("dragoman.session")
+    session = environ.get("dragoman.session") or path_parts.get("session")
     if session is None:
         session = admission.session
     if session is not None and len(session) > MOST_NAME:
         raise InvalidRequest(f"a session's name has at most {MOST_NAME} characters", param="session_id")
     return ClientRequest(
-        dialect,
+        endpoint.dialect,
         body,
         admission.client_headers,
         provider=environ.get("dragoman.provider"),
         session=session,
-        session_mounted="dragoman.session" in environ,
+        session_mounted="dragoman.session" in environ or "session" in path_parts,
         key=admission.key,
         request_id=request_id,
+        read_peek=endpoint.read_peek,
+        parts=path_parts,
     )
 
 
@@ -133,21 +136,9 @@ def release_body(environ: Mapping[str, Any]) -> None:
         hold.release()
 
 
-def ask_gateway(parts: Services, client_request: ClientRequest, record: Record) -> ClientResponse:
-    """The answer of a dialect with nothing of its own in the way."""
-    return parts.gateway.answer(client_request, record)
-
-
-class Endpoint(NamedTuple):
-    """What a path leads to: the dialect that is spoken there, and how a request is answered."""
-
-    dialect: ClientDialect
-    answer: Answer = ask_gateway
-
-
-def generate(owner: Runtime, environ: dict[str, Any], endpoint: Endpoint) -> WsgiResponse:
-    """The whole way of one request, from its bytes to its log line."""
-    dialect, answer = endpoint
+def generate(owner: Runtime, environ: dict[str, Any], endpoint: Endpoint, path_parts: Parts = NO_PARTS) -> WsgiResponse:
+    """The whole way of one request, from its bytes to its log line. `path_parts` are those of the path."""
+    dialect = endpoint.dialect
     parts = owner.services
     record = owner.recorder.begin(new_id(), dialect.NAME, environ)
     active = owner.active
@@ -155,17 +146,17 @@ def generate(owner: Runtime, environ: dict[str, Any], endpoint: Endpoint) -> Wsg
     token = active.register(client_socket, gevent.getcurrent()) if client_socket is not None else -1
     streaming = False
     try:
-        client_request = read_client_request(owner, parts, environ, dialect, record.id)
+        client_request = read_client_request(owner, parts, environ, endpoint, record.id, path_parts)
         client_request = admit(owner, parts, client_request, record, environ)
         key = client_request.key
         if key.limits and client_request.body:
             reservation = record.reservation = owner.limiter.reserve(
                 Owner("key", key.name), key.limits, client_request, lambda: parts.gateway.resolve(client_request)[0]
             )
-            client_response = answer(parts, client_request, record)
+            client_response = endpoint.answer(parts, client_request, record)
             client_response.headers = with_own_limits(client_response.headers, reservation.tell_left(dialect.TRAITS))
         else:
-            client_response = answer(parts, client_request, record)
+            client_response = endpoint.answer(parts, client_request, record)
         streaming = not isinstance(client_response.body, bytes)
         return write_client_response(client_response, record, active, token)
     except DragomanError as error:
@@ -195,9 +186,15 @@ def generate(owner: Runtime, environ: dict[str, Any], endpoint: Endpoint) -> Wsg
             record.write()
 
 
-def view(dialect: ClientDialect, answer: Answer = ask_gateway) -> Response:
+def add_endpoints(blueprint: Blueprint, endpoints: Mapping[str, Endpoint]) -> None:
+    """Makes views of endpoints too, for Flask to know their paths: it answers the methods that they do not have."""
+    for path, endpoint in endpoints.items():
+        blueprint.add_url_rule(path, path, partial(view, endpoint), methods=["POST"])
+
+
+def view(endpoint: Endpoint, **path_parts: Any) -> Response:
     """`generate` as a Flask view."""
-    written = generate(runtime(), request.environ, Endpoint(dialect, answer))
+    written = generate(runtime(), request.environ, endpoint, path_parts)
     return Response(written.body, written.status, written.headers, direct_passthrough=True)
 
 

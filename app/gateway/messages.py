@@ -15,6 +15,7 @@ from app.dialects.json_bodies import repair_surrogates
 from app.errors import InvalidRequest
 from app.gateway.client_access.client_keys import ANYBODY, ClientKey
 from app.gateway.large_bodies.heavy_work import work_on
+from app.gateway.peek import NO_PARTS, PEEK, Parts, Peek, ReadPeek
 from app.providers.provider import Operation
 from app.routing.router import Upstream
 from app.transport import Exchange
@@ -32,30 +33,15 @@ def new_id() -> str:
     return os.urandom(16).hex()
 
 
-class Peek(msgspec.Struct):
-    """The only fields that the gateway itself acts on; the rest of a body is not decoded for a passthrough."""
-
-    model: str
-    stream: bool | None = False
-    store: Any = None
-    previous_response_id: Any = None
-    conversation: Any = None
-    background: Any = None
-    n: Any = None
-
-
-_peek = msgspec.json.Decoder(Peek)
-
-
 class ClientRequest:
     """One request of a client.
 
     `headers` have lower-case names and hold no credential of the gateway itself. `provider` is the one that the
     path names (a mount), `session` the client's session where it says one; `session_mounted` tells that the path does.
     `key` is what the client may do; `tenant` stands for it, and is empty without one. `operation` is what an upstream
-    that has it is asked for; any other generates. A request that continues a response, or whose response is to be
-    kept, has a `continuation`. Without `keeps_body` the body goes once it was parsed: a large one would be held twice
-    while it is translated.
+    that has it is asked for; any other generates. `read_peek` and `parts`, those of the path, are its endpoint's. A
+    request that continues a response, or whose response is to be kept, has a `continuation`. Without `keeps_body` the
+    body goes once it was parsed: a large one would be held twice while it is translated.
     """
 
     peek: Peek
@@ -71,8 +57,10 @@ class ClientRequest:
         "key",
         "operation",
         "parse",
+        "parts",
         "peek",
         "provider",
+        "read_peek",
         "session",
         "session_mounted",
         "size",
@@ -90,6 +78,8 @@ class ClientRequest:
         session_mounted: bool = False,
         key: ClientKey = ANYBODY,
         request_id: str | None = None,
+        read_peek: ReadPeek = PEEK,
+        parts: Parts = NO_PARTS,
     ) -> None:
         self.id = request_id or new_id()
         self.dialect = dialect
@@ -101,6 +91,8 @@ class ClientRequest:
         self.session = session
         self.session_mounted = session_mounted
         self.key = key
+        self.read_peek = read_peek
+        self.parts = parts
         self.tenant = key.tenant
         self.operation: Operation = "generate"
         self.continuation: Continuation | None = None
@@ -117,9 +109,9 @@ class ClientRequest:
 
     def _read_peek(self) -> Peek:
         try:
-            peek = _peek.decode(self.body)
+            peek = self.read_peek(self.body, self.parts)
         except msgspec.ValidationError as error:
-            peek = self._explain(error)
+            raise _explain(error) from error
         except RecursionError as error:
             raise InvalidRequest("the request body is nested too deeply") from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -146,6 +138,10 @@ class ClientRequest:
             for tool in parsed.tools:
                 if len(tool.name) > MOST_NAME:
                     raise _too_long("tools")
+            if self.parts:
+                # What stands in the path, the parser of a body could not know.
+                peek = self.peek
+                parsed = msgspec.structs.replace(parsed, model=peek.model, stream=bool(peek.stream))
             self._request = parsed
             if not self.keeps_body:
                 self.body = b""
@@ -162,6 +158,8 @@ class ClientRequest:
             session_mounted=self.session_mounted,
             key=self.key,
             request_id=self.id,
+            read_peek=self.read_peek,
+            parts=self.parts,
         )
         other.operation, other.parse, other.continuation = self.operation, self.parse, self.continuation
         return other
@@ -170,20 +168,21 @@ class ClientRequest:
         """Names are looked up, compared, logged and repeated in errors; a long one is none."""
         if len(peek.model) > MOST_NAME:
             raise _too_long("model")
-        for field in ("previous_response_id", "conversation"):
+        for field in peek.names:
             name = getattr(peek, field)
             if isinstance(name, dict):
                 name = name.get("id")
             if isinstance(name, str) and len(name) > MOST_NAME:
                 raise _too_long(field)
 
-    def _explain(self, error: msgspec.ValidationError) -> Peek:
-        text = str(error)
-        if "`$.stream`" in text:
-            raise InvalidRequest("stream must be true or false", param="stream") from error
-        if "model" in text:
-            raise InvalidRequest("model string is required", param="model") from error
-        raise InvalidRequest("Request body must be a JSON object") from error
+
+def _explain(error: msgspec.ValidationError) -> InvalidRequest:
+    text = str(error)
+    if "`$.stream`" in text:
+        return InvalidRequest("stream must be true or false", param="stream")
+    if "model" in text:
+        return InvalidRequest("model string is required", param="model")
+    return InvalidRequest("Request body must be a JSON object")
 
 
 def unreadable(error: Exception) -> InvalidRequest:

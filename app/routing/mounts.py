@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 import msgspec
 
@@ -33,17 +33,18 @@ class Mounted(msgspec.Struct, frozen=True):
     session: str | None = None
 
 
-def strip_mount(path: str, kinds: Mapping[str, str]) -> Mounted | None:
-    """The mount of a path; None when it has none. `kinds` are the kinds of the configured providers, by name."""
+def strip_mount(path: str, kinds: Mapping[str, str], roots: Set[str] = ROOTS) -> Mounted | None:
+    """The mount of a path; None when it has none. `kinds` are the kinds of the configured providers, by name; `roots`
+    the first segments of plain paths."""
     path = tidy_path(path)
     segments = path.split("/")[1:]
-    if segments[0] in ROOTS and segments[0] != "api" and not _is_provider(segments, kinds):
+    if segments[0] in roots and segments[0] != "api" and not _is_provider(segments, kinds):
         return Mounted(path)
     if path.startswith(API_PATHS):
         return Mounted(path)
     # A provider goes before the mount of a kind: `/api/codex` is `[providers.codex]` where there is one.
     if segments[0] == "api" and "api" not in kinds and len(segments) > 1 and segments[1] in kinds:
-        return _below(segments[2:], segments[1])
+        return _below(segments[2:], segments[1], roots)
     for length in (2, 1):
         head = tuple(segments[:length])
         rest = segments[length:]
@@ -52,8 +53,8 @@ def strip_mount(path: str, kinds: Mapping[str, str]) -> Mounted | None:
             provider = _find_kind(wanted or (), kinds)
             if wanted is not None and provider is None:
                 return None
-            return _below(rest, provider)
-    return _below(segments[1:], segments[0]) if segments[0] in kinds else None
+            return _below(rest, provider, roots)
+    return _below(segments[1:], segments[0], roots) if segments[0] in kinds else None
 
 
 def _find_kind(wanted: tuple[str, ...], kinds: Mapping[str, str]) -> str | None:
@@ -75,10 +76,10 @@ def _is_provider(segments: list[str], kinds: Mapping[str, str]) -> bool:
     return segments[0] in kinds and "v1" in segments[1:3]
 
 
-def _below(rest: list[str], provider: str | None) -> Mounted | None:
+def _below(rest: list[str], provider: str | None, roots: Set[str]) -> Mounted | None:
     """A session may stand between the mount and the plain path."""
-    if not rest or rest[0] in ROOTS:
+    if not rest or rest[0] in roots:
         return Mounted("/" + "/".join(rest), provider)
-    if len(rest) > 1 and rest[1] in ROOTS:
+    if len(rest) > 1 and rest[1] in roots:
         return Mounted("/" + "/".join(rest[1:]), provider, rest[0])
     return None

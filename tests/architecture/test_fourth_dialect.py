@@ -1,6 +1,7 @@
 """A fourth dialect comes in by the doors that docs/adding-a-dialect.md names, and by no other.
 
-It is made here: a copy of the program in which one dialect stands a second time, under another name and other paths.
+It is made here: a copy of the program in which one dialect stands a second time, under another name. Its paths hold
+what the bodies of the first three do: the model, the mode, a session.
 """
 
 from __future__ import annotations
@@ -17,21 +18,56 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ORIGINAL, COPY = "openai_chat", "fourth"
-PATHS = {"/v1/chat/completions": "/v4/talk", '"/chat/completions"': '"/talk"'}
+BLUEPRINT = '''"""The fourth family."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+
+from app.blueprints.api import add_endpoints
+from app.blueprints.endpoints import Endpoint
+from app.dialects.registry import DIALECTS
+from app.gateway.peek import Parts, Peek, peek_path
+
+blueprint = Blueprint("fourth", __name__)
+TALK = "models/<path:model>:<any(talk, streamTalk):action>"
+
+
+def _read(parts: Parts) -> Peek:
+    return Peek(model=parts["model"], stream=parts["action"] == "streamTalk")
+
+
+ENDPOINT = Endpoint(DIALECTS["fourth"], read_peek=peek_path(_read))
+ENDPOINTS = dict.fromkeys((f"/v4/{TALK}", f"/v4/<session>/{TALK}"), ENDPOINT)
+add_endpoints(blueprint, ENDPOINTS)
+'''
 
 ASK = """
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from app import create_app
 from app.settings.loading import load_settings
 
-client = create_app(load_settings(Path("dragoman.toml"), {}, {})).test_client()
-said = {"messages": [{"role": "user", "content": "hello"}], "model": "demo/demo"}
-whole = client.post("/v4/talk", json=said)
-stream = client.post("/talk", json={**said, "stream": True})
-refused = client.post("/v4/talk", json={**said, "messages": 5})
-unknown = client.get("/v4/talk/nothing")
-print(json.dumps([[reply.status_code, reply.get_data(as_text=True)] for reply in (whole, stream, refused, unknown)]))
+app = create_app(load_settings(Path("dragoman.toml"), {}, {}))
+records = []
+app.runtime.recorder.sinks = (SimpleNamespace(take=records.append),)
+client = app.test_client()
+said = {"messages": [{"role": "user", "content": "hello"}]}
+replies = {
+    "whole": client.post("/v4/models/demo/demo:talk", json=said),
+    "stream": client.post("/v4/my-session/models/demo/demo:streamTalk", json=said),
+    "mounted": client.post("/demo/v4/models/demo:talk", json=said),
+    "refused": client.post("/v4/models/demo/demo:talk", json={**said, "messages": 5}),
+    "no object": client.post("/v4/models/demo/demo:talk", json=[]),
+    "no model": client.post("/v4/models/caf%C3%A9:7b:talk", json=said),
+    "no action": client.post("/v4/models/demo/demo:sing", json=said),
+    "no method": client.get("/v4/models/demo/demo:talk"),
+    "no path": client.get("/v4/models/nothing"),
+}
+told = {name: [reply.status_code, reply.get_data(as_text=True)] for name, reply in replies.items()}
+asked = [[record.model, record.stream, record.session] for record in records]
+print(json.dumps([told, asked]))
 """
 
 
@@ -46,25 +82,23 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(root / "tests" / "wire" / ORIGINAL, root / "tests" / "wire" / COPY)
     shutil.copy(ROOT / "tests" / "conftest.py", root / "tests")
     shutil.copy(ROOT / "setup.cfg", root)
-    (root / "dragoman.toml").write_text('[providers.demo]\nkind = "demo"\n')
+    (root / "dragoman.toml").write_text('[providers.demo]\nkind = "demo"\n[models]\nunknown = "refuse"\n')
 
     # 1. the folder
     shutil.copytree(root / "app" / "dialects" / ORIGINAL, root / "app" / "dialects" / COPY)
     for module in (root / "app" / "dialects" / COPY).rglob("*.py"):
         module.write_text(module.read_text().replace(ORIGINAL, COPY))
     traits = root / "app" / "dialects" / COPY / "traits.py"
-    _replace(traits, 'path_marks=("/chat/completions",)', 'path_marks=("/talk",)')
+    _replace(traits, 'path_marks=("/chat/completions",)', 'path_marks=("/v4/",)')
+    parser = root / "app" / "dialects" / COPY / "request_parser.py"
+    _replace(parser, 'raise InvalidRequest("model string is required", param="model")', 'return ""')
     # 2. the registry
     registry = root / "app" / "dialects" / "registry.py"
     _replace(registry, "import anthropic_messages, ", f"import {COPY}, anthropic_messages, ")
     _replace(registry, "= (anthropic_messages, ", f"= (anthropic_messages, {COPY}, ")
     # 3. the blueprint
     families = root / "app" / "blueprints" / "api_families"
-    blueprint = (families / f"{ORIGINAL}.py").read_text().replace(f'"{ORIGINAL}"', f'"{COPY}"')
-    for path, other in PATHS.items():
-        assert path in blueprint
-        blueprint = blueprint.replace(path, other)
-    (families / f"{COPY}.py").write_text(blueprint)
+    (families / f"{COPY}.py").write_text(BLUEPRINT)
     factory = root / "app" / "__init__.py"
     _replace(factory, "        anthropic,\n", f"        anthropic,\n        {COPY},\n")
     _replace(factory, "families = (anthropic, ", f"families = (anthropic, {COPY}, ")
@@ -98,12 +132,19 @@ def test_all_laws_hold_for_a_fourth_dialect(program: Path) -> None:
 
 
 def test_a_client_of_a_fourth_dialect_is_answered_at_its_paths(program: Path) -> None:
-    whole, stream, refused, unknown = json.loads(_run(program, "-c", ASK).splitlines()[-1])
+    told, asked = json.loads(_run(program, "-c", ASK).splitlines()[-1])
+    status, said = ({name: reply[part] for name, reply in told.items()} for part in (0, 1))
 
-    assert whole[0] == stream[0] == 200
-    assert json.loads(whole[1])["choices"][0]["message"]["content"]
-    assert stream[1].rstrip().endswith("data: [DONE]")
-    assert refused[0] == 400
-    assert json.loads(refused[1])["error"]["param"] == "messages"
-    assert unknown[0] == 404
-    assert json.loads(unknown[1])["error"]["type"]
+    assert status == {
+        "whole": 200, "stream": 200, "mounted": 200, "refused": 400, "no object": 400,
+        "no model": 404, "no action": 404, "no method": 405, "no path": 404,
+    }  # fmt: skip
+    for name in ("whole", "mounted"):
+        assert json.loads(said[name])["choices"][0]["message"]["content"]
+    assert json.loads(said["whole"])["model"] == "demo/demo"
+    assert said["stream"].rstrip().endswith("data: [DONE]")
+    assert json.loads(said["refused"])["error"]["param"] == "messages"
+    assert "café:7b" in json.loads(said["no model"])["error"]["message"]
+    assert all(json.loads(said[name])["error"]["type"] for name in ("no action", "no method", "no path"))
+    assert asked[:2] == [["demo/demo", False, ""], ["demo", False, ""]]
+    assert ["demo/demo", True, "my-session"] in asked  # written when its stream is over

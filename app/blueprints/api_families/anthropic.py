@@ -6,7 +6,7 @@ import msgspec
 from flask import Blueprint, Response, request
 
 from app.blueprints.api import (
-    Endpoint,
+    add_endpoints,
     admit,
     answer_error,
     is_strange,
@@ -15,8 +15,8 @@ from app.blueprints.api import (
     runtime,
     services,
     sign,
-    view,
 )
+from app.blueprints.endpoints import Endpoint
 from app.dialects import anthropic_messages
 from app.dialects.registry import DIALECTS
 from app.errors import DragomanError
@@ -26,11 +26,8 @@ from app.gateway.messages import new_id
 blueprint = Blueprint("anthropic", __name__)
 DIALECT = DIALECTS["anthropic_messages"]
 ENDPOINT = Endpoint(DIALECT)
-GENERATING = ("/v1/messages", "/messages")
-
-
-def create_message() -> Response:
-    return view(*ENDPOINT)
+PATHS = ("/v1/messages", "/messages")
+ENDPOINTS = dict.fromkeys(PATHS, ENDPOINT)
 
 
 def count_input_tokens() -> Response:
@@ -38,7 +35,7 @@ def count_input_tokens() -> Response:
     record.operation, record.quiet = "count_tokens", True
     try:
         parts = services()
-        client_request = read_client_request(runtime(), parts, request.environ, DIALECT)
+        client_request = read_client_request(runtime(), parts, request.environ, ENDPOINT)
         client_request = admit(runtime(), parts, client_request, record, request.environ)
         client_request.parse = anthropic_messages.parse_count_request
         counted = count_tokens(parts.gateway, client_request, record)
@@ -56,6 +53,6 @@ def count_input_tokens() -> Response:
         record.write()
 
 
-for _path in GENERATING:
-    blueprint.add_url_rule(_path, view_func=create_message, methods=["POST"])
+add_endpoints(blueprint, ENDPOINTS)
+for _path in PATHS:
     blueprint.add_url_rule(f"{_path}/count_tokens", view_func=count_input_tokens, methods=["POST"])

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from flask import Blueprint, Response, request
 
 from app.blueprints.api import view
+from app.blueprints.endpoints import Endpoint
 from app.dialects.registry import DIALECTS
 from app.gateway.messages import ClientRequest, ClientResponse
 from app.gateway.record import Record
@@ -55,7 +56,7 @@ def _ask(ask: Callable[[Conversations, ClientRequest], ClientResponse]) -> Respo
         record.operation = "conversations"
         return ask(parts.conversations, client_request)
 
-    return view(DIALECT, answer)
+    return view(Endpoint(DIALECT, answer))
 
 
 for _path in ("/v1/conversations", "/conversations"):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response
+from flask import Blueprint
 
-from app.blueprints.api import view
+from app.blueprints.api import add_endpoints
+from app.blueprints.endpoints import Endpoint
 from app.dialects import openai_completions, openai_embeddings
+from app.gateway.endpoints.chat import PEEK_CHAT
 from app.gateway.endpoints.legacy import complete
 from app.gateway.messages import ClientRequest, ClientResponse
 from app.gateway.record import Record
@@ -14,22 +16,19 @@ from app.services import Services
 blueprint = Blueprint("openai_legacy", __name__)
 
 
-@blueprint.post("/v1/completions")
-@blueprint.post("/completions")
-def create_completion() -> Response:
-    def answer(parts: Services, client_request: ClientRequest, record: Record) -> ClientResponse:
-        record.operation = "completions"
-        return complete(parts.gateway, client_request, record)
-
-    return view(openai_completions, answer)
+def _complete(parts: Services, client_request: ClientRequest, record: Record) -> ClientResponse:
+    record.operation = "completions"
+    return complete(parts.gateway, client_request, record)
 
 
-@blueprint.post("/v1/embeddings")
-@blueprint.post("/embeddings")
-def create_embeddings() -> Response:
-    def answer(parts: Services, client_request: ClientRequest, record: Record) -> ClientResponse:
-        openai_embeddings.check_request(client_request.body)
-        client_request.operation = record.operation = "embeddings"
-        return parts.gateway.answer(client_request, record)
+def _embed(parts: Services, client_request: ClientRequest, record: Record) -> ClientResponse:
+    openai_embeddings.check_request(client_request.body)
+    client_request.operation = record.operation = "embeddings"
+    return parts.gateway.answer(client_request, record)
 
-    return view(openai_embeddings, answer)
+
+ENDPOINTS = {
+    **dict.fromkeys(("/v1/completions", "/completions"), Endpoint(openai_completions, _complete, PEEK_CHAT)),
+    **dict.fromkeys(("/v1/embeddings", "/embeddings"), Endpoint(openai_embeddings, _embed)),
+}
+add_endpoints(blueprint, ENDPOINTS)

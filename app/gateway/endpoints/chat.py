@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from app.dialects.openai_chat.replies.several import ask_single, join_responses
 from app.gateway.delivery import JSON_HEADERS
 from app.gateway.endpoints.fanout import answer_each
 from app.gateway.gateway import Gateway
 from app.gateway.messages import ClientRequest, ClientResponse
+from app.gateway.peek import Peek, peek_body
 from app.gateway.record import Record
+
+
+class ChatPeek(Peek):
+    """How many answers are wanted, and whether the conversation may be stored."""
+
+    n: Any = None
+    store: Any = None
+
+    @property
+    def several(self) -> bool:
+        return self.n not in (None, 1)
+
+    @property
+    def stored(self) -> bool:
+        return self.store is not False
+
+
+PEEK_CHAT = peek_body(ChatPeek)
 
 # Answers that are asked for one by one on behalf of one request.
 MOST_ANSWERS = 8
@@ -16,7 +37,8 @@ MOST_ANSWERS = 8
 def answer_chat(gateway: Gateway, client_request: ClientRequest, record: Record) -> ClientResponse:
     """Raises DragomanError while it can still be an HTTP status."""
     peek = client_request.peek
-    if peek.n is None or peek.stream or not _must_fan_out(gateway, client_request):
+    assert isinstance(peek, ChatPeek), "the Chat endpoint reads its requests with PEEK_CHAT"
+    if peek.stream or not _must_fan_out(gateway, client_request, peek.n):
         return gateway.answer(client_request, record)
     record.model, record.stream = peek.model, False
     single = client_request.with_body(ask_single(client_request.body))
@@ -24,8 +46,7 @@ def answer_chat(gateway: Gateway, client_request: ClientRequest, record: Record)
     return ClientResponse(200, dict(JSON_HEADERS), join_responses(bodies))
 
 
-def _must_fan_out(gateway: Gateway, client_request: ClientRequest) -> bool:
-    n = client_request.peek.n
+def _must_fan_out(gateway: Gateway, client_request: ClientRequest, n: object) -> bool:
     if not isinstance(n, int) or not 1 < n <= MOST_ANSWERS:
         return False
     upstreams = gateway.resolve(client_request)

@@ -41,7 +41,7 @@ class ReasoningRecall:
         self._owner = Owner(
             tenant=client_request.tenant,
             upstream=upstream,
-            lasting=client_request.peek.store is not False,
+            lasting=client_request.peek.stored,
             proven=capabilities.dialect in capabilities.proofs,
         )
 

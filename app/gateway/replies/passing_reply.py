@@ -50,7 +50,7 @@ def passing_context(target: Target) -> RenderContext:
         created=int(time.time()),
         include_usage=asks_usage(client_request.body),
         upstream_model=target.model,
-        several=client_request.peek.n not in (None, 1),
+        several=client_request.peek.several,
         body=client_request.body if echoes else b"",
         max_event=target.limits.event_mb << 20,
     )

@@ -43,6 +43,7 @@ from app.gateway.responses_api.response_store import (
     as_lost,
     keeps_responses,
 )
+from app.gateway.responses_api.responses_peek import peek_of
 from app.ledger import Shelf
 from app.sse import COMMENT_KEEPALIVE, DONE
 
@@ -83,14 +84,14 @@ class Background:
     def takes(self, client_request: ClientRequest) -> bool:
         """Whether a request is to be answered in the background, and by the gateway: not all of its upstreams know
         how to."""
-        if client_request.peek.background is not True:
+        if peek_of(client_request).background is not True:
             return False
         upstreams = self._gateway.resolve(client_request)
         return not all(keeps_responses(upstream) for upstream in upstreams)
 
     def begin(self, client_request: ClientRequest, record: Record) -> ClientResponse:
         """The queued response, or a stream of what becomes of it. Raises DragomanError."""
-        peek = client_request.peek
+        peek = peek_of(client_request)
         record.model, record.stream = peek.model, peek.stream is True
         if peek.store is False:
             raise InvalidRequest("background: such a response is stored, so store cannot be false", param="background")

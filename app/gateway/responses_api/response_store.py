@@ -30,6 +30,7 @@ from app.gateway.messages import ClientRequest, StartedResponse
 from app.gateway.replies.observed_stream import ObservedStream
 from app.gateway.responses_api.conversations import Conversation, Conversations
 from app.gateway.responses_api.conversations import not_found as conversation_not_found
+from app.gateway.responses_api.responses_peek import peek_of
 from app.ledger import Ledger
 from app.routing.router import Upstream
 
@@ -71,7 +72,7 @@ class ResponseStore:
 
     def begin(self, client_request: ClientRequest, *, background: bool = False) -> ResponseContinuation | None:
         """The state of a request; None for one that neither continues anything nor is to be kept."""
-        peek = client_request.peek
+        peek = peek_of(client_request)
         if peek.store is False and peek.previous_response_id is None and peek.conversation is None:
             return None
         return ResponseContinuation(self, client_request, background=background)
@@ -113,7 +114,7 @@ class ResponseContinuation:
     def __init__(
         self, response_store: ResponseStore, client_request: ClientRequest, *, background: bool = False
     ) -> None:
-        peek = client_request.peek
+        peek = peek_of(client_request)
         self._response_store = response_store
         self._client_request = client_request
         self._asked = client_request
