@@ -336,7 +336,7 @@ def test_a_wrong_starting_point_is_refused(client: Client, upstream: FakeUpstrea
 def test_without_a_ledger_nothing_is_made_in_the_background(
     client: Client, upstream: FakeUpstream, data_folder: Path
 ) -> None:
-    data_folder.mkdir(parents=True)
+    data_folder.mkdir(parents=True, exist_ok=True)
     (data_folder / "ledger.sqlite3").write_bytes(b"this is no database, and nobody may overwrite it" * 100)
 
     refused = ask(client, "q", background=True)
