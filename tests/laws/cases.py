@@ -70,6 +70,16 @@ def is_mended(path: Path) -> bool:
     return path.stem in mended[path.parent.name]
 
 
+def every_clean_stream() -> list[Any]:
+    """Parameters `dialect, path` for every stream that a client of the same dialect gets as it is, and that ends."""
+    params = every_file("streams")
+    return [param for param in params if not is_mended(param.values[1]) and not _fails(*param.values)]
+
+
+def _fails(dialect: ModuleType, path: Path) -> bool:
+    return isinstance(ending(parse_stream(dialect, payloads(path.read_bytes()))), Failed)
+
+
 def every_twin() -> list[Any]:
     """Parameters `dialect, stream, whole` for every stream whose whole answer is known too."""
     twins = []

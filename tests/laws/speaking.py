@@ -161,7 +161,14 @@ def requests(draw: st.DrawFn, dialect: DialectName) -> Request:
         answers = [draw(_results(dialect, call)) for call in spoken if isinstance(call, ToolCall)]
         answers = draw(st.permutations(answers))
     turns.append(Turn("user", (*answers, draw(_texts))))
-    return Request(dialect=dialect, model="m", turns=tuple(turns), tools=TOOLS[form_of(dialect)], max_tokens=9000)
+    return Request(
+        dialect=dialect,
+        model="m",
+        instructions=tuple(draw(st.lists(_texts, max_size=2))),
+        turns=tuple(turns),
+        tools=TOOLS[form_of(dialect)],
+        max_tokens=9000,
+    )
 
 
 @st.composite

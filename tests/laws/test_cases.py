@@ -24,6 +24,7 @@ LAWS = {
     "test_requests": {
         "test_a_request_parsed_and_rendered_is_the_same_request": "requests",
         "test_a_request_keeps_every_value_or_reports_it": "requests",
+        "test_what_the_conversation_knows_is_no_extension": "requests",
         "test_the_same_request_gives_the_same_bytes": "requests",
         "test_a_request_passes_byte_by_byte_or_means_the_same": "requests",
         "test_another_model_name_changes_nothing_else": "requests",
@@ -52,6 +53,8 @@ LAWS = {
         "test_a_clean_stream_passes_byte_by_byte_and_a_mended_one_says_the_same": "streams",
         "test_a_clean_answer_passes_byte_by_byte_and_a_mended_one_says_the_same": "responses",
         "test_every_client_hears_what_the_upstream_said": "streams clients",
+        "test_a_stream_that_is_written_is_numbered_like_one_of_the_vendor": "clean",
+        "test_an_answer_without_a_place_for_words_is_the_upstreams_fault": "responses",
         "test_a_cut_upstream_gives_every_client_an_error": "streams clients",
         "test_every_client_reads_a_whole_answer": "responses clients",
         "test_an_end_mark_that_the_client_did_not_ask_for_is_a_normal_end": "clients",
@@ -103,6 +106,7 @@ def _sizes() -> dict[str, int]:
     stems = [[{path.stem for path in (cases.WIRE / name / kind).iterdir()} for kind in kinds] for name in names]
     return {
         **kinds,
+        "clean": len(cases.every_clean_stream()),
         "twins": sum(len(responses & streams) for _, responses, streams in stems),
         "dialects": len(names),
         "clients": len(names),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +14,7 @@ import pytest
 
 from app.adaptation.adapt import adapt
 from app.conversation.blocks import Block, Compaction, Refusal, Text, ToolResult
-from app.conversation.request import ReasoningSettings, Request
+from app.conversation.request import ReasoningSettings, Request, Sampling
 from app.dialects.registry import traits_of
 from app.errors import InvalidRequest
 from tests.laws.cases import (
@@ -61,13 +62,23 @@ def test_a_request_keeps_every_value_or_reports_it(dialect: ModuleType, path: Pa
     rendered = dialect.render_request(request, generous(dialect, request))
 
     kept = [json.loads(rendered.body), *(extension.value for extension in request.extensions)]
-    arrived = [str(leaf) for value in kept for leaf in leaves(value)]
-    words = [leaf for leaf in leaves(sent) if isinstance(leaf, str) and leaf not in DEFAULTS]
-    assert [word for word in words if not any(word in other for other in arrived)] == []
+    arrived = Counter(str(leaf) for value in kept for leaf in leaves(value))
+    words = Counter(leaf for leaf in leaves(sent) if isinstance(leaf, str) and leaf not in DEFAULTS)
+    assert words - arrived == {}
     numbers = {leaf for value in kept for leaf in leaves(value) if isinstance(leaf, int | float)}
     assert {leaf for leaf in leaves(sent) if isinstance(leaf, int | float)} <= numbers | {True, False}
     switches = {switch for value in kept for switch in _switches(value)}
     assert {*_switches(sent)} - {("is_error", False)} <= switches
+
+
+@pytest.mark.parametrize(("dialect", "path"), every_file("requests"))
+def test_what_the_conversation_knows_is_no_extension(dialect: ModuleType, path: Path) -> None:
+    """Other dialects would be told nothing of it."""
+    known = {*SETTINGS, "n", "stop", *Sampling.__struct_fields__, *traits_of(dialect.NAME).fields.values()} - {"thread"}
+
+    request = parse_request(dialect, path)
+
+    assert [extension.name for extension in request.extensions if extension.name in known] == []
 
 
 @pytest.mark.parametrize(("dialect", "path"), every_file("requests"))

@@ -87,7 +87,7 @@ def test_whatever_a_client_said_reaches_every_upstream(
 
     body = json.loads(rendered.body)
     arrived = "\0".join(str(leaf) for leaf in _unpacked(body))
-    blocks = [block for turn in said.turns for block in turn.blocks]
+    blocks = [*said.instructions, *(block for turn in said.turns for block in turn.blocks)]
     assert [word for block in blocks for word in _words(block) if word not in arrived] == []
     assert rendered == upstream.render_request(adapt(request, capabilities).request, capabilities)
     _check_pairs(upstream.NAME, body)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,18 +13,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.conversation.blocks import Refusal, Text
+from app.conversation.blocks import Refusal, Text, ToolCall
 from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOpened, Event, Failed, Finished, Started
 from app.conversation.request import Request
 from app.conversation.response import FinishReason, Response
 from app.conversation.streams.fold import fold, unfold
-from app.errors import UpstreamRefused
+from app.errors import UpstreamError, UpstreamRefused
 from app.sse import SseDecoder
 from tests.laws.cases import (
     CONTEXT,
     DIALECTS,
     MENDED,
     ending,
+    every_clean_stream,
     every_dialect,
     every_file,
     every_twin,
@@ -180,6 +183,33 @@ def test_every_client_hears_what_the_upstream_said(dialect: ModuleType, path: Pa
             assert failure.message in told.failure.message
         case _:
             _check_heard(client, fold(events), fold(heard))
+            if form_of(client.NAME) == "items":
+                assert _broken_off(heard) or not _broken_off(events)
+
+
+@pytest.mark.parametrize(("dialect", "path"), every_clean_stream())
+def test_a_stream_that_is_written_is_numbered_like_one_of_the_vendor(dialect: ModuleType, path: Path) -> None:
+    data = payloads(path.read_bytes())
+
+    written = payloads(_render(dialect, parse_stream(dialect, data)))
+
+    assert _numbers(written) == _numbers(data)
+
+
+@pytest.mark.parametrize(("dialect", "path"), every_file("responses"))
+def test_an_answer_without_a_place_for_words_is_the_upstreams_fault(dialect: ModuleType, path: Path) -> None:
+    answer = json.loads(path.read_bytes())
+    match form_of(dialect.NAME):
+        case "chat":
+            for choice in answer["choices"]:
+                del choice["message"]
+        case "messages":
+            del answer["content"]
+        case _:
+            del answer["output"]
+
+    with pytest.raises(UpstreamError):
+        dialect.parse_response(json.dumps(answer).encode())
 
 
 @pytest.mark.parametrize("client", [pytest.param(dialect, id=f"for-{dialect.NAME}") for dialect in DIALECTS])
@@ -227,9 +257,24 @@ def _check_heard(client: ModuleType, said: Response, heard: Response) -> None:
     assert heard.finish_reason == ENDS[form].get(reason, reason)
     if form == "messages":
         assert heard.stop_sequence == said.stop_sequence
+    assert _cited(heard) == _cited(said)
+    why = explanation(said)
+    if why is not None and (form != "items" or not any(isinstance(block, Text) for block in said.blocks)):
+        refusals = [block.text for block in heard.blocks if isinstance(block, Refusal)]
+        assert why in (*refusals, explanation(heard))
+    if said.finish_reason != "length":
+        calls = [block for block in heard.blocks if isinstance(block, ToolCall) and block.kind == "function"]
+        assert all(call.arguments for call in calls), "clients parse arguments, so none are {}"
     if said.usage is not None:
         assert heard.usage is not None
         assert without_searches(heard.usage) == without_searches(said.usage)
+
+
+def _cited(response: Response) -> list[str]:
+    """The pages that the texts of an answer name, in whichever dialect's form."""
+    texts = [block for block in response.blocks if isinstance(block, Text)]
+    found = [citation.get("url_citation", citation) for text in texts for citation in text.citations]
+    return [str(citation.get("url")) for citation in found]
 
 
 def _parse_pieces(dialect: ModuleType, pieces: list[bytes]) -> list[Event]:
@@ -258,6 +303,31 @@ def _render(client: ModuleType, events: list[Event]) -> bytes:
 
 def _anything(dialect: ModuleType) -> Request:
     return Request(dialect=dialect.NAME, model="m", turns=())
+
+
+def _broken_off(events: list[Event]) -> bool:
+    return any(isinstance(event, BlockClosed) and event.incomplete for event in events)
+
+
+def _numbers(data: Sequence[bytes]) -> set[tuple[str, int]]:
+    """The numbers of blocks, items and calls in the payloads of a stream."""
+    found: set[tuple[str, int]] = set()
+
+    def collect(value: Any) -> None:
+        match value:
+            case dict():
+                numbers = ((name, value.get(name)) for name in ("index", "output_index"))
+                found.update((name, number) for name, number in numbers if isinstance(number, int))
+                for item in value.values():
+                    collect(item)
+            case list():
+                for item in value:
+                    collect(item)
+
+    for payload in data:
+        if payload != b"[DONE]":
+            collect(json.loads(payload))
+    return found
 
 
 def _started(events: list[Event]) -> Started | None:
