@@ -24,6 +24,7 @@
         ├── UpstreamUnreachable        nothing reached it; safe to try again
         ├── UpstreamBusy               nothing was sent, because too much is under way there
         ├── UpstreamTimeout            it was silent for too long
+        │   └── UpstreamGone           so long that it was asked whether it lives, which it did not answer
         └── UpstreamCut                its reply broke off
 
 `ClientGone` (app/transport/active.py, a GreenletExit) stands outside: nobody is left to be told, so no
@@ -310,6 +311,16 @@ class UpstreamTimeout(UpstreamError):
     def __init__(self, phase: str, seconds: float) -> None:
         super().__init__(f"the upstream was silent for {seconds:g} s ({phase.replace('_', ' ')} time limit)")
         self.phase = phase
+
+
+class UpstreamGone(UpstreamTimeout):
+    """It did not answer the request, nor what any server that lives would answer at once."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("first_byte", seconds)
+        message = f"the upstream was silent for {seconds:.0f} s, and did not list its models either"
+        self.failure = msgspec.structs.replace(self.failure, message=message)
+        self.args = (message,)
 
 
 class UpstreamCut(UpstreamError):

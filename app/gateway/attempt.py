@@ -28,6 +28,7 @@ from app.gateway.record import Record
 from app.gateway.replies.paused_turn import PausedTurn
 from app.gateway.replies.reply_headers import clean_error, relayed_headers
 from app.gateway.replies.translation import stream_whole
+from app.gateway.upstream_health.pulse import Pulse
 from app.known_secrets import known_secrets
 from app.providers.provider import Operation, UpstreamRequest
 from app.routing.router import Upstream
@@ -42,7 +43,8 @@ MOST_QUOTED = 300
 
 class Sends(msgspec.Struct):
     """How often one request was sent, and how often it may be: what is sent again on a new connection counts too.
-    `patience` is the longest wait for a head, in seconds; None leaves it to the provider's time limits.
+    `patience` is the longest wait for a head, in seconds; None leaves it to the provider's time limits. `pulse` tells
+    whether a silent provider lives, where another target is left.
 
     The transport asks this, and not the attempt, which holds what the transport is given.
     """
@@ -50,6 +52,7 @@ class Sends(msgspec.Struct):
     most: int = 2
     made: int = 0
     patience: float | None = None
+    pulse: Pulse | None = None
     record: Record | None = None
 
     def may_resend(self) -> bool:
@@ -160,6 +163,8 @@ class Attempt(abc.ABC):
             patience = target.sends.patience
             if patience is not None:
                 yield from _wait_briefly(exchange, patience, wait)
+            if target.sends.pulse is not None:
+                yield from target.sends.pulse.wait(exchange, wait)
             while not exchange.wait_head(wait):
                 yield
             record.meet_head(exchange.status, exchange.headers)

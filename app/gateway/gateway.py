@@ -63,6 +63,7 @@ from app.gateway.record import Record
 from app.gateway.replies.paused_turn import PausedTurnExchange
 from app.gateway.upstream_health.health import OPEN, UpstreamHealth
 from app.gateway.upstream_health.lane import Lane, LaneExchange
+from app.gateway.upstream_health.pulse import Pulse
 from app.gateway.upstream_health.retry_budget import RetryBudget
 from app.providers.names import LONGEST_NAME
 from app.providers.provider import Operation, UpstreamRequest
@@ -194,7 +195,10 @@ class Gateway:
                 last = position == len(chain) - 1
                 gate = OPEN
                 try:
-                    entered = self.health.enter(upstream.label, tenant, last=last or not well, followed=not last)
+                    sends.pulse = None if last else self._find_pulse(upstream)
+                    entered = self.health.enter(
+                        upstream.label, tenant, last=last or not well, followed=not last, pulse=sends.pulse
+                    )
                     if entered is None:
                         record.pass_over(upstream.label, self.health.describe(upstream.label))
                         continue
@@ -230,6 +234,10 @@ class Gateway:
         finally:
             told = None  # an error that this frame keeps would keep this frame, and all that was read
             client_request.continuation = None  # nor do these two keep one another
+
+    def _find_pulse(self, upstream: Upstream) -> Pulse | None:
+        provider = upstream.provider
+        return self.health.pulse(provider.name, provider.shows_life) if provider.can_show_life else None
 
     def _choose(self, upstreams: Sequence[Upstream], tenant: str, record: Record) -> Sequence[Upstream]:
         """The upstreams that are worth asking now, in their order; none where there is reason against each."""

@@ -16,7 +16,17 @@ from app.conversation.capabilities import Capabilities
 from app.credentials.credential import Credential, CredentialSource
 from app.credentials.login_source import LoginSource
 from app.credentials.pool import CredentialPool
-from app.errors import CredentialUnavailable, DragomanError, Failure, FailureKind, NotFound, UpstreamMalformed
+from app.errors import (
+    CredentialUnavailable,
+    DragomanError,
+    Failure,
+    FailureKind,
+    NotFound,
+    UpstreamCut,
+    UpstreamMalformed,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
 from app.permissions.prompt import PermissionPrompt
 from app.providers.health import ProviderHealth
 from app.providers.listings import in_seconds, read_entries, stated
@@ -377,6 +387,21 @@ class Provider:
             )
             for entry in read_entries(self.fetch_json(self.url("models", "")), _ListedModel)
         ]
+
+    @property
+    def can_show_life(self) -> bool:
+        """Whether there is a question that its server answers at once, whatever its models are at."""
+        return self.settings.health_check and self.offers("models")
+
+    def shows_life(self) -> bool:
+        """Whether its server answers a question for its models: anything at all, in a few seconds. Never raises."""
+        try:
+            self._get(self.url("models", ""), self.credential())
+        except (UpstreamTimeout, UpstreamUnreachable, UpstreamCut):
+            return False
+        except DragomanError:
+            pass  # an answer, if a strange one; or no credential to ask with, which says nothing
+        return True
 
     def fetch_json(self, url: str) -> bytes:
         """The body of a GET with this provider's credential, renewed once where it is refused. Raises DragomanError."""

@@ -180,6 +180,7 @@ class ProviderSettings(UseLimits, frozen=True, kw_only=True):
     idle_timeout: Seconds = 300.0
     total_timeout: Seconds | None = None
     queue_timeout: Seconds = 60.0
+    health_check: bool = True
 
     proxies: dict[str, str] | None = None
     ca_bundle: str | None = None

@@ -97,6 +97,7 @@ class FakeUpstream:
     def __init__(self, *replies: Reply, tls: bool = False) -> None:
         self.seen: list[Seen] = []
         self.accepted = 0
+        self.listing: Reply | None = None  # what a GET gets instead of the script
         self._replies = list(replies) or [Reply()]
         self._authority = trustme.CA() if tls else None
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
@@ -182,12 +183,17 @@ class FakeUpstream:
                 while request := _read_request(stream, number):
                     with self._changed:
                         self.seen.append(request)
-                        reply = self._replies[0] if len(self._replies) == 1 else self._replies.pop(0)
+                        reply = self._next_reply(request)
                         self._changed.notify_all()
                     if not self._answer(sock, request, reply):
                         break
         self._open.discard(sock)
         _close(sock)
+
+    def _next_reply(self, request: Seen) -> Reply:
+        if self.listing is not None and request.method == "GET":
+            return self.listing
+        return self._replies[0] if len(self._replies) == 1 else self._replies.pop(0)
 
     def _answer(self, sock: socket.socket, request: Seen, reply: Reply) -> bool:
         """Plays a reply; whether the connection may carry another request."""

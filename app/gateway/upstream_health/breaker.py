@@ -13,6 +13,7 @@ import msgspec
 from app.errors import (
     DragomanError,
     UpstreamCut,
+    UpstreamGone,
     UpstreamMalformed,
     UpstreamRefused,
     UpstreamTimeout,
@@ -20,7 +21,8 @@ from app.errors import (
 )
 
 # "unreachable" costs a request next to nothing, "silent" a whole time limit, and "failing" may be the request's doing.
-Fault = Literal["unreachable", "silent", "failing"]
+# "gone" is silent to everything, also to the question whether it lives.
+Fault = Literal["unreachable", "gone", "silent", "failing"]
 BreakerState = Literal["closed", "open", "half_open"]
 Verdict = Literal["go", "probe", "wait"]
 
@@ -36,6 +38,7 @@ class Patience(msgspec.Struct, frozen=True):
 
 PATIENCE: Mapping[Fault, Patience] = {
     "unreachable": Patience(faults=3, first=2.0, longest=30.0),
+    "gone": Patience(faults=1, first=10.0, longest=120.0),
     "silent": Patience(faults=5, first=10.0, longest=120.0),
     "failing": Patience(faults=5, first=5.0, longest=60.0),
 }
@@ -46,6 +49,8 @@ FAULT_STATUSES = frozenset({500, 502, 503, 504, 520, 521, 522, 523, 524, 529, 53
 FAULT_KINDS = frozenset({"internal", "overloaded", "timeout", "unreachable"})
 # Faults of one tenant's requests hold for that tenant alone, unless another has met them too.
 CONFIRMING_TENANTS = 2
+# Faults that no request can have caused.
+FOR_ALL: frozenset[Fault] = frozenset({"unreachable", "gone"})
 # Seconds after which a probe that tells nothing no longer keeps the next one back: models may think for minutes.
 LONGEST_PROBE = 30.0
 # Requests and tenants that a streak tells apart; more would not change its verdict.
@@ -57,6 +62,8 @@ def find_fault(error: DragomanError) -> Fault | None:
     match error:
         case UpstreamUnreachable():
             return "unreachable"
+        case UpstreamGone():
+            return "gone"
         case UpstreamTimeout():
             return "silent"
         case UpstreamCut():
@@ -102,7 +109,7 @@ class Breaker:
 
     def concerns(self, tenant: str) -> bool:
         """Whether the streak counts for a tenant."""
-        return self.fault == "unreachable" or len(self.tenants) >= CONFIRMING_TENANTS or tenant in self.tenants
+        return self.fault in FOR_ALL or len(self.tenants) >= CONFIRMING_TENANTS or tenant in self.tenants
 
     def judge(self, tenant: str, now: float) -> Verdict:
         """Whether a request may go to the target; a "probe" must be begun by `begin_probe`."""

@@ -20,6 +20,7 @@ from app.gateway.upstream_health.breaker import (
     shows_life,
 )
 from app.gateway.upstream_health.lane import Lane, Places, Ticket
+from app.gateway.upstream_health.pulse import Pulse
 from app.gateway.upstream_health.retry_budget import RetryBudget
 from app.settings import ProviderSettings
 from app.transport import Obtaining
@@ -28,6 +29,8 @@ log = logging.getLogger("dragoman")
 
 # Model names come from clients, so there is no end to the targets that can fail.
 MOST_TARGETS = 1024
+# Faults that cost a request its time.
+COSTLY: frozenset[Fault] = frozenset({"silent", "gone"})
 # Seconds that a probe of a silent target has for the head of an answer where another target is left.
 PROBE_PATIENCE = 15.0
 # Seconds for which no breaker is open longer, whoever tells of it.
@@ -104,6 +107,7 @@ class UpstreamHealth:
         self.lanes: dict[str, Lane] = {}
         self._closed: dict[str, float] = {}  # when breakers that had been open were closed
         self._budgets: dict[str, RetryBudget] = {}
+        self._pulses: dict[str, Pulse] = {}
 
     def configure(
         self,
@@ -133,6 +137,7 @@ class UpstreamHealth:
         for target in [target for target in self.breakers if target.startswith(f"{provider}/")]:
             del self.breakers[target]
             self._close(target, self._clock())
+        self._pulses.pop(provider, None)
 
     def _close(self, target: str, now: float) -> None:
         self._closed.pop(target, None)
@@ -150,12 +155,21 @@ class UpstreamHealth:
         breaker = self.breakers[target]
         return f"{breaker.count} faults in a row ({breaker.fault}), asked again in {breaker.left(self._clock()):.0f} s"
 
-    def enter(self, target: str, tenant: str, *, last: bool, followed: bool) -> Gate | None:
+    def pulse(self, provider: str, ask: Callable[[], bool]) -> Pulse:
+        """The question whether a provider lives; `ask` asks it, by the settings of now."""
+        pulse = self._pulses.get(provider)
+        if pulse is None:
+            pulse = self._pulses[provider] = Pulse(ask, clock=self._clock)
+        pulse.ask = ask
+        return pulse
+
+    def enter(self, target: str, tenant: str, *, last: bool, followed: bool, pulse: Pulse | None = None) -> Gate | None:
         """How a request may ask a target; None where it shall go on to the next one.
 
         The `last` chance of a request is given even where the breaker is open, for a failure that comes quickly costs
         nobody anything. A target that is silent would cost each request its whole time limit: there all but a probe
-        raise UpstreamSpared. `followed` tells whether another target is left.
+        raise UpstreamSpared. `followed` tells whether another target is left; with a `pulse` no request has to find out
+        then whether a silent target is back.
         """
         breaker = self.breakers.get(target)
         if breaker is None:
@@ -165,17 +179,20 @@ class UpstreamHealth:
         if verdict == "go":
             return OPEN
         if verdict == "probe":
+            silent = breaker.fault in COSTLY
+            if silent and pulse is not None and (pulse.is_gone or not pulse.is_fresh(breaker.until or now)):
+                pulse.take()
+                return None
             breaker.begin_probe(now)
-            patience = PROBE_PATIENCE if followed and breaker.fault == "silent" else None
+            patience = PROBE_PATIENCE if followed and silent else None
             return Gate(probe=True, once=True, patience=patience)
         if not last:
             return None
-        if breaker.fault != "silent":
+        if breaker.fault not in COSTLY:
             return Gate(once=True)
         seconds = math.ceil(breaker.left(now)) or RETRY_AFTER
         raise UpstreamSpared(
-            f"{target} was silent for whole time limits, {breaker.count} times in a row; it is tried again in "
-            f"{seconds} s",
+            f"{target} was silent, {breaker.count} times in a row; it is tried again in {seconds} s",
             retry_after=seconds,
         )
 

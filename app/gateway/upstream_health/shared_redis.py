@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from app.gateway.upstream_health.breaker import FOR_ALL
 from app.gateway.upstream_health.health import BreakerNote
 from app.gateway.upstream_health.shared_state import Told, join, read_told, write_told
 from app.rate_limits.redis_link import open_redis
@@ -85,7 +86,7 @@ class SharedRedis:
 
 
 def _holds_for_all(note: BreakerNote) -> bool:
-    return note.until is None or note.fault == "unreachable"
+    return note.until is None or note.fault in FOR_ALL
 
 
 def _shift(told: Told, seconds: float) -> Told:
