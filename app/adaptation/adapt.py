@@ -19,6 +19,7 @@ from app.adaptation.reasoning.think_tags import ThinkTags
 from app.adaptation.replies.empty_answer import RefuseEmpty
 from app.adaptation.structured import adapt_structured
 from app.adaptation.told import adapt_told
+from app.adaptation.tools.machine import adapt_machine
 from app.adaptation.tools.pairing import adapt_pairing
 from app.adaptation.tools.text_tool_calls import ReadTextToolCalls
 from app.adaptation.tools.tool_choice import adapt_tool_choice
@@ -27,7 +28,7 @@ from app.adaptation.tools.tools import adapt_tools
 from app.adaptation.turns import adapt_turns
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss
-from app.conversation.request import Request
+from app.conversation.request import FunctionTool, Request
 from app.conversation.streams.stages import StageMaker
 from app.dialects.registry import traits_of
 
@@ -63,9 +64,9 @@ def adapt_emptiness(request: Request, capabilities: Capabilities, notes: Notes) 
 
 def adapt_writing(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
     """What models write into their text though it is none of it."""
-    names = frozenset(tool.name for tool in request.tools)
-    if capabilities.rescue_calls and names:
-        notes.on_reply(partial(ReadTextToolCalls, names))
+    schemas = {tool.name: tool.schema if isinstance(tool, FunctionTool) else None for tool in request.tools}
+    if capabilities.rescue_calls and schemas:
+        notes.on_reply(partial(ReadTextToolCalls, schemas))
     if capabilities.think_tags:
         notes.on_reply(partial(ThinkTags, opened=capabilities.think_opened))
     return request
@@ -85,6 +86,7 @@ STEPS: tuple[Step, ...] = (
     adapt_pairing,
     adapt_tool_ids,
     adapt_tools,
+    adapt_machine,
     adapt_tool_choice,
     adapt_structured,
     adapt_limits,

@@ -34,6 +34,9 @@ def to_responses(request: Request, extension: Extension, capabilities: Capabilit
     for index, server in enumerate(entries(extension.value)):
         name, path = str(server.get("name", "")), f"{extension.name}[{index}]"
         limits = [_read_configuration(server.get("tool_configuration")), *map(_read_toolset, toolsets.get(name, ()))]
+        if toolsets and name not in toolsets:
+            notes.lose("ignorable", path, "no toolset has it, so that none of its tools is switched on")
+            continue
         if any(limit == _UNTOLD for limit in limits):
             notes.lose("wrong", path, _ONE_BY_ONE)
             continue

@@ -17,6 +17,8 @@ ToolKind = Literal["function", "custom", "tool_search", "local_shell", "shell", 
 
 # Kind of a proof that belongs to one tool call. Where calls have no place for it, it stands as reasoning before them.
 CALL_PROOF = "tool_call"
+# Kind of a proof that names the machine on which an upstream's own tools ran.
+MACHINE_PROOF = "container"
 
 
 class CacheHint(msgspec.Struct, frozen=True):
@@ -30,7 +32,8 @@ class Proof(msgspec.Struct, frozen=True):
 
     `originals` are the JSON texts of the upstream's own blocks or items, verbatim. A proof is rendered natively
     towards `dialect`, sealed into an envelope towards clients of other dialects, and dropped towards any other
-    upstream. `kind` is "thinking", "redacted", "reasoning", "plain", "compaction", "server_tool" or CALL_PROOF.
+    upstream. `kind` is "thinking", "redacted", "reasoning", "plain", "compaction", "server_tool", CALL_PROOF or
+    MACHINE_PROOF.
     """
 
     dialect: DialectName

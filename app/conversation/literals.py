@@ -22,6 +22,7 @@ EMPTY = b'""'
 _HALVES = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
 )
+_BLANK = re.compile(rb'"(?: |\\[ntr])*+"')
 _PLANE = 0x10F800 - 0xD800
 _HIDDEN = re.compile(rb"\xf4\x8f[\xa0-\xbf][\x80-\xbf]")
 
@@ -40,6 +41,11 @@ def text_of(value: bytes) -> str:
         return _decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return str(json.loads(value.decode("utf-8", "replace"), strict=False))
+
+
+def is_blank(value: bytes) -> bool:
+    """Whether a literal holds nothing but white space."""
+    return _BLANK.fullmatch(value) is not None
 
 
 def hide_halves(data: bytes) -> bytes:

@@ -79,6 +79,8 @@ PHRASES = (
     "reduce the length of your prompt",
     "reduce your prompt",
     "`inputs` tokens",
+    "inputs…must have less than",
+    "contextwindowexceeded",
     "body too large for",
 )
 # The answer is too long, or a part of the request is, which no compaction would cure.

@@ -7,7 +7,7 @@ it was told and never as its own words. So all words of the object count, except
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -39,17 +39,18 @@ _decode = msgspec.json.Decoder().decode
 
 def read_unknown(raw: bytes, kind: str) -> tuple[Block, ...]:
     """The words of an object under a label with its type, then its images; nothing where there is nothing to read."""
-    try:
-        value = _decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return ()
-    return label(kind, _walk(value, "", 0))
+    return label(kind, _pieces_of(raw))
+
+
+def words_in(raw: bytes) -> str:
+    """The words of an object, without a label; empty where there is nothing to read."""
+    return _join_words(_pieces_of(raw))
 
 
 def label(name: str, found: Iterator[str | Image]) -> tuple[Block, ...]:
     """Words and images under a label that says where they come from."""
     pieces = list(found)
-    words = "\n".join(piece for piece in pieces if isinstance(piece, str))[:MOST_CHARACTERS]
+    words = _join_words(pieces)
     images = [piece for piece in pieces if isinstance(piece, Image)]
     if not words and not images:
         return ()
@@ -68,6 +69,18 @@ def inline_image(data: str) -> Inline | None:
         if data.startswith(beginning) and len(data) > 40:
             return Inline(media_type, data)
     return None
+
+
+def _pieces_of(raw: bytes) -> Iterator[str | Image]:
+    try:
+        value = _decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return
+    yield from _walk(value, "", 0)
+
+
+def _join_words(pieces: Iterable[str | Image]) -> str:
+    return "\n".join(piece for piece in pieces if isinstance(piece, str))[:MOST_CHARACTERS]
 
 
 def _walk(value: Any, key: str, depth: int) -> Iterator[str | Image]:

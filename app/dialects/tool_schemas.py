@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -9,6 +10,17 @@ import msgspec
 from app.conversation.request import FunctionTool, Tool
 from app.conversation.schemas import without_nulls
 from app.dialects.json_bodies import holds_null
+
+# Keywords for which null is no value: vendors refuse a tool for it.
+_NULL_KEYWORD = re.compile(
+    rb'"(?:required|properties|items|type|enum|description|additionalProperties|anyOf|oneOf|allOf|title|format|pattern)"'
+    rb"\s*+:\s*+null"
+)
+
+
+def holds_null_keyword(raw: msgspec.Raw) -> bool:
+    """Whether tools as they came have a keyword that is null and that no vendor takes so."""
+    return _NULL_KEYWORD.search(memoryview(raw)) is not None
 
 
 def mend_schemas(tools: Sequence[Tool], raw: msgspec.Raw | None) -> tuple[Tool, ...]:

@@ -111,6 +111,16 @@ def rights_at_claude(asked: dict[str, Any]) -> set[str]:
     return rights
 
 
+def test_a_server_that_no_toolset_has_is_not_switched_on_by_the_toolset_of_another() -> None:
+    servers = [{"type": "url", "name": name, "url": f"https://{name}.example/"} for name in ("s", "t")]
+    body = ask(MESSAGES, mcp_servers=servers, tools=[{"type": "mcp_toolset", "mcp_server_name": "s"}])
+
+    asked, losses = send(MESSAGES, body, upstream(RESPONSES))
+
+    assert [tool["server_label"] for tool in asked["tools"]] == ["s"]
+    assert [loss.path for loss in losses] == ["mcp_servers[1]"]
+
+
 @law
 @given(
     default=switch,

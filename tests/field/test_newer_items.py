@@ -20,6 +20,8 @@ UNKNOWN: tuple[dict[str, Any], ...] = (
     {"type": "agent_message", "author": "/root", "content": [{"type": "input_text", "text": "the words"}]},
     {"type": "agent_message", "content": [{"type": "encrypted_content", "encrypted_content": "the words"}]},
     {"type": "agent_message", "author": "/root", "content": "the words"},
+    {"type": "agent_message", "author": "/root", "message": "the words"},
+    {"type": "agent_message", "author": "/root", "payload": {"task": "the words"}},
     {"type": "memory_note", "note": "the words"},
     {"type": "hologram", "beams": [{"caption": {"value": "the words"}}]},
     {"type": "progress_report", "summary": ["x", "the words"]},
@@ -66,6 +68,16 @@ def test_an_unknown_item_parts_no_call_from_its_result(item: dict[str, Any], to:
         assert roles == ["user", "assistant", "user"]
         assert kinds[:2] == ["tool_result", "tool_result"]
     assert "no result" not in texts(asked)
+
+
+@pytest.mark.parametrize("to", [CHAT, MESSAGES])
+@pytest.mark.parametrize("item_type", ["compaction", "compaction_summary", "context_compaction"])
+def test_a_summary_in_plain_words_reaches_the_model(item_type: str, to: DialectName) -> None:
+    item = {"type": item_type, "summary": [{"type": "summary_text", "text": "the words"}]}
+
+    asked, _ = send(RESPONSES, {"input": [item, user("go on")]}, upstream(to))
+
+    assert "the words" in texts(asked)
 
 
 @pytest.mark.parametrize("to", [CHAT, MESSAGES])

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from app.conversation.blocks import Proof
+from app.conversation.envelope import seal
+from app.dialects.openai_chat.vocabulary import SEALED_FORMAT
 from tests.field.pairs import CLIENTS, ask, chat_events, chat_reply, delta
 from tests.gateway.conftest import Client, MakeClient
 from tests.support.fake_upstream import FakeUpstream, json_reply
@@ -85,6 +88,12 @@ REFUSALS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"temperature": 0.2},
         "temperature",
     ),
+    "xAI": (
+        {"error": "Argument not supported on this model: topP", "code": "invalid argument"},
+        {"top_p": 0.9},
+        "top_p",
+    ),
+    "a bare name": ({"error": {"message": "top_p is not supported"}}, {"top_p": 0.9}, "top_p"),
     "Codex backend": ({"detail": "Unsupported parameter: top_p"}, {"top_p": 0.9}, "top_p"),
     "Databricks": (
         {
@@ -225,6 +234,90 @@ def test_a_role_that_the_server_does_not_know_is_the_systems(make_client: MakeCl
     assert upstream.seen[-1].json()["messages"][0]["role"] == "system"
 
 
+@every_client
+@pytest.mark.parametrize(
+    "said",
+    [
+        "messages.1.content.0.thinking.signature: Field required",
+        "messages.1.content.0: `thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified.",
+        "messages.1.content.0: Invalid `signature` in `thinking` block",
+    ],
+)
+def test_thinking_that_claude_does_not_take_is_left_out_of_the_next_try(
+    every: Client, upstream: FakeUpstream, dialect: str, said: str
+) -> None:
+    """FB-080, and how else the vendor says it."""
+    refusal = json_reply({"type": "error", "error": {"type": "invalid_request_error", "message": said}}, 400)
+    answer = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [{"type": "text", "text": "t"}],
+              "stop_reason": "end_turn", "stop_sequence": None, "usage": {"input_tokens": 1, "output_tokens": 1}}  # fmt: skip
+    upstream.script(refusal, json_reply(answer))
+
+    told = ask(every, dialect, "messages/claude-opus-4-8", **signed_history(dialect))
+
+    assert told.text == "t"
+    assert [b'"type":"thinking"' in seen.body.replace(b" ", b"") for seen in upstream.seen] == [True, False]
+
+
+def signed_history(dialect: str) -> dict[str, Any]:
+    """A past turn whose thinking Claude signed, as a client of the dialect sends it back."""
+    thinking = {"type": "thinking", "thinking": "because", "signature": "c2lnbmVk"}
+    proof = Proof("anthropic_messages", "thinking", (json.dumps(thinking).encode(),))
+    match dialect:
+        case "A":
+            return {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": [thinking, {"type": "text", "text": "a"}]},
+                                 {"role": "user", "content": "more"}]}  # fmt: skip
+        case "C":
+            detail = {
+                "type": "reasoning.text",
+                "text": "because",
+                "signature": "c2lnbmVk",
+                "format": "anthropic-claude-v1",
+            }
+            return {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "reasoning_details": [detail]},
+                                 {"role": "user", "content": "more"}]}  # fmt: skip
+        case _:
+            reasoning = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": seal(proof)}
+            return {"input": [{"role": "user", "content": "q"}, reasoning, {"role": "assistant", "content": "a"},
+                              {"role": "user", "content": "more"}]}  # fmt: skip
+
+
+@every_client
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Item 'rs_1' of type 'reasoning' was provided without its required following item.",
+        "Item 'fc_1' of type 'function_call' was provided without its required 'reasoning' item: 'rs_1'.",
+        "Item with id 'rs_1' not found. Items are not persisted when `store` is set to false.",
+        "The encrypted content gAAA could not be verified. Reason: Encrypted content item_id did not match the target item id.",
+    ],
+)
+def test_reasoning_that_openai_does_not_take_is_left_out_of_the_next_try(
+    every: Client, upstream: FakeUpstream, dialect: str, said: str
+) -> None:
+    """FB-092, and how else the vendor says it."""
+    item = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAAx"}
+    carrier = seal(Proof("openai_responses", "reasoning", (json.dumps(item).encode(),)))
+    answer = {"id": "resp_1", "object": "response", "status": "completed", "model": "m", "output": [
+        {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [{"type": "output_text", "text": "t", "annotations": []}]}]}  # fmt: skip
+    upstream.script(
+        json_reply({"error": {"message": said, "type": "invalid_request_error", "param": "input"}}, 400),
+        json_reply(answer),
+    )
+    past: dict[str, Any] = {
+        "A": [{"role": "user", "content": "q"}, {"role": "assistant", "content": [{"type": "redacted_thinking", "data": carrier}, {"type": "text", "text": "a"}]},
+              {"role": "user", "content": "more"}],
+        "C": [{"role": "user", "content": "q"},
+              {"role": "assistant", "content": "a", "reasoning_details": [{"type": "reasoning.encrypted", "data": carrier, "format": SEALED_FORMAT, "index": 0}]},
+              {"role": "user", "content": "more"}],
+        "R": [{"role": "user", "content": "q"}, item, {"role": "assistant", "content": "a"}, {"role": "user", "content": "more"}],
+    }  # fmt: skip
+
+    told = ask(every, dialect, "responses/gpt-5-mini", **{"input" if dialect == "R" else "messages": past[dialect]})
+
+    assert told.text == "t"
+    assert [b"gAAAx" in seen.body for seen in upstream.seen] == [True, False]
+
+
 # --- limits ---
 
 LONG = "word " * 30_000
@@ -238,6 +331,8 @@ OVERFLOWS = {
     "Together": ({"error": {"message": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4097. Given: 4000 `inputs` tokens and 2000 `max_new_tokens`"}}, "hi"),
     "SiliconFlow": ({"code": 20015, "message": "length of prompt_tokens (40000) must be less than max_seq_len (32768)."}, "hi"),
     "GitHub": ({"error": {"code": "tokens_limit_reached", "message": "Request body too large for gpt-4o model. Max size: 8000 tokens."}}, "hi"),
+    "TGI": ({"error": "Input validation error: `inputs` must have less than 4095 tokens. Given: 5000", "error_type": "validation"}, "hi"),
+    "LiteLLM": ({"error": {"message": "litellm.BadRequestError: ContextWindowExceededError: no more room", "code": "400"}}, "hi"),
     "vLLM": ({"error": {"message": "The decoder prompt (length 40000) is longer than the maximum model length of 32768."}}, "hi"),
     "Volcengine": ({"error": {"code": "InvalidParameter", "message": "Total tokens of image and text exceed max message tokens."}}, "hi"),
 }  # fmt: skip

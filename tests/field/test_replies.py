@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.field.pairs import CHAT_HEAD, CLIENTS, ask, chat_events, chat_reply, delta
-from tests.gateway.conftest import Client, MakeClient
+from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
 every_client = pytest.mark.parametrize("dialect", CLIENTS)
@@ -146,6 +146,55 @@ def test_a_word_for_the_end_is_judged_by_its_parts(
     assert told.finish == {"A": {"length": "max_tokens"}}.get(dialect, {}).get(WORDS[word], WORDS[word])
 
 
+@both_modes
+@pytest.mark.parametrize("written", [None, "", " \n\t", "null"])
+@pytest.mark.parametrize(("dialect", "to"), [("A", "C"), ("C", "C"), ("R", "C"), ("A", "R"), ("C", "R")])
+def test_arguments_that_say_nothing_are_an_empty_object(
+    every: Client, upstream: FakeUpstream, written: str | None, dialect: str, to: str, stream: bool
+) -> None:
+    """FB-028 and FB-217, from servers of both of OpenAI's dialects."""
+    if to == "C":
+        call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": written}}
+        upstream.script(whole({"tool_calls": [call]}, "tool_calls"))
+        model = "chat/m"
+    else:
+        item = {
+            "type": "function_call",
+            "id": "fc",
+            "call_id": "c",
+            "name": "f",
+            "arguments": written,
+            "status": "completed",
+        }
+        response = {"id": "r", "object": "response", "status": "completed", "model": "m", "output": [item]}
+        events = [
+            {"type": "response.output_item.added", "output_index": 0, "item": item},
+            {"type": "response.function_call_arguments.done", "output_index": 0, "item_id": "fc", "arguments": written},
+            {"type": "response.output_item.done", "output_index": 0, "item": item},
+            {"type": "response.completed", "response": response},
+        ]
+        lines = [
+            b"event: %b\ndata: %b\n\n" % (str(event["type"]).encode(), json.dumps(event).encode()) for event in events
+        ]
+        upstream.script(sse(*lines) if stream else json_reply(response))
+        model = "responses/m"
+
+    assert ask(every, dialect, model, stream=stream).calls == [("f", {})]
+
+
+@pytest.mark.parametrize("dialect", ["A", "R"])
+@both_modes
+@pytest.mark.parametrize("field", ["reasoning_text", "cot_summary"])
+def test_github_copilot_s_names_for_thinking_are_read(
+    client: Client, upstream: FakeUpstream, field: str, dialect: str, stream: bool
+) -> None:
+    upstream.script(whole({field: "because", "content": "t"}))
+
+    told = ask(client, dialect, "chat/m", stream=stream)
+
+    assert (told.text, told.thought) == ("t", "because")
+
+
 @every_client
 @both_modes
 @pytest.mark.parametrize(
@@ -211,6 +260,8 @@ ERRORS: dict[str, tuple[dict[str, Any], str]] = {
     "camels": ({"errorCode": "E1", "errorMessage": "odd trouble"}, ""),
     "err_msg": ({"err_code": 9, "err_msg": "odd trouble"}, ""),
     "nested": ({"data": {"error": {"message": "odd trouble"}}}, ""),
+    "OpenRouter's choice": ({"choices": [{"index": 0, "finish_reason": "error", "message": {"role": "assistant", "content": ""},
+                                          "error": {"code": 502, "message": "odd trouble"}}]}, ""),
 }  # fmt: skip
 
 
@@ -328,12 +379,6 @@ def test_a_stream_of_counts_alone_is_no_success(client: Client, upstream: FakeUp
     upstream.script(chat_events({"choices": [], "usage": {"prompt_tokens": 5}}, "[DONE]"))
 
     assert "no answer" in ask(client, dialect, "chat/m", stream=True).error
-
-
-@pytest.fixture
-def every(make_client: MakeClient, upstream: FakeUpstream) -> Client:
-    """A client of a gateway with an upstream of each dialect."""
-    return make_client(responses={"kind": "openai", "dialect": "openai_responses", "base_url": f"{upstream.url}/v1"})
 
 
 def beginning(model: str) -> tuple[bytes, ...]:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from app.conversation.blocks import DialectName
+from app.conversation.blocks import DialectName, Proof
+from app.conversation.envelope import seal
 from tests.field.translating import CHAT, MESSAGES, RESPONSES, answer, send, texts, upstream
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -228,6 +229,52 @@ def test_a_page_that_an_answer_cites_is_kept_for_messages_clients_and_goes_back_
     assert got["content"][0]["citations"][0]["url"] == URL
     asked, _ = send(MESSAGES, replay(MESSAGES, got), upstream(RESPONSES))
     assert asked["input"][1]["content"][0]["annotations"] == [PAGE]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_next_turn_runs_on_the_same_machine(stream: bool) -> None:
+    """Anthropic API reference, "Code execution": the files of a container are there for who names it."""
+    body = {"input": "q", "tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}
+    reply = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "m",
+        "stop_reason": "end_turn",
+        "content": [
+            {"type": "thinking", "thinking": "because", "signature": "c2lnbmVk"},
+            {"type": "server_tool_use", "id": "srvtoolu_1", "name": "code_execution", "input": {"code": "print(1)"}},
+            {
+                "type": "code_execution_tool_result",
+                "tool_use_id": "srvtoolu_1",
+                "content": {"type": "code_execution_result", "stdout": "1", "stderr": "", "return_code": 0},
+            },
+            {"type": "text", "text": "done"},
+        ],
+        "container": {"id": "container_9", "expires_at": "2030-01-01T00:00:00Z"},
+        "usage": {"input_tokens": 1, "output_tokens": 1},
+    }
+    can = upstream(MESSAGES)
+
+    told = answer(RESPONSES, body, can, reply, stream=stream)
+
+    history = [{"role": "user", "content": "q"}, *told["output"], {"role": "user", "content": "more"}]
+    asked, _ = send(RESPONSES, {**body, "input": history}, can)
+    assert asked["container"] == "container_9"
+    assert [block["type"] for block in asked["messages"][1]["content"]] == [block["type"] for block in reply["content"]]
+    elsewhere, _ = send(RESPONSES, {**body, "input": history}, upstream(RESPONSES))
+    assert "container_9" not in texts(elsewhere)
+
+
+def test_a_machine_whose_name_somebody_made_up_is_nobody_s() -> None:
+    for originals in ((), (b"{}",), (b"7",), (b'"a"', b'"b"')):
+        sealed = seal(Proof(MESSAGES, "container", originals))
+        item = {"type": "reasoning", "id": "rs", "summary": [], "encrypted_content": sealed}
+        said = [{"role": "user", "content": "q"}, item, {"role": "assistant", "content": "a"}]
+
+        asked, _ = send(RESPONSES, {"input": said, "tools": [{"type": "code_interpreter"}]}, upstream(MESSAGES))
+
+        assert "container" not in asked
 
 
 def test_searches_are_counted() -> None:

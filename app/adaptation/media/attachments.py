@@ -46,6 +46,8 @@ def normalise(source: Source) -> Source:
             data = source.data
             if any(character in data for character in _ODD):
                 data = data.translate(_TO_STANDARD)
+            if len(data) % 4 > 1 and not data.endswith("="):  # the spelling for URLs goes without
+                data += "=" * (-len(data) % 4)
             declared = source.media_type.partition(";")[0].strip().lower()
             media_type = _sniff(data, declared)
             if data is source.data and media_type == source.media_type:

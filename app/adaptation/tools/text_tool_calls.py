@@ -3,42 +3,39 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 
-import msgspec
 from msgspec.structs import replace
 
 from app.adaptation.replies.block_numbering import Numbering
 from app.adaptation.replies.partial_match import beginnings, held_length
 from app.adaptation.tools.tool_ids import digest_id
+from app.adaptation.tools.written_calls import WRITINGS, Writing, spell_arguments
 from app.conversation.blocks import Text, ToolCall
 from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOpened, Event, Finished, Started
 from app.conversation.literals import literal, text_of
+from app.conversation.schemas import Schema
 
-_OPEN, _CLOSE, _FENCE = "<tool_call>", "</tool_call>", "```"
-_MARK = re.compile(f"{_OPEN}|{_FENCE}")
-_BEGUN = beginnings((_OPEN, _FENCE))
+_FENCE = "```"
+_MARKS = (*[writing.opening for writing in WRITINGS], _FENCE)
+_MARK = re.compile("|".join(map(re.escape, _MARKS)))
+_BEGUN = beginnings(_MARKS)
+_LONGEST = max(map(len, _MARKS))
+_LONGEST_NAME = 128
+_BY_OPENING = {writing.opening: writing for writing in WRITINGS}
 # A literal without any of these holds no part of a mark; some servers escape the angle bracket.
-_SUSPECT = re.compile(rb"[<`]|\\u")
-
-
-class _Written(msgspec.Struct):
-    name: str
-    arguments: msgspec.Raw = msgspec.Raw(b"{}")
-
-
-_decode = msgspec.json.Decoder(_Written).decode
+_SUSPECT = re.compile(rb"[<`\[]|\\u")
 
 
 class ReadTextToolCalls:
-    """Makes calls of `<tool_call>{"name": …, "arguments": {…}}</tool_call>` in visible text.
+    """Makes calls of what stands between the marks of WRITINGS in visible text.
 
-    Only `names` that were declared, only valid JSON, and nothing between code fences; all else stays text. Text
-    around a call becomes blocks of its own, unless it is blank.
+    Only tools that were declared, which `schemas` has by their names, only arguments that are an object, and nothing
+    between code fences; all else stays text. Text around a call becomes blocks of its own, unless it is blank.
     """
 
-    def __init__(self, names: Collection[str]) -> None:
-        self._names = names
+    def __init__(self, schemas: Mapping[str, Schema | None]) -> None:
+        self._schemas = schemas
         self._numbering = Numbering()
         self._texts: dict[int, _OpenText] = {}
         self._reply_id = ""
@@ -74,35 +71,52 @@ class ReadTextToolCalls:
         block.waiting += text
         while mark := _MARK.search(block.waiting):
             self._say(block, block.take(mark.start()), out)
-            if mark.group() == _FENCE:
+            writing = _BY_OPENING.get(mark.group())
+            if writing is None:
                 block.fenced = not block.fenced
-            elif not block.fenced and block.may_be_call():
-                length = block.waiting.find(_CLOSE) + len(_CLOSE)
-                if length < len(_CLOSE):
+            elif not block.fenced and self._may_be_call(block, writing):
+                length = block.find_end(writing)
+                if length < 0:
                     return
-                call = self._parse(block.waiting[len(_OPEN) : length - len(_CLOSE)])
-                if call is not None:
+                if calls := self._parse(writing, block.waiting[:length]):
                     block.take(length)
                     self._end_text(block, out)
-                    self._call(call, out)
+                    for call in calls:
+                        self._call(call, out)
                     continue
             self._say(block, block.take(len(mark.group())), out)
-        held = held_length(block.waiting, _BEGUN, len(_OPEN))
+        held = held_length(block.waiting, _BEGUN, _LONGEST)
         self._say(block, block.take(len(block.waiting) - held), out)
 
-    def _parse(self, written: str) -> ToolCall | None:
-        """The call, still without an id; None for what is none."""
-        try:
-            call = _decode(written)
-            arguments = bytes(call.arguments).decode()
-            if arguments.startswith('"'):
-                arguments = text_of(arguments.encode())
-                msgspec.json.decode(arguments)
-        except (msgspec.MsgspecError, UnicodeError):
-            return None
-        if call.name not in self._names or not arguments.startswith("{"):
-            return None
-        return ToolCall("", call.name, arguments)
+    def _may_be_call(self, block: _OpenText, writing: Writing) -> bool:
+        """Whether what follows the first mark of all is, or may become, one of the spellings that it opens."""
+        rest = block.waiting[len(writing.opening) :].lstrip()[:_LONGEST_NAME]
+        if writing is not WRITINGS[0] or not rest:
+            return True
+        return any(rest.startswith(start) or start.startswith(rest) for start in ("{", "<function=", *self._schemas))
+
+    def _parse(self, writing: Writing, written: str) -> list[ToolCall]:
+        """The calls, still without ids; none for what is none."""
+        inside = written[len(writing.opening) : len(written) - len(writing.closing)]
+        calls: list[ToolCall] = []
+        for call in writing.read(inside):
+            arguments = spell_arguments(call, self._schemas.get(call.name))
+            if call.name not in self._schemas or arguments is None:
+                return []
+            calls.append(ToolCall("", call.name, arguments))
+        return calls
+
+    def _read_to_end(self, block: _OpenText, out: list[Event]) -> None:
+        """The calls of a spelling that has no mark for its end."""
+        mark = _MARK.match(block.waiting)
+        writing = _BY_OPENING.get(mark.group()) if mark is not None else None
+        if writing is None or writing.closing or block.fenced:
+            return
+        if calls := self._parse(writing, block.waiting):
+            block.take(len(block.waiting))
+            self._end_text(block, out)
+            for call in calls:
+                self._call(call, out)
 
     def _call(self, call: ToolCall, out: list[Event]) -> None:
         index = self._numbering.fresh()
@@ -131,6 +145,7 @@ class ReadTextToolCalls:
             block.index = None
 
     def _close(self, block: _OpenText, out: list[Event]) -> None:
+        self._read_to_end(block, out)
         self._say(block, block.take(len(block.waiting)), out)
         if block.index is None and block.pure:
             block.index = self._numbering.fresh()
@@ -143,21 +158,25 @@ class ReadTextToolCalls:
 class _OpenText:
     """A text block of the upstream, and the one it feeds at the moment, if that has been opened."""
 
-    __slots__ = ("blank", "fenced", "head", "index", "pure", "waiting")
+    __slots__ = ("blank", "fenced", "head", "index", "pure", "searched", "waiting")
 
     def __init__(self, head: Text) -> None:
         self.head = head
         self.index: int | None = None
         self.waiting = ""  # may be the beginning of a mark or of a call
+        self.searched = 0  # so much of it holds no end of the call that it begins with
         self.blank = ""  # white space before the first character of the next block
         self.fenced = False
         self.pure = True  # no call was found in it
 
     def take(self, length: int) -> str:
         taken, self.waiting = self.waiting[:length], self.waiting[length:]
+        self.searched = 0
         return taken
 
-    def may_be_call(self) -> bool:
-        """Whether what follows the tag is, or may become, an object."""
-        rest = self.waiting[len(_OPEN) :].lstrip()
-        return not rest or rest.startswith("{")
+    def find_end(self, writing: Writing) -> int:
+        """The length of the call that the waiting text begins with; negative while its end has not come."""
+        closing = writing.closing
+        end = self.waiting.find(closing, self.searched) if closing else -1
+        self.searched = max(0, len(self.waiting) - len(closing))
+        return end + len(closing) if end >= 0 else -1

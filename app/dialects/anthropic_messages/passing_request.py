@@ -17,6 +17,7 @@ from app.conversation.capabilities import Capabilities
 from app.conversation.envelope import PREFIX, is_sealed
 from app.dialects.anthropic_messages.vocabulary import NAME
 from app.dialects.json_bodies import decode_or_none, is_set, pass_fields, read_body, repair_surrogates
+from app.dialects.tool_schemas import holds_null_keyword
 
 BILLING_PREFIX = "x-anthropic-billing-header"
 
@@ -26,6 +27,7 @@ MOST_MARKS = 4
 
 _SEALED = b'"' + PREFIX.encode()
 _EMPTY = b'""'
+_CALL_ID = re.compile(r"[a-zA-Z0-9_-]++")
 _EMPTY_TEXT = re.compile(rb'"text"\s*:\s*""')
 _REASONING = ("thinking", "redacted_thinking")
 _ABSENT = msgspec.Raw()
@@ -40,6 +42,8 @@ class _Head(msgspec.Struct):
     text: msgspec.Raw = _ABSENT
     signature: str | None = None
     data: str | msgspec.UnsetType | None = msgspec.UNSET
+    id: Any = None
+    tool_use_id: Any = None
     cache_control: msgspec.Raw = _ABSENT
     content: msgspec.Raw = _ABSENT
     citations: msgspec.Raw = _ABSENT
@@ -68,6 +72,7 @@ class _Tool(msgspec.Struct):
     type: Any = None
     name: Any = None
     strict: Any = None
+    input_schema: msgspec.Raw = _ABSENT
 
 
 class _Outline(msgspec.Struct):
@@ -117,7 +122,7 @@ def find_obstacle(outline: _Outline, capabilities: Capabilities) -> str | None:
     judge = _Judge(capabilities)
     if any(map(judge.objects_to, outline.messages)) or _lacks_lead(outline.messages, outline.thinking):
         return "messages"
-    return None
+    return None if _are_paired(outline.messages) else "messages"
 
 
 def _check_system(asked: _Outline, can: Capabilities) -> bool:
@@ -194,7 +199,7 @@ def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:
     if not can.tools or (native and not can.native_tools):
         return True
     long = isinstance(tool.name, str) and len(tool.name) > can.tool_name_limit
-    return long or (bool(tool.strict) and not can.strict_tools)
+    return long or (bool(tool.strict) and not can.strict_tools) or holds_null_keyword(tool.input_schema)
 
 
 def _check_end(asked: _Outline, can: Capabilities) -> bool:
@@ -221,12 +226,12 @@ CHECKS: dict[str, _Check] = {
 class _Judge:
     """Decides about blocks, by what the upstream does with reasoning and with media.
 
-    Claude takes only what it signed itself. Servers that demand reasoning back take any, but our own seals are nothing
-    to them.
+    Claude takes only what it signed itself. Servers that sign nothing take any, but our own seals are nothing to them.
     """
 
     def __init__(self, capabilities: Capabilities) -> None:
         self._required = capabilities.reasoning_required
+        self._unsigned = self._required or capabilities.reasoning_replay != "none"
         self._signed = NAME in capabilities.proofs
         self._refused = frozenset(
             kind for kind, taken in (("image", capabilities.images), ("document", capabilities.documents)) if not taken
@@ -247,7 +252,7 @@ class _Judge:
             case "thinking":
                 sealed = is_sealed(block.signature or "")
                 signed = self._signed and bool(block.signature)
-                return not sealed and (self._required or signed) and not is_set(block.cache_control)
+                return not sealed and (self._unsigned or signed) and not is_set(block.cache_control)
             case "redacted_thinking":
                 sealed = isinstance(block.data, str) and is_sealed(block.data)
                 return not sealed and (self._required or self._signed) and not is_set(block.cache_control)
@@ -255,6 +260,28 @@ class _Judge:
                 return not _holds_empty(block)
             case kind:
                 return kind not in self._refused
+
+
+def _are_paired(turns: Sequence[_Turn]) -> bool:
+    """Whether every call has a fit id of its own, and every result stands where the vendor wants it: before all else in
+    the turn behind its call."""
+    known: set[str] = set()
+    awaited: list[Any] = []
+    for turn in turns:
+        if turn.role == "system":
+            continue
+        blocks = turn.content if isinstance(turn.content, list) else []
+        answered = [block.tool_use_id for block in blocks if block.type == "tool_result"]
+        if answered or awaited:
+            leading = [block.tool_use_id for block in blocks[: len(answered)] if block.type == "tool_result"]
+            if len(leading) != len(awaited) or sorted(map(str, leading)) != sorted(map(str, awaited)):
+                return False
+        awaited = [block.id for block in blocks if block.type == "tool_use"]
+        for call_id in awaited:
+            if not isinstance(call_id, str) or call_id in known or _CALL_ID.fullmatch(call_id) is None:
+                return False
+            known.add(call_id)
+    return True
 
 
 def _holds_empty(block: _Head) -> bool:

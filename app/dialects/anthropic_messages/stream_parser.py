@@ -22,7 +22,7 @@ from app.conversation.events import (
     Started,
     UsageSeen,
 )
-from app.conversation.literals import join, literal, text_of
+from app.conversation.literals import is_blank, join, literal, text_of
 from app.dialects.anthropic_messages.content.blocks import ignore_field, read_block
 from app.dialects.anthropic_messages.errors import parse_stream_error
 from app.dialects.anthropic_messages.response_parser import (
@@ -263,7 +263,9 @@ class StreamParser:
                 self._say(block, thinking, events)
                 block.signature = bytes(delta.signature) or block.signature
             case "tool_use":
-                self._say(block, bytes(delta.partial_json), events)
+                fragment = bytes(delta.partial_json)
+                if block.texts or not is_blank(fragment):
+                    self._say(block, fragment, events)
             case _:
                 fragment = bytes(delta.partial_json)
                 if fragment.startswith(b'"'):

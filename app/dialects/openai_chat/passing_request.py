@@ -16,6 +16,7 @@ from app.conversation.capabilities import Capabilities
 from app.dialects.json_bodies import Fields, decode_or_none, is_set, pass_fields, read_body, set_raw
 from app.dialects.openai_chat.messages.foreign_parts import FOREIGN
 from app.dialects.openai_chat.vocabulary import REASONING_KEYS
+from app.dialects.tool_schemas import holds_null_keyword
 
 # Whether a value, among the other fields of its request, is one that the upstream refuses.
 _Check = Callable[[msgspec.Raw, Fields, Capabilities], bool]
@@ -28,6 +29,8 @@ _IMAGE_URL = re.compile(rb'"url"\s*:\s*"https?:')
 _FILE = re.compile(rb'"type"\s*:\s*"file"')
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]+")
 _MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")
+# Arguments of a past call that no server can parse; the vendor itself takes an empty text.
+_NO_ARGUMENTS = re.compile(rb'"arguments"\s*+:\s*+(?:null|"(?: |\\[ntr])++")')
 _ALWAYS_FORCED = (b'"required"', b'"any"')
 
 
@@ -140,7 +143,7 @@ def _check_tools(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
     if can.reasoning_excludes_tools and _thinks(fields, can):
         return True
     tools = decode_or_none(value, _tools_decoder)
-    return tools is not None and any(_is_odd_tool(tool, can) for tool in tools)
+    return (tools is not None and any(_is_odd_tool(tool, can) for tool in tools)) or holds_null_keyword(value)
 
 
 def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:
@@ -250,6 +253,8 @@ def _has_odd_messages(messages: msgspec.Raw, body: bytes, can: Capabilities) -> 
     if not can.prefill and _last_role(messages) == b"assistant":
         return True
     called = b'"tool_calls"' in body
+    if called and _NO_ARGUMENTS.search(body) is not None:
+        return True
     looks_at_calls = called and (can.reasoning_required or bool(can.unsigned_call) or can.tool_id != "any")
     looks_at_order = can.merge_system or can.alternate or can.string_content or not can.user_after_results
     looks_at_thoughts = _THOUGHT.search(body) is not None

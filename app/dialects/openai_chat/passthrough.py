@@ -32,7 +32,15 @@ from app.dialects.openai_chat.replies.reply_parts import is_odd_content
 from app.dialects.openai_chat.replies.shapes import Shape, arguments_of
 from app.dialects.openai_chat.replies.tool_calls import CallBinder
 from app.dialects.openai_chat.usage import read_usage
-from app.dialects.openai_chat.vocabulary import CallFragment, CallPiece, WireChoice, WireChunk, calls_of, read_finish
+from app.dialects.openai_chat.vocabulary import (
+    CallFragment,
+    CallPiece,
+    WireChoice,
+    WireChunk,
+    calls_of,
+    errors_in,
+    read_finish,
+)
 from app.errors import Failure, UpstreamCut, UpstreamMalformed, UpstreamRefused
 from app.sse import COMMENT_KEEPALIVE, DONE, EventBuffer, SseDecoder, encode_event
 
@@ -197,8 +205,9 @@ class StreamPassthrough:
             if hide_halves(payload) != payload:
                 return event
             return self._break(decode_error(payload) or malformed("a chat chunk", payload).failure)
-        if len(chunk.error) and (value := _any(chunk.error)):
-            return self._break(judge_reported(value, payload))
+        for error in errors_in(chunk.error, chunk.choices):
+            if value := _any(error):
+                return self._break(judge_reported(value, payload))
         nothing = not chunk.choices and (chunk.choices is None or chunk.usage is None)
         if (nothing or len(chunk.base_resp)) and (told := find_error(_any(payload), answered=not nothing)) is not None:
             return self._break(judge_error(0, told))

@@ -49,6 +49,7 @@ from app.dialects.openai_chat.vocabulary import (
     WireDelta,
     WireUsage,
     calls_of,
+    errors_in,
     read_finish,
 )
 from app.errors import Failure, UpstreamCut, UpstreamMalformed
@@ -65,6 +66,8 @@ _REASONING_SHAPES: dict[str, Shape | None] = {
     "reasoning_content": read_reasoning_content,
     "reasoning": read_reasoning,
     "thinking": None,
+    "reasoning_text": None,  # GitHub Copilot's two
+    "cot_summary": None,
 }
 _QUOTE = ord('"')
 # Calls of other choices than the first are counted from here, one such step for each choice.
@@ -416,8 +419,9 @@ def _is_text(raw: msgspec.Raw) -> bool:
 
 def _failure_of(chunk: WireChunk, payload: bytes) -> Failure | None:
     """The failure that a chunk reports, in whichever vendor's shape."""
-    if len(chunk.error) and (value := _decode_any(chunk.error)):
-        return judge_reported(value, payload)
+    for error in errors_in(chunk.error, chunk.choices):
+        if value := _decode_any(error):
+            return judge_reported(value, payload)
     nothing = not chunk.choices and (chunk.choices is None or chunk.usage is None)
     if nothing or len(chunk.base_resp) > _NOTHING:
         told = find_error(_decode_any(payload), answered=not nothing)

@@ -6,6 +6,7 @@ takes several types. Source: OpenAI API reference, "Chat Completions", and what 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -275,6 +276,8 @@ class WireDelta(msgspec.Struct, gc=False):
     reasoning_content: Raw = Raw()
     reasoning: Raw = Raw()
     thinking: Raw = Raw()
+    reasoning_text: Raw = Raw()
+    cot_summary: Raw = Raw()
     refusal: Raw = Raw()
     reasoning_details: Raw = Raw()
     thinking_blocks: Raw = Raw()
@@ -283,7 +286,8 @@ class WireDelta(msgspec.Struct, gc=False):
 
 
 class WireChoice(msgspec.Struct, gc=False):
-    """`text` is that of the completions of old. The stop sequence that ended it is told by vLLM and by SGLang."""
+    """`text` is that of the completions of old. vLLM and SGLang tell the stop sequence that ended it, OpenRouter the
+    error that did."""
 
     index: int | None = 0
     delta: WireDelta | None = None
@@ -294,6 +298,7 @@ class WireChoice(msgspec.Struct, gc=False):
     text: Raw = Raw()
     stop_reason: Raw = Raw()
     matched_stop: Raw = Raw()
+    error: Raw = Raw()
 
 
 class GroqExtension(msgspec.Struct, gc=False):
@@ -320,6 +325,12 @@ def calls_of(delta: WireDelta) -> list[CallFragment]:
         if fragment.function is None and fragment.custom is None and (fragment.name or len(fragment.arguments)):
             fragment.function = CallPiece(fragment.name, fragment.arguments or fragment.input)
     return fragments
+
+
+def errors_in(error: Raw, choices: Sequence[WireChoice] | None) -> list[Raw]:
+    """The errors of a reply or a chunk: its own, and those of its choices; which say something is to be seen."""
+    told = [choice.error for choice in choices or () if len(choice.error)]
+    return [error, *told] if len(error) else told
 
 
 def read_finish(word: str) -> FinishReason | Literal["broken"]:

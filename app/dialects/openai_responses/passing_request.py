@@ -16,6 +16,7 @@ from app.conversation.envelope import PREFIX
 from app.dialects.json_bodies import Fields, decode_or_none, is_set, list_decoder, pass_fields, read_body, set_raw
 from app.dialects.openai_responses.request_parser import ENCRYPTED_CONTENT
 from app.dialects.openai_responses.vocabulary import NAME
+from app.dialects.tool_schemas import holds_null_keyword
 
 # Whether a value, among the other fields of its request, is one that the upstream refuses.
 _Check = Callable[[msgspec.Raw, Fields, Capabilities], bool]
@@ -137,7 +138,7 @@ def _check_reasoning(value: msgspec.Raw, fields: Fields, can: Capabilities) -> b
 
 def _check_tools(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
     tools = decode_or_none(value, _tools_decoder)
-    return tools is not None and any(_is_odd_tool(tool, can) for tool in tools)
+    return (tools is not None and any(_is_odd_tool(tool, can) for tool in tools)) or holds_null_keyword(value)
 
 
 def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:

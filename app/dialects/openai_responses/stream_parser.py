@@ -10,7 +10,7 @@ import msgspec
 
 from app.conversation.blocks import Block, Compaction, Proof, Reasoning, Refusal, Text, ToolCall, ToolKind
 from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOpened, Event, Failed, Started, UsageSeen
-from app.conversation.literals import join, literal, text_of
+from app.conversation.literals import is_blank, join, literal, text_of
 from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import repair_surrogates
 from app.dialects.malformed import malformed
@@ -49,6 +49,7 @@ _ANNOTATED = "response.output_text.annotation.added"
 _READ = {_TEXT_DELTA, *_DELTAS, *_WHOLES, *ENDS, *_BEGINNINGS, _ADDED, _DONE, _ANNOTATED, "error", ""}
 _PARAGRAPH = b'"\\n\\n"'
 _QUOTE = ord('"')
+_ARGUMENTS = "response.function_call_arguments"
 _STREAMED_CALLS = ("function_call", "custom_tool_call")
 
 
@@ -223,6 +224,8 @@ class StreamParser:
         text = bytes(raw)
         block = self._block_at(chunk, events)
         if block is None or text[0] != _QUOTE:
+            return
+        if not block.said and chunk.type.startswith(_ARGUMENTS) and (is_blank(text) or text == b'"null"'):
             return
         part = None
         if ".reasoning" in chunk.type:

@@ -102,6 +102,7 @@ _WANTED = re.compile(
 )
 _TOKEN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}(?:[.\[][A-Za-z0-9_.\[\]]{0,100})?")
 _PART = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_HUMP = re.compile(r"(?<=[a-z])[A-Z]")
 _INTRODUCED = ("parameter", "parameters", "param", "argument", "arguments", "field", "fields", "property", "properties",
                "key", "supplied", "option", "input", "inputs")  # fmt: skip
 _QUOTES = "[]'\"`\u2018\u2019\u201c\u201d"
@@ -116,13 +117,25 @@ _STREAM_ONLY = re.compile(
     r"|stream['\"`]? (?:parameter )?(?:must|should|has to|needs to) be (?:set to )?['\"`]?true|set stream to true"
     r"|stream=true"
 )
+# How vendors say that they do not take the reasoning of a past turn: its proof is wrong, missing or another account's,
+# or the items around it are not those that it came with.
+_GONE = re.compile(r"expired|not (?:be )?found|does not exist|no longer")
 _PROOFS = (
     ("invalid", "signature", "thinking"),
+    ("thinking", "signature", "required"),
+    ("thinking", "cannot be modified"),
     ("invalid_encrypted_content",),
     ("encrypted content", "not match"),
     ("encrypted content", "not be"),
     ("not decrypt", "encrypted"),
+    ("reasoning", "without its required"),
+    ("items are not persisted",),
 )
+# What directly follows the name of a field that is refused, and what goes before one that ends the sentence.
+_VERDICT = re.compile(
+    r" (?:is|are|was) (?:not (?:yet )?|un|dis)(?:supported|allowed|permitted|accepted|available|recogni)| is deprecated"
+)
+_LAST = re.compile(r"(?:support|allow|permit|accept|recogni[sz])[^:]{0,80}: ?$")
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -133,10 +146,14 @@ def find_repair(failure: Failure, message: str, capabilities: Capabilities, sent
     text = message[:LONGEST_COMPLAINT]
     lower = text.lower()
     if _says_any(f"{failure.code or ''} {lower}", _PROOFS):
-        return _needed(Repair("proofs", Change({"proofs": ()}), learned=False), capabilities)
+        # Where a turn without any thought is refused, it goes as text.
+        kept = {} if capabilities.reasoning_required else {"reasoning_replay": "none"}
+        return _needed(Repair("proofs", Change({"proofs": (), **kept}), learned=False), capabilities)
     fields = _fields_of(sent)
     if fields is None:
         return None
+    if "container" in fields and "container" in lower and _GONE.search(lower):
+        return _needed(Repair("container", Change(refused=("container",)), learned=False), capabilities)
     streams = bytes(fields.get("stream", b"")) == b"true"
     if not streams and "stream" in lower and "stream_options" not in lower and _STREAM_ONLY.search(lower):
         return _needed(Repair("stream", Change({"stream_only": True})), capabilities)
@@ -166,7 +183,9 @@ def _names(param: str, text: str, fields: dict[str, msgspec.Raw], below: set[str
     quoted = [token for token in found if _is_quoted(text, token)]
     introduced = [token for before, token in pairwise(found) if before[0].lower() in _INTRODUCED]
     headed = [token for token in found[:1] if text[token.end() : token.end() + 1] == ":"]
-    for token in (*quoted, *introduced, *headed):
+    judged = [token for token in found if _VERDICT.match(text, token.end())]
+    named = [token for token in found[-1:] if _LAST.search(text[max(0, token.start() - 100) : token.start()].lower())]
+    for token in (*quoted, *introduced, *headed, *judged, *named):
         yield from _steps(token[0], fields, below)
     for token in found:
         if token[0].rsplit(".", 1)[-1] not in COMMON:
@@ -176,8 +195,9 @@ def _names(param: str, text: str, fields: dict[str, msgspec.Raw], below: set[str
 def _steps(
     path: str, fields: dict[str, msgspec.Raw], below: set[str], *, plain: bool = False
 ) -> Iterator[tuple[str, bool]]:
-    """The field at a path, as far as it was sent: the last named step, else the first."""
-    steps = [step for step in _PART.findall(path) if step != "body"]
+    """The field at a path, as far as it was sent: the last named step, else the first. Servers that are not written in
+    Python may call it `presencePenalty`."""
+    steps = [_HUMP.sub(lambda hump: "_" + hump[0].lower(), step) for step in _PART.findall(path) if step != "body"]
     if not steps:
         return
     last, first = steps[-1], steps[0]

@@ -20,7 +20,15 @@ from app.dialects.json_bodies import encode_body, repair_surrogates, repair_text
 from app.dialects.malformed import decode_tolerantly, malformed, no_answer
 from app.dialects.openai_chat.replies.reply_parts import is_odd_content, read_parts
 from app.dialects.openai_chat.replies.tool_calls import CallBinder, begins_object
-from app.dialects.openai_chat.vocabulary import FINISH_NAMES, CallFragment, WireChoice, WireDelta, calls_of, read_finish
+from app.dialects.openai_chat.vocabulary import (
+    FINISH_NAMES,
+    CallFragment,
+    WireChoice,
+    WireDelta,
+    calls_of,
+    errors_in,
+    read_finish,
+)
 from app.errors import UpstreamMalformed, UpstreamRefused
 
 _any = msgspec.json.Decoder().decode
@@ -59,8 +67,9 @@ def repair_response(body: bytes, context: RenderContext, capabilities: Capabilit
         if (failure := decode_error(body)) is not None:
             raise UpstreamRefused(failure) from error
         raise malformed("a chat reply", body) from error
-    if len(whole.error) and (value := _any(whole.error)):
-        raise UpstreamRefused(judge_reported(value, body))
+    for told_error in errors_in(whole.error, whole.choices):
+        if value := _any(told_error):
+            raise UpstreamRefused(judge_reported(value, body))
     if (not whole.choices or len(whole.base_resp)) and (
         told := find_error(_any(body), answered=bool(whole.choices))
     ) is not None:
@@ -89,7 +98,7 @@ def true_finish(reason: str, called: bool, capabilities: Capabilities) -> str:
     finish = read_finish(reason)
     if finish == "broken":
         raise UpstreamMalformed(f"the upstream broke off with finish_reason {reason[:80]!r}")
-    if capabilities.first_party or reason == "function_call":
+    if capabilities.first_party or (reason == "function_call" and not called):
         return reason
     name = FINISH_NAMES[finish]
     if called and name == "stop":

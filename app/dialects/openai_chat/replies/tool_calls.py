@@ -11,7 +11,7 @@ import json
 
 import msgspec
 
-from app.conversation.literals import EMPTY, join, literal, text_of
+from app.conversation.literals import EMPTY, is_blank, join, literal, text_of
 from app.dialects.json_bodies import encode_body
 from app.dialects.openai_chat.vocabulary import CallFragment
 
@@ -73,6 +73,8 @@ class CallBinder:
         if not call.id and (call.wire_id or call.name):
             taken = any(other.id == call.wire_id for other in self.calls)
             call.id = call.wire_id if call.wire_id and not taken else self._mint(call.position)
+        if not call.pieces and not call.custom and is_blank(added):
+            added = EMPTY  # before an object, white space says nothing, and alone it is no object
         if added != EMPTY:
             if not call.pieces and not call.custom:
                 call.held = not begins_object(added)
@@ -123,7 +125,7 @@ class CallBinder:
 
 def begins_object(piece: bytes) -> bool:
     """Whether the literal of arguments, or of their first piece, looks like the text of an object."""
-    return piece.startswith(_OBJECT_STARTS)
+    return piece.startswith(_OBJECT_STARTS) and not is_blank(piece)
 
 
 def is_object(arguments: str) -> bool:

@@ -26,7 +26,7 @@ from app.dialects.json_bodies import read_value
 from app.dialects.openai_responses.items.content import PART_PREFIX, parse_content, parse_output
 from app.dialects.openai_responses.items.hosted import parse_hosted
 from app.dialects.openai_responses.vocabulary import HOSTED_CALLS, NAME, NATIVE_CALLS, Item, Part, item_decoder, mint_id
-from app.dialects.readable import is_ciphertext, label, read_unknown
+from app.dialects.readable import is_ciphertext, label, read_unknown, words_in
 from app.errors import InvalidRequest
 
 
@@ -194,7 +194,9 @@ def _native_output_reader(kind: ToolKind) -> Callable[[Item, msgspec.Raw, str], 
 def _read_compaction(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
     proof = unseal(item.encrypted_content or "") or Proof(NAME, "compaction", (bytes(raw),))
     first = proof.originals[0]
-    return [Compaction(text_of(first) if first[:1] == b'"' else None, proof)]
+    if first[:1] == b'"':
+        return [Compaction(text_of(first), proof)]
+    return [Compaction(words_in(first) or None, proof)]
 
 
 def _read_agent_message(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
@@ -206,6 +208,8 @@ def _read_agent_message(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
         return [parse_unknown("agent_message", bytes(raw))]
     parts = [Part(text=said.content)] if isinstance(said.content, str) else said.content or []
     texts = [text for part in parts if (text := part.text or part.encrypted_content) and not is_ciphertext(text)]
+    if not parts:  # its words stand elsewhere
+        return [parse_unknown("agent_message", bytes(raw))]
     name = f"message from the agent {said.author}" if said.author else "message from another agent"
     return [Opaque(NAME, "agent_message", bytes(raw), label(name, iter(texts)), from_user=False)]
 
@@ -215,11 +219,10 @@ def _call_id(item: Item) -> str:
 
 
 def _json_text(raw: msgspec.Raw) -> str:
-    """JSON that came as a string, or as a value; null is nothing."""
+    """JSON that came as a string, or as a value; null is nothing, and so is white space."""
     value = bytes(raw)
-    if value[:1] == b'"':
-        return text_of(value)
-    return "" if value == b"null" else value.decode()
+    text = text_of(value) if value[:1] == b'"' else value.decode()
+    return "" if text.strip() in ("", "null") else text
 
 
 class _Message(msgspec.Struct):

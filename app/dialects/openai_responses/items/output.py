@@ -8,6 +8,7 @@ import msgspec
 
 from app.conversation.blocks import (
     CALL_PROOF,
+    MACHINE_PROOF,
     Block,
     Compaction,
     Opaque,
@@ -220,6 +221,9 @@ class _MessageItem(_Item):
         return {**self._head, "status": status, "role": "assistant", **phase, "content": self._parts}
 
 
+_ALONE = (CALL_PROOF, MACHINE_PROOF)  # proofs of no thought, which share their envelope with none
+
+
 class _ReasoningItem(_Item):
     """A run of reasoning blocks, each a part of the summary; their proofs go into one envelope.
 
@@ -236,7 +240,7 @@ class _ReasoningItem(_Item):
         self._native: bytes | None = None
 
     def takes(self, block: Block) -> bool:
-        if not isinstance(block, Reasoning) or (block.proof is not None and block.proof.kind == CALL_PROOF):
+        if not isinstance(block, Reasoning) or (block.proof is not None and block.proof.kind in _ALONE):
             return False
         return not any(proof.dialect == NAME for proof in self._proofs)
 

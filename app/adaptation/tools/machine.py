@@ -1,0 +1,85 @@
+"""The machine on which an upstream's own tools run.
+
+Clients of other dialects keep its name for the upstream, so that the next turn finds the same files there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TypeGuard
+
+import msgspec
+from msgspec.structs import replace
+
+from app.adaptation.notes import Notes
+from app.conversation.blocks import MACHINE_PROOF, Block, DialectName, Proof, Reasoning
+from app.conversation.capabilities import Capabilities
+from app.conversation.events import BlockClosed, BlockOpened, Event, Finished
+from app.conversation.request import Extension, NativeTool, Request, Turn
+
+# Where a reply names the machine, and where a request asks for it.
+_FIELD = "container"
+
+
+def adapt_machine(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
+    """Asks for the machine of the last turn that had one. Runs when the tools are the upstream's own."""
+    request, machine = _take_names(request)
+    runs = any(isinstance(tool, NativeTool) and tool.server for tool in request.tools)
+    if not runs or request.dialect == capabilities.dialect:
+        return request
+    notes.on_reply(partial(NameMachine, capabilities.dialect))
+    name = _read_name(machine) if machine is not None and capabilities.understands(machine) else None
+    if name is None:
+        return request
+    return replace(
+        request, extensions=(*request.extensions, Extension(capabilities.dialect, _FIELD, name, "ignorable"))
+    )
+
+
+def _take_names(request: Request) -> tuple[Request, Proof | None]:
+    """The request without the names of machines, and the last of them."""
+    if not any(_names_machine(block) for turn in request.turns for block in turn.blocks):
+        return request, None
+    machine: Proof | None = None
+    turns: list[Turn] = []
+    for turn in request.turns:
+        kept = [block for block in turn.blocks if not _names_machine(block)]
+        if len(kept) < len(turn.blocks):
+            machine = [block.proof for block in turn.blocks if _names_machine(block)][-1]
+            turn = replace(turn, blocks=tuple(kept))
+        turns.append(turn)
+    return replace(request, turns=tuple(turns)), machine
+
+
+def _read_name(machine: Proof) -> str | None:
+    """The name in a proof; anybody can seal one, so that anything may stand there."""
+    try:
+        return msgspec.json.decode(b"".join(machine.originals), type=str)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def _names_machine(block: Block) -> TypeGuard[Reasoning]:
+    return isinstance(block, Reasoning) and block.proof is not None and block.proof.kind == MACHINE_PROOF
+
+
+class NameMachine:
+    """Adds reasoning without words, whose proof names the machine, where the end of a reply does."""
+
+    def __init__(self, dialect: DialectName) -> None:
+        self._dialect = dialect
+        self._next = 0
+
+    def feed(self, events: Sequence[Event]) -> Sequence[Event]:
+        out: list[Event] = []
+        for event in events:
+            if isinstance(event, BlockOpened):
+                self._next = max(self._next, event.index + 1)
+            elif isinstance(event, Finished):
+                match event.extensions.get(_FIELD):
+                    case {"id": str(name)} if name:
+                        proof = Proof(self._dialect, MACHINE_PROOF, (msgspec.json.encode(name),))
+                        out += (BlockOpened(self._next, Reasoning("", proof)), BlockClosed(self._next, proof))
+            out.append(event)
+        return out
