@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from app.known_secrets import known_secrets
 from app.logs import request_log
+from tests.support.postgres_server import PostgresServer
 
 # A change is judged by what it does, not by what a new draw happens to find: CI draws the same examples each time. Nor
 # is it judged by how busy the machine is.
@@ -55,24 +53,8 @@ def read_wire() -> Callable[[str], bytes]:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Path]:
     """The folder of a server that runs for these tests alone and listens on a socket in it."""
-    pytest.importorskip("psycopg", reason="the extra `postgres` is not installed")
-    if not (initdb := shutil.which("initdb")) or not (pg_ctl := shutil.which("pg_ctl")):
-        pytest.skip("there is no Postgres on this machine")
-    # It refuses to run as root, and another user cannot see into pytest's own folders.
-    user = "nobody" if os.geteuid() == 0 else None
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        if user is not None:
-            shutil.chown(folder, user)
-
-        def run(*command: str | Path) -> None:
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, user=user, cwd=folder)
-
-        control = (pg_ctl, "-D", folder / "data", "-w", "-l", folder / "log")
-        run(initdb, "-D", folder / "data", "-U", "tester", "-A", "trust", "--no-sync")
-        run(*control, "-o", f"-k {folder} -c listen_addresses='' -c fsync=off", "start")
-        yield folder
-        run(*control, "-m", "immediate", "stop")
+    with PostgresServer() as server:
+        yield server.folder
 
 
 @pytest.fixture

@@ -77,6 +77,7 @@ class Accounts:
         batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
         try:
             self._open().write(batch)
+            batch = []  # whatever comes now, they are written
             if now - self._pruned_at >= PRUNE_PERIOD:
                 self._pruned_at = now
                 today = self._clock()
@@ -98,6 +99,9 @@ class Accounts:
     def close(self) -> None:
         """Writes what waits and lets go of the database."""
         self.flush()
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._database is not None:
             self._database.close()
             self._database = None
@@ -117,6 +121,8 @@ class Accounts:
         self.problem = reason
 
     def _open(self) -> AccountsDatabase:
+        if self._database is not None and self._database.is_gone:
+            self._let_go()
         if self._database is None:
             self._database = AccountsDatabase(self._place)
         return self._database

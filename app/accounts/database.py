@@ -110,6 +110,11 @@ class AccountsDatabase:
             swept += self._run(f"DELETE FROM name WHERE id IN ({unused})", int(oldest_hour) // HOUR).rowcount
         return int(len(gone) + swept)
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the file was removed or replaced since it was opened: what is written to it nobody will read."""
+        return isinstance(self._place, Path) and self._file != _identify(self._place)
+
     def close(self) -> None:
         self._connection.close()
 
@@ -131,6 +136,7 @@ class AccountsDatabase:
             # One thread at a time, but not always the same.
             connection: Any = sqlite3.connect(self._place, isolation_level=None, check_same_thread=False)
             tune_sqlite(connection)
+            self._file = _identify(self._place)
             self._mark = "?"
         else:
             import psycopg
@@ -230,3 +236,11 @@ def _create_private(path: Path) -> None:
     """Names and counts are nobody else's business: the file is made before SQLite makes it readable for all."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+def _identify(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

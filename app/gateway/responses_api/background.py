@@ -51,7 +51,7 @@ from app.sse import COMMENT_KEEPALIVE, DONE
 TICK = 0.25
 # Seconds between two signs of life of a job, and until it is taken for dead without one.
 BEAT = 5.0
-LEASE = 30.0
+LEASE = 20.0
 # Jobs of one worker at the same time: nobody's connection limits them.
 MOST_JOBS = 100
 # Of these, those of one tenant; where clients show no key all are one.
