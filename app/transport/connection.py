@@ -10,6 +10,7 @@ import select
 import socket
 import ssl
 import time
+from typing import Any
 
 from gevent.monkey import get_original
 
@@ -32,26 +33,38 @@ class Connection:
         self.origin = origin
         self.idle_since = 0.0
         self._socket = sock
-        self._wait: float | None = None
         self._alarm = alarm
         self._watcher = alarm.watch(sock)
+        # Under gevent the bare socket, which waits for nothing and costs half as much to ask.
+        self._bare: Any = sock if self._watcher is None else sock._sock  # type: ignore[attr-defined]
         self._look = _poll()
         self._look.register(sock.fileno(), _ANYTHING)
 
     def write(self, data: bytes, wait: float) -> None:
         """Sends all of `data`."""
-        self._set_wait(wait)
-        sent = self._socket.send(data)
+        if self._watcher is None:
+            self._socket.settimeout(wait)
+        try:
+            sent = self._bare.send(data)
+        except BlockingIOError:
+            sent = 0
         if sent < len(data):
+            self._socket.settimeout(wait)
             self._socket.sendall(memoryview(data)[sent:])
 
     def read(self, wait: float) -> bytes:
         """What one read of the socket delivers; empty at the end of the connection."""
-        if wait != self._wait:
-            self._set_wait(wait)
-        if self._watcher is not None and wait:
-            self._alarm.wait(self._watcher, wait)
-        return self._socket.recv(READ_SIZE)
+        if self._watcher is None:
+            self._socket.settimeout(wait)
+            return self._socket.recv(READ_SIZE)
+        while True:
+            if wait:
+                self._alarm.wait(self._watcher, wait)
+            try:
+                return self._bare.recv(READ_SIZE)  # type: ignore[no-any-return]
+            except BlockingIOError:
+                if not wait:
+                    raise
 
     def is_quiet(self) -> bool:
         """Whether a connection kept between two calls is as it should be: open, with nothing to read. What came unasked
@@ -67,10 +80,6 @@ class Connection:
         if self._watcher is not None:
             self._watcher.close()
         self._socket.close()
-
-    def _set_wait(self, wait: float) -> None:
-        self._socket.settimeout(wait)
-        self._wait = wait
 
 
 class TlsConnection(Connection):

@@ -46,7 +46,7 @@ class Alarm:
         waiter = gevent.getcurrent()
         self._deadlines[waiter] = time.monotonic() + seconds
         try:
-            gevent.socket.wait(watcher)
+            gevent.get_hub().wait(watcher)
         finally:
             del self._deadlines[waiter]
 

@@ -30,6 +30,8 @@ class ClientConnection:
     def __init__(self, worker: GatewayWorker, client: socket.socket, site: Site) -> None:
         self._worker = worker
         self._client = client
+        # It is asked only when it is ready, and so needs none of what gevent does around it.
+        self._bare: Any = client._sock  # type: ignore[attr-defined]
         self._site = site
         # What was read from the client and belongs to no request yet.
         self._ahead = b""
@@ -58,9 +60,12 @@ class ClientConnection:
         try:
             if self._ahead:
                 gevent.sleep(0)
-            while not _is_parseable(self._ahead):
+            while not (self._ahead and _is_parseable(self._ahead)):
                 gevent.get_hub().wait(watcher)
-                received = client.recv(_READ_SIZE)
+                try:
+                    received = self._bare.recv(_READ_SIZE)
+                except BlockingIOError:
+                    continue
                 if not received:
                     return False
                 if not self._ahead:

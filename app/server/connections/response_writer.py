@@ -22,12 +22,13 @@ class ResponseWriter:
     reading upstream, as long as the socket's time limit. A client that is gone ends the greenlet (GreenletExit).
     """
 
-    __slots__ = ("_chunked", "_client", "_date", "_head", "_left", "_omits_body", "has_begun", "keep_alive")
+    __slots__ = ("_bare", "_chunked", "_client", "_date", "_head", "_left", "_omits_body", "has_begun", "keep_alive")
 
     def __init__(self, client: socket.socket, date: str, keep_alive: bool) -> None:
         self.keep_alive = keep_alive
         self.has_begun = False
         self._client = client
+        self._bare: Any = getattr(client, "_sock", client)
         self._date = date
         self._head = b""
         self._left: int | None = None
@@ -105,7 +106,10 @@ class ResponseWriter:
 
     def _push(self, data: bytes) -> None:
         try:
-            sent = self._client.send(data)
+            try:
+                sent = self._bare.send(data)
+            except BlockingIOError:
+                sent = 0
             # Piece by piece: the socket's time limit is for one of them, not for all that a slow reader is sent.
             while sent < len(data):
                 sent += self._client.send(memoryview(data)[sent:])
