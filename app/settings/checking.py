@@ -89,7 +89,7 @@ ONLY_FOR: dict[str, frozenset[str]] = {
     **dict.fromkeys(
         (
             *("max_processes", "tools", "tool_activity", "system_prompt", "mcp_config", "folder", "max_turns"),
-            *("session_minutes", "max_sessions"),
+            *("session_minutes", "max_sessions", "warm_programs", "client_options"),
         ),
         frozenset({"claude_cli"}),
     ),

@@ -161,12 +161,14 @@ class ProviderSettings(UseLimits, frozen=True, kw_only=True):
     command: tuple[str, ...] = ()
     cli_refresh: bool = False
     max_processes: Count = 8
+    warm_programs: Annotated[int, Meta(ge=0, le=32)] = 0
     tools: Literal["client", "own", "off"] = "client"
     tool_activity: Literal["hidden", "text"] = "hidden"
     system_prompt: Literal["replace", "append"] = "replace"
     mcp_config: str | None = None
     folder: str | None = None
     max_turns: Count = 50
+    client_options: bool = False
     session_minutes: Count = 60
     max_sessions: Count = 1000
 

@@ -1,7 +1,8 @@
 """One run of a program that stands in for a server: its output is read as a connection is.
 
 The output comes through a socket, not a pipe: sockets wait with a time limit under gevent and under threads alike. The
-input is a file, so that neither side ever waits for the other to read.
+input is a file, so that neither side ever waits for the other to read; a program that was started before anybody knew
+what it will be told gets it by the same socket.
 
 A program must not outlive this process, however that ends. So each has a guard beside it, a shell that does nothing but
 wait for the end of a pipe which is open as long as this process lives.
@@ -25,10 +26,13 @@ _READ_SIZE = 64 * 1024
 _LAST_WORDS = 2000  # bytes of what a program complains
 # Seconds between the request to end and the end by force. A program may be about to write its login.
 _NOTICE = 1.0
+# Seconds for which a program may leave its input unread.
+_WRITE_TIMEOUT = 10.0
 
 # The shell becomes the program; its guard, in the same group, ends both if we end first.
 _GUARD = """
-exec 3<&0 <"$TMPDIR/stdin"
+exec 3<&0
+if [ -e "$TMPDIR/stdin" ]; then exec <"$TMPDIR/stdin"; else exec <&1; fi
 (read -r _ <&3; trap '' TERM; kill -TERM 0; rm -rf "$TMPDIR"; sleep 1; kill -KILL 0) >/dev/null 2>&1 &
 exec "$@" 3<&-
 """
@@ -36,12 +40,12 @@ exec "$@" 3<&-
 
 class Command(Struct, frozen=True):
     """What to run. The program runs in an empty folder; `files` lie beside that folder, so that it knows each as
-    `../NAME`. `environ` is all of its environment but TMPDIR, which is private too. `working` is another folder to run
-    in."""
+    `../NAME`. `environ` is all of its environment but TMPDIR, which is private too. Without `stdin` it reads what
+    `Process.write` sends. `working` is another folder to run in."""
 
     argv: tuple[str, ...]
     environ: dict[str, str]
-    stdin: bytes
+    stdin: bytes | None
     files: dict[str, bytes]
     working: Path | None = None
 
@@ -91,6 +95,17 @@ class Process:
         except ConnectionError:
             return b""
 
+    def write(self, data: bytes) -> None:
+        """Sends the whole input of a program that was started without. Raises OSError, TimeoutError among them when the
+        program does not take it."""
+        self._socket.settimeout(_WRITE_TIMEOUT)
+        self._socket.sendall(data)
+        self._socket.shutdown(socket.SHUT_WR)
+
+    @property
+    def runs(self) -> bool:
+        return self._popen.poll() is None
+
     def wait(self, seconds: float) -> int | None:
         """The exit code, None if the program still runs after `seconds`."""
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -128,7 +143,8 @@ class Process:
     def _start(self, command: Command, lifeline: int, output: int) -> subprocess.Popen[bytes]:
         working = command.working or self._folder / "work"
         working.mkdir(exist_ok=True)
-        for name, content in {**command.files, "stdin": command.stdin}.items():
+        given = {} if command.stdin is None else {"stdin": command.stdin}
+        for name, content in {**command.files, **given}.items():
             (self._folder / name).write_bytes(content)
         with (self._folder / "stderr").open("wb") as stderr:
             return subprocess.Popen(

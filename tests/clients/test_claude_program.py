@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -158,3 +159,33 @@ def test_claude_code_works_through_the_program_as_through_the_vendor(
     printed = ask_claude(claude, workspace, pair.gateway)
 
     assert printed.strip() == f"The tool said: {workspace.secret}"
+
+
+@pytest.mark.parametrize("system", ["You are a parrot.", None])
+def test_a_program_that_was_started_ahead_asks_the_same(claude: Path, tmp_path: Path, system: str | None) -> None:
+    with AnthropicStandIn(ScriptedModel()) as upstream:
+        table = {"kind": "claude_cli", "command": [str(claude)], "base_url": upstream.url, "api_key": stand_in.KEY}
+        with gateway({"cli": {**table, "warm_programs": 1}}, MODEL, tmp_path) as served:
+            took = []
+            for number in range(3):
+                start = time.monotonic()
+                with anthropic.Anthropic(base_url=served.url, api_key=KEY, max_retries=0) as client:
+                    answer = client.messages.create(
+                        model=MODEL,
+                        max_tokens=77,
+                        system=system if system is not None else anthropic.omit,
+                        messages=[{"role": "user", "content": f"Say hello, {number}."}],
+                        extra_body={"stop_sequences": ["END"], "temperature": 0.3},
+                    )
+                took.append(time.monotonic() - start)
+                assert answer.stop_reason == "end_turn"
+                time.sleep(4)  # until the next program waits
+        asked = [each.body for each in upstream.asked if each.path == "/v1/messages"]
+
+    print(f"seconds to an answer: {', '.join(f'{each:.2f}' for each in took)}")
+    assert [json.dumps(each["messages"]).count(f"hello, {number}") for number, each in enumerate(asked)] == [1, 1, 1]
+    for each in asked:
+        each.pop("messages")
+        each.pop("metadata", None)
+    assert asked[1] == asked[0]
+    assert asked[2] == asked[0]

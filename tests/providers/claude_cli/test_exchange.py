@@ -50,7 +50,7 @@ def open_exchange(program: ClaudeProgram) -> Iterator[Open]:
     def open_one(*script: Piece, slots: threading.Semaphore | None = None, limits: Limits = PATIENT) -> ProgramExchange:
         if script:
             program.play(*script)
-        start = partial(Process, write_order(program.command, {}, "m", BODY))
+        start = partial(Process, write_order(program.command, {}, "m", BODY).command())
         slots = slots or threading.Semaphore(1)
         exchange = ProgramExchange(start, slots, limits, lambda words: f"it said: {words}", Output())
         opened.append(exchange)

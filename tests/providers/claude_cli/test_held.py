@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from app.credentials.credential import Credential
-from app.errors import InvalidRequest, ProgramUnavailable, UpstreamBusy, UpstreamMalformed
+from app.errors import Forbidden, InvalidRequest, ProgramUnavailable, UpstreamBusy, UpstreamMalformed
 from app.providers.kinds.claude_cli import places
 from app.providers.kinds.claude_cli.held_order import HeldOrder, read_held_order, read_servers
 from app.providers.kinds.claude_cli.held_output import HeldOutput
@@ -294,3 +294,73 @@ def test_an_ordinary_answer_reads_alike(tmp_path: Path) -> None:
 
     assert [each["type"] for each in events][-2:] == ["message_delta", "message_stop"]
     assert msgspec.json.encode(events).decode().count("Grüezi") == 1
+
+
+def test_options_of_clients_narrow_what_the_program_may_do(tmp_path: Path) -> None:
+    given = {
+        "allowed_tools": ["Read", "Bash(git *)"],
+        "disallowed_tools": ["WebFetch"],
+        "max_turns": 80,
+        "max_thinking_tokens": 1000,
+        "append_system_prompt": "Be brief.",
+        "permission_mode": "plan",
+        "mcp_servers": {"docs": {"type": "http", "url": "https://docs.example/mcp"}, "confirmation": OTHER},
+    }
+    ours = {"confirmation": {"type": "http", "url": "http://127.0.0.1:1/mcp"}}
+
+    command = order({"messages": TURNS[:1], **given}, ours, client_options=True).write(place(tmp_path), tmp_path, {})
+
+    argv = " ".join(command.argv)
+    for part in ("--tools Read,Bash(git *)", "--disallowedTools WebFetch", "--max-turns 50", "--permission-mode plan"):
+        assert part in argv
+    assert command.environ["MAX_THINKING_TOKENS"] == "1000"
+    servers = json.loads(command.files["servers.json"])["mcpServers"]
+    assert servers["confirmation"] == ours["confirmation"]
+    assert servers["docs"]["url"] == "https://docs.example/mcp"
+    assert "allowed_tools" not in command.files["settings.json"].decode()
+
+
+OTHER = {"type": "http", "url": "https://evil.example/mcp"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("allowed_tools", ["--dangerously-skip-permissions"]),
+        ("allowed_tools", ["a\nb"]),
+        ("allowed_tools", "Bash"),
+        ("disallowed_tools", [""]),
+        ("max_turns", 0),
+        ("max_turns", "5"),
+        ("permission_mode", "bypassPermissions"),
+        ("permission_mode", "acceptEdits"),
+        ("mcp_servers", {"x": {"command": "rm"}}),
+        ("mcp_servers", {"x": {"type": "stdio", "url": "http://a"}}),
+        ("mcp_servers", {"../x": OTHER}),
+        ("cwd", "/"),
+        ("cwd", "relative"),
+        ("cwd", "/etc/../etc"),
+        ("cwd", "\0"),
+        ("resume", "5a931be5"),
+        ("continue_conversation", True),
+    ],
+)
+def test_an_option_that_would_widen_it_is_refused_by_name(tmp_path: Path, field: str, value: Any) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        order({"messages": TURNS[:1], field: value}, client_options=True, folder=str(tmp_path))
+
+    assert refused.value.failure.param == field
+
+
+def test_options_are_refused_where_the_provider_does_not_allow_them(tmp_path: Path) -> None:
+    with pytest.raises(Forbidden, match="allowed_tools: clients may not"):
+        order({"messages": TURNS[:1], "allowed_tools": ["Bash"]})
+    with pytest.raises(Forbidden, match="no folder"):
+        order({"messages": TURNS[:1], "cwd": str(tmp_path)}, client_options=True)
+
+
+def test_a_folder_within_the_provider_s_own_may_be_chosen(tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    chosen = order({"messages": TURNS[:1], "cwd": str(tmp_path / "project")}, client_options=True, folder=str(tmp_path))
+
+    assert chosen.options.cwd == str(tmp_path / "project")

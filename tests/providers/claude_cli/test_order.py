@@ -18,7 +18,9 @@ LARGE = "0123456789" * 300_000
 
 
 def order(body: dict[str, Any], **more: Any) -> Command:
-    return write_order(("/bin/claude",), {"PATH": "/bin"}, "claude-sonnet-4-6", json.dumps(body).encode(), **more)
+    return write_order(
+        ("/bin/claude",), {"PATH": "/bin"}, "claude-sonnet-4-6", json.dumps(body).encode(), **more
+    ).command()
 
 
 def extra(command: Command) -> Any:
@@ -80,7 +82,7 @@ def test_blocks_of_system_text_are_its_paragraphs() -> None:
 
 
 def test_no_part_of_a_request_is_an_argument_but_the_models_name() -> None:
-    command = write_order(("/bin/claude", "-x"), {}, "--debug", json.dumps(BODY | {"system": LARGE}).encode())
+    command = write_order(("/bin/claude", "-x"), {}, "--debug", json.dumps(BODY | {"system": LARGE}).encode()).command()
 
     assert command.argv[:2] == ("/bin/claude", "-x")
     assert "--model=--debug" in command.argv

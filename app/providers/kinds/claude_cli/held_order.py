@@ -19,6 +19,7 @@ import msgspec
 from app.credentials.credential import Credential
 from app.errors import InvalidRequest, ProgramUnavailable
 from app.permissions.prompt import SERVER, TOOL
+from app.providers.kinds.claude_cli.client_options import ClientOptions, take_options
 from app.providers.kinds.claude_cli.order import SWITCHES, read_fields, read_system, write_environ
 from app.providers.kinds.claude_cli.places import Place
 from app.settings import ProviderSettings
@@ -59,6 +60,7 @@ class HeldOrder(msgspec.Struct, frozen=True):
     betas: str
     credential: Credential | None
     mcp_servers: dict[str, Any]
+    options: ClientOptions = ClientOptions()
 
     def __repr__(self) -> str:
         """Without the conversation and the credential."""
@@ -70,14 +72,15 @@ class HeldOrder(msgspec.Struct, frozen=True):
         settings = {"disableAllHooks": True, "env": {"CLAUDE_CODE_EXTRA_BODY": _text(self.fields)}}
         files = {"settings.json": msgspec.json.encode(settings)}
         arguments = [*self.program, *ARGUMENTS, f"--model={self.model}", "--settings", str(run / "settings.json")]
-        arguments += ["--max-turns", str(self.settings.max_turns)]
-        if self.settings.tools == "own":
-            files["servers.json"] = msgspec.json.encode({"mcpServers": self.mcp_servers})
+        own_tools = self.settings.tools == "own"
+        arguments += self.options.arguments(self.settings.max_turns, own_tools=own_tools)
+        if own_tools:
+            # Nothing that a client brings takes the place of a server of ours.
+            servers = {**self.options.mcp_servers, **self.mcp_servers}
+            files["servers.json"] = msgspec.json.encode({"mcpServers": servers})
             arguments += ["--mcp-config", str(run / "servers.json")]
             if SERVER in self.mcp_servers:
                 arguments += ["--permission-prompt-tool", TOOL]
-        else:
-            arguments += ["--tools", ""]
         appends = self.settings.system_prompt == "append"
         if self.system:
             files["system.txt"] = self.system.encode()
@@ -92,7 +95,7 @@ class HeldOrder(msgspec.Struct, frozen=True):
         own = write_environ(self.fields, self.betas, headers, base_url, self.credential, str(place.config))
         return Command(
             argv=tuple(arguments),
-            environ={**environ, **HELD_SWITCHES, **own},
+            environ={**environ, **HELD_SWITCHES, **own, **self.options.environ()},
             stdin=_say(self.said),
             files=files,
             working=place.work,
@@ -114,6 +117,7 @@ def read_held_order(
     if not model.isprintable():
         raise InvalidRequest("the name of the model has characters that no name has", param="model")
     fields = read_fields(body)
+    options = take_options(fields, settings)
     system = read_system(fields.get("system"))
     try:
         turns = _turns_decoder.decode(fields.get("messages", msgspec.Raw(b"[]")))
@@ -133,6 +137,7 @@ def read_held_order(
         betas=betas,
         credential=credential,
         mcp_servers=mcp_servers,
+        options=options,
     )
 
 

@@ -14,7 +14,6 @@ Source: `claude --help`, code.claude.com "Environment variables", and runs of ve
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
 
@@ -91,6 +90,60 @@ def inherit(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+class Order(msgspec.Struct, frozen=True):
+    """One request, as the program is told it: by arguments and files at its start, or by its input once it runs.
+
+    `extra` are the fields that go over those of the program's own request, `line` the turn that asks for an answer.
+    """
+
+    program: tuple[str, ...]
+    environ: dict[str, str]
+    model: str
+    system: str
+    extra: str
+    line: bytes
+
+    def __repr__(self) -> str:
+        """Without the conversation and the credential."""
+        return f"Order({self.model})"
+
+    @property
+    def kin(self) -> object:
+        """The same for all requests that a program started for one of them can answer."""
+        return self.program, self.model, tuple(sorted(self.environ.items()))
+
+    def command(self) -> Command:
+        """Starts a program for this request."""
+        arguments = [*self.program, *ARGUMENTS, f"--model={self.model}"]
+        files = {"settings.json": _write_settings(self.extra)}
+        if self.system:
+            files["system.txt"] = self.system.encode()
+            arguments += ["--system-prompt-file", "../system.txt"]
+        else:
+            # Without it the program would describe itself at length.
+            arguments += ["--system-prompt", ""]
+        return Command(argv=tuple(arguments), environ=self.environ, stdin=self.line, files=files)
+
+    def early_command(self) -> Command:
+        """Starts a program for any request of the same kin, which comes later. The model is named now: one that is told
+        another later asks the vendor whether it may use it, with a request of its own."""
+        files = {"settings.json": _write_settings(None)}
+        arguments = (*self.program, *ARGUMENTS, f"--model={self.model}", "--system-prompt", "")
+        return Command(argv=arguments, environ=self.environ, stdin=None, files=files)
+
+    def input(self) -> bytes:
+        """Tells this request to a program that was started early."""
+        settings = {"env": {"CLAUDE_CODE_EXTRA_BODY": self.extra}}
+        requests = (
+            {"subtype": "initialize", "systemPrompt": [self.system] if self.system else []},
+            {"subtype": "apply_flag_settings", "settings": settings},
+        )
+        lines = [
+            {"type": "control_request", "request_id": request["subtype"], "request": request} for request in requests
+        ]
+        return b"".join(msgspec.json.encode(line) + b"\n" for line in lines) + self.line
+
+
 def write_order(
     program: Sequence[str],
     environ: Mapping[str, str],
@@ -101,8 +154,8 @@ def write_order(
     headers: Mapping[str, str] | None = None,
     base_url: str | None = None,
     credential: Credential | None = None,
-) -> Command:
-    """The command for one request, whose `body` is one of Anthropic Messages.
+) -> Order:
+    """What the program is told for one request, whose `body` is one of Anthropic Messages.
 
     `program` is the program's path and first arguments, `environ` what it inherits, `headers` what it sends besides its
     own. Without a `credential` it uses its own login. Raises InvalidRequest for a body of another shape, TooLarge for
@@ -116,26 +169,20 @@ def write_order(
     fields.pop("stream", None)
     system = read_system(fields.pop("system", None))
     said: object = _TRIGGER
-    settings = _write_settings(fields)
-    if len(settings) > SETTINGS_LIMIT:
+    extra = _text(fields)
+    if len(_write_settings(extra)) > SETTINGS_LIMIT:
         said = _take_only_turn(fields)
-        settings = _write_settings(fields)
-        if len(settings) > SETTINGS_LIMIT:
+        extra = _text(fields)
+        if len(_write_settings(extra)) > SETTINGS_LIMIT:
             raise TooLarge("the tools and settings of this request are more than the Claude program takes (2 MiB)")
-    files = {"settings.json": settings}
-    arguments = [*program, *ARGUMENTS, f"--model={model}"]
-    if system:
-        files["system.txt"] = system.encode()
-        arguments += ["--system-prompt-file", "../system.txt"]
-    else:
-        # Without it the program would describe itself at length.
-        arguments += ["--system-prompt", ""]
     line = {"type": "user", "message": said, "parent_tool_use_id": None, "session_id": ""}
-    return Command(
-        argv=tuple(arguments),
+    return Order(
+        program=tuple(program),
         environ={**environ, **SWITCHES, **write_environ(fields, betas, headers or {}, base_url, credential)},
-        stdin=msgspec.json.encode(line) + b"\n",
-        files=files,
+        model=model,
+        system=system,
+        extra=extra,
+        line=msgspec.json.encode(line) + b"\n",
     )
 
 
@@ -158,9 +205,14 @@ def read_system(value: msgspec.Raw | None) -> str:
     return system if isinstance(system, str) else "\n\n".join(block.text for block in system if block.text)
 
 
-def _write_settings(fields: Mapping[str, Any]) -> bytes:
-    extra = msgspec.json.encode(fields).decode()
-    return msgspec.json.encode({"disableAllHooks": True, "env": {"CLAUDE_CODE_EXTRA_BODY": extra}})
+def _text(fields: Mapping[str, msgspec.Raw]) -> str:
+    return msgspec.json.encode(fields).decode()
+
+
+def _write_settings(extra: str | None) -> bytes:
+    return msgspec.json.encode(
+        {"disableAllHooks": True, "env": {} if extra is None else {"CLAUDE_CODE_EXTRA_BODY": extra}}
+    )
 
 
 def _take_only_turn(fields: dict[str, msgspec.Raw]) -> msgspec.Raw:

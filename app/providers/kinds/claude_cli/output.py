@@ -47,6 +47,12 @@ class Line(msgspec.Struct):
     terminal_reason: str = ""
     is_error: bool = False
     usage: dict[str, Any] = {}
+    response: msgspec.Raw = msgspec.Raw()
+
+
+class _Response(msgspec.Struct):
+    subtype: str = ""
+    error: str | None = None
 
 
 class _Event(msgspec.Struct):
@@ -55,6 +61,7 @@ class _Event(msgspec.Struct):
 
 _line_decoder = msgspec.json.Decoder(Line)
 _message_decoder = msgspec.json.Decoder(_Message)
+_response_decoder = msgspec.json.Decoder(_Response)
 _event_decoder = msgspec.json.Decoder(_Event)
 
 
@@ -99,6 +106,9 @@ class Output:
                 return self._pass(line.event)
             case "assistant" if b"synthetic" in bytes(line.message):
                 self._excuses |= _is_synthetic(line.message)
+            case "control_response":
+                self.trouble = _find_refusal(line.response)
+                self.ended |= self.trouble is not None
             case "result":
                 self.ended = True
                 status = line.api_error_status or STATUSES.get(line.terminal_reason)
@@ -123,6 +133,15 @@ def _is_synthetic(message: msgspec.Raw) -> bool:
         return _message_decoder.decode(message).model == SYNTHETIC
     except msgspec.MsgspecError:
         return False
+
+
+def _find_refusal(response: msgspec.Raw) -> Trouble | None:
+    """Why the program does not do as it was told before its turn."""
+    try:
+        told = _response_decoder.decode(response)
+    except msgspec.MsgspecError:
+        return None
+    return Trouble(told.error or "it refused its settings") if told.subtype == "error" else None
 
 
 def _message(line: Line) -> str:

@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -16,14 +17,15 @@ import platformdirs
 from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
 from app.credentials.credential import Credential, CredentialSource, find_remedy
-from app.errors import ProgramUnavailable
+from app.errors import InvalidRequest, ProgramUnavailable
 from app.logs import hide_secrets
 from app.permissions.prompt import SERVER
 from app.providers.kinds.anthropic import AnthropicProvider
+from app.providers.kinds.claude_cli.early_programs import EarlyPrograms
 from app.providers.kinds.claude_cli.exchange import ProgramExchange
 from app.providers.kinds.claude_cli.held_order import HeldOrder, read_held_order, read_servers
 from app.providers.kinds.claude_cli.held_output import HeldOutput
-from app.providers.kinds.claude_cli.order import inherit, write_order
+from app.providers.kinds.claude_cli.order import Order, inherit, write_order
 from app.providers.kinds.claude_cli.output import Output
 from app.providers.kinds.claude_cli.places import Places, own_config
 from app.providers.profiles import capabilities_for
@@ -56,6 +58,8 @@ class ClaudeCliProvider(Provider):
         super().__init__(name, settings, source, transport)
         self._command = settings.command or ("claude",)
         self._slots = threading.BoundedSemaphore(settings.max_processes)
+        self._early = EarlyPrograms(settings.warm_programs)
+        weakref.finalize(self, self._early.end)
         self._has_own_tools = settings.tools == "own"
         self._places = Places(
             platformdirs.user_data_path("dragoman", appauthor=False) / "sessions" / name,
@@ -86,7 +90,7 @@ class ClaudeCliProvider(Provider):
             held = self._read_held(program, upstream_request, credential)
             start = partial(self._start_held, held, upstream_request, environ)
             return ProgramExchange(start, self._slots, self.limits, say, HeldOutput(self.settings.tool_activity))
-        command = write_order(
+        order = write_order(
             program,
             environ,
             upstream_request.model,
@@ -96,7 +100,12 @@ class ClaudeCliProvider(Provider):
             base_url=self.settings.base_url,
             credential=credential,
         )
-        return ProgramExchange(partial(Process, command), self._slots, self.limits, say, Output())
+        return ProgramExchange(partial(self._start, order), self._slots, self.limits, say, Output())
+
+    def _start(self, order: Order) -> Process:
+        process = self._early.take(order) or Process(order.command())
+        self._early.prepare(order)
+        return process
 
     def _read_held(
         self, program: tuple[str, ...], upstream_request: UpstreamRequest, credential: Credential | None
@@ -104,7 +113,7 @@ class ClaudeCliProvider(Provider):
         servers = read_servers(self.settings.mcp_config)
         if self.permission_prompt is not None:
             servers[SERVER] = self.permission_prompt.describe(upstream_request.tenant, time.time())
-        return read_held_order(
+        held = read_held_order(
             program,
             upstream_request.model,
             upstream_request.body,
@@ -113,12 +122,17 @@ class ClaudeCliProvider(Provider):
             credential=credential,
             mcp_servers=servers,
         )
+        if held.options.cwd is not None and upstream_request.session_mounted:
+            raise InvalidRequest("cwd: a session keeps its folder", param="cwd")
+        return held
 
     def _start_held(self, held: HeldOrder, upstream_request: UpstreamRequest, environ: Mapping[str, str]) -> Process:
         folder = make_folder()
         name = upstream_request.session if upstream_request.session_mounted else None
         try:
             place = self._places.enter(upstream_request.tenant, name) if name else self._places.single(folder)
+            if held.options.cwd is not None:
+                place.work = Path(held.options.cwd)
             try:
                 return Process(held.write(place, folder, environ), folder, place.leave)
             except BaseException:

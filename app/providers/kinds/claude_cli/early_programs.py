@@ -1,0 +1,81 @@
+"""Programs that are started before anybody asks: one answers one request, as any other, but need not start first."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+
+from app.providers.kinds.claude_cli.order import Order
+from app.transport.process import Process
+
+log = logging.getLogger("dragoman")
+
+# Seconds for which one waits to be used.
+LIFETIME = 600.0
+
+
+class EarlyPrograms:
+    """At most `most` of them wait. Each was started for the kin of an order: its program, login and headers."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._waiting: deque[tuple[object, float, Process]] = deque()
+        self._starting = 0
+
+    def take(self, order: Order) -> Process | None:
+        """A program that has been told `order`; None where none waits that could be."""
+        for each in tuple(self._waiting):
+            kin, started, process = each
+            if kin != order.kin or time.monotonic() - started > LIFETIME or not process.runs:
+                continue
+            with contextlib.suppress(ValueError):
+                self._waiting.remove(each)
+                try:
+                    process.write(order.input())
+                except OSError:
+                    process.end()
+                else:
+                    return process
+        return None
+
+    def prepare(self, order: Order) -> None:
+        """Starts one for the next request like this one, without waiting for it."""
+        if self._most:
+            threading.Thread(target=self._start, args=(order,), daemon=True).start()
+
+    def end(self) -> None:
+        """Ends all that wait."""
+        self._most = 0
+        while self._waiting:
+            self._waiting.popleft()[2].end()
+
+    def _start(self, order: Order) -> None:
+        self._drop_stale()
+        ours = sum(1 for kin, _, _ in self._waiting if kin == order.kin)
+        if ours + self._starting >= self._most:
+            return
+        self._starting += 1
+        try:
+            process = Process(order.early_command())
+        except OSError as error:
+            log.warning("no Claude program can be started ahead: %s", error.strerror)
+            return
+        finally:
+            self._starting -= 1
+        self._waiting.append((order.kin, time.monotonic(), process))
+        while len(self._waiting) > self._most:
+            self._waiting.popleft()[2].end()
+        timer = threading.Timer(LIFETIME, self._drop_stale)
+        timer.daemon = True
+        timer.start()
+
+    def _drop_stale(self) -> None:
+        oldest = time.monotonic() - LIFETIME
+        for each in tuple(self._waiting):
+            if each[1] <= oldest or not each[2].runs:
+                with contextlib.suppress(ValueError):
+                    self._waiting.remove(each)
+                    each[2].end()
