@@ -95,13 +95,14 @@ class StreamParser:
     until the end, for their fragments may interleave.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, calls: CallBinder | None = None) -> None:
+        """`calls` knows those that were read before, and makes the ids that servers leave out."""
         self._state = _State.WAITING
         self._decode: Any = _decode_first
         self._kind: type[Text | Reasoning | Refusal] | None = None
         self._block = -1
         self._next = 0
-        self._binder = CallBinder()
+        self._binder = calls or CallBinder()
         self._said = False  # reasoning came under its plain name, so that the text of its proofs is the same once more
         self._pieces: dict[str, list[bytes]] = {reasoning.DETAILS: [], reasoning.BLOCKS: []}
         self._usage: WireUsage | None = None
@@ -114,6 +115,13 @@ class StreamParser:
         self._reasons: dict[int, str] = {}  # why each choice ended
         self._unfinished: set[int] = set()  # choices that go on, once there are several
         self._stop: str | None = None
+
+    def resume(self, usage: WireUsage | None) -> list[Event]:
+        """Go on in a stream of which something was read before: the calls, and these counts."""
+        self._state, self._decode, self._usage = _State.OPEN, _decode_chunk, usage
+        events: list[Event] = []
+        self._announce_calls(events)
+        return events
 
     def feed(self, data: Sequence[bytes]) -> list[Event]:
         """Events of the `data` payloads of some SSE events, in order."""
@@ -214,7 +222,7 @@ class StreamParser:
     def _start(self, chunk: FirstChunk, events: list[Event]) -> None:
         self._state = _State.OPEN
         self._decode = _decode_chunk
-        self._binder.response_id = chunk.id or ""
+        self._binder.response_id = chunk.id or self._binder.response_id
         if chunk.system_fingerprint:
             self._extensions["system_fingerprint"] = chunk.system_fingerprint
         if len(chunk.moderation) > _NOTHING:

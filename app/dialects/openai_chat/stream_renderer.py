@@ -7,7 +7,7 @@ Source: OpenAI API reference, "Chat Completions", "Streaming"; `reasoning_conten
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -82,6 +82,11 @@ class StreamRenderer:
         self._phase: str | None = None  # of the last text
         self._texts: list[_Pen] = []  # of all texts, for citations are placed in the whole of them
         self._usage: Usage | None = None
+
+    def resume(self, head: Mapping[str, Any]) -> None:
+        """Go on in a stream whose chunks begin with these fields."""
+        self._head = encode_body(head)[:-1]
+        self._state = _State.OPEN
 
     def feed(self, events: Sequence[Event]) -> bytes:
         """Whole SSE events, joined."""

@@ -13,7 +13,9 @@ import pytest
 from app.conversation.blocks import Proof
 from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.envelope import seal
+from app.conversation.events import Event
 from app.conversation.response import Usage
+from app.conversation.streams.fold import fold
 from app.dialects import openai_chat
 from app.dialects.openai_chat import NAME, StreamPassthrough, repair_response
 from app.errors import Failure, InvalidRequest, UpstreamMalformed, UpstreamRefused
@@ -316,7 +318,7 @@ def test_calls_of_a_reply_get_ids_types_and_textual_arguments() -> None:
 
     calls = repair(whole({"content": None, "tool_calls": odd}, "tool_calls"))["choices"][0]["message"]["tool_calls"]
 
-    assert [entry["function"]["arguments"] for entry in calls] == ['{"x":1}', "{}", "{}"]
+    assert [entry["function"]["arguments"] for entry in calls] == ['{"x": 1}', "{}", "{}"]
     assert [entry["type"] for entry in calls] == ["function"] * 3
     assert calls[0]["id"].startswith("call_")
     assert [entry["id"] for entry in calls[1:]] == ["7", "c"]
@@ -333,7 +335,7 @@ def test_what_a_reply_lacks_is_filled_in() -> None:
         CONTEXT.created,
     )
     assert context["model"] == "asked-for"
-    assert context["choices"][0]["message"] == {"role": "assistant", "content": "x"}
+    assert context["choices"][0]["message"] == {"role": "assistant", "content": "x", "refusal": None}
     assert context["choices"][0]["finish_reason"] == "stop"
 
 
@@ -412,6 +414,19 @@ def run(chunks: Sequence[Any], context: RenderContext = CONTEXT, **more: Any) ->
 def fragments(payloads: Sequence[Any]) -> list[dict[str, Any]]:
     choices = [choice for payload in payloads if isinstance(payload, dict) for choice in payload.get("choices", [])]
     return [entry for choice in choices for entry in choice["delta"].get("tool_calls") or []]
+
+
+def said_calls(payloads: Sequence[Any]) -> list[dict[str, Any]]:
+    """The calls of a stream, as a client has them at its end."""
+    calls: dict[int, dict[str, Any]] = {}
+    for entry in fragments(payloads):
+        function = entry["function"]
+        if entry["index"] not in calls:
+            calls[entry["index"]] = {"id": entry["id"], "name": function["name"], "arguments": function["arguments"]}
+        else:
+            assert entry.keys() == {"index", "function"}, "clients join whatever text comes again"
+            calls[entry["index"]]["arguments"] += function["arguments"]
+    return list(calls.values())
 
 
 def finishes(payloads: Sequence[Any]) -> list[str]:
@@ -561,20 +576,21 @@ def test_calls_under_one_index_get_their_own() -> None:
         {"index": 0, "id": name, "type": "function", "function": {"name": "f", "arguments": "{}"}} for name in "ab"
     ]
 
-    got = fragments(run([ROLE, *[chunk({"tool_calls": [head]}) for head in heads], chunk(finish="tool_calls")]))
+    got = said_calls(run([ROLE, *[chunk({"tool_calls": [head]}) for head in heads], chunk(finish="tool_calls")]))
 
-    assert [(entry["index"], entry["id"]) for entry in got] == [(0, "a"), (1, "b")]
+    assert got == [{"id": name, "name": "f", "arguments": "{}"} for name in "ab"]
 
 
-def test_a_whole_message_in_a_stream_is_one_delta() -> None:
+def test_a_whole_message_in_a_stream_becomes_deltas() -> None:
     message = {"role": "assistant", "content": "x", "tool_calls": [call(id="a"), call(id="b")]}
     body = chunk(finish="tool_calls") | {"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
 
-    choice = run([body])[0]["choices"][0]
+    payloads = run([body])
 
-    assert choice["delta"]["content"] == "x"
-    assert [(found["index"], found["id"]) for found in choice["delta"]["tool_calls"]] == [(0, "a"), (1, "b")]
-    assert (choice["finish_reason"], "message" in choice) == ("tool_calls", False)
+    choices = [payload["choices"][0] for payload in payloads if payload != "[DONE]"]
+    assert "".join(choice["delta"].get("content") or "" for choice in choices) == "x"
+    assert [found["id"] for found in said_calls(payloads)] == ["a", "b"]
+    assert (finishes(payloads), any("message" in choice for choice in choices)) == (["tool_calls"], False)
 
 
 def test_a_name_that_was_cut_goes_on() -> None:
@@ -588,7 +604,7 @@ def test_a_name_that_was_cut_goes_on() -> None:
 def test_calls_that_share_an_id_get_their_own() -> None:
     calls = [call(index=0, id="a"), call(index=1, id="a")]
 
-    streamed = fragments(run([ROLE, chunk({"tool_calls": calls}), chunk({}, "tool_calls")]))
+    streamed = said_calls(run([ROLE, chunk({"tool_calls": calls}), chunk({}, "tool_calls")]))
     repaired = repair(whole({"role": "assistant", "content": None, "tool_calls": calls}, "tool_calls"))
 
     for found in (streamed, repaired["choices"][0]["message"]["tool_calls"]):
@@ -689,7 +705,8 @@ def test_every_chunk_has_the_id_the_time_and_the_model() -> None:
 
     assert [(p["id"], p["created"], p["model"], p["object"]) for p in payloads[:-1]] == [
         ("chatcmpl-abc123", CONTEXT.created, "asked-for", "chat.completion.chunk")
-    ] * 3
+    ] * len(payloads[:-1])
+    assert [p["choices"][0]["delta"].get("content") for p in payloads[:-1]] == ["", "x", None]
 
 
 @pytest.mark.parametrize(
@@ -743,3 +760,59 @@ def test_an_empty_name_in_a_later_fragment_is_left_out() -> None:
     payloads = run([ROLE, chunk({"tool_calls": [head]}), chunk({"tool_calls": [more]}), chunk(finish="tool_calls")])
 
     assert fragments(payloads)[1] == {"index": 0, "function": {"arguments": "{}"}}
+
+
+HEAD_OF_CALL = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": ""}}
+TURNS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
+    "a call without an id behind one that has passed": (
+        [{"content": "x"}, {"tool_calls": [{**HEAD_OF_CALL, "function": {"name": "f", "arguments": '{"x":1}'}}]}],
+        [{"tool_calls": [{"index": 1, "function": {"name": "g", "arguments": "{}"}}]}],
+    ),
+    "arguments that go on behind the turn": (
+        [
+            {"content": "x"},
+            {"tool_calls": [HEAD_OF_CALL]},
+            {"tool_calls": [{"index": 0, "function": {"arguments": '{"x"'}}]},
+        ],
+        [{"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": ":1}"}}]}],
+    ),
+    "arguments that begin behind the turn": (
+        [{"content": "x"}, {"tool_calls": [HEAD_OF_CALL]}],
+        [{"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": '{"x":1}'}}]}],
+    ),
+    "parts": ([{"content": "x"}], [{"content": [{"type": "text", "text": "y"}]}, {"content": "z"}]),
+    "a call among the parts": (
+        [{"content": "x"}],
+        [{"content": [{"type": "tool_use", "id": "b", "name": "f", "input": {"x": 1}}]}],
+    ),
+}
+
+
+@pytest.mark.parametrize("counted", [True, False], ids=["counted", "uncounted"])
+@pytest.mark.parametrize(("clean", "unclean"), TURNS.values(), ids=TURNS)
+def test_from_the_first_unclean_event_the_stream_goes_on_as_if_it_had_begun_so(
+    clean: list[dict[str, Any]], unclean: list[dict[str, Any]], counted: bool
+) -> None:
+    sent = [ROLE, *map(chunk, clean), *map(chunk, unclean), chunk(finish="stop")]
+    sent += [{**chunk(), "choices": [], "usage": USAGE}] if counted else []
+    passed = len(stream([ROLE, *map(chunk, clean)]))
+    passing = StreamPassthrough(msgspec.structs.replace(CONTEXT, model="up"), can())
+
+    out = b"".join(passing.feed(event) for event in events_of(stream([*sent, "[DONE]"]))) + passing.close()
+
+    assert out[:passed] == stream([ROLE, *map(chunk, clean)])
+    assert out.endswith(b"data: [DONE]\n\n")
+    payloads = [json.loads(data) for data in SseDecoder().feed(out) if data != b"[DONE]"]
+    assert {(payload["id"], payload["created"], payload["model"]) for payload in payloads} == {("c", 7, "up")}
+    assert [payload["usage"]["total_tokens"] for payload in payloads if "usage" in payload] == [10] * counted
+    heard, said = (fold(read(stream([*datas, "[DONE]"]))) for datas in (payloads, sent))
+    assert (heard.blocks, heard.finish_reason) == (said.blocks, said.finish_reason)
+
+
+def read(body: bytes) -> list[Event]:
+    parser = openai_chat.StreamParser()
+    return parser.feed(SseDecoder().feed(body)) + parser.close()
+
+
+def events_of(body: bytes) -> list[bytes]:
+    return [event + b"\n\n" for event in body.split(b"\n\n")[:-1]]

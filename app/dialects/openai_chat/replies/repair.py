@@ -1,34 +1,26 @@
-"""The repair of replies for clients of the same dialect: of whole ones, and of what streams share with
-them.
+"""Whole replies for clients of the same dialect, and what they need in common with streams.
 
-A clean reply keeps its bytes. One at which clients crash or stop is taken apart, and what is wrong with it set right.
+A clean reply keeps its bytes. One at which clients would crash or stop is read and written anew.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from app.conversation.capabilities import Capabilities, RenderContext
-from app.conversation.literals import text_of
 from app.dialects.error_bodies import find_error
 from app.dialects.error_kinds import decode_error, judge_error, judge_reported
 from app.dialects.json_bodies import encode_body, repair_surrogates, repair_text, replace_model
 from app.dialects.malformed import decode_tolerantly, malformed, no_answer
-from app.dialects.openai_chat.replies.reply_parts import is_odd_content, read_parts
-from app.dialects.openai_chat.replies.tool_calls import CallBinder, begins_object
-from app.dialects.openai_chat.vocabulary import (
-    FINISH_NAMES,
-    CallFragment,
-    WireChoice,
-    WireDelta,
-    calls_of,
-    errors_in,
-    read_finish,
-)
+from app.dialects.openai_chat.replies.reply_parts import is_odd_content
+from app.dialects.openai_chat.replies.several import join_responses
+from app.dialects.openai_chat.replies.tool_calls import begins_object
+from app.dialects.openai_chat.response_parser import parse_response
+from app.dialects.openai_chat.response_renderer import render_response
+from app.dialects.openai_chat.vocabulary import FINISH_NAMES, CallFragment, WireChoice, errors_in, read_finish
 from app.errors import UpstreamMalformed, UpstreamRefused
 
 _any = msgspec.json.Decoder().decode
@@ -49,7 +41,6 @@ class _Whole(msgspec.Struct):
 
 
 _decode_whole = msgspec.json.Decoder(_Whole).decode
-_decode_fragment = msgspec.json.Decoder(CallFragment).decode
 
 
 def repair_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> bytes:
@@ -76,10 +67,14 @@ def repair_response(body: bytes, context: RenderContext, capabilities: Capabilit
         raise UpstreamRefused(judge_error(0, told))
     if not whole.choices or all(_is_void(choice) for choice in whole.choices):
         raise no_answer(body)
-    joins = len(whole.choices) > 1 and not context.several
-    if joins or _lacks_head(whole) or any(_is_odd(choice, capabilities) for choice in whole.choices):
-        body = _mend_whole(_any(body), context, capabilities, joins=joins)
-        return replace_model(body, context.model)
+    reasons = [_true_reason(choice, capabilities) for choice in whole.choices]
+    if (len(whole.choices) > 1 and not context.several) or any(map(_is_odd, whole.choices)):
+        return _rewrite(body, whole, context)
+    if _lacks_head(whole) or any(reasons):
+        value = _any(body)
+        for choice, reason in zip(value["choices"], reasons, strict=True):
+            choice["finish_reason"] = reason or choice["finish_reason"]
+        return replace_model(encode_body({**value, **missing_head(value, context, "chat.completion")}), context.model)
     return replace_model(body, context.model, old=whole.model)
 
 
@@ -112,50 +107,20 @@ def missing_head(value: dict[str, Any], context: RenderContext, kind: str) -> di
     return {name: ours for name, ours in named.items() if not value.get(name) or type(value[name]) is not type(ours)}
 
 
-def flatten_content(message: dict[str, Any], calls_before: int = 0) -> dict[str, Any]:
-    """A message or delta whose content is a text, for clients join it; other vendors' parts go where they belong."""
-    said = [*read_parts(message.get("content"))]
-    flat: dict[str, Any] = {**message, "content": "".join(one.text for one in said if one.kind == "text")}
-    if thoughts := "".join(one.text for one in said if one.kind == "reasoning"):
-        flat["reasoning_content"] = thoughts
-    if refusal := "".join(one.text for one in said if one.kind == "refusal"):
-        flat["refusal"] = refusal
-    calls = [one for one in said if one.kind == "call"]
-    if calls:
-        known = message.get("tool_calls") or []
-        made = [
-            {
-                "index": calls_before + len(known) + position,
-                "id": call.id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": call.text},
-            }
-            for position, call in enumerate(calls)
-        ]
-        flat["tool_calls"] = [*known, *made]
-    return flat
-
-
-def join_messages(messages: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One message of those of several choices, where one was asked for: what they say one after the other."""
-    joined: dict[str, Any] = {}
-    for message in messages:
-        for name, value in message.items():
-            match joined.get(name), value:
-                case (str() as before, str()) if name != "role":
-                    joined[name] = before + value
-                case ([*before], [*_]):
-                    joined[name] = before + value
-                case (None, _):
-                    joined[name] = value
-    return joined
-
-
 def _lacks_head(whole: _Whole) -> bool:
     return not (whole.id and whole.object and whole.created and whole.model)
 
 
-def _is_odd(choice: WireChoice, capabilities: Capabilities) -> bool:
+def _true_reason(choice: WireChoice, capabilities: Capabilities) -> str | None:
+    """The reason that fits a choice, where it has another."""
+    if choice.finish_reason is None:
+        return None
+    called = choice.message is not None and bool(choice.message.tool_calls)
+    true = true_finish(choice.finish_reason, called, capabilities)
+    return None if true == choice.finish_reason else true
+
+
+def _is_odd(choice: WireChoice) -> bool:
     """Whether a choice is not as clients expect it."""
     message = choice.message
     if message is None or choice.finish_reason is None or is_odd_content(message.content):
@@ -164,8 +129,6 @@ def _is_odd(choice: WireChoice, capabilities: Capabilities) -> bool:
         return True
     calls = message.tool_calls or []
     if len(calls) > 1 and len({call.id for call in calls}) < len(calls):
-        return True
-    if choice.finish_reason != true_finish(choice.finish_reason, bool(calls), capabilities):
         return True
     for call in calls:
         piece = call.function or call.custom
@@ -176,53 +139,14 @@ def _is_odd(choice: WireChoice, capabilities: Capabilities) -> bool:
     return False
 
 
-def _mend_whole(value: dict[str, Any], context: RenderContext, capabilities: Capabilities, *, joins: bool) -> bytes:
-    choices = [choice for choice in value["choices"] if isinstance(choice, dict)]
-    if joins:
-        reasons = [reason for choice in choices if isinstance(reason := choice.get("finish_reason"), str)]
-        telling = next((word for word in reasons if read_finish(word) not in ("stop", "tool_calls")), None)
-        message = join_messages([_message_of(choice) for choice in choices])
-        choices = [
-            {**choices[0], "index": 0, "message": message, "finish_reason": telling or next(iter(reasons), None)}
-        ]
-    mended = [_mend_choice(choice, value, capabilities) for choice in choices]
-    return encode_body({**value, **missing_head(value, context, "chat.completion"), "choices": mended})
-
-
-def _message_of(choice: dict[str, Any]) -> dict[str, Any]:
-    message = next((choice[name] for name in ("message", "delta") if isinstance(choice.get(name), dict)), None)
-    if message is None:
-        message = {"content": choice.get("text") or ""}
-    message = {"role": "assistant", "content": None, **message}
-    if isinstance(message.get("tool_calls"), dict):
-        message["tool_calls"] = [message["tool_calls"]]
-    content = message.get("content")
-    return message if content is None or isinstance(content, str) else flatten_content(message)
-
-
-def _mend_choice(choice: dict[str, Any], whole: dict[str, Any], capabilities: Capabilities) -> dict[str, Any]:
-    message = _message_of(choice)
-    calls = message.get("tool_calls")
-    if isinstance(calls, list):
-        binder = CallBinder(str(whole.get("id") or ""))
-        message["tool_calls"] = [_mend_call(call, index, binder) for index, call in enumerate(calls)]
-    reason = choice.get("finish_reason")
-    if not isinstance(reason, str):
-        reason = "function_call" if message.get("function_call") else "stop"
-    return {**choice, "message": message, "finish_reason": true_finish(reason, bool(calls), capabilities)}
-
-
-def _mend_call(call: Any, index: int, binder: CallBinder) -> Any:
-    """A whole call with an id and a type, and with arguments that are the text of an object."""
-    try:
-        fragment = _decode_fragment(encode_body(call))
-    except UNREADABLE:
-        return call
-    fragment = calls_of(WireDelta(tool_calls=fragment))[0]
-    bound, added = binder.bind(msgspec.structs.replace(fragment, index=index))
-    if fragment.custom is not None:
-        return {**call, "id": bound.id, "type": "custom"}
-    arguments = text_of(bound.held_arguments() if bound.held else added) or "{}"
-    function = {"name": bound.name, **(call.get("function") or {}), "arguments": arguments}
-    rest = {name: value for name, value in call.items() if name not in ("name", "arguments", "input", "index")}
-    return {**rest, "id": bound.id, "type": call.get("type") or "function", "function": function}
+def _rewrite(body: bytes, whole: _Whole, context: RenderContext) -> bytes:
+    """The reply read and written anew; several answers one by one."""
+    if not context.several:
+        return render_response(parse_response(body), context)
+    value = _any(body)
+    usage = value.pop("usage", None)
+    answers = []
+    for number, choice in enumerate(value["choices"]):
+        counts = {} if number or usage is None else {"usage": usage}
+        answers.append(render_response(parse_response(encode_body({**value, "choices": [choice], **counts})), context))
+    return join_responses(answers)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 
 import msgspec
 
@@ -121,6 +122,61 @@ class CallBinder:
     def _mint(self, position: int) -> str:
         digest = hashlib.sha256(f"{self.response_id}:{position}".encode("utf-8", "replace")).hexdigest()
         return f"call_{digest[:24]}"
+
+
+def are_clean(fragments: Sequence[CallFragment], binder: CallBinder) -> bool:
+    """Whether fragments are as the contract has them, after those that `binder` knows."""
+    begun, touched = len(binder.calls), set[object]()
+    ids = {call.id for call in binder.calls}
+    for fragment in fragments:
+        index = fragment.index
+        if not isinstance(index, int) or index in touched:
+            return False
+        touched.add(index)
+        if index == begun:
+            if fragment.id in ids or not _opens_call(fragment):
+                return False
+            ids.add(str(fragment.id))
+            begun += 1
+        elif not 0 <= index < len(binder.calls) or not _continues(fragment, binder.calls[index]):
+            return False
+    return True
+
+
+def _opens_call(fragment: CallFragment) -> bool:
+    """Whether the first fragment of a call has an id, the kind and the name."""
+    piece = fragment.function or fragment.custom
+    kind = "function" if fragment.custom is None else "custom"
+    named = piece is not None and bool(piece.name) and isinstance(fragment.id, str) and fragment.id != ""
+    return named and fragment.type == kind and _has_clean_arguments(fragment, first=True)
+
+
+def _continues(fragment: CallFragment, call: Call) -> bool:
+    """Whether a later fragment has no more than arguments, or the rest of a name that was cut: the vendor's SDK joins
+    whatever text comes again."""
+    piece = fragment.function or fragment.custom
+    if piece is None or fragment.id:
+        return False
+    if piece.name is not None and (not piece.name or piece.name == call.name or call.pieces):
+        return False
+    return _has_clean_arguments(fragment, first=not call.pieces)
+
+
+def _has_clean_arguments(fragment: CallFragment, *, first: bool) -> bool:
+    added = _arguments_of(fragment)
+    piece = fragment.function or fragment.custom
+    if piece is None or (bytes(piece.arguments) or bytes(piece.input)) not in (b"", added):
+        return False
+    return (
+        not first
+        or added == EMPTY
+        or fragment.custom is not None
+        or (begins_object(added) and _cut_off(added) == added)
+    )
+
+
+def says_arguments(fragment: CallFragment) -> bool:
+    return _arguments_of(fragment) != EMPTY
 
 
 def begins_object(piece: bytes) -> bool:
