@@ -101,6 +101,19 @@ def _cut(found: ErrorBody, otherwise: str) -> ErrorBody:
     )
 
 
+def retell(body: bytes, message: str, told: str) -> bytes | None:
+    """The same error with another message, and all its other fields; None where the message stands elsewhere."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    match value:
+        case {"error": {"message": str(said)} as error} if said == message:
+            return msgspec.json.encode({**value, "error": {**error, "message": told}})
+        case _:
+            return None
+
+
 def quote(came: bytes) -> str:
     """What came instead of an answer, in few words: its message if it is an error, the title of a page, or itself."""
     text = came[:_PAGE_LIMIT].decode("utf-8", "replace").strip()

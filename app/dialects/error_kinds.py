@@ -32,6 +32,7 @@ KINDS: dict[str, FailureKind] = {
     "billingerror": "billing",
     "arrearage": "billing",
     "accountoverdueerror": "billing",
+    "usagenotincluded": "billing",
     "insufficientbalance": "billing",
     "1113": "billing",
     "30001": "billing",

@@ -23,6 +23,7 @@ from app.conversation.losses import list_dropped, list_lowered
 from app.conversation.response import Response
 from app.conversation.tokens.estimate import estimate_tokens
 from app.credentials.credential import find_remedy
+from app.dialects.error_bodies import retell
 from app.errors import (
     CredentialPostponed,
     CredentialUnavailable,
@@ -447,9 +448,14 @@ def _raise_explained(error: DragomanError, attempt: Attempt, remedy: str) -> NoR
         del error, explained
 
 
+# Failures of which the vendor's own clients read more than the words: the plan, and when its limit ends.
+_OWN_FIELDS = ("rate_limit", "quota", "billing")
+
+
 def _placed(error: UpstreamError, upstream: Upstream) -> UpstreamError:
     """The error with the upstream that it is about, and where that is."""
-    provider, failure = upstream.provider, error.failure
+    provider = upstream.provider
+    failure = provider.explain(error.failure) if isinstance(error, UpstreamUnreachable) else error.failure
     place = f"{provider.name} ({provider.base_url})" if provider.base_url else provider.name
     remedy = ""
     if isinstance(error, UpstreamUnreachable):
@@ -479,7 +485,12 @@ def _explained(error: DragomanError, attempt: Attempt, remedy: str) -> DragomanE
         # Not a 401, at which agents ask for a login of their own.
         message = f"{explained.message.rstrip('. ')}. {remedy}"
         explained = msgspec.structs.replace(explained, message=message)
-    return error if explained is failure else UpstreamRefused(explained, error.headers)
+    if explained is failure:
+        return error
+    refused = UpstreamRefused(explained, error.headers)
+    if error.body is not None and failure.kind in _OWN_FIELDS:
+        refused.body = retell(error.body, failure.message, explained.message)
+    return refused
 
 
 def _explain_absent(failure: Failure, attempt: Attempt) -> Failure:

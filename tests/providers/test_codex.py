@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.conftest import MakeClient, data_folder, make_client, upstream
-from tests.support.fake_upstream import FakeUpstream, sse
+from tests.support.fake_upstream import FakeUpstream, json_reply, sse
 
 __all__ = ["data_folder", "make_client", "upstream"]  # the fixtures of this file
 
@@ -50,3 +50,51 @@ def test_a_conversation_without_a_session_gets_one_of_its_own(
     keys = [seen.json()["prompt_cache_key"] for seen in (first, again, other)]
     assert keys[0] == keys[1] != keys[2]
     assert [seen.headers["session-id"] for seen in (first, again, other)] == keys
+
+
+TROUBLES: dict[str, tuple[int, Any]] = {
+    "ChatGPT Plus subscription required": (429, {"error": {"type": "usage_not_included", "message": "m"}}),
+    "ChatGPT Plus subscription required, for this workspace": (403, {"detail": "m"}),
+    "Session not found": (404, {"error": {"code": "previous_response_not_found", "message": "m"}}),
+    "Model not available": (404, {"error": {"code": "model_not_found", "message": "m"}}),
+    "Rate limit exceeded": (429, {"error": {"type": "usage_limit_reached", "message": "m", "resets_in_seconds": 90}}),
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.parametrize("path", ["/api/codex/responses", "/api/codex/v1/chat/completions"])
+def test_trouble_has_the_name_that_its_users_know_and_a_remedy(
+    make_client: MakeClient, upstream: FakeUpstream, path: str, trouble: str
+) -> None:
+    """The troubleshooting texts of earlier gateways for this backend."""
+    client = make_client(codex={"kind": "codex", "base_url": upstream.url, "access_token": "t"})
+    status, body = TROUBLES[trouble]
+    upstream.script(json_reply(body, status))
+
+    response = client.ask(path, {"model": "gpt-5.5", "input": "hi", "messages": [{"role": "user", "content": "hi"}]})
+
+    message = response.json["error"]["message"]
+    name, _, rest = message.partition(": ")
+    assert name == trouble.partition(",")[0]
+    assert rest.startswith("m. ")
+    assert len(rest) > len("m. ")
+
+
+def test_codex_keeps_the_fields_that_it_reads_of_a_limit(make_client: MakeClient, upstream: FakeUpstream) -> None:
+    client = make_client(codex={"kind": "codex", "base_url": upstream.url, "access_token": "t"})
+    error = {"type": "usage_limit_reached", "message": "m", "plan_type": "plus", "resets_in_seconds": 90}
+    upstream.script(json_reply({"error": error}, 429))
+
+    response = client.ask("/api/codex/responses", {"model": "gpt-5.5", "input": "hi"})
+
+    told = response.json["error"]
+    assert told.pop("message").startswith("Rate limit exceeded: m. ")
+    assert told == {"type": "usage_limit_reached", "plan_type": "plus", "resets_in_seconds": 90}
+
+
+def test_a_backend_that_cannot_be_reached_is_called_so(make_client: MakeClient) -> None:
+    client = make_client(codex={"kind": "codex", "base_url": "http://127.0.0.1:9", "access_token": "t"})
+
+    response = client.ask("/api/codex/responses", {"model": "gpt-5.5", "input": "hi"})
+
+    assert "Failed to connect to ChatGPT backend: cannot connect to 127.0.0.1:9" in response.json["error"]["message"]

@@ -16,6 +16,7 @@ import msgspec
 from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
 from app.credentials.credential import Credential
+from app.errors import Failure
 from app.providers.listings import read_entries, stated
 from app.providers.profiles import capabilities_for
 from app.providers.provider import Model, Operation, Provider, UpstreamRequest
@@ -30,6 +31,27 @@ MOST_BEGINNING = 1000
 
 # Where the backend keeps a turn: it gives the client a token, and wants it back with the turn's other requests.
 TURN_STATE = "x-codex-turn-state"
+
+# What a failure is called by those who used earlier gateways for this backend, and what to do about it; by its kind.
+_TROUBLES = {
+    "billing": (
+        "ChatGPT Plus subscription required",
+        "The account's plan does not include Codex: choose another.",
+    ),
+    "permission": (
+        "ChatGPT Plus subscription required",
+        "The account's plan or its workspace may not use this: choose another, or log in with another account.",
+    ),
+    "not_found": ("Model not available", "`dragoman models` lists what the account may use."),
+    "rate_limit": (
+        "Rate limit exceeded",
+        "The plan's limits are shared with Codex itself: wait, or add a login.",
+    ),
+    "quota": ("Rate limit exceeded", "The plan's limits are shared with Codex itself: wait, or add a login."),
+    "unreachable": ("Failed to connect to ChatGPT backend", "Check the network, and [server] proxies if there is one."),
+}
+_NO_SESSION = ("Session not found", "The backend keeps no responses: send the whole conversation again.")
+_SESSION_CODES = ("previous_response_not_found", "session_not_found", "conversation_not_found")
 
 
 class CodexProvider(Provider):
@@ -76,6 +98,15 @@ class CodexProvider(Provider):
         if credential is not None and credential.account is not None:
             headers["chatgpt-account-id"] = credential.account
         return headers
+
+    def explain(self, failure: Failure) -> Failure:
+        failure = super().explain(failure)
+        trouble = _NO_SESSION if failure.code in _SESSION_CODES else _TROUBLES.get(failure.kind)
+        if trouble is None:
+            return failure
+        name, remedy = trouble
+        message = f"{name}: {failure.message.rstrip('. ')}. {remedy}"
+        return msgspec.structs.replace(failure, message=message)
 
     def fetch_models(self) -> list[Model]:
         url = f"{self.url('models', '')}?client_version={CLIENT_VERSION}"

@@ -108,7 +108,7 @@ class OCAProvider(Provider):
 
     def explain(self, failure: Failure) -> Failure:
         status = 401 if failure.kind == "upstream_auth" else failure.status
-        if not status:
+        if not status or failure.kind == "unreachable":
             return failure
         remedy = f" ({REMEDIES[status]})" if status in REMEDIES else ""
         return msgspec.structs.replace(failure, message=f"Oracle error: {status}: {failure.message}{remedy}")
