@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -32,6 +33,15 @@ class Usage(msgspec.Struct, frozen=True):
     @property
     def input(self) -> int:
         return self.fresh + self.cache_read + self.cache_written
+
+
+def scale_usage(usage: Usage, factor: float) -> Usage:
+    """The counts as a client is to take them whose idea of the window is `factor` times what it is; rounded up."""
+    scaled = {
+        name: math.ceil(getattr(usage, name) * factor)
+        for name in ("fresh", "cache_read", "cache_written", "output", "reasoning", "cache_written_1h")
+    }
+    return msgspec.structs.replace(usage, **scaled)
 
 
 def add_usages(usages: Sequence[Usage]) -> Usage | None:

@@ -16,7 +16,7 @@ import msgspec
 
 from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.losses import Loss
-from app.conversation.response import Response, Usage
+from app.conversation.response import Response, Usage, scale_usage
 from app.credentials.credential import Credential
 from app.dialects.contract import ClientDialect, RenderedRequest, StreamParser, StreamPassthrough
 from app.dialects.login_words import has_login_words
@@ -137,6 +137,8 @@ class Attempt(abc.ABC):
     def render(self, response: Response) -> bytes:
         """A whole answer in the client's dialect, as a stream if it asked for one."""
         client = self.client_request.dialect
+        if response.usage is not None and self.context.usage_scale != 1:
+            response = msgspec.structs.replace(response, usage=scale_usage(response.usage, self.context.usage_scale))
         if self.stream:
             return stream_whole(response, client, self.context)
         return client.render_response(response, self.context)

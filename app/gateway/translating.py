@@ -117,6 +117,7 @@ class Translating(Attempt):
             request=request,
             body=client_request.body if traits.echoes_prompt else b"",
             max_event=self.target.limits.event_mb << 20,
+            usage_scale=self.target.upstream.usage_scale,
         )
 
     def _expect_pauses(self, request: Request) -> Request:

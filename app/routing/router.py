@@ -54,6 +54,7 @@ class Upstream(msgspec.Struct, frozen=True):
     max_output: int | None = None
     policy: LossPolicy = "normal"
     context_window: int | None = None
+    assumed_window: int | None = None
     matched: str = ""
 
     @property
@@ -73,9 +74,17 @@ class Upstream(msgspec.Struct, frozen=True):
     @property
     def rewrites(self) -> bool:
         """Whether a request is rendered anew even for a client of the upstream's own dialect: where the route sets an
-        effort, or a strict chat template wants the conversation in another order."""
+        effort or another count, or a strict chat template wants the conversation in another order."""
         capabilities = self.capabilities
-        return self.reasoning_effort is not None or capabilities.merge_system or capabilities.alternate
+        ordered = capabilities.merge_system or capabilities.alternate
+        return ordered or self.reasoning_effort is not None or self.usage_scale != 1
+
+    @property
+    def usage_scale(self) -> float:
+        """What reported tokens are multiplied by, for clients that take the window to be another than it is."""
+        if self.assumed_window is None or (window := self.capabilities.context_window) is None:
+            return 1.0
+        return self.assumed_window / window
 
 
 class _Led(NamedTuple):
@@ -348,12 +357,19 @@ class Router:
 
     def _upstream(self, provider: Provider, model: str, route: RouteSettings | None) -> Upstream:
         label = f"{provider.name}/{model}"
-        own = provider.settings.reasoning_effort
+        own, assumed = provider.settings.reasoning_effort, provider.settings.assumed_window
         if route is None:
-            return Upstream(provider, model, label, own)
+            return Upstream(provider, model, label, own, assumed_window=assumed)
         policy: LossPolicy = "strict" if route.strict else "lenient" if route.lenient else "normal"
         return Upstream(
-            provider, model, label, route.reasoning_effort or own, route.max_output, policy, route.context_window
+            provider,
+            model,
+            label,
+            route.reasoning_effort or own,
+            route.max_output,
+            policy,
+            route.context_window,
+            route.assumed_window or assumed,
         )
 
     def _check(self) -> None:

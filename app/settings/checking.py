@@ -119,6 +119,7 @@ class _RouteTable(Struct, frozen=True, kw_only=True):
     reasoning_effort: str | None = None
     max_output: Count | None = None
     context_window: Count | None = None
+    assumed_window: Count | None = None
     strict: bool = False
     lenient: bool = False
 
@@ -422,6 +423,7 @@ def _build_route(value: Any, key: str) -> RouteSettings:
         reasoning_effort=route.reasoning_effort,
         max_output=route.max_output,
         context_window=route.context_window,
+        assumed_window=route.assumed_window,
         strict=route.strict,
         lenient=route.lenient,
     )

@@ -175,6 +175,7 @@ class ProviderSettings(UseLimits, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()
     default_model: str | None = None
     context_window: Count | dict[str, Count] | None = None
+    assumed_window: Count | None = None
     reasoning_effort: str | None = None
 
     connect_timeout: Seconds = 10.0
@@ -215,6 +216,7 @@ class RouteSettings(Table, frozen=True, kw_only=True):
     reasoning_effort: str | None = None
     max_output: Count | None = None
     context_window: Count | None = None
+    assumed_window: Count | None = None
     strict: bool = False
     lenient: bool = False
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from app.conversation.tokens.estimate import estimate_tokens
@@ -32,6 +34,10 @@ def count_tokens(gateway: Gateway, client_request: ClientRequest, record: Record
     record.operation = "count_tokens"
     record.go_to(upstream)
     record.upstream_dialect = upstream.capabilities.dialect
+    return math.ceil(_count(gateway, client_request, upstream) * upstream.usage_scale)
+
+
+def _count(gateway: Gateway, client_request: ClientRequest, upstream: Upstream) -> int:
     request = client_request.request
     offered = gateway.offers(upstream, client_request, "count_tokens")
     if upstream.provider.dialect == client_request.dialect.NAME and offered:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import msgspec
 
 from app.conversation.capabilities import RenderContext
 from app.conversation.events import BlockDelta, Event, Failed, Finished, Started, UsageSeen
-from app.conversation.response import Response, Usage
+from app.conversation.response import Response, Usage, scale_usage
 from app.conversation.streams.fold import Folder, fold, unfold
 from app.conversation.streams.stages import Stage, StageMaker, active, chain
 from app.conversation.tokens.estimate import estimate_output, estimate_tokens
@@ -34,7 +35,7 @@ class StreamTranslation:
         self._decoder = SseDecoder(context.max_event)
         self._parser = parser
         self._stages: list[Stage] = [make() for make in stages]
-        self._renderer = client.StreamRenderer(context)
+        self._renderer = client.StreamRenderer(_scale_context(context))
         self._context = context
         self._said = 0  # tokens of the answer so far, roughly
         self._began = False
@@ -76,7 +77,7 @@ class StreamTranslation:
             self._note(events)
         self._began = True
         self._said += _measure(events)
-        return self._renderer.feed(events)
+        return self._renderer.feed(_scale_events(events, self._context.usage_scale))
 
     def _conclude(self) -> bytes:
         """The end of the answer, with counts in any case."""
@@ -85,7 +86,7 @@ class StreamTranslation:
         counted = b""
         if self.finished and not _is_told(self.usage):
             self.usage = _estimate_usage(self._context, self._said)
-            counted = self._renderer.feed([UsageSeen(self.usage)])
+            counted = self._renderer.feed(_scale_events([UsageSeen(self.usage)], self._context.usage_scale))
         return counted + self._renderer.close()
 
     def _note(self, events: Sequence[Event]) -> None:
@@ -139,6 +140,25 @@ def stream_whole(response: Response, client: ClientDialect, context: RenderConte
     """A whole answer as a stream, for a client that asked for one."""
     renderer = client.StreamRenderer(context)
     return renderer.feed(unfold(response)) + renderer.close()
+
+
+def _scale_context(context: RenderContext) -> RenderContext:
+    """The context with the client's estimate of its input in the client's own measure."""
+    if context.usage_scale == 1:
+        return context
+    return msgspec.structs.replace(context, input_tokens=math.ceil(context.input_tokens * context.usage_scale))
+
+
+def _scale_events(events: Sequence[Event], factor: float) -> Sequence[Event]:
+    """The events with counts in the client's own measure; what is recorded stays as the upstream told it."""
+    if factor == 1:
+        return events
+    return [
+        msgspec.structs.replace(event, usage=scale_usage(event.usage, factor))
+        if isinstance(event, Started | UsageSeen) and event.usage is not None
+        else event
+        for event in events
+    ]
 
 
 def _is_told(usage: Usage | None) -> bool:
