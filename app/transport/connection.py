@@ -88,9 +88,9 @@ class TlsConnection(Connection):
     def __init__(self, origin: Origin, sock: socket.socket, alarm: Alarm, context: ssl.SSLContext) -> None:
         super().__init__(origin, sock, alarm)
         self._incoming = ssl.MemoryBIO()
-        self._upstream_request = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
         self._has_ended = False
-        self._tls = context.wrap_bio(self._incoming, self._upstream_request, server_hostname=origin.host)
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=origin.host)
 
     def shake_hands(self, wait: float) -> None:
         """Raises ssl.SSLError, an OSError, if the upstream's certificate does not hold."""
@@ -120,7 +120,7 @@ class TlsConnection(Connection):
         while not self._has_ended and (received := super().read(wait)):
             self._incoming.write(received)
             data = self._decrypt()
-            if self._upstream_request.pending:
+            if self._outgoing.pending:
                 self._flush(wait)
             if data:
                 return data
@@ -140,5 +140,5 @@ class TlsConnection(Connection):
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _flush(self, wait: float) -> None:
-        if self._upstream_request.pending:
-            super().write(self._upstream_request.read(), wait)
+        if self._outgoing.pending:
+            super().write(self._outgoing.read(), wait)

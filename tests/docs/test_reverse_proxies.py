@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -203,7 +204,8 @@ def front(
         said = tmp_path / "proxy.log"
         with said.open("w") as log:
             command = proxy.command(program, tmp_path)
-            process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"HOME": str(tmp_path)})
+            environ = os.environ | {"HOME": str(tmp_path)}
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=environ, start_new_session=True)
         try:
             trust = ssl.create_default_context()
             authority.configure_trust(trust)
@@ -211,7 +213,8 @@ def front(
                 _wait_for(connection, process, said)
                 yield connection
         finally:
-            process.kill()  # what is told to end waits for its streams
+            # What is told to end waits for its streams; workers of a proxy that is killed outlive it.
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait(TIMEOUT)
 
 
