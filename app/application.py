@@ -1,4 +1,4 @@
-"""The WSGI application: Flask, behind a lane of its own for generating requests."""
+"""The WSGI application: Flask, behind a fast path for generating requests."""
 
 from __future__ import annotations
 

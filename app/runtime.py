@@ -1,4 +1,4 @@
-"""Holds the house that answers now, and builds another one when the configuration file changes."""
+"""The services that answer now, and the new ones that take over when the configuration file changes."""
 
 from __future__ import annotations
 

@@ -37,7 +37,8 @@ from app.transport import Transport, TransportSettings
 
 
 class Services(msgspec.Struct, frozen=True):
-    """Everything that one configuration makes. A new configuration makes a new house; requests finish in theirs."""
+    """Everything that one configuration makes. A new configuration makes new services; a request ends with
+    those it began with."""
 
     settings: Settings
     providers: Mapping[str, Provider]
@@ -63,7 +64,7 @@ def build_services(
     recorder: Recorder | None = None,
     find_limiter: Callable[[], Limiter] | None = None,
 ) -> Services:
-    """The house of a configuration; the kept connections of an `old` one are taken over where they may be. Without
+    """The services of a configuration; the kept connections of an `old` one are taken over where they may be. Without
     `find_limiter`, which tells what counts the use of limits, providers have none.
 
     Raises ConfigError with the key of what cannot be built.

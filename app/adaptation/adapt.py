@@ -65,7 +65,7 @@ def adapt_emptiness(request: Request, capabilities: Capabilities, notes: Notes) 
 def adapt_writing(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
     """What models write into their text though it is none of it."""
     schemas = {tool.name: tool.schema if isinstance(tool, FunctionTool) else None for tool in request.tools}
-    if capabilities.rescue_calls and schemas:
+    if capabilities.text_tool_calls and schemas:
         notes.on_reply(partial(ReadTextToolCalls, schemas))
     if capabilities.think_tags:
         notes.on_reply(partial(ThinkTags, opened=capabilities.think_opened))

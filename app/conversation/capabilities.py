@@ -92,7 +92,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     schema: Literal["any", "object", "anthropic", "openai", "gemini"] = "object"
     tool_result_media: bool = False  # images and files may stand inside a tool result
     error_flag: bool = False  # a tool result can say that it is an error
-    rescue_calls: bool = False  # calls written as text are recognised
+    text_tool_calls: bool = False  # calls written as text are recognised
 
     # output
     structured: Literal["schema", "json_object", "tool", "none"] = "schema"

@@ -70,7 +70,7 @@ class StopDetail(msgspec.Struct, frozen=True):
 class Response(msgspec.Struct, frozen=True, kw_only=True):
     """`finish_reason` None means the answer broke off; `created` is in unix seconds, None where unknown.
 
-    `logprobs` are OpenAI's entries for the visible text; `extras` what only the upstream's dialect knows.
+    `logprobs` are OpenAI's entries for the visible text; `extensions` what only the upstream's dialect knows.
     """
 
     id: str

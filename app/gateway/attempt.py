@@ -43,7 +43,7 @@ MOST_QUOTED = 300
 
 class Sends(msgspec.Struct):
     """How often one request was sent, and how often it may be: what is sent again on a new connection counts too.
-    `patience` is the longest wait for a head, in seconds; None leaves it to the provider's time limits. `pulse` tells
+    `head_limit` is the longest wait for a head, in seconds; None leaves it to the provider's time limits. `pulse` tells
     whether a silent provider lives, where another target is left.
 
     The transport asks this, and not the attempt, which holds what the transport is given.
@@ -51,7 +51,7 @@ class Sends(msgspec.Struct):
 
     most: int = 2
     made: int = 0
-    patience: float | None = None
+    head_limit: float | None = None
     pulse: Pulse | None = None
     record: Record | None = None
 
@@ -162,9 +162,9 @@ class Attempt(abc.ABC):
             )  # fmt: skip
         good = False
         try:
-            patience = target.sends.patience
-            if patience is not None:
-                yield from _wait_briefly(exchange, patience, wait)
+            limit = target.sends.head_limit
+            if limit is not None:
+                yield from _wait_briefly(exchange, limit, wait)
             if target.sends.pulse is not None:
                 yield from target.sends.pulse.wait(exchange, wait)
             while not exchange.wait_head(wait):
@@ -230,10 +230,10 @@ class Attempt(abc.ABC):
         return refused
 
 
-def _wait_briefly(exchange: Exchange, patience: float, wait: float) -> Obtaining[None]:
-    """Until the head is there. Raises UpstreamTimeout when that takes longer than `patience`."""
-    end = time.monotonic() + patience
+def _wait_briefly(exchange: Exchange, limit: float, wait: float) -> Obtaining[None]:
+    """Until the head is there. Raises UpstreamTimeout when that takes longer than `limit`."""
+    end = time.monotonic() + limit
     while not exchange.wait_head(min(wait, max(0.0, end - time.monotonic()))):
         if time.monotonic() >= end:
-            raise UpstreamTimeout("first_byte", patience)
+            raise UpstreamTimeout("first_byte", limit)
         yield

@@ -205,7 +205,7 @@ class Gateway:
                         continue
                     gate = entered
                     sends.most = most - (len(chain) - 1 - position)  # one is kept for each upstream that is left
-                    sends.patience = gate.patience
+                    sends.head_limit = gate.head_limit
                     started = yield from self._attempt(
                         client_request, record, upstream, stream, sends, last and not gate.once
                     )

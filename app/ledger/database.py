@@ -28,7 +28,7 @@ T = TypeVar("T")
 BUSY_SECONDS = 2.0
 BUSY_PAUSE = 0.01
 # Seconds for a statement, a connection, and a place among the connections.
-PATIENCE = 2
+ANSWER_LIMIT = 2
 # Records that are thrown away at once: a long delete would keep the other workers waiting.
 BATCH = 500
 
@@ -70,9 +70,9 @@ class Database:
         self._file = _file_id(self._path)
         remote: dict[str, Any] = {}
         if url.get_backend_name() == "postgresql":
-            options = f"-c statement_timeout={PATIENCE * 1000} -c lock_timeout={PATIENCE * 1000}"
-            arguments = {"connect_timeout": PATIENCE, "options": options}
-            remote = {"pool_pre_ping": True, "pool_timeout": PATIENCE, "connect_args": arguments}
+            options = f"-c statement_timeout={ANSWER_LIMIT * 1000} -c lock_timeout={ANSWER_LIMIT * 1000}"
+            arguments = {"connect_timeout": ANSWER_LIMIT, "options": options}
+            remote = {"pool_pre_ping": True, "pool_timeout": ANSWER_LIMIT, "connect_args": arguments}
         try:
             self._engine = create_engine(url, isolation_level="AUTOCOMMIT", **remote)
         except (SQLAlchemyError, ImportError) as error:
@@ -150,7 +150,7 @@ class Database:
         end = time.monotonic() + BUSY_SECONDS
         while True:
             try:
-                with gevent.Timeout(2 * PATIENCE, _Silence), self._engine.connect() as connection:
+                with gevent.Timeout(2 * ANSWER_LIMIT, _Silence), self._engine.connect() as connection:
                     return work(connection)
             except SQLAlchemyError as error:
                 # Each statement is a transaction of its own, so all of them can be tried again.
@@ -160,7 +160,7 @@ class Database:
                 reason = _reason(error)
                 raise LedgerUnavailable("the database of the ledger failed; see the log", reason) from error
             except _Silence as silence:
-                said = f"the database did not answer within {2 * PATIENCE} s"
+                said = f"the database did not answer within {2 * ANSWER_LIMIT} s"
                 raise LedgerSilent("the database of the ledger does not answer; see the log", said) from silence
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 from app.providers.provider import Provider
 
-# Claude Code waits three seconds for a list of models.
-PATIENCE = 1.5
+# Seconds that a list of models waits for upstreams: Claude Code waits three for all of it.
+LISTING_LIMIT = 1.5
 
 
 def fill_catalogues(providers: Iterable[Provider], *, only_new: bool = False) -> None:
@@ -22,7 +22,7 @@ def fill_catalogues(providers: Iterable[Provider], *, only_new: bool = False) ->
         if not provider.has_catalogue:
             provider.asking = threading.Thread(target=provider.catalogue, daemon=True)
             provider.asking.start()
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + LISTING_LIMIT
     for provider in providers:
         if provider.asking is not None and not (only_new and provider.was_asked):
             provider.asking.join(max(0.0, end - time.monotonic()))

@@ -122,13 +122,13 @@ class Process:
         except OSError:
             return ""
 
-    def end(self, patience: float = 0.0) -> None:
-        """Ends the program and what it has started, after `patience` seconds in which it may end by itself. Waits for
+    def end(self, grace: float = 0.0) -> None:
+        """Ends the program and what it has started, after `grace` seconds in which it may end by itself. Waits for
         the end; a second call does nothing."""
         if self._ended:
             return
         self._ended = True
-        if self.wait(patience) is None:
+        if self.wait(grace) is None:
             self._signal(signal.SIGTERM)
             self.wait(_NOTICE)
         self._signal(signal.SIGKILL)

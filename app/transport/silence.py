@@ -30,18 +30,18 @@ class Silence:
         """
         limits = self._limits
         phase, limit = ("idle", limits.idle) if began else ("first_byte", limits.first_byte)
-        patience = limit - self._seconds
-        if wait is not None and wait < patience:
-            patience = wait
+        longest = limit - self._seconds
+        if wait is not None and wait < longest:
+            longest = wait
         if self._deadline is not None:
             left = self._deadline - time.monotonic()
             if left <= 0:
                 raise UpstreamTimeout("total", limits.total or 0.0)
-            patience = min(patience, left)
+            longest = min(longest, left)
         try:
-            data = read(patience)
+            data = read(longest)
         except (TimeoutError, BlockingIOError) as error:
-            self._seconds += patience
+            self._seconds += longest
             if self._seconds > limit - _CLOCK_GRAIN:
                 raise UpstreamTimeout(phase, limit) from error
             return None

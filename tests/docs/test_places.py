@@ -1,4 +1,4 @@
-"""Whatever place the documents name exists, and the picture of the house shows all of it."""
+"""Whatever place the documents name exists, and the picture of the rooms shows all of them."""
 
 from __future__ import annotations
 

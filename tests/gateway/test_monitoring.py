@@ -109,7 +109,7 @@ class Worker:
     def __init__(self, folder: Path, pid: str) -> None:
         self.metrics = Metrics()
         self.recorder = Recorder([self.metrics])
-        self.workers = Workers(self.recorder, self.metrics, patience=0.0)
+        self.workers = Workers(self.recorder, self.metrics, telling_limit=0.0)
         self.workers.join(folder)
         files = self.workers._files
         assert files is not None

@@ -18,7 +18,7 @@ from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 Figure = Callable[[str, object, object], None]
 
 CHAT = PATHS["openai_chat"]
-PATIENCE = 1.0
+TIMEOUT = 1.0
 LIMITED = ("sh", "-c", 'ulimit -n 256; exec dragoman serve "$@"', "sh")
 CHUNK = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"x"}}]}\n\n'  # noqa: E501
 
@@ -31,7 +31,7 @@ def upstream() -> Iterator[FakeUpstream]:
 
 @pytest.fixture(scope="module")
 def gateway(upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
-    with Attacked(tmp_path_factory.mktemp("held"), upstream.url, client_timeout=PATIENCE, max_body_mb=8) as gateway:
+    with Attacked(tmp_path_factory.mktemp("held"), upstream.url, client_timeout=TIMEOUT, max_body_mb=8) as gateway:
         yield gateway
         assert "Traceback" not in gateway.log.read_text()
 
@@ -85,10 +85,10 @@ def test_no_connection_is_held_without_progress(gateway: Attacked, figure: Figur
         with gateway.connect() as client:
             client.sendall(begin)
             held = hold(client, drip, 0.2, 12)
-        assert held < 4 * PATIENCE + 3, name
+        assert held < 4 * TIMEOUT + 3, name
         longest = max(longest, held)
 
-    figure("longest hold of a connection, with a time limit of 1 s", f"{longest:.1f} s", f"{4 * PATIENCE + 3:.0f} s")
+    figure("longest hold of a connection, with a time limit of 1 s", f"{longest:.1f} s", f"{4 * TIMEOUT + 3:.0f} s")
 
 
 def test_a_client_that_does_not_read_is_left(gateway: Attacked, upstream: FakeUpstream) -> None:

@@ -102,7 +102,7 @@ def test_a_program_that_ends_by_itself_is_left_to_do_so(runs: list[Process]) -> 
     said: list[bytes] = []
     reader.start()
 
-    process.end(patience=5)
+    process.end(grace=5)
 
     reader.join(5)
     assert said == [b"by itself\n"]

@@ -51,7 +51,7 @@ class LoginStore(Protocol):
         """Remove the login. Raises OSError."""
 
     def places(self, suffix: str) -> list[Path]:
-        """Where the journal of this login may keep a file, best first."""
+        """Where the renewal lock of this login may keep a file, best first."""
 
 
 class FileStore:

@@ -1,4 +1,4 @@
-"""One login as it is kept: a store, the format of its bytes, and the journal beside it."""
+"""One login as it is kept: a store, the format of its bytes, and the renewal lock beside it."""
 
 from __future__ import annotations
 
@@ -86,14 +86,14 @@ class StoredLogin:
         return self.store.stamp()
 
     def read(self, *, patient: bool = False) -> Tokens:
-        """The tokens in force: those of the file, or the newer ones that the journal keeps for it.
+        """The tokens in force: those of the file, or the newer ones that the renewal note keeps for it.
 
         `patient`: a file being written gets a moment to be whole. Raises LoginMissing or LoginBroken.
         """
         return self._add_note((self._read_patiently() if patient else self._read_store())[1])[0]
 
     def read_note(self) -> tuple[Tokens, RenewalNote]:
-        """The tokens in force and what the journal says about them; a file being written gets a moment to be whole.
+        """The tokens in force and their renewal note; a file that is being written gets a moment to become whole.
 
         Raises as `read` does.
         """
@@ -106,9 +106,9 @@ class StoredLogin:
     def save(self, tokens: Tokens, note: RenewalNote) -> Tokens:
         """Save `tokens`, which replace those that `note` is about, and give the tokens to use from now on.
 
-        The journal has them before the file is touched, and the file is read afresh, so that neither a crash nor
+        The renewal note has them before the file is touched, and the file is read afresh, so that neither a crash nor
         another program's write in between costs anything. Those to use are another program's if it has put a
-        usable login of its own into the file meanwhile. A file that cannot be written leaves them in the journal.
+        usable login of its own into the file meanwhile. A file that cannot be written leaves them in the renewal note.
         """
         survives = self._renewal_lock.write(RenewalNote(replaces=note.replaces, tokens=tokens))
         try:
@@ -120,7 +120,7 @@ class StoredLogin:
         return tokens
 
     def settle(self) -> None:
-        """Put tokens that only the journal has into the file, if that is possible now and nobody is renewing."""
+        """Put tokens that only the renewal note has into the file, if that is possible now and nobody is renewing."""
         try:
             if self._add_note(self._read_store()[1])[1].tokens is None:
                 return

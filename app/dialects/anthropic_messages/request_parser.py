@@ -46,7 +46,7 @@ _any_turn = msgspec.json.Decoder(WireTurn)
 def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
     """A client's request to create a message. `headers` have lower-case names.
 
-    Fields without a place in the neutral model become extras. Raises InvalidRequest, which names the field.
+    Fields without a place in the neutral model become extensions. Raises InvalidRequest, which names the field.
     Source: Anthropic API reference, Messages, versions 2023-06-01 and 2026-10-21.
     """
     request = parse_count_request(body, headers)

@@ -89,7 +89,7 @@ def find_obstacle(fields: Fields, body: bytes, capabilities: Capabilities) -> st
         return "messages" if "input" in fields else None
     if capabilities.stream_only and bytes(fields.get("stream", b"")) != b"true":
         return "stream"
-    if capabilities.think_tags or (capabilities.rescue_calls and "tools" in fields):
+    if capabilities.think_tags or (capabilities.text_tool_calls and "tools" in fields):
         return "messages"  # the answer has to be read
     return "messages" if _has_odd_messages(fields["messages"], body, capabilities) else None
 

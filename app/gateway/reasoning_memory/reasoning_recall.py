@@ -1,4 +1,4 @@
-"""What one request has to do with the recollection: what it is reminded of, and what its answer leaves."""
+"""What one request has to do with the store of reasoning: what is restored in it, and what of its answer is kept."""
 
 from __future__ import annotations
 

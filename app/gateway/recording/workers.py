@@ -18,9 +18,10 @@ log = logging.getLogger("dragoman")
 
 # Running requests that one worker tells of.
 MOST_RUNNING = 500
-# Seconds between two tellings when nobody asks, and that somebody who does waits for the others.
+# Seconds between two tellings when nobody asks.
 UNASKED_PERIOD = 10.0
-PATIENCE = 4.0
+# Seconds that somebody who asks waits for the others.
+TELLING_LIMIT = 4.0
 _LOOK_AGAIN = 0.02
 # Milliseconds after which a request is a long one.
 LONG_MS = 30_000
@@ -42,11 +43,11 @@ class Whole(msgspec.Struct):
 class Workers:
     """This worker among the others. `gauges` are asked each time somebody wants to know."""
 
-    def __init__(self, recorder: Recorder, metrics: Metrics, patience: float = PATIENCE) -> None:
+    def __init__(self, recorder: Recorder, metrics: Metrics, telling_limit: float = TELLING_LIMIT) -> None:
         self.gauges: list[Callable[[], Sequence[Gauge]]] = []
         self.metrics = metrics
         self._recorder = recorder
-        self._patience = patience
+        self._telling_limit = telling_limit
         self._files: WorkerFiles | None = None
         self._told = 0.0
 
@@ -87,7 +88,7 @@ class Workers:
             return True
 
     def look(self) -> Whole:
-        """All workers as they are now. Waits until the others have told, `patience` seconds at most."""
+        """All workers as they are now. Waits until the others have told, `telling_limit` seconds at most."""
         states = []
         dead = Counts()
         complete = False
@@ -121,7 +122,7 @@ class Workers:
         """Whether all others have told how they are now."""
         assert self._files is not None
         self._files.ask()
-        end = time.monotonic() + self._patience
+        end = time.monotonic() + self._telling_limit
         while not self._files.have_answered():
             if time.monotonic() >= end:
                 return False

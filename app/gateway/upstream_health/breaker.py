@@ -27,7 +27,7 @@ BreakerState = Literal["closed", "open", "half_open"]
 Verdict = Literal["go", "probe", "wait"]
 
 
-class Patience(msgspec.Struct, frozen=True):
+class Tolerance(msgspec.Struct, frozen=True):
     """How many faults in a row open a breaker, and for how many seconds: `first`, then twice as long, up to
     `longest`."""
 
@@ -36,11 +36,11 @@ class Patience(msgspec.Struct, frozen=True):
     longest: float
 
 
-PATIENCE: Mapping[Fault, Patience] = {
-    "unreachable": Patience(faults=3, first=2.0, longest=30.0),
-    "gone": Patience(faults=1, first=10.0, longest=120.0),
-    "silent": Patience(faults=5, first=10.0, longest=120.0),
-    "failing": Patience(faults=5, first=5.0, longest=60.0),
+TOLERANCES: Mapping[Fault, Tolerance] = {
+    "unreachable": Tolerance(faults=3, first=2.0, longest=30.0),
+    "gone": Tolerance(faults=1, first=10.0, longest=120.0),
+    "silent": Tolerance(faults=5, first=10.0, longest=120.0),
+    "failing": Tolerance(faults=5, first=5.0, longest=60.0),
 }
 
 # Answers of a server, or of what stands before it, that has trouble of its own. 501 is about the request.
@@ -137,11 +137,11 @@ class Breaker:
             self.requests.add(request)
         if not repeated:
             self.count += 1
-        patience = PATIENCE[fault]
+        tolerance = TOLERANCES[fault]
         # What was sent before the breaker opened, and fails after it, is no news.
-        if (self.until is not None and not probe and now < self.until) or self.count < patience.faults:
+        if (self.until is not None and not probe and now < self.until) or self.count < tolerance.faults:
             return False
-        self.period = min(patience.longest, max(patience.first, self.period * 2 if self.opened else 0.0))
+        self.period = min(tolerance.longest, max(tolerance.first, self.period * 2 if self.opened else 0.0))
         self.opened += 1
         self.until = now + self.period
         self.changed = now

@@ -12,7 +12,7 @@ import msgspec
 from app.errors import DragomanError, UpstreamSpared
 from app.gateway.upstream_health.breaker import (
     MOST_MARKS,
-    PATIENCE,
+    TOLERANCES,
     Breaker,
     BreakerState,
     Fault,
@@ -32,9 +32,9 @@ MOST_TARGETS = 1024
 # Faults that cost a request its time.
 COSTLY: frozenset[Fault] = frozenset({"silent", "gone"})
 # Seconds that a probe of a silent target has for the head of an answer where another target is left.
-PROBE_PATIENCE = 15.0
+PROBE_LIMIT = 15.0
 # Seconds for which no breaker is open longer, whoever tells of it.
-LONGEST_OPEN = max(patience.longest for patience in PATIENCE.values())
+LONGEST_OPEN = max(tolerance.longest for tolerance in TOLERANCES.values())
 # Seconds for which what another worker has retried counts.
 RETRY_LIFETIME = 60.0
 # What a client is told to wait where nobody knows better; seconds.
@@ -87,12 +87,12 @@ class ProviderLoad(msgspec.Struct, frozen=True):
 
 
 class Gate(msgspec.Struct, frozen=True):
-    """How a target is asked: a `probe` is the only one at a time; `once` allows no repeats; `patience` is the longest
+    """How a target is asked: a `probe` is the only one at a time; `once` allows no repeats; `head_limit` is the longest
     wait for the head, None for the usual one."""
 
     probe: bool = False
     once: bool = False
-    patience: float | None = None
+    head_limit: float | None = None
 
 
 OPEN = Gate()
@@ -184,8 +184,8 @@ class UpstreamHealth:
                 pulse.take()
                 return None
             breaker.begin_probe(now)
-            patience = PROBE_PATIENCE if followed and silent else None
-            return Gate(probe=True, once=True, patience=patience)
+            head_limit = PROBE_LIMIT if followed and silent else None
+            return Gate(probe=True, once=True, head_limit=head_limit)
         if not last:
             return None
         if breaker.fault not in COSTLY:

@@ -14,7 +14,7 @@ from app.errors import UpstreamGone
 from app.transport import Exchange, Obtaining
 
 # Seconds of silence after which somebody wants to know, and between two looks at what became of the question.
-PATIENCE = 10.0
+ASK_AFTER = 10.0
 LOOK_PERIOD = 0.5
 # Questions in a row without an answer after which a provider is gone, and seconds for which an answer is believed.
 SILENCES = 2
@@ -26,10 +26,10 @@ class Pulse:
     and does not raise; `clock` never goes back."""
 
     def __init__(
-        self, ask: Callable[[], bool], patience: float | None = None, clock: Callable[[], float] = time.monotonic
+        self, ask: Callable[[], bool], ask_after: float | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.ask = ask
-        self.patience = PATIENCE if patience is None else patience
+        self.ask_after = ASK_AFTER if ask_after is None else ask_after
         self.silences = 0
         self._clock = clock
         self._asking = False
@@ -61,10 +61,10 @@ class Pulse:
     def wait(self, exchange: Exchange, wait: float) -> Obtaining[None]:
         """Until the head of a reply is there; yields after each `wait` seconds of silence. Raises UpstreamGone."""
         began = heard = self._clock()
-        step = min(wait, self.patience)
+        step = min(wait, self.ask_after)
         while not exchange.wait_head(step):
             now = self._clock()
-            if now - began >= self.patience:
+            if now - began >= self.ask_after:
                 if self.is_gone and self.is_fresh(began):
                     raise UpstreamGone(now - began)
                 self.take()

@@ -19,7 +19,7 @@ _BUFFER = 64 * 1024
 STEP = 16 * 1024
 
 
-class Patience:
+class BodyDeadline:
     """How long a client may take over its request's body: `seconds` for each STEP of it. Raises InvalidRequest."""
 
     __slots__ = ("_left", "_seconds", "_until")
@@ -61,7 +61,7 @@ class RequestBody(io.RawIOBase):
         self._client = client
         self._ahead = ahead
         self._seconds = seconds
-        self._patience = Patience(seconds)
+        self._patience = BodyDeadline(seconds)
 
     def readable(self) -> bool:
         return True

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn.http.errors import LimitRequestHeaders
 
-from app.server.connections.request_body import Patience
+from app.server.connections.request_body import BodyDeadline
 from app.server.gunicorn_settings import MAX_HEAD
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ class Reread:
         self._worker = worker
         self._client = client
         self._ahead = ahead
-        self._patience: Patience | None = None
+        self._patience: BodyDeadline | None = None
         self._head_size = 0
 
     def begin_body(self) -> None:
-        self._patience = Patience(self._worker.cfg.keepalive)
+        self._patience = BodyDeadline(self._worker.cfg.keepalive)
 
     def begin_head(self) -> None:
         self._patience = None
@@ -55,15 +55,15 @@ class Reread:
             raise LimitRequestHeaders("the head is too large")
         return piece
 
-    def _receive_body(self, size: int, patience: Patience) -> bytes:
+    def _receive_body(self, size: int, deadline: BodyDeadline) -> bytes:
         try:
-            self._client.settimeout(patience.remaining())
+            self._client.settimeout(deadline.remaining())
             piece = self._client.recv(size)
         except TimeoutError as error:
-            raise patience.exhausted() from error
+            raise deadline.exhausted() from error
         finally:
             self._client.settimeout(self._worker.cfg.keepalive)
-        patience.note(len(piece))
+        deadline.note(len(piece))
         return piece
 
     def sendall(self, data: bytes) -> None:

@@ -14,7 +14,7 @@ from app.conversation.streams.stages import chain
 from tests.adaptation.tools.asking import CHAT, CLAUDE, ask, assistant, call, function, native, result, system, user
 from tests.adaptation.tools.replies import reply
 
-WRITER = replace(CHAT, think_tags=True, rescue_calls=True, stop_limit=0)
+WRITER = replace(CHAT, think_tags=True, text_tool_calls=True, stop_limit=0)
 
 
 def come_back(request: Request, capabilities: Capabilities, response: Response) -> Response:

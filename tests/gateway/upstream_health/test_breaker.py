@@ -19,7 +19,7 @@ from app.errors import (
 )
 from app.gateway.upstream_health.breaker import (
     LONGEST_PROBE,
-    PATIENCE,
+    TOLERANCES,
     Breaker,
     Fault,
     find_fault,
@@ -67,22 +67,22 @@ def test_only_what_is_the_targets_own_trouble_counts(error: DragomanError, fault
     assert find_fault(error) == fault
 
 
-@pytest.mark.parametrize("fault", PATIENCE)
+@pytest.mark.parametrize("fault", TOLERANCES)
 def test_it_opens_after_faults_in_a_row_and_lets_one_probe_through_later(fault: Fault) -> None:
-    patience = PATIENCE[fault]
+    tolerance = TOLERANCES[fault]
 
-    assert failed(fault, patience.faults - 1).judge("", 0.0) == "go"
-    breaker = failed(fault, patience.faults)
-    assert breaker.judge("", patience.first - 0.1) == "wait"
-    assert breaker.judge("", patience.first) == "probe"
-    breaker.begin_probe(patience.first)
-    assert breaker.judge("", patience.first) == "wait"
-    assert breaker.judge("", patience.first + LONGEST_PROBE) == "probe"
+    assert failed(fault, tolerance.faults - 1).judge("", 0.0) == "go"
+    breaker = failed(fault, tolerance.faults)
+    assert breaker.judge("", tolerance.first - 0.1) == "wait"
+    assert breaker.judge("", tolerance.first) == "probe"
+    breaker.begin_probe(tolerance.first)
+    assert breaker.judge("", tolerance.first) == "wait"
+    assert breaker.judge("", tolerance.first + LONGEST_PROBE) == "probe"
 
 
-@pytest.mark.parametrize("fault", PATIENCE)
+@pytest.mark.parametrize("fault", TOLERANCES)
 def test_each_failed_probe_doubles_the_pause_up_to_a_limit(fault: Fault) -> None:
-    breaker = failed(fault, PATIENCE[fault].faults)
+    breaker = failed(fault, TOLERANCES[fault].faults)
     periods = [breaker.period]
 
     for number in range(100, 112):
@@ -91,7 +91,7 @@ def test_each_failed_probe_doubles_the_pause_up_to_a_limit(fault: Fault) -> None
         assert breaker.fail(fault, "", number, breaker.until, probe=True)
         periods.append(breaker.period)
 
-    first, longest = PATIENCE[fault].first, PATIENCE[fault].longest
+    first, longest = TOLERANCES[fault].first, TOLERANCES[fault].longest
     assert periods == [min(longest, first * 2**times) for times in range(13)]
 
 
@@ -116,7 +116,7 @@ def test_one_request_sent_again_and_again_does_not_open_it() -> None:
 def test_what_was_under_way_when_it_opened_does_not_prolong_it() -> None:
     breaker = failed("unreachable", 300)
 
-    assert (breaker.until, breaker.opened) == (PATIENCE["unreachable"].first, 1)
+    assert (breaker.until, breaker.opened) == (TOLERANCES["unreachable"].first, 1)
 
 
 def test_what_one_tenant_meets_holds_for_it_alone_until_another_has_met_it() -> None:

@@ -27,7 +27,7 @@ ROUTE = {"routes": {"fast": RouteSettings(targets=("first/m", "chat/m"))}}
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """All spans, fifty times as short."""
-    monkeypatch.setattr(pulse, "PATIENCE", 0.2)
+    monkeypatch.setattr(pulse, "ASK_AFTER", 0.2)
     monkeypatch.setattr(pulse, "LOOK_PERIOD", 0.02)
     monkeypatch.setattr(provider, "CATALOGUE_LIMITS", Limits(connect=0.1, first_byte=0.1, idle=0.1, total=0.2))
 

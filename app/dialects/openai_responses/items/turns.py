@@ -66,8 +66,8 @@ class Input:
     """What the items of an input say.
 
     `instructions` are the system texts before anything else, `tools` those that came with items, `format` the last
-    output format that an item set, `compact` whether the input ends by asking for a compaction, `extras` what is not
-    carried. Adjacent items of the assistant are one turn; the results of tools begin a turn, and what the user said
+    output format that an item set, `compact` whether the input ends by asking for a compaction, `extensions` what is
+    not carried. Adjacent items of the assistant are one turn; the results of tools begin a turn, and what the user said
     after them belongs to it.
     """
 
