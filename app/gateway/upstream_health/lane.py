@@ -14,6 +14,7 @@ from app.transport import Exchange
 # waits that has its share already.
 LOOK_AGAIN = 0.02
 MODESTY = 3
+_dice = random.Random()  # of its own: it is thrown by threads, beside whatever else draws numbers
 
 
 class Places(Protocol):
@@ -168,7 +169,7 @@ class Lane:
     def _look(self) -> None:
         while True:
             modesty = MODESTY if self.given >= self._share else 1
-            time.sleep(LOOK_AGAIN * modesty * (0.5 + random.random()))
+            time.sleep(LOOK_AGAIN * modesty * (0.5 + _dice.random()))
             with self._lock:
                 if not self._waiting:
                     self._looking = False
