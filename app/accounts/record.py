@@ -30,6 +30,16 @@ class AttemptRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     credential: str = ""
 
 
+class StepRecord(msgspec.Struct, frozen=True):
+    """Something that a request waited for beside its upstreams: a "credential" that was renewed, a "queue", a "fetch"
+    of what its client named by URL. `about` says whose. Times are milliseconds since the request was received."""
+
+    name: str
+    about: str
+    started: int
+    ended: int
+
+
 class Times(msgspec.Struct, frozen=True, omit_defaults=True):
     """Milliseconds since the request was received; None for what did not happen."""
 
@@ -49,8 +59,9 @@ class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     logins of subscriptions, whose cost is a list price that nobody bills. `usage` is None where no tokens were spent.
     `lowered` holds settings that were reduced to what the upstream takes, as sentences; `losses` the paths of fields
     that were dropped or coerced. `rate_limits` are the upstream's headers by lower-case name. `passed_over` are targets
-    of the route that were not asked, each with the reason. `operation` is empty for what is no request to the API: an
-    unknown path, a wrong key. `quiet` requests only help another one.
+    of the route that were not asked, each with the reason. `steps` are those that took a millisecond or more.
+    `operation` is empty for what is no request to the API: an unknown path, a wrong key. `quiet` requests only help
+    another one.
     `trace` is the client's W3C `traceparent`.
     """
 
@@ -72,6 +83,7 @@ class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     provider: str = ""
     target: str = ""
     attempts: tuple[AttemptRecord, ...] = ()
+    steps: tuple[StepRecord, ...] = ()
     passed_over: tuple[str, ...] = ()
     status: int = 0
     terminal: Terminal = "completed"

@@ -191,7 +191,7 @@ class Gateway:
             chain = (well or upstreams)[:most]
             if client_request.size > SMALL:
                 client_request.keeps_body = _is_needed(client_request, chain)
-            sends = Sends()
+            sends = Sends(record=record)
             for position, upstream in enumerate(chain):
                 last = position == len(chain) - 1
                 gate = OPEN
@@ -266,7 +266,9 @@ class Gateway:
         budget = self.health.budget(provider.name)
         budget.earn(record.started)
         session = client_request.session
+        began = time.monotonic()
         credential = provider.credential(session)
+        record.note_step("credential", provider.name, began)
         record.credential = credential.name if credential is not None else ""
         capabilities = self.capabilities(upstream, client_request)
         record.upstream_dialect = capabilities.dialect
@@ -296,12 +298,14 @@ class Gateway:
                 log.debug("request %s: attempt %d at %s failed: %s", record.id, number, upstream.label, failure.kind)
                 if failure.kind in ("upstream_auth", "permission") and not renewed:
                     renewed = True
+                    began = time.monotonic()
                     try:
                         other = provider.renew(credential, forbidden=failure.kind == "permission")
                     except CredentialPostponed:
                         raise  # a new one may come by itself: no word of a login
                     except CredentialUnavailable as unavailable:
                         other, remedy = None, str(unavailable)
+                    record.note_step("credential", provider.name, began)
                     if other is not None:
                         credential = other
                         continue
@@ -369,7 +373,9 @@ class Gateway:
         upstream, tenant = attempt.target.upstream, attempt.client_request.tenant
         provider, ticket = upstream.provider, None
         if lane is not None:
+            began = time.monotonic()
             ticket = yield from self.health.queue(lane, provider.name, tenant, provider.settings.queue_timeout, wait)
+            record.note_step("queue", provider.name, began)
         sent = False
         try:
             if limits:

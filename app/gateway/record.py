@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from app.accounts.record import AttemptRecord, RequestRecord, Terminal, Times
+from app.accounts.record import AttemptRecord, RequestRecord, StepRecord, Terminal, Times
 from app.conversation.response import Usage
 from app.errors import DragomanError, FailureKind
 from app.gateway.recording.agents import name_agent
@@ -26,6 +26,9 @@ LONGEST_WORD = 200
 # The upstream's headers that tell how much may still be asked of it, and how many of them are kept.
 LIMIT_HEADERS = ("x-ratelimit-", "anthropic-ratelimit-", "x-codex-", "ratelimit", "retry-after")
 MOST_LIMIT_HEADERS = 40
+# Seconds that a step takes at least to be on record, and steps that are.
+SHORTEST_STEP = 0.001
+MOST_STEPS = 50
 
 # The cost of an answer in billionths of a dollar, by provider, its name of the model, and usage; None without a price.
 Bill = Callable[[str, str, Usage], int | None]
@@ -81,6 +84,7 @@ class Record:
         "session",
         "started",
         "status",
+        "steps",
         "stream",
         "tenant",
         "terminal",
@@ -145,6 +149,7 @@ class Record:
         self.attempts = 0
         self.tried: list[AttemptRecord] = []
         self.passed_over: tuple[str, ...] = ()
+        self.steps: tuple[StepRecord, ...] = ()
         self.attempt_status = 0
         self._began: int | None = None  # when the attempt began that is under way, in milliseconds
         self.bytes_in = 0
@@ -188,6 +193,14 @@ class Record:
     def pass_over(self, target: str, reason: str) -> None:
         """A target of the route is not asked now."""
         self.passed_over += (f"{target[:LONGEST_WORD]}: {reason}",)
+
+    def note_step(self, name: str, about: str, began: float) -> None:
+        """Something is done that began then, by the monotonic clock. What took no time is not worth a word."""
+        ended = time.monotonic()
+        if ended - began >= SHORTEST_STEP:
+            started = int((began - self.started) * 1000)
+            took = StepRecord(name, about, started, started + int((ended - began) * 1000))
+            self.steps = (*self.steps, took)[:MOST_STEPS]
 
     def meet_head(self, status: int, headers: Mapping[str, str]) -> None:
         """The upstream has begun to answer."""
@@ -280,6 +293,7 @@ class Record:
             provider=self.provider,
             target=target,
             attempts=tried,
+            steps=self.steps,
             passed_over=self.passed_over,
             status=self.status,
             terminal="running" if running else self.terminal,

@@ -47,7 +47,10 @@ class Translating(Attempt):
         if request.max_tokens == 0 and not target.dialect.TRAITS.fills_caches:
             self.answer = _say_nothing(request)
         if fetcher is not None:
+            began, record = time.monotonic(), target.sends.record
             request = fetcher.bring(request, target.capabilities)
+            if record is not None:
+                record.note_step("fetch", "URLs of the client", began)
         observers: tuple[StageMaker, ...] = ()
         recall: ReasoningRecall | None = None
         if reasoning_store is not None and may_forget(target.client_request, target.capabilities):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from app.accounts.record import AttemptRecord
-from app.gateway.recording.traces import open_traces
+from app.accounts.record import AttemptRecord, RequestRecord, StepRecord
+from app.gateway.recording.telemetry.exported_logs import open_exported_logs
+from app.gateway.recording.telemetry.traces import open_traces
+from app.known_secrets import known_secrets
 from tests.accounts.records import record
 from tests.docs.blocks import ROOT
 from tests.gateway.conftest import MakeClient, chat_answer
@@ -36,10 +42,25 @@ def spans(collector: FakeUpstream) -> list[Any]:
 
     found = []
     for seen in collector.seen:
-        assert seen.path == "/v1/traces"
+        if seen.path != "/v1/traces":
+            continue
         packed = seen.headers.get("content-encoding") == "gzip"
         told = ExportTraceServiceRequest.FromString(gzip.decompress(seen.body) if packed else seen.body)
         found += [span for resource in told.resource_spans for scope in resource.scope_spans for span in scope.spans]
+    return found
+
+
+def exported(collector: FakeUpstream) -> list[Any]:
+    import gzip
+
+    from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+
+    found = []
+    for seen in collector.seen:
+        if seen.path == "/v1/logs":
+            packed = seen.headers.get("content-encoding") == "gzip"
+            told = ExportLogsServiceRequest.FromString(gzip.decompress(seen.body) if packed else seen.body)
+            found += [each for group in told.resource_logs for scope in group.scope_logs for each in scope.log_records]
     return found
 
 
@@ -85,6 +106,104 @@ def test_a_wrong_context_begins_a_trace_of_its_own(collector: FakeUpstream, head
 
     roots = [span for span in spans(collector) if not span.parent_span_id]
     assert [span.name for span in roots] == ["chat claude-sonnet-4-6"]
+
+
+def test_what_a_request_waited_for_has_spans_of_its_own(collector: FakeUpstream) -> None:
+    traces = open_traces({"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url})
+    assert traces is not None
+    steps = (StepRecord("credential", "oca", 1, 41), StepRecord("fetch", "URLs of the client", 41, 91))
+
+    traces.take(record(1, steps=steps))
+    traces.close()
+
+    by_name = {span.name: span for span in spans(collector)}
+    request, credential, fetch = by_name["chat claude-sonnet-4-6"], by_name["credential"], by_name["fetch"]
+    assert credential.parent_span_id == fetch.parent_span_id == request.span_id
+    assert credential.end_time_unix_nano - credential.start_time_unix_nano == 40_000_000
+    assert fetch.end_time_unix_nano - fetch.start_time_unix_nano == 50_000_000
+    assert attributes(credential)["dragoman.about"] == "oca"
+
+
+def test_a_renewed_credential_and_a_wait_in_the_queue_are_steps_of_a_request(
+    make_client: MakeClient, upstream: FakeUpstream
+) -> None:
+    upstream.script(json_reply(chat_answer()))
+    client = make_client(chat={"max_parallel": 1})
+    told: list[RequestRecord] = []
+    client.app.runtime.recorder.sinks = (SimpleNamespace(take=told.append),)
+    provider = client.app.runtime.services.providers["chat"]
+    usual = provider.credential
+
+    def renew(session: str | None = None) -> Any:
+        time.sleep(0.01)
+        return usual(session)
+
+    provider.credential = renew  # type: ignore[method-assign]
+    lane = client.app.runtime.services.gateway.health.lanes["chat"]
+    held = lane.enter("somebody")
+    threading.Timer(0.5, lane.leave, (held,)).start()
+
+    client.chat()
+
+    assert [(step.name, step.about) for step in told[0].steps] == [("credential", "chat"), ("queue", "chat")]
+    assert all(step.ended > step.started >= 0 for step in told[0].steps)
+
+
+def test_a_trace_without_a_parent_has_the_id_of_its_request_and_so_has_its_log(collector: FakeUpstream) -> None:
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+    traces, logs = open_traces(environ), open_exported_logs(environ)
+    assert traces is not None
+    assert logs is not None
+    plain, child = record(1, id="0af7651916cd43dd8448eb211c80319c"), record(2, trace=PARENT)
+
+    for each in (plain, child):
+        traces.take(each)
+        logs.take(each)
+    traces.close()
+    logs.close()
+
+    requests = {span.span_id: span.trace_id.hex() for span in spans(collector) if span.kind == 2}
+    told = exported(collector)
+    assert list(requests.values()) == [plain.id, PARENT.split("-")[1]]
+    assert {each.span_id: each.trace_id.hex() for each in told} == requests
+    assert told[0].body.string_value.endswith(f"→ {plain.target}, 200")
+    assert attributes(told[0])["dragoman.request_id"] == plain.id
+
+
+def test_messages_of_the_gateway_are_exported_without_secrets_and_others_are_not(collector: FakeUpstream) -> None:
+    known_secrets.configure(["sk-very-secret-0123456789"])
+    logs = open_exported_logs({"OTEL_LOGS_EXPORTER": "otlp"})
+    assert logs is not None
+
+    logging.getLogger("dragoman").warning("the key %s is refused", "sk-very-secret-0123456789")
+    logging.getLogger("elsewhere").warning("not ours")
+    logs.close()
+    logging.getLogger("dragoman").warning("too late")
+
+    (told,) = exported(collector)
+    assert (told.severity_text, told.severity_number) == ("WARNING", 13)
+    assert told.body.string_value.startswith("the key ")
+    assert "very-secret" not in str(told)
+
+
+def test_logs_that_cannot_be_kept_are_counted(collector: FakeUpstream) -> None:
+    logs = open_exported_logs({"OTEL_LOGS_EXPORTER": "otlp"})
+    assert logs is not None
+
+    for number in range(2010):
+        logs.take(record(number))
+    lost = logs.lost
+    logs._waiting.clear()
+    logs.close()
+
+    assert lost == 10
+
+
+@pytest.mark.parametrize(
+    "environ", [{}, {"OTEL_LOGS_EXPORTER": "none"}, {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:9"}]
+)
+def test_no_logs_are_exported_unless_asked_for(environ: dict[str, str]) -> None:
+    assert open_exported_logs(environ) is None
 
 
 def test_strangers_leave_no_traces(collector: FakeUpstream) -> None:

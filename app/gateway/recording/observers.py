@@ -16,7 +16,8 @@ from app.gateway.recording.metrics import Gauge, Metrics
 from app.gateway.recording.raw_log import RawLog
 from app.gateway.recording.record_log import RecordLog
 from app.gateway.recording.recorder import Recorder
-from app.gateway.recording.traces import Traces, open_traces
+from app.gateway.recording.telemetry.exported_logs import ExportedLogs, open_exported_logs
+from app.gateway.recording.telemetry.traces import Traces, open_traces
 from app.gateway.recording.worker_files import server_folder
 from app.gateway.recording.workers import Workers
 from app.loops import Loop
@@ -43,6 +44,7 @@ class Observers:
         self.hooks = load_hooks(settings.hooks.off, settings.hooks.required)
         self.alerts = Alerts(settings.alerts)
         self.traces: Traces | None = None
+        self.exported_logs: ExportedLogs | None = None
         self.raw_log: RawLog | None = None
         self._started = False
         self.workers.gauges.append(self._gauges)
@@ -75,6 +77,8 @@ class Observers:
             sinks.append(self.hooks)
         if self.traces is not None:
             sinks.append(self.traces)
+        if self.exported_logs is not None:
+            sinks.append(self.exported_logs)
         self.recorder.sinks = tuple(sinks)
 
     def start(
@@ -88,6 +92,7 @@ class Observers:
         `find_troubles` says what is the matter."""
         self._started = self.metrics.batched = True
         self.traces = open_traces(environ)
+        self.exported_logs = open_exported_logs(environ)
         self.take_up(settings, None)
         self.workers.join(server_folder(environ))
 
@@ -104,6 +109,11 @@ class Observers:
             Loop("alerts", alert, ALERTS_PERIOD),
             Loop("raw log", self._flush_raw_log, HOOKS_PERIOD),
             *([Loop("traces", self.traces.hand_out, TRACES_PERIOD)] if self.traces is not None else []),
+            *(
+                [Loop("exported logs", self.exported_logs.hand_out, TRACES_PERIOD)]
+                if self.exported_logs is not None
+                else []
+            ),
         ]
 
     def finish(self) -> None:
@@ -114,6 +124,8 @@ class Observers:
         self._flush_raw_log()
         if self.traces is not None:
             self.traces.close()
+        if self.exported_logs is not None:
+            self.exported_logs.close()
         self.workers.leave()
 
     def complaints(self) -> list[str]:
@@ -153,6 +165,8 @@ class Observers:
             lost["raw_log"] = self.raw_log.lost
         if self.traces is not None:
             lost["traces"] = lost.get("traces", 0) + self.traces.lost
+        if self.exported_logs is not None:
+            lost["exported_logs"] = self.exported_logs.lost
         for sink, count in lost.items():
             gauges.append(Gauge("dragoman_records_lost", "Records that a sink lost", count, {"sink": sink}, "sum"))
         for name, count in self.hooks.failures.items():

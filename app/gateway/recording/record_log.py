@@ -46,6 +46,7 @@ def _describe(record: RequestRecord) -> dict[str, object]:
     if record.upstream_status is not None:
         line["upstream_status"] = record.upstream_status
     for name, value in (
+        ("trace", record.trace[3:35]),
         ("session", record.session),
         ("key", record.key),
         ("agent", record.agent),

@@ -1,7 +1,8 @@
 """Requests as OpenTelemetry traces, where the standard `OTEL_*` variables ask for them; nothing is imported else.
 
-Spans are made of records that are over, so that a request waits for none of it: one for the request, and a child for
-each attempt. A client's W3C context is the parent.
+Spans are made of records that are over, so that a request waits for none of it: one for the request, and children for
+its attempts and for what it waited for. A client's W3C context is the parent; without one, the trace has the id of the
+request, so that whoever has a log line finds its trace.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 import logging
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from app.accounts.record import AttemptRecord, RequestRecord
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
+
+    from app.gateway.recording.telemetry.request_ids import RequestIds
 
 log = logging.getLogger("dragoman")
 
@@ -30,8 +33,9 @@ _OPERATIONS = {"generate": "chat", "completions": "text_completion"}
 class Traces:
     """A sink of records."""
 
-    def __init__(self, provider: TracerProvider) -> None:
+    def __init__(self, provider: TracerProvider, ids: RequestIds) -> None:
         self._provider = provider
+        self._ids = ids
         self._tracer = provider.get_tracer("dragoman")
         self._waiting: deque[RequestRecord] = deque()
         self.lost = 0
@@ -59,14 +63,20 @@ class Traces:
         from opentelemetry.trace import SpanKind, set_span_in_context
 
         received = int(record.received * 1e9)
+        self._ids.begin(record.id)
         span = self._tracer.start_span(
             f"{_OPERATIONS.get(record.operation, record.operation)} {record.model}".strip(),
-            context=_find_parent(record.trace),
+            context=find_parent(record.trace),
             kind=SpanKind.SERVER,
-            attributes=_describe(record),
+            attributes=describe(record),
             start_time=received,
         )
         within = set_span_in_context(span)
+        for step in record.steps:
+            told = {"dragoman.about": step.about}
+            start = received + step.started * 1_000_000
+            child = self._tracer.start_span(step.name, context=within, attributes=told, start_time=start)
+            child.end(received + step.ended * 1_000_000)
         for attempt in record.attempts:
             child = self._tracer.start_span(
                 f"attempt {attempt.target}",
@@ -82,12 +92,11 @@ class Traces:
 
 def open_traces(environ: Mapping[str, str]) -> Traces | None:
     """None where nobody asks for traces, or the extra `otel` is not installed."""
-    exporters = [each.strip() for each in environ.get("OTEL_TRACES_EXPORTER", "").split(",") if each.strip()]
-    asked = exporters or any(environ.get(name) for name in _ENDPOINTS)
-    if not asked or "none" in exporters or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+    exporters = find_exporters(environ, "OTEL_TRACES_EXPORTER", _ENDPOINTS)
+    if not exporters:
         return None
     try:
-        return Traces(_build(exporters or ["otlp"], environ))
+        return Traces(*_build(exporters, environ))
     except ImportError as error:
         log.warning("no traces are kept: %s; install dragoman[otel]", error)
     except Exception as fault:
@@ -95,13 +104,24 @@ def open_traces(environ: Mapping[str, str]) -> Traces | None:
     return None
 
 
-def _build(exporters: list[str], environ: Mapping[str, str]) -> TracerProvider:
+def find_exporters(environ: Mapping[str, str], variable: str, endpoints: Sequence[str]) -> list[str]:
+    """The exporters that the variables name; `otlp` where they only name an endpoint, none where nobody asks."""
+    exporters = [each.strip() for each in environ.get(variable, "").split(",") if each.strip()]
+    if "none" in exporters or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return []
+    return exporters or (["otlp"] if any(environ.get(name) for name in endpoints) else [])
+
+
+def _build(exporters: list[str], environ: Mapping[str, str]) -> tuple[TracerProvider, RequestIds]:
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
 
+    from app.gateway.recording.telemetry.request_ids import RequestIds
+
     name = {} if environ.get("OTEL_SERVICE_NAME") else {"service.name": "dragoman"}
-    provider = TracerProvider(resource=Resource.create(name), shutdown_on_exit=False)
+    ids = RequestIds()
+    provider = TracerProvider(resource=Resource.create(name), shutdown_on_exit=False, id_generator=ids)
     for exporter in exporters:
         if exporter == "console":
             provider.add_span_processor(BatchSpanProcessor(ConsoleSpanExporter()))
@@ -111,10 +131,10 @@ def _build(exporters: list[str], environ: Mapping[str, str]) -> TracerProvider:
             provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         else:
             log.warning("OTEL_TRACES_EXPORTER: %r is none of otlp, console, none", exporter[:40])
-    return provider
+    return provider, ids
 
 
-def _find_parent(header: str) -> Any:
+def find_parent(header: str) -> Any:
     """The context of a `traceparent`; a wrong one begins a trace of its own."""
     found = _PARENT.fullmatch(header) if header else None
     if found is None or not int(found[1], 16) or not int(found[2], 16):
@@ -125,7 +145,7 @@ def _find_parent(header: str) -> Any:
     return set_span_in_context(NonRecordingSpan(SpanContext(int(found[1], 16), int(found[2], 16), True, flags)))
 
 
-def _describe(record: RequestRecord) -> dict[str, Any]:
+def describe(record: RequestRecord) -> dict[str, Any]:
     usage, times = record.usage, record.times
     told: dict[str, Any] = {
         "gen_ai.operation.name": _OPERATIONS.get(record.operation, record.operation),

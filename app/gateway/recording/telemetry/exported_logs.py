@@ -1,0 +1,159 @@
+"""The log by OpenTelemetry, where the standard `OTEL_*` variables ask for it; nothing is imported else.
+
+Beside the lines that go to the terminal or a file, a collector gets one for each request, in the trace of the request,
+and the gateway's other messages.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from app.accounts.record import RequestRecord
+from app.gateway.recording.telemetry.traces import FLUSH_LIMIT, describe, find_exporters, find_parent
+from app.logs import clean_line
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk._logs import LoggerProvider
+
+log = logging.getLogger("dragoman")
+
+MOST_WAITING = 2000
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT")
+
+
+class ExportedLogs(logging.Handler):
+    """A sink of records, and a handler of messages. What cannot wait any more is counted in `lost`."""
+
+    def __init__(self, provider: LoggerProvider) -> None:
+        super().__init__()
+        self._provider = provider
+        self._logger = provider.get_logger("dragoman")
+        self._waiting: deque[RequestRecord | logging.LogRecord] = deque()
+        self.lost = 0
+
+    def take(self, record: RequestRecord) -> None:
+        if record.operation:
+            self._queue(record)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._queue(record)
+
+    def hand_out(self) -> None:
+        """Makes log records of what waits; the SDK exports them in its own time."""
+        while self._waiting:
+            told = self._waiting.popleft()
+            if isinstance(told, RequestRecord):
+                self._tell_request(told)
+            else:
+                self._tell_message(told)
+
+    def close(self) -> None:
+        """Exports what is left."""
+        logging.getLogger().removeHandler(self)
+        super().close()
+        self.hand_out()
+        self._provider.force_flush(FLUSH_LIMIT)
+        self._provider.shutdown()
+
+    def _queue(self, told: RequestRecord | logging.LogRecord) -> None:
+        if len(self._waiting) >= MOST_WAITING:
+            self.lost += 1
+        else:
+            self._waiting.append(told)
+
+    def _tell_request(self, record: RequestRecord) -> None:
+        from opentelemetry._logs import SeverityNumber
+
+        ended = int(record.received * 1e9) + record.times.end * 1_000_000
+        failed = record.failed and record.status >= 500
+        said = f"{record.method} {record.path}: {record.model} → {record.target or 'nowhere'}, {record.status}"
+        self._logger.emit(
+            timestamp=ended,
+            observed_timestamp=ended,
+            context=_context_of(record),
+            severity_number=SeverityNumber.WARN if failed else SeverityNumber.INFO,
+            severity_text="WARNING" if failed else "INFO",
+            body=clean_line(f"{said}: {record.message}" if record.message else said),
+            attributes=describe(record),
+            event_name="dragoman.request",
+        )
+
+    def _tell_message(self, record: logging.LogRecord) -> None:
+        from opentelemetry._logs import SeverityNumber
+
+        # OpenTelemetry counts in fours: DEBUG 5, INFO 9, WARN 13, ERROR 17, FATAL 21.
+        severity = SeverityNumber(min(21, max(1, record.levelno * 2 // 5 + 1)))
+        told: dict[str, Any] = {"code.file.path": record.module, "logger": record.name}
+        if record.exc_info and record.exc_info[0] is not None:
+            told |= {
+                "exception.type": record.exc_info[0].__name__,
+                "exception.message": clean_line(str(record.exc_info[1])),
+            }
+        created = int(record.created * 1e9)
+        self._logger.emit(
+            timestamp=created,
+            observed_timestamp=created,
+            severity_number=severity,
+            severity_text=record.levelname,
+            body=clean_line(record.getMessage()),
+            attributes=told,
+        )
+
+
+def open_exported_logs(environ: Mapping[str, str]) -> ExportedLogs | None:
+    """None where nobody asks for them, or the extra `otel` is not installed. It hears the gateway's messages from now
+    on."""
+    exporters = find_exporters(environ, "OTEL_LOGS_EXPORTER", _ENDPOINTS)
+    if not exporters:
+        return None
+    try:
+        logs = ExportedLogs(_build(exporters, environ))
+    except ImportError as error:
+        log.warning("no logs are exported: %s; install dragoman[otel]", error)
+        return None
+    except Exception as fault:
+        log.error("no logs are exported", exc_info=fault)
+        return None
+    logs.addFilter(lambda record: record.name.startswith("dragoman"))
+    # At the root, for the handlers of our own logger are replaced with each change of the settings.
+    logging.getLogger().addHandler(logs)
+    return logs
+
+
+def _build(exporters: list[str], environ: Mapping[str, str]) -> LoggerProvider:
+    from opentelemetry.sdk._logs import LoggerProvider
+    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, ConsoleLogRecordExporter
+    from opentelemetry.sdk.resources import Resource
+
+    name = {} if environ.get("OTEL_SERVICE_NAME") else {"service.name": "dragoman"}
+    provider = LoggerProvider(resource=Resource.create(name), shutdown_on_exit=False)
+    for exporter in exporters:
+        if exporter == "console":
+            provider.add_log_record_processor(BatchLogRecordProcessor(ConsoleLogRecordExporter()))
+        elif exporter == "otlp":
+            from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+
+            provider.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter()))
+        else:
+            log.warning("OTEL_LOGS_EXPORTER: %r is none of otlp, console, none", exporter[:40])
+    return provider
+
+
+def _context_of(record: RequestRecord) -> Any:
+    """The context of the request's own span."""
+    from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, get_current_span, set_span_in_context
+
+    from app.gateway.recording.telemetry.request_ids import span_of, trace_of
+
+    parent = find_parent(record.trace)
+    if parent is not None:
+        above = get_current_span(parent).get_span_context()
+        trace, flags = above.trace_id, above.trace_flags
+    else:
+        trace, flags = trace_of(record.id), TraceFlags(TraceFlags.SAMPLED)
+    if not trace:
+        return None
+    return set_span_in_context(NonRecordingSpan(SpanContext(trace, span_of(record.id), False, flags)))
