@@ -26,6 +26,7 @@ def create_app(settings: Settings | None = None) -> Application:
     from app.blueprints.endpoints import Endpoints
     from app.blueprints.operations import monitoring, permissions, plugins, reports, system
     from app.blueprints.operations.gauges import describe_state
+    from app.blueprints.operations.versions import own_version
     from app.blueprints.root_path import RootPath
     from app.credentials.oauth.web_logins import WebLogins
     from app.dashboard import pages, sign_in
@@ -42,6 +43,7 @@ def create_app(settings: Settings | None = None) -> Application:
         os.environ, home_folder(os.environ), app.runtime.take_up_login, app.runtime.find_session
     )
     app.runtime.workers.gauges.append(partial(describe_state, app.runtime))
+    app.runtime.observers.version = own_version() or "unknown"
     for module in (
         *families,
         openai_conversations,

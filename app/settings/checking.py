@@ -33,6 +33,7 @@ from app.settings.tables import (
     PermissionsSettings,
     PriceSettings,
     ProviderSettings,
+    PushSettings,
     RawLogSettings,
     RouteSettings,
     ServerSettings,
@@ -57,6 +58,7 @@ SECTIONS = (
     "alerts",
     "permissions",
     "raw_log",
+    "push",
     "keys",
     "shared",
 )
@@ -170,6 +172,11 @@ def build_settings(
         permissions = _convert(tables.get("permissions", {}), PermissionsSettings, "permissions")
     with faults.collect():
         raw_log = _convert(tables.get("raw_log", {}), RawLogSettings, "raw_log")
+    push = PushSettings()
+    with faults.collect():
+        push = _convert(tables.get("push", {}), PushSettings, "push")
+        if push.url is not None:
+            check_url(push.url, "push.url")
     with faults.collect():
         accounts = _convert(tables.get("accounts", {}), AccountsSettings, "accounts")
     with faults.collect():
@@ -206,6 +213,7 @@ def build_settings(
         alerts=alerts,
         permissions=permissions,
         raw_log=raw_log,
+        push=push,
         keys=keys,
         shared=shared,
         source=source,

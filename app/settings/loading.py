@@ -24,6 +24,7 @@ from app.settings.known_servers import expand_known_server
 from app.settings.lines import find_line
 from app.settings.masking import find_secrets
 from app.settings.network import read_environment, strip_margin
+from app.settings.other_gateways import read_other_variables
 from app.settings.tables import Settings
 from app.settings.trust import check_found_file, check_programs
 from app.settings.writing import PATH_KEYS
@@ -98,7 +99,7 @@ def _build(
         discovery = discover(environ, home, here, token_file)
 
     tables: Tables = {}
-    for layer in (discovery.tables, from_file, _read_plain(environ), from_prefix, given):
+    for layer in (discovery.tables, from_file, read_other_variables(environ), _read_plain(environ), from_prefix, given):
         _merge(tables, _locate_paths(strip_margin(layer), here, home))
     if isinstance(server := tables.setdefault("server", {}), dict):
         # As a whole: a file that names one proxy, or none, wants no other from the environment.

@@ -282,6 +282,15 @@ class PermissionsSettings(Table, frozen=True, kw_only=True):
     answered_by: Literal["admin", "tenant"] = "admin"
 
 
+class PushSettings(Table, frozen=True, kw_only=True):
+    """`[push]`: metrics for a Prometheus Pushgateway. Times are seconds."""
+
+    url: str | None = None
+    job: Key = "dragoman"
+    instance: str | None = None
+    interval: Seconds = 30.0
+
+
 RawPart = Literal["client_request", "client_response", "provider_request", "provider_response"]
 
 
@@ -366,6 +375,7 @@ class Settings(Table, frozen=True, kw_only=True):
     alerts: AlertsSettings = AlertsSettings()
     permissions: PermissionsSettings = PermissionsSettings()
     raw_log: RawLogSettings = RawLogSettings()
+    push: PushSettings = PushSettings()
     prices: dict[str, PriceSettings] = {}
     keys: dict[str, KeySettings] = {}
     shared: SharedSettings = SharedSettings()

@@ -17,6 +17,7 @@ from app.gateway.recording.raw_log import RawLog
 from app.gateway.recording.record_log import RecordLog
 from app.gateway.recording.recorder import Recorder
 from app.gateway.recording.telemetry.exported_logs import ExportedLogs, open_exported_logs
+from app.gateway.recording.telemetry.push import Push
 from app.gateway.recording.telemetry.traces import Traces, open_traces
 from app.gateway.recording.worker_files import server_folder
 from app.gateway.recording.workers import Workers
@@ -38,11 +39,13 @@ class Observers:
     def __init__(self, settings: Settings) -> None:
         """Raises ConfigError for hooks that are required and not there."""
         self.recorder = Recorder()
+        self.version = "unknown"  # of the program, as metrics tell it
         self.metrics = Metrics()
         self.workers = Workers(self.recorder, self.metrics)
         self.accounts: AccountsThread | None = None
         self.hooks = load_hooks(settings.hooks.off, settings.hooks.required)
         self.alerts = Alerts(settings.alerts)
+        self.push = Push(settings.push)
         self.traces: Traces | None = None
         self.exported_logs: ExportedLogs | None = None
         self.raw_log: RawLog | None = None
@@ -57,6 +60,8 @@ class Observers:
             self.hooks = load_hooks(settings.hooks.off, settings.hooks.required)
         if old is not None and old.alerts != settings.alerts:
             self.alerts = Alerts(settings.alerts)
+        if old is not None and old.push != settings.push:
+            self.push = Push(settings.push)
         if old is None or old.raw_log != settings.raw_log:
             before_it = self.raw_log
             self.raw_log = RawLog(settings.raw_log) if settings.raw_log.enabled and self._started else None
@@ -96,17 +101,19 @@ class Observers:
         self.take_up(settings, None)
         self.workers.join(server_folder(environ))
 
-        def alert() -> None:
+        def tell_operators() -> None:
             if self.alerts.enabled:
                 if self.workers.leads():
                     self.alerts.compare(find_troubles())
                 self.alerts.send(find_session())
+            if self.push.enabled and self.workers.leads():
+                self.push.round(self.workers.look, self.version, find_session)
 
         return [
             Loop("accounts", self._flush_accounts, ACCOUNTS_PERIOD),
             Loop("metrics", self.workers.round, METRICS_PERIOD),
             Loop("hooks", lambda: self.hooks.hand_out(), HOOKS_PERIOD),
-            Loop("alerts", alert, ALERTS_PERIOD),
+            Loop("alerts", tell_operators, ALERTS_PERIOD),
             Loop("raw log", self._flush_raw_log, HOOKS_PERIOD),
             *([Loop("traces", self.traces.hand_out, TRACES_PERIOD)] if self.traces is not None else []),
             *(
@@ -134,6 +141,8 @@ class Observers:
         accounts = self.accounts and self.accounts.accounts
         if accounts and accounts.problem is not None:
             said.append(f"requests are not accounted for, {accounts.lost} so far: {accounts.problem}")
+        if self.push.problem is not None:
+            said.append(self.push.problem)
         said += [f"the {name} has lost {count} records" for name, count in self.recorder.lost.items()]
         said += [f"the hook {name} has failed {count} times" for name, count in self.hooks.failures.items() if count]
         return said

@@ -1,0 +1,104 @@
+"""Variables that users of other gateways have set, as our settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from app.errors import ConfigError
+
+# What stands before the name of a setting of the raw HTTP log: as its plugin is called, and as its documents have it.
+_RAW_LOG = ("PLUGINS__RAW_HTTP_LOGGER__", "PLUGINS__RAWHTTPLOGGERCONFIG__")
+_PARTS = ("client_request", "client_response", "provider_request", "provider_response")
+_TRUE, _FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
+_LEVELS = {"warning": "warn", "critical": "error", "trace": "debug"}
+
+
+def read_other_variables(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Tables of the configuration file's shape. Raises ConfigError, which names the variable."""
+    tables: dict[str, dict[str, Any]] = {}
+    for variable, (section, key, read) in _VARIABLES.items():
+        if value := environ.get(variable):
+            tables.setdefault(section, {})[key] = read(value, variable)
+    raw_log = _read_raw_log(environ) | tables.get("raw_log", {})
+    if _is_on(environ, "CCPROXY_VERBOSE_API"):
+        raw_log = {"enabled": True, "max_body_kb": 1} | raw_log
+    if "folder" in raw_log:
+        raw_log = {"enabled": True} | raw_log
+    return {**tables, "raw_log": raw_log} if raw_log else tables
+
+
+def _read_raw_log(environ: Mapping[str, str]) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    off = set()
+    for prefix in _RAW_LOG:
+        for name, (key, read) in _RAW_LOG_KEYS.items():
+            if value := environ.get(prefix + name):
+                told[key] = read(value, prefix + name)
+        for part in _PARTS:
+            variable = f"{prefix}LOG_{part.upper()}"
+            if environ.get(variable) and not _read_switch(environ[variable], variable):
+                off.add(part)
+    if off:
+        told["parts"] = [part for part in _PARTS if part not in off]
+    return told
+
+
+def _is_on(environ: Mapping[str, str], variable: str) -> bool:
+    return bool(environ.get(variable)) and _read_switch(environ[variable], variable)
+
+
+def _read_text(value: str, _variable: str) -> str:
+    return value
+
+
+def _read_level(value: str, _variable: str) -> str:
+    return _LEVELS.get(value.lower(), value.lower())
+
+
+def _read_switch(value: str, variable: str) -> bool:
+    if value.lower() in _TRUE | _FALSE:
+        return value.lower() in _TRUE
+    raise ConfigError(f"{value[:40]!r} is neither true nor false", key=variable)
+
+
+def _read_kilobytes(value: str, variable: str) -> int:
+    if not value.isdecimal() or len(value) > 15:
+        raise ConfigError(f"{value[:40]!r} is no number of bytes", key=variable)
+    return max(1, int(value) // 1024)
+
+
+def _read_paths(value: str, variable: str) -> list[str]:
+    """A list in JSON, or paths with commas between them."""
+    if not value.startswith("["):
+        return [path.strip() for path in value.split(",") if path.strip()]
+    try:
+        paths = json.loads(value)
+    except ValueError as error:
+        raise ConfigError("it is no list in JSON", key=variable) from error
+    if not all(isinstance(path, str) for path in paths):
+        raise ConfigError("it is no list of paths", key=variable)
+    return list(paths)
+
+
+_Read = Callable[[str, str], Any]
+_VARIABLES: dict[str, tuple[str, str, _Read]] = {
+    "LOGGING__LEVEL": ("server", "log_level", _read_level),
+    "LOGGING__FILE": ("server", "log_file", _read_text),
+    "CCPROXY_LOG_REQUESTS": ("raw_log", "enabled", _read_switch),
+    "CCPROXY_LOG_RAW_HTTP": ("raw_log", "enabled", _read_switch),
+    "CCPROXY_REQUEST_LOG_DIR": ("raw_log", "folder", _read_text),
+    "CCPROXY_RAW_LOG_DIR": ("raw_log", "folder", _read_text),
+    "PLUGINS__METRICS__PUSHGATEWAY_URL": ("push", "url", _read_text),
+    "OBSERVABILITY__PUSHGATEWAY_URL": ("push", "url", _read_text),
+    "PLUGINS__METRICS__PUSHGATEWAY_JOB": ("push", "job", _read_text),
+    "OBSERVABILITY__PUSHGATEWAY_JOB": ("push", "job", _read_text),
+}
+_RAW_LOG_KEYS: dict[str, tuple[str, _Read]] = {
+    "ENABLED": ("enabled", _read_switch),
+    "LOG_DIR": ("folder", _read_text),
+    "MAX_BODY_SIZE": ("max_body_kb", _read_kilobytes),
+    "INCLUDE_PATHS": ("include", _read_paths),
+    "EXCLUDE_PATHS": ("exclude", _read_paths),
+}
