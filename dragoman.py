@@ -1,6 +1,21 @@
-"""`python -m dragoman` is the `dragoman` command."""
+"""The `dragoman` command; `python -m dragoman` is the same."""
 
-from app.cli import main
+# ruff: noqa: E402
+import signal
+
+# Importing the commands takes a moment. Ctrl-C in it ends the program without a traceback, as it does later.
+_heard = signal.getsignal(signal.SIGINT)
+if _heard is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+from app.cli import main as _run
+
+
+def main() -> None:
+    """Runs the command that the arguments name, and ends the process with its exit code."""
+    signal.signal(signal.SIGINT, _heard)
+    _run()
+
 
 if __name__ == "__main__":
     main()

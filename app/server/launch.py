@@ -20,6 +20,7 @@ for descriptor in (0, 1, 2):
         os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 # Until gunicorn's master listens to signals, Ctrl-C ends this process without a word.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 from gevent import monkey
 

@@ -12,6 +12,7 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -375,6 +376,42 @@ def test_ctrl_c_never_shows_a_traceback(upstream: FakeUpstream, tmp_path: Path, 
 
     assert b"Traceback" not in said
     assert b"SystemExit" not in said
+
+
+# Runs the command, and writes a byte when its entry has begun. What comes before is the interpreter.
+ENTERED = """
+import os, signal, sys
+real = signal.signal
+def tell(number, handler):
+    before = real(number, handler)
+    if number == signal.SIGINT and handler == signal.SIG_DFL:
+        os.write(1, b".")
+    return before
+signal.signal = tell
+sys.argv = ["dragoman", "serve"]
+import dragoman
+signal.signal = real
+dragoman.main()
+"""
+
+
+def test_ctrl_c_while_the_program_is_still_imported_shows_no_traceback(tmp_path: Path) -> None:
+    pauses = [0.03 * step for step in range(14)]
+    started = []
+    for pause in pauses:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", ENTERED], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env=bare_environ(tmp_path / "home", PORT=str(free_port())), start_new_session=True,
+        )  # fmt: skip
+        assert process.stdout is not None
+        entered = process.stdout.read(1)
+        time.sleep(pause)
+        os.killpg(process.pid, signal.SIGINT)
+        started.append((entered, process))
+    said = [entered + process.communicate(timeout=20)[0] for entered, process in started]
+
+    assert [text for text in said if not text.startswith(b".")] == []
+    assert [text for text in said if b"Traceback" in text or b"KeyboardInterrupt" in text] == []
 
 
 def test_the_master_hears_signals_while_old_workers_drain(upstream: FakeUpstream, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_the_metadata_names_licence_pythons_and_commands(dist: Path) -> None:
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License"] == "MIT" or metadata["License-Expression"] == "MIT"
     assert "Typing :: Typed" in metadata.get_all("Classifier", [])
-    assert "dragoman = app.cli:main" in entry_points
+    assert "dragoman = dragoman:main" in entry_points
     assert "app/py.typed" in wheel.namelist()
 
 

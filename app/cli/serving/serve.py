@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -140,6 +141,8 @@ def _become_gunicorn(settings: Settings, overrides: dict[str, Any], options: lis
     if settings.source:
         os.environ["DRAGOMAN_CONFIG"] = str(settings.source)
     sys.stdout.flush()
+    # Ctrl-C between the two programs waits until the script can end without a traceback.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     # -P: the script's folder and the working folder are not places to import from.
     os.execv(sys.executable, [sys.executable, "-P", script, *options])
 
