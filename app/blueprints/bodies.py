@@ -7,11 +7,13 @@ from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import IO
 
-import gevent
-
 from app.errors import DragomanError, InvalidRequest, TooLarge, UnsupportedEncoding
 from app.gateway.large_bodies.body_budget import Hold
+from app.gateway.large_bodies.heavy_work import work_on
+from app.json_values import MOST_VALUES, has_too_many_values
+from app.json_values import SMALL as VALUES_UNSEEN
 from app.transport.content import DECODERS, MOST_LAYERS, ContentDecoder, content_decoder, list_encodings
+from app.turns import give_way
 
 # What the bodies of these encodings begin with.
 MAGIC = {"zstd": b"\x28\xb5\x2f\xfd", "gzip": b"\x1f\x8b"}
@@ -23,6 +25,10 @@ MOST_QUOTED = 64
 SMALL = 64 * 1024
 # What is read, or unpacked, before the other requests have their turn.
 STEP = 256 * 1024
+# What a packed body may unpack to, whatever its size; and how many times its size, where that is more. The text of a
+# whole context is smaller, and what is larger has images in it, which hardly pack.
+MOST_UNPACKED = 8 * 1024 * 1024
+MOST_TIMES = 20
 
 
 def read_body(stream: IO[bytes], length: int | None, encoding: str, limit: int, hold: Hold | None = None) -> bytes:
@@ -54,10 +60,13 @@ def read_body(stream: IO[bytes], length: int | None, encoding: str, limit: int, 
                 f"Content-Encoding {encoding[:MOST_QUOTED]!r} is not one of {', '.join(DECODERS)}, "
                 f"or a list of up to {MOST_LAYERS}"
             )
+        most = max(MOST_UNPACKED, MOST_TIMES * len(raw))
         try:
-            raw = _gather(_unpack(raw, decoder), limit, hold)
+            raw = _gather(_unpack(raw, decoder), min(limit, most), hold, packed=most < limit)
         except (ValueError, EOFError) as error:
             raise InvalidRequest(f"the request body {error}") from error
+    if len(raw) > VALUES_UNSEEN and work_on(len(raw), has_too_many_values, raw):
+        raise TooLarge(f"the request body holds more than {MOST_VALUES:,} values")
     # Windows' shells put a byte order mark before the text of a file.
     return raw.removeprefix(BOM_UTF8)
 
@@ -87,9 +96,12 @@ def _unpack(raw: bytes, decoder: ContentDecoder) -> Iterator[bytes]:
     decoder.finish()
 
 
-def _gather(pieces: Iterator[bytes], limit: int, hold: Hold | None, announced: int | None = None) -> bytes:
+def _gather(
+    pieces: Iterator[bytes], limit: int, hold: Hold | None, announced: int | None = None, *, packed: bool = False
+) -> bytes:
     """All pieces as one, whose bytes are copied as little as may be. What was announced has its room at once, so that
-    not all who come together are refused when each has sent a half."""
+    not all who come together are refused when each has sent a half. `packed` says that the limit is one for bodies
+    that come so."""
     whole = io.BytesIO()
     size = rested = 0
     if hold is not None and announced is not None:
@@ -97,15 +109,22 @@ def _gather(pieces: Iterator[bytes], limit: int, hold: Hold | None, announced: i
     for piece in pieces:
         size += len(piece)
         if size > limit:
-            raise _too_large(limit)
+            raise _unpacks_too_far(limit) if packed else _too_large(limit)
         if hold is not None and announced is None:
             hold.take(len(piece))
         whole.write(piece)
         if size - rested >= STEP:
             rested = size
-            gevent.sleep(0)
+            give_way()
     return whole.getvalue()
 
 
 def _too_large(limit: int) -> TooLarge:
     return TooLarge(f"the request body is larger than {limit // (1024 * 1024)} MB; see server.max_body_mb")
+
+
+def _unpacks_too_far(limit: int) -> TooLarge:
+    return TooLarge(
+        f"the request body unpacks to more than {limit // (1024 * 1024)} MB, which is more than {MOST_TIMES} times its "
+        "size; send it as it is"
+    )

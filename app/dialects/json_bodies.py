@@ -6,6 +6,7 @@ is wrong with a body becomes an InvalidRequest that names the field.
 
 from __future__ import annotations
 
+import io
 import re
 from codecs import getincrementaldecoder
 from typing import Any, TypeVar
@@ -126,7 +127,12 @@ def repair_text(data: bytes) -> bytes:
 def repair_surrogates(text: bytes) -> bytes:
     """JSON text with U+FFFD for every escaped half of a surrogate pair: clients that cut strings by UTF-16 units send
     halves, and a strict decoder refuses the whole body for one of them."""
-    return _SURROGATES.sub(lambda found: b"\\ufffd" if found[1] else found[0], text)
+    repaired = io.BytesIO(text)  # what takes the place of a half has its length, and nothing is copied without need
+    for found in _SURROGATES.finditer(text):
+        if found.start(1) >= 0:
+            repaired.seek(found.start(1))
+            repaired.write(b"\\ufffd")
+    return repaired.getvalue()
 
 
 def encode_body(value: Any) -> bytes:

@@ -16,11 +16,15 @@ from app.conversation.losses import lost_headers
 from app.conversation.response import Response, Usage
 from app.errors import ClientError, DragomanError, UpstreamCut, UpstreamMalformed, in_units
 from app.gateway.attempt import Attempt
+from app.gateway.large_bodies.heavy_work import work_on
 from app.gateway.messages import StartedResponse
 from app.gateway.record import Record
 from app.gateway.replies.reply_headers import mask_errors, mask_oddities, relayed_headers
 from app.gateway.replies.translation import StreamCollector
+from app.json_values import MOST_VALUES, has_too_many_values
+from app.json_values import SMALL as VALUES_UNSEEN
 from app.transport import Exchange, Obtaining
+from app.turns import give_way
 
 log = logging.getLogger("dragoman")
 
@@ -40,6 +44,10 @@ UNREADABLE = (
     msgspec.MsgspecError,
 )  # fmt: skip
 MOST_SPACE = 256  # bytes before that
+# Bytes that are read at once whatever they are, and lines of a larger part; of what has more, a turn reads so many.
+CALM = 8 * 1024
+MOST_LINES = 1500
+TURN = 2 * 1024
 # And what begins like no event at all.
 DOCUMENT_BEGINNINGS = (b"{", b"[", b"<")
 
@@ -65,15 +73,19 @@ def _begin(attempt: Attempt, exchange: Exchange, record: Record, wait: float) ->
         return (yield from _begin_stream(attempt, exchange, early, wait))
     if streamed:
         collector = StreamCollector(attempt.make_parser(), attempt.context)
-        collector.feed(early)
+        for piece in in_turns(early):
+            collector.feed(piece)
         whole = attempt.finish_response((yield from _collect(exchange, collector, limit, wait)))
     else:
         whole_body = None if early else exchange.take_body(limit)
         body = early + (yield from exchange.gather_body(limit, wait)) if whole_body is None else whole_body
+        if len(body) > VALUES_UNSEEN and work_on(len(body), has_too_many_values, body):
+            raise UpstreamMalformed(f"the upstream's reply holds more than {MOST_VALUES:,} values")
         body.decode()  # what is left raw is never decoded here, but clients decode all of it
         if body[:MOST_SPACE].lstrip().startswith(EVENT_BEGINNINGS):
             collector = StreamCollector(attempt.make_parser(), attempt.context)
-            collector.feed(body)
+            for piece in in_turns(body):
+                collector.feed(piece)
             whole = attempt.finish_response(collector.close())
         else:
             whole = attempt.finish(body)
@@ -115,17 +127,18 @@ def go_on(
                 left -= len(part)
                 if left < 0:
                     raise UpstreamMalformed(f"the upstream's stream is larger than {in_units(limit)}")
-                out = mask_errors(stream.feed(part))
-                if out:
-                    if sought is not None and sought.search(out):
-                        record.note_token()
-                        sought = None
-                    sent += len(out)
-                    yield out
-                    heard = clock()
-                elif clock() - heard >= interval:
-                    yield stream.ping()
-                    heard = clock()
+                for piece in (part,) if len(part) <= CALM else in_turns(part):
+                    out = mask_errors(stream.feed(piece))
+                    if out:
+                        if sought is not None and sought.search(out):
+                            record.note_token()
+                            sought = None
+                        sent += len(out)
+                        yield out
+                        heard = clock()
+                    elif clock() - heard >= interval:
+                        yield stream.ping()
+                        heard = clock()
             elif part is None and not stream.finished:
                 yield stream.ping()
                 heard = clock()
@@ -158,6 +171,17 @@ def go_on(
         record.usage = stream.usage or record.usage
 
 
+def in_turns(part: bytes) -> Iterator[bytes]:
+    """The bytes of a stream, cut where they hold so many events that the others shall have their turns between: an
+    event of ten bytes costs as much as one of a thousand."""
+    if len(part) <= CALM or part.count(b"\n") + part.count(b"\r") <= MOST_LINES:
+        yield part
+        return
+    for start in range(0, len(part), TURN):
+        yield part[start : start + TURN]
+        give_way()
+
+
 def _first_part(exchange: Exchange, wait: float) -> Obtaining[bytes]:
     """What comes first of a stream; empty where nothing comes."""
     while (part := exchange.read_part(wait)) is None:
@@ -168,13 +192,13 @@ def _first_part(exchange: Exchange, wait: float) -> Obtaining[bytes]:
 def _begin_stream(attempt: Attempt, exchange: Exchange, early: bytes, wait: float) -> Obtaining[StartedResponse]:
     """Reads until the first events that a client can be given."""
     stream = attempt.open_stream()
-    first = mask_errors(stream.feed(early)) if early else b""
+    first = b"".join(mask_errors(stream.feed(piece)) for piece in in_turns(early)) if early else b""
     while not first:
         part = exchange.read_part(wait)
         if part is None:
             yield
         elif part:
-            first = mask_errors(stream.feed(part))
+            first = b"".join(mask_errors(stream.feed(piece)) for piece in in_turns(part))
         else:
             first = mask_errors(stream.close())
             break
@@ -193,7 +217,8 @@ def _collect(exchange: Exchange, collector: StreamCollector, limit: int, wait: f
         left -= len(part)
         if left < 0:
             raise UpstreamMalformed(f"the upstream's stream is larger than {in_units(limit)}")
-        collector.feed(part)
+        for piece in in_turns(part):
+            collector.feed(piece)
     return collector.close()
 
 

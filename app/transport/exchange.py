@@ -14,6 +14,7 @@ from app.transport.connection import Connection
 from app.transport.pool import ConnectionPool
 from app.transport.reply import ReplyDecoder
 from app.transport.silence import Silence
+from app.turns import give_way
 
 MAX_BODY = 64 * 1024 * 1024
 # A kept connection may have been closed while our request was on its way. That shows within a round trip; an upstream
@@ -129,7 +130,7 @@ class SocketExchange(Exchange):
             return body
         while True:
             if self._decoder.unpacking is not None:
-                time.sleep(0)  # what takes long to unpack lets others have their turn
+                give_way()  # what takes long to unpack lets others have their turn
                 part: bytes | None = self._unpack()
             elif self._decoder.complete:
                 return b""

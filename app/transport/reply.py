@@ -17,6 +17,11 @@ MAX_HEAD = 128 * 1024
 _MOST_FIELDS = 1000
 # Of what an upstream sent instead of HTTP, so much is quoted.
 _QUOTED = 80
+# What a packed reply may unpack to, whatever its size; and how many times its size, where that is more. The events of a
+# stream are all alike, and pack well.
+_MOST_UNPACKED = 4 * 1024 * 1024
+_MOST_TIMES = 20
+_MOST_TIMES_STREAMED = 100
 
 
 class ReplyDecoder:
@@ -36,8 +41,11 @@ class ReplyDecoder:
         "_field_count",
         "_is_head_request",
         "_max_head",
+        "_most_times",
+        "_packed",
         "_parser",
         "_pieces",
+        "_unpacked",
         "complete",
         "has_head",
         "headers",
@@ -59,6 +67,9 @@ class ReplyDecoder:
         self._bare = 0  # bytes since the last of the body
         self._field_count = 0
         self._content: ContentDecoder | None = None
+        self._most_times = _MOST_TIMES
+        self._packed = 0  # bytes of the body so far, as they came and as they are
+        self._unpacked = 0
         self.unpacking: Iterator[bytes] | None = None  # what there is more of in what was fed already
         self._pieces: list[bytes] = []
         # The parser calls this once for each HTTP chunk: a list's own method is the cheapest there is.
@@ -144,6 +155,8 @@ class ReplyDecoder:
         )
         if "content-encoding" in headers and (content := content_decoder(list_encodings(headers["content-encoding"]))):
             self._content = content
+            if "event-stream" in headers.get("content-type", ""):
+                self._most_times = _MOST_TIMES_STREAMED
             del headers["content-encoding"]
             headers.pop("content-length", None)
 
@@ -162,6 +175,7 @@ class ReplyDecoder:
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         if self._content is not None:
+            self._packed += len(body)
             self.unpacking = self._content.decode(body)
             return self._unpack(self.unpacking)
         if self.complete:
@@ -176,6 +190,7 @@ class ReplyDecoder:
             for part in unpacking:
                 taken.append(part)
                 size += len(part)
+                self._check_size(len(part))
                 if size >= PART:
                     return b"".join(taken)
         except ValueError as error:
@@ -184,6 +199,14 @@ class ReplyDecoder:
         if self.complete:
             self._release()
         return b"".join(taken)
+
+    def _check_size(self, more: int) -> None:
+        self._unpacked += more
+        if self._unpacked > _MOST_UNPACKED and self._unpacked > self._packed * self._most_times:
+            raise UpstreamMalformed(
+                f"the upstream's reply unpacks to more than {in_units(_MOST_UNPACKED)}, and to more than "
+                f"{self._most_times} times its size"
+            )
 
     def _release(self) -> None:
         """The parser holds this object's methods: without the cut each reply would wait for the garbage collector."""

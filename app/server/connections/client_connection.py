@@ -15,6 +15,7 @@ from app.server.connections.request_body import RequestBody
 from app.server.connections.request_parser import HEAD_END, Site, parse_head
 from app.server.connections.response_writer import ResponseWriter
 from app.server.gunicorn_settings import MAX_HEAD
+from app.turns import give_way
 
 if TYPE_CHECKING:
     from app.server.gateway_worker import GatewayWorker
@@ -59,7 +60,7 @@ class ClientConnection:
         worker.idle[client] = worker.clock
         try:
             if self._ahead:
-                gevent.sleep(0)
+                give_way()
             while not (self._ahead and _is_parseable(self._ahead)):
                 gevent.get_hub().wait(watcher)
                 try:
