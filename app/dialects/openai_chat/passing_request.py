@@ -13,24 +13,19 @@ from typing import Any
 import msgspec
 
 from app.conversation.capabilities import Capabilities
+from app.conversation.literals import EMPTY, is_blank
 from app.dialects.json_bodies import Fields, decode_or_none, is_set, pass_fields, read_body, set_raw
-from app.dialects.openai_chat.messages.foreign_parts import FOREIGN
+from app.dialects.openai_chat.messages.foreign_parts import FOREIGN_TYPES
 from app.dialects.openai_chat.vocabulary import REASONING_KEYS
 from app.dialects.tool_schemas import holds_null_keyword
 
 # Whether a value, among the other fields of its request, is one that the upstream refuses.
 _Check = Callable[[msgspec.Raw, Fields, Capabilities], bool]
 
-_REASONING = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks")
-_THOUGHT = re.compile(rb'"(?:' + "|".join(_REASONING).encode() + rb')"\s*:')
-_DEVELOPER = re.compile(rb'"role"\s*:\s*"developer"')
-_ROLE = re.compile(rb'"role"\s*:\s*"(\w{1,16})"')
-_IMAGE_URL = re.compile(rb'"url"\s*:\s*"https?:')
-_FILE = re.compile(rb'"type"\s*:\s*"file"')
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]+")
 _MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")
-# Arguments of a past call that no server can parse; the vendor itself takes an empty text.
-_NO_ARGUMENTS = re.compile(rb'"arguments"\s*+:\s*+(?:null|"(?: |\\[ntr])++")')
+# Parts that have another name or shape in this dialect.
+_FOREIGN = FOREIGN_TYPES | {"input_text", "output_text", "summary_text", "input_image", "input_file"}
 _ALWAYS_FORCED = (b'"required"', b'"any"')
 
 
@@ -44,9 +39,21 @@ class _Tool(msgspec.Struct):
     function: _Function | None = None
 
 
+class _CalledFunction(msgspec.Struct):
+    name: Any = None
+    arguments: msgspec.Raw = msgspec.Raw()
+
+
 class _Call(msgspec.Struct):
     id: Any = None
+    type: Any = None
+    function: _CalledFunction | None = None
     extra_content: msgspec.Raw = msgspec.Raw()
+
+
+class _Part(msgspec.Struct):
+    type: Any = None
+    image_url: msgspec.Raw = msgspec.Raw()
 
 
 class _Message(msgspec.Struct):
@@ -55,6 +62,7 @@ class _Message(msgspec.Struct):
     role: str = ""
     content: msgspec.Raw = msgspec.Raw()
     tool_calls: list[_Call] | None = None
+    tool_call_id: Any = None
     reasoning_content: msgspec.Raw = msgspec.Raw()
     reasoning: msgspec.Raw = msgspec.Raw()
     reasoning_details: msgspec.Raw = msgspec.Raw()
@@ -63,6 +71,7 @@ class _Message(msgspec.Struct):
 
 _tools_decoder = msgspec.json.Decoder(list[_Tool])
 _messages_decoder = msgspec.json.Decoder(list[_Message])
+_parts_decoder = msgspec.json.Decoder(list[_Part])
 _any_decoder = msgspec.json.Decoder(Any)
 
 
@@ -240,48 +249,94 @@ def _is_free(fields: Fields, can: Capabilities) -> bool:
 
 
 def _has_odd_messages(messages: msgspec.Raw, body: bytes, can: Capabilities) -> bool:
-    if b'"gw1.' in body or FOREIGN.search(messages) is not None:  # what only other dialects know
+    if b'"gw1.' in body:  # what only other dialects know
         return True
-    if can.system_role == "system" and b'"developer"' in body and _DEVELOPER.search(body) is not None:
-        return True
-    if not can.images and b'"image_url"' in body:
-        return True
-    if not can.image_urls and b'"image_url"' in body and _IMAGE_URL.search(body) is not None:
-        return True
-    if not can.documents and b'"file"' in body and _FILE.search(body) is not None:
-        return True
-    if not can.prefill and _last_role(messages) == b"assistant":
-        return True
-    called = b'"tool_calls"' in body
-    if called and _NO_ARGUMENTS.search(body) is not None:
-        return True
-    looks_at_calls = called and (can.reasoning_required or bool(can.unsigned_call) or can.tool_id != "any")
-    looks_at_order = can.merge_system or can.alternate or can.string_content or not can.user_after_results
-    looks_at_thoughts = _THOUGHT.search(body) is not None
-    if not (looks_at_calls or looks_at_order or looks_at_thoughts or can.late_system == "reminder"):
-        return False
     outline = decode_or_none(messages, _messages_decoder)
-    if outline is None:
+    if not outline:
         return False  # the upstream will say what is wrong with them
-    return any(_is_odd_message(message, can) for message in outline) or _is_odd_order(outline, can)
+    if not can.prefill and outline[-1].role == "assistant":
+        return True
+    if any(_is_odd_message(message, can) for message in outline) or _has_loose_calls(outline):
+        return True
+    looks_at_order = can.merge_system or can.alternate or not can.user_after_results or can.late_system == "reminder"
+    return looks_at_order and _is_odd_order(outline, can)
 
 
 def _is_odd_message(message: _Message, can: Capabilities) -> bool:
-    if can.string_content and bytes(memoryview(message.content)[:1]) == b"[" and message.role != "user":
+    role, content = message.role, message.content
+    if role == "developer" and can.system_role == "system":
         return True
+    first = bytes(memoryview(content)[:1])
+    if first == b"[":
+        if (can.string_content and role != "user") or _has_odd_parts(content, role, can):
+            return True
+    elif first == b"{":
+        return True
+    return role == "assistant" and _is_odd_answer(message, can)
+
+
+def _has_odd_parts(content: msgspec.Raw, role: str, can: Capabilities) -> bool:
+    parts = decode_or_none(content, _parts_decoder)
+    return parts is None or any(_is_odd_part(part, role, can) for part in parts)
+
+
+def _is_odd_part(part: _Part, role: str, can: Capabilities) -> bool:
+    match part.type:
+        case "text":
+            return False
+        case "image_url":
+            if not can.images or (role == "tool" and not can.tool_result_media):
+                return True
+            match decode_or_none(part.image_url, _any_decoder):
+                case {"url": str(url)}:
+                    return not can.image_urls and url.startswith("http")
+            return True
+        case "file":
+            return not can.documents
+        case kind:
+            return kind in _FOREIGN
+
+
+def _is_odd_answer(message: _Message, can: Capabilities) -> bool:
+    """Whether an answer of the past, or a call in it, is none that the upstream takes back."""
     thoughts = [name for name in REASONING_KEYS if is_set(getattr(message, name, msgspec.Raw()))]
-    if message.role != "assistant":
-        return False
     if any(name != can.reasoning_replay for name in thoughts):
         return True
-    calls = message.tool_calls or ()
-    if calls and can.reasoning_required and not thoughts:
+    calls = message.tool_calls
+    if not calls:
+        return False
+    if (can.reasoning_required and not thoughts) or (can.unsigned_call and not is_set(calls[0].extra_content)):
         return True
-    if calls and can.unsigned_call and not is_set(calls[0].extra_content):
+    return any(_is_odd_call(call, can) for call in calls)
+
+
+def _is_odd_call(call: _Call, can: Capabilities) -> bool:
+    """Whether a past call lacks a name, a type or arguments that a server can read; even the vendor takes an empty text
+    for these."""
+    if can.tool_id == "mistral" and (not isinstance(call.id, str) or _MISTRAL_ID.fullmatch(call.id) is None):
         return True
-    return can.tool_id == "mistral" and any(
-        not isinstance(call.id, str) or _MISTRAL_ID.fullmatch(call.id) is None for call in calls
-    )
+    function = call.function
+    if function is None:
+        return False
+    said = bytes(function.arguments)
+    return not function.name or call.type is None or not said.startswith(b'"') or (said != EMPTY and is_blank(said))
+
+
+def _has_loose_calls(messages: list[_Message]) -> bool:
+    """Whether a call has no result right behind it, a result no call, or two calls of an answer one id."""
+    waiting: set[Any] = set()
+    for message in messages:
+        if message.role == "tool":
+            if message.tool_call_id not in waiting:
+                return True
+            waiting.discard(message.tool_call_id)
+        elif waiting:
+            return True
+        elif message.tool_calls:
+            waiting = {str(call.id) for call in message.tool_calls}
+            if len(waiting) < len(message.tool_calls):
+                return True
+    return bool(waiting)
 
 
 def _is_odd_order(messages: list[_Message], can: Capabilities) -> bool:
@@ -300,13 +355,6 @@ def _is_odd_order(messages: list[_Message], can: Capabilities) -> bool:
     ):
         return True
     return not can.user_after_results and ("tool", "user") in pairs
-
-
-def _last_role(messages: msgspec.Raw) -> bytes:
-    """The role of the last message. A key of that name stands nowhere below the messages themselves."""
-    raw = bytes(messages)
-    found = _ROLE.match(raw, raw.rfind(b'"role"'))
-    return found[1] if found is not None else b""
 
 
 def _is_above(value: msgspec.Raw, limit: float) -> bool:

@@ -3,7 +3,6 @@ read as what it is."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -20,8 +19,6 @@ NoteField = Callable[[str, msgspec.Raw], None]
 MESSAGES_TYPES = ("tool_use", "tool_result", "redacted_thinking", "document", "search_result")
 _AMBIGUOUS = ("image", "thinking")
 FOREIGN_TYPES = frozenset((*MESSAGES_TYPES, *_AMBIGUOUS))
-# Where a message may hold such a part, and with it what this dialect's servers refuse.
-FOREIGN = re.compile(rb'"type"\s{0,4}:\s{0,4}"(?:tool_use|tool_result|redacted_thinking|thinking|document|image)"')
 
 _object = msgspec.json.Decoder(dict[str, Any])
 
