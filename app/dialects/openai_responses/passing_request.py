@@ -7,13 +7,14 @@ through the conversation, like one from a client of another dialect. A field tha
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import msgspec
 
 from app.conversation.capabilities import Capabilities
 from app.conversation.envelope import PREFIX
-from app.dialects.json_bodies import Fields, decode_or_none, is_set, list_decoder, pass_fields, read_body, set_raw
+from app.dialects.json_bodies import Fields, decode_or_none, is_set, pass_fields, read_body, set_raw
 from app.dialects.openai_responses.request_parser import ENCRYPTED_CONTENT
 from app.dialects.openai_responses.vocabulary import NAME
 from app.dialects.tool_schemas import holds_null_keyword
@@ -24,6 +25,14 @@ _Check = Callable[[msgspec.Raw, Fields, Capabilities], bool]
 _SEALED = b'"' + PREFIX.encode()
 _IMAGE = b'"input_image"'
 _FILE = b'"input_file"'
+
+# Items that every server of this dialect reads; others only the vendor whose server tools or newer items they are.
+_COMMON = (None, "message", "reasoning", "function_call", "function_call_output")
+_CUSTOM = ("custom_tool_call", "custom_tool_call_output")
+# Whose results name them.
+_CALLS = {"function_call_output": "function_call", "custom_tool_call_output": "custom_tool_call"}
+# Fields by which a request goes on from items that are not in it.
+_CONTINUING = ("previous_response_id", "conversation", "prompt")
 
 
 class _Reasoning(msgspec.Struct):
@@ -44,17 +53,22 @@ class _Text(msgspec.Struct):
     verbosity: Any = None
 
 
-class _ItemHead(msgspec.Struct):
+class _Head(msgspec.Struct):
+    """What of an item decides whether it may stay as it is; the rest is skipped, not decoded."""
+
     type: str | None = None
     role: str | None = None
-    encrypted_content: str | None = None
+    id: Any = None
+    name: Any = None
+    call_id: Any = None
+    encrypted_content: msgspec.Raw = msgspec.Raw()
 
 
 _any_decoder = msgspec.json.Decoder(Any)
 _reasoning_decoder = msgspec.json.Decoder(_Reasoning)
 _tools_decoder = msgspec.json.Decoder(list[_Tool])
 _text_decoder = msgspec.json.Decoder(_Text)
-_head_decoder = msgspec.json.Decoder(_ItemHead)
+_heads_decoder = msgspec.json.Decoder(list[_Head])
 
 
 def pass_request(body: bytes, capabilities: Capabilities) -> bytes | None:
@@ -78,8 +92,11 @@ def find_obstacle(fields: Fields, body: bytes, capabilities: Capabilities) -> st
             return name
     if capabilities.stream_only and bytes(fields.get("stream", b"")) != b"true":
         return "stream"
-    if capabilities.instructions_required and (obstacle := _find_state(fields)) is not None:
+    heads = decode_or_none(fields.get("input", msgspec.Raw(b"null")), _heads_decoder)
+    if capabilities.instructions_required and (obstacle := _find_state(fields, heads)) is not None:
         return obstacle
+    if heads is not None and _has_odd_items(heads, fields, capabilities):
+        return "input"
     if _SEALED in body or (NAME not in capabilities.proofs and b"encrypted_content" in body):
         return "input"
     if (not capabilities.images and _IMAGE in body) or (not capabilities.documents and _FILE in body):
@@ -87,7 +104,7 @@ def find_obstacle(fields: Fields, body: bytes, capabilities: Capabilities) -> st
     return None
 
 
-def _find_state(fields: Fields) -> str | None:
+def _find_state(fields: Fields, heads: list[_Head] | None) -> str | None:
     """What keeps a request from the backend of ChatGPT logins: it wants instructions, stores nothing, gives all
     reasoning away, and reads items alone."""
     if bytes(fields.get("instructions", b"null")) in (b"null", b'""'):
@@ -97,17 +114,47 @@ def _find_state(fields: Fields) -> str | None:
     include: Any = decode_or_none(fields.get("include", msgspec.Raw(b"null")), _any_decoder)
     if not isinstance(include, list) or ENCRYPTED_CONTENT not in include:
         return "include"
-    items = decode_or_none(fields.get("input", msgspec.Raw(b"null")), list_decoder)
-    return "input" if items is None or any(map(_needs_store, items)) else None
+    if heads is None:
+        return "input" if fields.get("input", b"null")[:1] != b"[" else None
+    return "input" if any(map(_needs_store, heads)) else None
 
 
-def _needs_store(item: msgspec.Raw) -> bool:
+def _needs_store(head: _Head) -> bool:
     """Whether an item cannot be read by a server that has stored nothing and knows no system role."""
-    head = decode_or_none(item, _head_decoder)
-    if head is None:
-        return False
-    unread = head.type == "reasoning" and not head.encrypted_content
+    unread = head.type == "reasoning" and not is_set(head.encrypted_content)
     return unread or head.type == "item_reference" or head.role == "system"
+
+
+def _has_odd_items(heads: list[_Head], fields: Fields, can: Capabilities) -> bool:
+    if any(_is_odd_item(head, can) for head in heads) or _has_loose_reasoning(heads):
+        return True
+    ids = [head.id for head in heads if head.id is not None and head.type != "item_reference"]
+    return len(set(map(str, ids))) < len(ids) or _has_loose_calls(heads, fields)
+
+
+def _is_odd_item(head: _Head, can: Capabilities) -> bool:
+    if head.type == "function_call" and not head.name:
+        return True
+    if head.type in _CUSTOM:
+        return not can.custom_tools
+    return NAME not in can.proofs and head.type not in _COMMON
+
+
+def _has_loose_reasoning(heads: list[_Head]) -> bool:
+    """Whether a thought led to nothing, for it was interrupted: the vendor refuses one without what it led to."""
+    return any(
+        head.type == "reasoning" and (after.type in _CALLS or (after.role or "assistant") != "assistant")
+        for head, after in pairwise(heads)
+    )
+
+
+def _has_loose_calls(heads: list[_Head], fields: Fields) -> bool:
+    """Whether a call has no result, or a result no call, as far as all of them are there."""
+    if any(is_set(fields[name]) for name in _CONTINUING if name in fields):
+        return False
+    calls = {(head.type, str(head.call_id)) for head in heads if head.type in _CALLS.values()}
+    results = {(_CALLS[head.type], str(head.call_id)) for head in heads if head.type in _CALLS}
+    return calls != results and not any(head.type == "item_reference" for head in heads)
 
 
 def _unless_calm(capability: str, most: str | None = None) -> _Check:

@@ -43,6 +43,7 @@ TAKEN: dict[str, list[Any]] = {
     "a call of old": [
         QUESTION,
         {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
+        {"role": "function", "name": "f", "content": "o"},
     ],
 }
 
