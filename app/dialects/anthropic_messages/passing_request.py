@@ -15,7 +15,7 @@ import msgspec
 
 from app.conversation.capabilities import Capabilities
 from app.conversation.envelope import PREFIX, is_sealed
-from app.dialects.anthropic_messages.vocabulary import NAME
+from app.dialects.anthropic_messages.vocabulary import NAME, SERVER_CALLS, SERVER_RESULT_ENDING
 from app.dialects.json_bodies import decode_or_none, is_set, pass_fields, read_body, repair_surrogates
 from app.dialects.tool_schemas import holds_null_keyword
 
@@ -43,6 +43,8 @@ class _Head(msgspec.Struct):
     signature: str | None = None
     data: str | msgspec.UnsetType | None = msgspec.UNSET
     id: Any = None
+    name: Any = None
+    input: msgspec.Raw = _ABSENT
     tool_use_id: Any = None
     cache_control: msgspec.Raw = _ABSENT
     content: msgspec.Raw = _ABSENT
@@ -256,8 +258,12 @@ class _Judge:
             case "redacted_thinking":
                 sealed = isinstance(block.data, str) and is_sealed(block.data)
                 return not sealed and (self._required or self._signed) and not is_set(block.cache_control)
+            case "tool_use":
+                return bool(block.name) and bytes(memoryview(block.input)[:1]) == b"{"
             case "tool_result":
                 return not _holds_empty(block)
+            case kind if kind in SERVER_CALLS or kind.endswith(SERVER_RESULT_ENDING):
+                return self._signed  # what the vendor's own tools did, others do not know
             case kind:
                 return kind not in self._refused
 
