@@ -7,20 +7,17 @@ through the conversation, like one from a client of another dialect. A field tha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from app.conversation.capabilities import Capabilities
 from app.conversation.literals import EMPTY, is_blank
-from app.dialects.json_bodies import Fields, decode_or_none, is_set, pass_fields, read_body, set_raw
+from app.dialects.json_bodies import Fields, decode_or_none, is_set, set_raw
 from app.dialects.openai_chat.messages.foreign_parts import FOREIGN_TYPES
 from app.dialects.openai_chat.vocabulary import REASONING_KEYS
+from app.dialects.passing_fields import Check, any_decoder, is_above, pass_unless_odd
 from app.dialects.tool_schemas import holds_null_keyword
-
-# Whether a value, among the other fields of its request, is one that the upstream refuses.
-_Check = Callable[[msgspec.Raw, Fields, Capabilities], bool]
 
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]+")
 _MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")
@@ -72,42 +69,26 @@ class _Message(msgspec.Struct):
 _tools_decoder = msgspec.json.Decoder(list[_Tool])
 _messages_decoder = msgspec.json.Decoder(list[_Message])
 _parts_decoder = msgspec.json.Decoder(list[_Part])
-_any_decoder = msgspec.json.Decoder(Any)
 
 
 def pass_request(body: bytes, capabilities: Capabilities) -> bytes | None:
-    """The body for an upstream that takes it as it is, but for the name of the model; None if it does not.
-
-    Raises InvalidRequest for what is no JSON object.
-    """
-    fields = read_body(body)
-    if find_obstacle(fields, body, capabilities) is not None:
-        return None
-    return pass_fields(body, fields, capabilities)
+    """As `pass_unless_odd`."""
+    return pass_unless_odd(body, capabilities, CHECKS, _is_odd)
 
 
-def find_obstacle(fields: Fields, body: bytes, capabilities: Capabilities) -> str | None:
-    """The first field that keeps the bytes from passing."""
-    for name, value in fields.items():
-        if name in capabilities.refused_fields:
-            return name
-        check = CHECKS.get(name)
-        if check is not None and is_set(value) and check(value, fields, capabilities):
-            return name
+def _is_odd(fields: Fields, body: bytes, can: Capabilities) -> bool:
     if "messages" not in fields:
-        return "messages" if "input" in fields else None
-    if capabilities.stream_only and bytes(fields.get("stream", b"")) != b"true":
-        return "stream"
-    if capabilities.think_tags or (capabilities.text_tool_calls and "tools" in fields):
-        return "messages"  # the answer has to be read
-    return "messages" if _has_odd_messages(fields["messages"], body, capabilities) else None
+        return "input" in fields
+    if can.think_tags or (can.text_tool_calls and "tools" in fields):
+        return True  # the answer has to be read
+    return _has_odd_messages(fields["messages"], body, can)
 
 
-def _unless(capability: str) -> _Check:
+def _unless(capability: str) -> Check:
     return lambda value, fields, can: not getattr(can, capability)
 
 
-def _unless_calm(capability: str, most: str | None = None) -> _Check:
+def _unless_calm(capability: str, most: str | None = None) -> Check:
     """For settings that a model takes only while it does not think."""
 
     def check(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
@@ -115,7 +96,7 @@ def _unless_calm(capability: str, most: str | None = None) -> _Check:
             return True
         if can.reasoning_excludes_sampling and _thinks(fields, can):
             return True
-        return most is not None and _is_above(value, getattr(can, most))
+        return most is not None and is_above(value, getattr(can, most))
 
     return check
 
@@ -128,19 +109,19 @@ def _check_top_p(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
 def _check_stop(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
     if can.stop_limit is None:
         return False
-    stop: Any = decode_or_none(value, _any_decoder)
+    stop: Any = decode_or_none(value, any_decoder)
     return (len(stop) if isinstance(stop, list) else 1) > can.stop_limit
 
 
-def _check_limit(name: str) -> _Check:
+def _check_limit(name: str) -> Check:
     def check(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
-        return name != can.max_tokens_field or (can.max_output is not None and _is_above(value, can.max_output))
+        return name != can.max_tokens_field or is_above(value, can.max_output)
 
     return check
 
 
 def _check_effort(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
-    effort: Any = decode_or_none(value, _any_decoder)
+    effort: Any = decode_or_none(value, any_decoder)
     if can.reasoning_style != "effort" or can.reasoning_on_fields or can.reasoning_off_fields:
         return True
     return can.reasoning_off != "none" if effort == "none" else effort not in can.efforts
@@ -178,7 +159,7 @@ def _check_choice(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool
         return False
     if not can.forced_tool or (can.reasoning_excludes_forced_tool and _thinks(fields, can)):
         return True
-    match decode_or_none(value, _any_decoder):
+    match decode_or_none(value, any_decoder):
         case {"type": "function", "function": {"name": str(name)}} if "tools" in fields:
             if not can.named_tool:
                 return True
@@ -192,7 +173,7 @@ def _check_parallel(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bo
 
 
 def _check_format(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
-    match decode_or_none(value, _any_decoder):
+    match decode_or_none(value, any_decoder):
         case {"type": "json_schema"}:
             return can.structured != "schema" or can.schema == "gemini"
         case {"type": "json_object"}:
@@ -201,7 +182,7 @@ def _check_format(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool
 
 
 def _check_choices(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
-    return not can.n and _is_above(value, 1)
+    return not can.n and is_above(value, 1)
 
 
 def _of_others(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
@@ -209,7 +190,7 @@ def _of_others(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
     return can.first_party
 
 
-CHECKS: dict[str, _Check] = {
+CHECKS: dict[str, Check] = {
     "temperature": _unless_calm("temperature", "temperature_max"),
     "top_p": _check_top_p,
     "top_k": _unless("top_k"),
@@ -287,7 +268,7 @@ def _is_odd_part(part: _Part, role: str, can: Capabilities) -> bool:
         case "image_url":
             if not can.images or (role == "tool" and not can.tool_result_media):
                 return True
-            match decode_or_none(part.image_url, _any_decoder):
+            match decode_or_none(part.image_url, any_decoder):
                 case {"url": str(url)}:
                     return not can.image_urls and url.startswith("http")
             return True
@@ -355,8 +336,3 @@ def _is_odd_order(messages: list[_Message], can: Capabilities) -> bool:
     ):
         return True
     return not can.user_after_results and ("tool", "user") in pairs
-
-
-def _is_above(value: msgspec.Raw, limit: float) -> bool:
-    number: Any = decode_or_none(value, _any_decoder)
-    return isinstance(number, int | float) and not isinstance(number, bool) and number > limit

@@ -6,7 +6,6 @@ through the conversation, like one from a client of another dialect. A field tha
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -14,13 +13,11 @@ import msgspec
 
 from app.conversation.capabilities import Capabilities
 from app.conversation.envelope import PREFIX
-from app.dialects.json_bodies import Fields, decode_or_none, is_set, pass_fields, read_body, set_raw
+from app.dialects.json_bodies import Fields, decode_or_none, is_set, set_raw
 from app.dialects.openai_responses.request_parser import ENCRYPTED_CONTENT
 from app.dialects.openai_responses.vocabulary import NAME
+from app.dialects.passing_fields import Check, any_decoder, is_above, pass_unless_odd
 from app.dialects.tool_schemas import holds_null_keyword
-
-# Whether a value, among the other fields of its request, is one that the upstream refuses.
-_Check = Callable[[msgspec.Raw, Fields, Capabilities], bool]
 
 _SEALED = b'"' + PREFIX.encode()
 _IMAGE = b'"input_image"'
@@ -64,7 +61,6 @@ class _Head(msgspec.Struct):
     encrypted_content: msgspec.Raw = msgspec.Raw()
 
 
-_any_decoder = msgspec.json.Decoder(Any)
 _reasoning_decoder = msgspec.json.Decoder(_Reasoning)
 _tools_decoder = msgspec.json.Decoder(list[_Tool])
 _text_decoder = msgspec.json.Decoder(_Text)
@@ -72,51 +68,32 @@ _heads_decoder = msgspec.json.Decoder(list[_Head])
 
 
 def pass_request(body: bytes, capabilities: Capabilities) -> bytes | None:
-    """The body for an upstream that takes it as it is, but for the name of the model; None if it does not.
-
-    Raises InvalidRequest for what is no JSON object.
-    """
-    fields = read_body(body)
-    if find_obstacle(fields, body, capabilities) is not None:
-        return None
-    return pass_fields(body, fields, capabilities)
+    """As `pass_unless_odd`."""
+    return pass_unless_odd(body, capabilities, CHECKS, _is_odd)
 
 
-def find_obstacle(fields: Fields, body: bytes, capabilities: Capabilities) -> str | None:
-    """The first field that keeps the bytes from passing."""
-    for name, value in fields.items():
-        if name in capabilities.refused_fields:
-            return name
-        check = CHECKS.get(name)
-        if check is not None and is_set(value) and check(value, fields, capabilities):
-            return name
-    if capabilities.stream_only and bytes(fields.get("stream", b"")) != b"true":
-        return "stream"
+def _is_odd(fields: Fields, body: bytes, can: Capabilities) -> bool:
     heads = decode_or_none(fields.get("input", msgspec.Raw(b"null")), _heads_decoder)
-    if capabilities.instructions_required and (obstacle := _find_state(fields, heads)) is not None:
-        return obstacle
-    if heads is not None and _has_odd_items(heads, fields, capabilities):
-        return "input"
-    if _SEALED in body or (NAME not in capabilities.proofs and b"encrypted_content" in body):
-        return "input"
-    if (not capabilities.images and _IMAGE in body) or (not capabilities.documents and _FILE in body):
-        return "input"
-    return None
+    if can.instructions_required and _lacks_state(fields, heads):
+        return True
+    if heads is not None and _has_odd_items(heads, fields, can):
+        return True
+    if _SEALED in body or (NAME not in can.proofs and b"encrypted_content" in body):
+        return True
+    return (not can.images and _IMAGE in body) or (not can.documents and _FILE in body)
 
 
-def _find_state(fields: Fields, heads: list[_Head] | None) -> str | None:
+def _lacks_state(fields: Fields, heads: list[_Head] | None) -> bool:
     """What keeps a request from the backend of ChatGPT logins: it wants instructions, stores nothing, gives all
     reasoning away, and reads items alone."""
-    if bytes(fields.get("instructions", b"null")) in (b"null", b'""'):
-        return "instructions"
-    if bytes(fields.get("store", b"")) != b"false":
-        return "store"
-    include: Any = decode_or_none(fields.get("include", msgspec.Raw(b"null")), _any_decoder)
+    if bytes(fields.get("instructions", b"null")) in (b"null", b'""') or bytes(fields.get("store", b"")) != b"false":
+        return True
+    include: Any = decode_or_none(fields.get("include", msgspec.Raw(b"null")), any_decoder)
     if not isinstance(include, list) or ENCRYPTED_CONTENT not in include:
-        return "include"
+        return True
     if heads is None:
-        return "input" if fields.get("input", b"null")[:1] != b"[" else None
-    return "input" if any(map(_needs_store, heads)) else None
+        return bytes(fields.get("input", b""))[:1] != b"["
+    return any(map(_needs_store, heads))
 
 
 def _needs_store(head: _Head) -> bool:
@@ -157,21 +134,19 @@ def _has_loose_calls(heads: list[_Head], fields: Fields) -> bool:
     return calls != results and not any(head.type == "item_reference" for head in heads)
 
 
-def _unless_calm(capability: str, most: str | None = None) -> _Check:
+def _unless_calm(capability: str, most: str | None = None) -> Check:
     """For settings that a model takes only while it does not think."""
 
     def check(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
         if not getattr(can, capability) and (can.reasoning_off != "none" or _thinks(fields, can)):
             return True
-        number: Any = decode_or_none(value, _any_decoder) if most is not None else None
-        return isinstance(number, int | float) and number > getattr(can, most or "")
+        return most is not None and is_above(value, getattr(can, most))
 
     return check
 
 
 def _check_limit(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
-    number: Any = decode_or_none(value, _any_decoder)
-    return can.max_output is not None and isinstance(number, int) and number > can.max_output
+    return is_above(value, can.max_output)
 
 
 def _check_reasoning(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
@@ -203,7 +178,7 @@ def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:
 def _check_choice(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
     if not can.tool_choice or "tools" not in fields:
         return True
-    match decode_or_none(value, _any_decoder):
+    match decode_or_none(value, any_decoder):
         case "required" | {"type": "function"}:
             return not can.forced_tool
         case {"type": "allowed_tools"}:
@@ -223,7 +198,7 @@ def _check_parallel(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bo
     return not can.parallel_switch
 
 
-CHECKS: dict[str, _Check] = {
+CHECKS: dict[str, Check] = {
     "temperature": _unless_calm("temperature", "temperature_max"),
     "top_p": _unless_calm("top_p"),
     "top_logprobs": _unless_calm("logprobs"),

@@ -1,0 +1,44 @@
+"""Whether a request may pass, judged field by field: what the dialects of OpenAI have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from app.conversation.capabilities import Capabilities
+from app.dialects.json_bodies import Fields, decode_or_none, is_set, pass_fields, read_body
+
+# Whether a value, among the other fields of its request, is one that the upstream refuses.
+Check = Callable[[msgspec.Raw, Fields, Capabilities], bool]
+
+any_decoder = msgspec.json.Decoder(Any)
+
+
+def pass_unless_odd(
+    body: bytes,
+    capabilities: Capabilities,
+    checks: Mapping[str, Check],
+    is_odd: Callable[[Fields, bytes, Capabilities], bool],
+) -> bytes | None:
+    """The body for an upstream that takes it as it is, but for the name of the model; None where one of its fields, or
+    all of it together, `is_odd`.
+
+    Raises InvalidRequest for what is no JSON object.
+    """
+    fields = read_body(body)
+    for name, value in fields.items():
+        if name in capabilities.refused_fields:
+            return None
+        check = checks.get(name)
+        if check is not None and is_set(value) and check(value, fields, capabilities):
+            return None
+    if capabilities.stream_only and bytes(fields.get("stream", b"")) != b"true":
+        return None
+    return None if is_odd(fields, body, capabilities) else pass_fields(body, fields, capabilities)
+
+
+def is_above(value: msgspec.Raw, limit: float | None) -> bool:
+    number: Any = decode_or_none(value, any_decoder) if limit is not None else None
+    return isinstance(number, int | float) and not isinstance(number, bool) and number > (limit or 0)
