@@ -29,7 +29,9 @@ def create_app(settings: Settings | None = None) -> Application:
     from app.blueprints.operations.versions import own_version
     from app.blueprints.root_path import RootPath
     from app.credentials.oauth.web_logins import WebLogins
-    from app.dashboard import pages, sign_in
+    from app.dashboard import blueprint as dashboard
+    from app.dashboard import sign_in
+    from app.dashboard.pages import load_pages
     from app.runtime import Runtime
     from app.settings import load_settings
     from app.settings.loading import home_folder
@@ -44,6 +46,7 @@ def create_app(settings: Settings | None = None) -> Application:
     )
     app.runtime.workers.gauges.append(partial(describe_state, app.runtime))
     app.runtime.observers.version = own_version() or "unknown"
+    load_pages()
     for module in (
         *families,
         openai_conversations,
@@ -54,7 +57,7 @@ def create_app(settings: Settings | None = None) -> Application:
         permissions,
         plugins,
         system,
-        pages,
+        dashboard,
         sign_in,
     ):
         app.register_blueprint(module.blueprint)

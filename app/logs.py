@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import time
+from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +40,8 @@ _ODD = re.compile(
 )
 
 _MOST_LINES = 256
+# Lines of the log that a process remembers.
+MOST_RECENT = 2000
 # Characters of one message, and of one line of a traceback.
 _LONGEST_MESSAGE = 8192
 
@@ -72,6 +75,28 @@ class LineFormatter(logging.Formatter):
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
         return "\n".join(f"    {clean_line(line)}" for line in super().formatException(ei).splitlines())
+
+
+class RecentLines:
+    """The last lines of this process's log, for pages that show it. `count` is how many there were in all."""
+
+    def __init__(self, most: int = MOST_RECENT) -> None:
+        self.count = 0
+        self._lines: deque[bytes] = deque(maxlen=most)
+
+    def add(self, line: bytes) -> None:
+        self.count += 1
+        self._lines.append(line)
+
+    def since(self, count: int) -> list[bytes]:
+        """Those after the first `count` ones, as far as they are still there."""
+        fresh = min(self.count - count, len(self._lines))
+        return list(self._lines)[-fresh:] if fresh > 0 else []
+
+
+class _RecentHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        recent_lines.add(self.format(record).encode("utf-8", "replace") + b"\n")
 
 
 class _TextFormatter(LineFormatter):
@@ -162,6 +187,7 @@ class RequestLog:
 
     def _append(self, line: bytes) -> None:
         self._lines.append(line)
+        recent_lines.add(line)
         if len(self._lines) >= _MOST_LINES:
             self.flush()
 
@@ -183,6 +209,7 @@ def _clean_json(line: bytes) -> bytes:
     return line if clean is text else clean.encode()
 
 
+recent_lines = RecentLines()
 request_log = RequestLog()
 _encode = msgspec.json.Encoder().encode
 
@@ -222,6 +249,9 @@ def start_logs(settings: ServerSettings) -> None:
         formatter = _JsonFormatter() if as_json else _TextFormatter(short=own, colours=colours and own)
         handler.setFormatter(formatter)
         logger.addHandler(handler)
+    kept = _RecentHandler()
+    kept.setFormatter(_JsonFormatter() if as_json else _TextFormatter(short=False, colours=False))
+    logger.addHandler(kept)
 
 
 def _open_file(settings: ServerSettings) -> LogFile | None:

@@ -44,7 +44,15 @@ class AccountsThread:
 
     def read(self, work: Callable[[Connection], T], limit: float = READ_LIMIT) -> T:
         """What `work` finds, in `limit` seconds. Raises AccountsUnavailable."""
-        asked = self._pool().spawn(self.accounts.read, work)
+        return self._ask(self.accounts.read, work, limit)
+
+    def change(self, work: Callable[[Connection], T], limit: float = WRITE_LIMIT) -> T:
+        """What `work` does, all or nothing, in `limit` seconds. Raises AccountsUnavailable; it may still be done later
+        where the time was too short."""
+        return self._ask(self.accounts.change, work, limit)
+
+    def _ask(self, how: Callable[[Callable[[Connection], T]], T], work: Callable[[Connection], T], limit: float) -> T:
+        asked = self._pool().spawn(how, work)
         try:
             found: T = asked.get(timeout=limit)
         except gevent.Timeout as late:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Connection, Row, and_, func, or_, select
+from sqlalchemy import Connection, Row, Table, and_, func, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from app.accounts.engine import attempt, day, hour, name, request, session
@@ -22,6 +22,9 @@ PAGE = 50
 # A longer time is summed by the day.
 MOST_HOURS = 72
 MOST_ROWS = 1000
+# Names that one pattern stands for, and stars in it: with more of them a look at each name takes too long.
+MOST_PATTERN = 500
+MOST_STARS = 4
 
 # What a list may be narrowed by, all of them exact names.
 Filter = Literal["tenant", "key", "session", "model", "provider", "target", "agent"]
@@ -33,7 +36,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """A page of requests, the newest first. `since` and `until` are unix times.
 
     `before` is the number of the last row of the page before. `after` asks for what was written after a row instead,
-    in the order of writing, as somebody does who looks on.
+    in the order of writing, as somebody does who looks on. `status` is the lowest and the highest that is wanted. A
+    name in `where` may be a pattern with `*`.
     """
 
     before: int | None = None
@@ -41,18 +45,16 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     since: float | None = None
     until: float | None = None
     failed: bool = False
+    status: tuple[int, int] | None = None
     where: Mapping[str, str] = {}
     limit: int = PAGE
 
 
 def list_requests(connection: Connection, query: Query) -> list[dict[str, Any]]:
     """Rows with `seq`, the number that the next page is asked for by."""
-    conditions: list[ColumnElement[bool]] = []
-    for column, text in query.where.items():
-        number = _number_of(connection, text)
-        if number is None:
-            return []
-        conditions.append(request.c[column] == number)
+    conditions = narrow(connection, request, query.where)
+    if conditions is None:
+        return []
     if query.before is not None:
         received = connection.execute(select(request.c.received).where(request.c.seq == query.before)).scalar()
         if received is None:
@@ -67,6 +69,8 @@ def list_requests(connection: Connection, query: Query) -> list[dict[str, Any]]:
         conditions.append(request.c.received < round(query.until * 1000))
     if query.failed:
         conditions.append(request.c.failed == 1)
+    if query.status is not None:
+        conditions.append(request.c.status.between(*query.status))
     newest_first = (request.c.received.desc(), request.c.seq.desc())
     order = newest_first if query.after is None else (request.c.seq.asc(),)
     page = select(request).where(*conditions).order_by(*order).limit(min(query.limit, MOST_ROWS))
@@ -82,7 +86,9 @@ def find_request(connection: Connection, request_id: str) -> dict[str, Any] | No
     tried = connection.execute(
         select(attempt).where(attempt.c.request == found["seq"]).order_by(attempt.c.number)
     ).all()
-    texts = _texts(connection, {row._mapping[column] for row in tried for column in ("target", "error", "credential")})
+    texts = find_texts(
+        connection, {row._mapping[column] for row in tried for column in ("target", "error", "credential")}
+    )
     found["tried"] = [
         {
             **{column: row._mapping[column] for column in ("message", "status", "started_ms", "ended_ms", "waited_ms")},
@@ -102,12 +108,9 @@ def list_sessions(
     limit: int = PAGE,
 ) -> list[dict[str, Any]]:
     """Sessions, the one last used first; `before` is the `last` of the page before. `where` takes tenant and key."""
-    conditions: list[ColumnElement[bool]] = []
-    for column, text in where.items():
-        number = _number_of(connection, text)
-        if number is None:
-            return []
-        conditions.append(session.c[column] == number)
+    conditions = narrow(connection, session, where)
+    if conditions is None:
+        return []
     if before is not None:
         conditions.append(session.c.last < round(before * 1000))
     if since is not None:
@@ -115,7 +118,7 @@ def list_sessions(
     page = select(session).where(*conditions).order_by(session.c.last.desc()).limit(min(limit, MOST_ROWS))
     rows = [dict(row._mapping) for row in connection.execute(page)]
     named = ("session", "tenant", "key", "agent", "model")
-    texts = _texts(connection, {row[column] for row in rows for column in named})
+    texts = find_texts(connection, {row[column] for row in rows for column in named})
     for row in rows:
         row.update({column: texts.get(row[column], "") for column in named})
         row.update(first=row["first"] / 1000, last=row["last"] / 1000)
@@ -137,12 +140,10 @@ def sum_usage(
     by_hour = "hour" in by or end - since <= MOST_HOURS * HOUR
     sums, seconds = (hour, HOUR) if by_hour else (day, DAY)
     periods = sums.c.period
-    conditions: list[ColumnElement[bool]] = [periods >= int(since) // seconds, periods <= int(end) // seconds]
-    for column, text in where.items():
-        number = _number_of(connection, text)
-        if number is None:
-            return []
-        conditions.append(sums.c[column] == number)
+    conditions = narrow(connection, sums, where)
+    if conditions is None:
+        return []
+    conditions += [periods >= int(since) // seconds, periods <= int(end) // seconds]
     starts = {"hour": periods * seconds, "day": (periods - periods % (DAY // seconds)) * seconds}
     groups: dict[str, Any] = {column: starts.get(column, sums.c.get(column)) for column in by}
     totals = [func.sum(sums.c[column]).label(column) for column in COUNTS]
@@ -151,18 +152,35 @@ def sum_usage(
         statement = statement.group_by(*groups.values())
     rows = [dict(row._mapping) for row in connection.execute(statement.order_by(func.sum(sums.c.cost).desc()))]
     named = [column for column in by if column in GROUPS]
-    texts = _texts(connection, {row[column] for row in rows for column in named})
+    texts = find_texts(connection, {row[column] for row in rows for column in named})
     for row in rows:
         row.update({column: texts.get(row[column], "") for column in named})
         row.update({column: int(row[column] or 0) for column in COUNTS})
     return [row for row in rows if row["requests"]]
 
 
-def _number_of(connection: Connection, text: str) -> int | None:
-    return connection.execute(select(name.c.id).where(name.c.text == text)).scalar()
+def narrow(connection: Connection, table: Table, where: Mapping[str, str]) -> list[ColumnElement[bool]] | None:
+    """What rows of a table must hold; None where a name is wanted that none of them has."""
+    conditions: list[ColumnElement[bool]] = []
+    for column, text in where.items():
+        numbers = _numbers_of(connection, text)
+        if not numbers:
+            return None
+        wanted = table.c[column]
+        conditions.append(wanted == numbers[0] if len(numbers) == 1 else wanted.in_(numbers))
+    return conditions
 
 
-def _texts(connection: Connection, numbers: set[int]) -> dict[int, str]:
+def _numbers_of(connection: Connection, text: str) -> list[int]:
+    """The numbers of a name, or of all that a pattern with `*` is for, up to MOST_PATTERN."""
+    if not 1 <= text.count("*") <= MOST_STARS:
+        return [row.id for row in connection.execute(select(name.c.id).where(name.c.text == text))]
+    pattern = "".join("%" if letter == "*" else f"\\{letter}" if letter in "%_\\" else letter for letter in text)
+    found = select(name.c.id).where(name.c.text.like(pattern, escape="\\")).limit(MOST_PATTERN)
+    return [row.id for row in connection.execute(found)]
+
+
+def find_texts(connection: Connection, numbers: set[int]) -> dict[int, str]:
     wanted = sorted(numbers)
     texts: dict[int, str] = {}
     for start in range(0, len(wanted), 500):
@@ -172,7 +190,7 @@ def _texts(connection: Connection, numbers: set[int]) -> dict[int, str]:
 
 
 def _spell(connection: Connection, rows: Sequence[Row[Any]]) -> list[dict[str, Any]]:
-    texts = _texts(connection, {row._mapping[column] for row in rows for column in _NAMES})
+    texts = find_texts(connection, {row._mapping[column] for row in rows for column in _NAMES})
     spelled = []
     for row in rows:
         told = dict(row._mapping)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from app.blueprints.operations.versions import own_version
+from app.dashboard.assets import spell_asset
 from app.known_secrets import known_secrets
 
 # Characters of one value that are looked at, and that are shown.
@@ -40,6 +42,7 @@ _TERMINALS = {
     "running": "… running",
 }
 _DOLLAR = 1e9
+_KILO = 1000
 
 
 def _finalize(value: Any) -> Any:
@@ -52,12 +55,54 @@ def _spell_time(unix: float) -> str:
     return datetime.datetime.fromtimestamp(unix, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def _spell_clock(unix: float) -> str:
+    """The time of day for what happened today, else day and time."""
+    moment, today = (datetime.datetime.fromtimestamp(each, datetime.UTC) for each in (unix, time.time()))
+    return moment.strftime("%H:%M:%S" if moment.date() == today.date() else "%b %d, %H:%M")
+
+
+def _spell_ago(unix: float) -> str:
+    seconds = int(time.time() - unix)
+    if seconds < 0:
+        return f"in {_spell_span(-seconds)}"
+    return "just now" if seconds < 5 else f"{_spell_span(seconds)} ago"
+
+
+def _spell_span(seconds: float) -> str:
+    """A time in its largest unit, down to the next one."""
+    whole = int(seconds)
+    for size, unit, below, part in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // below
+            return f"{whole // size} {unit}" + (f" {rest} {part}" if rest and whole < 10 * size else "")
+    return f"{whole} s"
+
+
 def _spell_cost(cost: int | None) -> str:
     return "no price" if cost is None else f"${cost / _DOLLAR:,.4f}"
 
 
+def _spell_dollars(cost: int) -> str:
+    return f"${cost / _DOLLAR:,.2f}" if cost >= _DOLLAR or not cost else f"${cost / _DOLLAR:.4f}"
+
+
 def _spell_count(count: int | None) -> str:
     return "-" if count is None else f"{count:,}"
+
+
+def _spell_short(count: float | None) -> str:
+    """A count in few digits."""
+    if count is None:
+        return "-"
+    for unit in ("", "k", "M", "G"):
+        if count < _KILO:
+            return f"{count:.0f}{unit}" if not unit or count >= 100 else f"{count:.1f}{unit}"
+        count /= _KILO
+    return f"{count:.1f}T"
+
+
+def _spell_bytes(size: int | None) -> str:
+    return "-" if size is None else f"{size:,} B" if size < 10_000 else f"{size / 1024:,.0f} KB"
 
 
 def _spell_ms(ms: int | None) -> str:
@@ -67,6 +112,12 @@ def _spell_ms(ms: int | None) -> str:
 def _spell_link(query: Mapping[str, Any]) -> str:
     """The query of a link, without what is not set. A value loses its secrets before it is spelled for a URL."""
     return urlencode({name: _finalize(value) for name, value in query.items() if value})
+
+
+def draw_line(values: Sequence[float]) -> str:
+    """Points of a line in a box of 100 x 30, for SVG."""
+    most, last = max(values, default=0) or 1, max(1, len(values) - 1)
+    return " ".join(f"{at * 100 / last:.1f},{29 - value * 27 / most:.1f}" for at, value in enumerate(values))
 
 
 _environment = Environment(
@@ -79,14 +130,28 @@ _environment = Environment(
 )
 _environment.filters.update(
     time=_spell_time,
+    clock=_spell_clock,
+    ago=_spell_ago,
+    span=_spell_span,
     cost=_spell_cost,
+    dollars=_spell_dollars,
     count=_spell_count,
+    short=_spell_short,
+    bytes=_spell_bytes,
     ms=_spell_ms,
     terminal=lambda word: _TERMINALS.get(word, word),
     query=_spell_link,
+    line=draw_line,
 )
+_environment.globals["asset"] = spell_asset
 
 
 def render(template: str, status: int = 200, **values: Any) -> Response:
     html = _environment.get_template(template).render(version=own_version() or "", page=template, **values)
     return Response(html, status, PAGE_HEADERS, content_type="text/html; charset=utf-8")
+
+
+def render_part(template: str, macro: str, *arguments: Any) -> str:
+    """A macro of a template, for what is sent to a page that is open."""
+    module = _environment.get_template(template).module
+    return str(getattr(module, macro)(*arguments))

@@ -13,6 +13,7 @@ from app.blueprints.api import services
 from app.blueprints.forms import read_form
 from app.blueprints.operations.rights import is_local
 from app.blueprints.operations.system import not_found
+from app.dashboard.assets import find_version
 from app.dashboard.rendering import PAGE_HEADERS, render
 from app.dashboard.tickets import redeem_ticket
 from app.dashboard.visitors import COOKIE_PATH, admit, dismiss, is_signed, sign
@@ -58,8 +59,11 @@ def show_form(message: str = "", status: int = 200) -> Response:
 
 @blueprint.after_request
 def dress(response: Response) -> Response:
-    """What is static may be kept and asked about again; all the rest holds for it too."""
-    kept = response.headers.get("cache-control") if request.endpoint == "dashboard_sign_in.static" else None
+    """What is static may be kept: for ever under an address with its mark. All the rest holds for it too."""
+    kept = None
+    if request.endpoint == "dashboard_sign_in.static":
+        marked = request.args.get("v") == find_version((request.view_args or {}).get("filename", ""))
+        kept = "public, max-age=31536000, immutable" if marked else response.headers.get("cache-control")
     response.headers.update(PAGE_HEADERS)
     if kept is not None:
         response.headers["cache-control"] = kept

@@ -14,6 +14,7 @@ from app.blueprints.api import services
 from app.blueprints.operations.rights import is_local
 from app.dashboard.tickets import read_cookie_secret
 from app.errors import Forbidden, Unauthorized
+from app.gateway.client_access.client_keys import ANYBODY, ClientKey
 
 COOKIE = "dragoman_dashboard"
 # Browsers send the cookie to the pages, and never to an API.
@@ -23,11 +24,13 @@ _LONGEST = 300
 
 
 class Visitor(NamedTuple):
-    """`own` narrows rows to those that the visitor may see: to nothing for an admin."""
+    """`own` narrows rows to those that the visitor may see: to nothing for an admin. `key` is the name of the client
+    key that was shown, `client_key` what it may do."""
 
     is_admin: bool
     own: Mapping[str, str]
     key: str = ""
+    client_key: ClientKey = ANYBODY
 
 
 def find_visitor() -> Visitor:
@@ -47,7 +50,8 @@ def find_visitor() -> Visitor:
     key = next((key for digest, key in hashed.items() if is_signed(digest, mark)), None)
     if key is None:
         raise Unauthorized("the key of this sign-in is no key of this gateway any more")
-    return Visitor(True, {}, key.name) if key.role == "admin" else Visitor(False, {"tenant": tenant}, key.name)
+    own = {} if key.role == "admin" else {"tenant": tenant}
+    return Visitor(key.role == "admin", own, key.name, key)
 
 
 def admit(response: Response, tenant: str = "", digest: str = "") -> Response:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from click.testing import CliRunner
@@ -18,7 +19,7 @@ from app.accounts.record import AttemptRecord, RequestRecord, Times
 from app.application import Application
 from app.cli import main
 from app.conversation.response import Usage
-from app.dashboard import pages, sign_in, tickets
+from app.dashboard import reading, sign_in, tickets
 from app.errors import UpstreamError
 from app.settings import KeySettings, ModelsSettings, ProviderSettings, ServerSettings, Settings
 
@@ -30,10 +31,24 @@ PAGES = (
     "/_/requests",
     f"/_/requests/{REQUEST}",
     *(f"/_/usage?by={group}" for group in ("key", "model", "target", "provider", "client", "day", "hour")),
+    "/_/usage?by=key&also=day&metric=output&since=24h",
     "/_/models",
+    "/_/models?try=claude-sonnet",
+    "/_/sessions",
+    "/_/sessions/show?session=s-1",
+    "/_/providers",
+    "/_/keys",
+    "/_/logs",
     "/_/settings",
 )
+EXPORTS = ("/_/requests.csv", "/_/requests.json", "/_/usage.csv?by=key", "/_/usage.json", "/_/logs.txt")
+STREAMS = ("/_/live/overview", "/_/live/requests", "/_/logs/stream")
+CHANGES = ("/_/models/test", "/_/keys/create", "/_/keys/rotate", "/_/keys/disable")
+# Those that are shown to an admin alone.
+OF_ADMINS = ("/_/providers", "/_/keys", "/_/logs", "/_/settings")
 WRONG = (("/_/requests", "since"), ("/_/requests", "before"), ("/_/usage", "by"), ("/_/enter", "token"))
+# Names of namespaces, and whose work a vendored file is: none of them is loaded.
+KNOWN_ADDRESS = re.compile(r"http://www\.w3\.org/2000/svg|https://github\.com/leeoniya/uPlot")
 BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 MakeApp = Callable[..., Application]
@@ -140,11 +155,17 @@ def test_a_browser_is_led_to_the_pages_and_everybody_else_gets_json(make_app: Ma
 @pytest.mark.parametrize(
     ("page", "shown"),
     [
-        ("/_/", ["Trouble", ">claude-sonnet</a> → ", "ANTHROPIC_BASE_URL=http://localhost", "up"]),
+        ("/_/", ["Nothing is wrong", ">claude-sonnet</a> ", "ANTHROPIC_BASE_URL=http://localhost", "up"]),
         ("/_/requests", ["?model=claude-sonnet", "?target=up%2Fm", "✓ complete", "1,234", "$0.0056"]),
         (f"/_/requests/{REQUEST}", ["slow down", "attempt 2: up/m", "tools[0].cache_control", "64000 to 16384"]),
         ("/_/usage?by=provider", ["1,234", "$0.0056", "up"]),
         ("/_/models", ["up/m"]),
+        ("/_/models?try=any", ["leads to:", "1. up/m", "because", "http://127.0.0.1:9/v1/chat/completions"]),
+        ("/_/sessions", ["s-1", "1.3k", "claude-cli"]),
+        ("/_/sessions/show?session=s-1", ["1,234", "from the cache", "1,294 tokens"]),
+        ("/_/providers", ["http://127.0.0.1:9/v1", "api_key", "***", "Test with up/m"]),
+        ("/_/keys", ["No keys", "Make a key"]),
+        ("/_/logs", ["Download", "/_/logs/stream"]),
         ("/_/settings", ["[server]", "[providers.up]", "api_key", "***", "default"]),
     ],
 )
@@ -158,58 +179,56 @@ def test_each_page_shows_what_it_is_for(make_app: MakeApp, page: str, shown: lis
     assert [each for each in shown if each not in answer.text] == []
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_nothing_foreign_becomes_markup(make_app: MakeApp, page: str) -> None:
+def test_nothing_foreign_becomes_markup(make_app: MakeApp) -> None:
     client = enter(make_app(None, hostile(SCRIPT)))
 
-    text = client.get(page).text
+    text = "".join(client.get(page).text for page in (*PAGES, f"/_/sessions/show?{urlencode({'session': SCRIPT})}"))
 
+    assert text.count("&lt;script&gt;alert(1)") > 20
     assert "<script>alert" not in text
     assert "<img" not in text
     assert "\u202e" not in text
-    assert re.findall(r"<script(?! src=\"/_/static/refresh.js\" defer>)", text) == []
+    assert re.findall(r"<script(?! src=\"/_/static/[\w/.-]+\?v=[0-9a-f]{12}\"(?: defer)?></script>)", text) == []
     assert re.findall(r"\son\w+\s*=", re.sub(r">[^<]*<|\"[^\"]*\"", "", text)) == []
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_no_page_tells_a_secret(make_app: MakeApp, page: str) -> None:
+def test_no_page_tells_a_secret(make_app: MakeApp) -> None:
     client = enter(make_app(None, hostile(f"before {SECRET} behind")))
 
-    text = client.get(page).text
+    text = "".join(client.get(page).text for page in (*PAGES, *EXPORTS))
 
+    assert text.count("before [masked]") > 10
     assert "secret-0123456789" not in text
     assert "sk-planted" not in text
 
 
-@pytest.mark.parametrize("page", [*PAGES, "/_/sign-in", "/_/requests/none", "/_/usage?by=nothing", "/_/enter"])
-def test_each_page_allows_nothing_from_elsewhere_and_nothing_inline(make_app: MakeApp, page: str) -> None:
+def test_each_page_allows_nothing_from_elsewhere_and_nothing_inline(make_app: MakeApp) -> None:
     client = enter(make_app(None, record()))
+    pages = (*PAGES, *EXPORTS, "/_/sign-in", "/_/requests/none", "/_/usage?by=nothing", "/_/enter")
 
-    answer = client.get(page)
+    answers = {page: client.get(page) for page in pages}
 
-    policy = answer.headers["content-security-policy"]
-    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
-    assert "unsafe" not in policy
-    assert answer.headers["cache-control"] == "no-store"
-    assert answer.headers["x-content-type-options"] == "nosniff"
-    assert [
-        url
-        for url in re.findall(r'(?:href|src|action)="([^"]*)"', answer.text)
-        if not url.startswith(("/_/", "#", "data:,"))
-    ] == []
-    assert re.findall(r"<style| style=", answer.text) == []
+    for page, answer in answers.items():
+        policy = answer.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'"), page
+        assert "unsafe" not in policy, page
+        assert answer.headers["cache-control"] == "no-store", page
+        assert answer.headers["x-content-type-options"] == "nosniff", page
+        links = re.findall(r'(?:href|src|action)="([^"]*)"', answer.text)
+        assert [url for url in links if not url.startswith(("/_/", "#", "/login", "/logout"))] == [], page
+        assert re.findall(r"<style| style=", answer.text) == [], page
 
 
-@pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("keys", [(), ("k-first",)])
-def test_nothing_is_shown_without_signing_in(make_app: MakeApp, page: str, keys: tuple[str, ...]) -> None:
+def test_nothing_is_shown_without_signing_in(make_app: MakeApp, keys: tuple[str, ...]) -> None:
     client = make_app({"api_keys": keys}, record()).test_client()
     client.set_cookie("dragoman_dashboard", "9999999999.." + "0" * 64, path="/_/")
 
-    answer = client.get(page)
+    answers = [client.get(page) for page in (*PAGES, *EXPORTS, *STREAMS)]
+    answers += [client.post(path, data={"csrf": "x"}) for path in CHANGES]
 
-    assert answer.status_code == 401
-    assert "claude-sonnet" not in answer.text
+    assert {answer.status_code for answer in answers} == {401}
+    assert [answer for answer in answers if "claude-sonnet" in answer.text] == []
 
 
 def test_a_filter_of_the_address_is_text(make_app: MakeApp) -> None:
@@ -224,7 +243,7 @@ def test_a_filter_of_the_address_is_text(make_app: MakeApp) -> None:
 def test_a_database_that_hangs_holds_up_no_page(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
     app = make_app(None, record())
     client, released = enter(app), threading.Event()
-    monkeypatch.setattr(pages, "READ_LIMIT", 0.05)
+    monkeypatch.setattr(reading, "READ_LIMIT", 0.05)
     assert app.runtime.accounts is not None
     monkeypatch.setattr(app.runtime.accounts.accounts, "read", lambda _work: released.wait(30))
 
@@ -286,7 +305,7 @@ def test_a_key_sees_its_own_requests_alone(make_app: MakeApp) -> None:
     assert "model-of-mine" in shown[2]
     assert [page for page in shown if "model-of-theirs" in page] == []
     assert client.get(f"/_/requests/{8:024x}").status_code == 404
-    assert client.get("/_/settings").status_code == 403
+    assert [client.get(page).status_code for page in OF_ADMINS] == [403] * len(OF_ADMINS)
 
 
 def test_a_cookie_ends_with_its_key(make_app: MakeApp) -> None:
@@ -367,7 +386,7 @@ def test_without_keys_the_pages_are_for_this_machine(make_app: MakeApp, place: d
 
 
 def test_older_requests_are_a_page_of_their_own_with_the_same_filters(make_app: MakeApp) -> None:
-    client = enter(make_app(None, *(record(number) for number in range(1, 54)), record(60, model="other")))
+    client = enter(make_app(None, *(record(number) for number in range(1, 54)), record(60, model="of-another")))
 
     first = client.get("/_/requests?model=claude-sonnet&since=1h&provider=")
     link = re.search(r'href="(/_/requests\?[^"]*before=[^"]*)"', first.text)
@@ -376,7 +395,7 @@ def test_older_requests_are_a_page_of_their_own_with_the_same_filters(make_app: 
 
     rows = [len(re.findall(r'href="/_/requests/\w', page.text)) for page in (first, second)]
     assert rows == [50, 3]
-    assert "other" not in first.text + second.text
+    assert "of-another" not in first.text + second.text
 
 
 @pytest.mark.parametrize("query", ["before=x", "since=soon"])
@@ -389,20 +408,22 @@ def test_a_wrong_filter_is_named(make_app: MakeApp, query: str) -> None:
 
 def test_a_dashboard_that_is_off_is_not_there(make_app: MakeApp) -> None:
     client = make_app({"dashboard": False}).test_client()
-    gone = (*PAGES, "/_/sign-in", "/_/static/refresh.js")
+    gone = (*PAGES, "/_/sign-in", "/_/static/page.js")
 
     assert {client.get(page).status_code for page in gone} == {404}
     assert client.get("/", headers=BROWSER).json["name"] == "dragoman"  # type: ignore[index]
 
 
-@pytest.mark.parametrize("name", ["dashboard.css", "refresh.js"])
+@pytest.mark.parametrize(
+    "name", ["dashboard.css", "page.js", "charts.js", "inspector.js", "logs.js", "copy.js", "theme.js", "icon.svg"]
+)
 def test_static_files_come_from_here_with_the_same_rules(make_app: MakeApp, name: str) -> None:
     answer = make_app().test_client().get(f"/_/static/{name}", buffered=True)
 
     assert answer.status_code == 200
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert answer.headers["cache-control"] == "no-cache"
-    assert "://" not in answer.text
+    assert "://" not in answer.text.replace("http://www.w3.org/2000/svg", "")
 
 
 def test_the_command_prints_an_address_that_lets_its_user_in(make_app: MakeApp) -> None:

@@ -11,7 +11,7 @@ import pytest
 from werkzeug.test import Client, TestResponse
 
 from app import create_app
-from app.cli.explain import _list_learned
+from app.gateway.endpoints.explanation import list_learned
 from app.gateway.messages import new_id
 from app.gateway.responses_api.background import MOST_JOBS_OF_A_TENANT
 from app.settings import LedgerSettings, ModelsSettings, ProviderSettings, ServerSettings, Settings
@@ -212,5 +212,5 @@ def test_what_was_learned_shows_in_the_health_and_in_explain(client: Client) -> 
     learned = client.get("/health", headers={"x-api-key": BERT}).get_json()["providers"]["up"]["learned"]
 
     assert [(each["model"], each["fact"], each["tenant"]) for each in learned] == [("m", "metadata", "01234567")]
-    assert list(_list_learned({"learned": learned}, "m")) == ["metadata, for the client 01234567…, forgotten in 59 min"]
+    assert list(list_learned({"learned": learned}, "m")) == ["metadata, for the client 01234567…, forgotten in 59 min"]
     assert "learned" not in client.get("/health").get_json()["providers"]["up"]

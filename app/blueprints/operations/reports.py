@@ -29,7 +29,7 @@ DAY = 86_400.0
 LONGEST_VALUE = 300
 MOST_ROWS = 1000
 # What lists are narrowed by: the names in the query, and the columns.
-_FILTERS = {
+FILTERS = {
     "key": "key",
     "session": "session",
     "model": "model",
@@ -182,7 +182,7 @@ def _describe(record: RequestRecord) -> dict[str, Any]:
 
 
 def read_filters(without: tuple[str, ...] = ()) -> dict[str, str]:
-    given = {column: request.args.get(name) for name, column in _FILTERS.items() if name not in without}
+    given = {column: request.args.get(name) for name, column in FILTERS.items() if name not in without}
     return {column: value[:LONGEST_VALUE] for column, value in given.items() if value}
 
 

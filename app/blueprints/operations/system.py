@@ -62,8 +62,8 @@ def health() -> Response:
     detailed = known and has_key()
     providers = {name: describe_provider(provider, detailed=detailed) for name, provider in parts.providers.items()}
     if detailed:
-        _add_learned(providers, parts.gateway.facts)
-        _add_pressure(providers, parts.gateway.health)
+        add_learned(providers, parts.gateway.facts)
+        add_pressure(providers, parts.gateway.health)
     asked = [entry for entry in providers.values() if "authenticated" in entry]
     answers = [entry for entry in asked if entry["authenticated"]]
     # A server that needs no credential can always be asked; the demo is not what anybody waits for.
@@ -218,7 +218,7 @@ def describe_provider(provider: Provider, *, detailed: bool) -> dict[str, Any]:
     return entry
 
 
-def _add_learned(providers: dict[str, dict[str, Any]], facts: LearnedFacts) -> None:
+def add_learned(providers: dict[str, dict[str, Any]], facts: LearnedFacts) -> None:
     """What this worker has learned of each provider's models; `tenant` begins the mark of the only one it holds for."""
     for fact in facts.known():
         provider, _, model = fact.upstream.partition("/")
@@ -232,7 +232,7 @@ def _add_learned(providers: dict[str, dict[str, Any]], facts: LearnedFacts) -> N
             providers[provider].setdefault("learned", []).append(told)
 
 
-def _add_pressure(providers: dict[str, dict[str, Any]], health: UpstreamHealth) -> None:
+def add_pressure(providers: dict[str, dict[str, Any]], health: UpstreamHealth) -> None:
     """The targets that are in trouble, and the queues, as this worker sees them."""
     for state in health.targets():
         provider, _, model = state.target.partition("/")

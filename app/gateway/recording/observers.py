@@ -19,6 +19,7 @@ from app.gateway.recording.recorder import Recorder
 from app.gateway.recording.telemetry.exported_logs import ExportedLogs, open_exported_logs
 from app.gateway.recording.telemetry.push import Push
 from app.gateway.recording.telemetry.traces import Traces, open_traces
+from app.gateway.recording.shared_log import SharedLog
 from app.gateway.recording.worker_files import server_folder
 from app.gateway.recording.workers import Workers
 from app.loops import Loop
@@ -31,6 +32,7 @@ METRICS_PERIOD = 0.25
 HOOKS_PERIOD = 0.5
 ALERTS_PERIOD = 5.0
 TRACES_PERIOD = 1.0
+LOG_PERIOD = 0.5
 
 
 class Observers:
@@ -49,6 +51,7 @@ class Observers:
         self.traces: Traces | None = None
         self.exported_logs: ExportedLogs | None = None
         self.raw_log: RawLog | None = None
+        self.shared_log: SharedLog | None = None
         self._started = False
         self.workers.gauges.append(self._gauges)
         self.take_up(settings, None)
@@ -99,7 +102,9 @@ class Observers:
         self.traces = open_traces(environ)
         self.exported_logs = open_exported_logs(environ)
         self.take_up(settings, None)
-        self.workers.join(server_folder(environ))
+        folder = server_folder(environ)
+        self.workers.join(folder)
+        self.shared_log = SharedLog(folder)
 
         def tell_operators() -> None:
             if self.alerts.enabled:
@@ -115,6 +120,7 @@ class Observers:
             Loop("hooks", lambda: self.hooks.hand_out(), HOOKS_PERIOD),
             Loop("alerts", tell_operators, ALERTS_PERIOD),
             Loop("raw log", self._flush_raw_log, HOOKS_PERIOD),
+            Loop("shared log", self.shared_log.round, LOG_PERIOD),
             *([Loop("traces", self.traces.hand_out, TRACES_PERIOD)] if self.traces is not None else []),
             *(
                 [Loop("exported logs", self.exported_logs.hand_out, TRACES_PERIOD)]
@@ -134,6 +140,10 @@ class Observers:
         if self.exported_logs is not None:
             self.exported_logs.close()
         self.workers.leave()
+
+    def tells_recording(self) -> str | None:
+        """What is recorded now, as a sentence."""
+        return None
 
     def complaints(self) -> list[str]:
         """What does not work as it should."""

@@ -29,10 +29,14 @@ class WorkerFiles:
 
     def join(self) -> None:
         """Counts as a living worker from now on, until this process ends."""
-        _make_private(self._folder)
+        self.prepare()
         self._lock = os.open(self._folder / f"{self._own}.alive", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _sweep(self._folder.parent)
+
+    def prepare(self) -> None:
+        """Makes the folder, which nobody else may read."""
+        _make_private(self._folder)
 
     def publish(self, data: bytes) -> None:
         """Replaces what this worker tells."""

@@ -1,0 +1,46 @@
+"""Changes that a page makes: a POST of a form of ours, by who may, with a line in the log."""
+
+from __future__ import annotations
+
+import logging
+
+from flask import request
+
+from app.blueprints.forms import read_form
+from app.dashboard.visitors import COOKIE, Visitor, find_visitor, is_signed, sign
+from app.errors import Forbidden
+from app.logs import clean_line
+
+log = logging.getLogger("dragoman.dashboard")
+
+_LONGEST = 300
+
+
+def form_mark() -> str:
+    """What a form of ours carries: nobody who has not the visitor's cookie can make it."""
+    return sign(_spell_mark())
+
+
+def check_change(*, by_anybody: bool = False) -> Visitor:
+    """Who sent this form. Raises Forbidden for a form that is not ours, and for who is no admin unless it is a change
+    that everybody may make."""
+    visitor = find_visitor()
+    origin = request.headers.get("origin")
+    # An origin of server.cors_origins may use the API; these pages have no other site.
+    if origin is not None and origin.partition("://")[2] != request.host:
+        raise Forbidden("this was sent by a page of another site")
+    if not is_signed(_spell_mark(), read_form().get("csrf", "")):
+        raise Forbidden("this form is from an earlier visit; load the page again")
+    if not (by_anybody or visitor.is_admin):
+        raise Forbidden("only an admin changes this")
+    return visitor
+
+
+def tell_change(visitor: Visitor, what: str) -> None:
+    """The line of the log: who did what, from where."""
+    who = visitor.key or "the user of this machine"
+    log.info("dashboard: %s at %s %s", who, request.remote_addr or "-", clean_line(what[:_LONGEST]))
+
+
+def _spell_mark() -> str:
+    return "form " + request.cookies.get(COOKIE, "")[:_LONGEST]

@@ -1,0 +1,133 @@
+"""What happens now, for pages that are open: one look for all of them, twice a second, as long as anybody looks on."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+from flask import Response
+from gevent.queue import Empty, Full, Queue
+from msgspec import Struct
+
+from app.accounts.record import RequestRecord
+from app.dashboard.rendering import PAGE_HEADERS
+from app.errors import DragomanError, TooMany
+from app.runtime import Runtime
+
+log = logging.getLogger("dragoman.dashboard")
+
+# Seconds between two looks, and looks between two at what runs.
+PERIOD = 0.5
+RUNNING_EVERY = 2
+# New rows of one look that are told; more of them nobody can read.
+MOST_NEW = 20
+# Pages that one worker keeps up to date, and what may wait for a slow one.
+MOST_PAGES = 20
+MOST_WAITING = 20
+# Seconds after which a page is asked to come anew, so that it shows its cookie again; and between signs of life.
+LONGEST = 600.0
+PING = 15.0
+
+
+class Seen(Struct, frozen=True):
+    """What one look has found: rows that are new, the oldest first, and what runs where that was looked at."""
+
+    rows: list[dict[str, Any]]
+    running: list[RequestRecord] | None
+
+
+class Live:
+    """The shared look of one worker."""
+
+    def __init__(self, runtime: Runtime, period: float = PERIOD) -> None:
+        self._runtime = runtime
+        self._period = period
+        self._pages: set[Queue[Seen]] = set()
+        self._greenlet: gevent.Greenlet | None = None
+        self._last: int | None = None
+        self._faults = 0
+
+    def follow(self) -> Iterator[Seen | None]:
+        """What is seen from now on; None where a page should get a sign of life. Raises TooMany."""
+        if len(self._pages) >= MOST_PAGES:
+            raise TooMany("too many pages are kept up to date at once; close some of them")
+        return self._follow()
+
+    def _follow(self) -> Iterator[Seen | None]:
+        queue: Queue[Seen] = Queue(maxsize=MOST_WAITING)
+        self._pages.add(queue)
+        if self._greenlet is None or self._greenlet.dead:
+            self._last = None
+            self._greenlet = gevent.spawn(self._run)
+        end = time.monotonic() + LONGEST
+        told = 0.0
+        try:
+            while time.monotonic() < end and not self._runtime.draining:
+                try:
+                    yield queue.get(timeout=min(PING, 1.0))
+                    told = time.monotonic()
+                except Empty:
+                    if time.monotonic() - told >= PING:
+                        told = time.monotonic()
+                        yield None
+        finally:
+            self._pages.discard(queue)
+
+    def _run(self) -> None:
+        number = 0
+        while self._pages and not self._runtime.draining:
+            try:
+                seen = self._look(with_running=number % RUNNING_EVERY == 0)
+                self._faults = 0
+                if seen.rows or seen.running is not None:
+                    for queue in list(self._pages):
+                        try:
+                            queue.put_nowait(seen)
+                        except Full:
+                            continue  # a page that reads slower than things happen misses some of them
+            except DragomanError:
+                pass  # the accounts cannot be read now; the pages say so when they are loaded
+            except Exception as fault:
+                self._faults += 1
+                if self._faults == 1:
+                    log.error("what happens now cannot be told", exc_info=fault)
+            number += 1
+            gevent.sleep(self._period)
+
+    def _look(self, *, with_running: bool) -> Seen:
+        rows: list[dict[str, Any]] = []
+        accounts = self._runtime.accounts
+        if accounts is not None:
+            from app.accounts.queries import Query, list_requests
+
+            newest = accounts.read(lambda connection: list_requests(connection, Query(limit=MOST_NEW)), 2.0)
+            if self._last is not None:
+                rows = sorted((row for row in newest if row["seq"] > self._last), key=lambda row: row["seq"])
+            self._last = max([row["seq"] for row in newest], default=self._last or 0)
+        running = self._runtime.workers.look().running if with_running else None
+        return Seen(rows, running)
+
+
+def stream(seen: Iterator[Seen | None], spell: Callable[[Seen], str]) -> Response:
+    """Server-sent events of HTML; `spell` makes what one page wants to know, or nothing."""
+
+    def parts() -> Iterator[bytes]:
+        yield b": begun\nretry: 2000\n\n"
+        for each in seen:
+            said = "" if each is None else spell(each)
+            if each is None:
+                yield b": still here\n\n"
+            elif said:
+                yield encode_html(said)
+
+    return Response(
+        parts(), headers={**PAGE_HEADERS, "x-accel-buffering": "no"}, content_type="text/event-stream; charset=utf-8"
+    )
+
+
+def encode_html(said: str) -> bytes:
+    lines = said.replace("\r", "").split("\n")
+    return "".join(f"data: {line}\n" for line in lines).encode() + b"\n"

@@ -1,0 +1,66 @@
+"""A page with what stands on each: how the gateway is, what is recorded, the range of time, the mark of its forms."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Response, request
+
+from app.blueprints.api import runtime, services
+from app.blueprints.operations.reports import LONGEST_VALUE
+from app.dashboard.changes import form_mark
+from app.dashboard.ranges import SPANS
+from app.dashboard.rendering import render
+from app.dashboard.visitors import Visitor
+from app.errors import Forbidden
+
+# What the address keeps when another range is chosen.
+MOST_KEPT = 20
+
+
+def show(
+    template: str, visitor: Visitor, status: int = 200, *, troubles: list[str] | None = None, **values: Any
+) -> Response:
+    """`troubles` are given where the page tells them itself."""
+    found = list(find_troubles(visitor)) if troubles is None else troubles
+    return render(
+        template,
+        status,
+        visitor=visitor,
+        trouble_count=len(found),
+        troubles=found,
+        csrf=form_mark(),
+        spans=SPANS,
+        since=request.args.get("since", "")[:LONGEST_VALUE],
+        until=request.args.get("until", "")[:LONGEST_VALUE],
+        path=request.path,
+        kept={
+            name: value[:LONGEST_VALUE]
+            for name, value in list(request.args.items())[:MOST_KEPT]
+            if name not in ("since", "until", "before")
+        },
+        recording=runtime().observers.tells_recording(),
+        now=time.time(),
+        **values,
+    )
+
+
+def need_admin(visitor: Visitor, what: str) -> None:
+    """Raises Forbidden."""
+    if not visitor.is_admin:
+        raise Forbidden(f"{what} shown to an admin alone")
+
+
+def find_troubles(visitor: Visitor) -> Iterator[str]:
+    """What is wrong now, in the words of /health. What failed before it succeeded again is over."""
+    owner = runtime()
+    if owner.problem is not None:
+        said = f": {owner.problem}" if visitor.is_admin else ""
+        yield f"the changed configuration was not taken over{said}"
+    yield from owner.complaints()
+    for name, provider in services().providers.items():
+        trouble = provider.health.problem
+        if trouble is not None:
+            yield f"{name}: {trouble.message}"

@@ -1,0 +1,26 @@
+"""One module a page. Each shows what its twin below `/_/api` tells, to whom the twin would tell it."""
+
+from types import ModuleType
+
+
+def load_pages() -> tuple[ModuleType, ...]:
+    """Each module adds its views to the one blueprint."""
+    from app.dashboard.pages import (
+        exports,
+        keys,
+        live,
+        logs,
+        models,
+        one_request,
+        overview,
+        providers,
+        requests,
+        sessions,
+        settings,
+        usage,
+    )
+
+    return (
+        *(overview, requests, one_request, exports, sessions, usage, models, providers, keys, logs, settings),
+        live,
+    )

@@ -1,0 +1,192 @@
+"""The keys of clients: made, rotated and ended here; those of the settings are shown."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from flask import Response
+
+from app.accounts.apart import AccountsUnavailable
+from app.accounts.reports import read_span, report_usage
+from app.blueprints.api import runtime, services
+from app.blueprints.forms import read_form
+from app.dashboard.blueprint import blueprint
+from app.dashboard.changes import check_change, tell_change
+from app.dashboard.page import need_admin, show
+from app.dashboard.reading import ask
+from app.dashboard.visitors import Visitor, find_visitor
+from app.errors import ConfigError, InvalidRequest
+from app.settings import KeySettings
+from app.settings.key_checks import check_key, read_date
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+T = TypeVar("T")
+
+LIMITS = tuple(field for field in KeySettings.__struct_fields__ if "_per_" in field or field == "max_parallel")
+# Seconds that a change may wait for the database.
+CHANGE_LIMIT = 5.0
+_NO_KEY = "none yet"
+
+
+@blueprint.get("/keys")
+def keys() -> Response:
+    return _show(find_visitor())
+
+
+@blueprint.post("/keys/create")
+def create_key() -> Response:
+    visitor, form = check_change(), read_form()
+    name = form.get("name", "").strip()
+    _check_name(name)
+    try:
+        settings = check_key(name, _read_settings(form))
+    except ConfigError as error:
+        raise InvalidRequest(error.said, param="name") from error
+    from app.accounts.keys import create_key as create
+
+    key = _change(lambda connection: create(connection, name, settings, time.time()))
+    tell_change(visitor, f"makes the key {name}")
+    return _show(visitor, name, key)
+
+
+@blueprint.post("/keys/rotate")
+def rotate_key() -> Response:
+    visitor, form = check_change(), read_form()
+    name, overlap = form.get("name", ""), read_span(form.get("overlap", "24h"))
+    if overlap is None:
+        raise InvalidRequest("overlap is a span of time such as 30m, 12h or 7d", param="overlap")
+    _check_name(name)
+    from app.accounts.keys import rotate_key as rotate
+
+    key = _change(lambda connection: rotate(connection, name, overlap, time.time()))
+    tell_change(visitor, f"rotates the key {name}")
+    return _show(visitor, name, key)
+
+
+@blueprint.post("/keys/disable")
+def disable_key() -> Response:
+    visitor, name = check_change(), read_form().get("name", "")
+    _check_name(name)
+    from app.accounts.keys import disable_key as disable
+
+    if not _change(lambda connection: disable(connection, name, time.time())):
+        raise InvalidRequest(f"there is no key called {name[:100]!r} that is not disabled", param="name")
+    tell_change(visitor, f"disables the key {name}")
+    return _show(visitor)
+
+
+def list_keys() -> list[dict[str, Any]]:
+    """The keys of the settings and those that were made, each with what it used this month; never the keys."""
+    settings = services().settings
+    rows = [
+        _tell(f"api_keys[{number}]", "", KeySettings(key=_NO_KEY), "settings", None, None)
+        for number, _ in enumerate(settings.server.api_keys)
+    ]
+    rows += [
+        _tell(name, "", table, "settings", None, table.expires.timestamp() if table.expires else None)
+        for name, table in settings.keys.items()
+    ]
+    try:
+        from app.accounts.keys import list_keys as list_made
+
+        now = time.time()
+        rows += [
+            _tell(
+                key.name, f"{key.hint}…", key.settings,
+                "disabled" if key.disabled else "expired" if key.is_over(now) else "valid", key.made, key.expires,
+            )
+            for key in ask(list_made)
+        ]  # fmt: skip
+        month = datetime.datetime.now(datetime.UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        used = {row["key"]: row for row in ask(lambda each: report_usage(each, ["key"], month.timestamp()))}
+    except AccountsUnavailable:
+        used = {}
+    for row in rows:
+        row["used"] = used.get(row["name"])
+    return rows
+
+
+def _show(visitor: Visitor, name: str = "", key: str = "") -> Response:
+    need_admin(visitor, "the keys are")
+    settings = services().settings
+    return show(
+        "keys.html",
+        visitor,
+        rows=list_keys(),
+        fresh_name=name,
+        fresh_key=key,
+        limits=LIMITS,
+        possible=settings.accounts.enabled,
+        # The first key ends what needs none: whoever makes it must be able to sign in again.
+        first=not services().access.demands_key,
+    )
+
+
+def _tell(
+    name: str, hint: str, table: KeySettings, state: str, made: float | None, expires: float | None
+) -> dict[str, Any]:
+    rights = {"models": ", ".join(table.models), "providers": ", ".join(table.providers)}
+    limits = {field: getattr(table, field) for field in LIMITS}
+    return {
+        "name": name,
+        "hint": hint,
+        "role": table.role,
+        "state": state,
+        "made": made,
+        "expires": expires,
+        "rights": [f"{kind}: {patterns}" for kind, patterns in rights.items() if patterns],
+        "limits": [f"{field.replace('_', ' ')}: {value:,}" for field, value in limits.items() if value is not None],
+    }
+
+
+def _check_name(name: str) -> None:
+    if name in services().settings.keys:
+        raise InvalidRequest(f"{name} is a key of the settings; change it in their file", param="name")
+
+
+def _read_settings(form: Any) -> KeySettings:
+    given: dict[str, Any] = {"key": _NO_KEY, "role": "admin" if form.get("role") == "admin" else "client"}
+    for field in ("models", "providers"):
+        given[field] = tuple(form.get(field, "").replace(",", " ").split())
+    for field in LIMITS:
+        text = form.get(field, "").strip()
+        if not text:
+            continue
+        try:
+            number = float(text) if field.startswith("budget") else int(text)
+        except ValueError as error:
+            raise InvalidRequest(f"{field.replace('_', ' ')} is a number", param=field) from error
+        if not 0 < number < 1e12:
+            raise InvalidRequest(f"{field.replace('_', ' ')} is a number above 0", param=field)
+        given[field] = number
+    expires = form.get("expires", "").strip()
+    if expires:
+        seconds = read_span(expires)
+        try:
+            given["expires"] = (
+                datetime.datetime.fromtimestamp(time.time() + seconds, datetime.UTC)
+                if seconds is not None
+                else read_date(expires, "expires")
+            )
+        except (ConfigError, OverflowError, ValueError) as error:
+            said = "expires is a span of time such as 30d, or a date such as 2027-01-31"
+            raise InvalidRequest(said, param="expires") from error
+    return KeySettings(**given)
+
+
+def _change(work: Callable[[Connection], T]) -> T:
+    """What `work` does with the database of the accounts; the workers hear of it. Raises AccountsUnavailable."""
+    from app.accounts.keys import touch_stamp
+
+    accounts = runtime().accounts
+    if accounts is None:
+        raise AccountsUnavailable("there are no accounts to keep keys in; use [keys] of the settings")
+    found = accounts.change(work, CHANGE_LIMIT)
+    touch_stamp(accounts.accounts.place)
+    runtime().follow_keys()
+    return found

@@ -1,0 +1,93 @@
+"""What open pages are told while things happen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from flask import Response, current_app
+
+from app.blueprints.api import runtime
+from app.dashboard.blueprint import blueprint
+from app.dashboard.live import Live, Seen, stream
+from app.dashboard.pages.overview import MOST_RUNNING
+from app.dashboard.pages.requests import read_asked
+from app.dashboard.rendering import render_part
+from app.dashboard.visitors import Visitor, find_visitor
+
+
+@blueprint.get("/live/overview")
+def follow_overview() -> Response:
+    """What runs, and the last requests."""
+    visitor = find_visitor()
+
+    def spell(seen: Seen) -> str:
+        said = _spell_rows([row for row in seen.rows if _is_own(visitor, row)])
+        if seen.running is not None:
+            mine = [
+                each for each in seen.running if all(getattr(each, name) == visitor.own[name] for name in visitor.own)
+            ]
+            said += _wrap("#running", "innerHTML", _spell_running(mine, visitor))
+        return said
+
+    return stream(_live().follow(), spell)
+
+
+@blueprint.get("/live/requests")
+def follow_requests() -> Response:
+    """The requests that the address narrows the list to, as they end."""
+    visitor, asked = find_visitor(), read_asked()
+
+    def spell(seen: Seen) -> str:
+        return _spell_rows([row for row in seen.rows if _is_own(visitor, row) and is_asked(row, asked)])
+
+    return stream(_live().follow(), spell)
+
+
+def is_asked(row: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    """Whether a row is one of those that the database would find for the same address."""
+    for column, wanted in asked["where"].items():
+        have = row[column]
+        if not (fnmatchcase(have.lower(), _spell_glob(wanted)) if "*" in wanted else have == wanted):
+            return False
+    if asked["failed"] and not row["failed"]:
+        return False
+    if not asked["operations"] and row["operation"] in ("count_tokens", "models") and not row["failed"]:
+        return False
+    return asked["status"] is None or asked["status"][0] <= row["status"] <= asked["status"][1]
+
+
+def _spell_glob(wanted: str) -> str:
+    """The same pattern for fnmatch, which knows more signs than the star."""
+    return "".join(f"[{letter}]" if letter in "?[" else letter for letter in wanted.lower())
+
+
+def _is_own(visitor: Visitor, row: Mapping[str, Any]) -> bool:
+    return all(row[column] == value for column, value in visitor.own.items())
+
+
+def _spell_rows(rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return ""
+    # Each row is made once for all pages; the newest stands on top.
+    for row in rows:
+        row.setdefault("html", None)
+        if row["html"] is None:
+            row["html"] = render_part("rows.html", "request_row", row, True)
+    return _wrap("#rows", "afterbegin", "".join(row["html"] for row in reversed(rows)))
+
+
+def _spell_running(running: list[Any], visitor: Visitor) -> str:
+    return render_part("running.html", "running_rows", running[:MOST_RUNNING], visitor.is_admin)
+
+
+def _wrap(target: str, how: str, html: str) -> str:
+    return f'<hx-partial hx-target="{target}" hx-swap="{how}">{html}</hx-partial>'
+
+
+def _live() -> Live:
+    found: Live | None = current_app.extensions.get("dragoman.live")
+    if found is None:
+        found = current_app.extensions["dragoman.live"] = Live(runtime())
+    return found

@@ -1,0 +1,139 @@
+"""The log of all workers as text, live, filtered by level and text."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+
+import gevent
+from flask import Response, request
+from msgspec import Struct
+
+from app.blueprints.api import family, refuse, runtime
+from app.blueprints.operations.reports import LONGEST_VALUE
+from app.blueprints.operations.rights import own_rows
+from app.dashboard.blueprint import blueprint
+from app.dashboard.page import need_admin, show
+from app.dashboard.rendering import PAGE_HEADERS
+from app.dashboard.visitors import find_visitor
+from app.errors import DragomanError, Forbidden, TooMany
+from app.logs import hide_secrets
+from app.runtime import Runtime
+
+LEVELS = ("debug", "info", "warn", "error")
+# Lines that the page shows before it follows, and that it keeps.
+MOST_SHOWN = 500
+MOST_KEPT = 5000
+# Seconds between two looks, between signs of life, and until a page is asked to come anew.
+PERIOD, PING, LONGEST = 0.5, 15.0, 600.0
+MOST_FOLLOWERS = 10
+_COLOURS = re.compile(r"\x1b\[[0-9;]{0,10}m")
+_LEVEL = re.compile(r'"level": ?"(\w{4,8})"|^[\dT:.+Z-]{8,40} (\w{4,8}) ')
+_NAMES = {"warning": "warn", "critical": "error"}
+_LONGEST_LINE = 8000
+
+
+class Line(Struct, frozen=True):
+    level: str
+    text: str
+
+
+class _Followers:
+    count = 0
+
+
+@blueprint.get("/logs")
+def logs() -> Response:
+    visitor = find_visitor()
+    need_admin(visitor, "the log is")
+    level, text = _read_filters()
+    lines = [line for line in map(read_line, _look_once(runtime())) if _is_wanted(line, level, text)]
+    return show(
+        "logs.html", visitor, lines=lines[-MOST_SHOWN:], levels=LEVELS, level=level, text=text, kept_lines=MOST_KEPT
+    )
+
+
+@blueprint.get("/logs/stream")
+def follow_logs() -> Response:
+    need_admin(find_visitor(), "the log is")
+    return _stream(as_page=True)
+
+
+@blueprint.get("/logs.txt")
+def download_logs() -> Response:
+    need_admin(find_visitor(), "the log is")
+    level, text = _read_filters()
+    lines = [line.text for line in map(read_line, _look_once(runtime())) if _is_wanted(line, level, text)]
+    headers = {**PAGE_HEADERS, "content-disposition": 'attachment; filename="dragoman.log"'}
+    return Response("".join(f"{line}\n" for line in lines), headers=headers, content_type="text/plain; charset=utf-8")
+
+
+def stream_for_programs() -> Response:
+    """`/api/logs/stream`: the lines as server-sent events, for an admin's key or the user of this machine."""
+    try:
+        if own_rows():
+            raise Forbidden("the log is told to an admin alone")
+        return _stream(as_page=False)
+    except DragomanError as error:
+        return refuse(family(), error.failure)
+
+
+def read_line(line: bytes) -> Line:
+    """A line of the log without colours and secrets, and its level."""
+    text = _COLOURS.sub("", hide_secrets(line[:_LONGEST_LINE].decode("utf-8", "replace").rstrip("\n")))
+    found = _LEVEL.search(text[:300])
+    level = (found[1] or found[2]).lower() if found else "info"
+    return Line(_NAMES.get(level, level) if _NAMES.get(level, level) in LEVELS else "info", text)
+
+
+def _look_once(owner: Runtime) -> list[bytes]:
+    shared = owner.observers.shared_log
+    return shared.follow()() if shared is not None else []
+
+
+def _stream(*, as_page: bool) -> Response:
+    owner = runtime()
+    shared = owner.observers.shared_log
+    if shared is None or _Followers.count >= MOST_FOLLOWERS:
+        raise TooMany("too many look on at the log at once; close some pages")
+    level, text = _read_filters()
+    look = shared.follow()
+
+    def parts() -> Iterator[bytes]:
+        _Followers.count += 1
+        end = time.monotonic() + LONGEST
+        told = time.monotonic()
+        first = True
+        try:
+            yield b"retry: 2000\n\n"
+            while time.monotonic() < end and not owner.draining:
+                lines = [line for line in map(read_line, look()) if _is_wanted(line, level, text)]
+                # A page has shown what there was.
+                out = b"".join(_encode(line, as_page) for line in ([] if first and as_page else lines[-MOST_KEPT:]))
+                first = False
+                if out or time.monotonic() - told > PING:
+                    told = time.monotonic()
+                    yield out or b": still here\n\n"
+                gevent.sleep(PERIOD)
+        finally:
+            _Followers.count -= 1
+
+    return Response(
+        parts(), headers={**PAGE_HEADERS, "x-accel-buffering": "no"}, content_type="text/event-stream; charset=utf-8"
+    )
+
+
+def _encode(line: Line, as_page: bool) -> bytes:
+    told = line.text.replace("\r", " ").replace("\n", " ")
+    name = f"event: level-{line.level}\n" if as_page else ""
+    return f"{name}data: {told}\n\n".encode("utf-8", "replace")
+
+
+def _read_filters() -> tuple[str, str]:
+    level = request.args.get("level", "")
+    return (level if level in LEVELS else ""), request.args.get("text", "")[:LONGEST_VALUE]
+
+
+def _is_wanted(line: Line, level: str, text: str) -> bool:
+    return (not level or LEVELS.index(line.level) >= LEVELS.index(level)) and text.lower() in line.text.lower()

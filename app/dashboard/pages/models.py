@@ -1,0 +1,90 @@
+"""The models that clients may name, where a name leads, and a test of one."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from flask import Response, request
+
+from app.accounts.apart import AccountsUnavailable
+from app.accounts.reports import report_usage
+from app.blueprints.api import runtime, services
+from app.blueprints.forms import read_form
+from app.blueprints.operations.reports import LONGEST_VALUE
+from app.dashboard.blueprint import blueprint
+from app.dashboard.changes import check_change, tell_change
+from app.dashboard.page import show
+from app.dashboard.reading import ask
+from app.dashboard.trial import Answer, test_model
+from app.dashboard.visitors import Visitor, find_visitor
+from app.errors import DragomanError, InvalidRequest
+from app.gateway.endpoints.explanation import describe_upstream, list_quirks
+from app.gateway.messages import MOST_NAME
+
+MOST_SHOWN = 500
+WEEK = 7 * 86_400
+
+
+@blueprint.get("/models")
+def models() -> Response:
+    return _show(find_visitor())
+
+
+@blueprint.post("/models/test")
+def try_model() -> Response:
+    """Costs a few tokens, which are those of the visitor's key."""
+    visitor = check_change(by_anybody=True)
+    model = read_form().get("model", "").strip()
+    if not model or len(model) > MOST_NAME:
+        raise InvalidRequest("name a model to test", param="model")
+    tell_change(visitor, f"tests the model {model}")
+    answer = test_model(visitor, model)
+    return _show(visitor, model, answer)
+
+
+def _show(visitor: Visitor, tested: str = "", answer: Answer | None = None) -> Response:
+    sought = request.args.get("q", "").strip()[:LONGEST_VALUE]
+    tried = request.args.get("try", "").strip()[:LONGEST_VALUE]
+    listing = services().listing
+    listed = [model for model in listing.models() if model.is_for(visitor.client_key)]
+    found = [model for model in listed if sought.lower() in model.id.lower() or sought in (model.target or "")]
+    prices, used = runtime().recorder.prices, _find_use(visitor)
+    rows = []
+    for model in found[:MOST_SHOWN]:
+        provider, _, name = (model.target or model.id).partition("/")
+        price = prices.find(provider, name) if prices is not None else None
+        rows.append({"model": model, "price": price, "used": used.get(model.target or model.id)})
+    return show(
+        "models.html",
+        visitor,
+        rows=rows,
+        sought=sought,
+        left_out=max(0, len(found) - MOST_SHOWN),
+        problems=listing.problems(),
+        tried=tried,
+        explained=_explain(visitor, tried) if tried else [],
+        tested=tested,
+        answer=answer,
+    )
+
+
+def _explain(visitor: Visitor, name: str) -> list[dict[str, Any]]:
+    """Where a name leads, the first choice first; a sentence where it leads nowhere."""
+    try:
+        upstreams = visitor.client_key.choose(name, services().router.resolve(name))
+    except DragomanError as error:
+        return [{"upstream": "nowhere", "told": {"because": str(error)}, "quirks": []}]
+    return [
+        {"upstream": upstream.label, "told": describe_upstream(upstream), "quirks": list_quirks(upstream)}
+        for upstream in upstreams
+    ]
+
+
+def _find_use(visitor: Visitor) -> dict[str, dict[str, Any]]:
+    """Requests of the last week by target."""
+    try:
+        rows = ask(lambda connection: report_usage(connection, ["target"], time.time() - WEEK, None, visitor.own))
+    except AccountsUnavailable:
+        return {}
+    return {row["target"]: row for row in rows}

@@ -1,0 +1,73 @@
+"""One request: its way as a waterfall, why it went where it went, losses, usage, and what was recorded of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response
+
+from app.blueprints.api import runtime
+from app.blueprints.operations.reports import LONGEST_VALUE
+from app.dashboard.blueprint import blueprint
+from app.dashboard.page import show
+from app.dashboard.reading import ask
+from app.dashboard.visitors import Visitor, find_visitor
+from app.errors import NotFound
+
+
+@blueprint.get("/requests/<request_id>")
+def one_request(request_id: str) -> Response:
+    visitor = find_visitor()
+    row = find_own(visitor, request_id)
+    prices = runtime().recorder.prices
+    provider, _, model = row["target"].partition("/")
+    price = prices.find(provider, model) if prices is not None and model else None
+    return show("request.html", visitor, row=row, get=row.get, steps=_list_steps(row), price=price)
+
+
+def find_own(visitor: Visitor, request_id: str) -> dict[str, Any]:
+    """A request that a visitor may see. Raises NotFound."""
+    from app.accounts.queries import find_request
+
+    row = ask(lambda connection: find_request(connection, request_id[:LONGEST_VALUE]))
+    if row is None or any(row[column] != value for column, value in visitor.own.items()):
+        raise NotFound(f"no request has the id {request_id[:LONGEST_VALUE]!r}")
+    return row
+
+
+def _list_steps(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The steps of a request's way with begin and end in milliseconds, for bars of the whole time."""
+    whole = max(1, row["ms"])
+    steps: list[dict[str, Any]] = []
+
+    def add(name: str, begin: int, end: int, said: str = "", kind: str = "") -> None:
+        at, to = min(begin, whole), min(max(begin, end), whole)
+        steps.append(
+            {"name": name, "begin": begin, "end": end, "said": said, "kind": kind}
+            | {"x": round(at * 1000 / whole), "width": max(4, round((to - at) * 1000 / whole))}
+        )
+
+    if row["routed_ms"] is not None:
+        add("routed", 0, row["routed_ms"], f"by {row['rule']}" if row["rule"] else "")
+    for number, tried in enumerate(row["tried"], 1):
+        said = [f"✗ {tried['error']}" if tried["error"] else "✓ answered"]
+        said += [f"status {tried['status']}"] if tried["status"] else []
+        said += [f"credential {tried['credential']}"] if tried["credential"] else []
+        said += [tried["message"]] if tried["message"] else []
+        add(
+            f"attempt {number}: {tried['target']}", tried["started_ms"], tried["ended_ms"],
+            ", ".join(said), "bad" if tried["error"] else "",
+        )  # fmt: skip
+        if tried["waited_ms"]:
+            add("waited", tried["ended_ms"], tried["ended_ms"] + tried["waited_ms"], "", "wait")
+    head = row["upstream_head_ms"]
+    if head is not None:
+        if not row["tried"]:
+            add(f"attempt 1: {row['target']}", row["routed_ms"] or 0, head, "✓ answered")
+        first = row["first_token_ms"] if row["first_token_ms"] is not None else row["first_byte_ms"]
+        if first is not None:
+            add("first token" if row["first_token_ms"] is not None else "first byte", head, first, "", "cached")
+            add("answer", first, row["ms"], "", "out")
+        else:
+            add("answer", head, row["ms"], "", "out")
+    return steps

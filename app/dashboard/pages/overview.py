@@ -1,0 +1,102 @@
+"""The overview: what is wrong, what runs, how the providers are, what was asked last, and how to connect."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flask import Response, request
+
+from app.accounts.apart import AccountsUnavailable
+from app.accounts.record import RequestRecord
+from app.blueprints.api import runtime, services
+from app.blueprints.operations.system import describe_provider
+from app.dashboard.blueprint import blueprint
+from app.dashboard.page import find_troubles, show
+from app.dashboard.pages.requests import fold
+from app.dashboard.ranges import Range, read_range
+from app.dashboard.reading import ask, list_requests
+from app.dashboard.visitors import Visitor, find_visitor
+
+LATEST = 10
+MOST_RUNNING = 50
+USUAL = "24h"
+
+
+@blueprint.get("/")
+def overview() -> Response:
+    visitor, wanted = find_visitor(), read_range(USUAL)
+    troubles = list(find_troubles(visitor))
+    latest: list[dict[str, Any]] = []
+    numbers: dict[str, Any] | None = None
+    by_provider: dict[str, dict[str, Any]] = {}
+    try:
+        latest = list_requests(visitor, limit=LATEST)
+        numbers, by_provider = _sum_up(visitor, wanted)
+    except AccountsUnavailable as error:
+        troubles.append(str(error))
+    running, complete = look_running(visitor)
+    return show(
+        "overview.html",
+        visitor,
+        troubles=troubles,
+        running=running,
+        complete=complete,
+        most_running=MOST_RUNNING,
+        numbers=numbers,
+        by_provider=by_provider,
+        providers={name: describe_provider(each, detailed=True) for name, each in services().providers.items()},
+        latest=latest,
+        latest_lines=fold(latest),
+        base_url=request.host_url.rstrip("/"),
+        asks_key=services().access.demands_key,
+    )
+
+
+def look_running(visitor: Visitor) -> tuple[list[RequestRecord], bool]:
+    """The running requests that a visitor may see, and whether all workers were heard."""
+    whole = runtime().workers.look()
+    mine = [each for each in whole.running if all(getattr(each, name) == value for name, value in visitor.own.items())]
+    return mine, whole.complete
+
+
+def _sum_up(visitor: Visitor, wanted: Range) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The numbers of a range, each with its course, and those of each provider."""
+    from app.accounts.queries import sum_usage
+    from app.accounts.views import list_first_bytes
+
+    since, until, own = wanted.begin, wanted.end, visitor.own
+    courses = ask(lambda connection: sum_usage(connection, ["hour"], max(since, until - 72 * 3600), until, own))
+    providers = ask(lambda connection: sum_usage(connection, ["provider"], since, until, own))
+    timed = ask(lambda connection: list_first_bytes(connection, since, until, own))
+    courses.sort(key=lambda row: row["hour"])
+    total = {name: sum(row[name] for row in providers) for name in ("requests", "failed", "output", "cost", "unpriced")}
+    fresh, read, written = (sum(row[name] for row in providers) for name in ("fresh", "cache_read", "cache_written"))
+    total |= {"input": fresh + read + written, "cached": read / (fresh + read + written) if read else 0.0}
+    total |= _tell_times([ms for _, ms in timed])
+    total["courses"] = {
+        "requests": [row["requests"] for row in courses],
+        "tokens": [row["fresh"] + row["cache_read"] + row["cache_written"] + row["output"] for row in courses],
+        "cached": [_share(row) for row in courses],
+        "cost": [row["cost"] for row in courses],
+        "first": [row["first_byte_ms"] / row["first_bytes"] if row["first_bytes"] else 0 for row in courses],
+    }
+    by_provider = {
+        row["provider"]: {**row, **_tell_times([ms for name, ms in timed if name == row["provider"]])}
+        for row in providers
+    }
+    return total, by_provider
+
+
+def _share(row: Mapping[str, Any]) -> float:
+    whole = row["fresh"] + row["cache_read"] + row["cache_written"]
+    return float(row["cache_read"] / whole) if whole else 0.0
+
+
+def _tell_times(times: Sequence[int]) -> dict[str, int | None]:
+    """The median and the time that 95 of 100 stay below."""
+    ordered = sorted(times)
+    if not ordered:
+        return {"p50": None, "p95": None}
+    return {f"p{part}": ordered[math.ceil(len(ordered) * part / 100) - 1] for part in (50, 95)}

@@ -1,0 +1,65 @@
+"""The providers: credential, limits, health and what was learned of each, its login and a test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response
+
+from app.blueprints.api import services
+from app.blueprints.operations.system import add_learned, add_pressure, describe_provider
+from app.credentials.oauth.login_choice import list_logins, offer_logins
+from app.dashboard.blueprint import blueprint
+from app.dashboard.page import need_admin, show
+from app.dashboard.visitors import find_visitor
+from app.settings import ProviderSettings, masked
+
+_UNSET = masked(ProviderSettings(kind=""))
+# What has a place of its own on the page.
+_ELSEWHERE = frozenset({"kind", "models", "base_url"})
+
+
+@blueprint.get("/providers")
+def providers() -> Response:
+    visitor = find_visitor()
+    need_admin(visitor, "the providers are")
+    return show("providers.html", visitor, providers=list_providers())
+
+
+def list_providers() -> list[dict[str, Any]]:
+    """All that is known of each provider; no secret among it."""
+    parts = services()
+    told = {name: describe_provider(provider, detailed=True) for name, provider in parts.providers.items()}
+    add_learned(told, parts.gateway.facts)
+    add_pressure(told, parts.gateway.health)
+    configured = parts.settings
+    logins = offer_logins(configured.providers) if configured.source is None else list_logins(configured.providers)
+    listed = []
+    for name, entry in told.items():
+        provider = parts.providers[name]
+        tables = masked(provider.settings)
+        listed.append(
+            {
+                "name": name,
+                "url": provider.base_url or "",
+                "profile": provider.profile,
+                "login": name in logins,
+                "test": _find_test_model(name),
+                "models": len(provider.known_names()),
+                "settings": {
+                    key: value
+                    for key, value in tables.items()
+                    if value != _UNSET[key] and key not in _ELSEWHERE and not isinstance(value, dict)
+                },
+                **entry,
+            }
+        )
+    return listed
+
+
+def _find_test_model(name: str) -> str:
+    """A model of the provider that a test can ask, where one is known."""
+    provider = services().providers[name]
+    default = provider.settings.default_model
+    names = [default] if default else provider.known_names()
+    return f"{name}/{names[0]}" if names else ""

@@ -1,0 +1,142 @@
+"""The list of requests: searched, filtered, narrowed to a range, page by page, and live."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flask import Response, redirect, request
+
+from app.blueprints.operations.reports import FILTERS, LONGEST_VALUE, read_filters, read_number
+from app.dashboard.blueprint import blueprint
+from app.dashboard.page import show
+from app.dashboard.ranges import read_range
+from app.dashboard.reading import ask, list_requests
+from app.dashboard.visitors import Visitor, find_visitor
+from app.errors import InvalidRequest
+
+PAGE = 50
+# How far the bars above the list look back where no range was chosen.
+USUAL = "24h"
+_TERM = re.compile(r"(\w{1,20}):(\"[^\"]{0,300}\"|\S{1,300})")
+_STATUS = re.compile(r"([1-5])xx|([1-5]\d\d)")
+
+
+@blueprint.get("/requests")
+def requests() -> Response:
+    visitor = find_visitor()
+    asked = read_asked()
+    wanted = read_range(USUAL)
+    before = read_number("before")
+    rows = list_requests(
+        visitor,
+        before=before,
+        since=wanted.begin if wanted.since else None,
+        until=wanted.end if wanted.until else None,
+        failed=asked["failed"],
+        status=asked["status"],
+        where=asked["where"],
+        limit=PAGE,
+    )
+    more = {"before": rows[-1]["seq"]} if len(rows) >= PAGE else None
+    given = {name: value[:LONGEST_VALUE] for name, value in request.args.items() if name != "before" and value}
+    return show(
+        "requests.html",
+        visitor,
+        lines=fold(rows, asked["operations"]),
+        terms=asked["terms"],
+        given=given,
+        following={**given, **more} if more else None,
+        bars=_count(visitor, wanted.begin, wanted.end, asked["where"]) if before is None else [],
+        live=before is None and not wanted.until,
+    )
+
+
+@blueprint.get("/search")
+def search() -> Response:
+    """What the field on top leads to: a request by its id, a session, or the requests for a model."""
+    visitor, text = find_visitor(), request.args.get("q", "").strip()[:LONGEST_VALUE]
+    from app.accounts.queries import Query, find_request
+    from app.accounts.queries import list_requests as list_rows
+
+    if not text:
+        return redirect("/_/requests", 303)  # type: ignore[return-value]
+    if ":" in text and _TERM.search(text):
+        return _lead("/_/requests", q=text)
+    found = ask(lambda connection: find_request(connection, text))
+    if found is not None and all(found[column] == value for column, value in visitor.own.items()):
+        return _lead(f"/_/requests/{found['id']}")
+    session = ask(lambda connection: list_rows(connection, Query(where={"session": text, **visitor.own}, limit=1)))
+    if session:
+        return _lead("/_/sessions/show", session=text)
+    return _lead("/_/requests", model=text if "*" in text else f"*{text}*")
+
+
+def read_asked() -> dict[str, Any]:
+    """What the address narrows the list to: fields of their own, and terms such as `status:5xx` in `q`. Raises
+    InvalidRequest."""
+    text = request.args.get("q", "").strip()[:LONGEST_VALUE]
+    where = read_filters()
+    failed = bool(request.args.get("failed"))
+    status_text, operations = request.args.get("status", "")[:3], bool(request.args.get("operations"))
+    rest = text
+    for found in _TERM.finditer(text):
+        name, value = found[1].lower(), found[2].strip('"')
+        if name == "status":
+            status_text = value[:3]
+        elif name == "failed":
+            failed = value not in ("no", "0", "false")
+        elif name in FILTERS:
+            where[FILTERS[name]] = value
+        else:
+            known = ", ".join((*FILTERS, "status", "failed"))
+            raise InvalidRequest(f"q: {name!r} is none of {known}", param="q")
+        rest = rest.replace(found[0], "", 1)
+    if rest.strip():
+        where["model"] = rest.strip() if "*" in rest else f"*{rest.strip()}*"
+    return {
+        "terms": text,
+        "where": where,
+        "failed": failed,
+        "status": _read_status(status_text),
+        "operations": operations,
+    }
+
+
+def fold(rows: Sequence[Mapping[str, Any]], operations: bool = False) -> list[dict[str, Any]]:
+    """The lines of the list: a request each, but one line for several in a row that only count or list things."""
+    lines: list[dict[str, Any]] = []
+    for row in rows:
+        helps = not operations and row["operation"] in ("count_tokens", "models") and not row["failed"]
+        if helps and lines and lines[-1].get("operation") == row["operation"]:
+            lines[-1]["rows"].append(row)
+        else:
+            lines.append({"operation": row["operation"], "rows": [row]} if helps else {"rows": [row]})
+    return lines
+
+
+def _read_status(text: str) -> tuple[int, int] | None:
+    if not text:
+        return None
+    found = _STATUS.fullmatch(text.lower())
+    if found is None:
+        raise InvalidRequest("status is a number such as 429, or 5xx for all of them", param="status")
+    if found[1]:
+        return int(found[1]) * 100, int(found[1]) * 100 + 99
+    return int(found[2]), int(found[2])
+
+
+def _count(visitor: Visitor, since: float, until: float, where: Mapping[str, str]) -> list[dict[str, Any]]:
+    from app.accounts.views import count_along
+
+    # Sums know no sessions.
+    if "session" in where:
+        return []
+    return ask(lambda connection: count_along(connection, since, until, {**where, **visitor.own}))
+
+
+def _lead(path: str, **query: str) -> Response:
+    from urllib.parse import urlencode
+
+    return redirect(path + (f"?{urlencode(query)}" if query else ""), 303)  # type: ignore[return-value]

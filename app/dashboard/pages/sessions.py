@@ -1,0 +1,99 @@
+"""Sessions of clients, and one of them turn by turn against the window of its model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Response, request
+
+from app.blueprints.api import services
+from app.blueprints.operations.reports import LONGEST_VALUE, read_filters, read_time
+from app.dashboard.blueprint import blueprint
+from app.dashboard.page import show
+from app.dashboard.pages.requests import fold
+from app.dashboard.ranges import read_range
+from app.dashboard.reading import ask, list_requests
+from app.dashboard.visitors import find_visitor
+from app.errors import DragomanError, NotFound
+
+PAGE = 50
+MOST_TURNS = 200
+USUAL = "30d"
+
+
+@blueprint.get("/sessions")
+def sessions() -> Response:
+    from app.accounts.queries import list_sessions
+    from app.accounts.views import read_last_turns
+
+    visitor, wanted = find_visitor(), read_range(USUAL)
+    where = {**{name: value for name, value in read_filters().items() if name == "key"}, **visitor.own}
+    before = read_time("before")
+    since = wanted.begin if wanted.since else None
+    rows = ask(lambda connection: list_sessions(connection, before=before, since=since, where=where, limit=PAGE))
+    names = [row["session"] for row in rows]
+    turns = ask(lambda connection: read_last_turns(connection, names, visitor.own))
+    windows = {target: find_window(target) for target in {turn["target"] for turn in turns.values()}}
+    for row in rows:
+        turn = turns.get(row["session"])
+        row["context"] = turn["context"] if turn else None
+        row["window"] = windows[turn["target"]] if turn else None
+    return show(
+        "sessions.html",
+        visitor,
+        rows=rows,
+        before=rows[-1]["last"] if len(rows) >= PAGE else None,
+        key=where.get("key", ""),
+    )
+
+
+@blueprint.get("/sessions/show")
+def one_session() -> Response:
+    """A session's name is a client's own words, so it stands in the query."""
+    visitor = find_visitor()
+    name = request.args.get("session", "")[:LONGEST_VALUE]
+    rows = list_requests(visitor, where={"session": name}, limit=MOST_TURNS) if name else []
+    if not rows:
+        raise NotFound(f"no session is called {name!r}")
+    windows = {target: find_window(target) for target in {row["target"] for row in rows}}
+    turns = [_tell_turn(row, windows) for row in reversed(rows) if row["output"] is not None]
+    return show(
+        "session.html",
+        visitor,
+        name=name,
+        rows=rows,
+        lines=fold(rows, True),
+        turns=turns,
+        cut=len(rows) >= MOST_TURNS,
+        window=next((turn["window"] for turn in reversed(turns) if turn["window"]), None),
+        most=max([turn["whole"] for turn in turns] + [turn["window"] or 0 for turn in turns], default=1) or 1,
+    )
+
+
+def find_window(target: str) -> int | None:
+    """The context window of `provider/model`, where it is known."""
+    if not target:
+        return None
+    try:
+        return services().router.resolve(target)[0].capabilities.context_window
+    except DragomanError:
+        return None
+
+
+def _tell_turn(row: dict[str, Any], windows: Mapping[str, int | None]) -> dict[str, Any]:
+    fresh, written = row["fresh"] or 0, row["cache_written"] or 0
+    told = {
+        "id": row["id"],
+        "received": row["received"],
+        "fresh": fresh + written,
+        "cached": row["cache_read"] or 0,
+        "out": row["output"] or 0,
+        "window": windows[row["target"]],
+        "target": row["target"],
+        "cost": row["cost"],
+    }
+    told["whole"] = told["fresh"] + told["cached"] + told["out"]
+    before = told["fresh"] + told["cached"]
+    told["share"] = told["cached"] / before if before else 0.0
+    return told

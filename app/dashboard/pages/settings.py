@@ -1,0 +1,79 @@
+"""The settings in force, each with where it comes from, and whether the file as it is now could be taken over."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import msgspec
+from flask import Response
+
+from app.blueprints.api import runtime, services
+from app.dashboard.blueprint import blueprint
+from app.dashboard.page import need_admin, show
+from app.dashboard.visitors import find_visitor
+from app.settings import ProviderSettings, Settings, masked
+from app.settings.origins import DEFAULT, find_origin, find_origins
+
+_UNSET = masked(ProviderSettings(kind=""))
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One row: `is_set` where the value is another one than without any settings."""
+
+    name: str
+    value: str
+    origin: str
+    is_set: bool
+
+
+@blueprint.get("/settings")
+def settings() -> Response:
+    visitor = find_visitor()
+    need_admin(visitor, "the settings are")
+    held = services().settings
+    return show(
+        "settings.html",
+        visitor,
+        tables=describe_settings(held, dict(os.environ)),
+        source=held.source,
+        problem=runtime().problem,
+        found=[finding for finding in held.found if finding.used],
+    )
+
+
+def describe_settings(held: Settings, environ: dict[str, str]) -> dict[str, list[Setting]]:
+    """Rows by table, secrets masked. Of providers, keys and prices only what is set is told: most of their settings are
+    for others."""
+    shown, usual = masked(held), masked(Settings())
+    origins = find_origins(held, environ)
+    tables: dict[str, list[Setting]] = {}
+
+    def add(table: str, values: dict[str, Any], before: dict[str, Any] | None) -> None:
+        rows = []
+        for name, value in values.items():
+            is_set = before is None or value != before.get(name)
+            if before is _UNSET and not is_set:
+                continue
+            origin = find_origin(origins, f"{table}.{name}") if is_set else DEFAULT
+            rows.append(Setting(name, _spell(value), origin, is_set))
+        tables[table] = rows
+
+    for table, values in shown.items():
+        if table in ("providers", "keys", "prices"):
+            for name, row in values.items():
+                spelled = name if name.replace("-", "").replace("_", "").isalnum() else f'"{name}"'
+                kept = {key: value for key, value in row.items() if value not in (None, [], {})}
+                add(
+                    f"{table}.{spelled}",
+                    row if table == "providers" else kept,
+                    _UNSET if table == "providers" else None,
+                )
+        elif isinstance(values, dict):
+            add(table, values, usual[table])
+    return tables
+
+
+def _spell(value: Any) -> str:
+    """A value as JSON, which is much as the file has it."""
+    return "none" if value is None else msgspec.json.encode(value, enc_hook=str).decode()

@@ -1,0 +1,170 @@
+"""Usage: sums by one or two things, their course, the hours of the week, and the period before; budgets and quotas."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flask import Response, request
+
+from app.accounts.reports import GROUPS, report_usage
+from app.blueprints.api import runtime, services
+from app.blueprints.operations.reports import LONGEST_VALUE, read_filters
+from app.blueprints.operations.system import describe_provider
+from app.dashboard.blueprint import blueprint
+from app.dashboard.page import show
+from app.dashboard.ranges import Range, read_range
+from app.dashboard.reading import ask
+from app.dashboard.visitors import Visitor, find_visitor
+from app.errors import InvalidRequest
+from app.settings import KeySettings
+
+USUAL = "7d"
+MOST_SHOWN = 500
+# Lines of the chart.
+MOST_LINES = 6
+METRICS = {
+    "cost": "Cost",
+    "requests": "Requests",
+    "input": "Input tokens",
+    "cache_read": "Cached tokens",
+    "output": "Output tokens",
+    "failed": "Failed",
+}
+HOURS_A_CHART = 72
+_WEEK = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+@blueprint.get("/usage")
+def usage() -> Response:
+    visitor, wanted = find_visitor(), read_range(USUAL)
+    groups = read_groups()
+    by, also = groups[0], groups[1] if len(groups) > 1 else ""
+    metric = request.args.get("metric") or "cost"
+    if metric not in METRICS:
+        raise InvalidRequest(f"metric: {metric[:LONGEST_VALUE]!r} is none of {', '.join(METRICS)}", param="metric")
+    where = {**{name: value for name, value in read_filters().items() if name != "session"}, **visitor.own}
+    rows = find_usage(groups, wanted.begin, wanted.end, where)
+    before = find_usage([], wanted.begin - wanted.seconds, wanted.begin, where)
+    period = "hour" if wanted.seconds <= HOURS_A_CHART * 3600 else "day"
+    lines = [by] if by not in ("day", "hour") else []
+    course = find_usage([period, *lines], wanted.begin, wanted.end, where)
+    shown = rows[:MOST_SHOWN]
+    return show(
+        "usage.html",
+        visitor,
+        rows=shown,
+        left_out=len(rows) - len(shown),
+        by=by,
+        also=also,
+        groups=list(GROUPS),
+        grouped=groups,
+        metric=metric,
+        metrics=METRICS,
+        total=_add(rows),
+        before=_add(before),
+        course=_draw(course, period, by if lines else "", metric, wanted),
+        heat=_draw_week(find_usage(["hour"], max(wanted.begin, wanted.end - 35 * 86_400), wanted.end, where), metric),
+        budgets=_list_budgets(visitor),
+        quotas=_list_quotas() if visitor.is_admin else [],
+        span=wanted.since or USUAL,
+    )
+
+
+def find_usage(groups: Sequence[str], since: float, until: float, where: Mapping[str, str]) -> list[dict[str, Any]]:
+    rows = ask(lambda connection: report_usage(connection, groups, since, until, where))
+    for row in rows:
+        row["input"] = row["fresh"] + row["cache_read"] + row["cache_written"]
+    return rows
+
+
+def read_groups() -> list[str]:
+    """The one or two things that the address wants sums by. Raises InvalidRequest."""
+    by, also = _read_group("by", "model"), _read_group("also", "")
+    return [by] if also in ("", by) else [by, also]
+
+
+def _read_group(name: str, usual: str) -> str:
+    group = request.args.get(name) or usual
+    if group and group not in GROUPS:
+        raise InvalidRequest(f"{name}: {group[:LONGEST_VALUE]!r} is none of {', '.join(GROUPS)}", param=name)
+    return group
+
+
+def _add(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    names = ("requests", "failed", "input", "fresh", "cache_read", "cache_written", "output", "cost", "unpriced")
+    return {name: sum(row[name] for row in rows) for name in names}
+
+
+def _draw(rows: Sequence[Mapping[str, Any]], period: str, by: str, metric: str, wanted: Range) -> dict[str, Any]:
+    """The course of a metric: times, and a line for each of the largest groups, the rest together."""
+    seconds = 3600 if period == "hour" else 86_400
+    totals: dict[str, int] = {}
+    for row in rows:
+        name = str(row[by]) if by else METRICS[metric]
+        totals[name] = totals.get(name, 0) + row[metric]
+    largest = sorted(totals, key=lambda name: -totals[name])[:MOST_LINES]
+    names = [*largest, *(["others"] if len(totals) > len(largest) else [])]
+    first, last = int(wanted.begin) // seconds * seconds, int(wanted.end) // seconds * seconds
+    times = list(range(first, last + 1, seconds))
+    values = {at: dict.fromkeys(names, 0) for at in times}
+    for row in rows:
+        name = str(row[by]) if by else METRICS[metric]
+        place = values.get(int(row[period]))
+        if place is not None:
+            place[name if name in totals and name in largest else "others"] += row[metric]
+    return {"names": names, "points": [{"at": at, "values": [values[at][name] for name in names]} for at in times]}
+
+
+def _draw_week(rows: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, Any]]:
+    """The hours of the week, each with the sum of a metric and how much that is among the others, from 0 to 4."""
+    sums = [[0] * 24 for _ in _WEEK]
+    for row in rows:
+        moment = datetime.datetime.fromtimestamp(row["hour"], datetime.UTC)
+        sums[moment.weekday()][moment.hour] += row[metric]
+    most = max(max(hours) for hours in sums) or 1
+    return [
+        {"day": day, "hours": [{"value": value, "heat": -(-value * 4 // most)} for value in hours]}
+        for day, hours in zip(_WEEK, sums, strict=True)
+    ]
+
+
+def _list_budgets(visitor: Visitor) -> list[dict[str, Any]]:
+    """What each key with a budget has spent of it, by the accounts; days and months are those of UTC."""
+    keys: dict[str, KeySettings] = dict(services().settings.keys)
+    if runtime().accounts is not None:
+        from app.accounts.keys import list_keys
+
+        keys |= {key.name: key.settings for key in ask(list_keys) if not key.is_over(time.time())}
+    today = datetime.datetime.now(datetime.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    month = today.replace(day=1)
+    ends = {"day": today + datetime.timedelta(days=1), "month": (month + datetime.timedelta(days=32)).replace(day=1)}
+    spent: dict[str, dict[str, int]] = {}
+    told = []
+    for name, key in sorted(keys.items()):
+        if not visitor.is_admin and name != visitor.key:
+            continue
+        for period, begin in (("day", today), ("month", month)):
+            most = key.budget_per_day if period == "day" else key.budget_per_month
+            if most is None:
+                continue
+            if period not in spent:
+                rows = find_usage(["key"], begin.timestamp(), time.time(), visitor.own)
+                spent[period] = {row["key"]: row["cost"] for row in rows}
+            used, limit = spent[period].get(name, 0), round(most * 1e9)
+            told.append(
+                {"key": name, "period": period, "used": used, "limit": limit, "ends": ends[period].timestamp()}
+                | {"share": min(1.0, used / limit) if limit else 1.0}
+            )
+    return told
+
+
+def _list_quotas() -> list[dict[str, Any]]:
+    return [
+        {"provider": name, "account": account, **window}
+        for name, provider in services().providers.items()
+        for account, windows in describe_provider(provider, detailed=True).get("quotas", {}).items()
+        for window in windows
+    ]

@@ -1,0 +1,52 @@
+"""The range of time that a page is about. It stands in the address, so that a link keeps it."""
+
+from __future__ import annotations
+
+import datetime
+import time
+
+from flask import request
+from msgspec import Struct
+
+from app.accounts.reports import read_span
+from app.blueprints.operations.reports import LONGEST_VALUE, read_time
+from app.errors import InvalidRequest
+
+# What the bar on top offers.
+SPANS = ("15m", "1h", "24h", "7d", "30d")
+_MINUTE = 60
+
+
+class Range(Struct, frozen=True):
+    """Unix times; `since` and `until` are also kept as the address has them. An empty `since` is the page's usual."""
+
+    begin: float
+    end: float
+    since: str = ""
+    until: str = ""
+
+    @property
+    def seconds(self) -> float:
+        return max(1.0, self.end - self.begin)
+
+
+def read_range(usual: str) -> Range:
+    """The range of this page; `usual` is the span where the address names none. Raises InvalidRequest."""
+    now = time.time()
+    since, until = (request.args.get(name, "").strip()[:LONGEST_VALUE] for name in ("since", "until"))
+    begin = _read(since, "since") if since else now - (read_span(usual) or 0)
+    end = _read(until, "until") if until else now
+    if begin >= end:
+        raise InvalidRequest("since lies before until", param="since")
+    return Range(begin, end, since, until)
+
+
+def _read(text: str, name: str) -> float:
+    """A span before now, unix seconds, or a date as a browser's field gives it, of UTC."""
+    if len(text) >= len("2026-01-31") and text[4:5] == "-":
+        try:
+            moment = datetime.datetime.fromisoformat(text)
+        except ValueError as error:
+            raise InvalidRequest(f"{name} is a span of time such as 12h, or a date", param=name) from error
+        return moment.replace(tzinfo=moment.tzinfo or datetime.UTC).timestamp()
+    return read_time(name) or 0.0

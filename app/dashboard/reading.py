@@ -1,0 +1,48 @@
+"""Reads of the accounts for pages: few at a time and soon given up, so that pages never hold up requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gevent.lock import BoundedSemaphore
+
+from app.blueprints.operations.reports import ask_accounts
+from app.dashboard.visitors import Visitor
+from app.errors import TooMany
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+T = TypeVar("T")
+
+# Seconds that a page waits for the accounts, and pages of one worker that may read them at a time.
+READ_LIMIT = 2.0
+MOST_READING = 4
+
+_reading = BoundedSemaphore(MOST_READING)
+
+
+def ask(work: Callable[[Connection], T]) -> T:
+    """What `work` finds. Raises AccountsUnavailable, and TooMany where other pages are being read for too long."""
+    with _take_turn():
+        return ask_accounts(work, READ_LIMIT)
+
+
+def list_requests(visitor: Visitor, **query: Any) -> list[dict[str, Any]]:
+    """The rows that a visitor may see; `query` has the fields of `Query`."""
+    from app.accounts import queries
+
+    query["where"] = {**query.get("where", {}), **visitor.own}
+    return ask(lambda connection: queries.list_requests(connection, queries.Query(**query)))
+
+
+@contextmanager
+def _take_turn() -> Iterator[None]:
+    if not _reading.acquire(timeout=READ_LIMIT):
+        raise TooMany("too many pages are being read at once; try again soon")
+    try:
+        yield
+    finally:
+        _reading.release()

@@ -1,0 +1,16 @@
+// A button that copies what stands in an element with data-copy.
+(() => {
+  "use strict";
+  for (const element of document.querySelectorAll("[data-copy]")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "small";
+    button.textContent = "Copy";
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(element.textContent);
+      button.textContent = "Copied";
+      setTimeout(() => { button.textContent = "Copy"; }, 2000);
+    });
+    element.after(button);
+  }
+})();

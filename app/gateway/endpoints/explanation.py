@@ -1,0 +1,74 @@
+"""Says where a model's name leads and what its upstreams are taken for. Nothing is sent to a model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from app.dialects.registry import DIALECTS
+from app.gateway.choice import open_attempt
+from app.gateway.messages import ClientRequest
+from app.known_secrets import known_secrets
+from app.providers.profiles import find_sources
+from app.routing.router import Upstream
+
+
+def describe_upstream(upstream: Upstream) -> dict[str, object]:
+    """What is known of an upstream, in the order in which it is shown; secrets are masked."""
+    provider, capabilities = upstream.provider, upstream.capabilities
+    told = {
+        "because": upstream.matched,
+        "kind": provider.kind,
+        "credential": _describe_credential(upstream),
+        "dialect": capabilities.dialect,
+        "URL": provider.url("generate", upstream.model) if provider.base_url else None,
+        "profile": provider.profile,
+        "output limit": capabilities.max_output,
+        "context window": capabilities.context_window or "not known; set context_window",
+        "effort asked for": upstream.reasoning_effort,
+        "efforts known": ", ".join(capabilities.efforts) or None,
+        "tools": "yes" if capabilities.tools else "no",
+        "images": "yes" if capabilities.images else "no",
+        "losses": upstream.policy,
+    }
+    return {name: known_secrets.mask(str(value)) for name, value in told.items() if value is not None}
+
+
+def list_quirks(upstream: Upstream) -> list[str]:
+    """What is not usual about the upstream, and which table says so."""
+    provider = upstream.provider
+    found = find_sources(
+        upstream.capabilities.dialect, upstream.model, provider.profile, provider.settings.quirks, provider.rows
+    )
+    return [f"{name} = {json.dumps(value)}  ({source})" for name, (value, source) in sorted(found.items())]
+
+
+def list_learned(entry: Mapping[str, Any], model: str) -> Iterator[str]:
+    """What a running gateway has learned of a model by its refusals; `entry` is its provider's part of /health."""
+    for fact in entry.get("learned", ()):
+        match fact:
+            case {"model": str(named), "fact": str(name), "seconds": int(seconds)} if named == model:
+                whom = f"the client {fact['tenant']}…" if fact.get("tenant") else "everybody"
+                yield f"{name}, for {whom}, forgotten in {max(1, seconds // 60)} min"
+
+
+def translate(content: bytes, upstream: Upstream) -> dict[str, object]:
+    """What the upstream would be sent for a request, and what is lost on the way; its fields tell its dialect. Raises
+    ClientError."""
+    fields = json.loads(content)
+    messages = "input" not in fields and ("system" in fields or "max_tokens" in fields)
+    name = "openai_responses" if "input" in fields else "anthropic_messages" if messages else "openai_chat"
+    request = ClientRequest(DIALECTS[name], content, {})
+    attempt = open_attempt(request, upstream, upstream.capabilities, None, bool(fields.get("stream")))
+    losses = [f"{loss.path} ({loss.severity}): {loss.why}" for loss in attempt.losses]
+    sent = json.loads(attempt.upstream_request.body)
+    return {"read as": name, "lost or lowered": "; ".join(losses) or "nothing", "body": sent}
+
+
+def _describe_credential(upstream: Upstream) -> str:
+    source = upstream.provider.source
+    if source is None:
+        return "none of its own"
+    status = source.describe()
+    return status.problem or f"from {status.source}"

@@ -1,0 +1,100 @@
+"""The log of all workers of a server, for pages that show it live: each adds its lines to a file of its own while
+somebody looks on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from app.gateway.recording.worker_files import WorkerFiles
+from app.logs import RecentLines, recent_lines
+
+# Seconds that a look lasts, and bytes after which a worker begins its file anew.
+WATCHED = 10.0
+MOST_BYTES = 4 << 20
+# Lines that one look gives at most.
+MOST_LINES = 5000
+
+_TIME = re.compile(rb'(?:\{"time":\s?")?(\d{4}-\d\d-\d\d[T ][\d:.,]{8,15})')
+
+
+class SharedLog:
+    """This worker's lines among those of the others. Without a folder for it there are its own."""
+
+    def __init__(self, folder: Path, lines: RecentLines = recent_lines) -> None:
+        self._folder = folder
+        self._lines = lines
+        self._own = folder / f"{os.getpid()}.lines"
+        self._told = 0
+        self._writing = False
+
+    def watch(self) -> None:
+        """Somebody looks on for the next WATCHED seconds. Raises OSError."""
+        WorkerFiles(self._folder).prepare()
+        descriptor = os.open(self._folder / "log.watched", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.utime(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def round(self) -> None:
+        """Tells what is new while somebody looks on; called a few times a second."""
+        try:
+            watched = time.time() - os.stat(self._folder / "log.watched").st_mtime < WATCHED
+        except OSError:
+            watched = False
+        if not watched:
+            if self._writing:
+                self._writing = False
+                self._own.unlink(missing_ok=True)
+            return
+        fresh = self._lines.since(self._told if self._writing else 0)
+        if not fresh and self._writing:
+            return
+        how = os.O_APPEND
+        if not self._writing or self._own.stat().st_size > MOST_BYTES:
+            how = os.O_TRUNC
+        self._told, self._writing = self._lines.count, True
+        descriptor = os.open(self._own, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | how, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(b"".join(fresh))
+
+    def follow(self) -> Callable[[], list[bytes]]:
+        """What gives the lines of all workers that are new since it was called last, in the order of their times."""
+        places: dict[Path, int] = {}
+
+        def look() -> list[bytes]:
+            with contextlib.suppress(OSError):
+                self.watch()
+            with contextlib.suppress(OSError):
+                self.round()
+            lines: list[bytes] = []
+            for path in sorted(self._folder.glob("*.lines")):
+                with contextlib.suppress(OSError):
+                    lines += _read(path, places)
+            return sorted(lines, key=_time_of)[-MOST_LINES:]
+
+        return look
+
+
+def _read(path: Path, places: dict[Path, int]) -> list[bytes]:
+    """The whole lines behind the place where reading a file ended last."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        begin = places.get(path, 0)
+        if size < begin:
+            begin = 0
+        file.seek(begin)
+        data = file.read(MOST_BYTES)
+    end = data.rfind(b"\n") + 1
+    places[path] = begin + end
+    return data[:end].splitlines()
+
+
+def _time_of(line: bytes) -> bytes:
+    found = _TIME.match(line)
+    return found[1].replace(b" ", b"T") if found else b""

@@ -1,0 +1,80 @@
+"""Where each setting comes from: the file with its line, a variable, an option, or what the machine has."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from app.settings.lines import find_line
+from app.settings.loading import HANDED_ON, PLAIN_VARIABLES, PREFIX
+from app.settings.tables import Settings
+
+DEFAULT = "default"
+OPTION = "an option of the command"
+FOUND = "found on this machine"
+
+
+def find_origins(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """Dotted keys to where their values come from, later ones winning as when settings are read. What is in none of
+    them has its default. The file is read as it is now."""
+    origins: dict[str, str] = {}
+    source = settings.source
+    origins |= {f"providers.{finding.provider}": FOUND for finding in settings.found if finding.used}
+    if source is not None:
+        text, tables = _read(source)
+        for key in _flatten(tables):
+            origins[key] = f"{source.name}:{find_line(text, key) or 1}"
+    for variable, (section, name) in PLAIN_VARIABLES.items():
+        if environ.get(variable):
+            origins[f"{section}.{name}"] = f"${variable}"
+    if environ.get("PROXY_API_KEY"):
+        origins.setdefault("server.api_keys", "$PROXY_API_KEY")
+    for variable in environ:
+        if variable.startswith(PREFIX):
+            origins[".".join(variable.removeprefix(PREFIX).lower().split("__"))] = f"${variable}"
+    for key in _flatten(_read_options(environ)):
+        origins[key] = OPTION
+    return origins
+
+
+def find_origin(origins: Mapping[str, str], key: str) -> str:
+    """Where a key, or the nearest one above or below it, comes from."""
+    if key in origins:
+        return origins[key]
+    below = next((origin for known, origin in origins.items() if known.startswith(f"{key}.")), None)
+    if below is not None:
+        return below
+    above = key
+    while "." in above:
+        above = above.rpartition(".")[0]
+        if above in origins:
+            return origins[above]
+    return DEFAULT
+
+
+def _read(source: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        text = source.read_text(encoding="utf-8-sig")
+        return text, tomllib.loads(text)
+    except (OSError, ValueError, RecursionError):
+        return "", {}  # the file is broken, and what is in force is older
+
+
+def _read_options(environ: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        told = json.loads(environ.get(HANDED_ON, "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _flatten(tables: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    for name, value in tables.items():
+        spelled = name if name.replace("-", "").replace("_", "").isalnum() else f'"{name}"'
+        if isinstance(value, dict) and value:
+            yield from _flatten(value, f"{before}{spelled}.")
+        else:
+            yield f"{before}{spelled}"
