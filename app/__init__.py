@@ -30,7 +30,7 @@ def create_app(settings: Settings | None = None) -> Application:
     from app.blueprints.root_path import RootPath
     from app.credentials.oauth.web_logins import WebLogins
     from app.dashboard import blueprint as dashboard
-    from app.dashboard import sign_in
+    from app.dashboard import sign_in, twins
     from app.dashboard.pages import load_pages
     from app.runtime import Runtime
     from app.settings import load_settings
@@ -59,6 +59,7 @@ def create_app(settings: Settings | None = None) -> Application:
         system,
         dashboard,
         sign_in,
+        twins,
     ):
         app.register_blueprint(module.blueprint)
     app.register_error_handler(404, system.not_found)

@@ -33,7 +33,7 @@ class Application(Flask):
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Any:
         self.runtime.unmount(environ)
-        if "HTTP_ORIGIN" in environ:
+        if "HTTP_ORIGIN" in environ and not environ["PATH_INFO"].startswith("/_/"):
             start_response = self._allow_origin(environ, start_response)
         if "HTTP_ORIGIN" in environ or "HTTP_SEC_FETCH_SITE" in environ:
             refused = self._refuse_page(self.runtime, environ)

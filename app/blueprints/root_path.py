@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 # What a page of ours names a path with; `//host` is another site's.
-_LINK = re.compile(rb'((?:href|src|action|hx-[a-z]{2,12})=")/(?!/)')
+_LINK = re.compile(rb'((?:href|src|action|data-stream|hx-[a-z:]{2,12})=")/(?!/)')
 _COOKIE_PATH = re.compile(r"(; ?[Pp]ath=)/")
 
 

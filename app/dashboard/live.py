@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
-from flask import Response
+from flask import Response, request
 from gevent.queue import Empty, Full, Queue
 from msgspec import Struct
 
@@ -113,6 +113,8 @@ class Live:
 
 def stream(seen: Iterator[Seen | None], spell: Callable[[Seen], str]) -> Response:
     """Server-sent events of HTML; `spell` makes what one page wants to know, or nothing."""
+    # Behind a proxy with a path of its own, links of events need it too: only pages get it on their way out.
+    root = request.script_root
 
     def parts() -> Iterator[bytes]:
         yield b": begun\nretry: 2000\n\n"
@@ -121,7 +123,7 @@ def stream(seen: Iterator[Seen | None], spell: Callable[[Seen], str]) -> Respons
             if each is None:
                 yield b": still here\n\n"
             elif said:
-                yield encode_html(said)
+                yield encode_html(said.replace('href="/_/', f'href="{root}/_/') if root else said)
 
     return Response(
         parts(), headers={**PAGE_HEADERS, "x-accel-buffering": "no"}, content_type="text/event-stream; charset=utf-8"

@@ -21,8 +21,8 @@ KIND_MOUNTS: dict[tuple[str, ...], tuple[str, ...] | None] = {
     ("anthropic",): None,
 }
 
-# What begins paths below /api that are Claude Code's own and no mount.
-API_PATHS = ("/api/hello", "/api/event_logging/")
+# What begins paths below /api that are Claude Code's own, or the gateway's, and no mount.
+API_PATHS = ("/api/hello", "/api/event_logging/", "/api/models/full", "/api/config", "/api/logs/stream")
 
 
 class Mounted(msgspec.Struct, frozen=True):

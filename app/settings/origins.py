@@ -10,9 +10,11 @@ from typing import Any
 
 from app.settings.lines import find_line
 from app.settings.loading import HANDED_ON, PLAIN_VARIABLES, PREFIX
+from app.settings.network import CA_VARIABLES, PROXY_VARIABLES
 from app.settings.tables import Settings
 
 DEFAULT = "default"
+DERIVED = "follows from the others"
 OPTION = "an option of the command"
 FOUND = "found on this machine"
 
@@ -27,6 +29,13 @@ def find_origins(settings: Settings, environ: Mapping[str, str]) -> dict[str, st
         text, tables = _read(source)
         for key in _flatten(tables):
             origins[key] = f"{source.name}:{find_line(text, key) or 1}"
+    for variable in CA_VARIABLES:
+        if environ.get(variable):
+            origins.setdefault("server.ca_bundle", f"${variable}")
+    for variable in PROXY_VARIABLES:
+        name = next((each for each in (variable.lower(), variable) if environ.get(each)), None)
+        if name is not None:
+            origins.setdefault("server.proxies", f"${name}")
     for variable, (section, name) in PLAIN_VARIABLES.items():
         if environ.get(variable):
             origins[f"{section}.{name}"] = f"${variable}"
@@ -41,7 +50,7 @@ def find_origins(settings: Settings, environ: Mapping[str, str]) -> dict[str, st
 
 
 def find_origin(origins: Mapping[str, str], key: str) -> str:
-    """Where a key, or the nearest one above or below it, comes from."""
+    """Where a key that is set, or the nearest one above or below it, comes from."""
     if key in origins:
         return origins[key]
     below = next((origin for known, origin in origins.items() if known.startswith(f"{key}.")), None)
@@ -52,7 +61,7 @@ def find_origin(origins: Mapping[str, str], key: str) -> str:
         above = above.rpartition(".")[0]
         if above in origins:
             return origins[above]
-    return DEFAULT
+    return DERIVED
 
 
 def _read(source: Path) -> tuple[str, dict[str, Any]]:
@@ -74,7 +83,7 @@ def _read_options(environ: Mapping[str, str]) -> dict[str, Any]:
 def _flatten(tables: Mapping[str, Any], before: str = "") -> Iterator[str]:
     for name, value in tables.items():
         spelled = name if name.replace("-", "").replace("_", "").isalnum() else f'"{name}"'
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict):
             yield from _flatten(value, f"{before}{spelled}.")
         else:
             yield f"{before}{spelled}"

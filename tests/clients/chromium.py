@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import re
 import shutil
@@ -53,7 +54,8 @@ class Chromium:
         said = (re.search(r"started successfully on port (\d+)", line) for line in self._driver.stdout)
         port = next(found.group(1) for found in said if found)
         options = {"binary": PROGRAM, "args": [*OPTIONS, f"--user-data-dir={self._folder}"]}
-        wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
+        told = {"browser": "ALL", "performance": "ALL"}
+        wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options, "goog:loggingPrefs": told}}}
         self._session = f"http://127.0.0.1:{port}/session"
         try:
             self._session += "/" + self._do("POST", "", wanted)["sessionId"]
@@ -111,6 +113,34 @@ class Chromium:
         self._do("DELETE", "/window")
         self._do("POST", "/window", {"handle": here})
         return address
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        """What the body of a function of JavaScript returns."""
+        return self._do("POST", "/execute/sync", {"script": script, "args": list(arguments)})
+
+    def wait(self, script: str) -> Any:
+        """What a script returns, once that is something."""
+        return _await(lambda: self.run(script))
+
+    def resize(self, width: int, height: int) -> None:
+        """The size of the page, and not of a window around it."""
+        self._tell("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+
+    def prefer(self, scheme: str) -> None:
+        """Dark or light."""
+        self._tell("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    def take_picture(self) -> bytes:
+        """The page as PNG."""
+        return base64.b64decode(self._do("GET", "/screenshot"))
+
+    def read_log(self, kind: str) -> list[dict[str, Any]]:
+        """What came since the last look: `browser` has errors and warnings, `performance` all requests."""
+        entries: list[dict[str, Any]] = self._do("POST", "/se/log", {"type": kind})
+        return entries
+
+    def _tell(self, command: str, **arguments: Any) -> None:
+        self._do("POST", "/goog/cdp/execute", {"cmd": command, "params": arguments})
 
     def _end(self) -> None:
         self._driver.terminate()

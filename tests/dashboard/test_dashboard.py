@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import gevent
 import pytest
 from click.testing import CliRunner
 from werkzeug.test import Client, TestResponse
@@ -21,6 +22,7 @@ from app.cli import main
 from app.conversation.response import Usage
 from app.dashboard import reading, sign_in, tickets
 from app.errors import UpstreamError
+from app.logs import recent_lines
 from app.settings import KeySettings, ModelsSettings, ProviderSettings, ServerSettings, Settings
 
 SECRET = "sk-planted\"'<&>secret-0123456789"
@@ -139,6 +141,13 @@ def sign_with(app: Application, key: str) -> tuple[Client, TestResponse]:
     found = re.search(r'name="csrf" value="(\w+)"', client.get("/_/sign-in").text)
     assert found is not None
     return client, client.post("/_/sign-in", data={"csrf": found[1], "key": key})
+
+
+def read_mark(client: Client) -> str:
+    """What the forms of a visitor carry."""
+    found = re.search(r'name="csrf" value="(\w+)"', client.get("/_/models").text)
+    assert found is not None
+    return found[1]
 
 
 def test_a_browser_is_led_to_the_pages_and_everybody_else_gets_json(make_app: MakeApp) -> None:
@@ -286,6 +295,199 @@ def test_a_token_waits_five_minutes(make_app: MakeApp, monkeypatch: pytest.Monke
     monkeypatch.setattr(tickets, "TICKET_LIFE", 0.0)
 
     assert app.test_client().get("/_/enter", query_string={"token": token}).status_code == 401
+
+
+def test_programs_get_what_pages_show(make_app: MakeApp) -> None:
+    client = make_app(None, record(), keys=None).test_client()
+
+    told = {name: client.get(f"/_/api/{name}").json for name in ("models", "providers", "keys", "settings")}
+    catalogue = client.get("/api/models/full").json
+
+    assert told["models"]["models"][0]["id"] == "up/m"
+    assert told["providers"]["providers"][0]["settings"]["api_key"] == "***"
+    assert told["keys"] == {"keys": []}
+    assert {"name": "api_key", "value": '"***"', "origin": "follows from the others", "is_set": True} in told[
+        "settings"
+    ]["settings"]["providers.up"]
+    assert [model["name"] for model in catalogue["models"]] == ["up/m", f"up/{SCRIPT}"]  # type: ignore[index]
+
+
+def test_programs_of_a_client_get_nothing_that_is_for_admins(make_app: MakeApp) -> None:
+    client = make_app({"api_keys": ("k-first",)}, record()).test_client()
+    paths = ("/_/api/providers", "/_/api/keys", "/_/api/settings", "/api/logs/stream")
+
+    answers = [client.get(path, headers={"x-api-key": "k-first"}).status_code for path in paths]
+    strangers = [client.get(path).status_code for path in (*paths, "/_/api/models", "/api/models/full")]
+
+    assert answers == [403] * 4
+    assert strangers == [401] * 6
+
+
+def test_the_log_is_streamed_to_programs(make_app: MakeApp) -> None:
+    app = make_app()
+    recent_lines.add(
+        b'{"time":"2026-11-30T08:00:00.000Z","level":"WARNING","message":"a line about %s"}\n' % SECRET.encode()
+    )
+
+    parts = iter(app.test_client().get("/api/logs/stream?level=warn&text=a+line").response)
+    told = [next(parts), next(parts)]
+
+    assert told[0] == b"retry: 2000\n\n"
+    assert b"a line about [masked]" in told[1]
+    assert b"secret-0123456789" not in told[1]
+
+
+def test_the_list_is_filtered_by_terms(make_app: MakeApp) -> None:
+    busy = {"status": 529, "terminal": "error", "error": "overloaded"}
+    client = enter(make_app(None, record(7), record(8, model="qwen3:30b", key="ana", **busy), record(9, model="a_b%c")))
+
+    def find(query: str) -> list[str]:
+        text = client.get(f"/_/requests?{query}").text
+        return re.findall(r'href="/_/requests/0*(\d)"', text[text.index('id="rows"') :])
+
+    found = {query: find(query) for query in (
+        "q=status:5xx", "q=status:529+key:ana", "q=model:qwen*", "q=qwen", "q=model:*_b%25*", "q=failed:yes",
+        "q=client:claude-cli/2.1", "status=200", "failed=1", "q=model:nothing", "q=model:*x*",
+    )}  # fmt: skip
+
+    assert found == {
+        "q=status:5xx": ["8"], "q=status:529+key:ana": ["8"], "q=model:qwen*": ["8"], "q=qwen": ["8"],
+        "q=model:*_b%25*": ["9"], "q=failed:yes": ["8"], "q=client:claude-cli/2.1": ["9", "8", "7"],
+        "status=200": ["9", "7"], "failed=1": ["8"], "q=model:nothing": [], "q=model:*x*": [],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "query", ["q=statsu:5xx", "q=status:6xx", "status=abc", "since=2026-13-45", "since=1h&until=2h"]
+)
+def test_a_wrong_term_is_named(make_app: MakeApp, query: str) -> None:
+    answer = enter(make_app()).get(f"/_/requests?{query}")
+
+    assert answer.status_code == 400
+    assert 'role="alert"' in answer.text
+
+
+def test_the_field_on_top_finds_requests_sessions_and_models(make_app: MakeApp) -> None:
+    client = enter(make_app(None, record()))
+
+    def lead(text: str) -> str | None:
+        return client.get("/_/search", query_string={"q": text}).location
+
+    assert lead(REQUEST) == f"/_/requests/{REQUEST}"
+    assert lead("s-1") == "/_/sessions/show?session=s-1"
+    assert lead("sonnet") == "/_/requests?model=%2Asonnet%2A"
+    assert lead("status:5xx") == "/_/requests?q=status%3A5xx"
+
+
+def test_lists_are_exported_and_no_name_becomes_a_formula(make_app: MakeApp) -> None:
+    client = enter(make_app(None, *(record(number) for number in range(1, 9)), record(9, model="=1+1", agent="@x")))
+
+    table = client.get("/_/requests.csv?q=model:*1*").text.splitlines()
+    whole = client.get("/_/requests.json").json
+    sums = client.get("/_/usage.csv?by=model&also=key").text.splitlines()
+
+    assert table[0].startswith("id,received,key,agent")
+    assert ",'@x," in table[1]
+    assert ",'=1+1," in table[1]
+    assert len(table) == 2
+    assert whole is not None
+    assert [row["id"] for row in whole] == [f"{number:024x}" for number in range(9, 0, -1)]
+    assert sums[0].startswith("model,key,requests")
+    assert client.get("/_/requests.xml").status_code == 404
+
+
+def test_only_a_form_of_ours_makes_rotates_and_disables_a_key(make_app: MakeApp) -> None:
+    client, _ = sign_with(make_app(keys={"eve": KeySettings(key="dm-" + "e" * 32, role="admin")}), "dm-" + "e" * 32)
+    mark = read_mark(client)
+
+    refused = client.post("/_/keys/create", data={"name": "ana", "csrf": "0" * 64})
+    made = client.post(
+        "/_/keys/create", data={"name": "ana", "csrf": mark, "budget_per_day": "5", "models": "qwen*, m"}
+    )
+    rotated = client.post("/_/keys/rotate", data={"name": "ana", "csrf": mark, "overlap": "0s"})
+    listed = client.get("/_/keys").text
+    ended = client.post("/_/keys/disable", data={"name": "ana", "csrf": mark})
+
+    first, second = (re.search(r"dm-[\w-]{20,}", page.text) for page in (made, rotated))
+    assert refused.status_code == 403
+    assert first is not None
+    assert second is not None
+    assert first[0] != second[0]
+    assert not re.search(r"dm-[\w-]{20,}", listed)
+    assert "budget per day: 5.0" in listed
+    assert "models: qwen*, m" in listed
+    assert ended.text.count("✗ disabled") == 2
+    assert "Disable" not in ended.text
+
+
+@pytest.mark.parametrize(
+    "form", [{"name": ""}, {"name": "a b"}, {"name": "x", "budget_per_day": "-1"}, {"name": "x", "expires": "soon"}]
+)
+def test_a_wrong_field_of_a_new_key_is_named(make_app: MakeApp, form: dict[str, str]) -> None:
+    client = enter(make_app())
+
+    answer = client.post("/_/keys/create", data={**form, "csrf": read_mark(client)})
+
+    assert answer.status_code == 400
+    assert "No keys" in client.get("/_/keys").text
+
+
+def test_a_change_leaves_a_line_that_names_who_and_what(make_app: MakeApp, caplog: pytest.LogCaptureFixture) -> None:
+    client = enter(make_app())
+    caplog.set_level("INFO", "dragoman.dashboard")
+
+    client.post("/_/keys/create", data={"name": "ana", "role": "admin", "csrf": read_mark(client)})
+
+    assert "dashboard: the user of this machine at 127.0.0.1 makes the key ana" in caplog.messages
+
+
+def test_a_page_of_an_allowed_origin_changes_nothing_here(make_app: MakeApp) -> None:
+    client = enter(make_app({"cors_origins": ("http://other.example",)}))
+    form = {"name": "ana", "csrf": read_mark(client)}
+
+    answer = client.post("/_/keys/create", data=form, headers={"origin": "http://other.example"})
+
+    assert answer.status_code == 403
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_a_model_is_tested_by_a_real_tool_call(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = enter(make_app({"demo": True}))
+
+    page = client.post("/_/models/test", data={"model": "demo/demo", "csrf": read_mark(client)})
+    failed = client.post("/_/models/test", data={"model": "up/m", "csrf": read_mark(client)})
+
+    assert "demo/demo" in page.text
+    assert "First event after" in page.text
+    assert "✗" in failed.text[failed.text.index("Test of up/m") :]
+    found = re.search(r'href="(/_/requests/[0-9a-f]{32})">The request', page.text)
+    assert found is not None
+    assert client.application.runtime.accounts is not None  # type: ignore[union-attr]
+    client.application.runtime.accounts.flush()  # type: ignore[union-attr]
+    assert "dragoman-dashboard asked for" in client.get(found[1]).text
+
+
+def test_open_pages_hear_of_new_requests_that_are_theirs(make_app: MakeApp) -> None:
+    app = make_app(None, record(1))
+    client = enter(app)
+    assert app.runtime.accounts is not None
+
+    def read(path: str) -> str:
+        parts = client.get(path).response
+        return next(part.decode() for part in parts if b"<tr " in part)  # type: ignore[union-attr,operator]
+
+    with gevent.Timeout(10):
+        readers = [gevent.spawn(read, f"/_/live/requests{query}") for query in ("", "?q=model:qwen*")]
+        while (live := app.extensions.get("dragoman.live")) is None or live._last is None:
+            gevent.sleep(0.01)
+        app.runtime.accounts.accounts.take(record(2, model="qwen3", agent=SCRIPT))
+        app.runtime.accounts.accounts.take(record(3))
+        app.runtime.accounts.flush()
+        told = [reader.get() for reader in readers]
+
+    assert [len(re.findall(r"<tr ", part)) for part in told] == [2, 1]
+    assert told[0].startswith('data: <hx-partial hx-target="#rows" hx-swap="afterbegin">')
+    assert "<script>" not in told[1]
 
 
 def test_a_key_sees_its_own_requests_alone(make_app: MakeApp) -> None:

@@ -49,7 +49,7 @@ def overview() -> Response:
         providers={name: describe_provider(each, detailed=True) for name, each in services().providers.items()},
         latest=latest,
         latest_lines=fold(latest),
-        base_url=request.host_url.rstrip("/"),
+        base_url=request.url_root.rstrip("/"),
         asks_key=services().access.demands_key,
     )
 

@@ -16,7 +16,7 @@ from app.settings import ProviderSettings, masked
 
 _UNSET = masked(ProviderSettings(kind=""))
 # What has a place of its own on the page.
-_ELSEWHERE = frozenset({"kind", "models", "base_url"})
+_ELSEWHERE = frozenset({"kind", "models", "base_url", "profile"})
 
 
 @blueprint.get("/providers")

@@ -34,6 +34,7 @@ METRICS = {
     "failed": "Failed",
 }
 HOURS_A_CHART = 72
+SECONDS = {"hour": 3600, "day": 86_400}
 _WEEK = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
@@ -47,8 +48,10 @@ def usage() -> Response:
         raise InvalidRequest(f"metric: {metric[:LONGEST_VALUE]!r} is none of {', '.join(METRICS)}", param="metric")
     where = {**{name: value for name, value in read_filters().items() if name != "session"}, **visitor.own}
     rows = find_usage(groups, wanted.begin, wanted.end, where)
-    before = find_usage([], wanted.begin - wanted.seconds, wanted.begin, where)
     period = "hour" if wanted.seconds <= HOURS_A_CHART * 3600 else "day"
+    # Sums are of whole hours or days, of which none may count on both sides.
+    begin = wanted.begin // SECONDS[period] * SECONDS[period]
+    before = find_usage([], begin - wanted.seconds, begin - 1, where)
     lines = [by] if by not in ("day", "hour") else []
     course = find_usage([period, *lines], wanted.begin, wanted.end, where)
     shown = rows[:MOST_SHOWN]
@@ -100,7 +103,7 @@ def _add(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 def _draw(rows: Sequence[Mapping[str, Any]], period: str, by: str, metric: str, wanted: Range) -> dict[str, Any]:
     """The course of a metric: times, and a line for each of the largest groups, the rest together."""
-    seconds = 3600 if period == "hour" else 86_400
+    seconds = SECONDS[period]
     totals: dict[str, int] = {}
     for row in rows:
         name = str(row[by]) if by else METRICS[metric]

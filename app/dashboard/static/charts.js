@@ -17,6 +17,12 @@
     return value >= 1e6 ? (value / 1e6).toFixed(1) + "M" : value >= 1e4 ? (value / 1e3).toFixed(0) + "k" : String(Math.round(value * 100) / 100);
   }
 
+  // The day where a day begins, else the time of day; UTC, as all times here.
+  function spellTime(seconds) {
+    const text = new Date(seconds * 1000).toISOString();
+    return text.slice(11, 16) === "00:00" ? text.slice(5, 10) : text.slice(11, 16);
+  }
+
   function draw(figure) {
     const { names, rows, times, columns } = read(figure);
     if (times.length < 2) return;
@@ -46,7 +52,7 @@
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
       scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.08 : 1] } },
       series: [{ value: (_, at) => (at == null ? "" : new Date(at * 1000).toISOString().slice(0, 16).replace("T", " ")) }, ...series],
-      axes: [{ ...axis }, { ...axis, size: 62, values: (_, values) => values.map((value) => spell(value, unit)) }],
+      axes: [{ ...axis, space: 70, values: (_, values) => values.map(spellTime) }, { ...axis, size: 62, values: (_, values) => values.map((value) => spell(value, unit)) }],
       cursor: { y: false },
       legend: { live: true },
     }, [times, ...order.map((at) => stacked[at])], place);

@@ -21,7 +21,10 @@
     const line = document.createElement("span");
     line.className = level;
     line.textContent = text + "\n";
-    log.append(line);
+    // Workers tell of their lines at different times.
+    let after = log.lastElementChild;
+    for (let steps = 0; after && steps < 50 && after.textContent.slice(0, 23) > text.slice(0, 23); steps += 1) after = after.previousElementSibling;
+    if (after) after.after(line); else log.prepend(line);
     while (log.childElementCount > most) log.firstElementChild.remove();
     if (atEnd) log.scrollTop = log.scrollHeight;
   }
