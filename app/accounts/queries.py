@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Connection, Row, Table, and_, func, or_, select
+from sqlalchemy import Connection, Row, TableClause, and_, func, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from app.accounts.engine import attempt, day, hour, name, request, session
@@ -159,7 +159,7 @@ def sum_usage(
     return [row for row in rows if row["requests"]]
 
 
-def narrow(connection: Connection, table: Table, where: Mapping[str, str]) -> list[ColumnElement[bool]] | None:
+def narrow(connection: Connection, table: TableClause, where: Mapping[str, str]) -> list[ColumnElement[bool]] | None:
     """What rows of a table must hold; None where a name is wanted that none of them has."""
     conditions: list[ColumnElement[bool]] = []
     for column, text in where.items():

@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import Connection, and_, case, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
+from app.accounts.engine import hour, name, request
 from app.accounts.queries import find_texts, narrow
 from app.accounts.rows import HOUR
-from app.accounts.schema import hour, name, request
 
 # Rows that times to the first byte are taken from: the newest ones.
 MOST_TIMED = 2000

@@ -16,6 +16,7 @@ from app.dashboard.visitors import Visitor
 from app.dialects.contract import Dialect
 from app.dialects.registry import DIALECTS
 from app.errors import DragomanError
+from app.gateway.client_limits.refusal import Owner
 from app.gateway.messages import ClientRequest, new_id
 
 AGENT = "dragoman-dashboard"
@@ -80,7 +81,10 @@ def send(
     try:
         asked = admit(owner, parts, asked, record, environ)
         if asked.key.limits:
-            record.reservation = owner.limiter.reserve(asked, parts.gateway)
+            whose = Owner("key", asked.key.name)
+            record.reservation = owner.limiter.reserve(
+                whose, asked.key.limits, asked, lambda: parts.gateway.resolve(asked)[0]
+            )
         answer = parts.gateway.answer(asked, record)
     except DragomanError as error:
         record.fail(error)

@@ -367,6 +367,17 @@ def test_a_wrong_term_is_named(make_app: MakeApp, query: str) -> None:
     assert 'role="alert"' in answer.text
 
 
+def test_the_limits_of_a_key_are_shown_with_what_is_used(make_app: MakeApp) -> None:
+    keys = {name: KeySettings(key="dm-" + name * 32, requests_per_day=10, budget_per_month=5.0) for name in "ab"}
+    client, _ = sign_with(make_app(None, keys=keys), "dm-" + "a" * 32)
+
+    text = client.get("/_/usage").text
+
+    assert "<strong>a</strong>, requests per day: 0 of 10" in text
+    assert "budget per month: $0.00 of $5.00" in text
+    assert "<strong>b</strong>" not in text
+
+
 def test_the_field_on_top_finds_requests_sessions_and_models(make_app: MakeApp) -> None:
     client = enter(make_app(None, record()))
 

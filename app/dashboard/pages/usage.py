@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from app.dashboard.ranges import Range, read_range
 from app.dashboard.reading import ask
 from app.dashboard.visitors import Visitor, find_visitor
 from app.errors import InvalidRequest
-from app.settings import KeySettings
+from app.gateway.client_limits.in_force import look_at, spell_use
 
 USUAL = "7d"
 MOST_SHOWN = 500
@@ -70,7 +69,7 @@ def usage() -> Response:
         before=_add(before),
         course=_draw(course, period, by if lines else "", metric, wanted),
         heat=_draw_week(find_usage(["hour"], max(wanted.begin, wanted.end - 35 * 86_400), wanted.end, where), metric),
-        budgets=_list_budgets(visitor),
+        limits=_list_limits(visitor),
         quotas=_list_quotas() if visitor.is_admin else [],
         span=wanted.since or USUAL,
     )
@@ -134,34 +133,16 @@ def _draw_week(rows: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str,
     ]
 
 
-def _list_budgets(visitor: Visitor) -> list[dict[str, Any]]:
-    """What each key with a budget has spent of it, by the accounts; days and months are those of UTC."""
-    keys: dict[str, KeySettings] = dict(services().settings.keys)
-    if runtime().accounts is not None:
-        from app.accounts.keys import list_keys
-
-        keys |= {key.name: key.settings for key in ask(list_keys) if not key.is_over(time.time())}
-    today = datetime.datetime.now(datetime.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    month = today.replace(day=1)
-    ends = {"day": today + datetime.timedelta(days=1), "month": (month + datetime.timedelta(days=32)).replace(day=1)}
-    spent: dict[str, dict[str, int]] = {}
-    told = []
-    for name, key in sorted(keys.items()):
-        if not visitor.is_admin and name != visitor.key:
-            continue
-        for period, begin in (("day", today), ("month", month)):
-            most = key.budget_per_day if period == "day" else key.budget_per_month
-            if most is None:
-                continue
-            if period not in spent:
-                rows = find_usage(["key"], begin.timestamp(), time.time(), visitor.own)
-                spent[period] = {row["key"]: row["cost"] for row in rows}
-            used, limit = spent[period].get(name, 0), round(most * 1e9)
-            told.append(
-                {"key": name, "period": period, "used": used, "limit": limit, "ends": ends[period].timestamp()}
-                | {"share": min(1.0, used / limit) if limit else 1.0}
-            )
-    return told
+def _list_limits(visitor: Visitor) -> list[dict[str, Any]]:
+    """The limits in force that a visitor may see, the fullest first, and what is used of each."""
+    tenant = visitor.own.get("tenant")
+    limited = [each for each in runtime().find_limited() if tenant is None or each.tenant == tenant]
+    uses = look_at(limited, runtime().limiter.counts)
+    return [
+        {"owner": use.owner, "name": use.name, "limit": use.limit.replace("_", " "), "said": spell_use(use)}
+        | {"share": min(1.0, use.share), "resets": use.resets}
+        for use in sorted(uses, key=lambda use: -use.share)
+    ]
 
 
 def _list_quotas() -> list[dict[str, Any]]:
