@@ -16,10 +16,10 @@ from app.gateway.recording.metrics import Gauge, Metrics
 from app.gateway.recording.raw_log import RawLog
 from app.gateway.recording.record_log import RecordLog
 from app.gateway.recording.recorder import Recorder
+from app.gateway.recording.shared_log import SharedLog
 from app.gateway.recording.telemetry.exported_logs import ExportedLogs, open_exported_logs
 from app.gateway.recording.telemetry.push import Push
 from app.gateway.recording.telemetry.traces import Traces, open_traces
-from app.gateway.recording.shared_log import SharedLog
 from app.gateway.recording.worker_files import server_folder
 from app.gateway.recording.workers import Workers
 from app.loops import Loop
