@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from app.dashboard.origins import DEFAULT, DERIVED, OPTION
 from app.dashboard.pages.settings import describe_settings
 from app.settings import load_settings
 from app.settings.loading import HANDED_ON
-from app.settings.origins import DEFAULT, DERIVED, OPTION
 
 FILE = """\
 [server]
