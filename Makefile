@@ -5,7 +5,7 @@ DIST := dist
 SITE := .cache/site
 BIN := $(VENV)/bin
 
-.PHONY: run test check format hardening chaos package dist clients bench profile accounts conformance hooks clean \
+.PHONY: run test check format hardening chaos package dist clients bench profile scaling accounts conformance hooks clean \
 	docs changelog golden mutants
 
 run: $(VENV)/.runs  ## start the gateway on 127.0.0.1:8080 (HOST=… PORT=… to move it)
@@ -66,6 +66,9 @@ bench: $(VENV)/.runs  ## CPU, memory and delay beside nginx and bare Node
 
 profile: $(VENV)/.runs  ## the Python calls of a request on the hot path, and where its time goes
 	$(BIN)/python bench/calls.py --profile --only $(or $(ONLY),unary-pass-1)
+
+scaling: $(VENV)/.tests  ## CPU by workers, hosts and what they share
+	$(BIN)/python bench/scaling.py
 
 accounts: $(VENV)/.tests  ## a million requests in the accounts: room, lists, sums
 	$(BIN)/python bench/accounts.py

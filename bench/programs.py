@@ -51,8 +51,7 @@ def started_servers(folder: Path, log_level: str) -> Iterator[Mapping[str, Serve
         commands[NODE] = [node, str(HERE / "passthrough.js"), str(ports[NODE]), str(upstream_port)]
     with ExitStack() as stack:
         yield {
-            name: stack.enter_context(_started(name, command, ports[name], folder))
-            for name, command in commands.items()
+            name: stack.enter_context(started(name, command, ports[name], folder)) for name, command in commands.items()
         }
 
 
@@ -67,7 +66,7 @@ def build_program(name: str, folder: Path) -> Path:
 
 
 @contextmanager
-def _started(name: str, command: list[str], port: int, folder: Path) -> Iterator[Server]:
+def started(name: str, command: list[str], port: int, folder: Path) -> Iterator[Server]:
     log = folder / f"{name}.log"
     with log.open("wb") as output, pinned_to(LOAD_CORE if name == DIRECT else SERVER_CORE):
         # What the gateway keeps of its requests is nobody's.
@@ -76,7 +75,7 @@ def _started(name: str, command: list[str], port: int, folder: Path) -> Iterator
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder, env=environ
         )
     try:
-        if not _answers_soon(process, port):
+        if not answers_soon(process, port):
             sys.exit(f"{name} did not start:\n{log.read_text()[-2000:]}")
         yield Server(name, port, process.pid)
     finally:
@@ -88,7 +87,7 @@ def _started(name: str, command: list[str], port: int, folder: Path) -> Iterator
             process.kill()
 
 
-def _answers_soon(process: subprocess.Popen[bytes], port: int) -> bool:
+def answers_soon(process: subprocess.Popen[bytes], port: int) -> bool:
     deadline = time.monotonic() + START_LIMIT_S
     while process.poll() is None and time.monotonic() < deadline:
         with socket.socket() as probe:

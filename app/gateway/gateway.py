@@ -195,6 +195,7 @@ class Gateway:
             for position, upstream in enumerate(chain):
                 last = position == len(chain) - 1
                 gate = OPEN
+                record.go_to(upstream)
                 try:
                     sends.pulse = None if last else self._find_pulse(upstream)
                     entered = self.health.enter(
@@ -221,7 +222,7 @@ class Gateway:
                         raise
                     told = more_telling(told, error)
                     if told is error:
-                        who = upstream.label, record.upstream_status
+                        who = upstream, record.upstream_status
                     if isinstance(error, LimitReached):
                         record.pass_over(upstream.label, error.failure.message)
                     if not last:
@@ -230,7 +231,8 @@ class Gateway:
                     self.health.abandon(upstream.label, gate)
                     raise
             assert told is not None, "a route has at least one upstream"
-            record.upstream, record.upstream_status = who
+            record.go_to(who[0])
+            record.upstream_status = who[1]
             raise told
         finally:
             told = None  # an error that this frame keeps would keep this frame, and all that was read
@@ -262,7 +264,6 @@ class Gateway:
     ) -> Obtaining[StartedResponse]:  # fmt: skip
         """One upstream, tried again where it `may_repeat`, where that repeats nothing and may help."""
         provider = upstream.provider
-        record.go_to(upstream)
         budget = self.health.budget(provider.name)
         budget.earn(record.started)
         session = client_request.session

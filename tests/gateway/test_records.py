@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -294,3 +295,69 @@ def test_an_answer_that_comes_late_has_its_first_byte_after_the_pings(
     (record,) = records
     assert record.times.first_byte is not None
     assert record.times.first_byte >= 300
+
+
+MESSAGE = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "m",
+    "content": [{"type": "text", "text": "hi"}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 11, "output_tokens": 7},
+}
+HELLO = [{"role": "user", "content": "hi"}]
+ASKED: dict[str, tuple[str, dict[str, Any]]] = {
+    "messages": ("/v1/messages", {"max_tokens": 5000, "messages": HELLO}),
+    "a stream of messages": ("/v1/messages", {"max_tokens": 5000, "messages": HELLO, "stream": True}),
+    "chat": ("/v1/chat/completions", {"max_tokens": 5000, "messages": HELLO}),
+    "a stream of chat": ("/v1/chat/completions", {"max_tokens": 5000, "messages": HELLO, "stream": True}),
+    "several answers": ("/v1/chat/completions", {"max_tokens": 5000, "messages": HELLO, "n": 2}),
+    "responses": ("/v1/responses", {"max_output_tokens": 5000, "input": "hi", "store": False}),
+    "in the background": ("/v1/responses", {"max_output_tokens": 5000, "input": "hi", "background": True}),
+    "completions": ("/v1/completions", {"max_tokens": 5000, "prompt": "hi"}),
+}
+
+
+# An upstream that has legacy completions of its own gets them as they are.
+PAIRS = [(asked, name) for asked in ASKED for name in ("chat", "messages") if (asked, name) != ("completions", "chat")]
+
+
+@pytest.mark.parametrize(("asked", "upstream_name"), PAIRS)
+def test_every_record_tells_the_rule_that_chose_the_target_and_what_was_lowered(
+    make_client: MakeClient, upstream: FakeUpstream, asked: str, upstream_name: str
+) -> None:
+    client = make_client(
+        models={"routes": {"fast": RouteSettings(targets=(f"{upstream_name}/m",), max_output=100)}},
+        chat={"quirks": {"n": False}},
+    )
+    records = listen(client)
+    path, body = ASKED[asked]
+    replies = {"chat": chat_answer(), "messages": MESSAGE}
+    upstream.script(json_reply(replies[upstream_name]))
+
+    client.ask(path, {"model": "fast", **body}).get_data()
+    deadline = time.monotonic() + 5
+    while not [each for each in records if each.operation] and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+    record = next(each for each in records if each.operation)
+    assert record.rule == 'models.routes."fast"'
+    assert (record.provider, record.target) == (upstream_name, f"{upstream_name}/m")
+    assert [said.partition(" ")[2] for said in record.lowered] == ["5000->100"]
+
+
+def test_a_request_that_all_targets_fail_tells_one_of_them_consistently(
+    make_client: MakeClient, upstream: FakeUpstream
+) -> None:
+    client = make_client(models={"routes": {"fast": RouteSettings(targets=("chat/m", "messages/n"))}})
+    records = listen(client)
+    busy = json_reply({"error": {"message": "busy", "type": "server_error"}}, 503)
+    upstream.script(busy, json_reply({"type": "error", "error": {"type": "permission_error", "message": "no"}}, 403))
+
+    client.chat("fast")
+
+    (record,) = records
+    assert (record.provider, record.target, record.upstream_status) == ("chat", "chat/m", 503)
+    assert record.rule == 'models.routes."fast"'

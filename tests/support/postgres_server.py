@@ -29,6 +29,10 @@ class PostgresServer:
     def url(self) -> str:
         return f"postgresql://tester@/postgres?host={self.folder}"
 
+    @property
+    def pid(self) -> int:
+        return int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+
     def __enter__(self) -> PostgresServer:
         if self._user is not None:
             shutil.chown(self.folder, self._user)

@@ -43,6 +43,11 @@ class RedisServer:
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "it does not run"
+        return self._process.pid
+
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
