@@ -20,6 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from dialects import CHAT, MESSAGES
 from load import Driver
 from msgspec import Struct
 from processes import list_tree, read_cpu_us
@@ -33,7 +34,7 @@ from programs import (
     write_answers,
     write_gateway_config,
 )
-from scenarios import COSTS, MESSAGES_BURST, UNARY_16, Scenario
+from scenarios import MESSAGES_BURST, SLOW, UNARY_16, Scenario
 
 from tests.support.postgres_server import PostgresServer
 from tests.support.redis_server import RedisServer
@@ -63,7 +64,11 @@ SETUPS = (
     Setup(name="two workers behind nginx", workers=2, settings=BUDGET, proxy=True),
     Setup(name="two hosts behind nginx, Redis and Postgres", hosts=2, settings=BUDGET, share=True, proxy=True),
 )
-SCENARIOS: tuple[Scenario, ...] = (UNARY_16, next(each for each in COSTS if each.name == "burst-pass"), MESSAGES_BURST)
+# As models speak: an event in each read, so many a second on so many streams.
+SPOKEN = Scenario(
+    name="200 streams, 10 events a second", client=MESSAGES, upstream=CHAT, answer=SLOW, connections=200, per="event"
+)
+SCENARIOS: tuple[Scenario, ...] = (UNARY_16, MESSAGES_BURST, SPOKEN)
 
 
 class Cost(Struct, frozen=True):
@@ -131,7 +136,7 @@ def _measure_once(
         )
 
     before = spent()
-    load = driver.finish(driver.start(scenario, port, seconds))
+    load = driver.finish(driver.start(scenario, port, max(seconds, 6.0) if scenario is SPOKEN else seconds))
     after = spent()
     if load.wrong:
         sys.exit(f"{load.wrong} answers were wrong: {load.complaint}")
