@@ -23,7 +23,6 @@ from app.gateway.client_limits.made_keys import MadeKeys
 from app.gateway.large_bodies.body_budget import MEGABYTE, BodyBudget, default_budget
 from app.gateway.recording.alerts import Alert
 from app.gateway.recording.observers import Observers
-from app.gateway.recording.recorder import Recorder
 from app.gateway.recording.troubles import find_spent_budgets, find_troubles, is_stale
 from app.gateway.recording.worker_files import server_folder
 from app.gateway.recording.workers import Workers
@@ -63,6 +62,7 @@ class Runtime:
         """`roots` are the first segments of the endpoints' paths."""
         self._environ = environ
         self.observers = Observers(settings)
+        self.recorder = self.observers.recorder
         # Set when this worker takes no more requests.
         self.draining = False
         self.loops: list[Loop] = []
@@ -90,10 +90,6 @@ class Runtime:
         self._shared = SharedState(server_folder(environ))
         self._hosts: SharedRedis | None = None
         self._hosts_settings: tuple[str | None, str | None] = (None, None)
-
-    @property
-    def recorder(self) -> Recorder:
-        return self.observers.recorder
 
     @property
     def workers(self) -> Workers:

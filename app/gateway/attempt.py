@@ -68,8 +68,8 @@ class Sends(msgspec.Struct):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Who asks what of whom. `dialect` is the one that the upstream is spoken to in; `stream` is what the client
-    wants."""
+    """Who asks what of whom. `dialect` is the one that the upstream is spoken to in, `model` its name of the model;
+    `stream` is what the client wants."""
 
     client_request: ClientRequest
     upstream: Upstream
@@ -80,15 +80,8 @@ class Target(msgspec.Struct, frozen=True):
     dialect: ClientDialect
     limits: LimitsSettings
     sends: Sends
-
-    @property
-    def same_dialect(self) -> bool:
-        return self.dialect is self.client_request.dialect
-
-    @property
-    def model(self) -> str:
-        """The upstream's name of the model."""
-        return self.capabilities.model or self.upstream.model
+    model: str
+    same_dialect: bool
 
 
 class Attempt(abc.ABC):

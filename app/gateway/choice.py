@@ -42,8 +42,9 @@ def open_attempt(
     if wanted != "generate" and wanted not in capabilities.absent and upstream.provider.offers(wanted):
         operation, dialect = wanted, client_request.dialect
     target = Target(
-        client_request, upstream, capabilities, credential, stream, operation, dialect, limits, sends or Sends()
-    )
+        client_request, upstream, capabilities, credential, stream, operation, dialect, limits, sends or Sends(),
+        capabilities.model or upstream.model, dialect is client_request.dialect,
+    )  # fmt: skip
     try:
         if target.same_dialect and client_request.body and (operation != "generate" or not _is_rewritten(target)):
             passed = work_on(client_request.size, dialect.pass_request, client_request.body, capabilities)
@@ -58,4 +59,4 @@ def open_attempt(
 def _is_rewritten(target: Target) -> bool:
     """Whether the request or its answer is to be another than the client's or the upstream's own."""
     continuation = target.client_request.continuation
-    return target.upstream.rewrites or (continuation is not None and continuation.adopted)
+    return target.upstream.rewrites(target.capabilities) or (continuation is not None and continuation.adopted)

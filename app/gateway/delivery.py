@@ -234,6 +234,7 @@ def _malformed(fault: Exception, record: Record) -> UpstreamMalformed:
 
 def _reply_headers(attempt: Attempt, upstreams: Mapping[str, str]) -> dict[str, str]:
     headers = relayed_headers(upstreams, same_dialect=attempt.target.same_dialect)
-    headers |= lost_headers(attempt.losses)
+    if attempt.losses:
+        headers |= lost_headers(attempt.losses)
     headers["x-dragoman-upstream"] = attempt.target.upstream.label
     return headers

@@ -142,7 +142,8 @@ class Gateway:
 
     def capabilities(self, upstream: Upstream, client_request: ClientRequest) -> Capabilities:
         """What the upstream can take, as far as the tenant's requests have shown."""
-        return self.facts.adapt(upstream.label, client_request.tenant, upstream.capabilities)
+        known = upstream.capabilities
+        return self.facts.adapt(upstream.label, client_request.tenant, known) if self.facts.any else known
 
     def offers(self, upstream: Upstream, client_request: ClientRequest, operation: Operation) -> bool:
         """Whether the upstream has an operation, as far as the tenant's requests have shown."""
@@ -244,6 +245,8 @@ class Gateway:
 
     def _choose(self, upstreams: Sequence[Upstream], tenant: str, record: Record) -> Sequence[Upstream]:
         """The upstreams that are worth asking now, in their order; none where there is reason against each."""
+        if not (self.facts.any or self.health.breakers):
+            return upstreams
         well = []
         passed_over = []
         for upstream in upstreams:
@@ -276,7 +279,7 @@ class Gateway:
         state = client_request.continuation
         asked = client_request if state is None else state.prepare(upstream)
         renewed = False
-        remedy = find_remedy(provider.settings.kind)
+        remedy = ""
         repairs = MOST_REPAIRS
         number = 0
         while True:
@@ -329,14 +332,15 @@ class Gateway:
                     pause = cool_down(error)
                     if pause is not None:
                         self.facts.report(upstream.label, client_request.tenant, COOL_DOWN, times=1, seconds=pause)
-                    _raise_explained(error, attempt, remedy)
+                    _raise_explained(error, attempt, remedy or find_remedy(provider.settings.kind))
                 record.wait(wait)
                 yield from _sleep(wait, self._settings.stream_start_timeout)
 
     def _exchange(self, attempt: Attempt, record: Record) -> Obtaining[StartedResponse]:
         """Sends once and waits for the beginning of a good answer. Raises what the upstream says otherwise."""
         wait = self._settings.stream_start_timeout
-        record.dropped, record.lowered = list_dropped(attempt.losses), list_lowered(attempt.losses)
+        if attempt.losses or record.dropped or record.lowered:
+            record.dropped, record.lowered = list_dropped(attempt.losses), list_lowered(attempt.losses)
         if attempt.answer is not None:
             return deliver(attempt, (attempt.render(attempt.answer), attempt.answer.usage), record)
         exchange = yield from self._send(attempt, attempt.upstream_request, record, wait)

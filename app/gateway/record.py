@@ -47,6 +47,7 @@ class Record:
 
     __slots__ = (
         "_began",
+        "_ended",
         "_finish",
         "admitted",
         "agent",
@@ -166,6 +167,7 @@ class Record:
         self.reservation: Reserved | None = None
         self.counted: Reserved | None = None
         self.written = False
+        self._ended: int | None = None
         self.raw: RawFiles | None = None  # what goes over the wire, where that is logged
 
     def stand_for(self, request: Record) -> None:
@@ -258,6 +260,7 @@ class Record:
         if self.written:
             return
         self.written = True
+        self._ended = self._now()
         if self.raw is not None:
             self.raw.close()
         if self.watch is not None and self.usage is not None and not self.usage.estimated:
@@ -267,13 +270,17 @@ class Record:
 
     def freeze(self, bill: Bill | None = None, *, running: bool = False) -> RequestRecord:
         """All of it as it is now; `running` for a request that goes on."""
-        end = self._now()
+        end = self._now() if self._ended is None else self._ended
         tried = tuple(self.tried)
         if self._began is not None:
             told = (self.error or "", self.message or "") if self.terminal in ("error", "upstream_cut") else ("", "")
             tried = (*tried, self._attempt(end, *told))
         usage = (self.paused_turn and self.paused_turn.spent) or self.usage
         target = self.upstream
+        routed, upstream_head, first_byte, first_token = (
+            None if seconds is None else int(seconds * 1000)
+            for seconds in (self.routed, self.upstream_head, self.first_byte, self.first_token)
+        )
         return RequestRecord(
             id=self.id,
             received=self.received,
@@ -302,13 +309,7 @@ class Record:
             origin=self.origin or "",
             upstream_status=self.upstream_status,
             upstream_request_id=self.upstream_request_id or "",
-            times=Times(
-                _milliseconds(self.routed),
-                _milliseconds(self.upstream_head),
-                _milliseconds(self.first_byte),
-                _milliseconds(self.first_token),
-                end,
-            ),
+            times=Times(routed, upstream_head, first_byte, first_token, end),
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,
             usage=usage,
@@ -327,10 +328,6 @@ class Record:
 
     def _now(self) -> int:
         return int((time.monotonic() - self.started) * 1000)
-
-
-def _milliseconds(seconds: float | None) -> int | None:
-    return None if seconds is None else int(seconds * 1000)
 
 
 def _find_limits(headers: Mapping[str, str]) -> dict[str, str]:

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -48,6 +49,7 @@ CATALOGUE_LIFETIME = 300.0
 CATALOGUE_RETRY = 20.0
 # Names of models come from clients, so there is no end to them.
 MOST_CAPABILITIES = 4096
+MOST_WAYS = 512
 # Kinds of failure that are about the credential, and the seconds for which one of a pool rests when nobody says more.
 RESTS: dict[FailureKind, float] = {
     "rate_limit": 30.0,
@@ -97,6 +99,16 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     may_resend: Callable[[], bool] | None = None
 
 
+class _Way(msgspec.Struct, frozen=True):
+    """Where requests go, and with which headers; the rest is what that follows from."""
+
+    url: str
+    headers: dict[str, str]
+    client_headers: Mapping[str, str]
+    credential: Credential | None
+    more: Mapping[str, str]
+
+
 class Provider:
     """Base of all providers: a server that speaks HTTP.
 
@@ -114,6 +126,8 @@ class Provider:
     default_base_url: ClassVar[str] = ""
     paths: ClassVar[Mapping[Operation, str]] = {}
     local: ClassVar[bool] = False
+    # Whether requests that are alike have the same URL and headers.
+    same_headers: ClassVar[bool] = True
     # Whether its list is asked for when a client names a model that nothing else knows.
     lists_decide: ClassVar[bool] = False
     # What the vendor's own service has, for a list that cannot be had.
@@ -144,6 +158,7 @@ class Provider:
             self._headers.setdefault("authorization", login)
         self.health = ProviderHealth()
         self._capabilities: dict[str, Capabilities] = {}
+        self._ways: dict[tuple[object, ...], _Way] = {}
         self._forbidden_until = 0.0
         self._catalogue: dict[str, Model] = {}
         self._catalogue_until = 0.0
@@ -157,7 +172,7 @@ class Provider:
         """The dialect that its models speak, where their capabilities do not name another."""
         return self.settings.dialect or "openai_chat"
 
-    @property
+    @cached_property
     def bills(self) -> bool:
         """Whether somebody pays for each token; for the login of a subscription nobody does."""
         sources = (
@@ -260,11 +275,37 @@ class Provider:
         """Puts a request on its way and does not wait for the reply, which comes with the exchange; whoever gets that
         closes it. `credential` is the one that `credential` gave for this request. What fails before the request is on
         its way is raised as an UpstreamError."""
-        url = self.url(upstream_request.operation, upstream_request.model)
-        headers = self.headers(upstream_request, credential)
+        way = self._find_way(upstream_request, credential)
         return self.transport.send(
-            Call("POST", url, headers, upstream_request.body, self.limits, upstream_request.may_resend)
+            Call("POST", way.url, way.headers, upstream_request.body, self.limits, upstream_request.may_resend)
         )
+
+    def _find_way(self, upstream_request: UpstreamRequest, credential: Credential | None) -> _Way:
+        """URL and headers, which are the same for most requests of a client to a model."""
+        client = upstream_request.client_headers
+        place = (
+            upstream_request.operation,
+            upstream_request.model,
+            upstream_request.stream,
+            upstream_request.same_dialect,
+            upstream_request.session,
+            id(client),
+        )
+        way = self._ways.get(place)
+        if (
+            way is not None
+            and way.client_headers is client
+            and way.credential is credential
+            and way.more == upstream_request.headers
+        ):
+            return way
+        url = self.url(upstream_request.operation, upstream_request.model)
+        way = _Way(url, self.headers(upstream_request, credential), client, credential, upstream_request.headers)
+        if self.same_headers:
+            if len(self._ways) >= MOST_WAYS:
+                self._ways.clear()
+            self._ways[place] = way
+        return way
 
     def reach(self, method: str, path: str, query: str) -> Exchange:
         """Sends a request that is about a response which the upstream keeps; `path` and `query` follow the collection.

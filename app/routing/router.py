@@ -71,11 +71,9 @@ class Upstream(msgspec.Struct, frozen=True):
             changes["context_window"] = self.context_window
         return msgspec.structs.replace(known, **changes)
 
-    @property
-    def rewrites(self) -> bool:
+    def rewrites(self, capabilities: Capabilities) -> bool:
         """Whether a request is rendered anew even for a client of the upstream's own dialect: where the route sets an
         effort or another count, or a strict chat template wants the conversation in another order."""
-        capabilities = self.capabilities
         ordered = capabilities.merge_system or capabilities.alternate
         return ordered or self.reasoning_effort is not None or self.usage_scale != 1
 

@@ -156,7 +156,13 @@ class SocketExchange(Exchange):
         self._is_kept = connection is not None
         self._connection = connection or self._pool.open(self._target.origin, self._limits.connect)
         try:
-            self._send(self._connection, self._limits.first_byte)
+            body, limit = self._body, self._limits.first_byte
+            self._sent_at = time.monotonic()
+            if len(body) <= _JOINED_SIZE:
+                self._connection.write(self._head + body, limit)
+            else:
+                self._connection.write(self._head, limit)
+                self._connection.write(body, limit)
         except TimeoutError as error:
             self.close()
             raise UpstreamTimeout("first_byte", self._limits.first_byte) from error
@@ -167,15 +173,6 @@ class SocketExchange(Exchange):
         except BaseException:
             self.close()
             raise
-
-    def _send(self, connection: Connection, limit: float) -> None:
-        body = self._body
-        self._sent_at = time.monotonic()
-        if len(body) <= _JOINED_SIZE:
-            connection.write(self._head + body, limit)
-        else:
-            connection.write(self._head, limit)
-            connection.write(body, limit)
 
     def _may_restart(self) -> bool:
         """Whether the upstream had closed the kept connection, so that it never saw the request."""

@@ -87,6 +87,7 @@ def make_app() -> Iterator[MakeApp]:
         assert app.runtime.accounts is not None
         for each in records:
             app.runtime.accounts.accounts.take(each)
+        app.runtime.recorder.hand_out()
         app.runtime.accounts.flush()
         return app
 
@@ -508,6 +509,7 @@ def test_a_key_sees_its_own_requests_alone(make_app: MakeApp) -> None:
     assert app.runtime.accounts is not None
     app.runtime.accounts.accounts.take(record(7, tenant=mine, model="model-of-mine"))
     app.runtime.accounts.accounts.take(record(8, tenant=theirs, model="model-of-theirs"))
+    app.runtime.recorder.hand_out()
     app.runtime.accounts.flush()
 
     client, entered = sign_with(app, "k-first")

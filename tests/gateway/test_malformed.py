@@ -184,7 +184,7 @@ def test_malformed_bodies_leave_nothing_behind(robust: Client, path: str) -> Non
     def count_objects() -> int:
         for body in spoilt:
             robust.ask(place, body)
-        robust.app.runtime.observers.metrics.count()  # as a worker's loop does: records wait for it
+        robust.app.runtime.recorder.hand_out()  # as a worker's loop does: records wait for it
         gc.collect()
         return len(gc.get_objects())
 

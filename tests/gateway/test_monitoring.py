@@ -288,6 +288,7 @@ def test_a_client_key_sees_its_own_rows(
     first, second = {"authorization": "Bearer k-first"}, {"authorization": "Bearer k-second"}
     client.ask("/v1/chat/completions", {"model": "chat/m", "messages": [{"role": "user", "content": "a"}]}, **first)
     assert runtime.accounts is not None
+    runtime.recorder.hand_out()
     runtime.accounts.flush()
 
     mine = client.http.get("/_/api/requests", headers=first).json["requests"]
@@ -313,6 +314,7 @@ def test_reports_have_twins_of_the_commands(watched: Client, upstream: FakeUpstr
     watched.chat(model="chat/gpt-4.1")
     accounts = watched.app.runtime.accounts
     assert accounts is not None
+    watched.app.runtime.recorder.hand_out()
     accounts.flush()
 
     get = watched.http.get

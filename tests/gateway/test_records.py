@@ -273,6 +273,7 @@ def test_the_accounts_are_kept_once_the_loops_run(make_client: MakeClient, upstr
         upstream.script(json_reply(chat_answer()))
         client.chat()
         assert runtime.accounts is not None
+        runtime.recorder.hand_out()
         runtime.accounts.flush()
         rows = runtime.accounts.read(lambda connection: list_requests(connection, Query()))
     finally:

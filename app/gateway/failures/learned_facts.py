@@ -78,6 +78,11 @@ class LearnedFacts:
         self._facts: dict[str, dict[str, _Fact]] = {}
         self._shares: dict[str, dict[tuple[str, str], None]] = {}
 
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to look for."""
+        return bool(self._facts)
+
     def report(
         self,
         upstream: str,

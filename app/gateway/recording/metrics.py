@@ -1,14 +1,12 @@
 """The counts of a worker's requests, and those of all workers of a server together.
 
-Records wait in a queue and are counted in batches. Labels are bounded: names of models come from clients, so what is
-beyond MOST_MODELS of them is counted as "other".
+Labels are bounded: names of models come from clients, so what is beyond MOST_MODELS of them is counted as "other".
 """
 
 from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from typing import Literal, TypeVar
@@ -17,8 +15,6 @@ import msgspec
 
 from app.accounts.record import RequestRecord
 
-# Records that wait to be counted; beyond it they are counted at once.
-MOST_WAITING = 1000
 MOST_MODELS = 200
 # Groups of labels of one kind: statuses and kinds of errors are few, and a bound is a bound.
 MOST_GROUPS = 5000
@@ -141,31 +137,16 @@ class Metrics:
 
     def __init__(self) -> None:
         self.started = time.time()
-        # Whether somebody calls `count` now and then, so that records may wait for it.
-        self.batched = False
-        self._waiting: deque[RequestRecord] = deque()
         self._traffic: dict[tuple[str, ...], Traffic] = {}
         self._timing: dict[tuple[str, ...], Timing] = {}
         self._attempts: dict[tuple[str, ...], Attempts] = {}
         self._models: set[str] = set()
 
-    def take(self, record: RequestRecord) -> None:
-        self._waiting.append(record)
-        if not self.batched or len(self._waiting) >= MOST_WAITING:
-            self.count()
-
-    @property
-    def waiting(self) -> int:
-        return len(self._waiting)
-
     def count(self) -> Counts:
         """All requests so far; the lists are those of now, what is in them goes on to change."""
-        waiting = self._waiting
-        while waiting:
-            self._count(waiting.popleft())
         return Counts([*self._traffic.values()], [*self._timing.values()], [*self._attempts.values()])
 
-    def _count(self, record: RequestRecord) -> None:
+    def take(self, record: RequestRecord) -> None:
         provider = record.provider
         model = self._bound(record.target[len(provider) + 1 :]) if provider else ""
         method = record.method if record.method in METHODS else OTHER

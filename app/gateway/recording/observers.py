@@ -59,6 +59,7 @@ class Observers:
     def take_up(self, settings: Settings, old: Settings | None) -> None:
         """What is told of each request from now on. Without the loop that writes them there are no accounts. Raises
         ConfigError, and changes nothing then."""
+        self.recorder.hand_out()
         if old is not None and old.hooks != settings.hooks:
             self.hooks = load_hooks(settings.hooks.off, settings.hooks.required)
         if old is not None and old.alerts != settings.alerts:
@@ -98,7 +99,7 @@ class Observers:
     ) -> list[Loop]:
         """Begins in this worker; its loops are to be started. Alerts go out by the session that `find_session` finds;
         `find_troubles` says what is the matter."""
-        self._started = self.metrics.batched = True
+        self._started = self.recorder.batched = True
         self.traces = open_traces(environ)
         self.exported_logs = open_exported_logs(environ)
         self.take_up(settings, None)
@@ -131,6 +132,8 @@ class Observers:
 
     def finish(self) -> None:
         """What was told last is written."""
+        self.recorder.batched = False
+        self.recorder.hand_out()
         if self.accounts is not None:
             self.accounts.close()
         self.hooks.hand_out()
@@ -158,6 +161,7 @@ class Observers:
         return said
 
     def _flush_accounts(self) -> None:
+        self.recorder.hand_out()
         if self.accounts is not None:
             self.accounts.flush()
 

@@ -64,7 +64,7 @@ class Workers:
 
     def round(self) -> None:
         """Counts what waits, and tells the others who ask, or now and then; called a few times a second."""
-        self.metrics.count()
+        self._recorder.hand_out()
         if self._files is None:
             return
         overdue = time.monotonic() - self._told >= UNASKED_PERIOD
@@ -137,6 +137,7 @@ class Workers:
             log.warning("workers that died are not counted: %s", error)
 
     def _describe(self) -> WorkerState:
+        self._recorder.hand_out()
         gauges = [gauge for ask in self.gauges for gauge in ask()]
         return WorkerState(self.metrics.count(), gauges, self._recorder.running()[:MOST_RUNNING], self.metrics.started)
 

@@ -210,7 +210,9 @@ class ResponseContinuation:
                 param="previous_response_id",
             )
         # A passthrough sends what it is given; a translation leaves the id out by itself, and echoes it.
-        passes = upstream.capabilities.dialect == NAME and not upstream.rewrites and not self.adopted
+        passes = (
+            upstream.capabilities.dialect == NAME and not upstream.rewrites(upstream.capabilities) and not self.adopted
+        )
         body = continue_request(self._client_request.body, kept.history, name_previous=not passes)
         self._asked = self._client_request.with_body(body)
 
@@ -227,7 +229,7 @@ def as_lost(kept: KeptResponse) -> KeptResponse:
 
 def keeps_responses(upstream: Upstream) -> bool:
     """Whether the upstream's server is the one that gave the client its ids, and keeps what is behind them."""
-    if upstream.capabilities.dialect != NAME or upstream.rewrites:
+    if upstream.capabilities.dialect != NAME or upstream.rewrites(upstream.capabilities):
         return False
     capabilities = upstream.capabilities
     return not capabilities.instructions_required and "previous_response_id" not in capabilities.refused_fields

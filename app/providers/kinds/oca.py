@@ -87,6 +87,8 @@ class OCAProvider(Provider):
             limits=entry.limits(),
         )
 
+    same_headers: ClassVar[bool] = False  # each request has an id of its own
+
     def request_headers(self, upstream_request: UpstreamRequest) -> dict[str, str]:
         headers = {
             **super().request_headers(upstream_request),
