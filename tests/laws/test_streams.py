@@ -45,6 +45,9 @@ BYTE_BY_BYTE_LIMIT = 20_000  # bytes of a stream
 _PLAIN: dict[FinishReason, FinishReason] = {"stop_sequence": "stop", "compaction": "stop"}
 ENDS: dict[str, dict[FinishReason, FinishReason]] = {"chat": _PLAIN, "items": _PLAIN, "messages": {}}
 
+# A refusal is how an answer ended, or part of a whole answer.
+REFUSED: dict[str, FinishReason] = {"messages": "content_filter", "items": "stop"}
+
 # What stands between a commentary and an answer where both are one text.
 PARTED = {"chat": "\n\n"}
 
@@ -194,6 +197,10 @@ def test_a_stream_that_is_written_is_numbered_like_one_of_the_vendor(dialect: Mo
     written = payloads(_render(dialect, parse_stream(dialect, data)))
 
     assert _numbers(written) == _numbers(data)
+    assert (written[-1] == b"[DONE]") == (data[-1] == b"[DONE]")
+    events = [json.loads(payload) for payload in written if payload != b"[DONE]"]
+    counted = [event["sequence_number"] for event in events if "sequence_number" in event]
+    assert counted == list(range(len(counted)))
 
 
 @pytest.mark.parametrize(("dialect", "path"), every_file("responses"))
@@ -252,8 +259,9 @@ def _check_heard(client: ModuleType, said: Response, heard: Response) -> None:
     form = form_of(client.NAME)
     expected = spoken(said, parted=PARTED.get(form, ""), noted=form == "chat")
     assert spoken(heard, explanation(said)) == expected
-    refused = said.finish_reason == "stop" and any(isinstance(block, Refusal) for block in said.blocks)
-    reason = "content_filter" if refused and form == "messages" else said.finish_reason
+    reason = said.finish_reason
+    if reason in ("stop", "content_filter") and any(isinstance(block, Refusal) for block in said.blocks):
+        reason = REFUSED.get(form, reason)
     assert heard.finish_reason == ENDS[form].get(reason, reason)
     if form == "messages":
         assert heard.stop_sequence == said.stop_sequence
