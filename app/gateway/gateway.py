@@ -13,9 +13,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NoReturn
-
-import msgspec
 
 from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.events import Failed
@@ -23,17 +20,11 @@ from app.conversation.losses import list_dropped, list_lowered
 from app.conversation.response import Response
 from app.conversation.tokens.estimate import estimate_tokens
 from app.credentials.credential import find_remedy
-from app.dialects.error_bodies import retell
 from app.errors import (
     CredentialPostponed,
     CredentialUnavailable,
     DragomanError,
-    Failure,
     LimitReached,
-    UpstreamBusy,
-    UpstreamError,
-    UpstreamRefused,
-    UpstreamUnreachable,
 )
 from app.gateway.attempt import Attempt, Sends
 from app.gateway.choice import USUAL, open_attempt
@@ -45,6 +36,7 @@ from app.gateway.delivery import (
     deliver,
     go_on,
 )
+from app.gateway.failures.explanation import raise_explained
 from app.gateway.failures.learned_facts import COOL_DOWN, LearnedFacts
 from app.gateway.failures.policy import (
     cool_down,
@@ -66,7 +58,6 @@ from app.gateway.upstream_health.health import OPEN, UpstreamHealth
 from app.gateway.upstream_health.lane import Lane, LaneExchange
 from app.gateway.upstream_health.pulse import Pulse
 from app.gateway.upstream_health.retry_budget import RetryBudget
-from app.providers.names import LONGEST_NAME
 from app.providers.provider import Operation, UpstreamRequest
 from app.rate_limits.counts import Limit
 from app.routing.router import Router, Upstream
@@ -77,8 +68,6 @@ log = logging.getLogger("dragoman")
 
 # Changes to one request that an upstream refused by naming a field.
 MOST_REPAIRS = 3
-# Models of a provider that an error names.
-MOST_NAMED = 10
 # Bytes of a request that fits into any context.
 CUTS_FROM = 8192
 
@@ -332,7 +321,7 @@ class Gateway:
                     pause = cool_down(error)
                     if pause is not None:
                         self.facts.report(upstream.label, client_request.tenant, COOL_DOWN, times=1, seconds=pause)
-                    _raise_explained(error, attempt, remedy or find_remedy(provider.settings.kind))
+                    raise_explained(error, attempt, remedy or find_remedy(provider.settings.kind))
                 record.wait(wait)
                 yield from _sleep(wait, self._settings.stream_start_timeout)
 
@@ -411,7 +400,7 @@ class Gateway:
                 granted = wait is not None and _is_granted(self.health.budget(provider.name), error, number)
                 if wait is None or sends.made >= sends.most or not granted:
                     remedy = find_remedy(provider.settings.kind)
-                    _raise_explained(error, attempt, remedy)
+                    raise_explained(error, attempt, remedy)
                 record.wait(wait)
                 yield from _sleep(wait, self._settings.stream_start_timeout)
         raise AssertionError("a count has no end")
@@ -445,73 +434,3 @@ def _sleep(seconds: float, longest: float) -> Obtaining[None]:
         time.sleep(min(left, longest))
         if left > longest:
             yield
-
-
-def _raise_explained(error: DragomanError, attempt: Attempt, remedy: str) -> NoReturn:
-    """Raises the error in words that help. No frame of its traceback keeps it, and it is not its own cause: a cycle
-    would keep all that was read of the reply until the next full collection of garbage."""
-    explained = _explained(error, attempt, remedy)
-    try:
-        if explained is error:
-            raise error
-        raise explained from error
-    finally:
-        del error, explained
-
-
-# Failures of which the vendor's own clients read more than the words: the plan, and when its limit ends.
-_OWN_FIELDS = ("rate_limit", "quota", "billing")
-
-
-def _placed(error: UpstreamError, upstream: Upstream) -> UpstreamError:
-    """The error with the upstream that it is about, and where that is."""
-    provider = upstream.provider
-    failure = provider.explain(error.failure) if isinstance(error, UpstreamUnreachable) else error.failure
-    place = f"{provider.name} ({provider.base_url})" if provider.base_url else provider.name
-    remedy = ""
-    if isinstance(error, UpstreamUnreachable):
-        remedy = f". Is it running, and is providers.{provider.name}.base_url its address?"
-    error.failure = msgspec.structs.replace(failure, message=f"upstream {place}: {failure.message}{remedy}")
-    error.args = (error.failure.message,)
-    return error
-
-
-def _explained(error: DragomanError, attempt: Attempt, remedy: str) -> DragomanError:
-    """The error in words that help who can do something about it; unchanged where there is nothing to add."""
-    if isinstance(error, UpstreamError) and not isinstance(error, UpstreamRefused | UpstreamBusy):
-        return _placed(error, attempt.target.upstream)
-    if not isinstance(error, UpstreamRefused):
-        return error
-    provider, failure = attempt.target.upstream.provider, error.failure
-    explained = provider.explain(failure)
-    if failure.kind == "not_found":
-        explained = _explain_absent(explained, attempt)
-    if failure.kind == "upstream_auth":
-        if attempt.target.credential is None and provider.auth_headers(None, attempt.client_request.headers):
-            # The client's own credential was passed on, so the refusal is the client's as well.
-            own = msgspec.structs.replace(failure, kind="authentication", status=401)
-            refused = UpstreamRefused(own, error.headers)
-            refused.body = error.body
-            return refused
-        # Not a 401, at which agents ask for a login of their own.
-        message = f"{explained.message.rstrip('. ')}. {remedy}"
-        explained = msgspec.structs.replace(explained, message=message)
-    if explained is failure:
-        return error
-    refused = UpstreamRefused(explained, error.headers)
-    if error.body is not None and failure.kind in _OWN_FIELDS:
-        refused.body = retell(error.body, failure.message, explained.message)
-    return refused
-
-
-def _explain_absent(failure: Failure, attempt: Attempt) -> Failure:
-    """The refusal of a model that the provider's own list does not have, with what it has and why it was asked."""
-    upstream, asked = attempt.target.upstream, attempt.client_request.peek.model
-    provider, model = upstream.provider, upstream.model
-    names = [provider.spell(name) for name in provider.known_names()]
-    if not names or model in names or provider.lists(model):
-        return failure
-    why = f" (asked for as {asked[:LONGEST_NAME]}, by {upstream.matched})" if asked != upstream.label else ""
-    shown = ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
-    message = f"{provider.name} has no model {model[:LONGEST_NAME]}{why}; it has {shown}. It said: {failure.message}"
-    return msgspec.structs.replace(failure, message=message)

@@ -1,0 +1,84 @@
+"""The failure of an attempt in words that help whoever can do something about it."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import msgspec
+
+from app.dialects.error_bodies import retell
+from app.errors import DragomanError, Failure, UpstreamBusy, UpstreamError, UpstreamRefused, UpstreamUnreachable
+from app.gateway.attempt import Attempt
+from app.providers.names import LONGEST_NAME
+from app.routing.router import Upstream
+
+# Models of a provider that an error names.
+MOST_NAMED = 10
+# Failures of which the vendor's own clients read more than the words: the plan, and when its limit ends.
+_OWN_FIELDS = ("rate_limit", "quota", "billing")
+
+
+def raise_explained(error: DragomanError, attempt: Attempt, remedy: str) -> NoReturn:
+    """Raises the error in words that help. No frame of its traceback keeps it, and it is not its own cause: a cycle
+    would keep all that was read of the reply until the next full collection of garbage."""
+    explained = _explained(error, attempt, remedy)
+    try:
+        if explained is error:
+            raise error
+        raise explained from error
+    finally:
+        del error, explained
+
+
+def _explained(error: DragomanError, attempt: Attempt, remedy: str) -> DragomanError:
+    """The error in words that help who can do something about it; unchanged where there is nothing to add."""
+    if isinstance(error, UpstreamError) and not isinstance(error, UpstreamRefused | UpstreamBusy):
+        return _placed(error, attempt.target.upstream)
+    if not isinstance(error, UpstreamRefused):
+        return error
+    provider, failure = attempt.target.upstream.provider, error.failure
+    explained = provider.explain(failure)
+    if failure.kind == "not_found":
+        explained = _explain_absent(explained, attempt)
+    if failure.kind == "upstream_auth":
+        if attempt.target.credential is None and provider.auth_headers(None, attempt.client_request.headers):
+            # The client's own credential was passed on, so the refusal is the client's as well.
+            own = msgspec.structs.replace(failure, kind="authentication", status=401)
+            refused = UpstreamRefused(own, error.headers)
+            refused.body = error.body
+            return refused
+        # Not a 401, at which agents ask for a login of their own.
+        message = f"{explained.message.rstrip('. ')}. {remedy}"
+        explained = msgspec.structs.replace(explained, message=message)
+    if explained is failure:
+        return error
+    refused = UpstreamRefused(explained, error.headers)
+    if error.body is not None and failure.kind in _OWN_FIELDS:
+        refused.body = retell(error.body, failure.message, explained.message)
+    return refused
+
+
+def _placed(error: UpstreamError, upstream: Upstream) -> UpstreamError:
+    """The error with the upstream that it is about, and where that is."""
+    provider = upstream.provider
+    failure = provider.explain(error.failure) if isinstance(error, UpstreamUnreachable) else error.failure
+    place = f"{provider.name} ({provider.base_url})" if provider.base_url else provider.name
+    remedy = ""
+    if isinstance(error, UpstreamUnreachable):
+        remedy = f". Is it running, and is providers.{provider.name}.base_url its address?"
+    error.failure = msgspec.structs.replace(failure, message=f"upstream {place}: {failure.message}{remedy}")
+    error.args = (error.failure.message,)
+    return error
+
+
+def _explain_absent(failure: Failure, attempt: Attempt) -> Failure:
+    """The refusal of a model that the provider's own list does not have, with what it has and why it was asked."""
+    upstream, asked = attempt.target.upstream, attempt.client_request.peek.model
+    provider, model = upstream.provider, upstream.model
+    names = [provider.spell(name) for name in provider.known_names()]
+    if not names or model in names or provider.lists(model):
+        return failure
+    why = f" (asked for as {asked[:LONGEST_NAME]}, by {upstream.matched})" if asked != upstream.label else ""
+    shown = ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
+    message = f"{provider.name} has no model {model[:LONGEST_NAME]}{why}; it has {shown}. It said: {failure.message}"
+    return msgspec.structs.replace(failure, message=message)
