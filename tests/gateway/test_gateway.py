@@ -166,12 +166,15 @@ def test_reasoning_that_an_upstream_cannot_decrypt_is_left_out_the_second_time(
     thought = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "of another account"}
     question = {"type": "message", "role": "user", "content": "hi"}
 
-    answer = client.ask("/v1/responses", {"model": "responses/m", "input": [thought, question], "store": False})
+    said = {"type": "message", "role": "assistant", "content": "hello"}
+    items = [question, thought, said, question]
+
+    answer = client.ask("/v1/responses", {"model": "responses/m", "input": items, "store": False})
 
     assert answer.status_code == 200
     first, second = (seen.json()["input"] for seen in upstream.seen)
-    assert first == [thought, question]
-    assert [item["type"] for item in second] == ["message"]
+    assert first == items
+    assert [item["type"] for item in second] == ["message"] * 3
 
 
 def test_a_connection_lost_after_the_finish_does_not_undo_the_answer(client: Client, upstream: FakeUpstream) -> None:
