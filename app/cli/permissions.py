@@ -18,8 +18,8 @@ from app.logs import clean_line
 
 # Seconds: to connect, without a sign of life, and before the next try.
 CONNECT, SILENCE, PAUSE = 5.0, 75.0, 2.0
-# Characters of an input that are shown.
-MOST_SHOWN = 4000
+# Characters: of a longer text the beginning alone would be shown, and who allows it must have seen it.
+PIECE = 1000
 
 
 @click.command()
@@ -79,7 +79,8 @@ def _ask(session: requests.Session, address: str, asked: dict[str, Any]) -> None
     click.echo(f"\n{asked['request_id'][:8]}  {clean_line(asked['tool_name'])}  ({remaining:.0f} s left)")
     for field, value in asked["input"].items():
         text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-        click.echo(f"  {clean_line(field)}: {clean_line(text[:MOST_SHOWN])}")
+        pieces = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
+        click.echo(f"  {clean_line(field)}: {''.join(map(clean_line, pieces))}")
     allowed = click.confirm("Allow it?", default=False)
     reply = session.post(
         f"{address}/permissions/{asked['request_id']}/respond",

@@ -14,6 +14,7 @@ import anthropic
 import pytest
 import requests
 
+from tests.clients.chromium import DRIVER, PROGRAM, Chromium
 from tests.clients.gateways import KEY, write_config
 from tests.clients.programs import CLAUDE_CODE, install_npm
 from tests.clients.standins import stand_in
@@ -44,7 +45,7 @@ def served(
     table = {"kind": "claude_cli", "command": [str(claude)], "base_url": upstream.url, "api_key": stand_in.KEY}
     config = write_config({"claude": {**table, "tools": "own"}}, f"claude/{MODEL}", folder)
     with config.open("a") as file:
-        file.write(f'\n[permissions]\ntimeout_seconds = 5\n\n[keys.admin]\nkey = "{ADMIN}"\nrole = "admin"\n')
+        file.write(f'\n[permissions]\ntimeout_seconds = 15\n\n[keys.admin]\nkey = "{ADMIN}"\nrole = "admin"\n')
     with GatewayProcess(folder, command=("dragoman", "serve", "--config", str(config))) as gateway:
         yield gateway
 
@@ -187,3 +188,28 @@ def test_a_history_that_a_client_brings_reaches_the_vendor(served: GatewayProces
     asked = [each.body["messages"] for each in upstream.asked if each.path == "/v1/messages"][-1]
     assert [turn["role"] for turn in asked] == ["user", "assistant", "user"]
     assert "Good day, Hildegard." in json.dumps(asked[1])
+
+
+@pytest.mark.skipif(not (PROGRAM and DRIVER), reason="no browser (Debian's packages: chromium, chromium-driver)")
+@pytest.mark.parametrize(("button", "runs"), [("allow", True), ("deny", False)])
+def test_a_person_decides_in_a_browser(
+    served: GatewayProcess, upstream: AnthropicStandIn, tmp_path: Path, button: str, runs: bool
+) -> None:
+    trace = tmp_path / "trace"
+    upstream.play(ScriptedModel(Call("Bash", {"command": f"touch {trace}"})))
+    said: list[str] = []
+    with Chromium(tmp_path / "profile") as browser:
+        browser.open(f"{served.url}/_/sign-in")
+        browser.type('input[name="key"]', ADMIN)
+        browser.click("main button.main")
+        browser.open(f"{served.url}/_/permissions")
+        asking = threading.Thread(target=lambda: said.append(_ask(served)))
+        asking.start()
+        browser.wait(f"""return document.body.innerText.includes("touch {trace}")""")
+        picture = browser.take_picture()
+        browser.click(f'button[value="{button}"]')
+        asking.join(60)
+
+    assert picture.startswith(b"\x89PNG")
+    assert trace.exists() is runs
+    assert ("A person denied this." in said[0]) is not runs

@@ -38,14 +38,15 @@ PAGES = (
     "/_/models?try=claude-sonnet",
     "/_/sessions",
     "/_/sessions/show?session=s-1",
+    "/_/permissions",
     "/_/providers",
     "/_/keys",
     "/_/logs",
     "/_/settings",
 )
 EXPORTS = ("/_/requests.csv", "/_/requests.json", "/_/usage.csv?by=key", "/_/usage.json", "/_/logs.txt")
-STREAMS = ("/_/live/overview", "/_/live/requests", "/_/logs/stream")
-CHANGES = ("/_/models/test", "/_/keys/create", "/_/keys/rotate", "/_/keys/disable")
+STREAMS = ("/_/live/overview", "/_/live/requests", "/_/live/permissions", "/_/logs/stream")
+CHANGES = ("/_/models/test", "/_/permissions/answer", "/_/keys/create", "/_/keys/rotate", "/_/keys/disable")
 # Those that are shown to an admin alone.
 OF_ADMINS = ("/_/providers", "/_/keys", "/_/logs", "/_/settings")
 WRONG = (("/_/requests", "since"), ("/_/requests", "before"), ("/_/usage", "by"), ("/_/enter", "token"))

@@ -13,6 +13,7 @@ def load_pages() -> tuple[ModuleType, ...]:
         models,
         one_request,
         overview,
+        permissions,
         providers,
         requests,
         sessions,
@@ -21,6 +22,6 @@ def load_pages() -> tuple[ModuleType, ...]:
     )
 
     return (
-        *(overview, requests, one_request, exports, sessions, usage, models, providers, keys, logs, settings),
-        live,
+        *(overview, requests, one_request, exports, sessions, usage, models, permissions),
+        *(providers, keys, logs, settings, live),
     )

@@ -1,0 +1,109 @@
+"""What programs ask leave for: shown as it comes, and allowed or denied here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import msgspec
+from flask import Response, redirect, request
+from werkzeug.wrappers import Response as AnyResponse
+
+from app.blueprints.api import runtime, services
+from app.blueprints.forms import read_form
+from app.dashboard.blueprint import blueprint
+from app.dashboard.changes import check_change, form_mark, tell_change
+from app.dashboard.live import LONGEST, PERIOD, PING, encode_html
+from app.dashboard.page import show
+from app.dashboard.rendering import PAGE_HEADERS, render_part
+from app.dashboard.visitors import Visitor, find_visitor
+from app.errors import DragomanError, Forbidden, TooMany
+from app.permissions.pending import Permissions
+from app.runtime import Runtime
+
+# Pages that one worker keeps up to date.
+MOST_PAGES = 10
+# Characters: of a longer text a page would show the beginning alone.
+PIECE = 1000
+
+
+class _Pages:
+    """How many are open at this worker."""
+
+    count = 0
+
+
+@blueprint.get("/permissions")
+def permissions() -> Response:
+    visitor = find_visitor()
+    return show("permissions.html", visitor, rows=list_rows(visitor), may_answer=_may_answer(visitor))
+
+
+@blueprint.post("/permissions/answer")
+def answer_permission() -> AnyResponse:
+    desk, form = services().permissions, read_form()
+    visitor = check_change(by_anybody=True)
+    if not _may_answer(visitor):
+        raise Forbidden("an admin answers these")
+    allowed = form.get("answer") == "allow"
+    resolved = desk.answer(visitor.own, form.get("id", "")[:64], allowed=allowed, by=request.remote_addr or "-")
+    tell_change(visitor, f"{'allows' if allowed else 'denies'} {resolved.tool_name} ({resolved.id})")
+    return redirect("/_/permissions", 303)
+
+
+@blueprint.get("/live/permissions")
+def follow_permissions() -> Response:
+    visitor = find_visitor()
+    if _Pages.count >= MOST_PAGES:
+        raise TooMany("too many pages are kept up to date at once; close some of them")
+    _Pages.count += 1
+    said = _follow(runtime(), services().permissions, visitor, form_mark())
+    headers = {**PAGE_HEADERS, "x-accel-buffering": "no"}
+    return Response(said, headers=headers, content_type="text/event-stream; charset=utf-8")
+
+
+def list_rows(visitor: Visitor) -> list[dict[str, Any]]:
+    """The requests that the visitor may see, the open ones first, then the latest."""
+    return _list(services().permissions, visitor)
+
+
+def _list(desk: Permissions, visitor: Visitor) -> list[dict[str, Any]]:
+    rows = [desk.describe(each) for each in reversed(desk.find(visitor.own))]
+    for row in rows:
+        row["input"] = {name: _spell(value) for name, value in row["input"].items()}
+    return sorted(rows, key=lambda row: row["status"] != "pending")
+
+
+def _spell(value: Any) -> list[str]:
+    """A value in pieces that the page shows whole: who allows it must have seen it."""
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
+
+
+def _may_answer(visitor: Visitor) -> bool:
+    return visitor.is_admin or services().settings.permissions.answered_by == "tenant"
+
+
+def _follow(owner: Runtime, desk: Permissions, visitor: Visitor, mark: str) -> Iterator[bytes]:
+    """The list anew whenever it has changed. The context of the request is gone by then."""
+    may_answer = visitor.is_admin or desk.settings.answered_by == "tenant"
+    end = time.monotonic() + LONGEST
+    told, last = "", 0.0
+    try:
+        yield b": begun\nretry: 2000\n\n"
+        while time.monotonic() < end and not owner.draining:
+            try:
+                html = render_part("permission_list.html", "permission_list", _list(desk, visitor), may_answer, mark)
+            except DragomanError:
+                html = told  # the ledger is away for a moment; the pages say so when they are loaded
+            if html != told:
+                told, last = html, time.monotonic()
+                yield encode_html(f'<hx-partial hx-target="#permissions" hx-swap="innerHTML">{html}</hx-partial>')
+            elif time.monotonic() - last >= PING:
+                last = time.monotonic()
+                yield b": still here\n\n"
+            gevent.sleep(PERIOD)
+    finally:
+        _Pages.count -= 1
