@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import tomllib
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from app import create_app
 from app.providers.registry import KINDS
 from app.settings import (
     AccountsSettings,
@@ -23,10 +26,11 @@ from app.settings import (
     RouteSettings,
     ServerSettings,
     SharedSettings,
+    load_settings,
 )
 from app.settings.known_servers import KNOWN_SERVERS
-from app.settings.tables import Table
-from tests.docs.blocks import CONFIGURATION
+from app.settings.tables import Table, UseLimits
+from tests.docs.blocks import CONFIGURATION, blocks
 
 SECTIONS: dict[str, type[Table]] = {
     "[server]": ServerSettings,
@@ -99,3 +103,60 @@ def test_every_known_server_is_documented_with_its_address_and_key() -> None:
         assert server.base_url is None or f"`{server.base_url}`" in row
         assert server.key is None or f"`{server.key}`" in row
     assert len(rows) == len(KNOWN_SERVERS)
+
+
+# What a team sets: each of it is shown in use, in a file that starts a gateway.
+TEAM: dict[str, frozenset[str]] = {
+    "server": frozenset(
+        {"workers", "metrics", "log_level", "log_format", "log_file", "log_file_mb", "log_files", "log_days"}
+    ),
+    "providers.local": frozenset(UseLimits.__struct_fields__) | {"queue_timeout", "health_check"},
+    "keys.ci": frozenset(KeySettings.__struct_fields__),
+    "ledger": frozenset(LedgerSettings.__struct_fields__),
+    "accounts": frozenset(AccountsSettings.__struct_fields__),
+    "prices.local/qwen3": frozenset(PriceSettings.__struct_fields__),
+    "alerts": frozenset(AlertsSettings.__struct_fields__),
+    "hooks": frozenset(HooksSettings.__struct_fields__),
+    "push": frozenset(PushSettings.__struct_fields__),
+    "raw_log": frozenset(RawLogSettings.__struct_fields__),
+    "shared": frozenset(SharedSettings.__struct_fields__),
+    "limits": frozenset(LimitsSettings.__struct_fields__),
+}
+
+
+def team_file() -> str:
+    (block,) = (block for block in blocks(CONFIGURATION, "toml") if "[keys.anna]" in block)
+    return block
+
+
+@pytest.mark.parametrize("table", TEAM)
+def test_every_setting_of_a_team_is_shown_in_its_file(table: str) -> None:
+    shown_tables = tomllib.loads(team_file())
+
+    section, _, name = table.partition(".")
+
+    assert set(shown_tables[section][name] if name else shown_tables[section]) >= TEAM[table]
+
+
+def test_the_file_of_a_team_starts_a_gateway_that_keeps_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "dragoman.toml"
+    path.write_text(team_file().replace("/var/", f"{tmp_path}/"))
+    environ = {"HOME": str(tmp_path), "LOCAL_KEY": "sk-local", "TEAM_KEY": "dm-ci-0123456789"}
+
+    app = create_app(load_settings(path, environ, {}))
+    refused = app.test_client().get("/v1/models", headers={"x-api-key": "somebody"})
+    limits = app.test_client().get("/_/api/limits", headers={"x-api-key": "dm-ci-0123456789"})
+    app.runtime.services.transport.close()
+
+    assert refused.status_code == 401
+    assert {row["limit"]: row["most"] for row in limits.get_json()["limits"]} == {
+        "budget_per_month": 100 * 10**9,
+        "budget_per_day": 10 * 10**9,
+        "tokens_per_day": 50_000_000,
+        "requests_per_day": 10_000,
+        "tokens_per_hour": 5_000_000,
+        "requests_per_hour": 1000,
+        "tokens_per_minute": 200_000,
+        "requests_per_minute": 60,
+        "max_parallel": 4,
+    }
