@@ -122,7 +122,7 @@ class CountFile:
             ring = range(newest - PARTS, newest + 1)
             buckets = [(number, self._cells[slot + _COUNTS + number % RING]) for number in ring]
             return Full(limit, used, limit.free_again(used, buckets, now))
-        return Full(limit, used, limit.ends(newest) - now if limit.kind == "budget" else 1.0)
+        return limit.full(used, self._cells[slot + _COUNTS], now)
 
     def _sum(self, slot: int) -> int:
         return sum(self._cells[slot + _COUNTS : slot + _SLOT])

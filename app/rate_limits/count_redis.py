@@ -138,7 +138,7 @@ class CountRedis:
         if limit.bucket:
             buckets = sorted(zip(rest[::2], rest[1::2], strict=True))
             return Full(limit, used, limit.free_again(used, buckets, clock))
-        return Full(limit, used, limit.ends(limit.number(clock)) - clock if limit.kind == "budget" else 1.0)
+        return limit.full(used, sum(rest[1::2]), clock)
 
     def settle(self, taken: Taken, actual: Sequence[int], now: float) -> None:
         changed = [

@@ -75,6 +75,12 @@ class Limit(msgspec.Struct, frozen=True):
             return calendar.timegm((year, month + 1, 1, 0, 0, 0))
         return (number + 1) * DAY
 
+    def full(self, used: int, spent: int, now: float) -> Full:
+        """A limit without a moving window that is reached; `spent` is what of `used` is not only held."""
+        if self.kind == "budget" and spent >= self.most:
+            return Full(self, used, self.ends(self.number(now)) - now)
+        return Full(self, used, 1.0, is_spent=self.kind != "budget")
+
     def free_again(self, used: int, buckets: Sequence[tuple[int, int]], now: float) -> float:
         """Seconds until so much has left the window that there is room for more. `buckets` are numbers and counts, the
         oldest first."""
@@ -108,11 +114,13 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 class Full(msgspec.Struct, frozen=True):
-    """A limit that is reached; `used` is what is counted, `seconds` how long until there is room."""
+    """A limit that is reached; `used` is what is counted, `seconds` how long until there is room. A budget of which the
+    rest is only held for what is under way is not spent (`is_spent`)."""
 
     limit: Limit
     used: int
     seconds: float
+    is_spent: bool = True
 
 
 class Counts(Protocol):

@@ -138,7 +138,8 @@ def test_every_setting_of_a_team_is_shown_in_its_file(table: str) -> None:
     assert set(shown_tables[section][name] if name else shown_tables[section]) >= TEAM[table]
 
 
-def test_the_file_of_a_team_starts_a_gateway_that_keeps_to_it(tmp_path: Path) -> None:
+def test_the_file_of_a_team_starts_a_gateway_that_keeps_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     path = tmp_path / "dragoman.toml"
     path.write_text(team_file().replace("/var/", f"{tmp_path}/"))
     environ = {"HOME": str(tmp_path), "LOCAL_KEY": "sk-local", "TEAM_KEY": "dm-ci-0123456789"}

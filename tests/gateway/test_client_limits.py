@@ -121,6 +121,30 @@ def test_a_budget_is_exact_to_one_request(limited: Limited, upstream: FakeUpstre
     assert answers[-1].headers["x-should-retry"] == "false"
 
 
+@pytest.mark.parametrize("dialect", PATHS)
+def test_a_budget_that_is_only_held_for_what_is_under_way_lets_an_agent_come_back(
+    limited: Limited, upstream: FakeUpstream, dialect: str
+) -> None:
+    client = limited(budget_per_day=3.5 * ANSWER_COST / 1e9)
+    upstream.script(chat_stream("one", "two"))
+    # What this one allows itself would spend all of it.
+    body = {"model": "up/m", "stream": True, "max_tokens": 4000, "messages": [{"role": "user", "content": "hi"}]}
+    running = client.http.post(PATHS["chat"], data=json.dumps(body), headers={"x-api-key": KEY}, buffered=False)
+    next(iter(running.response))
+
+    during = ask(client, dialect)
+    running.get_data()
+    running.close()
+    upstream.script(json_reply(chat_answer()))
+    after = ask(client, dialect)
+
+    assert (during.status_code, during.headers["retry-after"]) == (429, "1")
+    assert "x-should-retry" not in during.headers
+    assert "under way that may spend the rest of its budget of $0.000063" in during.text
+    assert BUDGET_WORDS[dialect] not in during.text
+    assert after.status_code == 200
+
+
 def test_a_whole_answer_is_settled_by_what_its_upstream_counted(limited: Limited) -> None:
     client = limited(tokens_per_minute=10_000, budget_per_day=1.0, max_parallel=2)
 

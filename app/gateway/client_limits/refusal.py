@@ -40,13 +40,13 @@ def refuse(owner: Owner, full: Full, traits: DialectTraits) -> LimitReached:
     headers: dict[str, str] = {}
     if limit.kind in ("requests", "tokens") and owner.kind == "key":
         headers = _spell(traits, limit, 0, seconds)
-    if limit.kind == "budget" or seconds > USELESS:
+    if (limit.kind == "budget" and full.is_spent) or seconds > USELESS:
         headers["x-should-retry"] = "false"
     return LimitReached(
-        _describe(owner, full.limit, full.used, seconds, resets),
+        _describe(owner, full, seconds, resets),
         headers=headers,
         retry_after=str(seconds),
-        is_budget=limit.kind == "budget",
+        is_budget=limit.kind == "budget" and full.is_spent,
     )
 
 
@@ -90,8 +90,14 @@ def _after(seconds: int) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(int(time.time()) + seconds, datetime.UTC)
 
 
-def _describe(owner: Owner, limit: Limit, used: int, seconds: int, resets: datetime.datetime) -> str:
+def _describe(owner: Owner, full: Full, seconds: int, resets: datetime.datetime) -> str:
+    limit = full.limit
     at = resets.strftime("%Y-%m-%d %H:%M UTC")
+    if limit.kind == "budget" and not full.is_spent:
+        return (
+            f"{owner} has requests under way that may spend the rest of its budget of {spell_dollars(limit.most)} for "
+            f"this {limit.period}; ask again when one of them is over"
+        )
     if limit.kind == "budget":
         spent = f"{spell_dollars(limit.most)} for this {limit.period}"
         return (
@@ -100,7 +106,7 @@ def _describe(owner: Owner, limit: Limit, used: int, seconds: int, resets: datet
         )
     if limit.kind == "parallel":
         return (
-            f"{owner} has {used} requests under way, and its limit is {limit.most} at a time; "
+            f"{owner} has {full.used} requests under way, and its limit is {limit.most} at a time; "
             "ask again when one of them is over"
         )
     return (
