@@ -36,8 +36,8 @@ from app.rate_limits.shared_counts import SharedCounts, data_folder
 from app.routing.mounts import ROOTS, strip_mount
 from app.services import Services, build_services, find_upstreams
 from app.settings import Settings, load_settings
+from app.settings.discovered.login_files import find_claude_files, own_oca_file
 from app.settings.loading import home_folder, is_hollow
-from app.settings.login_files import find_claude_files, own_oca_file
 from app.transport import ActiveRequests, Transport
 
 log = logging.getLogger("dragoman")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from app.log_files import LogFile
 from app.logs import request_log, start_logs
+from app.logs.files import LogFile
 from app.settings import ServerSettings
 
 DAY = 86_400.0

@@ -10,8 +10,8 @@ import re
 
 import pytest
 
-from app.console import describe_request, wants_colours
 from app.logs import RequestLog, request_log, start_logs
+from app.logs.console import describe_request, wants_colours
 from app.settings import ServerSettings
 from app.settings.tables import LogLevel
 

@@ -9,7 +9,7 @@ import pytest
 
 from app.errors import ConfigError
 from app.settings import Settings, load_settings
-from app.settings.other_gateways import read_other_variables
+from app.settings.discovered.other_gateways import read_other_variables
 from tests.docs.blocks import CONFIGURATION
 
 PARTS = ("client_request", "client_response", "provider_request", "provider_response")

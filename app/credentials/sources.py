@@ -25,7 +25,7 @@ from app.credentials.stores.login_store import EnvironmentStore, FileStore, Keyr
 from app.credentials.stores.private_files import companion_places, runtime_folder
 from app.credentials.stores.stored_login import StoredLogin
 from app.credentials.tokens import Tokens, read_issuer
-from app.settings.login_files import find_claude_files, find_codex_files, find_oca_files, own_oca_file
+from app.settings.discovered.login_files import find_claude_files, find_codex_files, find_oca_files, own_oca_file
 from app.settings.tables import ProviderSettings
 
 log = logging.getLogger("dragoman.credentials")

@@ -18,13 +18,13 @@ import platformdirs
 from app.errors import ConfigError
 from app.known_secrets import known_secrets
 from app.settings.checking import KINDS, build_settings
-from app.settings.discovery import Discovery, discover, fill_provider
+from app.settings.discovered.discovery import Discovery, discover, fill_provider
+from app.settings.discovered.other_gateways import read_other_variables
 from app.settings.expansion import expand_variables
 from app.settings.known_servers import expand_known_server
 from app.settings.lines import find_line
 from app.settings.masking import find_secrets
 from app.settings.network import read_environment, strip_margin
-from app.settings.other_gateways import read_other_variables
 from app.settings.tables import Settings
 from app.settings.trust import check_found_file, check_programs
 from app.settings.writing import PATH_KEYS

@@ -20,9 +20,9 @@ from urllib3.util import Timeout
 
 from app.errors import UpstreamError, UpstreamTimeout
 from app.transport.call import Call, Limits, locate
-from app.transport.dialer import Dialer
+from app.transport.connections.dialer import Dialer
+from app.transport.connections.pool import ConnectionPool
 from app.transport.exchange import Exchange, SocketExchange
-from app.transport.pool import ConnectionPool
 from app.transport.response_exchange import ResponseExchange
 
 _OWN_SEND = HTTPAdapter.send

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from app.errors import UpstreamCut, UpstreamMalformed, UpstreamTimeout, in_units
 from app.transport.call import Call, Target, encode_head
-from app.transport.connection import Connection
-from app.transport.pool import ConnectionPool
+from app.transport.connections.connection import Connection
+from app.transport.connections.pool import ConnectionPool
 from app.transport.reply import ReplyDecoder
 from app.transport.silence import Silence
 from app.turns import give_way

@@ -11,7 +11,7 @@ from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
 from app.errors import UpstreamCut, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from app.transport.call import Call, Limits
-from app.transport.dialer import describe_failure
+from app.transport.connections.dialer import describe_failure
 from app.transport.exchange import Exchange
 
 _READ_SIZE = 64 * 1024

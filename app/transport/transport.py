@@ -10,11 +10,11 @@ from msgspec.structs import replace
 from requests import Session
 
 from app.transport.adapter import PoolAdapter, UpstreamSession
-from app.transport.addresses import AddressBook
 from app.transport.call import Call
-from app.transport.dialer import Dialer
+from app.transport.connections.addresses import AddressBook
+from app.transport.connections.dialer import Dialer
+from app.transport.connections.pool import ConnectionPool
 from app.transport.exchange import Exchange
-from app.transport.pool import ConnectionPool
 from app.transport.reply import MAX_HEAD
 
 

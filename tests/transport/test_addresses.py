@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from app.transport import Transport, TransportSettings
-from app.transport.addresses import Address, AddressBook
+from app.transport.connections.addresses import Address, AddressBook
 from tests.support.fake_upstream import FakeUpstream, json_reply
 from tests.transport.calls import fetch
 

@@ -13,10 +13,10 @@ import gevent
 import gevent.socket
 import pytest
 
-from app.transport import waiting
 from app.transport.call import Origin
-from app.transport.connection import Connection
-from app.transport.waiting import Alarm
+from app.transport.connections import waiting
+from app.transport.connections.connection import Connection
+from app.transport.connections.waiting import Alarm
 
 Pair = tuple[Connection, socket.socket]
 

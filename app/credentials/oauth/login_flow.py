@@ -27,7 +27,7 @@ from app.credentials.stores.private_files import runtime_folder
 from app.credentials.stores.stored_login import StoredLogin
 from app.credentials.tokens import Tokens, clean_text, is_token, read_claims
 from app.errors import CredentialUnavailable
-from app.settings.login_files import find_claude_files, find_codex_files, own_oca_file
+from app.settings.discovered.login_files import find_claude_files, find_codex_files, own_oca_file
 from app.settings.tables import ProviderSettings
 
 FailureReason = Literal["denied", "incomplete", "unknown_state", "no_tokens", "no_refresh_token", "not_saved"]

@@ -15,7 +15,7 @@ from typing import Any
 from gevent.monkey import get_original
 
 from app.transport.call import Origin
-from app.transport.waiting import Alarm
+from app.transport.connections.waiting import Alarm
 
 READ_SIZE = 64 * 1024
 _RECORD_SIZE = 16 * 1024

@@ -18,9 +18,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from app.console import at_terminal, describe_request, paint, wants_colours
 from app.known_secrets import known_secrets
-from app.log_files import LogFile, LogFileStream
+from app.logs.console import at_terminal, describe_request, paint, wants_colours
+from app.logs.files import LogFile, LogFileStream
 from app.settings import ServerSettings
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}

@@ -13,12 +13,12 @@ import certifi
 from requests.utils import select_proxy, should_bypass_proxies
 
 from app.errors import ConfigError, UpstreamTimeout, UpstreamUnreachable
-from app.transport.addresses import AddressBook
 from app.transport.call import Origin
-from app.transport.connection import Connection, TlsConnection
+from app.transport.connections.addresses import AddressBook
+from app.transport.connections.connection import Connection, TlsConnection
+from app.transport.connections.waiting import Alarm
 from app.transport.network.public import is_loopback
 from app.transport.network.tunnel import Proxy
-from app.transport.waiting import Alarm
 
 # A dead peer, for example behind a NAT that forgot us, is noticed within about two minutes of silence.
 _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}

@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import Struct, structs
 
 from app.settings.defaults import fill_models
-from app.settings.login_files import find_claude_files, find_codex_files, find_oca_files
+from app.settings.discovered.login_files import find_claude_files, find_codex_files, find_oca_files
 from app.settings.tables import Finding, ModelsSettings, ProviderSettings
 
 # Keys of a file's top level, or of `providers.oca.settings.auth` in Cline's newer file, that hold an OCA token.

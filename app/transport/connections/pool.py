@@ -6,8 +6,8 @@ import time
 from contextlib import suppress
 
 from app.transport.call import Origin
-from app.transport.connection import Connection
-from app.transport.dialer import Dialer
+from app.transport.connections.connection import Connection
+from app.transport.connections.dialer import Dialer
 from app.transport.reply import MAX_HEAD
 
 
