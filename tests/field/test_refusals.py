@@ -234,6 +234,32 @@ def test_a_role_that_the_server_does_not_know_is_the_systems(make_client: MakeCl
     assert upstream.seen[-1].json()["messages"][0]["role"] == "system"
 
 
+LIMITED = {
+    "OpenAI": "max_tokens is too large: 32000. This model supports at most 16384 completion tokens, whereas you provided 32000.",
+    "Anthropic": "max_tokens: 32000 > 16384, which is the maximum allowed number of output tokens for claude-3-7-sonnet-20250219",
+    "DeepSeek": "Invalid max_tokens value, the valid range of max_tokens is [1, 16384]",
+    "Groq": "`max_completion_tokens` must be less than or equal to `16384`, the maximum value for this model",
+    "Qwen": "<400> InternalError.Algo.InvalidParameter: Range of max_tokens should be [1, 16384]",
+    "Mistral": "Requested 32,000 output tokens for mistral-small-2409, the limit is 16,384",
+}
+
+
+@every_client
+@pytest.mark.parametrize("server", LIMITED)
+def test_an_answer_may_be_as_long_as_the_refusal_says(
+    every: Client, upstream: FakeUpstream, dialect: str, server: str
+) -> None:
+    """FB-152 for a limit that nobody configured: the number is in the refusal. After three of them it is known."""
+    refusal = json_reply({"error": {"message": LIMITED[server], "type": "invalid_request_error"}}, 400)
+    upstream.script(*[refusal, GOOD] * 3, GOOD)
+    limit = {"A": "max_tokens", "C": "max_completion_tokens", "R": "max_output_tokens"}[dialect]
+
+    told = [ask(every, dialect, "chat/m", **{limit: 32000}) for _ in range(4)]
+
+    assert [one.text for one in told] == ["t"] * 4
+    assert [seen.json()["max_tokens"] for seen in upstream.seen] == [*[32000, 16384] * 3, 16384]
+
+
 @every_client
 @pytest.mark.parametrize(
     "said",

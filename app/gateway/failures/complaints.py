@@ -119,6 +119,16 @@ _STREAM_ONLY = re.compile(
 )
 # How vendors say that they do not take the reasoning of a past turn: its proof is wrong, missing or another account's,
 # or the items around it are not those that it came with.
+# How servers say how long an answer may be; the number stands beside, often with that of the request.
+LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+LEAST_LIMIT = 16
+_SPEAKS_OF_LIMIT = re.compile(
+    r"max_tokens|max_completion_tokens|max_output_tokens|(?:completion|output|response) tokens"
+)
+_IS_LIMIT = re.compile(
+    r"at most|maximum|less than|no more|<=|≤|>|range|exceed|limit|up to|too (?:large|high|big)|between"
+)
+_COUNT = re.compile(r"(?<![\w.,-])\d{1,3}(?:,\d{3}){1,3}(?![\w-])|(?<![\w.,-])\d{2,9}(?![\w-])")
 _GONE = re.compile(r"expired|not (?:be )?found|does not exist|no longer")
 _PROOFS = (
     ("invalid", "signature", "thinking"),
@@ -159,6 +169,8 @@ def find_repair(failure: Failure, message: str, capabilities: Capabilities, sent
         return _needed(Repair("stream", Change({"stream_only": True})), capabilities)
     if "developer" in lower and b'"developer"' in sent:
         return _needed(Repair("developer", Change({"system_role": "system", "late_system": "system"})), capabilities)
+    if (limit := _find_limit(lower, fields)) is not None:
+        return _needed(Repair("max_output", Change({"max_output": limit})), capabilities)
     named = failure.param or ""
     if not named and not (_REFUSES.search(lower) or _is_refusal_code(failure.code)):
         return None
@@ -170,6 +182,15 @@ def find_repair(failure: Failure, message: str, capabilities: Capabilities, sent
         if repair is not None:
             return repair
     return None
+
+
+def _find_limit(text: str, fields: dict[str, msgspec.Raw]) -> int | None:
+    """The most tokens of an answer that a refusal names, where it speaks of that and the request asks for more."""
+    if not _SPEAKS_OF_LIMIT.search(text) or not _IS_LIMIT.search(text):
+        return None
+    asked = max([int(raw) for name in LIMITS if (raw := bytes(fields.get(name, b""))).isdigit()], default=0)
+    named = [int(number[0].replace(",", "")) for number in _COUNT.finditer(text)]
+    return max([number for number in named if LEAST_LIMIT <= number < asked], default=None)
 
 
 def _names(param: str, text: str, fields: dict[str, msgspec.Raw], below: set[str]) -> Iterator[tuple[str, bool]]:
