@@ -6,7 +6,7 @@ SITE := .cache/site
 BIN := $(VENV)/bin
 
 .PHONY: run test check format hardening chaos package dist clients bench profile scaling accounts conformance hooks clean \
-	docs changelog golden mutants
+	docs changelog golden mutants replay
 
 run: $(VENV)/.runs  ## start the gateway on 127.0.0.1:8080 (HOST=… PORT=… to move it)
 	@exec $(BIN)/dragoman serve
@@ -17,6 +17,11 @@ test: $(VENV)/.tests  ## everything that needs nothing but the package index
 golden: $(VENV)/.tests  ## write tests/golden anew: what each pair of dialects makes of each case; read the diff
 	GOLDEN=write $(BIN)/python -m pytest -q tests/golden
 	git diff --stat -- tests/golden
+
+replay: $(VENV)/.tests  ## golden files of the genuine programs' requests anew; PROGRAM=… VERSION=… records one first
+	$(if $(PROGRAM),$(BIN)/python -m tests.replay.record $(PROGRAM) $(VERSION))
+	GOLDEN=write $(BIN)/python -m pytest -q tests/replay
+	git add -N tests/replay && git diff --stat -- tests/replay
 
 mutants: $(VENV)/.tests  ## break each parser and renderer, line by line, and see that the laws notice
 	$(BIN)/python tests/mutants/mutants.py

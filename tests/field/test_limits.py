@@ -111,6 +111,55 @@ def rights_at_claude(asked: dict[str, Any]) -> set[str]:
     return rights
 
 
+REFERENCES: tuple[dict[str, str], ...] = (
+    {"type": "tool_reference", "name": "f"},
+    {"type": "tool_reference", "name": "g"},
+    *({"type": "mcp_tool_reference", "server_name": "s", "name": name} for name in NAMES),
+    {"type": "mcp_toolset_reference", "server_name": "s"},
+)
+
+
+@law
+@given(
+    changes=st.lists(st.tuples(st.booleans(), st.sampled_from(REFERENCES)), min_size=1, max_size=6),
+    on=st.booleans(),
+    configured=st.dictionaries(st.sampled_from(NAMES), st.booleans()),
+    declared=st.booleans(),
+    to=st.sampled_from([RESPONSES, CHAT]),
+)
+def test_what_was_taken_away_in_the_middle_of_a_conversation_stays_away(
+    changes: list[tuple[bool, dict[str, str]]], on: bool, configured: dict[str, bool], declared: bool, to: DialectName
+) -> None:
+    """Tools of servers of MCP too, with and without a toolset."""
+    configs = {name: {"enabled": switched} for name, switched in configured.items()}
+    toolset = {"type": "mcp_toolset", "mcp_server_name": "s", "default_config": {"enabled": on}, "configs": configs}
+    may = {name for name in (*NAMES, "others") if not declared or configured.get(name, on)} | {"f", "g"}
+    for added, reference in changes:
+        meant = {reference["name"]} if "name" in reference else {*NAMES, "others"}
+        may = may | meant if added else may - meant
+    blocks = [{"type": "tool_addition" if added else "tool_removal", "tool": reference} for added, reference in changes]
+    body = {
+        "messages": [{"role": "user", "content": "q"}, {"role": "system", "content": blocks}],
+        "mcp_servers": [{"type": "url", "name": "s", "url": "https://mcp.example/"}],
+        "tools": [*({"name": name, "input_schema": {"type": "object"}} for name in ("f", "g"))],
+    }
+    body["tools"] += [toolset] if declared else []
+
+    try:
+        asked, _ = send(MESSAGES, body, upstream(to))
+    except Unsupported:
+        return
+
+    rights: set[str] = set()
+    for tool in asked.get("tools", []):
+        if tool["type"] == "mcp":
+            rights |= set(tool.get("allowed_tools") or (*NAMES, "others"))
+        else:
+            rights.add(tool.get("function", tool)["name"])
+    assert rights <= may
+    assert {"f", "g"} & may <= rights
+
+
 def test_a_server_that_no_toolset_has_is_not_switched_on_by_the_toolset_of_another() -> None:
     servers = [{"type": "url", "name": name, "url": f"https://{name}.example/"} for name in ("s", "t")]
     body = ask(MESSAGES, mcp_servers=servers, tools=[{"type": "mcp_toolset", "mcp_server_name": "s"}])

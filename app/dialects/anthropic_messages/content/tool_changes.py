@@ -9,10 +9,12 @@ import msgspec
 from msgspec.structs import replace
 
 from app.conversation.blocks import Block, Opaque
-from app.conversation.request import Tool, Turn
+from app.conversation.request import NativeTool, Tool, Turn
 from app.dialects.anthropic_messages.content.tools import read_tools
+from app.dialects.anthropic_messages.vocabulary import NAME
 
 CHANGES = ("tool_addition", "tool_removal")
+_TOOLSET = "mcp_toolset"
 
 _object = msgspec.json.Decoder(dict[str, Any])
 
@@ -24,27 +26,57 @@ def apply_tool_changes(tools: tuple[Tool, ...], turns: tuple[Turn, ...]) -> tupl
     """
     if not any(_is_change(block) for turn in turns for block in turn.blocks):
         return tools, turns
-    known = {tool.name: tool for tool in tools}
+    known = {_key(tool): tool for tool in tools}
     gone: set[str] = set()
     for turn in turns:
         for block in turn.blocks:
             if isinstance(block, Opaque) and _is_change(block):
                 _apply(_object.decode(block.raw), known, gone)
-    left = tuple(tool for name, tool in known.items() if name not in gone)
+    left = tuple(tool for key, tool in known.items() if key not in gone)
     return left, tuple(replace(turn, blocks=_without_changes(turn.blocks)) for turn in turns)
 
 
+def _key(tool: Tool) -> str:
+    """The name of a tool; toolsets, which have none, by that of their server."""
+    if isinstance(tool, NativeTool) and tool.type == _TOOLSET:
+        return _toolset_key(tool.definition.get("mcp_server_name"))
+    return tool.name
+
+
+def _toolset_key(server: object) -> str:
+    return f"{_TOOLSET} {server}"
+
+
 def _apply(change: dict[str, Any], known: dict[str, Tool], gone: set[str]) -> None:
-    """Servers of MCP, whose tools nobody but Anthropic knows, are left aside."""
     match change:
         case {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": dict() as definition}}:
             for tool in read_tools([definition]):
-                known[tool.name] = tool
-                gone.discard(tool.name)
+                known[_key(tool)] = tool
+                gone.discard(_key(tool))
         case {"type": "tool_addition", "tool": {"type": "tool_reference", "name": str(name)}}:
             gone.discard(name)
         case {"type": "tool_removal", "tool": {"type": "tool_reference", "name": str(name)}}:
             gone.add(name)
+        case {"type": kind, "tool": {"type": "mcp_tool_reference", "server_name": str(server), "name": str(name)}}:
+            _switch(known, server, name, on=kind == "tool_addition")
+        case {"type": kind, "tool": {"type": "mcp_toolset_reference", "server_name": str(server)}}:
+            _switch(known, server, None, on=kind == "tool_addition")
+
+
+def _switch(known: dict[str, Tool], server: str, name: str | None, *, on: bool) -> None:
+    """One tool of a server of MCP, or all of them. A toolset stays, for without one a server may do everything."""
+    key = _toolset_key(server)
+    toolset = known.get(key)
+    definition = toolset.definition if isinstance(toolset, NativeTool) else {}
+    changed: dict[str, Any]
+    if name is None:
+        changed = {"default_config": {"enabled": on}, "configs": {}}
+    else:
+        configs = definition.get("configs")
+        before = configs if isinstance(configs, dict) else {}
+        changed = {"configs": {**before, name: {"enabled": on}}}
+    definition = {"type": _TOOLSET, "mcp_server_name": server, **definition, **changed}
+    known[key] = NativeTool(NAME, _TOOLSET, _TOOLSET, definition, server=True)
 
 
 def _is_change(block: Block) -> bool:
