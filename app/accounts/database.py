@@ -16,6 +16,7 @@ from typing import Any
 from app.accounts.record import RequestRecord
 from app.accounts.rows import (
     ATTEMPT_COLUMNS,
+    CREDENTIAL_COLUMNS,
     DAY,
     HOUR,
     REQUEST_COLUMNS,
@@ -25,6 +26,7 @@ from app.accounts.rows import (
     pack_id,
     request_row,
     session_rows,
+    sum_by_credential,
     sum_by_day,
     sum_by_hour,
     tells_attempts,
@@ -34,6 +36,7 @@ from app.accounts.schema import (
     SESSION_COUNTS,
     Table,
     attempt,
+    credential,
     day,
     hour,
     quote,
@@ -59,7 +62,7 @@ def _spell_joining(table: Table, counts: Sequence[str], more: Sequence[str] = ()
     return f" ON CONFLICT ({quote(table.place)}) DO UPDATE SET {', '.join((*sums, *more))}"
 
 
-_JOIN_SUMS = {table.name: _spell_joining(table, COUNTS) for table in (hour, day)}
+_JOIN_SUMS = {table.name: _spell_joining(table, COUNTS) for table in (hour, day, credential)}
 # Batches of several workers come in any order, so the times are compared; the names are those of the last writer.
 _JOIN_SESSION = _spell_joining(
     session,
@@ -102,7 +105,8 @@ class AccountsDatabase:
                 self._run(f"DELETE FROM attempt WHERE request IN ({wanted})", *gone)
                 self._run(f"DELETE FROM request WHERE seq IN ({wanted})", *gone)
             swept = sum(
-                self._drop_first(table, int(oldest_hour) // seconds) for table, seconds in ((hour, HOUR), (day, DAY))
+                self._drop_first(table, int(oldest_hour) // seconds)
+                for table, seconds in ((hour, HOUR), (day, DAY), (credential, DAY))
             )
             ended = f'SELECT session FROM session WHERE "last" < ? LIMIT {BATCH}'
             swept += self._run(f"DELETE FROM session WHERE session IN ({ended})", oldest_hour * 1000).rowcount
@@ -179,6 +183,8 @@ class AccountsDatabase:
         for table, sums in ((hour, hours), (day, sum_by_day(hours))):
             rows = [(*place, *counts) for place, counts in sorted(sums.items())]
             self._insert_rows(table, SUM_COLUMNS, rows, _JOIN_SUMS[table.name])
+        shown = [(*place, *counts) for place, counts in sorted(sum_by_credential(records, number).items())]
+        self._insert_rows(credential, CREDENTIAL_COLUMNS, shown, _JOIN_SUMS[credential.name])
         self._insert_rows(session, SESSION_COLUMNS, session_rows(records, number), _JOIN_SESSION)
 
     def _insert_rows(self, table: Table, columns: Sequence[str], rows: Sequence[Any], more: str = "") -> None:

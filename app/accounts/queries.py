@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import Connection, Row, TableClause, and_, func, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
-from app.accounts.engine import attempt, day, hour, name, request, session
+from app.accounts.engine import attempt, credential, day, hour, name, request, session
 from app.accounts.rows import DAY, HOUR, NAMED, pack_id, unpack_id
 from app.accounts.schema import COUNTS, GROUPS
 
@@ -157,6 +157,26 @@ def sum_usage(
         row.update({column: texts.get(row[column], "") for column in named})
         row.update({column: int(row[column] or 0) for column in COUNTS})
     return [row for row in rows if row["requests"]]
+
+
+def sum_credentials(
+    connection: Connection, since: float, until: float | None = None, where: Mapping[str, str] = {}
+) -> list[dict[str, Any]]:
+    """Sums over whole days of UTC by provider and credential, the dearest first. `where` takes the provider."""
+    conditions = narrow(connection, credential, where)
+    if conditions is None:
+        return []
+    end = time.time() if until is None else until
+    conditions += [credential.c.period >= int(since) // DAY, credential.c.period <= int(end) // DAY]
+    by = (credential.c.provider, credential.c.credential)
+    totals = [func.sum(credential.c[column]).label(column) for column in COUNTS]
+    statement = select(*by, *totals).where(and_(*conditions)).group_by(*by)
+    rows = [dict(row._mapping) for row in connection.execute(statement.order_by(func.sum(credential.c.cost).desc()))]
+    texts = find_texts(connection, {row[column] for row in rows for column in ("provider", "credential")})
+    for row in rows:
+        row.update({column: texts.get(row[column], "") for column in ("provider", "credential")})
+        row.update({column: int(row[column] or 0) for column in COUNTS})
+    return rows
 
 
 def narrow(connection: Connection, table: TableClause, where: Mapping[str, str]) -> list[ColumnElement[bool]] | None:

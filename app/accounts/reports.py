@@ -19,7 +19,9 @@ GROUPS = {
     "day": "day",
     "hour": "hour",
 }
-SESSION = "session"
+# What sums are kept by apart from the others, and so cannot be combined with them.
+SESSION, CREDENTIAL = "session", "credential"
+ALONE = (SESSION, CREDENTIAL)
 COUNTS = ("requests", "failed", "fresh", "cache_read", "cache_written", "output", "reasoning", "cost", "unpriced")
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
@@ -39,13 +41,17 @@ def report_usage(
     until: float | None = None,
     where: Mapping[str, str] = {},
 ) -> list[dict[str, Any]]:
-    """Sums by `groups`, which are names of GROUPS, or SESSION alone. Costs are billionths of a dollar."""
+    """Sums by `groups`, which are names of GROUPS, or one of ALONE. Costs are billionths of a dollar. CREDENTIAL is of
+    providers with several, over whole days, and takes no `where` but the provider."""
     # SQLAlchemy costs a third of a command's start.
-    from app.accounts.queries import MOST_ROWS, list_sessions, sum_usage
+    from app.accounts.queries import MOST_ROWS, list_sessions, sum_credentials, sum_usage
 
     if SESSION in groups:
         rows = list_sessions(connection, since=since, where=where, limit=MOST_ROWS)
         names = {"session": "session", "key": "key", "client": "agent"}
+    elif CREDENTIAL in groups:
+        rows = sum_credentials(connection, since, until, where)
+        names = {"provider": "provider", "credential": "credential"}
     else:
         names = {group: GROUPS[group] for group in groups}
         rows = sum_usage(connection, list(dict.fromkeys(names.values())), since, until, where)

@@ -33,6 +33,7 @@ ATTEMPT_COLUMNS = (
     *("status", "started_ms", "ended_ms", "waited_ms"),
 )
 SUM_COLUMNS = ("period", *GROUPS, *COUNTS)
+CREDENTIAL_COLUMNS = ("period", "provider", "credential", *COUNTS)
 SESSION_COLUMNS = ("session", "tenant", "first", "last", "key", "agent", "model", *SESSION_COUNTS)
 
 # What a page about one request shows and nothing ever searches.
@@ -115,6 +116,17 @@ def sum_by_day(hours: Mapping[tuple[int, ...], list[int]]) -> dict[tuple[int, ..
     sums: dict[tuple[int, ...], list[int]] = {}
     for (hour, *group), counts in hours.items():
         _add(sums, (hour // (DAY // HOUR), *group), counts)
+    return sums
+
+
+def sum_by_credential(records: Iterable[RequestRecord], number: Number) -> dict[tuple[int, ...], list[int]]:
+    """The same counts by the day of UTC, the provider and the credential that was shown last; only of those that have a
+    name, which are one of several."""
+    sums: dict[tuple[int, ...], list[int]] = {}
+    for record in records:
+        if record.attempts and (shown := record.attempts[-1].credential):
+            place = (int(record.received) // DAY, number(record.provider), number(shown))
+            _add(sums, place, _counts(record))
     return sums
 
 

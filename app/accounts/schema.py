@@ -116,6 +116,14 @@ def _sums(period: str) -> Table:
 hour = _sums("hour")
 day = _sums("day")
 
+# Sums of each day by the credential that was shown, for providers that have several.
+credential = Table(
+    "credential",
+    {"period": NUMBER, **_named("provider", "credential"), **dict.fromkeys(COUNTS, BIG)},
+    place=("period", "provider", "credential"),
+    more="WITHOUT ROWID",
+)
+
 # The keys of clients that commands have made, by their hashes. Times are unix time, milliseconds.
 client_key = Table(
     "client_key",
@@ -159,7 +167,7 @@ session = Table(
     more="WITHOUT ROWID",
 )
 
-TABLES = (name, request, attempt, hour, day, client_key, session)
+TABLES = (name, request, attempt, hour, day, credential, client_key, session)
 
 
 def spell(backend: str) -> Iterator[str]:

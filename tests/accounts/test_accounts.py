@@ -16,6 +16,7 @@ from app.accounts.accounts import DAY, MOST_WAITING, Accounts
 from app.accounts.database import BATCH
 from app.accounts.queries import Query, find_request, list_requests, list_sessions, sum_usage
 from app.accounts.record import AttemptRecord
+from app.accounts.reports import CREDENTIAL, report_usage
 from app.conversation.response import Usage
 from app.settings import AccountsSettings
 from tests.accounts.records import NOW, many, record
@@ -301,3 +302,25 @@ print("sqlalchemy" in sys.modules)
     done = subprocess.run([sys.executable, "-c", written], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "False"
+
+
+def test_usage_is_summed_by_the_credential_that_was_shown_last(accounts: Accounts) -> None:
+    tried = [AttemptRecord("oca/m", 429, "rate_limit", credential="one"), AttemptRecord("oca/m", 200, credential="two")]
+    for each in (
+        record(1, provider="oca", attempts=(tried[0], tried[1])),
+        record(2, provider="oca", attempts=(tried[1],)),
+        record(3, provider="oca", attempts=(tried[0],), terminal="error"),
+        record(4, provider="plain"),
+    ):
+        accounts.take(each)
+    accounts.flush()
+
+    rows = accounts.read(lambda connection: report_usage(connection, [CREDENTIAL], NOW - 7 * 86_400, NOW + 86_400))
+    elsewhere = accounts.read(
+        lambda connection: report_usage(connection, [CREDENTIAL], NOW - 86_400, NOW + 86_400, {"provider": "plain"})
+    )
+
+    found = {(row["provider"], row["credential"]): (row["requests"], row["failed"], row["output"]) for row in rows}
+    output = record(1).usage.output  # type: ignore[union-attr]
+    assert found == {("oca", "two"): (2, 0, 2 * output), ("oca", "one"): (1, 1, output)}
+    assert elsewhere == []

@@ -11,10 +11,10 @@ from flask import Blueprint, Response, request
 
 from app.accounts.apart import READ_LIMIT, AccountsUnavailable
 from app.accounts.record import RequestRecord
-from app.accounts.reports import GROUPS, SESSION, read_span, report_usage
+from app.accounts.reports import ALONE, CREDENTIAL, GROUPS, SESSION, read_span, report_usage
 from app.blueprints.api import family, refuse, runtime, services
 from app.blueprints.operations.rights import own_rows
-from app.errors import DragomanError, InvalidRequest, NotFound
+from app.errors import DragomanError, Forbidden, InvalidRequest, NotFound
 from app.gateway.client_limits.in_force import look_at
 
 if TYPE_CHECKING:
@@ -52,14 +52,20 @@ def _report(answer: Callable[[Mapping[str, str]], Any]) -> Response:
 def usage() -> Response:
     def answer(own: Mapping[str, str]) -> Any:
         groups = list(dict.fromkeys(request.args.getlist("by"))) or ["model"]
-        unknown = next((group for group in groups if group not in GROUPS and group != SESSION), None)
+        unknown = next((group for group in groups if group not in (*GROUPS, *ALONE)), None)
         if unknown is not None:
-            known = ", ".join((*GROUPS, SESSION))
+            known = ", ".join((*GROUPS, *ALONE))
             raise InvalidRequest(f"by: {unknown[:LONGEST_VALUE]!r} is none of {known}", param="by")
-        if SESSION in groups and len(groups) > 1:
-            raise InvalidRequest("by: session cannot be combined with another group", param="by")
+        alone = next((group for group in groups if group in ALONE), None)
+        if alone is not None and len(groups) > 1:
+            raise InvalidRequest(f"by: {alone} cannot be combined with another group", param="by")
+        if alone == CREDENTIAL and own:
+            raise Forbidden("by: the credentials of providers are shown to admins alone", param="by")
         since, until = read_time("since") or time.time() - 7 * DAY, read_time("until")
-        where = {**own} if SESSION in groups else {**read_filters(("session",)), **own}
+        filters = read_filters(("session",))
+        where = {**own} if alone == SESSION else {**filters, **own}
+        if alone == CREDENTIAL:
+            where = {name: text for name, text in filters.items() if name == "provider"}
         rows = ask_accounts(lambda connection: report_usage(connection, groups, since, until, where))
         return {"since": since, "until": until, "by": groups, "usage": rows}
 

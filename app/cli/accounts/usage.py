@@ -8,7 +8,7 @@ from typing import Any
 import click
 import msgspec
 
-from app.accounts.reports import COUNTS, GROUPS, SESSION, report_usage
+from app.accounts.reports import ALONE, COUNTS, GROUPS, report_usage
 from app.cli.accounts.reading import (
     ask,
     csv_option,
@@ -31,7 +31,7 @@ from app.gateway.client_limits.in_force import LimitUse, spell_use
 @click.option(
     "--by",
     "groups",
-    type=click.Choice([*GROUPS, SESSION]),
+    type=click.Choice([*GROUPS, *ALONE]),
     multiple=True,
     default=("model",),
     show_default=True,
@@ -53,8 +53,9 @@ def usage(
         _show_limits(path, as_json=as_json, as_csv=as_csv)
         return
     groups = tuple(dict.fromkeys(groups))
-    if SESSION in groups and len(groups) > 1:
-        raise click.UsageError("--by session cannot be combined with another --by")
+    alone = next((group for group in groups if group in ALONE), None)
+    if alone is not None and len(groups) > 1:
+        raise click.UsageError(f"--by {alone} cannot be combined with another --by")
     accounts = open_accounts(path)
     rows = ask(accounts, lambda connection: report_usage(connection, groups, since))
     names = [name for name in rows[0] if name not in COUNTS] if rows else [*groups]
