@@ -277,10 +277,10 @@ class Record:
             tried = (*tried, self._attempt(end, *told))
         usage = (self.paused_turn and self.paused_turn.spent) or self.usage
         target = self.upstream
-        routed, upstream_head, first_byte, first_token = (
-            None if seconds is None else int(seconds * 1000)
-            for seconds in (self.routed, self.upstream_head, self.first_byte, self.first_token)
-        )
+        moments = (self.routed, self.upstream_head, self.first_byte, self.first_token)
+        routed, upstream_head, first_byte, first_token = [
+            None if seconds is None else int(seconds * 1000) for seconds in moments
+        ]
         return RequestRecord(
             id=self.id,
             received=self.received,

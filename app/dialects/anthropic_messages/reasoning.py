@@ -19,6 +19,8 @@ T = TypeVar("T")
 MODES: dict[str, Any] = {"enabled": "on", "adaptive": "on", "disabled": "off", "between_tools": "between_tools"}
 
 optional_text = msgspec.json.Decoder(str | None)
+_FIELDS = frozenset({"thinking", "output_config", "output_format"})
+_UNSAID = ReasoningSettings()
 _integer = msgspec.json.Decoder(int | None)
 _object = msgspec.json.Decoder(dict[str, Any] | None)
 _fields = msgspec.json.Decoder(Fields | None)
@@ -26,6 +28,8 @@ _fields = msgspec.json.Decoder(Fields | None)
 
 def read_reasoning(fields: Fields, note: NoteField) -> tuple[ReasoningSettings, OutputFormat | None]:
     """Takes both fields away from `fields`; what they hold beyond the model goes to `note`. Raises InvalidRequest."""
+    if not _FIELDS & fields.keys():
+        return _UNSAID, None
     thinking = take_field(fields, "thinking", _fields) or {}
     config = take_field(fields, "output_config", _fields) or {}
     if (old := fields.pop("output_format", None)) is not None:

@@ -111,7 +111,7 @@ class _Reader:
         )
 
     def _take(self, name: str, decoder: msgspec.json.Decoder[T]) -> T | None:
-        return take_field(self._fields, name, decoder)
+        return take_field(self._fields, name, decoder) if name in self._fields else None
 
     def _need(self, name: str, decoder: msgspec.json.Decoder[T], message: str) -> T:
         try:

@@ -235,7 +235,7 @@ class StreamParser:
         """What a chunk adds, in the order in which a turn holds it, whatever the order of the keys."""
         self._read_reasoning(delta, events)
         self._read_content(delta.content if len(delta.content) else choice.text, events)
-        if _is_text(delta.refusal):
+        if len(delta.refusal) and _is_text(delta.refusal):
             self._say(Refusal, bytes(delta.refusal), events)
         self._note(delta, choice, events)
         if delta.tool_calls:
@@ -255,7 +255,7 @@ class StreamParser:
         blocks = reasoning.entries_of(delta.thinking_blocks) if len(delta.thinking_blocks) > _NOTHING else []
         for name, shape in _REASONING_SHAPES.items():
             raw: msgspec.Raw = getattr(delta, name)
-            if _is_text(raw):
+            if len(raw) and _is_text(raw):
                 self._say(Reasoning, bytes(raw), events)
                 self._expect(shape, self._block)
                 self._said = True
