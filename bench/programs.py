@@ -20,7 +20,7 @@ from scenarios import ANSWERS, PROVIDERS, REWRITING, Answer
 
 HERE = Path(__file__).parent
 OURS, NGINX, NODE, DIRECT = "dragoman", "nginx", "node", "direct"
-START_LIMIT_S = 20
+START_LIMIT_S = 60
 
 
 class Server(Struct, frozen=True):
@@ -37,12 +37,8 @@ def started_servers(folder: Path, log_level: str) -> Iterator[Mapping[str, Serve
     ports = {name: free_port() for name in (DIRECT, OURS, NGINX, NODE)}
     upstream_port = ports[DIRECT]
     commands: dict[str, list[str]] = {
-        DIRECT: [str(build_program("upstream", folder)), str(upstream_port), *map(str, write_answers(folder))],
-        OURS: [
-            str(Path(sys.executable).with_name("dragoman")),
-            *("serve", "--config", str(write_gateway_config(folder, upstream_port)), "--port", str(ports[OURS])),
-            *("--workers", "1", "--log-level", log_level),
-        ],
+        DIRECT: upstream_command(folder, upstream_port),
+        OURS: gateway_command(write_gateway_config(folder, upstream_port), ports[OURS], log_level),
     }
     if nginx := shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"):
         config = _write_nginx_config(folder, ports[NGINX], upstream_port)
@@ -53,6 +49,16 @@ def started_servers(folder: Path, log_level: str) -> Iterator[Mapping[str, Serve
         yield {
             name: stack.enter_context(started(name, command, ports[name], folder)) for name, command in commands.items()
         }
+
+
+def upstream_command(folder: Path, port: int) -> list[str]:
+    return [str(build_program("upstream", folder)), str(port), *map(str, write_answers(folder))]
+
+
+def gateway_command(config: Path, port: int, log_level: str, workers: int = 1) -> list[str]:
+    program = str(Path(sys.executable).with_name("dragoman"))
+    options = ("--config", str(config), "--port", str(port), "--workers", str(workers), "--log-level", log_level)
+    return [program, "serve", *options]
 
 
 def build_program(name: str, folder: Path) -> Path:
@@ -80,7 +86,7 @@ def started(name: str, command: list[str], port: int, folder: Path) -> Iterator[
         yield Server(name, port, process.pid)
     finally:
         # QUIT ends gunicorn and nginx at once where TERM would let open connections finish.
-        process.send_signal(signal.SIGQUIT if name == OURS else signal.SIGTERM)
+        process.send_signal(signal.SIGQUIT if name not in (NGINX, NODE, DIRECT) else signal.SIGTERM)
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:

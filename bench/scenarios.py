@@ -35,7 +35,9 @@ BURST = Answer("burst", 200)
 SLOW = Answer("slow", 50, pause_ms=100)
 SHORT = Answer("short", 20, pause_ms=50)
 STEADY = Answer("steady", 200, pause_ms=10)
-ANSWERS = (UNARY, BURST, SLOW, SHORT, STEADY)
+# Open, and as good as silent.
+IDLE = Answer("idle", 3, pause_ms=20_000)
+ANSWERS = (UNARY, BURST, SLOW, SHORT, STEADY, IDLE)
 
 
 class Scenario(Struct, frozen=True, kw_only=True):

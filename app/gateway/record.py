@@ -35,7 +35,11 @@ Bill = Callable[[str, str, Usage], int | None]
 
 
 class Reserved(Protocol):
-    """What was counted for a request beforehand. It is settled once; later calls do nothing."""
+    """What was counted for a request beforehand. It is settled once; later calls do nothing. What `stands` is counted
+    right whatever the request comes to, so that nobody waits for it to be settled."""
+
+    @property
+    def stands(self) -> bool: ...
 
     def settle(self, record: RequestRecord | None) -> None:
         """Counts what the request came to instead; None for one of which nothing is known."""

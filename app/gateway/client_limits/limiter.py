@@ -27,13 +27,15 @@ Bill = Callable[[str, str, Usage], int | None]
 
 
 class Reservation:
-    """What one request was counted with. `settle` puts in its place what the request came to, once."""
+    """What one request was counted with. `settle` puts in its place what the request came to, once; where only requests
+    are limited there is nothing to be put right, and it `stands`."""
 
-    __slots__ = ("_bill", "_counts", "_input", "_taken")
+    __slots__ = ("_bill", "_counts", "_input", "_taken", "stands")
 
     def __init__(self, counts: SharedCounts, taken: Taken, input_tokens: int, bill: Bill | None) -> None:
         self._counts = counts
         self._taken: Taken | None = taken
+        self.stands = all(demand.limit.kind == "requests" for demand, _ in taken.demands)
         self._input = input_tokens
         self._bill = bill
 
@@ -47,7 +49,7 @@ class Reservation:
     def settle(self, record: RequestRecord | None) -> None:
         """`record` None lets go of what was counted for a request of which nothing is known."""
         taken, self._taken = self._taken, None
-        if taken is None:
+        if taken is None or self.stands:
             return
         usage = None if record is None else self._find_usage(record)
         tokens = 0 if usage is None else usage.input + usage.output

@@ -60,7 +60,9 @@ class Recorder:
     def _finish(self, record: Record) -> None:
         self._running.pop(id(record), None)
         self.taken += 1
-        if not self.batched or record.reservation is not None:
+        reservation, counted = record.reservation, record.counted
+        stands = (reservation is None or reservation.stands) and (counted is None or counted.stands)
+        if not (self.batched and stands):
             self._close(record)
             return
         self._over.append(record)

@@ -1,0 +1,136 @@
+"""Is `make growth`: what a request costs as users run the gateway, and whether that grows with what it holds.
+
+The same passed request goes to several gateways in turn: one with nothing but its providers, one with all that a team
+switches on, and one each with many routes, keys, providers and open streams. The ratio to the first one is what counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+
+from dialects import CHAT
+from load import Driver
+from msgspec import Struct
+from msgspec.structs import replace
+from processes import LOAD_CORE
+from programs import Server, build_program, free_port, gateway_command, started, upstream_command, write_gateway_config
+from scenarios import IDLE, UNARY_16, Scenario
+
+ROUTES, KEYS, PROVIDERS, STREAMS = 10_000, 10_000, 100, 2000
+# The key that the bench shows; a gateway that asks for none takes no notice of it.
+KEY = "bench-client-key-0000"
+BARE = "nothing but its providers"
+
+
+class Case(Struct, frozen=True):
+    """A gateway: what it is called in the table, what is added to its settings, and by how much a request may cost more
+    than at the bare one."""
+
+    name: str
+    settings: str = ""
+    log_level: str = "warn"
+    limit: float | None = None
+    streams: int = 0
+
+
+def list_cases() -> list[Case]:
+    limited = (
+        f'\n[keys.team]\nkey = "{KEY}"\nrequests_per_minute = 100000000\n[keys.other]\nkey = "bench-other-key-0000"\n'
+    )
+    routes = "\n[models.routes]\n" + "".join(f'"name-{number}" = "chat/unary"\n' for number in range(ROUTES))
+    keys = f'\n[keys.team]\nkey = "{KEY}"\n' + "".join(
+        f'[keys.k{number}]\nkey = "bench-client-key-{number:05}-more"\n' for number in range(1, KEYS)
+    )
+    providers = "".join(
+        f'\n[providers.more-{number}]\nkind = "openai"\napi_key = "sk-bench"\nbase_url = "http://127.0.0.1:9/{number}"'
+        for number in range(PROVIDERS)
+    )
+    return [
+        Case(BARE),
+        Case("log at info, two keys, one limit, accounts", limited, "info", 1.25),
+        Case(f"{ROUTES:,} routes", routes, limit=1.1),
+        Case(f"{KEYS:,} keys", keys, limit=1.1),
+        Case(f"{PROVIDERS} more providers", providers, limit=1.1),
+        Case(f"{STREAMS:,} open streams", limit=1.1, streams=STREAMS),
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each load")
+    parser.add_argument("--only", metavar="WORD", default="", help="cases with this word in their names")
+    arguments = parser.parse_args()
+    os.sched_setaffinity(0, {LOAD_CORE})
+    began = time.monotonic()
+    costs: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        driver = Driver(build_program("driver", folder), folder)
+        cases = [case for case in list_cases() if case.name == BARE or arguments.only in case.name]
+        with started_cases(folder, cases) as servers:
+            scenario = replace(UNARY_16, client=replace(CHAT, headers=f"Authorization: Bearer {KEY}\r\n"))
+            measures = [(case, measure(driver, server, case, scenario)) for case, server in servers]
+            for _ in range(arguments.rounds):
+                for case, ask in measures:
+                    costs.setdefault(case.name, []).append(ask(arguments.seconds))
+    print(f"\n{time.monotonic() - began:.0f} s. CPU time of a request in microseconds, median of rounds.\n")
+    print("| gateway | request | x bare | target | |\n|---|--:|--:|--:|---|")
+    missed = 0
+    for case in cases:
+        ratio = median(one / bare for one, bare in zip(costs[case.name], costs[BARE], strict=True))
+        over = case.limit is not None and ratio > case.limit
+        missed += over
+        verdict = "" if case.limit is None else "over" if over else "ok"
+        print(f"| {case.name} | {median(costs[case.name]):.1f} | {ratio:.2f} | {case.limit or '-'} | {verdict} |")
+    return 1 if missed else 0
+
+
+@contextmanager
+def started_cases(folder: Path, cases: list[Case]) -> Iterator[list[tuple[Case, Server]]]:
+    upstream = free_port()
+    with ExitStack() as stack:
+        stack.enter_context(started("direct", upstream_command(folder, upstream), upstream, folder))
+        servers = []
+        for number, case in enumerate(cases):
+            own = folder / f"case-{number}"
+            own.mkdir()
+            config = write_gateway_config(own, upstream)
+            config.write_text(config.read_text() + case.settings)
+            port = free_port()
+            command = gateway_command(config, port, case.log_level)
+            servers.append((case, stack.enter_context(started(f"case-{number}", command, port, own))))
+        yield servers
+
+
+def measure(driver: Driver, server: Server, case: Case, scenario: Scenario) -> Callable[[float], float]:
+    """A measuring of one case: CPU microseconds a request. Streams that shall be open are opened for each."""
+
+    def ask(seconds: float) -> float:
+        streams = None
+        if case.streams:
+            streams = driver.start(
+                replace(scenario, name="idle", answer=IDLE, connections=case.streams), server.port, 0
+            )
+            time.sleep(2.5)  # until all are open; their next event is far away
+        load, cpu_us = driver.run(scenario, server, seconds)
+        if streams is not None:
+            streams.kill()
+            streams.wait()
+        if load.wrong:
+            raise SystemExit(f"{case.name}: {load.complaint}")
+        return cpu_us / load.answers
+
+    ask(0.3)
+    return ask
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
