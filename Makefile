@@ -6,7 +6,7 @@ SITE := .cache/site
 BIN := $(VENV)/bin
 
 .PHONY: run test check format hardening chaos package dist clients bench profile scaling accounts conformance hooks clean \
-	docs changelog golden mutants replay
+	docs changelog golden growth mutants replay
 
 run: $(VENV)/.runs  ## start the gateway on 127.0.0.1:8080 (HOST=… PORT=… to move it)
 	@exec $(BIN)/dragoman serve
@@ -68,6 +68,9 @@ clients: $(VENV)/.tests  ## the genuine programs against this gateway
 
 bench: $(VENV)/.runs  ## CPU, memory and delay beside nginx and bare Node
 	$(BIN)/python bench/bench.py
+
+growth: $(VENV)/.runs  ## what a request costs with all switched on, and with many routes, keys, providers and streams
+	$(BIN)/python bench/growth.py
 
 profile: $(VENV)/.runs  ## the Python calls of a request on the hot path, and where its time goes
 	$(BIN)/python bench/calls.py --profile --only $(or $(ONLY),unary-pass-1)
