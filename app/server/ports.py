@@ -1,16 +1,23 @@
-"""Whether an address can be listened at."""
+"""Whether an address can be listened at, or systemd listens there already for us."""
 
 from __future__ import annotations
 
 import errno
+import os
 import socket
 
 from app.errors import ConfigError
 from app.settings import ServerSettings
 
+# The first descriptor that systemd hands over.
+_FIRST_HANDED = 3
+
 
 def check_port(server: ServerSettings) -> None:
     """Raises ConfigError when somebody else holds the port: gunicorn would try for five seconds, and then end."""
+    if handed := find_handed_addresses():
+        _check_handed(server, handed)
+        return
     if server.host.startswith("unix:"):
         return
     try:
@@ -25,3 +32,27 @@ def check_port(server: ServerSettings) -> None:
         if error.errno == errno.EADDRINUSE:
             said = "is in use; stop the program that listens there or choose another with --port"
         raise ConfigError(f"{server.host}:{server.port} {said}", key="server.port") from error
+
+
+def find_handed_addresses() -> list[str]:
+    """Where the sockets listen that systemd opened for this process, by sd_listen_fds(3): `HOST:PORT`, `unix:PATH`."""
+    count = os.environ.get("LISTEN_FDS", "")
+    if os.environ.get("LISTEN_PID") != str(os.getpid()) or not count.isdecimal():
+        return []
+    return [_describe(descriptor) for descriptor in range(_FIRST_HANDED, _FIRST_HANDED + int(count))]
+
+
+def _describe(descriptor: int) -> str:
+    with socket.socket(fileno=os.dup(descriptor)) as handed:
+        name = handed.getsockname()
+    return f"unix:{name}" if isinstance(name, str) else f"{name[0]}:{name[1]}"
+
+
+def _check_handed(server: ServerSettings, handed: list[str]) -> None:
+    """Who may ask, and under which names, is decided by `[server] host`: a socket that listens anywhere else would be
+    open to others than the settings say."""
+    wanted = server.host if server.host.startswith("unix:") else f"{server.host}:{server.port}"
+    for address in handed:
+        if address != wanted.replace("localhost:", "127.0.0.1:"):
+            said = f"is {wanted}, but the socket of systemd listens at {address}; say the same in both"
+            raise ConfigError(said, key="server.host")

@@ -1,13 +1,20 @@
-"""Replaces `${VARIABLE}` in the values of a configuration file."""
+"""Replaces `${VARIABLE}` in the values of a configuration file.
+
+A variable may also be a file of that name in the folder that `CREDENTIALS_DIRECTORY` names: systemd's LoadCredential=
+and the secrets of containers come so, and no other program of the user can read them in the environment.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from app.errors import ConfigError
 
+# Of a credential's file.
+MOST_BYTES = 65_536
 # `$${` is a literal `${`.
 _VARIABLE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -38,6 +45,28 @@ def _expand(value: Any, environ: Mapping[str, str], key: str, faults: list[Confi
 def _replace(match: re.Match[str], environ: Mapping[str, str], key: str) -> str:
     if match[1]:
         return match[1]
-    if match[2] not in environ:
-        raise ConfigError(f"the environment variable {match[2]} is not set", key=key)
-    return environ[match[2]]
+    name = match[2]
+    if name in environ:
+        return environ[name]
+    if folder := environ.get("CREDENTIALS_DIRECTORY"):
+        return _read_credential(Path(folder), name, key)
+    raise ConfigError(f"the environment variable {name} is not set", key=key)
+
+
+def _read_credential(folder: Path, name: str, key: str) -> str:
+    try:
+        with (folder / name).open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        text = content.decode().rstrip("\r\n")
+    except FileNotFoundError:
+        said = f"the environment variable {name} is not set, and CREDENTIALS_DIRECTORY has no file of that name"
+        raise ConfigError(said, key=key) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the credential {name} cannot be read: {_say(error)}", key=key) from error
+    if len(content) > MOST_BYTES or "\0" in text or "\n" in text:
+        raise ConfigError(f"the credential {name} is not one line of text", key=key)
+    return text
+
+
+def _say(error: Exception) -> str:
+    return (error.strerror or "no answer") if isinstance(error, OSError) else "it is no text"

@@ -16,7 +16,8 @@ After=network-online.target
 
 [Service]
 {environment}ExecStart={command}
-ExecReload=/bin/kill -HUP $MAINPID
+# A small system has no /bin/kill.
+ExecReload=/bin/sh -c "kill -HUP $MAINPID"
 Restart=on-failure
 RestartSec=2
 # Running streams may finish.
