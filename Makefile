@@ -54,11 +54,40 @@ package: $(VENV)/.tests  ## the distributions, built and installed in each way
 	$(BIN)/python -m pytest -q tests/package
 
 docs: $(VENV)/.tests  ## the documentation as a site, in $(SITE); needs no network to build or to read
-	$(BIN)/mkdocs build -q --strict -f deploy/site/mkdocs.yml -d $(abspath $(SITE))
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q --strict -f deploy/site/mkdocs.yml -d $(abspath $(SITE))
+	@SITE=$(abspath $(SITE)) $(BIN)/python -m pytest -q tests/deploy/site
 	@echo "open $(SITE)/index.html"
+
+.PHONY: reference container machine cloudflare deploy-cloudflare update-creds tail
+
+reference: $(VENV)/.tests  ## the pages that say what the code says: commands, endpoints, errors, settings
+	$(BIN)/python deploy/site/reference.py
+	$(BIN)/dragoman config schema > docs/dragoman.schema.json
 
 changelog: $(VENV)/.tests  ## what the next release would say; with VERSION=1.2.3 it is written into CHANGELOG.md
 	$(BIN)/towncrier build --config docs/changes/towncrier.toml --dir . $(if $(VERSION),--yes --version $(VERSION),--draft --version next)
+
+container: $(VENV)/.tests  ## each step of the Containerfile, and the image run as it is deployed; root, buildah, debootstrap
+	$(BIN)/python -m pytest -q -rs tests/deploy/container
+
+machine: $(VENV)/.tests  ## the steps of docs/how-to/systemd.md in a system of its own; root, systemd-nspawn, debootstrap
+	$(BIN)/python -m pytest -q -rs tests/deploy/machine
+
+cloudflare: $(VENV)/.tests  ## the worker of deploy/cloudflare in workerd, before a gateway of this machine; npm
+	$(BIN)/python -m pytest -q -rs tests/deploy/cloudflare
+
+# The three below act on your account at Cloudflare; `npx wrangler login` comes first.
+deploy-cloudflare: deploy/cloudflare/node_modules  ## build the image, and put worker and container to Cloudflare
+	cd deploy/cloudflare && npx wrangler deploy
+
+update-creds: deploy/cloudflare/node_modules  ## this machine's Claude login becomes the worker's; LOGIN=… names another file
+	cd deploy/cloudflare && node update-creds.js $(LOGIN)
+
+tail: deploy/cloudflare/node_modules  ## the worker's log, as it comes
+	cd deploy/cloudflare && npx wrangler tail
+
+deploy/cloudflare/node_modules: deploy/cloudflare/package.json
+	cd deploy/cloudflare && npm install --no-fund --no-audit && touch node_modules
 
 chaos: $(VENV)/.tests  ## streams, cuts, leavers, reloads and killed workers under load, and their figures; minutes
 	CHAOS=1 $(BIN)/python -m pytest -q tests/chaos

@@ -66,6 +66,14 @@ def test_the_wheel_serves(dist: Path, tmp_path: Path, install: Callable[[Path, P
         assert "Hello" in ask(gateway)
 
 
+def test_uvx_serves_without_installing(dist: Path, tmp_path: Path) -> None:
+    uvx = _tool(tmp_path / "installed", "uv") / "uvx"
+    command = (str(uvx), "--python", sys.executable, "--from", str(wheel_of(dist)), "dragoman", "serve")
+
+    with GatewayProcess(tmp_path, command=command, UV_CACHE_DIR=str(tmp_path / "cache")) as gateway:
+        assert "Hello" in ask(gateway)
+
+
 def test_the_source_distribution_serves_as_a_module(dist: Path, tmp_path: Path) -> None:
     installed = with_pip(sdist_of(dist), tmp_path / "installed")
 

@@ -1,0 +1,50 @@
+"""The site that `make docs` has built: every document is in it, and it needs no network."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import ROOT
+
+
+@pytest.fixture(scope="module")
+def site() -> Path:
+    return ROOT / os.environ.get("SITE", ".cache/site")
+
+
+def test_each_document_has_a_page(site: Path) -> None:
+    documents = [path.relative_to(ROOT / "docs") for path in ROOT.glob("docs/**/*.md")]
+
+    missing = [each for each in documents if not (site / each.with_suffix(".html")).is_file()]
+
+    assert [each for each in missing if each.parts[0] != "changes"] == []
+    assert (site / "openapi.json").is_file()
+
+
+def test_each_document_is_in_the_navigation(site: Path) -> None:
+    shown = (site / "index.html").read_text()
+
+    for path in ROOT.glob("docs/**/*.md"):
+        name = path.relative_to(ROOT / "docs").with_suffix(".html")
+        if name.parts[0] not in ("changes", "decisions"):
+            assert f'href="{name}"' in shown, name
+
+
+def test_the_search_knows_the_documents_without_a_server(site: Path) -> None:
+    index = json.loads((site / "search" / "search_index.json").read_text())
+
+    places = {each["location"].partition("#")[0] for each in index["docs"]}
+    assert {"configuration.html", "reference/commands.html", "tutorials/claude-code.html"} <= places
+    # What a page that is no server's reads instead of the file above.
+    assert (site / "search" / "search_index.js").is_file()
+
+
+def test_a_page_loads_nothing_from_anywhere(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        loaded = re.findall(r'<(?:script|img|link|iframe)\b[^>]*\b(?:src|href)="(https?:[^"]*)"', page.read_text())
+        assert loaded == [], page.name
