@@ -9,7 +9,7 @@ import msgspec
 
 from app.conversation.blocks import CacheHint, Text
 from app.conversation.request import Extension, Request, Role, Sampling, Tool, ToolChoice, Turn
-from app.dialects.anthropic_messages.content.blocks import NoteField, is_absent, read_blocks
+from app.dialects.anthropic_messages.content.blocks import UNREADABLE, NoteField, is_absent, read_blocks
 from app.dialects.anthropic_messages.content.tool_changes import apply_tool_changes
 from app.dialects.anthropic_messages.content.tools import read_tools
 from app.dialects.anthropic_messages.reasoning import optional_text, read_reasoning, take_field
@@ -39,7 +39,7 @@ _object = msgspec.json.Decoder(dict[str, Any] | None)
 _objects = msgspec.json.Decoder(list[dict[str, Any]] | None)
 _cache = msgspec.json.Decoder(WireCache | None)
 _any = msgspec.json.Decoder(Any)
-_known_turn = msgspec.json.Decoder(KnownTurn)
+_known_turns: msgspec.json.Decoder[list[WireTurn]] = msgspec.json.Decoder(list[KnownTurn])
 _any_turn = msgspec.json.Decoder(WireTurn)
 
 
@@ -153,10 +153,15 @@ class _Reader:
         return tools, turns
 
     def _turns(self) -> tuple[Turn, ...]:
-        messages = self._need("messages", list_decoder, "messages array is required")
-        if not messages:
+        try:
+            turns = _known_turns.decode(self._fields["messages"])
+        except (LookupError, *UNREADABLE):
+            messages = self._need("messages", list_decoder, "messages array is required")
+            turns = [_decode_turn(raw, f"messages[{index}]", self._note) for index, raw in enumerate(messages)]
+        self._fields.pop("messages", None)
+        if not turns:
             raise InvalidRequest("messages array cannot be empty", param="messages")
-        return tuple([_read_turn(raw, f"messages[{index}]", self._note) for index, raw in enumerate(messages)])
+        return tuple([_read_turn(turn, f"messages[{index}]", self._note) for index, turn in enumerate(turns)])
 
     def _sampling(self) -> Sampling:
         temperature = self._ranged("temperature", "temperature must be a number between 0 and 1")
@@ -202,14 +207,16 @@ class _Reader:
         return tuple(self._extensions)
 
 
-def _read_turn(raw: msgspec.Raw, path: str, note: NoteField) -> Turn:
-    try:
-        turn: WireTurn = _known_turn.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        turn = read_value(raw, _any_turn, path)
-        for name, value in read_value(raw, fields_decoder, path).items():
-            if name not in WireTurn.__struct_fields__:
-                note(f"{path}.{name}", value)
+def _decode_turn(raw: msgspec.Raw, path: str, note: NoteField) -> WireTurn:
+    """One message among some of which something is odd."""
+    turn = read_value(raw, _any_turn, path)
+    for name, value in read_value(raw, fields_decoder, path).items():
+        if name not in WireTurn.__struct_fields__:
+            note(f"{path}.{name}", value)
+    return turn
+
+
+def _read_turn(turn: WireTurn, path: str, note: NoteField) -> Turn:
     if turn.role not in _ROLES:
         raise InvalidRequest(f"{path}.role: must be user, assistant or system", param=f"{path}.role")
     if is_absent(turn.content):
