@@ -25,6 +25,7 @@ from app.errors import (
     CredentialUnavailable,
     DragomanError,
     LimitReached,
+    UpstreamSpared,
 )
 from app.gateway.attempt import Attempt, Sends
 from app.gateway.choice import USUAL, open_attempt
@@ -60,12 +61,15 @@ from app.gateway.upstream_health.pulse import Pulse
 from app.gateway.upstream_health.retry_budget import RetryBudget
 from app.providers.provider import Operation, UpstreamRequest
 from app.rate_limits.counts import Limit
+from app.rate_limits.shared_counts import LimitsUnavailable
 from app.routing.router import Router, Upstream
 from app.settings import LimitsSettings, ServerSettings
 from app.transport import Exchange, Obtaining
 
 log = logging.getLogger("dragoman")
 
+# What keeps a request from an upstream here, and says nothing of that one.
+NOT_SENT = (LimitReached, LimitsUnavailable, UpstreamSpared)
 # Changes to one request that an upstream refused by naming a field.
 MOST_REPAIRS = 3
 # Bytes of a request that fits into any context.
@@ -281,8 +285,8 @@ class Gateway:
                 started = yield from self._exchange(attempt, record)
                 return started if state is None else state.watch(started)
             except DragomanError as error:
-                if isinstance(error, LimitReached):
-                    raise  # nothing was sent
+                if isinstance(error, NOT_SENT):
+                    raise
                 if attempt.paused_turn is not None and attempt.paused_turn.said is not None:
                     raise  # what was said so far is not asked for a second time
                 error = tell_overflow(error, capabilities.context_window, partial(_estimate, attempt))

@@ -13,7 +13,7 @@ from app.gateway.client_limits.in_force import LimitUse
 from app.gateway.recording.alerts import Alert
 from app.gateway.recording.troubles import find_spent_budgets
 from app.rate_limits.counts import Demand, Limit
-from app.settings import KeySettings, PriceSettings, ProviderSettings, RouteSettings, Settings
+from app.settings import KeySettings, PriceSettings, ProviderSettings, RouteSettings, Settings, SharedSettings
 from app.settings.tables import CredentialSettings, UseLimits
 from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream
 from tests.support.fake_upstream import FakeUpstream, json_reply, sse
@@ -135,6 +135,21 @@ def test_a_limit_of_ours_lets_no_credential_rest(make_client: MakeClient, upstre
 
     members = client.app.runtime.services.providers["first"].source.describe_members()  # type: ignore[union-attr]
     assert [rests for _, _, rests in members] == [0.0, 0.0]
+
+
+def test_a_pool_does_not_rest_either_while_limits_fail_closed(upstream: FakeUpstream, open_client: OpenClient) -> None:
+    pool = (CredentialSettings(name="a", api_key="sk-a"), CredentialSettings(name="b", api_key="sk-b"))
+    provider = ProviderSettings(kind="openai", base_url=f"{upstream.url}/v1", credentials=pool, requests_per_minute=1)
+    shared = SharedSettings(redis="unix:///nowhere/redis.sock", fail_closed=True)
+    client = open_client(Settings(providers={"up": provider}, shared=shared))
+
+    answer = client.chat("up/m")
+
+    members = client.app.runtime.services.providers["up"].source.describe_members()  # type: ignore[union-attr]
+    assert answer.status_code == 503
+    assert "ask again later" in answer.text
+    assert [rests for _, _, rests in members] == [0.0, 0.0]
+    assert upstream.seen == []
 
 
 OWN = {
