@@ -24,9 +24,10 @@ OUTSIDE = {
     "bench/README.md": "project/bench.md",
     "README.md": "index.md",
 }
+SHIM = "assets/iframe-worker.js"
 FOLDERS = {"docs/decisions": "decisions/index.md"}
 
-_LINK = re.compile(r"(?<!!)\[([^\]]{1,300})\]\(([^)\s:#]{1,300})(#[^)\s]{1,200})?\)")
+_LINK = re.compile(r"(!?)\[([^\]]{1,300})\]\(([^)\s:#]{1,300})(#[^)\s]{1,200})?\)")
 _HEADING = re.compile(r"^# (.{1,200})$", re.MULTILINE)
 
 
@@ -34,6 +35,7 @@ def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
     for source, page in OUTSIDE.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text()))
     files.append(File.generated(config, "decisions/index.md", content=_list_decisions()))
+    files.append(File.generated(config, SHIM, content=(Path(__file__).parent / "iframe-worker.js").read_text()))
     named = set(_find_pages(config.nav))
     for section in config.nav or []:
         if "Explanation" in section:
@@ -49,7 +51,7 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
 
 def _lead(link: re.Match[str], source: str, here: str) -> str:
-    text, target, anchor = link[1], link[2], link[3] or ""
+    mark, text, target, anchor = link[1], link[2], link[3], link[4] or ""
     wanted = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
     shown = OUTSIDE.get(wanted) or FOLDERS.get(wanted)
     if shown is None and wanted.startswith("docs/") and (ROOT / wanted).is_file():
@@ -57,7 +59,7 @@ def _lead(link: re.Match[str], source: str, here: str) -> str:
     if shown is None:
         # mkdocs tells of links that lead to nothing at all.
         return f"{text} (`{wanted}`)" if (ROOT / wanted).exists() else link[0]
-    return f"[{text}]({os.path.relpath(shown, posixpath.dirname(here) or '.')}{anchor})"
+    return f"{mark}[{text}]({os.path.relpath(shown, posixpath.dirname(here) or '.')}{anchor})"
 
 
 def _list_decisions() -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
 
+from tests.clients.chromium import DRIVER, PROGRAM, Chromium
 from tests.docs.blocks import ROOT
 
 
@@ -48,3 +50,22 @@ def test_a_page_loads_nothing_from_anywhere(site: Path) -> None:
     for page in site.rglob("*.html"):
         loaded = re.findall(r'<(?:script|img|link|iframe)\b[^>]*\b(?:src|href)="(https?:[^"]*)"', page.read_text())
         assert loaded == [], page.name
+
+
+def test_each_picture_is_there(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        for picture in re.findall(r'<img\b[^>]*\bsrc="([^"]*)"', page.read_text()):
+            assert (page.parent / picture).is_file(), f"{page.name}: {picture}"
+
+
+def test_the_search_finds_in_pages_that_are_files(site: Path, tmp_path: Path) -> None:
+    if PROGRAM is None or DRIVER is None:
+        pytest.skip("Chromium and its driver are not on this machine")
+    deadline = time.monotonic() + 60
+
+    with Chromium(tmp_path) as browser:
+        browser.open(f"file://{site}/index.html?q=breaker")
+        while "matching" not in browser.text and time.monotonic() < deadline:
+            time.sleep(0.2)
+
+        assert "Upstreams in trouble" in browser.text
