@@ -157,7 +157,7 @@ class StreamPassthrough:
         content, reasoning = _SAYS[self._calm]
         if events.count(content) != whole and events.count(reasoning) != whole:
             return False
-        if b'"tool_calls"' in events:
+        if b'"tool_calls"' in events or b'"message":' in events:
             return False
         # A server that counts in one of them counts in all.
         last = events.rfind(b"\n\n", 0, -2) + 1

@@ -586,7 +586,15 @@ def test_a_whole_message_in_a_stream_becomes_deltas() -> None:
     body = chunk(finish="tool_calls") | {"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
 
     payloads = run([body])
+    later = run(
+        [
+            ROLE,
+            chunk({"content": "y"}),
+            {**chunk(), "choices": [{"index": 0, "message": {"content": "x"}, "finish_reason": None}]},
+        ]
+    )
 
+    assert not any("message" in choice for payload in later[:3] for choice in payload["choices"])
     choices = [payload["choices"][0] for payload in payloads if payload != "[DONE]"]
     assert "".join(choice["delta"].get("content") or "" for choice in choices) == "x"
     assert [found["id"] for found in said_calls(payloads)] == ["a", "b"]
@@ -599,6 +607,17 @@ def test_a_name_that_was_cut_goes_on() -> None:
     chunks = [chunk({"tool_calls": [{"index": 0, **piece}]}) for piece in pieces]
 
     assert fragments(run([ROLE, *chunks, chunk({}, "tool_calls")])) == [{"index": 0, **piece} for piece in pieces]
+
+
+def test_another_name_with_arguments_is_another_call() -> None:
+    head = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": ""}}
+    other = {"index": 0, "function": {"name": "g", "arguments": "{}"}}
+
+    got = said_calls(
+        run([ROLE, chunk({"tool_calls": [head]}), chunk({"tool_calls": [other]}), chunk({}, "tool_calls")])
+    )
+
+    assert [(found["name"], found["arguments"]) for found in got] == [("f", "{}"), ("g", "{}")]
 
 
 def test_calls_that_share_an_id_get_their_own() -> None:

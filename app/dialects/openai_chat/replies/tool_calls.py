@@ -157,7 +157,8 @@ def _continues(fragment: CallFragment, call: Call) -> bool:
     piece = fragment.function or fragment.custom
     if piece is None or fragment.id:
         return False
-    if piece.name is not None and (not piece.name or piece.name == call.name or call.pieces):
+    cut = piece.name and piece.name != call.name and not call.pieces and not says_arguments(fragment)
+    if piece.name is not None and not cut:
         return False
     return _has_clean_arguments(fragment, first=not call.pieces)
 
