@@ -53,7 +53,7 @@ from app.gateway.fetching import Fetcher
 from app.gateway.large_bodies.heavy_work import SMALL
 from app.gateway.messages import ClientRequest, ClientResponse, StartedResponse
 from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
-from app.gateway.record import Record
+from app.gateway.record import SHORTEST_STEP, Record
 from app.gateway.replies.paused_turn import PausedTurnExchange
 from app.gateway.upstream_health.health import OPEN, UpstreamHealth
 from app.gateway.upstream_health.lane import Lane, LaneExchange
@@ -265,7 +265,8 @@ class Gateway:
         session = client_request.session
         began = time.monotonic()
         credential = provider.credential(session)
-        record.note_step("credential", provider.name, began)
+        if time.monotonic() - began >= SHORTEST_STEP:
+            record.note_step("credential", provider.name, began)
         record.credential = credential.name if credential is not None else ""
         capabilities = self.capabilities(upstream, client_request)
         record.upstream_dialect = capabilities.dialect
