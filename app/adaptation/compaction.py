@@ -24,7 +24,8 @@ def adapt_compaction(request: Request, capabilities: Capabilities, notes: Notes)
     if request.dialect == capabilities.dialect and capabilities.dialect in capabilities.proofs:
         return request  # the vendor itself, whose summaries only it can read
     notes.on_reply(SummaryAsCompaction)
-    asked = Turn("user", (Text(SUMMARY_PROMPT),), path=request.turns[-1].path if request.turns else "")
+    path = request.turns[-1].path if request.turns else ""
+    asked = Turn("user", (Text(SUMMARY_PROMPT + _own_words(request)),), path=path)
     return replace(
         request,
         compact=False,
@@ -34,6 +35,15 @@ def adapt_compaction(request: Request, capabilities: Capabilities, notes: Notes)
         parallel_tool_calls=None,
         output_format=None,
     )
+
+
+def _own_words(request: Request) -> str:
+    """What the client wants to be seen in the summary, where its dialect lets it say so."""
+    for extension in request.extensions:
+        match extension.name, extension.value:
+            case "compaction", {"instructions": str(words)} if words.strip():
+                return f"\n\n{words}"
+    return ""
 
 
 class SummaryAsCompaction:

@@ -128,6 +128,45 @@ def test_a_compaction_trigger_is_answered_by_one_compaction_that_reads_back(to: 
     assert "SUM" in texts(again)
 
 
+@pytest.mark.parametrize("to", [CHAT, RESPONSES])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_messages_client_that_asks_for_a_compaction_gets_one_that_reads_back(to: DialectName, stream: bool) -> None:
+    """Anthropic API reference, "compaction": the whole request is a wish for a summary."""
+    history = [{"role": "user", "content": "first question"}, {"role": "assistant", "content": "first answer"}]
+    wish = {"type": "summarize", "instructions": "Keep the colours."}
+    body = {"messages": [*history, {"role": "user", "content": "q"}], "compaction": wish}
+    said = {
+        CHAT: {"id": "x", "choices": [{"message": {"content": "THE SUMMARY"}, "finish_reason": "stop"}]},
+        RESPONSES: {
+            "id": "r",
+            "object": "response",
+            "status": "completed",
+            "model": "m",
+            "output": [{"id": "m", "type": "message", "content": [{"type": "output_text", "text": "THE SUMMARY"}]}],
+        },
+    }[to]
+
+    asked, losses = send(MESSAGES, body, upstream(to))
+    told = answer(MESSAGES, body, upstream(to), said, stream=stream)
+
+    assert all(word in spoken_by("user", asked) for word in ("Summarize everything", "Keep the colours."))
+    assert "compaction" not in asked
+    assert [loss.severity for loss in losses if loss.path == "compaction"] == ["ignorable"]
+    (block,) = told["content"]
+    assert (block["type"], told["stop_reason"]) == ("compaction", "compaction")
+    again, _ = send(MESSAGES, {"messages": [{"role": "assistant", "content": [block]}, *history[:1]]}, upstream(to))
+    assert "THE SUMMARY" in texts(again)
+
+
+def test_claude_itself_is_asked_for_its_own_compaction() -> None:
+    body = {"messages": [{"role": "user", "content": "q"}], "compaction": {"type": "summarize"}}
+
+    asked, _ = send(MESSAGES, body, upstream(MESSAGES))
+
+    assert asked["compaction"] == {"type": "summarize"}
+    assert "Summarize" not in texts(asked["messages"])
+
+
 def test_the_vendor_itself_is_asked_to_compact_in_its_own_words() -> None:
     asked, _ = send(RESPONSES, {"input": [user("a"), {"type": "compaction_trigger"}]}, upstream(RESPONSES))
 

@@ -92,6 +92,8 @@ def _join_blocks(payloads: list[dict[str, Any]]) -> dict[str, Any]:
                 content[-1].setdefault("citations", []).append(citation)
             case {"type": "content_block_delta", "delta": {"type": "input_json_delta", "partial_json": partial}}:
                 content[-1]["input"] = json.loads(partial)
+            case {"type": "content_block_delta", "delta": {"type": "compaction_delta", **told}}:
+                content[-1] |= told
             case {"type": "message_delta"}:
                 usage, stop = payload["usage"], payload["delta"]["stop_reason"]
     return {"content": content, "usage": usage, "stop_reason": stop}

@@ -22,7 +22,15 @@ from app.dialects.anthropic_messages.vocabulary import (
     WireCache,
     WireTurn,
 )
-from app.dialects.json_bodies import Fields, fields_decoder, list_decoder, read_body, read_value, repair_surrogates
+from app.dialects.json_bodies import (
+    Fields,
+    decode_or_none,
+    fields_decoder,
+    list_decoder,
+    read_body,
+    read_value,
+    repair_surrogates,
+)
 from app.dialects.tool_schemas import mend_schemas
 from app.errors import InvalidRequest
 
@@ -104,6 +112,7 @@ class _Reader:
             cache=self._cache_hint(),
             service_tier=ASKED_TIERS.get(tier, tier) if tier else None,
             metadata=metadata or None,
+            compact=_wants_summary(self._fields.get("compaction")),
             stream=stream,
             include_usage=stream,
             betas=_split_betas(self._headers.get("anthropic-beta", "")),
@@ -128,6 +137,8 @@ class _Reader:
         loss, why = FIELD_LOSSES.get(name) or FIELD_LOSSES.get(name.rpartition("]")[2][1:]) or UNLISTED_LOSS
         if name == "context_management" and not _edits_matter(value):
             loss, why = "ignorable", "clearing old thinking does not change the answer of a model that never sees it"
+        elif name == "compaction" and _wants_summary(raw):
+            loss, why = "ignorable", "the upstream is asked for a summary in words"
         self._extensions.append(Extension(NAME, name, value, loss, why))
 
     def _instructions(self) -> tuple[Text, ...]:
@@ -231,6 +242,15 @@ def _read_turn(turn: WireTurn, path: str, note: NoteField) -> Turn:
 
 def _split_betas(header: str) -> tuple[str, ...]:
     return tuple(name for part in header.split(",") if (name := part.strip()))
+
+
+def _wants_summary(raw: msgspec.Raw | None) -> bool:
+    """Whether a request is one for a compaction: it is answered by nothing else."""
+    match decode_or_none(raw, _any) if raw is not None else None:
+        case {"type": "summarize"}:
+            return True
+        case _:
+            return False
 
 
 def _edits_matter(value: Any) -> bool:
