@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from app.providers.kinds.codex import CodexProvider
 from tests.gateway.conftest import MakeClient, data_folder, make_client, upstream
 from tests.support.fake_upstream import FakeUpstream, json_reply, sse
 
@@ -98,3 +99,15 @@ def test_a_backend_that_cannot_be_reached_is_called_so(make_client: MakeClient) 
     response = client.ask("/api/codex/responses", {"model": "gpt-5.5", "input": "hi"})
 
     assert "Failed to connect to ChatGPT backend: cannot connect to 127.0.0.1:9" in response.json["error"]["message"]
+
+
+@pytest.mark.parametrize("listed", [{"models": []}, {"object": "list", "data": []}, None])
+def test_a_backend_that_lists_no_models_has_those_of_the_vendor(
+    make_client: MakeClient, upstream: FakeUpstream, listed: Any
+) -> None:
+    client = make_client(codex={"kind": "codex", "base_url": upstream.url, "access_token": "t"})
+    upstream.script(json_reply(listed) if listed is not None else json_reply({"detail": "m"}, 500))
+
+    ids = [model["id"] for model in client.app.test_client().get("/api/codex/v1/models").json["data"]]
+
+    assert set(ids) == set(CodexProvider.known_models)

@@ -76,5 +76,8 @@ PROGRAMS = {
             ("--approval-mode", "yolo", PROMPT),
             Call("run_shell_command", {"command": READ, "is_background": False}),
         ),
+        Program(
+            "aider", "aider-chat", "0.86.2", "aider", ("--message", PROMPT, "--no-git", "--yes-always"), registry="PyPI"
+        ),
     )
 }

@@ -108,6 +108,10 @@ class CodexProvider(Provider):
         message = f"{name}: {failure.message.rstrip('. ')}. {remedy}"
         return msgspec.structs.replace(failure, message=message)
 
+    def models(self) -> list[Model]:
+        """A backend that lists none has those of the vendor, wherever it is reached."""
+        return super().models() or [Model(id=name, owned_by="openai") for name in self.known_models]
+
     def fetch_models(self) -> list[Model]:
         url = f"{self.url('models', '')}?client_version={CLIENT_VERSION}"
         return [
