@@ -292,7 +292,9 @@ def test_wrangler_bundles_the_worker(installed: Path, tmp_path: Path) -> None:
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "class Gateway" in (tmp_path / "out" / "worker.js").read_text()
+    exported = re.search(r"export \{([^}]{1,200})\}", (tmp_path / "out" / "worker.js").read_text())
+    assert exported is not None
+    assert {"Gateway", "worker_default as default"} <= {name.strip() for name in exported[1].split(",")}
 
 
 NESTED = {"claudeAiOauth": {"accessToken": "sk-ant-oat-SECRET", "refreshToken": "sk-ant-ort-SECRET", "expiresAt": 1}}
