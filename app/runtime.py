@@ -16,7 +16,7 @@ import requests
 from app.accounts.apart import AccountsThread
 from app.credentials.login_source import LoginSource
 from app.credentials.watcher import Watcher
-from app.errors import ConfigError
+from app.errors import ConfigError, Forbidden
 from app.gateway.client_limits.in_force import Limited, find_limited, look_at
 from app.gateway.client_limits.limiter import Limiter
 from app.gateway.client_limits.made_keys import MadeKeys
@@ -72,6 +72,7 @@ class Runtime:
         )
         self.problem: str | None = None
         self.active = ActiveRequests()
+        self.workers.end_own = self._end_own
         server = settings.server
         most = server.bodies_mb * MEGABYTE if server.bodies_mb else default_budget(server.workers)
         self.bodies = BodyBudget(most)
@@ -173,6 +174,16 @@ class Runtime:
             self._hosts = None if url is None else SharedRedis(url, knows_tenants=ledger is not None)
             self._hosts_settings = wanted
         return self._hosts
+
+    def end_request(self, request_id: str) -> None:
+        """Ends a request at whichever worker it runs; its client is told that somebody wanted it so."""
+        self.workers.end(request_id)
+
+    def _end_own(self, request_id: str) -> bool:
+        record = self.recorder.find(request_id)
+        if record is None:
+            return False
+        return self.active.end(record.token, Forbidden("whoever runs this gateway has ended this request"))
 
     def finish(self, seconds: float) -> None:
         """Waits until what runs in the background is over, by whichever configuration it began; `seconds` at most."""

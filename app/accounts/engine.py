@@ -17,7 +17,7 @@ def _view(known: schema.Table) -> TableClause:
     return table(known.name, *(column(each) for each in known.columns))
 
 
-name, request, attempt, hour, day, credential, client_key, session = map(_view, schema.TABLES)
+name, request, attempt, hour, day, credential, client_key, session, recording = map(_view, schema.TABLES)
 
 
 def open_engine(place: Path | str) -> Engine:

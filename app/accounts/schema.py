@@ -167,7 +167,21 @@ session = Table(
     more="WITHOUT ROWID",
 )
 
-TABLES = (name, request, attempt, hour, day, credential, client_key, session)
+# What went over the wire for a few requests, packed; see app/gateway/inspection.
+recording = Table(
+    "recording",
+    {
+        "id": f"{BYTES} NOT NULL",
+        "made": BIG,  # unix time, milliseconds
+        "tenant": TEXT,
+        "size": NUMBER,  # bytes of the packed body
+        "body": f"{BYTES} NOT NULL",
+    },
+    place=("id",),
+    indexes={"recording_by_made": '("made")'},
+)
+
+TABLES = (name, request, attempt, hour, day, credential, client_key, session, recording)
 
 
 def spell(backend: str) -> Iterator[str]:

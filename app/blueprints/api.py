@@ -117,9 +117,9 @@ def admit(
     record.key = client_request.key.name or None
     record.bytes_in = len(client_request.body)
     observers = owner.observers
-    if observers.raw_log is not None and (raw := observers.raw_log.open(record.id, record.path)) is not None:
-        record.raw = raw
-        raw.client_request(environ, client_request.body)
+    if observers.taps is not None and (listener := observers.taps.open(record)) is not None:
+        record.raw = listener
+        listener.client_request(environ, client_request.body)
     hooks = observers.hooks
     return hooks.admit(client_request) if hooks.look_at_requests else client_request
 
@@ -143,7 +143,7 @@ def generate(owner: Runtime, environ: dict[str, Any], endpoint: Endpoint, path_p
     record = owner.recorder.begin(new_id(), dialect.NAME, environ)
     active = owner.active
     client_socket = environ.get("gunicorn.socket")
-    token = active.register(client_socket, gevent.getcurrent()) if client_socket is not None else -1
+    token = record.token = active.register(client_socket, gevent.getcurrent()) if client_socket is not None else -1
     streaming = False
     try:
         client_request = read_client_request(owner, parts, environ, endpoint, record.id, path_parts)

@@ -25,7 +25,8 @@ COMMANDS = {
     **{
         name: f"app.cli.{name}"
         for name in (
-            *("completion", "config", "dashboard", "explain", "keys", "models", "permissions", "plugins", "version"),
+            *("completion", "config", "dashboard", "explain", "keys", "models", "permissions", "plugins"),
+            *("record", "version"),
         )
     },
     **{name: f"app.cli.logins.{name}" for name in ("auth", "login", "logout", "status")},

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from flask import Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from app.blueprints.operations.versions import own_version
 from app.dashboard.assets import spell_asset
@@ -120,6 +120,11 @@ def draw_line(values: Sequence[float]) -> str:
     return " ".join(f"{at * 100 / last:.1f},{29 - value * 27 / most:.1f}" for at, value in enumerate(values))
 
 
+def _spell_long(text: str) -> Markup:
+    """A long text that was cleaned when it was recorded; what is known as a secret by now is masked again."""
+    return Markup(escape(known_secrets.mask(text).translate(_UNSHOWN)))  # it is escaped right here
+
+
 _environment = Environment(
     loader=PackageLoader("app.dashboard"),
     autoescape=True,
@@ -142,6 +147,7 @@ _environment.filters.update(
     terminal=lambda word: _TERMINALS.get(word, word),
     query=_spell_link,
     line=draw_line,
+    long=_spell_long,
 )
 _environment.globals["asset"] = spell_asset
 

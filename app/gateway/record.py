@@ -16,7 +16,7 @@ from app.logs import hide_secrets
 from app.routing.router import Upstream
 
 if TYPE_CHECKING:
-    from app.gateway.recording.raw_log import RawFiles
+    from app.gateway.inspection.taps import Listener
 
 log = logging.getLogger("dragoman")
 
@@ -93,6 +93,7 @@ class Record:
         "stream",
         "tenant",
         "terminal",
+        "token",
         "trace",
         "tried",
         "upstream",
@@ -172,7 +173,8 @@ class Record:
         self.counted: Reserved | None = None
         self.written = False
         self._ended: int | None = None
-        self.raw: RawFiles | None = None  # what goes over the wire, where that is logged
+        self.token = -1  # by which ActiveRequests knows it, where it does
+        self.raw: Listener | None = None  # who is told what goes over the wire, where anybody is
 
     def stand_for(self, request: Record) -> None:
         """What goes on after `request` was answered, on behalf of the same client."""

@@ -104,6 +104,7 @@ class ServerSettings(Table, frozen=True, kw_only=True):
     log_days: Count = 30
     metrics: Literal["local", "key", "open"] = "local"
     dashboard: bool = True
+    record: Literal["off", "errors", "all"] = "off"
     demo: bool | None = None
     open_browser: bool = True
 
@@ -252,6 +253,8 @@ class AccountsSettings(Table, frozen=True, kw_only=True):
     enabled: bool = True
     days: Count = 30
     rollup_days: Count = 400
+    recording_hours: Count = 24
+    recording_mb: Count = 200
 
 
 class HooksSettings(Table, frozen=True, kw_only=True):

@@ -28,7 +28,7 @@ class ClientGone(GreenletExit):  # type: ignore[misc]  # gevent is untyped
 class Killable(Protocol):
     """A greenlet, as far as it matters here."""
 
-    def kill(self, exception: type[BaseException], block: bool) -> object: ...
+    def kill(self, exception: type[BaseException] | BaseException, block: bool) -> object: ...
 
 
 class ActiveRequests:
@@ -59,6 +59,13 @@ class ActiveRequests:
         """The request has ended. Does nothing if its client was found gone before."""
         if self._greenlets.pop(token, None) is not None:
             self._poll.unregister(token)
+
+    def end(self, token: int, error: Exception) -> bool:
+        """Throws an error into one request, which ends with it as with any other; whether it runs."""
+        greenlet = self._greenlets.get(token)
+        if greenlet is not None:
+            greenlet.kill(error, block=False)
+        return greenlet is not None
 
     def end_abandoned(self) -> int:
         """Throws ClientGone into the requests whose client has left, each once; returns how many. Does not wait."""

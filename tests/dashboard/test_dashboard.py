@@ -5,28 +5,22 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import gevent
 import pytest
 from click.testing import CliRunner
-from werkzeug.test import Client, TestResponse
 
-from app import create_app
 from app.accounts.record import AttemptRecord, RequestRecord, Times
-from app.application import Application
 from app.cli import main
 from app.conversation.response import Usage
-from app.dashboard import reading, sign_in, tickets
+from app.dashboard import reading, tickets
 from app.errors import UpstreamError
 from app.logs import recent_lines
-from app.settings import KeySettings, ModelsSettings, ProviderSettings, ServerSettings, Settings
+from app.settings import KeySettings
+from tests.dashboard.conftest import SCRIPT, SECRET, MakeApp, enter, read_mark, sign_with
 
-SECRET = "sk-planted\"'<&>secret-0123456789"
-SCRIPT = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u202e"
 REQUEST = f"{7:024x}"
 PAGES = (
     "/_/",
@@ -42,61 +36,23 @@ PAGES = (
     "/_/providers",
     "/_/keys",
     "/_/logs",
+    "/_/recording",
     "/_/settings",
 )
 EXPORTS = ("/_/requests.csv", "/_/requests.json", "/_/usage.csv?by=key", "/_/usage.json", "/_/logs.txt")
 STREAMS = ("/_/live/overview", "/_/live/requests", "/_/live/permissions", "/_/logs/stream")
-CHANGES = ("/_/models/test", "/_/permissions/answer", "/_/keys/create", "/_/keys/rotate", "/_/keys/disable")
+CHANGES = (
+    *("/_/models/test", "/_/permissions/answer", "/_/running/end"),
+    *(f"/_/keys/{what}" for what in ("create", "rotate", "disable")),
+    *(f"/_/recording/{what}" for what in ("start", "stop", "forget")),
+    f"/_/requests/{REQUEST}/replay",
+)
 # Those that are shown to an admin alone.
 OF_ADMINS = ("/_/providers", "/_/keys", "/_/logs", "/_/settings")
 WRONG = (("/_/requests", "since"), ("/_/requests", "before"), ("/_/usage", "by"), ("/_/enter", "token"))
 # Names of namespaces, and whose work a vendored file is: none of them is loaded.
 KNOWN_ADDRESS = re.compile(r"http://www\.w3\.org/2000/svg|https://github\.com/leeoniya/uPlot")
 BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-
-MakeApp = Callable[..., Application]
-
-
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    sign_in._tries.clear()
-
-
-@pytest.fixture
-def make_app() -> Iterator[MakeApp]:
-    made: list[Application] = []
-
-    def make(
-        server: dict[str, Any] | None = None, *records: RequestRecord, keys: dict[str, KeySettings] | None = None
-    ) -> Application:
-        settings = Settings(
-            server=ServerSettings(**(server or {})),
-            providers={
-                "up": ProviderSettings(
-                    kind="openai", base_url="http://127.0.0.1:9/v1", api_key=SECRET, models=("m", SCRIPT)
-                )
-            },
-            models=ModelsSettings(default="up/m"),
-            keys=keys or {},
-        )
-        app = create_app(settings)
-        made.append(app)
-        app.runtime.watch()
-        assert app.runtime.accounts is not None
-        for each in records:
-            app.runtime.accounts.accounts.take(each)
-        app.runtime.recorder.hand_out()
-        app.runtime.accounts.flush()
-        return app
-
-    yield make
-    for app in made:
-        for loop in app.runtime.loops:
-            loop.stop()
-        app.runtime.finish(1)
 
 
 def record(number: int = 7, **changes: Any) -> RequestRecord:
@@ -129,27 +85,6 @@ def hostile(text: str, **changes: Any) -> RequestRecord:
     words = dict.fromkeys((*names, "error", "message", "origin", "upstream_request_id"), text)
     tried = AttemptRecord(text, 500, text, text, 1, 2, 3, text)
     return record(**words, attempts=(tried, tried), losses=(text,), lowered=(text,), terminal="error", **changes)
-
-
-def enter(app: Application) -> Client:
-    client = app.test_client()
-    answer = client.get("/_/enter", query_string={"token": tickets.issue_ticket()})
-    assert answer.status_code == 303
-    return client
-
-
-def sign_with(app: Application, key: str) -> tuple[Client, TestResponse]:
-    client = app.test_client()
-    found = re.search(r'name="csrf" value="(\w+)"', client.get("/_/sign-in").text)
-    assert found is not None
-    return client, client.post("/_/sign-in", data={"csrf": found[1], "key": key})
-
-
-def read_mark(client: Client) -> str:
-    """What the forms of a visitor carry."""
-    found = re.search(r'name="csrf" value="(\w+)"', client.get("/_/models").text)
-    assert found is not None
-    return found[1]
 
 
 def test_a_browser_is_led_to_the_pages_and_everybody_else_gets_json(make_app: MakeApp) -> None:
@@ -465,13 +400,12 @@ def test_a_page_of_an_allowed_origin_changes_nothing_here(make_app: MakeApp) -> 
 
 
 def test_a_model_is_tested_by_a_real_tool_call(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = enter(make_app({"demo": True}))
+    client = enter(make_app(demo=True))
 
     page = client.post("/_/models/test", data={"model": "demo/demo", "csrf": read_mark(client)})
     failed = client.post("/_/models/test", data={"model": "up/m", "csrf": read_mark(client)})
 
-    assert "demo/demo" in page.text
-    assert "First event after" in page.text
+    assert "✓ demo/demo called the tool with" in page.text
     assert "✗" in failed.text[failed.text.index("Test of up/m") :]
     found = re.search(r'href="(/_/requests/[0-9a-f]{32})">The request', page.text)
     assert found is not None

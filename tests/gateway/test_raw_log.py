@@ -21,6 +21,7 @@ CLIENT_KEY, UPSTREAM_KEY = "k-client-key-1234567890", "sk-upstream-0123456789"
 def log_to(client: Client, folder: Path, **changes: object) -> RawLog:
     made = RawLog(RawLogSettings(enabled=True, folder=str(folder), **changes))  # type: ignore[arg-type]
     client.app.runtime.observers.raw_log = made
+    client.app.runtime.observers.set_taps()
     return made
 
 

@@ -15,6 +15,7 @@ def load_pages() -> tuple[ModuleType, ...]:
         overview,
         permissions,
         providers,
+        recording,
         requests,
         sessions,
         settings,
@@ -23,5 +24,5 @@ def load_pages() -> tuple[ModuleType, ...]:
 
     return (
         *(overview, requests, one_request, exports, sessions, usage, models, permissions),
-        *(providers, keys, logs, settings, live),
+        *(providers, keys, logs, settings, live, recording),
     )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Response
+from flask import Response, request
 
 from app.blueprints.api import runtime
 from app.blueprints.operations.reports import LONGEST_VALUE
 from app.dashboard.blueprint import blueprint
+from app.dashboard.inspection import compare, spell_curl, spell_panes
 from app.dashboard.page import show
 from app.dashboard.reading import ask
 from app.dashboard.visitors import Visitor, find_visitor
@@ -22,7 +23,26 @@ def one_request(request_id: str) -> Response:
     prices = runtime().recorder.prices
     provider, _, model = row["target"].partition("/")
     price = prices.find(provider, model) if prices is not None and model else None
-    return show("request.html", visitor, row=row, get=row.get, steps=_list_steps(row), price=price)
+    recorded = find_recorded(request_id)
+    return show(
+        "request.html",
+        visitor,
+        row=row,
+        get=row.get,
+        steps=_list_steps(row),
+        price=price,
+        recorded=recorded,
+        panes=spell_panes(recorded) if recorded else [],
+        difference=compare(recorded) if recorded else [],
+        curl=spell_curl(recorded, request.url_root.rstrip("/")) if recorded else "",
+    )
+
+
+def find_recorded(request_id: str) -> dict[str, Any] | None:
+    """What was recorded of a request; who asks has been let in to see it."""
+    from app.accounts.recordings import find_recording
+
+    return ask(lambda connection: find_recording(connection, request_id[:LONGEST_VALUE]))
 
 
 def find_own(visitor: Visitor, request_id: str) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from app.accounts.accounts import Accounts
 from app.accounts.apart import AccountsThread
 from app.accounts.prices import load_prices
 from app.accounts.record import Sink
+from app.gateway.inspection.inspector import Inspector
+from app.gateway.inspection.taps import Taps
 from app.gateway.recording.alerts import Alert, Alerts
 from app.gateway.recording.hooks import load_hooks
 from app.gateway.recording.metrics import Gauge, Metrics
@@ -51,6 +53,9 @@ class Observers:
         self.traces: Traces | None = None
         self.exported_logs: ExportedLogs | None = None
         self.raw_log: RawLog | None = None
+        self.inspector = Inspector(settings.server)
+        # None as long as nobody listens to what goes over the wire.
+        self.taps: Taps | None = None
         self.shared_log: SharedLog | None = None
         self._started = False
         self.workers.gauges.append(self._gauges)
@@ -71,6 +76,10 @@ class Observers:
             self.raw_log = RawLog(settings.raw_log) if settings.raw_log.enabled and self._started else None
             if before_it is not None:
                 before_it.flush()
+        if old is not None and old.server.record != settings.server.record:
+            self.inspector.take_up(settings.server)
+        self._keeping = (settings.accounts.recording_hours, settings.accounts.recording_mb)
+        self.set_taps()
         if old is None or old.prices != settings.prices:
             self.recorder.prices = load_prices(settings.prices)
         if self._started and (
@@ -121,6 +130,7 @@ class Observers:
             Loop("hooks", lambda: self.hooks.hand_out(), HOOKS_PERIOD),
             Loop("alerts", tell_operators, ALERTS_PERIOD),
             Loop("raw log", self._flush_raw_log, HOOKS_PERIOD),
+            Loop("inspector", self.follow_orders, HOOKS_PERIOD),
             Loop("shared log", self.shared_log.round, LOG_PERIOD),
             *([Loop("traces", self.traces.hand_out, TRACES_PERIOD)] if self.traces is not None else []),
             *(
@@ -146,7 +156,21 @@ class Observers:
 
     def tells_recording(self) -> str | None:
         """What is recorded now, as a sentence."""
-        return None
+        return self.inspector.describe()
+
+    def follow_orders(self) -> None:
+        """One look at what is to be recorded, and what was recorded is kept."""
+        self.inspector.follow()
+        self.set_taps()
+        self.inspector.flush(self.accounts, *self._keeping)
+
+    def set_taps(self) -> None:
+        """Listens to what goes over the wire for who wants it now."""
+        listens = self._started and self.inspector.active
+        if self.raw_log is None and not listens:
+            self.taps = None
+        else:
+            self.taps = Taps(self.raw_log, self.inspector if listens else None)
 
     def complaints(self) -> list[str]:
         """What does not work as it should."""
@@ -186,6 +210,8 @@ class Observers:
             lost["hooks"] = lost.get("hooks", 0) + self.hooks.lost
         if self.raw_log is not None:
             lost["raw_log"] = self.raw_log.lost
+        if self.inspector.active or self.inspector.lost:
+            lost["inspector"] = self.inspector.lost
         if self.traces is not None:
             lost["traces"] = lost.get("traces", 0) + self.traces.lost
         if self.exported_logs is not None:

@@ -14,7 +14,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import platformdirs
 
@@ -135,7 +135,7 @@ class RawFiles:
         name = f"{number}provider_request"
         self._begin(name, f"POST {url} HTTP/1.1", headers)
         self._add(name, upstream_request.body)
-        return _ListenedExchange(exchange, self, f"{number}provider_response")
+        return ListenedExchange(exchange, self, f"{number}provider_response")
 
     def provider_response(self, name: str, status: int, headers: Mapping[str, str]) -> None:
         self._begin(name, f"HTTP/1.1 {status}", headers)
@@ -174,10 +174,15 @@ class RawFiles:
         self._owner.held += size
 
 
-class _ListenedExchange(Exchange):
+class _ReplyListener(Protocol):
+    def provider_response(self, name: str, status: int, headers: Mapping[str, str]) -> None: ...
+    def provider_part(self, name: str, part: bytes) -> None: ...
+
+
+class ListenedExchange(Exchange):
     """An exchange whose reply is kept as it is read."""
 
-    def __init__(self, exchange: Exchange, files: RawFiles, name: str) -> None:
+    def __init__(self, exchange: Exchange, files: _ReplyListener, name: str) -> None:
         self._exchange = exchange
         self._files = files
         self._name = name

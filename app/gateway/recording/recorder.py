@@ -42,6 +42,10 @@ class Recorder:
         """The requests under way, as far as they have come; the oldest first."""
         return [record.freeze(self._bill, running=True) for record in list(self._running.values())]
 
+    def find(self, request_id: str) -> Record | None:
+        """A request that runs here."""
+        return next((record for record in list(self._running.values()) if record.id == request_id), None)
+
     @property
     def unanswered(self) -> int:
         """How many requests run whose upstream has not begun to answer."""

@@ -16,6 +16,8 @@ from pathlib import Path
 
 # Bytes of one file that are read; ours are far smaller.
 MOST_BYTES = 16 << 20
+# Requests that were asked to end last, which a look finds.
+MOST_ENDED = 100
 
 
 class WorkerFiles:
@@ -26,6 +28,7 @@ class WorkerFiles:
         self._own = f"{os.getpid()}"
         self._lock: int | None = None
         self._leading: int | None = None
+        self._ended = _changed(folder / "ended")
 
     def join(self) -> None:
         """Counts as a living worker from now on, until this process ends."""
@@ -61,6 +64,20 @@ class WorkerFiles:
     def is_asked(self) -> bool:
         """Whether somebody wants to hear something newer than what this worker has told."""
         return _changed(self._folder / "asked") > _changed(self._folder / f"{self._own}.told")
+
+    def ask_to_end(self, request_id: str) -> None:
+        """Asks whichever worker it is at to end a request."""
+        descriptor = os.open(self._folder / "ended", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"{request_id}\n")
+
+    def asked_to_end(self) -> list[str]:
+        """The requests that are to be ended, where somebody has asked since the last look."""
+        changed = _changed(self._folder / "ended")
+        if changed == self._ended:
+            return []
+        self._ended = changed
+        return _read(self._folder / "ended").decode("ascii", "replace").split()[-MOST_ENDED:]
 
     def have_answered(self) -> bool:
         """Whether all others that live have told something since the last `ask`."""

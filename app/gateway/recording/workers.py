@@ -50,6 +50,8 @@ class Workers:
         self._telling_limit = telling_limit
         self._files: WorkerFiles | None = None
         self._told = 0.0
+        # Ends a request of this worker, if it is one of its own.
+        self.end_own: Callable[[str], bool] = lambda request_id: False
 
     def join(self, folder: Path) -> None:
         """Begins to tell the others. Without a folder for it, a worker knows only itself."""
@@ -67,11 +69,21 @@ class Workers:
         self._recorder.hand_out()
         if self._files is None:
             return
+        for request_id in self._files.asked_to_end():
+            self.end_own(request_id)
         overdue = time.monotonic() - self._told >= UNASKED_PERIOD
         if overdue or self._files.is_asked():
             self._tell()
         if overdue:
             self._bury()
+
+    def end(self, request_id: str) -> None:
+        """Ends a request at whichever worker it runs, within a round."""
+        if not self.end_own(request_id) and self._files is not None:
+            try:
+                self._files.ask_to_end(request_id)
+            except OSError as error:
+                log.warning("the other workers cannot be asked to end a request: %s", error)
 
     def leave(self) -> None:
         """The last word of a worker that ends."""

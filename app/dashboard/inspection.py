@@ -1,0 +1,72 @@
+"""What pages make of a recording: what differs between what the client sent and what the upstream got, and commands."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from app.gateway.inspection.bodies import spell_json
+from app.gateway.large_bodies.heavy_work import work_on
+
+# Lines of each side that are compared, and lines around a difference that are shown.
+MOST_LINES = 4000
+AROUND = 3
+# Characters of one text on a page.
+MOST_SHOWN = 300_000
+
+
+def spell_panes(recording: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The sides of a recording in the order of what happened, bodies spelled for people."""
+    return [
+        {
+            "name": pane["name"],
+            "first": pane["first"],
+            "headers": pane.get("headers", {}),
+            "body": spell_json(pane.get("body", ""))[:MOST_SHOWN],
+            "events": pane.get("events", []),
+            "size": pane.get("size", 0),
+            "cut": pane.get("cut", False),
+        }
+        for pane in recording["panes"]
+    ]
+
+
+def compare(recording: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Lines that differ between the client's request and the last one that an upstream got, each with its kind: `add`,
+    `del`, `place`, or empty for those around. Fields are compared in one order, whatever order they were sent in."""
+    sides = {pane["name"]: pane.get("body", "") for pane in recording["panes"] if "request" in pane["name"]}
+    sent = [body for name, body in sides.items() if name.startswith("upstream")]
+    if "client request" not in sides or not sent:
+        return []
+    before, after = sides["client request"], sent[-1]
+    return work_on(len(before) + len(after), _compare, before, after)
+
+
+def spell_curl(recording: Mapping[str, Any], base_url: str) -> str:
+    """The client's request as a command for a shell; its key is a variable."""
+    asked = next((pane for pane in recording["panes"] if pane["name"] == "client request"), None)
+    if asked is None:
+        return ""
+    lines = [f"curl -N '{base_url}{recording['path']}' \\", '  -H "authorization: Bearer $DRAGOMAN_KEY" \\']
+    for name in ("anthropic-version", "anthropic-beta"):
+        if name in asked.get("headers", {}):
+            value = asked["headers"][name].replace("'", "")
+            lines.append(f"  -H '{name}: {value}' \\")
+    body = asked.get("body", "").replace("'", "'\\''")
+    return "\n".join([*lines, "  -H 'content-type: application/json' \\", f"  -d '{body}'"])[:MOST_SHOWN]
+
+
+def _compare(before: str, after: str) -> list[tuple[str, str]]:
+    sent, got = (_spell_sorted(text).splitlines()[:MOST_LINES] for text in (before, after))
+    kinds = {"+": "add", "-": "del", "@": "place"}
+    lines = difflib.unified_diff(sent, got, lineterm="", n=AROUND)
+    return [(kinds.get(line[:1], ""), line[:2000]) for number, line in enumerate(lines) if number > 1]
+
+
+def _spell_sorted(text: str) -> str:
+    try:
+        return json.dumps(json.loads(text), indent=1, ensure_ascii=False, sort_keys=True)
+    except (ValueError, RecursionError):
+        return text

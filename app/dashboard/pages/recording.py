@@ -1,0 +1,195 @@
+"""The inspector: what is recorded and until when, and what can be done with a recording."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from typing import Any
+
+from flask import Response, redirect
+
+from app.accounts.reports import read_span
+from app.blueprints.api import runtime, services
+from app.blueprints.forms import read_form
+from app.dashboard.blueprint import blueprint
+from app.dashboard.changes import check_change, tell_change
+from app.dashboard.inspection import spell_panes
+from app.dashboard.page import show
+from app.dashboard.pages.one_request import find_own, find_recorded
+from app.dashboard.reading import ask
+from app.dashboard.rendering import PAGE_HEADERS
+from app.dashboard.trial import send
+from app.dashboard.visitors import find_visitor
+from app.dialects.registry import DIALECTS
+from app.errors import DragomanError, InvalidRequest, NotFound
+from app.gateway.inspection.orders import (
+    LONGEST,
+    MOST_ORDERS,
+    RecordingOrder,
+    orders_file,
+    read_orders,
+    write_orders,
+)
+from app.gateway.messages import MOST_NAME
+
+# Bytes of an answer to a replayed request that are read.
+MOST_ANSWER = 8 << 20
+_PLACEHOLDERS = re.compile(r'"\[[\w./ +-]{1,80}, \d{1,12} bytes, sha256 [0-9a-f]{16}\]"')
+
+
+@blueprint.get("/recording")
+def recording() -> Response:
+    from app.accounts.recordings import list_recordings
+
+    visitor = find_visitor()
+    tenant = visitor.own.get("tenant")
+    return show(
+        "recording.html",
+        visitor,
+        orders=runtime().observers.inspector.orders,
+        recordings=ask(lambda connection: list_recordings(connection, tenant)),
+        possible=runtime().accounts is not None,
+        hours=services().settings.accounts.recording_hours,
+        megabytes=services().settings.accounts.recording_mb,
+    )
+
+
+@blueprint.post("/recording/start")
+def start_recording() -> Response:
+    visitor, form = check_change(), read_form()
+    seconds = read_span(form.get("for", "15m").strip())
+    if seconds is None or not 0 < seconds <= LONGEST:
+        raise InvalidRequest("recording lasts for a span of time such as 15m, up to 24h", param="for")
+    share = form.get("share", "100").strip()
+    if not share.isascii() or not share.isdecimal() or not 1 <= int(share[:4]) <= 100:
+        raise InvalidRequest("of 100 requests between 1 and 100 are recorded", param="share")
+    now, file = time.time(), orders_file()
+    orders = read_orders(file, now)
+    if len(orders) >= MOST_ORDERS:
+        raise InvalidRequest(f"there are {MOST_ORDERS} recordings already; end one of them", param="for")
+    order = RecordingOrder(
+        id=secrets.token_hex(4),
+        until=now + seconds,
+        key=form.get("key", "").strip()[:MOST_NAME],
+        model=form.get("model", "").strip()[:MOST_NAME],
+        only="errors" if form.get("only") == "errors" else "all",
+        share=int(share),
+        by=visitor.key,
+    )
+    _write([*orders, order])
+    tell_change(visitor, f"records {order.describe()} for {form.get('for', '15m')}")
+    return redirect("/_/recording", 303)  # type: ignore[return-value]
+
+
+@blueprint.post("/recording/stop")
+def stop_recording() -> Response:
+    visitor, wanted = check_change(), read_form().get("id", "")
+    _write([order for order in read_orders(orders_file(), time.time()) if wanted and order.id != wanted])
+    tell_change(visitor, "ends recording")
+    return redirect("/_/recording", 303)  # type: ignore[return-value]
+
+
+@blueprint.post("/recording/forget")
+def forget_recordings() -> Response:
+    from app.accounts.recordings import forget_recordings as forget
+
+    visitor, accounts = check_change(), runtime().accounts
+    if accounts is not None:
+        accounts.change(forget)
+    tell_change(visitor, "throws all recordings away")
+    return redirect("/_/recording", 303)  # type: ignore[return-value]
+
+
+@blueprint.get("/requests/<request_id>/export")
+def preview_export(request_id: str) -> Response:
+    """What would be handed to somebody else, to be looked at first."""
+    visitor = find_visitor()
+    row = find_own(visitor, request_id)
+    found = _need_recorded(request_id)
+    return show("export.html", visitor, row=row, text=_spell_export(row, found))
+
+
+@blueprint.get("/requests/<request_id>/export.json")
+def export(request_id: str) -> Response:
+    row = find_own(find_visitor(), request_id)
+    text = _spell_export(row, _need_recorded(request_id))
+    headers = {**PAGE_HEADERS, "content-disposition": f'attachment; filename="request-{row["id"]}.json"'}
+    return Response(text, headers=headers, content_type="application/json")
+
+
+@blueprint.post("/requests/<request_id>/replay")
+def replay(request_id: str) -> Response:
+    """Sends the client's request again, to a target of the visitor's choice; the new request is recorded too."""
+    visitor, target = check_change(), read_form().get("target", "").strip()[:MOST_NAME]
+    find_own(visitor, request_id)
+    found = _need_recorded(request_id)
+    asked: dict[str, Any] = next((pane for pane in found["panes"] if pane["name"] == "client request"), {})
+    body = asked.get("body", "")
+    if asked.get("cut") or _PLACEHOLDERS.search(body) or "[masked]" in body:
+        raise InvalidRequest("the recording is not the whole request: it was cut, or files or secrets were left out")
+    try:
+        fields = json.loads(body)
+    except ValueError as error:
+        raise InvalidRequest("what was recorded is no JSON") from error
+    if target:
+        services().router.resolve(target)
+        fields["model"] = target
+    now = time.time()
+    order = RecordingOrder(secrets.token_hex(4), now + 120, model=str(fields.get("model", "")), by=visitor.key)
+    _write([*read_orders(orders_file(), now), order][-MOST_ORDERS:])
+    tell_change(visitor, f"replays request {request_id} to {target or 'where its model leads'}")
+    dialect = DIALECTS[found["dialect"]]
+    new_id, _, parts = send(visitor, dialect, found["path"], json.dumps(fields).encode())
+    if not isinstance(parts, DragomanError):
+        left = MOST_ANSWER
+        for part in parts:
+            left -= len(part)
+            if left < 0:
+                break
+        close = getattr(parts, "close", None)
+        if close is not None:
+            close()
+    _settle()
+    return redirect(f"/_/requests/{new_id}", 303)  # type: ignore[return-value]
+
+
+@blueprint.post("/running/end")
+def end_request() -> Response:
+    """Ends a request that runs, at whichever worker it does."""
+    visitor, wanted = check_change(), read_form().get("id", "")[:64]
+    if not re.fullmatch(r"[0-9a-f]{32}", wanted):
+        raise NotFound("no request with that id runs")
+    runtime().end_request(wanted)
+    tell_change(visitor, f"ends the request {wanted}")
+    return redirect("/_/", 303)  # type: ignore[return-value]
+
+
+def _need_recorded(request_id: str) -> dict[str, Any]:
+    found = find_recorded(request_id)
+    if found is None:
+        raise NotFound("this request was not recorded, or its recording is gone")
+    return found
+
+
+def _spell_export(row: dict[str, Any], found: dict[str, Any]) -> str:
+    shown = {name: value for name, value in row.items() if name not in ("tenant", "key", "seq")}
+    return json.dumps({"request": shown, "panes": spell_panes(found)}, indent=2, ensure_ascii=False, default=str)
+
+
+def _write(orders: list[RecordingOrder]) -> None:
+    try:
+        write_orders(orders_file(), orders)
+    except OSError as error:
+        raise InvalidRequest(f"what is to be recorded cannot be written: {error.strerror}") from error
+    runtime().observers.follow_orders()
+
+
+def _settle() -> None:
+    """What has just ended is written, so that its page is there."""
+    owner = runtime()
+    owner.recorder.hand_out()
+    owner.observers.follow_orders()
+    if owner.accounts is not None:
+        owner.accounts.flush()

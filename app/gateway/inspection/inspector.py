@@ -1,0 +1,115 @@
+"""Decides what of the requests of one worker is recorded, and hands it on to be kept."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from app.accounts.apart import AccountsThread
+from app.gateway.inspection.orders import RecordingOrder, order_of_settings, orders_file, read_orders
+from app.gateway.inspection.wire_copy import WireCopy
+from app.gateway.record import Record
+from app.settings import ServerSettings
+
+log = logging.getLogger("dragoman")
+
+# Bytes that wait to be kept, of all requests; what would be more is not recorded, and counted.
+MOST_HELD = 48 << 20
+# Recordings that are made fit at a time.
+MOST_AT_ONCE = 20
+
+
+class Inspector:
+    """`active` while anything is to be recorded. `lost` counts what was not recorded for want of room."""
+
+    def __init__(
+        self, settings: ServerSettings, file: Path | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._file = file or orders_file()
+        self._clock = clock
+        self._own = order_of_settings(settings)
+        self._given: list[RecordingOrder] = []
+        self._seen: object = None
+        self._dice = random.Random()
+        self._waiting: deque[tuple[WireCopy, str]] = deque()
+        self.held = 0
+        self.lost = 0
+
+    def take_up(self, settings: ServerSettings) -> None:
+        """What `[server] record` asks for from now on."""
+        self._own = order_of_settings(settings)
+
+    @property
+    def orders(self) -> list[RecordingOrder]:
+        now = self._clock()
+        return [*self._own, *(order for order in self._given if order.until is not None and now < order.until)]
+
+    @property
+    def active(self) -> bool:
+        return bool(self.orders)
+
+    def follow(self) -> None:
+        """One look at the orders that pages and commands have given."""
+        try:
+            stamp = self._file.stat().st_mtime_ns
+        except OSError:
+            stamp = None
+        if stamp != self._seen:
+            self._seen = stamp
+            self._given = read_orders(self._file, self._clock()) if stamp is not None else []
+
+    def open(self, record: Record) -> WireCopy | None:
+        """What copies a request; None for one that no order can be for. Its model is not known yet."""
+        key = record.key or ""
+        if not any(order.is_for(key, order.model, failed=True, dice=0) for order in self.orders):
+            return None
+        if self.held >= MOST_HELD:
+            self.lost += 1
+            return None
+        return WireCopy(self, record)
+
+    def take(self, copied: WireCopy, record: Record) -> None:
+        """The request is over."""
+        failed, dice = record.terminal in ("error", "upstream_cut", "stopped"), self._dice.randrange(100)
+        wanted = any(order.is_for(record.key or "", record.model, failed=failed, dice=dice) for order in self.orders)
+        if wanted and record.operation:
+            self._waiting.append((copied, record.tenant))
+        else:
+            self.held -= copied.size
+
+    def flush(self, accounts: AccountsThread | None, hours: int, megabytes: int) -> None:
+        """Keeps what waits; called by one loop. Raises AccountsUnavailable, and has lost it then."""
+        while self._waiting:
+            batch = [self._waiting.popleft() for _ in range(min(MOST_AT_ONCE, len(self._waiting)))]
+            self.held -= sum(copied.size for copied, _ in batch)
+            if accounts is None:
+                self.lost += len(batch)
+                continue
+            from app.accounts.recordings import keep_recordings
+
+            now = self._clock()
+
+            def keep(connection: object, batch: list[tuple[WireCopy, str]] = batch, now: float = now) -> None:
+                made = [(copied.finish(), tenant) for copied, tenant in batch]
+                keep_recordings(connection, made, now, hours, megabytes)  # type: ignore[arg-type]
+
+            try:
+                accounts.change(keep)
+            except Exception:
+                self.lost += len(batch)
+                raise
+
+    def describe(self) -> str | None:
+        """What is recorded now, as a sentence."""
+        orders = self.orders
+        if not orders:
+            return None
+        ends = [order.until for order in orders if order.until is not None]
+        until = ""
+        if len(ends) == len(orders):
+            until = f" until {time.strftime('%H:%M', time.gmtime(max(ends)))} UTC"
+        return f"Recorded with their content: {'; '.join(dict.fromkeys(order.describe() for order in orders))}{until}."

@@ -1,0 +1,82 @@
+"""What is to be recorded: orders with an end, which pages and commands give to all workers by a file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import platformdirs
+
+from app.settings import ServerSettings
+
+# Orders at a time, and the longest of them in seconds: what is recorded is forgotten to be recorded.
+MOST_ORDERS = 10
+LONGEST = 24 * 3600
+
+
+class RecordingOrder(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`until` is unix time, None for the setting, which has no end. `key` and `model` are patterns, empty for all; of
+    100 requests `share` are recorded, and with `only` errors those that failed."""
+
+    id: str
+    until: float | None = None
+    key: str = ""
+    model: str = ""
+    only: Literal["all", "errors"] = "all"
+    share: int = 100
+    by: str = ""
+
+    def is_for(self, key: str, model: str, *, failed: bool, dice: int) -> bool:
+        """`dice` is from 0 to 99, the same for all orders."""
+        return (
+            (not self.key or fnmatchcase(key, self.key))
+            and (not self.model or fnmatchcase(model, self.model))
+            and (failed or self.only == "all")
+            and dice < self.share
+        )
+
+    def describe(self) -> str:
+        what = "failed requests" if self.only == "errors" else "requests"
+        whom = "".join(f" of {kind} {name}" for kind, name in (("key", self.key), ("model", self.model)) if name)
+        share = f", {self.share} of 100" if self.share < 100 else ""
+        return f"{what}{whom}{share}"
+
+
+_orders = msgspec.json.Decoder(list[RecordingOrder])
+
+
+def orders_file() -> Path:
+    return platformdirs.user_data_path("dragoman", appauthor=False) / "recording.json"
+
+
+def read_orders(file: Path, now: float) -> list[RecordingOrder]:
+    """The orders that have not ended; none where the file cannot be read."""
+    try:
+        orders = _orders.decode(file.read_bytes())
+    except (OSError, msgspec.MsgspecError):
+        return []
+    return [order for order in orders if order.until is not None and now < order.until][:MOST_ORDERS]
+
+
+def write_orders(file: Path, orders: list[RecordingOrder]) -> None:
+    """Replaces the orders at once, for this user alone. Raises OSError."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=".recording.")
+    try:
+        with os.fdopen(descriptor, "wb") as fresh:
+            fresh.write(msgspec.json.encode(orders))
+        os.replace(name, file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def order_of_settings(settings: ServerSettings) -> list[RecordingOrder]:
+    """What `[server] record` asks for."""
+    return [] if settings.record == "off" else [RecordingOrder("settings", only=settings.record, by="settings")]

@@ -1,0 +1,199 @@
+"""What goes over the wire for one request, copied while it goes and made fit to be kept afterwards."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from app.credentials.credential import Credential
+from app.gateway.inspection.bodies import MOST_KEPT, clean_body, clean_text
+from app.gateway.recording.raw_log import REDACTED, ListenedExchange
+from app.known_secrets import known_secrets
+from app.providers.provider import Provider, UpstreamRequest
+from app.settings.masking import sounds_secret
+from app.transport import Exchange
+
+if TYPE_CHECKING:
+    from app.gateway.inspection.inspector import Inspector
+    from app.gateway.record import Record
+
+# Bytes of one reply that are copied, events of it that are kept, and characters of each.
+MOST_COPIED = 2 << 20
+MOST_EVENTS = 1000
+MOST_EVENT = 8000
+_EVENT_END = re.compile(rb"\r?\n\r?\n")
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One event of a stream: milliseconds since the request was received, its name, its data."""
+
+    at: int
+    name: str
+    data: str
+
+
+class Pane(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One side of an exchange. A stream has `events`, anything else `body`; `size` is that of all bytes, of which some
+    are missing where it is `cut`."""
+
+    name: str
+    first: str
+    headers: dict[str, str] = {}
+    body: str = ""
+    events: list[Event] = []
+    size: int = 0
+    cut: bool = False
+
+
+class Recording(msgspec.Struct, frozen=True):
+    """All that is kept of a request. `path` is the one that the client asked at."""
+
+    id: str
+    received: float
+    dialect: str
+    path: str
+    panes: list[Pane]
+
+
+class _Side:
+    """A side that is being copied: bytes with the time at which they came."""
+
+    __slots__ = ("first", "headers", "parts", "size")
+
+    def __init__(self, first: str, headers: Mapping[str, str]) -> None:
+        self.first = first
+        self.headers = dict(headers)
+        self.parts: list[tuple[int, bytes]] = []
+        self.size = 0
+
+
+class WireCopy:
+    """What record.raw listens with. Costs references to bytes that are there anyway, until `finish`."""
+
+    def __init__(self, owner: Inspector, record: Record) -> None:
+        self._owner = owner
+        self._record = record
+        self._sides: dict[str, _Side] = {}
+        self._attempts = 0
+        self.size = 0
+
+    def client_request(self, environ: Mapping[str, Any], body: bytes) -> None:
+        path = environ.get("dragoman.path") or environ.get("PATH_INFO", "")
+        query = environ.get("QUERY_STRING")
+        first = f"{environ.get('REQUEST_METHOD', '')} {path}{f'?{query}' if query else ''}"
+        given = {name[5:]: str(text) for name, text in environ.items() if name[:5] == "HTTP_"}
+        self._begin("client request", first, {name.replace("_", "-").lower(): text for name, text in given.items()})
+        self._add("client request", body)
+
+    def client_response(self, status: str, headers: Sequence[tuple[str, str]]) -> None:
+        self._begin("client reply", status, dict(headers))
+
+    def client_part(self, part: bytes) -> None:
+        self._add("client reply", part)
+
+    def tee(self, parts: Iterator[bytes]) -> Iterator[bytes]:
+        try:
+            for part in parts:
+                self._add("client reply", part)
+                yield part
+        finally:
+            close = getattr(parts, "close", None)
+            if close is not None:
+                close()
+
+    def attempt(
+        self, exchange: Exchange, provider: Provider, upstream_request: UpstreamRequest, credential: Credential | None
+    ) -> Exchange:
+        self._attempts += 1
+        number = f" {self._attempts}" if self._attempts > 1 else ""
+        try:
+            url = provider.url(upstream_request.operation, upstream_request.model)
+            headers = provider.headers(upstream_request, credential)
+        except KeyError:  # it is no server
+            url, headers = provider.name, dict(upstream_request.headers)
+        self._begin(f"upstream request{number}", f"POST {url}", headers)
+        self._add(f"upstream request{number}", upstream_request.body)
+        return ListenedExchange(exchange, self, f"upstream reply{number}")
+
+    def provider_response(self, name: str, status: int, headers: Mapping[str, str]) -> None:
+        self._begin(name, f"{status}", headers)
+
+    def provider_part(self, name: str, part: bytes) -> None:
+        self._add(name, part)
+
+    def close(self) -> None:
+        self._owner.take(self, self._record)
+
+    def finish(self) -> Recording:
+        """Without secrets and files, and cut. Takes its time, and is to be called beside the requests."""
+        record = self._record
+        panes = [_make_pane(name, side) for name, side in self._sides.items()]
+        order = {"client request": 0, "client reply": 3}
+        panes.sort(key=lambda pane: order.get(pane.name, 1))
+        return Recording(record.id, record.received, record.client, record.path, panes)
+
+    def _begin(self, name: str, first: str, headers: Mapping[str, str]) -> None:
+        if name not in self._sides:
+            self._sides[name] = _Side(first, headers)
+
+    def _add(self, name: str, part: bytes) -> None:
+        side = self._sides.get(name)
+        if side is None or not part:
+            return
+        side.size += len(part)
+        if side.parts and side.size > MOST_COPIED:
+            return
+        side.parts.append((int((time.monotonic() - self._record.started) * 1000), part))
+        self.size += len(part)
+        self._owner.held += len(part)
+
+
+def _make_pane(name: str, side: _Side) -> Pane:
+    headers = {header[:200]: _mask(header, text) for header, text in list(side.headers.items())[:100]}
+    copied = sum(len(part) for _, part in side.parts)
+    kind = next((text for header, text in side.headers.items() if header.lower() == "content-type"), "")
+    first = known_secrets.mask(side.first)[:2000]
+    if "event-stream" in kind:
+        events, cut = _split(side.parts)
+        return Pane(name, first, headers, events=events, size=side.size, cut=cut or copied < side.size)
+    body, cut = clean_body(b"".join(part for _, part in side.parts))
+    return Pane(name, first, headers, body, size=side.size, cut=cut or copied < side.size)
+
+
+def _split(parts: Sequence[tuple[int, bytes]]) -> tuple[list[Event], bool]:
+    """The events of a stream, each with the time at which its end came, and whether there are more."""
+    events: list[Event] = []
+    kept, left = b"", MOST_KEPT
+    for at, part in parts:
+        *whole, kept = _EVENT_END.split(kept + part)
+        for text in whole:
+            if len(events) >= MOST_EVENTS or left <= 0:
+                return events, True
+            event = _read_event(at, text)
+            left -= len(event.data)
+            events.append(event)
+    if kept.strip():
+        events.append(_read_event(parts[-1][0], kept))
+    return events, False
+
+
+def _read_event(at: int, text: bytes) -> Event:
+    name, data = "", []
+    for line in text.decode("utf-8", "replace").splitlines():
+        field, _, value = line.partition(":")
+        if field == "event":
+            name = value.strip()[:100]
+        elif field == "data":
+            data.append(value.removeprefix(" "))
+        else:
+            data.append(line)
+    cleaned = clean_text("\n".join(data))
+    return Event(at, name, cleaned[:MOST_EVENT])
+
+
+def _mask(header: str, text: str) -> str:
+    return REDACTED if sounds_secret(header) else known_secrets.mask(str(text))[:2000]
