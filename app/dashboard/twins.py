@@ -11,6 +11,7 @@ from flask import Blueprint, Response, request
 
 from app.blueprints.api import family, refuse, services
 from app.blueprints.operations.rights import own_rows
+from app.dashboard.pages.edit import change_config, tell_config
 from app.dashboard.pages.keys import list_keys
 from app.dashboard.pages.logs import stream_for_programs
 from app.dashboard.pages.providers import list_providers
@@ -72,6 +73,20 @@ def full_catalogue() -> Response:
     return _tell(answer)
 
 
+@blueprint.get("/api/config")
+def config() -> Response:
+    try:
+        _need_admin()
+    except DragomanError as error:
+        return refuse(family(), error.failure)
+    return tell_config()
+
+
+@blueprint.post("/api/config")
+def set_config() -> Response:
+    return change_config()
+
+
 @blueprint.get("/api/logs/stream")
 def logs() -> Response:
     return stream_for_programs()
@@ -86,6 +101,11 @@ def _tell(answer: Callable[[Mapping[str, str]], Any], *, to_admins: bool = False
     except DragomanError as error:
         return refuse(family(), error.failure)
     return Response(body, content_type="application/json", headers={"cache-control": "no-store"})
+
+
+def _need_admin() -> None:
+    if own_rows():
+        raise Forbidden("this is told to an admin alone")
 
 
 def _find_key() -> ClientKey:

@@ -83,6 +83,14 @@ def load_settings(path: Path | None, environ: Mapping[str, str], overrides: Mapp
         raise _locate(error, source, text) from error
 
 
+def check_text(text: str, source: Path, environ: Mapping[str, str]) -> Settings:
+    """The settings that a file of this text would give. Raises ConfigError, with the lines of the text."""
+    try:
+        return _build(source, text, environ, home_folder(environ), {})
+    except ConfigError as error:
+        raise _locate(error, source, text) from error
+
+
 def _build(
     source: Path | None, text: str, environ: Mapping[str, str], home: Path, overrides: Mapping[str, Any]
 ) -> Settings:

@@ -37,6 +37,7 @@ PAGES = (
     "/_/keys",
     "/_/logs",
     "/_/recording",
+    "/_/settings/edit",
     "/_/settings",
 )
 EXPORTS = ("/_/requests.csv", "/_/requests.json", "/_/usage.csv?by=key", "/_/usage.json", "/_/logs.txt")
@@ -45,10 +46,10 @@ CHANGES = (
     *("/_/models/test", "/_/permissions/answer", "/_/running/end"),
     *(f"/_/keys/{what}" for what in ("create", "rotate", "disable")),
     *(f"/_/recording/{what}" for what in ("start", "stop", "forget")),
-    f"/_/requests/{REQUEST}/replay",
+    *(f"/_/requests/{REQUEST}/replay", "/_/settings/edit", "/_/settings/apply"),
 )
 # Those that are shown to an admin alone.
-OF_ADMINS = ("/_/providers", "/_/keys", "/_/logs", "/_/settings")
+OF_ADMINS = ("/_/providers", "/_/keys", "/_/logs", "/_/settings", "/_/settings/edit")
 WRONG = (("/_/requests", "since"), ("/_/requests", "before"), ("/_/usage", "by"), ("/_/enter", "token"))
 # Names of namespaces, and whose work a vendored file is: none of them is loaded.
 KNOWN_ADDRESS = re.compile(r"http://www\.w3\.org/2000/svg|https://github\.com/leeoniya/uPlot")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.dashboard.origins import DEFAULT, DERIVED, OPTION
+from app.dashboard.configuration.origins import DEFAULT, DERIVED, OPTION
 from app.dashboard.pages.settings import describe_settings
 from app.settings import load_settings
 from app.settings.loading import HANDED_ON

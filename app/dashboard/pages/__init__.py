@@ -6,6 +6,7 @@ from types import ModuleType
 def load_pages() -> tuple[ModuleType, ...]:
     """Each module adds its views to the one blueprint."""
     from app.dashboard.pages import (
+        edit,
         exports,
         keys,
         live,
@@ -24,5 +25,5 @@ def load_pages() -> tuple[ModuleType, ...]:
 
     return (
         *(overview, requests, one_request, exports, sessions, usage, models, permissions),
-        *(providers, keys, logs, settings, live, recording),
+        *(providers, keys, logs, settings, live, recording, edit),
     )

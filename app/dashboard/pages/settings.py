@@ -10,7 +10,7 @@ from flask import Response
 
 from app.blueprints.api import runtime, services
 from app.dashboard.blueprint import blueprint
-from app.dashboard.origins import DEFAULT, find_origin, find_origins
+from app.dashboard.configuration.origins import DEFAULT, find_origin, find_origins
 from app.dashboard.page import need_admin, show
 from app.dashboard.visitors import find_visitor
 from app.settings import ProviderSettings, Settings, masked

@@ -1,0 +1,142 @@
+"""Changes to the configuration file: proposed, judged as `dragoman config check` does, shown, and then written whole.
+
+Comments and order stay, only the named keys change. Nothing is written when the file is another one than was shown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from app.errors import ConfigError, Conflict, InvalidRequest
+from app.known_secrets import known_secrets
+from app.routing.ways import build_ways
+from app.settings.loading import check_text, home_folder
+
+# Copies of earlier files that are kept beside it.
+MOST_BACKUPS = 10
+AROUND = 3
+
+
+class Edit(msgspec.Struct, frozen=True):
+    """`path` leads to a key through tables; `value` None removes it."""
+
+    path: tuple[str, ...]
+    value: Any = None
+
+
+class Proposal(msgspec.Struct, frozen=True):
+    """`before` is the file as it is, `mark` stands for it; `diff` has no secrets."""
+
+    source: Path
+    before: str
+    after: str
+    mark: str
+    diff: list[str]
+
+
+def propose(source: Path, edits: Sequence[Edit], environ: Mapping[str, str]) -> Proposal:
+    """What the file would be, judged. Raises InvalidRequest or ConfigError."""
+    before = _read(source)
+    try:
+        document = tomlkit.parse(before)
+    except TOMLKitError as error:
+        raise InvalidRequest(f"the file is not valid TOML as it is: {error}") from error
+    for edit in edits:
+        _apply(document, edit)
+    after = tomlkit.dumps(document)
+    settings = check_text(after, source, environ)
+    build_ways(settings, environ, home_folder(environ)).transport.close()
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=AROUND)
+    diff = [known_secrets.mask(line) for number, line in enumerate(lines) if number > 1]
+    return Proposal(source, before, after, find_mark(before), diff)
+
+
+def apply(proposal: Proposal, mark: str) -> Path:
+    """Writes what was proposed, and gives back where the file is as it was. Raises Conflict for a file that is another
+    one than the `mark` says, and InvalidRequest for one that cannot be written."""
+    if proposal.mark != mark or find_mark(_read(proposal.source)) != mark:
+        raise Conflict("the file has changed since it was shown; look at the change again")
+    target = proposal.source.resolve()
+    try:
+        backup = _back_up(target)
+        _write(target, proposal.after)
+    except OSError as error:
+        said = f"{proposal.source} cannot be written ({error.strerror}); change these lines by hand"
+        raise InvalidRequest(said) from error
+    return backup
+
+
+def find_mark(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _read(source: Path) -> str:
+    try:
+        return source.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"{source} cannot be read: {error}") from error
+
+
+def _apply(document: Any, edit: Edit) -> None:
+    *tables, name = edit.path
+    table = document
+    for each in tables:
+        if each not in table:
+            if edit.value is None:
+                return
+            table[each] = tomlkit.table()
+        table = table[each]
+        if not isinstance(table, dict):
+            raise ConfigError("it is no table in the file", key=".".join(edit.path))
+    if edit.value is None:
+        table.pop(name, None)
+    elif isinstance(edit.value, dict):
+        inline = tomlkit.inline_table()
+        inline.update(edit.value)
+        table[name] = inline
+    else:
+        table[name] = edit.value
+
+
+def _back_up(target: Path) -> Path:
+    """A copy beside the file, named by the time; the oldest copies go."""
+    stamp = time.strftime("%Y-%m-%dT%H%M%S", time.gmtime())
+    backup = target.with_name(f"{target.name}.{stamp}")
+    descriptor = os.open(backup, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(target.read_bytes())
+    known = sorted(target.parent.glob(f"{target.name}.[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T*"))
+    for old in known[:-MOST_BACKUPS]:
+        with contextlib.suppress(OSError):
+            old.unlink()
+    return backup
+
+
+def _write(target: Path, text: str) -> None:
+    mode = target.stat().st_mode & 0o777
+    if not os.access(target, os.W_OK):
+        raise PermissionError(13, "it is read-only")
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, mode)
+        os.replace(name, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise

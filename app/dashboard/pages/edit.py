@@ -1,0 +1,179 @@
+"""Changes of routes and limits in the configuration file: asked for, shown as a difference, and then made."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from flask import Response, request
+
+from app.blueprints.api import family, refuse, runtime, services
+from app.blueprints.forms import read_form
+from app.dashboard.blueprint import blueprint
+from app.dashboard.changes import check_change, tell_change
+from app.dashboard.configuration.edits import Edit, Proposal, apply, propose
+from app.dashboard.page import need_admin, show
+from app.dashboard.pages.keys import LIMITS
+from app.dashboard.visitors import Visitor, find_visitor
+from app.errors import ConfigError, DragomanError, Forbidden, InvalidRequest
+from app.headers import read_headers
+from app.settings import LimitsSettings, ModelsSettings
+
+NAMES = tuple(field for field in ModelsSettings.__struct_fields__ if field not in ("presets", "routes", "unknown"))
+SIZES = LimitsSettings.__struct_fields__
+_FIELDS = ("what", "name", "value", "output", "field")
+_LONGEST = 300
+MOST_BODY = 256 * 1024
+
+
+@blueprint.get("/settings/edit")
+def edit() -> Response:
+    visitor = find_visitor()
+    need_admin(visitor, "the settings are")
+    return _show(visitor, {})
+
+
+@blueprint.post("/settings/edit")
+def preview() -> Response:
+    visitor, asked = check_change(), _read_asked(read_form())
+    try:
+        return _show(visitor, asked, propose(_find_file(), read_edits(asked), dict(os.environ)))
+    except ConfigError as error:
+        return _show(visitor, asked, problem=str(error))
+
+
+@blueprint.post("/settings/apply")
+def make_change() -> Response:
+    visitor, form = check_change(), read_form()
+    asked = _read_asked(form)
+    try:
+        proposal = propose(_find_file(), read_edits(asked), dict(os.environ))
+    except ConfigError as error:
+        return _show(visitor, asked, problem=str(error))
+    backup = apply(proposal, form.get("mark", ""))
+    tell_change(visitor, f"changes {proposal.source.name}: {asked['what']} {asked['name']} {asked['field']}")
+    return _show(visitor, {}, done=f"The file is changed, and in force within a second. As it was: {backup}")
+
+
+def read_edits(asked: Mapping[str, str]) -> list[Edit]:
+    """The changes that a form asks for. Raises InvalidRequest."""
+    what, name, value = asked["what"], asked["name"], asked["value"]
+    if what == "name" and name in NAMES:
+        return [Edit(("models", name), value or None)]
+    if what == "unknown" and value in ("default", "refuse"):
+        return [Edit(("models", "unknown"), value)]
+    if what == "route" and name:
+        return [Edit(("models", "routes", name), _read_route(value, asked["output"]))]
+    if what == "size" and name in SIZES:
+        return [Edit(("limits", name), _read_number(value, name))]
+    if what == "key" and asked["field"] in LIMITS:
+        if name not in services().settings.keys:
+            raise InvalidRequest("only keys of the file have their limits there; others are made anew", param="name")
+        return [Edit(("keys", name, asked["field"]), _read_number(value, asked["field"]))]
+    raise InvalidRequest("say what is to be changed", param="what")
+
+
+def tell_config() -> Response:
+    """`GET /api/config`: where names lead, for programs."""
+    held = services().settings.models
+    routes = {name: route.targets[0] for name, route in held.routes.items()}
+    return _answer({"default_model": held.default, "model_mapping": routes})
+
+
+def change_config() -> Response:
+    """`POST /api/config`: the default and the routes, with an admin's key. A gateway without keys is changed on its
+    pages: what comes without a key could come from anybody on this machine."""
+    try:
+        access = services().access
+        if not access.demands_key:
+            raise Forbidden("without client keys the file is changed on the page /_/settings/edit")
+        if not access.check_key(read_headers(request.environ)).may_manage:
+            raise Forbidden("only an admin's key changes the settings")
+        return _change_config()
+    except DragomanError as error:
+        return refuse(family(), error.failure)
+
+
+def _change_config() -> Response:
+    if (request.content_length or 0) > MOST_BODY:
+        raise InvalidRequest("the body is too long")
+    try:
+        asked = msgspec.json.decode(request.get_data(cache=False), type=_Config)
+    except msgspec.MsgspecError as error:
+        raise InvalidRequest(f"the body is {{default_model, model_mapping}}: {error}") from error
+    edits = [] if asked.default_model is None else [Edit(("models", "default"), asked.default_model)]
+    known = services().settings.models.routes
+    for name, target in (asked.model_mapping or {}).items():
+        if name not in known or known[name].targets[0] != target:
+            edits.append(Edit(("models", "routes", name), target))
+    if asked.model_mapping is not None:
+        edits += [Edit(("models", "routes", name)) for name in known if name not in asked.model_mapping]
+    proposal = propose(_find_file(), edits, dict(os.environ))
+    apply(proposal, proposal.mark)
+    runtime().follow()
+    config = {"default_model": asked.default_model, "model_mapping": asked.model_mapping}
+    return _answer({"success": True, "config": config})
+
+
+class _Config(msgspec.Struct):
+    default_model: str | None = None
+    model_mapping: dict[str, str] | None = None
+
+
+def _answer(body: Any) -> Response:
+    return Response(msgspec.json.encode(body), content_type="application/json", headers={"cache-control": "no-store"})
+
+
+def _show(
+    visitor: Visitor, asked: Mapping[str, str], proposal: Proposal | None = None, *, problem: str = "", done: str = ""
+) -> Response:
+    held = services().settings
+    return show(
+        "edit.html",
+        visitor,
+        400 if problem else 200,
+        asked=asked,
+        proposal=proposal,
+        problem=problem,
+        done=done,
+        source=held.source,
+        held=held.models,
+        names={name: getattr(held.models, name) for name in NAMES},
+        sizes={name: getattr(held.limits, name) for name in SIZES},
+        keys=held.keys,
+        limits=LIMITS,
+    )
+
+
+def _find_file() -> Path:
+    source = services().settings.source
+    if source is None:
+        raise InvalidRequest("there is no configuration file; `dragoman config init` writes one")
+    return source
+
+
+def _read_asked(form: Mapping[str, str]) -> dict[str, str]:
+    return {name: form.get(name, "").strip()[:_LONGEST] for name in _FIELDS}
+
+
+def _read_route(value: str, output: str) -> Any:
+    targets = [each.strip() for each in value.split(",") if each.strip()]
+    if not targets:
+        return None
+    target: Any = targets[0] if len(targets) == 1 else targets
+    return {"target": target, "max_output": _read_number(output, "output")} if output else target
+
+
+def _read_number(text: str, name: str) -> int | float | None:
+    if not text:
+        return None
+    try:
+        number = float(text) if name.startswith("budget") else int(text)
+    except ValueError as error:
+        raise InvalidRequest(f"{name} is a number", param=name) from error
+    if not 0 < number < 1e12:
+        raise InvalidRequest(f"{name} is a number above 0", param=name)
+    return number
