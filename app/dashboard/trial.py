@@ -116,6 +116,15 @@ def send(
     return record.id, headers, read()
 
 
+def settle() -> None:
+    """What has just ended is written, so that the page of the request is there."""
+    owner = runtime()
+    owner.recorder.hand_out()
+    owner.observers.follow_orders()
+    if owner.accounts is not None:
+        owner.accounts.flush()
+
+
 def _read(request_id: str, upstream: str, parts: Iterator[bytes], begun: float) -> Answer:
     first: float | None = None
     called, ended, arguments, text, problem = False, False, "", "", None

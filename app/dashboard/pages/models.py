@@ -16,7 +16,7 @@ from app.dashboard.blueprint import blueprint
 from app.dashboard.changes import check_change, tell_change
 from app.dashboard.page import show
 from app.dashboard.reading import ask
-from app.dashboard.trial import Answer, test_model
+from app.dashboard.trial import Answer, settle, test_model
 from app.dashboard.visitors import Visitor, find_visitor
 from app.errors import DragomanError, InvalidRequest
 from app.gateway.endpoints.explanation import describe_upstream, list_quirks
@@ -40,6 +40,7 @@ def try_model() -> Response:
         raise InvalidRequest("name a model to test", param="model")
     tell_change(visitor, f"tests the model {model}")
     answer = test_model(visitor, model)
+    settle()
     return _show(visitor, model, answer)
 
 

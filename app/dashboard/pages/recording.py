@@ -20,7 +20,7 @@ from app.dashboard.page import show
 from app.dashboard.pages.one_request import find_own, find_recorded
 from app.dashboard.reading import ask
 from app.dashboard.rendering import PAGE_HEADERS
-from app.dashboard.trial import send
+from app.dashboard.trial import send, settle
 from app.dashboard.visitors import find_visitor
 from app.dialects.registry import DIALECTS
 from app.errors import DragomanError, InvalidRequest, NotFound
@@ -151,7 +151,7 @@ def replay(request_id: str) -> Response:
         close = getattr(parts, "close", None)
         if close is not None:
             close()
-    _settle()
+    settle()
     return redirect(f"/_/requests/{new_id}", 303)  # type: ignore[return-value]
 
 
@@ -184,12 +184,3 @@ def _write(orders: list[RecordingOrder]) -> None:
     except OSError as error:
         raise InvalidRequest(f"what is to be recorded cannot be written: {error.strerror}") from error
     runtime().observers.follow_orders()
-
-
-def _settle() -> None:
-    """What has just ended is written, so that its page is there."""
-    owner = runtime()
-    owner.recorder.hand_out()
-    owner.observers.follow_orders()
-    if owner.accounts is not None:
-        owner.accounts.flush()
