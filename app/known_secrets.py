@@ -6,7 +6,8 @@ and it is looked for wherever text leaves that this program did not write: error
 the commands print. The text of a good answer is the model's and passes.
 
 Looking costs one look-up for each `_GRAM` characters: of a run that is twice as long at least one aligned piece stands
-among the pieces of the secret, at whatever place both begin.
+among the pieces of the secret, at whatever place both begin. What is escaped character by character (`\\u0073\\u006b…`,
+`%73%6b…`, `&#115;…`), which a reader undoes, is undone before it is looked at.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
 
@@ -24,9 +26,21 @@ SHORTEST = 8
 # What is left of a value that was cut counts from this length on.
 SHORTEST_PART = 2 * SHORTEST - 1
 # Login tokens are renewed for ever; the last of them may still be quoted.
-MOST_RENEWED = 256
+MOST_RENEWED = 64
 
 _GRAM = SHORTEST
+# Of a spelling, the places at each of its ends where a piece of it is looked for. Tokens are long, and each place costs
+# memory; what is cut in the middle of one is not seen, what goes on from an end is seen to its end.
+_MOST_PLACES = 128
+
+# Characters that are escaped one by one, each perhaps more than once over: as JSON and programs, URLs, and HTML do it.
+_ESCAPE = re.compile(
+    r"\\{1,8}+(?:u00([0-9a-fA-F]{2})|x([0-9a-fA-F]{2})|([01][0-7]{2}))|%(?:25){0,3}+([0-9a-fA-F]{2})"
+    r"|&(?:amp;){0,3}+#(?:[xX]0{0,4}+([0-9a-fA-F]{2})|0{0,4}+([0-9]{2,3}));"
+)
+_ESCAPED = re.compile(f"(?:{_ESCAPE.pattern}){{{SHORTEST},}}+")
+_BASES = (16, 16, 8, 16, 16, 10)
+_SIGNS = ("\\u00", "\\x", "\\0", "\\1", "%", "&#", "&amp;#")
 
 
 class KnownSecrets:
@@ -68,6 +82,8 @@ class KnownSecrets:
         grams = self._grams
         if not grams and not self._short:
             return text
+        if any(sign in text for sign in _SIGNS):
+            text = _ESCAPED.sub(self._mask_escaped, text)
         for start in range(0, len(text) - _GRAM + 1, _GRAM):
             if text[start : start + _GRAM] in grams:
                 text = self._mask_parts(text)
@@ -96,11 +112,20 @@ class KnownSecrets:
             if len(spelling) < SHORTEST_PART:
                 short[spelling] = None
                 continue
-            for place in range(len(spelling) - _GRAM + 1):
+            for place in _places(len(spelling) - _GRAM + 1):
                 gram = spelling[place : place + _GRAM]
                 grams[gram] = (*grams.get(gram, ()), (spelling, place))[:4]
         self._grams = grams
         self._short = tuple(sorted(short, key=len, reverse=True))
+
+    def _mask_escaped(self, found: re.Match[str]) -> str:
+        """What is escaped, or the mask where it holds a secret."""
+        plain = _ESCAPE.sub(_unescape, found[0])
+        starts = range(0, len(plain) - _GRAM + 1, _GRAM)
+        hidden = (
+            any(plain[start : start + _GRAM] in self._grams for start in starts) and self._mask_parts(plain) != plain
+        )
+        return MASK if hidden or any(value in plain for value in self._short) else found[0]
 
     def _mask_parts(self, text: str) -> str:
         kept: list[str] = []
@@ -124,6 +149,17 @@ class KnownSecrets:
         return "".join([*kept, text[end:]])
 
 
+def _places(count: int) -> Iterable[int]:
+    """The places of a spelling's pieces that are looked for."""
+    if count <= 2 * _MOST_PLACES:
+        return range(count)
+    return (*range(_MOST_PLACES), *range(count - _MOST_PLACES, count))
+
+
+def _unescape(found: re.Match[str]) -> str:
+    return next(chr(int(digits, base)) for digits, base in zip(found.groups(), _BASES, strict=True) if digits)
+
+
 def _extend(text: str, start: int, spelling: str, place: int, end: int) -> tuple[int, int]:
     """The run around `start`, after `end`, in which the text goes on like the spelling around `place`."""
     back = 0
@@ -141,10 +177,13 @@ def _spellings(value: str) -> Iterator[str]:
     yield json.dumps(value)[1:-1]
     yield json.dumps(value)[1:-1].replace("/", r"\/")
     yield json.dumps(json.dumps(value))[3:-3]
-    for quoted in (quote(value, safe=""), quote_plus(value), quote(value)):
+    for quoted in (quote(value, safe=""), quote_plus(value), quote(value), quote(quote(value, safe=""), safe="")):
         yield quoted
         yield _lower_escapes(quoted)
     yield html.escape(value)
+    yield html.escape(value).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")
+    yield value.upper()
+    yield value.lower()
     data = value.encode("utf-8", "surrogateescape")
     for shift in range(3):
         # Characters of base64 that hold bits of the value alone, whatever stands before and behind it.

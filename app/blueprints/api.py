@@ -16,7 +16,7 @@ import gevent
 import msgspec
 from flask import Blueprint, Response, current_app, request
 
-from app.blueprints.bodies import SMALL, read_body, read_length
+from app.blueprints.bodies import SMALL, check_transfer, read_body, read_length
 from app.blueprints.endpoints import Endpoint
 from app.credentials.credential import spell_login_page
 from app.dialects.contract import ClientDialect
@@ -83,6 +83,8 @@ def read_client_request(
     headers = read_headers(environ)
     admission = parts.access.admit(headers)
     length = read_length(environ.get("CONTENT_LENGTH"))
+    if "HTTP_TRANSFER_ENCODING" in environ:
+        check_transfer(environ["HTTP_TRANSFER_ENCODING"])
     limit = parts.settings.server.max_body_mb * 1024 * 1024
     encoding = headers.get("content-encoding", "")
     hold = None

@@ -80,6 +80,12 @@ def read_length(header: str | None) -> int | None:
     return int(header)
 
 
+def check_transfer(header: str) -> None:
+    """Raises InvalidRequest for a transfer coding that nobody here undoes: its bytes would be taken for the body."""
+    if header.strip().lower() != "chunked":
+        raise InvalidRequest(f"Transfer-Encoding {header[:MOST_QUOTED]!r} is not understood here; send it chunked")
+
+
 def _read_pieces(stream: IO[bytes], length: int | None) -> Iterator[bytes]:
     left = length
     while left is None or left > 0:

@@ -99,6 +99,25 @@ def test_a_name_that_a_page_pointed_at_us_is_refused_however_we_are_set_up(setti
     access.check_host("localhost:8080")
 
 
+def test_beyond_this_machine_only_a_key_makes_up_for_a_name() -> None:
+    key = "sk-client-key-1"
+    server = ServerSettings(host="0.0.0.0", api_keys=(key,), trusted_proxies=("127.0.0.1",))
+    client = Client(create_app(Settings(server=server, providers={"demo": ProviderSettings(kind="demo")})))
+
+    def ask(path: str, host: str, **headers: str) -> int:
+        return client.get(path, headers={"host": host, **headers}).status_code
+
+    pages = ("/", "/login", "/logout", "/_/sign-in", "/v1/models", "/nowhere")
+    shown = {(page, name): ask(page, name) for page in pages for name in ("evil.example", "a.evil.example:8080")}
+    assert set(shown.values()) == {403}, shown
+    assert [ask("/login", name) for name in ("gateway", "gateway:8080", "10.0.0.7", "[fd00::1]:80", "localhost")] == [
+        200
+    ] * 5
+    assert ask("/v1/models", "evil.example", **{"x-api-key": key}) == 200
+    assert ask("/v1/models", "evil.example", **{"x-api-key": "sk-another-key"}) == 403
+    assert [ask(path, "evil.example") for path in ("/ping", "/health", "/health/live")] == [200] * 3
+
+
 PUBLIC = {"/", "/health", "/health/live", "/health/ready", "/ping", "/login", "/logout", "/callback", "/api/hello",
           "/auth/callback"}  # fmt: skip
 

@@ -140,7 +140,8 @@ def guard() -> Response | None:
 def _host_problem() -> DragomanError | None:
     """Why the name under which we were called is not ours."""
     try:
-        services().access.check_host(request.host)
+        access = services().access
+        access.check_host(request.host, keyless=access.demands_key and not has_key())
     except DragomanError as error:
         return error
     return None

@@ -30,6 +30,7 @@ from app.dialects.openai_chat.replies.tool_calls import CallBinder, are_clean, s
 from app.dialects.openai_chat.usage import read_usage
 from app.dialects.openai_chat.vocabulary import CallFragment, WireChoice, WireChunk, WireUsage, calls_of, errors_in
 from app.errors import Failure, UpstreamCut, UpstreamMalformed, UpstreamRefused
+from app.known_secrets import known_secrets
 from app.sse import COMMENT_KEEPALIVE, DONE, EventBuffer, SseDecoder, encode_event
 
 _any = msgspec.json.Decoder().decode
@@ -189,7 +190,7 @@ class StreamPassthrough:
         """One event, as the client gets it: the same bytes wherever nothing is wrong with it."""
         payload = _payload_of(event)
         if not payload:
-            return b"" if self._state is _State.WAITING else event  # a comment
+            return b"" if self._state is _State.WAITING else known_secrets.mask_bytes(event)  # a comment, or no event
         if (sound := repair_text(payload)) is not payload:
             event, payload = encode_event(sound), sound
         if payload.startswith(b"[DONE]"):
@@ -213,7 +214,7 @@ class StreamPassthrough:
         if not chunk.choices:
             self._came = payload
             if chunk.usage is None:
-                return event if b'"moderation"' in payload else b""
+                return known_secrets.mask_bytes(event) if b'"moderation"' in payload else b""
             self.usage, self._counts, self._counted = read_usage(chunk.usage), chunk.usage, event
             return b""
         if not self._context.several and not self._is_clean(chunk.choices):

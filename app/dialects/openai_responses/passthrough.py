@@ -24,6 +24,7 @@ from app.dialects.openai_responses.stream_renderer import StreamRenderer, write_
 from app.dialects.openai_responses.usage import parse_usage
 from app.dialects.openai_responses.vocabulary import NULL, response_decoder
 from app.errors import Failure, UpstreamCut, UpstreamRefused
+from app.known_secrets import known_secrets
 from app.sse import COMMENT_KEEPALIVE, DONE, EventBuffer, SseDecoder, encode_event
 
 
@@ -84,6 +85,8 @@ _event_decoder = msgspec.json.Decoder(_Event)
 _item_id_decoder = msgspec.json.Decoder(_ItemId)
 # What only those events hold that must be looked into.
 _MARKS = (b'"item":', b'"response":', b'"error"')
+# How the vendor's own events begin. Of any other nobody knows what it tells: it passes without secrets.
+_KNOWN = b"event: response."
 _GOOD_ENDS = ("response.completed", "response.incomplete")
 _NUMBER = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
 
@@ -183,7 +186,7 @@ class StreamPassthrough:
             looks = (
                 any(mark in block for mark in _MARKS)
                 or (self._ids is not _Ids.STABLE and b'"item_id"' in block)
-                or not (block.startswith(b"event: ") and block.endswith(b"}"))
+                or not (block.startswith(_KNOWN) and block.endswith(b"}"))
             )
             repaired = self._repair(block) if looks else block
             if self._error is not None:
@@ -201,7 +204,7 @@ class StreamPassthrough:
             event = _event_decoder.decode(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as trouble:
             if not data.strip() or data == b"[DONE]" or hide_halves(data) != data or _is_json(trouble):
-                return block
+                return known_secrets.mask_bytes(block)
             self._error = malformed("an event", data).failure
             return b""
         if event.type == "error" or (not event.type and event.error):
@@ -211,6 +214,8 @@ class StreamPassthrough:
         if not event.type and data.strip() != b"{}":
             self._error = decode_error(data) or malformed("an event", data).failure
             return b""
+        if not event.type.startswith("response."):
+            block = known_secrets.mask_bytes(block)
         try:
             return self._repair_event(block, event)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -306,7 +311,7 @@ class StreamPassthrough:
 
 def _are_sound(events: bytes) -> bool:
     """Whether the first event has its name and the last comes to its end: what breaks a stream breaks it there."""
-    return events.startswith(b"event: ") and events.endswith(b"}\n\n")
+    return events.startswith(_KNOWN) and events.endswith(b"}\n\n")
 
 
 def _is_json(trouble: Exception) -> bool:

@@ -107,10 +107,12 @@ class Access:
     def demands_key(self) -> bool:
         return bool(self._keys or self._made)
 
-    def check_host(self, host: str) -> None:
+    def check_host(self, host: str, *, keyless: bool = False) -> None:
         """Refuses names that a page elsewhere may have pointed at this machine (DNS rebinding).
 
-        An address is never such a name: a page that was called by it came from there. Raises Forbidden.
+        An address is never such a name: a page that was called by it came from there. Beyond this machine a key makes
+        up for a name, as no page of a stranger has one; who is `keyless` must use a name of ours, or one without a dot,
+        which nobody can register. Raises Forbidden.
         """
         if host in self._known_hosts:
             return
@@ -122,7 +124,7 @@ class Access:
             own = _is_address(name)
         if own and len(self._known_hosts) < MOST_KNOWN_HOSTS:
             self._known_hosts.add(host)
-        if not own and (self._hosts or self._names_matter):
+        if not own and (self._hosts or self._names_matter or (keyless and "." in name)):
             raise Forbidden(f"host {host!r} is not served here; add it to server.allowed_hosts if it should be")
 
     def check_page(self, method: str, headers: Mapping[str, str]) -> None:

@@ -31,9 +31,11 @@ _envelope = msgspec.json.Decoder(_Envelope)
 _MENTION = re.compile(rb"error")
 _MOST_PLACES = 8
 # Bytes before and behind the word that belong to the pattern, at most.
-_AROUND = 24
+_AROUND = 48
 # Where JSON tells of an error, as a member or as an event; a string that quotes one has backslashes there.
-_ERROR = re.compile(rb'"error"\s{0,4}:\s{0,4}[{"\[]|"type"\s{0,4}:\s{0,4}"error"|event: {0,1}error')
+_ERROR = re.compile(
+    rb'"errors?"\s{0,4}:\s{0,4}[{"\[]|"(?:type|object|status)"\s{0,4}:\s{0,4}"[\w.]{0,24}error|event: {0,1}error'
+)
 
 
 def relayed_headers(headers: Mapping[str, str], *, same_dialect: bool) -> dict[str, str]:

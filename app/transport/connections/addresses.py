@@ -87,7 +87,7 @@ class AddressBook:
 
     def _admit(self, host: str, addresses: list[Address]) -> list[Address]:
         if self._public_only:
-            addresses = [address for address in addresses if is_public(str(address[1][0]))]
+            addresses = [address for address in addresses if is_public(str(address[1][0])) and not any(address[1][3:])]
         if not addresses:
             raise OSError(f"{host} has no public address")
         return addresses

@@ -15,6 +15,8 @@ Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 
 # Threads of one gevent worker that wait for name servers, each for one name.
 _THREADS = 32
+# Of the number of a network; more would not fit into what the system takes.
+_MOST_DIGITS = 9
 
 
 class LookUp:
@@ -62,13 +64,22 @@ class Resolver:
 
 
 def read_literal(host: str, port: int) -> Address | None:
-    """The address that a host's text is already; None for a name."""
+    """The address that a host's text is already; None for a name. Raises OSError for one in no network of ours."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         return None
     if address.version == 4:
         return socket.AF_INET, (str(address), port)
-    scope = address.scope_id
-    index = 0 if scope is None else int(scope) if scope.isdecimal() else socket.if_nametoindex(scope)
-    return socket.AF_INET6, (str(address).partition("%")[0], port, 0, index)
+    return socket.AF_INET6, (str(address).partition("%")[0], port, 0, _read_scope(address.scope_id))
+
+
+def _read_scope(scope: str | None) -> int:
+    """The number of the network that an address belongs to. Raises OSError for one that there is not."""
+    if scope is None:
+        return 0
+    if not scope.isdecimal():
+        return socket.if_nametoindex(scope)
+    if len(scope) > _MOST_DIGITS:
+        raise OSError("an address names a network that there is not")
+    return int(scope)
