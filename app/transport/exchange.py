@@ -11,6 +11,7 @@ from typing import TypeVar
 from app.errors import UpstreamCut, UpstreamMalformed, UpstreamTimeout, in_units
 from app.transport.call import Call, Target, encode_head
 from app.transport.connections.connection import Connection
+from app.transport.connections.dialer import describe_failure
 from app.transport.connections.pool import ConnectionPool
 from app.transport.reply import ReplyDecoder
 from app.transport.silence import Silence
@@ -232,7 +233,7 @@ class SocketExchange(Exchange):
             return b""
         self.close()
         if failure is not None:
-            reason = failure.strerror or type(failure).__name__
+            reason = describe_failure(failure)
             raise UpstreamCut(f"the connection to the upstream broke: {reason}", began=began) from failure
         self._decoder.end()
         return b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import time
@@ -23,6 +24,8 @@ from app.transport.network.tunnel import Proxy
 # A dead peer, for example behind a NAT that forgot us, is noticed within about two minutes of silence.
 _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 
+# What the other side says of our certificate, or of having got none.
+_REFUSED_US = re.compile(r"ALERT_(?:\w{0,20}CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED)")
 # What OpenSSL says of a chain whose end nobody here knows.
 _UNKNOWN_AUTHORITY = frozenset({18, 19, 20, 21})
 
@@ -163,6 +166,9 @@ def describe_failure(error: OSError) -> str:
                 "has a certificate authority of its own, name its file in [server] ca_bundle, or in SSL_CERT_FILE"
             )
         return f"certificate verify failed: {error.verify_message}"
+    if isinstance(error, ssl.SSLError) and _REFUSED_US.search(error.reason or ""):
+        said = (error.reason or "").rpartition("ALERT_")[2].replace("_", " ").lower()
+        return f"it does not take our certificate ({said}); name one that it knows in client_cert"
     if isinstance(error, ssl.SSLError):
         reason = (error.reason or "TLS failed").replace("_", " ").lower()
         return f"the TLS handshake failed ({reason}); does it speak https there?"
