@@ -50,7 +50,7 @@ def render_refusal(status: int, message: str, beginning: bytes, retry_after: int
     from app.gateway.messages import new_id
 
     look = beginning[:_LOOK]
-    target = look.partition(b"\n")[0].split(b" ")
+    target = look.lstrip().partition(b"\n")[0].split()
     path = target[1].decode("latin-1") if len(target) > 1 else ""
     lowered = look.lower()
     dialect = find_dialect(path, lambda name: name.encode() in lowered)
