@@ -1,0 +1,154 @@
+"""Serving goes on whatever becomes of the ledger: a stopped Postgres, a full disk, a folder that is gone."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.hardening.gateway import ANSWER, KEY, PATHS, Attacked, question
+from tests.support.fake_upstream import FakeUpstream, json_reply
+from tests.support.postgres_server import PostgresServer
+
+Figure = Callable[[str, object, object], None]
+
+CHAT, RESPONSES = PATHS["openai_chat"], PATHS["openai_responses"]
+
+
+@pytest.fixture
+def upstream() -> Iterator[FakeUpstream]:
+    with FakeUpstream(json_reply(ANSWER)) as fake:
+        yield fake
+
+
+def stored(text: str = "hi", **more: Any) -> bytes:
+    return json.dumps({"model": "up/m", "input": text, "store": True, **more}).encode()
+
+
+def get(gateway: Attacked, path: str) -> tuple[int, bytes]:
+    head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nx-api-key: {KEY}\r\nConnection: close\r\n\r\n"
+    answer = gateway.exchange(head.encode())
+    return int(answer[9:12]), answer.partition(b"\r\n\r\n")[2]
+
+
+def health(gateway: Attacked) -> Any:
+    return json.loads(get(gateway, "/health")[1])
+
+
+def keep(gateway: Attacked, text: str) -> int:
+    """The status with which a stored response is found again."""
+    _, answer = gateway.ask(RESPONSES, stored(text))
+    return get(gateway, f"/v1/responses/{json.loads(answer)['id']}")[0]
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 15.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def processes_of(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(int(child) for child in children)]
+
+
+@contextlib.contextmanager
+def stopped(server: PostgresServer) -> Iterator[None]:
+    """All its processes hear nothing, as on a host that hangs."""
+    pids = processes_of(server.pid)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_a_postgres_that_is_stopped_holds_up_nobody_and_is_used_again(
+    upstream: FakeUpstream, tmp_path: Path, figure: Figure
+) -> None:
+    with (
+        PostgresServer() as server,
+        Attacked(tmp_path, upstream.url, more=f'[ledger]\nurl = "{server.url}"') as gateway,
+    ):
+        assert keep(gateway, "before") == 200
+        with stopped(server):
+            begun = time.monotonic()
+            longest, status = gateway.stall_during(RESPONSES, stored("meanwhile"))
+            took = time.monotonic() - begun
+            begun = time.monotonic()
+            statuses = [gateway.ask(RESPONSES, stored(str(number)))[0] for number in range(5)]
+            took_more = time.monotonic() - begun
+            continued, told = gateway.ask(RESPONSES, stored("on", previous_response_id="resp_" + "0" * 32))
+            unstored = gateway.ask(CHAT, question("openai_chat"))[0]
+            state = health(gateway)
+        wait_until(lambda: keep(gateway, "after") == 200)
+
+        figure("a stored response while Postgres is stopped", f"{took:.1f} s", "6 s")
+        assert (status, statuses, unstored) == (200, [200] * 5, 200)
+        assert took < 6
+        assert took_more < 12
+        assert longest < 0.5
+        assert continued >= 400
+        assert str(server.folder).encode() not in told
+        assert state["status"] == "degraded"
+        assert state["reasons"]
+        assert "Traceback" not in gateway.log.read_text()
+
+
+def test_a_postgres_that_crashes_is_used_again_once_it_is_back(upstream: FakeUpstream, tmp_path: Path) -> None:
+    with (
+        PostgresServer() as server,
+        Attacked(tmp_path, upstream.url, more=f'[ledger]\nurl = "{server.url}"') as gateway,
+    ):
+        assert keep(gateway, "before") == 200
+        server.kill()
+        statuses = [gateway.ask(RESPONSES, stored(str(number)))[0] for number in range(5)]
+        state = health(gateway)
+        server.start()
+        wait_until(lambda: keep(gateway, "after") == 200, 30)
+
+        assert statuses == [200] * 5
+        assert state["status"] == "degraded"
+        assert "Traceback" not in gateway.log.read_text()
+
+
+# No file may grow beyond this, as on a disk that is full; in units of 512 bytes.
+FULL = ("sh", "-c", 'ulimit -f 1200; exec dragoman serve "$@"', "sh")
+
+
+def test_a_full_disk_costs_what_is_not_kept_and_nothing_else(upstream: FakeUpstream, tmp_path: Path) -> None:
+    with Attacked(tmp_path, upstream.url, command=FULL) as gateway:
+        assert keep(gateway, "before") == 200
+        statuses = [gateway.ask(RESPONSES, stored(os.urandom(60_000).hex()))[0] for _ in range(12)]
+        state = health(gateway)
+        unstored = [gateway.ask(CHAT, question("openai_chat"))[0] for _ in range(20)]
+
+        assert statuses == [200] * 12
+        assert unstored == [200] * 20
+        assert state["status"] == "degraded", state
+        assert state["reasons"]
+        assert gateway.process.poll() is None
+        assert "Traceback" not in gateway.log.read_text()
+
+
+def test_a_ledgers_folder_that_is_gone_costs_no_request(upstream: FakeUpstream, tmp_path: Path) -> None:
+    with Attacked(tmp_path, upstream.url) as gateway:
+        assert keep(gateway, "before") == 200
+        shutil.rmtree(next(tmp_path.rglob("ledger.sqlite3")).parent)
+
+        statuses = [gateway.ask(RESPONSES, stored(str(number)))[0] for number in range(5)]
+        wait_until(lambda: gateway.ask(CHAT, question("openai_chat"))[0] == 200)
+
+        assert statuses == [200] * 5
+        assert "Traceback" not in gateway.log.read_text()
