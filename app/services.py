@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import secrets
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
 from app.credentials.pool import CredentialPool
 from app.gateway.client_access.access import Access
-from app.gateway.client_access.tenants import TenantMarks, open_tenant_marks
+from app.gateway.client_access.tenants import open_tenant_marks
 from app.gateway.client_limits.limiter import Limiter
 from app.gateway.client_limits.refusal import Owner
 from app.gateway.endpoints.listing import Listing
@@ -78,9 +79,12 @@ def build_services(
     facts = _keep_facts(old, settings)
     health = old.gateway.health if old is not None else UpstreamHealth()
     health.configure(settings.providers, server.workers, _find_places(find_limiter))
-    marks = open_tenant_marks(settings)
-    secret = marks.mark("permissions").encode()
-    _open_prompts(providers, server, secret)
+    has_keys = bool(server.api_keys or settings.keys)
+    # Without either a gateway leaves nothing on the disk by being there.
+    asks = any(provider.asks_people for provider in providers.values())
+    marks = open_tenant_marks(settings) if has_keys or asks else None
+    secret = secrets.token_bytes(32) if marks is None else marks.mark("permissions").encode()
+    _open_prompts(providers.values(), server, secret)
     fetcher = _open_fetcher(server, transport.settings)
     gateway = Gateway(
         router, server, fetcher, reasoning_store, settings.limits, facts=facts, health=health,
@@ -97,7 +101,7 @@ def build_services(
         response_store=response_store,
         conversations=response_store.conversations,
         listing=Listing(router, providers),
-        access=_open_access(settings, marks),
+        access=Access(server, marks if has_keys else None, settings.keys),
         permissions=Permissions(ledger.permissions, settings.permissions),
         permission_secret=secret,
         transport=transport,
@@ -127,18 +131,13 @@ def _read_provider_limits(settings: Settings) -> dict[str, tuple[Limit, ...]]:
     return {name: rows for name, rows in refusing.items() if rows}
 
 
-def _open_access(settings: Settings, marks: TenantMarks) -> Access:
-    has_keys = bool(settings.server.api_keys or settings.keys)
-    return Access(settings.server, marks if has_keys else None, settings.keys)
-
-
-def _open_prompts(providers: Mapping[str, Provider], server: ServerSettings, secret: bytes) -> None:
+def _open_prompts(providers: Iterable[Provider], server: ServerSettings, secret: bytes) -> None:
     """Tells providers whose programs ask for permission where they are to ask. A program runs on this machine."""
     host = server.host.strip("[]")
     if host in ("", "0.0.0.0", "::"):
         host = "127.0.0.1"
     address = f"http://[{host}]:{server.port}" if ":" in host else f"http://{host}:{server.port}"
-    for provider in providers.values():
+    for provider in providers:
         provider.permission_prompt = PermissionPrompt(f"{address}/mcp", secret)
 
 

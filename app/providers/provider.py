@@ -126,6 +126,8 @@ class Provider:
     default_base_url: ClassVar[str] = ""
     paths: ClassVar[Mapping[Operation, str]] = {}
     local: ClassVar[bool] = False
+    # Whether its programs may ask people for permission.
+    asks_people: ClassVar[bool] = False
     # Whether requests that are alike have the same URL and headers.
     same_headers: ClassVar[bool] = True
     # Whether its list is asked for when a client names a model that nothing else knows.

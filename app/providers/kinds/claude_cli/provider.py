@@ -44,6 +44,7 @@ LIMITS: dict[str, Any] = {
 
 class ClaudeCliProvider(Provider):
     kind: ClassVar[str] = "claude_cli"
+    asks_people: ClassVar[bool] = True
     default_base_url: ClassVar[str] = AnthropicProvider.default_base_url
     known_models: ClassVar[tuple[str, ...]] = AnthropicProvider.known_models
     paths: ClassVar[Mapping[Operation, str]] = {"generate": "/v1/messages"}
