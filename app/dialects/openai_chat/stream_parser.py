@@ -217,7 +217,9 @@ class StreamParser:
             self._reasons[index] = choice.finish_reason
             self._stop = self._stop or _stop_of(choice)
         if index or self._unfinished:
-            self._unfinished = (self._unfinished | {0, index}) - self._reasons.keys()
+            self._unfinished.update(place for place in (0, index) if place not in self._reasons)
+            if choice.finish_reason:
+                self._unfinished.discard(index)
 
     def _start(self, chunk: FirstChunk, events: list[Event]) -> None:
         self._state = _State.OPEN

@@ -15,11 +15,16 @@ import msgspec
 from app.conversation.literals import EMPTY, is_blank, join, literal, text_of
 from app.dialects.json_bodies import encode_body
 from app.dialects.openai_chat.vocabulary import CallFragment
+from app.errors import UpstreamMalformed
 
 _valid_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _UNREADABLE = (msgspec.DecodeError, UnicodeError, ValueError, RecursionError)
 # How the literal of an object's text begins: a blank may stand before the brace.
 _OBJECT_STARTS = (b'"{', b'" ', b'"\\n', b'"\\t', b'"\\r')
+
+
+# Of one answer; no model asks for so many, and those that are still nameless are gone through with each that comes.
+MOST_CALLS = 1024
 
 
 class Call:
@@ -57,7 +62,9 @@ class CallBinder:
     def __init__(self, response_id: str = "") -> None:
         self.response_id = response_id
         self.calls: list[Call] = []
+        self.taken: set[str] = set()  # ids that clients have seen
         self._by_index: dict[int, Call] = {}
+        self._by_wire_id: dict[str, Call] = {}
 
     def bind(self, fragment: CallFragment) -> tuple[Call, bytes]:
         """The call of a fragment, and the literal of what it adds to the arguments (empty: nothing)."""
@@ -72,8 +79,9 @@ class CallBinder:
         elif name != call.name and not call.pieces:
             call.name += name
         if not call.id and (call.wire_id or call.name):
-            taken = any(other.id == call.wire_id for other in self.calls)
+            taken = call.wire_id in self.taken
             call.id = call.wire_id if call.wire_id and not taken else self._mint(call.position)
+            self.taken.add(call.id)
         if not call.pieces and not call.custom and is_blank(added):
             added = EMPTY  # before an object, white space says nothing, and alone it is no object
         if added != EMPTY:
@@ -88,10 +96,14 @@ class CallBinder:
     def _find(self, index: int | None, wire_id: str | None, name: str, added: bytes) -> Call:
         known = self._by_index.get(index) if index is not None else self._find_without_index(wire_id, name)
         if known is None or self._starts_anew(known, wire_id, name, added):
+            if len(self.calls) >= MOST_CALLS:
+                raise UpstreamMalformed(f"the upstream's answer calls more than {MOST_CALLS} tools")
             known = Call(len(self.calls), wire_id)
             self.calls.append(known)
         elif known.wire_id is None and not known.id:
             known.wire_id = wire_id
+        if wire_id is not None:
+            self._by_wire_id.setdefault(wire_id, known)
         if index is not None:
             self._by_index[index] = known
         return known
@@ -99,7 +111,7 @@ class CallBinder:
     def _find_without_index(self, wire_id: str | None, name: str) -> Call | None:
         """Gemini and some Ollama versions send no index: the id tells, else the last call goes on."""
         if wire_id is not None:
-            same = next((call for call in self.calls if call.wire_id == wire_id), None)
+            same = self._by_wire_id.get(wire_id)
             if same is not None or name:
                 return same
         return self.calls[-1] if self.calls else None
@@ -127,14 +139,14 @@ class CallBinder:
 def are_clean(fragments: Sequence[CallFragment], binder: CallBinder) -> bool:
     """Whether fragments are as the contract has them, after those that `binder` knows."""
     begun, touched = len(binder.calls), set[object]()
-    ids = {call.id for call in binder.calls}
+    ids = set[str]()
     for fragment in fragments:
         index = fragment.index
         if not isinstance(index, int) or index in touched:
             return False
         touched.add(index)
         if index == begun:
-            if fragment.id in ids or not _opens_call(fragment):
+            if fragment.id in ids or fragment.id in binder.taken or not _opens_call(fragment):
                 return False
             ids.add(str(fragment.id))
             begun += 1

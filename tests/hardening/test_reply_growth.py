@@ -1,0 +1,250 @@
+"""Twice the reply takes twice the time, whole or as a stream, whatever it is made of and whoever asked for it."""
+
+# ruff: noqa: E501
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from app.conversation.capabilities import Capabilities
+from app.errors import DragomanError
+from app.gateway.delivery import in_turns
+from app.gateway.replies.translation import StreamCollector, StreamTranslation, stream_whole
+from tests.hardening.test_time import ALLOWED, growth
+from tests.hardening.test_upstream_replies import ANSWERS
+from tests.laws.cases import CONTEXT, DIALECTS
+
+Figure = Callable[[str, object, object], None]
+Maker = Callable[[int], bytes]
+
+LONGEST = 128 * 1024
+TEXTS = (
+    "x",
+    "\\u00e9",
+    "\\ud83d\\ude00",
+    "\\n",
+    "<think>",
+    "</think>",
+    '{\\"a\\":',
+    "<tool_call>",
+    "```json",
+    "\\ud83d",
+)
+
+
+def filled(pattern: Any, mark: str = "FILL") -> Callable[[str, str], Maker]:
+    """JSON with a text, or a list, that is as long as wanted."""
+    text = json.dumps(pattern)
+
+    def repeat(piece: str, between: str = "") -> Maker:
+        def make(length: int) -> bytes:
+            count = max(1, length // len(piece + between))
+            filling = between.join([piece] * count)
+            return text.replace(f'"{mark}"', filling if between else f'"{filling}"').encode()
+
+        return make
+
+    return repeat
+
+
+def changed(dialect: str, **changes: Any) -> dict[str, Any]:
+    return {**ANSWERS[dialect], **changes}
+
+
+def message(**parts: Any) -> dict[str, Any]:
+    said = {"role": "assistant", "content": "a", **parts}
+    return changed("openai_chat", choices=[{"index": 0, "finish_reason": "stop", "message": said}])
+
+
+CALL_CHAT = '{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}'
+CALL_RESPONSES = '{"type":"function_call","id":"i","call_id":"c","name":"f","arguments":"{}","status":"completed"}'
+ITEM = '{"type":"message","id":"i","status":"completed","role":"assistant","content":[{"type":"output_text","text":"x","annotations":[]}]}'
+
+WHOLE: dict[str, dict[str, Maker]] = {
+    "openai_chat": {
+        **{f"text of {text}": filled(message(content="FILL"))(text, "") for text in TEXTS},
+        **{f"thought of {text}": filled(message(reasoning_content="FILL"))(text, "") for text in TEXTS},
+        "parts": filled(message(content=["FILL"]))('{"type":"text","text":"x"}', ","),
+        "calls": filled(message(tool_calls=["FILL"]))(CALL_CHAT, ","),
+        "choices": filled(changed("openai_chat", choices=["FILL"]))(
+            '{"index":0,"message":{"role":"assistant","content":"x"},"finish_reason":"stop"}', ","),
+        "details": filled(message(reasoning_details=["FILL"]))('{"type":"reasoning.text","text":"x","index":0}', ","),
+        "annotations": filled(message(annotations=["FILL"]))(
+            '{"type":"url_citation","url_citation":{"url":"https://e.test","title":"t","start_index":0,"end_index":1}}', ","),
+        "arguments": filled(message(tool_calls=[{"id": "c", "type": "function",
+                                                 "function": {"name": "f", "arguments": "FILL"}}]))("{", ""),
+    },
+    "anthropic_messages": {
+        **{f"text of {text}": filled(changed("anthropic_messages", content=[{"type": "text", "text": "FILL"}]))(text, "")
+           for text in TEXTS},
+        "blocks": filled(changed("anthropic_messages", content=["FILL"]))('{"type":"text","text":"x"}', ","),
+        "calls": filled(changed("anthropic_messages", content=["FILL"], stop_reason="tool_use"))(
+            '{"type":"tool_use","id":"t","name":"f","input":{}}', ","),
+        "thoughts": filled(changed("anthropic_messages", content=["FILL"]))(
+            '{"type":"thinking","thinking":"x","signature":"s"}', ","),
+        "unknown blocks": filled(changed("anthropic_messages", content=["FILL"]))('{"type":"odd","x":1}', ","),
+        "citations": filled(changed("anthropic_messages", content=[{"type": "text", "text": "x", "citations": ["FILL"]}]))(
+            '{"type":"char_location","cited_text":"x","document_index":0,"start_char_index":0,"end_char_index":1}', ","),
+    },
+    "openai_responses": {
+        "items": filled(changed("openai_responses", output=["FILL"]))(ITEM, ","),
+        "calls": filled(changed("openai_responses", output=["FILL"]))(CALL_RESPONSES, ","),
+        "thoughts": filled(changed("openai_responses", output=["FILL"]))(
+            '{"type":"reasoning","id":"r","summary":[{"type":"summary_text","text":"x"}]}', ","),
+        "unknown items": filled(changed("openai_responses", output=["FILL"]))('{"type":"odd","id":"x"}', ","),
+        "parts": filled(changed("openai_responses", output=[{**json.loads(ITEM), "content": ["FILL"]}]))(
+            '{"type":"output_text","text":"x","annotations":[]}', ","),
+    },
+}  # fmt: skip
+
+
+def event(**fields: Any) -> bytes:
+    return f"data: {json.dumps(fields)}\n\n".encode()
+
+
+def named(kind: str, **fields: Any) -> bytes:
+    return f"event: {kind}\n".encode() + event(type=kind, **fields)
+
+
+def chunk(**delta: Any) -> bytes:
+    return event(id="c", object="chat.completion.chunk", created=1, model="m",
+                 choices=[{"index": 0, "delta": delta, "finish_reason": None}])  # fmt: skip
+
+
+def piece(arguments: str, index: int = 0, **more: Any) -> bytes:
+    return chunk(tool_calls=[{"index": index, "function": {"arguments": arguments}, **more}])
+
+
+def numbered(make: Callable[[int], bytes]) -> Maker:
+    """Events of which each has a number of its own."""
+
+    def fill(length: int) -> bytes:
+        return b"".join(make(number) for number in range(max(1, length // len(make(1000)))))
+
+    return fill
+
+
+def repeated(*beginning: bytes, each: bytes) -> Maker:
+    return lambda length: b"".join([*beginning, each * max(1, length // len(each))])
+
+
+START = named("message_start", message={**ANSWERS["anthropic_messages"], "content": [], "stop_reason": None})
+OPEN = named("content_block_start", index=0, content_block={"type": "text", "text": ""})
+CREATED = named("response.created", sequence_number=0, response={**ANSWERS["openai_responses"], "output": []})
+ADDED = named("response.output_item.added", output_index=0, item={**json.loads(ITEM), "content": []})
+
+
+def block(number: int) -> bytes:
+    return (
+        named("content_block_start", index=number, content_block={"type": "text", "text": ""})
+        + named("content_block_delta", index=number, delta={"type": "text_delta", "text": "x"})
+        + named("content_block_stop", index=number)
+    )
+
+
+def item(number: int) -> bytes:
+    made = {**json.loads(ITEM), "id": f"i{number}"}
+    added = named("response.output_item.added", output_index=number, item={**made, "content": []})
+    return added + named("response.output_item.done", output_index=number, item=made)
+
+
+STREAMS: dict[str, dict[str, Maker]] = {
+    "openai_chat": {
+        "words": repeated(each=chunk(content="x")),
+        "tags": repeated(each=chunk(content="<think>")),
+        "calls as text": repeated(each=chunk(content='<tool_call>{"name":')),
+        "thoughts": repeated(each=chunk(reasoning_content="x")),
+        "arguments": repeated(piece("", id="c", type="function"), each=piece("x")),
+        "braces": repeated(piece("", id="c", type="function"), each=piece("{")),
+        "calls": numbered(lambda n: piece("{}", n, id=f"c{n}", type="function")),
+        "calls of one place": numbered(lambda n: piece("{}", 0, id=f"c{n}", type="function")),
+        "empty chunks": repeated(each=event(id="c", choices=[])),
+        "counts": repeated(each=event(id="c", choices=[], usage={"prompt_tokens": 1, "completion_tokens": 1})),
+        "ends": repeated(each=event(id="c", choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}])),
+        "choices": numbered(lambda n: event(id="c", choices=[{"index": n, "delta": {"content": "x"}}])),
+        "nothing": repeated(each=b"data: {}\n\n"),
+        "comments": repeated(each=b": x\n\n"),
+    },
+    "anthropic_messages": {
+        "words": repeated(START, OPEN, each=named("content_block_delta", index=0, delta={"type": "text_delta", "text": "x"})),
+        "blocks": numbered(lambda n: (START if n == 0 else b"") + block(n)),
+        "blocks of one number": repeated(START, each=block(0)),
+        "starts": repeated(each=START),
+        "open blocks": repeated(START, each=OPEN),
+        "pings": repeated(START, each=named("ping")),
+        "unknown events": repeated(START, each=named("odd", x=1)),
+        "ends": repeated(START, each=named("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 1})),
+        "deltas of no block": repeated(START, each=named("content_block_delta", index=7, delta={"type": "text_delta", "text": "x"})),
+    },
+    "openai_responses": {
+        "words": repeated(CREATED, ADDED, each=named("response.output_text.delta", item_id="i", output_index=0, content_index=0, delta="x")),
+        "items": numbered(lambda n: (CREATED if n == 0 else b"") + item(n)),
+        "items of one number": repeated(CREATED, each=item(0)),
+        "starts": repeated(each=CREATED),
+        "added": repeated(CREATED, each=ADDED),
+        "unknown events": repeated(CREATED, each=named("response.odd", x=1)),
+        "parts": numbered(lambda n: (CREATED + ADDED if n == 0 else b"") + named(
+            "response.content_part.added", item_id="i", output_index=0, content_index=n,
+            part={"type": "output_text", "text": "", "annotations": []})),
+    },
+}  # fmt: skip
+
+
+def read_whole(speaks: ModuleType) -> Iterator[tuple[str, Callable[[bytes], object]]]:
+    yield "repaired", lambda body: speaks.repair_response(body, CONTEXT, Capabilities(dialect=speaks.NAME))
+    yield "usage", speaks.find_usage
+    for client in DIALECTS:
+        yield f"for {client.NAME}", lambda body, c=client: c.render_response(speaks.parse_response(body), CONTEXT)
+        yield (
+            f"as a stream for {client.NAME}",
+            lambda body, c=client: stream_whole(speaks.parse_response(body), c, CONTEXT),
+        )
+
+
+def feed(machine: Any, stream: bytes) -> None:
+    for start in range(0, len(stream), 1500):
+        for turn in in_turns(stream[start : start + 1500]):
+            machine.feed(turn)
+    machine.close()
+
+
+def read_stream(speaks: ModuleType) -> Iterator[tuple[str, Callable[[bytes], object]]]:
+    yield "passing", lambda stream: feed(speaks.StreamPassthrough(CONTEXT, Capabilities(dialect=speaks.NAME)), stream)
+    yield "collected", lambda stream: feed(StreamCollector(speaks.StreamParser(), CONTEXT), stream)
+    for client in DIALECTS:
+        yield (
+            f"for {client.NAME}",
+            lambda stream, c=client: feed(StreamTranslation(speaks.StreamParser(), c, (), CONTEXT), stream),
+        )
+
+
+def quietly(work: Callable[[bytes], object]) -> Callable[[bytes], None]:
+    def read(data: bytes) -> None:
+        with contextlib.suppress(DragomanError, ValueError):
+            work(data)
+
+    return read
+
+
+@pytest.mark.parametrize("kind", ["whole", "streamed"])
+@pytest.mark.parametrize("speaks", DIALECTS, ids=lambda dialect: dialect.NAME)
+def test_twice_the_reply_takes_twice_the_time(speaks: ModuleType, kind: str, figure: Figure) -> None:
+    readers = [*(read_whole(speaks) if kind == "whole" else read_stream(speaks))]
+    makers = (WHOLE if kind == "whole" else STREAMS)[speaks.NAME]
+    worst = (1.0, "")
+
+    cases = [(name, make, reader, work) for name, make in makers.items() for reader, work in readers]
+    for name, make, reader, work in cases if os.environ.get("HARDENING_CASES") else cases[::5]:
+        # A busy machine may make one step of the length dear; what grows faster does so each time.
+        ratio = next((each for _ in range(3) if (each := growth(quietly(work), make, LONGEST)) <= ALLOWED), 9.0)
+        worst = max(worst, (ratio, f"{name}, {reader}"))
+
+    figure(f"growth of replies of {speaks.NAME}, {kind}", f"{worst[0]:.2f} x", f"{ALLOWED} x")
+    assert worst[0] <= ALLOWED, worst
