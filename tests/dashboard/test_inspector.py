@@ -88,6 +88,15 @@ def test_a_recorded_stream_is_shown_from_four_sides(make_app: MakeApp, upstream:
     assert request_id in client.get("/_/recording").text
 
 
+def test_what_no_server_answers_is_recorded_too(make_app: MakeApp) -> None:
+    app = make_app(demo=True)
+    record_all(app)
+
+    request_id = ask(app.test_client(), model="demo/demo", stream=True)
+
+    assert "POST demo</p>" in look(app, enter(app), request_id)
+
+
 def test_neither_keys_nor_files_are_kept(make_app: MakeApp, upstream: FakeUpstream) -> None:
     key = "dm-" + "a" * 40
     app = make_app(keys={"ana": KeySettings(key=key)}, base_url=upstream.url)

@@ -31,6 +31,7 @@
       event.preventDefault();
     }
   });
+  document.addEventListener("htmx:sse:after:connection", () => { document.documentElement.dataset.live = "yes"; });
   window.addEventListener("scroll", () => { if (missed && window.scrollY < 50) location.reload(); }, { passive: true });
   document.addEventListener("htmx:sse:after:message", () => {
     for (const list of document.querySelectorAll("[data-most]")) {

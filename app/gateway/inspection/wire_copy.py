@@ -11,7 +11,7 @@ import msgspec
 
 from app.credentials.credential import Credential
 from app.gateway.inspection.bodies import MOST_KEPT, clean_body, clean_text
-from app.gateway.recording.raw_log import REDACTED, ListenedExchange
+from app.gateway.recording.raw_log import REDACTED, ListenedExchange, find_address
 from app.known_secrets import known_secrets
 from app.providers.provider import Provider, UpstreamRequest
 from app.settings.masking import sounds_secret
@@ -110,11 +110,7 @@ class WireCopy:
     ) -> Exchange:
         self._attempts += 1
         number = f" {self._attempts}" if self._attempts > 1 else ""
-        try:
-            url = provider.url(upstream_request.operation, upstream_request.model)
-            headers = provider.headers(upstream_request, credential)
-        except KeyError:  # it is no server
-            url, headers = provider.name, dict(upstream_request.headers)
+        url, headers = find_address(provider, upstream_request, credential)
         self._begin(f"upstream request{number}", f"POST {url}", headers)
         self._add(f"upstream request{number}", upstream_request.body)
         return ListenedExchange(exchange, self, f"upstream reply{number}")

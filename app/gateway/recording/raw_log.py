@@ -127,11 +127,7 @@ class RawFiles:
         """The exchange of one attempt, listened to."""
         self._attempts += 1
         number = f"{self._attempts}_" if self._attempts > 1 else ""
-        try:
-            url = provider.url(upstream_request.operation, upstream_request.model)
-            headers = provider.headers(upstream_request, credential)
-        except KeyError:  # it is no server
-            url, headers = provider.name, dict(upstream_request.headers)
+        url, headers = find_address(provider, upstream_request, credential)
         name = f"{number}provider_request"
         self._begin(name, f"POST {url} HTTP/1.1", headers)
         self._add(name, upstream_request.body)
@@ -172,6 +168,17 @@ class RawFiles:
     def _hold(self, size: int) -> None:
         self.size += size
         self._owner.held += size
+
+
+def find_address(
+    provider: Provider, upstream_request: UpstreamRequest, credential: Credential | None
+) -> tuple[str, Mapping[str, str]]:
+    """Where a request goes, and its headers; the name of a provider that is no server."""
+    try:
+        url = provider.url(upstream_request.operation, upstream_request.model)
+        return url, provider.headers(upstream_request, credential)
+    except LookupError:
+        return provider.name, upstream_request.headers
 
 
 class _ReplyListener(Protocol):
