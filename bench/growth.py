@@ -19,7 +19,7 @@ from dialects import CHAT
 from load import Driver
 from msgspec import Struct
 from msgspec.structs import replace
-from processes import LOAD_CORE
+from processes import LOAD_CORE, read_cpu_us
 from programs import Server, build_program, free_port, gateway_command, started, upstream_command, write_gateway_config
 from scenarios import IDLE, UNARY_16, Scenario
 
@@ -119,7 +119,7 @@ def measure(driver: Driver, server: Server, case: Case, scenario: Scenario) -> C
             streams = driver.start(
                 replace(scenario, name="idle", answer=IDLE, connections=case.streams), server.port, 0
             )
-            time.sleep(2.5)  # until all are open; their next event is far away
+            wait_until_calm(server)  # all are open then; their next event is far away
         load, cpu_us = driver.run(scenario, server, seconds)
         if streams is not None:
             streams.kill()
@@ -130,6 +130,15 @@ def measure(driver: Driver, server: Server, case: Case, scenario: Scenario) -> C
 
     ask(0.3)
     return ask
+
+
+def wait_until_calm(server: Server) -> None:
+    """Until a second passes in which the gateway uses next to nothing of its core."""
+    for _ in range(60):
+        before = read_cpu_us(server.pid)
+        time.sleep(1)
+        if read_cpu_us(server.pid) - before < 4e4:
+            return
 
 
 if __name__ == "__main__":

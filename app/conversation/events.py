@@ -35,7 +35,7 @@ class BlockOpened(msgspec.Struct, frozen=True):
     block: Block
 
 
-class BlockDelta(msgspec.Struct, frozen=True):
+class BlockDelta(msgspec.Struct, frozen=True, gc=False):
     """`text` is a JSON string literal (conversation/literals.py) of what is added to the block's text or arguments."""
 
     index: int

@@ -76,12 +76,8 @@ class LearnedFacts:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._facts: dict[str, dict[str, _Fact]] = {}
+        self.any = False  # whether there may be something to look for
         self._shares: dict[str, dict[tuple[str, str], None]] = {}
-
-    @property
-    def any(self) -> bool:
-        """Whether there is anything to look for."""
-        return bool(self._facts)
 
     def report(
         self,
@@ -98,6 +94,7 @@ class LearnedFacts:
         `change` is what the fact does to the upstream's capabilities. Only what the upstream itself has said counts as
         shown: a field that it names in its structured error, or words that are none of the client's (`own_words`).
         """
+        self.any = True
         now = self._clock()
         fact = self._facts.setdefault(upstream, {}).setdefault(name, _Fact(change))
         report = fact.reports.get(tenant)
@@ -158,6 +155,7 @@ class LearnedFacts:
             own = known.reports.get(note.tenant) if known is not None else None
             if own is not None and own.holds and own.until >= note.until:
                 continue
+            self.any = True
             fact = self._facts.setdefault(note.upstream, {}).setdefault(note.name, _Fact(note.change))
             times = REFUSALS_TO_LEARN if own is None else own.times
             fact.reports[note.tenant] = _Report(times, min(note.until, now + LIFETIME), holds=True)

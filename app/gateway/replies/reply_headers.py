@@ -74,7 +74,7 @@ def mask_oddities(body: bytes) -> bytes:
 
 def mask_errors(out: bytes) -> bytes:
     """Bytes for a client without secrets, if they tell of an error. All else is the model's, and passes."""
-    if not _tells_error(out):
+    if _MENTION.search(out) is None or not _tells_error(out):
         return out
     return known_secrets.mask_bytes(out)
 
