@@ -18,7 +18,13 @@ def secret() -> None:
 @pytest.mark.parametrize("before", ["", '"error":null ' * 3, "no error " * 40, "x" * 100_000])
 @pytest.mark.parametrize(
     "error",
-    ['"error" : {"message":"SAID"}', '"error":"SAID"', '"type" : "error","m":"SAID"', "event: error\ndata: SAID"],
+    [
+        '"error" : {"message":"SAID"}',
+        '"error":"SAID"',
+        '"errors":["SAID"]',
+        '"type" : "error","m":"SAID"',
+        "event: error\ndata: SAID",
+    ],
 )
 def test_a_secret_in_an_error_is_masked_whatever_stands_before_it(before: str, error: str) -> None:
     out = (before + error).replace("SAID", f"the key {SECRET} is wrong").encode()
@@ -29,7 +35,7 @@ def test_a_secret_in_an_error_is_masked_whatever_stands_before_it(before: str, e
     assert MASK.encode() in masked
 
 
-@pytest.mark.parametrize("text", ['{"error":null,"text":"SAID"}', "an error of SAID", '{"errors":["SAID"]}'])
+@pytest.mark.parametrize("text", ['{"error":null,"text":"SAID"}', "an error of SAID", '{"terrors":["SAID"]}'])
 def test_an_answer_that_only_mentions_errors_passes_as_it_is(text: str) -> None:
     out = text.replace("SAID", SECRET).encode()
 
