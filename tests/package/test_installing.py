@@ -68,9 +68,12 @@ def test_the_wheel_serves(dist: Path, tmp_path: Path, install: Callable[[Path, P
 
 def test_uvx_serves_without_installing(dist: Path, tmp_path: Path) -> None:
     uvx = _tool(tmp_path / "installed", "uv") / "uvx"
-    command = (str(uvx), "--python", sys.executable, "--from", str(wheel_of(dist)), "dragoman", "serve")
+    cache = {"UV_CACHE_DIR": str(tmp_path / "cache")}
+    command = (str(uvx), "--python", sys.executable, "--from", str(wheel_of(dist)), "dragoman")
+    run(*command, "--version", **cache)
 
-    with GatewayProcess(tmp_path, command=command, UV_CACHE_DIR=str(tmp_path / "cache")) as gateway:
+    # What it has fetched by now is all that it needs.
+    with GatewayProcess(tmp_path, command=(*command, "serve"), UV_OFFLINE="1", **cache) as gateway:
         assert "Hello" in ask(gateway)
 
 
