@@ -29,6 +29,7 @@ from tests.support.gateway_process import bare_environ, free_port
 
 Figure = Callable[[str, object, object], None]
 
+ROOT = Path(__file__).parents[2]
 CHAT, RESPONSES = PATHS["openai_chat"], PATHS["openai_responses"]
 
 
@@ -307,6 +308,19 @@ def test_a_database_that_does_not_answer_is_given_up_soon(
     assert took_again < 1
     assert b"planted" not in answer
     assert b"127.0.0.1" not in answer
+
+
+# ---- clocks
+
+
+@pytest.mark.parametrize("room", ["server", "transport", "ledger", "gateway/upstream_health", "gateway/replies"])
+def test_no_wait_is_counted_on_a_clock_that_somebody_may_set(room: str) -> None:
+    """A clock that jumps by two hours must cut no stream and lengthen no pause. Dates that answers tell are dates."""
+    modules = sorted((ROOT / "app" / room).rglob("*.py"))
+    told = [(path.name, line) for path in modules for line in path.read_text().splitlines() if "time.time()" in line]
+
+    assert modules
+    assert [line for line in told if "created=" not in line[1]] == []
 
 
 # ---- signals
