@@ -243,7 +243,7 @@ class Runtime:
     def _load_changed(self, source: Path | None) -> Settings:
         hollow = source is not None and is_hollow(source)
         if hollow and self._had_content:
-            raise ConfigError(f"{source} is empty; write it anew, or restart to have no settings")
+            raise ConfigError(f"{source} is empty; write the settings again, or restart to run without any")
         settings = load_settings(source, self._environ, {})
         self._had_content = not hollow
         return settings
@@ -258,11 +258,11 @@ class Runtime:
             self.observers.take_up(services.settings, old.settings)
         except ConfigError as error:
             self.problem = str(error)
-            log.warning("the changed configuration was not taken over: %s", error)
+            log.warning("the changed configuration was rejected: %s", error)
             return
         except Exception as fault:
-            self.problem = f"it cannot be used ({type(fault).__name__}); the log says more"
-            log.error("the changed configuration was not taken over", exc_info=fault)
+            self.problem = f"it cannot be used ({type(fault).__name__}); see the log"
+            log.error("the changed configuration was rejected", exc_info=fault)
             return
         self.problem = None
         self._kinds = {name: provider.settings.kind for name, provider in services.providers.items()}
@@ -279,7 +279,9 @@ class Runtime:
         before, now = old.settings.server, services.settings.server
         late = [name for name in NEEDS_RESTART if getattr(before, name) != getattr(now, name)]
         if late:
-            log.warning("the changed configuration is in force, but for server.%s: send SIGHUP", ", ".join(late))
+            log.warning(
+                "the changed configuration is in force, except server.%s: send SIGHUP to apply it", ", ".join(late)
+            )
         else:
             log.info("the changed configuration is in force")
 

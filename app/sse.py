@@ -57,7 +57,7 @@ class EventBuffer:
             whole = b"".join((kept, whole))
             kept.clear()
             if has_too_many_values(whole):
-                raise UpstreamMalformed(f"an event of the upstream's stream holds more than {MOST_VALUES:,} values")
+                raise UpstreamMalformed(f"an event of the upstream's stream contains more than {MOST_VALUES:,} values")
         if end < len(part):
             self._keep(part[end:])
         return whole

@@ -530,11 +530,11 @@ base_url = "localhost:1"
 
     said = str(error).replace(str(home / "settings.toml"), "FILE").splitlines()
     assert said == [
-        "FILE:2 port: there is no such setting; it belongs into [server]",
+        "FILE:2 port: there is no such setting; it belongs in [server]",
         "FILE:4 server.prot: there is no such setting; did you mean port?",
         "FILE:5 server.workers: expected a whole number, got text",
         "FILE:7 providers.local.kind: there is no kind 'opnai'; did you mean openai?",
-        "FILE:10 providers.two.base_url: a URL begins with http:// or https:// and a host",
+        "FILE:10 providers.two.base_url: a URL must start with http:// or https:// and a host",
         'FILE:12 models.routes."a*".max_ouput: there is no such setting; did you mean max_output?',
     ]
 

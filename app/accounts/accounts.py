@@ -117,7 +117,7 @@ class Accounts:
         self._retry_at = time.monotonic() + RETRY_PERIOD
         reason = f"{type(error).__name__}: {str(getattr(error, 'orig', error)).splitlines()[0][:200]}"
         if self.problem is None:
-            log.warning("requests are not accounted for now: %s", reason)
+            log.warning("requests are currently missing from the accounts: %s", reason)
         self.problem = reason
 
     def _open(self) -> AccountsDatabase:

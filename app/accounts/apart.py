@@ -56,7 +56,7 @@ class AccountsThread:
         try:
             found: T = asked.get(timeout=limit)
         except gevent.Timeout as late:
-            raise AccountsUnavailable("the database of the accounts does not answer") from late
+            raise AccountsUnavailable("the accounts' database does not answer") from late
         except DragomanError:
             raise
         except Exception as error:

@@ -38,7 +38,7 @@ class MadeKey(msgspec.Struct, frozen=True):
 def create_key(connection: Connection, name: str, settings: KeySettings, now: float) -> str:
     """A new key with rights and limits, which nobody can read again. Raises InvalidRequest for a name that has one."""
     if any(not key.is_over(now) for key in list_keys(connection, name)):
-        raise InvalidRequest(f"there is a key called {name} already; `dragoman keys rotate {name}` gives it a new one")
+        raise InvalidRequest(f"a key called {name} already exists; `dragoman keys rotate {name}` replaces it")
     expires = settings.expires.timestamp() if settings.expires is not None else None
     return _insert(connection, name, settings, expires, now)
 

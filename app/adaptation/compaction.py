@@ -78,5 +78,5 @@ class SummaryAsCompaction:
 
     def _finish(self, event: Finished) -> list[Event]:
         if not self._said:
-            return [Failed(UpstreamMalformed("the upstream gave no summary of the conversation").failure)]
+            return [Failed(UpstreamMalformed("the upstream returned no summary of the conversation").failure)]
         return [BlockClosed(0), replace(event, finish_reason="compaction", raw_finish_reason=None)]

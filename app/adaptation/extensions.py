@@ -51,7 +51,7 @@ def adapt_extensions(request: Request, capabilities: Capabilities, notes: Notes)
     if request.tools:
         request = _carry_tools(request, capabilities, notes)
     if request.betas and capabilities.dialect != request.dialect:
-        notes.lose("ignorable", "anthropic-beta", "betas are of one vendor")
+        notes.lose("ignorable", "anthropic-beta", "betas exist at one vendor only")
         request = replace(request, betas=())
     return replace(request, extensions=(*kept, *request.extensions)) if kept else request
 
@@ -156,7 +156,7 @@ def _limit_searches(request: Request, extension: Extension, capabilities: Capabi
     tools = [_with_limit(tool, extension.value) for tool in request.tools]
     unlimited = [tool for tool in tools if isinstance(tool, NativeTool) and tool.server and tool in request.tools]
     if unlimited and tools != list(request.tools):
-        notes.lose("degrading", extension.name, "of the tools that run there only the search can be limited")
+        notes.lose("degrading", extension.name, "only the search can be limited there")
     return replace(request, tools=tuple(tools)) if tools != list(request.tools) else None
 
 

@@ -33,7 +33,7 @@ KNOBS: dict[str, tuple[str, Severity]] = {
 }
 # Those that some models take while they do not think.
 FREED = ("temperature", "top_p")
-_NOT_TAKEN = "this model does not take it"
+_NOT_TAKEN = "this model does not accept it"
 
 
 def adapt_limits(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
@@ -54,14 +54,14 @@ def _limit_length(request: Request, capabilities: Capabilities, notes: Notes) ->
     path = field(request.dialect, "max_tokens")
     if capabilities.max_tokens_field in capabilities.refused_fields:
         if asked is not None:
-            notes.lose("degrading", path, "this upstream takes no limit")
+            notes.lose("degrading", path, "this upstream accepts no limit")
         return None
     most = capabilities.max_output
     if asked is None:
         default = capabilities.default_output
         return min(default, most) if default is not None and most is not None else default
     if asked == 0:
-        notes.lose("degrading", path, "only Anthropic's cache has a use for a request without an answer")
+        notes.lose("degrading", path, "a request without an answer is only of use to Anthropic's cache")
         return 1
     if most is not None and asked > most:
         why = f"lowered from {asked} to the {most} tokens that this model can answer"
@@ -77,7 +77,7 @@ def _limit_stop(request: Request, capabilities: Capabilities, notes: Notes) -> t
     if not capabilities.stop_blank:
         seen = tuple(sequence for sequence in stop if not sequence.isspace())
         if len(seen) < len(stop):
-            notes.lose("degrading", path, "sequences of white space only are refused there")
+            notes.lose("degrading", path, "the upstream refuses sequences of white space only")
         stop = seen
     if capabilities.stop_limit is not None and len(stop) > capabilities.stop_limit:
         notes.on_reply(partial(StopMatcher, stop))
@@ -99,7 +99,7 @@ def _adapt_sampling(request: Request, capabilities: Capabilities, notes: Notes) 
                 notes.lose(loss, name, _NOT_TAKEN)
     sampling = replace(sampling, **changes)
     if sampling.temperature is not None and sampling.temperature > capabilities.temperature_max:
-        why = f"lowered to {capabilities.temperature_max:g}, the most that is taken there"
+        why = f"lowered to {capabilities.temperature_max:g}, the highest accepted value"
         lowered = (sampling.temperature, capabilities.temperature_max)
         notes.lose("degrading", "temperature", why, lowered=lowered)
         sampling = replace(sampling, temperature=capabilities.temperature_max)
@@ -119,14 +119,14 @@ def _is_free(request: Request, capabilities: Capabilities) -> bool:
 
 def _check_choices(request: Request, capabilities: Capabilities, notes: Notes) -> int:
     if request.n > 1 and not capabilities.n:
-        notes.lose("wrong", "n", "this upstream gives one answer a request")
+        notes.lose("wrong", "n", "this upstream gives one answer per request")
         return 1
     return request.n
 
 
 def _check_logprobs(request: Request, capabilities: Capabilities, notes: Notes) -> int | None:
     if request.logprobs is not None and not (capabilities.logprobs or _is_free(request, capabilities)):
-        notes.lose("wrong", field(request.dialect, "logprobs"), "this model tells no probabilities")
+        notes.lose("wrong", field(request.dialect, "logprobs"), "this model reports no log probabilities")
         return None
     return request.logprobs
 
@@ -136,11 +136,15 @@ def _check_state(request: Request, capabilities: Capabilities, notes: Notes) -> 
     state = request.state
     for name in ("previous_id", "conversation"):
         if getattr(state, name) is not None:
-            notes.lose("wrong", field(request.dialect, name), "the conversation it names is not known there")
+            notes.lose(
+                "wrong",
+                field(request.dialect, name),
+                "the upstream does not know this conversation; send the whole history",
+            )
     if state.background:
-        notes.lose("wrong", "background", "there is nobody to answer later")
+        notes.lose("wrong", "background", "this upstream cannot answer in the background")
     if state.store and not capabilities.store:
-        notes.lose("degrading", "store", "this upstream keeps nothing")
+        notes.lose("degrading", "store", "this upstream stores nothing")
     return State(store=state.store if capabilities.store else None)
 
 

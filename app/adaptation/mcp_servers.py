@@ -19,7 +19,7 @@ from app.conversation.request import Extension, NativeTool, Request, Tool, ToolC
 # The tools of a server that may run: by their names, or (None) all of them.
 Allowed = frozenset[str] | None
 
-_ONE_BY_ONE = "the upstream cannot be told which tools of a server must not run"
+_ONE_BY_ONE = "this upstream cannot exclude single tools of a server"
 
 
 def to_responses(request: Request, extension: Extension, capabilities: Capabilities, notes: Notes) -> Request | None:
@@ -35,14 +35,14 @@ def to_responses(request: Request, extension: Extension, capabilities: Capabilit
         name, path = str(server.get("name", "")), f"{extension.name}[{index}]"
         limits = [_read_configuration(server.get("tool_configuration")), *map(_read_toolset, toolsets.get(name, ()))]
         if toolsets and name not in toolsets:
-            notes.lose("ignorable", path, "no toolset has it, so that none of its tools is switched on")
+            notes.lose("ignorable", path, "no toolset names it, so none of its tools is enabled")
             continue
         if any(limit == _UNTOLD for limit in limits):
             notes.lose("wrong", path, _ONE_BY_ONE)
             continue
         allowed = _join([limit for limit in limits if not isinstance(limit, str)])
         if allowed is not None and not allowed:
-            notes.lose("ignorable", path, "none of its tools is switched on")
+            notes.lose("ignorable", path, "none of its tools is enabled")
             continue
         definition = {
             "type": "mcp",
@@ -74,7 +74,7 @@ def to_messages(request: Request, capabilities: Capabilities, notes: Notes) -> R
             continue
         name = given.get("server_label")
         if allowed is not None and not allowed:
-            notes.lose("degrading", f"tools.{name}", "none of its tools may run without asking")
+            notes.lose("degrading", f"tools.{name}", "none of its tools may run without approval")
             continue
         server = {"type": "url", "name": name, "url": given["server_url"]}
         if (token := _read_authorization(given, notes)) is not None:

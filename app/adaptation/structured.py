@@ -150,7 +150,7 @@ def _force_tool(request: Request, output: OutputFormat, capabilities: Capabiliti
 def _describe_schema(request: Request, output: OutputFormat, capabilities: Capabilities, notes: Notes) -> Request:
     """The schema in words, for an upstream that can hold a model to JSON at best."""
     notes.lose(
-        "degrading", field(request.dialect, "output_format"), "the schema is only told to the model, not enforced"
+        "degrading", field(request.dialect, "output_format"), "the schema is described to the model, not enforced"
     )
     schema = msgspec.json.encode(output.schema or {}).decode()
     words = f"{PLAIN_JSON} It matches this JSON schema: {schema}"

@@ -107,7 +107,7 @@ def _ensure_spoken(
         speaker: Role = "system" if traits.system_speaks else "user"
         return instructions[:-1], [Turn(speaker, instructions[-1:])]
     if traits.needs_turn and all(turn.role != "system" and all(map(_is_blank, turn.blocks)) for turn in turns):
-        notes.lose("wrong", turns[0].path if turns else "messages", "nothing is said that could be answered")
+        notes.lose("wrong", turns[0].path if turns else "messages", "there is nothing to answer; add a user message")
     starts_late = traits.strict_turns or capabilities.alternate
     if starts_late and turns and turns[0].role == "assistant" and not isinstance(turns[0].blocks[0], Compaction):
         turns = [Turn("user", (Text(OPENING),), path=turns[0].path), *turns]

@@ -66,7 +66,7 @@ def read_body(stream: IO[bytes], length: int | None, encoding: str, limit: int, 
         except (ValueError, EOFError) as error:
             raise InvalidRequest(f"the request body {error}") from error
     if len(raw) > VALUES_UNSEEN and work_on(len(raw), has_too_many_values, raw):
-        raise TooLarge(f"the request body holds more than {MOST_VALUES:,} values")
+        raise TooLarge(f"the request body contains more than {MOST_VALUES:,} values")
     # Windows' shells put a byte order mark before the text of a file.
     return raw.removeprefix(BOM_UTF8)
 
@@ -132,5 +132,5 @@ def _too_large(limit: int) -> TooLarge:
 def _unpacks_too_far(limit: int) -> TooLarge:
     return TooLarge(
         f"the request body unpacks to more than {limit // (1024 * 1024)} MB, which is more than {MOST_TIMES} times its "
-        "size; send it as it is"
+        "size; send it uncompressed"
     )

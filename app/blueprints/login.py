@@ -124,7 +124,7 @@ def check_form(logins: Logins) -> str:
     if not has_key(to_manage=True):
         key = services().access.check_key({"x-api-key": read_form().get("key", "")})
         if not key.may_manage:
-            raise Forbidden(f"the key {key.name!r} may only use models; whoever changes a login needs an admin's key")
+            raise Forbidden(f"the key {key.name!r} may only use models; changing a login requires an admin key")
     name = read_form().get("provider") or next(iter(logins), "")
     if name not in logins:
         raise Forbidden(f"no provider called {name} has a login")

@@ -36,14 +36,14 @@ def init_file(path: Path) -> None:
     It says what is in force now, with the credentials that were found, so that nothing changes by it.
     """
     if path.exists():
-        raise click.ClickException(f"{path} exists already")
+        raise click.ClickException(f"{path} already exists")
     settings = read_settings(None)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # It will hold keys, so nobody else may read it from the beginning.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:
-        raise click.ClickException(f"{path} exists already") from error
+        raise click.ClickException(f"{path} already exists") from error
     except OSError as error:
         raise click.ClickException(f"{path} cannot be written: {error.strerror}") from error
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -51,7 +51,7 @@ def init_file(path: Path) -> None:
     click.echo(f"wrote {path}")
     kept = [name for name in settings.providers if name != "demo"]
     if kept:
-        click.echo(f"kept: {', '.join(kept)}; names that nothing else knows lead to {settings.models.default}")
+        click.echo(f"kept: {', '.join(kept)}; unknown names lead to {settings.models.default}")
     else:
         click.echo("no provider is configured or found yet: the demo answers until there is one")
 
@@ -62,7 +62,7 @@ def check_settings(path: Path | None) -> None:
     """Judge the settings as `serve` does, without starting anything. All faults are told at once, with their lines."""
     settings = read_settings(path)
     open_ways(settings)
-    click.echo(f"ok: {settings.source or 'no file; this is what the machine has'}")
+    click.echo(f"ok: {settings.source or 'no file; settings found on this machine'}")
     click.echo(f"providers: {', '.join(settings.providers) or 'none'}")
 
 

@@ -35,7 +35,7 @@ def dashboard(path: Path | None, no_browser: bool) -> None:
         try:
             url += f"enter?token={issue_ticket()}"
         except OSError as error:
-            raise click.ClickException(f"no token can be kept: {error.strerror or error}") from error
+            raise click.ClickException(f"the token cannot be stored: {error.strerror or error}") from error
     click.echo(url)
     if not no_browser:
         open_browser(url, os.environ)

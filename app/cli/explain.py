@@ -18,7 +18,7 @@ from app.errors import ClientError, NotFound
 @click.option(
     "--body",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with a request; shows what becomes of it on its way to the first choice.",
+    help="File with a request; shows how it is translated for the first target.",
 )
 @click.argument("model", required=False, shell_complete=complete_models)
 def explain(path: Path | None, as_json: bool, body: Path | None, model: str | None) -> None:
@@ -66,7 +66,7 @@ def _read_model(content: bytes) -> str:
     try:
         named = json.loads(content or b"{}").get("model")
     except (ValueError, AttributeError) as error:
-        raise click.UsageError(f"the request is no JSON object: {error}") from error
+        raise click.UsageError(f"the request is not a JSON object: {error}") from error
     if not isinstance(named, str) or not named:
-        raise click.UsageError("name a MODEL, or a --body that names one")
+        raise click.UsageError("give a MODEL, or a --body that names one")
     return named

@@ -66,7 +66,11 @@ def create(name: str, path: Path | None, expires: str | None, **wanted: Any) -> 
 @keys.command("rotate")
 @click.argument("name")
 @click.option(
-    "--overlap", default="24h", show_default=True, metavar="SPAN", help="How long the old key goes on; 0s ends it."
+    "--overlap",
+    default="24h",
+    show_default=True,
+    metavar="SPAN",
+    help="How long the old key stays valid; 0s ends it now.",
 )
 @config_option
 def rotate(name: str, overlap: str, path: Path | None) -> None:
@@ -89,7 +93,7 @@ def disable(name: str, path: Path | None) -> None:
 
     ended = _change(_open(path, name), lambda connection: disable_key(connection, name, time.time()))
     if not ended:
-        raise click.ClickException(f"there is no key called {name} that is not disabled")
+        raise click.ClickException(f"there is no enabled key called {name}")
     click.echo(f"{name} is disabled")
 
 
@@ -116,7 +120,7 @@ def list_all(path: Path | None, as_json: bool) -> None:
 
 
 @keys.command("hash")
-@click.option("--key", prompt=True, hide_input=True, help="The key; asked for where it is not given.")
+@click.option("--key", prompt=True, hide_input=True, help="The key. Default: ask for it.")
 def show_hash(key: str) -> None:
     """Print what [keys.NAME] key can hold instead of the key itself."""
     click.echo(hash_key(key.strip()))
@@ -125,7 +129,7 @@ def show_hash(key: str) -> None:
 def _open(path: Path | None, name: str) -> Accounts:
     settings = read_settings(path)
     if not settings.accounts.enabled:
-        raise click.ClickException("accounts.enabled is false, so there is no database to keep keys in; use [keys]")
+        raise click.ClickException("accounts.enabled is false, so there is no database for keys; use [keys]")
     if name in settings.keys:
         raise click.ClickException(f"{name} is a key of the settings; change it in {settings.source}")
     return Accounts(settings.accounts, settings.ledger.url)
@@ -166,7 +170,7 @@ def _read_end(text: str | None) -> datetime.datetime | None:
 
 def _show(name: str, key: str) -> None:
     click.echo(key)
-    click.echo(f"This is the key of {name}. It is shown this once: only its hash is kept.", err=True)
+    click.echo(f"This is the key of {name}. It is shown only once; the database keeps only its hash.", err=True)
 
 
 def _state(key: MadeKey) -> str:

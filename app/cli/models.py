@@ -29,7 +29,7 @@ def models(path: Path | None, as_json: bool) -> None:
     silent = [(name, each.health.listing) for name, each in app.runtime.services.providers.items()]
     problems = [f"{name}: {trouble.message}" for name, trouble in silent if trouble is not None]
     if problems:
-        raise click.ClickException("not every list of models could be had:\n  " + "\n  ".join(problems))
+        raise click.ClickException("some lists of models could not be read:\n  " + "\n  ".join(problems))
 
 
 def _key(keys: tuple[str, ...]) -> dict[str, str]:

@@ -23,7 +23,7 @@ PIECE = 1000
 
 
 @click.command()
-@click.option("--url", "-u", "--api-url", help="The gateway's address. Default: where these settings serve.")
+@click.option("--url", "-u", "--api-url", help="The gateway's address. Default: the address in the settings.")
 @click.option("--key", "-t", "--auth-token", envvar="DRAGOMAN_API_KEY", help="An admin's key, if the gateway has keys.")
 @click.option("--no-reconnect", is_flag=True, help="End when the connection ends.")
 @config_option
@@ -34,7 +34,7 @@ def permissions(url: str | None, key: str | None, no_reconnect: bool, path: Path
     """
     server = read_settings(path).server
     if url is None and server.host.startswith("unix:"):
-        raise click.ClickException("this gateway serves on a socket; say its address with --url")
+        raise click.ClickException("this gateway listens on a socket; give its address with --url")
     address = (url or base_url(server)).rstrip("/")
     with requests.Session() as session:
         session.trust_env = False

@@ -30,7 +30,7 @@ SUMMARY_PROMPT = (
     "said. Keep the goal, the decisions and their reasons, what was done and found (files, commands, names, numbers, "
     "errors), what is still open, and the next step. Answer with the summary alone."
 )
-UNKNOWN_EFFORT = "an effort of this name is not known here, so the model decides itself"
+UNKNOWN_EFFORT = "unknown effort: the model decides"
 
 
 class Turn(msgspec.Struct, frozen=True):

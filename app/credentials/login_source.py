@@ -139,7 +139,7 @@ class LoginSource:
             self._report(str(error))
         except Exception:
             # Without this one odd file would end the watching of all others.
-            log.exception("Looking at %s failed", self.login.label)
+            log.exception("Checking %s failed", self.login.label)
         self._forget_removed()
 
     def forget(self) -> None:

@@ -58,7 +58,7 @@ def find_troubles(visitor: Visitor) -> Iterator[str]:
     owner = runtime()
     if owner.problem is not None:
         said = f": {owner.problem}" if visitor.is_admin else ""
-        yield f"the changed configuration was not taken over{said}"
+        yield f"the changed configuration was rejected{said}"
     yield from owner.complaints()
     for name, provider in services().providers.items():
         trouble = provider.health.problem

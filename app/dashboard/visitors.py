@@ -37,7 +37,7 @@ def find_visitor() -> Visitor:
     """Who sent this request. Raises Unauthorized without a good cookie, Forbidden for another machine without keys."""
     access = services().access
     if not access.demands_key and not is_local(request.environ):
-        raise Forbidden("without client keys this is shown on the gateway's own machine alone; set server.api_keys")
+        raise Forbidden("without client keys this is shown on the gateway's own machine only; set server.api_keys")
     told = _read_cookie(request.cookies.get(COOKIE, "")[:_LONGEST])
     if told is None:
         raise Unauthorized("sign in to see this")

@@ -188,7 +188,7 @@ class ClientDialect(Protocol):
 
         Only looks and changes nothing else. On the path of every request between two sides of one dialect, so it must
         cost little and decode no more than decides. What passes is what the adaptation would have left alone. Raises
-        InvalidRequest for what is no JSON object.
+        InvalidRequest for what is not a JSON object.
         """
         ...
 

@@ -24,13 +24,13 @@ HARMLESS = frozenset(
 
 def malformed(wanted: str, came: bytes) -> UpstreamMalformed:
     """`wanted` names what should have come, with its article."""
-    return UpstreamMalformed(f"the upstream sent something else than {wanted}: {quote(came)}", code=MALFORMED)
+    return UpstreamMalformed(f"the upstream sent something other than {wanted}: {quote(came)}", code=MALFORMED)
 
 
 def no_answer(came: bytes) -> UpstreamMalformed:
     """A reply that has the form of one and holds nothing."""
     said = f": {quote(came)}" if came else ""
-    return UpstreamMalformed(f"the upstream's reply held no answer{said}", code=MALFORMED)
+    return UpstreamMalformed(f"the upstream's reply contained no answer{said}", code=MALFORMED)
 
 
 def without_odd_field(payload: bytes, complaint: msgspec.ValidationError) -> bytes | None:

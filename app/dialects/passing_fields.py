@@ -25,7 +25,7 @@ def pass_unless_odd(
     """The body for an upstream that takes it as it is, but for the name of the model; None where one of its fields, or
     all of it together, `is_odd`.
 
-    Raises InvalidRequest for what is no JSON object.
+    Raises InvalidRequest for what is not a JSON object.
     """
     fields = read_body(body)
     for name, value in fields.items():

@@ -205,8 +205,12 @@ class Attempt(abc.ABC):
         target = self.target
         if exchange.status < 400:
             place = known_secrets.mask(exchange.headers.get("location", ""))[:MOST_QUOTED]
-            onward = f" and sent us on to {place!r}, where we do not go: set base_url to it" if place else ""
-            raise UpstreamMalformed(f"the upstream answered HTTP {exchange.status}, which is no answer{onward}")
+            onward = (
+                f" and redirected to {place!r}; redirects are not followed, so set base_url to that address"
+                if place
+                else ""
+            )
+            raise UpstreamMalformed(f"the upstream answered HTTP {exchange.status}, which is not an answer{onward}")
         body = exchange.read_body(target.limits.error_kb << 10, cut=True)
         failure = target.dialect.parse_error(exchange.status, exchange.headers, body)
         headers = relayed_headers(exchange.headers, same_dialect=target.same_dialect)

@@ -80,7 +80,7 @@ def _begin(attempt: Attempt, exchange: Exchange, record: Record, wait: float) ->
         whole_body = None if early else exchange.take_body(limit)
         body = early + (yield from exchange.gather_body(limit, wait)) if whole_body is None else whole_body
         if len(body) > VALUES_UNSEEN and work_on(len(body), has_too_many_values, body):
-            raise UpstreamMalformed(f"the upstream's reply holds more than {MOST_VALUES:,} values")
+            raise UpstreamMalformed(f"the upstream's reply contains more than {MOST_VALUES:,} values")
         body.decode()  # what is left raw is never decoded here, but clients decode all of it
         if body[:MOST_SPACE].lstrip().startswith(EVENT_BEGINNINGS):
             collector = StreamCollector(attempt.make_parser(), attempt.context)

@@ -78,7 +78,7 @@ class _Basket:
                 exchange.wait_head()
                 if exchange.status != 200:
                     target = exchange.headers.get("location", "")[:_QUOTED]
-                    onward = f" and sends us on to {target!r}, where we do not go" if target else ""
+                    onward = f" and redirects to {target!r}, which is not followed" if target else ""
                     raise InvalidRequest(f"{named} cannot be fetched: it answers HTTP {exchange.status}{onward}")
                 data = exchange.read_body(min(MOST_BYTES, self._left))
                 media_type = exchange.headers.get("content-type", "application/octet-stream").partition(";")[0].strip()

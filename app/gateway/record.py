@@ -257,7 +257,7 @@ class Record:
     def fault(self, fault: Exception) -> DragomanError:
         """A fault of ours: the log gets all of it, the client only an id to look for there."""
         log.error("request %s failed", self.id, exc_info=fault)
-        error = DragomanError(f"internal error of the gateway; its log tells more about request {self.id}")
+        error = DragomanError(f"internal error of the gateway; see its log for request {self.id}")
         self.fail(error)
         return error
 

@@ -183,7 +183,9 @@ class Router:
         upstreams = self._default()
         if upstreams and not usual and name not in PLACEHOLDERS:
             log.warning(
-                "nothing knows the model %r: models.default answers as %s", name[:LONGEST_NAME], upstreams[0].label
+                "no route or provider has the model %r: models.default answers as %s",
+                name[:LONGEST_NAME],
+                upstreams[0].label,
             )
         return _Led(upstreams, "models.default", usual) if upstreams else None
 
@@ -192,12 +194,12 @@ class Router:
         prefix, slash, _ = shown.partition("/")
         known = ", ".join(self._providers) or "none yet"
         if slash and self._models.default is not None:
-            said = f"model {shown!r} leads nowhere: there is no provider {prefix!r}; the providers are {known}"
+            said = f"model {shown!r} was not found: there is no provider {prefix!r}; the providers are {known}"
         elif self._models.unknown == "refuse":
-            said = f"model {shown!r} leads nowhere, and models.unknown refuses what nothing knows; see /v1/models"
+            said = f"model {shown!r} was not found, and models.unknown rejects unknown names; see /v1/models"
         else:
             said = (
-                f"model {shown!r} leads nowhere: name it <provider>/<model> with one of the providers {known}, "
+                f"model {shown!r} was not found: name it <provider>/<model> with one of the providers {known}, "
                 "add a route, or set models.default"
             )
         return NotFound(said, param="model", code="model_not_found")
@@ -237,7 +239,11 @@ class Router:
     def _lead_configured(self, name: str, route: RouteSettings | None, depth: int) -> _Led | None:
         """Where a name leads by what the configuration says of it: provider, route, tier or preset."""
         if depth > _MAX_DEPTH:
-            raise NotFound(f"the routes of model {name!r} lead in a circle", param="model", code="model_not_found")
+            raise NotFound(
+                f"the routes of model {name!r} form a loop: change one of them in [models.routes]",
+                param="model",
+                code="model_not_found",
+            )
         if name in self._exact:
             return self._take_route(name, self._exact[name], depth)
         provider, _, model = name.partition("/")
@@ -386,7 +392,10 @@ class Router:
         for name, route in self._models.routes.items():
             if not faults and self._is_circle(name, route, 0):
                 faults.append(
-                    ConfigError(f"the routes of model {name!r} lead in a circle", key=f'models.routes."{name}"')
+                    ConfigError(
+                        f"the routes of model {name!r} form a loop: change one of them in [models.routes]",
+                        key=f'models.routes."{name}"',
+                    )
                 )
         if faults:
             raise ConfigError.join(faults)

@@ -107,7 +107,7 @@ class Gateway(BaseApplication):  # type: ignore[misc]
         """Raises ConfigError for what would end the master only after the old workers have gone."""
         before, now = self.known[0], settings
         if self.had_content and _says_nothing(now):
-            raise ConfigError(f"{now.source} is empty; write it anew, or restart to have no settings")
+            raise ConfigError(f"{now.source} is empty; write the settings again, or restart to run without any")
         for name, value in gunicorn_options(now.server).items():
             Config().set(name, value)
         if os.getpid() == self.master and _place(before) != _place(now):

@@ -78,7 +78,7 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is untyped
         except HaltServer:
             if not self._stopping and time.monotonic() - self._begun < _FIRST_START:
                 raise
-            self.log.error("a worker could not begin; another one will be tried")
+            self.log.error("a worker could not start; starting another one")
             time.sleep(_PAUSE)
 
     def handle_int(self) -> None:

@@ -26,7 +26,7 @@ def check_port(server: ServerSettings) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except (socket.gaierror, UnicodeError) as error:
-        raise ConfigError(f"{server.host} is no address of this machine", key="server.host") from error
+        raise ConfigError(f"{server.host} is not an address of this machine", key="server.host") from error
     except OSError as error:
         said = f"cannot be used: {error.strerror}"
         if error.errno == errno.EADDRINUSE:

@@ -255,13 +255,13 @@ def _check_values(value: Any, key: str) -> None:
     if isinstance(value, dict):
         for name, each in value.items():
             if not isinstance(name, str) or _CONTROLS.search(name):
-                raise ConfigError("a name holds a control character", key=key)
+                raise ConfigError("a name contains a control character", key=key)
             _check_values(each, f"{key}.{name}" if key else name)
     elif isinstance(value, list | tuple):
         for each in value:
             _check_values(each, key)
     elif isinstance(value, str) and _CONTROLS.search(value):
-        raise ConfigError("the text holds a control character", key=key)
+        raise ConfigError("the text contains a control character", key=key)
     elif isinstance(value, int | float) and not -LARGEST <= value <= LARGEST:
         raise ConfigError("the number is out of range", key=key)
 
@@ -269,7 +269,7 @@ def _check_values(value: Any, key: str) -> None:
 def _check_root_path(server: ServerSettings) -> None:
     root = server.root_path
     if root is not None and not _ROOT_PATH.fullmatch(root):
-        said = "the path before every other begins with a slash and ends without one, like /llm or /team/llm"
+        said = "a path prefix starts with a slash and does not end with one, such as /llm or /team/llm"
         raise ConfigError(said, key="server.root_path")
 
 
@@ -277,7 +277,7 @@ def _check_webhooks(alerts: AlertsSettings) -> None:
     for name in ("webhooks", "slack"):
         for number, url in enumerate(getattr(alerts, name)):
             if not _WEBHOOK.fullmatch(url):
-                raise ConfigError("the address of a webhook begins with https://", key=f"alerts.{name}[{number}]")
+                raise ConfigError("the address of a webhook must start with https://", key=f"alerts.{name}[{number}]")
 
 
 def _check_proxies(server: ServerSettings) -> None:
@@ -286,7 +286,7 @@ def _check_proxies(server: ServerSettings) -> None:
             try:
                 ipaddress.ip_network(address)
             except ValueError as error:
-                said = f"{address[:64]!r} is no address of a proxy, like 10.0.0.2 or 10.0.0.0/8"
+                said = f"{address[:64]!r} is not the address of a proxy, such as 10.0.0.2 or 10.0.0.0/8"
                 raise ConfigError(said, key="server.trusted_proxies") from error
 
 
@@ -297,7 +297,7 @@ def _offer_demo(
     asks for it, or where there is nothing else and nobody was given a key to ask something better."""
     if "demo" in providers or server.demo is False:
         if not providers:
-            raise ConfigError("no provider is configured or found, and the demo is switched off", key="providers")
+            raise ConfigError("no provider is configured or found, and the demo is turned off", key="providers")
         return providers
     if server.demo or _names_demo(models) or not (providers or has_keys):
         return providers | {"demo": ProviderSettings(kind="demo")}
@@ -454,13 +454,13 @@ def _check_exposure(server: ServerSettings, keys: Mapping[str, KeySettings]) -> 
         return
     if server.host.startswith("unix:"):
         raise ConfigError(
-            "other users may reach a socket; give at least one key, or say allow_open = true (--allow-open) "
+            "other users may reach a socket; set at least one key in api_keys, or allow_open = true (--allow-open) "
             "if everyone who may write to it may use your credentials",
             key="server.api_keys",
         )
     raise ConfigError(
-        f"host {server.host} can be reached from other machines; give at least one key, "
-        "or say allow_open = true (--allow-open) if everyone there may use your credentials",
+        f"host {server.host} can be reached from other machines; set at least one key in api_keys, "
+        "or allow_open = true (--allow-open) if everyone there may use your credentials",
         key="server.api_keys",
     )
 
@@ -497,7 +497,7 @@ def _find_mismatches(table: dict[str, Any], kind: type[Struct], key: str) -> lis
             msgspec.convert(value, hints[field], strict=False)
         except msgspec.ValidationError as error:
             choices = _choices(kind, field)
-            said = f"{value!r} is none of {', '.join(choices)}" if choices else describe_mismatch(str(error))
+            said = f"{value!r} is not one of {', '.join(choices)}" if choices else describe_mismatch(str(error))
             found.append(ConfigError(said, key=f"{key}.{field}"))
     return found
 
@@ -537,7 +537,7 @@ def _refuse_unknown(
         if name not in known:
             where = f"{key}.{name}" if key else name
             homes = [f"[{home}]" for home, names in (elsewhere or {}).items() if name in names]
-            hint = f"; it belongs into {' or '.join(homes)}" if homes else suggest(name, known)
+            hint = f"; it belongs in {' or '.join(homes)}" if homes else suggest(name, known)
             raise ConfigError(f"there is no such setting{hint}", key=where)
 
 

@@ -41,7 +41,7 @@ def read_date(value: Any, key: str) -> datetime.datetime:
         try:
             value = datetime.datetime.fromisoformat(value.strip())
         except ValueError as error:
-            said = f"{value[:40]!r} is no date such as 2027-01-31 or 2027-01-31T18:00:00Z"
+            said = f"{value[:40]!r} is not a date such as 2027-01-31 or 2027-01-31T18:00:00Z"
             raise ConfigError(said, key=key) from error
     if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
         value = datetime.datetime(value.year, value.month, value.day)
@@ -74,9 +74,7 @@ def check_budgets(limits: UseLimits, key: str) -> None:
     """Raises ConfigError for a budget of nothing."""
     for field in ("budget_per_day", "budget_per_month"):
         if getattr(limits, field) == 0:
-            raise ConfigError(
-                "a budget of nothing lets nobody ask; remove the whole table instead", key=f"{key}.{field}"
-            )
+            raise ConfigError("a budget of 0 allows no requests; remove the whole table instead", key=f"{key}.{field}")
 
 
 def check_keys_differ(keys: Mapping[str, KeySettings], unnamed: Sequence[str]) -> None:

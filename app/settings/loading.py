@@ -244,7 +244,7 @@ def _read_file(source: Path, text: str, environ: Mapping[str, str], home: Path) 
         # A number of thousands of digits, tables in tables in tables.
         raise ConfigError(f"{source} cannot be read: {str(error).partition(';')[0]}") from error
     if _is_deep(tables, MOST_LEVELS):
-        raise ConfigError(f"{source} has tables in tables in tables, more than {MOST_LEVELS}")
+        raise ConfigError(f"{source} nests tables more deeply than {MOST_LEVELS}")
     server = tables.get("server")
     keys = server.get("api_keys") if isinstance(server, dict) else None
     first = keys[0] if isinstance(keys, list) and keys else None
@@ -269,7 +269,7 @@ def _read_plain(environ: Mapping[str, str]) -> Tables:
         if value := environ.get(variable):
             if variable == "HOST" and not _is_address(value):
                 # Shells and conda export it with the machine's name or kind.
-                log.warning("HOST=%s is not an address to listen at and is ignored; --host sets one", value[:100])
+                log.warning("HOST=%s is not an address to listen on and is ignored; --host sets one", value[:100])
                 continue
             tables.setdefault(section, {})[key] = value
     if level := tables.get("server", {}).get("log_level"):

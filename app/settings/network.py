@@ -71,13 +71,13 @@ def check_proxies(proxies: Mapping[str, str], key: str) -> None:
             continue
         parts = _split(value if "://" in value else f"http://{value}", key, "a proxy's URL")
         if parts.scheme not in PROXY_SCHEMES:
-            raise ConfigError(f"a proxy's URL begins with one of {', '.join(PROXY_SCHEMES)}", key=key)
+            raise ConfigError(f"a proxy's URL must start with one of {', '.join(PROXY_SCHEMES)}", key=key)
 
 
 def check_url(url: str, key: str) -> None:
     """Raises ConfigError for what is no URL of an upstream."""
     if not _URL.match(url):
-        raise ConfigError("a URL begins with http:// or https:// and a host", key=key)
+        raise ConfigError("a URL must start with http:// or https:// and a host", key=key)
     parts = _split(url, key, "a URL")
     if parts.fragment:
         raise ConfigError("a URL has no #", key=key)
@@ -101,7 +101,7 @@ def _split(url: str, key: str, what: str) -> SplitResult:
         (parts.hostname or "").encode("idna" if not (parts.hostname or "").isascii() else "ascii")
     except ValueError as error:
         raise ConfigError(
-            f"{what} has a host and a port from 1 to 65535; an IPv6 address stands in brackets", key=key
+            f"{what} needs a host and a port from 1 to 65535; write an IPv6 address in brackets", key=key
         ) from error
     if not usable or _UNSEEN.search(url) or not _is_host(parts.hostname or ""):
         raise ConfigError(f"{what} has a host's name after its scheme, and no spaces", key=key)

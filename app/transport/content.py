@@ -173,4 +173,4 @@ def _other_bytes(name: str) -> ValueError:
 
 
 def _early_end(name: str) -> EOFError:
-    return EOFError(f"broke off in the middle of its {name}")
+    return EOFError(f"ended in the middle of its {name}")

@@ -73,7 +73,7 @@ def test_json_is_what_the_gateway_said(run: Run, gateway: FakeUpstream) -> None:
     ("reply", "said"),
     [
         (json_reply({"error": {"message": "a client key is required"}}, 401), "a client key is required"),
-        (json_reply({"running": "many"}), "is no gateway of this version"),
+        (json_reply({"running": "many"}), "is not a gateway of this version"),
         (Reply((b"<html>",), framing="length"), "no gateway answers"),
     ],
 )

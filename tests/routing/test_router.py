@@ -258,7 +258,7 @@ def test_the_api_goes_before_the_program_whatever_their_order(tmp_path: Path) ->
     "name", ["nobody/gpt-5", "nobody/claude-sonnet-4-6", "openai/gpt-5", "google/gemini-9", "a/b/c"]
 )
 def test_an_unknown_provider_is_not_answered_by_the_default(tmp_path: Path, name: str) -> None:
-    with pytest.raises(NotFound, match="leads nowhere: there is no provider"):
+    with pytest.raises(NotFound, match="was not found: there is no provider"):
         lead(build(LISTED, tmp_path), name, default="box/d")
 
 

@@ -214,7 +214,7 @@ class _Step:
 
     def _lose_citations(self, file: File) -> None:
         if file.citations and not self._can.text_documents:
-            self._notes.lose("degrading", self._path, "citations of documents cannot be asked for")
+            self._notes.lose("degrading", self._path, "document citations cannot be requested")
 
     def _adapt_opaque(self, block: Opaque) -> list[Block]:
         if block.dialect == self._can.dialect:

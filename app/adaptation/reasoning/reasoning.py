@@ -37,7 +37,7 @@ def adapt_reasoning(request: Request, capabilities: Capabilities, notes: Notes) 
     path = field(request.dialect, "reasoning")
     if capabilities.reasoning_style == "none":
         if wanted and not capabilities.reasoning_on_fields:
-            notes.lose("ignorable", path, "this model's thinking cannot be asked for")
+            notes.lose("ignorable", path, "thinking cannot be requested from this model")
         return _say(request, ReasoningSettings(), capabilities, on=wanted if wanted or forbidden else None)
     obstacle = _obstacle(request, capabilities) if wanted or capabilities.reasoning_by_default else None
     if obstacle and wanted:
@@ -66,7 +66,7 @@ def _obstacle(request: Request, capabilities: Capabilities) -> str | None:
     if capabilities.reasoning_excludes_forced_tool and choice is not None and choice.mode in ("any", "tool"):
         return "a tool is forced"
     if capabilities.reasoning_excludes_tools and any(isinstance(tool, FunctionTool) for tool in request.tools):
-        return "there are tools, for which the Responses dialect is needed"
+        return "with tools this model thinks only in the Responses dialect"
     if capabilities.reasoning_must_lead and not _is_led_by_proof(request, capabilities):
         return "the tool calls in progress have lost theirs"
     return None

@@ -100,7 +100,7 @@ def _emulate_force(request: Request, choice: ToolChoice, capabilities: Capabilit
         case [FunctionTool(schema=dict() as schema) as tool] if (
             capabilities.structured == "schema" and request.output_format is None
         ):
-            notes.lose("degrading", "tool_choice", "forced calls are refused there: asked for as structured output")
+            notes.lose("degrading", "tool_choice", "this upstream refuses forced calls: requested as structured output")
             notes.on_reply(partial(TextToCall, tool.name))
             # Vendors refuse past calls in a request that declares no tools.
             tools = request.tools if capabilities.tool_choice and _has_calls(request) else ()
@@ -115,7 +115,7 @@ def _emulate_force(request: Request, choice: ToolChoice, capabilities: Capabilit
             demand = f"Answer with a call of the tool {tool.name}."
         case _:
             demand = "Answer with a call of one of the tools."
-    notes.lose("degrading", "tool_choice", "forced calls are refused there: asked for in words")
+    notes.lose("degrading", "tool_choice", "this upstream refuses forced calls: requested in words")
     choice_left = _AUTO if capabilities.tool_choice else None
     if choice.mode == "tool":  # what is only asked for must not come from another tool
         request = replace(request, tools=tuple(demanded))
@@ -135,7 +135,7 @@ def _switch_parallel(request: Request, capabilities: Capabilities, notes: Notes)
         return request
     if request.parallel_tool_calls is False:
         path = field(request.dialect, "parallel_tool_calls")
-        notes.lose("degrading", path, "the upstream cannot be kept from parallel calls")
+        notes.lose("degrading", path, "parallel calls cannot be turned off for this upstream")
     return replace(request, parallel_tool_calls=None)
 
 

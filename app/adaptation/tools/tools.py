@@ -37,7 +37,7 @@ def adapt_tools(request: Request, capabilities: Capabilities, notes: Notes) -> R
         return request
     declared = _without_repeats(request.tools, notes)
     if not capabilities.tools and declared:
-        notes.lose("wrong", "tools", "this upstream takes no tools")
+        notes.lose("wrong", "tools", "this upstream accepts no tools")
         declared = []
     vendors = {_key_of(tool): _find_twin(tool, capabilities, notes) for tool in declared if _is_native(tool)}
     fixed = [name for twin in vendors.values() if isinstance(twin, NativeTool) and (name := _fixed_name(twin))]
@@ -127,7 +127,7 @@ def _declare(tool: FunctionTool | CustomTool, name: str, capabilities: Capabilit
             return replace(tool, name=name, namespace=namespace, deferred=deferred)
         case CustomTool():
             if tool.grammar is not None:
-                notes.lose("degrading", _path_of(tool), "its grammar is only told in the description")
+                notes.lose("degrading", _path_of(tool), "its grammar is only given in the description")
             function = FunctionTool(name, _describe_custom(tool), INPUT_SCHEMA, namespace=namespace)
             return _declare_function(function, _path_of(tool), capabilities, notes)
         case _:
@@ -145,7 +145,7 @@ def _declare_function(tool: FunctionTool, path: str, capabilities: Capabilities,
     if tool.examples:
         examples = [json.dumps(example, ensure_ascii=False) for example in tool.examples]
         description = "\n".join(filter(None, (description, "Examples of its input:", *examples)))
-        notes.lose("ignorable", path, "its examples are only told in the description")
+        notes.lose("ignorable", path, "its examples are only given in the description")
     return replace(
         tool,
         description=description,
@@ -161,7 +161,7 @@ def _fit_schema(tool: FunctionTool, capabilities: Capabilities) -> tuple[dict[st
     schema, lost = sanitize(tool.schema, capabilities.schema)
     if not tool.strict or not capabilities.strict_tools:
         if tool.strict:
-            lost += ("the upstream does not promise to keep to schemas",)
+            lost += ("the upstream does not enforce schemas",)
         said = capabilities.strict_tools and (capabilities.strict_explicit or tool.strict is not None)
         return schema, False if said else None, lost
     if capabilities.schema == "anthropic":
@@ -169,7 +169,7 @@ def _fit_schema(tool: FunctionTool, capabilities: Capabilities) -> tuple[dict[st
         return schema, True, lost + moved
     if is_openai_strict(schema):
         return schema, True, lost
-    return schema, False, (*lost, "with this schema the upstream cannot be strict")
+    return schema, False, (*lost, "the upstream cannot enforce this schema strictly")
 
 
 def _describe_custom(tool: CustomTool) -> str:

@@ -35,16 +35,16 @@ def describe_state(runtime: Runtime) -> list[Gauge]:
 
 
 def _requests(runtime: Runtime) -> Iterator[Gauge]:
-    yield Gauge("dragoman_body_bytes", "Bytes of request bodies that are held now", runtime.bodies.taken, merge="sum")
+    yield Gauge("dragoman_body_bytes", "Bytes of request bodies held now", runtime.bodies.taken, merge="sum")
     well = runtime.problem is None
-    yield Gauge("dragoman_config_ok", "Whether the configuration file was taken over", well, merge="min")
+    yield Gauge("dragoman_config_ok", "Whether the configuration file is in force", well, merge="min")
 
 
 def _loops(runtime: Runtime) -> Iterator[Gauge]:
     for loop in runtime.loops:
         told = {"loop": loop.name}
         yield Gauge("dragoman_loop_age_seconds", "Time since the last round of a loop", loop.age or 0.0, told, "max")
-        yield Gauge("dragoman_loop_faults", "Rounds of a loop that failed", loop.faults, told, "sum")
+        yield Gauge("dragoman_loop_faults", "Failed rounds of a loop", loop.faults, told, "sum")
 
 
 def _databases(runtime: Runtime) -> Iterator[Gauge]:
@@ -56,12 +56,14 @@ def _providers(runtime: Runtime) -> Iterator[Gauge]:
     for name, provider in runtime.services.providers.items():
         told = {"provider": name}
         up = provider.health.problem is None
-        yield Gauge("dragoman_provider_up", "Whether the last request to it, or its login, did well", up, told, "min")
+        yield Gauge("dragoman_provider_up", "Whether the last request to it, or its login, succeeded", up, told, "min")
         if provider.source is None:
             continue
         expiry = provider.source.describe().expires_at
         if expiry is not None:
-            yield Gauge("dragoman_credential_expiry_timestamp_seconds", "When a credential ends", expiry, told, "max")
+            yield Gauge(
+                "dragoman_credential_expiry_timestamp_seconds", "When a credential expires", expiry, told, "max"
+            )
 
 
 def _pressure(runtime: Runtime) -> Iterator[Gauge]:
@@ -69,15 +71,13 @@ def _pressure(runtime: Runtime) -> Iterator[Gauge]:
     health = runtime.services.gateway.health
     for load in health.loads():
         told = {"provider": load.provider}
-        yield Gauge("dragoman_retries_last_minute", "Retries that it was sent", load.retries, told, "sum")
+        yield Gauge("dragoman_retries_last_minute", "Retries sent to it", load.retries, told, "sum")
         if load.max_parallel is None:
             continue
-        yield Gauge(
-            "dragoman_parallel_limit", "Requests that it may be asked at a time", load.max_parallel, told, "max"
-        )
-        yield Gauge("dragoman_parallel_requests", "Requests that it is asked now", load.parallel, told, "sum")
-        yield Gauge("dragoman_queued_requests", "Requests that wait for their turn", load.waiting, told, "sum")
-        yield Gauge("dragoman_queue_timeouts", "Requests whose turn came too late", load.timeouts, told, "sum")
+        yield Gauge("dragoman_parallel_limit", "Most concurrent requests", load.max_parallel, told, "max")
+        yield Gauge("dragoman_parallel_requests", "Requests it is answering now", load.parallel, told, "sum")
+        yield Gauge("dragoman_queued_requests", "Requests waiting for their turn", load.waiting, told, "sum")
+        yield Gauge("dragoman_queue_timeouts", "Requests that waited too long", load.timeouts, told, "sum")
     for state in islice(health.targets(), MOST_TARGETS):
         told = {"target": state.target}
         value = BREAKER_STATES[state.state]
@@ -90,7 +90,7 @@ def _limits(runtime: Runtime) -> Iterator[Gauge]:
     for use in look_at(limited, runtime.limiter.counts) if limited else ():
         told = {"owner": use.owner, "name": use.name, "limit": use.limit}
         unit = DOLLAR if use.kind == "budget" else 1
-        yield Gauge("dragoman_limit", "What a limit allows; dollars of a budget", use.most / unit, told, "max")
+        yield Gauge("dragoman_limit", "What a limit allows; a budget in dollars", use.most / unit, told, "max")
         yield Gauge("dragoman_limit_used", "What is used of a limit", use.used / unit, told, "max")
 
 
@@ -103,16 +103,18 @@ def _quotas(runtime: Runtime) -> Iterator[Gauge]:
                 if window.resets_at is not None and window.resets_at <= now:
                     continue
                 told = {"provider": name, "credential": credential or "login", "window": window.name}
-                yield Gauge("dragoman_quota_used_ratio", "Share that a login has used", window.used, told, "max")
+                yield Gauge(
+                    "dragoman_quota_used_ratio", "Share of the window that a login has used", window.used, told, "max"
+                )
                 if window.resets_at is not None:
                     name_of_end = "dragoman_quota_reset_timestamp_seconds"
-                    yield Gauge(name_of_end, "When a login's window begins anew", window.resets_at, told, "max")
+                    yield Gauge(name_of_end, "When a login's window starts again", window.resets_at, told, "max")
 
 
 def _process() -> Iterator[Gauge]:
     used = resource.getrusage(resource.RUSAGE_SELF)
     spent = used.ru_utime + used.ru_stime
-    yield Gauge("dragoman_cpu_seconds", "CPU time of the workers that live", spent, merge="sum")
+    yield Gauge("dragoman_cpu_seconds", "CPU time of the running workers", spent, merge="sum")
     try:
         with open("/proc/self/statm", "rb") as file:
             resident = int(file.read().split()[1]) * _PAGE

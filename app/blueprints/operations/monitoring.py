@@ -52,7 +52,7 @@ def find_obstacles() -> list[str]:
     owner, parts = runtime(), services()
     reasons = []
     if owner.draining or owner.active.stopping:
-        reasons.append("this worker is about to stop")
+        reasons.append("this worker is stopping")
     if not any(_can_serve(provider) for provider in parts.providers.values()):
         reasons.append("no provider can serve" if parts.providers else "no provider is configured")
     if parts.settings.ledger.required and parts.ledger.problem is not None:
@@ -77,9 +77,9 @@ def _check_rights() -> None:
         return
     if services().access.demands_key:
         if not has_key():
-            raise Unauthorized("metrics are shown to those with a client key; server.metrics can allow more")
+            raise Unauthorized("send a client key to see the metrics, or allow more with server.metrics")
     elif wanted == "key" or not is_local(request.environ):
-        raise Forbidden("metrics are shown on the gateway's own machine alone; server.metrics can allow more")
+        raise Forbidden("metrics are shown on the gateway's own machine only; allow more with server.metrics")
 
 
 def _answer(status: str, reasons: list[str]) -> Response:

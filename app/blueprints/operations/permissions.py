@@ -60,11 +60,13 @@ def show_permission(permission_id: str) -> Response:
 def respond(permission_id: str) -> Response:
     def answer(desk: Permissions, own: Mapping[str, str]) -> Any:
         if own and desk.settings.answered_by == "admin":
-            raise Forbidden('an admin key answers requests for permission; see permissions.answered_by = "tenant"')
+            raise Forbidden(
+                'only an admin key may answer requests for permission; see permissions.answered_by = "tenant"'
+            )
         try:
             given = msgspec.json.decode(_read(), type=_Answer)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise InvalidRequest('the body is {"allowed": true} or {"allowed": false}', param="allowed") from error
+            raise InvalidRequest('the body must be {"allowed": true} or {"allowed": false}', param="allowed") from error
         by = request.environ.get("REMOTE_ADDR") or "a local socket"
         resolved = desk.answer(own, permission_id[:64], allowed=given.allowed, message=given.message[:1000], by=by)
         return {"status": "success", "permission_id": resolved.id, "allowed": given.allowed}
@@ -194,7 +196,7 @@ def _find_tenant() -> str:
 
 def _enter() -> None:
     if _Watchers.count >= MOST_WATCHERS:
-        raise TooMany("too many wait for permissions at once; try again soon")
+        raise TooMany("too many requests for permission are waiting; try again soon")
     _Watchers.count += 1
 
 

@@ -28,7 +28,7 @@ def health(name: str) -> Response:
 def _answer(name: str | None) -> Response:
     try:
         if own_rows():
-            raise Forbidden("an admin's key sees the plugins")
+            raise Forbidden("the list of plugins requires an admin key")
         found = [describe_plugin(plugin) for plugin in find_plugins(services().settings)]
         told: Any = {"plugins": found}
         if name is not None:

@@ -55,12 +55,12 @@ def usage() -> Response:
         unknown = next((group for group in groups if group not in (*GROUPS, *ALONE)), None)
         if unknown is not None:
             known = ", ".join((*GROUPS, *ALONE))
-            raise InvalidRequest(f"by: {unknown[:LONGEST_VALUE]!r} is none of {known}", param="by")
+            raise InvalidRequest(f"by: {unknown[:LONGEST_VALUE]!r} is not one of {known}", param="by")
         alone = next((group for group in groups if group in ALONE), None)
         if alone is not None and len(groups) > 1:
             raise InvalidRequest(f"by: {alone} cannot be combined with another group", param="by")
         if alone == CREDENTIAL and own:
-            raise Forbidden("by: the credentials of providers are shown to admins alone", param="by")
+            raise Forbidden("by: the credentials of providers are shown to admins only", param="by")
         since, until = read_time("since") or time.time() - 7 * DAY, read_time("until")
         filters = read_filters(("session",))
         where = {**own} if alone == SESSION else {**filters, **own}
@@ -172,7 +172,7 @@ def ask_accounts(work: Callable[[Connection], T], limit: float = READ_LIMIT) -> 
     accounts = runtime().accounts
     if accounts is None:
         off = not services().settings.accounts.enabled
-        why = "accounts.enabled is false" if off else "this process keeps none"
+        why = "accounts.enabled is false" if off else "this process does not keep accounts"
         raise AccountsUnavailable(f"there are no accounts: {why}")
     return accounts.read(work, limit)
 

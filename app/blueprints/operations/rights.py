@@ -27,7 +27,7 @@ def own_rows() -> Mapping[str, str]:
         key = access.check_key(read_headers(request.environ))
         return {} if key.role == "admin" else {"tenant": key.tenant}
     if not is_local(request.environ):
-        raise Forbidden("without client keys this is shown on the gateway's own machine alone; set server.api_keys")
+        raise Forbidden("without client keys this is shown on the gateway's own machine only; set server.api_keys")
     return {}
 
 

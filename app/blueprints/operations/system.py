@@ -43,7 +43,7 @@ def index() -> Response:
     return _json(
         {
             "name": "dragoman",
-            "message": "Dragoman, the interpreter between AI clients and language models",
+            "message": "Dragoman, a gateway between AI clients and language models",
             "health": "/health",
             "models": "/v1/models",
             "endpoints": ["/v1/messages", "/v1/chat/completions", "/v1/responses"],
@@ -132,7 +132,7 @@ def guard() -> Response | None:
     if request.path not in PROBES and (error := _host_problem()) is not None:
         return refuse(family(), error.failure)
     if request.headers.get("upgrade", "").lower() == "websocket":
-        message = "websockets are not served here; use POST"
+        message = "websockets are not supported; use POST"
         return refuse(family(), Failure(kind="invalid_request", message=message, status=426, origin="client"))
     return None
 
@@ -185,7 +185,7 @@ def hint(path: str) -> str:
     ):
         if word in path:
             return f"Did you mean {route}? An SDK's base URL ends in /v1 for OpenAI and before it for Anthropic."
-    return "See / for what is served."
+    return "See / for the available paths."
 
 
 def describe_provider(provider: Provider, *, detailed: bool) -> dict[str, Any]:

@@ -34,15 +34,15 @@ HEADINGS = ("time", "id", "key", "model", "target", "status", "ms", "in", "out",
 
 
 @click.command()
-@click.option("-f", "--follow", is_flag=True, help="Go on with new ones as they come.")
-@click.option("--failed", is_flag=True, help="Only those that failed.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new ones.")
+@click.option("--failed", is_flag=True, help="Only failed ones.")
 @click.option("--key", help="Only those of this client key.")
 @click.option("--model", help="Only those that asked for this model.")
 @click.option("--provider", help="Only those that this provider answered.")
 @click.option("--session", help="Only those of this session.")
 @click.option("--client", "agent", help="Only those of this client program, as the list names it.")
 @click.option("--since", type=Ago(), help="How far back to look, for example 2h.")
-@click.option("-n", "limit", type=WholeNumber(1, 1000), default=50, show_default=True, help="How many at most.")
+@click.option("-n", "limit", type=WholeNumber(1, 1000), default=50, show_default=True, help="Maximum number.")
 @json_option
 @csv_option
 @config_option

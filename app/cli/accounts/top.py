@@ -21,9 +21,9 @@ _LONGEST = 28  # characters of a name
 
 
 @click.command()
-@click.option("--url", help="The gateway's address. Default: where these settings serve.")
+@click.option("--url", help="The gateway's address. Default: the address in the settings.")
 @click.option("--key", envvar="DRAGOMAN_API_KEY", help="A client key. Default: the first of server.api_keys.")
-@click.option("--once", is_flag=True, help="Look once and end.")
+@click.option("--once", is_flag=True, help="Print once and exit.")
 @json_option
 @config_option
 def top(url: str | None, key: str | None, once: bool, as_json: bool, path: Path | None) -> None:
@@ -33,7 +33,7 @@ def top(url: str | None, key: str | None, once: bool, as_json: bool, path: Path 
     """
     server = read_settings(path).server
     if url is None and server.host.startswith("unix:"):
-        raise click.ClickException("this gateway serves on a socket; say its address with --url")
+        raise click.ClickException("this gateway listens on a socket; give its address with --url")
     address = (url or base_url(server)).rstrip("/")
     key = key or (server.api_keys[0] if server.api_keys else None)
     with requests.Session() as session:
@@ -63,7 +63,7 @@ def _look(session: requests.Session, address: str, key: str | None) -> dict[str,
             return dict(told)
         case {"error": {"message": str(message)}}:
             raise click.ClickException(message)
-    raise click.ClickException(f"what answers at {address} is no gateway of this version")
+    raise click.ClickException(f"what answers at {address} is not a gateway of this version")
 
 
 def _print(told: dict[str, Any]) -> None:

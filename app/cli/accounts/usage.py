@@ -35,9 +35,9 @@ from app.gateway.client_limits.in_force import LimitUse, spell_use
     multiple=True,
     default=("model",),
     show_default=True,
-    help="What to sum by; may be given twice.",
+    help="Group by this; repeat for a second group.",
 )
-@click.option("--limits", "of_limits", is_flag=True, help="Show the limits in force and what is used of them instead.")
+@click.option("--limits", "of_limits", is_flag=True, help="Show the limits in force and their use instead.")
 @since_option
 @json_option
 @csv_option
@@ -76,7 +76,7 @@ def _show_limits(path: Path | None, *, as_json: bool, as_csv: bool) -> None:
     elif as_csv:
         print_csv([msgspec.structs.asdict(use) for use in uses], LimitUse.__struct_fields__)
     elif not uses:
-        click.echo("No key and no provider has limits.")
+        click.echo("No key or provider has limits.")
     else:
         cells = [
             (use.owner, use.name, use.limit, spell_use(use), f"{use.share:.0%}",

@@ -49,7 +49,7 @@ def apply_change(file: Path, before: str, after: str, *, dry_run: bool) -> None:
         _write(target, after)
     except OSError as error:
         raise click.ClickException(f"{file} cannot be written: {error.strerror}") from error
-    click.echo(f"wrote {file}" + (f"; as it was: {backup}" if backup.exists() else ""))
+    click.echo(f"wrote {file}" + (f"; previous version: {backup}" if backup.exists() else ""))
 
 
 def _write(target: Path, text: str) -> None:

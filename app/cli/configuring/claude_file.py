@@ -58,7 +58,7 @@ def _parse(text: str) -> dict[str, Any]:
             f"the settings of Claude Code are not valid JSON, so nothing is changed: {error}"
         ) from error
     if not isinstance(settings, dict):
-        raise click.ClickException("the settings of Claude Code are no JSON object, so nothing is changed")
+        raise click.ClickException("the settings of Claude Code are not a JSON object, so nothing is changed")
     return settings
 
 

@@ -18,14 +18,14 @@ from app.cli.serving.start_screen import base_url
 from app.settings.loading import home_folder
 
 CLIENTS = ("claude", "codex")
-dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Show the changes without making them.")
 client_argument = click.argument("name", metavar="CLIENT", type=click.Choice(CLIENTS))
 
 
 @click.command()
 @config_option
 @dry_run_option
-@click.option("--model", help="Model to use, as the gateway names it.", shell_complete=complete_models)
+@click.option("--model", help="Model to use, by its name at the gateway.", shell_complete=complete_models)
 @client_argument
 def configure(path: Path | None, dry_run: bool, model: str | None, name: str) -> None:
     """Lead CLIENT (claude, codex) to the gateway for good, in its own settings.
@@ -35,7 +35,7 @@ def configure(path: Path | None, dry_run: bool, model: str | None, name: str) ->
     """
     settings = read_settings(path)
     if settings.server.host.startswith("unix:"):
-        raise click.ClickException("server.host is a socket, which this client cannot be led to")
+        raise click.ClickException("server.host is a socket, which this client cannot use")
     connection = plan_connection(settings, AGENTS[name], model, base_url(settings.server))
     file = find_file(name)
     before = read_file(file)
@@ -47,7 +47,7 @@ def configure(path: Path | None, dry_run: bool, model: str | None, name: str) ->
     apply_change(file, before, after, dry_run=dry_run)
     if name == "codex":
         key = "…" if connection.is_secret else connection.key
-        click.echo(f"Codex takes its key from a variable: export {KEY_VARIABLE}={key}")
+        click.echo(f"Codex reads its key from a variable: export {KEY_VARIABLE}={key}")
 
 
 @click.command()

@@ -138,7 +138,7 @@ def _check_key(
         if helper is None:
             yield Finding("error", NAME, f"neither {TOKEN} nor {KEY} is set, so it asks for a login", RUN)
     elif not takes_key(settings, shown[1]):
-        said = f"the key in {shown[0]} is none that the gateway takes"
+        said = f"the key in {shown[0]} is not a key of this gateway"
         yield Finding("error", NAME, said, f"{RUN}, or set it to one of [server] api_keys")
 
 
@@ -150,7 +150,7 @@ def _check_window(subject: Subject, winner: tuple[str, str] | None) -> Iterator[
     told = int(winner[1]) if winner is not None and winner[1].isdecimal() and len(winner[1]) < 12 else None
     if told is None or told > window:
         thought = f"{told} tokens" if told else "up to 1000000 tokens"
-        said = f"the models here take {window} tokens, Claude Code believes in {thought} and compacts too late"
+        said = f"the models here take {window} tokens, but Claude Code assumes {thought} and compacts too late"
         yield Finding("warning", NAME, said, f"export {WINDOW}={window}, or use: {RUN}")
 
 

@@ -57,7 +57,7 @@ def _check_provider(
         yield Finding("warning", NAME, f"the base_url of {name} in {place} does not end in /v1", want)
     if provider.get("wire_api", "responses") != "responses":
         faults = True
-        said = f"wire_api of {name} in {place} is one that Codex no longer knows"
+        said = f"wire_api of {name} in {place} is no longer supported by Codex"
         yield Finding("error", NAME, said, 'wire_api = "responses"')
     variable = provider.get("env_key")
     if isinstance(variable, str) and not subject.environ.get(variable):
@@ -66,7 +66,7 @@ def _check_provider(
         yield Finding("error", NAME, said, f"export {variable}=…, or use: {RUN}")
     elif isinstance(variable, str) and not takes_key(subject.settings, subject.environ[variable]):
         faults = True
-        yield Finding("error", NAME, f"the key in {variable} is none that the gateway takes", RUN)
+        yield Finding("error", NAME, f"the key in {variable} is not a key of this gateway", RUN)
     if not faults:
         yield Finding("ok", NAME, f"{place} leads here")
 

@@ -56,11 +56,11 @@ MARKS: dict[Level, tuple[str, str]] = {
 @click.command()
 @config_option
 @json_option
-@click.option("--offline", is_flag=True, help="Ask no provider anything.")
+@click.option("--offline", is_flag=True, help="Contact no provider.")
 @click.option(
     "--bundle",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write a file for a bug report, without secrets, after you have seen it.",
+    help="Show a bug report without secrets, then write it to a file.",
 )
 @click.option("--yes", is_flag=True, help="Write the file without asking.")
 def doctor(path: Path | None, as_json: bool, offline: bool, bundle: Path | None, yes: bool) -> None:
@@ -89,7 +89,7 @@ def examine(subject: Subject, path: Path | None, *, offline: bool) -> Iterator[F
         try:
             yield from check(subject)
         except Exception as error:
-            said = f"{check.__name__} could not be done: {type(error).__name__}: {str(error)[:200]}"
+            said = f"{check.__name__} failed: {type(error).__name__}: {str(error)[:200]}"
             yield Finding("warning", "doctor", known_secrets.mask(said))
     if not offline and subject.settings is not None and subject.ways is not None:
         with tempfile.TemporaryDirectory(prefix="dragoman-") as folder, contextlib.ExitStack() as stack:

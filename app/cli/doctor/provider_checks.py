@@ -85,7 +85,7 @@ def check_ollama(subject: Subject) -> Iterator[Finding]:
         for model in loaded if isinstance(loaded, list) else ():
             match model:
                 case {"name": str(name), "context_length": int(length)} if length < LEAST_WINDOW:
-                    said = f"{name[:80]} is loaded with a context of {length} tokens; what is longer is cut in silence"
+                    said = f"{name[:80]} is loaded with a context of {length} tokens; longer ones are cut silently"
                     yield Finding(
                         "warning", f"ollama {provider.name}", said, f"OLLAMA_CONTEXT_LENGTH={LEAST_WINDOW} ollama serve"
                     )
@@ -116,7 +116,7 @@ def judge_answer(provider: Provider, named: str, answer: Answer) -> Finding:
 def _find_remedy(provider: Provider, answer: Answer) -> str:
     """The command that fits a refusal, by its status."""
     has_login = provider.source is not None and provider.source.describe().kind == "access_token"
-    renewed = f"dragoman login {provider.name}" if has_login else f"put a good key in [providers.{provider.name}]"
+    renewed = f"dragoman login {provider.name}" if has_login else f"put a valid key into [providers.{provider.name}]"
     remedies = {
         400: f"dragoman explain {provider.name}/MODEL",
         401: "use a key of [server] api_keys",

@@ -23,11 +23,13 @@ LEAST_ROOM = 200 << 20
 def check_settings(subject: Subject) -> Iterator[Finding]:
     if subject.fault is not None:
         for fault in subject.fault.faults:
-            yield Finding("error", "settings", str(fault), "mend the line that is named, then: dragoman config check")
+            yield Finding(
+                "error", "settings", str(fault), "fix the line that is named, then run: dragoman config check"
+            )
         return
     if subject.settings is not None:
         source = subject.settings.source
-        where = subject.show(source) if source else "no file; this is what the machine has"
+        where = subject.show(source) if source else "no file; settings found on this machine"
         yield Finding("ok", "settings", f"read from {where}")
 
 
@@ -79,7 +81,7 @@ def check_providers(subject: Subject) -> Iterator[Finding]:
         return
     real = [name for name, provider in subject.settings.providers.items() if provider.kind != "demo"]
     if not real:
-        said = "there is none but the built-in demo, so no model answers"
+        said = "only the built-in demo is configured, so no real model answers"
         yield Finding("warning", "providers", said, "dragoman login oca, or: export ANTHROPIC_API_KEY=…")
     for found in subject.settings.found:
         if not found.used:
@@ -101,7 +103,7 @@ def check_address(subject: Subject) -> Iterator[Finding]:
         check_port(server)
     except ConfigError as error:
         holder = find_port_holder(server.port)
-        said = f"port {server.port} is held by {holder}" if holder else str(error)
+        said = f"port {server.port} is in use by {holder}" if holder else str(error)
         yield Finding("error", "port", said, f"dragoman serve --port {server.port + 1}")
     else:
         yield Finding("ok", "port", f"{url} is free; no gateway runs there")
@@ -111,7 +113,7 @@ def check_room(subject: Subject) -> Iterator[Finding]:
     place = next(path for path in (subject.home, *subject.home.parents) if path.exists())
     free = shutil.disk_usage(place).free
     if free < LEAST_ROOM:
-        yield Finding("warning", "disk", f"{free >> 20} MB are free at {place}", f"du -sh {subject.home}/.local/share")
+        yield Finding("warning", "disk", f"{free >> 20} MB are free on {place}", f"du -sh {subject.home}/.local/share")
 
 
 def _check_running(subject: Subject, url: str, version: object) -> Iterator[Finding]:
@@ -123,7 +125,7 @@ def _check_running(subject: Subject, url: str, version: object) -> Iterator[Find
     if runs_here(url, subject.settings):
         yield Finding("ok", "gateway", f"one with these settings runs at {url}")
     else:
-        said = f"the gateway at {url} runs with other settings, or does not take the first key of these"
+        said = f"the gateway at {url} runs with other settings, or does not accept the first key of these"
         yield Finding("warning", "gateway", said, "stop it and start it again here: dragoman serve")
 
 

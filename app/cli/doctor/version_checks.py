@@ -34,11 +34,11 @@ def check_versions(subject: Subject) -> Iterator[Finding]:
         if found is None:
             yield Finding("warning", "versions", f"{program} does not say its version", f"{renew}@{tried}")
         elif _read(found[0]) < _read(tried):
-            yield Finding("note", "versions", f"{name} {found[0]} is older than {tried}, which was tried", renew)
+            yield Finding("note", "versions", f"{name} {found[0]} is older than {tried}, the tested version", renew)
         elif found[0] != tried:
-            yield Finding("note", "versions", f"{name} {found[0]} is newer than {tried}, which was tried")
+            yield Finding("note", "versions", f"{name} {found[0]} is newer than {tried}, the tested version")
         else:
-            yield Finding("ok", "versions", f"{name} {tried}, which was tried")
+            yield Finding("ok", "versions", f"{name} {tried}, the tested version")
 
 
 def _read(version: str) -> tuple[int, ...]:

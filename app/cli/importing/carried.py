@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import tomlkit
 
-HEAD = "Imported from {name} ({source}). Judge it with: dragoman config check"
+HEAD = "Imported from {name} ({source}). Check it with: dragoman config check"
 # The characters of a comment's line.
 LONGEST = 200
 _OTHER = re.compile(r"[^A-Za-z0-9._-]+")
@@ -68,7 +68,7 @@ def texts(value: Any) -> list[str]:
 
 def write_file(carried: Carried, name: str, source: str) -> str:
     document = tomlkit.document()
-    for line in (HEAD.format(name=name, source=source), *(f"not carried: {line}" for line in carried.left)):
+    for line in (HEAD.format(name=name, source=source), *(f"not converted: {line}" for line in carried.left)):
         document.add(tomlkit.comment(" ".join(line.split())[:LONGEST]))
     if carried.server:
         document["server"] = _make_table(carried.server)

@@ -24,7 +24,7 @@ _COMMENT = re.compile(r"^[ \t]{0,200}//[^\n]{0,10000}$", re.MULTILINE)
     "--output",
     type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
     default=Path("dragoman.toml"),
-    help="File to write; - prints it. Default: ./dragoman.toml. An existing one is never touched.",
+    help="File to write; - prints it. Default: ./dragoman.toml. An existing file is never overwritten.",
 )
 @click.argument("name", metavar="GATEWAY", type=click.Choice(list(READERS)))
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -42,14 +42,14 @@ def import_file(output: Path, name: str, file: Path) -> None:
         # It may hold keys, so nobody else may read it from the beginning.
         descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:
-        raise click.ClickException(f"{output} exists already") from error
+        raise click.ClickException(f"{output} already exists") from error
     except OSError as error:
         raise click.ClickException(f"{output} cannot be written: {error.strerror}") from error
     with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
         opened.write(text)
     click.echo(f"wrote {output}: {len(carried.providers)} providers, {len(carried.routes)} routes")
     for line in carried.left:
-        click.echo(f"not carried: {line[:200]}")
+        click.echo(f"not converted: {line[:200]}")
 
 
 def read_config(file: Path) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def read_config(file: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise click.ClickException(f"{file} cannot be read: {str(error)[:300]}") from error
     if not isinstance(told, dict):
-        raise click.ClickException(f"{file} holds no table of settings")
+        raise click.ClickException(f"{file} contains no table of settings")
     return told
 
 

@@ -63,7 +63,7 @@ def read_router(config: dict[str, Any]) -> Carried:
         names[str(entry.get("name"))] = _add_provider(
             carried, wanted, settings | ({"models": models} if models else {})
         )
-        carried.leave_unknown(entry, {"name", "api_base_url", "api_key", "models"}, path, "is found by itself here")
+        carried.leave_unknown(entry, {"name", "api_base_url", "api_key", "models"}, path, "is found automatically here")
     for name, value in table(config.get("Router")).items():
         provider, _, model = str(value).partition(",")
         if name in _ROUTES and provider in names and model:
@@ -135,7 +135,7 @@ def read_opencode(config: dict[str, Any]) -> Carried:
         if provider in names and model:
             carried.models[ours] = f"{names[provider]}/{model}"
         elif key in config:
-            carried.leave(key, f"{config[key]}: its provider is not among those that were carried")
+            carried.leave(key, f"{config[key]}: its provider was not converted")
     carried.leave_unknown(config, {"provider", "model", "small_model", "$schema"}, "", "is opencode's own")
     return carried
 

@@ -18,7 +18,7 @@ AGENT = "claude"
 
 @click.command()
 @config_option
-@click.option("--model", help="Model to use, as the gateway names it.", shell_complete=complete_models)
+@click.option("--model", help="Model to use, by its name at the gateway.", shell_complete=complete_models)
 @click.argument("name", metavar="AGENT", type=click.Choice([AGENT]), default=AGENT)
 def env(path: Path | None, model: str | None, name: str) -> None:
     """Print the variables that lead Claude Code to the gateway.
@@ -27,7 +27,7 @@ def env(path: Path | None, model: str | None, name: str) -> None:
     """
     settings = read_settings(path)
     if settings.server.host.startswith("unix:"):
-        raise click.ClickException("server.host is a socket, which Claude Code cannot be led to")
+        raise click.ClickException("server.host is a socket, which Claude Code cannot use")
     connection = plan_connection(settings, AGENTS[name], model, base_url(settings.server))
     for variable, value in list_variables(connection).items():
         click.echo(f"export {variable}={shlex.quote(value)}")

@@ -25,8 +25,8 @@ _NO_PROXY = ("127.0.0.1", "localhost", "::1")
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @config_option
-@click.option("--model", help="Model to use, as the gateway names it.", shell_complete=complete_models)
-@click.option("--no-check", is_flag=True, help="Start the agent without asking the model for a word first.")
+@click.option("--model", help="Model to use, by its name at the gateway.", shell_complete=complete_models)
+@click.option("--no-check", is_flag=True, help="Start the agent without a test request to the model.")
 @click.argument("name", metavar="AGENT", type=click.Choice(list(AGENTS)))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENTS...]")
 def run(path: Path | None, model: str | None, no_check: bool, name: str, arguments: tuple[str, ...]) -> None:
@@ -39,7 +39,7 @@ def run(path: Path | None, model: str | None, no_check: bool, name: str, argumen
     named, unchecked, words = _take_own_options(arguments)
     program = shutil.which(agent.command)
     if program is None:
-        raise click.ClickException(f"there is no program {agent.command} on the path; install it: {agent.install}")
+        raise click.ClickException(f"the program {agent.command} is not on the PATH; install it: {agent.install}")
     settings = read_settings(path)
     with tempfile.TemporaryDirectory(prefix="dragoman-") as name_of_folder:
         folder = Path(name_of_folder)
@@ -48,7 +48,7 @@ def run(path: Path | None, model: str | None, no_check: bool, name: str, argumen
             answered = (
                 connection.main if no_check or unchecked else try_model(connection, agent.dialect) or connection.main
             )
-            window = f", a window of {connection.window} tokens" if connection.window else ""
+            window = f", context window {connection.window} tokens" if connection.window else ""
             click.echo(f"dragoman: {name} asks {connection.main}, answered by {answered}{window}", err=True)
             launch = agent.prepare(connection, words, folder, program)
             rest = words if launch.arguments is None else list(launch.arguments)
@@ -65,7 +65,7 @@ def apply_variables(environ: Mapping[str, str], changes: Mapping[str, str | None
 
 def _tell(name: str, connection: Connection, answered: str | None) -> None:
     by = f", answered by {answered}" if answered else ""
-    window = f", a window of {connection.window} tokens" if connection.window else ""
+    window = f", context window {connection.window} tokens" if connection.window else ""
     click.echo(f"dragoman: {name} asks {connection.main}{by}{window}", err=True)
 
 

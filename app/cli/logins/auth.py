@@ -12,7 +12,7 @@ from app.cli.logins.status import show_status
 from app.cli.options import config_option, read_settings
 from app.credentials.oauth.login_choice import offer_logins
 
-_no_browser = click.option("--no-browser", is_flag=True, help="Only print the address; open it on any machine.")
+_no_browser = click.option("--no-browser", is_flag=True, help="Only print the address, to be opened on any machine.")
 
 
 @click.group()

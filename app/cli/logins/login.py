@@ -30,7 +30,7 @@ _STEP = 0.2
 
 @click.command()
 @config_option
-@click.option("--no-browser", is_flag=True, help="Only print the address; open it on any machine.")
+@click.option("--no-browser", is_flag=True, help="Only print the address, to be opened on any machine.")
 @click.argument("provider", required=False, shell_complete=complete_providers)
 def login(path: Path | None, no_browser: bool, provider: str | None) -> None:
     """Sign in to PROVIDER (oca, claude, codex, or a configured name) in the browser.
@@ -56,7 +56,7 @@ def log_in(path: Path | None, provider: str | None, *, no_browser: bool = False)
     if name not in providers and any(each != "demo" for each in providers):
         click.echo(f'Note: the settings have no provider for it; add [providers.{name}] with kind = "{settings.kind}".')
     elif (used := find_used(settings, way)) not in (None, flow.login.label):
-        click.echo(f"Note: requests use {used}, which comes before this login.")
+        click.echo(f"Note: requests use {used}, which takes precedence over this login.")
 
 
 def choose_provider(word: str | None, providers: dict[str, ProviderSettings]) -> tuple[str, ProviderSettings]:
@@ -81,18 +81,20 @@ def _sign_in(flow: LoginFlow, name: str, *, no_browser: bool) -> Tokens:
         # Nowhere to come back to, or every port is taken: the code must be pasted.
         pending = flow.begin()
         _show_address(name, pending, no_browser=no_browser)
-        return flow.finish(read_pasted(click.prompt("Paste the code, or the address the browser ended on")), pending)
+        return flow.finish(
+            read_pasted(click.prompt("Paste the code, or the address on which the browser ended up")), pending
+        )
     with listener:
         pending = flow.begin(listener.redirect_uri)
         _show_address(name, pending, no_browser=no_browser)
-        click.echo("Waiting for the browser. If it cannot reach this machine, paste the address it ended on here.")
+        click.echo("Waiting for the browser. If it cannot reach this machine, paste the address on which it ended up.")
         return _await_browser(flow, pending, listener)
 
 
 def _show_address(name: str, pending: PendingLogin, *, no_browser: bool) -> None:
     click.echo(f"Sign in to {name} at:\n\n{pending.authorize_url}\n")
     if not no_browser and open_browser(pending.authorize_url, os.environ):
-        click.echo("It was opened in your browser.")
+        click.echo("It is open in your browser.")
 
 
 def _await_browser(flow: LoginFlow, pending: PendingLogin, listener: CallbackListener) -> Tokens:

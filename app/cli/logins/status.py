@@ -98,7 +98,7 @@ def describe_outcomes(entry: Mapping[str, Any]) -> Iterator[str]:
     for title, name in (("failure", "last_failure"), ("models", "models_failure")):
         match entry.get(name):
             case {"time": str(when), "kind": str(kind), **more}:
-                yield f"  {title:<9}last at {when}, {kind}: {more.get('message', 'the log tells more')}"
+                yield f"  {title:<9}last at {when}, {kind}: {more.get('message', 'see the log')}"
 
 
 def describe_accounts(entry: Mapping[str, Any]) -> Iterator[str]:
@@ -115,7 +115,7 @@ def describe_accounts(entry: Mapping[str, Any]) -> Iterator[str]:
                 for window in windows if isinstance(windows, list) else ():
                     match window:
                         case {"window": str(length), "used_percent": int() | float() as used, **more}:
-                            until = f", begins anew at {more['resets']}" if "resets" in more else ""
+                            until = f", starts again at {more['resets']}" if "resets" in more else ""
                             yield f"  {'quota':<9}{name}, {length}: {used} % used{until}"
 
 

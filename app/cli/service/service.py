@@ -104,7 +104,7 @@ def _starts(file: Path) -> list[list[str]]:
 def _run(words: Sequence[str]) -> None:
     if _ask(words) is None and words[1] != "unload":
         said = f"{' '.join(words)} failed; is there a session of {'launchd' if is_mac() else 'systemd'} for this user?"
-        raise click.ClickException(f"{said} The file stays; try it by hand, or run: dragoman serve")
+        raise click.ClickException(f"{said} The file is kept; try it by hand, or run: dragoman serve")
 
 
 def _ask(words: Sequence[str]) -> str | None:

@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 @config_option
 @click.option("-H", "--host", help="Address to listen on. Default: 127.0.0.1.")
 @click.option("-p", "--port", type=WholeNumber(0, 65535), help="Port to listen on. Default: 8080.")
-@click.option("--workers", type=WholeNumber(1), help="Processes; one uses one core. Default: 1.")
+@click.option("--workers", type=WholeNumber(1), help="Number of processes; one uses one core. Default: 1.")
 @click.option("--token", type=click.Path(path_type=Path), help="File with an Oracle Code Assist token.")
-@click.option("--small-model", metavar="PROVIDER/MODEL", help='Where names with "haiku" lead.')
-@click.option("--big-model", metavar="PROVIDER/MODEL", help="Where other Claude names lead.")
+@click.option("--small-model", metavar="PROVIDER/MODEL", help='Model for names with "haiku".')
+@click.option("--big-model", metavar="PROVIDER/MODEL", help="Model for other Claude names.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warn", "error"]), help="Default: info.")
-@click.option("--log-file", type=click.Path(dir_okay=False), help="File for the log. Default: standard output.")
-@click.option("--allow-open", is_flag=True, help="Listen beyond this machine although no key is asked for.")
-@click.option("--no-browser", is_flag=True, help="Open no login page when a provider has no login yet.")
+@click.option("--log-file", type=click.Path(dir_okay=False), help="Log file. Default: standard output.")
+@click.option("--allow-open", is_flag=True, help="Listen beyond this machine without requiring a key.")
+@click.option("--no-browser", is_flag=True, help="Do not open the login page when a provider has no login.")
 @click.option("--reload", is_flag=True, help="Restart the workers when the program's code changes.")
 @click.option("--for-agent", is_flag=True, hidden=True)
 def serve(
@@ -152,5 +152,5 @@ def _check_temporary_folder() -> None:
     try:
         tempfile.gettempdir()
     except FileNotFoundError as error:
-        said = "no folder for temporary files can be written; mount one at /tmp, or set TMPDIR"
+        said = "there is no writable folder for temporary files; mount one at /tmp, or set TMPDIR"
         raise click.ClickException(said) from error

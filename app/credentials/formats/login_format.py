@@ -31,7 +31,7 @@ def check_tokens(tokens: Tokens) -> Tokens:
     for name in ("access_token", "refresh_token", "id_token", "api_key"):
         value = getattr(tokens, name)
         if value is not None and not is_token(value):
-            raise ValueError(f"its {name} is no token: it is too long, or holds spaces or control characters")
+            raise ValueError(f"its {name} is not a token: it is too long, or contains spaces or control characters")
     return msgspec.structs.replace(tokens, account=clean_text(tokens.account), plan=clean_text(tokens.plan))
 
 

@@ -65,7 +65,7 @@ class CallbackListener:
             self._done.set()
 
     def _listen(self, redirect_uris: Iterable[str]) -> tuple[str, _Server]:
-        problem = OSError("there is no address to listen at")
+        problem = OSError("there is no address to listen on")
         for uri in redirect_uris:
             try:
                 return uri, _Server(urlsplit(uri).port or 80, self)

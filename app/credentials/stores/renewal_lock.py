@@ -115,5 +115,5 @@ class RenewalLock:
             except OSError:
                 continue
             return lock
-        log.warning("No lock file can be made: processes that share a login may disturb each other.")
+        log.warning("Cannot create a lock file: processes that share a login may interfere with each other.")
         return None

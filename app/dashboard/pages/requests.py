@@ -91,7 +91,7 @@ def read_asked() -> dict[str, Any]:
             where[FILTERS[name]] = value
         else:
             known = ", ".join((*FILTERS, "status", "failed"))
-            raise InvalidRequest(f"q: {name!r} is none of {known}", param="q")
+            raise InvalidRequest(f"q: {name!r} is not one of {known}", param="q")
         rest = rest.replace(found[0], "", 1)
     if rest.strip():
         where["model"] = rest.strip() if "*" in rest else f"*{rest.strip()}*"

@@ -44,7 +44,7 @@ def usage() -> Response:
     by, also = groups[0], groups[1] if len(groups) > 1 else ""
     metric = request.args.get("metric") or "cost"
     if metric not in METRICS:
-        raise InvalidRequest(f"metric: {metric[:LONGEST_VALUE]!r} is none of {', '.join(METRICS)}", param="metric")
+        raise InvalidRequest(f"metric: {metric[:LONGEST_VALUE]!r} is not one of {', '.join(METRICS)}", param="metric")
     where = {**{name: value for name, value in read_filters().items() if name != "session"}, **visitor.own}
     rows = find_usage(groups, wanted.begin, wanted.end, where)
     period = "hour" if wanted.seconds <= HOURS_A_CHART * 3600 else "day"
@@ -91,7 +91,7 @@ def read_groups() -> list[str]:
 def _read_group(name: str, usual: str) -> str:
     group = request.args.get(name) or usual
     if group and group not in GROUPS:
-        raise InvalidRequest(f"{name}: {group[:LONGEST_VALUE]!r} is none of {', '.join(GROUPS)}", param=name)
+        raise InvalidRequest(f"{name}: {group[:LONGEST_VALUE]!r} is not one of {', '.join(GROUPS)}", param=name)
     return group
 
 

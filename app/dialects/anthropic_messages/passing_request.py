@@ -103,7 +103,7 @@ _Check = Callable[[_Outline, Capabilities], bool]
 def pass_request(body: bytes, capabilities: Capabilities) -> bytes | None:
     """The body for an upstream that takes it as it is, but for the name of the model; None if it does not.
 
-    Raises InvalidRequest for what is no JSON object.
+    Raises InvalidRequest for what is not a JSON object.
     """
     outline = decode_or_none(msgspec.Raw(body), _outline_decoder)
     if outline is None and repair_surrogates(body) != body:  # the vendor refuses a body for half a surrogate pair

@@ -47,7 +47,7 @@ class _State(Enum):
 def repair_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> bytes:
     """An upstream's whole answer with the model's name as the client knows it.
 
-    Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for what is no JSON object.
+    Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for what is not a JSON object.
     """
     try:
         whole = _whole_decoder.decode(hide_halves(body))

@@ -95,7 +95,7 @@ def _write_turns(
                 message["clear_at"] = turn.clear_at
                 betas.append(CLEAR_AT_BETA)
         if turn.name is not None:
-            lose("ignorable", "speakers have no names here")
+            lose("ignorable", "messages have no names here")
         if message["content"] or "output_config" in message:
             messages.append(message)
     return messages

@@ -72,8 +72,8 @@ class ExtensionLoss(NamedTuple):
 
 # Top-level request fields without a place in the neutral model. Any other unknown field is a hint of class D.
 EXTENSION_LOSSES: dict[str, ExtensionLoss] = {
-    "modalities": ExtensionLoss("wrong", "no other dialect answers in sound", (["text"], [])),
-    "audio": ExtensionLoss("wrong", "no other dialect answers in sound"),
+    "modalities": ExtensionLoss("wrong", "no other dialect has audio answers", (["text"], [])),
+    "audio": ExtensionLoss("wrong", "no other dialect has audio answers"),
     "moderation": ExtensionLoss("wrong", "moderation of the answer is this vendor's own"),
     "reasoning_effort": ExtensionLoss("degrading", UNKNOWN_EFFORT),
     "web_search_options": ExtensionLoss("degrading", "the answer is made without a search of the web"),

@@ -31,7 +31,7 @@ from app.sse import COMMENT_KEEPALIVE, DONE, EventBuffer, SseDecoder, encode_eve
 def repair_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> bytes:
     """The response with the client's name of the model; no other byte changes.
 
-    Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for what is no JSON object.
+    Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for what is not a JSON object.
     """
     try:
         verdict = _verdict_decoder.decode(hide_halves(body))

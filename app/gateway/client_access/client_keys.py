@@ -51,11 +51,11 @@ class ClientKey(msgspec.Struct, frozen=True, kw_only=True):
     def check_time(self, now: float) -> None:
         """Raises Unauthorized for a key whose time is over."""
         if self.disabled:
-            said = f"the client key {self.name!r} is disabled; ask whoever runs this gateway for another one"
+            said = f"the client key {self.name!r} is disabled; ask the operator of this gateway for another one"
             raise Unauthorized(said, code="invalid_api_key")
         if self.expires is not None and now >= self.expires:
             day = datetime.datetime.fromtimestamp(self.expires, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
-            said = f"the client key {self.name!r} expired on {day}; ask whoever runs this gateway for a new one"
+            said = f"the client key {self.name!r} expired on {day}; ask the operator of this gateway for a new one"
             raise Unauthorized(said, code="invalid_api_key")
 
     def choose(self, asked: str, upstreams: Sequence[Upstream]) -> list[Upstream]:

@@ -96,18 +96,18 @@ def _describe(owner: Owner, full: Full, seconds: int, resets: datetime.datetime)
     if limit.kind == "budget" and not full.is_spent:
         return (
             f"{owner} has requests under way that may spend the rest of its budget of {spell_dollars(limit.most)} for "
-            f"this {limit.period}; ask again when one of them is over"
+            f"this {limit.period}; retry when one of them has finished"
         )
     if limit.kind == "budget":
         spent = f"{spell_dollars(limit.most)} for this {limit.period}"
         return (
-            f"{owner} has spent its budget of {spent}. It is full again at {at}; asking before that "
-            "is of no use, but whoever runs this gateway can raise it"
+            f"{owner} has spent its budget of {spent}. It is available again at {at}; retrying before "
+            "that does not help, but the operator of this gateway can raise it"
         )
     if limit.kind == "parallel":
         return (
             f"{owner} has {full.used} requests under way, and its limit is {limit.most} at a time; "
-            "ask again when one of them is over"
+            "retry when one of them has finished"
         )
     return (
         f"{owner} has reached its limit of {limit.most:,} {limit.kind} a {limit.period}. "

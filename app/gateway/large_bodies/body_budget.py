@@ -27,7 +27,7 @@ class NoRoom(DragomanError):
     kind: FailureKind = "overloaded"
 
     def __init__(self) -> None:
-        super().__init__("too many large requests are under way; try again soon, or raise server.bodies_mb")
+        super().__init__("too many large requests are running; try again soon, or raise server.bodies_mb")
         self.failure = msgspec.structs.replace(self.failure, retry_after=RETRY_AFTER)
 
 

@@ -31,10 +31,10 @@ DOLLAR = 1e9
 
 # Metrics that count something of Traffic: name, what it is, and the fields with the value of their `type` label.
 _COUNTERS: tuple[tuple[str, str, tuple[tuple[str, str], ...], float], ...] = (
-    ("dragoman_requests", "Requests, by how they ended", (("", "requests"),), 1),
+    ("dragoman_requests", "Requests, by outcome", (("", "requests"),), 1),
     (
         "dragoman_tokens",
-        "Tokens, each in one type but for reasoning, which output contains",
+        "Tokens, each in one type, except reasoning, which is part of output",
         (
             ("input", "fresh"),
             ("cache_read", "cache_read"),
@@ -46,8 +46,8 @@ _COUNTERS: tuple[tuple[str, str, tuple[tuple[str, str], ...], float], ...] = (
     ),
     ("dragoman_cost_usd", "List price of the tokens, in US dollars", (("", "cost"),), DOLLAR),
     ("dragoman_unpriced_requests", "Answers of models without a known price", (("", "unpriced"),), 1),
-    ("dragoman_lossy_requests", "Requests of which something could not be carried", (("", "lossy"),), 1),
-    ("dragoman_lowered_requests", "Requests of which a limit was lowered", (("", "lowered"),), 1),
+    ("dragoman_lossy_requests", "Requests of which a part could not be carried", (("", "lossy"),), 1),
+    ("dragoman_lowered_requests", "Requests with a lowered limit", (("", "lowered"),), 1),
     ("dragoman_bytes", "Bytes of bodies", (("in", "bytes_in"), ("out", "bytes_out")), 1),
 )
 # All labels would multiply what only few of them tell apart.
@@ -173,8 +173,8 @@ def _tell_states(whole: Whole, version: str) -> Iterator[Metric]:
     info.add_metric((version,), 1)
     yield info
     for name, said, value in (
-        ("dragoman_workers", "Workers that are counted here", whole.workers),
-        ("dragoman_metrics_complete", "Whether all workers are counted here", whole.complete),
+        ("dragoman_workers", "Workers included here", whole.workers),
+        ("dragoman_metrics_complete", "Whether all workers are included here", whole.complete),
     ):
         yield GaugeMetricFamily(name, said, value=float(value))
     families: dict[str, GaugeMetricFamily] = {}

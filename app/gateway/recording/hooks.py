@@ -78,9 +78,7 @@ class Hooks:
             except Exception as fault:
                 self._note(hook, fault)
                 if hook.required:
-                    raise HookFailed(
-                        f"the hook {hook.name!r}, which is required, failed; the log tells more"
-                    ) from fault
+                    raise HookFailed(f"the hook {hook.name!r}, which is required, failed; see the log") from fault
             else:
                 client_request = changed or client_request
         return client_request

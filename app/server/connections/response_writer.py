@@ -63,7 +63,7 @@ class ResponseWriter:
             lines.append("Transfer-Encoding: chunked")
         text = "\r\n".join(lines)
         if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1:
-            raise ValueError("a response header holds a line break")
+            raise ValueError("a response header contains a line break")
         self._head = f"{text}\r\n\r\n".encode("latin-1")
         return self.write
 

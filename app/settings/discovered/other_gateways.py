@@ -65,7 +65,7 @@ def _read_switch(value: str, variable: str) -> bool:
 
 def _read_kilobytes(value: str, variable: str) -> int:
     if not value.isdecimal() or len(value) > 15:
-        raise ConfigError(f"{value[:40]!r} is no number of bytes", key=variable)
+        raise ConfigError(f"{value[:40]!r} is not a number of bytes", key=variable)
     return max(1, int(value) // 1024)
 
 
@@ -76,9 +76,9 @@ def _read_paths(value: str, variable: str) -> list[str]:
     try:
         paths = json.loads(value)
     except ValueError as error:
-        raise ConfigError("it is no list in JSON", key=variable) from error
+        raise ConfigError("it is not a JSON list", key=variable) from error
     if not all(isinstance(path, str) for path in paths):
-        raise ConfigError("it is no list of paths", key=variable)
+        raise ConfigError("it is not a list of paths", key=variable)
     return list(paths)
 
 

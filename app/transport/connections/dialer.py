@@ -162,8 +162,8 @@ def describe_failure(error: OSError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         if error.verify_code in _UNKNOWN_AUTHORITY:
             return (
-                f"certificate verify failed: {error.verify_message}. Nobody known here vouches for it; if your network "
-                "has a certificate authority of its own, name its file in [server] ca_bundle, or in SSL_CERT_FILE"
+                f"certificate verify failed: {error.verify_message}. No trusted authority signed it; if your network "
+                "has a certificate authority of its own, set its file as [server] ca_bundle or SSL_CERT_FILE"
             )
         return f"certificate verify failed: {error.verify_message}"
     if isinstance(error, ssl.SSLError) and _REFUSED_US.search(error.reason or ""):
@@ -171,9 +171,9 @@ def describe_failure(error: OSError) -> str:
         return f"it does not take our certificate ({said}); name one that it knows in client_cert"
     if isinstance(error, ssl.SSLError):
         reason = (error.reason or "TLS failed").replace("_", " ").lower()
-        return f"the TLS handshake failed ({reason}); does it speak https there?"
+        return f"the TLS handshake failed ({reason}); does the server speak HTTPS on this port?"
     if isinstance(error, socket.gaierror):
-        return f"its name cannot be looked up ({error.strerror})"
+        return f"its name cannot be resolved ({error.strerror})"
     return error.strerror or str(error) or type(error).__name__
 
 
@@ -189,7 +189,7 @@ def _tls_context(ca_bundle: str | None, client_cert: str | None, client_key: str
         except OSError as error:
             raise ConfigError(f"cannot read certificates from {ca_bundle}", key="server.ca_bundle") from error
         except ValueError as error:  # a NUL in the path
-            raise ConfigError(f"{ca_bundle!r} is no path", key="server.ca_bundle") from error
+            raise ConfigError(f"{ca_bundle!r} is not a path", key="server.ca_bundle") from error
     if client_cert is not None:
         try:
             context.load_cert_chain(client_cert, client_key, password=_no_password)

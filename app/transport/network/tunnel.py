@@ -54,7 +54,7 @@ class Proxy:
             cause = getattr(error, "socket_err", None)
             if isinstance(cause, TimeoutError):
                 raise TimeoutError from error
-            raise ConnectionError(f"the proxy {self} does not open the way: {error}") from error
+            raise ConnectionError(f"the proxy {self} does not open the tunnel: {error}") from error
         except BaseException:
             sock.close()
             raise

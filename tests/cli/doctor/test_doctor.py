@@ -108,7 +108,7 @@ FAULTS = [
         environ=HERE_TOKEN | {"ANTHROPIC_BASE_URL": f"{HERE}/v1"},
     ),
     Planted(
-        "settings that are no JSON",
+        "settings that are not JSON",
         "error",
         "Claude Code",
         "cannot be read as JSON",

@@ -256,7 +256,7 @@ class BlockWriter:
                 else:
                     self._lose("degrading", "a block of another vendor's own cannot be shown")
             case Audio():
-                self._lose("wrong", "sound is not supported")
+                self._lose("wrong", "audio is not supported")
             case _:
                 assert_never(block)
 

@@ -269,7 +269,7 @@ class _AssistantItems:
             case ToolCall():
                 if block.kind not in ("function", "custom") and not valid_json(block.arguments or "{}", b""):
                     self._losses.append(
-                        Loss("degrading", self._turn.path, f"the arguments of {block.id!r} are no JSON")
+                        Loss("degrading", self._turn.path, f"the arguments of {block.id!r} are not JSON")
                     )
                 return [render_call(block)]
             case Reasoning():

@@ -49,7 +49,7 @@ def render_compaction(body: bytes, answer: bytes, response_id: str, created: int
     """
     summary = "".join(block.text for block in parse_response(answer).blocks if isinstance(block, Text))
     if not summary.strip():
-        raise UpstreamMalformed("the upstream gave no summary of the conversation")
+        raise UpstreamMalformed("the upstream returned no summary of the conversation")
     proof = Proof(NAME, "compaction", (literal(summary),))
     item = {"id": mint_id("compaction", response_id), "type": "compaction", "encrypted_content": seal(proof)}
     usage = response_decoder.decode(answer).usage

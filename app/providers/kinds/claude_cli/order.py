@@ -191,7 +191,7 @@ def read_fields(body: bytes) -> dict[str, msgspec.Raw]:
     try:
         return _fields_decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise InvalidRequest("the request is no JSON object") from error
+        raise InvalidRequest("the request is not a JSON object") from error
 
 
 def read_system(value: msgspec.Raw | None) -> str:
