@@ -65,7 +65,7 @@ def _build_provider(
     source = open_source(settings, environ, home, lambda: way.session, name=name)
     if settings.kind == "openai" and name != "openai" and not settings.base_url and source is None:
         raise ConfigError(
-            f"this provider leads nowhere: a server called {name!r} needs its address, or OpenAI's own service a key",
+            f"this provider has no address: a server called {name!r} needs a base_url, OpenAI's own service an api_key",
             key=f"providers.{name}.base_url",
         )
     return make(name, settings, source, way)

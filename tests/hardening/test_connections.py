@@ -207,7 +207,7 @@ def test_at_the_limit_of_requests_a_newcomer_is_asked_to_come_again(upstream: Fa
         said = gateway.log.read_text()
         assert 0 < len(answers) < 90
         assert all(answer.startswith(b"HTTP/1.1 503 ") and b"retry-after" in answer for answer in answers)
-        assert said.count("newcomers get 503") == 1
+        assert said.count("new clients get 503") == 1
         assert "Traceback" not in said
 
 

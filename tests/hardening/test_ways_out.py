@@ -216,7 +216,7 @@ def test_a_failed_look_up_is_remembered_for_a_moment(names: dict[str, Any]) -> N
     with closing(Transport(TransportSettings())) as transport:
         for _ in range(2):
             started = time.monotonic()
-            with pytest.raises(UpstreamUnreachable, match="cannot be looked up"):
+            with pytest.raises(UpstreamUnreachable, match="cannot be resolved"):
                 transport.send(post("http://dead.test/"))
 
     assert time.monotonic() - started < 0.2

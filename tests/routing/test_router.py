@@ -55,7 +55,7 @@ def test_a_route_may_list_fallbacks_and_name_other_routes(providers: dict[str, P
 
 
 def test_routes_in_a_circle_are_refused(providers: dict[str, Provider]) -> None:
-    with pytest.raises(ConfigError, match=r'models\.routes\."a": .* circle'):
+    with pytest.raises(ConfigError, match=r'models\.routes\."a": .* form a loop'):
         lead(providers, "a", routes={"a": to("b"), "b": to("a")})
 
 

@@ -68,7 +68,7 @@ def _check_host(subject: Subject, provider: Provider) -> Iterator[Finding]:
         try:
             socket.getaddrinfo(host, parts.port or 443)
         except (OSError, UnicodeError):
-            yield Finding("error", check, f"the name {host} cannot be looked up", f"getent hosts {host}")
+            yield Finding("error", check, f"the name {host} cannot be resolved", f"getent hosts {host}")
             return
     begun = time.monotonic()
     try:

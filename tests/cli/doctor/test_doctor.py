@@ -58,7 +58,7 @@ FAULTS = [
     Planted("unknown setting", "error", "settings", "server.prot", "config check", "[server]\nprot = 1\n"),
     Planted("broken file", "error", "settings", "not valid TOML", "config check", "[server\n"),
     Planted(
-        "default leads nowhere",
+        "default was not found",
         "error",
         "settings",
         "models.default",
@@ -127,7 +127,7 @@ FAULTS = [
         "wrong client key",
         "error",
         "Claude Code",
-        "none that the gateway takes",
+        "not a key of this gateway",
         "dragoman run claude",
         KEYED,
         environ=HERE_TOKEN,
@@ -190,7 +190,7 @@ FAULTS = [
         "Codex by chat",
         "error",
         "Codex",
-        "no longer knows",
+        "no longer supported",
         'wire_api = "responses"',
         files={
             ".codex/config.toml": f'model_provider = "d"\n[model_providers.d]\nbase_url = "{HERE}/v1"\n'
@@ -272,7 +272,7 @@ def test_a_port_that_somebody_holds_is_told_with_the_holder(machine: Machine) ->
         result = machine.run("doctor", "--offline", PORT=str(port))
 
     assert result.exit_code == 1
-    assert f"held by PID {os.getpid()}" in result.stdout
+    assert f"in use by PID {os.getpid()}" in result.stdout
     assert f"dragoman serve --port {port + 1}" in result.stdout
 
 
@@ -297,7 +297,7 @@ def network(subject: Subject) -> list[Finding]:
 @pytest.mark.parametrize(
     ("url", "profile", "said", "remedy"),
     [
-        ("http://no-such-host.invalid/v1", "vllm", "cannot be looked up", "getent hosts no-such-host.invalid"),
+        ("http://no-such-host.invalid/v1", "vllm", "cannot be resolved", "getent hosts no-such-host.invalid"),
         ("http://127.0.0.1:9/v1", "ollama", "does not answer", "ollama serve"),
         ("http://127.0.0.1:9/v1", "lmstudio", "does not answer", "lms server start"),
     ],
@@ -338,7 +338,7 @@ def test_a_clock_that_was_never_set_is_told(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("answer", "level", "said", "remedy"),
     [
-        (Answer(problem="the provider says that the key is invalid", status=403), "error", "invalid", "good key"),
+        (Answer(problem="the provider says that the key is invalid", status=403), "error", "invalid", "valid key"),
         (Answer(problem="no such model", status=404), "error", "no such model", "dragoman models"),
         (Answer(problem="slow down", status=429), "error", "slow down", "another credential"),
         (Answer(problem="the stream has no end", status=200), "error", "no end", "dragoman status"),

@@ -181,7 +181,9 @@ def test_a_configuration_is_carried_and_what_is_not_is_said(case: Case, machine:
     result = machine.run("import", case.name, case.file)
 
     text = (machine.folder / "dragoman.toml").read_text()
-    said = [line.removeprefix("# not carried: ") for line in text.splitlines() if line.startswith("# not carried: ")]
+    said = [
+        line.removeprefix("# not converted: ") for line in text.splitlines() if line.startswith("# not converted: ")
+    ]
     assert result.exit_code == 0, result.output
     assert tomllib.loads(text) == case.wanted
     assert len(said) == len(case.left), said
