@@ -197,7 +197,7 @@ def test_a_login_that_no_setting_uses_is_said_to_be_unused(machine: Machine, iss
 
     result = machine.run("login", "codex", CODEX_API_KEY="sk-key-secret")
 
-    assert "Note: requests use CODEX_API_KEY, which comes before this login." in result.output
+    assert "Note: requests use CODEX_API_KEY, which takes precedence over this login." in result.output
 
 
 @pytest.mark.usefixtures("configured", "browser")

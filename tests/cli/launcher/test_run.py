@@ -155,7 +155,7 @@ def test_another_program_at_the_port_is_named_and_left_alone(tmp_path: Path) -> 
         done = run(tmp_path, agent, "claude", port=port)
 
     assert done.returncode == 0, done.stderr
-    assert f"port {port} is held by PID {os.getpid()}" in done.stderr
+    assert f"port {port} is in use by PID {os.getpid()}" in done.stderr
     assert f":{port}" not in agent.called().environ["ANTHROPIC_BASE_URL"]
 
 
@@ -176,7 +176,7 @@ def test_an_agent_that_is_not_there_is_told_with_the_way_to_get_it(tmp_path: Pat
     done = run(tmp_path, agent, "goose", PATH=str(BIN))
 
     assert done.returncode == 1
-    assert "there is no program goose" in done.stderr
+    assert "the program goose is not on the PATH" in done.stderr
 
 
 @pytest.mark.parametrize(
