@@ -115,7 +115,8 @@ class Accounts:
         self.lost += max(0, len(batch) - room)
         self._waiting.extendleft(reversed(batch[-room:] if room else []))
         self._retry_at = time.monotonic() + RETRY_PERIOD
-        reason = f"{type(error).__name__}: {str(getattr(error, 'orig', error)).splitlines()[0][:200]}"
+        said = next(iter(str(error).splitlines()), "")
+        reason = f"{type(error).__name__}: {said[:200]}"
         if self.problem is None:
             log.warning("requests are currently missing from the accounts: %s", reason)
         self.problem = reason
