@@ -199,7 +199,7 @@ def test_a_database_that_hangs_holds_up_no_page(make_app: MakeApp, monkeypatch: 
 
     assert overview.status_code == 200
     assert listed.status_code >= 500
-    assert all("the accounts' database does not answer" in page.text for page in (overview, listed))
+    assert all("accounts&#39; database does not answer" in page.text for page in (overview, listed))
 
 
 def test_a_provider_that_fails_is_the_first_thing_told(make_app: MakeApp) -> None:

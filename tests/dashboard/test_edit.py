@@ -30,15 +30,15 @@ small = "up/m"  # cheap
 """
 KEYS = '\n[keys.eve]\nkey = "dm-eeeeeeeeeeeeeeeeeeeeeeeeeeee"\nrole = "admin"\n'
 
-Opened = tuple[Application, Client, Path]
+OpenFile = tuple[Application, Client, Path]
 
 
 @pytest.fixture
-def open_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Opened]]:
+def open_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], OpenFile]]:
     monkeypatch.setenv("HOME", str(tmp_path))
     apps = []
 
-    def open_it(text: str = FILE) -> Opened:
+    def open_it(text: str = FILE) -> OpenFile:
         file = tmp_path / "dragoman.toml"
         file.write_text(text)
         app = create_app(load_settings(file, {"HOME": str(tmp_path)}, {}))
@@ -57,7 +57,7 @@ def find_hidden(text: str, name: str) -> str:
     return found[1]
 
 
-def test_a_change_is_shown_and_then_made_with_comments_kept(open_file: Callable[..., Opened]) -> None:
+def test_a_change_is_shown_and_then_made_with_comments_kept(open_file: Callable[..., OpenFile]) -> None:
     _, client, file = open_file()
     form = {"csrf": read_mark(client), "what": "name", "name": "small", "value": "up/n"}
 
@@ -87,7 +87,7 @@ def test_a_change_is_shown_and_then_made_with_comments_kept(open_file: Callable[
     ],
 )
 def test_each_kind_of_change_ends_in_the_file(
-    open_file: Callable[..., Opened], form: dict[str, str], line: str
+    open_file: Callable[..., OpenFile], form: dict[str, str], line: str
 ) -> None:
     _, client, file = open_file(FILE + KEYS)
     form = {**form, "csrf": read_mark(client)}
@@ -99,7 +99,7 @@ def test_each_kind_of_change_ends_in_the_file(
     assert "# What we use." in file.read_text()
 
 
-def test_a_route_is_taken_out(open_file: Callable[..., Opened]) -> None:
+def test_a_route_is_taken_out(open_file: Callable[..., OpenFile]) -> None:
     _, client, file = open_file()
     form = {"csrf": read_mark(client), "what": "route", "name": "gpt-5", "value": ""}
 
@@ -109,7 +109,7 @@ def test_a_route_is_taken_out(open_file: Callable[..., Opened]) -> None:
     assert "gpt-5" not in file.read_text()
 
 
-def test_a_file_that_has_changed_meanwhile_is_left_alone(open_file: Callable[..., Opened]) -> None:
+def test_a_file_that_has_changed_meanwhile_is_left_alone(open_file: Callable[..., OpenFile]) -> None:
     _, client, file = open_file()
     form = {"csrf": read_mark(client), "what": "name", "name": "small", "value": "up/n"}
     mark = find_hidden(client.post("/_/settings/edit", data=form).text, "mark")
@@ -134,7 +134,7 @@ def test_a_file_that_has_changed_meanwhile_is_left_alone(open_file: Callable[...
     ],
 )
 def test_what_config_check_would_refuse_is_never_written(
-    open_file: Callable[..., Opened], form: dict[str, str]
+    open_file: Callable[..., OpenFile], form: dict[str, str]
 ) -> None:
     _, client, file = open_file()
 
@@ -145,7 +145,7 @@ def test_what_config_check_would_refuse_is_never_written(
     assert file.read_text() == FILE
 
 
-def test_the_last_ten_copies_are_kept(open_file: Callable[..., Opened]) -> None:
+def test_the_last_ten_copies_are_kept(open_file: Callable[..., OpenFile]) -> None:
     _, client, file = open_file()
     for day in range(10, 25):
         file.with_name(f"dragoman.toml.2026-01-{day}T000000").write_text("")
@@ -159,7 +159,7 @@ def test_the_last_ten_copies_are_kept(open_file: Callable[..., Opened]) -> None:
     assert kept[0] == "dragoman.toml.2026-01-16T000000"
 
 
-def test_programs_read_and_change_the_mapping_with_an_admins_key(open_file: Callable[..., Opened]) -> None:
+def test_programs_read_and_change_the_mapping_with_an_admins_key(open_file: Callable[..., OpenFile]) -> None:
     app, _, file = open_file(FILE + KEYS)
     client, headers = app.test_client(), {"x-api-key": "dm-" + "e" * 28}
     wanted = {"default_model": "up/n", "model_mapping": {"claude": "up/m"}}
@@ -175,7 +175,7 @@ def test_programs_read_and_change_the_mapping_with_an_admins_key(open_file: Call
     assert stranger.status_code == 401
 
 
-def test_without_keys_programs_change_nothing(open_file: Callable[..., Opened]) -> None:
+def test_without_keys_programs_change_nothing(open_file: Callable[..., OpenFile]) -> None:
     app, _, file = open_file()
 
     answer = app.test_client().post("/api/config", json={"default_model": "up/n"})

@@ -93,7 +93,7 @@ def test_a_proxy_that_opens_no_way_is_named(scheme: str, upstream: FakeUpstream,
     with (
         SocksServer(refuses=True) as proxy,
         closing(Transport(through(f"{scheme}://127.0.0.1:{proxy.port}"))) as transport,
-        pytest.raises(UpstreamUnreachable, match=f"the proxy 127.0.0.1:{proxy.port} does not open the way"),
+        pytest.raises(UpstreamUnreachable, match=f"the proxy 127.0.0.1:{proxy.port} does not open the tunnel"),
     ):
         fetch(transport, f"http://upstream.test:{upstream.port}/")
 

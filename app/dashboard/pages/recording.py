@@ -37,6 +37,7 @@ from app.gateway.messages import MOST_NAME
 # Bytes of an answer to a replayed request that are read.
 MOST_ANSWER = 8 << 20
 _PLACEHOLDERS = re.compile(r'"\[[\w./ +-]{1,80}, \d{1,12} bytes, sha256 [0-9a-f]{16}\]"')
+_REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @blueprint.get("/recording")
@@ -159,7 +160,7 @@ def replay(request_id: str) -> Response:
 def end_request() -> Response:
     """Ends a request that runs, at whichever worker it does."""
     visitor, wanted = check_change(), read_form().get("id", "")[:64]
-    if not re.fullmatch(r"[0-9a-f]{32}", wanted):
+    if not _REQUEST_ID.fullmatch(wanted):
         raise NotFound("no request with that id runs")
     runtime().end_request(wanted)
     tell_change(visitor, f"ends the request {wanted}")
