@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from app.conversation.blocks import DialectName
 from app.conversation.traits import DialectTraits
@@ -45,3 +45,10 @@ def find_dialect(path: str, has_header: Callable[[str], bool]) -> Dialect:
         if any(mark in path for mark in dialect.TRAITS.path_marks):
             return dialect
     return _SPOKEN[-1]
+
+
+def guess_dialect(fields: Mapping[str, object]) -> Dialect:
+    """The dialect that a body of a request is probably written in, by the names of its fields."""
+    if "input" in fields:
+        return DIALECTS["openai_responses"]
+    return DIALECTS["anthropic_messages" if "system" in fields or "max_tokens" in fields else "openai_chat"]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from app.dialects.registry import DIALECTS
+from app.dialects.registry import guess_dialect
 from app.gateway.choice import open_attempt
 from app.gateway.messages import ClientRequest
 from app.known_secrets import known_secrets
@@ -57,13 +57,12 @@ def translate(content: bytes, upstream: Upstream) -> dict[str, object]:
     """What the upstream would be sent for a request, and what is lost on the way; its fields tell its dialect. Raises
     ClientError."""
     fields = json.loads(content)
-    messages = "input" not in fields and ("system" in fields or "max_tokens" in fields)
-    name = "openai_responses" if "input" in fields else "anthropic_messages" if messages else "openai_chat"
-    request = ClientRequest(DIALECTS[name], content, {})
+    dialect = guess_dialect(fields)
+    request = ClientRequest(dialect, content, {})
     attempt = open_attempt(request, upstream, upstream.capabilities, None, bool(fields.get("stream")))
     losses = [f"{loss.path} ({loss.severity}): {loss.why}" for loss in attempt.losses]
     sent = json.loads(attempt.upstream_request.body)
-    return {"read as": name, "lost or lowered": "; ".join(losses) or "nothing", "body": sent}
+    return {"read as": dialect.NAME, "lost or lowered": "; ".join(losses) or "nothing", "body": sent}
 
 
 def _describe_credential(upstream: Upstream) -> str:

@@ -21,15 +21,12 @@ from typing import Any
 
 import pytest
 
+from tests.support.package_index import find_outside
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 CACHE = ROOT / ".cache" / "container"
 RELEASE = "trixie"
-# What lets pip and npm inside find the package index as they do outside.
-OUTSIDE = (
-    *("/etc/pip.conf", "/etc/xdg/pip", "/etc/npmrc", "/etc/ssl/certs", "/root/.npmrc", "/root/.config/pip"),
-    *("/opt/wheels", "/opt/pypi", "/opt/pypi-more"),
-)
 TIMEOUT = 1800  # seconds for one command; the first makes a system
 
 
@@ -78,7 +75,7 @@ def base() -> str:
 
 
 def build(base: str, target: str | None) -> Image:
-    volumes = [f"--volume={path}:{path}:ro" for path in OUTSIDE if Path(path).exists()]
+    volumes = [f"--volume={path}:{path}:ro" for path in find_outside()]
     name = f"localhost/dragoman-{target or 'default'}"
     bases = (f"--build-arg=PYTHON={base}", f"--build-arg=NODE={base}")
     chosen = (f"--target={target}",) if target else ()

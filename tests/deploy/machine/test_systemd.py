@@ -16,16 +16,12 @@ from pathlib import Path
 import pytest
 
 from tests.docs.blocks import ROOT, blocks
+from tests.support.package_index import find_outside
 
 DOCUMENT = ROOT / "docs" / "how-to" / "systemd.md"
 CACHE = ROOT / ".cache" / "machine"
 PACKAGES = "systemd,systemd-sysv,dbus,libpam-systemd,python3,python3-venv,ca-certificates"
 KEY = "key-that-no-journal-may-hold"
-# What lets pip inside find the package index as it does outside.
-OUTSIDE = (
-    *("/etc/pip.conf", "/etc/xdg/pip", "/etc/ssl/certs", "/root/.config/pip"),
-    *("/opt/wheels", "/opt/pypi", "/opt/pypi-more"),
-)
 NSPAWN = ("systemd-nspawn", "--quiet", "--register=no", "--keep-unit")
 TIMEOUT = 1200  # seconds for one command; the first makes a system
 
@@ -145,7 +141,7 @@ def system() -> Path:
             shutil.copytree(path, source / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy2(path, source)
-    binds = [f"--bind-ro={path}" for path in OUTSIDE if Path(path).exists()]
+    binds = [f"--bind-ro={path}" for path in find_outside()]
     install = "\n".join(step for step in steps() if "/opt/dragoman/bin/pip" in step or "-m venv" in step)
     here = f"--bind={source}:/source"
     run(*NSPAWN, "-D", system, "--pipe", "--chdir=/source", here, *binds, "/bin/sh", "-ec", install)
