@@ -76,7 +76,7 @@ def test_claude_code_runs_its_tool_through_the_gateway(
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == f"The tool said: {workspace.secret}"
-    assert "window of 77000" in done.stderr
+    assert "context window 77000 tokens" in done.stderr
     assert KEY not in str(upstream.asked)
     assert settings is None or json.loads(file.read_text()) == settings
 
