@@ -59,6 +59,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_replay: ReasoningField = "none"  # chat: where past reasoning goes
     unsigned_call: dict[str, Any] = {}  # chat: `extra_content` of past calls that have no proof, where one is demanded
     reasoning_required: bool = False  # the field must be there on every past tool turn, empty if need be
+    reasoning_always: bool = False  # and on any other past answer
     proofs: tuple[str, ...] = ()  # dialects whose proofs are understood natively
     bound_reasoning: bool = False  # blocks are bound to the prefix: ask for drop_block
     think_tags: bool = False  # visible text may hold <think>…</think>
@@ -127,7 +128,9 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     cuts_context: bool = False  # what does not fit into the context is left out, without a word
     stream_usage: bool = True  # knows stream_options.include_usage
     stream_only: bool = False  # answers streams only
-    refused_fields: tuple[str, ...] = ()  # fields that the server answers with 400; "*.name" stands below the top
+    whole_only: bool = False  # answers no streams
+    # fields that the server answers with 400; "*.name" stands below the top, "beta:name" in a header
+    refused_fields: tuple[str, ...] = ()
     extra_body: dict[str, Any] = {}  # merged into every request body
 
     def understands(self, proof: Proof | None) -> bool:

@@ -29,8 +29,8 @@ _MESSAGES = ("message", "errormessage", "errormsg", "errmsg", "msg", "statusmsg"
              "error", "err", "text")  # fmt: skip
 _CODES = ("code", "errorcode", "errcode", "errno", "statuscode", "retcode", "respcode", "resultcode", "type")
 # Where an error may stand inside a body, the likeliest first. Only there may a mere code be an error.
-_PLACES = ("error", "errors", "baseresp", "err", "fault", "exception", "failure", "detail", "details", "header",
-           "responsemetadata", "response", "data", "result")  # fmt: skip
+_PLACES = ("error", "errors", "upstreamerror", "baseresp", "err", "fault", "exception", "failure", "detail", "details",
+           "header", "responsemetadata", "response", "data", "result")  # fmt: skip
 _SUCCESS = ("", "0", "00", "000", "0000", "00000", "200", "20000", "ok", "success", "succeed", "succeeded", "none",
             "null", "false", "true", "completed", "stop")  # fmt: skip
 _FAILED = ("error", "errors", "fail", "failed", "failure", "exception")

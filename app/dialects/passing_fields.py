@@ -34,7 +34,8 @@ def pass_unless_odd(
         check = checks.get(name)
         if check is not None and is_set(value) and check(value, fields, capabilities):
             return None
-    if capabilities.stream_only and bytes(fields.get("stream", b"")) != b"true":
+    streams = bytes(fields.get("stream", b"")) == b"true"
+    if capabilities.whole_only if streams else capabilities.stream_only:
         return None
     return None if is_odd(fields, body, capabilities) else pass_fields(body, fields, capabilities)
 

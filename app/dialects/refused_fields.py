@@ -1,10 +1,11 @@
-"""Fields below the top of a request that an upstream refuses: finding them, and leaving them out.
+"""What an upstream refuses beside fields at the top of a request: fields below it, and betas. Finding and leaving out.
 
 What clients own is no place for fields of ours: schemas, arguments and metadata keep every key.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import msgspec
@@ -13,6 +14,8 @@ import msgspec
 _OWNED = frozenset({"parameters", "input_schema", "schema", "arguments", "metadata", "properties", "output"})
 # The mark of a refused name that is meant below the top.
 NESTED = "*."
+# The mark of a refused beta, which stands in a header.
+BETA = "beta:"
 
 
 def nested_names(body: Any) -> set[str]:
@@ -47,6 +50,11 @@ def leave_out(body: bytes, refused: tuple[str, ...]) -> tuple[bytes, list[str]]:
         elif isinstance(inner, list):
             pending.extend(inner)
     return (msgspec.json.encode(value), sorted(found)) if found else (body, [])
+
+
+def taken_betas(betas: Iterable[str], refused: Collection[str]) -> list[str]:
+    """The betas without those that are refused."""
+    return [beta for beta in betas if BETA + beta not in refused]
 
 
 def _inside(fields: dict[str, Any]) -> list[Any]:

@@ -198,6 +198,7 @@ class Attempt(abc.ABC):
             session_mounted=self.client_request.session_mounted,
             tenant=self.client_request.tenant,
             may_resend=target.sends.may_resend,
+            refused=target.capabilities.refused_fields,
         )
 
     def _refusal(self, exchange: Exchange) -> UpstreamRefused:

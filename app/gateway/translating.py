@@ -42,7 +42,7 @@ class Translating(Attempt):
     ) -> None:
         """Raises InvalidRequest or Unsupported when the request cannot go to this upstream."""
         super().__init__(target)
-        self._streamed = target.stream or target.capabilities.stream_only
+        self._streamed = (target.stream or target.capabilities.stream_only) and not target.capabilities.whole_only
         request = self._steer(target.client_request.request, keeps_state=reply_passes)
         if request.max_tokens == 0 and not target.dialect.TRAITS.fills_caches:
             self.answer = _say_nothing(request)

@@ -83,7 +83,7 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     provider may pass on what is meant for it; `session` names the client's session where it has one, and
     `session_mounted` tells that the path does, which asks for a conversation that the provider keeps; `tenant` is whose
     request it is; `may_resend` is asked before the request is sent a second time, because the kept connection it went
-    out on had been closed.
+    out on had been closed; `refused` is what the upstream refuses, betas among it.
     """
 
     operation: Operation
@@ -97,6 +97,7 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     session_mounted: bool = False
     tenant: str = ""
     may_resend: Callable[[], bool] | None = None
+    refused: tuple[str, ...] = ()
 
 
 class _Way(msgspec.Struct, frozen=True):
@@ -291,6 +292,7 @@ class Provider:
             upstream_request.stream,
             upstream_request.same_dialect,
             upstream_request.session,
+            upstream_request.refused,
             id(client),
         )
         way = self._ways.get(place)

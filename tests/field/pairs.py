@@ -180,3 +180,21 @@ def _read_response_stream(events: list[Any]) -> Told:
 
 _READ = {A: _read_message, C: _read_chat, R: _read_response}
 _READ_STREAM = {A: _read_message_stream, C: _read_chat_stream, R: _read_response_stream}
+
+
+UPSTREAMS = {"A": "messages/m", "C": "chat/m", "R": "responses/m"}
+
+
+def whole_reply(dialect: str, text: str) -> dict[str, Any]:
+    """A whole answer of an upstream that says nothing but `text`; gateways take it for a stream too."""
+    match dialect:
+        case "A":
+            head = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m"}
+            end = {"stop_reason": "end_turn", "stop_sequence": None, "usage": {"input_tokens": 1, "output_tokens": 1}}
+            return {**head, "content": [{"type": "text", "text": text}], **end}
+        case "C":
+            return chat_reply({"content": text})
+        case _:
+            said = {"type": "output_text", "text": text, "annotations": []}
+            message = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [said]}
+            return {"id": "resp_1", "object": "response", "status": "completed", "model": "m", "output": [message]}

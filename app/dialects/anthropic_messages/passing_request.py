@@ -220,7 +220,7 @@ CHECKS: dict[str, _Check] = {
     "output_config": _check_config,
     "tool_choice": _check_choice,
     "tools": _check_tools,
-    "stream": lambda asked, can: can.stream_only and asked.stream is not True,
+    "stream": lambda asked, can: can.whole_only if asked.stream is True else can.stream_only,
     "messages": _check_end,
 }
 

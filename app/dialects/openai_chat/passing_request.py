@@ -285,7 +285,7 @@ def _is_odd_answer(message: _Message, can: Capabilities) -> bool:
         return True
     calls = message.tool_calls
     if not calls:
-        return False
+        return can.reasoning_always and not thoughts
     if (can.reasoning_required and not thoughts) or (can.unsigned_call and not is_set(calls[0].extra_content)):
         return True
     return any(_is_odd_call(call, can) for call in calls)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from app.conversation.capabilities import Capabilities
-from app.dialects.refused_fields import NESTED, nested_names
+from app.dialects.refused_fields import BETA, NESTED, nested_names
 from app.dialects.registry import DIALECTS
 from app.errors import Failure
 from app.gateway.failures.change import Change
@@ -117,8 +117,33 @@ _STREAM_ONLY = re.compile(
     r"|stream['\"`]? (?:parameter )?(?:must|should|has to|needs to) be (?:set to )?['\"`]?true|set stream to true"
     r"|stream=true"
 )
-# How vendors say that they do not take the reasoning of a past turn: its proof is wrong, missing or another account's,
-# or the items around it are not those that it came with.
+# A whole answer must be asked for.
+_WHOLE_ONLY = re.compile(
+    r"stream['\"`]? (?:does not|doesn't) support (?:the value )?['\"`]?true"
+    r"|stream(?:ing)?(?: mode)?['\"`]? (?:is |are )?(?:currently |yet )?(?:not|un)[- ]?(?:yet |currently )?"
+    r"(?:support|available|allow|implement)"
+    r"|(?:not|n't) (?:yet |currently )?support (?:for )?stream(?:ing|s)?\b"
+    r"|stream['\"`]? (?:parameter )?(?:must|should|has to|needs to) be (?:set to )?['\"`]?false|set stream to false"
+    r"|stream=false|only non[- ]?stream"
+)
+# What a server cannot do without, in words that stand together: those of DeepSeek and its like for the thoughts of past
+# turns, those of the backend of ChatGPT logins and whatever stands before it.
+_DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = (
+    (
+        (("reasoning_content", "passed back"), ("reasoning_content", "is missing"), ("missing", "reasoning_content"),
+         ("reasoning_content is required",), ("reasoning_content` is required",)),
+        "past reasoning",
+        {"reasoning_replay": "reasoning_content", "reasoning_required": True, "reasoning_always": True},
+    ),
+    (
+        (("instructions are required",), ("instructions are not valid",), ("instructions is required",),
+         ("store must be", "false"), ("store", "must be set to false"), ("input must be a list",),
+         ("input must be an array",)),
+        "instructions", {"instructions_required": True, "store": False},
+    ),
+)  # fmt: skip
+# The name of a beta, as the vendor forms them.
+_BETA_NAME = re.compile(r"(?<![\w-])[a-z0-9][a-z0-9-]{1,60}-20\d\d-\d\d-\d\d(?![\w-])")
 # How servers say how long an answer may be; the number stands beside, often with that of the request.
 LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 LEAST_LIMIT = 16
@@ -130,6 +155,8 @@ _IS_LIMIT = re.compile(
 )
 _COUNT = re.compile(r"(?<![\w.,-])\d{1,3}(?:,\d{3}){1,3}(?![\w-])|(?<![\w.,-])\d{2,9}(?![\w-])")
 _GONE = re.compile(r"expired|not (?:be )?found|does not exist|no longer")
+# How vendors say that they do not take the reasoning of a past turn: its proof is wrong, missing or another account's,
+# or the items around it are not those that it came with.
 _PROOFS = (
     ("invalid", "signature", "thinking"),
     ("thinking", "signature", "required"),
@@ -159,14 +186,22 @@ def find_repair(failure: Failure, message: str, capabilities: Capabilities, sent
         # Where a turn without any thought is refused, it goes as text.
         kept = {} if capabilities.reasoning_required else {"reasoning_replay": "none"}
         return _needed(Repair("proofs", Change({"proofs": (), **kept}), learned=False), capabilities)
+    if "beta" in lower and (names := _BETA_NAME.findall(lower)):
+        return _needed(Repair("beta", Change(refused=tuple(BETA + name for name in names))), capabilities)
+    for rows, name, values in _DEMANDS:
+        if _says_any(lower, rows):
+            return _needed(Repair(name, Change(values)), capabilities)
     fields = _fields_of(sent)
     if fields is None:
         return None
     if "container" in fields and "container" in lower and _GONE.search(lower):
         return _needed(Repair("container", Change(refused=("container",)), learned=False), capabilities)
     streams = bytes(fields.get("stream", b"")) == b"true"
-    if not streams and "stream" in lower and "stream_options" not in lower and _STREAM_ONLY.search(lower):
-        return _needed(Repair("stream", Change({"stream_only": True})), capabilities)
+    if "stream" in lower and "stream_options" not in lower:
+        if not streams and _STREAM_ONLY.search(lower):
+            return _needed(Repair("stream", Change({"stream_only": True})), capabilities)
+        if streams and _WHOLE_ONLY.search(lower):
+            return _needed(Repair("whole", Change({"whole_only": True})), capabilities)
     if "developer" in lower and b'"developer"' in sent:
         return _needed(Repair("developer", Change({"system_role": "system", "late_system": "system"})), capabilities)
     if (limit := _find_limit(lower, fields)) is not None:

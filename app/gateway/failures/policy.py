@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
@@ -14,7 +15,7 @@ from app.conversation.capabilities import Capabilities
 from app.dialects.overflow import is_near, may_overflow
 from app.errors import LASTING, MALFORMED, DragomanError, Failure, UpstreamCut, UpstreamRefused, UpstreamUnreachable
 from app.gateway.failures.change import Change
-from app.gateway.failures.complaints import Repair
+from app.gateway.failures.complaints import LONGEST_COMPLAINT, Repair
 from app.gateway.failures.complaints import find_repair as find_named
 from app.gateway.failures.own_words import own_words
 from app.providers.provider import Operation
@@ -47,6 +48,12 @@ ABSENT_STATUSES = (404, 405, 501)
 # What may be said of a request that would pass with a change, and how.
 REPAIRABLE_KINDS = frozenset({"invalid_request", "unsupported", "internal"})
 REFUSAL_STATUSES = frozenset({400, 415, 422, 501})
+# Gateways give on what their upstream refused as a fault of their own; then only words that mean nothing else count.
+WRAPPING_STATUSES = frozenset({500, 502})
+_SURELY = re.compile(
+    r"extra inputs are not permitted|extra_forbidden|invalid_request_error|invalid `?signature"
+    r"|un(?:supported|known|recogni[sz]ed|expected) (?:request )?(?:parameter|argument|field|value)"
+)
 # How servers say that a request is too long.
 OVERFLOW_STATUSES = frozenset({400, 413, 422, 500})
 
@@ -63,7 +70,12 @@ def find_repair(
     refused."""
     if operation == "completions" and failure.status in ABSENT_STATUSES:
         return forgo(operation)
-    if failure.kind not in REPAIRABLE_KINDS or failure.status not in REFUSAL_STATUSES:
+    if failure.kind not in REPAIRABLE_KINDS:
+        return None
+    if failure.status in WRAPPING_STATUSES:
+        if not _SURELY.search(failure.message[:LONGEST_COMPLAINT].lower()):
+            return None
+    elif failure.status not in REFUSAL_STATUSES:
         return None
     return find_named(failure, failure.message, capabilities, sent)
 

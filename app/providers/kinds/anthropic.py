@@ -10,6 +10,7 @@ import msgspec
 
 from app.conversation.blocks import DialectName
 from app.credentials.credential import Credential
+from app.dialects.refused_fields import taken_betas
 from app.providers.listings import read_entries, stated
 from app.providers.provider import Model, Operation, Provider, UpstreamRequest
 
@@ -61,8 +62,9 @@ class AnthropicProvider(Provider):
         if credential is not None and credential.access_token is not None:
             betas.append(OAUTH_BETA)
         named = dict.fromkeys(beta.strip() for line in betas for beta in line.split(",") if beta.strip())
-        if named:
-            headers["anthropic-beta"] = ",".join(named)
+        headers.pop("anthropic-beta", None)
+        if taken := taken_betas(named, upstream_request.refused):
+            headers["anthropic-beta"] = ",".join(taken)
         return headers
 
     def auth_headers(self, credential: Credential | None, client_headers: Mapping[str, str]) -> dict[str, str]:

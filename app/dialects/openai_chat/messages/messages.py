@@ -223,7 +223,7 @@ class MessageWriter:
                     fields.setdefault(name, []).extend(entries)
         text = "".join([thought.text for thought in thoughts])
         replay = self._can.reasoning_replay
-        must = required and self._can.reasoning_required
+        must = self._can.reasoning_required and (required or self._can.reasoning_always)
         if replay in ("reasoning_content", "reasoning") and (text or must):
             fields[replay] = text
         elif replay == "reasoning_details" and text and not fields:

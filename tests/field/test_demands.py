@@ -1,0 +1,164 @@
+"""What servers cannot do without, or not do at all, and say only when they are asked: the request is sent once more as
+they want it."""
+
+# ruff: noqa: E501 - one case a line
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.field.pairs import CLIENTS, UPSTREAMS, ask, whole_reply
+from tests.gateway.conftest import Client
+from tests.support.fake_upstream import FakeUpstream, Seen, json_reply
+
+every_client = pytest.mark.parametrize("dialect", CLIENTS)
+every_upstream = pytest.mark.parametrize("to", CLIENTS)
+both_modes = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+
+
+def refuse_once(upstream: FakeUpstream, to: str, refusal: Any, status: int = 400) -> None:
+    upstream.script(json_reply(refusal, status), json_reply(whole_reply(to, "t")))
+
+
+@every_client
+@every_upstream
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Unsupported value: 'stream' does not support true with this model. Only the default (false) value is supported.",
+        "Streaming is not supported by this proxy. Set stream=false.",
+        "This model does not support streaming",
+    ],
+)
+def test_a_server_without_streams_serves_clients_that_want_one(
+    every: Client, upstream: FakeUpstream, dialect: str, to: str, words: str
+) -> None:
+    """didalgolab/ai-intellij-plugin#33, RooCodeInc/Roo-Code#274, Aider-AI/aider#2872; the words of seed 3."""
+    refuse_once(upstream, to, {"error": {"message": words, "param": "stream", "code": "unsupported_value"}})
+
+    told = ask(every, dialect, UPSTREAMS[to], stream=True)
+
+    assert (told.text, told.finish, told.error) == ("t", "stop", "")
+    assert [bool(seen.json().get("stream")) for seen in upstream.seen] == [True, False]
+
+
+HISTORY: dict[str, dict[str, Any]] = {
+    "A": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}, {"role": "user", "content": "r"}]},
+    "C": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}, {"role": "user", "content": "r"}]},
+    "R": {"input": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}, {"role": "user", "content": "r"}]},
+}  # fmt: skip
+MISSING = {
+    "error": {
+        "message": "thinking is enabled but reasoning_content is missing in assistant tool call message at index 2"
+    }
+}
+
+
+@every_client
+@both_modes
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"error": {"message": "The reasoning_content in the thinking mode must be passed back to the API."}},
+        {
+            "error": {
+                "message": "Provider returned error",
+                "code": 400,
+                "metadata": {"raw": json.dumps(MISSING), "provider_name": "Moonshot AI"},
+            }
+        },
+    ],
+    ids=["CLIProxyAPI#4893", "proxysoul/Empryo#27"],
+)
+def test_thoughts_that_a_server_misses_stand_on_every_past_answer(
+    every: Client, upstream: FakeUpstream, dialect: str, stream: bool, refusal: dict[str, Any]
+) -> None:
+    refuse_once(upstream, "C", refusal)
+
+    told = ask(every, dialect, "chat/m", stream=stream, **HISTORY[dialect])
+
+    assert told.text == "t"
+    assert [m.get("reasoning_content") for m in upstream.seen[1].json()["messages"] if m["role"] == "assistant"] == [""]
+
+
+CODEX: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "Instructions are required": lambda body: bool(body.get("instructions")),
+    "Stream must be set to true": lambda body: body.get("stream") is True,
+    "Store must be set to false": lambda body: body.get("store") is False,
+    "Input must be a list": lambda body: isinstance(body["input"], list),
+    "Unsupported parameter: max_output_tokens": lambda body: "max_output_tokens" not in body,
+}
+
+
+@every_client
+@both_modes
+@pytest.mark.parametrize("words", CODEX)
+def test_what_stands_before_the_backend_of_chatgpt_logins_is_asked_as_that_is(
+    every: Client, upstream: FakeUpstream, dialect: str, stream: bool, words: str
+) -> None:
+    """openclaw/openclaw#10140: relays of that backend, whose base URL does not tell it."""
+    limit = {"R": {"max_output_tokens": 90, "store": True}, "C": {"max_tokens": 90}}.get(dialect, {})
+    refuse_once(upstream, "R", {"detail": words})
+
+    told = ask(every, dialect, "responses/m", stream=stream, **limit)
+
+    assert told.error in ("", words)
+    if told.error:  # what this client asked for was what is wanted already
+        assert CODEX[words](upstream.seen[0].json())
+    else:
+        assert CODEX[words](upstream.seen[-1].json())
+
+
+@both_modes
+@pytest.mark.parametrize("status", [400, 500])
+def test_a_beta_that_a_server_does_not_know_is_left_out(
+    every: Client, upstream: FakeUpstream, stream: bool, status: int
+) -> None:
+    """anthropics/claude-code#70563, anthropics/claude-code#46105."""
+    words = "Unexpected value(s) `advisor-tool-2026-03-01` for the `anthropic-beta` header."
+    refuse_once(upstream, "A", {"type": "error", "error": {"type": "invalid_request_error", "message": words}}, status)
+
+    response = every.ask(
+        "/v1/messages",
+        {"model": "messages/m", "max_tokens": 9, "stream": stream, "messages": [{"role": "user", "content": "q"}]},
+        anthropic_beta="effort-2025-11-24,advisor-tool-2026-03-01",
+    )
+
+    assert response.status_code == 200
+    assert [betas_of(seen) for seen in upstream.seen] == [
+        ["effort-2025-11-24", "advisor-tool-2026-03-01"],
+        ["effort-2025-11-24"],
+    ]
+
+
+def betas_of(seen: Seen) -> list[str]:
+    return seen.headers.get("anthropic-beta", "").split(",")
+
+
+@both_modes
+def test_a_refusal_that_a_gateway_wraps_into_a_fault_of_its_own_is_read(
+    every: Client, upstream: FakeUpstream, stream: bool
+) -> None:
+    """ding113/claude-code-hub#662."""
+    inner = {
+        "type": "error",
+        "error": {"message": "output_config: Extra inputs are not permitted", "type": "invalid_request_error"},
+    }
+    refuse_once(upstream, "A", {"type": "error", "error": {"type": "request_fail", "upstream_error": inner}}, 500)
+
+    told = ask(every, "A", "messages/claude-opus-4-7", stream=stream, output_config={"effort": "low"})
+
+    assert told.text == "t"
+    assert ["output_config" in seen.json() for seen in upstream.seen] == [True, False]
+
+
+@every_client
+def test_a_fault_of_a_server_is_not_read_as_a_refusal(every: Client, upstream: FakeUpstream, dialect: str) -> None:
+    """A 500 may name any field, in a trace or in passing."""
+    refuse_once(upstream, "C", {"error": {"message": "unexpected error while sampling with temperature"}}, 500)
+
+    assert ask(every, dialect, "chat/m", temperature=0.5).text == "t"
+    assert [seen.json()["temperature"] for seen in upstream.seen] == [0.5, 0.5]
