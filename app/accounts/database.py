@@ -84,16 +84,36 @@ class AccountsDatabase:
         self._place = place
         self._numbers: dict[str, int] = {}
         self._numbers_hour = 0
+        self._doubted: frozenset[tuple[bytes, int]] = frozenset()
         self._connection = self._connect()
 
     def write(self, records: Sequence[RequestRecord]) -> None:
-        """Keeps a batch of records and adds them to their hours, all or nothing."""
-        if not records:
-            return
+        """Keeps a batch of records and adds them to their hours, all or nothing; those of a batch that failed may come
+        again."""
         if getattr(self._connection, "closed", False):  # Postgres has been started anew, or the network was gone
             self._connection = self._connect()
-        with self._changes():
-            self._write(records)
+        if self._doubted:
+            records = self._without_written(records)
+        if not records:
+            return
+        try:
+            with self._changes():
+                self._write(records)
+        except BaseException:
+            self._doubted = frozenset(map(_fingerprint, records))
+            raise
+        self._doubted = frozenset()
+
+    def _without_written(self, records: Sequence[RequestRecord]) -> Sequence[RequestRecord]:
+        """A server may die after it has kept a batch and before it says so: what is there is not counted again."""
+        ids = [pack_id(record.id) for record in records if _fingerprint(record) in self._doubted]
+        written: set[tuple[bytes, int]] = set()
+        for start in range(0, len(ids), BATCH):
+            wanted = ids[start : start + BATCH]
+            found = self._run(f"SELECT id, received FROM request WHERE id IN ({', '.join('?' * len(wanted))})", *wanted)
+            written.update((bytes(each), received) for each, received in found)
+        written &= self._doubted
+        return [record for record in records if _fingerprint(record) not in written]
 
     def prune(self, oldest: float, oldest_hour: float) -> int:
         """Throws away one batch each of requests, hours and names older than these unix times; how many rows went."""
@@ -225,6 +245,11 @@ class _Numbers(dict[str, int]):
     def __missing__(self, text: str) -> int:
         found = self[text] = self._database.number(text, self._hour)
         return found
+
+
+def _fingerprint(record: RequestRecord) -> tuple[bytes, int]:
+    """What tells a record from all others."""
+    return pack_id(record.id), round(record.received * 1000)
 
 
 def tune_sqlite(connection: Any) -> None:

@@ -324,3 +324,40 @@ def test_usage_is_summed_by_the_credential_that_was_shown_last(accounts: Account
     output = record(1).usage.output  # type: ignore[union-attr]
     assert found == {("oca", "two"): (2, 0, 2 * output), ("oca", "one"): (1, 1, output)}
     assert elsewhere == []
+
+
+class DiesAfterCommit:
+    """A connection to a server that keeps one transaction and dies before it can say so."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._deaths = 1
+
+    def execute(self, statement: str, *values: Any) -> Any:
+        done = self._connection.execute(statement, *values)
+        if statement == "COMMIT" and self._deaths:
+            self._deaths -= 1
+            raise ConnectionError("server closed the connection unexpectedly")
+        return done
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def test_a_batch_that_was_kept_without_a_word_is_not_counted_twice(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(accounts, record(1))
+    database = accounts._database
+    assert database is not None
+    database._connection = DiesAfterCommit(database._connection)
+
+    accounts.take(record(2))
+    accounts.take(record(3, status=502, terminal="error"))
+    accounts.flush()
+    assert accounts.problem is not None
+    accounts._retry_at = 0.0
+    keep(accounts, record(4), record(2, received=NOW + 5))
+
+    assert [row["received"] - NOW for row in page(accounts)] == [5, 4, 3, 2, 1]
+    assert [row["requests"] for row in sums(accounts)] == [5]
