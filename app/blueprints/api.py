@@ -8,6 +8,7 @@ and `sign`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -147,6 +148,7 @@ def generate(owner: Runtime, environ: dict[str, Any], endpoint: Endpoint, path_p
     client_socket = environ.get("gunicorn.socket")
     token = record.token = active.register(client_socket, gevent.getcurrent()) if client_socket is not None else -1
     streaming = False
+    client_request = None
     try:
         client_request = read_client_request(owner, parts, environ, endpoint, record.id, path_parts)
         client_request = admit(owner, parts, client_request, record, environ)
@@ -164,6 +166,7 @@ def generate(owner: Runtime, environ: dict[str, Any], endpoint: Endpoint, path_p
     except DragomanError as error:
         if is_strange(error, record):
             record.operation = ""
+        _name_model(record, client_request)
         record.fail(error)
         return write_error(dialect, _with_login_page(error, environ), record)
     except RecursionError:
@@ -186,6 +189,13 @@ def generate(owner: Runtime, environ: dict[str, Any], endpoint: Endpoint, path_p
         if not streaming:
             active.unregister(token)
             record.write()
+
+
+def _name_model(record: Record, client_request: ClientRequest | None) -> None:
+    """What a request asked for that was refused before anything looked."""
+    if not record.model and client_request is not None and record.admitted:
+        with suppress(DragomanError):
+            record.model = client_request.peek.model
 
 
 def add_endpoints(blueprint: Blueprint, endpoints: Mapping[str, Endpoint]) -> None:

@@ -28,10 +28,10 @@ def list_models() -> Response:
     """One page; both SDK families ignore the keys of the other, and Codex asks for `models`."""
 
     def answer(parts: Services, key: ClientKey) -> dict[str, Any]:
-        found = parts.listing.models(request.environ.get("dragoman.provider"), with_aliases=_is_claude_code())
-        found = [model for model in found if model.is_for(key)]
+        provider = request.environ.get("dragoman.provider")
+        found = parts.listing.models(provider, key=key, with_aliases=_is_claude_code())
         page, more = _choose_page(found, request.args)
-        problems = parts.listing.problems() if not found else {}
+        problems = parts.listing.problems(key) if not found else {}
         return {
             "object": "list",
             "data": [_entry(model) for model in page],
@@ -49,8 +49,8 @@ def list_models() -> Response:
 @blueprint.get("/models/<path:name>")
 def get_model(name: str) -> Response:
     def answer(parts: Services, key: ClientKey) -> dict[str, Any]:
-        model = parts.listing.find(name)
-        if model is None or not model.is_for(key):
+        model = parts.listing.find(name, key)
+        if model is None:
             raise NotFound(f"Model '{name}' not found", code="model_not_found", param="model")
         return _entry(model)
 

@@ -31,8 +31,8 @@ def models() -> Response:
     def answer(_own: Mapping[str, str]) -> Any:
         key = _find_key()
         listing = services().listing
-        listed = [msgspec.structs.asdict(model) for model in listing.models() if model.is_for(key)]
-        return {"models": listed, "problems": listing.problems()}
+        listed = [msgspec.structs.asdict(model) for model in listing.models(key=key)]
+        return {"models": listed, "problems": listing.problems(key)}
 
     return _tell(answer)
 

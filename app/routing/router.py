@@ -127,10 +127,10 @@ class Router:
         """
         return self._resolve(name, provider).upstreams
 
-    def resolve_named(self, name: str) -> Upstream | None:
-        """The upstream of a name that something knows; None for one that only the default takes. Raises NotFound."""
+    def resolve_named(self, name: str) -> Sequence[Upstream]:
+        """The upstreams of a name that something knows; none for one that only the default takes. Raises NotFound."""
         resolved = self._resolve(name, None)
-        return resolved.upstreams[0] if resolved.known else None
+        return resolved.upstreams if resolved.known else ()
 
     def names(self) -> list[str]:
         """The names that the configuration itself offers: exact routes, and the names of presets."""

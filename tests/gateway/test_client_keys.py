@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from app import create_app
-from app.errors import Unauthorized
+from app.errors import Unauthorized, UpstreamUnreachable
 from app.gateway.client_access.access import Access
 from app.gateway.client_access.client_keys import ClientKey
 from app.headers import HeaderFields
@@ -98,9 +98,21 @@ def test_the_list_of_models_shows_a_key_its_own(client: Client) -> None:
     mine = client.http.get("/v1/models", headers={"x-api-key": CI}).json
     all_of_them = client.http.get("/v1/models", headers={"x-api-key": ANNA}).json
 
-    assert [entry["id"] for entry in mine["data"]] == ["one/m"]
+    assert [entry["id"] for entry in mine["data"]] == ["fast", "one/m"]
+    assert mine["data"][0]["resolved"] == "one/m"
     assert {entry["id"] for entry in all_of_them["data"]} == {"fast", "one/m", "one/big", "two/m", "two/big"}
     assert client.http.get("/v1/models/one/big", headers={"x-api-key": CI}).status_code == 404
+
+
+def test_a_key_hears_nothing_of_providers_that_are_not_its_own(client: Client, upstream: FakeUpstream) -> None:
+    providers = client.app.runtime.services.providers
+    for name in ("one", "two"):
+        providers[name].health.list_models(UpstreamUnreachable(f"{name} is in trouble"))
+    listing = client.app.runtime.services.listing
+    key = ClientKey(name="ci", providers=("one",))
+
+    assert set(listing.problems(key)) == {"one"}
+    assert set(listing.problems()) == {"one", "two"}
 
 
 def test_a_key_whose_time_is_over_is_told_so(client: Client) -> None:

@@ -87,6 +87,15 @@ def test_requests_beyond_the_limit_are_a_429_in_the_words_of_the_dialect(limited
     assert refused.headers["x-gateway-error"] == "rate_limit"
 
 
+def test_the_record_of_a_refused_request_names_the_model_that_was_asked_for(limited: Limited, log_lines: Any) -> None:
+    client = limited(requests_per_minute=1)
+    ask(client)
+
+    ask(client)
+
+    assert [(line["status"], line["model"]) for line in log_lines()] == [(200, "up/m"), (429, "up/m")]
+
+
 def test_keys_without_limits_are_not_counted(limited: Limited, upstream: FakeUpstream) -> None:
     client = limited(requests_per_minute=1)
 

@@ -48,7 +48,7 @@ def _show(visitor: Visitor, tested: str = "", answer: Answer | None = None) -> R
     sought = request.args.get("q", "").strip()[:LONGEST_VALUE]
     tried = request.args.get("try", "").strip()[:LONGEST_VALUE]
     listing = services().listing
-    listed = [model for model in listing.models() if model.is_for(visitor.client_key)]
+    listed = listing.models(key=visitor.client_key)
     found = [model for model in listed if sought.lower() in model.id.lower() or sought in (model.target or "")]
     prices, used = runtime().recorder.prices, _find_use(visitor)
     rows = []
@@ -62,7 +62,7 @@ def _show(visitor: Visitor, tested: str = "", answer: Answer | None = None) -> R
         rows=rows,
         sought=sought,
         left_out=max(0, len(found) - MOST_SHOWN),
-        problems=listing.problems(),
+        problems=listing.problems(visitor.client_key),
         tried=tried,
         explained=_explain(visitor, tried) if tried else [],
         tested=tested,

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from app.errors import NotFound
-from app.gateway.client_access.client_keys import ClientKey
+from app.errors import Forbidden, NotFound
+from app.gateway.client_access.client_keys import ANYBODY, ClientKey
 from app.providers.catalogues import fill_catalogues
 from app.providers.names import CLAUDE_ALIAS
 from app.providers.provider import Model, Provider
@@ -31,11 +31,6 @@ class Listed(msgspec.Struct, frozen=True):
     max_output: int | None = None
     target: str | None = None
 
-    def is_for(self, key: ClientKey) -> bool:
-        """Whether a client with that key may use it."""
-        label = self.target or self.id
-        return not key.is_restricted or (key.may_name(self.id, label) and key.may_use(label.partition("/")[0]))
-
 
 class Listing:
     """Routes and the names of presets first, then what each provider offers as `provider/model`."""
@@ -44,59 +39,60 @@ class Listing:
         self._router = router
         self._providers = providers
 
-    def models(self, provider: str | None = None, *, with_aliases: bool = False) -> list[Listed]:
-        """The models that clients may name; `provider` is the one that the path names. `with_aliases` adds the names
-        that Claude Code's picker shows, which hides any that hold neither of two words."""
+    def models(
+        self, provider: str | None = None, *, key: ClientKey = ANYBODY, with_aliases: bool = False
+    ) -> list[Listed]:
+        """The models that a client with that key may name; `provider` is the one that the path names. `with_aliases`
+        adds the names that Claude Code's picker shows, which hides any that hold neither of two words."""
         found: dict[str, Listed] = {}
-        for listed in self._find(provider):
+        for listed in self._find(provider, key):
             found.setdefault(listed.id, listed)
         if with_aliases and provider is None:
             for listed in list(found.values()):
                 if "claude" not in listed.id and "anthropic" not in listed.id:
                     name = CLAUDE_ALIAS + listed.id
                     target = listed.target or listed.id
-                    found[name] = Listed(
-                        name, listed.id, "dragoman", EPOCH, listed.context_window, listed.max_output, target
-                    )
+                    if key.may_name(name, target):
+                        found[name] = Listed(
+                            name, listed.id, "dragoman", EPOCH, listed.context_window, listed.max_output, target
+                        )
         return list(found.values())
 
-    def problems(self) -> dict[str, str]:
-        """Why the lists of some providers could not be had, by provider."""
-        troubles = ((name, provider.health.listing) for name, provider in self._providers.items())
+    def problems(self, key: ClientKey = ANYBODY) -> dict[str, str]:
+        """Why the lists of some of the key's providers could not be had, by provider."""
+        troubles = ((name, provider.health.listing) for name, provider in self._providers.items() if key.may_use(name))
         return {name: trouble.message for name, trouble in troubles if trouble is not None}
 
-    def find(self, name: str) -> Listed | None:
-        """A listed model, or what another name that a request may use leads to; None for one that nothing knows."""
-        listed = next((model for model in self.models(with_aliases=True) if model.id == name), None)
+    def find(self, name: str, key: ClientKey = ANYBODY) -> Listed | None:
+        """A listed model, or what another name that a request may use leads to; None for one that nothing knows, or
+        that the key may not use."""
+        listed = next((model for model in self.models(key=key, with_aliases=True) if model.id == name), None)
         if listed is not None:
             return listed
         try:
-            upstream = self._router.resolve_named(name)
-        except NotFound:
-            return None
-        if upstream is None:
+            upstream = key.choose(name, self._router.resolve_named(name))[0]
+        except (NotFound, Forbidden):
             return None
         # A preset's name is another word for a model; a route's is a model of its own.
         shown = upstream.model if upstream.matched.startswith("preset") else name
         return _resolve(shown, upstream)
 
-    def _find(self, only: str | None) -> Iterator[Listed]:
+    def _find(self, only: str | None, key: ClientKey) -> Iterator[Listed]:
         if only is not None:
             fill_catalogues([self._providers[only]])
-            yield from (_list(self._providers[only], model, model.id) for model in self._providers[only].models())
+            yield from _offered(self._providers[only], key, "")
             return
         # The demo stands in for a real provider, and steps back when there is one.
         providers = [p for p in self._providers.values() if not p.local] or list(self._providers.values())
         fill_catalogues(providers)
         for name in self._router.names():
             try:
-                yield _resolve(name, self._router.resolve(name)[0])
-            except NotFound:
-                continue  # a preset's name without a provider that has its model
+                yield _resolve(name, key.choose(name, self._router.resolve(name))[0])
+            except (NotFound, Forbidden):
+                continue  # a preset's name without a provider that has its model, or not one for this key
         for provider in providers:
             if provider.has_catalogue:
-                for model in provider.models():
-                    yield _list(provider, model, f"{provider.name}/{provider.spell(model.id)}")
+                yield from _offered(provider, key, f"{provider.name}/")
 
 
 def _resolve(name: str, upstream: Upstream) -> Listed:
@@ -109,6 +105,17 @@ def _resolve(name: str, upstream: Upstream) -> Listed:
     created = known.created if known is not None and known.created else EPOCH
     owner = provider.name if known is None else known.owned_by or provider.name
     return Listed(name, name, owner, created, window, limit, upstream.label)
+
+
+def _offered(provider: Provider, key: ClientKey, before: str) -> Iterator[Listed]:
+    """What a provider offers to a key, each name with what stands before it."""
+    if not key.may_use(provider.name):
+        return
+    for model in provider.models():
+        spelled = provider.spell(model.id)
+        name = before + (spelled if before else model.id)
+        if key.may_name(name, f"{provider.name}/{spelled}"):
+            yield _list(provider, model, name)
 
 
 def _list(provider: Provider, model: Model, name: str) -> Listed:
