@@ -145,7 +145,8 @@ class RenderContext(msgspec.Struct, frozen=True, kw_only=True):
     local estimate for dialects that report input at the start, `upstream_model` the upstream's name of the model, by
     which tokens are estimated. `request` is the client's own request, None where only its bytes pass, and without turns
     where they were counted; `body` is it as it came, empty where no renderer asks. `max_event` is the most bytes that
-    one event of the upstream's stream may have. The client is told `usage_scale` times what was counted.
+    one event of the upstream's stream may have. A `legacy` client of Chat asked with `functions`. The
+    client is told `usage_scale` times what was counted.
     """
 
     model: str
@@ -156,6 +157,7 @@ class RenderContext(msgspec.Struct, frozen=True, kw_only=True):
     upstream_model: str | None = None
     show_reasoning: bool = True
     several: bool = False
+    legacy: bool = False
     request: Any = None
     body: bytes = b""
     max_event: int = 16 * 1024 * 1024

@@ -24,6 +24,11 @@ class Peek(msgspec.Struct):
         return False
 
     @property
+    def legacy(self) -> bool:
+        """Whether the client asks with the deprecated form of its API, and knows answers in that form only."""
+        return False
+
+    @property
     def stored(self) -> bool:
         """Whether the client lets its conversation be stored."""
         return True

@@ -107,6 +107,12 @@ def _read_message_stream(events: list[Any]) -> Told:
     return _tell_blocks(blocks, reason, sequence)
 
 
+def _thought_in(said: dict[str, Any]) -> str:
+    """What was thought, under the names that servers have for it and clients know."""
+    details = "".join(entry.get("text") or "" for entry in said.get("reasoning_details") or [])
+    return said.get("reasoning_content") or said.get("reasoning") or details
+
+
 def _read_chat(response: TestResponse) -> Told:
     assert len(response.json["choices"]) == 1
     choice = response.json["choices"][0]
@@ -120,7 +126,7 @@ def _read_chat(response: TestResponse) -> Told:
     return Told(
         200,
         (message["content"] or "") + refusal,
-        message.get("reasoning_content") or "",
+        _thought_in(message),
         calls,
         choice["finish_reason"],
     )
@@ -136,7 +142,7 @@ def _read_chat_stream(events: list[Any]) -> Told:
             assert choice["index"] == 0
             said = choice["delta"]
             told.text += (said.get("content") or "") + (said.get("refusal") or "")
-            told.thought += said.get("reasoning_content") or ""
+            told.thought += _thought_in(said)
             assert isinstance(said.get("tool_calls") or [], list)
             for call in said.get("tool_calls") or []:
                 known = calls.setdefault(call["index"], {"name": "", "arguments": ""})

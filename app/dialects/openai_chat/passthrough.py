@@ -28,7 +28,15 @@ from app.dialects.openai_chat.replies.rewriting import Rewriter
 from app.dialects.openai_chat.replies.shapes import Shape, arguments_of
 from app.dialects.openai_chat.replies.tool_calls import CallBinder, are_clean, says_arguments
 from app.dialects.openai_chat.usage import read_usage
-from app.dialects.openai_chat.vocabulary import CallFragment, WireChoice, WireChunk, WireUsage, calls_of, errors_in
+from app.dialects.openai_chat.vocabulary import (
+    CallFragment,
+    WireChoice,
+    WireChunk,
+    WireUsage,
+    calls_of,
+    errors_in,
+    says_more,
+)
 from app.errors import Failure, UpstreamCut, UpstreamMalformed, UpstreamRefused
 from app.known_secrets import known_secrets
 from app.sse import COMMENT_KEEPALIVE, DONE, EventBuffer, SseDecoder, encode_event
@@ -43,6 +51,7 @@ _SAYS = {_TIGHT: (b'content":"', b'"reasoning":"'), _LOOSE: (b'content": "', b'"
 _COUNTS = {_TIGHT: b'"usage":{', _LOOSE: b'"usage": {'}
 _USAGE = re.compile(rb',\s*+"usage"\s*+:\s*+(\{(?:[^{}]++|\{[^{}]*+\})*+\})')
 
+_UNSPACED = (b"data:{", b"data:[")
 _MODEL = re.compile(rb'"model"\s*+:\s*+("(?:[^"\\]++|\\.)++")')
 
 
@@ -67,6 +76,7 @@ class StreamPassthrough:
         self._calls = CallBinder(context.id)  # of the first choice
         self._called: set[int] = set()  # choices that call tools
         self._finishes: set[int] = set()
+        self._ending = b""  # an event with a reason beside what it says, until what follows shows that it is the end
         self._head: dict[str, Any] = {}  # what all chunks begin with, as the client gets it
         self._counted = b""  # the event with the last counts, which waits for the end
         self._counts: WireUsage | None = None
@@ -88,6 +98,7 @@ class StreamPassthrough:
             out = self._pass(tail + b"\n\n") if tail else b""
         if self._state is _State.ENDED:
             return out
+        out += self._let_go()
         if self._rewriter is not None:
             out += self._follow(self._rewriter, self._rewriter.close())
             self._state = _State.ENDED
@@ -103,8 +114,9 @@ class StreamPassthrough:
         if self._state is _State.ENDED:
             return b""
         self._unfinished.drain()
+        ending = self._let_go()
         if self.finished:
-            return self._end(DONE)
+            return ending + self._end(DONE)
         self._state = _State.ENDED
         return error_event(failure)
 
@@ -131,7 +143,7 @@ class StreamPassthrough:
         if self._state is _State.WAITING:
             first = events.find(b"\n\n") + 2
             head, events = self._look(events[:first]), events[first:]
-        if self._state is not _State.OPEN or self._rewriter is not None:
+        if self._state is not _State.OPEN or self._rewriter is not None or self._ending:
             return head + self._look(events)
         # One read often brings many words and the end: only what follows the last word is looked into.
         end = events.find(b"\n\n", events.rfind(self._calm)) + 2
@@ -193,12 +205,16 @@ class StreamPassthrough:
             return b"" if self._state is _State.WAITING else known_secrets.mask_bytes(event)  # a comment, or no event
         if (sound := repair_text(payload)) is not payload:
             event, payload = encode_event(sound), sound
+        elif event.startswith(_UNSPACED) or b"\n" in payload:  # which is legal, and what many clients read over
+            payload = payload.replace(b"\n", b" ")
+            event = encode_event(payload)
         if payload.startswith(b"[DONE]"):
+            ending = self._let_go()
             if self._state is _State.WAITING:
                 return self._break(no_answer(self._came).failure)
             if not self._finishes and self._has_silent_calls():
                 return self._turn(event)
-            return self._end(event)
+            return ending + self._end(event)
         try:
             chunk = decode_tolerantly(_decode_chunk, payload)
         except UNREADABLE:
@@ -215,14 +231,30 @@ class StreamPassthrough:
             self._came = payload
             if chunk.usage is None:
                 return known_secrets.mask_bytes(event) if b'"moderation"' in payload else b""
+            ending = self._let_go()
             self.usage, self._counts, self._counted = read_usage(chunk.usage), chunk.usage, event
-            return b""
-        if not self._context.several and not self._is_clean(chunk.choices):
-            return self._turn(event)
-        try:
+            return ending
+        if self._context.several:
             return self._pass_choices(event, payload, chunk)
-        except UpstreamMalformed as error:
-            return self._break(error.failure)
+        goes_on = says_more(chunk.choices[0])
+        if (self._ending and goes_on) or not self._is_clean(chunk.choices):
+            ending, self._ending = self._ending, b""
+            return self._turn(ending + event)
+        if goes_on and chunk.choices[0].finish_reason:
+            self._ending, self._shape = event, None
+            return b""
+        return self._let_go() + self._pass_choices(event, payload, chunk)
+
+    def _let_go(self) -> bytes:
+        """What was kept because it might have been the end, as it was."""
+        event, self._ending = self._ending, b""
+        if not event:
+            return b""
+        payload = _payload_of(event)
+        passed = self._pass_choices(event, payload, decode_tolerantly(_decode_chunk, payload))
+        if self._state is _State.WAITING:
+            self._state = _State.OPEN
+        return passed
 
     def _is_clean(self, choices: Sequence[WireChoice]) -> bool:
         """Whether choices are as a stream of one answer has them: one, which adds text or goes on with calls."""
@@ -232,6 +264,8 @@ class StreamPassthrough:
         if delta is None:
             return choices[0].message is None and not len(choices[0].text)
         if isinstance(delta.tool_calls, CallFragment) or is_odd_content(delta.content):
+            return False
+        if delta.function_call is not None and not self._context.legacy:
             return False
         if delta.tool_calls is None and not self._calls.calls:
             return True
@@ -248,7 +282,14 @@ class StreamPassthrough:
         return bool(silent - speaking)
 
     def _pass_choices(self, event: bytes, payload: bytes, chunk: WireChunk) -> bytes:
-        """An event with choices that are clean. Every edit is made in `edited`, which stays None without one."""
+        """An event with choices that are clean."""
+        try:
+            return self._mend_choices(event, payload, chunk)
+        except UpstreamMalformed as error:
+            return self._break(error.failure)
+
+    def _mend_choices(self, event: bytes, payload: bytes, chunk: WireChunk) -> bytes:
+        """Every edit is made in `edited`, which stays None without one."""
         choices = chunk.choices or []
         edited: dict[str, Any] | None = None
         if self._state is _State.WAITING:

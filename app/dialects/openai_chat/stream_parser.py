@@ -51,6 +51,7 @@ from app.dialects.openai_chat.vocabulary import (
     calls_of,
     errors_in,
     read_finish,
+    says_more,
 )
 from app.errors import Failure, UpstreamCut, UpstreamMalformed
 
@@ -205,8 +206,13 @@ class StreamParser:
                 self._read_choice(choice, events)
                 usage = usage or choice.usage
         self._usage = usage or self._usage
-        if self._reasons and not self._unfinished and self._state is _State.OPEN:
+        if self._reasons and not self._unfinished and self._state is _State.OPEN and not self._may_go_on(choices):
             self._finish([*self._reasons.values()], events)
+
+    def _may_go_on(self, choices: Sequence[WireChoice]) -> bool:
+        """Whether a reason may be no end: servers that name one in each chunk do so beside what the chunk says, and
+        before anything was said. What follows tells then."""
+        return (self._next == 0 and not self._binder.calls) or any(says_more(choice) for choice in choices)
 
     def _read_choice(self, choice: WireChoice, events: list[Event]) -> None:
         """One choice. Nobody asked for several, so all of them are parts of one turn: GitHub Copilot gives the text in

@@ -224,6 +224,9 @@ class PromptDetails(msgspec.Struct, gc=False):
     cache_write_tokens: Number = None
 
 
+_SAYS_NOTHING = (b"", b"null", b'""')
+
+
 class CompletionDetails(msgspec.Struct, gc=False):
     reasoning_tokens: Number = None
 
@@ -325,6 +328,15 @@ def calls_of(delta: WireDelta) -> list[CallFragment]:
         if fragment.function is None and fragment.custom is None and (fragment.name or len(fragment.arguments)):
             fragment.function = CallPiece(fragment.name, fragment.arguments or fragment.input)
     return fragments
+
+
+def says_more(choice: WireChoice) -> bool:
+    """Whether a choice adds to the answer, beside what may be said of its end."""
+    delta = choice.delta or choice.message
+    said = [choice.text]
+    if delta is not None:
+        said += (delta.content, delta.reasoning_content, delta.reasoning, delta.thinking, delta.refusal)
+    return (delta is not None and bool(delta.tool_calls)) or any(bytes(raw) not in _SAYS_NOTHING for raw in said)
 
 
 def errors_in(error: Raw, choices: Sequence[WireChoice] | None) -> list[Raw]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from app.dialects.openai_chat.replies.several import ask_single, join_responses
 from app.gateway.delivery import JSON_HEADERS
 from app.gateway.endpoints.fanout import answer_each
@@ -14,14 +16,19 @@ from app.gateway.record import Record
 
 
 class ChatPeek(Peek):
-    """How many answers are wanted, and whether the conversation may be stored."""
+    """How many answers are wanted, in which form calls are told, and whether the conversation may be stored."""
 
     n: Any = None
+    functions: msgspec.Raw = msgspec.Raw()
     store: Any = None
 
     @property
     def several(self) -> bool:
         return self.n not in (None, 1)
+
+    @property
+    def legacy(self) -> bool:
+        return len(self.functions) > 0
 
     @property
     def stored(self) -> bool:

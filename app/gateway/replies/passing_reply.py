@@ -51,6 +51,7 @@ def passing_context(target: Target) -> RenderContext:
         include_usage=asks_usage(client_request.body),
         upstream_model=target.model,
         several=client_request.peek.several,
+        legacy=client_request.peek.legacy,
         body=client_request.body if echoes else b"",
         max_event=target.limits.event_mb << 20,
     )

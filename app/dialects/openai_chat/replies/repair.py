@@ -68,7 +68,7 @@ def repair_response(body: bytes, context: RenderContext, capabilities: Capabilit
     if not whole.choices or all(_is_void(choice) for choice in whole.choices):
         raise no_answer(body)
     reasons = [_true_reason(choice, capabilities) for choice in whole.choices]
-    if (len(whole.choices) > 1 and not context.several) or any(map(_is_odd, whole.choices)):
+    if (len(whole.choices) > 1 and not context.several) or any(_is_odd(choice, context) for choice in whole.choices):
         return _rewrite(body, whole, context)
     if _lacks_head(whole) or any(reasons):
         value = _any(body)
@@ -120,12 +120,12 @@ def _true_reason(choice: WireChoice, capabilities: Capabilities) -> str | None:
     return None if true == choice.finish_reason else true
 
 
-def _is_odd(choice: WireChoice) -> bool:
+def _is_odd(choice: WireChoice, context: RenderContext) -> bool:
     """Whether a choice is not as clients expect it."""
     message = choice.message
     if message is None or choice.finish_reason is None or is_odd_content(message.content):
         return True
-    if isinstance(message.tool_calls, CallFragment):
+    if isinstance(message.tool_calls, CallFragment) or (message.function_call is not None and not context.legacy):
         return True
     calls = message.tool_calls or []
     if len(calls) > 1 and len({call.id for call in calls}) < len(calls):

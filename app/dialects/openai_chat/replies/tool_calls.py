@@ -95,6 +95,8 @@ class CallBinder:
 
     def _find(self, index: int | None, wire_id: str | None, name: str, added: bytes) -> Call:
         known = self._by_index.get(index) if index is not None else self._find_without_index(wire_id, name)
+        if known is None and wire_id is None and not name:
+            known = self._find_uncounted()
         if known is None or self._starts_anew(known, wire_id, name, added):
             if len(self.calls) >= MOST_CALLS:
                 raise UpstreamMalformed(f"the upstream's answer calls more than {MOST_CALLS} tools")
@@ -115,6 +117,11 @@ class CallBinder:
             if same is not None or name:
                 return same
         return self.calls[-1] if self.calls else None
+
+    def _find_uncounted(self) -> Call | None:
+        """The last call, where its beginning came without an index and what goes on with it has one."""
+        last = self.calls[-1] if self.calls else None
+        return None if last in self._by_index.values() else last
 
     def _starts_anew(self, known: Call, wire_id: str | None, name: str, added: bytes) -> bool:
         """Whether a fragment opens another call under an index that is taken already.
