@@ -5,6 +5,7 @@ No sockets and no clock: the tests cut recorded replies anywhere.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -23,6 +24,10 @@ _MOST_UNPACKED = 4 * 1024 * 1024
 _MOST_TIMES = 20
 _MOST_TIMES_STREAMED = 100
 
+_HEAD_END = re.compile(rb"\n\r?\n")
+# A length, or the same one several times.
+_LENGTH = re.compile(rb"content-length:[ \t]*([0-9]{1,19})[ \t]*(?:,[ \t]*\1[ \t]*)*", re.IGNORECASE)
+
 
 class ReplyDecoder:
     """Takes a reply in pieces cut anywhere and gives the bytes of its body, freed of chunks and compression.
@@ -37,9 +42,11 @@ class ReplyDecoder:
     __slots__ = (
         "_bare",
         "_content",
+        "_early",
         "_ends_with_connection",
         "_field_count",
         "_is_head_request",
+        "_is_odd",
         "_max_head",
         "_most_times",
         "_packed",
@@ -65,6 +72,8 @@ class ReplyDecoder:
         self._ends_with_connection = False
         self._max_head = max_head
         self._bare = 0  # bytes since the last of the body
+        self._early: bytearray | None = None  # a head that did not come in one piece
+        self._is_odd = False  # whether the parser has refused its beginning
         self._field_count = 0
         self._content: ContentDecoder | None = None
         self._most_times = _MOST_TIMES
@@ -93,6 +102,8 @@ class ReplyDecoder:
         except HttpParserError as error:
             # Bytes after the end of the reply spoil the connection, not the reply.
             self.reusable = False
+            if not self.has_head and (body := self._feed_odd_head(data)) is not None:
+                return body
             if not self.complete:
                 wrong = self._describe(error, data)
                 raise UpstreamMalformed(f"the upstream's reply is not valid HTTP: {wrong}") from error
@@ -104,11 +115,11 @@ class ReplyDecoder:
             body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             pieces.clear()
             return body
-        self._bare += len(data)
-        if self._bare > self._max_head and not self.complete:
-            what = "a trailer or chunk size" if self.has_head else "the head"
-            raise UpstreamMalformed(f"{what} of the upstream's reply is larger than {in_units(self._max_head)}")
-        return self._take_body() if self.has_head else b""
+        self._note_bare(len(data))
+        if self.has_head:
+            return self._take_body()
+        self._keep_early(data)
+        return b""
 
     def more(self) -> bytes:
         """The next part of what was fed already, perhaps an empty one."""
@@ -144,6 +155,7 @@ class ReplyDecoder:
             return
         self.status = status
         self.has_head = True
+        self._early = None
         self.reusable = self._parser.should_keep_alive() and not self._is_head_request
         headers = self.headers
         if self._is_head_request or status in (204, 304) or headers.get("content-length") == "0":
@@ -163,6 +175,38 @@ class ReplyDecoder:
     def on_message_complete(self) -> None:
         if self.has_head:
             self.complete = True
+
+    def _note_bare(self, count: int) -> None:
+        self._bare += count
+        if self._bare > self._max_head and not self.complete:
+            what = "a trailer or chunk size" if self.has_head else "the head"
+            raise UpstreamMalformed(f"{what} of the upstream's reply is larger than {in_units(self._max_head)}")
+
+    def _keep_early(self, data: bytes) -> bytearray:
+        if self._early is None:
+            self._early = bytearray()
+        self._early += data
+        return self._early
+
+    def _feed_odd_head(self, data: bytes) -> bytes | None:
+        """What `feed` gives, where a head that the parser refused can be read in one way only. None for any other.
+
+        The connection serves no other call: something between changed what the server wrote.
+        """
+        head = self._keep_early(data)
+        end = _HEAD_END.search(head, max(0, len(head) - len(data) - 2) if self._is_odd else 0)
+        if end is None and head.startswith(b"HTTP/1."):
+            self._is_odd = True
+            self._note_bare(len(data))
+            return b""
+        mended = _mend_head(bytes(head[: end.end()])) if end else None
+        if end is None or mended is None:
+            return None
+        self._early, self._bare, self._field_count, self.headers = None, 0, 0, {}
+        self._parser = HttpResponseParser(self)
+        body = self.feed(mended + head[end.end() :])
+        self.reusable = False
+        return body
 
     def _describe(self, error: HttpParserError, data: bytes) -> str:
         """What is wrong, with what came in the place of a head; what came later may be somebody's answer."""
@@ -216,3 +260,16 @@ class ReplyDecoder:
                 self._content.finish()
             except EOFError as error:
                 raise UpstreamCut(f"the upstream's reply {error}", began=True) from error
+
+
+def _mend_head(head: bytes) -> bytes | None:
+    """A whole head with CRLF for LF (RFC 9112 section 2.2) and one length for several equal ones (RFC 9110
+    section 8.6). None where nothing is to be mended."""
+    lines = [line.removesuffix(b"\r") for line in head.split(b"\n")]
+    lengths = [(number, found[1]) for number, line in enumerate(lines) if (found := _LENGTH.fullmatch(line))]
+    if len({length for _, length in lengths}) == 1:
+        lines[lengths[0][0]] = lines[lengths[0][0]].partition(b",")[0]
+        for number, _ in reversed(lengths[1:]):
+            del lines[number]
+    mended = b"\r\n".join(lines)
+    return mended if mended != head else None

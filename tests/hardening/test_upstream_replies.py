@@ -41,6 +41,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 BAD_GATEWAY = frozenset({502})
+READ = frozenset({200})
 # Where something of an answer is left it may be given on; an answer without anything asks for another try.
 READ_OR_NOT = frozenset({200, 502, 503, 529})
 
@@ -145,6 +146,9 @@ CASES = [
     Case("a NUL in a header", lambda good: (wire(good, "x-a: \0"), CLOSE)),
     Case("a bare CR in a header", lambda good: (wire(good, "x-a: b\rc: d"), CLOSE)),
     Case("lengths that differ", lambda good: (wire(good, f"content-length: {len(good)}", "content-length: 1"), CLOSE)),
+    Case("equal lengths", lambda good: (wire(good, *[f"content-length: {len(good)}"] * 2),), READ),
+    Case("equal lengths in a line", lambda good: (wire(good, f"content-length: {len(good)}, {len(good)}"),), READ),
+    Case("bare line feeds", lambda good: (wire(good).replace(b"\r", b""),), READ),
     Case("a length of letters", lambda good: (wire(good, "content-length: many"), CLOSE)),
     Case("a negative length", lambda good: (wire(good, "content-length: -1"), CLOSE)),
     Case("a length out of range", lambda good: (wire(good, "content-length: " + "9" * 40), CLOSE)),

@@ -155,6 +155,50 @@ def test_a_reply_that_breaks_the_rules_is_malformed(wire: bytes) -> None:
         decoder.feed(wire)
 
 
+HEADS = {
+    "equal lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: y\r\ncontent-length:5\r\n\r\n",
+    "equal lengths in one line": b"HTTP/1.1 200 OK\r\nContent-Length: 5, 5,5\r\nX: y\r\n\r\n",
+    "line feeds": b"HTTP/1.1 200 OK\nContent-Length: 5\nX: y\n\n",
+    "one line feed": b"HTTP/1.1 200 OK\r\nContent-Length: 5\nX: y\r\n\r\n",
+    "a line feed at the end": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: y\r\n\n",
+    "both": b"HTTP/1.1 200 OK\nContent-Length: 5\nX: y\nContent-Length: 5, 5\n\n",
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_head_that_has_one_meaning_all_the_same_is_read_and_its_connection_is_not_kept(name: str) -> None:
+    wire = HEADS[name] + b"hello"
+    halves = [[wire[:cut], wire[cut:]] for cut in range(1, len(wire))]
+
+    for parts in ([wire], [wire[i : i + 1] for i in range(len(wire))], *halves):
+        decoder = ReplyDecoder("POST")
+        body = read(decoder, parts)
+
+        assert (decoder.status, decoder.headers, body) == (200, {"content-length": "5", "x": "y"}, b"hello")
+        assert (decoder.complete, decoder.reusable) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\nContent-Length: 5\nContent-Length: 6\n\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5, 5 6\r\n\r\n",
+        b"HTTP/1.1 200 OK\nContent-Length: 5\nTransfer-Encoding: chunked\n\n",
+        b"HTTP/1.1 200 OK\nX: a\rContent-Length: 5\n\n",
+        b"HTTP/1.1 200 OK\nX: a\0\n\n",
+        b"HTTP/1.1 200 OK\nX y\n\n",
+        b"HTTP/1.1 200 OK\n" + b"x: y\n" * 30_000,
+    ],
+)
+def test_what_has_two_meanings_or_none_is_malformed_with_line_feeds_too(head: bytes) -> None:
+    for size in (len(head), 1, 97):
+        decoder = ReplyDecoder("POST")
+
+        with pytest.raises(UpstreamMalformed):
+            read(decoder, [head[start : start + size] for start in range(0, len(head), size)])
+
+
 @pytest.mark.parametrize("surplus", [b"x", b"\r\nx", b"HTTP/1.1 200 OK\r\nX-Other: 1\r\n\r\n"])
 def test_bytes_after_the_reply_spoil_the_connection_only(surplus: bytes) -> None:
     wire = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
