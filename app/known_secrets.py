@@ -5,9 +5,13 @@ escaped or encoded or cut short. So what is looked for are the values themselves
 and it is looked for wherever text leaves that this program did not write: errors and headers for clients, the log, what
 the commands print. The text of a good answer is the model's and passes.
 
+A text is read twice. As it stands, it is searched for the values as texts have them. By its letters and digits alone,
+in small letters, it is searched for the values and for what base64, base32 and the notations of bytes make of them: so
+it does not matter what stands between (`73:6b:2d`, `[115, 107, 45]`, line ends, the zeros of UTF-16), nor which
+alphabet of base64 it was. What is escaped (`\\u0073k`, `%73k`, `&#115;k`) is undone and read as well.
+
 Looking costs one look-up for each `_GRAM` characters: of a run that is twice as long at least one aligned piece stands
-among the pieces of the secret, at whatever place both begin. What is escaped character by character (`\\u0073\\u006b…`,
-`%73%6b…`, `&#115;…`), which a reader undoes, is undone before it is looked at.
+among the pieces of the secret, at whatever place both begin.
 """
 
 from __future__ import annotations
@@ -16,7 +20,9 @@ import base64
 import html
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from urllib.parse import quote, quote_plus
 
 MASK = "[masked]"
@@ -32,25 +38,42 @@ _GRAM = SHORTEST
 # Of a spelling, the places at each of its ends where a piece of it is looked for. Tokens are long, and each place costs
 # memory; what is cut in the middle of one is not seen, what goes on from an end is seen to its end.
 _MOST_PLACES = 128
+# The same for an encoding of an encoding, which is found whole or not at all.
+_FEW_PLACES = _GRAM
 
-# Characters that are escaped one by one, each perhaps more than once over: as JSON and programs, URLs, and HTML do it.
+# Servers send a few dozen names of headers again and again; hostile ones send any number, once.
+_MOST_NAMES = 256
+
+# How JSON, programs, URLs and HTML escape a character, perhaps more than once over.
 _ESCAPE = re.compile(
-    r"\\{1,8}+(?:u00([0-9a-fA-F]{2})|x([0-9a-fA-F]{2})|([01][0-7]{2}))|%(?:25){0,3}+([0-9a-fA-F]{2})"
-    r"|&(?:amp;){0,3}+#(?:[xX]0{0,4}+([0-9a-fA-F]{2})|0{0,4}+([0-9]{2,3}));"
+    r"\\{1,8}+(?:[uU]\{?0{0,6}+([0-9a-fA-F]{2})\}?|x([0-9a-fA-F]{2})|([01][0-7]{2}))|%(?:25){0,3}+([0-9a-fA-F]{2})"
+    r"|&(?:amp;){0,3}+#(?:[xX]0{0,6}+([0-9a-fA-F]{2})|0{0,6}+([0-9]{2,3}));?"
 )
-_ESCAPED = re.compile(f"(?:{_ESCAPE.pattern}){{{SHORTEST},}}+")
 _BASES = (16, 16, 8, 16, 16, 10)
-_SIGNS = ("\\u00", "\\x", "\\0", "\\1", "%", "&#", "&amp;#")
+# Times that a text may be the escaped form of another.
+_MOST_UNDONE = 3
+# Where only letters and digits count: capitals become small, and all else is taken out.
+_WORD = re.compile(r"[A-Za-z0-9]+")
+_SMALL = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"abcdefghijklmnopqrstuvwxyz")
+_BETWEEN = bytes(code for code in range(256) if _WORD.match(chr(code)) is None)
+
+# Pieces of spellings: for each, the spellings that it is a part of, and its place there.
+_Grams = dict[str, tuple[tuple[str, int], ...]]
+# Where something begins and ends in a text.
+_Spans = list[tuple[int, int]]
 
 
 class KnownSecrets:
     """Values that must not leave. Adding one is rare, looking for all is cheap."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Knows nothing any more."""
         self._configured: set[str] = set()
         self._renewed: dict[str, None] = {}
-        self._grams: dict[str, tuple[tuple[str, int], ...]] = {}
-        self._short: tuple[str, ...] = ()  # too short for a gram of them to be sure to be seen
+        self._unlearn()
 
     def configure(self, values: Iterable[str]) -> None:
         """Adds the secrets of a configuration; those of an earlier one stay, for replies to it may be under way."""
@@ -70,28 +93,16 @@ class KnownSecrets:
             return
         for value in list(self._renewed)[: MOST_RENEWED // 2]:
             del self._renewed[value]
-        self._grams, self._short = {}, ()
+        self._unlearn()
         self._learn({*self._configured, *self._renewed})
-
-    def forget(self) -> None:
-        """Knows nothing any more."""
-        self._configured, self._renewed, self._grams, self._short = set(), {}, {}, ()
 
     def mask(self, text: str) -> str:
         """The text with `[masked]` in place of each secret, and of each longer part of one."""
-        grams = self._grams
-        if not grams and not self._short:
+        if not self._configured and not self._renewed:
             return text
-        if any(sign in text for sign in _SIGNS):
-            text = _ESCAPED.sub(self._mask_escaped, text)
-        for start in range(0, len(text) - _GRAM + 1, _GRAM):
-            if text[start : start + _GRAM] in grams:
-                text = self._mask_parts(text)
-                break
-        for value in self._short:
-            if value in text:
-                text = text.replace(value, MASK)
-        return text
+        if "\\" in text or "%" in text or "&" in text:
+            return self._mask_escaped(text)
+        return _cover(text, self._find(text)) if self._is_suspect(text) else text
 
     def mask_bytes(self, data: bytes) -> bytes:
         """The same for bytes, of which most are UTF-8; the very object where nothing is to be hidden."""
@@ -100,64 +111,114 @@ class KnownSecrets:
         return data if masked is text else masked.encode("utf-8", "surrogateescape")
 
     def mask_headers(self, headers: dict[str, str]) -> dict[str, str]:
-        """The same for the values of headers."""
+        """The same for the values of headers, and without those whose names tell a secret."""
+        if not self._plain_names.issuperset(headers):
+            headers = {name: value for name, value in headers.items() if self._is_plain_name(name)}
         if self.mask(joined := "\n".join(headers.values())) is joined:
             return headers
         return {name: self.mask(value) for name, value in headers.items()}
 
+    def _is_plain_name(self, name: str) -> bool:
+        plain = self.mask(name) is name
+        if plain and len(self._plain_names) < _MOST_NAMES:
+            self._plain_names.add(name)
+        return plain
+
+    def _unlearn(self) -> None:
+        self._grams: _Grams = {}
+        self._loose: _Grams = {}
+        self._short: tuple[str, ...] = ()  # too short for a gram of them to be sure to be seen
+        self._plain_names: set[str] = set()  # of headers that came before
+
     def _learn(self, values: Iterable[str]) -> None:
-        grams = dict(self._grams)
-        short = dict.fromkeys(self._short)
-        for spelling in dict.fromkeys(spelling for value in values for spelling in _spellings(value)):
-            if len(spelling) < SHORTEST_PART:
-                short[spelling] = None
-                continue
-            for place in _places(len(spelling) - _GRAM + 1):
-                gram = spelling[place : place + _GRAM]
-                grams[gram] = (*grams.get(gram, ()), (spelling, place))[:4]
-        self._grams = grams
+        # Others may be reading: what they read is never changed.
+        grams, loose, short = dict(self._grams), dict(self._loose), dict.fromkeys(self._short)
+        for value in values:
+            for spelling in dict.fromkeys(_spellings(value)):
+                if len(spelling) < SHORTEST_PART:
+                    short[spelling] = None
+                else:
+                    _note(grams, spelling, _MOST_PLACES)
+            for most, encoded in _encodings(value):
+                if len(letters := _letters(encoded)) >= SHORTEST_PART:
+                    _note(loose, letters, most)
+        self._grams, self._loose, self._plain_names = grams, loose, set()
         self._short = tuple(sorted(short, key=len, reverse=True))
 
-    def _mask_escaped(self, found: re.Match[str]) -> str:
-        """What is escaped, or the mask where it holds a secret."""
-        plain = _ESCAPE.sub(_unescape, found[0])
-        starts = range(0, len(plain) - _GRAM + 1, _GRAM)
-        hidden = (
-            any(plain[start : start + _GRAM] in self._grams for start in starts) and self._mask_parts(plain) != plain
-        )
-        return MASK if hidden or any(value in plain for value in self._short) else found[0]
-
-    def _mask_parts(self, text: str) -> str:
-        kept: list[str] = []
-        end = 0
-        start = 0
-        while start <= len(text) - _GRAM:
-            places = self._grams.get(text[start : start + _GRAM], ())
-            begin, stop = max(
-                (_extend(text, start, spelling, place, end) for spelling, place in places),
-                key=lambda run: run[1] - run[0],
-                default=(start, start),
-            )
-            if stop - begin >= SHORTEST_PART:
-                # A backslash before it would make an escape of the mask's first character.
-                kept += (text[end:begin].rstrip("\\"), MASK)
-                start = end = stop
-            else:
-                start += _GRAM
-        if not kept:
+    def _mask_escaped(self, text: str) -> str:
+        readings = [text]
+        while len(readings) <= _MOST_UNDONE and (undone := _ESCAPE.sub(_unescape, readings[-1])) != readings[-1]:
+            readings.append(undone)
+        if not any(map(self._is_suspect, readings)):
             return text
-        return "".join([*kept, text[end:]])
+        spans = self._find(text)
+        places: _Spans | None = None
+        for reading, undone in pairwise(readings):
+            places = _place(reading, places)
+            spans += [(places[begin][0], places[end - 1][1]) for begin, end in self._find(undone)]
+        return _cover(text, spans)
+
+    def _is_suspect(self, text: str) -> bool:
+        """Whether a piece of a secret stands in the text, as it is or by its letters and digits."""
+        grams, loose = self._grams, self._loose
+        for start in range(0, len(text), _GRAM):
+            if text[start : start + _GRAM] in grams:
+                return True
+        letters = _letters(text)
+        for start in range(0, len(letters), _GRAM):
+            if letters[start : start + _GRAM] in loose:
+                return True
+        return bool(self._short) and any(value in text for value in self._short)
+
+    def _find(self, text: str) -> _Spans:
+        spans = _find_parts(text, self._grams)
+        for value in self._short:
+            place = text.find(value)
+            while place >= 0:
+                spans.append((place, place + len(value)))
+                place = text.find(value, place + len(value))
+        if found := _find_parts(_letters(text), self._loose):
+            words = list(_WORD.finditer(text))
+            counts = [0]
+            for word in words:
+                counts.append(counts[-1] + len(word[0]))
+            for begin, end in found:
+                first, last = bisect_right(counts, begin) - 1, bisect_right(counts, end - 1) - 1
+                spans.append((words[first].start() + begin - counts[first], words[last].start() + end - counts[last]))
+        return spans
 
 
-def _places(count: int) -> Iterable[int]:
-    """The places of a spelling's pieces that are looked for."""
-    if count <= 2 * _MOST_PLACES:
-        return range(count)
-    return (*range(_MOST_PLACES), *range(count - _MOST_PLACES, count))
+def _letters(text: str) -> str:
+    """The letters and digits of ASCII, in small letters."""
+    return text.encode("utf-8", "surrogatepass").translate(_SMALL, _BETWEEN).decode("ascii")
 
 
-def _unescape(found: re.Match[str]) -> str:
-    return next(chr(int(digits, base)) for digits, base in zip(found.groups(), _BASES, strict=True) if digits)
+def _note(grams: _Grams, spelling: str, most: int) -> None:
+    """Adds the pieces of a spelling, at most so many at each of its ends."""
+    count = len(spelling) - _GRAM + 1
+    for place in range(count) if count <= 2 * most else (*range(most), *range(count - most, count)):
+        gram = spelling[place : place + _GRAM]
+        grams[gram] = (*grams.get(gram, ()), (spelling, place))[:4]
+
+
+def _find_parts(text: str, grams: _Grams) -> _Spans:
+    """The runs of a text, one behind the other, that are a long enough part of a spelling."""
+    spans = []
+    end = 0
+    start = 0
+    while start <= len(text) - _GRAM:
+        places = grams.get(text[start : start + _GRAM], ())
+        begin, stop = max(
+            (_extend(text, start, spelling, place, end) for spelling, place in places),
+            key=lambda run: run[1] - run[0],
+            default=(start, start),
+        )
+        if stop - begin >= SHORTEST_PART:
+            spans.append((begin, stop))
+            start = end = stop
+        else:
+            start += _GRAM
+    return spans
 
 
 def _extend(text: str, start: int, spelling: str, place: int, end: int) -> tuple[int, int]:
@@ -171,9 +232,39 @@ def _extend(text: str, start: int, spelling: str, place: int, end: int) -> tuple
     return start - back, start + on
 
 
+def _unescape(found: re.Match[str]) -> str:
+    return next(chr(int(digits, base)) for digits, base in zip(found.groups(), _BASES, strict=True) if digits)
+
+
+def _place(text: str, places: _Spans | None) -> _Spans:
+    """Where each character of the text without its escapes stands in it; or, with the `places` of its own characters
+    in another, in that one."""
+    spans: _Spans = []
+    end = 0
+    for found in _ESCAPE.finditer(text):
+        spans += [(each, each + 1) for each in range(end, found.start())]
+        spans.append(found.span())
+        end = found.end()
+    spans += [(each, each + 1) for each in range(end, len(text))]
+    return spans if places is None else [(places[begin][0], places[end - 1][1]) for begin, end in spans]
+
+
+def _cover(text: str, spans: _Spans) -> str:
+    kept: list[str] = []
+    end = 0
+    for begin, stop in sorted(spans):
+        if begin >= end:
+            # A backslash before it would make an escape of the mask's first character.
+            kept += (text[end:begin].rstrip("\\"), MASK)
+        end = max(end, stop)
+    return "".join([*kept, text[end:]]) if kept else text
+
+
 def _spellings(value: str) -> Iterator[str]:
-    """How a value may be written: as it is, escaped for JSON, a URL or HTML, in base64 at each alignment, in hex."""
+    """How a value may stand in a text: as it is, in one size of letters, escaped for JSON, a URL or HTML, encoded."""
     yield value
+    yield value.upper()
+    yield value.lower()
     yield json.dumps(value)[1:-1]
     yield json.dumps(value)[1:-1].replace("/", r"\/")
     yield json.dumps(json.dumps(value))[3:-3]
@@ -182,17 +273,42 @@ def _spellings(value: str) -> Iterator[str]:
         yield _lower_escapes(quoted)
     yield html.escape(value)
     yield html.escape(value).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")
-    yield value.upper()
-    yield value.lower()
+    for encoded in _in_base64(value.encode("utf-8", "surrogateescape")):
+        if len(encoded) < SHORTEST_PART:
+            yield encoded
+            yield encoded.replace("+", "-").replace("/", "_")
+
+
+def _encodings(value: str) -> Iterator[tuple[int, str]]:
+    """What to look for in a text's letters and digits, and at how many places of each."""
     data = value.encode("utf-8", "surrogateescape")
-    for shift in range(3):
-        # Characters of base64 that hold bits of the value alone, whatever stands before and behind it.
-        encoded = base64.b64encode(b"\0" * shift + data).rstrip(b"=").decode()
-        whole = encoded[-(-shift * 8 // 6) : (shift + len(data)) * 8 // 6]
-        yield whole
-        yield whole.replace("+", "-").replace("/", "_")
-    yield data.hex()
-    yield data.hex().upper()
+    once = _in_base64(data)
+    for usual in (value, data.hex(), *once):
+        yield _MOST_PLACES, usual
+    rare = [
+        "".join(map(str, data)),
+        "".join(f"0x{code:02x}" for code in data),
+        "".join(f"u{code:04x}" for code in data),
+    ]
+    rare += _in_base32(data)
+    # Encoded twice.
+    rare += [data.hex().encode().hex(), *(each.encode().hex() for each in once)]
+    inner = [data.hex(), *once, *{quote(value, safe=""), json.dumps(value)[1:-1]} - {value}]
+    rare += [twice for each in inner for twice in _in_base64(each.encode())]
+    rare += _in_base64(data.decode("latin-1").encode("utf-16-le"))
+    for each in rare:
+        yield _FEW_PLACES, each
+
+
+def _in_base64(data: bytes) -> list[str]:
+    """The characters of base64 that hold bits of the data alone, whatever stands before and behind it."""
+    encoded = [base64.b64encode(b"\0" * shift + data).rstrip(b"=").decode() for shift in range(3)]
+    return [text[-(-shift * 8 // 6) : (shift + len(data)) * 8 // 6] for shift, text in enumerate(encoded)]
+
+
+def _in_base32(data: bytes) -> list[str]:
+    encoded = [base64.b32encode(b"\0" * shift + data).rstrip(b"=").decode() for shift in range(5)]
+    return [text[-(-shift * 8 // 5) : (shift + len(data)) * 8 // 5] for shift, text in enumerate(encoded)]
 
 
 def _lower_escapes(text: str) -> str:

@@ -123,7 +123,11 @@ class Permissions:
     def describe(self, permission: Permission) -> dict[str, Any]:
         """What a client sees of a request, without secrets of this gateway."""
         now = self._clock()
-        shown = msgspec.json.decode(known_secrets.mask(_encoder.encode(permission.input).decode()))
+        told = known_secrets.mask(_encoder.encode(permission.input).decode())
+        try:
+            shown = msgspec.json.decode(told)
+        except msgspec.DecodeError:  # a secret in the place of a number, say
+            shown = told
         return {
             "request_id": permission.id,
             "tool_name": permission.tool_name,

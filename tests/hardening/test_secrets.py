@@ -20,7 +20,7 @@ from app import create_app
 from app.known_secrets import MASK, KnownSecrets
 from app.logs import LineFormatter, request_log
 from app.settings import LedgerSettings, ProviderSettings, ServerSettings, Settings, find_secrets, masked
-from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
+from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, raw, sse
 
 Figure = Callable[[str, object, object], None]
 
@@ -28,7 +28,7 @@ Figure = Callable[[str, object, object], None]
 CANARIES = ("Kan/ary+\"key'<&>=0123456789~Zz%", "sk-proj-4f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c")
 SHOWN = "QUOTED"
 # The ordinary run takes a part of the pairs of a spelling and a place, `make hardening` all of them.
-EACH = 1 if os.environ.get("HARDENING_CASES") else 5
+EACH = 1 if os.environ.get("HARDENING_CASES") else 9
 
 
 def spellings(secret: str) -> dict[str, str]:
@@ -64,7 +64,52 @@ def spellings(secret: str) -> dict[str, str]:
         "cut at the beginning": secret[-20:],
         "cut at both ends": secret[5:-5],
         "twice": secret + secret,
+        **rare_spellings(secret),
     }
+
+
+def rare_spellings(secret: str) -> dict[str, str]:
+    """Encodings of encodings, and the notations of bytes."""
+    data = secret.encode()
+    codes = list(data)
+    return {
+        "base64 twice": in_base64(in_base64(secret)),
+        "base64 twice, shifted": in_base64("x" + in_base64("us:" + secret)),
+        "base64 of JSON": in_base64(json.dumps({"key": secret})),
+        "base64 of a URL": in_base64("?key=" + quote(secret, safe="")),
+        "base64 of hex": in_base64(data.hex()),
+        "base64 in lines": base64.encodebytes(data * 3).decode(),
+        "base64 of UTF-16": base64.b64encode(secret.encode("utf-16-le")).decode(),
+        "base64 of UTF-16, the other way": base64.b64encode(secret.encode("utf-16-be")).decode(),
+        "base32": base64.b32encode(data).decode(),
+        "base32, shifted": base64.b32encode(b"u:" + data).decode().lower(),
+        "hex of base64": in_base64(secret).encode().hex(),
+        "hex twice": data.hex().encode().hex(),
+        **{f"hex with {mark!r}": data.hex(mark) for mark in ":- ."},
+        "hex with colons in capitals": data.hex(":").upper(),
+        "hex in groups of four": data.hex(" ", 4),
+        "numbers of hex": ", ".join(f"0x{code:02x}" for code in codes),
+        "numbers": json.dumps(codes),
+        "numbers without commas": " ".join(map(str, codes)),
+        "UTF-16": secret.encode("utf-16-le").decode(),
+        "quoted-printable": "".join(f"={code:02X}" for code in codes),
+        "html by numbers, open": "".join(f"&#{code}" for code in codes),
+        "html by numbers, long": "".join(f"&#{code:07};" for code in codes),
+        "code points": " ".join(f"U+{code:04X}" for code in codes),
+        "code points in braces": "".join(f"\\u{{{code:x}}}" for code in codes),
+        "long escapes": "".join(f"\\U{code:08x}" for code in codes),
+        "some escapes of JSON": "".join(f"\\u{code:04x}" if n % 3 == 0 else chr(code) for n, code in enumerate(codes)),
+        "some escapes of a URL": "".join(f"%{code:02x}" if n % 4 == 0 else chr(code) for n, code in enumerate(codes)),
+        "escapes of JSON in a URL": "".join(f"%5cu{code:04x}" for code in codes),
+        "spread": " ".join(secret),
+        "spread by nothing": "\u200b".join(secret),
+        "in lines": "\\n".join(secret[start : start + 20] for start in range(0, len(secret), 20)),
+        "other capitals": secret.swapcase(),
+    }
+
+
+def in_base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
 
 
 @lru_cache
@@ -96,7 +141,8 @@ def answers(said: str) -> dict[str, Reply]:
              "choices": [{"index": 0, "delta": {"role": "assistant", "content": "a"}}]}  # fmt: skip
     error = {"error": {"message": said, "type": "server_error", "code": said, "param": said}}
     plain = json_reply({"error": {"message": "no"}}, 429)
-    head = said.encode("latin-1", "replace").decode("latin-1").replace("\n", " ")
+    head = "".join(char if " " <= char <= "~" else " " for char in said)
+    named = "".join(char for char in said if (char.isascii() and char.isalnum()) or char in "!#$%&'*+-.^_`|~")
     return {
         "400": refusal(said, 400),
         "401": refusal(said, 401),
@@ -130,6 +176,14 @@ def answers(said: str) -> dict[str, Reply]:
         "a failed response": sse(event({"type": "response.failed", "response": {"status": "failed", **error}})),
         "headers": Reply(plain.pieces, status=429, headers={"content-type": "application/json", "retry-after": head,
                    "x-ratelimit-remaining-requests": head, "x-request-id": head, "request-id": head, "location": head}),
+        "names of headers": Reply(plain.pieces, status=429, headers={"content-type": "application/json",
+                   f"x-ratelimit-{named}": "1", f"anthropic-ratelimit-{named}": "1", f"x-codex-{named}": "1"}),
+        "other headers": Reply(plain.pieces, status=401, headers={"www-authenticate": f'Bearer realm="{head}"',
+                   "set-cookie": f"k={head}", "server": head, "anthropic-organization-id": head}),
+        "a trailer": raw(b"HTTP/1.1 429 No\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+                   b"2\r\n{}\r\n0\r\nx-ratelimit-limit: " + head.encode("latin-1") + b"\r\n\r\n"),
+        "gzip": Reply((json.dumps(error).encode(),), 400, {"content-type": "application/json"}, gzip=True),
+        "two parts": sse(event(delta)[:-2] + b"\n\n" + event(error)[:60], 0.02, event(error)[60:]),
         "headers of a redirect": Reply((b"",), status=302, headers={"location": f"https://x.example/?k={head}"}),
     }  # fmt: skip
 

@@ -13,6 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app import create_app
+from app.known_secrets import known_secrets
 from app.permissions.prompt import PermissionPrompt, read_ticket, write_ticket
 from app.settings import KeySettings, PermissionsSettings, ProviderSettings, ServerSettings, Settings
 
@@ -119,6 +120,20 @@ def test_what_nobody_answers_is_denied_when_its_time_is_over(
     assert asking.wait() == {"behavior": "deny", "message": "Nobody gave permission in time."}
     late = worker.post(f"/permissions/{asked['request_id']}/respond", json={"allowed": True})
     assert (late.status_code, "expired" in late.get_data(as_text=True)) == (409, True)
+
+
+def test_a_secret_in_the_place_of_numbers_is_hidden_and_the_request_still_shown(open_gateway: Open) -> None:
+    worker = open_gateway()
+    known_secrets.configure([secret := "sk-very-secret-0123456789"])
+    body = question()
+    body["params"]["arguments"]["input"] = {"codes": list(secret.encode()), "command": f"curl -H 'x-api-key: {secret}'"}
+    asking = Asking(worker, body)
+
+    shown = str(only_open(worker))
+
+    assert ("[masked]" in shown, secret in shown, str(list(secret.encode()))[1:20] in shown) == (True, False, False)
+    worker.post(f"/permissions/{only_open(worker)['request_id']}/respond", json={"allowed": False})
+    assert asking.wait()["behavior"] == "deny"
 
 
 def test_the_second_answer_is_refused(open_gateway: Open) -> None:
