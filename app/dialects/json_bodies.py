@@ -144,7 +144,7 @@ def encode_body(value: Any) -> bytes:
         return msgspec.json.encode(_join_halves(value))
 
 
-def change_fields(raw: msgspec.Raw, **values: str | None) -> msgspec.Raw:
+def change_fields(raw: msgspec.Raw, **values: Any) -> msgspec.Raw:
     """A JSON object with some fields changed, or taken out where the value is None."""
     fields: dict[str, Any] = {**fields_decoder.decode(raw), **values}
     return msgspec.Raw(msgspec.json.encode({name: value for name, value in fields.items() if value is not None}))

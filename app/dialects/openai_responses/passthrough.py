@@ -15,10 +15,12 @@ from app.conversation.response import Usage
 from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import Fields, change_fields, fields_decoder, list_decoder, replace_model
 from app.dialects.malformed import malformed
-from app.dialects.openai_responses.errors import parse_error_event
+from app.dialects.openai_responses.errors import parse_error_event, response_error
 from app.dialects.openai_responses.items.output import Output
+from app.dialects.openai_responses.items.sparse_items import complete_item
 from app.dialects.openai_responses.items.whole_items import write_whole_item
 from app.dialects.openai_responses.response_object import ResponseObject
+from app.dialects.openai_responses.rewriter import Rewriter
 from app.dialects.openai_responses.stream_parser import ENDS
 from app.dialects.openai_responses.stream_renderer import StreamRenderer, write_failure
 from app.dialects.openai_responses.usage import parse_usage
@@ -43,6 +45,10 @@ def repair_response(body: bytes, context: RenderContext, capabilities: Capabilit
         raise UpstreamRefused(parse_error_event(verdict.error, body))
     if verdict.output is None and verdict.object != "response":
         raise UpstreamRefused(failure) if (failure := decode_error(body)) else malformed("a response", body)
+    if verdict.output is not None:
+        output = [complete_item(raw) for raw in verdict.output]
+        if any(new is not old for new, old in zip(output, verdict.output, strict=True)):
+            body = msgspec.json.encode({**fields_decoder.decode(body), "output": output})
     return replace_model(body, context.model)
 
 
@@ -87,6 +93,11 @@ _item_id_decoder = msgspec.json.Decoder(_ItemId)
 _MARKS = (b'"item":', b'"response":', b'"error"')
 # How the vendor's own events begin. Of any other nobody knows what it tells: it passes without secrets.
 _KNOWN = b"event: response."
+# How an event begins that tells something of an item.
+_UNANNOUNCED = re.compile(
+    rb"event: response\.(?:content_part\.added|output_text\.delta|refusal\.delta|reasoning_summary_part\.added"
+    rb"|reasoning_summary_text\.delta|reasoning_text\.delta|function_call_arguments\.delta)\n"
+)
 _GOOD_ENDS = ("response.completed", "response.incomplete")
 _NUMBER = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
 
@@ -96,8 +107,9 @@ class StreamPassthrough:
 
     Deltas, which are nearly all of it, are not looked into: only a read that holds an item, a response or an error
     is taken apart, and of it only those events. Repaired are the name of the model, ids that change within an item,
-    a terminal response without the items that were sent and items that only it tells, events without their name, and a
-    failure that a client might not recognise. A failure before the first event raises UpstreamRefused.
+    a terminal response without the items that were sent and items that only it tells, items that lack fields, events
+    without their name, and a failure that a client might not recognise. Where items are not announced at all, the rest
+    is written anew. A failure before the first event raises UpstreamRefused.
     """
 
     def __init__(self, context: RenderContext, capabilities: Capabilities) -> None:
@@ -110,6 +122,8 @@ class StreamPassthrough:
         self._begun = False  # the response was announced
         self._ids = _Ids.UNKNOWN
         self._item_ids: dict[int, str] = {}
+        self._announced = False  # any item was
+        self._rewriter: Rewriter | None = None  # set once the rest is written anew
         self._items: dict[int, bytes] = {}  # those that are done, by their index
         self._unfinished = EventBuffer(context.max_event)
         self._last = b""  # events that passed last: which number they had is seen only there
@@ -119,6 +133,8 @@ class StreamPassthrough:
         events = self._take_whole(part)
         if not events or self._failed:
             return b""
+        if self._rewriter is not None:
+            return self._rewrite(SseDecoder().feed(events))
         if not _are_sound(events) or self._ids is not _Ids.STABLE or any(mark in events for mark in _MARKS):
             events = self._look_into(events)
         self._last = events or self._last
@@ -130,6 +146,8 @@ class StreamPassthrough:
         out = self.feed(rest + b"\n\n") if whole else b""  # the blank line after the last event may be missing
         if self._failed:
             return out
+        if self._rewriter is not None:
+            return out if self.finished else out + self._rewriter.close()
         if not self.finished:
             cut = UpstreamCut("the upstream's stream ended before the response was complete", began=True)
             if self._is_silent():
@@ -143,13 +161,14 @@ class StreamPassthrough:
             return b""
         self._failed = True
         self._unfinished.drain()
+        if self._rewriter is not None:
+            return self._rewriter.fail(failure)
         if self._response_id is None:
             return StreamRenderer(self._context).feed([Failed(failure)])
         response = ResponseObject(self._context)
         response.id = self._response_id
         output = Output(self._context.id)
-        numbers = _NUMBER.findall(self._last)
-        output.number = int(numbers[-1]) + 1 if numbers else 0
+        output.number = self._next_number()
         output.items = [self._items[index] for index in sorted(self._items)]
         write_failure(output, response, failure, self.usage)
         return output.take()
@@ -182,7 +201,11 @@ class StreamPassthrough:
     def _look_into(self, events: bytes) -> bytes:
         blocks = events.split(b"\n\n")
         passed: list[bytes] = []
-        for block in blocks:
+        for position, block in enumerate(blocks):
+            if not self._announced and _UNANNOUNCED.match(block) is not None:
+                self._last += b"\n\n".join(passed)
+                rest = SseDecoder().feed(b"\n\n".join(blocks[position:]))
+                return b"".join(before + b"\n\n" for before in passed) + self._turn(rest)
             looks = (
                 any(mark in block for mark in _MARKS)
                 or (self._ids is not _Ids.STABLE and b'"item_id"' in block)
@@ -196,6 +219,21 @@ class StreamPassthrough:
                 return b"".join(before + b"\n\n" for before in passed) + self.fail(self._error)
             passed.append(repaired)
         return events if passed == blocks else b"\n\n".join(passed)
+
+    def _turn(self, payloads: list[bytes]) -> bytes:
+        """Begin to write anew, with these payloads."""
+        self._rewriter = Rewriter(self._context, self._response_id, self._next_number())
+        return self._rewrite(payloads)
+
+    def _rewrite(self, payloads: list[bytes]) -> bytes:
+        assert self._rewriter is not None
+        written = self._rewriter.feed(payloads)
+        self.usage, self.finished = self._rewriter.usage or self.usage, self._rewriter.finished
+        return written
+
+    def _next_number(self) -> int:
+        numbers = _NUMBER.findall(self._last)
+        return int(numbers[-1]) + 1 if numbers else 0
 
     def _repair(self, block: bytes) -> bytes:
         """One event as the client may have it: the same bytes, if nothing is wrong with it."""
@@ -223,7 +261,7 @@ class StreamPassthrough:
 
     def _repair_event(self, block: bytes, event: _Event) -> bytes:
         if event.response is not NULL:
-            response = self._repair_response(event.type, event.response)
+            response = self._repair_response(event.type, _with_error(event.response, event.error))
             repaired = _replace(block, event.response, response)
             return self._tell_items(repaired, response) if event.type in _GOOD_ENDS else repaired
         if event.item is not NULL:
@@ -284,6 +322,8 @@ class StreamPassthrough:
 
     def _repair_item(self, event: _Event, item: msgspec.Raw) -> bytes:
         index = event.output_index
+        self._announced = True
+        item = complete_item(item)
         if event.type == "response.output_item.added":
             item_id = _item_id_decoder.decode(item).id
             if item_id is not None:
@@ -307,6 +347,13 @@ class StreamPassthrough:
         if known == item_id:
             return block
         return block.replace(msgspec.json.encode(item_id), msgspec.json.encode(known), 1)
+
+
+def _with_error(response: msgspec.Raw, beside: Any) -> msgspec.Raw:
+    """A failed response with its error, which some servers put beside it, where no client looks."""
+    if not beside or response_decoder.decode(response).error:
+        return response
+    return change_fields(response, error=response_error(parse_error_event(beside)))
 
 
 def _are_sound(events: bytes) -> bool:

@@ -192,7 +192,7 @@ class StreamParser:
         elif kind == _ANNOTATED and chunk.annotation is not None:
             self._add_citation(chunk, chunk.annotation, events)
         elif kind in ENDS and chunk.response is not None:
-            self._end(chunk.response, events)
+            self._end(chunk.response, events, chunk.error)
         elif kind == "error" or (not kind and chunk.error is not None):
             error = chunk.error or {"code": chunk.code, "message": chunk.message, "param": chunk.param}
             self._fail(parse_error_event(error, payload), events)
@@ -315,10 +315,11 @@ class StreamParser:
             if block in opened.blocks.values():
                 del self._texts[place]
 
-    def _end(self, response: WireResponse, events: list[Event]) -> None:
+    def _end(self, response: WireResponse, events: list[Event], beside: Any = None) -> None:
+        """`beside` is an error that stands beside the response, where some servers put it."""
         self._start(response, events)
         if response.status in ("failed", "cancelled"):
-            error = response.error or {"message": f"the response {response.status}"}
+            error = response.error or beside or {"message": f"the response {response.status}"}
             self._fail(parse_error_event(error), events)
             return
         for position, raw in enumerate(response.output or ()):

@@ -59,6 +59,12 @@ class StreamRenderer:
         self._refused = False
         self._state = _State.WAITING
 
+    def go_on(self, response_id: str, number: int) -> None:
+        """Write the rest of a stream whose response has been announced under this id; `number` is the next event's."""
+        self._object.id = response_id
+        self._output.number = number
+        self._state = _State.RUNNING
+
     def feed(self, events: Sequence[Event]) -> bytes:
         if self._state is _State.ENDED:
             return b""

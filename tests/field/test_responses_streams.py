@@ -1,0 +1,132 @@
+"""Streams of Responses servers that tell less than the vendor does."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.field.pairs import CLIENTS, ask, whole_reply
+from tests.gateway.conftest import Client, events_of
+from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
+
+every_client = pytest.mark.parametrize("dialect", CLIENTS)
+
+HEAD = {"id": "resp_1", "object": "response", "model": "m"}
+MESSAGE = {"id": "msg_1", "type": "message", "status": "completed"}
+PLACE = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+CREATED = {"type": "response.created", "response": {**HEAD, "status": "in_progress"}}
+
+
+def stream(*events: dict[str, Any]) -> Reply:
+    return sse(
+        *(
+            b"event: %b\ndata: %b\n\n" % (event["type"].encode(), json.dumps({**event, "sequence_number": n}).encode())
+            for n, event in enumerate(events)
+        )
+    )
+
+
+@every_client
+def test_text_of_items_that_nobody_announced_is_told_once(every: Client, upstream: FakeUpstream, dialect: str) -> None:
+    """SaladDay/cc-switch-cli#387: Codex says "OutputTextDelta without active item" and throws the text away."""
+    item = whole_reply("R", "one two")["output"][0]
+    upstream.script(
+        stream(
+            CREATED,
+            {"type": "response.output_text.delta", **PLACE, "delta": "one "},
+            {"type": "response.output_text.delta", **PLACE, "delta": "two"},
+            {
+                "type": "response.completed",
+                "response": {**HEAD, "status": "completed", "output": [item], "usage": None},
+            },
+        )
+    )
+
+    assert ask(every, dialect, "responses/m", stream=True).text == "one two"
+
+
+def test_a_rewritten_stream_keeps_the_order_and_the_id_that_it_began_with(
+    every: Client, upstream: FakeUpstream
+) -> None:
+    item = whole_reply("R", "one two")["output"][0]
+    upstream.script(
+        stream(
+            CREATED,
+            {"type": "response.output_text.delta", **PLACE, "delta": "one two"},
+            {
+                "type": "response.completed",
+                "response": {**HEAD, "status": "completed", "output": [item], "usage": None},
+            },
+        )
+    )
+
+    events = [
+        e
+        for e in events_of(every.ask("/v1/responses", {"model": "responses/m", "input": "q", "stream": True}))
+        if e != "[DONE]"
+    ]
+
+    kinds = [event["type"] for event in events]
+    assert kinds.index("response.output_item.added") < kinds.index("response.output_text.delta")
+    assert kinds.count("response.created") == 1
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert {event["response"]["id"] for event in events if "response" in event} == {"resp_1"}
+
+
+def test_an_unannounced_stream_that_is_cut_ends_with_an_error(every: Client, upstream: FakeUpstream) -> None:
+    upstream.script(stream(CREATED, {"type": "response.output_text.delta", **PLACE, "delta": "one"}))
+
+    assert ask(every, "R", "responses/m", stream=True).error
+
+
+def test_items_without_the_fields_that_clients_read_get_them(every: Client, upstream: FakeUpstream) -> None:
+    """lidge-jun/opencodex#893."""
+    done = {**MESSAGE, "content": [{"type": "output_text", "text": "hello"}]}
+    upstream.script(
+        stream(
+            CREATED,
+            {"type": "response.output_item.added", "output_index": 0, "item": {**MESSAGE, "status": "in_progress"}},
+            {"type": "response.content_part.added", **PLACE, "part": {"type": "output_text", "text": ""}},
+            {"type": "response.output_text.delta", **PLACE, "delta": "hello"},
+            {"type": "response.output_item.done", "output_index": 0, "item": done},
+            {"type": "response.completed", "response": {**HEAD, "status": "completed"}},
+        ),
+        json_reply({**HEAD, "status": "completed", "output": [{"id": "rs_1", "type": "reasoning"}, done]}),
+    )
+    body = {"model": "responses/m", "input": "q"}
+
+    events = [event for event in events_of(every.ask("/v1/responses", {**body, "stream": True})) if event != "[DONE]"]
+    whole = every.ask("/v1/responses", body).json
+
+    items = [event["item"] for event in events if "item" in event]
+    assert [(item["role"], item["content"]) for item in items] == [
+        ("assistant", []),
+        ("assistant", [{"type": "output_text", "text": "hello", "annotations": []}]),
+    ]
+    assert events[-1]["response"]["output"] == [items[-1]]
+    assert whole["output"] == [{"id": "rs_1", "type": "reasoning", "summary": []}, items[-1]]
+
+
+@every_client
+def test_an_error_beside_a_failed_response_is_told(every: Client, upstream: FakeUpstream, dialect: str) -> None:
+    """openai/codex#24973."""
+    error = {"message": "Upstream provider error", "type": "server_error", "code": "upstream_error"}
+    failed = {"type": "response.failed", "response": {**HEAD, "status": "failed", "error": None}, "error": error}
+    upstream.script(*[stream(CREATED, failed)] * 4)
+
+    told = ask(every, dialect, "responses/m", stream=True)
+
+    assert "Upstream provider error" in told.error
+
+
+@every_client
+def test_an_event_about_limits_ends_no_stream(every: Client, upstream: FakeUpstream, dialect: str) -> None:
+    """router-for-me/CLIProxyAPI#3798."""
+    limits = {"type": "codex.rate_limits", "limit_reached": True, "primary": {"used_percent": 100}}
+    item = whole_reply("R", "fine")["output"][0]
+    ended = {"type": "response.completed", "response": {**HEAD, "status": "completed", "output": [item]}}
+    upstream.script(stream(limits, CREATED, ended))
+
+    assert ask(every, dialect, "responses/m", stream=True).text == "fine"
