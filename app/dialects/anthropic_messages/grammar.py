@@ -35,7 +35,7 @@ class Grammar:
     def __init__(self) -> None:
         self.open = ""  # the type of the open block
         self._started = False
-        self._index = -1
+        self.index = -1  # of the last block
         self._called = False
         self._reason: str | None = None
         self._passed: list[bytes] = []
@@ -52,13 +52,13 @@ class Grammar:
                 self._started = True
             case "content_block_start":
                 block = _object(event, "content_block")
-                allowed = self._started and not self.open and event.get("index") == self._index + 1
+                allowed = self._started and not self.open and event.get("index") == self.index + 1
                 allowed = allowed and not (block.get("type") == "tool_use" and not _is_sound(block))
                 if allowed:
-                    self.open, self._index = str(block.get("type") or "unknown"), self._index + 1
+                    self.open, self.index = str(block.get("type") or "unknown"), self.index + 1
                     self._called = self._called or self.open == "tool_use"
             case "content_block_stop":
-                allowed = bool(self.open) and event.get("index") == self._index
+                allowed = bool(self.open) and event.get("index") == self.index
                 self.open = "" if allowed else self.open
             case "message_delta":
                 reason = _object(event, "delta").get("stop_reason")

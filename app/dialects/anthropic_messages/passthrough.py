@@ -30,6 +30,7 @@ from app.sse import COMMENT_KEEPALIVE, EventBuffer, SseDecoder, encode_event
 _DELTA = b"event: content_block_delta"
 # How a delta begins, up to its type: as all others of its block do.
 _HEAD = re.compile(rb'event: content_block_delta\ndata: \{[^{}]*"delta"\s*:\s*\{\s*"type"\s*:\s*"\w+"')
+_INDEX = re.compile(rb'"index"\s*:\s*(\d{1,9})')
 # What a delta holds that belongs into another block than the open one; without an open one each does.
 _ELSEWHERE = {"text": b'"thinking_delta"', "thinking": b'"text_delta"', "": b""}
 
@@ -221,11 +222,12 @@ class StreamPassthrough:
         elsewhere = _ELSEWHERE.get(self._grammar.open)
         for position, block in enumerate(blocks):
             if block.startswith(_DELTA):
-                if (elsewhere is None or elsewhere not in block) and block.endswith(b"}"):
+                of_block = self._head or _index_of(block) == self._grammar.index
+                if of_block and (elsewhere is None or elsewhere not in block) and block.endswith(b"}"):
                     self._head = self._head or _head_of(block)
                     continue
                 payloads = SseDecoder().feed(block + b"\n\n")
-                ordered = not block.endswith(b"}")
+                ordered = bool(of_block) and not block.endswith(b"}")
             else:
                 payloads = SseDecoder().feed(block + b"\n\n")
                 ordered = all(map(self._grammar.allows, payloads))
@@ -278,6 +280,11 @@ class StreamPassthrough:
 def _head_of(delta: bytes) -> bytes:
     found = _HEAD.match(delta)
     return found[0] if found is not None else b""
+
+
+def _index_of(delta: bytes) -> int | None:
+    found = _INDEX.search(delta)
+    return int(found[1]) if found is not None else None
 
 
 def _frame(payloads: list[bytes]) -> bytes:

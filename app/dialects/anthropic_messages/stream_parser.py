@@ -118,8 +118,9 @@ class _WireBlock:
 class StreamParser:
     """Events of an upstream's stream. Only `message_stop` is a normal end.
 
-    Repairs: a missing `message_start`; deltas of reasoning inside a text block and the reverse, which become blocks of
-    their own; arguments that stand in the start of a call; blocks that are never closed.
+    Repairs: a missing `message_start`; deltas of blocks that were not begun, or under another index; deltas of
+    reasoning inside a text block and the reverse, which become blocks of their own; arguments that stand in the start
+    of a call; blocks that are never closed.
     """
 
     def __init__(self) -> None:
@@ -245,9 +246,10 @@ class StreamParser:
             events.append(BlockDelta(block.index, text))
 
     def _add(self, index: int, delta: _Delta, events: list[Event]) -> None:
-        block = self._blocks.get(index)
+        block = self._blocks.get(index) or self._find_meant(index, delta, events)
         if block is None:
-            self._refuse("the upstream's stream continues a block that is not open", events)
+            if bytes(delta.partial_json):
+                self._refuse("the upstream's stream continues a block that is not open", events)
             return
         text, thinking = bytes(delta.text), bytes(delta.thinking)
         if block.type == "thinking" and text:
@@ -275,6 +277,18 @@ class StreamParser:
                     for name, value in (("content", delta.content), ("encrypted_content", delta.encrypted_content))
                     if bytes(value)
                 }
+
+    def _find_meant(self, index: int, delta: _Delta, events: list[Event]) -> _WireBlock | None:
+        """The block of a delta that names none: the only open one of its kind, else a new one where that needs no more
+        than the delta says."""
+        kind = "tool_use" if bytes(delta.partial_json) else "text" if bytes(delta.text) else "thinking"
+        alike = [block for block in self._blocks.values() if block.type == kind]
+        if len(alike) == 1:
+            return alike[0]
+        if kind == "tool_use" or not (bytes(delta.text) or bytes(delta.thinking)):
+            return None
+        self._open(index, {"type": msgspec.Raw(literal(kind))}, events)
+        return self._blocks[index]
 
     def _switch(self, index: int, kind: str, events: list[Event]) -> _WireBlock:
         self._shut(index, events)

@@ -236,7 +236,7 @@ def test_an_error_event_fails_with_what_the_upstream_said() -> None:
         b"[" * 100_000,
         b'{"type":"content_block_delta","index":"x"}',
         b'{"type":"content_block_start","index":0}',
-        b'{"type":"content_block_delta","index":5,"delta":{"type":"text_delta","text":"x"}}',
+        b'{"type":"content_block_delta","index":5,"delta":{"type":"input_json_delta","partial_json":"{}"}}',
     ],
 )
 def test_a_malformed_payload_fails_the_stream(payload: bytes) -> None:

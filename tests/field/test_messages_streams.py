@@ -1,0 +1,86 @@
+"""Streams of Messages servers whose blocks are not in order."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.field.pairs import CLIENTS, ask
+from tests.gateway.conftest import Client, events_of
+from tests.support.fake_upstream import FakeUpstream, Reply, sse
+
+every_client = pytest.mark.parametrize("dialect", CLIENTS)
+
+USAGE = {"input_tokens": 1, "output_tokens": 1}
+START = {
+    "type": "message_start",
+    "message": {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": [], "usage": USAGE},
+}
+END = (
+    {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None}, "usage": USAGE},
+    {"type": "message_stop"},
+)
+
+
+def stream(*events: dict[str, Any]) -> Reply:
+    whole = (START, *events, *END)
+    return sse(*(b"event: %b\ndata: %b\n\n" % (event["type"].encode(), json.dumps(event).encode()) for event in whole))
+
+
+def begin(index: int, kind: str) -> dict[str, Any]:
+    block = {"type": kind, "thinking": "", "signature": ""} if kind == "thinking" else {"type": kind, "text": ""}
+    return {"type": "content_block_start", "index": index, "content_block": block}
+
+
+def say(index: int, kind: str, said: str) -> dict[str, Any]:
+    return {"type": "content_block_delta", "index": index, "delta": {"type": f"{kind}_delta", kind: said}}
+
+
+def end(index: int) -> dict[str, Any]:
+    return {"type": "content_block_stop", "index": index}
+
+
+ANSWER = (begin(1, "text"), say(1, "text", "done"), end(1))
+
+
+@every_client
+@pytest.mark.parametrize(
+    "thought",
+    [
+        (say(0, "thinking", "hm"), say(0, "signature", "c2ln"), end(0)),
+        (say(0, "thinking", "hm"),),
+        (begin(0, "thinking"), say(2, "thinking", "h"), say(2, "thinking", "m"), end(0)),
+    ],
+    ids=["not begun", "neither begun nor ended", "another index"],
+)
+def test_a_delta_finds_its_block(
+    every: Client, upstream: FakeUpstream, dialect: str, thought: tuple[dict[str, Any], ...]
+) -> None:
+    """Kilo-Org/kilocode#11993, anomalyco/opencode#40939: "reasoning part 0 not found"."""
+    upstream.script(stream(*thought, *ANSWER))
+
+    told = ask(every, dialect, "messages/m", stream=True)
+
+    assert (told.text, told.thought, told.error) == ("done", "hm", "")
+
+
+def test_blocks_of_a_stream_that_was_out_of_order_are_counted_anew(every: Client, upstream: FakeUpstream) -> None:
+    upstream.script(stream(begin(0, "thinking"), say(2, "thinking", "hm"), end(0), *ANSWER))
+    body = {"model": "messages/m", "max_tokens": 9, "stream": True, "messages": [{"role": "user", "content": "q"}]}
+
+    events = events_of(every.ask("/v1/messages", body))
+
+    assert [event["index"] for event in events if event["type"] == "content_block_start"] == [0, 1]
+    assert {event["index"] for event in events if event["type"] == "content_block_delta"} == {0, 1}
+
+
+@every_client
+def test_arguments_of_a_call_that_was_not_begun_are_an_error(
+    every: Client, upstream: FakeUpstream, dialect: str
+) -> None:
+    delta = {"type": "input_json_delta", "partial_json": '{"x":1}'}
+    upstream.script(stream({"type": "content_block_delta", "index": 0, "delta": delta}, *ANSWER))
+
+    assert "not open" in ask(every, dialect, "messages/m", stream=True).error
