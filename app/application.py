@@ -1,14 +1,17 @@
-"""The WSGI application: Flask, behind a fast path for generating requests."""
+"""The WSGI application: generating requests answered at once, and Flask behind them for all others."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask
+import gevent
+from gevent import monkey
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from flask import Flask
 
     from app.blueprints.api import WsgiResponse
     from app.blueprints.endpoints import Endpoint, Endpoints
@@ -19,19 +22,49 @@ if TYPE_CHECKING:
     Generate = Callable[[Runtime, dict[str, Any], Endpoint, Parts], WsgiResponse]
 
 
-class Application(Flask):
-    """Flask, with two things before its dispatch: the mount is taken off the path, and a generating request takes a
-    path of its own, because a context, a route look-up and response objects cost more than the whole relay."""
+class Application:
+    """What a server calls. The mount is taken off the path, and a generating request takes a path of its own: a context,
+    a route look-up and response objects cost more than the whole relay.
 
-    def __init__(self, runtime: Runtime, endpoints: Endpoints, generate: Generate, refuse_page: RefusePage) -> None:
-        super().__init__(__name__, static_folder=None)
+    Any other request is Flask's, which is loaded when the first of them comes: it is a sixth of a worker's memory.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        endpoints: Endpoints,
+        generate: Generate,
+        refuse_page: RefusePage,
+        load_flask: Callable[[], Flask],
+    ) -> None:
         self.runtime = runtime
-        self.extensions["dragoman"] = runtime
+        # What stands in front of all requests takes its place.
+        self.wsgi_app: WSGIApplication = self._answer
         self._endpoints = endpoints
         self._generate = generate
         self._refuse_page = refuse_page
+        self._load_flask = load_flask
+        self._loading = threading.Lock()
+        self._flask: Flask | None = None
+        self._ask_flask: WSGIApplication
 
-    def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Any:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Any:
+        return self.wsgi_app(environ, start_response)
+
+    @property
+    def flask(self) -> Flask:
+        """Flask, whose own clients and commands ask this whole application. Its loading keeps no other request waiting:
+        under gevent it is done in a thread."""
+        with self._loading:
+            if self._flask is None:
+                apart = monkey.is_module_patched("threading")
+                made = gevent.get_hub().threadpool.apply(self._load_flask) if apart else self._load_flask()
+                self._ask_flask = made.wsgi_app
+                made.wsgi_app = self  # type: ignore[method-assign,assignment]
+                self._flask = made
+        return self._flask
+
+    def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Any:
         self.runtime.unmount(environ)
         if "HTTP_ORIGIN" in environ and not environ["PATH_INFO"].startswith("/_/"):
             start_response = self._allow_origin(environ, start_response)
@@ -43,7 +76,9 @@ class Application(Flask):
         path = environ["PATH_INFO"]
         found = self._endpoints.plain.get(path) or self._endpoints.match(path)
         if found is None or environ["REQUEST_METHOD"] != "POST":
-            return super().wsgi_app(environ, start_response)
+            if self._flask is None:
+                self.flask  # noqa: B018  # loads it
+            return self._ask_flask(environ, start_response)
         written = self._generate(self.runtime, environ, *found)
         start_response(written.status, written.headers)
         return written.body

@@ -1,21 +1,19 @@
-"""What every API family does with HTTP: read a request, hand it to the gateway, write the answer.
+"""The whole way of a generating request over HTTP: read it, hand it to the gateway, write the answer.
 
-A generating request is answered here without Flask's request and response objects, so that the fast path in front of
-Flask's dispatch (app/__init__.py) and an ordinary view give the same bytes; the views of other requests use `refuse`
-and `sign`.
+It takes neither Flask's dispatch nor its request and response objects: a context, a route look-up and such objects cost
+more than the whole relay, and a worker that only relays need not load them. The views of all other requests use
+`views.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gevent
 import msgspec
-from flask import Blueprint, Response, current_app, request
 
 from app.blueprints.bodies import SMALL, check_transfer, read_body, read_length
 from app.blueprints.endpoints import Endpoint
@@ -26,7 +24,6 @@ from app.errors import (
     LASTING,
     CredentialUnavailable,
     DragomanError,
-    Failure,
     Forbidden,
     InvalidRequest,
     LimitReached,
@@ -55,24 +52,6 @@ class WsgiResponse(NamedTuple):
     status: str
     headers: list[tuple[str, str]]
     body: Iterable[bytes]
-
-
-def runtime() -> Runtime:
-    return cast("Runtime", current_app.extensions["dragoman"])
-
-
-def services() -> Services:
-    """The parts that answer now; a request keeps those that it began with."""
-    return runtime().services
-
-
-def has_key(*, to_manage: bool = False) -> bool:
-    """Whether the request shows a client key in its headers, or needs none; `to_manage` one that may change logins."""
-    try:
-        key = services().access.check_key(read_headers(request.environ))
-    except Unauthorized:
-        return False
-    return key.may_manage or not to_manage
 
 
 def read_client_request(
@@ -198,18 +177,6 @@ def _name_model(record: Record, client_request: ClientRequest | None) -> None:
             record.model = client_request.peek.model
 
 
-def add_endpoints(blueprint: Blueprint, endpoints: Mapping[str, Endpoint]) -> None:
-    """Makes views of endpoints too, for Flask to know their paths: it answers the methods that they do not have."""
-    for path, endpoint in endpoints.items():
-        blueprint.add_url_rule(path, path, partial(view, endpoint), methods=["POST"])
-
-
-def view(endpoint: Endpoint, **path_parts: Any) -> Response:
-    """`generate` as a Flask view."""
-    written = generate(runtime(), request.environ, endpoint, path_parts)
-    return Response(written.body, written.status, written.headers, direct_passthrough=True)
-
-
 def write_client_response(
     client_response: ClientResponse, record: Record, active: ActiveRequests, token: int
 ) -> WsgiResponse:
@@ -252,7 +219,7 @@ def write_error(dialect: ClientDialect, error: DragomanError, record: Record) ->
     record.bytes_out = len(body)
     fixed = [("content-type", "application/json"), ("content-length", str(len(body)))]
     status = _STATUS_LINES.get(record.status, f"{record.status} Error")
-    all_headers = [*headers.items(), *fixed, *_ids(record.id)]
+    all_headers = [*headers.items(), *fixed, *list_ids(record.id)]
     if record.raw is not None:
         record.raw.client_response(status, all_headers)
         record.raw.client_part(body)
@@ -267,11 +234,6 @@ def _with_login_page(error: DragomanError, environ: Mapping[str, Any]) -> Dragom
     said = spell_login_page(str(error), f"{environ['wsgi.url_scheme']}://{host}")
     error.failure = msgspec.structs.replace(error.failure, message=said)
     return error
-
-
-def family() -> ClientDialect:
-    """The dialect that a request without a known path, or without a body, probably expects."""
-    return find_dialect(request.path, request.headers.__contains__)
 
 
 def refuse_page(owner: Runtime, environ: dict[str, Any]) -> WsgiResponse | None:
@@ -289,29 +251,7 @@ def refuse_page(owner: Runtime, environ: dict[str, Any]) -> WsgiResponse | None:
     return None
 
 
-def refuse(dialect: ClientDialect, failure: Failure) -> Response:
-    """An error outside any generating request, with its line in the log: a wrong path or key leaves a trace."""
-    error = DragomanError(failure.message)
-    error.failure = failure
-    record = runtime().recorder.begin(new_id(), dialect.NAME, request.environ)
-    record.operation = ""
-    record.fail(error)
-    refused = answer_error(dialect, error, record)
-    record.write()
-    return refused
-
-
-def answer_error(dialect: ClientDialect, error: DragomanError, record: Record) -> Response:
-    written = write_error(dialect, error, record)
-    return Response(written.body, written.status, written.headers)
-
-
-def sign(response: Response, request_id: str) -> Response:
-    response.headers.extend(_ids(request_id))
-    return response
-
-
-def _ids(request_id: str) -> list[tuple[str, str]]:
+def list_ids(request_id: str) -> list[tuple[str, str]]:
     """Both families' SDKs look for the id of a request, under different names."""
     return [("x-request-id", request_id), ("request-id", request_id)]
 

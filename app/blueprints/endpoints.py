@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from werkzeug.exceptions import HTTPException
-from werkzeug.routing import Map, Rule
-
 from app.dialects.contract import ClientDialect
 from app.gateway.messages import ClientRequest, ClientResponse
 from app.gateway.peek import NO_PARTS, PEEK, Parts, ReadPeek
@@ -39,17 +36,30 @@ class Endpoints:
     as in `/models/<path:model>:<any(ask, stream):action>`; these are tried where `plain` has none."""
 
     def __init__(self, endpoints: Mapping[str, Endpoint]) -> None:
+        self.all = endpoints
         self.roots = frozenset(path.split("/")[1] for path in endpoints)
         self.plain = {path: (endpoint, NO_PARTS) for path, endpoint in endpoints.items() if "<" not in path}
-        rules = [Rule(path, endpoint=endpoint) for path, endpoint in endpoints.items() if "<" in path]
-        self._rules = Map(rules, strict_slashes=False, merge_slashes=False).bind("") if rules else None
+        held = {path: endpoint for path, endpoint in endpoints.items() if "<" in path}
+        self._match = _open_map(held) if held else None
 
     def match(self, path: str) -> tuple[Endpoint, Parts] | None:
         """The endpoint of a path with parts, and these. `path` is WSGI's, whose characters stand for bytes."""
-        if self._rules is None:
-            return None
+        return None if self._match is None else self._match(path.encode("latin-1").decode(errors="replace"))
+
+
+def _open_map(endpoints: Mapping[str, Endpoint]) -> Callable[[str], tuple[Endpoint, Parts] | None]:
+    # Imported where a path has parts at all; the vendors' have none.
+    from werkzeug.exceptions import HTTPException
+    from werkzeug.routing import Map, Rule
+
+    rules = [Rule(path, endpoint=endpoint) for path, endpoint in endpoints.items()]
+    adapter = Map(rules, strict_slashes=False, merge_slashes=False).bind("")
+
+    def match(path: str) -> tuple[Endpoint, Parts] | None:
         try:
-            endpoint, parts = self._rules.match(path.encode("latin-1").decode(errors="replace"))
+            endpoint, parts = adapter.match(path)
         except HTTPException:
             return None
         return endpoint, parts
+
+    return match

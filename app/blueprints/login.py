@@ -10,8 +10,8 @@ from typing import cast
 
 from flask import Blueprint, Response, current_app, redirect, render_template, request
 
-from app.blueprints.api import has_key, services
 from app.blueprints.forms import read_form
+from app.blueprints.views import has_key, services
 from app.credentials.oauth.login_choice import list_logins, offer_logins
 from app.credentials.oauth.login_flow import LoginFailed
 from app.credentials.oauth.pending_login import read_pasted

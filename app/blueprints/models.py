@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Response, request
 
-from app.blueprints.api import answer_error, family, runtime, sign
+from app.blueprints.views import answer_error, family, runtime, sign
 from app.errors import DragomanError, NotFound
 from app.gateway.client_access.client_keys import ClientKey
 from app.gateway.endpoints.listing import Listed

@@ -8,8 +8,8 @@ from typing import Any
 
 from flask import Response, request
 
-from app.blueprints.api import runtime, services
 from app.blueprints.operations.reports import LONGEST_VALUE
+from app.blueprints.views import runtime, services
 from app.dashboard.changes import form_mark
 from app.dashboard.ranges import SPANS
 from app.dashboard.rendering import render

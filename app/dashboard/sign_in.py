@@ -9,10 +9,10 @@ from typing import cast
 
 from flask import Blueprint, Response, redirect, request
 
-from app.blueprints.api import services
 from app.blueprints.forms import read_form
 from app.blueprints.operations.rights import is_local
 from app.blueprints.operations.system import not_found
+from app.blueprints.views import services
 from app.dashboard.assets import find_version
 from app.dashboard.rendering import PAGE_HEADERS, render
 from app.dashboard.tickets import redeem_ticket

@@ -11,7 +11,8 @@ import sseclient
 from flask import request
 from msgspec import Struct
 
-from app.blueprints.api import admit, runtime, services
+from app.blueprints.api import admit
+from app.blueprints.views import runtime, services
 from app.dashboard.visitors import Visitor
 from app.dialects.contract import Dialect
 from app.dialects.registry import DIALECTS

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Response, request
 
-from app.blueprints.api import family, refuse, services
 from app.blueprints.operations.rights import own_rows
+from app.blueprints.views import family, refuse, services
 from app.dashboard.pages.edit import change_config, tell_config
 from app.dashboard.pages.keys import list_keys
 from app.dashboard.pages.logs import stream_for_programs

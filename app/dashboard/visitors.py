@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from flask import Response, request
 
-from app.blueprints.api import services
 from app.blueprints.operations.rights import is_local
+from app.blueprints.views import services
 from app.dashboard.tickets import read_cookie_secret
 from app.errors import Forbidden, Unauthorized
 from app.gateway.client_access.client_keys import ANYBODY, ClientKey

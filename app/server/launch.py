@@ -138,9 +138,9 @@ class Gateway(BaseApplication):  # type: ignore[misc]
         # Until `start_worker`, as above.
         gc.disable()
         # Imported in the worker, so that --reload sees changed code.
-        from app import create_app
+        from app import build_application
 
-        application = create_app(settings)
+        application = build_application(settings)
         application.runtime.problem = self.problem
         return application
 

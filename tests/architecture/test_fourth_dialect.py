@@ -22,14 +22,10 @@ BLUEPRINT = '''"""The fourth family."""
 
 from __future__ import annotations
 
-from flask import Blueprint
-
-from app.blueprints.api import add_endpoints
 from app.blueprints.endpoints import Endpoint
 from app.dialects.registry import DIALECTS
 from app.gateway.peek import Parts, Peek, peek_path
 
-blueprint = Blueprint("fourth", __name__)
 TALK = "models/<path:model>:<any(talk, streamTalk):action>"
 
 
@@ -39,7 +35,6 @@ def _read(parts: Parts) -> Peek:
 
 ENDPOINT = Endpoint(DIALECTS["fourth"], read_peek=peek_path(_read))
 ENDPOINTS = dict.fromkeys((f"/v4/{TALK}", f"/v4/<session>/{TALK}"), ENDPOINT)
-add_endpoints(blueprint, ENDPOINTS)
 '''
 
 ASK = """
@@ -100,7 +95,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     families = root / "app" / "blueprints" / "api_families"
     (families / f"{COPY}.py").write_text(BLUEPRINT)
     factory = root / "app" / "__init__.py"
-    _replace(factory, "        anthropic,\n", f"        anthropic,\n        {COPY},\n")
+    _replace(factory, "api_families import anthropic, ", f"api_families import {COPY}, anthropic, ")
     _replace(factory, "families = (anthropic, ", f"families = (anthropic, {COPY}, ")
     return root
 

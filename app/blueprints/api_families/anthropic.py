@@ -1,58 +1,10 @@
-"""The Anthropic family: messages and the counting of their tokens."""
+"""The Anthropic family: messages."""
 
 from __future__ import annotations
 
-import msgspec
-from flask import Blueprint, Response, request
-
-from app.blueprints.api import (
-    add_endpoints,
-    admit,
-    answer_error,
-    is_strange,
-    read_client_request,
-    release_body,
-    runtime,
-    services,
-    sign,
-)
 from app.blueprints.endpoints import Endpoint
-from app.dialects import anthropic_messages
 from app.dialects.registry import DIALECTS
-from app.errors import DragomanError
-from app.gateway.endpoints.counting import count_tokens
-from app.gateway.messages import new_id
 
-blueprint = Blueprint("anthropic", __name__)
-DIALECT = DIALECTS["anthropic_messages"]
-ENDPOINT = Endpoint(DIALECT)
+ENDPOINT = Endpoint(DIALECTS["anthropic_messages"])
 PATHS = ("/v1/messages", "/messages")
 ENDPOINTS = dict.fromkeys(PATHS, ENDPOINT)
-
-
-def count_input_tokens() -> Response:
-    record = runtime().recorder.begin(new_id(), DIALECT.NAME, request.environ)
-    record.operation, record.quiet = "count_tokens", True
-    try:
-        parts = services()
-        client_request = read_client_request(runtime(), parts, request.environ, ENDPOINT)
-        client_request = admit(runtime(), parts, client_request, record, request.environ)
-        client_request.parse = anthropic_messages.parse_count_request
-        counted = count_tokens(parts.gateway, client_request, record)
-    except DragomanError as error:
-        if is_strange(error, record):
-            record.operation = ""
-        record.fail(error)
-        return answer_error(DIALECT, error, record)
-    else:
-        record.status = 200
-        body = msgspec.json.encode({"input_tokens": counted})
-        return sign(Response(body, content_type="application/json"), record.id)
-    finally:
-        release_body(request.environ)
-        record.write()
-
-
-add_endpoints(blueprint, ENDPOINTS)
-for _path in PATHS:
-    blueprint.add_url_rule(f"{_path}/count_tokens", view_func=count_input_tokens, methods=["POST"])

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from flask import Blueprint
-
-from app.blueprints.api import add_endpoints
 from app.blueprints.endpoints import Endpoint
 from app.dialects.registry import DIALECTS
 from app.gateway.endpoints.chat import PEEK_CHAT, answer_chat
 from app.gateway.messages import ClientRequest, ClientResponse
 from app.gateway.record import Record
 from app.services import Services
-
-blueprint = Blueprint("openai_chat", __name__)
 
 
 def _answer(parts: Services, client_request: ClientRequest, record: Record) -> ClientResponse:
@@ -21,4 +16,3 @@ def _answer(parts: Services, client_request: ClientRequest, record: Record) -> C
 
 ENDPOINT = Endpoint(DIALECTS["openai_chat"], _answer, PEEK_CHAT)
 ENDPOINTS = dict.fromkeys(("/v1/chat/completions", "/chat/completions"), ENDPOINT)
-add_endpoints(blueprint, ENDPOINTS)

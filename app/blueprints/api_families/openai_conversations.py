@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from flask import Blueprint, Response, request
 
-from app.blueprints.api import view
 from app.blueprints.endpoints import Endpoint
+from app.blueprints.views import view
 from app.dialects.registry import DIALECTS
 from app.gateway.messages import ClientRequest, ClientResponse
 from app.gateway.record import Record

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from flask import Blueprint
-
-from app.blueprints.api import add_endpoints
 from app.blueprints.endpoints import Endpoint
 from app.dialects import openai_completions, openai_embeddings
 from app.gateway.endpoints.chat import PEEK_CHAT
@@ -12,8 +9,6 @@ from app.gateway.endpoints.legacy import complete
 from app.gateway.messages import ClientRequest, ClientResponse
 from app.gateway.record import Record
 from app.services import Services
-
-blueprint = Blueprint("openai_legacy", __name__)
 
 
 def _complete(parts: Services, client_request: ClientRequest, record: Record) -> ClientResponse:
@@ -31,4 +26,3 @@ ENDPOINTS = {
     **dict.fromkeys(("/v1/completions", "/completions"), Endpoint(openai_completions, _complete, PEEK_CHAT)),
     **dict.fromkeys(("/v1/embeddings", "/embeddings"), Endpoint(openai_embeddings, _embed)),
 }
-add_endpoints(blueprint, ENDPOINTS)

@@ -7,9 +7,9 @@ import time
 import msgspec
 from flask import Blueprint, Response, request
 
-from app.blueprints.api import family, has_key, refuse, runtime, services
 from app.blueprints.operations.rights import is_local
 from app.blueprints.operations.versions import own_version
+from app.blueprints.views import family, has_key, refuse, runtime, services
 from app.errors import DragomanError, Forbidden, Unauthorized
 from app.providers.provider import Provider
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from flask import Blueprint, Response, request
 
-from app.blueprints.api import family, refuse, runtime, services
 from app.blueprints.bodies import read_body
 from app.blueprints.operations.rights import own_rows
 from app.blueprints.operations.versions import own_version
+from app.blueprints.views import family, refuse, runtime, services
 from app.errors import DragomanError, Forbidden, InvalidRequest, TooMany
 from app.headers import read_headers
 from app.permissions import mcp

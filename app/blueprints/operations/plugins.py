@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Response
 
-from app.blueprints.api import family, refuse, services
 from app.blueprints.operations.rights import own_rows
+from app.blueprints.views import family, refuse, services
 from app.errors import DragomanError, Forbidden, NotFound
 from app.plugins import describe_plugin, find_plugins
 

@@ -12,8 +12,8 @@ from flask import Blueprint, Response, request
 from app.accounts.apart import READ_LIMIT, AccountsUnavailable
 from app.accounts.record import RequestRecord
 from app.accounts.reports import ALONE, CREDENTIAL, GROUPS, SESSION, read_span, report_usage
-from app.blueprints.api import family, refuse, runtime, services
 from app.blueprints.operations.rights import own_rows
+from app.blueprints.views import family, refuse, runtime, services
 from app.errors import DragomanError, Forbidden, InvalidRequest, NotFound
 from app.gateway.client_limits.in_force import look_at
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import request
 
-from app.blueprints.api import services
+from app.blueprints.views import services
 from app.errors import Forbidden
 from app.headers import read_headers
 

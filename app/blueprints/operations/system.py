@@ -10,9 +10,9 @@ import msgspec
 from flask import Blueprint, Response, redirect, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from app.blueprints.api import answer_error, family, has_key, refuse, runtime, services
 from app.blueprints.operations.monitoring import find_obstacles
 from app.blueprints.operations.versions import own_version
+from app.blueprints.views import answer_error, family, has_key, refuse, runtime, services
 from app.credentials.pool import CredentialPool
 from app.errors import DragomanError, Failure
 from app.gateway.failures.learned_facts import LearnedFacts

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 from flask import Response, request
 
-from app.blueprints.api import family, refuse, runtime, services
 from app.blueprints.forms import read_form
+from app.blueprints.views import family, refuse, runtime, services
 from app.dashboard.blueprint import blueprint
 from app.dashboard.changes import check_change, tell_change
 from app.dashboard.configuration.edits import Edit, Proposal, apply, propose

@@ -12,8 +12,8 @@ import msgspec
 from flask import Response
 
 from app.accounts.reports import COUNTS
-from app.blueprints.api import runtime
 from app.blueprints.operations.reports import read_filters
+from app.blueprints.views import runtime
 from app.dashboard.blueprint import blueprint
 from app.dashboard.pages.requests import read_asked
 from app.dashboard.pages.usage import find_usage, read_groups

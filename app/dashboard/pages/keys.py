@@ -11,8 +11,8 @@ from flask import Response
 
 from app.accounts.apart import AccountsUnavailable
 from app.accounts.reports import read_span, report_usage
-from app.blueprints.api import runtime, services
 from app.blueprints.forms import read_form
+from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
 from app.dashboard.changes import check_change, tell_change
 from app.dashboard.page import need_admin, show

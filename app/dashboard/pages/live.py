@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Response, current_app
 
-from app.blueprints.api import runtime
+from app.blueprints.views import runtime
 from app.dashboard.blueprint import blueprint
 from app.dashboard.live import Live, Seen, stream
 from app.dashboard.pages.overview import MOST_RUNNING

@@ -10,9 +10,9 @@ import gevent
 from flask import Response, request
 from msgspec import Struct
 
-from app.blueprints.api import family, refuse, runtime
 from app.blueprints.operations.reports import LONGEST_VALUE
 from app.blueprints.operations.rights import own_rows
+from app.blueprints.views import family, refuse, runtime
 from app.dashboard.blueprint import blueprint
 from app.dashboard.page import need_admin, show
 from app.dashboard.rendering import PAGE_HEADERS

@@ -9,9 +9,9 @@ from flask import Response, request
 
 from app.accounts.apart import AccountsUnavailable
 from app.accounts.reports import report_usage
-from app.blueprints.api import runtime, services
 from app.blueprints.forms import read_form
 from app.blueprints.operations.reports import LONGEST_VALUE
+from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
 from app.dashboard.changes import check_change, tell_change
 from app.dashboard.page import show

@@ -6,8 +6,8 @@ from typing import Any
 
 from flask import Response, request
 
-from app.blueprints.api import runtime
 from app.blueprints.operations.reports import LONGEST_VALUE
+from app.blueprints.views import runtime
 from app.dashboard.blueprint import blueprint
 from app.dashboard.inspection import compare, spell_curl, spell_panes
 from app.dashboard.page import show

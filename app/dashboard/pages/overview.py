@@ -10,8 +10,8 @@ from flask import Response, request
 
 from app.accounts.apart import AccountsUnavailable
 from app.accounts.record import RequestRecord
-from app.blueprints.api import runtime, services
 from app.blueprints.operations.system import describe_provider
+from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
 from app.dashboard.page import find_troubles, show
 from app.dashboard.pages.requests import fold

@@ -11,8 +11,8 @@ import msgspec
 from flask import Response, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from app.blueprints.api import runtime, services
 from app.blueprints.forms import read_form
+from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
 from app.dashboard.changes import check_change, form_mark, tell_change
 from app.dashboard.live import LONGEST, PERIOD, PING, encode_html

@@ -6,8 +6,8 @@ from typing import Any
 
 from flask import Response
 
-from app.blueprints.api import services
 from app.blueprints.operations.system import add_learned, add_pressure, describe_provider
+from app.blueprints.views import services
 from app.credentials.oauth.login_choice import list_logins, offer_logins
 from app.dashboard.blueprint import blueprint
 from app.dashboard.page import need_admin, show

@@ -11,8 +11,8 @@ from typing import Any
 from flask import Response, redirect
 
 from app.accounts.reports import read_span
-from app.blueprints.api import runtime, services
 from app.blueprints.forms import read_form
+from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
 from app.dashboard.changes import check_change, tell_change
 from app.dashboard.inspection import spell_panes

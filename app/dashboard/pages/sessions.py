@@ -7,8 +7,8 @@ from typing import Any
 
 from flask import Response, request
 
-from app.blueprints.api import services
 from app.blueprints.operations.reports import LONGEST_VALUE, read_filters, read_time
+from app.blueprints.views import services
 from app.dashboard.blueprint import blueprint
 from app.dashboard.page import show
 from app.dashboard.pages.requests import fold

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from flask import Response
 
-from app.blueprints.api import runtime, services
+from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
 from app.dashboard.configuration.origins import DEFAULT, find_origin, find_origins
 from app.dashboard.page import need_admin, show

@@ -43,7 +43,7 @@ class Observers:
     def __init__(self, settings: Settings) -> None:
         """Raises ConfigError for hooks that are required and not there."""
         self.recorder = Recorder()
-        self.version = "unknown"  # of the program, as metrics tell it
+        self.find_version: Callable[[], str | None] = lambda: None  # of the program, as metrics tell it
         self.metrics = Metrics()
         self.workers = Workers(self.recorder, self.metrics)
         self.accounts: AccountsThread | None = None
@@ -122,7 +122,7 @@ class Observers:
                     self.alerts.compare(find_troubles())
                 self.alerts.send(find_session())
             if self.push.enabled and self.workers.leads():
-                self.push.round(self.workers.look, self.version, find_session)
+                self.push.round(self.workers.look, self.find_version() or "unknown", find_session)
 
         return [
             Loop("accounts", self._flush_accounts, ACCOUNTS_PERIOD),

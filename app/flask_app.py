@@ -1,0 +1,57 @@
+"""What Flask answers: all that is no generating request."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from flask import Flask
+
+from app.blueprints import login, models
+from app.blueprints.api_families import anthropic_counting, openai_conversations, stored_responses
+from app.blueprints.operations import monitoring, permissions, plugins, reports, system
+from app.blueprints.views import add_endpoints
+from app.credentials.oauth.web_logins import WebLogins
+from app.dashboard import blueprint as dashboard
+from app.dashboard import sign_in, twins
+from app.dashboard.pages import load_pages
+from app.settings.loading import home_folder
+
+if TYPE_CHECKING:
+    from app.blueprints.endpoints import Endpoint
+    from app.runtime import Runtime
+
+
+class FlaskApp(Flask):
+    """Flask with our views. `runtime` is what they ask."""
+
+    def __init__(self, runtime: Runtime, endpoints: Mapping[str, Endpoint]) -> None:
+        super().__init__(__name__, static_folder=None)
+        self.runtime = runtime
+        self.extensions["dragoman"] = runtime
+        self.extensions["dragoman.logins"] = WebLogins(
+            os.environ, home_folder(os.environ), runtime.take_up_login, runtime.find_session
+        )
+        add_endpoints(self, endpoints)
+        load_pages()
+        for module in (
+            anthropic_counting,
+            stored_responses,
+            openai_conversations,
+            models,
+            login,
+            reports,
+            monitoring,
+            permissions,
+            plugins,
+            system,
+            dashboard,
+            sign_in,
+            twins,
+        ):
+            self.register_blueprint(module.blueprint)
+        self.register_error_handler(404, system.not_found)
+        self.register_error_handler(405, system.method_not_allowed)
+        self.register_error_handler(Exception, system.internal_error)
+        self.before_request(system.guard)
