@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 	docs changelog golden growth mutants replay
 
 run: $(VENV)/.runs  ## start the gateway on 127.0.0.1:8080 (HOST=… PORT=… to move it)
+	@# A changed checkout is compiled once, and not at each start where PYTHONDONTWRITEBYTECODE is set.
+	@$(BIN)/python -m compileall -q app dragoman.py
 	@exec $(BIN)/dragoman serve
 
 test: $(VENV)/.tests  ## everything that needs nothing but the package index

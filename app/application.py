@@ -11,10 +11,10 @@ from gevent import monkey
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-    from flask import Flask
 
     from app.blueprints.api import WsgiResponse
     from app.blueprints.endpoints import Endpoint, Endpoints
+    from app.flask_app import FlaskApp
     from app.gateway.peek import Parts
     from app.runtime import Runtime
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 class Application:
-    """What a server calls. The mount is taken off the path, and a generating request takes a path of its own: a context,
-    a route look-up and response objects cost more than the whole relay.
+    """What a server calls. The mount is taken off the path, and a generating request takes a path of its own: Flask's
+    context, route look-up and response objects cost more than the whole relay.
 
     Any other request is Flask's, which is loaded when the first of them comes: it is a sixth of a worker's memory.
     """
@@ -35,7 +35,7 @@ class Application:
         endpoints: Endpoints,
         generate: Generate,
         refuse_page: RefusePage,
-        load_flask: Callable[[], Flask],
+        load_flask: Callable[[], FlaskApp],
     ) -> None:
         self.runtime = runtime
         # What stands in front of all requests takes its place.
@@ -45,14 +45,14 @@ class Application:
         self._refuse_page = refuse_page
         self._load_flask = load_flask
         self._loading = threading.Lock()
-        self._flask: Flask | None = None
+        self._flask: FlaskApp | None = None
         self._ask_flask: WSGIApplication
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Any:
         return self.wsgi_app(environ, start_response)
 
     @property
-    def flask(self) -> Flask:
+    def flask(self) -> FlaskApp:
         """Flask, whose own clients and commands ask this whole application. Its loading keeps no other request waiting:
         under gevent it is done in a thread."""
         with self._loading:
@@ -60,7 +60,7 @@ class Application:
                 apart = monkey.is_module_patched("threading")
                 made = gevent.get_hub().threadpool.apply(self._load_flask) if apart else self._load_flask()
                 self._ask_flask = made.wsgi_app
-                made.wsgi_app = self  # type: ignore[method-assign,assignment]
+                made.wsgi_app = self  # type: ignore[method-assign]
                 self._flask = made
         return self._flask
 

@@ -11,16 +11,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from sqlalchemy import Connection
 
 from app.accounts.database import AccountsDatabase
-from app.accounts.engine import open_engine
 from app.accounts.queries import FILTERS, Query, find_request, list_requests, sum_usage
+from app.sql import Connection
 from tests.accounts.records import NOW, many
 
 DAY = 86_400.0
@@ -44,7 +44,7 @@ def main() -> int:
         size = sum(each.stat().st_size for each in Path(folder).iterdir())
         missed = _report("bytes a row", size / rows, MOST_BYTES_A_ROW)
         print(f"{'CPU to write a row, µs':<44}{written:>10.1f}")
-        with open_engine(path).connect() as connection:
+        with closing(Connection(path, 60)) as connection:
             for name, ask in _questions(connection, rows).items():
                 missed += _report(name, statistics.median(_time(ask) for _ in range(ROUNDS)), MOST_MS, "ms")
         database.close()

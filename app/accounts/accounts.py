@@ -7,22 +7,21 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import platformdirs
 
 from app.accounts.database import AccountsDatabase
 from app.accounts.record import RequestRecord
 from app.settings import AccountsSettings
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+from app.sql import MEMORY, Connection, read_place
 
 log = logging.getLogger("dragoman.accounts")
 
 T = TypeVar("T")
 
 DAY = 86_400.0
+FILE_NAME = "usage.sqlite3"
 # Records that wait to be written. A database that is slower than the requests loses rows, never requests.
 MOST_WAITING = 10_000
 # Seconds between two tries to use a database that failed, and between two looks for rows that are too old.
@@ -40,10 +39,9 @@ class Accounts:
         rows, in unix time."""
         self._clock = clock
         self._settings = settings
-        self._place: Path | str = url if url is not None and not url.startswith("sqlite") else _default_path(url)
+        self._place = _find_place(url)
         self._waiting: deque[RequestRecord] = deque()
         self._database: AccountsDatabase | None = None
-        self._engine: Engine | None = None
         self._retry_at = 0.0
         self._pruned_at = 0.0
         self.lost = 0
@@ -87,13 +85,12 @@ class Accounts:
             self._fail(batch, error)
 
     def read(self, work: Callable[[Connection], T]) -> T:
-        """What `work` finds. Raises sqlalchemy.exc.SQLAlchemyError; to be called in a thread that may wait."""
-        with self._questions().connect() as connection:
-            return work(connection)
+        """What `work` finds. Raises DatabaseFailed or OSError; to be called in a thread that may wait."""
+        return work(self._open().connection)
 
     def change(self, work: Callable[[Connection], T]) -> T:
-        """What `work` does, all or nothing. Raises sqlalchemy.exc.SQLAlchemyError."""
-        with self._questions().begin() as connection:
+        """What `work` does, all or nothing. Raises as `read` does."""
+        with self._open().changes() as connection:
             return work(connection)
 
     def close(self) -> None:
@@ -105,9 +102,6 @@ class Accounts:
         if self._database is not None:
             self._database.close()
             self._database = None
-        if self._engine is not None:
-            self._engine.dispose()
-            self._engine = None
 
     def _fail(self, batch: list[RequestRecord], error: Exception) -> None:
         """Keeps as much of a batch as there is room for, and tries again later."""
@@ -128,16 +122,13 @@ class Accounts:
             self._database = AccountsDatabase(self._place)
         return self._database
 
-    def _questions(self) -> Engine:
-        if self._engine is None:
-            from app.accounts.engine import open_engine
 
-            self._open()  # makes the tables
-            self._engine = open_engine(self._place)
-        return self._engine
-
-
-def _default_path(url: str | None) -> Path:
-    if url is not None:
-        return Path(url.removeprefix("sqlite:///")).with_name("usage.sqlite3")
-    return platformdirs.user_data_path("dragoman", appauthor=False) / "usage.sqlite3"
+def _find_place(url: str | None) -> Path | str:
+    """A file beside the ledger's, or its Postgres."""
+    if url is None:
+        return platformdirs.user_data_path("dragoman", appauthor=False) / FILE_NAME
+    try:
+        place = read_place(url)
+    except ValueError:
+        return url  # which is told when it is opened
+    return place.with_name(FILE_NAME) if isinstance(place, Path) and place != MEMORY else place

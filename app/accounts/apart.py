@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import gevent
 from gevent.threadpool import ThreadPool
 
 from app.accounts.accounts import Accounts
 from app.errors import DragomanError
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
+from app.sql import Connection
 
 T = TypeVar("T")
 

@@ -5,10 +5,8 @@ Every method may wait for a disk or a network, so it is called outside of the lo
 
 from __future__ import annotations
 
-import os
-import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -45,9 +43,10 @@ from app.accounts.schema import (
     spell,
 )
 from app.logs import hide_secrets
+from app.sql import Connection, identify, list_marks
 
-# How long a writer waits for another, and how long a statement may take; milliseconds.
-TIMEOUT = 2000
+# How long a writer waits for another, and how long a statement may take; seconds.
+TIMEOUT = 2.0
 # Rows that are thrown away at once: a long delete would keep the other workers waiting.
 BATCH = 500
 # Names that this process remembers the numbers of; sessions make new ones for ever.
@@ -77,7 +76,7 @@ _LEARN = 'INSERT INTO name ("text", "seen") VALUES (?, ?) ON CONFLICT ("text") D
 
 
 class AccountsDatabase:
-    """An open database, by its own driver. Methods raise the driver's exceptions."""
+    """An open database. Methods raise DatabaseFailed."""
 
     def __init__(self, place: Path | str) -> None:
         """`place` is a file of SQLite, or a URL of Postgres."""
@@ -87,17 +86,22 @@ class AccountsDatabase:
         self._doubted: frozenset[tuple[bytes, int]] = frozenset()
         self._connection = self._connect()
 
+    @property
+    def connection(self) -> Connection:
+        """For questions; another one when Postgres has been started anew, or the network was gone."""
+        if self._connection.is_closed:
+            self._connection = self._connect()
+        return self._connection
+
     def write(self, records: Sequence[RequestRecord]) -> None:
         """Keeps a batch of records and adds them to their hours, all or nothing; those of a batch that failed may come
         again."""
-        if getattr(self._connection, "closed", False):  # Postgres has been started anew, or the network was gone
-            self._connection = self._connect()
         if self._doubted:
             records = self._without_written(records)
         if not records:
             return
         try:
-            with self._changes():
+            with self.changes():
                 self._write(records)
         except BaseException:
             self._doubted = frozenset(map(_fingerprint, records))
@@ -110,18 +114,19 @@ class AccountsDatabase:
         written: set[tuple[bytes, int]] = set()
         for start in range(0, len(ids), BATCH):
             wanted = ids[start : start + BATCH]
-            found = self._run(f"SELECT id, received FROM request WHERE id IN ({', '.join('?' * len(wanted))})", *wanted)
+            statement = f"SELECT id, received FROM request WHERE id IN ({list_marks(wanted)})"
+            found = self.connection.tuples(statement, wanted)
             written.update((bytes(each), received) for each, received in found)
         written &= self._doubted
         return [record for record in records if _fingerprint(record) not in written]
 
     def prune(self, oldest: float, oldest_hour: float) -> int:
         """Throws away one batch each of requests, hours and names older than these unix times; how many rows went."""
-        with self._changes():
+        with self.changes():
             aged = f"SELECT seq FROM request WHERE received < ? ORDER BY received LIMIT {BATCH}"
-            gone = [seq for (seq,) in self._run(aged, oldest * 1000)]
+            gone = [seq for (seq,) in self._connection.tuples(aged, (oldest * 1000,))]
             if gone:
-                wanted = ", ".join("?" * len(gone))
+                wanted = list_marks(gone)
                 self._run(f"DELETE FROM attempt WHERE request IN ({wanted})", *gone)
                 self._run(f"DELETE FROM request WHERE seq IN ({wanted})", *gone)
             swept = sum(
@@ -137,7 +142,7 @@ class AccountsDatabase:
     @property
     def is_gone(self) -> bool:
         """Whether the file was removed or replaced since it was opened: what is written to it nobody will read."""
-        return isinstance(self._place, Path) and self._file != _identify(self._place)
+        return isinstance(self._place, Path) and self._file != identify(self._place)
 
     def close(self) -> None:
         self._connection.close()
@@ -151,45 +156,30 @@ class AccountsDatabase:
             # Clients choose names; one of them may have put a credential where a name belongs.
             clean = hide_secrets(text).encode("utf-8", "replace").decode().replace("\0", "")
             self._run(_LEARN, clean, this_hour)
-            found = self._numbers[text] = int(self._run("SELECT id FROM name WHERE text = ?", clean).fetchone()[0])
+            found = self._numbers[text] = int(self._connection.value("SELECT id FROM name WHERE text = ?", (clean,)))
         return found
 
-    def _connect(self) -> Any:
-        if isinstance(self._place, Path):
-            _create_private(self._place)
-            # One thread at a time, but not always the same.
-            connection: Any = sqlite3.connect(self._place, isolation_level=None, check_same_thread=False)
-            tune_sqlite(connection)
-            self._file = _identify(self._place)
-            self._mark = "?"
-        else:
-            import psycopg
-
-            url = self._place.replace("postgresql+psycopg://", "postgresql://", 1)
-            connection = psycopg.connect(url, autocommit=True, **spell_options())
-            self._mark = "%s"
-        self._connection = connection
-        with self._changes():
-            for statement in spell("sqlite" if self._mark == "?" else "postgresql"):
+    def _connect(self) -> Connection:
+        connection = Connection(self._place, TIMEOUT, ("temp_store=MEMORY",))
+        self._file = identify(self._place)
+        with connection.changes():
+            for statement in spell("sqlite" if connection.is_sqlite else "postgresql"):
                 connection.execute(statement)
         return connection
 
     @contextmanager
-    def _changes(self) -> Iterator[None]:
+    def changes(self) -> Iterator[Connection]:
         """All or nothing of what is done within."""
-        # SQLite: the place of the writer is taken at once, as who has read already cannot wait for it any more.
-        self._connection.execute("BEGIN IMMEDIATE" if self._mark == "?" else "BEGIN")
+        connection = self.connection
         try:
-            yield
-            self._connection.execute("COMMIT")
+            with connection.changes():
+                yield connection
         except BaseException:
             self._numbers.clear()  # some of them may have gone with the transaction
-            with suppress(Exception):
-                self._connection.execute("ROLLBACK")
             raise
 
     def _run(self, statement: str, *values: Any) -> Any:
-        return self._connection.execute(statement.replace("?", self._mark), values)
+        return self._connection.execute(statement, values)
 
     def _write(self, records: Sequence[RequestRecord]) -> None:
         number = _Numbers(self, int(records[-1].received) // HOUR).__getitem__
@@ -224,13 +214,13 @@ class AccountsDatabase:
         found: dict[bytes, int] = {}
         for start in range(0, len(ids), BATCH):
             wanted = ids[start : start + BATCH]
-            marks = ", ".join("?" * len(wanted))
-            found.update(self._run(f"SELECT id, max(seq) FROM request WHERE id IN ({marks}) GROUP BY id", *wanted))
+            grouped = f"SELECT id, max(seq) FROM request WHERE id IN ({list_marks(wanted)}) GROUP BY id"
+            found.update(self._connection.tuples(grouped, wanted))
         return found
 
     def _drop_first(self, table: Table, oldest: int) -> int:
         """Throws away the first period before `oldest`; how many rows went."""
-        first = self._run(f"SELECT min(period) FROM {table.name} WHERE period < ?", oldest).fetchone()[0]
+        first = self._connection.value(f"SELECT min(period) FROM {table.name} WHERE period < ?", (oldest,))
         return 0 if first is None else int(self._run(f"DELETE FROM {table.name} WHERE period = ?", first).rowcount)
 
 
@@ -250,28 +240,3 @@ class _Numbers(dict[str, int]):
 def _fingerprint(record: RequestRecord) -> tuple[bytes, int]:
     """What tells a record from all others."""
     return pack_id(record.id), round(record.received * 1000)
-
-
-def tune_sqlite(connection: Any) -> None:
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"busy_timeout={TIMEOUT}", "temp_store=MEMORY"):
-        connection.execute(f"PRAGMA {pragma}").close()
-
-
-def spell_options() -> dict[str, Any]:
-    """How to connect to Postgres: a server that does not answer holds up nobody for long."""
-    options = f"-c statement_timeout={TIMEOUT} -c lock_timeout={TIMEOUT}"
-    return {"connect_timeout": TIMEOUT // 1000, "options": options}
-
-
-def _create_private(path: Path) -> None:
-    """Names and counts are nobody else's business: the file is made before SQLite makes it readable for all."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-
-
-def _identify(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

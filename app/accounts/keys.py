@@ -7,12 +7,11 @@ import time
 from pathlib import Path
 
 import msgspec
-from sqlalchemy import Connection, func, insert, select, update
 
-from app.accounts.engine import client_key
 from app.errors import InvalidRequest
 from app.settings import KeySettings
 from app.settings.key_checks import hash_key
+from app.sql import Connection, list_marks
 
 PREFIX = "dm-"
 # Characters of a key that a list shows, so that its owner finds it again.
@@ -53,39 +52,41 @@ def rotate_key(connection: Connection, name: str, overlap: float, now: float) ->
     latest = valid[-1]
     for key in valid:
         end = now + overlap if key.expires is None else min(key.expires, now + overlap)
-        changes = {"expires": round(end * 1000), "changed": _stamp(now)}
-        connection.execute(update(client_key).where(client_key.c.hash == key.settings.key).values(changes))
+        connection.execute(
+            "UPDATE client_key SET expires = ?, changed = ? WHERE hash = ?",
+            (round(end * 1000), _stamp(now), key.settings.key),
+        )
     return _insert(connection, name, latest.settings, latest.expires, now)
 
 
 def disable_key(connection: Connection, name: str, now: float) -> int:
     """Ends all keys of a name; how many there were."""
-    changes = {"disabled": 1, "changed": _stamp(now)}
-    chosen = (client_key.c.name == name) & (client_key.c.disabled == 0)
-    return connection.execute(update(client_key).where(chosen).values(changes)).rowcount
+    ended = "UPDATE client_key SET disabled = 1, changed = ? WHERE name = ? AND disabled = 0"
+    return int(connection.execute(ended, (_stamp(now), name)).rowcount)
 
 
 def list_keys(connection: Connection, name: str | None = None) -> list[MadeKey]:
     """The keys of one name, or of all, in the order in which they were made."""
-    wanted = select(client_key).order_by(client_key.c.made)
-    if name is not None:
-        wanted = wanted.where(client_key.c.name == name)
+    theirs, values = ("", ()) if name is None else ("WHERE name = ? ", (name,))
+    columns = "name, hint, settings, made, expires, disabled"
     return [
         MadeKey(
-            name=row.name,
-            hint=row.hint,
-            settings=msgspec.json.decode(row.settings, type=KeySettings),
-            made=row.made / 1000,
-            expires=None if row.expires is None else row.expires / 1000,
-            disabled=bool(row.disabled),
+            name=owner,
+            hint=hint,
+            settings=msgspec.json.decode(settings, type=KeySettings),
+            made=made / 1000,
+            expires=None if expires is None else expires / 1000,
+            disabled=bool(disabled),
         )
-        for row in connection.execute(wanted)
+        for owner, hint, settings, made, expires, disabled in connection.tuples(
+            f"SELECT {columns} FROM client_key {theirs}ORDER BY made", values
+        )
     ]
 
 
 def read_version(connection: Connection) -> tuple[int, int]:
     """Something that is another one after each change."""
-    count, changed = connection.execute(select(func.count(), func.max(client_key.c.changed))).one()
+    ((count, changed),) = connection.tuples("SELECT count(*), max(changed) FROM client_key")
     return count, changed or 0
 
 
@@ -108,7 +109,9 @@ def _insert(connection: Connection, name: str, settings: KeySettings, expires: f
         "disabled": 0,
         "changed": _stamp(now),
     }
-    connection.execute(insert(client_key).values(row))
+    connection.execute(
+        f"INSERT INTO client_key ({', '.join(row)}) VALUES ({list_marks(tuple(row))})", tuple(row.values())
+    )
     return key
 
 

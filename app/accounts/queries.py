@@ -7,16 +7,14 @@ both fast however many rows there are.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Connection, Row, TableClause, and_, func, or_, select
-from sqlalchemy.sql.elements import ColumnElement
 
-from app.accounts.engine import attempt, credential, day, hour, name, request, session
-from app.accounts.rows import DAY, HOUR, NAMED, pack_id, unpack_id
-from app.accounts.schema import COUNTS, GROUPS
+from app.accounts.rows import ATTEMPT_COLUMNS, DAY, HOUR, NAMED, REQUEST_COLUMNS, SESSION_COLUMNS, pack_id, unpack_id
+from app.accounts.schema import COUNTS, GROUPS, Table, credential, day, hour, quote, request, session
+from app.sql import Connection, list_marks
 
 PAGE = 50
 # A longer time is summed by the day.
@@ -32,6 +30,12 @@ LEFT = 499
 Filter = Literal["tenant", "key", "session", "model", "provider", "target", "agent"]
 FILTERS: tuple[Filter, ...] = ("tenant", "key", "session", "model", "provider", "target", "agent")
 _NAMES = (*NAMED, "dialects", "terminal", "error")
+
+_REQUEST = f'SELECT "seq", {quote(REQUEST_COLUMNS)} FROM request'
+_ATTEMPTS = f'SELECT {quote(ATTEMPT_COLUMNS)} FROM attempt WHERE "request" = ? ORDER BY "number"'
+_SESSION = f"SELECT {quote(SESSION_COLUMNS)} FROM session"
+_TOTALS = ", ".join(f'sum("{column}") AS "{column}"' for column in COUNTS)
+_DEAREST = 'sum("cost") DESC'
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,54 +56,62 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = PAGE
 
 
+class Conditions:
+    """What rows must hold: SQL, which says "all rows" while nothing is added, and its values."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self._parts = ["1 = 1"]
+
+    def __str__(self) -> str:
+        return " AND ".join(self._parts)
+
+    def add(self, part: str, *values: Any) -> None:
+        self._parts.append(part)
+        self.values += values
+
+
 def list_requests(connection: Connection, query: Query) -> list[dict[str, Any]]:
     """Rows with `seq`, the number that the next page is asked for by."""
-    conditions = narrow(connection, request, query.where)
-    if conditions is None:
+    wanted = narrow(connection, request, query.where)
+    if wanted is None:
         return []
     if query.before is not None:
-        received = connection.execute(select(request.c.received).where(request.c.seq == query.before)).scalar()
+        received = connection.value("SELECT received FROM request WHERE seq = ?", (query.before,))
         if received is None:
             return []
-        conditions.append(request.c.received <= received)
-        conditions.append(or_(request.c.received < received, request.c.seq < query.before))
+        wanted.add("received <= ? AND (received < ? OR seq < ?)", received, received, query.before)
     if query.after is not None:
-        conditions.append(request.c.seq > query.after)
+        wanted.add("seq > ?", query.after)
     if query.since is not None:
-        conditions.append(request.c.received >= round(query.since * 1000))
+        wanted.add("received >= ?", round(query.since * 1000))
     if query.until is not None:
-        conditions.append(request.c.received < round(query.until * 1000))
+        wanted.add("received < ?", round(query.until * 1000))
     if query.failed:
-        conditions.append(request.c.failed == 1)
+        wanted.add("failed = 1")
     if query.status is not None:
         lowest, highest = query.status
-        conditions.append(request.c.status.between(lowest, highest))
+        wanted.add("status BETWEEN ? AND ?", lowest, highest)
         # But for clients that left, whose status is 499, these are failures, which have an index.
         if lowest >= 400 and not lowest <= LEFT <= highest:
-            conditions.append(request.c.failed == 1)
-    newest_first = (request.c.received.desc(), request.c.seq.desc())
-    order = newest_first if query.after is None else (request.c.seq.asc(),)
-    page = select(request).where(*conditions).order_by(*order).limit(min(query.limit, MOST_ROWS))
-    return _spell(connection, connection.execute(page).all())
+            wanted.add("failed = 1")
+    order = "received DESC, seq DESC" if query.after is None else "seq"
+    page = f"{_REQUEST} WHERE {wanted} ORDER BY {order} LIMIT {min(query.limit, MOST_ROWS):d}"
+    return _spell(connection, connection.rows(page, wanted.values))
 
 
 def find_request(connection: Connection, request_id: str) -> dict[str, Any] | None:
     """A request with its attempts; None for an id that no row has."""
-    rows = connection.execute(select(request).where(request.c.id == pack_id(request_id)).limit(1)).all()
+    rows = connection.rows(f"{_REQUEST} WHERE id = ? LIMIT 1", (pack_id(request_id),))
     if not rows:
         return None
     (found,) = _spell(connection, rows)
-    tried = connection.execute(
-        select(attempt).where(attempt.c.request == found["seq"]).order_by(attempt.c.number)
-    ).all()
-    texts = find_texts(
-        connection, {row._mapping[column] for row in tried for column in ("target", "error", "credential")}
-    )
+    tried = connection.rows(_ATTEMPTS, (found["seq"],))
+    named = ("target", "error", "credential")
+    texts = find_texts(connection, {row[column] for row in tried for column in named})
+    shown = ("message", "status", "started_ms", "ended_ms", "waited_ms")
     found["tried"] = [
-        {
-            **{column: row._mapping[column] for column in ("message", "status", "started_ms", "ended_ms", "waited_ms")},
-            **{column: texts.get(row._mapping[column], "") for column in ("target", "error", "credential")},
-        }
+        {column: row[column] for column in shown} | {column: texts.get(row[column], "") for column in named}
         for row in tried
     ]
     return found
@@ -114,19 +126,17 @@ def list_sessions(
     limit: int = PAGE,
 ) -> list[dict[str, Any]]:
     """Sessions, the one last used first; `before` is the `last` of the page before. `where` takes tenant and key."""
-    conditions = narrow(connection, session, where)
-    if conditions is None:
+    wanted = narrow(connection, session, where)
+    if wanted is None:
         return []
     if before is not None:
-        conditions.append(session.c.last < round(before * 1000))
+        wanted.add('"last" < ?', round(before * 1000))
     if since is not None:
-        conditions.append(session.c.last >= round(since * 1000))
-    page = select(session).where(*conditions).order_by(session.c.last.desc()).limit(min(limit, MOST_ROWS))
-    rows = [dict(row._mapping) for row in connection.execute(page)]
-    named = ("session", "tenant", "key", "agent", "model")
-    texts = find_texts(connection, {row[column] for row in rows for column in named})
+        wanted.add('"last" >= ?', round(since * 1000))
+    page = f'{_SESSION} WHERE {wanted} ORDER BY "last" DESC LIMIT {min(limit, MOST_ROWS):d}'
+    rows = connection.rows(page, wanted.values)
+    _name(connection, rows, ("session", "tenant", "key", "agent", "model"))
     for row in rows:
-        row.update({column: texts.get(row[column], "") for column in named})
         row.update(first=row["first"] / 1000, last=row["last"] / 1000)
     return rows
 
@@ -145,23 +155,10 @@ def sum_usage(
     end = time.time() if until is None else until
     by_hour = "hour" in by or end - since <= MOST_HOURS * HOUR
     sums, seconds = (hour, HOUR) if by_hour else (day, DAY)
-    periods = sums.c.period
-    conditions = narrow(connection, sums, where)
-    if conditions is None:
-        return []
-    conditions += [periods >= int(since) // seconds, periods <= int(end) // seconds]
-    starts = {"hour": periods * seconds, "day": (periods - periods % (DAY // seconds)) * seconds}
-    groups: dict[str, Any] = {column: starts.get(column, sums.c.get(column)) for column in by}
-    totals = [func.sum(sums.c[column]).label(column) for column in COUNTS]
-    statement = select(*(value.label(label) for label, value in groups.items()), *totals).where(and_(*conditions))
-    if groups:
-        statement = statement.group_by(*groups.values())
-    rows = [dict(row._mapping) for row in connection.execute(statement.order_by(func.sum(sums.c.cost).desc()))]
-    named = [column for column in by if column in GROUPS]
-    texts = find_texts(connection, {row[column] for row in rows for column in named})
-    for row in rows:
-        row.update({column: texts.get(row[column], "") for column in named})
-        row.update({column: int(row[column] or 0) for column in COUNTS})
+    starts = {"hour": f"period * {seconds}", "day": f"(period - period % {DAY // seconds}) * {seconds}"}
+    groups = {column: starts.get(column) or f'"{_check(column, GROUPS)}"' for column in by}
+    rows = _sum(connection, sums, groups, (int(since) // seconds, int(end) // seconds), where)
+    _name(connection, rows, [column for column in by if column in GROUPS])
     return [row for row in rows if row["requests"]]
 
 
@@ -169,65 +166,88 @@ def sum_credentials(
     connection: Connection, since: float, until: float | None = None, where: Mapping[str, str] = {}
 ) -> list[dict[str, Any]]:
     """Sums over whole days of UTC by provider and credential, the dearest first. `where` takes the provider."""
-    conditions = narrow(connection, credential, where)
-    if conditions is None:
-        return []
     end = time.time() if until is None else until
-    conditions += [credential.c.period >= int(since) // DAY, credential.c.period <= int(end) // DAY]
-    by = (credential.c.provider, credential.c.credential)
-    totals = [func.sum(credential.c[column]).label(column) for column in COUNTS]
-    statement = select(*by, *totals).where(and_(*conditions)).group_by(*by)
-    rows = [dict(row._mapping) for row in connection.execute(statement.order_by(func.sum(credential.c.cost).desc()))]
-    texts = find_texts(connection, {row[column] for row in rows for column in ("provider", "credential")})
-    for row in rows:
-        row.update({column: texts.get(row[column], "") for column in ("provider", "credential")})
-        row.update({column: int(row[column] or 0) for column in COUNTS})
+    groups = {"provider": '"provider"', "credential": '"credential"'}
+    rows = _sum(connection, credential, groups, (int(since) // DAY, int(end) // DAY), where)
+    _name(connection, rows, ("provider", "credential"))
     return rows
 
 
-def narrow(connection: Connection, table: TableClause, where: Mapping[str, str]) -> list[ColumnElement[bool]] | None:
+def narrow(connection: Connection, table: Table, where: Mapping[str, str]) -> Conditions | None:
     """What rows of a table must hold; None where a name is wanted that none of them has."""
-    conditions: list[ColumnElement[bool]] = []
+    wanted = Conditions()
     for column, text in where.items():
+        _check(column, table.columns)
         numbers = _numbers_of(connection, text)
         if not numbers:
             return None
-        wanted = table.c[column]
-        conditions.append(wanted == numbers[0] if len(numbers) == 1 else wanted.in_(numbers))
-    return conditions
-
-
-def _numbers_of(connection: Connection, text: str) -> list[int]:
-    """The numbers of a name, or of all that a pattern with `*` is for, up to MOST_PATTERN."""
-    if not 1 <= text.count("*") <= MOST_STARS:
-        return [row.id for row in connection.execute(select(name.c.id).where(name.c.text == text))]
-    pattern = "".join("%" if letter == "*" else f"\\{letter}" if letter in "%_\\" else letter for letter in text)
-    found = select(name.c.id).where(name.c.text.like(pattern, escape="\\")).limit(MOST_PATTERN)
-    return [row.id for row in connection.execute(found)]
+        if len(numbers) == 1:
+            wanted.add(f'"{column}" = ?', *numbers)
+        else:
+            wanted.add(f'"{column}" IN ({list_marks(numbers)})', *numbers)
+    return wanted
 
 
 def find_texts(connection: Connection, numbers: set[int]) -> dict[int, str]:
     wanted = sorted(numbers)
     texts: dict[int, str] = {}
     for start in range(0, len(wanted), 500):
-        found = connection.execute(select(name.c.id, name.c.text).where(name.c.id.in_(wanted[start : start + 500])))
-        texts.update({row.id: row.text for row in found})
+        some = wanted[start : start + 500]
+        texts.update(connection.tuples(f"SELECT id, text FROM name WHERE id IN ({list_marks(some)})", some))
     return texts
 
 
-def _spell(connection: Connection, rows: Sequence[Row[Any]]) -> list[dict[str, Any]]:
-    texts = find_texts(connection, {row._mapping[column] for row in rows for column in _NAMES})
-    spelled = []
+def _sum(
+    connection: Connection, sums: Table, groups: Mapping[str, str], periods: tuple[int, int], where: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """The counts of a table of sums by `groups`, each an expression under its name, from one period to another."""
+    wanted = narrow(connection, sums, where)
+    if wanted is None:
+        return []
+    wanted.add("period >= ? AND period <= ?", *periods)
+    columns = "".join(f'{expression} AS "{label}", ' for label, expression in groups.items())
+    grouped = f" GROUP BY {', '.join(groups.values())}" if groups else ""
+    statement = f"SELECT {columns}{_TOTALS} FROM {sums.name} WHERE {wanted}{grouped} ORDER BY {_DEAREST}"
+    rows = connection.rows(statement, wanted.values)
     for row in rows:
-        told = dict(row._mapping)
+        row.update({column: int(row[column] or 0) for column in COUNTS})
+    return rows
+
+
+def _check(column: str, known: Container[str]) -> str:
+    """A column's name, which stands in the statement itself."""
+    if column not in known:
+        raise KeyError(column)
+    return column
+
+
+def _numbers_of(connection: Connection, text: str) -> list[int]:
+    """The numbers of a name, or of all that a pattern with `*` is for, up to MOST_PATTERN."""
+    if not 1 <= text.count("*") <= MOST_STARS:
+        found = connection.tuples("SELECT id FROM name WHERE text = ?", (text,))
+    else:
+        pattern = "".join("%" if letter == "*" else f"\\{letter}" if letter in "%_\\" else letter for letter in text)
+        statement = f"SELECT id FROM name WHERE text LIKE ? ESCAPE '\\' LIMIT {MOST_PATTERN}"
+        found = connection.tuples(statement, (pattern,))
+    return [number for (number,) in found]
+
+
+def _name(connection: Connection, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
+    """Puts names in the place of their numbers."""
+    texts = find_texts(connection, {row[column] for row in rows for column in columns})
+    for row in rows:
+        row.update({column: texts.get(row[column], "") for column in columns})
+
+
+def _spell(connection: Connection, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    _name(connection, rows, _NAMES)
+    for told in rows:
         more = told.pop("more")
         told["id"] = unpack_id(told["id"])
         told["received"] /= 1000
-        told.update({column: texts.get(told[column], "") for column in _NAMES})
         told["dialect_in"], _, told["dialect_out"] = told.pop("dialects").partition(">")
         told["failed"] = bool(told["failed"])
         told.update(msgspec.msgpack.decode(more) if more else {})
         routed, upstream_head, first_token = told.pop("times", (None, None, None))
         told.update(routed_ms=routed, upstream_head_ms=upstream_head, first_token_ms=first_token)
-        spelled.append(told)
-    return spelled
+    return rows

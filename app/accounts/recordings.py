@@ -7,10 +7,9 @@ from typing import Any
 
 import msgspec
 import zstandard
-from sqlalchemy import Connection, delete, func, insert, select
 
-from app.accounts.engine import recording
 from app.accounts.rows import pack_id, unpack_id
+from app.sql import Connection
 
 HOUR = 3600
 # Rows that are thrown away at once.
@@ -28,21 +27,20 @@ def keep_recordings(
     packer = zstandard.ZstdCompressor(level=3)
     for each, tenant in made:
         body = packer.compress(_encode(each))
-        row = {
-            "id": pack_id(each.id), "made": round(now * 1000), "tenant": tenant, "size": len(body), "body": body,
-        }  # fmt: skip
-        connection.execute(delete(recording).where(recording.c.id == row["id"]))
-        connection.execute(insert(recording).values(row))
-    connection.execute(delete(recording).where(recording.c.made < (now - hours * HOUR) * 1000))
-    while (connection.execute(select(func.sum(recording.c.size))).scalar() or 0) > megabytes << 20:
-        oldest = select(recording.c.id).order_by(recording.c.made).limit(BATCH)
-        if not connection.execute(delete(recording).where(recording.c.id.in_(oldest.scalar_subquery()))).rowcount:
+        marked = pack_id(each.id)
+        connection.execute("DELETE FROM recording WHERE id = ?", (marked,))
+        row = (marked, round(now * 1000), tenant, len(body), body)
+        connection.execute("INSERT INTO recording (id, made, tenant, size, body) VALUES (?, ?, ?, ?, ?)", row)
+    connection.execute("DELETE FROM recording WHERE made < ?", ((now - hours * HOUR) * 1000,))
+    while (connection.value("SELECT sum(size) FROM recording") or 0) > megabytes << 20:
+        oldest = f"SELECT id FROM recording ORDER BY made LIMIT {BATCH}"
+        if not connection.execute(f"DELETE FROM recording WHERE id IN ({oldest})").rowcount:
             return
 
 
 def find_recording(connection: Connection, request_id: str) -> dict[str, Any] | None:
     """A recording as plain values; None where there is none."""
-    found = connection.execute(select(recording.c.body).where(recording.c.id == pack_id(request_id))).scalar()
+    found = connection.value("SELECT body FROM recording WHERE id = ?", (pack_id(request_id),))
     if found is None:
         return None
     unpacked = zstandard.ZstdDecompressor().decompress(bytes(found), max_output_size=MOST_UNPACKED)
@@ -52,12 +50,11 @@ def find_recording(connection: Connection, request_id: str) -> dict[str, Any] | 
 
 def list_recordings(connection: Connection, tenant: str | None, limit: int = 100) -> list[dict[str, Any]]:
     """The ids of recordings with time and size, the newest first."""
-    wanted = select(recording.c.id, recording.c.made, recording.c.size).order_by(recording.c.made.desc()).limit(limit)
-    if tenant is not None:
-        wanted = wanted.where(recording.c.tenant == tenant)
-    return [{"id": unpack_id(row.id), "made": row.made / 1000, "size": row.size} for row in connection.execute(wanted)]
+    theirs, values = ("", ()) if tenant is None else ("WHERE tenant = ? ", (tenant,))
+    rows = connection.tuples(f"SELECT id, made, size FROM recording {theirs}ORDER BY made DESC LIMIT {limit:d}", values)
+    return [{"id": unpack_id(marked), "made": made / 1000, "size": size} for marked, made, size in rows]
 
 
 def forget_recordings(connection: Connection) -> int:
     """Throws all of them away; how many there were."""
-    return connection.execute(delete(recording)).rowcount
+    return int(connection.execute("DELETE FROM recording").rowcount)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
+from app.accounts.queries import MOST_ROWS, list_sessions, sum_credentials, sum_usage
+from app.sql import Connection
 
 # What users call the columns of the sums.
 GROUPS = {
@@ -43,9 +43,6 @@ def report_usage(
 ) -> list[dict[str, Any]]:
     """Sums by `groups`, which are names of GROUPS, or one of ALONE. Costs are billionths of a dollar. CREDENTIAL is of
     providers with several, over whole days, and takes no `where` but the provider."""
-    # SQLAlchemy costs a third of a command's start.
-    from app.accounts.queries import MOST_ROWS, list_sessions, sum_credentials, sum_usage
-
     if SESSION in groups:
         rows = list_sessions(connection, since=since, where=where, limit=MOST_ROWS)
         names = {"session": "session", "key": "key", "client": "agent"}

@@ -6,12 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, func, select
-from sqlalchemy.sql.elements import ColumnElement
-
-from app.accounts.engine import hour, name, request
 from app.accounts.queries import find_texts, narrow
 from app.accounts.rows import HOUR
+from app.accounts.schema import hour, request
+from app.sql import Connection, list_marks
 
 # Rows that times to the first byte are taken from: the newest ones.
 MOST_TIMED = 2000
@@ -29,26 +27,23 @@ def count_along(
     three hours is told in full, a longer one as well, left, failed and cut, as the sums know it."""
     if until - since <= MOST_SCANNED:
         return _count_rows(connection, since, until, where)
-    conditions = narrow(connection, hour, where)
-    if conditions is None:
+    wanted = narrow(connection, hour, where)
+    if wanted is None:
         return []
     width = max(1, -(-int(until - since) // (HOUR * MOST_BARS)))
-    bar = hour.c.period - hour.c.period % width
-    counts = [func.sum(hour.c[column]).label(column) for column in ("requests", "failed", "cut", "left")]
-    found = connection.execute(
-        select(bar.label("bar"), *counts)
-        .where(hour.c.period >= int(since) // HOUR, hour.c.period <= int(until) // HOUR, *conditions)
-        .group_by(bar)
-    )
-    known = {int(row.bar): row for row in found}
+    wanted.add("period >= ? AND period <= ?", int(since) // HOUR, int(until) // HOUR)
+    bar = f"period - period % {width}"
+    counts = ", ".join(f'sum("{column}")' for column in ("requests", "failed", "cut", "left"))
+    found = connection.tuples(f"SELECT {bar}, {counts} FROM hour WHERE {wanted} GROUP BY {bar}", wanted.values)
+    known = {int(at): map(int, counted) for at, *counted in found}
     first = int(since) // HOUR // width * width
     told = []
     for number in range(first, int(until) // HOUR + 1, width):
         row = known.get(number)
         counted = dict.fromkeys(KINDS, 0)
         if row is not None:
-            failed, cut, left = int(row.failed), int(row.cut), int(row.left)
-            well = max(0, int(row.requests) - failed - left)
+            requests, failed, cut, left = row
+            well = max(0, requests - failed - left)
             counted |= {"well": well, "left": left, "upstream_error": max(0, failed - cut), "cut": cut}
         told.append({"begin": number * HOUR, "seconds": width * HOUR, **counted})
     return told
@@ -58,18 +53,14 @@ def list_first_bytes(
     connection: Connection, since: float, until: float, where: Mapping[str, str] = {}
 ) -> list[tuple[str, int]]:
     """Provider and milliseconds to the first byte of the newest requests in a range."""
-    conditions = narrow(connection, request, where)
-    if conditions is None:
+    wanted = narrow(connection, request, where)
+    if wanted is None:
         return []
-    page = (
-        select(request.c.provider, request.c.first_byte_ms)
-        .where(request.c.received >= since * 1000, request.c.received < until * 1000, *conditions)
-        .order_by(request.c.received.desc())
-        .limit(MOST_TIMED)
-    )
-    rows = [row for row in connection.execute(page) if row.first_byte_ms is not None]
-    texts = find_texts(connection, {row.provider for row in rows})
-    return [(texts.get(row.provider, ""), row.first_byte_ms) for row in rows]
+    wanted.add("received >= ? AND received < ?", since * 1000, until * 1000)
+    page = f"SELECT provider, first_byte_ms FROM request WHERE {wanted} ORDER BY received DESC LIMIT {MOST_TIMED}"
+    rows = [(provider, ms) for provider, ms in connection.tuples(page, wanted.values) if ms is not None]
+    texts = find_texts(connection, {provider for provider, _ in rows})
+    return [(texts.get(provider, ""), ms) for provider, ms in rows]
 
 
 def read_last_turns(
@@ -79,50 +70,44 @@ def read_last_turns(
     own = narrow(connection, request, where)
     if own is None or not sessions:
         return {}
-    numbers = {row.id: row.text for row in connection.execute(select(name).where(name.c.text.in_(sessions)))}
-    chosen = and_(request.c.session.in_(numbers), request.c.output.is_not(None), *own)
-    last = select(request.c.session, func.max(request.c.seq).label("seq")).where(chosen).group_by(request.c.session)
-    newest = last.subquery()
-    rows = connection.execute(select(request).join(newest, request.c.seq == newest.c.seq)).all()
-    texts = find_texts(connection, {row.target for row in rows})
+    names = connection.tuples(f"SELECT id, text FROM name WHERE text IN ({list_marks(sessions)})", sessions)
+    if not names:
+        return {}
+    own.add(f"session IN ({list_marks(names)}) AND output IS NOT NULL", *(number for number, _ in names))
+    newest = f"SELECT max(seq) FROM request WHERE {own} GROUP BY session"
+    counts = "session, target, fresh, cache_read, cache_written, output"
+    rows = connection.tuples(f"SELECT {counts} FROM request WHERE seq IN ({newest})", own.values)
+    texts = find_texts(connection, {target for _, target, *_ in rows})
+    sessions_by_number = dict(names)
     return {
-        numbers[row.session]: {
-            "context": (row.fresh or 0) + (row.cache_read or 0) + (row.cache_written or 0) + (row.output or 0),
-            "target": texts.get(row.target, ""),
+        sessions_by_number[number]: {
+            "context": sum(count or 0 for count in counted),
+            "target": texts.get(target, ""),
         }
-        for row in rows
+        for number, target, *counted in rows
     }
 
 
 def _count_rows(connection: Connection, since: float, until: float, where: Mapping[str, str]) -> list[dict[str, Any]]:
-    conditions = narrow(connection, request, where)
-    if conditions is None:
+    wanted = narrow(connection, request, where)
+    if wanted is None:
         return []
     begin = int(since) // 60 * 60
     width = max(60, -(-int(until - begin) // MOST_BARS) // 60 * 60)
-    bar = (request.c.received - begin * 1000) / (width * 1000)
-    numbers = dict(
-        connection.execute(
-            select(name.c.text, name.c.id).where(name.c.text.in_(("client_closed", "upstream_cut")))
-        ).all()
-    )  # fmt: skip
-    is_left: ColumnElement[bool] = request.c.terminal == numbers.get("client_closed", -1)
-    is_cut: ColumnElement[bool] = request.c.terminal == numbers.get("upstream_cut", -1)
-    kind = case(
-        (is_left, "left"),
-        (is_cut, "cut"),
-        (request.c.failed == 0, "well"),
-        (request.c.status.between(400, 499), "client_error"),
-        else_="upstream_error",
+    names = "SELECT text, id FROM name WHERE text IN ('client_closed', 'upstream_cut')"
+    numbers = dict(connection.tuples(names))
+    kind = (
+        f"CASE WHEN terminal = {numbers.get('client_closed', -1)} THEN 'left' "
+        f"WHEN terminal = {numbers.get('upstream_cut', -1)} THEN 'cut' WHEN failed = 0 THEN 'well' "
+        "WHEN status BETWEEN 400 AND 499 THEN 'client_error' ELSE 'upstream_error' END"
     )
-    number = func.floor(bar).label("bar")
-    found = connection.execute(
-        select(number, kind.label("kind"), func.count().label("number"))
-        .where(request.c.received >= since * 1000, request.c.received < until * 1000, *conditions)
-        .group_by(number, kind)
+    bar = f"(received - {begin * 1000}) / {width * 1000}"
+    wanted.add("received >= ? AND received < ?", since * 1000, until * 1000)
+    found = connection.tuples(
+        f"SELECT {bar}, {kind}, count(*) FROM request WHERE {wanted} GROUP BY {bar}, {kind}", wanted.values
     )
     bars = {at: dict.fromkeys(KINDS, 0) for at in range(int(until - begin - 1) // width + 1)}
-    for row in found:
-        if int(row.bar) in bars:
-            bars[int(row.bar)][row.kind] += row.number
+    for number, ended, count in found:
+        if int(number) in bars:
+            bars[int(number)][ended] += count
     return [{"begin": begin + at * width, "seconds": width, **counts} for at, counts in bars.items()]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from flask import Response, current_app, request
+from flask import Flask, Response, current_app, request
 
 from app.blueprints.api import generate, list_ids, write_error
 from app.blueprints.endpoints import Endpoint

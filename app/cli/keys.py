@@ -6,22 +6,19 @@ import datetime
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from app.accounts.accounts import Accounts
+from app.accounts.keys import MadeKey, create_key, disable_key, list_keys, rotate_key, touch_stamp
 from app.accounts.reports import read_span
 from app.cli.accounts.reading import print_json, print_table, spell_time
 from app.cli.options import config_option, read_settings
 from app.errors import ConfigError, DragomanError
 from app.settings import KeySettings
 from app.settings.key_checks import check_key, hash_key, read_date
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
-    from app.accounts.keys import MadeKey
+from app.sql import Connection, DatabaseFailed
 
 T = TypeVar("T")
 
@@ -53,7 +50,6 @@ def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
 @config_option
 def create(name: str, path: Path | None, expires: str | None, **wanted: Any) -> None:
     """Make a key. It is shown once: only its hash is kept."""
-    from app.accounts.keys import create_key
 
     try:
         settings = check_key(name, KeySettings(key=_NO_KEY, expires=_read_end(expires), **wanted))
@@ -75,7 +71,6 @@ def create(name: str, path: Path | None, expires: str | None, **wanted: Any) -> 
 @config_option
 def rotate(name: str, overlap: str, path: Path | None) -> None:
     """Give NAME a new key with the same rights and limits. What the old one stored stays."""
-    from app.accounts.keys import rotate_key
 
     seconds = read_span(overlap)
     if seconds is None:
@@ -89,7 +84,6 @@ def rotate(name: str, overlap: str, path: Path | None) -> None:
 @config_option
 def disable(name: str, path: Path | None) -> None:
     """End all keys of NAME. Running servers notice within seconds."""
-    from app.accounts.keys import disable_key
 
     ended = _change(_open(path, name), lambda connection: disable_key(connection, name, time.time()))
     if not ended:
@@ -102,7 +96,6 @@ def disable(name: str, path: Path | None) -> None:
 @config_option
 def list_all(path: Path | None, as_json: bool) -> None:
     """Show the keys of the settings and those that were made; never the keys themselves."""
-    from app.accounts.keys import list_keys
 
     settings = read_settings(path)
     rows = [_row(name, "", table, "settings", None) for name, table in settings.keys.items()]
@@ -136,7 +129,6 @@ def _open(path: Path | None, name: str) -> Accounts:
 
 
 def _change(accounts: Accounts, work: Callable[[Connection], T]) -> T:
-    from app.accounts.keys import touch_stamp
 
     found = _guard(lambda: accounts.change(work))
     touch_stamp(accounts.place)
@@ -148,15 +140,12 @@ def _read(accounts: Accounts, work: Callable[[Connection], T]) -> T:
 
 
 def _guard(work: Callable[[], T]) -> T:
-    from sqlalchemy.exc import SQLAlchemyError
-
     try:
         return work()
     except DragomanError as error:
         raise click.ClickException(str(error)) from error
-    except (SQLAlchemyError, OSError) as error:
-        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise click.ClickException(f"the database of keys cannot be used: {reason}") from error
+    except (DatabaseFailed, OSError) as error:
+        raise click.ClickException(f"the database of keys cannot be used: {error}") from error
 
 
 def _read_end(text: str | None) -> datetime.datetime | None:

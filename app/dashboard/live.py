@@ -12,6 +12,7 @@ from flask import Response, request
 from gevent.queue import Empty, Full, Queue
 from msgspec import Struct
 
+from app.accounts.queries import Query, list_requests
 from app.accounts.record import RequestRecord
 from app.dashboard.rendering import PAGE_HEADERS
 from app.errors import DragomanError, TooMany
@@ -101,8 +102,6 @@ class Live:
         rows: list[dict[str, Any]] = []
         accounts = self._runtime.accounts
         if accounts is not None:
-            from app.accounts.queries import Query, list_requests
-
             newest = accounts.read(lambda connection: list_requests(connection, Query(limit=MOST_NEW)), 2.0)
             if self._last is not None:
                 rows = sorted((row for row in newest if row["seq"] > self._last), key=lambda row: row["seq"])

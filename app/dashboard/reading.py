@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from gevent.lock import BoundedSemaphore
 
 from app.blueprints.operations.reports import ask_accounts
 from app.dashboard.visitors import Visitor
 from app.errors import TooMany
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
+from app.sql import Connection
 
 T = TypeVar("T")
 

@@ -6,24 +6,19 @@ import contextlib
 import importlib
 import logging
 import re
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-import gevent
 import msgspec
 import platformdirs
 import zstandard
-from gevent import monkey
 
 from app.errors import LedgerSilent, LedgerUnavailable
+from app.ledger.database import Database
 from app.settings import LedgerSettings
-
-if TYPE_CHECKING:
-    from app.ledger.database import Database
 
 log = logging.getLogger("dragoman.ledger")
 
@@ -144,6 +139,10 @@ class Ledger:
     ) -> None:
         """`clock` dates records; pauses are counted by `monotonic`, which nobody sets."""
         self._url = settings.url
+        if settings.url and settings.url.startswith("postgresql"):
+            # Whoever came first would keep all others waiting for it; whether it is there is told where it is used.
+            with contextlib.suppress(ImportError):
+                importlib.import_module("psycopg")
         self._limits = Limits(settings.ttl_days * DAY, settings.max_mb * MEGABYTE)
         self._clock = clock
         self._database: Database | None = None
@@ -228,30 +227,10 @@ class Ledger:
             self.close()
         if self._wait() < self._broken_until:
             raise LedgerUnavailable("the database of the ledger could not be opened; see the log")
-        kind = _load_apart(self._url or "")
         with self._opening:
             if self._database is None:
-                self._database = kind(self._url or _default_path())
+                self._database = Database(self._url or _default_path())
             return self._database
-
-
-def _load_apart(url: str) -> type[Database]:
-    """SQLAlchemy costs a third of a worker's start and memory, and most workers never need it. Who needs it first keeps
-    nobody else waiting: under gevent it is loaded in a thread."""
-
-    def load() -> type[Database]:
-        from app.ledger.database import Database
-
-        if url.startswith("postgres"):
-            # Whether it is installed is told where it is used.
-            with contextlib.suppress(ImportError):
-                importlib.import_module("psycopg")
-        return Database
-
-    if "app.ledger.database" in sys.modules or not monkey.is_module_patched("threading"):
-        return load()
-    loaded: type[Database] = gevent.get_hub().threadpool.apply(load)
-    return loaded
 
 
 def _default_path() -> Path:

@@ -1,8 +1,9 @@
-"""The script that `dragoman serve` becomes: gunicorn with our settings.
+"""What `dragoman serve` becomes: gunicorn with our settings.
 
-It is run by its path, not imported: gevent must patch the standard library before anything else of ours is loaded.
-For the same reason, and because a user's folder may hold an `app` or a `wsgi` of its own, it does not use gunicorn's
-command, which puts the working folder first among the places that modules come from.
+gevent must patch the standard library before anything else of ours is loaded, so `dragoman.py` does that first. With
+`--reload` this module is run as a script instead, for the workers to find nothing loaded. It does not use gunicorn's
+command, which puts the working folder first among the places that modules come from; a user's folder may hold an `app`
+or a `wsgi` of its own.
 """
 
 # ruff: noqa: E402
@@ -29,6 +30,7 @@ monkey.patch_all()
 import argparse
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
@@ -76,6 +78,12 @@ class Gateway(BaseApplication):  # type: ignore[misc]
             self.cfg.set("when_ready", self.show_page)
 
     def run(self) -> None:
+        if not self.watch_code:
+            # Workers share what their master has loaded, and begin in a moment.
+            import app.assembly
+            import app.server.worker  # noqa: F401
+
+            gc.freeze()
         gc.enable()
         Master(self, self.parent).run()
 
@@ -137,8 +145,7 @@ class Gateway(BaseApplication):  # type: ignore[misc]
     def _build(self, settings: Settings) -> Any:
         # Until `start_worker`, as above.
         gc.disable()
-        # Imported in the worker, so that --reload sees changed code.
-        from app import build_application
+        from app.assembly import build_application
 
         application = build_application(settings)
         application.runtime.problem = self.problem
@@ -165,12 +172,17 @@ def _says_nothing(settings: Settings) -> bool:
     return settings.source is None or is_hollow(settings.source)
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Becomes the master, and ends the process. `arguments` are the process's own where none are given."""
     guard_standard_streams()
     parser = argparse.ArgumentParser()
     parser.add_argument("--reload", action="store_true")
     parser.add_argument("--open", dest="page", metavar="URL")
     parser.add_argument("--for-agent", action="store_true")
-    gateway = Gateway(**vars(parser.parse_args()))
+    gateway = Gateway(**vars(parser.parse_args(arguments)))
     tell_descriptors()
     gateway.run()
+
+
+if __name__ == "__main__":
+    main()

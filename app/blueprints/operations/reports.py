@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from flask import Blueprint, Response, request
 
 from app.accounts.apart import READ_LIMIT, AccountsUnavailable
+from app.accounts.queries import Query, find_request, list_requests, list_sessions
 from app.accounts.record import RequestRecord
 from app.accounts.reports import ALONE, CREDENTIAL, GROUPS, SESSION, read_span, report_usage
 from app.blueprints.operations.rights import own_rows
 from app.blueprints.views import family, refuse, runtime, services
 from app.errors import DragomanError, Forbidden, InvalidRequest, NotFound
 from app.gateway.client_limits.in_force import look_at
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
+from app.sql import Connection
 
 T = TypeVar("T")
 
@@ -75,7 +74,6 @@ def usage() -> Response:
 @blueprint.get("/requests")
 def requests() -> Response:
     def answer(own: Mapping[str, str]) -> Any:
-        from app.accounts.queries import Query, list_requests
 
         query = Query(
             before=read_number("before"),
@@ -96,7 +94,6 @@ def requests() -> Response:
 @blueprint.get("/requests/<request_id>")
 def one_request(request_id: str) -> Response:
     def answer(own: Mapping[str, str]) -> Any:
-        from app.accounts.queries import find_request
 
         found = ask_accounts(lambda connection: find_request(connection, request_id[:LONGEST_VALUE]))
         if found is None or any(found[column] != value for column, value in own.items()):
@@ -109,7 +106,6 @@ def one_request(request_id: str) -> Response:
 @blueprint.get("/sessions")
 def sessions() -> Response:
     def answer(own: Mapping[str, str]) -> Any:
-        from app.accounts.queries import list_sessions
 
         named = {name: value for name, value in read_filters().items() if name == "key"}
         before, since, limit = read_time("before"), read_time("since"), _read_limit()

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 import msgspec
@@ -16,9 +16,7 @@ import msgspec
 from app.accounts.accounts import Accounts
 from app.accounts.reports import read_span
 from app.cli.options import read_settings
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
+from app.sql import Connection, DatabaseFailed
 
 T = TypeVar("T")
 
@@ -55,13 +53,10 @@ def open_accounts(path: Path | None) -> Accounts:
 
 def ask(accounts: Accounts, work: Callable[[Connection], T]) -> T:
     """What `work` finds; a database that cannot be read ends the command with the reason."""
-    from sqlalchemy.exc import SQLAlchemyError
-
     try:
         return accounts.read(work)
-    except (SQLAlchemyError, OSError) as error:
-        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise click.ClickException(f"the accounts cannot be read: {reason}") from error
+    except (DatabaseFailed, OSError) as error:
+        raise click.ClickException(f"the accounts cannot be read: {error}") from error
 
 
 def print_json(value: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from app.accounts.accounts import Accounts
+from app.accounts.queries import Query, find_request, list_requests
 from app.cli.accounts.reading import (
     Ago,
     ask,
@@ -57,7 +58,6 @@ def requests(
     **filters: str | None,
 ) -> None:
     """List requests, the newest last."""
-    from app.accounts.queries import Query, list_requests
 
     accounts = open_accounts(path)
     where = {column: value for column, value in filters.items() if value is not None}
@@ -79,7 +79,6 @@ def requests(
 @config_option
 def show(request_id: str, as_json: bool, path: Path | None) -> None:
     """Show one request: where it went and why, each attempt, tokens, cost and losses."""
-    from app.accounts.queries import find_request
 
     accounts = open_accounts(path)
     found = ask(accounts, lambda connection: find_request(connection, request_id))
@@ -100,7 +99,6 @@ def show(request_id: str, as_json: bool, path: Path | None) -> None:
 
 
 def _follow(accounts: Accounts, last: int, failed: bool, where: dict[str, str]) -> None:
-    from app.accounts.queries import Query, list_requests
 
     while True:
         time.sleep(FOLLOW_PERIOD)

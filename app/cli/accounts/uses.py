@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from app.accounts.accounts import Accounts
+from app.accounts.keys import list_keys
 from app.cli.accounts.reading import ask
 from app.cli.options import read_settings
 from app.gateway.client_access.client_keys import read_key
@@ -17,8 +18,6 @@ def read_uses(path: Path | None) -> list[LimitUse]:
     settings = read_settings(path)
     tables = dict(settings.keys)
     if settings.accounts.enabled:
-        from app.accounts.keys import list_keys
-
         made = ask(Accounts(settings.accounts, settings.ledger.url), list_keys)
         tables = {key.name: key.settings for key in made if not key.disabled} | tables
     limited = find_limited([read_key(name, "", table) for name, table in tables.items()], settings.providers)

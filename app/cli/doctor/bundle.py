@@ -16,7 +16,7 @@ from app.cli.doctor.finding import Finding, Subject
 from app.known_secrets import known_secrets
 from app.settings import masked
 
-LIBRARIES = ("dragoman", "flask", "gevent", "gunicorn", "msgspec", "requests", "urllib3", "httptools", "SQLAlchemy")
+LIBRARIES = ("dragoman", "flask", "gevent", "gunicorn", "msgspec", "requests", "urllib3", "httptools")
 
 
 def make_bundle(subject: Subject, findings: Sequence[Finding]) -> str:

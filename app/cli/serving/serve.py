@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from gevent import monkey
 
 from app.cli.options import WholeNumber, config_option, open_ways, read_settings
 from app.cli.serving.start_screen import base_url, describe_start
@@ -95,7 +96,7 @@ def serve(
     options = [*(["--reload"] if reload else []), *(["--for-agent"] if for_agent else [])]
     if settings.server.open_browser and at_terminal() and missing:
         options += ["--open", f"{base_url(settings.server)}/login"]
-    _become_gunicorn(settings, overrides, options)
+    _become_gunicorn(settings, overrides, options, afresh=reload)
 
 
 def at_terminal() -> bool:
@@ -134,17 +135,31 @@ def _oca_provider(settings: Settings) -> str:
     return next((name for name, provider in settings.providers.items() if provider.kind == "oca"), "oca")
 
 
-def _become_gunicorn(settings: Settings, overrides: dict[str, Any], options: list[str]) -> None:
-    """Replace this process, so that its id, terminal and signals are gunicorn's."""
-    script = str(files("app.server") / "launch.py")
+def _become_gunicorn(settings: Settings, overrides: dict[str, Any], options: list[str], *, afresh: bool) -> None:
+    """This process goes on as gunicorn's master: its id, terminal and signals are gunicorn's. Where it must start
+    `afresh`, to load changed code, or where gevent has not patched it, it replaces itself."""
     os.environ[HANDED_ON] = json.dumps(overrides)
     if settings.source:
         os.environ["DRAGOMAN_CONFIG"] = str(settings.source)
     sys.stdout.flush()
+    if not afresh and monkey.is_module_patched("socket"):
+        _forget_working_folder()
+        from app.server import launch
+
+        launch.main(options)
+        return
+    script = str(files("app.server") / "launch.py")
     # Ctrl-C between the two programs waits until the script can end without a traceback.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     # -P: the script's folder and the working folder are not places to import from.
     os.execv(sys.executable, [sys.executable, "-P", script, *options])
+
+
+def _forget_working_folder() -> None:
+    """What -P does for a script: the folder that the program was started by is no place to import from, unless it is
+    the one that we come from ourselves."""
+    if not sys.flags.safe_path and Path(sys.path[0]).resolve() != Path(str(files("app"))).parent:
+        del sys.path[0]
 
 
 def _check_temporary_folder() -> None:

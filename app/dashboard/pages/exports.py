@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 from flask import Response
 
+from app.accounts.queries import Query
+from app.accounts.queries import list_requests as find_rows
 from app.accounts.reports import COUNTS
 from app.blueprints.operations.reports import read_filters
 from app.blueprints.views import runtime
@@ -38,8 +40,6 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 @blueprint.get("/requests.<kind>")
 def export_requests(kind: str) -> Response:
-    from app.accounts.queries import Query
-    from app.accounts.queries import list_requests as find_rows
 
     visitor, wanted, asked = find_visitor(), read_range("30d"), read_asked()
     query: dict[str, Any] = {

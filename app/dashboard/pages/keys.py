@@ -5,11 +5,16 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from flask import Response
 
 from app.accounts.apart import AccountsUnavailable
+from app.accounts.keys import create_key as create
+from app.accounts.keys import disable_key as disable
+from app.accounts.keys import list_keys as list_made
+from app.accounts.keys import rotate_key as rotate
+from app.accounts.keys import touch_stamp
 from app.accounts.reports import read_span, report_usage
 from app.blueprints.forms import read_form
 from app.blueprints.views import runtime, services
@@ -21,9 +26,7 @@ from app.dashboard.visitors import Visitor, find_visitor
 from app.errors import ConfigError, InvalidRequest
 from app.settings import KeySettings
 from app.settings.key_checks import check_key, read_date
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
+from app.sql import Connection
 
 T = TypeVar("T")
 
@@ -47,7 +50,6 @@ def create_key() -> Response:
         settings = check_key(name, _read_settings(form))
     except ConfigError as error:
         raise InvalidRequest(error.said, param="name") from error
-    from app.accounts.keys import create_key as create
 
     key = _change(lambda connection: create(connection, name, settings, time.time()))
     tell_change(visitor, f"makes the key {name}")
@@ -61,7 +63,6 @@ def rotate_key() -> Response:
     if overlap is None:
         raise InvalidRequest("overlap is a span of time such as 30m, 12h or 7d", param="overlap")
     _check_name(name)
-    from app.accounts.keys import rotate_key as rotate
 
     key = _change(lambda connection: rotate(connection, name, overlap, time.time()))
     tell_change(visitor, f"rotates the key {name}")
@@ -72,7 +73,6 @@ def rotate_key() -> Response:
 def disable_key() -> Response:
     visitor, name = check_change(), read_form().get("name", "")
     _check_name(name)
-    from app.accounts.keys import disable_key as disable
 
     if not _change(lambda connection: disable(connection, name, time.time())):
         raise InvalidRequest(f"there is no key called {name[:100]!r} that is not disabled", param="name")
@@ -92,8 +92,6 @@ def list_keys() -> list[dict[str, Any]]:
         for name, table in settings.keys.items()
     ]
     try:
-        from app.accounts.keys import list_keys as list_made
-
         now = time.time()
         rows += [
             _tell(
@@ -181,7 +179,6 @@ def _read_settings(form: Any) -> KeySettings:
 
 def _change(work: Callable[[Connection], T]) -> T:
     """What `work` does with the database of the accounts; the workers hear of it. Raises AccountsUnavailable."""
-    from app.accounts.keys import touch_stamp
 
     accounts = runtime().accounts
     if accounts is None:

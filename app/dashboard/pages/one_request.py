@@ -6,6 +6,8 @@ from typing import Any
 
 from flask import Response, request
 
+from app.accounts.queries import find_request
+from app.accounts.recordings import find_recording
 from app.blueprints.operations.reports import LONGEST_VALUE
 from app.blueprints.views import runtime
 from app.dashboard.blueprint import blueprint
@@ -40,14 +42,12 @@ def one_request(request_id: str) -> Response:
 
 def find_recorded(request_id: str) -> dict[str, Any] | None:
     """What was recorded of a request; who asks has been let in to see it."""
-    from app.accounts.recordings import find_recording
 
     return ask(lambda connection: find_recording(connection, request_id[:LONGEST_VALUE]))
 
 
 def find_own(visitor: Visitor, request_id: str) -> dict[str, Any]:
     """A request that a visitor may see. Raises NotFound."""
-    from app.accounts.queries import find_request
 
     row = ask(lambda connection: find_request(connection, request_id[:LONGEST_VALUE]))
     if row is None or any(row[column] != value for column, value in visitor.own.items()):

@@ -9,7 +9,9 @@ from typing import Any
 from flask import Response, request
 
 from app.accounts.apart import AccountsUnavailable
+from app.accounts.queries import sum_usage
 from app.accounts.record import RequestRecord
+from app.accounts.views import list_first_bytes
 from app.blueprints.operations.system import describe_provider
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
@@ -63,8 +65,6 @@ def look_running(visitor: Visitor) -> tuple[list[RequestRecord], bool]:
 
 def _sum_up(visitor: Visitor, wanted: Range) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """The numbers of a range, each with its course, and those of each provider."""
-    from app.accounts.queries import sum_usage
-    from app.accounts.views import list_first_bytes
 
     since, until, own = wanted.begin, wanted.end, visitor.own
     courses = ask(lambda connection: sum_usage(connection, ["hour"], max(since, until - 72 * 3600), until, own))

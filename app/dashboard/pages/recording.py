@@ -10,6 +10,8 @@ from typing import Any
 
 from flask import Response, redirect
 
+from app.accounts.recordings import forget_recordings as forget
+from app.accounts.recordings import list_recordings
 from app.accounts.reports import read_span
 from app.blueprints.forms import read_form
 from app.blueprints.views import runtime, services
@@ -42,7 +44,6 @@ _REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 
 @blueprint.get("/recording")
 def recording() -> Response:
-    from app.accounts.recordings import list_recordings
 
     visitor = find_visitor()
     tenant = visitor.own.get("tenant")
@@ -94,7 +95,6 @@ def stop_recording() -> Response:
 
 @blueprint.post("/recording/forget")
 def forget_recordings() -> Response:
-    from app.accounts.recordings import forget_recordings as forget
 
     visitor, accounts = check_change(), runtime().accounts
     if accounts is not None:

@@ -8,6 +8,9 @@ from typing import Any
 
 from flask import Response, redirect, request
 
+from app.accounts.queries import Query, find_request
+from app.accounts.queries import list_requests as list_rows
+from app.accounts.views import count_along
 from app.blueprints.operations.reports import FILTERS, LONGEST_VALUE, read_filters, read_number
 from app.dashboard.blueprint import blueprint
 from app.dashboard.page import show
@@ -57,8 +60,6 @@ def requests() -> Response:
 def search() -> Response:
     """What the field on top leads to: a request by its id, a session, or the requests for a model."""
     visitor, text = find_visitor(), request.args.get("q", "").strip()[:LONGEST_VALUE]
-    from app.accounts.queries import Query, find_request
-    from app.accounts.queries import list_requests as list_rows
 
     if not text:
         return redirect("/_/requests", 303)  # type: ignore[return-value]
@@ -128,7 +129,6 @@ def _read_status(text: str) -> tuple[int, int] | None:
 
 
 def _count(visitor: Visitor, since: float, until: float, where: Mapping[str, str]) -> list[dict[str, Any]]:
-    from app.accounts.views import count_along
 
     # Sums know no sessions.
     if "session" in where:

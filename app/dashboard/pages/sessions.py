@@ -7,6 +7,8 @@ from typing import Any
 
 from flask import Response, request
 
+from app.accounts.queries import list_sessions
+from app.accounts.views import read_last_turns
 from app.blueprints.operations.reports import LONGEST_VALUE, read_filters, read_time
 from app.blueprints.views import services
 from app.dashboard.blueprint import blueprint
@@ -24,8 +26,6 @@ USUAL = "30d"
 
 @blueprint.get("/sessions")
 def sessions() -> Response:
-    from app.accounts.queries import list_sessions
-    from app.accounts.views import read_last_turns
 
     visitor, wanted = find_visitor(), read_range(USUAL)
     where = {**{name: value for name, value in read_filters().items() if name == "key"}, **visitor.own}

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from app.accounts.apart import AccountsThread
+from app.accounts.keys import list_keys, read_version
 from app.gateway.client_access.access import Access
 from app.gateway.client_access.client_keys import ClientKey, read_key
 from app.gateway.client_access.tenants import open_tenant_marks
@@ -30,7 +31,6 @@ class MadeKeys:
         version = self._look(accounts)
         if version == self._seen:
             return False
-        from app.accounts.keys import list_keys
 
         rows = accounts.read(list_keys)
         self._rows = [
@@ -63,6 +63,5 @@ class MadeKeys:
                 return place.with_name(STAMP_NAME).stat().st_mtime_ns
             except OSError:
                 return None
-        from app.accounts.keys import read_version
 
         return accounts.read(read_version)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.accounts.apart import AccountsThread
+from app.accounts.recordings import keep_recordings
 from app.gateway.inspection.orders import RecordingOrder, order_of_settings, orders_file, read_orders
 from app.gateway.inspection.wire_copy import WireCopy
 from app.gateway.record import Record
@@ -89,7 +90,6 @@ class Inspector:
             if accounts is None:
                 self.lost += len(batch)
                 continue
-            from app.accounts.recordings import keep_recordings
 
             now = self._clock()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -15,6 +16,7 @@ from app.transport import Exchange
 LOOK_AGAIN = 0.02
 MODESTY = 3
 _dice = random.Random()  # of its own: it is thrown by threads, beside whatever else draws numbers
+os.register_at_fork(after_in_child=_dice.seed)
 
 
 class Places(Protocol):

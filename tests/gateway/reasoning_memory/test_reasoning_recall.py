@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -325,18 +326,18 @@ def test_a_stream_is_heard_however_it_is_cut(size: int) -> None:
     assert response.blocks[0] == Reasoning("hm")
 
 
-def test_requests_that_have_nothing_to_remember_load_no_database() -> None:
+def test_requests_that_have_nothing_to_remember_open_no_database(tmp_path: Path) -> None:
     program = (
-        "import sys; from app.gateway.reasoning_memory.reasoning_store import ReasoningStore, Owner\n"
+        "from app.gateway.reasoning_memory.reasoning_store import ReasoningStore, Owner\n"
         "from app.ledger import Ledger\n"
         "from app.settings import LedgerSettings; from app.conversation.request import Request, Turn\n"
         "from app.conversation.blocks import Text\n"
         "memory = ReasoningStore(Ledger(LedgerSettings()).reasoning)\n"
         "asked = Request(dialect='openai_chat', model='m', turns=(Turn('user', (Text('q'),)),))\n"
         "memory.recall(asked, Owner('', 'p/m')); memory.remember(b'k', (), Owner('', 'p/m'))\n"
-        "print('sqlalchemy' in sys.modules)"
     )
+    environ = {**os.environ, "XDG_DATA_HOME": str(tmp_path)}
 
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    subprocess.run([sys.executable, "-c", program], env=environ, check=True)
 
-    assert done.stdout.strip() == "False"
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,181 @@
+"""SQL over the drivers of SQLite and Postgres, as the ledger and the accounts speak it.
+
+Statements mark their values by `?` and quote names by `"`; what the two databases spell differently stays with who
+writes the statement. Nothing is in a transaction unless `changes` makes one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sqlite3
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+# What a URL may begin with.
+_SQLITE = "sqlite:///"
+_POSTGRES = re.compile(r"postgresql(\+psycopg)?://")
+
+MEMORY = Path(":memory:")
+
+
+class DatabaseFailed(Exception):
+    """A database failed. The text is its own, without the statement and its values, which are a client's; `busy` says
+    that another writer was in the way."""
+
+    def __init__(self, error: Exception | str) -> None:
+        said = next(iter(str(error).splitlines()), "") or type(error).__name__
+        super().__init__(said)
+        self.busy = "database is locked" in said or "table is locked" in said
+
+
+def read_place(url: str) -> Path | str:
+    """A file of SQLite, or the URL of Postgres as its driver takes it. Raises ValueError, whose text follows a name of
+    the setting and holds nothing of the URL but its beginning."""
+    if url.startswith(_SQLITE):
+        return Path(url.removeprefix(_SQLITE))
+    if url == "sqlite://":
+        return MEMORY
+    if _POSTGRES.match(url):
+        return _POSTGRES.sub("postgresql://", url, count=1)
+    kind, found, _ = url.partition("://")
+    if not found:
+        raise ValueError("is not a URL of a database")
+    raise ValueError(f"must be of sqlite or postgresql, not {kind[:40]}")
+
+
+def list_marks(values: Sequence[Any]) -> str:
+    """A mark for each of the values, for IN and VALUES."""
+    return ", ".join("?" * len(values))
+
+
+class Connection:
+    """An open database, for one thread at a time. Methods raise DatabaseFailed.
+
+    `wait` is how many seconds a statement may take; SQLite waits so long for other writers, Postgres for all it does.
+    """
+
+    def __init__(self, place: Path | str, wait: float, pragmas: Sequence[str] = ()) -> None:
+        """A file that is not there is made, for nobody else's eyes. Raises OSError too, and ImportError where the
+        driver of Postgres is not installed."""
+        self.is_sqlite = isinstance(place, Path)
+        self._raw: Any = None
+        if isinstance(place, Path):
+            _create_private(place)
+            self._errors: Any = sqlite3.Error
+        elif not place.startswith("postgresql://"):
+            raise DatabaseFailed("it is no URL of SQLite or Postgres")
+        else:
+            # An extra: not everybody has it.
+            import psycopg
+
+            self._errors = psycopg.Error
+        try:
+            self._raw = _open_sqlite(place, wait, pragmas) if isinstance(place, Path) else _open_postgres(place, wait)
+        except self._errors as error:
+            raise DatabaseFailed(error) from error
+
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> Any:
+        """The driver's cursor."""
+        if not self.is_sqlite:
+            statement = statement.replace("%", "%%").replace("?", "%s")
+        try:
+            return self._raw.execute(statement, values) if values or self.is_sqlite else self._raw.execute(statement)
+        except self._errors as error:
+            raise DatabaseFailed(error) from error
+
+    def rows(self, statement: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Each row by its columns' names."""
+        cursor = self.execute(statement, values)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in self._fetch(cursor)]
+
+    def tuples(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return self._fetch(self.execute(statement, values))
+
+    def value(self, statement: str, values: Sequence[Any] = ()) -> Any:
+        """The first column of the first row; None where there is none."""
+        found = self.tuples(statement, values)
+        return found[0][0] if found else None
+
+    @contextmanager
+    def changes(self) -> Iterator[None]:
+        """All or nothing of what is done within."""
+        # SQLite: the place of the writer is taken at once, as who has read already cannot wait for it any more.
+        self.execute("BEGIN IMMEDIATE" if self.is_sqlite else "BEGIN")
+        try:
+            yield
+            self.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(DatabaseFailed):
+                self.execute("ROLLBACK")
+            raise
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it can no longer be used: Postgres has been started anew, or the network was gone."""
+        return self._raw is None or bool(getattr(self._raw, "closed", False))
+
+    def close(self) -> None:
+        raw, self._raw = self._raw, None
+        if raw is not None:
+            with contextlib.suppress(Exception):
+                raw.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _fetch(self, cursor: Any) -> list[tuple[Any, ...]]:
+        try:
+            found: list[tuple[Any, ...]] = cursor.fetchall()
+        except self._errors as error:
+            raise DatabaseFailed(error) from error
+        return found
+
+
+def identify(place: Path | str) -> tuple[int, int] | None:
+    """What tells a file from another one in its place; None where there is none."""
+    if isinstance(place, str):
+        return None
+    try:
+        found = place.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _open_sqlite(path: Path, wait: float, pragmas: Sequence[str]) -> sqlite3.Connection:
+    # One thread at a time, but not always the same.
+    raw = sqlite3.connect(path, timeout=wait, isolation_level=None, check_same_thread=False)
+    try:
+        # WAL lets others read while one writes; with it a crash loses nothing that is not lost with the machine.
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", *pragmas):
+            raw.execute(f"PRAGMA {pragma}").close()
+    except BaseException:
+        raw.close()
+        raise
+    return raw
+
+
+def _open_postgres(url: str, wait: float) -> Any:
+    import psycopg
+
+    options = f"-c statement_timeout={round(wait * 1000)} -c lock_timeout={round(wait * 1000)}"
+    return psycopg.connect(url, autocommit=True, connect_timeout=max(1, round(wait)), options=options)
+
+
+def _create_private(path: Path) -> None:
+    """What is in it is for nobody else's eyes; SQLite gives its other files the mode of the first. Files that are there
+    already and more open are closed."""
+    if path == MEMORY:
+        return
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_RDONLY, 0o600))
+    for file in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_IMODE(file.stat().st_mode) & 0o077:
+                file.chmod(0o600)
