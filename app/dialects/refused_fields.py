@@ -33,12 +33,16 @@ def nested_names(body: Any) -> set[str]:
 
 
 def leave_out(body: bytes, refused: tuple[str, ...]) -> tuple[bytes, list[str]]:
-    """The request without the refused fields below its top, and the names of those that it had."""
+    """The request without the refused fields, and the names of those that it had: renderers leave out those at its top,
+    but there are bodies that pass."""
     names = {name.removeprefix(NESTED) for name in refused if name.startswith(NESTED)}
-    if not any(b'"%b"' % name.encode() in body for name in names):
+    top = set(refused) - names
+    if not any(b'"%b"' % name.encode() in body for name in names | top):
         return body, []
     value = msgspec.json.decode(body)
-    found: set[str] = set()
+    found: set[str] = top & value.keys() if isinstance(value, dict) else set()
+    for name in found:
+        del value[name]
     pending = list(value.values()) if isinstance(value, dict) else []
     while pending:
         inner = pending.pop()

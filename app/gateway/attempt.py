@@ -20,7 +20,7 @@ from app.conversation.response import Response, Usage, scale_usage
 from app.credentials.credential import Credential
 from app.dialects.contract import ClientDialect, RenderedRequest, StreamParser, StreamPassthrough
 from app.dialects.login_words import has_login_words
-from app.dialects.refused_fields import leave_out
+from app.dialects.refused_fields import NESTED, leave_out
 from app.errors import UpstreamMalformed, UpstreamRefused, UpstreamTimeout
 from app.gateway.failures.retry_after import find_retry_after
 from app.gateway.messages import ClientRequest
@@ -184,8 +184,12 @@ class Attempt(abc.ABC):
         target = self.target
         body = rendered.body
         if target.capabilities.refused_fields:
-            body, left_out = leave_out(body, target.capabilities.refused_fields)
-            self.losses += [Loss("ignorable", name, "this upstream refuses the field") for name in left_out]
+            refused = target.capabilities.refused_fields
+            body, left_out = leave_out(body, refused)
+            self.losses += [
+                Loss("ignorable" if NESTED + name in refused else "degrading", name, "this upstream refuses the field")
+                for name in left_out
+            ]
         return UpstreamRequest(
             operation=target.operation,
             model=target.model,

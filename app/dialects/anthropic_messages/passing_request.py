@@ -26,9 +26,10 @@ MARK = b'"cache_control"'
 MOST_MARKS = 4
 
 _SEALED = b'"' + PREFIX.encode()
-_EMPTY = b'""'
 _CALL_ID = re.compile(r"[a-zA-Z0-9_-]++")
-_EMPTY_TEXT = re.compile(rb'"text"\s*:\s*""')
+# The vendor takes no text of nothing but space.
+_BLANK = re.compile(rb'"(?:[ ]|\\[nrt])*+"')
+_BLANK_TEXT = re.compile(rb'"text"\s*:\s*' + _BLANK.pattern)
 _REASONING = ("thinking", "redacted_thinking")
 _ABSENT = msgspec.Raw()
 # With thinking on, Claude still takes a top_p of at least this.
@@ -75,6 +76,8 @@ class _Tool(msgspec.Struct):
     name: Any = None
     strict: Any = None
     input_schema: msgspec.Raw = _ABSENT
+    parameters: msgspec.Raw = _ABSENT
+    function: msgspec.Raw = _ABSENT
 
 
 class _Outline(msgspec.Struct):
@@ -198,7 +201,7 @@ def _check_tools(asked: _Outline, can: Capabilities) -> bool:
 
 def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:
     native = tool.type not in (None, "custom")
-    if not can.tools or (native and not can.native_tools):
+    if not can.tools or (native and not can.native_tools) or is_set(tool.parameters) or is_set(tool.function):
         return True
     long = isinstance(tool.name, str) and len(tool.name) > can.tool_name_limit
     return long or (bool(tool.strict) and not can.strict_tools) or holds_null_keyword(tool.input_schema)
@@ -250,7 +253,7 @@ class _Judge:
     def _may_stay(self, block: _Head) -> bool:
         match block.type:
             case "text":
-                return bytes(block.text) != _EMPTY and _SEALED not in bytes(block.citations)
+                return _BLANK.fullmatch(block.text) is None and _SEALED not in bytes(block.citations)
             case "thinking":
                 sealed = is_sealed(block.signature or "")
                 signed = self._signed and bool(block.signature)
@@ -296,7 +299,7 @@ def _holds_empty(block: _Head) -> bool:
 
 
 def _has_empty(texts: msgspec.Raw) -> bool:
-    return _EMPTY_TEXT.search(memoryview(texts)) is not None
+    return _BLANK_TEXT.search(memoryview(texts)) is not None
 
 
 def _lacks_reasoning(content: Sequence[_Head]) -> bool:

@@ -23,6 +23,8 @@ _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]+")
 _MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")
 # Parts that have another name or shape in this dialect.
 _FOREIGN = FOREIGN_TYPES | {"input_text", "output_text", "summary_text", "input_image", "input_file"}
+# Fields that only a body of Messages has.
+_MESSAGES_FIELDS = frozenset(("system", "stop_sequences"))
 _ALWAYS_FORCED = (b'"required"', b'"any"')
 
 
@@ -79,6 +81,8 @@ def pass_request(body: bytes, capabilities: Capabilities) -> bytes | None:
 def _is_odd(fields: Fields, body: bytes, can: Capabilities) -> bool:
     if "messages" not in fields:
         return "input" in fields
+    if not _MESSAGES_FIELDS.isdisjoint(fields):
+        return True
     if can.think_tags or (can.text_tool_calls and "tools" in fields):
         return True  # the answer has to be read
     return _has_odd_messages(fields["messages"], body, can)
@@ -165,6 +169,8 @@ def _check_choice(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool
                 return True
             declared = decode_or_none(fields["tools"], _tools_decoder) or ()
             return all(tool.function is None or tool.function.name != name for tool in declared)
+        case {"type": "tool" | "auto" | "any" | "none"}:
+            return True  # as Messages says it
     return False
 
 
@@ -300,6 +306,8 @@ def _is_odd_call(call: _Call, can: Capabilities) -> bool:
     if function is None:
         return False
     said = bytes(function.arguments)
+    if not call.id:
+        return True
     return not function.name or call.type is None or not said.startswith(b'"') or (said != EMPTY and is_blank(said))
 
 

@@ -22,7 +22,7 @@ from app.dialects.json_bodies import Fields, encode_body, read_body, read_value,
 from app.dialects.openai_chat.messages.items import read_items
 from app.dialects.openai_chat.messages.messages import MessageReader
 from app.dialects.openai_chat.messages.tools import read_tool_choice, read_tools
-from app.dialects.openai_chat.vocabulary import EXTENSION_LOSSES, NAME, UNKNOWN_FIELD
+from app.dialects.openai_chat.vocabulary import EXTENSION_LOSSES, NAME, UNKNOWN_FIELD, WireMessage
 from app.dialects.tool_schemas import mend_schemas
 from app.errors import InvalidRequest
 
@@ -143,7 +143,9 @@ def _read_fields(body: bytes) -> Fields:
 
 
 def _read_conversation(taker: _Taker, reader: MessageReader) -> None:
-    messages, items = taker.raw("messages"), taker.raw("input")
+    messages, items, system = taker.raw("messages"), taker.raw("input"), taker.raw("system")
+    if system is not None:  # as Messages has it
+        reader.add(WireMessage(role="system", content=system), "system")
     if messages is not None:
         if not bytes(messages).startswith(b"["):
             raise InvalidRequest("messages must be an array", param="messages")
@@ -241,7 +243,8 @@ def _read_max_tokens(taker: _Taker) -> int | None:
 
 
 def _read_stop(taker: _Taker) -> tuple[str, ...]:
-    stop = taker.take("stop", _strings)
+    sequences = taker.take("stop_sequences", _strings)  # as Messages has them
+    stop = taker.take("stop", _strings) or sequences
     if stop is None:
         return ()
     return (stop,) if isinstance(stop, str) else tuple(stop)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.response import Usage
-from app.dialects.json_bodies import replace_model
+from app.dialects.json_bodies import decode_or_none, encode_body, fields_decoder, read_body, replace_model
 from app.dialects.openai_chat.errors import error_event
+from app.dialects.openai_chat.replies.repair import missing_head
 from app.dialects.openai_chat.usage import read_usage
 from app.dialects.openai_completions.response_parser import parse_response
 from app.dialects.openai_completions.vocabulary import completion_decoder
@@ -16,14 +19,35 @@ from app.sse import COMMENT_KEEPALIVE, DONE, SseDecoder, encode_event
 
 
 def pass_request(body: bytes, capabilities: Capabilities) -> bytes:
-    """The body with the upstream's name of the model; no other upstream could take what this one refuses."""
+    """The body with the upstream's name of the model, and no higher limit than its route has; no other upstream could
+    take what this one refuses."""
+    if capabilities.max_output is not None:
+        body = _lower_limit(body, capabilities.max_output)
     return replace_model(body, capabilities.model) if capabilities.model else body
 
 
 def repair_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> bytes:
     """Raises UpstreamRefused for an error inside a reply of status 200, UpstreamMalformed for what is no reply."""
     parse_response(body)
+    head: dict[str, Any] = {**_head_decoder.decode(body)}
+    if missing := missing_head(head, context, "text_completion"):
+        body = encode_body({**fields_decoder.decode(body), **missing})
     return replace_model(body, context.model)
+
+
+class _Limit(msgspec.Struct):
+    max_tokens: int | None = None
+
+
+_limit_decoder = msgspec.json.Decoder(_Limit)
+_head_decoder = msgspec.json.Decoder(dict[str, Any])
+
+
+def _lower_limit(body: bytes, most: int) -> bytes:
+    asked = decode_or_none(msgspec.Raw(body), _limit_decoder)
+    if asked is None or asked.max_tokens is None or asked.max_tokens <= most:
+        return body
+    return encode_body({**read_body(body), "max_tokens": most})
 
 
 class StreamPassthrough:

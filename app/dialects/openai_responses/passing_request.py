@@ -13,6 +13,7 @@ import msgspec
 
 from app.conversation.capabilities import Capabilities
 from app.conversation.envelope import PREFIX
+from app.dialects.foreign_tools import is_dated
 from app.dialects.json_bodies import Fields, decode_or_none, is_set, set_raw
 from app.dialects.openai_responses.request_parser import ENCRYPTED_CONTENT
 from app.dialects.openai_responses.vocabulary import NAME
@@ -27,7 +28,11 @@ _FILE = b'"input_file"'
 _COMMON = (None, "message", "reasoning", "function_call", "function_call_output")
 _CUSTOM = ("custom_tool_call", "custom_tool_call_output")
 # Whose results name them.
-_CALLS = {"function_call_output": "function_call", "custom_tool_call_output": "custom_tool_call"}
+_CALLS = {
+    "function_call_output": "function_call",
+    "custom_tool_call_output": "custom_tool_call",
+    "local_shell_call_output": "local_shell_call",
+}
 # Fields by which a request goes on from items that are not in it.
 _CONTINUING = ("previous_response_id", "conversation", "prompt")
 
@@ -39,6 +44,7 @@ class _Reasoning(msgspec.Struct):
 class _Tool(msgspec.Struct):
     type: Any = None
     name: Any = None
+    input_schema: msgspec.Raw = msgspec.Raw()
 
 
 class _Format(msgspec.Struct):
@@ -110,7 +116,7 @@ def _has_odd_items(heads: list[_Head], fields: Fields, can: Capabilities) -> boo
 
 
 def _is_odd_item(head: _Head, can: Capabilities) -> bool:
-    if head.type == "function_call" and not head.name:
+    if head.type == "function_call" and not (head.name and head.call_id):
         return True
     if head.type in _CUSTOM:
         return not can.custom_tools
@@ -129,9 +135,11 @@ def _has_loose_calls(heads: list[_Head], fields: Fields) -> bool:
     """Whether a call has no result, or a result no call, as far as all of them are there."""
     if any(is_set(fields[name]) for name in _CONTINUING if name in fields):
         return False
-    calls = {(head.type, str(head.call_id)) for head in heads if head.type in _CALLS.values()}
-    results = {(_CALLS[head.type], str(head.call_id)) for head in heads if head.type in _CALLS}
-    return calls != results and not any(head.type == "item_reference" for head in heads)
+    calls = sorted((head.type, str(head.call_id)) for head in heads if head.type in _CALLS.values())
+    results = sorted((_CALLS[head.type], str(head.call_id)) for head in heads if head.type in _CALLS)
+    return (calls != results or len(set(calls)) < len(calls)) and not any(
+        head.type == "item_reference" for head in heads
+    )
 
 
 def _unless_calm(capability: str, most: str | None = None) -> Check:
@@ -166,23 +174,27 @@ def _check_tools(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
 def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:
     match tool.type:
         case "function":
-            return isinstance(tool.name, str) and len(tool.name) > can.tool_name_limit
+            return not isinstance(tool.name, str) or len(tool.name) > can.tool_name_limit
         case "custom":
-            return not can.custom_tools
+            return not can.custom_tools or not isinstance(tool.name, str) or is_set(tool.input_schema)
         case "namespace":
             return not can.namespaces
-        case _:
-            return not can.native_tools
+        case kind:
+            return kind is None or not can.native_tools or is_dated(kind)
 
 
 def _check_choice(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
     if not can.tool_choice or "tools" not in fields:
         return True
     match decode_or_none(value, any_decoder):
+        case {"type": "function", "function": dict()}:
+            return True
         case "required" | {"type": "function"}:
             return not can.forced_tool
         case {"type": "allowed_tools"}:
             return not can.first_party
+        case {"type": "auto" | "any" | "none" | "tool"}:
+            return True  # as Messages says it
     return False
 
 

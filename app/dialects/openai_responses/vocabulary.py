@@ -106,6 +106,7 @@ class WireChoice(msgspec.Struct):
     server_label: str | None = None
     mode: str | None = None
     tools: list[WireChoice] | None = None
+    function: dict[str, str] | None = None  # as Chat Completions has it
 
 
 class Format(msgspec.Struct):

@@ -90,10 +90,10 @@ ASKED = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalt
                    "top_logprobs", "stream_options", "include_usage"})  # fmt: skip
 
 _REFUSES = re.compile(
-    r"unknown|unrecogni[sz]ed|unsupported|unexpected|not support|n't support|no support|not (?:permitted|allowed|accept"
-    r"|recogni[sz]ed|implemented|available|valid|compatible)|invalid|incompatible|extra (?:inputs?|fields?)|additional"
-    r"|deprecated|disallow|forbid|\bonly\b|cannot be|can't be|must be set|must not|should not|extra_forbidden"
-    r"|for this model|with this model"
+    r"unknown|unrecogni[sz]ed|unsupported|unexpected|not (?:currently |yet )?support|n't support|no support"
+    r"|not (?:permitted|allowed|accept|recogni[sz]ed|implemented|available|valid|compatible)|invalid|incompatible"
+    r"|extra (?:inputs?|fields?)|additional|deprecated|disallow|forbid|\bonly\b|cannot be|can't be|must be set|must not"
+    r"|should not|extra_forbidden|for this model|with this model"
 )
 # The field is wanted, or the trouble is what the client put into it.
 _WANTED = re.compile(

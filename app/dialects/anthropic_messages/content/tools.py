@@ -12,6 +12,7 @@ from app.conversation.losses import Loss
 from app.conversation.request import CustomTool, FunctionTool, NativeTool, Request, Tool
 from app.dialects.anthropic_messages.content.blocks import write_cache
 from app.dialects.anthropic_messages.vocabulary import CLIENT_TOOLS, NAME, NO_SCHEMA, SERVER_TOOLS
+from app.dialects.foreign_tools import nested_tool
 from app.errors import InvalidRequest
 
 _PLACED = {"type", "name", "description", "input_schema", "strict", "defer_loading", "input_examples", "cache_control"}
@@ -60,9 +61,19 @@ def _read_tool(wire: dict[str, Any], path: str) -> Tool:
     if not isinstance(kind, str):
         raise InvalidRequest(f"{path}.type: must be a string", param=f"{path}.type")
     if kind == "custom" or (not _is_dated(kind) and "input_schema" in wire):
-        return _read_function(wire, path)
+        return _read_function(_own_shape(wire), path)
+    if kind == "function":
+        return _read_function(_own_shape(nested_tool(wire) or wire), path)
     server = not kind.startswith(CLIENT_TOOLS)
     return NativeTool(NAME, kind, name if isinstance(name, str) else kind, wire, server)
+
+
+def _own_shape(wire: dict[str, Any]) -> dict[str, Any]:
+    """A function of OpenAI's dialects as one of this."""
+    if "input_schema" in wire or "parameters" not in wire:
+        return wire
+    own = {name: value for name, value in wire.items() if name not in ("parameters", "type")}
+    return {**own, "input_schema": wire["parameters"]}
 
 
 def _is_dated(kind: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from app.conversation.blocks import Block, Image, Url
+from app.conversation.blocks import Block, Image, Reasoning, Url
 from app.dialects.anthropic_messages.content.blocks import read_block
 from app.dialects.json_bodies import read_value
 from app.dialects.readable import inline_image
@@ -17,7 +17,7 @@ NoteField = Callable[[str, msgspec.Raw], None]
 
 # The types of Anthropic Messages that no part of this dialect has.
 MESSAGES_TYPES = ("tool_use", "tool_result", "redacted_thinking", "document", "search_result")
-_AMBIGUOUS = ("image", "thinking")
+_AMBIGUOUS = ("image", "thinking", "reasoning")
 FOREIGN_TYPES = frozenset((*MESSAGES_TYPES, *_AMBIGUOUS))
 
 _object = msgspec.json.Decoder(dict[str, Any])
@@ -35,4 +35,16 @@ def read_foreign(kind: str, raw: msgspec.Raw, path: str, note: NoteField) -> Blo
         case {"type": "image", "image": str(url)} | {"type": "image", "url": str(url)}:
             image = inline_image(url)
             return Image(image if image is not None else Url(url))
+        case {"type": "reasoning", **said}:  # LangChain's, the AI SDK's, an item of Responses
+            return Reasoning(_text_of(said))
     return None
+
+
+def _text_of(said: dict[str, Any]) -> str:
+    for name in ("reasoning", "text", "summary", "content"):
+        match said.get(name):
+            case str(text):
+                return text
+            case [*parts]:
+                return "\n\n".join(part["text"] for part in parts if isinstance(part, dict) and "text" in part)
+    return ""

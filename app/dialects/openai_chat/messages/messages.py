@@ -110,8 +110,11 @@ class MessageReader:
         blocks: list[Block] = list(self._content(message, path))
         if message.refusal:
             blocks.append(Refusal(message.refusal))
+        told = {block.id for block in blocks if isinstance(block, ToolCall)}  # in the content, as Messages has them
         for index, call in enumerate(message.tool_calls or ()):
-            blocks.append(_read_call(call, f"{path}.tool_calls[{index}]"))
+            read = _read_call(call, f"{path}.tool_calls[{index}]")
+            if read.id not in told:
+                blocks.append(read)
         if message.function_call is not None:
             self._legacy_call = f"call_{path}".replace("[", "_").replace("]", "")
             call = WireCall(id=self._legacy_call, function=message.function_call)

@@ -10,6 +10,7 @@ import msgspec
 
 from app.conversation.losses import Loss
 from app.conversation.request import CustomTool, FunctionTool, NativeTool, Request, Tool, ToolChoice
+from app.dialects.foreign_tools import dated_tool, is_dated, messages_tool, nested_tool
 from app.dialects.json_bodies import list_decoder, read_value
 from app.dialects.openai_responses.vocabulary import CLIENT_TOOLS, NAME, WireChoice, WireTool
 from app.errors import InvalidRequest
@@ -23,6 +24,10 @@ _tools_decoder = msgspec.json.Decoder(list[WireTool] | None)
 _definition_decoder = msgspec.json.Decoder(dict[str, Any])
 
 _MODES: dict[str, Literal["auto", "any", "none"]] = {"auto": "auto", "required": "any", "none": "none"}
+# The same, as the choice of Messages says them.
+_TYPED_MODES: dict[str, Literal["auto", "any", "none"]] = {"auto": "auto", "any": "any", "none": "none"}
+# Types of tools that have a name of their own.
+_NAMED = ("function", "custom")
 _WIRE_MODES = {"auto": "auto", "any": "required", "none": "none"}
 
 
@@ -33,6 +38,14 @@ def parse_tools(raw: msgspec.Raw, path: str) -> list[Tool]:
     definitions = list_decoder.decode(raw) if wire else []
     for index, tool in enumerate(wire):
         where = f"{path}[{index}]"
+        if tool.type is None or (tool.name is None and tool.type in _NAMED) or is_dated(tool.type):
+            definition = _definition_decoder.decode(definitions[index])
+            if (native := dated_tool(definition)) is not None:
+                tools.append(native)
+                continue
+            tool = _read_foreign(tool, definition)
+        elif tool.type == "custom" and b'"input_schema"' in bytes(definitions[index]):
+            tool = _read_foreign(tool, _definition_decoder.decode(definitions[index]))
         match tool.type:
             case "function" | "custom":
                 tools.append(_parse_member(tool, where))
@@ -47,6 +60,19 @@ def parse_tools(raw: msgspec.Raw, path: str) -> list[Tool]:
             case _:
                 tools.append(_parse_native(tool, _definition_decoder.decode(definitions[index])))
     return tools
+
+
+def _read_foreign(tool: WireTool, definition: dict[str, Any]) -> WireTool:
+    """A tool in the shape of another dialect as one of this; itself where it has none of them."""
+    flat = nested_tool(definition) or messages_tool(definition)
+    if flat is None and tool.type is None and tool.name and tool.parameters is not None:
+        flat = {**definition, "type": "function"}
+    if flat is None:
+        return tool
+    try:
+        return msgspec.convert(flat, WireTool)
+    except msgspec.ValidationError:
+        return tool
 
 
 def render_tools(request: Request, losses: list[Loss]) -> list[Any]:
@@ -82,6 +108,8 @@ def parse_tool_choice(choice: str | WireChoice | None) -> ToolChoice | None:
             raise InvalidRequest("tool_choice.tools: a call is required, but no tool is allowed", param="tool_choice")
         names = tuple(_chosen(tool) for tool in choice.tools)
         return ToolChoice(mode if names else "none", names)
+    if choice.name is None and choice.type in _TYPED_MODES:
+        return ToolChoice(_TYPED_MODES[choice.type])
     return ToolChoice("tool", (_chosen(choice),))
 
 
@@ -191,7 +219,7 @@ def _parse_mode(mode: str, path: str) -> Literal["auto", "any", "none"]:
 def _chosen(choice: WireChoice) -> tuple[str | None, str]:
     if choice.type == "mcp":
         return (choice.server_label, choice.name) if choice.name else (None, choice.server_label or "mcp")
-    return choice.namespace, choice.name or choice.type
+    return choice.namespace, choice.name or (choice.function or {}).get("name") or choice.type
 
 
 def _render_chosen(chosen: tuple[str | None, str], tools: Sequence[Tool]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from app.conversation.losses import Loss
 from app.conversation.request import Extension, Request, Role, Tool, Turn
 from app.conversation.steps import SERVER_TOOL
 from app.dialects.json_bodies import read_value
+from app.dialects.openai_chat.replies.tool_calls import is_object, wrap_arguments
 from app.dialects.openai_responses.items.content import PART_PREFIX, annotation_of, parse_content, render_parts
 from app.dialects.openai_responses.items.items import parse_item, render_call, summary_message, valid_json
 from app.dialects.openai_responses.items.tools import parse_tools
@@ -264,6 +265,13 @@ class _AssistantItems:
             self._followed = len(self._items)
         self._parts, self._phase = [], None
 
+    def _sensible(self, call: ToolCall) -> ToolCall:
+        """A function's call with arguments that are an object, as servers with templates want them. Clients of this
+        dialect get theirs back as they are."""
+        if call.kind != "function" or self._own or is_object(call.arguments or "{}"):
+            return call
+        return msgspec.structs.replace(call, arguments=wrap_arguments(call.arguments))
+
     def _render_block(self, block: Block) -> list[Any]:
         match block:
             case ToolCall():
@@ -271,7 +279,7 @@ class _AssistantItems:
                     self._losses.append(
                         Loss("degrading", self._turn.path, f"the arguments of {block.id!r} are not JSON")
                     )
-                return [render_call(block)]
+                return [render_call(self._sensible(block))]
             case Reasoning():
                 return self._render_reasoning(block)
             case Compaction(proof=Proof(dialect="openai_responses", originals=originals)) if originals[0][:1] == b"{":

@@ -1,0 +1,45 @@
+"""Tools in the shape of another dialect than that of their request. Agents that speak several dialects mix them
+(Cursor, LibreChat), and each is read as what it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from app.conversation.blocks import DialectName
+from app.conversation.request import NativeTool
+
+# The vendor's own tools of Messages have a date in their types, and no other's have.
+_DATED = re.compile(r"[a-z_]{1,60}_20[0-9]{6}")
+_MESSAGES: DialectName = "anthropic_messages"
+_RUN_BY_CLIENTS = ("bash_", "text_editor_", "memory_", "computer_")
+
+
+def dated_tool(definition: Mapping[str, Any]) -> NativeTool | None:
+    """A tool of the vendor of Messages; None for any other."""
+    kind, name = definition.get("type"), definition.get("name")
+    if not isinstance(kind, str) or not is_dated(kind):
+        return None
+    server = not kind.startswith(_RUN_BY_CLIENTS)
+    return NativeTool(_MESSAGES, kind, name if isinstance(name, str) else kind, dict(definition), server)
+
+
+def is_dated(kind: object) -> bool:
+    return isinstance(kind, str) and _DATED.fullmatch(kind) is not None
+
+
+def nested_tool(definition: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a tool of Chat Completions holds below its type, with that; None where nothing stands there."""
+    kind = definition.get("type", "function")
+    inner = definition.get(kind) if kind in ("function", "custom") else None
+    return {"type": kind, **inner} if isinstance(inner, dict) else None
+
+
+def messages_tool(definition: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A function of Messages as a flat one; None for what is none."""
+    schema = definition.get("input_schema")
+    if not isinstance(schema, dict) or "parameters" in definition:
+        return None
+    flat = {name: definition[name] for name in ("name", "description", "strict", "defer_loading") if name in definition}
+    return {"type": "function", **flat, "parameters": schema}
