@@ -25,7 +25,7 @@ _COUNTS = ("input_tokens", "output_tokens")
 _DELTAS = {
     "text": {"type": "text_delta", "text": "x"},
     "thinking": {"type": "thinking_delta", "thinking": "x"},
-    "tool_use": {"type": "input_json_delta", "partial_json": " "},
+    "tool_use": {"type": "input_json_delta", "partial_json": "x"},
 }
 
 
@@ -53,7 +53,7 @@ class Grammar:
             case "content_block_start":
                 block = _object(event, "content_block")
                 allowed = self._started and not self.open and event.get("index") == self.index + 1
-                allowed = allowed and not (block.get("type") == "tool_use" and not _is_sound(block))
+                allowed = allowed and _is_sound(block)
                 if allowed:
                     self.open, self.index = str(block.get("type") or "unknown"), self.index + 1
                     self._called = self._called or self.open == "tool_use"
@@ -107,5 +107,9 @@ def _is_counted(message: dict[str, Any]) -> bool:
     return all(isinstance(usage.get(name), int) for name in _COUNTS)
 
 
-def _is_sound(call: dict[str, Any]) -> bool:
-    return bool(call.get("id")) and bool(call.get("name")) and call.get("input") in ({}, None)
+def _is_sound(block: dict[str, Any]) -> bool:
+    """Whether clients can add to a block: they join texts, and need a call's id and name."""
+    kind = block.get("type")
+    if kind == "tool_use":
+        return bool(block.get("id")) and bool(block.get("name")) and block.get("input") in ({}, None)
+    return kind not in ("text", "thinking") or isinstance(block.get(kind), str)

@@ -32,7 +32,12 @@ _DELTA = b"event: content_block_delta"
 _HEAD = re.compile(rb'event: content_block_delta\ndata: \{[^{}]*"delta"\s*:\s*\{\s*"type"\s*:\s*"\w+"')
 _INDEX = re.compile(rb'"index"\s*:\s*(\d{1,9})')
 # What a delta holds that belongs into another block than the open one; without an open one each does.
-_ELSEWHERE = {"text": b'"thinking_delta"', "thinking": b'"text_delta"', "": b""}
+_ELSEWHERE = {
+    "text": (b'"thinking_delta"',),
+    "thinking": (b'"text_delta"',),
+    "tool_use": (b'"text_delta"', b'"thinking_delta"'),
+    "": (b"",),
+}
 
 _MOST_HELD = 4096
 
@@ -119,6 +124,7 @@ class StreamPassthrough:
         self._unfinished = EventBuffer(context.max_event)
         self._decoder: SseDecoder | None = None  # set once events must be framed anew
         self._counts: dict[str, Any] = {}
+        self._reason: object = None  # why the answer ended
         self.usage: Usage | None = None
         self.finished = False
 
@@ -140,6 +146,8 @@ class StreamPassthrough:
             out = self._take(self._decoder.close())
         elif self._unfinished:
             out = self._pass(self._unfinished.drain().rstrip(b"\n") + b"\n\n")
+        if self._state is _State.RUNNING and self._reason is not None:
+            out += self._end()  # some servers leave the last event out
         if self.finished and self._rewriter is not None:
             out += self._rewriter.close()
         if self._state is _State.ENDED:
@@ -161,6 +169,11 @@ class StreamPassthrough:
         if self._state is _State.RUNNING:
             return PING
         return COMMENT_KEEPALIVE if self._state is _State.EXPECTING else b""
+
+    def _end(self) -> bytes:
+        """The last event, where the upstream told why it ended and nothing after that."""
+        self.finished, self._state = True, _State.ENDED
+        return encode_event(b'{"type":"message_stop"}', "message_stop") if self._rewriter is None else b""
 
     def _frame_anew(self, part: bytes) -> bytes:
         self._decoder = SseDecoder(self._context.max_event)
@@ -219,11 +232,11 @@ class StreamPassthrough:
         """The events up to the first that is out of order, and what comes of the others."""
         blocks = events.split(b"\n\n")
         odd = False
-        elsewhere = _ELSEWHERE.get(self._grammar.open)
+        elsewhere = _ELSEWHERE.get(self._grammar.open, ())
         for position, block in enumerate(blocks):
             if block.startswith(_DELTA):
                 of_block = self._head or _index_of(block) == self._grammar.index
-                if of_block and (elsewhere is None or elsewhere not in block) and block.endswith(b"}"):
+                if of_block and block.endswith(b"}") and not any(word in block for word in elsewhere):
                     self._head = self._head or _head_of(block)
                     continue
                 payloads = SseDecoder().feed(block + b"\n\n")
@@ -239,7 +252,7 @@ class StreamPassthrough:
                     return b"".join(passed + b"\n\n" for passed in blocks[:position]) + self.fail(failure)
                 self._note(event)
             if payloads:
-                self._head, elsewhere = b"", _ELSEWHERE.get(self._grammar.open)
+                self._head, elsewhere = b"", _ELSEWHERE.get(self._grammar.open, ())
             if not block.startswith(_KNOWN):
                 odd = True
                 blocks[position] = known_secrets.mask_bytes(block)
@@ -266,6 +279,8 @@ class StreamPassthrough:
         match event.get("type"):
             case "message_delta":
                 self._note_usage(event.get("usage"))
+                delta = event.get("delta")
+                self._reason = (delta.get("stop_reason") if isinstance(delta, dict) else None) or self._reason
             case "message_stop":
                 self.finished, self._state = True, _State.ENDED
             case "error":

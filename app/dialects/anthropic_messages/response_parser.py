@@ -95,7 +95,7 @@ def read_finish_reason(stop_reason: str | None, called: bool) -> FinishReason:
 def is_true_reason(stop_reason: str | None, *, called: bool) -> bool:
     """Whether there is a reason and it fits what came: agents run tools only at "tool_use", and loop at it without."""
     known = FINISH_REASONS.get(stop_reason or "")
-    return stop_reason is not None and known in (None, read_finish_reason(stop_reason, called))
+    return bool(stop_reason) and known in (None, read_finish_reason(stop_reason, called))
 
 
 def _judge(word: str) -> FinishReason:

@@ -116,11 +116,11 @@ class _WireBlock:
 
 
 class StreamParser:
-    """Events of an upstream's stream. Only `message_stop` is a normal end.
+    """Events of an upstream's stream. `message_stop` is a normal end, or the end of input after a `stop_reason`.
 
     Repairs: a missing `message_start`; deltas of blocks that were not begun, or under another index; deltas of
-    reasoning inside a text block and the reverse, which become blocks of their own; arguments that stand in the start
-    of a call; blocks that are never closed.
+    reasoning inside a text block and the reverse, and of both inside a call, which become blocks of their own;
+    arguments that stand in the start of a call; blocks that are never closed.
     """
 
     def __init__(self) -> None:
@@ -159,6 +159,10 @@ class StreamParser:
     def close(self) -> list[Event]:
         if self._state is _State.ENDED:
             return []
+        if self._end.stop_reason:
+            events: list[Event] = []
+            self._finish(events)
+            return events
         self._state = _State.ENDED
         return [Failed(UpstreamCut("the upstream's stream ended before it was complete", began=True).failure)]
 
@@ -256,6 +260,8 @@ class StreamParser:
             block = self._switch(index, "text", events)
         elif block.type == "text" and thinking:
             block = self._switch(index, "thinking", events)
+        elif block.type == "tool_use" and (text or thinking):
+            block = self._open_beside(index, "text" if text else "thinking", events)
         match block.type:
             case "text":
                 self._say(block, text, events)
@@ -295,7 +301,16 @@ class StreamParser:
         self._open(index, {"type": msgspec.Raw(literal(kind))}, events)
         return self._blocks[index]
 
+    def _open_beside(self, index: int, kind: str, events: list[Event]) -> _WireBlock:
+        """The block of what SGLang says inside a call, whose arguments may go on after it."""
+        beside = self._blocks.get(~index)
+        if beside is None or beside.type != kind:
+            self._open(~index, {"type": msgspec.Raw(literal(kind))}, events)
+        return self._blocks[~index]
+
     def _shut(self, index: int, events: list[Event]) -> None:
+        if index >= 0:
+            self._shut(~index, events)
         block = self._blocks.pop(index, None)
         match block:
             case None:

@@ -46,6 +46,7 @@ _BEGINNINGS = {"response.created", "response.queued", "response.in_progress"}
 _ADDED = "response.output_item.added"
 _DONE = "response.output_item.done"
 _ANNOTATED = "response.output_text.annotation.added"
+_PARTS = ("response.content_part.added", "response.reasoning_part.added")
 _READ = {_TEXT_DELTA, *_DELTAS, *_WHOLES, *ENDS, *_BEGINNINGS, _ADDED, _DONE, _ANNOTATED, "error", ""}
 _PARAGRAPH = b'"\\n\\n"'
 _QUOTE = ord('"')
@@ -133,6 +134,7 @@ class StreamParser:
         self._ended = False
         self._calls = False
         self._blocks = 0
+        self._parts: set[tuple[int, int]] = set()  # of items, that were announced
         self._settled: set[str | None] = set()  # ids of the items that are done
 
     def feed(self, data: Sequence[bytes]) -> list[Event]:
@@ -189,6 +191,8 @@ class StreamParser:
             self._open_item(chunk.output_index, item_decoder.decode(chunk.item), events)
         elif kind == _DONE:
             self._settle_item(chunk.output_index, chunk.item, events)
+        elif kind in _PARTS:
+            self._parts.add((chunk.output_index, chunk.content_index))
         elif kind == _ANNOTATED and chunk.annotation is not None:
             self._add_citation(chunk, chunk.annotation, events)
         elif kind in ENDS and chunk.response is not None:
@@ -229,8 +233,7 @@ class StreamParser:
             return
         part = None
         if ".reasoning" in chunk.type:
-            place = chunk.content_index if chunk.summary_index is None else chunk.summary_index
-            part = ("summary" if "summary" in chunk.type else "content", place)
+            part = self._part_of(chunk)
         if unless_said and block.said and block.part == part:
             return
         if block.said and block.part != part:
@@ -240,6 +243,13 @@ class StreamParser:
         if chunk.logprobs:
             self._items[chunk.output_index].logprobs = True
             events.append(BlockNoted(block.index, logprobs=tuple(chunk.logprobs)))
+
+    def _part_of(self, chunk: _FullChunk) -> tuple[str, int]:
+        """The part of a reasoning item. vLLM counts on with each word, and announces no parts."""
+        if "summary" in chunk.type:
+            return "summary", chunk.content_index if chunk.summary_index is None else chunk.summary_index
+        announced = (chunk.output_index, chunk.content_index) in self._parts
+        return "content", chunk.content_index if announced else 0
 
     def _add_citation(self, chunk: _FullChunk, citation: dict[str, Any], events: list[Event]) -> None:
         block = self._block_at(chunk, events)
