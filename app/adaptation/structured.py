@@ -25,6 +25,7 @@ from app.conversation.schemas import (
     sanitize,
     to_anthropic_subset,
     to_gemini_subset,
+    to_plain_subset,
     without_noise,
     wrap_root,
 )
@@ -68,7 +69,7 @@ def _ask_for_object(request: Request, capabilities: Capabilities, notes: Notes) 
 def _wrap_format(output: OutputFormat, capabilities: Capabilities, notes: Notes) -> OutputFormat:
     """The format with an object at its root, for upstreams that can hold a model to nothing else."""
     schema = output.schema or {}
-    any_root = capabilities.structured == "schema" and capabilities.schema not in ("object", "openai")
+    any_root = capabilities.structured == "schema" and capabilities.schema not in ("object", "openai", "plain")
     wrapped = schema if any_root or capabilities.structured == "none" else wrap_root(schema)
     if wrapped is schema:
         return output
@@ -111,6 +112,10 @@ def _fit_format(request: Request, output: OutputFormat, capabilities: Capabiliti
 
 def _fit_schema(schema: dict[str, Any], capabilities: Capabilities) -> tuple[dict[str, Any], tuple[str, ...]]:
     match capabilities.schema:
+        case _ if capabilities.closed_formats:
+            return to_plain_subset(schema, closed=True)
+        case "plain":
+            return to_plain_subset(schema)
         case "anthropic":
             return to_anthropic_subset(schema)
         case "gemini":

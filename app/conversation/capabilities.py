@@ -78,6 +78,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
     # tools
     tools: bool = True
+    tools_limit: int | None = None  # the most tools of one request; None: any number
     tool_choice: bool = True
     forced_tool: bool = True
     named_tool: bool = True  # a tool can be forced by its name, not only any of those declared
@@ -90,13 +91,14 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     strict_explicit: bool = False  # strict must be said, for its default is on
     tool_id: Literal["any", "anthropic", "mistral", "responses"] = "any"
     tool_name_limit: int = 64
-    schema: Literal["any", "object", "anthropic", "openai", "gemini"] = "object"
+    schema: Literal["any", "object", "anthropic", "openai", "gemini", "plain"] = "object"
     tool_result_media: bool = False  # images and files may stand inside a tool result
     error_flag: bool = False  # a tool result can say that it is an error
     text_tool_calls: bool = False  # calls written as text are recognised
 
     # output
     structured: Literal["schema", "json_object", "tool", "none"] = "schema"
+    closed_formats: bool = False  # of plain keywords, and no object takes properties that are not listed
     json_object: bool = True  # any JSON can be asked for without a schema
     verbosity: bool = False
 

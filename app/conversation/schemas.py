@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 Schema = dict[str, Any]
-SchemaStyle = Literal["any", "object", "anthropic", "openai", "gemini"]
+SchemaStyle = Literal["any", "object", "anthropic", "openai", "gemini", "plain"]
 
 # Keywords whose value is a schema, a list of schemas, or schemas by name.
 _ONE = ("items", "additionalProperties", "contains", "not", "if", "then", "else", "propertyNames")
@@ -48,6 +48,11 @@ _MOST_QUOTED = 100
 _GEMINI = frozenset(
     ("type", "title", "description", "nullable", "enum", "items", "minItems", "maxItems", "properties", "required")
 ) | {"minProperties", "maxProperties", "minLength", "maxLength", "pattern", "minimum", "maximum", "anyOf", "format"}
+# What every vendor takes. Moonshot checks it: github.com/MoonshotAI/walle, docs/mfjs-spec.md.
+_PLAIN = frozenset(
+    ("type", "description", "enum", "properties", "required", "items", "anyOf", "additionalProperties", "default")
+)
+_UNSAID = frozenset((*_NOISE, *_DEFINITIONS, "title", "nullable", "examples", "deprecated", "readOnly", "writeOnly"))
 _GEMINI_FORMATS = ("date-time", "enum", "float", "double", "int32", "int64")
 
 
@@ -55,14 +60,20 @@ def sanitize(schema: Schema | None, style: SchemaStyle) -> tuple[Schema, tuple[s
     """The schema of a tool's arguments for an upstream of this style, and what it lost.
 
     The root is always an object. "object" and "openai" lose nothing but noise at the root, "anthropic" no more than
-    a union at the root, "gemini" everything beyond OpenAPI's subset.
+    a union at the root, "gemini" everything beyond OpenAPI's subset, "plain" what some vendor refuses.
     """
     if schema is None:
         return {"type": "object", "properties": {}}, ()
     lost: list[str] = []
     if style == "any":
         return schema if schema else {"type": "object", "properties": {}}, ()
-    schema, beyond = to_gemini_subset(schema) if style == "gemini" else (without_noise(schema), ())
+    match style:
+        case "gemini":
+            schema, beyond = to_gemini_subset(schema)
+        case "plain":
+            schema, beyond = to_plain_subset(schema)
+        case _:
+            schema, beyond = without_noise(schema), ()
     lost.extend(beyond)
     return _root_object(schema, lost), tuple(lost)
 
@@ -115,6 +126,13 @@ def to_gemini_subset(schema: Schema) -> tuple[Schema, tuple[str, ...]]:
     """The schema within the subset of OpenAPI that Gemini knows, and what it lost."""
     lost: list[str] = []
     return _to_gemini(_inline(schema, lost), lost), tuple(dict.fromkeys(lost))
+
+
+def to_plain_subset(schema: Schema, *, closed: bool = False) -> tuple[Schema, tuple[str, ...]]:
+    """The schema in the few keywords that every vendor takes, and what it lost; the others become words in the
+    description. `closed`: no object takes properties that are not listed."""
+    lost: list[str] = []
+    return _to_plain(_inline(schema, lost), lost, closed), tuple(dict.fromkeys(lost))
 
 
 def is_openai_strict(schema: Schema) -> bool:
@@ -194,6 +212,88 @@ def _to_anthropic(schema: Schema, lost: list[str]) -> Schema:
     return kept
 
 
+def _to_plain(schema: Schema, lost: list[str], closed: bool) -> Schema:
+    schema = _map_parts(_one_kind_of_items(schema), lambda part: _to_plain(part, lost, closed))
+    if "allOf" in schema:
+        rest = {word: value for word, value in schema.items() if word != "allOf"}
+        schema = _merge_union(schema) if "properties" in rest else {**_intersect(schema["allOf"]), **rest}
+    kept: Schema = {}
+    said: list[str] = []
+    for word, value in schema.items():
+        if word == "oneOf":
+            kept.setdefault("anyOf", value)
+        elif word == "const":
+            kept["enum"] = [value]
+        elif word in _PLAIN:
+            kept[word] = value
+        elif word not in _UNSAID:
+            said.append(f"{word}: {json.dumps(value, ensure_ascii=False)}")
+            lost.append(f"`{word}` is only told in the description")
+    if said:
+        kept["description"] = "\n".join(filter(None, (kept.get("description"), "{" + ", ".join(said) + "}")))
+    return _one_type(kept, closed)
+
+
+def _one_kind_of_items(schema: Schema) -> Schema:
+    """The schema with one schema for all items of an array: any of those for each place."""
+    places = schema["items"] if isinstance(schema.get("items"), list) else schema.get("prefixItems")
+    if not isinstance(places, list):
+        return schema
+    kinds = [place for place in places if isinstance(place, dict)]
+    rest = {word: value for word, value in schema.items() if word != "prefixItems"}
+    return rest | {"items": kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {}}
+
+
+def _one_type(schema: Schema, closed: bool) -> Schema:
+    """The schema with a single type, or with a union of such and no type beside it."""
+    kinds = schema.get("type")
+    if "enum" in schema:
+        schema = _one_type_of_values(schema)
+    elif isinstance(kinds, list):
+        named = [{"type": kind} for kind in kinds if isinstance(kind, str)]
+        within = {word: schema.pop(word) for word in ("items", "properties", "required") if word in schema}
+        whole = [part | within if part["type"] in ("array", "object") else part for part in named]
+        rest = {word: value for word, value in schema.items() if word != "type"}
+        parts = [_one_type(part, closed) for part in whole]
+        return rest | (parts[0] if len(parts) == 1 else {"anyOf": parts} if parts else {})
+    if isinstance(schema.get("anyOf"), list):
+        if "properties" in schema:
+            schema = _merge_union(schema)
+        elif (kind := schema.pop("type", None)) is not None:
+            parts = [part for part in schema["anyOf"] if isinstance(part, dict)]
+            schema["anyOf"] = [part if {"type", "anyOf"} & part.keys() else {"type": kind, **part} for part in parts]
+    if schema.get("type") == "array" and not isinstance(schema.get("items"), dict):
+        schema["items"] = {}
+    if schema.get("type") == "object" or "properties" in schema:
+        _list_properties(schema, closed)
+    return schema
+
+
+def _list_properties(schema: Schema, closed: bool) -> None:
+    """An object that requires nothing but its own properties, each of which has a schema."""
+    properties = _members(schema, "properties")
+    schema["properties"] = {name: part if isinstance(part, dict) else {} for name, part in properties.items()}
+    if "required" in schema:
+        schema["required"] = [name for name in _required(schema) if name in properties]
+    if closed:
+        schema["additionalProperties"] = False
+
+
+def _one_type_of_values(schema: Schema) -> Schema:
+    """The schema with values of one type, texts or numbers; null becomes a type, and so do true and false."""
+    values = schema.pop("enum")
+    values = values if isinstance(values, list) else []
+    schema.pop("type", None)
+    texts = [value for value in values if isinstance(value, str)]
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    whole = all(isinstance(number, int) for number in numbers)
+    parts: list[Schema] = [{"type": "string", "enum": texts}] if texts else []
+    parts += [{"type": "integer" if whole else "number", "enum": numbers}] if numbers else []
+    parts += [{"type": "boolean"}] if any(isinstance(value, bool) for value in values) else []
+    parts += [{"type": "null"}] if None in values else []
+    return schema | (parts[0] if len(parts) == 1 else {"anyOf": parts} if parts else {})
+
+
 def _to_gemini(schema: Schema, lost: list[str]) -> Schema:
     schema = _map_parts(schema, lambda part: _to_gemini(part, lost))
     kept: Schema = {}
@@ -216,6 +316,22 @@ def _to_gemini(schema: Schema, lost: list[str]) -> Schema:
             kept[word] = value
         elif word not in (*_NOISE, *_DEFINITIONS, "additionalProperties"):
             lost.append(f"`{word}` is not known there")
+    return _fit_gemini(kept, lost)
+
+
+def _fit_gemini(kept: Schema, lost: list[str]) -> Schema:
+    """What else is refused there: an array of nothing, values that are no texts, required properties that there are
+    not."""
+    if kept.get("type") == "array":
+        kept.setdefault("items", {"type": "string"})
+    if "enum" in kept:
+        texts = [value for value in kept.pop("enum") or () if isinstance(value, str) and value]
+        if texts and kept.get("type", "string") == "string":
+            kept |= {"type": "string", "enum": texts}
+        else:
+            lost.append("`enum` is only known of texts there")
+    if "required" in kept and "properties" in kept:
+        kept["required"] = [name for name in _required(kept) if name in _members(kept, "properties")]
     return kept
 
 

@@ -1,16 +1,22 @@
-"""Schemas of tools as programs really write them: keywords that say nothing are written as null."""
+"""Schemas of tools as programs really write them, and what upstreams take of them.
+
+Keywords that say nothing are written as null.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
 import msgspec
 
+from app.conversation.capabilities import Capabilities
 from app.conversation.request import FunctionTool, Tool
 from app.conversation.schemas import without_nulls
 from app.dialects.json_bodies import holds_null
 
+# Styles in which a schema never is as its client wrote it.
+SUBSETS = ("gemini", "plain")
 # Keywords for which null is no value: vendors refuse a tool for it.
 _NULL_KEYWORD = re.compile(
     rb'"(?:required|properties|items|type|enum|description|additionalProperties|anyOf|oneOf|allOf|title|format|pattern)"'
@@ -21,6 +27,11 @@ _NULL_KEYWORD = re.compile(
 def holds_null_keyword(raw: msgspec.Raw) -> bool:
     """Whether tools as they came have a keyword that is null and that no vendor takes so."""
     return _NULL_KEYWORD.search(memoryview(raw)) is not None
+
+
+def is_above_limit(tools: Sized, capabilities: Capabilities) -> bool:
+    """Whether there are more tools than the upstream takes."""
+    return capabilities.tools_limit is not None and len(tools) > capabilities.tools_limit
 
 
 def mend_schemas(tools: Sequence[Tool], raw: msgspec.Raw | None) -> tuple[Tool, ...]:

@@ -13,6 +13,7 @@ Key = tuple[str | None, str]
 VENDORS = "\0"
 
 _ILLEGAL = re.compile(r"[^a-zA-Z0-9_-]")
+_BAD_START = re.compile(r"[^a-zA-Z_]")  # which Gemini and Moonshot refuse
 # What a past call without a name is taken to have called.
 NAMELESS = "unnamed_tool"
 _HASH = 8  # hexadecimal digits that keep shortened names apart
@@ -55,6 +56,8 @@ def spell_name(name: str, limit: int) -> str:
     only a history can hold, gets one."""
     name = name or NAMELESS
     clean = _ILLEGAL.sub("_", name)
+    if _BAD_START.match(clean):
+        clean = f"_{clean}"
     return name if clean == name and 0 < len(name) <= limit else _mark(clean, name, limit)
 
 

@@ -30,6 +30,10 @@ _KINDS: dict[str, ToolKind] = {
 }
 
 
+# Characters of the names of tools that are left out.
+_MOST_NAMED = 500
+
+
 def adapt_tools(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
     """Tools, calls and choice as the upstream knows them; the stage `Restore` turns its calls back."""
     calls = [block for turn in request.turns for block in turn.blocks if isinstance(block, ToolCall)]
@@ -39,11 +43,13 @@ def adapt_tools(request: Request, capabilities: Capabilities, notes: Notes) -> R
     if not capabilities.tools and declared:
         notes.lose("wrong", "tools", "this upstream accepts no tools")
         declared = []
+    own = {_key_of(tool) for tool in declared}
+    called = [_key_of_call(call, own) for call in calls]
+    wanted = {*called, *(request.tool_choice.names if request.tool_choice else ())}
+    declared = _within_limit(declared, wanted, capabilities, notes)
     vendors = {_key_of(tool): _find_twin(tool, capabilities, notes) for tool in declared if _is_native(tool)}
     fixed = [name for twin in vendors.values() if isinstance(twin, NativeTool) and (name := _fixed_name(twin))]
     keys = [_key_of(tool) for tool in declared if not isinstance(vendors.get(_key_of(tool)), NativeTool)]
-    own = {_key_of(tool) for tool in declared}
-    called = [_key_of_call(call, own) for call in calls]
     limit, keeps = capabilities.tool_name_limit, capabilities.namespaces
     names = name_tools([*keys, *called], limit, keep_namespaces=keeps, fixed=fixed)
     tools: list[Tool] = []
@@ -79,6 +85,20 @@ def _without_repeats(tools: Sequence[Tool], notes: Notes) -> list[Tool]:
         if first.setdefault(_key_of(tool), tool) != tool:
             notes.lose("degrading", _path_of(tool), "another tool has this name")
     return list(first.values())
+
+
+def _within_limit(
+    declared: list[Tool], wanted: Collection[Key], capabilities: Capabilities, notes: Notes
+) -> list[Tool]:
+    """No more tools than the upstream takes: those that were called or chosen, and the first of the others."""
+    limit = capabilities.tools_limit
+    if limit is None or len(declared) <= limit:
+        return declared
+    ranked = sorted(declared, key=lambda tool: _key_of(tool) not in wanted)
+    kept = {_key_of(tool) for tool in ranked[:limit]}
+    left_out = ", ".join(_path_of(tool).removeprefix("tools.") for tool in declared if _key_of(tool) not in kept)
+    notes.lose("degrading", "tools", f"the upstream takes {limit} tools; left out: {left_out[:_MOST_NAMED]}")
+    return [tool for tool in declared if _key_of(tool) in kept]
 
 
 def _without_extensions(tool: Tool, notes: Notes) -> Tool:

@@ -17,7 +17,7 @@ from app.conversation.capabilities import Capabilities
 from app.conversation.envelope import PREFIX, is_sealed
 from app.dialects.anthropic_messages.vocabulary import NAME, SERVER_CALLS, SERVER_RESULT_ENDING
 from app.dialects.json_bodies import decode_or_none, is_set, pass_fields, read_body, repair_surrogates
-from app.dialects.tool_schemas import holds_null_keyword
+from app.dialects.tool_schemas import SUBSETS, holds_null_keyword, is_above_limit
 
 BILLING_PREFIX = "x-anthropic-billing-header"
 
@@ -196,7 +196,9 @@ def _check_choice(asked: _Outline, can: Capabilities) -> bool:
 
 
 def _check_tools(asked: _Outline, can: Capabilities) -> bool:
-    return any(_is_odd_tool(tool, can) for tool in asked.tools or ())
+    tools = asked.tools or ()
+    odd = can.schema in SUBSETS or is_above_limit(tools, can)
+    return bool(tools) and (odd or any(_is_odd_tool(tool, can) for tool in tools))
 
 
 def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:

@@ -17,7 +17,7 @@ from app.dialects.json_bodies import Fields, decode_or_none, is_set, set_raw
 from app.dialects.openai_chat.messages.foreign_parts import FOREIGN_TYPES
 from app.dialects.openai_chat.vocabulary import REASONING_KEYS
 from app.dialects.passing_fields import Check, any_decoder, is_above, pass_unless_odd
-from app.dialects.tool_schemas import holds_null_keyword
+from app.dialects.tool_schemas import SUBSETS, holds_null_keyword, is_above_limit
 
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]+")
 _MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")
@@ -132,12 +132,14 @@ def _check_effort(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool
 
 
 def _check_tools(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
-    if not can.tools or can.schema == "gemini":
+    if not can.tools or can.schema in SUBSETS:
         return True
     if can.reasoning_excludes_tools and _thinks(fields, can):
         return True
     tools = decode_or_none(value, _tools_decoder)
-    return (tools is not None and any(_is_odd_tool(tool, can) for tool in tools)) or holds_null_keyword(value)
+    if tools is not None and (is_above_limit(tools, can) or any(_is_odd_tool(tool, can) for tool in tools)):
+        return True
+    return holds_null_keyword(value)
 
 
 def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:
@@ -181,7 +183,7 @@ def _check_parallel(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bo
 def _check_format(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
     match decode_or_none(value, any_decoder):
         case {"type": "json_schema"}:
-            return can.structured != "schema" or can.schema == "gemini"
+            return can.structured != "schema" or can.schema in SUBSETS or can.closed_formats
         case {"type": "json_object"}:
             return not can.json_object or can.structured == "none"
     return False

@@ -18,7 +18,7 @@ from app.dialects.json_bodies import Fields, decode_or_none, is_set, set_raw
 from app.dialects.openai_responses.request_parser import ENCRYPTED_CONTENT
 from app.dialects.openai_responses.vocabulary import NAME
 from app.dialects.passing_fields import Check, any_decoder, is_above, pass_unless_odd
-from app.dialects.tool_schemas import holds_null_keyword
+from app.dialects.tool_schemas import SUBSETS, holds_null_keyword, is_above_limit
 
 _SEALED = b'"' + PREFIX.encode()
 _IMAGE = b'"input_image"'
@@ -168,6 +168,8 @@ def _check_reasoning(value: msgspec.Raw, fields: Fields, can: Capabilities) -> b
 
 def _check_tools(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
     tools = decode_or_none(value, _tools_decoder)
+    if can.schema in SUBSETS or (tools is not None and is_above_limit(tools, can)):
+        return True
     return (tools is not None and any(_is_odd_tool(tool, can) for tool in tools)) or holds_null_keyword(value)
 
 
@@ -202,7 +204,7 @@ def _check_text(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
     text = decode_or_none(value, _text_decoder)
     wanted = text.format.type if text is not None and text.format is not None else None
     if wanted == "json_schema":
-        return can.structured != "schema"
+        return can.structured != "schema" or can.schema in SUBSETS or can.closed_formats
     return wanted == "json_object" and (not can.json_object or can.structured == "none")
 
 

@@ -154,6 +154,16 @@ _IS_LIMIT = re.compile(
     r"at most|maximum|less than|no more|<=|≤|>|range|exceed|limit|up to|too (?:large|high|big)|between"
 )
 _COUNT = re.compile(r"(?<![\w.,-])\d{1,3}(?:,\d{3}){1,3}(?![\w-])|(?<![\w.,-])\d{2,9}(?![\w-])")
+# How servers say that there are too many tools, and that a schema of one is not to their taste.
+_TOO_MANY = re.compile(
+    r"maximum (?:length|number of (?:items|tools|functions))[^\d]{0,20}(\d{1,5})"
+    r"|(?:at most|more than|up to) (\d{1,5}) tools"
+    r"|maximum of (\d{1,5}) (?:tools|functions)|limit of (\d{1,5}) tools"
+)
+_SCHEMA = re.compile(
+    r"schema|function[._](?:declarations|parameters)|input_schema|\bparameters\b[^.]{0,40}(?:invalid|not valid|support)"
+)
+_SCHEMA_OF_ANSWER = re.compile(r"(?:response[ _]format|json_schema).{0,200}(?:schema|support|required|additional)")
 _GONE = re.compile(r"expired|not (?:be )?found|does not exist|no longer")
 # How vendors say that they do not take the reasoning of a past turn: its proof is wrong, missing or another account's,
 # or the items around it are not those that it came with.
@@ -174,6 +184,7 @@ _VERDICT = re.compile(
 )
 _LAST = re.compile(r"(?:support|allow|permit|accept|recogni[sz])[^:]{0,80}: ?$")
 
+_listed = msgspec.json.Decoder(list[msgspec.Raw])
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -207,6 +218,14 @@ def find_repair(failure: Failure, message: str, capabilities: Capabilities, sent
     if (limit := _find_limit(lower, fields)) is not None:
         return _needed(Repair("max_output", Change({"max_output": limit})), capabilities)
     named = failure.param or ""
+    if b'"json_schema"' in bytes(fields.get("response_format", b"")) and _SCHEMA_OF_ANSWER.search(f"{named} {lower}"):
+        repair = _needed(Repair("format", Change({"closed_formats": True})), capabilities)
+        if repair is not None:
+            return repair
+    if "tools" in fields and ("tool" in lower or "function" in lower or named.startswith("tools")):
+        repair = _needed(_repair_of_tools(failure, lower, fields), capabilities)
+        if repair is not None:
+            return repair
     if not named and not (_REFUSES.search(lower) or _is_refusal_code(failure.code)):
         return None
     if _WANTED.search(lower):
@@ -217,6 +236,23 @@ def find_repair(failure: Failure, message: str, capabilities: Capabilities, sent
         if repair is not None:
             return repair
     return None
+
+
+def _repair_of_tools(failure: Failure, text: str, fields: dict[str, msgspec.Raw]) -> Repair | None:
+    """Fewer tools, or schemas in the keywords that every vendor takes."""
+    if (found := _TOO_MANY.search(text)) is not None:
+        most = next(int(number) for number in found.groups() if number)
+        return Repair("tools", Change({"tools_limit": most})) if 0 < most < _count_of(fields["tools"]) else None
+    if _SCHEMA.search(f"{failure.code or ''} {failure.param or ''} {text}"):
+        return Repair("schemas", Change({"schema": "plain"}))
+    return None
+
+
+def _count_of(tools: msgspec.Raw) -> int:
+    try:
+        return len(_listed.decode(tools))
+    except msgspec.DecodeError:
+        return 0
 
 
 def _find_limit(text: str, fields: dict[str, msgspec.Raw]) -> int | None:
