@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from app.conversation.capabilities import Capabilities
+from app.conversation.schemas import sanitize
 from app.dialects.refused_fields import BETA, NESTED, nested_names
 from app.dialects.registry import DIALECTS
 from app.errors import Failure
@@ -184,6 +185,19 @@ _VERDICT = re.compile(
 )
 _LAST = re.compile(r"(?:support|allow|permit|accept|recogni[sz])[^:]{0,80}: ?$")
 
+
+class _Function(msgspec.Struct):
+    parameters: dict[str, Any] | None = None
+
+
+class _Tool(_Function):
+    """A declared tool, in any dialect."""
+
+    function: _Function | None = None
+    input_schema: dict[str, Any] | None = None
+
+
+_declared = msgspec.json.Decoder(list[_Tool])
 _listed = msgspec.json.Decoder(list[msgspec.Raw])
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -243,7 +257,7 @@ def _repair_of_tools(failure: Failure, text: str, fields: dict[str, msgspec.Raw]
     if (found := _TOO_MANY.search(text)) is not None:
         most = next(int(number) for number in found.groups() if number)
         return Repair("tools", Change({"tools_limit": most})) if 0 < most < _count_of(fields["tools"]) else None
-    if _SCHEMA.search(f"{failure.code or ''} {failure.param or ''} {text}"):
+    if _SCHEMA.search(f"{failure.code or ''} {failure.param or ''} {text}") and _may_be_plainer(fields["tools"]):
         return Repair("schemas", Change({"schema": "plain"}))
     return None
 
@@ -253,6 +267,18 @@ def _count_of(tools: msgspec.Raw) -> int:
         return len(_listed.decode(tools))
     except msgspec.DecodeError:
         return 0
+
+
+def _may_be_plainer(tools: msgspec.Raw) -> bool:
+    """Whether a schema was sent that has more than the keywords that every vendor takes."""
+    if len(tools) > LONGEST_WALK:
+        return False
+    try:
+        declared = _declared.decode(tools)
+        schemas = [(tool.function or tool).parameters or tool.input_schema for tool in declared]
+        return any(sanitize(schema, "plain")[0] != schema for schema in schemas if schema is not None)
+    except (msgspec.DecodeError, RecursionError):
+        return False
 
 
 def _find_limit(text: str, fields: dict[str, msgspec.Raw]) -> int | None:
