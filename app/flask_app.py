@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from app.blueprints import login, models
+from app.blueprints import models
 from app.blueprints.api_families import anthropic_counting, openai_conversations, stored_responses
 from app.blueprints.operations import monitoring, permissions, plugins, reports, system
 from app.blueprints.views import add_endpoints
 from app.credentials.oauth.web_logins import WebLogins
 from app.dashboard import blueprint as dashboard
-from app.dashboard import sign_in, twins
+from app.dashboard import login, sign_in, twins
 from app.dashboard.pages import load_pages
 from app.settings.loading import home_folder
 

@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 from app.blueprints.operations.versions import own_version
 from app.dashboard.assets import spell_asset
-from app.known_secrets import known_secrets
+from app.known_secrets import SHORTEST, known_secrets
 
 # Characters of one value that are looked at, and that are shown.
 MOST_READ = 8000
@@ -48,7 +48,10 @@ _KILO = 1000
 def _finalize(value: Any) -> Any:
     if isinstance(value, Markup):
         return value
-    return known_secrets.mask(str(value)[:MOST_READ]).translate(_UNSHOWN)[:MOST_SHOWN]
+    text = str(value)[:MOST_READ]
+    if len(text) < SHORTEST and text.isprintable():
+        return text
+    return known_secrets.mask(text).translate(_UNSHOWN)[:MOST_SHOWN]
 
 
 def _spell_time(unix: float) -> str:

@@ -84,7 +84,7 @@ def test_the_address_on_which_the_browser_ended_is_pasted(
 ) -> None:
     with serve(tmp_path, settings_for(kind, issuer, free_port())) as gateway:
         browser.open(f"{gateway.url}/login?paste")
-        browser.type("[name=pasted]", browser.follow("a", "code="))
+        browser.type("[name=pasted]", browser.follow("main a", "code="))
         browser.click("button")
 
     assert browser.title == SUCCESS

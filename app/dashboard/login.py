@@ -6,9 +6,9 @@ for it here too, and what changes anything is a POST that no other site can send
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
-from flask import Blueprint, Response, current_app, redirect, render_template, request
+from flask import Blueprint, Response, current_app, redirect, request
 
 from app.blueprints.forms import read_form
 from app.blueprints.views import has_key, services
@@ -16,17 +16,16 @@ from app.credentials.oauth.login_choice import list_logins, offer_logins
 from app.credentials.oauth.login_flow import LoginFailed
 from app.credentials.oauth.pending_login import read_pasted
 from app.credentials.oauth.web_logins import CALLBACK_PATHS, Logins, WebLogins
+from app.dashboard.rendering import PAGE_HEADERS, render
 from app.errors import ClientError, Forbidden
 from app.gateway.client_access.access import LOOPBACK_NAMES
 
-blueprint = Blueprint("login", __name__, template_folder="templates")
+blueprint = Blueprint("login", __name__)
 
-# Addresses and forms hold codes: for no cache, no other site, no frame.
-PAGE_HEADERS = {
-    "cache-control": "no-store",
-    "referrer-policy": "same-origin",
-    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
+# A form of these pages is answered with the way to an issuer, which is another site.
+HEADERS = {
+    **PAGE_HEADERS,
+    "content-security-policy": PAGE_HEADERS["content-security-policy"].partition("; form-action")[0],
 }
 
 
@@ -104,9 +103,7 @@ def send_to_issuer(name: str, logins: Logins) -> Response:
     if begun.returns:
         return dress(cast(Response, redirect(begun.pending.authorize_url)))
     pending = begun.pending
-    return dress(
-        Response(render_template("login/paste.html", name=name, url=pending.authorize_url, state=pending.state))
-    )
+    return show(f"Sign in to {name}", url=pending.authorize_url, state=pending.state)
 
 
 def finish(query: dict[str, str]) -> Response:
@@ -144,18 +141,16 @@ def local_port() -> int | None:
 
 
 def show_choice(title: str, action: str, names: list[str]) -> Response:
-    asks_key = not has_key()
-    return dress(
-        Response(render_template("login/choose.html", title=title, action=action, names=names, asks_key=asks_key))
-    )
+    return show(title, action=action, names=names, asks_key=not has_key())
 
 
-def show(title: str, message: str, status: int = 200) -> Response:
-    return dress(Response(render_template("login/page.html", title=title, message=message), status))
+def show(title: str, message: str = "", status: int = 200, **values: Any) -> Response:
+    nothing = {"names": [], "url": ""}
+    return dress(render("login.html", status, title=title, message=message, **{**nothing, **values}))
 
 
 def dress(response: Response) -> Response:
-    response.headers.update(PAGE_HEADERS)
+    response.headers.update(HEADERS)
     return response
 
 
