@@ -34,10 +34,13 @@ PING = 15.0
 
 
 class Seen(Struct, frozen=True):
-    """What one look has found: rows that are new, the oldest first, and what runs where that was looked at."""
+    """What one look has found: rows that are new, the oldest first, and what runs where that was looked at. `spelled`
+    and `encoded` keep what was made of it for one page, for the others that show the same."""
 
     rows: list[dict[str, Any]]
     running: list[RequestRecord] | None
+    spelled: dict[Any, str]
+    encoded: dict[tuple[str, str], bytes]
 
 
 class Live:
@@ -107,7 +110,7 @@ class Live:
                 rows = sorted((row for row in newest if row["seq"] > self._last), key=lambda row: row["seq"])
             self._last = max([row["seq"] for row in newest], default=self._last or 0)
         running = self._runtime.workers.look().running if with_running else None
-        return Seen(rows, running)
+        return Seen(rows, running, {}, {})
 
 
 def stream(seen: Iterator[Seen | None], spell: Callable[[Seen], str]) -> Response:
@@ -118,11 +121,13 @@ def stream(seen: Iterator[Seen | None], spell: Callable[[Seen], str]) -> Respons
     def parts() -> Iterator[bytes]:
         yield b": begun\nretry: 2000\n\n"
         for each in seen:
-            said = "" if each is None else spell(each)
             if each is None:
                 yield b": still here\n\n"
-            elif said:
-                yield encode_html(said.replace('href="/_/', f'href="{root}/_/') if root else said)
+            elif said := spell(each):
+                if (root, said) not in each.encoded:
+                    led = said.replace('href="/_/', f'href="{root}/_/') if root else said
+                    each.encoded[root, said] = encode_html(led)
+                yield each.encoded[root, said]
 
     return Response(
         parts(), headers={**PAGE_HEADERS, "x-accel-buffering": "no"}, content_type="text/event-stream; charset=utf-8"

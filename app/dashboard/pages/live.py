@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from flask import Response, current_app
 
+from app.accounts.record import RequestRecord
 from app.blueprints.views import runtime
 from app.dashboard.blueprint import blueprint
 from app.dashboard.live import Live, Seen, stream
@@ -24,12 +25,7 @@ def follow_overview() -> Response:
 
     def spell(seen: Seen) -> str:
         said = _spell_rows([row for row in seen.rows if _is_own(visitor, row)])
-        if seen.running is not None:
-            mine = [
-                each for each in seen.running if all(getattr(each, name) == visitor.own[name] for name in visitor.own)
-            ]
-            said += _wrap("#running", "innerHTML", _spell_running(mine, visitor))
-        return said
+        return said if seen.running is None else said + _spell_running(seen, seen.running, visitor)
 
     return stream(_live().follow(), spell)
 
@@ -78,8 +74,13 @@ def _spell_rows(rows: list[dict[str, Any]]) -> str:
     return _wrap("#rows", "afterbegin", "".join(row["html"] for row in reversed(rows)))
 
 
-def _spell_running(running: list[Any], visitor: Visitor) -> str:
-    return render_part("running.html", "running_rows", running[:MOST_RUNNING], visitor.is_admin)
+def _spell_running(seen: Seen, running: Sequence[RequestRecord], visitor: Visitor) -> str:
+    kind = (visitor.is_admin, *visitor.own.items())
+    if kind not in seen.spelled:
+        mine = [each for each in running if all(getattr(each, name) == own for name, own in visitor.own.items())]
+        rows = render_part("running.html", "running_rows", mine[:MOST_RUNNING], visitor.is_admin)
+        seen.spelled[kind] = _wrap("#running", "innerHTML", rows)
+    return seen.spelled[kind]
 
 
 def _wrap(target: str, how: str, html: str) -> str:
