@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import sys
 from pathlib import Path
 
 import click
 
-from app.cli.options import config_option, open_ways, read_settings
+from app.cli.options import config_option, json_option, open_ways, print_json, read_settings
 from app.known_secrets import known_secrets
 from app.settings import masked, write_settings
 from app.settings.loading import home_folder
@@ -22,7 +23,8 @@ def config() -> None:
 
 @config.command("list")
 @config_option
-def list_settings(path: Path | None) -> None:
+@click.option("--json", "_as_json", is_flag=True, help="As JSON, which it always is.")
+def list_settings(path: Path | None, **_: bool) -> None:
     """Show the settings in force, as JSON; secrets are masked."""
     settings = read_settings(path)
     click.echo(known_secrets.mask(json.dumps(masked(settings), indent=2, default=str)))
@@ -58,10 +60,21 @@ def init_file(path: Path) -> None:
 
 @config.command("check")
 @config_option
-def check_settings(path: Path | None) -> None:
+@json_option
+def check_settings(path: Path | None, as_json: bool) -> None:
     """Judge the settings as `serve` does, without starting anything. All faults are told at once, with their lines."""
-    settings = read_settings(path)
-    open_ways(settings)
+    try:
+        settings = read_settings(path)
+        open_ways(settings)
+    except click.ClickException as error:
+        if not as_json:
+            raise
+        print_json({"ok": False, "faults": error.message.splitlines()})
+        sys.exit(error.exit_code)
+    if as_json:
+        source = str(settings.source) if settings.source else None
+        print_json({"ok": True, "source": source, "providers": list(settings.providers)})
+        return
     click.echo(f"ok: {settings.source or 'no file; settings found on this machine'}")
     click.echo(f"providers: {', '.join(settings.providers) or 'none'}")
 

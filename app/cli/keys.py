@@ -13,8 +13,8 @@ import click
 from app.accounts.accounts import Accounts
 from app.accounts.keys import MadeKey, create_key, disable_key, list_keys, rotate_key, touch_stamp
 from app.accounts.reports import read_span
-from app.cli.accounts.reading import print_json, print_table, spell_time
-from app.cli.options import config_option, read_settings
+from app.cli.accounts.reading import print_table, spell_time
+from app.cli.options import config_option, json_option, print_json, read_settings
 from app.errors import ConfigError, DragomanError
 from app.settings import KeySettings
 from app.settings.key_checks import check_key, hash_key, read_date
@@ -47,8 +47,9 @@ def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--provider", "providers", multiple=True, help="A pattern of providers it may use; repeat for more.")
 @click.option("--expires", metavar="WHEN", help="A span such as 30d, or a date such as 2027-01-31.")
 @_limit_options
+@json_option
 @config_option
-def create(name: str, path: Path | None, expires: str | None, **wanted: Any) -> None:
+def create(name: str, path: Path | None, as_json: bool, expires: str | None, **wanted: Any) -> None:
     """Make a key. It is shown once: only its hash is kept."""
 
     try:
@@ -56,7 +57,7 @@ def create(name: str, path: Path | None, expires: str | None, **wanted: Any) -> 
     except ConfigError as error:
         raise click.ClickException(error.said) from error
     accounts = _open(path, name)
-    _show(name, _change(accounts, lambda connection: create_key(connection, name, settings, time.time())))
+    _show(name, _change(accounts, lambda connection: create_key(connection, name, settings, time.time())), as_json)
 
 
 @keys.command("rotate")
@@ -68,15 +69,17 @@ def create(name: str, path: Path | None, expires: str | None, **wanted: Any) -> 
     metavar="SPAN",
     help="How long the old key stays valid; 0s ends it now.",
 )
+@json_option
 @config_option
-def rotate(name: str, overlap: str, path: Path | None) -> None:
+def rotate(name: str, overlap: str, path: Path | None, as_json: bool) -> None:
     """Give NAME a new key with the same rights and limits. What the old one stored stays."""
 
     seconds = read_span(overlap)
     if seconds is None:
         raise click.ClickException(f"{overlap!r} is not a span of time such as 30m, 12h or 7d")
     accounts = _open(path, name)
-    _show(name, _change(accounts, lambda connection: rotate_key(connection, name, seconds, time.time())))
+    made = _change(accounts, lambda connection: rotate_key(connection, name, seconds, time.time()))
+    _show(name, made, as_json)
 
 
 @keys.command("disable")
@@ -92,7 +95,7 @@ def disable(name: str, path: Path | None) -> None:
 
 
 @keys.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @config_option
 def list_all(path: Path | None, as_json: bool) -> None:
     """Show the keys of the settings and those that were made; never the keys themselves."""
@@ -157,7 +160,10 @@ def _read_end(text: str | None) -> datetime.datetime | None:
     return read_date(text, "--expires")
 
 
-def _show(name: str, key: str) -> None:
+def _show(name: str, key: str, as_json: bool) -> None:
+    if as_json:
+        print_json({"name": name, "key": key})
+        return
     click.echo(key)
     click.echo(f"This is the key of {name}. It is shown only once; the database keeps only its hash.", err=True)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from app.errors import ConfigError
 from app.settings import ProviderSettings, Settings, load_settings
@@ -77,6 +78,10 @@ def open_ways(settings: Settings) -> Ways:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+
+
+def print_json(value: Any) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
 def complete_models(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from app.cli.accounts.reading import print_json, print_table
-from app.cli.options import config_option, json_option, read_settings
+from app.cli.accounts.reading import print_table
+from app.cli.options import config_option, json_option, print_json, read_settings
 from app.logs import clean_line
 from app.plugins import describe_plugin, find_plugins
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import stat
+from collections.abc import Iterator
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -191,11 +193,69 @@ def test_explain_wants_a_model_from_somewhere(machine: Machine) -> None:
     assert machine.run("explain").exit_code == 2
 
 
-@pytest.mark.parametrize("command", [("models",), ("version",), ("status",), ("explain", "qwen3:8b")])
+def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """A command and all below it, with the words that call each."""
+    yield path, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            if (below := command.get_command(context, name)) is not None:
+                yield from walk(below, (*path, name))
+
+
+COMMANDS = dict(walk(main))
+# What these print is for a person, or for a shell or an editor in a form of its own.
+WITHOUT_JSON = {
+    *("auth login", "auth login-openai", "auth logout", "completion", "config generate-token", "config init"),
+    *("config schema", "configure", "dashboard", "import", "keys disable", "keys hash", "login", "logout"),
+    *("permissions", "record", "run", "serve", "service install", "service uninstall", "unconfigure"),
+}
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself(machine: Machine, words: tuple[str, ...]) -> None:
+    short, long = (machine.run(*words, option) for option in ("-h", "--help"))
+
+    assert (short.exit_code, long.exit_code) == (0, 0)
+    assert short.stdout == long.stdout
+    assert short.stdout.startswith("Usage: ")
+    assert COMMANDS[words].help or not words
+
+
+def test_every_command_that_shows_something_has_json() -> None:
+    silent = {
+        " ".join(words)
+        for words, command in COMMANDS.items()
+        if not isinstance(command, click.Group) and not any("--json" in each.opts for each in command.params)
+    }
+
+    assert silent == WITHOUT_JSON
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(("models",), ("version",), ("status",), ("auth", "status"), ("explain", "qwen3:8b"), ("prices",)),
+        *(("config", "list"), ("config", "check"), ("auth", "providers"), ("env", "--model", "local/a")),
+        *(("keys", "create", "ci"), ("service", "status")),
+    ],
+    ids=" ".join,
+)
 def test_programs_read_json(machine: Machine, command: tuple[str, ...]) -> None:
     machine.write("dragoman.toml", LOCAL)
 
     assert json.loads(machine.run(*command, "--json").stdout)
+
+
+def test_programs_read_all_faults_of_a_file(machine: Machine) -> None:
+    machine.write("dragoman.toml", "[server]\nprot = 1\nport = 99999999\n")
+
+    judged = machine.run("config", "check", "--json")
+
+    told = json.loads(judged.stdout)
+    assert judged.exit_code == 1
+    assert told["ok"] is False
+    assert len([fault for fault in told["faults"] if "dragoman.toml:" in fault]) == 2
 
 
 def test_a_shell_offers_models_and_logins(machine: Machine) -> None:

@@ -210,7 +210,7 @@ def test_a_browser_on_another_machine_pastes_where_it_ended(
 ) -> None:
     client = serve()
     page = client.get(address, headers={"host": host}).text
-    begun = page.split('<main', 1)[1].split('href="', 1)[1].split('"', 1)[0].replace("&amp;", "&")
+    begun = page.split("<main", 1)[1].split('href="', 1)[1].split('"', 1)[0].replace("&amp;", "&")
     state = page.split('name="state" value="', 1)[1].split('"', 1)[0]
 
     response = client.post("/callback", data={"state": state, "pasted": issuer.authorize(query_of(begun))})
@@ -222,7 +222,7 @@ def test_a_browser_on_another_machine_pastes_where_it_ended(
 def test_a_pasted_code_alone_belongs_to_the_page_it_was_pasted_in(serve: Serve, issuer: Issuer) -> None:
     client = serve()
     page = client.get("/login?paste").text
-    begun = page.split('<main', 1)[1].split('href="', 1)[1].split('"', 1)[0].replace("&amp;", "&")
+    begun = page.split("<main", 1)[1].split('href="', 1)[1].split('"', 1)[0].replace("&amp;", "&")
 
     response = client.post(
         "/callback",

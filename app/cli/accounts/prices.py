@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from app.cli.accounts.reading import json_option, print_json, print_table
-from app.cli.options import config_option, read_settings
+from app.cli.accounts.reading import print_table
+from app.cli.options import config_option, json_option, print_json, read_settings
 
 HEADINGS = ("model", "input", "cached", "cache write", "1 h", "output", "source", "date")
 

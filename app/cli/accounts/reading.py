@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import msgspec
 
 from app.accounts.accounts import Accounts
 from app.accounts.reports import read_span
@@ -39,7 +38,6 @@ class Ago(click.ParamType[float]):
 
 
 since_option = click.option("--since", type=Ago(), default="7d", show_default=True, help="How far back to look.")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 csv_option = click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a line of headings.")
 
 
@@ -57,10 +55,6 @@ def ask(accounts: Accounts, work: Callable[[Connection], T]) -> T:
         return accounts.read(work)
     except (DatabaseFailed, OSError) as error:
         raise click.ClickException(f"the accounts cannot be read: {error}") from error
-
-
-def print_json(value: Any) -> None:
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
 def print_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:

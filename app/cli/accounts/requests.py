@@ -14,16 +14,14 @@ from app.cli.accounts.reading import (
     Ago,
     ask,
     csv_option,
-    json_option,
     open_accounts,
     print_csv,
-    print_json,
     print_table,
     spell_count,
     spell_dollars,
     spell_time,
 )
-from app.cli.options import WholeNumber, config_option
+from app.cli.options import WholeNumber, config_option, json_option, print_json
 
 FOLLOW_PERIOD = 1.0  # seconds between two looks
 COLUMNS = (

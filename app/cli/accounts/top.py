@@ -9,8 +9,8 @@ from typing import Any
 import click
 import requests
 
-from app.cli.accounts.reading import print_json, print_table, spell_count
-from app.cli.options import config_option, json_option, read_settings
+from app.cli.accounts.reading import print_table, spell_count
+from app.cli.options import config_option, json_option, print_json, read_settings
 from app.cli.serving.start_screen import base_url
 
 HEADINGS = ("id", "key", "client", "model", "target", "age s", "first s", "bytes out", "attempts")

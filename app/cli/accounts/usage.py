@@ -12,10 +12,8 @@ from app.accounts.reports import ALONE, COUNTS, GROUPS, report_usage
 from app.cli.accounts.reading import (
     ask,
     csv_option,
-    json_option,
     open_accounts,
     print_csv,
-    print_json,
     print_table,
     since_option,
     spell_count,
@@ -23,7 +21,7 @@ from app.cli.accounts.reading import (
     spell_time,
 )
 from app.cli.accounts.uses import read_uses
-from app.cli.options import config_option
+from app.cli.options import config_option, json_option, print_json
 from app.gateway.client_limits.in_force import LimitUse, spell_use
 
 

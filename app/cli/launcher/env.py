@@ -10,7 +10,7 @@ import click
 from app.cli.launcher.agents import AGENTS
 from app.cli.launcher.claude import list_variables
 from app.cli.launcher.plan import plan_connection
-from app.cli.options import complete_models, config_option, read_settings
+from app.cli.options import complete_models, config_option, json_option, print_json, read_settings
 from app.cli.serving.start_screen import base_url
 
 AGENT = "claude"
@@ -19,8 +19,9 @@ AGENT = "claude"
 @click.command()
 @config_option
 @click.option("--model", help="Model to use, by its name at the gateway.", shell_complete=complete_models)
+@json_option
 @click.argument("name", metavar="AGENT", type=click.Choice([AGENT]), default=AGENT)
-def env(path: Path | None, model: str | None, name: str) -> None:
+def env(path: Path | None, model: str | None, name: str, as_json: bool) -> None:
     """Print the variables that lead Claude Code to the gateway.
 
     For a shell: eval "$(dragoman env claude)". A client key is among them where the gateway asks for one.
@@ -29,5 +30,9 @@ def env(path: Path | None, model: str | None, name: str) -> None:
     if settings.server.host.startswith("unix:"):
         raise click.ClickException("server.host is a socket, which Claude Code cannot use")
     connection = plan_connection(settings, AGENTS[name], model, base_url(settings.server))
-    for variable, value in list_variables(connection).items():
+    variables = list_variables(connection)
+    if as_json:
+        print_json(variables)
+        return
+    for variable, value in variables.items():
         click.echo(f"export {variable}={shlex.quote(value)}")

@@ -9,7 +9,7 @@ import click
 from app.cli.logins.login import log_in
 from app.cli.logins.logout import log_out
 from app.cli.logins.status import show_status
-from app.cli.options import config_option, read_settings
+from app.cli.options import config_option, json_option, print_json, read_settings
 from app.credentials.oauth.login_choice import offer_logins
 
 _no_browser = click.option("--no-browser", is_flag=True, help="Only print the address, to be opened on any machine.")
@@ -47,14 +47,20 @@ def logout_provider(path: Path | None, provider: str) -> None:
 
 @auth.command("status")
 @config_option
-def status_of_all(path: Path | None) -> None:
+@json_option
+def status_of_all(path: Path | None, as_json: bool) -> None:
     """Show each provider's account, plan, expiry and source."""
-    show_status(path)
+    show_status(path, as_json=as_json)
 
 
 @auth.command("providers")
 @config_option
-def list_providers(path: Path | None) -> None:
+@json_option
+def list_providers(path: Path | None, as_json: bool) -> None:
     """List what can be logged in to, one a line."""
-    for name in offer_logins(read_settings(path).providers):
+    names = list(offer_logins(read_settings(path).providers))
+    if as_json:
+        print_json(names)
+        return
+    for name in names:
         click.echo(name)

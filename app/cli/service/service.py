@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from app.cli.options import config_option, open_ways, read_settings
+from app.cli.options import config_option, json_option, open_ways, print_json, read_settings
 from app.cli.service.units import LABEL, NAME, write_plist, write_unit
 from app.cli.serving.start_screen import base_url
 from app.settings.loading import home_folder
@@ -56,16 +56,19 @@ def install(path: Path | None, no_start: bool) -> None:
 
 
 @service.command()
-def status() -> None:
+@json_option
+def status(as_json: bool) -> None:
     """Say whether the service is installed and runs. Exit code 1 where it does not."""
     file = find_file()
-    if not file.exists():
-        click.echo("not installed; run: dragoman service install")
-        sys.exit(1)
     asked = ["launchctl", "list", LABEL] if is_mac() else ["systemctl", "--user", "is-active", NAME]
-    said = _ask(asked)
-    click.echo(f"{file}: {'runs' if said is not None else 'does not run; run: dragoman service install'}")
-    sys.exit(said is None)
+    runs = file.exists() and _ask(asked) is not None
+    if as_json:
+        print_json({"file": str(file), "installed": file.exists(), "runs": runs})
+    elif not file.exists():
+        click.echo("not installed; run: dragoman service install")
+    else:
+        click.echo(f"{file}: {'runs' if runs else 'does not run; run: dragoman service install'}")
+    sys.exit(not runs)
 
 
 @service.command()

@@ -1,0 +1,75 @@
+"""Pages of a server with two workers: whichever of them answers, it shows and ends what runs at the other."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import threading
+from contextlib import closing, suppress
+from pathlib import Path
+
+import requests
+
+from tests.server.hosts import ADMIN, await_that, get
+from tests.support.fake_upstream import STALL, FakeUpstream, sse
+from tests.support.gateway_process import GatewayProcess
+
+STREAMS = 8
+FIRST = b'data: {"id":"c1","choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
+
+
+def read_stream(gateway: GatewayProcess, said: list[bytes]) -> None:
+    """Asks on a connection of its own, and reads to the end what is said."""
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=60)
+    body = json.dumps({"model": "up/m", "stream": True, "messages": [{"role": "user", "content": "hi"}]})
+    with closing(connection), suppress(http.client.HTTPException, OSError):
+        connection.request("POST", "/v1/chat/completions", body, {"authorization": f"Bearer {ADMIN}"})
+        said.append(connection.getresponse().read())
+
+
+def sign_in(gateway: GatewayProcess) -> requests.Session:
+    """Somebody whose requests each come on a connection of their own."""
+    session = requests.Session()
+    session.headers["connection"] = "close"
+    form = session.get(f"{gateway.url}/_/sign-in", timeout=10).text
+    mark = find_mark(form)
+    session.post(f"{gateway.url}/_/sign-in", {"csrf": mark, "key": ADMIN}, timeout=10).raise_for_status()
+    return session
+
+
+def find_mark(page: str) -> str:
+    found = re.search(r'name="csrf" value="([\w.-]+)"', page)
+    assert found is not None
+    return found[1]
+
+
+def test_a_stream_is_ended_on_a_page_whichever_worker_it_runs_at(tmp_path: Path) -> None:
+    with FakeUpstream(sse(FIRST, STALL)) as upstream:
+        (tmp_path / "dragoman.toml").write_text(
+            f'[server]\nworkers = 2\n[keys.admin]\nkey = "{ADMIN}"\nrole = "admin"\n'
+            f'[providers.up]\nkind = "openai"\nbase_url = "{upstream.url}/v1"\napi_key = "sk-up"\n'
+        )
+        (tmp_path / "run").mkdir(mode=0o700)
+        with GatewayProcess(tmp_path, XDG_RUNTIME_DIR=str(tmp_path / "run")) as gateway:
+            said: list[bytes] = []
+            clients = [threading.Thread(target=read_stream, args=(gateway, said)) for _ in range(STREAMS)]
+            for client in clients:
+                client.start()
+            await_that(lambda: len(get(gateway, "/_/api/running")["running"]) == STREAMS)
+            page = sign_in(gateway)
+            running = [each["id"] for each in get(gateway, "/_/api/running")["running"]]
+            spared, wanted = running[0], running[1:]
+            for request_id in wanted:
+                form = page.get(f"{gateway.url}/_/", timeout=10).text
+                data = {"csrf": find_mark(form), "id": request_id}
+                assert page.post(f"{gateway.url}/_/running/end", data, timeout=10).status_code == 200
+            await_that(lambda: len(said) == len(wanted))
+            left = get(gateway, "/_/api/running")["running"]
+            told = list(said)
+            await_that(lambda: len(get(gateway, "/_/api/requests?failed=1")["requests"]) == len(wanted))
+        for client in clients:
+            client.join(10)
+
+    assert [each["id"] for each in left] == [spared]
+    assert all(b'"error"' in each and b"[DONE]" not in each for each in told)
