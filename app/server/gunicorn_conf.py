@@ -1,10 +1,10 @@
 """The settings of `gunicorn -c python:app.server.gunicorn_conf wsgi:app`; a checkout's gunicorn.conf.py is the same."""
 
 # ruff: noqa: E402
-from gevent import monkey
+from app.patching import patch_standard_library
 
 # The import of our settings loads the whole package, ssl and sockets with it: they must be patched by then.
-monkey.patch_all()
+patch_standard_library()
 
 import os
 

@@ -23,9 +23,9 @@ for descriptor in (0, 1, 2):
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
-from gevent import monkey
+from app.patching import patch_standard_library
 
-monkey.patch_all()
+patch_standard_library()
 
 import argparse
 import subprocess

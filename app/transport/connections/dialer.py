@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import ssl
@@ -63,7 +64,8 @@ class Dialer:
     @cached_property
     def _tls(self) -> ssl.SSLContext:
         """Made when it is first needed: a hundred and forty certificates take time and room that many do without."""
-        return _tls_context(*self._own_tls)
+        files = tuple(None if path is None else (path, _stamp(path)) for path in self._own_tls)
+        return _tls_context(*files)
 
     def knows_way(self, origin: Origin) -> bool:
         """False for what requests does better: plain HTTP by way of a proxy, and proxies that want TLS themselves.
@@ -177,7 +179,27 @@ def describe_failure(error: OSError) -> str:
     return error.strerror or str(error) or type(error).__name__
 
 
-def _tls_context(ca_bundle: str | None, client_cert: str | None, client_key: str | None) -> ssl.SSLContext:
+_Stamped = tuple[str, tuple[int, int] | None]
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    """What is another one after each change of a file."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+@lru_cache(maxsize=4)
+def _tls_context(
+    ca_bundle: _Stamped | None, client_cert: _Stamped | None, client_key: _Stamped | None
+) -> ssl.SSLContext:
+    """Shared by all who trust the same files: also by workers, whose master has made it."""
+    return _build_context(*(None if each is None else each[0] for each in (ca_bundle, client_cert, client_key)))
+
+
+def _build_context(ca_bundle: str | None, client_cert: str | None, client_key: str | None) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=certifi.where())
     context.set_alpn_protocols(["http/1.1"])
     if ca_bundle is not None:
