@@ -6,7 +6,7 @@ SITE := .cache/site
 BIN := $(VENV)/bin
 
 .PHONY: run test check format hardening chaos package dist clients bench profile scaling accounts conformance hooks clean \
-	docs changelog golden growth mutants replay
+	docs changelog golden growth memory mutants replay
 
 run: $(VENV)/.runs  ## start the gateway on 127.0.0.1:8080 (HOST=… PORT=… to move it)
 	@# A changed checkout is compiled once, and not at each start where PYTHONDONTWRITEBYTECODE is set.
@@ -102,6 +102,9 @@ bench: $(VENV)/.runs  ## CPU, memory and delay beside nginx and bare Node
 
 growth: $(VENV)/.runs  ## what a request costs with all switched on, and with many routes, keys, providers and streams
 	$(BIN)/python bench/growth.py
+
+memory: $(VENV)/.runs  ## what a worker holds while 200,000 mixed requests go by
+	$(BIN)/python bench/memory.py
 
 profile: $(VENV)/.runs  ## the Python calls of a request on the hot path, and where its time goes
 	$(BIN)/python bench/calls.py --profile --only $(or $(ONLY),unary-pass-1)

@@ -31,13 +31,14 @@ class Answer(Struct, frozen=True):
 
 
 UNARY = Answer("unary", 1)
+FEW = Answer("few", 5)
 BURST = Answer("burst", 200)
 SLOW = Answer("slow", 50, pause_ms=100)
 SHORT = Answer("short", 20, pause_ms=50)
 STEADY = Answer("steady", 200, pause_ms=10)
 # Open, and as good as silent.
 IDLE = Answer("idle", 3, pause_ms=20_000)
-ANSWERS = (UNARY, BURST, SLOW, SHORT, STEADY, IDLE)
+ANSWERS = (UNARY, FEW, BURST, SLOW, SHORT, STEADY, IDLE)
 
 
 class Scenario(Struct, frozen=True, kw_only=True):

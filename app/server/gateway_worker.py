@@ -227,8 +227,10 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
         super().notify()
         self.clock += 1
         self.date = http_date()
+        # Before an end, who has just connected or been answered may have a request on its way.
+        longest = self.cfg.keepalive if self.alive else 1
         for client, since in self.idle.items():
-            if not self.alive or self.clock - since > self.cfg.keepalive:
+            if self.clock - since > longest:
                 # Wakes its greenlet with an end of the connection. A request that has just arrived is still read.
                 with contextlib.suppress(OSError):
                     client.shutdown(socket.SHUT_RD)
