@@ -14,7 +14,7 @@ def create_app(settings: Settings | None = None) -> FlaskApp:
     """The WSGI application as a Flask application. Without settings they are looked for as `dragoman serve` does.
     Raises ConfigError."""
     # Imported here: the commands import this package too, and need nothing of what answers.
-    from app.assembly import build_application
+    from app.application import build_application
     from app.settings import load_settings
 
     return build_application(settings or load_settings(None, os.environ, {})).flask

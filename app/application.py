@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent import monkey
 
+from app.blueprints.api import generate, refuse_page
+from app.blueprints.api_families import anthropic, openai_chat, openai_legacy, openai_responses
+from app.blueprints.endpoints import Endpoints
+from app.blueprints.operations.gauges import describe_state
+from app.blueprints.operations.versions import own_version
+from app.blueprints.root_path import RootPath
+from app.runtime import Runtime
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from app.blueprints.api import WsgiResponse
-    from app.blueprints.endpoints import Endpoint, Endpoints
     from app.flask_app import FlaskApp
-    from app.gateway.peek import Parts
-    from app.runtime import Runtime
-
-    RefusePage = Callable[[Runtime, dict[str, Any]], WsgiResponse | None]
-    Generate = Callable[[Runtime, dict[str, Any], Endpoint, Parts], WsgiResponse]
+    from app.settings import Settings
 
 
 class Application:
@@ -33,16 +37,12 @@ class Application:
         self,
         runtime: Runtime,
         endpoints: Endpoints,
-        generate: Generate,
-        refuse_page: RefusePage,
         load_flask: Callable[[], FlaskApp],
     ) -> None:
         self.runtime = runtime
         # What stands in front of all requests takes its place.
         self.wsgi_app: WSGIApplication = self._answer
         self._endpoints = endpoints
-        self._generate = generate
-        self._refuse_page = refuse_page
         self._load_flask = load_flask
         self._loading = threading.Lock()
         self._flask: FlaskApp | None = None
@@ -69,7 +69,7 @@ class Application:
         if "HTTP_ORIGIN" in environ and not environ["PATH_INFO"].startswith("/_/"):
             start_response = self._allow_origin(environ, start_response)
         if "HTTP_ORIGIN" in environ or "HTTP_SEC_FETCH_SITE" in environ:
-            refused = self._refuse_page(self.runtime, environ)
+            refused = refuse_page(self.runtime, environ)
             if refused is not None:
                 start_response(refused.status, refused.headers)
                 return refused.body
@@ -79,7 +79,7 @@ class Application:
             if self._flask is None:
                 self.flask  # noqa: B018  # loads it
             return self._ask_flask(environ, start_response)
-        written = self._generate(self.runtime, environ, *found)
+        written = generate(self.runtime, environ, *found)
         start_response(written.status, written.headers)
         return written.body
 
@@ -93,3 +93,22 @@ class Application:
             return start_response(status, [*headers, *allowed], exc_info)
 
         return start if allowed else start_response
+
+
+def build_application(settings: Settings) -> Application:
+    """The WSGI application for our own worker. Raises ConfigError."""
+    families = (anthropic, openai_chat, openai_legacy, openai_responses)
+    endpoints = Endpoints({path: endpoint for family in families for path, endpoint in family.ENDPOINTS.items()})
+    runtime = Runtime(settings, os.environ, endpoints.roots)
+    runtime.observers.find_version = own_version
+    runtime.workers.gauges.append(partial(describe_state, runtime))
+
+    def load_flask() -> FlaskApp:
+        from app.flask_app import FlaskApp
+
+        return FlaskApp(runtime, endpoints.all)
+
+    app = Application(runtime, endpoints, load_flask)
+    if settings.server.root_path:
+        app.wsgi_app = RootPath(app.wsgi_app, settings.server.root_path)
+    return app

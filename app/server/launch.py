@@ -80,7 +80,7 @@ class Gateway(BaseApplication):  # type: ignore[misc]
     def run(self) -> None:
         if not self.watch_code:
             # Workers share what their master has loaded, and begin in a moment.
-            import app.assembly
+            import app.application
             import app.server.worker  # noqa: F401
 
             gc.freeze()
@@ -145,7 +145,7 @@ class Gateway(BaseApplication):  # type: ignore[misc]
     def _build(self, settings: Settings) -> Any:
         # Until `start_worker`, as above.
         gc.disable()
-        from app.assembly import build_application
+        from app.application import build_application
 
         application = build_application(settings)
         application.runtime.problem = self.problem

@@ -94,7 +94,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # 3. the blueprint
     families = root / "app" / "blueprints" / "api_families"
     (families / f"{COPY}.py").write_text(BLUEPRINT)
-    factory = root / "app" / "assembly.py"
+    factory = root / "app" / "application.py"
     _replace(factory, "api_families import anthropic, ", f"api_families import {COPY}, anthropic, ")
     _replace(factory, "families = (anthropic, ", f"families = (anthropic, {COPY}, ")
     return root
