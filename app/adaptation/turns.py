@@ -41,6 +41,8 @@ def adapt_turns(request: Request, capabilities: Capabilities, notes: Notes) -> R
     turns = _check_prefill(turns, capabilities, notes)
     if capabilities.merge_system and len(instructions) > 1:
         instructions = (Text("\n\n".join(text.text for text in instructions)),)
+    if not capabilities.system_text and instructions:
+        instructions, turns = (), _lead_with(instructions, turns)
     if capabilities.instructions_required and not instructions:
         instructions = (Text(DEFAULT_INSTRUCTIONS),)
     return replace(request, instructions=instructions, turns=tuple(turns))
@@ -131,6 +133,14 @@ def _place_system(turns: list[Turn], capabilities: Capabilities) -> list[Turn]:
                 turn = replace(turn, role="user", blocks=tuple(map(_wrap_reminder, turn.blocks)), clear_at=None)
         placed.append(turn)
     return placed
+
+
+def _lead_with(instructions: tuple[Text, ...], turns: list[Turn]) -> list[Turn]:
+    """The instructions as the first words of the user's first turn."""
+    words = Text("\n\n".join(text.text for text in instructions))
+    if not turns or turns[0].role != "user" or isinstance(turns[0].blocks[0], ToolResult):
+        return [Turn("user", (words,)), *turns]
+    return [replace(turns[0], blocks=_join_texts(((words,), turns[0].blocks))), *turns[1:]]
 
 
 def _join_system(turns: list[Turn]) -> list[Turn]:

@@ -67,10 +67,12 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
     # turns
     system_role: Literal["system", "developer"] = "system"
+    system_text: bool = True  # there is a role for instructions; else they lead the user's first words
     late_system: Literal["system", "developer", "reminder"] = "system"  # a system turn after the first other turn
     merge_system: bool = False  # exactly one system message at the very start
     alternate: bool = False  # user and assistant must alternate
     string_content: bool = False  # text-only content as a plain string
+    null_content: bool = True  # a turn of calls alone has null for its content, not an empty text
     user_after_results: bool = True  # a user's words may directly follow tool results
     instructions_required: bool = False  # a request without a system text is refused
     prefill: bool = True  # the last turn may be the assistant's

@@ -245,6 +245,8 @@ def _has_odd_messages(messages: msgspec.Raw, body: bytes, can: Capabilities) -> 
         return False  # the upstream will say what is wrong with them
     if not can.prefill and outline[-1].role == "assistant":
         return True
+    if not can.system_text and outline[0].role in ("system", "developer"):
+        return True
     if any(_is_odd_message(message, can) for message in outline) or _has_loose_calls(outline):
         return True
     looks_at_order = can.merge_system or can.alternate or not can.user_after_results or can.late_system == "reminder"
@@ -257,7 +259,9 @@ def _is_odd_message(message: _Message, can: Capabilities) -> bool:
         return True
     first = bytes(memoryview(content)[:1])
     if first == b"[":
-        if (can.string_content and role != "user") or _has_odd_parts(content, role, can):
+        if (can.string_content and (role != "user" or b'"image' not in bytes(content))) or _has_odd_parts(
+            content, role, can
+        ):
             return True
     elif first == b"{":
         return True
@@ -294,6 +298,8 @@ def _is_odd_answer(message: _Message, can: Capabilities) -> bool:
     calls = message.tool_calls
     if not calls:
         return can.reasoning_always and not thoughts
+    if not can.null_content and bytes(message.content) in (b"", b"null"):
+        return True
     if (can.reasoning_required and not thoughts) or (can.unsigned_call and not is_set(calls[0].extra_content)):
         return True
     return any(_is_odd_call(call, can) for call in calls)

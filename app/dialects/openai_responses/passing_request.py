@@ -34,6 +34,7 @@ _CALLS = {
     "local_shell_call_output": "local_shell_call",
 }
 # Fields by which a request goes on from items that are not in it.
+_LONGEST_ID = 64
 _CONTINUING = ("previous_response_id", "conversation", "prompt")
 
 
@@ -117,6 +118,8 @@ def _has_odd_items(heads: list[_Head], fields: Fields, can: Capabilities) -> boo
 
 def _is_odd_item(head: _Head, can: Capabilities) -> bool:
     if head.type == "function_call" and not (head.name and head.call_id):
+        return True
+    if any(isinstance(name, str) and len(name) > _LONGEST_ID for name in (head.id, head.call_id)):
         return True
     if head.type in _CUSTOM:
         return not can.custom_tools

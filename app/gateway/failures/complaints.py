@@ -142,6 +142,43 @@ _DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = 
          ("input must be an array",)),
         "instructions", {"instructions_required": True, "store": False},
     ),
+    (
+        (("roles must alternate",), ("must alternate between",), ("must alternate user",),
+         ("assistant messages at the end",)),
+        "alternation", {"alternate": True, "merge_system": True, "late_system": "reminder"},
+    ),
+    (
+        (("system message must be at the beginning",), ("system message must be the first",),
+         ("system messages are not allowed",), ("system message", "only", "first"), ("unexpected role 'system'",)),
+        "system", {"merge_system": True, "late_system": "reminder"},
+    ),
+    (
+        (("system role not supported",), ("system role is not supported",), ("does not support system",),
+         ("does not support the system",), ("developer instruction is not enabled",)),
+        "system text", {"system_text": False, "late_system": "reminder"},
+    ),
+    ((("unexpected role 'user' after role 'tool'",),), "results", {"user_after_results": False}),
+    ((("tool call id", "length of 9"), ("tool_call_id", "length of 9")), "tool ids", {"tool_id": "mistral"}),
+    (
+        (("content type: <nil>",), ("content' field must be a string or an array",), ("received null", "content"),
+         ("content", "none is not an allowed")),
+        "content", {"null_content": False},
+    ),
+    (
+        (("content", "value must be a string"), ("unexpected item type in content",), ("content", "must be a string"),
+         ("content", "expected a string, but got an array")),
+        "text", {"string_content": True},
+    ),
+    (
+        (("no endpoints found that support image",), ("not support image",), ("n't support image",),
+         ("unknown variant `image",), ("image_url is only supported",), ("not support multimodal",),
+         ("not support vision",), ("image input is not supported",), ("images are not supported",)),
+        "images", {"images": False},
+    ),
+    (
+        (("external image url", "not supported"), ("image url", "not supported"), ("only base64", "image")),
+        "image URLs", {"image_urls": False},
+    ),
 )  # fmt: skip
 # The name of a beta, as the vendor forms them.
 _BETA_NAME = re.compile(r"(?<![\w-])[a-z0-9][a-z0-9-]{1,60}-20\d\d-\d\d-\d\d(?![\w-])")

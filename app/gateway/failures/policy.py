@@ -54,6 +54,8 @@ _SURELY = re.compile(
     r"extra inputs are not permitted|extra_forbidden|invalid_request_error|invalid `?signature"
     r"|un(?:supported|known|recogni[sz]ed|expected) (?:request )?(?:parameter|argument|field|value)"
 )
+# How OpenRouter says that a model cannot take what a request holds.
+OPENROUTER_LACKS = "no endpoints found that support"
 # How servers say that a request is too long.
 OVERFLOW_STATUSES = frozenset({400, 413, 422, 500})
 
@@ -70,12 +72,13 @@ def find_repair(
     refused."""
     if operation == "completions" and failure.status in ABSENT_STATUSES:
         return forgo(operation)
-    if failure.kind not in REPAIRABLE_KINDS:
+    lacking = failure.status == 404 and OPENROUTER_LACKS in failure.message.lower()
+    if failure.kind not in REPAIRABLE_KINDS and not lacking:
         return None
     if failure.status in WRAPPING_STATUSES:
         if not _SURELY.search(failure.message[:LONGEST_COMPLAINT].lower()):
             return None
-    elif failure.status not in REFUSAL_STATUSES:
+    elif failure.status not in REFUSAL_STATUSES and not lacking:
         return None
     return find_named(failure, failure.message, capabilities, sent)
 

@@ -203,7 +203,7 @@ class MessageWriter:
         silent = not spoken and bool(calls or refusals)
         message: dict[str, Any] = {
             "role": "assistant",
-            "content": None if silent else self._content(spoken, turn.path, "\n\n"),
+            "content": (None if self._can.null_content else "") if silent else self._content(spoken, turn.path, "\n\n"),
             **_name(turn),
             **self._write_reasoning(thoughts, required=bool(calls)),
         }
