@@ -10,13 +10,18 @@ FOLDER = Path(__file__).parent / "static"
 _SHOWN = 12
 
 
-@functools.cache
 def find_version(name: str) -> str | None:
-    """The mark of a file's content; None for a file that there is not."""
-    path = FOLDER / name
-    if not path.is_file():
-        return None
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:_SHOWN]
+    """The mark of a file's content; None for a file that there is not. Anybody may ask, for any name."""
+    return _read_versions().get(name)
+
+
+@functools.cache
+def _read_versions() -> dict[str, str]:
+    return {
+        path.relative_to(FOLDER).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()[:_SHOWN]
+        for path in FOLDER.rglob("*")
+        if path.is_file()
+    }
 
 
 def spell_asset(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from werkzeug.test import Client, EnvironBuilder
@@ -25,6 +26,15 @@ CROSS_SITE = [
     {"origin": ""},
     {"origin": "file://"},
     {"origin": "chrome-extension://abcdef"},
+    {"origin": "http://localhost."},
+    {"origin": "http://LOCALHOST"},
+    {"origin": "http://localhost@evil.example"},
+    {"origin": "http://evil.example#://localhost"},
+    {"origin": "http://localhost http://evil.example"},
+    {"origin": "http://localhost, http://evil.example"},
+    {"origin": "localhost"},
+    {"origin": "http://[::1]"},
+    {"origin": "null", "sec-fetch-site": "same-origin"},
     {"sec-fetch-site": "cross-site"},
     {"sec-fetch-site": "same-site"},
     {"sec-fetch-site": "cross-site", "origin": "http://localhost"},
@@ -49,8 +59,15 @@ def app() -> Application:
 def test_no_request_of_another_site_gets_through(app: Application, figure: Figure) -> None:
     client = Client(app)
     passed = []
+    rules = {
+        "/".join("x" if "<" in part else part for part in str(rule).split("/")) for rule in app.url_map.iter_rules()
+    }
+    cases = [
+        *itertools.product(PATHS, WRITING, CROSS_SITE),
+        *itertools.product(sorted(rules), WRITING, CROSS_SITE[::7]),
+    ]
 
-    for path, method, headers in itertools.product(PATHS, WRITING, CROSS_SITE):
+    for path, method, headers in cases:
         answer = client.open(path, method=method, headers=headers, data=b"{}", content_type="text/plain")
         if answer.status_code != 403:
             passed.append((path, method, headers))
@@ -58,7 +75,7 @@ def test_no_request_of_another_site_gets_through(app: Application, figure: Figur
         assert answer.get_json()["error"]["message"]
 
     assert passed == []
-    figure("cross-site requests tried / passed", f"{len(PATHS) * len(WRITING) * len(CROSS_SITE)} / 0", "0 passed")
+    figure("cross-site requests tried / passed", f"{len(cases)} / 0", "0 passed")
 
 
 @pytest.mark.parametrize(
@@ -99,6 +116,20 @@ def test_a_name_that_a_page_pointed_at_us_is_refused_however_we_are_set_up(setti
     access.check_host("localhost:8080")
 
 
+NO_NAMES_OF_OURS = (
+    "localhost.", "localhost.:80", "127.0.0.1.", "127.1", "2130706433", "0x7f000001", "0", "[::1%25lo]", "",
+    "user@localhost", "localhost@evil.example", "evil.example@localhost", "localhost:80@evil.example", "localhost:",
+    "localhost,evil.example", "localhost evil.example", "localhost:80:80", "localhost:-1", "localhost\0", "localhost/",
+    "localhost#", "evil.example:localhost", "[evil.example]", "[localhost]", "\u24dbocalhost", "[::ffff:127.0.0.1]",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NO_NAMES_OF_OURS, ids=ascii)
+def test_a_name_that_only_resembles_ours_is_refused(name: str) -> None:
+    with pytest.raises(Forbidden):
+        Access(ServerSettings()).check_host(name)
+
+
 def test_beyond_this_machine_only_a_key_makes_up_for_a_name() -> None:
     key = "sk-client-key-1"
     server = ServerSettings(host="0.0.0.0", api_keys=(key,), trusted_proxies=("127.0.0.1",))
@@ -116,6 +147,25 @@ def test_beyond_this_machine_only_a_key_makes_up_for_a_name() -> None:
     assert ask("/v1/models", "evil.example", **{"x-api-key": key}) == 200
     assert ask("/v1/models", "evil.example", **{"x-api-key": "sk-another-key"}) == 403
     assert [ask(path, "evil.example") for path in ("/ping", "/health", "/health/live")] == [200] * 3
+
+
+def test_the_address_of_a_static_file_reads_no_other_file_and_is_not_remembered(
+    app: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    client = Client(app)
+    client.get("/_/static/page.js", buffered=True).close()
+    genuine = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: (read.append(str(path)), genuine(path))[1])
+    up = [f"{dots}{mark}" * 12 + str(secret)[1:] for dots in ("..", "%2e%2e") for mark in ("/", "%2f")]
+
+    for name in [*up, f"%2f{secret}", "a" * 4000, "a%00", "%ff", "..", ".", "page.js%00", "vendor"]:
+        answer = client.open(EnvironBuilder(f"/_/static/{name}"), buffered=True)
+        assert answer.status_code in (308, 404), (name, answer.status)
+
+    assert read == []
 
 
 PUBLIC = {"/", "/health", "/health/live", "/health/ready", "/ping", "/login", "/logout", "/callback", "/api/hello",
