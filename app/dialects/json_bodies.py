@@ -124,6 +124,12 @@ def repair_text(data: bytes) -> bytes:
     return data
 
 
+def repair_texts(payloads: list[bytes]) -> list[bytes]:
+    """The same for the payloads of one read, which are looked at together."""
+    whole = b"\n".join(payloads)
+    return payloads if repair_text(whole) is whole else [repair_text(payload) for payload in payloads]
+
+
 def repair_surrogates(text: bytes) -> bytes:
     """JSON text with U+FFFD for every escaped half of a surrogate pair: clients that cut strings by UTF-16 units send
     halves, and a strict decoder refuses the whole body for one of them."""

@@ -134,9 +134,8 @@ def read_stream(dialect: ModuleType) -> Target:
         for client in DIALECTS:
             machine = StreamTranslation(dialect.StreamParser(), client, (), CONTEXT)
             try:
-                for piece in in_pieces(stream):
-                    machine.feed(piece)
-                machine.close()
+                said = b"".join([*map(machine.feed, in_pieces(stream)), machine.close()])
+                assert said.decode() is not None, "what is translated is UTF-8, whatever came"
             except DragomanError:
                 pass
         passing = dialect.StreamPassthrough(CONTEXT, Capabilities(dialect=dialect.NAME))
@@ -207,6 +206,23 @@ TARGETS: dict[str, tuple[Target, list[bytes]]] = {
     "items": (read_items, [b'{"items":[{"type":"message","role":"user","content":"a"}]}']),
     "metadata": (read_metadata, [b'{"metadata":{"a":"b"}}']),
 }  # fmt: skip
+
+
+# What such runs have found, and what it became.
+END = b'data: {"type":"response.completed","response":{"id":"r","status":"completed","output":[%b]}}\n\n'
+FOUND = [
+    ("openai_responses stream", END % b'{"id":"x","typ\xd3\xce":"y"}'),
+    ("openai_responses stream", END % b'{"type":["x"],"content":[{"type":{}}],"summary":[1,null]}'),
+    ("openai_responses stream", END % b'{"type":"function_call","arguments":[1]},{"content":[{"type":"refusal"}]},7'),
+    ("openai_chat stream", b'data: {"choices":[{"index":0,"delta":{"content":"\xd3","x":{"\xd3":1}}}]}\n\n'),
+    ("anthropic_messages stream", b'data: {"type":"content_block_start","content_block":{"type":"\xd3"}}\n\n'),
+]
+
+
+@pytest.mark.parametrize(("name", "data"), FOUND)
+def test_what_was_found_is_found_no_more(name: str, data: bytes) -> None:
+    with contextlib.suppress(DragomanError):
+        TARGETS[name][0](data)
 
 
 @pytest.mark.parametrize("name", TARGETS)

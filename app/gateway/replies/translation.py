@@ -14,6 +14,7 @@ from app.conversation.streams.fold import Folder, fold, unfold
 from app.conversation.streams.stages import Stage, StageMaker, active, chain
 from app.conversation.tokens.estimate import estimate_output, estimate_tokens
 from app.dialects.contract import ClientDialect, StreamParser
+from app.dialects.json_bodies import repair_texts
 from app.dialects.registry import traits_of
 from app.errors import Failure, UpstreamRefused
 from app.sse import SseDecoder
@@ -44,13 +45,13 @@ class StreamTranslation:
         self.usage: Usage | None = None
 
     def feed(self, part: bytes) -> bytes:
-        data = self._decoder.feed(part)
+        data = repair_texts(self._decoder.feed(part))
         return self._render(self._parser.feed(data)) if data and self.failed is None else b""
 
     def close(self) -> bytes:
         if self.failed is not None:
             return b""
-        data = self._decoder.close()
+        data = repair_texts(self._decoder.close())
         events = self._parser.feed(data) if data else []
         events += self._parser.close()
         return self._render(events) + self._conclude()
@@ -116,11 +117,11 @@ class StreamCollector:
 
     def feed(self, part: bytes) -> None:
         """Raises UpstreamRefused when the stream reports a failure."""
-        self._folder.feed(self._parser.feed(self._decoder.feed(part)))
+        self._folder.feed(self._parser.feed(repair_texts(self._decoder.feed(part))))
 
     def close(self) -> Response:
         """The whole answer. Raises UpstreamRefused or UpstreamCut."""
-        events = self._parser.feed(self._decoder.close())
+        events = self._parser.feed(repair_texts(self._decoder.close()))
         self._folder.feed(events + self._parser.close())
         return self._folder.response()
 

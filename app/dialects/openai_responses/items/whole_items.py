@@ -30,7 +30,7 @@ def write_whole_item(output: Output, raw: bytes) -> None:
     """All events of one item. The last of them has the very bytes that the terminal response has."""
     item = _decode(raw)
     place = {"item_id": item.get("id"), "output_index": len(output.items)}
-    lists = {name: item[name] for name in _LISTS if isinstance(item.get(name), list)}
+    lists = {name: item[name] for name in _LISTS if _is_parts(item.get(name))}
     output.add_item({**_without_text(item), "status": "in_progress", **{name: [] for name in lists}})
     for name, parts in lists.items():
         counter, kind = _LISTS[name]
@@ -43,13 +43,22 @@ def write_whole_item(output: Output, raw: bytes) -> None:
     output.end_item(raw)
 
 
+def _is_parts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(part, dict) for part in value)
+
+
+def _text_of(holder: dict[str, Any]) -> tuple[str, str] | None:
+    kind = holder.get("type")
+    return _TEXTS.get(kind) if isinstance(kind, str) else None
+
+
 def _without_text(holder: dict[str, Any]) -> dict[str, Any]:
-    text = _TEXTS.get(holder.get("type", ""))
+    text = _text_of(holder)
     return {**holder, text[0]: ""} if text else holder
 
 
 def _write_text(output: Output, holder: dict[str, Any], place: dict[str, Any]) -> None:
-    text = _TEXTS.get(holder.get("type", ""))
+    text = _text_of(holder)
     if text is None:
         return
     field, kind = text
