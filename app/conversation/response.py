@@ -12,6 +12,9 @@ from app.conversation.blocks import Block
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "stop_sequence", "pause", "compaction"]
 
+# What one answer may cost; more is a mistake of whoever counted.
+MOST_TOKENS = 1_000_000_000
+
 
 class Usage(msgspec.Struct, frozen=True):
     """Counts in tokens, disjoint: the whole input is `fresh + cache_read + cache_written`.
@@ -29,6 +32,21 @@ class Usage(msgspec.Struct, frozen=True):
     web_searches: int = 0
     estimated: bool = False
     cache_written_1h: int = 0
+
+    def __post_init__(self) -> None:
+        # A server may say any number, also one that no sum and no database has room for.
+        if (
+            0 <= self.fresh <= MOST_TOKENS
+            and 0 <= self.cache_read <= MOST_TOKENS
+            and 0 <= self.cache_written <= MOST_TOKENS
+            and 0 <= self.output <= MOST_TOKENS
+            and 0 <= self.reasoning <= MOST_TOKENS
+            and 0 <= self.web_searches <= MOST_TOKENS
+            and 0 <= self.cache_written_1h <= MOST_TOKENS
+        ):
+            return
+        for name, count in msgspec.structs.asdict(self).items():
+            msgspec.structs.force_setattr(self, name, type(count)(min(max(count, 0), MOST_TOKENS)))
 
     @property
     def input(self) -> int:

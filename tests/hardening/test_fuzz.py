@@ -214,6 +214,9 @@ FOUND = [
     ("openai_responses stream", END % b'{"id":"x","typ\xd3\xce":"y"}'),
     ("openai_responses stream", END % b'{"type":["x"],"content":[{"type":{}}],"summary":[1,null]}'),
     ("openai_responses stream", END % b'{"type":"function_call","arguments":[1]},{"content":[{"type":"refusal"}]},7'),
+    ("openai_responses response", b'{"object":"response","\\ud83d":1,"output":[{"type":"reasoning","id":"r"}]}'),
+    ("openai_responses response", b'{"object":"response","output":[{"type":["message"],"content":"output_text"}]}'),
+    ("openai_responses response", b'{"object":"response","output":[{"type":"message","content":["output_text",1]}]}'),
     ("openai_chat stream", b'data: {"choices":[{"index":0,"delta":{"content":"\xd3","x":{"\xd3":1}}}]}\n\n'),
     ("anthropic_messages stream", b'data: {"type":"content_block_start","content_block":{"type":"\xd3"}}\n\n'),
 ]

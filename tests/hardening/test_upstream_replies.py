@@ -8,11 +8,15 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import msgspec
 import pytest
 import zstandard
 
+from app.conversation.response import MOST_TOKENS
+from app.dialects.registry import DIALECTS
 from tests.hardening.gateway import PATHS, Attacked
 from tests.support.fake_upstream import CLOSE, CUT, FakeUpstream, Piece, raw
 
@@ -101,6 +105,8 @@ CASES = [
     swapped("a number with 5,000 digits", b": 1,", b": " + b"9" * 5000 + b","),
     swapped("a negative count", b": 1,", b": -7,"),
     swapped("a count in words", b": 1,", b': "one",'),
+    swapped("a count that no database holds", b": 1,", b": 9223372036854775807,"),
+    swapped("a count with 30 digits", b": 1", b": 123456789012345678901234567890"),
     swapped("NaN", b": 1,", b": NaN,"),
     swapped("half a surrogate pair", b"SAID", b"\\ud83d"),
     Case("half of a UTF-8 character", lambda good: (wire(good.replace(b"SAID", b"\xe2\x82")),)),
@@ -232,3 +238,13 @@ def test_a_malformed_reply_is_an_error_in_every_dialect(
                     assert b"data: " in answer, told
     said = gateway.log.read_text()[logged:]
     assert "Traceback" not in said, said[-3000:]
+
+
+@pytest.mark.parametrize("dialect", list(DIALECTS.values()), ids=list(DIALECTS))
+@pytest.mark.parametrize("said", [b"-7", b"9223372036854775807", b"1e18", b"9" * 30])
+def test_a_count_is_one_that_sums_and_databases_hold(dialect: ModuleType, said: bytes) -> None:
+    good = json.dumps(ANSWERS[dialect.NAME], separators=(",", ":")).encode()
+
+    usage = dialect.find_usage(good.replace(b'_tokens":1', b'_tokens":' + said))
+
+    assert usage is None or all(0 <= count <= MOST_TOKENS for count in msgspec.structs.astuple(usage))

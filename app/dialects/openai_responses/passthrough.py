@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from enum import Enum, auto
 from typing import Any
@@ -46,9 +47,11 @@ def repair_response(body: bytes, context: RenderContext, capabilities: Capabilit
     if verdict.output is None and verdict.object != "response":
         raise UpstreamRefused(failure) if (failure := decode_error(body)) else malformed("a response", body)
     if verdict.output is not None:
-        output = [complete_item(raw) for raw in verdict.output]
-        if any(new is not old for new, old in zip(output, verdict.output, strict=True)):
-            body = msgspec.json.encode({**fields_decoder.decode(body), "output": output})
+        # Items that cannot be read are the client's to judge.
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            output = [complete_item(raw) for raw in verdict.output]
+            if any(new is not old for new, old in zip(output, verdict.output, strict=True)):
+                body = msgspec.json.encode({**fields_decoder.decode(body), "output": output})
     return replace_model(body, context.model)
 
 
