@@ -134,6 +134,28 @@ def spend(services: Services, client: str, body: bytes) -> float:
         gc.enable()
 
 
+def measure_growth(services: Services, name: str, client: str, speaks: str) -> float:
+    """How many times the time twice the body takes.
+
+    What else the machine does can only make a run longer: of each size the quickest counts, both are measured in turn,
+    and they are measured again, at other sizes too, until the ratio is within the limit or it is plain that it is not.
+    """
+    ratio = 1.0
+    for size in (SIZE, 2 * SIZE, 4 * SIZE):
+        bodies = [make_body(name, client, each, MODELS[speaks]) or b"" for each in (size, 2 * size)]
+        if spend(services, client, bodies[1]) < WORTH_MEASURING:
+            continue
+        once = twice = float("inf")
+        for tries in range(1, 13):
+            once, twice = (
+                min(best, spend(services, client, body)) for best, body in zip((once, twice), bodies, strict=True)
+            )
+            ratio = twice / once * len(bodies[0]) * 2 / len(bodies[1])
+            if tries >= 3 and ratio <= MOST_GROWTH:
+                return ratio
+    return ratio
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_twice_the_request_takes_twice_the_time(
     kind: str, services: Services, figure: Figure, monkeypatch: pytest.MonkeyPatch
@@ -141,17 +163,7 @@ def test_twice_the_request_takes_twice_the_time(
     monkeypatch.setattr(heavy_work, "SMALL", 1 << 40)  # in this thread, whose time is measured
     worst = (1.0, "")
     for name, client, speaks in cases_of(kind):
-        ratios = [1.0]
-        for size in (SIZE, 2 * SIZE, 4 * SIZE, 4 * SIZE, 4 * SIZE):
-            bodies = [make_body(name, client, each, MODELS[speaks]) or b"" for each in (size, 2 * size)]
-            if spend(services, client, bodies[1]) < WORTH_MEASURING:
-                continue
-            once, twice = (min(spend(services, client, body) for _ in range(3)) for body in bodies)
-            ratios.append(twice / once * len(bodies[0]) * 2 / len(bodies[1]))
-            if ratios[-1] <= MOST_GROWTH:
-                ratios = ratios[-1:]
-                break
-        worst = max(worst, (min(ratios[1:] or ratios), f"{name}, {client} to {speaks}"))
+        worst = max(worst, (measure_growth(services, name, client, speaks), f"{name}, {client} to {speaks}"))
 
     figure(f"growth of reading requests ({kind})", f"{worst[0]:.2f}", MOST_GROWTH)
     assert worst[0] <= MOST_GROWTH, worst
