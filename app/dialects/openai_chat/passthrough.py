@@ -54,6 +54,8 @@ _USAGE = re.compile(rb',\s*+"usage"\s*+:\s*+(\{(?:[^{}]++|\{[^{}]*+\})*+\})')
 _UNSPACED = (b"data:{", b"data:[")
 _MODEL = re.compile(rb'"model"\s*+:\s*+("(?:[^"\\]++|\\.)++")')
 
+_BLANKS = re.compile(rb"\n{3,}")
+
 
 class _State(Enum):
     WAITING = "the client has got nothing yet"
@@ -388,7 +390,9 @@ class StreamPassthrough:
 
 
 def _split(events: bytes) -> list[bytes]:
-    """Whole events, each with its blank line."""
+    """Whole events, each with its blank line. Further blank lines are none: a read may hold ten thousands of them."""
+    if b"\n\n\n" in events:
+        events = _BLANKS.sub(b"\n\n", events)
     return [event + b"\n\n" for event in events.split(b"\n\n")[:-1]]
 
 
@@ -397,6 +401,8 @@ def _frame(payloads: list[bytes]) -> bytes:
 
 
 def _payload_of(event: bytes) -> bytes:
+    if event.startswith(b":") and event.count(b"\n") == 2:
+        return b""
     if event.startswith(b"data: ") and event.endswith(b"\n\n") and event.count(b"\n") == 2:
         return event[6:-2]
     return b"\n".join(SseDecoder().feed(event))
