@@ -6,6 +6,7 @@ A law that would pass over a broken parser or renderer protects nobody. Run with
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -53,9 +54,10 @@ def read_mutants() -> list[Mutant]:
 def main() -> int:
     """Break each line in a copy of the program and run the laws of its dialect there; 1 if a mutant survives.
 
-    Words of the command line choose mutants by what their file and line hold.
+    Words of the command line choose mutants by what their file and line hold; a word as 2/12 takes the second of
+    twelve parts of them.
     """
-    mutants = [mutant for mutant in read_mutants() if all(word in " ".join(mutant) for word in sys.argv[1:])]
+    mutants = choose(read_mutants(), sys.argv[1:])
     survivors = []
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         root = Path(folder)
@@ -74,6 +76,15 @@ def main() -> int:
             survivors += [mutant] if survives else []
     print(f"{len(mutants)} mutants, {len(survivors)} survive")
     return 1 if survivors or not mutants else 0
+
+
+def choose(mutants: list[Mutant], words: list[str]) -> list[Mutant]:
+    parts = [word for word in words if re.fullmatch(r"\d+/\d+", word)]
+    chosen = [mutant for mutant in mutants if all(word in " ".join(mutant) for word in words if word not in parts)]
+    for part in parts:
+        number, count = map(int, part.split("/"))
+        chosen = chosen[(number - 1) * len(chosen) // count : number * len(chosen) // count]
+    return chosen
 
 
 def copy_program(root: Path) -> None:
