@@ -99,9 +99,9 @@ def admit(
     record.key = client_request.key.name or None
     record.bytes_in = len(client_request.body)
     observers = owner.observers
-    if observers.taps is not None and (listener := observers.taps.open(record)) is not None:
-        record.raw = listener
-        listener.client_request(environ, client_request.body)
+    if observers.wiretaps is not None and (wiretap := observers.wiretaps.open(record)) is not None:
+        record.wiretap = wiretap
+        wiretap.client_request(environ, client_request.body)
     hooks = observers.hooks
     return hooks.admit(client_request) if hooks.look_at_requests else client_request
 
@@ -183,12 +183,12 @@ def write_client_response(
     record.status = client_response.status
     headers = [*client_response.headers.items(), ("x-request-id", record.id), ("request-id", record.id)]
     body = client_response.body
-    if record.raw is not None:
-        record.raw.client_response(_STATUS_LINES[client_response.status], headers)
+    if record.wiretap is not None:
+        record.wiretap.client_response(_STATUS_LINES[client_response.status], headers)
         if isinstance(body, bytes):
-            record.raw.client_part(body)
+            record.wiretap.client_part(body)
         else:
-            body = record.raw.tee(body)
+            body = record.wiretap.tee(body)
     if isinstance(body, bytes):
         record.bytes_out = len(body)
         headers.append(("content-length", str(len(body))))
@@ -220,9 +220,9 @@ def write_error(dialect: ClientDialect, error: DragomanError, record: Record) ->
     fixed = [("content-type", "application/json"), ("content-length", str(len(body)))]
     status = _STATUS_LINES.get(record.status, f"{record.status} Error")
     all_headers = [*headers.items(), *fixed, *list_ids(record.id)]
-    if record.raw is not None:
-        record.raw.client_response(status, all_headers)
-        record.raw.client_part(body)
+    if record.wiretap is not None:
+        record.wiretap.client_response(status, all_headers)
+        record.wiretap.client_part(body)
     return WsgiResponse(status, all_headers, (body,))
 
 

@@ -107,9 +107,9 @@ def send(
                 whole = iter((answered,))
             else:
                 whole = answered
-            if record.raw is not None:
-                record.raw.client_response(f"{record.status}", list(headers.items()))
-                whole = record.raw.tee(whole)
+            if record.wiretap is not None:
+                record.wiretap.client_response(f"{record.status}", list(headers.items()))
+                whole = record.wiretap.tee(whole)
             yield from whole
         finally:
             record.write()

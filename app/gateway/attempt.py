@@ -145,8 +145,8 @@ class Attempt(abc.ABC):
         label = target.upstream.label
         provider = target.upstream.provider
         exchange = provider.send(upstream_request, target.credential)
-        if record.raw is not None:
-            exchange = record.raw.attempt(exchange, provider, upstream_request, target.credential)
+        if record.wiretap is not None:
+            exchange = record.wiretap.attempt(exchange, provider, upstream_request, target.credential)
         debugging = log.isEnabledFor(logging.DEBUG)
         if debugging:
             log.debug(

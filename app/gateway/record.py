@@ -16,7 +16,7 @@ from app.logs import hide_secrets
 from app.routing.router import Upstream
 
 if TYPE_CHECKING:
-    from app.gateway.inspection.taps import Listener
+    from app.gateway.inspection.wiretap import Wiretap
 
 log = logging.getLogger("dragoman")
 
@@ -82,7 +82,7 @@ class Record:
         "peer",
         "provider",
         "quiet",
-        "raw",
+        "wiretap",
         "received",
         "reservation",
         "routed",
@@ -174,7 +174,7 @@ class Record:
         self.written = False
         self._ended: int | None = None
         self.token = -1  # by which ActiveRequests knows it, where it does
-        self.raw: Listener | None = None  # who is told what goes over the wire, where anybody is
+        self.wiretap: Wiretap | None = None  # who is told what goes over the wire, where anybody is
 
     def stand_for(self, request: Record) -> None:
         """What goes on after `request` was answered, on behalf of the same client."""
@@ -267,8 +267,8 @@ class Record:
             return
         self.written = True
         self._ended = self._now()
-        if self.raw is not None:
-            self.raw.close()
+        if self.wiretap is not None:
+            self.wiretap.close()
         if self.watch is not None and self.usage is not None and not self.usage.estimated:
             self.watch(self.usage)
         if self._finish is not None:

@@ -61,7 +61,7 @@ def test_nothing_listens_unless_it_is_asked_for(make_app: MakeApp, upstream: Fak
 
     text = look(app, enter(app), ask(app.test_client(), stream=True))
 
-    assert app.runtime.observers.taps is None
+    assert app.runtime.observers.wiretaps is None
     assert "This request was not recorded" in text
     assert "Record for a while" in text
 
@@ -203,7 +203,7 @@ def test_a_page_begins_and_ends_recording(make_app: MakeApp) -> None:
     assert order.until is not None
     assert 3500 < order.until - time.time() <= 3600
     assert read_orders(orders_file(), time.time()) == []
-    assert app.runtime.observers.taps is None
+    assert app.runtime.observers.wiretaps is None
 
 
 @pytest.mark.parametrize("form", [{"for": "2d"}, {"for": "soon"}, {"share": "0"}, {"share": "x"}])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from app.gateway.recording import raw_log as module
-from app.gateway.recording.raw_log import RawLog
+from app.gateway.inspection import raw_log as module
+from app.gateway.inspection.raw_log import RawLog
 from app.known_secrets import known_secrets
 from app.settings import RawLogSettings
 from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream
@@ -21,7 +21,7 @@ CLIENT_KEY, UPSTREAM_KEY = "k-client-key-1234567890", "sk-upstream-0123456789"
 def log_to(client: Client, folder: Path, **changes: object) -> RawLog:
     made = RawLog(RawLogSettings(enabled=True, folder=str(folder), **changes))  # type: ignore[arg-type]
     client.app.runtime.observers.raw_log = made
-    client.app.runtime.observers.set_taps()
+    client.app.runtime.observers.set_wiretaps()
     return made
 
 

@@ -1,21 +1,18 @@
-"""What goes over the wire for one request, copied while it goes and made fit to be kept afterwards."""
+"""Copies the messages of one request as they pass, and makes them fit to be kept afterwards."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from app.credentials.credential import Credential
 from app.gateway.inspection.bodies import MOST_KEPT, clean_body, clean_text
-from app.gateway.recording.raw_log import REDACTED, ListenedExchange, find_address
+from app.gateway.inspection.raw_log import REDACTED
 from app.known_secrets import known_secrets
-from app.providers.provider import Provider, UpstreamRequest
 from app.settings.masking import sounds_secret
-from app.transport import Exchange
 
 if TYPE_CHECKING:
     from app.gateway.inspection.inspector import Inspector
@@ -72,54 +69,28 @@ class _Side:
 
 
 class WireCopy:
-    """What record.raw listens with. Costs references to bytes that are there anyway, until `finish`."""
+    """Keeps the messages of one request. Costs references to bytes that are there anyway, until `finish`."""
 
     def __init__(self, owner: Inspector, record: Record) -> None:
         self._owner = owner
         self._record = record
         self._sides: dict[str, _Side] = {}
-        self._attempts = 0
         self.size = 0
 
-    def client_request(self, environ: Mapping[str, Any], body: bytes) -> None:
-        path = environ.get("dragoman.path") or environ.get("PATH_INFO", "")
-        query = environ.get("QUERY_STRING")
-        first = f"{environ.get('REQUEST_METHOD', '')} {path}{f'?{query}' if query else ''}"
-        given = {name[5:]: str(text) for name, text in environ.items() if name[:5] == "HTTP_"}
-        self._begin("client request", first, {name.replace("_", "-").lower(): text for name, text in given.items()})
-        self._add("client request", body)
+    def begin(self, name: str, first: str, headers: Mapping[str, str]) -> None:
+        if name not in self._sides:
+            self._sides[name] = _Side(first, headers)
 
-    def client_response(self, status: str, headers: Sequence[tuple[str, str]]) -> None:
-        self._begin("client reply", status, dict(headers))
-
-    def client_part(self, part: bytes) -> None:
-        self._add("client reply", part)
-
-    def tee(self, parts: Iterator[bytes]) -> Iterator[bytes]:
-        try:
-            for part in parts:
-                self._add("client reply", part)
-                yield part
-        finally:
-            close = getattr(parts, "close", None)
-            if close is not None:
-                close()
-
-    def attempt(
-        self, exchange: Exchange, provider: Provider, upstream_request: UpstreamRequest, credential: Credential | None
-    ) -> Exchange:
-        self._attempts += 1
-        number = f" {self._attempts}" if self._attempts > 1 else ""
-        url, headers = find_address(provider, upstream_request, credential)
-        self._begin(f"upstream request{number}", f"POST {url}", headers)
-        self._add(f"upstream request{number}", upstream_request.body)
-        return ListenedExchange(exchange, self, f"upstream reply{number}")
-
-    def provider_response(self, name: str, status: int, headers: Mapping[str, str]) -> None:
-        self._begin(name, f"{status}", headers)
-
-    def provider_part(self, name: str, part: bytes) -> None:
-        self._add(name, part)
+    def add(self, name: str, part: bytes) -> None:
+        side = self._sides.get(name)
+        if side is None or not part:
+            return
+        side.size += len(part)
+        if side.parts and side.size > MOST_COPIED:
+            return
+        side.parts.append((int((time.monotonic() - self._record.started) * 1000), part))
+        self.size += len(part)
+        self._owner.held += len(part)
 
     def close(self) -> None:
         self._owner.take(self, self._record)
@@ -131,21 +102,6 @@ class WireCopy:
         order = {"client request": 0, "client reply": 3}
         panes.sort(key=lambda pane: order.get(pane.name, 1))
         return Recording(record.id, record.received, record.client, record.path, panes)
-
-    def _begin(self, name: str, first: str, headers: Mapping[str, str]) -> None:
-        if name not in self._sides:
-            self._sides[name] = _Side(first, headers)
-
-    def _add(self, name: str, part: bytes) -> None:
-        side = self._sides.get(name)
-        if side is None or not part:
-            return
-        side.size += len(part)
-        if side.parts and side.size > MOST_COPIED:
-            return
-        side.parts.append((int((time.monotonic() - self._record.started) * 1000), part))
-        self.size += len(part)
-        self._owner.held += len(part)
 
 
 def _make_pane(name: str, side: _Side) -> Pane:

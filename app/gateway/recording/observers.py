@@ -11,11 +11,11 @@ from app.accounts.apart import AccountsThread
 from app.accounts.prices import load_prices
 from app.accounts.record import Sink
 from app.gateway.inspection.inspector import Inspector
-from app.gateway.inspection.taps import Taps
+from app.gateway.inspection.raw_log import RawLog
+from app.gateway.inspection.wiretap import Wiretaps
 from app.gateway.recording.alerts import Alert, Alerts
 from app.gateway.recording.hooks import load_hooks
 from app.gateway.recording.metrics import Gauge, Metrics
-from app.gateway.recording.raw_log import RawLog
 from app.gateway.recording.record_log import RecordLog
 from app.gateway.recording.recorder import Recorder
 from app.gateway.recording.shared_log import SharedLog
@@ -55,7 +55,7 @@ class Observers:
         self.raw_log: RawLog | None = None
         self.inspector = Inspector(settings.server)
         # None as long as nobody listens to what goes over the wire.
-        self.taps: Taps | None = None
+        self.wiretaps: Wiretaps | None = None
         self.shared_log: SharedLog | None = None
         self._started = False
         self.workers.gauges.append(self._gauges)
@@ -79,7 +79,7 @@ class Observers:
         if old is not None and old.server.record != settings.server.record:
             self.inspector.take_up(settings.server)
         self._keeping = (settings.accounts.recording_hours, settings.accounts.recording_mb)
-        self.set_taps()
+        self.set_wiretaps()
         if old is None or old.prices != settings.prices:
             self.recorder.prices = load_prices(settings.prices)
         if self._started and (
@@ -161,16 +161,16 @@ class Observers:
     def follow_orders(self) -> None:
         """One look at what is to be recorded, and what was recorded is kept."""
         self.inspector.follow()
-        self.set_taps()
+        self.set_wiretaps()
         self.inspector.flush(self.accounts, *self._keeping)
 
-    def set_taps(self) -> None:
+    def set_wiretaps(self) -> None:
         """Listens to what goes over the wire for who wants it now."""
         listens = self._started and self.inspector.active
         if self.raw_log is None and not listens:
-            self.taps = None
+            self.wiretaps = None
         else:
-            self.taps = Taps(self.raw_log, self.inspector if listens else None)
+            self.wiretaps = Wiretaps(self.raw_log, self.inspector if listens else None)
 
     def complaints(self) -> list[str]:
         """What does not work as it should."""

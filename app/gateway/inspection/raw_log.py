@@ -11,25 +11,29 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 import platformdirs
 
-from app.credentials.credential import Credential
 from app.known_secrets import known_secrets
 from app.logs import hide_secrets
-from app.providers.provider import Provider, UpstreamRequest
 from app.settings import RawLogSettings
 from app.settings.masking import sounds_secret
-from app.transport import Exchange
 
 log = logging.getLogger("dragoman")
 
 REDACTED = "[REDACTED]"
 TRUNCATED = b"\n[TRUNCATED]"
+# What each message is called in the names of files and in `[raw_log] parts`.
+NAMES = {
+    "client request": "client_request",
+    "upstream request": "provider_request",
+    "upstream reply": "provider_response",
+    "client reply": "client_response",
+}
 # Bytes of all requests that wait to be written; what would be more is not logged, and counted.
 MOST_HELD = 64 << 20
 # Files written between two looks at the folder's size.
@@ -91,53 +95,7 @@ class RawFiles:
         self._parts = parts
         self._texts: dict[str, bytearray] = {}
         self._limits: dict[str, int] = {}
-        self._attempts = 0
         self.size = 0
-
-    def client_request(self, environ: Mapping[str, Any], body: bytes) -> None:
-        query = environ.get("QUERY_STRING")
-        path = environ.get("dragoman.path") or environ.get("PATH_INFO", "")
-        first = f"{environ.get('REQUEST_METHOD', '')} {path}{f'?{query}' if query else ''} HTTP/1.1"
-        headers = {
-            name[5:].replace("_", "-").lower(): str(text) for name, text in environ.items() if name[:5] == "HTTP_"
-        }
-        self._begin("client_request", first, headers)
-        self._add("client_request", body)
-
-    def client_response(self, status: str, headers: Sequence[tuple[str, str]]) -> None:
-        self._begin("client_response", f"HTTP/1.1 {status}", dict(headers))
-
-    def client_part(self, part: bytes) -> None:
-        self._add("client_response", part)
-
-    def tee(self, parts: Iterator[bytes]) -> Iterator[bytes]:
-        """The parts of a client's answer, as they pass."""
-        try:
-            for part in parts:
-                self._add("client_response", part)
-                yield part
-        finally:
-            close = getattr(parts, "close", None)
-            if close is not None:
-                close()
-
-    def attempt(
-        self, exchange: Exchange, provider: Provider, upstream_request: UpstreamRequest, credential: Credential | None
-    ) -> Exchange:
-        """The exchange of one attempt, listened to."""
-        self._attempts += 1
-        number = f"{self._attempts}_" if self._attempts > 1 else ""
-        url, headers = find_address(provider, upstream_request, credential)
-        name = f"{number}provider_request"
-        self._begin(name, f"POST {url} HTTP/1.1", headers)
-        self._add(name, upstream_request.body)
-        return ListenedExchange(exchange, self, f"{number}provider_response")
-
-    def provider_response(self, name: str, status: int, headers: Mapping[str, str]) -> None:
-        self._begin(name, f"HTTP/1.1 {status}", headers)
-
-    def provider_part(self, name: str, part: bytes) -> None:
-        self._add(name, part)
 
     def close(self) -> None:
         self._owner.take(self)
@@ -147,17 +105,20 @@ class RawFiles:
         for name, text in self._texts.items():
             cut = self._limits[name] < 0
             masked = hide_secrets(bytes(text).decode("utf-8", "replace")).encode()
-            yield f"{self._id}_{name}.http", masked + (TRUNCATED if cut else b"")
+            kind, number = NAMES[name.rstrip("0123456789 ")], re.sub(r"\D+", "", name)
+            yield f"{self._id}_{f'{number}_' if number else ''}{kind}.http", masked + (TRUNCATED if cut else b"")
 
-    def _begin(self, name: str, first: str, headers: Mapping[str, str]) -> None:
-        if name.lstrip("0123456789_") not in self._parts or name in self._texts:
+    def begin(self, name: str, first: str, headers: Mapping[str, str]) -> None:
+        kind = NAMES[name.rstrip("0123456789 ")]
+        if kind not in self._parts or name in self._texts:
             return
         self._limits[name] = self._owner.most_body
+        first = f"HTTP/1.1 {first}" if kind.endswith("response") else f"{first} HTTP/1.1"
         lines = [first, *(f"{header}: {_mask(header, text)}" for header, text in headers.items()), "", ""]
         self._texts[name] = text = bytearray("\r\n".join(lines).encode("utf-8", "replace"))
         self._hold(len(text))
 
-    def _add(self, name: str, part: bytes) -> None:
+    def add(self, name: str, part: bytes) -> None:
         text = self._texts.get(name)
         if text is None or (left := self._limits[name]) < 0:
             return
@@ -168,49 +129,6 @@ class RawFiles:
     def _hold(self, size: int) -> None:
         self.size += size
         self._owner.held += size
-
-
-def find_address(
-    provider: Provider, upstream_request: UpstreamRequest, credential: Credential | None
-) -> tuple[str, Mapping[str, str]]:
-    """Where a request goes, and its headers; the name of a provider that is no server."""
-    try:
-        url = provider.url(upstream_request.operation, upstream_request.model)
-        return url, provider.headers(upstream_request, credential)
-    except LookupError:
-        return provider.name, upstream_request.headers
-
-
-class _ReplyListener(Protocol):
-    def provider_response(self, name: str, status: int, headers: Mapping[str, str]) -> None: ...
-    def provider_part(self, name: str, part: bytes) -> None: ...
-
-
-class ListenedExchange(Exchange):
-    """An exchange whose reply is kept as it is read."""
-
-    def __init__(self, exchange: Exchange, files: _ReplyListener, name: str) -> None:
-        self._exchange = exchange
-        self._files = files
-        self._name = name
-        self.status = 0
-        self.headers = {}
-
-    def wait_head(self, wait: float | None = None) -> bool:
-        there = self._exchange.wait_head(wait)
-        if there:
-            self.status, self.headers = self._exchange.status, self._exchange.headers
-            self._files.provider_response(self._name, self.status, self.headers)
-        return there
-
-    def read_part(self, wait: float | None = None) -> bytes | None:
-        part = self._exchange.read_part(wait)
-        if part:
-            self._files.provider_part(self._name, part)
-        return part
-
-    def close(self) -> None:
-        self._exchange.close()
 
 
 def _mask(header: str, text: str) -> str:
