@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from app.cli.logins.status import ask_gateway
 from app.cli.options import complete_models, config_option, json_option, open_ways, read_settings
+from app.cli.running_gateway import ask_providers
 from app.errors import ClientError, NotFound
 
 
@@ -34,7 +34,7 @@ def explain(path: Path | None, as_json: bool, body: Path | None, model: str | No
         upstreams = router.resolve(model)
     except NotFound as error:
         raise click.ClickException(str(error)) from error
-    running = ask_gateway(settings.server)
+    running = ask_providers(settings.server)
     described: list[dict[str, object]] = [
         {"upstream": upstream.label, **describe_upstream(upstream)} for upstream in upstreams
     ]

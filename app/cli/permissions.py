@@ -13,7 +13,7 @@ import requests
 import sseclient
 
 from app.cli.options import config_option, read_settings
-from app.cli.serving.start_screen import base_url
+from app.cli.running_gateway import explain_refusal, find_address, open_gateway_session
 from app.logs import clean_line
 
 # Seconds: to connect, without a sign of life, and before the next try.
@@ -32,14 +32,8 @@ def permissions(url: str | None, key: str | None, no_reconnect: bool, path: Path
 
     Each request waits for `permissions.timeout_seconds`; what nobody allows in time is denied.
     """
-    server = read_settings(path).server
-    if url is None and server.host.startswith("unix:"):
-        raise click.ClickException("this gateway listens on a socket; give its address with --url")
-    address = (url or base_url(server)).rstrip("/")
-    with requests.Session() as session:
-        session.trust_env = False
-        if key:
-            session.headers["authorization"] = f"Bearer {key}"
+    address = find_address(read_settings(path).server, url)
+    with open_gateway_session(key) as session:
         while True:
             try:
                 for name, data in _listen(session, address):
@@ -56,7 +50,7 @@ def _listen(session: requests.Session, address: str) -> Iterator[tuple[str, dict
     reply = session.get(f"{address}/permissions/stream", stream=True, timeout=(CONNECT, SILENCE), allow_redirects=False)
     with reply:
         if reply.status_code != 200:
-            raise click.ClickException(_message(reply))
+            raise click.ClickException(explain_refusal(reply))
         click.echo("✓ Connected. Waiting for requests…", err=True)
         for event in sseclient.SSEClient(reply.iter_content(None)).events():
             data = msgspec.json.decode(event.data)
@@ -82,18 +76,8 @@ def _ask(session: requests.Session, address: str, asked: dict[str, Any]) -> None
         pieces = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
         click.echo(f"  {clean_line(field)}: {''.join(map(clean_line, pieces))}")
     allowed = click.confirm("Allow it?", default=False)
-    reply = session.post(
-        f"{address}/permissions/{asked['request_id']}/respond",
-        json={"allowed": allowed},
-        timeout=CONNECT,
-        allow_redirects=False,
-    )
-    if reply.status_code != 200:
-        click.echo(_message(reply), err=True)
-
-
-def _message(reply: requests.Response) -> str:
-    try:
-        return str(reply.json()["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return f"the gateway answered HTTP {reply.status_code}"
+    answer = f"{address}/permissions/{asked['request_id']}/respond"
+    body = {"allowed": allowed}
+    with session.post(answer, json=body, timeout=CONNECT, stream=True, allow_redirects=False) as reply:
+        if reply.status_code != 200:
+            click.echo(explain_refusal(reply), err=True)

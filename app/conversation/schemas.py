@@ -25,7 +25,6 @@ _UNIONS = ("anyOf", "oneOf", "allOf")
 _NOISE = ("$schema", "$id", "$comment")  # say nothing to a model, and some servers refuse them
 _NULLABLE = ("default", "const", "example")  # here null is a value like any other
 _DEFINITIONS = ("$defs", "definitions")
-_DEFINED = tuple(f"#/{word}/" for word in _DEFINITIONS)
 # Without a type, what has one of these may be no object.
 _UNTYPED = (*_UNIONS, "$ref", "enum", "const")
 

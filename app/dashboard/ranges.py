@@ -14,7 +14,6 @@ from app.errors import InvalidRequest
 
 # What the bar on top offers.
 SPANS = ("15m", "1h", "24h", "7d", "30d")
-_MINUTE = 60
 
 
 class Range(Struct, frozen=True):

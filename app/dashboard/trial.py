@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-import sseclient
 from flask import request
-from msgspec import Struct
 
 from app.blueprints.api import admit
 from app.blueprints.views import runtime, services
@@ -18,50 +15,27 @@ from app.dialects.contract import Dialect
 from app.dialects.registry import DIALECTS
 from app.errors import DragomanError
 from app.gateway.client_limits.refusal import Owner
+from app.gateway.endpoints.tool_trial import PATH, Answer, make_request, read_answer
 from app.gateway.messages import ClientRequest, new_id
 
 AGENT = "dragoman-dashboard"
-TOOL: dict[str, Any] = {
-    "name": "get_weather",
-    "description": "The weather of a city.",
-    "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-}
-PROMPT = "What is the weather in Paris? Call the tool get_weather to find out."
-# Room for a model that thinks before it calls.
-MOST_TOKENS = 1024
-# Seconds, events and characters after which a stream is no answer to this question.
-LONGEST, MOST_EVENTS, MOST_TEXT = 90.0, 5000, 2000
-
-
-class Answer(Struct, frozen=True):
-    """What came back. Times are seconds; `problem` is the gateway's sentence, `id` that of the request."""
-
-    id: str
-    upstream: str = ""
-    first_event: float | None = None
-    total: float = 0.0
-    called: bool = False
-    arguments: str = ""
-    text: str = ""
-    problem: str | None = None
 
 
 def test_model(visitor: Visitor, model: str) -> Answer:
     """One short streamed tool call, by the dialect of Anthropic's Messages."""
-    body = {
-        "model": model,
-        "max_tokens": MOST_TOKENS,
-        "stream": True,
-        "tools": [TOOL],
-        "messages": [{"role": "user", "content": PROMPT}],
-    }
     begun = time.monotonic()
-    request_id, headers, parts = send(
-        visitor, DIALECTS["anthropic_messages"], "/v1/messages", json.dumps(body).encode()
-    )
+    body = json.dumps(make_request(model)).encode()
+    request_id, headers, parts = send(visitor, DIALECTS["anthropic_messages"], PATH, body)
+    answer = Answer(request_id, headers.get("x-dragoman-upstream", ""))
     if isinstance(parts, DragomanError):
-        return Answer(request_id, total=time.monotonic() - begun, problem=str(parts))
-    return _read(request_id, headers.get("x-dragoman-upstream", ""), parts, begun)
+        answer.total, answer.problem = time.monotonic() - begun, str(parts)
+        return answer
+    try:
+        return read_answer(parts, begun, answer)
+    finally:
+        close = getattr(parts, "close", None)
+        if close is not None:
+            close()
 
 
 def send(
@@ -124,41 +98,3 @@ def settle() -> None:
     owner.observers.follow_orders()
     if owner.accounts is not None:
         owner.accounts.flush()
-
-
-def _read(request_id: str, upstream: str, parts: Iterator[bytes], begun: float) -> Answer:
-    first: float | None = None
-    called, ended, arguments, text, problem = False, False, "", "", None
-    try:
-        for number, event in enumerate(sseclient.SSEClient(parts).events()):
-            first = first if first is not None else time.monotonic() - begun
-            match _decode(event.data):
-                case {"type": "content_block_start", "content_block": {"type": "tool_use"}}:
-                    called = True
-                case {"type": "content_block_delta", "delta": {"type": "input_json_delta", "partial_json": str(piece)}}:
-                    arguments = (arguments + piece)[:MOST_TEXT]
-                case {"type": "content_block_delta", "delta": {"type": "text_delta", "text": str(piece)}}:
-                    text = (text + piece)[:MOST_TEXT]
-                case {"type": "error", "error": {"message": str(message)}}:
-                    problem = message
-                case {"type": "message_stop"}:
-                    ended = True
-            if ended or problem or number > MOST_EVENTS or time.monotonic() - begun > LONGEST:
-                break
-    finally:
-        # Not before its end: the record is written when the parts are done with.
-        for _ in parts if ended else ():
-            pass
-        close = getattr(parts, "close", None)
-        if close is not None:
-            close()
-    if not ended and problem is None:
-        problem = "the stream has no end"
-    return Answer(request_id, upstream, first, time.monotonic() - begun, called, arguments, text, problem)
-
-
-def _decode(text: str) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None

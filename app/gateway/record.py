@@ -82,7 +82,6 @@ class Record:
         "peer",
         "provider",
         "quiet",
-        "wiretap",
         "received",
         "reservation",
         "routed",
@@ -105,6 +104,7 @@ class Record:
         "upstream_status",
         "usage",
         "watch",
+        "wiretap",
         "written",
     )
 

@@ -7,7 +7,6 @@ function. Tools that the vendor's server runs have none; a few exist on both sid
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -168,7 +167,6 @@ def _takes(capabilities: Capabilities, type_: str) -> bool:
 
 
 _Translated = tuple[NativeTool, tuple[str, ...]]
-_Translate = Callable[[NativeTool, DialectName, str], _Translated | None]
 
 
 # Options of searches that cannot make one go further than it may.

@@ -11,7 +11,7 @@ import requests
 
 from app.cli.accounts.reading import print_table, spell_count
 from app.cli.options import config_option, json_option, print_json, read_settings
-from app.cli.serving.start_screen import base_url
+from app.cli.running_gateway import find_address, first_key, open_gateway_session
 
 HEADINGS = ("id", "key", "client", "model", "target", "age s", "first s", "bytes out", "attempts")
 # Seconds: between two looks, and for an answer.
@@ -32,14 +32,10 @@ def top(url: str | None, key: str | None, once: bool, as_json: bool, path: Path 
     All of them with an admin's key, or on the machine of a gateway without keys; else those of the key alone.
     """
     server = read_settings(path).server
-    if url is None and server.host.startswith("unix:"):
-        raise click.ClickException("this gateway listens on a socket; give its address with --url")
-    address = (url or base_url(server)).rstrip("/")
-    key = key or (server.api_keys[0] if server.api_keys else None)
-    with requests.Session() as session:
-        session.trust_env = False
+    address = find_address(server, url)
+    with open_gateway_session(key or first_key(server)) as session:
         while True:
-            told = _look(session, address, key)
+            told = _look(session, address)
             if as_json:
                 print_json(told)
             else:
@@ -51,10 +47,9 @@ def top(url: str | None, key: str | None, once: bool, as_json: bool, path: Path 
             time.sleep(PERIOD)
 
 
-def _look(session: requests.Session, address: str, key: str | None) -> dict[str, Any]:
-    headers = {"authorization": f"Bearer {key}"} if key else {}
+def _look(session: requests.Session, address: str) -> dict[str, Any]:
     try:
-        reply = session.get(f"{address}/_/api/running", headers=headers, timeout=TIMEOUT, allow_redirects=False)
+        reply = session.get(f"{address}/_/api/running", timeout=TIMEOUT, allow_redirects=False)
         told = reply.json()
     except (requests.RequestException, ValueError, RecursionError) as error:
         raise click.ClickException(f"no gateway answers at {address} ({type(error).__name__})") from error

@@ -107,13 +107,6 @@ def _print_usage(rows: list[dict[str, Any]], names: list[str]) -> None:
         click.echo("A plus or a dash: some of these requests have no known price.")
 
 
-def _spell_cost(row: dict[str, Any]) -> str:
-    """The sum of what has a price, with a plus where something has none."""
-    if not row["unpriced"]:
-        return spell_dollars(row["cost"])
-    return spell_dollars(row["cost"] or None) + "+"
-
-
 def _spell_period(name: str, first: float) -> str:
     """The day, or the hour, that begins at this unix time."""
     return spell_time(first)[: 10 if name == "day" else 16]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import requests
 
 from app.cli.doctor.finding import Finding, Subject
-from app.cli.doctor.tool_call import Answer, call_tool
 from app.cli.logins.credential_words import describe_expiry
+from app.cli.running_gateway import explain_refusal, first_key, open_gateway_session
 from app.cli.serving.start_screen import ANY_KEY
 from app.credentials.oauth.login_choice import list_logins
+from app.gateway.endpoints.tool_trial import LONGEST, PATH, Answer, make_request, read_answer
 from app.providers.provider import Provider
 from app.settings import Settings
 
@@ -94,10 +96,28 @@ def check_ollama(subject: Subject) -> Iterator[Finding]:
 def check_answers(subject: Subject, url: str) -> Iterator[Finding]:
     """One streamed tool call to each provider, through the gateway at `url`."""
     assert subject.settings is not None
-    keys = subject.settings.server.api_keys
+    key = first_key(subject.settings.server) or ANY_KEY
     for provider, model in _list_chosen(subject):
         named = f"{provider.name}/{model}"
-        yield judge_answer(provider, named, call_tool(url, keys[0] if keys else ANY_KEY, named))
+        yield judge_answer(provider, named, call_tool(url, key, named))
+
+
+def call_tool(url: str, key: str, model: str) -> Answer:
+    """The answer of a model that is asked through the gateway at `url` to call a tool."""
+    begun, answer = time.monotonic(), Answer()
+    with open_gateway_session(key) as session:
+        try:
+            with session.post(
+                url + PATH, json=make_request(model), timeout=(TIMEOUT, LONGEST), stream=True, allow_redirects=False
+            ) as reply:
+                answer.upstream, answer.status = reply.headers.get("x-dragoman-upstream", ""), reply.status_code
+                if reply.status_code == 200:
+                    return read_answer(iter(reply), begun, answer)
+                answer.problem = explain_refusal(reply)
+        except requests.RequestException as error:
+            answer.problem = f"the gateway does not answer: {type(error).__name__}"
+    answer.total = time.monotonic() - begun
+    return answer
 
 
 def judge_answer(provider: Provider, named: str, answer: Answer) -> Finding:

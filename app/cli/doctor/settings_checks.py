@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from importlib import metadata
 
 from app.cli.doctor.finding import Finding, Subject
-from app.cli.launcher.gateway import ask_health, runs_here
+from app.cli.launcher.gateway import runs_here
 from app.cli.launcher.port_holder import find_port_holder
+from app.cli.running_gateway import ask_health
 from app.cli.serving.start_screen import base_url
 from app.errors import ConfigError
 from app.server.ports import check_port
@@ -95,10 +96,9 @@ def check_address(subject: Subject) -> Iterator[Finding]:
         return
     server = subject.settings.server
     url = base_url(server)
-    match ask_health(url, subject.settings):
-        case {"service": "dragoman", **told}:
-            yield from _check_running(subject, url, told.get("version"))
-            return
+    if told := ask_health(url, server):
+        yield from _check_running(subject, url, told.get("version"))
+        return
     try:
         check_port(server)
     except ConfigError as error:

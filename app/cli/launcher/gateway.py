@@ -14,6 +14,7 @@ import click
 import requests
 
 from app.cli.launcher.port_holder import find_port_holder
+from app.cli.running_gateway import ask_health, first_key, open_gateway_session
 from app.cli.serving.start_screen import base_url
 from app.settings import Settings
 
@@ -56,40 +57,22 @@ def _say(text: str) -> None:
 
 def runs_here(url: str, settings: Settings) -> bool:
     """Whether a gateway answers at the URL that takes our key and has our providers."""
-    match ask_health(url, settings):
-        case {"service": "dragoman", "providers": {**providers}}:
+    match ask_health(url, settings.server):
+        case {"providers": {**providers}}:
             kinds = {name: entry.get("kind") for name, entry in providers.items() if isinstance(entry, dict)}
             ours = {name: provider.kind for name, provider in settings.providers.items()}
             return kinds == ours and _takes_key(url, settings)
     return False
 
 
-def ask_health(url: str, settings: Settings) -> object:
-    """What somebody at the URL says of its health; None for nobody, and for one that is no gateway."""
-    with requests.Session() as session:
-        session.trust_env = False
-        try:
-            reply = session.get(f"{url}/health", headers=_show_key(settings), timeout=_ASKING, allow_redirects=False)
-            return reply.json()
-        except (requests.RequestException, ValueError, RecursionError):
-            return None
-
-
 def _takes_key(url: str, settings: Settings) -> bool:
     """Whether the key is taken: an empty question is refused for its key before anybody reads it."""
-    with requests.Session() as session:
-        session.trust_env = False
+    with open_gateway_session(first_key(settings.server)) as session:
         try:
-            asked = f"{url}/v1/messages/count_tokens"
-            reply = session.post(asked, json={}, headers=_show_key(settings), timeout=_ASKING, allow_redirects=False)
+            reply = session.post(f"{url}/v1/messages/count_tokens", json={}, timeout=_ASKING, allow_redirects=False)
         except requests.RequestException:
             return False
     return reply.status_code not in (401, 403)
-
-
-def _show_key(settings: Settings) -> dict[str, str]:
-    keys = settings.server.api_keys
-    return {"authorization": f"Bearer {keys[0]}"} if keys else {}
 
 
 def _start(port: int, config: Path | None, log: Path) -> subprocess.Popen[bytes]:
@@ -105,8 +88,7 @@ def _start(port: int, config: Path | None, log: Path) -> subprocess.Popen[bytes]
 
 def _await(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
     deadline = time.monotonic() + _STARTING
-    with requests.Session() as session:
-        session.trust_env = False
+    with open_gateway_session(None) as session:
         while True:
             with contextlib.suppress(requests.RequestException):
                 if session.get(f"{url}/health/ready", timeout=_ASKING).ok:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import click
 
-from app.cli.launcher.agent import Connection
 from app.cli.launcher.agents import AGENTS
 from app.cli.launcher.gateway import open_gateway
 from app.cli.launcher.plan import plan_connection
@@ -61,12 +60,6 @@ def apply_variables(environ: Mapping[str, str], changes: Mapping[str, str | None
     known = environ.get("NO_PROXY") or environ.get("no_proxy") or ""
     without = ",".join(dict.fromkeys([*filter(None, known.split(",")), *_NO_PROXY]))
     return changed | {"NO_PROXY": without, "no_proxy": without}
-
-
-def _tell(name: str, connection: Connection, answered: str | None) -> None:
-    by = f", answered by {answered}" if answered else ""
-    window = f", context window {connection.window} tokens" if connection.window else ""
-    click.echo(f"dragoman: {name} asks {connection.main}{by}{window}", err=True)
 
 
 def _take_own_options(arguments: Sequence[str]) -> tuple[str | None, bool, list[str]]:

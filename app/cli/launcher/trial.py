@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +9,7 @@ import click
 import requests
 
 from app.cli.launcher.agent import Connection, Dialect
+from app.cli.running_gateway import explain_refusal, find_message, open_gateway_session
 
 # Seconds to connect, and between two pieces of an answer: some models have to be loaded first.
 TIMEOUT = (5.0, 120.0)
@@ -40,17 +40,10 @@ def try_model(connection: Connection, dialect: Dialect) -> str:
     """Ask the model for a word; which upstream answered. A refusal ends the command with what the gateway says."""
     path, make = REQUESTS[dialect]
     body = make(connection.main) | {"stream": True}
-    headers = {"authorization": f"Bearer {connection.key}", "accept": "text/event-stream"}
-    with requests.Session() as session:
-        session.trust_env = False
+    with open_gateway_session(connection.key) as session:
         try:
             with session.post(
-                f"{connection.url}{path}",
-                json=body,
-                headers=headers,
-                timeout=TIMEOUT,
-                stream=True,
-                allow_redirects=False,
+                f"{connection.url}{path}", json=body, timeout=TIMEOUT, stream=True, allow_redirects=False
             ) as reply:
                 problem = _find_problem(reply)
                 answered = reply.headers.get("x-dragoman-upstream", "")
@@ -64,29 +57,14 @@ def try_model(connection: Connection, dialect: Dialect) -> str:
 def _find_problem(reply: requests.Response) -> str | None:
     """What is wrong with a reply: its status, or an error as its first event."""
     if reply.status_code != 200:
-        said = reply.raw.read(_LONGEST, decode_content=True)
-        return _read_message(said.decode("utf-8", "replace")) or f"HTTP {reply.status_code}"
+        return explain_refusal(reply)
     seen = 0
     for line in reply.iter_lines():
         seen += len(line)
         if line.startswith(b"data:"):
-            message = _read_message(line[5:].decode("utf-8", "replace"))
+            message = find_message(line[5:].decode("utf-8", "replace"))
             if message is not None or b"delta" in line:
                 return message
         if seen > _LONGEST:
             break
-    return None
-
-
-def _read_message(text: str) -> str | None:
-    """The sentence of an error, in any dialect's shape; None for anything else."""
-    try:
-        told = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    match told:
-        case {"error": {"message": str(message)}} | {"response": {"error": {"message": str(message)}}}:
-            return message
-        case {"type": "error", "message": str(message)}:
-            return message
     return None

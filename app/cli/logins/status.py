@@ -12,20 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
-import requests
 
 from app.cli.logins.credential_words import WITHOUT_CREDENTIAL, describe_expiry, summarize_source
 from app.cli.options import config_option, json_option, open_session, read_settings
-from app.cli.serving.start_screen import base_url
+from app.cli.running_gateway import ask_providers
 from app.credentials.credential import SourceStatus
 from app.credentials.sources import open_source
-from app.settings import ServerSettings
 
 if TYPE_CHECKING:
     from app.gateway.client_limits.in_force import LimitUse
-
-# Seconds that a gateway on this machine may take to say how it is.
-_TIMEOUT = 2.0
 
 
 @click.command()
@@ -44,7 +39,7 @@ def show_status(path: Path | None, *, as_json: bool = False) -> None:
     from app.cli.accounts.uses import read_uses
 
     all_settings = read_settings(path)
-    outcomes = ask_gateway(all_settings.server)
+    outcomes = ask_providers(all_settings.server)
     uses = read_uses(path)
     told: dict[str, object] = {}
     for name, settings in all_settings.providers.items():
@@ -126,21 +121,3 @@ def describe_limits(uses: Iterable[LimitUse], owner: str, name: str) -> Iterator
     for use in uses:
         if (use.owner, use.name) == (owner, name):
             yield f"  {'limit':<9}{use.limit}: {spell_use(use)} used"
-
-
-def ask_gateway(server: ServerSettings) -> dict[str, Any]:
-    """What the gateway that runs by these settings says of each provider; nothing when none runs."""
-    if server.host.startswith("unix:"):
-        return {}
-    with requests.Session() as session:
-        session.trust_env = False
-        headers = {"authorization": f"Bearer {server.api_keys[0]}"} if server.api_keys else {}
-        try:
-            reply = session.get(f"{base_url(server)}/health", headers=headers, timeout=_TIMEOUT, allow_redirects=False)
-            told = reply.json()
-        except (requests.RequestException, ValueError, RecursionError):
-            return {}
-    match told:
-        case {"service": "dragoman", "providers": {**providers}}:
-            return {str(name): entry for name, entry in providers.items() if isinstance(entry, dict)}
-    return {}

@@ -37,8 +37,6 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
     uses_nonce: bool = False
 
 
-OcaMode = Literal["internal", "external"]
-
 # Issuer and client id of Oracle's two environments: staff, customers.
 OCA_ENVIRONMENTS: dict[str, tuple[str, str]] = {
     "internal": (

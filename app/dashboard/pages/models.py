@@ -16,10 +16,11 @@ from app.dashboard.blueprint import blueprint
 from app.dashboard.changes import check_change, tell_change
 from app.dashboard.page import show
 from app.dashboard.reading import ask
-from app.dashboard.trial import Answer, settle, test_model
+from app.dashboard.trial import settle, test_model
 from app.dashboard.visitors import Visitor, find_visitor
 from app.errors import DragomanError, InvalidRequest
 from app.gateway.endpoints.explanation import describe_upstream, list_quirks
+from app.gateway.endpoints.tool_trial import Answer
 from app.gateway.messages import MOST_NAME
 
 MOST_SHOWN = 500

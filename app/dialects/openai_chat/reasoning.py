@@ -62,12 +62,6 @@ def write_call_proof(proof: Proof | None) -> dict[str, Any]:
     return {"extra_content": msgspec.Raw(proof.originals[0])} if proof is not None and is_of_call(proof) else {}
 
 
-def is_ours(entry: msgspec.Raw) -> bool:
-    """Whether an entry carries a sealed proof; such a one must never reach an upstream."""
-    detail = _read_detail(entry)
-    return is_sealed(detail.data or "") or is_sealed(detail.signature or "")
-
-
 def text_of_entries(entries: Iterable[msgspec.Raw]) -> str:
     """The text of entries, for servers that put it nowhere else."""
     details = [_read_detail(entry) for entry in entries]

@@ -88,12 +88,6 @@ class Access:
         self._made = keys
         self._judge = object()
 
-    def find_key(self, tenant: str) -> ClientKey | None:
-        """A key of a tenant that is still good; None where there is none any more."""
-        now = self._clock()
-        found = (key for key in (*self._keys.values(), *self._made.values()) if key.tenant == tenant)
-        return next((key for key in found if key.is_good(now)), None)
-
     def limited_keys(self) -> list[ClientKey]:
         """The keys with limits, those of the configuration first."""
         return [key for key in (*self._keys.values(), *self._made.values()) if key.limits and not key.disabled]

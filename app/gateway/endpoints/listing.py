@@ -15,8 +15,6 @@ from app.routing.router import Router, Upstream
 
 # What a model without a known date gets: the day the gateway's first list was made.
 EPOCH = 1_735_689_600
-# Claude Code waits three seconds for a list of models.
-LISTING_TIMEOUT = 1.5
 
 
 class Listed(msgspec.Struct, frozen=True):

@@ -28,7 +28,6 @@ PER_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0,
 TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 
 TRAFFIC_LABELS = ("method", "operation", "dialect_in", "dialect_out", "provider", "model", "status", "error")
-TIMING_LABELS = ("operation", "provider", "model")
 ATTEMPT_LABELS = ("provider", "status", "error")
 
 
@@ -77,7 +76,7 @@ _SUMMED = Traffic.__struct_fields__[1:]
 
 
 class Timing(msgspec.Struct, array_like=True):
-    """How long answers took, and how many tokens they had, by TIMING_LABELS; seconds."""
+    """How long answers took, and how many tokens they had, by operation, provider and model; seconds."""
 
     labels: tuple[str, ...]
     duration: Histogram

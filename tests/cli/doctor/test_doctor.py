@@ -19,7 +19,7 @@ import pytest
 from app.cli.doctor.finding import Finding, Subject, open_subject
 from app.cli.doctor.network_checks import CHECKS as NETWORK
 from app.cli.doctor.provider_checks import check_ollama, check_windows, judge_answer
-from app.cli.doctor.tool_call import Answer
+from app.gateway.endpoints.tool_trial import Answer
 from tests.cli.machine import Machine
 from tests.support.fake_upstream import FakeUpstream, json_reply
 from tests.support.gateway_process import BIN, bare_environ, free_port

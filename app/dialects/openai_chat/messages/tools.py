@@ -94,19 +94,6 @@ def write_tools(request: Request, capabilities: Capabilities, losses: list[Loss]
     return fields
 
 
-def nest_tool(fields: dict[str, msgspec.Raw]) -> dict[str, Any] | None:
-    """A flat tool in the nested form, its values as they are; None if it is nested already or of another kind."""
-    kind = _any.decode(fields["type"]) if "type" in fields and "input_schema" not in fields else "function"
-    if kind not in ("function", "custom") or kind in fields or "name" not in fields:
-        return None
-    inner: dict[str, Any] = {name: value for name, value in fields.items() if name not in ("type", "cache_control")}
-    if "input_schema" in inner:
-        inner["parameters"] = inner.pop("input_schema")
-    if "format" in inner:
-        inner["format"] = _nest_grammar(_any.decode(inner["format"]))
-    return {"type": kind, kind: inner}
-
-
 def _read_tool(raw: msgspec.Raw, path: str) -> Tool:
     tool = read_value(raw, _object, path)
     kind = tool.get("type", "function")
@@ -223,11 +210,3 @@ def _write_choice(choice: ToolChoice, tools: Sequence[Tool]) -> Any:
     if named and choice.mode != "none":
         return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": named}}
     return mode
-
-
-def _nest_grammar(value: Any) -> Any:
-    match value:
-        case {"type": "grammar", "syntax": syntax, "definition": definition}:
-            return {"type": "grammar", "grammar": {"syntax": syntax, "definition": definition}}
-        case _:
-            return value

@@ -13,9 +13,6 @@ from app.conversation.steps import asked_of, pages_of, tell
 from app.dialects.openai_responses.vocabulary import NAME
 from app.dialects.readable import inline_image
 
-# Items that say nothing to a model: its tools are declared in another place.
-SILENT_ITEMS = ("mcp_list_tools",)
-
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 

@@ -237,7 +237,6 @@ class _ReasoningItem(_Item):
         self._id: str | None = None
         self._parts: list[dict[str, Any]] = []
         self._proofs: list[Proof] = []
-        self._native: bytes | None = None
 
     def takes(self, block: Block) -> bool:
         if not isinstance(block, Reasoning) or (block.proof is not None and block.proof.kind in _ALONE):

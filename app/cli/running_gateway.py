@@ -1,0 +1,80 @@
+"""Asks the gateway that runs, for the commands that tell of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import requests
+
+from app.cli.serving.start_screen import base_url
+from app.settings import ServerSettings
+
+# Seconds that a gateway may take to say how it is.
+_TIMEOUT = 2.0
+# Bytes of an error that are read.
+_MOST_READ = 65536
+
+
+def find_address(server: ServerSettings, url: str | None) -> str:
+    """The gateway's URL: `url`, or the one in the settings. A socket ends the command."""
+    if url is None and server.host.startswith("unix:"):
+        raise click.ClickException("this gateway listens on a socket; give its address with --url")
+    return (url or base_url(server)).rstrip("/")
+
+
+@contextlib.contextmanager
+def open_gateway_session(key: str | None) -> Iterator[requests.Session]:
+    """A session that shows a client key and goes by no proxy."""
+    with requests.Session() as session:
+        session.trust_env = False
+        if key:
+            session.headers["authorization"] = f"Bearer {key}"
+        yield session
+
+
+def first_key(server: ServerSettings) -> str | None:
+    return server.api_keys[0] if server.api_keys else None
+
+
+def ask_health(url: str, server: ServerSettings) -> dict[str, Any]:
+    """What `/health` says at a URL; nothing where no gateway answers."""
+    with open_gateway_session(first_key(server)) as session:
+        try:
+            told = session.get(f"{url}/health", timeout=_TIMEOUT, allow_redirects=False).json()
+        except (requests.RequestException, ValueError, RecursionError):
+            return {}
+    return told if isinstance(told, dict) and told.get("service") == "dragoman" else {}
+
+
+def ask_providers(server: ServerSettings) -> dict[str, Any]:
+    """What the gateway that runs by these settings says of each provider; nothing when none runs."""
+    if server.host.startswith("unix:"):
+        return {}
+    match ask_health(base_url(server), server):
+        case {"providers": {**providers}}:
+            return {str(name): entry for name, entry in providers.items() if isinstance(entry, dict)}
+    return {}
+
+
+def explain_refusal(reply: requests.Response) -> str:
+    """The sentence of an error, else its status."""
+    said = reply.raw.read(_MOST_READ, decode_content=True).decode("utf-8", "replace")
+    return find_message(said) or f"HTTP {reply.status_code}"
+
+
+def find_message(text: str) -> str | None:
+    """The sentence of an error, in any dialect's shape; None for anything else."""
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    match told:
+        case {"error": {"message": str(message)}} | {"response": {"error": {"message": str(message)}}}:
+            return message
+        case {"type": "error", "message": str(message)}:
+            return message
+    return None

@@ -1,0 +1,82 @@
+"""Asks a model for one tool call, which shows whether an agent could work with it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import sseclient
+from msgspec import Struct
+
+PATH = "/v1/messages"
+PROMPT = "What is the weather in Paris? Call the tool get_weather to find out."
+TOOL: dict[str, Any] = {
+    "name": "get_weather",
+    "description": "The weather of a city.",
+    "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+}
+# Room for a model that thinks before it calls.
+MOST_TOKENS = 1024
+# Seconds, events and characters after which a stream is no answer to this question.
+LONGEST, MOST_EVENTS, MOST_TEXT = 90.0, 5000, 2000
+
+
+class Answer(Struct):
+    """What came back. Times are seconds; `problem` is the gateway's sentence, with its status; `id` the request's."""
+
+    id: str = ""
+    upstream: str = ""
+    first_event: float | None = None
+    total: float = 0.0
+    status: int = 0
+    called: bool = False
+    arguments: str = ""
+    text: str = ""
+    problem: str | None = None
+
+
+def make_request(model: str) -> dict[str, Any]:
+    """The body of a streamed request, in the dialect of Anthropic Messages."""
+    return {
+        "model": model,
+        "max_tokens": MOST_TOKENS,
+        "stream": True,
+        "tools": [TOOL],
+        "messages": [{"role": "user", "content": PROMPT}],
+    }
+
+
+def read_answer(parts: Iterator[bytes], begun: float, answer: Answer) -> Answer:
+    """Adds to `answer` what its stream says. The request was sent at `begun`, by the monotonic clock."""
+    ended = False
+    for number, event in enumerate(sseclient.SSEClient(parts).events()):
+        now = time.monotonic() - begun
+        answer.first_event = now if answer.first_event is None else answer.first_event
+        match _decode(event.data):
+            case {"type": "content_block_start", "content_block": {"type": "tool_use"}}:
+                answer.called = True
+            case {"type": "content_block_delta", "delta": {"type": "input_json_delta", "partial_json": str(piece)}}:
+                answer.arguments = (answer.arguments + piece)[:MOST_TEXT]
+            case {"type": "content_block_delta", "delta": {"type": "text_delta", "text": str(piece)}}:
+                answer.text = (answer.text + piece)[:MOST_TEXT]
+            case {"type": "error", "error": {"message": str(message)}}:
+                answer.problem = message
+            case {"type": "message_stop"}:
+                ended = True
+                for _ in parts:  # so that its record is complete
+                    pass
+        if ended or answer.problem or number > MOST_EVENTS or now > LONGEST:
+            break
+    if not ended and answer.problem is None:
+        answer.problem = "the stream has no end"
+    answer.total = time.monotonic() - begun
+    return answer
+
+
+def _decode(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
