@@ -33,6 +33,9 @@ class MadeKey(msgspec.Struct, frozen=True):
     def is_over(self, now: float) -> bool:
         return self.disabled or (self.expires is not None and self.expires <= now)
 
+    def state(self, now: float) -> str:
+        return "disabled" if self.disabled else "expired" if self.is_over(now) else "valid"
+
 
 def create_key(connection: Connection, name: str, settings: KeySettings, now: float) -> str:
     """A new key with rights and limits, which nobody can read again. Raises InvalidRequest for a name that has one."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import re
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.accounts.queries import MOST_ROWS, list_sessions, sum_credentials, sum_usage
+from app.settings.key_checks import read_date
 from app.sql import Connection
 
 # What users call the columns of the sums.
@@ -32,6 +35,14 @@ def read_span(text: str) -> int | None:
     """Seconds of `90s`, `30m`, `12h`, `7d` or `2w`; None for anything else."""
     found = _SPAN.fullmatch(text)
     return None if found is None else int(found[1]) * _UNITS[found[2]]
+
+
+def read_end(text: str, name: str) -> datetime.datetime:
+    """The end of a span from now, or a date. Raises ConfigError, which says `name`."""
+    seconds = read_span(text)
+    if seconds is None:
+        return read_date(text, name)
+    return datetime.datetime.fromtimestamp(time.time() + seconds, datetime.UTC)
 
 
 def report_usage(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,20 +10,16 @@ from typing import Any, TypeVar
 import click
 
 from app.accounts.accounts import Accounts
-from app.accounts.keys import MadeKey, create_key, disable_key, list_keys, rotate_key, touch_stamp
-from app.accounts.reports import read_span
+from app.accounts.keys import create_key, disable_key, list_keys, rotate_key, touch_stamp
+from app.accounts.reports import read_end, read_span
 from app.cli.accounts.reading import print_table, spell_time
 from app.cli.options import config_option, json_option, print_json, read_settings
 from app.errors import ConfigError, DragomanError
 from app.settings import KeySettings
-from app.settings.key_checks import check_key, hash_key, read_date
+from app.settings.key_checks import LIMITS, NO_KEY, check_key, hash_key
 from app.sql import Connection, DatabaseFailed
 
 T = TypeVar("T")
-
-_LIMITS = [field for field in KeySettings.__struct_fields__ if "_per_" in field or field == "max_parallel"]
-# Takes the place of the key until there is one.
-_NO_KEY = "none yet"
 
 
 @click.group()
@@ -33,7 +28,7 @@ def keys() -> None:
 
 
 def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
-    for field in reversed(_LIMITS):
+    for field in reversed(LIMITS):
         kind: Any = click.FloatRange(0, min_open=True) if field.startswith("budget") else click.IntRange(1)
         unit = "DOLLARS" if field.startswith("budget") else "N"
         command = click.option(f"--{field.replace('_', '-')}", field, type=kind, metavar=unit)(command)
@@ -53,7 +48,9 @@ def create(name: str, path: Path | None, as_json: bool, expires: str | None, **w
     """Make a key. It is shown once: only its hash is kept."""
 
     try:
-        settings = check_key(name, KeySettings(key=_NO_KEY, expires=_read_end(expires), **wanted))
+        settings = check_key(
+            name, KeySettings(key=NO_KEY, expires=expires and read_end(expires, "--expires"), **wanted)
+        )
     except ConfigError as error:
         raise click.ClickException(error.said) from error
     accounts = _open(path, name)
@@ -104,7 +101,7 @@ def list_all(path: Path | None, as_json: bool) -> None:
     rows = [_row(name, "", table, "settings", None) for name, table in settings.keys.items()]
     if settings.accounts.enabled:
         made = _read(Accounts(settings.accounts, settings.ledger.url), list_keys)
-        rows += [_row(key.name, key.hint + "…", key.settings, _state(key), key.expires) for key in made]
+        rows += [_row(key.name, key.hint + "…", key.settings, key.state(time.time()), key.expires) for key in made]
     if as_json:
         print_json(rows)
         return
@@ -151,15 +148,6 @@ def _guard(work: Callable[[], T]) -> T:
         raise click.ClickException(f"the database of keys cannot be used: {error}") from error
 
 
-def _read_end(text: str | None) -> datetime.datetime | None:
-    if text is None:
-        return None
-    seconds = read_span(text)
-    if seconds is not None:
-        return datetime.datetime.fromtimestamp(time.time() + seconds, datetime.UTC)
-    return read_date(text, "--expires")
-
-
 def _show(name: str, key: str, as_json: bool) -> None:
     if as_json:
         print_json({"name": name, "key": key})
@@ -168,13 +156,9 @@ def _show(name: str, key: str, as_json: bool) -> None:
     click.echo(f"This is the key of {name}. It is shown only once; the database keeps only its hash.", err=True)
 
 
-def _state(key: MadeKey) -> str:
-    return "disabled" if key.disabled else "expired" if key.is_over(time.time()) else "valid"
-
-
 def _row(name: str, hint: str, table: KeySettings, state: str, expires: float | None) -> dict[str, Any]:
     end = expires if expires is not None else table.expires.timestamp() if table.expires is not None else None
     rights = [f"{field} {value}" for field in ("models", "providers") for value in getattr(table, field)]
-    limits = [f"{field} {value}" for field in _LIMITS if (value := getattr(table, field)) is not None]
+    limits = [f"{field} {value}" for field in LIMITS if (value := getattr(table, field)) is not None]
     told = {"name": name, "key": hint, "role": table.role, "state": state}
     return told | {"expires": spell_time(end) if end is not None else None, "rights": [*rights, *limits]}

@@ -18,6 +18,10 @@ from app.settings.tables import KeySettings, UseLimits
 HASH_MARK = "sha256:"
 _HASH = re.compile(r"[0-9a-f]{64}")
 KEY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# The settings of a key that limit its use.
+LIMITS = tuple(field for field in KeySettings.__struct_fields__ if "_per_" in field or field == "max_parallel")
+# Stands for the key in settings of one that is not made yet.
+NO_KEY = "none yet"
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 
 

@@ -10,7 +10,7 @@ import msgspec
 from flask import Blueprint, Response, request
 
 from app.blueprints.bodies import read_body
-from app.blueprints.operations.rights import own_rows
+from app.blueprints.operations.rights import own_rows, tell
 from app.blueprints.operations.versions import own_version
 from app.blueprints.views import family, refuse, runtime, services
 from app.errors import DragomanError, Forbidden, InvalidRequest, TooMany
@@ -201,10 +201,7 @@ def _enter() -> None:
 
 
 def _answer(answer: Callable[[Permissions, Mapping[str, str]], Any]) -> Response:
-    try:
-        return _json(msgspec.json.encode(answer(services().permissions, own_rows())))
-    except DragomanError as error:
-        return refuse(family(), error.failure)
+    return tell(lambda own: answer(services().permissions, own))
 
 
 def _read() -> bytes:

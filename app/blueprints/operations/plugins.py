@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 from flask import Blueprint, Response
 
-from app.blueprints.operations.rights import own_rows
-from app.blueprints.views import family, refuse, services
-from app.errors import DragomanError, Forbidden, NotFound
+from app.blueprints.operations.rights import tell
+from app.blueprints.views import services
+from app.errors import NotFound
 from app.plugins import describe_plugin, find_plugins
 
 blueprint = Blueprint("plugins", __name__, url_prefix="/plugins")
@@ -17,25 +17,19 @@ blueprint = Blueprint("plugins", __name__, url_prefix="/plugins")
 
 @blueprint.get("")
 def list_plugins() -> Response:
-    return _answer(None)
+    return tell(lambda own: {"plugins": _describe_plugins()}, to_admins=True)
 
 
 @blueprint.get("/<name>/health")
 def health(name: str) -> Response:
-    return _answer(name)
+    def answer(_own: Mapping[str, str]) -> dict[str, Any]:
+        for plugin in _describe_plugins():
+            if plugin["name"] == name:
+                return {key: plugin[key] for key in ("name", "status", "error", "package", "version")}
+        raise NotFound(f"no installed package adds {name[:100]!r}")
+
+    return tell(answer, to_admins=True)
 
 
-def _answer(name: str | None) -> Response:
-    try:
-        if own_rows():
-            raise Forbidden("the list of plugins requires an admin key")
-        found = [describe_plugin(plugin) for plugin in find_plugins(services().settings)]
-        told: Any = {"plugins": found}
-        if name is not None:
-            ours = [plugin for plugin in found if plugin["name"] == name]
-            if not ours:
-                raise NotFound(f"no installed package adds {name[:100]!r}")
-            told = {key: ours[0][key] for key in ("name", "status", "error", "package", "version")}
-    except DragomanError as error:
-        return refuse(family(), error.failure)
-    return Response(msgspec.json.encode(told), content_type="application/json", headers={"cache-control": "no-store"})
+def _describe_plugins() -> list[dict[str, Any]]:
+    return [describe_plugin(plugin) for plugin in find_plugins(services().settings)]

@@ -13,9 +13,9 @@ from app.accounts.apart import READ_LIMIT, AccountsUnavailable
 from app.accounts.queries import Query, find_request, list_requests, list_sessions
 from app.accounts.record import RequestRecord
 from app.accounts.reports import ALONE, CREDENTIAL, GROUPS, SESSION, read_span, report_usage
-from app.blueprints.operations.rights import own_rows
-from app.blueprints.views import family, refuse, runtime, services
-from app.errors import DragomanError, Forbidden, InvalidRequest, NotFound
+from app.blueprints.operations.rights import tell
+from app.blueprints.views import runtime, services
+from app.errors import Forbidden, InvalidRequest, NotFound
 from app.gateway.client_limits.in_force import look_at
 from app.sql import Connection
 
@@ -36,15 +36,6 @@ FILTERS = {
     "target": "target",
     "client": "agent",
 }
-
-
-def _report(answer: Callable[[Mapping[str, str]], Any]) -> Response:
-    """What `answer` finds among the rows that the asker may see."""
-    try:
-        body = msgspec.json.encode(answer(own_rows()))
-    except DragomanError as error:
-        return refuse(family(), error.failure)
-    return Response(body, content_type="application/json", headers={"cache-control": "no-store"})
 
 
 @blueprint.get("/usage")
@@ -68,7 +59,7 @@ def usage() -> Response:
         rows = ask_accounts(lambda connection: report_usage(connection, groups, since, until, where))
         return {"since": since, "until": until, "by": groups, "usage": rows}
 
-    return _report(answer)
+    return tell(answer)
 
 
 @blueprint.get("/requests")
@@ -88,7 +79,7 @@ def requests() -> Response:
         full = len(rows) >= query.limit and query.after is None
         return {"requests": [_public(row) for row in rows], "next": rows[-1]["seq"] if full else None}
 
-    return _report(answer)
+    return tell(answer)
 
 
 @blueprint.get("/requests/<request_id>")
@@ -100,7 +91,7 @@ def one_request(request_id: str) -> Response:
             raise NotFound(f"no request has the id {request_id[:LONGEST_VALUE]!r}")
         return _public(found)
 
-    return _report(answer)
+    return tell(answer)
 
 
 @blueprint.get("/sessions")
@@ -116,7 +107,7 @@ def sessions() -> Response:
         )
         return {"sessions": [_public(row) for row in rows], "next": rows[-1]["last"] if len(rows) >= limit else None}
 
-    return _report(answer)
+    return tell(answer)
 
 
 @blueprint.get("/running")
@@ -128,7 +119,7 @@ def running() -> Response:
         mine = [record for record in whole.running if all(getattr(record, name) == own[name] for name in own)]
         return {"running": [_describe(record) for record in mine], "workers": whole.workers, "complete": whole.complete}
 
-    return _report(answer)
+    return tell(answer)
 
 
 @blueprint.get("/limits")
@@ -139,7 +130,7 @@ def limits() -> Response:
         limited = [each for each in runtime().find_limited() if not own or each.tenant == own["tenant"]]
         return {"limits": look_at(limited, runtime().limiter.counts)}
 
-    return _report(answer)
+    return tell(answer)
 
 
 @blueprint.get("/prices")
@@ -160,7 +151,7 @@ def prices() -> Response:
             )
         return {"prices": {model[:LONGEST_VALUE]: msgspec.structs.asdict(price)}}
 
-    return _report(answer)
+    return tell(answer)
 
 
 def ask_accounts(work: Callable[[Connection], T], limit: float = READ_LIMIT) -> T:

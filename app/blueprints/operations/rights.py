@@ -1,19 +1,33 @@
-"""Who may see what this gateway knows of its requests."""
+"""Answers those who may see what this gateway knows of its requests."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from flask import request
+import msgspec
+from flask import Response, request
 
-from app.blueprints.views import services
-from app.errors import Forbidden
+from app.blueprints.views import family, refuse, services
+from app.errors import DragomanError, Forbidden
 from app.headers import read_headers
+from app.known_secrets import known_secrets
 
 # What proxies add: behind one, an address of this machine is the proxy's.
 _FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HTTP_VIA")
+
+
+def tell(answer: Callable[[Mapping[str, str]], Any], *, to_admins: bool = False) -> Response:
+    """What `answer` finds among the rows that the asker may see, as JSON; else the refusal."""
+    try:
+        own = own_rows()
+        if to_admins and own:
+            raise Forbidden("this is told to an admin alone")
+        body = known_secrets.mask_bytes(msgspec.json.encode(answer(own), enc_hook=str))
+    except DragomanError as error:
+        return refuse(family(), error.failure)
+    return Response(body, content_type="application/json", headers={"cache-control": "no-store"})
 
 
 def own_rows() -> Mapping[str, str]:

@@ -11,16 +11,17 @@ import msgspec
 from flask import Response, request
 
 from app.blueprints.forms import read_form
-from app.blueprints.views import family, refuse, runtime, services
+from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
 from app.dashboard.changes import check_change, tell_change
 from app.dashboard.configuration.edits import Edit, Proposal, apply, propose
 from app.dashboard.page import need_admin, show
-from app.dashboard.pages.keys import LIMITS
+from app.dashboard.pages.keys import read_limit
 from app.dashboard.visitors import Visitor, find_visitor
-from app.errors import ConfigError, DragomanError, Forbidden, InvalidRequest
+from app.errors import ConfigError, Forbidden, InvalidRequest
 from app.headers import read_headers
 from app.settings import LimitsSettings, ModelsSettings
+from app.settings.key_checks import LIMITS
 
 NAMES = tuple(field for field in ModelsSettings.__struct_fields__ if field not in ("presets", "routes", "unknown"))
 SIZES = LimitsSettings.__struct_fields__
@@ -68,36 +69,29 @@ def read_edits(asked: Mapping[str, str]) -> list[Edit]:
     if what == "route" and name:
         return [Edit(("models", "routes", name), _read_route(value, asked["output"]))]
     if what == "size" and name in SIZES:
-        return [Edit(("limits", name), _read_number(value, name))]
+        return [Edit(("limits", name), read_limit(value, name))]
     if what == "key" and asked["field"] in LIMITS:
         if name not in services().settings.keys:
             raise InvalidRequest("only keys of the file have their limits there; others are made anew", param="name")
-        return [Edit(("keys", name, asked["field"]), _read_number(value, asked["field"]))]
+        return [Edit(("keys", name, asked["field"]), read_limit(value, asked["field"]))]
     raise InvalidRequest("say what is to be changed", param="what")
 
 
-def tell_config() -> Response:
+def describe_config() -> dict[str, Any]:
     """`GET /api/config`: where names lead, for programs."""
     held = services().settings.models
     routes = {name: route.targets[0] for name, route in held.routes.items()}
-    return _answer({"default_model": held.default, "model_mapping": routes})
+    return {"default_model": held.default, "model_mapping": routes}
 
 
-def change_config() -> Response:
+def change_config() -> dict[str, Any]:
     """`POST /api/config`: the default and the routes, with an admin's key. A gateway without keys is changed on its
     pages: what comes without a key could come from anybody on this machine."""
-    try:
-        access = services().access
-        if not access.demands_key:
-            raise Forbidden("without client keys the file is changed on the page /_/settings/edit")
-        if not access.check_key(read_headers(request.environ)).may_manage:
-            raise Forbidden("only an admin's key changes the settings")
-        return _change_config()
-    except DragomanError as error:
-        return refuse(family(), error.failure)
-
-
-def _change_config() -> Response:
+    access = services().access
+    if not access.demands_key:
+        raise Forbidden("without client keys the file is changed on the page /_/settings/edit")
+    if not access.check_key(read_headers(request.environ)).may_manage:
+        raise Forbidden("only an admin's key changes the settings")
     if (request.content_length or 0) > MOST_BODY:
         raise InvalidRequest("the body is too long")
     try:
@@ -115,16 +109,12 @@ def _change_config() -> Response:
     apply(proposal, proposal.mark)
     runtime().follow()
     config = {"default_model": asked.default_model, "model_mapping": asked.model_mapping}
-    return _answer({"success": True, "config": config})
+    return {"success": True, "config": config}
 
 
 class _Config(msgspec.Struct):
     default_model: str | None = None
     model_mapping: dict[str, str] | None = None
-
-
-def _answer(body: Any) -> Response:
-    return Response(msgspec.json.encode(body), content_type="application/json", headers={"cache-control": "no-store"})
 
 
 def _show(
@@ -164,16 +154,4 @@ def _read_route(value: str, output: str) -> Any:
     if not targets:
         return None
     target: Any = targets[0] if len(targets) == 1 else targets
-    return {"target": target, "max_output": _read_number(output, "output")} if output else target
-
-
-def _read_number(text: str, name: str) -> int | float | None:
-    if not text:
-        return None
-    try:
-        number = float(text) if name.startswith("budget") else int(text)
-    except ValueError as error:
-        raise InvalidRequest(f"{name} is a number", param=name) from error
-    if not 0 < number < 1e12:
-        raise InvalidRequest(f"{name} is a number above 0", param=name)
-    return number
+    return {"target": target, "max_output": read_limit(output, "output")} if output else target

@@ -15,7 +15,7 @@ from app.accounts.keys import disable_key as disable
 from app.accounts.keys import list_keys as list_made
 from app.accounts.keys import rotate_key as rotate
 from app.accounts.keys import touch_stamp
-from app.accounts.reports import read_span, report_usage
+from app.accounts.reports import read_end, read_span, report_usage
 from app.blueprints.forms import read_form
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
@@ -25,15 +25,13 @@ from app.dashboard.reading import ask
 from app.dashboard.visitors import Visitor, find_visitor
 from app.errors import ConfigError, InvalidRequest
 from app.settings import KeySettings
-from app.settings.key_checks import check_key, read_date
+from app.settings.key_checks import LIMITS, NO_KEY, check_key
 from app.sql import Connection
 
 T = TypeVar("T")
 
-LIMITS = tuple(field for field in KeySettings.__struct_fields__ if "_per_" in field or field == "max_parallel")
 # Seconds that a change may wait for the database.
 CHANGE_LIMIT = 5.0
-_NO_KEY = "none yet"
 
 
 @blueprint.get("/keys")
@@ -84,7 +82,7 @@ def list_keys() -> list[dict[str, Any]]:
     """The keys of the settings and those that were made, each with what it used this month; never the keys."""
     settings = services().settings
     rows = [
-        _tell(f"api_keys[{number}]", "", KeySettings(key=_NO_KEY), "settings", None, None)
+        _tell(f"api_keys[{number}]", "", KeySettings(key=NO_KEY), "settings", None, None)
         for number, _ in enumerate(settings.server.api_keys)
     ]
     rows += [
@@ -96,7 +94,7 @@ def list_keys() -> list[dict[str, Any]]:
         rows += [
             _tell(
                 key.name, f"{key.hint}…", key.settings,
-                "disabled" if key.disabled else "expired" if key.is_over(now) else "valid", key.made, key.expires,
+                key.state(now), key.made, key.expires,
             )
             for key in ask(list_made)
         ]  # fmt: skip
@@ -148,33 +146,33 @@ def _check_name(name: str) -> None:
 
 
 def _read_settings(form: Any) -> KeySettings:
-    given: dict[str, Any] = {"key": _NO_KEY, "role": "admin" if form.get("role") == "admin" else "client"}
+    given: dict[str, Any] = {"key": NO_KEY, "role": "admin" if form.get("role") == "admin" else "client"}
     for field in ("models", "providers"):
         given[field] = tuple(form.get(field, "").replace(",", " ").split())
     for field in LIMITS:
-        text = form.get(field, "").strip()
-        if not text:
-            continue
-        try:
-            number = float(text) if field.startswith("budget") else int(text)
-        except ValueError as error:
-            raise InvalidRequest(f"{field.replace('_', ' ')} is a number", param=field) from error
-        if not 0 < number < 1e12:
-            raise InvalidRequest(f"{field.replace('_', ' ')} is a number above 0", param=field)
-        given[field] = number
+        if (number := read_limit(form.get(field, "").strip(), field)) is not None:
+            given[field] = number
     expires = form.get("expires", "").strip()
     if expires:
-        seconds = read_span(expires)
         try:
-            given["expires"] = (
-                datetime.datetime.fromtimestamp(time.time() + seconds, datetime.UTC)
-                if seconds is not None
-                else read_date(expires, "expires")
-            )
+            given["expires"] = read_end(expires, "expires")
         except (ConfigError, OverflowError, ValueError) as error:
             said = "expires is a span of time such as 30d, or a date such as 2027-01-31"
             raise InvalidRequest(said, param="expires") from error
     return KeySettings(**given)
+
+
+def read_limit(text: str, name: str) -> int | float | None:
+    """The number in a field of a form; None where there is none. Raises InvalidRequest."""
+    if not text:
+        return None
+    try:
+        number = float(text) if name.startswith("budget") else int(text)
+    except ValueError as error:
+        raise InvalidRequest(f"{name.replace('_', ' ')} is a number", param=name) from error
+    if not 0 < number < 1e12:
+        raise InvalidRequest(f"{name.replace('_', ' ')} is a number above 0", param=name)
+    return number
 
 
 def _change(work: Callable[[Connection], T]) -> T:
