@@ -48,9 +48,8 @@ def create(name: str, path: Path | None, as_json: bool, expires: str | None, **w
     """Make a key. It is shown once: only its hash is kept."""
 
     try:
-        settings = check_key(
-            name, KeySettings(key=NO_KEY, expires=expires and read_end(expires, "--expires"), **wanted)
-        )
+        end = read_end(expires, "--expires") if expires is not None else None
+        settings = check_key(name, KeySettings(key=NO_KEY, expires=end, **wanted))
     except ConfigError as error:
         raise click.ClickException(error.said) from error
     accounts = _open(path, name)

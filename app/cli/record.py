@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
-import time
-
 import click
 
 from app.accounts.reports import read_span
 from app.cli.options import WholeNumber
-from app.gateway.inspection.orders import LONGEST, MOST_ORDERS, RecordingOrder, orders_file, read_orders, write_orders
+from app.errors import InvalidRequest
+from app.gateway.inspection.orders import add_order, orders_file, write_orders
 
 
 @click.command()
@@ -24,18 +22,14 @@ def record(span: str, key: str, model: str, errors: bool, share: int, stop: bool
 
     The dashboard shows what was sent and received, and what differs. Keys, credentials and files are left out.
     """
-    now, file = time.time(), orders_file()
-    seconds = read_span(span)
-    if seconds is None or not 0 < seconds <= LONGEST:
-        raise click.ClickException(f"{span!r} is not a span of time such as 15m, up to 24h")
-    orders = [] if stop else read_orders(file, now)
-    if len(orders) >= MOST_ORDERS:
-        raise click.ClickException(f"{MOST_ORDERS} recordings are under way; --stop ends them")
-    if not stop:
-        only = "errors" if errors else "all"
-        orders.append(RecordingOrder(secrets.token_hex(4), now + seconds, key, model, only, share))  # type: ignore[arg-type]
     try:
-        write_orders(file, orders)
+        if stop:
+            write_orders(orders_file(), [])
+            click.echo("recording has ended")
+        else:
+            order = add_order(read_span(span), key, model, errors=errors, share=share)
+            click.echo(f"recording for {span}: {order.describe()}; see /_/recording")
+    except InvalidRequest as error:
+        raise click.ClickException(str(error)) from error
     except OSError as error:
-        raise click.ClickException(f"{file} cannot be written: {error.strerror}") from error
-    click.echo("recording has ended" if stop else f"recording for {span}: {orders[-1].describe()}; see /_/recording")
+        raise click.ClickException(f"{orders_file()} cannot be written: {error.strerror}") from error

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import secrets
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from flask import Response, redirect
@@ -27,9 +29,9 @@ from app.dashboard.visitors import find_visitor
 from app.dialects.registry import DIALECTS
 from app.errors import DragomanError, InvalidRequest, NotFound
 from app.gateway.inspection.orders import (
-    LONGEST,
     MOST_ORDERS,
     RecordingOrder,
+    add_order,
     orders_file,
     read_orders,
     write_orders,
@@ -61,26 +63,18 @@ def recording() -> Response:
 @blueprint.post("/recording/start")
 def start_recording() -> Response:
     visitor, form = check_change(), read_form()
-    seconds = read_span(form.get("for", "15m").strip())
-    if seconds is None or not 0 < seconds <= LONGEST:
-        raise InvalidRequest("recording lasts for a span of time such as 15m, up to 24h", param="for")
     share = form.get("share", "100").strip()
     if not share.isascii() or not share.isdecimal() or not 1 <= int(share[:4]) <= 100:
         raise InvalidRequest("of 100 requests between 1 and 100 are recorded", param="share")
-    now, file = time.time(), orders_file()
-    orders = read_orders(file, now)
-    if len(orders) >= MOST_ORDERS:
-        raise InvalidRequest(f"there are {MOST_ORDERS} recordings already; end one of them", param="for")
-    order = RecordingOrder(
-        id=secrets.token_hex(4),
-        until=now + seconds,
-        key=form.get("key", "").strip()[:MOST_NAME],
-        model=form.get("model", "").strip()[:MOST_NAME],
-        only="errors" if form.get("only") == "errors" else "all",
-        share=int(share),
-        by=visitor.key,
-    )
-    _write([*orders, order])
+    with _writing():
+        order = add_order(
+            read_span(form.get("for", "15m").strip()),
+            key=form.get("key", "").strip()[:MOST_NAME],
+            model=form.get("model", "").strip()[:MOST_NAME],
+            errors=form.get("only") == "errors",
+            share=int(share),
+            by=visitor.key,
+        )
     tell_change(visitor, f"records {order.describe()} for {form.get('for', '15m')}")
     return redirect("/_/recording", 303)  # type: ignore[return-value]
 
@@ -88,7 +82,9 @@ def start_recording() -> Response:
 @blueprint.post("/recording/stop")
 def stop_recording() -> Response:
     visitor, wanted = check_change(), read_form().get("id", "")
-    _write([order for order in read_orders(orders_file(), time.time()) if wanted and order.id != wanted])
+    kept = [order for order in read_orders(orders_file(), time.time()) if wanted and order.id != wanted]
+    with _writing():
+        write_orders(orders_file(), kept)
     tell_change(visitor, "ends recording")
     return redirect("/_/recording", 303)  # type: ignore[return-value]
 
@@ -139,7 +135,8 @@ def replay(request_id: str) -> Response:
         fields["model"] = target
     now = time.time()
     order = RecordingOrder(secrets.token_hex(4), now + 120, model=str(fields.get("model", "")), by=visitor.key)
-    _write([*read_orders(orders_file(), now), order][-MOST_ORDERS:])
+    with _writing():
+        write_orders(orders_file(), [*read_orders(orders_file(), now), order][-MOST_ORDERS:])
     tell_change(visitor, f"replays request {request_id} to {target or 'where its model leads'}")
     dialect = DIALECTS[found["dialect"]]
     new_id, _, parts = send(visitor, dialect, found["path"], json.dumps(fields).encode())
@@ -179,9 +176,10 @@ def _spell_export(row: dict[str, Any], found: dict[str, Any]) -> str:
     return json.dumps({"request": shown, "panes": spell_panes(found)}, indent=2, ensure_ascii=False, default=str)
 
 
-def _write(orders: list[RecordingOrder]) -> None:
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
     try:
-        write_orders(orders_file(), orders)
+        yield
     except OSError as error:
         raise InvalidRequest(f"what is to be recorded cannot be written: {error.strerror}") from error
     runtime().observers.follow_orders()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import tempfile
+import time
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
@@ -12,6 +14,7 @@ from typing import Literal
 import msgspec
 import platformdirs
 
+from app.errors import InvalidRequest
 from app.settings import ServerSettings
 
 # Orders at a time, and the longest of them in seconds: what is recorded is forgotten to be recorded.
@@ -61,6 +64,22 @@ def read_orders(file: Path, now: float) -> list[RecordingOrder]:
     except (OSError, msgspec.MsgspecError):
         return []
     return [order for order in orders if order.until is not None and now < order.until][:MOST_ORDERS]
+
+
+def add_order(
+    seconds: int | None, key: str = "", model: str = "", *, errors: bool = False, share: int = 100, by: str = ""
+) -> RecordingOrder:
+    """Orders a recording of so many seconds. Raises InvalidRequest, and OSError."""
+    if seconds is None or not 0 < seconds <= LONGEST:
+        raise InvalidRequest("recording lasts for a span of time such as 15m, up to 24h", param="for")
+    now, file = time.time(), orders_file()
+    orders = read_orders(file, now)
+    if len(orders) >= MOST_ORDERS:
+        raise InvalidRequest(f"there are {MOST_ORDERS} recordings already; end one of them", param="for")
+    only: Literal["all", "errors"] = "errors" if errors else "all"
+    order = RecordingOrder(secrets.token_hex(4), now + seconds, key, model, only, share, by)
+    write_orders(file, [*orders, order])
+    return order
 
 
 def write_orders(file: Path, orders: list[RecordingOrder]) -> None:
