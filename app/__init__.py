@@ -1,4 +1,4 @@
-"""This package is Dragoman: any client dialect in, any upstream dialect out."""
+"""Dragoman: an LLM gateway that lets a client of any dialect use an upstream of any dialect."""
 
 from __future__ import annotations
 

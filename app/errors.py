@@ -1,4 +1,4 @@
-"""The one tree of errors; each branch says whose fault it is.
+"""The tree of errors; each branch says whose fault it is.
 
     DragomanError                      carries a Failure: what any dialect needs to tell its client
     ├── ConfigError                    the operator: a setting is wrong; names its key

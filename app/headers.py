@@ -1,4 +1,4 @@
-"""The header fields of a request, as everybody below the server reads them."""
+"""A request's header fields, read once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many values a JSON text holds, without reading it.
+"""Counts the values in a JSON text without parsing it.
 
 A decoder makes an object of each value and lets nobody else run meanwhile: ten thousand bytes that unpack to millions
 of `1,` would stop every other request for seconds. Pure.

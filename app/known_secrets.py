@@ -1,4 +1,4 @@
-"""The secrets that this process knows, by value, and texts without them.
+"""Masks this process's secrets, by value, in any text.
 
 An upstream may put the key that it was sent into whatever it answers: an error's message, a header, a page of HTML,
 escaped or encoded or cut short. So what is looked for are the values themselves, in the encodings that texts come in;

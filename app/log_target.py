@@ -1,5 +1,4 @@
-"""Where log lines go: a descriptor that may be full, closed, or read by nobody. A line that cannot be written is lost;
-nobody waits for it."""
+"""Writes log lines to a descriptor without ever blocking. A line that cannot be written is lost."""
 
 from __future__ import annotations
 

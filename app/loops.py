@@ -1,4 +1,4 @@
-"""The loops that run beside the requests of a worker; none of them ends because of what it meets."""
+"""Loops that run beside requests and survive any failure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What installed packages add to the gateway: kinds of providers, and hooks."""
+"""Finds installed plugins: kinds of providers, and hooks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The services that answer now, and the new ones that take over when the configuration file changes."""
+"""The services that answer now, and their replacement when the configuration changes."""
 
 from __future__ import annotations
 

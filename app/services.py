@@ -1,4 +1,4 @@
-"""Builds the parts that answer requests, once for each configuration."""
+"""Builds the services of one configuration."""
 
 from __future__ import annotations
 

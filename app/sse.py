@@ -1,4 +1,4 @@
-"""Turns the bytes of a server-sent event stream into payloads, and payloads back into bytes.
+"""Decodes and encodes server-sent events.
 
 Only the `data` of an event is of use here: the dialects that name their events repeat the name as `type` inside the
 JSON, so names, ids and retry hints are read over. Pure: no clock, no sockets.

@@ -1,4 +1,4 @@
-"""Gives way to the other requests in the middle of long work."""
+"""Gives way to other requests during long work."""
 
 from __future__ import annotations
 

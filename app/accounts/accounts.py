@@ -1,4 +1,4 @@
-"""The accounts: a queue that requests put their records into, and a database that a loop writes them to."""
+"""Queues the records of requests and writes them to the accounts' database in batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The database work of the accounts in a thread of its own, so that no request waits for a disk or a network."""
+"""Runs the accounts' database work in a thread of its own, so that no request waits for it."""
 
 from __future__ import annotations
 

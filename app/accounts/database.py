@@ -1,4 +1,4 @@
-"""The database of the accounts: a SQLite file beside the ledger's, or the ledger's Postgres.
+"""Opens the accounts' database: a SQLite file beside the ledger's, or the ledger's Postgres.
 
 Every method may wait for a disk or a network, so it is called outside of the loop that serves requests.
 """

@@ -1,4 +1,4 @@
-"""The keys that commands make: rows of the accounts' database, which know a key by its hash alone."""
+"""Stores client keys made by command: rows in the accounts' database that hold only a key's hash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tokens cost: a bundled table of list prices, and the operator's own rows before it.
+"""Prices tokens: a bundled table of list prices, overridden by the operator's own rows.
 
 A bill is summed exactly, in billionths of a US dollar. What has no price has no cost: None, never 0.
 """

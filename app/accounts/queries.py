@@ -1,4 +1,4 @@
-"""What is asked of the accounts: lists of requests page by page, one request whole, and sums.
+"""Queries the accounts: pages of requests, single requests and sums.
 
 A list starts where the page before ended, never at an offset; a sum reads hours or days, never requests. That keeps
 both fast however many rows there are.

@@ -1,4 +1,4 @@
-"""The record of one request: what the log, the accounts, the metrics and the traces all tell, from one source."""
+"""The record of one request, from which the log, accounts, metrics and traces are all made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recordings of requests with their content: few, for a short time, packed."""
+"""Stores recorded requests with their content: few, compressed, and for a short time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands and the API tell of the accounts, in the same words."""
+"""Reports on usage, shared by the commands and the API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records as rows: what the database keeps of a request, its attempts, its hour and its day.
+"""Turns records into database rows: requests, attempts, and hourly and daily sums.
 
 These run for every request, so they make tuples by hand; each names its columns beside them.
 """

@@ -1,4 +1,4 @@
-"""The tables of the accounts: rows of requests, their attempts, and sums by the hour, the day and the session.
+"""The accounts' tables: requests, attempts, and sums by hour, day and session.
 
 Names repeat in every row, so they stand once in `name` and rows hold their numbers: a million rows take 200 MB less.
 Lists go by the time a request was received (keyset); sums come from `hour`, `day` and `session` alone.

@@ -1,5 +1,5 @@
-"""What pages ask of the accounts beside lists and sums: counts along a range of time, times to the first byte, and how
-full the context of a session is. Each reads a bounded number of rows."""
+"""Queries for the dashboard's charts: counts over time, times to first byte, context sizes. Each reads a bounded
+number of rows."""
 
 from __future__ import annotations
 

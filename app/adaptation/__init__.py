@@ -1,4 +1,4 @@
-"""This room is what a request must become before an upstream can be asked it, and its reply on the way back.
+"""Adapts requests to what an upstream can take, and its replies back to what the client asked for.
 
 Each step is a pure function `(request, capabilities, notes) -> request`: it asks the capabilities, says in the notes
 what was lost, and where the reply must be turned back it leaves there the maker of a stage. A step that finds nothing

@@ -1,4 +1,4 @@
-"""The order in which a request is adapted to its upstream."""
+"""Adapts a request to its upstream, step by step."""
 
 from __future__ import annotations
 

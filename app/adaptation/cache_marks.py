@@ -1,4 +1,4 @@
-"""The marks that ask for a cached prefix, no more than vendors take.
+"""Limits cache breakpoints to the number that vendors accept.
 
 Every vendor refuses a request with a fifth mark. What ends earliest is covered by all later ones, so the earliest go.
 """

@@ -1,5 +1,4 @@
-"""A request to compact the history, for an upstream that knows no such operation: it is asked for a summary, and its
-answer becomes the block that stands for the history."""
+"""Compacts a history for upstreams without that operation: asks for a summary, which becomes the compaction block."""
 
 from __future__ import annotations
 

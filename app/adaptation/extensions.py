@@ -1,4 +1,4 @@
-"""What becomes of fields that only the client's dialect knows: an equivalent in other dialects, or a reported loss.
+"""Translates fields that only the client's dialect has, or reports them as lost.
 
 Runs first: an equivalent may be a tool or a setting that the other steps adapt in their turn.
 """

@@ -1,4 +1,4 @@
-"""The names that fields of the neutral request have in the client's own dialect, for reports of losses."""
+"""Names the neutral request's fields as the client's dialect does, for loss reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The limits and knobs of a request: length, stop sequences, sampling, and hints beside the answer."""
+"""Adapts limits and sampling: output length, stop sequences, temperature and similar settings."""
 
 from __future__ import annotations
 

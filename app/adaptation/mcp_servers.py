@@ -1,4 +1,4 @@
-"""Servers of MCP that the upstream calls itself, from one vendor's words into another's.
+"""Translates remote MCP servers between vendors.
 
 A server may come with limits: which of its tools may run, and which of them only after someone was asked. A limit is
 carried exactly or not at all: a server whose limits have no twin is left out where that is said, or refused.

@@ -1,4 +1,4 @@
-"""The notes that the steps of an adaptation leave: what was lost, and what the reply must undo."""
+"""Notes taken while a request is adapted: losses, and what to undo in the reply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers in JSON: the format a client asked for, in the strongest form that the upstream has.
+"""Translates requests for JSON answers into the strongest form that the upstream supports.
 
 Runs behind the choice of tools: a schema that the upstream does not know is had by a tool that only exists on the way.
 """

@@ -1,5 +1,4 @@
-"""What stands in a history in blocks that only another vendor knows: items newer than this program, and what that
-vendor's own tools did.
+"""Describes blocks of other vendors in text: item types newer than this program, and steps of server tools.
 
 Their words reach the model as something that it was told, in a user's turn and under a label; never as its own words,
 which it would imitate, and never between calls and their results.

@@ -1,4 +1,4 @@
-"""The turns of a request, put into the order and the roles that an upstream takes.
+"""Arranges turns in the order and roles that an upstream accepts.
 
 Runs behind the pairing of calls and results and behind every step that may empty a turn, and never lets a turn come
 between calls and their results.

@@ -1,1 +1,1 @@
-"""This room is HTTP: one module an API family. No translation and no provider's name here."""
+"""The HTTP API, one module per API family. It translates nothing and names no provider."""

@@ -1,4 +1,4 @@
-"""The whole way of a generating request over HTTP: read it, hand it to the gateway, write the answer.
+"""Handles a generating request over HTTP: reads it, hands it to the gateway, writes the response.
 
 It takes neither Flask's dispatch nor its request and response objects: a context, a route look-up and such objects cost
 more than the whole relay, and a worker that only relays need not load them. The views of all other requests use

@@ -1,4 +1,4 @@
-"""Reads request bodies: whole, decoded, and never beyond the limit."""
+"""Reads request bodies: whole, decoded and within the size limit."""
 
 from __future__ import annotations
 

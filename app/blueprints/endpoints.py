@@ -1,4 +1,4 @@
-"""The endpoints: what a path of an API leads to, and the map of them that is asked before Flask's dispatch."""
+"""Maps API paths to endpoints, ahead of Flask's dispatch."""
 
 from __future__ import annotations
 

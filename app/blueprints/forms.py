@@ -1,4 +1,4 @@
-"""Reads the forms of web pages, which anybody may send: small, plain, and one after the other."""
+"""Reads web forms, which anybody may send: small, plain and a few at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list of models, in a shape that the clients of every dialect can read."""
+"""Lists models, in a shape that clients of every dialect can read."""
 
 from __future__ import annotations
 

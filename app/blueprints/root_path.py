@@ -1,4 +1,4 @@
-"""Serves everything below a path of its own, as `[server] root_path` says, behind a proxy that has other tenants.
+"""Serves everything below `[server] root_path`, behind a proxy that shares its host name with others.
 
 The proxy may hand the path on as it came or take the prefix off first: both are answered. Pages, redirects and cookies
 name paths from the root, so they get the prefix on their way out, in this one place.

@@ -1,4 +1,4 @@
-"""This room holds the commands, one module each. They read the options, ask the rooms below, and print."""
+"""The commands, one module each. They read options, call the rooms below and print."""
 
 from app.cli.group import main
 

@@ -1,4 +1,4 @@
-"""Is `dragoman completion`: the script that teaches a shell our commands."""
+"""`dragoman completion`: prints a shell completion script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is `dragoman config`: look at the settings, begin a file, make a key."""
+"""`dragoman config`: shows and checks settings, writes a first file, makes a key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is `dragoman dashboard`: opens the gateway's pages in the browser."""
+"""`dragoman dashboard`: opens the dashboard in the browser."""
 
 from __future__ import annotations
 

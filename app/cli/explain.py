@@ -1,4 +1,4 @@
-"""Is `dragoman explain`: where a model's name leads, and what its upstream is taken for."""
+"""`dragoman explain`: shows where a model name leads and what its upstream supports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `dragoman` itself: the list of what it can do."""
+"""The `dragoman` command and its list of subcommands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dragoman keys`: keys for clients, made and ended while the server runs."""
+"""`dragoman keys`: creates, lists, rotates and disables client keys while the server runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is `dragoman models`: the names that a client can ask for."""
+"""`dragoman models`: lists the models that clients can name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Holds what the commands' options have in common: where the settings come from."""
+"""Options shared by commands, and the settings they lead to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `dragoman permissions`: a person at a terminal allows or denies what programs ask for."""
+"""`dragoman permissions`: answers permission requests at a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `dragoman plugins`: what installed packages add."""
+"""`dragoman plugins`: lists what installed packages add."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is `dragoman record`: keep requests with their content for a while, for the inspector of the dashboard."""
+"""`dragoman record`: records requests with their content for a while."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asks the gateway that runs, for the commands that tell of it."""
+"""Talks to a running gateway, for commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is `dragoman version`: what a bug report needs to say."""
+"""`dragoman version`: shows the versions that a bug report needs."""
 
 from __future__ import annotations
 

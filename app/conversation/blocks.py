@@ -1,4 +1,4 @@
-"""The blocks: the pieces of content that a turn or a response consists of, in order.
+"""The content blocks of turns and responses.
 
 Every block type of every dialect has a place here. A block that only one dialect knows is `Opaque` and keeps its
 bytes, so that its own dialect gets it back unchanged.

@@ -1,5 +1,4 @@
-"""What an upstream can take and how it wants it said: one record for everything that depends on a
-server or a model.
+"""What an upstream supports and expects: one record for everything that depends on a server or model.
 
 Adaptations and renderers ask this record and contain no names of models. The values come from tables in
 app/providers (dialect defaults, then the server's profile, then the model's family, then the configuration).

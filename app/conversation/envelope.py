@@ -1,4 +1,4 @@
-"""The envelope that carries a proof through a client of another dialect and back.
+"""Wraps a proof so that it survives a client of another dialect.
 
 `gw1.` and base64url of a JSON object: p the dialect, m the model, k the kind, d the originals verbatim. Text with
 another beginning is native to whoever sends it. The envelope is not secret: the client could read the same bytes

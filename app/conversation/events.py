@@ -1,4 +1,4 @@
-"""The events of a streamed response, in no dialect.
+"""The events of a streamed response.
 
     stream := Started block* UsageSeen* Finished | Started? … Failed
     block  := BlockOpened(index) (BlockDelta(index) | BlockNoted(index))* BlockClosed(index)

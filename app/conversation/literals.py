@@ -1,4 +1,4 @@
-"""The handling of JSON string literals, the form in which text moves through a stream.
+"""Handles JSON string literals, in which text moves through streams without being decoded.
 
 A literal is the bytes of one JSON string, quotes included, exactly as an upstream sent it. Most paths only move it
 from one frame into another, so nothing is unescaped and escaped again, and a surrogate pair that an upstream split

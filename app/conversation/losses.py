@@ -1,4 +1,4 @@
-"""Losses: what a translation could not carry, as data that can be counted, shown and asserted."""
+"""Losses: what a translation could not carry, as data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The neutral response: one answer of a model, whole."""
+"""The neutral response."""
 
 from __future__ import annotations
 

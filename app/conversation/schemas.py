@@ -1,4 +1,4 @@
-"""The fitting of JSON schemas to the part of the language that an upstream understands.
+"""Reduces JSON schemas to the subset that an upstream supports.
 
 Nothing here changes its argument. What had to go is told in words, so that the caller can report it under the field
 that the schema came from. Only keywords are looked at, never the names of properties: a property may well be called

@@ -1,4 +1,4 @@
-"""What an upstream's own tools did, in words and in pairs: shared by the dialects, which each have their own blocks."""
+"""Steps of server tools, in words and as call and result pairs, for all dialects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The place of thoughts among what was said and called, for clients that keep them apart.
+"""Places reasoning among text and tool calls, for clients that keep it apart.
 
 A message of Chat Completions is one text, then calls, and reasoning beside them. Models may think before each of these,
 and a vendor that checks its proofs expects them back in that order.

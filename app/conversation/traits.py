@@ -1,4 +1,4 @@
-"""What the rest of the program must know of a dialect beside its code: one record, which its folder fills in."""
+"""What the rest of the program needs to know about a dialect, as one record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This room is what proves to an upstream who we are: where it is kept, when it is read anew, how it renews itself.
+"""Credentials for upstreams: where they are stored, when they are reread, and how they are renewed.
 
 A source hands out immutable credentials; a request keeps the one it began with. Files, file formats, the token
 endpoint and the rules of renewal each have a module, and only `login.py` knows all of them. Nothing here imports

@@ -1,4 +1,4 @@
-"""Lets the Claude CLI renew the login that it keeps, now and then, for those who want it so.
+"""Lets the Claude CLI renew the login that it stores, where that is enabled.
 
 Logins are renewed here without any program (login.py); this is for hosts on which the CLI alone may write its file.
 `claude auth status` renews an expired login; `claude --version` does not even look at it.

@@ -1,4 +1,4 @@
-"""The credential: what a request carries, and what a source of credentials promises."""
+"""A credential, and the contract of credential sources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The source for a login that can change on disk and renew itself.
+"""A credential source for a login that can change on disk and renew itself.
 
     held tokens fresh?  ── yes ──▶ hand them out: no lock, no disk, no network
           │ no

@@ -1,4 +1,4 @@
-"""Several credentials of one provider: which of them a request shows, and which rest for a while."""
+"""Chooses among several credentials of one provider, and rests those that reached a limit."""
 
 from __future__ import annotations
 

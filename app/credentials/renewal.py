@@ -1,4 +1,4 @@
-"""The renewal of a login under its lock: once for all processes, and nothing lost on the way."""
+"""Renews a login under a lock, once for all processes."""
 
 from __future__ import annotations
 

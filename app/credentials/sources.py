@@ -1,4 +1,4 @@
-"""The choice of a source: what is configured, else what the environment has, else the machine."""
+"""Chooses a provider's credential source: configuration, then environment, then machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The source that never changes by itself: a key or token from the configuration or the environment."""
+"""A credential source that never changes: a key or token from the configuration or the environment."""
 
 from __future__ import annotations
 

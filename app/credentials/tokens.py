@@ -1,4 +1,4 @@
-"""The tokens of one login, and what can be read out of them without asking anybody."""
+"""The tokens of one login, and what can be read from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks after changed credential files: one loop for each process, every ten seconds."""
+"""Watches credential files for changes, in one loop per process."""
 
 from __future__ import annotations
 

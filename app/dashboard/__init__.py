@@ -1,1 +1,1 @@
-"""This room holds the pages for people: HTML that the server makes, read-only, from what the rooms below know."""
+"""The dashboard: server-rendered HTML pages."""

@@ -1,4 +1,4 @@
-"""The addresses of static files: each carries the beginning of its hash, so that a browser may keep it for ever."""
+"""Addresses of static files, with a hash so that browsers may cache them forever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all pages have in common: where they lie, who is let in, and how errors look."""
+"""The blueprint shared by all pages."""
 
 from __future__ import annotations
 

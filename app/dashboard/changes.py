@@ -1,4 +1,4 @@
-"""Changes that a page makes: a POST of a form of ours, by who may, with a line in the log."""
+"""Checks that a change comes from one of our forms and from somebody who may make it, and logs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pages make of a recording: what differs between what the client sent and what the upstream got, and commands."""
+"""Presents a recording: compares the client's request with the upstream's, and spells it as commands."""
 
 from __future__ import annotations
 

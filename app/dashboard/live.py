@@ -1,4 +1,4 @@
-"""What happens now, for pages that are open: one look for all of them, twice a second, as long as anybody looks on."""
+"""Watches what happens now, once for all open pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The web pages that log a provider in and out.
+"""Web pages that log a provider in and out.
 
 A login replaces the account that every client of this gateway uses. So a gateway that asks its clients for a key asks
 for it here too, and what changes anything is a POST that no other site can send.

@@ -1,4 +1,4 @@
-"""A page with what stands on each: how the gateway is, what is recorded, the range of time, the mark of its forms."""
+"""Renders a page with what all of them show: status, recording, time range."""
 
 from __future__ import annotations
 

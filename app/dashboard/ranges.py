@@ -1,4 +1,4 @@
-"""The range of time that a page is about. It stands in the address, so that a link keeps it."""
+"""The time range of a page, kept in its address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads of the accounts for pages: few at a time and soon given up, so that pages never hold up requests."""
+"""Reads the accounts for pages, with a limit on concurrency and time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes HTML of templates: whatever is put into one is text without secrets, escaped, and not endless."""
+"""Renders templates: whatever is put into one is masked, escaped and cut."""
 
 from __future__ import annotations
 

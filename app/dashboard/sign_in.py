@@ -1,4 +1,4 @@
-"""How somebody enters the dashboard: with a token of this machine, or with a client key."""
+"""Signs visitors in: with a one-time token of this machine, or with a client key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One-time tokens by which a user of this machine enters the dashboard, and the secret that signs cookies.
+"""One-time sign-in tokens for users of this machine, and the secret that signs cookies.
 
 Both are files that their owner alone can read: whoever can make one could read the credentials too. All workers, and
 the command that makes a token, share them.

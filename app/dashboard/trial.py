@@ -1,4 +1,4 @@
-"""Asks a model through the whole gateway, as a client would, for the buttons that test and replay."""
+"""Sends a visitor's request through the whole gateway, for the test and replay buttons."""
 
 from __future__ import annotations
 

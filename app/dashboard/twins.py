@@ -1,4 +1,4 @@
-"""The pages as JSON, for programs: with a client key in the headers, or on the machine of a gateway without keys."""
+"""The pages as JSON, for programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who looks at the dashboard: the cookie that says so, and what it lets its holder see."""
+"""Identifies a dashboard visitor by cookie, and what they may see."""
 
 from __future__ import annotations
 

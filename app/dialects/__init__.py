@@ -1,4 +1,4 @@
-"""This room is the dialects: what each API family looks like on the wire, and nothing else.
+"""The dialects: each API family's wire format. Nothing here does I/O.
 
 Every dialect is a folder with the same files, all pure, and no dialect imports another:
 

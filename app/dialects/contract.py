@@ -1,4 +1,4 @@
-"""The contract that every dialect keeps: what others may ask of it, and what it may rely on.
+"""The contract of a dialect: what others may call, and what it may rely on.
 
 A dialect is a package that re-exports these names; `mypy` compares it with the protocols below, and the laws
 (tests/laws) prove what types cannot say. Everything here is pure: no I/O, no clock, no random number. Functions never

@@ -1,4 +1,4 @@
-"""The reading of error bodies: whatever an upstream of any dialect says went wrong, and whether it says so at all.
+"""Parses error bodies of any dialect.
 
 Servers that speak a dialect well still tell of errors in a shape of their own: the object of OpenAI or Anthropic, a
 bare string, a list (Gemini), `detail` (FastAPI), a front door's `code` and `message` (OCI), `base_resp` (MiniMax),

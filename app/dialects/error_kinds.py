@@ -1,4 +1,4 @@
-"""What an error means: kinds of failures by the codes and types of all vendors, then by the status."""
+"""Classifies failures by the vendors' codes and types, then by status."""
 
 from __future__ import annotations
 

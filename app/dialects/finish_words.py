@@ -1,4 +1,4 @@
-"""Why an answer ended, by words that no dialect's own table knows.
+"""Finish reasons that no dialect's own table has.
 
 Servers make up words of their own. What they mean shows in their parts: `guardrail_intervened` is a refusal,
 `max_tokens_reached` a limit, `internal_error` no end at all; what tells of none of these is an ordinary end.

@@ -1,4 +1,4 @@
-"""The reading of JSON bodies and the smallest edits to them, the same for every dialect.
+"""Reads JSON bodies and makes minimal edits to them, for every dialect.
 
 Bodies are read lazily: an object becomes its fields, each still raw, and a field is decoded when it is needed. Whatever
 is wrong with a body becomes an InvalidRequest that names the field.

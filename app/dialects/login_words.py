@@ -1,4 +1,4 @@
-"""Words at which Claude Code sends its user to a login page, whatever the status: they hide what the message says."""
+"""Words in errors that make Claude Code show its login page, whatever the status."""
 
 from __future__ import annotations
 

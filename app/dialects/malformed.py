@@ -1,4 +1,4 @@
-"""What to say of a reply that is none: it quotes what came, so that its reader sees whose page or proxy that was."""
+"""Describes replies that cannot be parsed, quoting their beginning."""
 
 from __future__ import annotations
 

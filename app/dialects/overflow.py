@@ -1,4 +1,4 @@
-"""How servers say that a request does not fit into the model's context.
+"""Recognises errors that say that a request exceeds the model's context.
 
 Clients compact their history when they are told so, and are stuck for good when they are not. Nearly every server has
 words of its own for it, so they are a table; the numbers are read where they are told.

@@ -1,4 +1,4 @@
-"""Whether a request may pass, judged field by field: what the dialects of OpenAI have in common."""
+"""Judges field by field whether a request may pass, for OpenAI's dialects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be read in a block or an item whose type is newer than this program.
+"""Finds readable text in blocks and items of unknown types.
 
 Vendors and clients add types all the time. What is said in one must reach the model: under a label, as something that
 it was told and never as its own words. So all words of the object count, except for those that only programs read.

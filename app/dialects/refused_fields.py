@@ -1,4 +1,4 @@
-"""What an upstream refuses beside fields at the top of a request: fields below it, and betas. Finding and leaving out.
+"""Finds and removes nested fields, and betas, that an upstream refuses.
 
 What clients own is no place for fields of ours: schemas, arguments and metadata keep every key.
 """

@@ -1,4 +1,4 @@
-"""Lists the dialects by name, for rooms that choose one at run time."""
+"""The dialects by name."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Schemas of tools as programs really write them, and what upstreams take of them.
-
-Keywords that say nothing are written as null.
-"""
+"""Cleans up tool schemas as real programs send them."""
 
 from __future__ import annotations
 

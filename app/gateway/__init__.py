@@ -1,4 +1,4 @@
-"""This room answers a client's request: route, bypass or translate, send, translate back, count and log.
+"""Answers requests: routes, passes or translates, sends, translates back, counts and logs.
 
 It knows no HTTP server: a blueprint hands in an `ClientRequest` and writes out an `ClientResponse`.
 """

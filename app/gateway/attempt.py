@@ -1,4 +1,4 @@
-"""One try at one upstream: what is sent to it, and how its reply becomes the client's.
+"""One attempt at one upstream: the request it sends, and how its reply becomes the client's.
 
 An attempt is built once, with the body to send, and then only read. It is `Passing` (passing.py) where both sides
 speak one dialect and the upstream takes the client's bytes, else `Translating` (translating.py); `open_attempt`

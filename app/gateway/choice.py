@@ -1,4 +1,4 @@
-"""The choice between the two ways to an upstream: the client's bytes pass, or the conversation is translated."""
+"""Chooses between passing a request's bytes and translating it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The delivery of one reply: read from its upstream, given to the client as it comes.
+"""Delivers one reply: reads it from the upstream and passes it on as it comes.
 
 Reading is done by generators that yield whenever the upstream has been silent for a while, so that a client who waits
 can be kept waiting.

@@ -1,4 +1,4 @@
-"""Downloads what a client only named by URL, for upstreams that want the bytes.
+"""Downloads what a client named by URL, for upstreams that need the bytes.
 
 The client chooses the address, so nothing but public ones is asked, no redirect is followed, no credential is shown,
 and size and time are limited. It is off unless the configuration switches it on.

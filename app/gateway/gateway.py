@@ -1,5 +1,4 @@
-"""Answers one request: it finds an upstream, sends the request in that upstream's dialect, and gives the
-reply back in the client's.
+"""Answers one request: chooses an upstream, sends the request in its dialect, returns the reply in the client's.
 
 An answer is obtained by a generator that yields whenever an upstream has been silent for a while. As long as nothing
 has been yielded, a failure is an HTTP error; a streaming client that has waited long enough gets its head and pings,

@@ -1,4 +1,4 @@
-"""What goes in and out of the gateway: a client's request, and the answer to it."""
+"""The gateway's input and output: a client's request and the response to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An attempt whose bytes pass: client and upstream speak one dialect, and the upstream takes what the client sent.
+"""An attempt that passes the client's bytes, where both sides speak one dialect.
 
 Of the request only the name of the model is ours. Of the reply only what is broken is changed.
 """

@@ -1,5 +1,4 @@
-"""What the gateway must know of a request whose body may pass undecoded. Its endpoint says how that is read: from the
-body, from the path, or from both."""
+"""What the gateway reads of a request that it does not decode: model, mode and state, from body or path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of a request while it runs; at its end it becomes one frozen RequestRecord for all who want to know."""
+"""Collects what is known of a running request; frozen into a RequestRecord at its end."""
 
 from __future__ import annotations
 

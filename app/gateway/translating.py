@@ -1,4 +1,4 @@
-"""An attempt that goes through the conversation: parsed, adapted to the upstream, rendered, and back again.
+"""An attempt that translates: parses, adapts and renders the request, and the reply in reverse.
 
 It is the one way on which a request is changed, also between two sides of one dialect where the upstream does not take
 what the client sent. Then a reply that needs nothing passes all the same.

@@ -1,4 +1,4 @@
-"""This room keeps what must outlive a request, in a database that all workers share.
+"""The ledger: small records that outlive a request, in a database shared by all workers.
 
 It knows bytes, tenants and ages, and nothing of dialects. Nothing is opened before its first use, and a database that
 fails raises LedgerUnavailable, never anything else.

@@ -1,4 +1,4 @@
-"""The ledger's database: SQLite or Postgres behind the few statements that the shelves need.
+"""The ledger's database, SQLite or Postgres.
 
 Each statement is a transaction of its own, so nothing is ever half written, and no lock outlives a statement.
 """

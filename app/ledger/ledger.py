@@ -1,4 +1,4 @@
-"""The ledger: shelves of small records, each owned by one tenant, that age and are thrown away."""
+"""Stores small records by tenant, which age and are deleted."""
 
 from __future__ import annotations
 

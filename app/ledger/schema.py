@@ -1,4 +1,4 @@
-"""The tables of the ledger and the steps that bring an older database up to them."""
+"""The ledger's tables and migrations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This room is the log: its levels, one line a request, and no secret anywhere.
+"""The log: levels, one line per request, no secrets.
 
 Where its lines go is another matter (`app/log_target.py`), which has to be settled before anything is opened.
 """

@@ -1,4 +1,4 @@
-"""What a person at a terminal reads: one line for each request, in colours where they are wanted."""
+"""Formats the log for a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A log file that several workers write to, and that one of them puts aside when it is full or a day old."""
+"""A log file shared by workers, and its rotation."""
 
 from __future__ import annotations
 

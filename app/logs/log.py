@@ -1,4 +1,4 @@
-"""Sets up the log: levels, one line a request, and no secret at any level."""
+"""Sets up the log: levels, formats, masking."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Requests of programs for permission to use a tool, and how people answer them."""
+"""Permission requests of programs, and people's answers."""

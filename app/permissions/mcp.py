@@ -1,4 +1,4 @@
-"""The MCP server with the one tool by which the Claude program asks for permission: messages in, messages out.
+"""The MCP server by which the Claude program asks for permission, as pure functions on messages.
 
 Source: modelcontextprotocol.io, "Streamable HTTP", version 2025-11-25; `claude --permission-prompt-tool`.
 """

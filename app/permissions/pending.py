@@ -1,4 +1,4 @@
-"""Requests for permission: kept in the ledger, so that any worker and any host can show and answer them."""
+"""Stores permission requests in the ledger, so that any worker and host can show and answer them."""
 
 from __future__ import annotations
 

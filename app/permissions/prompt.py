@@ -1,5 +1,4 @@
-"""By which way a program that the gateway has started asks for permission: an address, and a ticket that says whose
-request it works for."""
+"""Tells a program where to ask for permission: an address, and a ticket that names the tenant."""
 
 from __future__ import annotations
 

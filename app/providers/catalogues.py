@@ -1,4 +1,4 @@
-"""What all upstreams list, asked at once."""
+"""Fetches the model lists of all providers concurrently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of how a provider does, from the requests that went to it anyway."""
+"""Tracks a provider's recent successes and failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the lists of models that upstreams give: each entry for itself, and each of its fields.
+"""Parses providers' model lists.
 
 Servers differ in what they leave out, write as text or set to null; one odd entry must not hide all the others.
 """

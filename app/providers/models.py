@@ -1,4 +1,4 @@
-"""What families of models can take; the rows stand in models.toml, those of servers in servers.toml."""
+"""Reads models.toml: what families of models support."""
 
 from __future__ import annotations
 

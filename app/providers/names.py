@@ -1,4 +1,4 @@
-"""One spelling for the many that a model's name has.
+"""Normalises model names.
 
 `canonical_name` is what two names are compared by: Claude Code's `claude-sonnet-4-5[1m]`, OpenRouter's
 `anthropic/claude-sonnet-4.5`, Bedrock's `us.anthropic.claude-sonnet-4-5-20250929-v1:0`, Vertex'

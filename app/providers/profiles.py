@@ -1,4 +1,4 @@
-"""How the capabilities of an upstream are put together from the tables.
+"""Combines the quirk tables into an upstream's capabilities.
 
 Four layers, each over the one before: what the dialect's own vendor takes (traits.py in its folder), the server's
 profile (servers.toml), the model's family (models.toml), and what the configuration says (`quirks`). A profile is named

@@ -1,4 +1,4 @@
-"""What every provider offers; a kind of provider overrides what is different about it."""
+"""The contract of providers, with a default for everything."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Reads the tables of what servers and models can take: rows of data, ours in TOML beside this file, the user's in the
-configuration.
+"""Reads tables of what servers and models support, from our TOML files and the configuration.
 
 Each row names what it is about and gives fields of Capabilities; rows apply in order.
 """

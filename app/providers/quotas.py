@@ -1,4 +1,4 @@
-"""What an account has used of its windows of time, from the headers of the upstream's answers."""
+"""Reads an account's remaining quota from reply headers."""
 
 from __future__ import annotations
 

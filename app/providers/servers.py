@@ -1,4 +1,4 @@
-"""What servers can take; the rows stand in servers.toml, those of models in models.toml."""
+"""Reads servers.toml: what servers support."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts in a file that the workers of a host map into their memory; they survive a restart.
+"""Counts in a memory-mapped file that the workers of a host share; survives restarts.
 
 The file is a row of slots of whole numbers, one for each limit of each owner, that are only ever added to. A slot holds
 the buckets of a moving window; or, for what is under way, one cell for each worker's seat, so that the cells of a

@@ -1,5 +1,4 @@
-"""Counts in a Redis that several hosts share: the same buckets as in the file, kept by one script each for taking and
-settling, so that counting is exact however many ask at once."""
+"""Counts in a Redis that hosts share, with one atomic script each for taking and settling."""
 
 from __future__ import annotations
 

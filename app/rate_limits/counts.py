@@ -1,4 +1,4 @@
-"""What a limit is, and what keeps count of its use.
+"""Limits, and the contract of whatever counts their use.
 
 A moving window is cut into PARTS buckets, and the one that has just begun counts beside a whole window of them: what is
 counted is never less than what any window of that length holds, so no window ever holds more than the limit.

@@ -1,4 +1,4 @@
-"""How a Redis is reached that several hosts share."""
+"""Connects to the shared Redis."""
 
 from __future__ import annotations
 

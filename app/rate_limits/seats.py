@@ -1,4 +1,4 @@
-"""The seats of a host's workers: small numbers, each held by one living process.
+"""Numbers the living workers of a host.
 
 A seat is a lock on one byte of a file, which the kernel lets go of when its holder dies, however it dies. So whoever
 finds a byte free knows that nobody answers for what was counted in that seat.

@@ -1,4 +1,4 @@
-"""Which counts are in use: those that hosts share while they can be reached, else those of this host."""
+"""Uses the hosts' shared counts while they can be reached, else this host's."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""This room leads from a model's name, as a client says it, to the upstreams that may answer. No I/O."""
+"""Routes a client's model name to upstreams. Does no I/O."""

@@ -1,4 +1,4 @@
-"""Takes a mount off a request's path: which provider and session it names, and the plain path behind it."""
+"""Parses a mount off a request's path: provider and session, and the plain path behind them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The presets of aliases: names that clients of other proxies ask for, and the models that stand for them.
+"""Presets of model aliases for clients of other proxies.
 
 A preset is switched on with `[models] presets`; what the configuration itself says goes first. Names are lower case
 and may be globs, asked in order; a value is a model, or a name that leads on to a tier (`small`, `big`, `opus` …) where

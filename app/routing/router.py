@@ -1,4 +1,4 @@
-"""The router: which upstreams a model's name leads to, in the order in which they are tried."""
+"""Routes model names to upstreams, in the order they are tried."""
 
 from __future__ import annotations
 

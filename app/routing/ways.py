@@ -1,4 +1,4 @@
-"""The ways from names to upstreams that one configuration makes."""
+"""Builds router, providers and transport from one configuration."""
 
 from __future__ import annotations
 

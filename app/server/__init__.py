@@ -1,4 +1,4 @@
-"""The face of the room for what runs in a gunicorn worker only.
+"""Runs the application under gunicorn.
 
 The room's rule: the app must answer just as well without it, under `flask run` or any other WSGI server.
 """

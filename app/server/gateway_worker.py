@@ -1,4 +1,4 @@
-"""A gunicorn worker that answers ordinary requests with less work than gunicorn's own.
+"""A gunicorn worker with its own, cheaper HTTP handling.
 
 It is gunicorn's gevent worker in all but one thing: what happens on a connection. Ordinary HTTP/1.1 requests are read
 and answered by ClientConnection; from its first request that is out of the ordinary on, a connection is gunicorn's.

@@ -1,4 +1,4 @@
-"""The settings of `gunicorn -c python:app.server.gunicorn_conf wsgi:app`; a checkout's gunicorn.conf.py is the same."""
+"""The settings for `gunicorn -c python:app.server.gunicorn_conf wsgi:app`."""
 
 # ruff: noqa: E402
 from app.patching import patch_standard_library

@@ -1,4 +1,4 @@
-"""gunicorn's own log, whose lines quote what clients sent."""
+"""Masks gunicorn's own log lines, which quote clients."""
 
 from __future__ import annotations
 

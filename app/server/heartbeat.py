@@ -1,5 +1,4 @@
-"""What a worker shows its master: that it is alive, and how many requests it is at. Both without a temporary file,
-which a bare container has no place for."""
+"""Tells the master that a worker is alive and how many requests it runs, without a temporary file."""
 
 from __future__ import annotations
 

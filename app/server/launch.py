@@ -1,4 +1,4 @@
-"""What `dragoman serve` becomes: gunicorn with our settings.
+"""Runs gunicorn with our settings; `dragoman serve` becomes this.
 
 gevent must patch the standard library before anything else of ours is loaded, so `dragoman.py` does that first. With
 `--reload` this module is run as a script instead, for the workers to find nothing loaded. It does not use gunicorn's

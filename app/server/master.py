@@ -1,4 +1,4 @@
-"""gunicorn's master, with what ours does otherwise: it hears signals at any time, and says what a stop waits for.
+"""gunicorn's master, which also handles early signals and says what a stop waits for.
 
 gunicorn's own waits inside its reload until the old workers have drained, deaf to all signals, and counts its waits on
 the wall clock.

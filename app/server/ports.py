@@ -1,4 +1,4 @@
-"""Whether an address can be listened at, or systemd listens there already for us."""
+"""Checks whether an address can be listened at, or systemd does so for us."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop that notices clients who left."""
+"""Notices clients who left."""
 
 from __future__ import annotations
 

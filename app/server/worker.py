@@ -1,4 +1,4 @@
-"""Starts and ends what runs beside the requests in each gunicorn worker."""
+"""Starts and ends what runs beside requests in each worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This room holds the settings: frozen tables that are read once and handed down.
+"""The settings: frozen tables, read once and handed down.
 
 Nothing else in the program reads the environment or the configuration file.
 """

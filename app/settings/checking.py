@@ -1,4 +1,4 @@
-"""Turns merged tables into `Settings` and refuses what is wrong in them, by key."""
+"""Validates merged tables and converts them to `Settings`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The models that each kind of provider brings along, for users who said nothing about models."""
+"""Default models of each kind of provider."""
 
 from __future__ import annotations
 

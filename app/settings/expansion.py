@@ -1,4 +1,4 @@
-"""Replaces `${VARIABLE}` in the values of a configuration file.
+"""Expands `${VARIABLE}` in configuration values.
 
 A variable may also be a file of that name in the folder that `CREDENTIALS_DIRECTORY` names: systemd's LoadCredential=
 and the secrets of containers come so, and no other program of the user can read them in the environment.

@@ -1,4 +1,4 @@
-"""Judges the keys of clients in `[keys]`, and what hosts share."""
+"""Validates client keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers and services that speak OpenAI's dialect, by the name that people know them by.
+"""Servers and services that speak OpenAI's dialect, by name.
 
 `kind = "ollama"`, or a table `[providers.ollama]` without a kind, stands for the row here: the kind `openai` with the
 address, profile and key of that server. What the table says itself goes first.

@@ -1,4 +1,4 @@
-"""Where in a TOML file a setting stands, for complaints about it: the parser does not tell lines."""
+"""Finds a setting's line in a TOML file, for error messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the settings: file, environment and command line become one `Settings`."""
+"""Loads the settings from file, environment and command line."""
 
 from __future__ import annotations
 

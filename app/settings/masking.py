@@ -1,4 +1,4 @@
-"""Decides what of the settings may be shown, and which values in them are secrets."""
+"""Masks secrets in settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads what the settings and the environment say about the way to upstreams: URLs, proxies, certificates."""
+"""Reads network settings: URLs, proxies and certificates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists every setting: one frozen table for each table of the configuration file.
+"""Every setting, in one frozen table per table of the configuration file.
 
 What each key means to its user stands in docs/configuration.md; a test compares both.
 """

@@ -1,4 +1,4 @@
-"""Whose configuration file is believed: it can name programs to run, and send keys to any host."""
+"""Decides which configuration files to trust: one can name programs to run and hosts to send keys to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A configuration file that says what is in force, for users who begin one."""
+"""Writes a configuration file that says what is in force."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The face of the room that carries bytes to an upstream and back.
+"""Carries bytes to upstreams and back.
 
 The room's rule: HTTP, programs and time limits only. Nothing here knows a dialect, a provider or a credential, and
 nothing is read ahead of the consumer, so a client that stops reading stops the upstream too. Everything runs on the

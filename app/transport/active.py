@@ -1,4 +1,4 @@
-"""Knows which requests are running, and finds those whose client has left."""
+"""Tracks running requests, and finds those whose client has left."""
 
 from __future__ import annotations
 

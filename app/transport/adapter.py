@@ -1,4 +1,4 @@
-"""Mounts the pool of connections in requests.
+"""Mounts our connection pool in requests.
 
 `begin` is the short way for calls to models. `send` is requests' own contract on the same connections, for the calls
 around them: a login, a list of models. Both give way to requests' own adapter where that knows more, and while it is

@@ -1,4 +1,4 @@
-"""Says what one HTTP request to an upstream is, as data and as bytes."""
+"""One HTTP request to an upstream, as data and as bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Undoes content encodings, a piece at a time, of replies and of request bodies alike.
+"""Decodes content encodings incrementally, of requests and replies.
 
 Upstreams are asked for plain bytes; some compress all the same. Few bytes may unpack to any number of them, so nothing
 is unpacked further than its taker asks. Pure.

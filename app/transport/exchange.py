@@ -1,4 +1,4 @@
-"""One call under way: the request is out, the reply is read as the consumer asks for it."""
+"""One call in progress: the request is sent, and the reply is read as it is needed."""
 
 from __future__ import annotations
 

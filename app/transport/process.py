@@ -1,4 +1,4 @@
-"""One run of a program that stands in for a server: its output is read as a connection is.
+"""Runs a program that stands in for a server; its output is read like a connection.
 
 The output comes through a socket, not a pipe: sockets wait with a time limit under gevent and under threads alike. The
 input is a file, so that neither side ever waits for the other to read; a program that was started before anybody knew

@@ -1,4 +1,4 @@
-"""Turns the bytes of one HTTP reply into its status, its headers and the bytes of its body.
+"""Parses an HTTP reply into status, headers and body.
 
 No sockets and no clock: the tests cut recorded replies anywhere.
 """

@@ -1,4 +1,4 @@
-"""A call that requests carries out: by way of a special proxy, or against a mock."""
+"""A call carried out by requests: through a special proxy, or against a mock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long one reply is waited for: silence adds up over several waits, and ends with the next byte."""
+"""Limits a reply's total silence across several waits."""
 
 from __future__ import annotations
 

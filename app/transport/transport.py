@@ -1,4 +1,4 @@
-"""The way to the upstreams that one process has."""
+"""A process's connections to its upstreams."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Images, documents and other files: what an upstream takes of them, and what stands in for the rest."""
+"""Adapts images, documents and other files to what an upstream accepts."""

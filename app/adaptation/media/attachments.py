@@ -1,4 +1,4 @@
-"""The look into attachments: what their bytes are, whatever their label says.
+"""Detects an attachment's real type from its bytes, whatever its label says.
 
 Only the first bytes are decoded, for an attachment may be megabytes long and there may be hundreds.
 """

@@ -1,4 +1,4 @@
-"""Images, documents and other content that is not plain text, in the forms that an upstream takes.
+"""Converts images, documents and other media to forms that an upstream accepts.
 
 What cannot be carried is refused where the user has just said it, for an answer without it would be wrong. In older
 turns and in results of tools a line of text stands in its place and the loss is reported, so that one attachment does

@@ -1,1 +1,1 @@
-"""How much a model thinks, and what becomes of thoughts: asked for, sent back, and told from text."""
+"""Adapts reasoning: the requested effort, reasoning in past turns, and reasoning written as text."""

@@ -1,4 +1,4 @@
-"""What becomes of the reasoning in past turns: kept with its proof, kept as text, or dropped.
+"""Decides what happens to reasoning in past turns: kept with its proof, kept as text, or dropped.
 
 A proof goes only to the dialect it came from, and reasoning never becomes visible text. A turn keeps all of its
 reasoning or none: half of it would be refused just like a forged one.

@@ -1,4 +1,4 @@
-"""How much a model shall think, said in the words and within the limits of the upstream.
+"""Translates the requested reasoning effort into the upstream's terms and limits.
 
 Dialects differ in kind: an effort by name, a budget in tokens, or a switch. What was asked for is brought to the
 upstream's kind, and where thinking excludes something else that the client needs more, it gives way.

@@ -1,4 +1,4 @@
-"""The stage that makes reasoning of what a model writes between <think> and </think> before its answer."""
+"""Turns text between <think> and </think> into reasoning blocks."""
 
 from __future__ import annotations
 

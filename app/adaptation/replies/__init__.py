@@ -1,1 +1,1 @@
-"""Stages of replies, which make up for what an upstream does not do itself, and what they share."""
+"""Stages that change a reply's events to make up for features the upstream lacks."""

@@ -1,4 +1,4 @@
-"""New indices for blocks, for stages that split, add or drop some."""
+"""Renumbers blocks, for stages that split, add or drop some."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stage that takes an answer of nothing for what it is: a failure of the upstream."""
+"""Treats an empty answer as a failure of the upstream."""
 
 from __future__ import annotations
 

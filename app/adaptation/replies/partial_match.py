@@ -1,4 +1,4 @@
-"""The look at the end of a text that is still growing: may a mark be beginning there?"""
+"""Checks whether growing text may end in the beginning of a marker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stage that ends a reply at a stop sequence which the upstream was not asked to watch for."""
+"""Ends a reply at a stop sequence that the upstream was not asked to watch for."""
 
 from __future__ import annotations
 

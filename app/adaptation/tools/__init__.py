@@ -1,1 +1,1 @@
-"""Tools, their calls and their results, as one upstream can take them."""
+"""Adapts tools, tool calls and tool results to one upstream."""

@@ -1,4 +1,4 @@
-"""The input of a custom tool, free text, as the one string argument of the function that stands for it."""
+"""Wraps the free-text input of a custom tool in a JSON argument, for upstreams with function tools only."""
 
 from __future__ import annotations
 

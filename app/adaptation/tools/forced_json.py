@@ -1,4 +1,4 @@
-"""The two stages between an answer in JSON and a tool call, where one had to stand for the other."""
+"""Converts between JSON answers and tool calls where one stands in for the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The machine on which an upstream's own tools run.
+"""Describes the machine on which an upstream's own tools run.
 
 Clients of other dialects keep its name for the upstream, so that the next turn finds the same files there.
 """

@@ -1,4 +1,4 @@
-"""What the vendors' own tools are elsewhere: a function, another vendor's tool of that use, or nothing.
+"""Translates vendors' built-in tools: into a function, into another vendor's equivalent, or not at all.
 
 Tools that the client runs (shells, editors, memory) have fixed schemas, which any model can follow as those of a
 function. Tools that the vendor's server runs have none; a few exist on both sides.

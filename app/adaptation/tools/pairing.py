@@ -1,4 +1,4 @@
-"""The pairing of tool calls with their results, in the one order that every upstream takes.
+"""Pairs tool calls with their results, in the order that every upstream accepts.
 
 Afterwards each assistant turn with calls is followed by a user turn that begins with the results of all of them, in
 the order of the calls, and no id means two calls. The same history always gives the same turns, for the upstream's

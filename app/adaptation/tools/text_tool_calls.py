@@ -1,4 +1,4 @@
-"""The stage that recognises calls which a model wrote into its text instead of making them."""
+"""Recognises tool calls that a model wrote as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the model may or must call, said so that the upstream accepts it.
+"""Translates the tool choice into one that the upstream accepts.
 
 It follows the declaration of tools: names are those that the upstream knows. A choice that cannot be made is emulated
 or given up, with a word in the notes.

@@ -1,4 +1,4 @@
-"""The spelling of tool call ids, of which every vendor has its own idea."""
+"""Rewrites tool call ids to the spelling that each vendor expects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The spelling of tool names: one flat, legal and unique name for each tool of a request."""
+"""Gives each tool of a request a flat, legal and unique name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stage that gives tool calls back the name, the namespace and the kind that the client declared."""
+"""Restores the declared name, namespace and kind of tools in replies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The declaration of tools, and the calls of the past, in the kinds and names that the upstream knows."""
+"""Translates declared tools, and past calls to them, into kinds and names that the upstream knows."""
 
 from __future__ import annotations
 

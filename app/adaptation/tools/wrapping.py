@@ -1,5 +1,4 @@
-"""The stage that takes off what stands around an answer in JSON: a code fence, or the object in whose
-property it had to be put."""
+"""Unwraps JSON answers: removes a code fence, or the object that had to hold the value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How models write calls into their text when nobody parses them: the marks of each family, and what stands between.
+"""Parses tool calls written as text, in the formats of each model family.
 
 A server that knows its model's template takes these marks out and makes calls of them; one that does not leaves them in
 the text. Each row reads one spelling. All readers look at a text once, from its beginning to its end.

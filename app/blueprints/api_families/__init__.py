@@ -1,1 +1,1 @@
-"""What clients ask of an API family, one module for each."""
+"""One module per API family."""

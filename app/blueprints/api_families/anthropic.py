@@ -1,4 +1,4 @@
-"""The Anthropic family: messages."""
+"""Anthropic Messages."""
 
 from __future__ import annotations
 

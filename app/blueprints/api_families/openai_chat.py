@@ -1,4 +1,4 @@
-"""The Chat Completions family."""
+"""OpenAI Chat Completions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The conversations of Responses clients: making one, and what it holds."""
+"""OpenAI Conversations: creating one, and reading and changing its items."""
 
 from __future__ import annotations
 

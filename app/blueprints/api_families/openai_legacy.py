@@ -1,4 +1,4 @@
-"""The older endpoints of the OpenAI family: completions of text, and embeddings."""
+"""OpenAI's legacy Completions, and Embeddings."""
 
 from __future__ import annotations
 

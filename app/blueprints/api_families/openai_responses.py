@@ -1,4 +1,4 @@
-"""The Responses family: making a response."""
+"""OpenAI Responses: creating a response."""
 
 from __future__ import annotations
 

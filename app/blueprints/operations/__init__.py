@@ -1,1 +1,1 @@
-"""What those who run the gateway ask of it: health, metrics, usage, versions; and who may ask."""
+"""Endpoints for operators: health, metrics, usage, versions and permissions."""

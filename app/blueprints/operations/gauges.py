@@ -1,4 +1,4 @@
-"""The state of a worker as gauges: its loops, its databases, its providers, what it holds."""
+"""Reports a worker's state as gauges: loops, databases, providers, load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What monitoring asks: the metrics, and whether this worker lives and can be sent requests."""
+"""Metrics, liveness and readiness endpoints."""
 
 from __future__ import annotations
 

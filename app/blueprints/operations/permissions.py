@@ -1,4 +1,4 @@
-"""Permissions over HTTP: the list, the stream and the answers for people, and the MCP server for programs."""
+"""Permissions over HTTP: listing, streaming and answering them, and the MCP server for programs."""
 
 from __future__ import annotations
 

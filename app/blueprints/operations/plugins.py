@@ -1,4 +1,4 @@
-"""The plugins of this gateway, for whoever may see its settings."""
+"""Lists installed plugins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What was used, asked and spent, as JSON: the twins of `dragoman usage`, `requests`, `show`, `prices` and `top`."""
+"""Usage, requests, limits and prices as JSON, as the commands `usage`, `requests`, `show`, `prices` and `top` show
+them."""
 
 from __future__ import annotations
 

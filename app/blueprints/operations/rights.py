@@ -1,4 +1,4 @@
-"""Answers those who may see what this gateway knows of its requests."""
+"""Decides who may see what this gateway knows of its requests, and answers them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tells about the server itself, and what clients touch besides their API."""
+"""Health, the index page, errors outside the API, and paths that clients call beside it."""
 
 from __future__ import annotations
 

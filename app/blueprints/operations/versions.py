@@ -1,4 +1,4 @@
-"""The version of the program that runs."""
+"""The running program's version."""
 
 from __future__ import annotations
 

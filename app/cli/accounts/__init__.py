@@ -1,1 +1,1 @@
-"""Commands that read the accounts: they open the same database as the server, and write nothing."""
+"""Commands that read the accounts. They open the server's database and write nothing to it."""

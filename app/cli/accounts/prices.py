@@ -1,4 +1,4 @@
-"""The command `dragoman prices`: the table of prices in force."""
+"""`dragoman prices`: shows the prices in force."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the commands reach the accounts, and the options and tables that they share."""
+"""Opens the accounts for commands; shared options and tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands `dragoman requests` and `dragoman show`: what was asked lately, and one request whole."""
+"""`dragoman requests` and `dragoman show`: lists recent requests, and shows one in full."""
 
 from __future__ import annotations
 

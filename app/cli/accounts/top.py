@@ -1,4 +1,4 @@
-"""The command `dragoman top`: what runs at the gateway now."""
+"""`dragoman top`: shows the requests running now."""
 
 from __future__ import annotations
 

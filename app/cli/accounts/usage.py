@@ -1,4 +1,4 @@
-"""The command `dragoman usage`: who used how much, at what cost."""
+"""`dragoman usage`: shows usage and cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is used of limits, as the server with the same configuration counts it."""
+"""Reads how much of each limit is used, as the server counts it."""
 
 from __future__ import annotations
 

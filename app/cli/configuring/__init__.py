@@ -1,1 +1,1 @@
-"""Here the settings of clients are changed for good: our own keys alone, seen before, kept beside, and taken back."""
+"""Changes the settings files of clients: only our own keys, after a preview, with a backup."""

@@ -1,4 +1,4 @@
-"""A change to a file of somebody else: shown as a difference, with a copy beside it, written whole or not at all."""
+"""Changes a file that belongs to another program: previewed, backed up and written atomically."""
 
 from __future__ import annotations
 

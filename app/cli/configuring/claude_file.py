@@ -1,4 +1,4 @@
-"""Our keys in Claude Code's settings: a few variables of its `env` block. Everything else keeps its place."""
+"""Edits Claude Code's settings: a few variables in its `env` block."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our keys in Codex's configuration: a provider of our name, and which one is used. Comments stay where they are."""
+"""Edits Codex's configuration: one provider, and which one is used. Comments stay."""
 
 from __future__ import annotations
 

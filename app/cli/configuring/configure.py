@@ -1,4 +1,4 @@
-"""Are `dragoman configure` and `dragoman unconfigure`: clients that come here without the launcher."""
+"""`dragoman configure` and `dragoman unconfigure`: point clients at the gateway permanently."""
 
 from __future__ import annotations
 

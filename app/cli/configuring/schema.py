@@ -1,4 +1,4 @@
-"""The JSON schema of a configuration file, for editors; made of the same tables that the settings are read into."""
+"""Generates the configuration file's JSON schema from the settings tables."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is wrong with a setup, each fault with the command that mends it. Nothing here changes anything."""
+"""Diagnoses a setup: each finding comes with the command that fixes it. Nothing here changes anything."""

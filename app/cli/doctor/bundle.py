@@ -1,4 +1,4 @@
-"""A file for a bug report: what was found, the settings in force and the versions, without secrets and names."""
+"""Writes a bug report: findings, settings and versions, without secrets or names."""
 
 from __future__ import annotations
 

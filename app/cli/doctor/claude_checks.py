@@ -1,4 +1,4 @@
-"""Claude Code's side: which of its many sources says where requests go, and whether that is here."""
+"""Checks Claude Code: which of its many settings sources decides where requests go."""
 
 from __future__ import annotations
 

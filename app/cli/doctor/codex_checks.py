@@ -1,4 +1,4 @@
-"""Codex's side: its configuration, and the variables that it reads."""
+"""Checks Codex: its configuration, and the variables that it reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is `dragoman doctor`: what is wrong with the setup, and the command that mends it."""
+"""`dragoman doctor`: finds what is wrong with a setup, and the commands that fix it."""
 
 from __future__ import annotations
 

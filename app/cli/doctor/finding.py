@@ -1,4 +1,4 @@
-"""What the doctor looks at, and what it finds."""
+"""The subject of the doctor's checks, and their findings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way to each provider: its name, its host, proxies and certificates between, and the clock."""
+"""Checks the way to each provider: DNS, connection, certificate, proxy and clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The providers: their credentials, their models' windows, and one real request to each."""
+"""Checks each provider: credential, context window, and one real request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings: whether they can be used, where they come from, and who else may read or write them."""
+"""Checks the settings: whether they are valid, where they come from, and who else may read or change them."""
 
 from __future__ import annotations
 

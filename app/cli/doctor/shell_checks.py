@@ -1,4 +1,4 @@
-"""What the start files of shells say of the clients' variables, for the next shell."""
+"""Checks shell start files for variables that point clients elsewhere."""
 
 from __future__ import annotations
 

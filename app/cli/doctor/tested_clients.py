@@ -1,4 +1,4 @@
-"""The client programs that this version was run with: `make clients` installs and runs exactly these."""
+"""The client versions that this version was tested with; `make clients` installs exactly these."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The versions of the clients on this machine, beside those that this program was tried with."""
+"""Compares installed client versions with the tested ones."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Configurations of other gateways, read into one of ours. What has no place here is said, never dropped."""
+"""Imports other gateways' configurations. What cannot be carried over is reported."""

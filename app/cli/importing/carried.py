@@ -1,4 +1,4 @@
-"""What was read of another gateway's configuration, and the file of ours that says the same."""
+"""What was read from another gateway's configuration, and the file written from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is `dragoman import`: a configuration file of ours from one of another gateway."""
+"""`dragoman import`: converts another gateway's configuration."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Here agents are started on the gateway: each is told of it for its one run, and no file of the user is touched."""
+"""Starts agents on the gateway for one run, without changing any of the user's files."""

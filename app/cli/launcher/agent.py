@@ -1,4 +1,4 @@
-"""What an agent is started with: the gateway it is led to, and the program, flags and variables that lead it there."""
+"""How an agent is started: the gateway's address, and the flags and variables that point the agent there."""
 
 from __future__ import annotations
 

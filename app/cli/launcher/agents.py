@@ -1,4 +1,4 @@
-"""Which agents `dragoman run` knows."""
+"""The agents that `dragoman run` knows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claude Code: led by inline settings, which win over an `env` block that another tool left in the user's settings."""
+"""Starts Claude Code with inline settings, which override an `env` block left by another tool."""
 
 from __future__ import annotations
 

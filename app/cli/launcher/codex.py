@@ -1,4 +1,4 @@
-"""Codex: led by `-c` flags, and by a catalogue that says what the model is, so that it knows the window."""
+"""Starts Codex with `-c` flags and a model catalogue that states the context window."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is `dragoman env`: the variables that lead Claude Code to the gateway, for a shell to take over."""
+"""`dragoman env`: prints the variables that point Claude Code at the gateway."""
 
 from __future__ import annotations
 

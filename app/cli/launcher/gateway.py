@@ -1,4 +1,4 @@
-"""The gateway that an agent is led to: the one that runs by these settings, or one that ends with the agent."""
+"""Finds the gateway that runs with these settings, or starts one that ends with the agent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The agents that speak Chat Completions: each is told by flags, variables or an own folder, whatever wins with it."""
+"""Starts agents that speak Chat Completions, by flags, variables or a settings folder of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which models an agent will ask for, and the smallest window among those that answer."""
+"""Chooses the models an agent will ask for, and their smallest context window."""
 
 from __future__ import annotations
 

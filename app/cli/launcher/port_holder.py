@@ -1,4 +1,4 @@
-"""Says which program listens at a port of this machine."""
+"""Finds the program that listens at a port of this machine."""
 
 from __future__ import annotations
 

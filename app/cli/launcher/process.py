@@ -1,4 +1,4 @@
-"""Runs an agent as if it had been called by itself: its terminal, its signals, its exit code."""
+"""Runs an agent as if it had been started directly: same terminal, signals and exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is `dragoman run`: an agent on the gateway, with one command and no change to any file of the user."""
+"""`dragoman run`: starts an agent on the gateway."""
 
 from __future__ import annotations
 

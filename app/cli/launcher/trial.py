@@ -1,4 +1,4 @@
-"""One real request before an agent starts, so that a wrong key or model is told here and not after its retries."""
+"""Sends one real request before an agent starts, so that a wrong key or model shows at once."""
 
 from __future__ import annotations
 

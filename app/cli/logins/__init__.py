@@ -1,1 +1,1 @@
-"""The commands about logins: in, out, and how they are."""
+"""Commands for logins: log in, log out, show status."""

@@ -1,4 +1,4 @@
-"""Is `dragoman auth`: the logins under the names that ccproxy's users know."""
+"""`dragoman auth`: the login commands under ccproxy's names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a credential and its provider are, in the same words wherever a user reads of them."""
+"""Describes credentials in words, for all commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is `dragoman login`: sign in once in the browser."""
+"""`dragoman login`: signs in to a provider in the browser."""
 
 from __future__ import annotations
 

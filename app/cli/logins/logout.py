@@ -1,4 +1,4 @@
-"""Is `dragoman logout`: forget a login."""
+"""`dragoman logout`: removes a login."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dragoman status`: who is logged in where, for how long, and how requests fare. It never shows a token."""
+"""`dragoman status`: shows each provider's credential, expiry and recent outcomes. Never shows a token."""
 
 from __future__ import annotations
 

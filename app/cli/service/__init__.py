@@ -1,1 +1,1 @@
-"""The gateway as a service of one user: a unit of systemd, or an agent of launchd."""
+"""Installs the gateway as a user service, with systemd or launchd."""

@@ -1,4 +1,4 @@
-"""Is `dragoman service`: the gateway runs in the background, from the login on."""
+"""`dragoman service`: runs the gateway in the background from login on."""
 
 from __future__ import annotations
 

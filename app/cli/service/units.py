@@ -1,4 +1,4 @@
-"""The files that make a service of the gateway, as systemd and launchd read them."""
+"""Writes systemd units and launchd property lists."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Here the server is started, and says what it found."""
+"""Starts the server and shows what it found."""

@@ -1,4 +1,4 @@
-"""Is `dragoman serve`: it checks the settings, says what will run, and becomes gunicorn."""
+"""`dragoman serve`: checks the settings, shows the start screen and becomes gunicorn."""
 
 from __future__ import annotations
 

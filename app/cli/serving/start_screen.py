@@ -1,4 +1,4 @@
-"""Writes the one screen that a start shows: what was found, what leads where, what to type next."""
+"""Writes the start screen: what was found, where models lead, what to type next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refuses a start with a token file that cannot work."""
+"""Refuses to start with a token file that cannot work."""
 
 from __future__ import annotations
 

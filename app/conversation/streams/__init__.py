@@ -1,1 +1,1 @@
-"""What is done with the events of a stream, whichever dialect they come from."""
+"""Operations on streams of events."""

@@ -1,4 +1,4 @@
-"""The law that a unary response is the fold of a stream, and a stream the unfold of a response."""
+"""Folds events into a response, and unfolds a response into events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue that lets a dialect see one open block at a time.
+"""Queues events so that a dialect sees one open block at a time.
 
 Upstreams may interleave the fragments of parallel tool calls; Anthropic's stream grammar forbids two open blocks and
 OpenAI's Responses never shows any. The first block goes through live, later ones wait until it is closed.

@@ -1,4 +1,4 @@
-"""What stands between a stream parser and a stream renderer: stages, which turn events into events.
+"""Stages between a stream parser and a stream renderer, which turn events into events.
 
 A stage undoes on the way back what an adaptation did to the request on the way out (a custom tool that went as a
 function, a stop sequence that the upstream does not know …). Stages are pure state machines, one set a reply, and a

@@ -1,1 +1,1 @@
-"""The local estimate of tokens: of texts, tools, images and documents."""
+"""Estimates tokens of text, tools, images and documents."""

@@ -1,4 +1,4 @@
-"""The number of pages of a PDF, read from the ends of its data.
+"""Counts the pages of a PDF.
 
 A PDF tells the number in the root of its page tree, which stands near its beginning or its end unless it is packed.
 Only the ends are decoded, for a document may be megabytes long.

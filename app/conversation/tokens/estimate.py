@@ -1,4 +1,4 @@
-"""The local estimate of a request's tokens, for when no upstream can be asked or has answered yet.
+"""Estimates a request's input tokens, for when no upstream has counted them.
 
 No vocabulary is needed: what a tokenizer makes of a text depends on few things that can be counted fast. Each letter
 is put into one of a handful of classes (small letter, capital, digit, mark, blank …), and short patterns of classes are

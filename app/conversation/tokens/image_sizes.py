@@ -1,4 +1,4 @@
-"""The size of an image, read from the first bytes of its data."""
+"""Reads an image's size from its first bytes."""
 
 from __future__ import annotations
 

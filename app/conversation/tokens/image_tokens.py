@@ -1,4 +1,4 @@
-"""What an image costs in tokens, by the rules that the vendors publish.
+"""Computes an image's tokens by the vendors' published rules.
 
 Both vendors scale an image down to what the model can see and count squares of it: Anthropic and the newer models of
 OpenAI small patches, the older ones large tiles. Which rule holds is told by the model's name; servers of open models

@@ -1,1 +1,1 @@
-"""The formats of login files, one module for each family."""
+"""Login file formats, one module per family."""

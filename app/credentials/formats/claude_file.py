@@ -1,4 +1,4 @@
-"""The login file of Claude's programs: `.credentials.json`, its flat relatives, the same JSON elsewhere.
+"""Claude's login file: `.credentials.json` and its variants.
 
 `expiresAt` is in milliseconds. The file holds other programs' keys too; they are kept.
 """

@@ -1,4 +1,4 @@
-"""Is `auth.json`, the login file of Codex: a ChatGPT login, or an API key.
+"""Codex's login file, `auth.json`: a ChatGPT login or an API key.
 
 The nested form is read and written so that `codex` goes on accepting it; the flat form that some documents show is
 read, and becomes nested when it is written.

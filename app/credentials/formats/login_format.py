@@ -1,4 +1,4 @@
-"""What every format of a login file offers, and the JSON habits they share."""
+"""The contract of login file formats, and shared JSON helpers."""
 
 from __future__ import annotations
 

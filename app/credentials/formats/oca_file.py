@@ -1,4 +1,4 @@
-"""The token files of Oracle Code Assist, in every variant that its clients write.
+"""Oracle Code Assist's token files, in every variant that its clients write.
 
 One object, somewhere in the file, holds the tokens under one of several names; which place and which names is data.
 Nothing says what a variant is called, so the first place that holds a token wins.

@@ -1,1 +1,1 @@
-"""Logging in: the issuers, the browser, the token endpoint."""
+"""OAuth logins: issuers, browser and token endpoint."""

@@ -1,4 +1,4 @@
-"""Opens the user's browser, where there is one in front of the user."""
+"""Opens the user's browser, where there is one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The listener that waits for one browser to come back from signing in, when the server is elsewhere."""
+"""Listens for the browser's return from signing in to a remote server."""
 
 from __future__ import annotations
 

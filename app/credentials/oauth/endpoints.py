@@ -1,4 +1,4 @@
-"""The OAuth facts of each login, as data: addresses, client ids, scopes, redirects, encodings.
+"""OAuth parameters of each login: URLs, client ids, scopes, redirects and encodings.
 
 They are defaults: every one can be replaced by configuration, because issuers move and test doubles live on loopback.
 """

@@ -1,4 +1,4 @@
-"""The choice of what to log in to: the words of a user, and the provider that they mean."""
+"""Maps what a user wants to log in to, to a provider."""
 
 from __future__ import annotations
 

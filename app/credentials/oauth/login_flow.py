@@ -1,4 +1,4 @@
-"""A login in the browser from beginning to end, and the logout: for commands and for web pages alike.
+"""Logs in through the browser, and out again, for commands and web pages.
 
 flow = open_flow(settings, environ, home, open_session)
 pending = flow.begin()                  # open pending.authorize_url in a browser

@@ -1,4 +1,4 @@
-"""A login between its first redirect and its callback: state, nonce and PKCE verifier, each used once.
+"""A login between redirect and callback: state, nonce and PKCE verifier, each used once.
 
 Sources: RFC 7636 (PKCE, method S256), RFC 6749 §4.1.
 """

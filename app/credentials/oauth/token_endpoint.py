@@ -1,4 +1,4 @@
-"""The calls to an issuer: discovery, code exchange, renewal, revocation."""
+"""Calls an issuer: discovery, code exchange, renewal and revocation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an issuer answered: tokens, a refusal that no repetition changes, or a reason to try later.
+"""Parses an issuer's reply: tokens, a final refusal, or a reason to retry.
 
 An issuer is not trusted to answer well: a proxy's page of HTML, a redirect, numbers out of range and tokens that no
 header can carry all end in one clear sentence, and never in half a login.

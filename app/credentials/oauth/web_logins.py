@@ -1,4 +1,4 @@
-"""The logins of a running server: begun by one web request, finished by another or at a listener."""
+"""Logins of a running server, begun in one web request and finished in another."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Where logins are kept, and who may write to them."""
+"""Stores of logins."""

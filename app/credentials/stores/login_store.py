@@ -1,4 +1,4 @@
-"""The places that can keep a login: a file, the environment, the system's keyring.
+"""Stores that can hold a login: a file, the environment, the system's keyring.
 
 A store moves bytes; what they mean is the format's business. `stamp` is cheap and changes whenever the bytes may have.
 """

@@ -1,4 +1,4 @@
-"""How secrets are written to disk: whole or not at all, and readable by their owner only."""
+"""Writes secrets to disk atomically, readable by their owner only."""
 
 from __future__ import annotations
 

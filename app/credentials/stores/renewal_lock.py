@@ -1,4 +1,4 @@
-"""The note beside a login file: what processes that share the login must know about its renewal.
+"""The lock beside a login file, which also tells other processes how the renewal went.
 
 A note speaks only while the login file still holds the refresh token that the note names, so it needs no clean-up to
 be harmless. It carries three things from process to process: tokens that were granted but are not in the file yet

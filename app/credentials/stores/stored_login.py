@@ -1,4 +1,4 @@
-"""One login as it is kept: a store, the format of its bytes, and the renewal lock beside it."""
+"""A stored login: its store, file format and renewal lock."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The configuration file as pages see it: where each setting comes from, and changes to it."""
+"""The configuration file on pages: the origin of each setting, and changes."""

@@ -1,4 +1,4 @@
-"""Changes to the configuration file: proposed, judged as `dragoman config check` does, shown, and then written whole.
+"""Edits the configuration file: proposes, validates, shows and writes a change.
 
 Comments and order stay, only the named keys change. Nothing is written when the file is another one than was shown.
 """

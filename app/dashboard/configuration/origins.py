@@ -1,4 +1,4 @@
-"""Where each setting comes from: the file with its line, a variable, an option, or what the machine has."""
+"""Finds where each setting comes from: a line of the file, a variable, an option or the machine."""
 
 from __future__ import annotations
 

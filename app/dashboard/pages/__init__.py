@@ -1,4 +1,4 @@
-"""One module a page. Each shows what its twin below `/_/api` tells, to whom the twin would tell it."""
+"""The pages, one module each. A page shows what its JSON twin below `/_/api` shows, to the same people."""
 
 from types import ModuleType
 

@@ -1,4 +1,4 @@
-"""Changes of routes and limits in the configuration file: asked for, shown as a difference, and then made."""
+"""Edits routes and limits in the configuration file."""
 
 from __future__ import annotations
 

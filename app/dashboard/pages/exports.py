@@ -1,4 +1,4 @@
-"""Downloads of what lists show, as CSV or JSON, streamed page by page."""
+"""Downloads lists as CSV or JSON, streamed page by page."""
 
 from __future__ import annotations
 

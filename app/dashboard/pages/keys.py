@@ -1,4 +1,4 @@
-"""The keys of clients: made, rotated and ended here; those of the settings are shown."""
+"""Creates, rotates and disables client keys."""
 
 from __future__ import annotations
 

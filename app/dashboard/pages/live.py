@@ -1,4 +1,4 @@
-"""What open pages are told while things happen."""
+"""Updates open pages while things happen."""
 
 from __future__ import annotations
 

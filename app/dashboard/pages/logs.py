@@ -1,4 +1,4 @@
-"""The log of all workers as text, live, filtered by level and text."""
+"""Shows the log of all workers live, filtered by level and text."""
 
 from __future__ import annotations
 

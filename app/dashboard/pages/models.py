@@ -1,4 +1,4 @@
-"""The models that clients may name, where a name leads, and a test of one."""
+"""Lists models, shows where a name leads, and tests a model."""
 
 from __future__ import annotations
 

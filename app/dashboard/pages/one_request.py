@@ -1,4 +1,4 @@
-"""One request: its way as a waterfall, why it went where it went, losses, usage, and what was recorded of it."""
+"""Shows one request: a waterfall of its steps, routing, losses, usage and recording."""
 
 from __future__ import annotations
 

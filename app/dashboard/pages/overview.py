@@ -1,4 +1,4 @@
-"""The overview: what is wrong, what runs, how the providers are, what was asked last, and how to connect."""
+"""The overview: problems, running requests, providers, recent requests, and how to connect."""
 
 from __future__ import annotations
 

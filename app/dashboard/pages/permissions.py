@@ -1,4 +1,4 @@
-"""What programs ask leave for: shown as it comes, and allowed or denied here."""
+"""Shows permission requests as they come, and answers them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The providers: credential, limits, health and what was learned of each, its login and a test."""
+"""Shows providers: credential, limits, health, learned facts, login and test."""
 
 from __future__ import annotations
 

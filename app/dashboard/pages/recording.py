@@ -1,4 +1,4 @@
-"""The inspector: what is recorded and until when, and what can be done with a recording."""
+"""The inspector: starts and ends recordings, exports and replays them."""
 
 from __future__ import annotations
 

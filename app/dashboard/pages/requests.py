@@ -1,4 +1,4 @@
-"""The list of requests: searched, filtered, narrowed to a range, page by page, and live."""
+"""Lists requests: search, filters, range, paging and live updates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions of clients, and one of them turn by turn against the window of its model."""
+"""Shows client sessions, and one session turn by turn against its model's window."""
 
 from __future__ import annotations
 

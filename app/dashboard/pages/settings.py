@@ -1,4 +1,4 @@
-"""The settings in force, each with where it comes from, and whether the file as it is now could be taken over."""
+"""Shows the settings in force with their origins, and whether a changed file is valid."""
 
 from __future__ import annotations
 

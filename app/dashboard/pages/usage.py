@@ -1,4 +1,4 @@
-"""Usage: sums by one or two things, their course, the hours of the week, and the period before; budgets and quotas."""
+"""Shows usage: sums, charts, comparison with the period before, budgets and quotas."""
 
 from __future__ import annotations
 

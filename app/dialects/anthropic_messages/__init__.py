@@ -1,4 +1,4 @@
-"""This room is the dialect of Anthropic Messages: `POST /v1/messages`, whole and streamed. Nothing here does I/O."""
+"""Anthropic Messages, `POST /v1/messages`, whole and streamed."""
 
 from app.dialects.anthropic_messages.errors import error_status, parse_error, render_error
 from app.dialects.anthropic_messages.passing_request import pass_request

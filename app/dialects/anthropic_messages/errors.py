@@ -1,4 +1,4 @@
-"""The errors of Anthropic Messages, read from an upstream and written for a client."""
+"""Parses upstream errors and renders client errors."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The order in which the events of a stream come, and what becomes of a stream that breaks it: it is read
-and written anew from the first event that is out of order.
+"""Checks the order of stream events. From the first event out of order, a stream is parsed and rendered anew.
 
 Source: Anthropic API reference, "Streaming messages".
 """

@@ -1,4 +1,4 @@
-"""Whether the bytes of a request may pass to an upstream of this dialect, and those bytes.
+"""Decides whether a request's bytes may pass unchanged, and edits what is ours.
 
 Nothing is changed here but the name of the model. What the upstream cannot take is only detected, by an outline of the
 request that one fast pass gives; then the request goes through the conversation, like one from a client of another

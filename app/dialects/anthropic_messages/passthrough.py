@@ -1,4 +1,4 @@
-"""What replies still need with Anthropic Messages on both sides: the name of the model, and repairs.
+"""Passes replies of the same dialect: sets the model's name, and makes repairs.
 
 Bytes that need nothing pass as they are.
 """

@@ -1,4 +1,4 @@
-"""How deep to think and what form to answer in: `thinking` and `output_config`, read and written."""
+"""Parses and renders `thinking` and `output_config`."""
 
 from __future__ import annotations
 

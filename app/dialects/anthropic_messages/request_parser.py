@@ -1,4 +1,4 @@
-"""Requests of clients of Anthropic Messages, read into the neutral model."""
+"""Parses Anthropic Messages requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole responses of upstreams that speak Anthropic Messages, read into the neutral model."""
+"""Parses whole Anthropic Messages responses."""
 
 from __future__ import annotations
 

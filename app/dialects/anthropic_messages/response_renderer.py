@@ -1,4 +1,4 @@
-"""Whole responses of the neutral model, written for clients of Anthropic Messages."""
+"""Renders whole Anthropic Messages responses."""
 
 from __future__ import annotations
 

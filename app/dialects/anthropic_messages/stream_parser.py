@@ -1,4 +1,4 @@
-"""A streamed response of Anthropic Messages, parsed from an upstream into events."""
+"""Parses Anthropic Messages streams."""
 
 from __future__ import annotations
 

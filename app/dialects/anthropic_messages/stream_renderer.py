@@ -1,4 +1,4 @@
-"""The sse events of a stream of Anthropic Messages, rendered for a client."""
+"""Renders Anthropic Messages streams."""
 
 from __future__ import annotations
 

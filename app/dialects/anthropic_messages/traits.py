@@ -1,4 +1,4 @@
-"""What the rest of the program must know of this dialect."""
+"""The traits of Anthropic Messages."""
 
 from __future__ import annotations
 

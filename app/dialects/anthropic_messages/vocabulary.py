@@ -1,4 +1,4 @@
-"""The words of the Anthropic Messages wire: its shapes, its enum tables, and what is lost in other dialects."""
+"""Types, enum tables and losses of Anthropic Messages."""
 
 from __future__ import annotations
 

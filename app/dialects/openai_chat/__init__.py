@@ -1,5 +1,5 @@
-"""This room is the dialect of OpenAI's Chat Completions: `POST /v1/chat/completions`, whole and streamed, as the vendor
-defines it and as compatible servers and clients bend it. Nothing here does I/O."""
+"""OpenAI Chat Completions, `POST /v1/chat/completions`, as OpenAI defines it and as compatible servers and clients
+vary it."""
 
 from app.dialects.openai_chat.errors import error_status, parse_error, render_error
 from app.dialects.openai_chat.passing_request import pass_request

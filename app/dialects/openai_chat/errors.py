@@ -1,4 +1,4 @@
-"""Errors in Chat Completions: reading what a server says went wrong, telling a client of it."""
+"""Parses upstream errors and renders client errors."""
 
 from __future__ import annotations
 

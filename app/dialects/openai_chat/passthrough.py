@@ -1,5 +1,4 @@
-"""What a stream of this dialect still needs for a client of the same dialect: the name of the model, the counts at the
-end, a true reason for it, the end mark.
+"""Passes streams of the same dialect: fixes the model's name, the usage, the finish reason and [DONE].
 
 Clean bytes pass as they came. They are searched for a few words; only an event that has one of them is looked into.
 From the first event at which clients would crash or stop, the stream is read and written anew.

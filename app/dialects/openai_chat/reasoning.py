@@ -1,4 +1,4 @@
-"""Reasoning where Chat Completions has no place for it: the fields that servers and clients made up.
+"""Parses and renders the fields that servers and clients use for reasoning.
 
 The text goes by several names. What proves it stands in `reasoning_details` (OpenRouter) or `thinking_blocks`
 (LiteLLM), whose entries a server wants back unchanged. A proof from another dialect travels in one entry of ours, whose

@@ -1,4 +1,4 @@
-"""Requests of clients of Chat Completions, read into the neutral model."""
+"""Parses Chat Completions requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests of the neutral model, written for an upstream that speaks Chat Completions."""
+"""Renders Chat Completions requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole responses of any server of Chat Completions, read into the neutral model."""
+"""Parses whole Chat Completions responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole responses of the neutral model, written as the contract of Chat Completions has them."""
+"""Renders whole Chat Completions responses."""
 
 from __future__ import annotations
 

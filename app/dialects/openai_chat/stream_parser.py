@@ -1,4 +1,4 @@
-"""The reading of a stream of Chat Completions: the chunks of any server, as events.
+"""Parses Chat Completions streams of any server.
 
 It takes what servers really send; each repair says whose quirk it is. The chunks that clients get are in chunks.py.
 """

@@ -1,5 +1,4 @@
-"""The chunks that clients of Chat Completions get: one role chunk, content, one finish chunk, the usage
-chunk if it was asked for, [DONE].
+"""Renders Chat Completions streams: a role chunk, content, a finish chunk, usage if asked for, [DONE].
 
 Source: OpenAI API reference, "Chat Completions", "Streaming"; `reasoning_content`, `reasoning_details` and
 `annotations` in deltas are what clients of compatible servers read.

@@ -1,4 +1,4 @@
-"""The counts of tokens: what servers report under many names, and what we report."""
+"""Parses and renders token usage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words of Chat Completions on the wire: typed shapes of what is read, tables of what they mean.
+"""Types, enum tables and losses of Chat Completions.
 
 The shapes are tolerant: every field may be missing, and what servers or clients spell in several ways stays raw or
 takes several types. Source: OpenAI API reference, "Chat Completions", and what compatible servers really send.

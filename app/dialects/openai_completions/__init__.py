@@ -1,4 +1,4 @@
-"""This room is the dialect of OpenAI's legacy Completions: text goes on where a prompt ends.
+"""OpenAI's legacy Completions.
 
 Only clients speak it. An upstream that does too gets the bytes; any other is asked the prompt as a user's message.
 It is the older face of Chat Completions: its errors and its counts of tokens are the same and come from there. Nothing

@@ -1,4 +1,4 @@
-"""What a request or a reply needs when the upstream completes text itself: the name of the model."""
+"""Passes requests and replies of the same dialect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns the body of a request into a neutral request, and one that wants many answers into single ones."""
+"""Parses legacy Completions requests, and splits those that want several answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole responses of servers that complete text, read into the neutral model."""
+"""Parses whole legacy Completions responses."""
 
 from __future__ import annotations
 

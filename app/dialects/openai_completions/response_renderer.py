@@ -1,4 +1,4 @@
-"""Whole responses of the neutral model, written for clients of legacy Completions, and several joined into one."""
+"""Renders whole legacy Completions responses, and joins several into one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streams of servers that complete text, read into events."""
+"""Parses legacy Completions streams."""
 
 from __future__ import annotations
 

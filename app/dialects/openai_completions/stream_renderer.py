@@ -1,4 +1,4 @@
-"""Streams of events, written for clients of legacy Completions."""
+"""Renders legacy Completions streams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words of legacy Completions on the wire: its shapes and tables.
+"""Types and tables of legacy Completions.
 
 Source: OpenAI API reference, "Completions".
 """

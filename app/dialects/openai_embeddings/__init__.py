@@ -1,4 +1,4 @@
-"""The dialect of OpenAI's Embeddings, which is only ever passed on: nothing else can be asked instead."""
+"""OpenAI Embeddings, which only pass."""
 
 from app.dialects.openai_chat import error_status, find_usage, parse_error, render_error
 from app.dialects.openai_embeddings.passthrough import check_request, pass_request, repair_response

@@ -1,4 +1,4 @@
-"""Embeddings are only ever passed on: nothing else can be asked instead.
+"""Passes Embeddings requests and replies.
 
 Source: OpenAI API reference, "Embeddings".
 """

@@ -1,4 +1,4 @@
-"""What other dialects need for translating and streaming. Embeddings are only passed on, so each of these refuses."""
+"""Refuses translation and streaming, which Embeddings do not have."""
 
 from __future__ import annotations
 

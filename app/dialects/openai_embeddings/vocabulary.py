@@ -1,4 +1,4 @@
-"""The name of OpenAI's Embeddings."""
+"""The name of the Embeddings dialect."""
 
 from __future__ import annotations
 

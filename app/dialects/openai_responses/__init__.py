@@ -1,4 +1,4 @@
-"""This room is the dialect of OpenAI's Responses, which Codex and the Open Responses servers speak.
+"""OpenAI Responses, as Codex and Open Responses servers speak it.
 
 A conversation is a flat list of items here. In `items/`, `items.py` reads single ones, `turns.py` groups them and
 `output.py` writes those of an answer; `response_object.py` is what stands around them. `state/` is what a server keeps

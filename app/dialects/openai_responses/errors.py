@@ -1,4 +1,4 @@
-"""Turns error replies into failures, and failures into this dialect's errors."""
+"""Parses upstream errors and renders client errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reply still needs when the client and the upstream both speak this dialect."""
+"""Passes replies of the same dialect, and repairs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests of clients of Responses, read into the neutral model."""
+"""Parses Responses requests."""
 
 from __future__ import annotations
 

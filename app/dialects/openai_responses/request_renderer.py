@@ -1,4 +1,4 @@
-"""Requests of the neutral model, written for an upstream that speaks Responses."""
+"""Renders Responses requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The response object around the items: how it ended, what it used, what it echoes of the request."""
+"""Renders the response object around the items: status, usage and echoed request fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole responses of upstreams that speak Responses, read into the neutral model."""
+"""Parses whole Responses responses."""
 
 from __future__ import annotations
 

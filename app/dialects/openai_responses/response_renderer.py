@@ -1,4 +1,4 @@
-"""Whole responses of the neutral model, written for clients of Responses."""
+"""Renders whole Responses responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the streams of upstreams."""
+"""Parses Responses streams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes the stream of a client, from `response.created` to the one terminal event."""
+"""Renders Responses streams, from `response.created` to the terminal event."""
 
 from __future__ import annotations
 

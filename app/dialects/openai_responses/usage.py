@@ -1,4 +1,4 @@
-"""The counts of tokens: what an upstream reports, and what clients are told."""
+"""Parses and renders token usage."""
 
 from __future__ import annotations
 

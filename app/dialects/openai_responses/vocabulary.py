@@ -1,4 +1,4 @@
-"""The words of the Responses dialect: the shapes on its wire, its tables, and what of it is lost in other dialects.
+"""Types, enum tables and losses of Responses.
 
 Shapes are tolerant: every field may be missing or null, and whatever they do not name is left unread.
 """

@@ -1,1 +1,1 @@
-"""Who may ask: client keys, what each may do, and whose things are whose."""
+"""Client keys: who may ask, what each may do, and whose data is whose."""

@@ -1,4 +1,4 @@
-"""Decides who may ask: client keys, and guards against web pages that reach for a local server."""
+"""Authenticates clients, and guards against web pages that reach for a local server."""
 
 from __future__ import annotations
 

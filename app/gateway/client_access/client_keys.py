@@ -1,4 +1,4 @@
-"""What one client's key may do: which models, at which providers, until when, how much."""
+"""A client key's rights: models, providers, expiry and limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The marks under which tenants' things are kept: keyed, so that who reads the ledger cannot try out keys on them."""
+"""Derives tenant marks with a keyed hash, so that the ledger does not reveal client keys."""
 
 from __future__ import annotations
 

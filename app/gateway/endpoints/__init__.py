@@ -1,1 +1,1 @@
-"""Endpoints that are answered otherwise than by one generation."""
+"""Endpoints that take more than one generation, or none."""

@@ -1,4 +1,4 @@
-"""Chat Completions: one answer or, where an upstream gives one at a time, several that are asked for one by one."""
+"""Answers Chat Completions, with one upstream request per answer where an upstream gives only one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts the input tokens of a request without asking for an answer to it."""
+"""Counts a request's input tokens."""
 
 from __future__ import annotations
 

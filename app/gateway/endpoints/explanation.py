@@ -1,4 +1,4 @@
-"""Says where a model's name leads and what its upstreams are taken for. Nothing is sent to a model."""
+"""Explains where a model name leads and what its upstreams support."""
 
 from __future__ import annotations
 

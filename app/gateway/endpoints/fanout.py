@@ -1,4 +1,4 @@
-"""Makes several answers of one request, for upstreams that give one at a time."""
+"""Makes several answers to one request with several upstream requests."""
 
 from __future__ import annotations
 

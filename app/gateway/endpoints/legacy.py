@@ -1,4 +1,4 @@
-"""Answers legacy completions: by an upstream that has them, else by a chat with each prompt."""
+"""Answers legacy Completions, with a chat request per prompt where the upstream has no completions."""
 
 from __future__ import annotations
 

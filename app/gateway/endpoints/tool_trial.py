@@ -1,4 +1,4 @@
-"""Asks a model for one tool call, which shows whether an agent could work with it."""
+"""Asks a model for one tool call, to see whether an agent could work with it."""
 
 from __future__ import annotations
 

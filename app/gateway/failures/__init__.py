@@ -1,1 +1,1 @@
-"""What failures say, and what is done about them."""
+"""Interprets failures and decides what to do about them."""

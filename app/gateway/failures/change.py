@@ -1,4 +1,4 @@
-"""What an upstream's refusal changes about what it can take: data, so that workers and hosts can tell one another."""
+"""What a refusal teaches about an upstream, as data that workers and hosts share."""
 
 from __future__ import annotations
 

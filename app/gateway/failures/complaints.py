@@ -1,4 +1,4 @@
-"""What an upstream complains of: the field of our request that a refusal names, and how the request can do without it.
+"""Finds the request field that a refusal complains about, and how to do without it.
 
 Nobody can list what all servers refuse. But nearly all of them say which field it was: in `param`, by a code, or in
 words. So a field that we sent, and that a refusal names, is left out or replaced by its neutral form, once.

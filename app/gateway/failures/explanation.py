@@ -1,4 +1,4 @@
-"""The failure of an attempt in words that help whoever can do something about it."""
+"""Words a failure for whoever can do something about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeps what upstreams have taught by refusing: fields they do not take, operations they lack, pauses.
+"""Remembers what upstreams taught by refusing: unsupported fields and operations, pauses.
 
 A fact begins with the tenant whose requests showed it and holds for that tenant alone: what one client can make an
 upstream say must not change the requests of another. It holds for all once tenants apart have shown it. Facts expire,

@@ -1,4 +1,4 @@
-"""Finds the words of an upstream's error that are its own, and no quotation of what the client sent."""
+"""Separates an upstream's own words in an error from quotes of the client's request."""
 
 from __future__ import annotations
 

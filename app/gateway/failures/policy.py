@@ -1,4 +1,4 @@
-"""Decides what happens after a failure: try again, change the request, go to the next upstream, or say so."""
+"""Decides what happens after a failure: retry, change the request, try the next upstream, or give up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a limit ends, as far as an upstream says so anywhere: in a header of its own, or in the body of its refusal."""
+"""Finds when a limit ends, in headers or error bodies."""
 
 from __future__ import annotations
 

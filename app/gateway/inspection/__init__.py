@@ -1,1 +1,1 @@
-"""The inspector: requests and replies as they went over the wire, kept for a short time where somebody asked for it."""
+"""Listens to requests and replies on the wire: the inspector's recordings and the raw log."""

@@ -1,4 +1,4 @@
-"""What is kept of bodies: text without secrets, without files, and not endless."""
+"""Prepares bodies for storing: without secrets or files, and cut."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decides what of the requests of one worker is recorded, and hands it on to be kept."""
+"""Decides which of a worker's requests are recorded, and hands them on to be stored."""
 
 from __future__ import annotations
 

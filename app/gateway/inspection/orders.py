@@ -1,4 +1,4 @@
-"""What is to be recorded: orders with an end, which pages and commands give to all workers by a file."""
+"""Recording orders, which pages and commands give to all workers through a file."""
 
 from __future__ import annotations
 

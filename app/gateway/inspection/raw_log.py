@@ -1,4 +1,4 @@
-"""The raw HTTP log: what client, gateway and provider sent one another, as files for whoever looks for a fault.
+"""The raw HTTP log: what client, gateway and provider sent one another, as files for debugging.
 
 Off unless it is asked for, because it holds conversations. Four files for each request, each with head and body:
 `<id>_client_request.http`, `<id>_provider_request.http`, `<id>_provider_response.http` and

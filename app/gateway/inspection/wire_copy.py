@@ -1,4 +1,4 @@
-"""Copies the messages of one request as they pass, and makes them fit to be kept afterwards."""
+"""Copies the messages of one request as they pass, and prepares them for storing."""
 
 from __future__ import annotations
 

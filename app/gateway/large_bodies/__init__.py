@@ -1,1 +1,1 @@
-"""Large bodies: how many bytes a worker holds, and work on them that would hold up the others."""
+"""Limits the memory and time that large bodies take."""

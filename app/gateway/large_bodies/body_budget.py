@@ -1,4 +1,4 @@
-"""The bytes of request bodies that a worker holds at the same time, and the room there is for them."""
+"""Limits the bytes of request bodies that a worker holds at once."""
 
 from __future__ import annotations
 

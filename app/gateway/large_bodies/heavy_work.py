@@ -1,4 +1,4 @@
-"""Pure work on large bodies, done beside the other requests instead of before them.
+"""Runs work on large bodies in threads, beside the other requests.
 
 A greenlet gives way only where it waits, and reading, translating or patching waits for nothing: a megabyte of it would
 hold up everybody for as long as it takes. In a thread the interpreter itself takes turns. Only what does no I/O may be

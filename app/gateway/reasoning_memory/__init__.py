@@ -1,1 +1,1 @@
-"""Past reasoning of clients that do not send it back."""
+"""Remembers reasoning for clients that do not send it back."""

@@ -1,4 +1,4 @@
-"""What one request has to do with the store of reasoning: what is restored in it, and what of its answer is kept."""
+"""Restores stored reasoning in one request, and stores that of its reply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Remembers the reasoning of clients that do not send it back.
+"""Stores reasoning for clients that do not send it back.
 
 Some models want what they thought before a tool call back with the call's result, or answer worse without it; plain
 Chat clients drop all fields that they do not know. It is kept in this worker's memory and, for other workers and after

@@ -1,1 +1,1 @@
-"""What is told of each request, and to whom."""
+"""Tells the log, metrics, accounts, traces, hooks and operators about requests."""

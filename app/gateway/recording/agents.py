@@ -1,4 +1,4 @@
-"""Names the program behind a request: product and version, as far as its User-Agent says so."""
+"""Names the client program by its User-Agent."""
 
 from __future__ import annotations
 

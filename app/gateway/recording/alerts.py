@@ -1,4 +1,4 @@
-"""Tells operators by webhook what needs them: a provider that fails and recovers, a login that ends, a dead loop.
+"""Alerts operators by webhook: a failing provider, an ending login, a dead loop.
 
 One worker of a server speaks for all. What was told is not told again before it has changed, or `interval` is over; a
 receiver that does not take it is asked again a few times.

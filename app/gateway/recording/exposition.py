@@ -1,4 +1,4 @@
-"""The counts of a server in the text that Prometheus reads.
+"""Writes metrics in Prometheus's text format.
 
 Names and buckets of what models do are those of OpenTelemetry's semantic conventions for generative AI, spelled as
 Prometheus spells them; what only a gateway knows begins with `dragoman_`.

@@ -1,4 +1,4 @@
-"""Code of others that looks at requests and records: packages that the operator has installed beside the gateway.
+"""Hooks: installed code that looks at requests and records.
 
 A package names its hook in the entry-point group `dragoman.hooks`. A hook is an object, or a class that is made without
 arguments, with one or both of

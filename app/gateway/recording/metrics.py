@@ -1,4 +1,4 @@
-"""The counts of a worker's requests, and those of all workers of a server together.
+"""Counts a worker's requests, and adds up the counts of all workers.
 
 Labels are bounded: names of models come from clients, so what is beyond MOST_MODELS of them is counted as "other".
 """

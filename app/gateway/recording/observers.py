@@ -1,4 +1,4 @@
-"""Everybody who is told of the requests of a worker: log, metrics, accounts, hooks, and operators by alerts."""
+"""Sets up everything that is told of requests: log, metrics, accounts, hooks, alerts, recordings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The line that the log gets of each request."""
+"""Writes one log line per request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The requests of one worker: those that run, and the sinks that get the record of each when it is over."""
+"""Tracks the running requests of one worker, and gives their records to the sinks."""
 
 from __future__ import annotations
 

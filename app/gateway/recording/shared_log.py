@@ -1,5 +1,4 @@
-"""The log of all workers of a server, for pages that show it live: each adds its lines to a file of its own while
-somebody looks on."""
+"""Shares log lines between workers while a page shows the log live."""
 
 from __future__ import annotations
 

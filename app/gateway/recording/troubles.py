@@ -1,4 +1,4 @@
-"""What is the matter with a gateway now, as alerts for those who run it."""
+"""Finds what is wrong with a gateway now, as alerts."""
 
 from __future__ import annotations
 

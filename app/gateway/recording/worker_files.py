@@ -1,4 +1,4 @@
-"""What the workers of one server tell one another: small files in a folder that only their user can read.
+"""Files that the workers of one server share, in a folder only their user can read.
 
 Each worker holds a lock on its own file; a file that nobody holds is that of a worker that has died.
 """

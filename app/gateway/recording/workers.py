@@ -1,4 +1,4 @@
-"""All workers of one server: what they count, how they are, which requests run at them."""
+"""Combines the counts, states and running requests of all workers of one server."""
 
 from __future__ import annotations
 

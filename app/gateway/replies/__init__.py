@@ -1,1 +1,1 @@
-"""What a reply of an upstream becomes on its way to the client."""
+"""Turns an upstream's reply into the client's."""

@@ -1,4 +1,4 @@
-"""Lets somebody look at a stream that goes to a client, before the client gets it."""
+"""Lets an observer see a stream's events before the client gets them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A reply whose bytes pass: the same dialect on both sides, and nothing to be undone on the way back."""
+"""Passes a reply's bytes, where both sides speak one dialect and nothing was adapted."""
 
 from __future__ import annotations
 

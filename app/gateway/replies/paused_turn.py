@@ -1,4 +1,4 @@
-"""Makes one reply of the rounds in which an upstream gives it.
+"""Continues a paused turn until the upstream finishes it, and joins the rounds into one reply.
 
 An upstream that runs tools itself may pause in the middle of its turn and wait until it is asked to go on. Clients of
 its own dialect do that themselves. The others have no word for it, so the gateway asks in their stead, and to them it

@@ -1,4 +1,4 @@
-"""Says which parts of an upstream's reply a client may see as they are."""
+"""Selects the upstream's reply headers that a client may see."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Joins a parser, the stages and a renderer into one machine: upstream bytes in, client bytes out."""
+"""Joins a parser, stages and a renderer: upstream bytes in, client bytes out."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What only Responses clients have: kept responses, conversations, background work, compaction."""
+"""State of the Responses API: stored responses, conversations, background work, compaction."""

@@ -1,4 +1,4 @@
-"""Answers requests in the background: the client gets a response's id at once and asks for the rest later.
+"""Runs responses in the background.
 
 A job is a stream that nobody reads: its events go into the ledger as they come, so that every worker can show them, and
 the response is there with its status. The job says now and then that it is alive; one that no longer does has died with

@@ -1,4 +1,4 @@
-"""Compacts a history: the upstream does it where it can, else it is asked for a summary."""
+"""Compacts a history: natively where the upstream can, else by a summary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeps conversations: items that a Responses client does not send again, because it names where they are.
+"""Stores conversations.
 
 They are kept here for every upstream, also for those that know such conversations themselves: a request gives them
 their items.

@@ -1,4 +1,4 @@
-"""The state of Responses clients: what they said before, and what must be there when they come back.
+"""Stores responses and continues from them.
 
 An upstream that keeps responses itself is left to it: its ids pass untouched. For every other upstream the gateway
 keeps them, under the id that the client sees, and gives the upstream the whole history each time. Conversations, and

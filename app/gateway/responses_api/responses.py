@@ -1,4 +1,4 @@
-"""Making a response: what it continues is looked up first, and what is wanted in the background is answered there."""
+"""Creates a response, in the foreground or background."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request of the Responses API says of what it goes on from and what becomes of its answer."""
+"""Reads what a Responses request continues from, and whether it is stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers what clients ask about a response that was made before: to see it or its input, to have it gone."""
+"""Retrieves, lists, cancels and deletes stored responses."""
 
 from __future__ import annotations
 

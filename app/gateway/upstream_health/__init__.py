@@ -1,1 +1,1 @@
-"""How upstreams do, and what they are spared: breakers, retry budgets, lanes. No dialect is known here."""
+"""Tracks upstreams' health and protects them: circuit breakers, retry budgets, concurrency limits."""

@@ -1,4 +1,4 @@
-"""The circuit breaker of one target: closed, open for a while after faults in a row, then half open for one probe.
+"""The circuit breaker of one target.
 
 Pure: the time is handed in, in seconds of a clock that never goes back.
 """

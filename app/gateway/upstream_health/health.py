@@ -1,4 +1,4 @@
-"""What is known of the upstreams that requests go to, for all requests of one worker and across reloads."""
+"""The health of all upstreams of one worker, kept across reloads."""
 
 from __future__ import annotations
 

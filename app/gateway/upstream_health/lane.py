@@ -1,4 +1,4 @@
-"""The way to one provider that takes so many requests at a time: the others wait, and tenants take turns."""
+"""Limits a provider's concurrent requests; the others wait, and tenants take turns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The places of a provider's lane, counted by whatever counts the limits: for all workers of one host, or of all."""
+"""Counts a lane's places across workers or hosts, with the counts of limits."""
 
 from __future__ import annotations
 

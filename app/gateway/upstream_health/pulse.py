@@ -1,4 +1,4 @@
-"""Whether a provider that says nothing is alive: it is asked for its list of models, which no model has to think about.
+"""Finds out whether a silent provider is alive, by asking for its list of models.
 
 Only a request that has another target left wants to know. A model may think for minutes before it says a word; a server
 that does not even answer this question is gone, and nobody has to wait out a whole time limit to find that out.

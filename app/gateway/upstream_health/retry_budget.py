@@ -1,5 +1,4 @@
-"""How many retries one provider may be sent by all workers of a host: a share of the last minute's requests. Pure: the
-time is handed in."""
+"""Limits retries to a share of the last minute's requests. Pure: the time is handed in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What hosts tell one another of upstreams: the same notes as in the file of one host, in one value of a Redis.
+"""Shares upstream health between hosts through Redis.
 
 Its times are unix time by the clock of Redis. They are rounded, and the difference to the machine's clock is measured
 once, so that a note which went to another host and back is the same note.

@@ -1,4 +1,4 @@
-"""What workers tell one another of upstreams: breakers, what was learned, which credentials rest, and retries.
+"""Shares upstream health between the workers of a host: breakers, learned facts, resting credentials, retries.
 
 The workers of one host share a small file that all read and write; its times are those of the machine's monotonic
 clock, which all processes share. Hosts share what is in the file through Redis (shared_redis.py).

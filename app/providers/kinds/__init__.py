@@ -1,1 +1,1 @@
-"""The kinds of providers, one module or package for each."""
+"""Kinds of providers, one module or package each."""

@@ -1,4 +1,4 @@
-"""The provider for Anthropic's API and for servers that offer the same one."""
+"""Anthropic's API and compatible servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The provider for the backend that ChatGPT logins may use for Codex.
+"""The backend that ChatGPT logins may use for Codex.
 
 It answers streams only, keeps nothing, and refuses most parameters; the profile `codex` says which. OpenAI means this
 login for its owner's own tools: it is never shared, and only used when it is configured.

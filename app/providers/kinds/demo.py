@@ -1,4 +1,4 @@
-"""The built-in demo: a small deterministic model, so that the first command answers without an account.
+"""The built-in demo: a small deterministic model that needs no account.
 
 It streams, thinks when asked to, calls the tools it is offered in a fixed way and reports usage. It speaks Anthropic
 Messages, and answers its requests through the same parser and renderer as everybody else.

@@ -1,4 +1,4 @@
-"""The provider for Oracle Code Assist: a LiteLLM proxy behind an Oracle identity domain.
+"""Oracle Code Assist: a LiteLLM proxy behind an Oracle identity domain.
 
 There is no public reference. What its clients show: it answers streams only, its catalogue says what each model can
 take, and every request carries an `opc-request-id` that Oracle's support can look up.

@@ -1,4 +1,4 @@
-"""The provider for OpenAI and for any server that is compatible with it."""
+"""OpenAI's API and compatible servers."""
 
 from __future__ import annotations
 

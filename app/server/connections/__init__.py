@@ -1,1 +1,1 @@
-"""The connections of clients: how many there are, and HTTP on each of them."""
+"""Client connections: how many there are, and HTTP on each."""

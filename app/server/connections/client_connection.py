@@ -1,4 +1,4 @@
-"""Answers the requests of one client's connection, one after the other."""
+"""Answers the requests of one client connection."""
 
 from __future__ import annotations
 

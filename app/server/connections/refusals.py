@@ -1,4 +1,4 @@
-"""What the worker itself answers to requests that never reach the application, in the client's dialect."""
+"""Refuses requests that never reach the application, in the client's dialect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request's body that is still on its way from the client."""
+"""A request body still arriving from the client."""
 
 from __future__ import annotations
 

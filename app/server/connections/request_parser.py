@@ -1,4 +1,4 @@
-"""Parses the heads of ordinary requests, and leaves every other to gunicorn's own parser.
+"""Parses the heads of ordinary requests; others go to gunicorn's parser.
 
 What is left to gunicorn costs a little time, what is read wrongly may be an attack; so whatever two readers could
 understand differently counts as out of the ordinary. llhttp, which is strict, refuses the rest: bare line feeds, folded

@@ -1,5 +1,4 @@
-"""A client's socket as gunicorn's own loop sees it: what was read stands in front again, and nothing takes
-longer, or more memory, than on our own connections."""
+"""Hands a connection over to gunicorn's own loop: what was read is read again, within our limits on time and memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes one response to a client, in as few writes as may be."""
+"""Writes a response in as few socket writes as possible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many connections a worker takes, and who makes room when there are more."""
+"""Limits a worker's connections, and closes idle ones for new ones."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What users of this machine have already: logins of other programs, and variables of other gateways."""
+"""Finds settings on this machine: other programs' logins, other gateways' variables."""

@@ -1,4 +1,4 @@
-"""Finds the credentials that a machine already has, for users who configured nothing.
+"""Finds credentials on this machine, for users without a configuration.
 
 It only looks; reading and renewing credentials is the credentials room's work.
 """

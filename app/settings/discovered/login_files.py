@@ -1,4 +1,4 @@
-"""Where the programs of each provider keep their logins on this machine."""
+"""Where each provider's programs store their logins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Variables that users of other gateways have set, as our settings."""
+"""Reads other gateways' variables as our settings."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The connections to upstreams: how they are opened, kept and waited on."""
+"""Connections to upstreams: opening, keeping and waiting."""

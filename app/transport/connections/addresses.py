@@ -1,4 +1,4 @@
-"""Remembers for a while which addresses a host name stands for."""
+"""Caches the addresses of host names."""
 
 from __future__ import annotations
 

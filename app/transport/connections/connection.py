@@ -1,4 +1,4 @@
-"""One connection to an upstream, plain or with TLS.
+"""One connection to an upstream, plain or TLS.
 
 TLS is a transformation between the bytes of a plain socket and ours (`ssl.SSLObject`), not a socket of its own. So one
 read returns all records that one read of the socket delivered, and waiting works the same way in both.

@@ -1,4 +1,4 @@
-"""Opens connections: look-up, TCP, the tunnel through a proxy, TLS."""
+"""Opens connections: look-up, TCP, proxy tunnel, TLS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeps connections that a finished reply has left behind, for the next call to the same origin."""
+"""Keeps idle connections for reuse."""
 
 from __future__ import annotations
 

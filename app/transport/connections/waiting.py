@@ -1,4 +1,4 @@
-"""Waits, under gevent, until a socket can be read or the time is up.
+"""Waits, under gevent, until a socket is readable or time is up.
 
 gevent's own sockets read first, and start a timer for each wait. An upstream has nearly always nothing to read yet, so
 that costs a failed system call, an exception and a timer for each event: more than all the rest of reading it.

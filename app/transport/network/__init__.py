@@ -1,1 +1,1 @@
-"""Names, addresses and proxies: which way leads to an upstream, and which must not be gone."""
+"""Names, addresses and proxies: which way leads to an upstream, and which are forbidden."""

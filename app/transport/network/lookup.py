@@ -1,4 +1,4 @@
-"""Looks names up so that nobody waits longer than he will: one look-up for all who ask for a name, beside them all."""
+"""Resolves names with a time limit, once for all who ask at the same time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which addresses belong to the public internet, for what a stranger names by URL."""
+"""Recognises public internet addresses, for URLs from strangers."""
 
 from __future__ import annotations
 

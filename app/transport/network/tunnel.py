@@ -1,4 +1,4 @@
-"""The way through a proxy: an HTTP tunnel, or SOCKS."""
+"""Tunnels through HTTP and SOCKS proxies."""
 
 from __future__ import annotations
 

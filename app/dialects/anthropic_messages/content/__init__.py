@@ -1,1 +1,1 @@
-"""The content blocks of a message, and its tools: requests and responses share them."""
+"""Content blocks and tools, shared by requests and responses."""

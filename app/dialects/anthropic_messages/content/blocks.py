@@ -1,4 +1,4 @@
-"""The content blocks of Anthropic Messages, read and written; requests and responses share them."""
+"""Parses and renders content blocks."""
 
 from __future__ import annotations
 

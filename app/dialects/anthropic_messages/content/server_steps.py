@@ -1,5 +1,4 @@
-"""Blocks of tools that the upstream runs itself: what they say to clients of other dialects, and the blocks that show a
-client of this dialect what tools of another vendor did."""
+"""Parses and renders blocks of server tools, including those of other vendors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tools that come and go in the middle of a conversation, brought into the tools at its end."""
+"""Applies tools added or removed during a conversation to its final tool list."""
 
 from __future__ import annotations
 

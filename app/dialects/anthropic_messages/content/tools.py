@@ -1,4 +1,4 @@
-"""The tools of a request and the choice among them, read and written."""
+"""Parses and renders tools and the tool choice."""
 
 from __future__ import annotations
 

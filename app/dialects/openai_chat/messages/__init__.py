@@ -1,1 +1,1 @@
-"""The messages of a request with all that they hold, and its tools."""
+"""Messages of a request, their content and tools."""

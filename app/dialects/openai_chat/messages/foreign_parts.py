@@ -1,5 +1,4 @@
-"""Parts of a message that have the shape of another dialect's blocks. Clients that speak several mix them, and each is
-read as what it is."""
+"""Parses message parts in the shape of another dialect's blocks, which some clients send."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is `input` in place of `messages`: items of the Responses dialect, which Cursor sends to the chat path.
+"""Parses `input` in place of `messages`: Responses items, which Cursor sends to the chat path.
 
 Only the simple forms are read here: messages, function and custom calls with their outputs, reasoning. Each becomes the
 message that says the same; calls that follow each other become one assistant message.

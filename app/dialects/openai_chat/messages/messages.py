@@ -1,4 +1,4 @@
-"""The messages of a request, read into turns and written from them.
+"""Parses messages into turns, and renders turns as messages.
 
 One message is one turn, except that the system messages at the very start become the instructions. A tool's answer is
 a message here and a block of a user's turn there.

@@ -1,4 +1,4 @@
-"""The parts of a message's content, read and written: text, images, files, sound."""
+"""Parses and renders content parts: text, images, files and audio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tools of a request and the choice between them, read and written.
+"""Parses and renders tools and the tool choice.
 
 Functions and custom tools come nested as the vendor has them or flat as the Responses dialect does (Cursor sends that),
 functions also as the deprecated `functions`.

@@ -1,1 +1,1 @@
-"""What replies hold and streams share with them: parts, calls, citations, and their repair."""
+"""Parts of replies: content, tool calls, citations, repairs."""

@@ -1,4 +1,4 @@
-"""Citations as Chat Completions shows them: `url_citation` annotations of a message, with places in all its text."""
+"""Renders citations as `url_citation` annotations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole replies for clients of the same dialect, and what they need in common with streams.
+"""Repairs whole replies for clients of the same dialect.
 
 A clean reply keeps its bytes. One at which clients would crash or stop is read and written anew.
 """

@@ -1,4 +1,4 @@
-"""The content of a reply that is no text: a list of parts, or one part, as vendors of every kind type them.
+"""Parses reply content that is a list of parts.
 
 The contract knows only text. Mistral and Magistral send thinking beside it, Databricks Claude's reasoning, proxies
 Anthropic's blocks with the calls among them, others what their own dialect has.

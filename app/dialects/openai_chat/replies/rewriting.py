@@ -1,4 +1,4 @@
-"""What becomes of a stream that is not as the contract has it: from there on it is read and written anew."""
+"""Parses and renders the rest of a stream that breaks the contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One request that wants several answers as requests that want one, and their answers joined again."""
+"""Splits a request for several answers into single requests, and joins their replies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The few shapes that nearly all chunks of a stream have, each with a decoder that takes nothing else.
+"""Decoders for the common shapes of stream chunks.
 
 A chunk mostly looks like the one before it. So the parser tries the shape of the last chunk first: a decoder that knows
 one field with content, and whose other fields may only be null, finds a delta in one step and without a question asked

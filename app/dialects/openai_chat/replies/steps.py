@@ -1,5 +1,4 @@
-"""What the upstream's own tools did, as clients of Chat Completions are shown it: a note among the thoughts, and the
-images that were made as OpenRouter and its clients have them."""
+"""Renders steps of server tools: as a note in the reasoning, and images as OpenRouter does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tool call a fragment of a stream belongs to.
+"""Assigns stream fragments to tool calls.
 
 The contract is simple: `index` names the call, its first fragment brings id and name. Servers leave out the index, give
 all calls the same one, leave out ids, repeat names, number ids, or send whole calls; each rule below names its reason.

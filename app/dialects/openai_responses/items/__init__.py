@@ -1,1 +1,1 @@
-"""The items of an input or an output, and the tools that they call."""
+"""Items of an input or output, and tools."""

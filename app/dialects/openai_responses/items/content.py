@@ -1,4 +1,4 @@
-"""Turns the parts of messages and tool outputs into blocks, and blocks into parts."""
+"""Parses and renders content parts of messages and tool outputs."""
 
 from __future__ import annotations
 

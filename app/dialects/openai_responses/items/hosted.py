@@ -1,5 +1,4 @@
-"""Items of tools that the upstream runs itself: what they say to clients of other dialects, and the items that show a
-client of this dialect what tools of another vendor did."""
+"""Parses and renders items of hosted tools, including those of other vendors."""
 
 from __future__ import annotations
 

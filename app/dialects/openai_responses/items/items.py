@@ -1,4 +1,4 @@
-"""Turns items, of an input or an output, into blocks, and tool calls into items."""
+"""Parses items into blocks, and renders tool calls as items."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes the output items of a stream: each from its first event to its last, one after the other."""
+"""Renders output items of a stream, one after another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns tools and the choice among them into the neutral model, and back."""
+"""Parses and renders tools and the tool choice."""
 
 from __future__ import annotations
 

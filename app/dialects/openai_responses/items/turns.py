@@ -1,4 +1,4 @@
-"""Turns the items of an input into turns, and turns into input items."""
+"""Parses input items into turns, and renders turns as input items."""
 
 from __future__ import annotations
 

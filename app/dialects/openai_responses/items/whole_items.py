@@ -1,4 +1,4 @@
-"""Writes the events of items that an upstream only told at the end of its stream, when they are whole."""
+"""Renders events of items that an upstream only sent at the end of its stream."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a server keeps for clients of Responses: histories, conversations, work in the background."""
+"""State that a server keeps for Responses clients: histories, conversations, background work."""

@@ -1,4 +1,4 @@
-"""What a response in the background needs beside a stream: how it looks before, after and without one."""
+"""Renders responses that run in the background."""
 
 from __future__ import annotations
 

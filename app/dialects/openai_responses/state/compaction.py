@@ -1,4 +1,4 @@
-"""The compaction of a history by a model that knows no such operation: it is asked for a summary.
+"""Renders and parses a compaction by summary.
 
 The summary travels in the `encrypted_content` of a compaction item, in our envelope, and becomes a message of the
 developer when it comes back.

@@ -1,4 +1,4 @@
-"""The vendor's conversations, to which responses add their items: what clients send and get of them."""
+"""Parses and renders Conversations requests and replies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server remembers in this dialect: histories that go on, and responses that can be asked for.
+"""Parses and renders stored histories and responses.
 
 Everything here stays JSON text: items are kept as they came and went.
 """

@@ -1,1 +1,1 @@
-"""Requests and messages for a collector of OpenTelemetry. What is imported of it, is imported once it is wanted."""
+"""Exports logs, traces and metrics. OpenTelemetry is imported only where it is used."""

@@ -1,4 +1,4 @@
-"""The log by OpenTelemetry, where the standard `OTEL_*` variables ask for it; nothing is imported else.
+"""Exports the log by OpenTelemetry, where the standard `OTEL_*` variables ask for it.
 
 Beside the lines that go to the terminal or a file, a collector gets one for each request, in the trace of the request,
 and the gateway's other messages.

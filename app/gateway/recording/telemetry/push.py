@@ -1,4 +1,4 @@
-"""Pushes the metrics to a Prometheus Pushgateway, for networks in which nothing can scrape a gateway."""
+"""Pushes metrics to a Prometheus Pushgateway."""
 
 from __future__ import annotations
 

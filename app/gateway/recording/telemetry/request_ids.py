@@ -1,4 +1,4 @@
-"""The ids of traces and spans: a request's trace has the request's id, and so have the logs that are exported.
+"""Derives trace and span ids from request ids.
 
 To be imported only where OpenTelemetry is wanted.
 """

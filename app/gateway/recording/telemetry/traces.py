@@ -1,4 +1,4 @@
-"""Requests as OpenTelemetry traces, where the standard `OTEL_*` variables ask for them; nothing is imported else.
+"""Exports requests as OpenTelemetry traces, where the standard `OTEL_*` variables ask for them.
 
 Spans are made of records that are over, so that a request waits for none of it: one for the request, and children for
 its attempts and for what it waited for. A client's W3C context is the parent; without one, the trace has the id of the

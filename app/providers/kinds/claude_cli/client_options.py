@@ -1,5 +1,4 @@
-"""Options of the Claude program that a client may set in the body of its request, where the provider's `client_options`
-lets it. They narrow what the program may do, or choose where and how it works; none of them gives a permission."""
+"""Claude program options that a client may set, where `client_options` allows it. None of them grants a permission."""
 
 from __future__ import annotations
 

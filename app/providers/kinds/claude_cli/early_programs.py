@@ -1,4 +1,4 @@
-"""Programs that are started before anybody asks: one answers one request, as any other, but need not start first."""
+"""Starts Claude programs ahead of requests, to save their start-up time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One request to the Claude program under way: waiting for its turn, running, read to its end."""
+"""One request to the Claude program: waits for its turn, runs it and reads its output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the Claude program is told when it keeps the conversation itself: in a session, or with its own tools.
+"""Arguments for a Claude program that keeps the conversation itself, in a session or with its own tools.
 
 Such a program asks the model several times for one answer, so its messages cannot be put over by the client's: the
 turns before the last are written down as its transcript, and the last one is said. What the client asks for besides,

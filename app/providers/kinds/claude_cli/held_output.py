@@ -1,4 +1,4 @@
-"""Reads what the Claude program says when it asks its model several times for one answer: as one message.
+"""Joins several model turns of the Claude program into one message.
 
 The messages of its model become one: blocks are numbered on, usage is added up, and the end is told when the program
 tells its result. Its own tools, and what its helpers say, are not the client's business; on request they are told as

@@ -1,4 +1,4 @@
-"""What the Claude program is told for one request: its arguments, environment and files.
+"""Arguments, environment and files for one run of the Claude program.
 
 The request's body reaches the model as it is: a documented variable, CLAUDE_CODE_EXTRA_BODY, holds fields that the
 program puts over those of its own request. It comes in a settings file, because one variable of an environment, as one

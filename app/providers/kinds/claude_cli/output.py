@@ -1,4 +1,4 @@
-"""Reads what the Claude program says, one JSON object a line, as the event stream of Anthropic Messages.
+"""Reads the Claude program's JSON lines as an Anthropic Messages stream.
 
 The events themselves come whole inside `stream_event` lines. All other lines are of no use but two: an `assistant`
 line of the model `<synthetic>` announces that the program now words an error as if it were an answer, with an ending

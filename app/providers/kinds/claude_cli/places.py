@@ -1,4 +1,4 @@
-"""Where a program runs that keeps its conversation: a folder for a session, or one for a single request.
+"""Working folders of Claude programs: one per session, or one per request.
 
 A session belongs to one tenant; one request at a time runs in it. What outlives a request is the program's own
 transcript.

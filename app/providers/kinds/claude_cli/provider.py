@@ -1,4 +1,4 @@
-"""The provider that asks the Claude program on this machine, with the login that the program has."""
+"""Runs the Claude program on this machine, with the program's own login."""
 
 from __future__ import annotations
 
