@@ -17,9 +17,6 @@ from app.accounts.apart import AccountsThread
 from app.credentials.login_source import LoginSource
 from app.credentials.watcher import Watcher
 from app.errors import ConfigError, Forbidden
-from app.gateway.client_limits.in_force import Limited, find_limited, look_at
-from app.gateway.client_limits.limiter import Limiter
-from app.gateway.client_limits.made_keys import MadeKeys
 from app.gateway.large_bodies.body_budget import MEGABYTE, BodyBudget, default_budget
 from app.gateway.recording.alerts import Alert
 from app.gateway.recording.observers import Observers
@@ -29,6 +26,9 @@ from app.gateway.recording.workers import Workers
 from app.gateway.responses_api.background import Background
 from app.gateway.upstream_health.shared_redis import SharedRedis
 from app.gateway.upstream_health.shared_state import SharedState
+from app.gateway.use_limits.in_force import Limited, find_limited, look_at
+from app.gateway.use_limits.limiter import Limiter
+from app.gateway.use_limits.made_keys import MadeKeys
 from app.ledger import Ledger
 from app.logs import start_logs
 from app.loops import Loop

@@ -11,8 +11,6 @@ import msgspec
 from app.credentials.pool import CredentialPool
 from app.gateway.client_access.access import Access
 from app.gateway.client_access.tenants import open_tenant_marks
-from app.gateway.client_limits.limiter import Limiter
-from app.gateway.client_limits.refusal import Owner
 from app.gateway.endpoints.listing import Listing
 from app.gateway.failures.learned_facts import LearnedFacts
 from app.gateway.fetching import Fetcher
@@ -26,6 +24,8 @@ from app.gateway.responses_api.stored_responses import StoredResponses
 from app.gateway.upstream_health.health import UpstreamHealth
 from app.gateway.upstream_health.places import CountedPlaces
 from app.gateway.upstream_health.shared_state import Upstreams
+from app.gateway.use_limits.limiter import Limiter
+from app.gateway.use_limits.refusal import Owner
 from app.ledger import Ledger
 from app.permissions.pending import Permissions
 from app.permissions.prompt import PermissionPrompt

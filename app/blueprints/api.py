@@ -30,12 +30,12 @@ from app.errors import (
     Unauthorized,
     UpstreamRefused,
 )
-from app.gateway.client_limits.refusal import Owner
 from app.gateway.large_bodies.body_budget import NoRoom
 from app.gateway.messages import MOST_NAME, ClientRequest, ClientResponse, new_id
 from app.gateway.peek import NO_PARTS, Parts
 from app.gateway.record import Record
 from app.gateway.replies.reply_headers import with_own_limits
+from app.gateway.use_limits.refusal import Owner
 from app.headers import read_headers
 from app.transport import ActiveRequests
 

@@ -14,9 +14,9 @@ from app.dashboard.visitors import Visitor
 from app.dialects.contract import Dialect
 from app.dialects.registry import DIALECTS
 from app.errors import DragomanError
-from app.gateway.client_limits.refusal import Owner
 from app.gateway.endpoints.tool_trial import PATH, Answer, make_request, read_answer
 from app.gateway.messages import ClientRequest, new_id
+from app.gateway.use_limits.refusal import Owner
 
 AGENT = "dragoman-dashboard"
 

@@ -28,8 +28,6 @@ from app.errors import (
 )
 from app.gateway.attempt import Attempt, Sends
 from app.gateway.choice import USUAL, open_attempt
-from app.gateway.client_limits.limiter import Limiter
-from app.gateway.client_limits.refusal import Owner
 from app.gateway.delivery import (
     STREAM_HEADERS,
     begin_delivery,
@@ -58,6 +56,8 @@ from app.gateway.upstream_health.health import OPEN, UpstreamHealth
 from app.gateway.upstream_health.lane import Lane, LaneExchange
 from app.gateway.upstream_health.pulse import Pulse
 from app.gateway.upstream_health.retry_budget import RetryBudget
+from app.gateway.use_limits.limiter import Limiter
+from app.gateway.use_limits.refusal import Owner
 from app.providers.provider import Operation, UpstreamRequest
 from app.rate_limits.counts import Limit
 from app.rate_limits.shared_counts import LimitsUnavailable

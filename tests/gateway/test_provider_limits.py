@@ -9,9 +9,9 @@ import pytest
 
 from app import create_app
 from app.blueprints.operations.gauges import describe_state
-from app.gateway.client_limits.in_force import LimitUse
 from app.gateway.recording.alerts import Alert
 from app.gateway.recording.troubles import find_spent_budgets
+from app.gateway.use_limits.in_force import LimitUse
 from app.rate_limits.counts import Demand, Limit
 from app.settings import KeySettings, PriceSettings, ProviderSettings, RouteSettings, Settings, SharedSettings
 from app.settings.tables import CredentialSettings, UseLimits

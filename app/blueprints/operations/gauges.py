@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 
-from app.gateway.client_limits.in_force import look_at
 from app.gateway.recording.metrics import Gauge
+from app.gateway.use_limits.in_force import look_at
 from app.rate_limits.counts import DOLLAR
 from app.runtime import Runtime
 

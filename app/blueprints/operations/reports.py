@@ -17,7 +17,7 @@ from app.accounts.reports import ALONE, CREDENTIAL, GROUPS, SESSION, read_span, 
 from app.blueprints.operations.rights import tell
 from app.blueprints.views import runtime, services
 from app.errors import Forbidden, InvalidRequest, NotFound
-from app.gateway.client_limits.in_force import look_at
+from app.gateway.use_limits.in_force import look_at
 from app.sql import Connection
 
 T = TypeVar("T")

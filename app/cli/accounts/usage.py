@@ -22,7 +22,7 @@ from app.cli.accounts.reading import (
 )
 from app.cli.accounts.uses import read_uses
 from app.cli.options import config_option, json_option, print_json
-from app.gateway.client_limits.in_force import LimitUse, spell_use
+from app.gateway.use_limits.in_force import LimitUse, spell_use
 
 
 @click.command()

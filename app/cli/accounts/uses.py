@@ -9,7 +9,7 @@ from app.accounts.keys import list_keys
 from app.cli.accounts.reading import ask
 from app.cli.options import read_settings
 from app.gateway.client_access.client_keys import read_key
-from app.gateway.client_limits.in_force import LimitUse, find_limited, look_at
+from app.gateway.use_limits.in_force import LimitUse, find_limited, look_at
 from app.rate_limits.shared_counts import SharedCounts, data_folder
 
 

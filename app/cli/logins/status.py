@@ -20,7 +20,7 @@ from app.credentials.credential import SourceStatus
 from app.credentials.sources import open_source
 
 if TYPE_CHECKING:
-    from app.gateway.client_limits.in_force import LimitUse
+    from app.gateway.use_limits.in_force import LimitUse
 
 
 @click.command()
@@ -116,7 +116,7 @@ def describe_accounts(entry: Mapping[str, Any]) -> Iterator[str]:
 
 def describe_limits(uses: Iterable[LimitUse], owner: str, name: str) -> Iterator[str]:
     """The lines about the limits of a key or a provider, and what is used of them."""
-    from app.gateway.client_limits.in_force import spell_use
+    from app.gateway.use_limits.in_force import spell_use
 
     for use in uses:
         if (use.owner, use.name) == (owner, name):

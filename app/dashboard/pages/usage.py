@@ -18,7 +18,7 @@ from app.dashboard.ranges import Range, read_range
 from app.dashboard.reading import ask
 from app.dashboard.visitors import Visitor, find_visitor
 from app.errors import InvalidRequest
-from app.gateway.client_limits.in_force import look_at, spell_use
+from app.gateway.use_limits.in_force import look_at, spell_use
 
 USUAL = "7d"
 MOST_SHOWN = 500

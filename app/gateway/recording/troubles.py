@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
-from app.gateway.client_limits.in_force import LimitUse, spell_use
-from app.gateway.client_limits.refusal import Owner
 from app.gateway.recording.alerts import Alert
+from app.gateway.use_limits.in_force import LimitUse, spell_use
+from app.gateway.use_limits.refusal import Owner
 from app.ledger import Ledger
 from app.loops import Loop
 from app.providers.provider import Provider

@@ -1,4 +1,4 @@
-"""What a client is told of limits: in words where one is reached, and in the headers that its vendor has for them."""
+"""Tells clients about limits: in errors, and in the headers that their vendor uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts what limits are for: an estimate before anything is sent, what was really used at the end."""
+"""Counts requests against limits: an estimate before sending, the real use at the end."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from app.conversation.response import Usage
 from app.conversation.tokens.estimate import estimate_tokens
 from app.conversation.traits import DialectTraits
 from app.errors import DragomanError
-from app.gateway.client_limits.refusal import Owner, refuse, tell_left
 from app.gateway.messages import ClientRequest
+from app.gateway.use_limits.refusal import Owner, refuse, tell_left
 from app.rate_limits.counts import Demand, Full, Kind, Limit, Taken
 from app.rate_limits.shared_counts import SharedCounts
 from app.routing.router import Upstream

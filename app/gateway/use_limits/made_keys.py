@@ -1,4 +1,4 @@
-"""The keys that commands have made, as this worker knows them."""
+"""Client keys made by command, as this worker knows them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The limits that are in force, and how much of each is used now."""
+"""The limits in force, and how much of each is used."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from app.gateway.client_access.client_keys import ClientKey
-from app.gateway.client_limits.refusal import Owner, spell_dollars
+from app.gateway.use_limits.refusal import Owner, spell_dollars
 from app.rate_limits.counts import Demand, Kind, Limit, Period, read_limits
 from app.rate_limits.shared_counts import SharedCounts
 from app.settings import ProviderSettings

@@ -1,0 +1,1 @@
+"""Limits on client keys and providers: requests, tokens, budgets."""
