@@ -1,4 +1,4 @@
-"""What Flask answers: all that is no generating request."""
+"""The Flask part of the application: every request that is not a generating one."""
 
 from __future__ import annotations
 

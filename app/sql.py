@@ -1,4 +1,4 @@
-"""SQL over the drivers of SQLite and Postgres, as the ledger and the accounts speak it.
+"""SQL over the drivers of SQLite and Postgres, for the ledger and the accounts.
 
 Statements mark their values by `?` and quote names by `"`; what the two databases spell differently stays with who
 writes the statement. Nothing is in a transaction unless `changes` makes one.

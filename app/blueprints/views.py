@@ -1,4 +1,4 @@
-"""What the views of requests outside the fast path share: Flask's request, and answers in the words of a dialect."""
+"""Shared by views outside the fast path: Flask's request, and errors in the client's dialect."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Tools in the shape of another dialect than that of their request. Agents that speak several dialects mix them
-(Cursor, LibreChat), and each is read as what it is."""
+"""Converts tools in the shape of another dialect, which some agents send."""
 
 from __future__ import annotations
 

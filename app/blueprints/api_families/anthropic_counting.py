@@ -1,4 +1,4 @@
-"""The counting of tokens in the Anthropic family, which costs no place in the limits of a key."""
+"""Counts tokens for Anthropic clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be asked about a response of the Responses family once it is made."""
+"""Retrieves, lists, cancels and deletes stored responses."""
 
 from __future__ import annotations
 

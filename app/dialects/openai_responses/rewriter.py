@@ -1,4 +1,4 @@
-"""The rest of a stream that is written anew, for its server tells what an item says without announcing the item.
+"""Parses and renders the rest of a stream whose server does not announce its items.
 
 Source: SaladDay/cc-switch-cli#387.
 """

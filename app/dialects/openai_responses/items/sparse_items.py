@@ -1,4 +1,4 @@
-"""Items as some servers send them: without fields that the vendor's always have, and clients' readers insist on.
+"""Completes items that lack fields which clients insist on.
 
 Codex drops a message without `role`, the AI SDK a text without `annotations` (lidge-jun/opencodex#893).
 """
