@@ -46,22 +46,19 @@ T = TypeVar("T", bound=Struct)
 _ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)+")
 _WEBHOOK = re.compile(r"https?://[^/?#\s]+(?:[/?#]\S*)?")
 
-SECTIONS = (
-    "server",
-    "providers",
-    "models",
-    "ledger",
-    "limits",
-    "accounts",
-    "prices",
-    "hooks",
-    "alerts",
-    "permissions",
-    "raw_log",
-    "push",
-    "keys",
-    "shared",
-)
+# The tables of the file that have no names of the user's own in them.
+PLAIN_SECTIONS: dict[str, type[Struct]] = {
+    "ledger": LedgerSettings,
+    "limits": LimitsSettings,
+    "hooks": HooksSettings,
+    "alerts": AlertsSettings,
+    "permissions": PermissionsSettings,
+    "raw_log": RawLogSettings,
+    "push": PushSettings,
+    "accounts": AccountsSettings,
+    "shared": SharedSettings,
+}
+SECTIONS = ("server", "providers", "models", *PLAIN_SECTIONS, "prices", "keys")
 KINDS = ("oca", "anthropic", "openai", "codex", "claude_cli", "demo")
 PROVIDER_GROUP = "dragoman.providers"
 # The kinds that speak one dialect only. An `oca` model may speak either of OpenAI's.
@@ -145,7 +142,7 @@ def build_settings(
     for name in tables:
         with faults.collect():
             _refuse_unknown({name: None}, SECTIONS, "", SETTINGS_OF_SECTIONS)
-    server, models, ledger, limits = ServerSettings(), ModelsSettings(), LedgerSettings(), LimitsSettings()
+    server, models = ServerSettings(), ModelsSettings()
     providers: dict[str, ProviderSettings] = {}
     with faults.collect():
         server = _convert(_with_new_names(tables.get("server", {})), ServerSettings, "server")
@@ -156,42 +153,20 @@ def build_settings(
         providers = _build_providers(_table(tables.get("providers", {}), "providers"), faults)
     with faults.collect():
         models = _build_models(_table(tables.get("models", {}), "models"), faults)
-    with faults.collect():
-        ledger = _convert(tables.get("ledger", {}), LedgerSettings, "ledger")
-    with faults.collect():
-        limits = _convert(tables.get("limits", {}), LimitsSettings, "limits")
-    accounts, prices = AccountsSettings(), dict[str, PriceSettings]()
-    hooks, alerts = HooksSettings(), AlertsSettings()
-    with faults.collect():
-        hooks = _convert(tables.get("hooks", {}), HooksSettings, "hooks")
-    with faults.collect():
-        alerts = _convert(tables.get("alerts", {}), AlertsSettings, "alerts")
-        _check_webhooks(alerts)
-    permissions, raw_log = PermissionsSettings(), RawLogSettings()
-    with faults.collect():
-        permissions = _convert(tables.get("permissions", {}), PermissionsSettings, "permissions")
-    with faults.collect():
-        raw_log = _convert(tables.get("raw_log", {}), RawLogSettings, "raw_log")
-    push = PushSettings()
-    with faults.collect():
-        push = _convert(tables.get("push", {}), PushSettings, "push")
-        if push.url is not None:
-            check_url(push.url, "push.url")
-    with faults.collect():
-        accounts = _convert(tables.get("accounts", {}), AccountsSettings, "accounts")
+    plain: dict[str, Any] = {}
+    for name, kind in PLAIN_SECTIONS.items():
+        with faults.collect():
+            plain[name] = _convert(tables.get(name, {}), kind, name)
+            _check_addresses(plain[name])
+    prices, keys = dict[str, PriceSettings](), dict[str, KeySettings]()
     with faults.collect():
         for name, row in _table(tables.get("prices", {}), "prices").items():
             prices[name] = _convert(row, PriceSettings, f'prices."{name}"')
-    keys, shared = dict[str, KeySettings](), SharedSettings()
     with faults.collect():
         for name, row in _table(tables.get("keys", {}), "keys").items():
             with faults.collect():
                 keys[name] = check_key(name, _convert(spell_expiry(row, name), KeySettings, f"keys.{name}"))
         check_keys_differ(keys, server.api_keys)
-    with faults.collect():
-        shared = _convert(tables.get("shared", {}), SharedSettings, "shared")
-        if shared.redis is not None:
-            check_redis_url(shared.redis)
     with faults.collect():
         _check_exposure(server, keys)
     with faults.collect():
@@ -205,17 +180,9 @@ def build_settings(
         server=server,
         providers=providers,
         models=fill_models(models, providers),
-        ledger=ledger,
-        limits=limits,
-        accounts=accounts,
         prices=prices,
-        hooks=hooks,
-        alerts=alerts,
-        permissions=permissions,
-        raw_log=raw_log,
-        push=push,
         keys=keys,
-        shared=shared,
+        **plain,
         source=source,
         found=found,
         key_variable=key_variable,
@@ -273,11 +240,18 @@ def _check_root_path(server: ServerSettings) -> None:
         raise ConfigError(said, key="server.root_path")
 
 
-def _check_webhooks(alerts: AlertsSettings) -> None:
-    for name in ("webhooks", "slack"):
-        for number, url in enumerate(getattr(alerts, name)):
-            if not _WEBHOOK.fullmatch(url):
-                raise ConfigError("the address of a webhook must start with https://", key=f"alerts.{name}[{number}]")
+def _check_addresses(section: Struct) -> None:
+    match section:
+        case AlertsSettings():
+            for name in ("webhooks", "slack"):
+                for number, url in enumerate(getattr(section, name)):
+                    if not _WEBHOOK.fullmatch(url):
+                        said = "the address of a webhook must start with https://"
+                        raise ConfigError(said, key=f"alerts.{name}[{number}]")
+        case PushSettings(url=str(url)):
+            check_url(url, "push.url")
+        case SharedSettings(redis=str(url)):
+            check_redis_url(url)
 
 
 def _check_proxies(server: ServerSettings) -> None:

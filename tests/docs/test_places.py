@@ -52,17 +52,17 @@ def test_each_path_that_is_named_exists(document: Path) -> None:
 
 
 @pytest.mark.parametrize("entry", TOP)
-def test_each_room_and_module_is_in_the_picture_and_in_the_table(entry: str) -> None:
+def test_each_room_and_module_is_in_the_picture_and_each_room_in_the_table(entry: str) -> None:
     text = ARCHITECTURE.read_text()
 
     (services, _) = re.findall(r"^```\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
     assert re.search(rf"(?<![\w/]){re.escape(entry)}", services)
-    assert f"| `app/{entry}` |" in text
+    assert not entry.endswith("/") or f"| `app/{entry}` |" in text
 
 
 def test_each_module_to_begin_with_is_in_its_room() -> None:
-    rows = re.findall(r"^\| \d \| `(app/\w+/)` \| .+ \| (.+) \|$", ARCHITECTURE.read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `(app/\w+/)` \| .+ \| (.+) \|$", ARCHITECTURE.read_text(), re.MULTILINE)
 
     assert len(rows) == sum(entry.endswith("/") for entry in TOP)
     for room, begin in rows:
