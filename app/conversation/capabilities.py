@@ -92,6 +92,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     strict_explicit: bool = False  # strict must be said, for its default is on
     tool_id: Literal["any", "anthropic", "mistral", "responses"] = "any"
     tool_name_limit: int = 64
+    # it has said that names of tools' properties are letters, digits, "_", "." and "-", up to 64, which Anthropic's are
+    plain_properties: bool = False
     schema: Literal["any", "object", "anthropic", "openai", "gemini", "plain"] = "object"
     tool_result_media: bool = False  # images and files may stand inside a tool result
     error_flag: bool = False  # a tool result can say that it is an error

@@ -8,6 +8,7 @@ that the schema came from. Only keywords are looked at, never the names of prope
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -27,6 +28,8 @@ _NULLABLE = ("default", "const", "example")  # here null is a value like any oth
 _DEFINITIONS = ("$defs", "definitions")
 # Without a type, what has one of these may be no object.
 _UNTYPED = (*_UNIONS, "$ref", "enum", "const")
+
+_PLAIN_PROPERTY = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 
 # The property under which a value stands where only objects are taken.
 WRAPPED = "value"
@@ -53,6 +56,17 @@ _PLAIN = frozenset(
 )
 _UNSAID = frozenset((*_NOISE, *_DEFINITIONS, "title", "nullable", "examples", "deprecated", "readOnly", "writeOnly"))
 _GEMINI_FORMATS = ("date-time", "enum", "float", "double", "int32", "int64")
+
+
+def is_plain_property(name: str) -> bool:
+    """Whether a property has a name that Anthropic takes."""
+    return _PLAIN_PROPERTY.fullmatch(name) is not None
+
+
+def has_odd_properties(schema: Any) -> bool:
+    """Whether the root of a schema has a property with another name."""
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    return isinstance(properties, dict) and not all(map(is_plain_property, properties))
 
 
 def sanitize(schema: Schema | None, style: SchemaStyle) -> tuple[Schema, tuple[str, ...]]:

@@ -162,3 +162,27 @@ def test_a_fault_of_a_server_is_not_read_as_a_refusal(every: Client, upstream: F
 
     assert ask(every, dialect, "chat/m", temperature=0.5).text == "t"
     assert [seen.json()["temperature"] for seen in upstream.seen] == [0.5, 0.5]
+
+
+@every_client
+@both_modes
+def test_an_account_with_little_left_is_asked_for_what_it_can_pay(
+    every: Client, upstream: FakeUpstream, dialect: str, stream: bool
+) -> None:
+    """can1357/oh-my-pi#9569: OpenRouter counts the limit as if it were used."""
+    words = "This request requires more credits, or fewer max_tokens. You requested up to 65536 tokens, but can only afford 1234."
+    limit = {"A": "max_tokens", "C": "max_tokens", "R": "max_output_tokens"}[dialect]
+    refuse_once(upstream, "C", {"error": {"message": words, "code": 402}}, 402)
+
+    told = ask(every, dialect, "chat/m", stream=stream, **{limit: 65536})
+
+    assert told.text == "t"
+    assert [seen.json()["max_tokens"] for seen in upstream.seen] == [65536, 1234]
+
+
+@every_client
+def test_an_account_without_credit_is_asked_once(every: Client, upstream: FakeUpstream, dialect: str) -> None:
+    refuse_once(upstream, "C", {"error": {"message": "Insufficient credits. Add more.", "code": 402}}, 402)
+
+    assert ask(every, dialect, "chat/m").status != 200
+    assert len(upstream.seen) == 1

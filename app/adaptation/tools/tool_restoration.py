@@ -8,18 +8,21 @@ import msgspec
 from msgspec.structs import replace
 
 from app.adaptation.tools.custom_input import InputReader
+from app.adaptation.tools.property_names import ArgumentsReader
 from app.conversation.blocks import ToolCall, ToolKind
 from app.conversation.events import BlockClosed, BlockDelta, BlockOpened, Event
-from app.conversation.literals import EMPTY, text_of
+from app.conversation.literals import EMPTY, literal, text_of
 
 
 class Original(msgspec.Struct, frozen=True):
-    """The tool that a function stands for. `wrapped`: its input travels as the one string argument."""
+    """The tool that a function stands for. `wrapped`: its input travels as the one string argument. `properties` are
+    those that have another name there, by that name."""
 
     name: str
     namespace: str | None = None
     kind: ToolKind = "function"
     wrapped: bool = False
+    properties: dict[str, str] = {}
 
 
 class Restore:
@@ -28,9 +31,10 @@ class Restore:
     def __init__(self, originals: Mapping[tuple[str | None, str], Original]) -> None:
         self._originals = originals
         self._readers: dict[int, InputReader] = {}
+        self._collected: dict[int, ArgumentsReader] = {}
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
-        if not self._readers:
+        if not (self._readers or self._collected):
             for event in events:
                 if type(event) is BlockOpened:
                     break
@@ -41,6 +45,11 @@ class Restore:
             match event:
                 case BlockDelta() if event.index in self._readers:
                     _say(out, event.index, self._readers[event.index].feed(text_of(event.text)))
+                case BlockDelta() if event.index in self._collected:
+                    self._collected[event.index].feed(text_of(event.text))
+                case BlockClosed() if event.index in self._collected:
+                    _say(out, event.index, literal(self._collected.pop(event.index).close()))
+                    out.append(event)
                 case BlockOpened(block=ToolCall() as call):
                     out.append(BlockOpened(event.index, self._restore_call(event.index, call)))
                 case BlockClosed() if event.index in self._readers:
@@ -56,6 +65,8 @@ class Restore:
             return call
         if original.wrapped:
             self._readers[index] = InputReader()
+        elif original.properties:
+            self._collected[index] = ArgumentsReader(original.properties)
         return replace(call, name=original.name, namespace=original.namespace, kind=original.kind)
 
 

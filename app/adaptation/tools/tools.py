@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from app.adaptation.notes import Notes
 from app.adaptation.tools.custom_input import INPUT_SCHEMA, wrap_input
 from app.adaptation.tools.native_tools import as_equivalent, as_function, is_taken, loss_of
+from app.adaptation.tools.property_names import legalize, rename_properties
 from app.adaptation.tools.tool_names import VENDORS, Key, name_tools
 from app.adaptation.tools.tool_restoration import Original, Restore
 from app.conversation.blocks import Block, Opaque, Text, ToolCall, ToolKind, ToolResult
@@ -54,6 +55,7 @@ def adapt_tools(request: Request, capabilities: Capabilities, notes: Notes) -> R
     names = name_tools([*keys, *called], limit, keep_namespaces=keeps, fixed=fixed)
     tools: list[Tool] = []
     originals: dict[Key, Original] = {}
+    properties: dict[Key, dict[str, str]] = {}
     for tool in declared:
         key = _key_of(tool)
         if request.dialect != capabilities.dialect:
@@ -65,17 +67,27 @@ def adapt_tools(request: Request, capabilities: Capabilities, notes: Notes) -> R
             plain = _declare_function(replace(plain, name=names[key]), _path_of(tool), capabilities, notes)
         if plain is None:
             continue
-        tools.append(plain)
         original = _original_of(tool, plain)
+        if isinstance(plain, FunctionTool) and plain.schema and _wants_plain_properties(capabilities):
+            schema, meant = legalize(plain.schema)
+            if meant:
+                plain = replace(plain, schema=schema)
+                original = replace(original or Original(plain.name, plain.namespace), properties=meant)
+                properties[key] = {name: fit for fit, name in meant.items()}
+        tools.append(plain)
         if original is not None:
             originals[(plain.namespace if not isinstance(plain, NativeTool) else None), plain.name] = original
     if originals:
         notes.on_reply(partial(Restore, originals))
     turns = request.turns
-    if not _are_plain(turns, names):
-        turns = tuple(_rename_calls(turn, names, own, capabilities) for turn in turns)
+    if properties or not _are_plain(turns, names):
+        turns = tuple(_rename_calls(turn, names, own, capabilities, properties) for turn in turns)
     choice = _rename_choice(request.tool_choice, declared, names, capabilities)
     return replace(request, tools=tuple(tools), tool_choice=choice, turns=turns)
+
+
+def _wants_plain_properties(capabilities: Capabilities) -> bool:
+    return capabilities.plain_properties or capabilities.schema == "anthropic"
 
 
 def _without_repeats(tools: Sequence[Tool], notes: Notes) -> list[Tool]:
@@ -271,19 +283,26 @@ def _are_plain(turns: Sequence[Turn], names: Mapping[Key, str]) -> bool:
     return True
 
 
-def _rename_calls(turn: Turn, names: Mapping[Key, str], declared: Collection[Key], capabilities: Capabilities) -> Turn:
-    return replace(turn, blocks=tuple(_rename_block(block, names, declared, capabilities) for block in turn.blocks))
+def _rename_calls(
+    turn: Turn, names: Mapping[Key, str], declared: Collection[Key], capabilities: Capabilities,
+    properties: Mapping[Key, Mapping[str, str]],
+) -> Turn:  # fmt: skip
+    blocks = tuple(_rename_block(block, names, declared, capabilities, properties) for block in turn.blocks)
+    return replace(turn, blocks=blocks)
 
 
 def _rename_block(
-    block: Block, names: Mapping[Key, str], declared: Collection[Key], capabilities: Capabilities
-) -> Block:
+    block: Block, names: Mapping[Key, str], declared: Collection[Key], capabilities: Capabilities,
+    properties: Mapping[Key, Mapping[str, str]],
+) -> Block:  # fmt: skip
     match block:
         case ToolCall():
-            kind = _kind_there(block.kind, capabilities)
+            kind, key = _kind_there(block.kind, capabilities), _key_of_call(block, declared)
+            if key in properties:
+                block = replace(block, arguments=rename_properties(block.arguments, properties[key]))
             return replace(
                 block,
-                name=names[_key_of_call(block, declared)],
+                name=names[key],
                 namespace=block.namespace if capabilities.namespaces else None,
                 kind=kind,
                 arguments=wrap_input(block.arguments) if block.kind == "custom" != kind else block.arguments,

@@ -15,6 +15,7 @@ import msgspec
 
 from app.conversation.capabilities import Capabilities
 from app.conversation.envelope import PREFIX, is_sealed
+from app.conversation.schemas import has_odd_properties
 from app.dialects.anthropic_messages.vocabulary import NAME, SERVER_CALLS, SERVER_RESULT_ENDING
 from app.dialects.json_bodies import decode_or_none, is_set, pass_fields, read_body, repair_surrogates
 from app.dialects.tool_schemas import SUBSETS, holds_null_keyword, is_above_limit
@@ -99,6 +100,7 @@ class _Outline(msgspec.Struct):
     messages: list[_Turn] = []
 
 
+_any_decoder = msgspec.json.Decoder(Any)
 _outline_decoder = msgspec.json.Decoder(_Outline)
 _Check = Callable[[_Outline, Capabilities], bool]
 
@@ -204,6 +206,8 @@ def _check_tools(asked: _Outline, can: Capabilities) -> bool:
 def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:
     native = tool.type not in (None, "custom")
     if not can.tools or (native and not can.native_tools) or is_set(tool.parameters) or is_set(tool.function):
+        return True
+    if can.plain_properties and has_odd_properties(decode_or_none(tool.input_schema, _any_decoder)):
         return True
     long = isinstance(tool.name, str) and len(tool.name) > can.tool_name_limit
     return long or (bool(tool.strict) and not can.strict_tools) or holds_null_keyword(tool.input_schema)

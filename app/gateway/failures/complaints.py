@@ -189,7 +189,7 @@ _SPEAKS_OF_LIMIT = re.compile(
     r"max_tokens|max_completion_tokens|max_output_tokens|(?:completion|output|response) tokens"
 )
 _IS_LIMIT = re.compile(
-    r"at most|maximum|less than|no more|<=|≤|>|range|exceed|limit|up to|too (?:large|high|big)|between"
+    r"at most|maximum|can only afford|less than|no more|<=|≤|>|range|exceed|limit|up to|too (?:large|high|big)|between"
 )
 _COUNT = re.compile(r"(?<![\w.,-])\d{1,3}(?:,\d{3}){1,3}(?![\w-])|(?<![\w.,-])\d{2,9}(?![\w-])")
 # How servers say that there are too many tools, and that a schema of one is not to their taste.
@@ -253,6 +253,8 @@ def find_repair(failure: Failure, message: str, capabilities: Capabilities, sent
     for rows, name, values in _DEMANDS:
         if _says_any(lower, rows):
             return _needed(Repair(name, Change(values)), capabilities)
+    if "property keys should match" in lower:
+        return _needed(Repair("properties", Change({"plain_properties": True})), capabilities)
     fields = _fields_of(sent)
     if fields is None:
         return None
@@ -316,6 +318,15 @@ def _may_be_plainer(tools: msgspec.Raw) -> bool:
         return any(sanitize(schema, "plain")[0] != schema for schema in schemas if schema is not None)
     except (msgspec.DecodeError, RecursionError):
         return False
+
+
+def find_affordable(message: str, capabilities: Capabilities, sent: bytes) -> Repair | None:
+    """A limit that the account can pay for, where it has less left than the request asks for: that of this moment."""
+    fields = _fields_of(sent)
+    limit = _find_limit(message[:LONGEST_COMPLAINT].lower(), fields) if fields is not None else None
+    if limit is None:
+        return None
+    return _needed(Repair("max_output", Change({"max_output": limit}), learned=False), capabilities)
 
 
 def _find_limit(text: str, fields: dict[str, msgspec.Raw]) -> int | None:

@@ -15,7 +15,7 @@ from app.conversation.capabilities import Capabilities
 from app.dialects.overflow import is_near, may_overflow
 from app.errors import LASTING, MALFORMED, DragomanError, Failure, UpstreamCut, UpstreamRefused, UpstreamUnreachable
 from app.gateway.failures.change import Change
-from app.gateway.failures.complaints import LONGEST_COMPLAINT, Repair
+from app.gateway.failures.complaints import LONGEST_COMPLAINT, Repair, find_affordable
 from app.gateway.failures.complaints import find_repair as find_named
 from app.gateway.failures.own_words import own_words
 from app.providers.provider import Operation
@@ -73,6 +73,8 @@ def find_repair(
     if operation == "completions" and failure.status in ABSENT_STATUSES:
         return forgo(operation)
     lacking = failure.status == 404 and OPENROUTER_LACKS in failure.message.lower()
+    if failure.status == 402 and "fewer max_tokens" in failure.message[:LONGEST_COMPLAINT]:
+        return find_affordable(failure.message, capabilities, sent)
     if failure.kind not in REPAIRABLE_KINDS and not lacking:
         return None
     if failure.status in WRAPPING_STATUSES:

@@ -1,0 +1,67 @@
+"""Names of a tool's properties that an upstream refuses, and the arguments of its calls under either name.
+
+Tools made of web APIs have properties like `$.xgafv` or `rule_name[]`. One of them is enough for the whole request to
+be refused. Only the properties of the root are judged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from app.conversation.schemas import has_odd_properties, is_plain_property
+
+_MOST = 64
+_ILLEGAL = re.compile(r"[^a-zA-Z0-9_.-]")
+
+
+def legalize(schema: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The schema with legal names, and what the new ones stand for; the same schema where all are legal."""
+    if not has_odd_properties(schema):
+        return schema, {}
+    properties: dict[str, Any] = schema["properties"]
+    legal: dict[str, str] = {name: name for name in properties if is_plain_property(name)}
+    meant: dict[str, str] = {}
+    for name in properties:
+        if name in legal:
+            continue
+        plain = _ILLEGAL.sub("_", name)[:_MOST] or "_"
+        number = 2
+        fit = plain
+        while fit in legal or fit in meant:
+            fit = f"{plain[: _MOST - 1 - len(str(number))]}_{number}"
+            number += 1
+        meant[fit] = name
+    there = {original: fit for fit, original in meant.items()}
+    changed = {**schema, "properties": {there.get(name, name): inner for name, inner in properties.items()}}
+    if isinstance(required := schema.get("required"), list):
+        changed["required"] = [there.get(name, name) if isinstance(name, str) else name for name in required]
+    return changed, meant
+
+
+def rename_properties(arguments: str, names: Mapping[str, str]) -> str:
+    """Arguments with other names of their properties; the same text where none of them occurs."""
+    try:
+        fields = msgspec.json.decode(arguments, type=dict[str, msgspec.Raw])
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return arguments
+    if names.keys().isdisjoint(fields):
+        return arguments
+    return msgspec.json.encode({names.get(name, name): value for name, value in fields.items()}).decode()
+
+
+class ArgumentsReader:
+    """Collects the arguments of a call, and gives them back under the names that the client knows."""
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._names = names
+        self._parts: list[str] = []
+
+    def feed(self, arguments: str) -> None:
+        self._parts.append(arguments)
+
+    def close(self) -> str:
+        return rename_properties("".join(self._parts), self._names)
