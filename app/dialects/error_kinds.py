@@ -9,7 +9,7 @@ import msgspec
 
 from app.dialects.error_bodies import BODY_LIMIT, ErrorBody, find_error, read_error_body, read_error_value
 from app.dialects.overflow import CODES as OVERFLOW_CODES
-from app.dialects.overflow import Tokens, find_overflow
+from app.dialects.overflow import Tokens, find_overflow, is_paced
 from app.errors import Failure, FailureKind
 
 # What a `code` or `type` says, whatever the status; in lower case, without what parts its words. Numbers of three
@@ -73,6 +73,10 @@ KINDS: dict[str, FailureKind] = {
     "resourceexhausted": "rate_limit",
     "requestlimitexceeded": "rate_limit",
     "toomanyrequests": "rate_limit",
+    "toomanyrequestserror": "rate_limit",
+    "toomanytokenserror": "rate_limit",
+    "ratelimitreachederror": "rate_limit",
+    "ratelimited": "rate_limit",
     "limitrequests": "rate_limit",
     "1302": "rate_limit",
     "1303": "rate_limit",
@@ -151,8 +155,9 @@ STATUS_KINDS: dict[int, FailureKind] = {
 
 # Kinds that clients know by their status; some servers say them with another one.
 _OWN_STATUS = ("rate_limit", "quota", "billing", "overloaded")
-_VAGUE_STATUSES = (400, 403, 422, 500)
+_VAGUE_STATUSES = (400, 403, 413, 422, 500)  # 413 is Groq's for the tokens of a minute
 _decode = msgspec.json.Decoder().decode
+_HEAD = re.compile(r"\w{1,64}")
 _PARTS = re.compile(r"[^a-z0-9]")
 
 
@@ -175,6 +180,8 @@ def judge_error(status: int, error: ErrorBody, retry_after: str | None = None) -
     named = _named(error, code)
     if named is None and status == 0:
         named = _broadly(code) or _broadly(error.type)
+    if named is None and is_paced(error.message):
+        named = "rate_limit"
     kind = named or STATUS_KINDS.get(status) or ("invalid_request" if 400 <= status < 500 else "internal")
     tokens = None
     overflows = code in OVERFLOW_CODES or error.type in OVERFLOW_CODES
@@ -197,6 +204,13 @@ def judge_error(status: int, error: ErrorBody, retry_after: str | None = None) -
         origin="upstream",
         tokens=tokens,
     )
+
+
+def own_name(param: str | None, names: Mapping[str, str]) -> str | None:
+    """The field that an upstream complains of, as the client calls it. What stands below a field of another name is
+    another one there too."""
+    head = _HEAD.match(param) if param else None
+    return names.get(head[0], param) if head is not None else param
 
 
 def judge_reported(error: object, body: bytes) -> Failure:

@@ -150,6 +150,18 @@ NEAR = 0.7
 LEAST_WINDOW = 32_768
 
 
+# How vendors say that there was too much in too short a time, in lower case.
+_PACED = re.compile(
+    r"(?:tokens|requests) per (?:second|minute|min|hour|day)|too many tokens,? please wait|\b[tr]p[md]\b[^.]{0,20}limit"
+    r"|throttling ?(?:error|exception)|rate limit (?:reached|exceeded)|exceed(?:ed)? (?:the |your )?(?:\w+ )?rate limit"
+)
+
+
+def is_paced(message: str) -> bool:
+    """Whether a message speaks of too much in too short a time, which is no full context."""
+    return _PACED.search(message[:LONGEST_LOOK].lower()) is not None
+
+
 def find_overflow(message: str) -> Tokens | None:
     """Input tokens, asked output tokens and limit of a context overflow, each where told; None if it is about
     something else."""

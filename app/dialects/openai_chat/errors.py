@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from app.dialects.error_kinds import read_failure
+from app.dialects.error_kinds import own_name, read_failure
 from app.dialects.json_bodies import encode_body
 from app.errors import Failure, FailureKind
 
@@ -34,6 +34,22 @@ ERRORS: dict[FailureKind, tuple[str, str | None]] = {
 _STATUSES = {402: 429, 408: 504, 524: 504, 529: 503}
 
 
+# What fields of other dialects are called here.
+_OWN_NAMES = {
+    "input": "messages",
+    "contents": "messages",
+    "instructions": "messages",
+    "system": "messages",
+    "max_output_tokens": "max_tokens",
+    "stop_sequences": "stop",
+    "text": "response_format",
+    "output_format": "response_format",
+    "reasoning": "reasoning_effort",
+    "output_config": "reasoning_effort",
+    "thinking": "reasoning_effort",
+}
+
+
 def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     """The failure that a reply of `status` (400 or more) means, whatever its body looks like."""
     return read_failure(status, headers, body)
@@ -44,7 +60,7 @@ def render_error(failure: Failure, request_id: str) -> bytes:
     kind, code = ERRORS[failure.kind]
     if failure.kind == "not_found" and (failure.param == "model" or failure.origin == "upstream"):
         code = "model_not_found"
-    param = failure.param
+    param = own_name(failure.param, _OWN_NAMES)
     if failure.kind == "context_overflow" and param is None:
         param = "messages"
     error = {"message": failure.message, "type": kind, "param": param, "code": code or failure.code}

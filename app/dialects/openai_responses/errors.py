@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from app.dialects.error_kinds import judge_reported, read_failure
+from app.dialects.error_kinds import judge_reported, own_name, read_failure
 from app.errors import Failure, FailureKind
 
 # Status, type and code of each kind. A status or code that the upstream gave goes before these.
@@ -36,6 +36,21 @@ _ERRORS: dict[FailureKind, tuple[int, str, str | None]] = {
 _FIXED_CODES = ("context_overflow", "rate_limit", "overloaded", "quota", "billing", "upstream_auth")
 # Statuses by which this dialect's clients know a kind, whatever the upstream's was.
 _FIXED_STATUSES = ("billing", "context_overflow", "upstream_auth", "overloaded", "timeout")
+
+
+# What fields of other dialects are called here.
+_OWN_NAMES = {
+    "messages": "input",
+    "contents": "input",
+    "system": "instructions",
+    "max_tokens": "max_output_tokens",
+    "max_completion_tokens": "max_output_tokens",
+    "response_format": "text.format",
+    "reasoning_effort": "reasoning.effort",
+    "output_config": "reasoning.effort",
+    "thinking": "reasoning",
+    "verbosity": "text.verbosity",
+}
 
 
 def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
@@ -69,7 +84,7 @@ def error_object(failure: Failure) -> dict[str, Any]:
         code = failure.code
     elif failure.kind == "not_found" and (failure.param == "model" or failure.origin == "upstream"):
         code = "model_not_found"
-    param = failure.param or ("input" if failure.kind == "context_overflow" else None)
+    param = own_name(failure.param, _OWN_NAMES) or ("input" if failure.kind == "context_overflow" else None)
     return {"message": failure.message, "type": kind, "param": param, "code": code}
 
 

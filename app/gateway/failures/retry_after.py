@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,6 +15,17 @@ LONGEST = 40 * 86400.0
 _EPOCH = 1e9  # what is larger is a date in seconds, a thousand times that one in milliseconds
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST_TEXT = 64
+_LONGEST_MESSAGE = 4000
+# How a message says it: OpenAI and Groq "try again in 6m0.5s", Azure "retry after 45 seconds", Google within another
+# vendor's message `"retryDelay": "36s"`.
+_UNIT = r"(?:ms|milliseconds?|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)\b"
+_SAID = re.compile(
+    rf"(?:try again|retry) (?:in|after) ((?:\d{{1,9}}(?:\.\d{{1,9}})? ?(?:{_UNIT}|[hms](?=\d)) ?){{1,4}})"
+    r"|retryDelay\W{1,8}(\d{1,9}(?:\.\d{1,9})?s)",
+    re.IGNORECASE,
+)
+_WORDS = re.compile(r"[a-z]{3,}", re.IGNORECASE)
+_SHORT = {"mil": "ms", "sec": "s", "min": "m", "hou": "h", "hrs": "h", "day": "d"}
 
 
 def find_retry_after(headers: Mapping[str, str], failure: Failure, now: float) -> int | None:
@@ -23,6 +35,10 @@ def find_retry_after(headers: Mapping[str, str], failure: Failure, now: float) -
     """
     for told in (failure.retry_after, failure.resets_at):
         if told is not None and (seconds := read_moment(told, now)) is not None:
+            return math.ceil(seconds)
+    if (said := _SAID.search(failure.message[:_LONGEST_MESSAGE])) is not None:
+        span = _WORDS.sub(lambda word: _SHORT[word[0][:3].lower()], said[1] or said[2])
+        if (seconds := read_moment(span.replace(" ", ""), now)) is not None:
             return math.ceil(seconds)
     resets: dict[str, float] = {}
     for name, value in headers.items():
