@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from app.cli.options import config_option, json_option, open_ways, print_json, read_settings
+from app.errors import DragomanError
 from app.known_secrets import known_secrets
 from app.settings import masked, write_settings
 from app.settings.loading import home_folder
@@ -37,6 +38,10 @@ def init_file(path: Path) -> None:
 
     It says what is in force now, with the credentials that were found, so that nothing changes by it.
     """
+    _begin(path)
+
+
+def _begin(path: Path) -> None:
     if path.exists():
         raise click.ClickException(f"{path} already exists")
     settings = read_settings(None)
@@ -77,6 +82,33 @@ def check_settings(path: Path | None, as_json: bool) -> None:
         return
     click.echo(f"ok: {settings.source or 'no file; settings found on this machine'}")
     click.echo(f"providers: {', '.join(settings.providers) or 'none'}")
+
+
+@config.command("codex")
+@config_option
+@click.option("--enable/--disable", "enabled", default=True, show_default=True, help="Add the table, or remove it.")
+def switch_codex(path: Path | None, enabled: bool) -> None:
+    """Add the table [providers.codex] to the file, for a ChatGPT login, or remove it. Comments stay.
+
+    Without a file one is begun, as by `config init`.
+    """
+    from app.dashboard.configuration.edits import Edit, apply, propose
+
+    source = path or read_settings(None).source
+    if source is None:
+        source = Path("dragoman.toml")
+        _begin(source)
+    edit = Edit(("providers", "codex", "kind"), "codex") if enabled else Edit(("providers", "codex"))
+    try:
+        proposal = propose(source, [edit], os.environ)
+        if proposal.before == proposal.after:
+            click.echo(f"{source}: nothing to change")
+            return
+        backup = apply(proposal, proposal.mark)
+    except DragomanError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo("\n".join(proposal.diff))
+    click.echo(f"wrote {source}; previous version: {backup}")
 
 
 @config.command("generate-token")

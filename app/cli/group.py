@@ -46,6 +46,10 @@ COMMANDS = {
 class LazyGroup(click.Group):
     """Commands that are imported one by one."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # A shell that completes the first word wants to know all commands.
+        return super().parse_args(ctx, args if args or ctx.resilient_parsing else ["serve"])
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)
 
@@ -67,8 +71,8 @@ def _show_version(context: click.Context, _option: click.Parameter, wanted: Any)
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "-V", "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
+    "-v", "-V", "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
     help="Show the version and exit.",
 )  # fmt: skip
 def main() -> None:
-    """Let any LLM client speak to any LLM provider."""
+    """Let any LLM client speak to any LLM provider. Without a command it serves."""

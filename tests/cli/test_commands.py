@@ -128,7 +128,7 @@ def test_models_lists_what_clients_can_name(machine: Machine) -> None:
     assert "mine" in machine.run("models").stdout.splitlines()
 
 
-@pytest.mark.parametrize("option", ["-V", "--version"])
+@pytest.mark.parametrize("option", ["-V", "-v", "--version"])
 def test_the_version_is_one_line(machine: Machine, option: str) -> None:
     assert machine.run(option).stdout.startswith("dragoman, version ")
 
@@ -151,6 +151,21 @@ def test_help_lists_the_commands(machine: Machine, option: str) -> None:
     assert {"serve", "models", "config", "version", "completion"} <= {
         line.split()[0] for line in said.splitlines() if line.startswith("  ")
     }
+
+
+def test_codex_is_switched_on_and_off_in_the_file(machine: Machine) -> None:
+    file = machine.write("dragoman.toml", "# ours\n" + LOCAL)
+
+    machine.run("config", "codex", "--enable")
+    enabled = file.read_text()
+    again = machine.run("config", "codex", "--enable")
+    off = machine.run("config", "codex", "--disable")
+
+    assert enabled.startswith("# ours")
+    assert 'kind = "codex"' in enabled
+    assert "nothing to change" in again.stdout
+    assert off.exit_code == 0
+    assert "codex" not in file.read_text()
 
 
 # ---- explain, and JSON for programs
@@ -206,7 +221,15 @@ def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[t
 COMMANDS = dict(walk(main))
 # What these print is for a person, or for a shell or an editor in a form of its own.
 WITHOUT_JSON = {
-    *("auth login", "auth login-openai", "auth logout", "completion", "config generate-token", "config init"),
+    *(
+        "auth login",
+        "auth login-openai",
+        "auth logout",
+        "completion",
+        "config codex",
+        "config generate-token",
+        "config init",
+    ),
     *("config schema", "configure", "dashboard", "import", "keys disable", "keys hash", "login", "logout"),
     *("permissions", "record", "run", "serve", "service install", "service uninstall", "unconfigure"),
 }

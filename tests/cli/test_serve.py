@@ -90,6 +90,30 @@ def test_every_option_reaches_the_settings_of_the_new_process(machine: Machine, 
     assert settings.providers["oca"].token_file == str(token)
 
 
+def test_names_of_other_gateways_for_options_reach_the_settings(
+    machine: Machine, replaced: Replaced, port: int
+) -> None:
+    machine.write("dragoman.toml", '[providers.up]\nkind = "openai"\napi_key = "sk-file"\n')
+    options = ("--auth-token", "dm-of-the-command-01", "--plugin-setting", "up.idle_timeout=7")
+
+    started(machine.run("serve", "-p", str(port), *options, "--plugin-setting", "up.api_key=sk-0001"), replaced)
+
+    settings = load_settings(None, replaced.environ, {})
+    assert settings.server.api_keys == ("dm-of-the-command-01",)
+    assert (settings.providers["up"].idle_timeout, settings.providers["up"].api_key) == (7.0, "sk-0001")
+
+
+def test_without_a_command_it_serves(machine: Machine, replaced: Replaced, port: int) -> None:
+    started(machine.run(PORT=str(port)), replaced)
+
+
+@pytest.mark.parametrize("given", ["up", "up=1", ".x=1", "up.=1", "up.idle_timeout=soon"])
+def test_a_setting_of_a_provider_that_is_none_is_refused(machine: Machine, replaced: Replaced, given: str) -> None:
+    machine.write("dragoman.toml", '[providers.up]\nkind = "openai"\napi_key = "sk-file"\n')
+
+    assert "up" in refused(machine.run("serve", "--plugin-setting", given), replaced) or given.startswith(".")
+
+
 def test_the_chosen_file_reaches_the_new_process(machine: Machine, replaced: Replaced, port: int) -> None:
     file = machine.write("mine.toml", f"[server]\nport = {port}\n[providers.demo]")
 

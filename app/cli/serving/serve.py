@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,16 @@ if TYPE_CHECKING:
 @click.option("--log-file", type=click.Path(dir_okay=False), help="Log file. Default: standard output.")
 @click.option("--allow-open", is_flag=True, help="Listen beyond this machine without requiring a key.")
 @click.option("--no-browser", is_flag=True, help="Do not open the login page when a provider has no login.")
+@click.option(
+    "--auth-token", metavar="KEY", help="Key for clients, in place of server.api_keys. Others see it in `ps`."
+)
+@click.option(
+    "--plugin-setting",
+    "plugin_settings",
+    multiple=True,
+    metavar="PROVIDER.KEY=VALUE",
+    help="A setting of a provider; repeat for more.",
+)
 @click.option("--reload", is_flag=True, help="Restart the workers when the program's code changes.")
 @click.option("--for-agent", is_flag=True, hidden=True)
 def serve(
@@ -56,6 +67,8 @@ def serve(
     log_file: str | None,
     allow_open: bool,
     no_browser: bool,
+    auth_token: str | None,
+    plugin_settings: tuple[str, ...],
     reload: bool,
     for_agent: bool,
 ) -> None:
@@ -69,6 +82,7 @@ def serve(
         "workers": workers,
         "log_level": log_level,
         "allow_open": allow_open or None,
+        "api_keys": [auth_token] if auth_token else None,
     }
     if no_browser:
         server["open_browser"] = False
@@ -77,11 +91,12 @@ def serve(
     overrides: dict[str, Any] = {
         "server": _given(server),
         "models": _given({"small": small_model, "big": big_model}),
+        "providers": _read_provider_settings(plugin_settings),
     }
     if token:
         check_token_file(token)
         name = _oca_provider(read_settings(path, {"server": overrides["server"]}))
-        overrides["providers"] = {name: {"token_file": str(token.expanduser().absolute())}}
+        overrides["providers"].setdefault(name, {})["token_file"] = str(token.expanduser().absolute())
         # A bare name is one of Oracle's then, as the proxies before this one took it.
         overrides["models"] = {
             tier: model if "/" in model else f"{name}/{model}" for tier, model in overrides["models"].items()
@@ -128,6 +143,22 @@ def say(text: str) -> None:
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _read_provider_settings(given: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Settings by provider. A value is read as TOML has it; what is none of that is a text."""
+    settings: dict[str, dict[str, Any]] = {}
+    for each in given:
+        place, sign, text = each.partition("=")
+        name, dot, key = place.rpartition(".")
+        if not (sign and dot and name and key):
+            raise click.ClickException(f"--plugin-setting {each!r} is not of the form PROVIDER.KEY=VALUE")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        settings.setdefault(name, {})[key] = value
+    return settings
 
 
 def _oca_provider(settings: Settings) -> str:
