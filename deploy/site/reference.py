@@ -51,8 +51,8 @@ def write_commands() -> str:
         MADE,
         "# Commands",
         "`dragoman COMMAND --help` says the same. Settings come from a file, from variables and from options, as "
-        "[configuration](../configuration.md#where-settings-come-from) tells; keys and tokens never stand on a command "
-        "line, where every user of the machine can read them.",
+        "[configuration](../configuration.md#where-settings-come-from) tells; keys and tokens belong into the first "
+        "two, for every user of the machine can read a command line.",
     ]
     for name in program.list_commands(click.Context(program)):
         parts += _describe_command(program, name, "dragoman")
@@ -60,7 +60,8 @@ def write_commands() -> str:
 
 
 def _describe_command(group: click.Group, name: str, above: str) -> list[str]:
-    context = click.Context(group, info_name=above)
+    # A command keeps the options for help that its first context has, in this process too.
+    context = click.Context(group, info_name=above, help_option_names=["-h", "--help"])
     command = group.get_command(context, name)
     assert command is not None
     if command.hidden:

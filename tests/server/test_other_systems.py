@@ -5,34 +5,79 @@ This is no macOS: what it shows is that no call which only Linux has is made wit
 
 from __future__ import annotations
 
+import ast
 import json
 import signal
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support.gateway_process import GatewayProcess
 
-# Loaded by each interpreter before anything of ours.
-WITHOUT_LINUX = """
-import fcntl, io, os, resource, select, signal, socket, builtins
-
+APP = Path(__file__).parents[2] / "app"
+# Names of modules that Python has on Linux alone, or that macOS lacks.
 GONE = {
-    os: '''memfd_create eventfd pipe2 sched_getaffinity sched_setaffinity sched_setscheduler splice copy_file_range
-        posix_fadvise posix_fallocate fallocate getrandom unshare setns setresuid setresgid pidfd_open getxattr setxattr
-        listxattr removexattr O_PATH O_TMPFILE O_DIRECT O_NOATIME''',
-    socket: '''AF_NETLINK AF_PACKET AF_VSOCK SOCK_NONBLOCK SOCK_CLOEXEC SO_PEERCRED SO_BINDTODEVICE SO_MARK TCP_CORK
-        TCP_QUICKACK TCP_USER_TIMEOUT TCP_KEEPIDLE TCP_DEFER_ACCEPT MSG_MORE MSG_ERRQUEUE MSG_NOSIGNAL''',
-    select: "epoll EPOLLIN EPOLLOUT",
-    signal: "sigtimedwait sigwaitinfo pidfd_send_signal SIGPWR SIGSTKFLT SIGRTMIN SIGRTMAX",
-    fcntl: "F_SETPIPE_SZ F_GETPIPE_SZ F_ADD_SEALS F_OFD_SETLK",
-    resource: "prlimit RUSAGE_THREAD RLIMIT_NICE RLIMIT_RTPRIO RLIMIT_SIGPENDING RLIMIT_MSGQUEUE",
+    "os": [
+        "memfd_create",
+        "eventfd",
+        "pipe2",
+        "sched_getaffinity",
+        "sched_setaffinity",
+        "sched_setscheduler",
+        "splice",
+        "copy_file_range",
+        "posix_fadvise",
+        "posix_fallocate",
+        "fallocate",
+        "getrandom",
+        "unshare",
+        "setns",
+        "setresuid",
+        "setresgid",
+        "pidfd_open",
+        "getxattr",
+        "setxattr",
+        "listxattr",
+        "removexattr",
+        "O_PATH",
+        "O_TMPFILE",
+        "O_DIRECT",
+        "O_NOATIME",
+    ],
+    "socket": [
+        "AF_NETLINK",
+        "AF_PACKET",
+        "AF_VSOCK",
+        "SOCK_NONBLOCK",
+        "SOCK_CLOEXEC",
+        "SO_PEERCRED",
+        "SO_BINDTODEVICE",
+        "SO_MARK",
+        "TCP_CORK",
+        "TCP_QUICKACK",
+        "TCP_USER_TIMEOUT",
+        "TCP_KEEPIDLE",
+        "TCP_DEFER_ACCEPT",
+        "MSG_MORE",
+        "MSG_ERRQUEUE",
+        "MSG_NOSIGNAL",
+    ],
+    "select": ["epoll", "EPOLLIN", "EPOLLOUT"],
+    "signal": ["sigtimedwait", "sigwaitinfo", "pidfd_send_signal", "SIGPWR", "SIGSTKFLT", "SIGRTMIN", "SIGRTMAX"],
+    "fcntl": ["F_SETPIPE_SZ", "F_GETPIPE_SZ", "F_ADD_SEALS", "F_OFD_SETLK"],
+    "resource": ["prlimit", "RUSAGE_THREAD", "RLIMIT_NICE", "RLIMIT_RTPRIO", "RLIMIT_SIGPENDING", "RLIMIT_MSGQUEUE"],
 }
-for module, names in GONE.items():
-    for name in names.split():
-        if hasattr(module, name):
-            delattr(module, name)
+# Loaded by each interpreter before anything of ours.
+WITHOUT_LINUX = f"""
+import builtins, importlib, io, os
+
+for name, names in {GONE!r}.items():
+    module = importlib.import_module(name)
+    for each in names:
+        if hasattr(module, each):
+            delattr(module, each)
     if hasattr(module, "__all__"):
-        module.__all__ = [name for name in module.__all__ if hasattr(module, name)]
+        module.__all__ = [each for each in module.__all__ if hasattr(module, each)]
 
 
 def without_proc(really):
@@ -49,6 +94,27 @@ really_lists = os.listdir
 os.listdir = without_proc(lambda path=".": really_lists(path))
 print("linux taken away", flush=True)
 """
+
+
+def find_uses(tree: ast.AST, within: ast.AST | None = None) -> Iterator[tuple[str, str, ast.AST | None]]:
+    """Module and name of each use of what only Linux has, and the function around it."""
+    for node in ast.iter_child_nodes(tree):
+        around = node if isinstance(node, ast.FunctionDef) else within
+        match node:
+            case ast.Attribute(value=ast.Name(id=module), attr=name) if name in GONE.get(module, ()):
+                yield module, name, around
+            case ast.ImportFrom(module=str(module), names=names):
+                yield from ((module, each.name, None) for each in names if each.name in GONE.get(module, ()))
+        yield from find_uses(node, around)
+
+
+def test_what_only_linux_has_is_asked_for_before_it_is_used() -> None:
+    uses = [(path, *use) for path in APP.rglob("*.py") for use in find_uses(ast.parse(path.read_text()))]
+
+    assert uses
+    for path, module, name, around in uses:
+        assert around is not None, f"{path}: {module}.{name} is used without a function that asks for it"
+        assert f"hasattr({module}, '{name}')" in ast.unparse(around), f"{path}: {module}.{name}"
 
 
 def test_a_gateway_serves_reloads_and_stops_without_anything_that_only_linux_has(tmp_path: Path) -> None:

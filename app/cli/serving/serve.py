@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @click.option("--allow-open", is_flag=True, help="Listen beyond this machine without requiring a key.")
 @click.option("--no-browser", is_flag=True, help="Do not open the login page when a provider has no login.")
 @click.option(
-    "--auth-token", metavar="KEY", help="Key for clients, in place of server.api_keys. Others see it in `ps`."
+    "--auth-token", metavar="KEY", help="Key for clients, in place of server.api_keys. Better: PROXY_API_KEY."
 )
 @click.option(
     "--plugin-setting",
