@@ -65,6 +65,7 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
         """In the master, before the fork."""
         super().__init__(*args, **options)
         self.shown = Shown()
+        self.serves = Shown()
         self.cut = False
         self._stopping = Event()
 
@@ -117,6 +118,7 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
         listeners = [self._listen(each, pool) for each in self.sockets]
         for listener in listeners:
             listener.start()
+        self.serves.count = 1
         while self.alive:
             self.notify()
             self._stopping.wait(1.0)
@@ -134,6 +136,7 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
 
     def _prepare(self) -> None:
         self.idle: dict[socket.socket, int] = {}
+        self._addresses: dict[Any, Any] = {}
         self.clock = 0
         self.date = http_date()
         self.slots = Slots(self.idle, self.worker_connections)
@@ -157,6 +160,7 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
 
     def _listen(self, listener: Any, pool: Pool) -> Listener:
         listener.setblocking(True)
+        self._addresses[listener] = listener.getsockname()  # which a listener that was closed does not tell
         tls = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
         server = Listener(self.slots, listener, handle=partial(self.handle, listener), spawn=pool, **tls)
         if self.cfg.workers > 1:
@@ -237,7 +241,7 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
 
     def _make_site(self, listener: Any, client: Any, addr: Any) -> Site:
         environ = self._environ | {"gunicorn.socket": client}
-        server = listener.getsockname()
+        server = self._addresses[listener]
         if isinstance(server, tuple):
             environ |= {"SERVER_NAME": server[0], "SERVER_PORT": str(server[1])}
         if not isinstance(addr, tuple):

@@ -12,6 +12,7 @@ import queue
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from gunicorn import sock, util
@@ -28,43 +29,62 @@ _QUICK = 3.0
 _CLEARING = 3.0
 # Seconds in which workers that cannot begin mean that the start has failed.
 _FIRST_START = 5.0
+# Seconds that new workers have to begin before the old ones end in any case.
+_HANDING_OVER = 30.0
 # Seconds before a worker that could not begin is replaced.
 _PAUSE = 0.2
 
 
 class Master(Arbiter):  # type: ignore[misc]  # gunicorn is untyped
-    """`_retired` are the workers that have been told to end. `parent` is the process of an agent that we serve alone:
+    """`_leaving` are workers that serve until those that take their place do, and `_retired` those that have been told
+    to end. `parent` is the process of an agent that we serve alone:
     Ctrl-C at its terminal is meant for the agent, and when it is gone we end."""
 
     LISTENERS: list[Any]
 
     def __init__(self, app: Any, parent: int | None = None) -> None:
         self._parent = parent
+        self._leaving: set[int] = set()
         self._retired: set[int] = set()
+        self._handed_over_by = 0.0
+        self._reload_again = False
         self._stopping = False
         self._begun = time.monotonic()
         super().__init__(app)
 
     def reload(self) -> None:
-        """Begins new workers by the settings of now, and tells the old ones to end. They may take their time."""
+        """Begins new workers by the settings of now. The old ones serve until the new ones do, and then end; they may
+        take their time. What is asked for meanwhile is done afterwards, and once."""
+        if self._leaving:
+            self._reload_again = True
+            return
         self._stats["reloads"] += 1
         old_address = self.cfg.address
         self.app.reload()
         self.setup(self.app)
         if old_address != self.cfg.address:
             self._move()
-        old = [pid for pid in self.WORKERS if pid not in self._retired]
+        self._leaving = self.WORKERS.keys() - self._retired
+        self._handed_over_by = time.monotonic() + _HANDING_OVER
         for _ in range(self.cfg.workers):
             self.spawn_worker()
-        for pid in old:
-            self._retire(pid)
 
     def manage_workers(self) -> None:
         """As many workers as wanted, not counting those that are about to end."""
         if self._parent is not None and os.getppid() != self._parent:
             raise StopIteration
         self._retired &= self.WORKERS.keys()
-        serving = sorted((worker.age, pid) for pid, worker in self.WORKERS.items() if pid not in self._retired)
+        self._leaving &= self.WORKERS.keys()
+        ending = self._retired | self._leaving
+        serving = sorted((worker.age, pid) for pid, worker in self.WORKERS.items() if pid not in ending)
+        if self._leaving and (self._are_ready(pid for _, pid in serving) or time.monotonic() > self._handed_over_by):
+            for pid in self._leaving:
+                self._retire(pid)
+            self._leaving = set()
+            if self._reload_again:
+                self._reload_again = False
+                self.reload()
+                return
         for _ in range(self.num_workers - len(serving)):
             self.spawn_worker()
         for _, pid in serving[: max(0, len(serving) - self.num_workers)]:
@@ -113,6 +133,11 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is untyped
         for listener in self.LISTENERS:
             listener.close()
         self.LISTENERS = sock.create_sockets(self.cfg, self.log)
+
+    def _are_ready(self, pids: Iterable[int]) -> bool:
+        """Whether these workers take requests; those of another class than ours do not tell."""
+        serve = [getattr(self.WORKERS[pid], "serves", None) for pid in pids]
+        return len(serve) >= self.num_workers and all(shown is None or shown.count for shown in serve)
 
     def _retire(self, pid: int) -> None:
         self._retired.add(pid)

@@ -237,3 +237,30 @@ def test_a_worker_that_is_only_begun_hears_that_it_is_to_end(
             gateway.signal(signal.SIGTERM)
 
             assert gateway.wait(15) == 0
+
+
+def test_a_storm_of_reloads_and_other_signals_holds_up_no_request(gateway: Attacked, figure: Figure) -> None:
+    others = [signal.SIGCHLD, signal.SIGUSR1, signal.SIGWINCH, signal.SIGCONT, signal.SIGURG, signal.SIGPIPE]
+    waits, statuses = [], []
+    end = time.monotonic() + 8
+    while time.monotonic() < end:
+        for number in (signal.SIGHUP, others[len(waits) % len(others)]):
+            gateway.signal(number)
+        begun = time.monotonic()
+        statuses.append(gateway.ask(CHAT, question("openai_chat"))[0])
+        waits.append(time.monotonic() - begun)
+    begun = time.monotonic()
+    while time.monotonic() - begun < 40 and len(pids_of(gateway)) != 1:
+        time.sleep(0.1)
+
+    figure("longest wait in a storm of HUPs", f"{max(waits):.1f} s", "3 s")
+    assert set(statuses) == {200}
+    assert max(waits) < 3
+    assert len(pids_of(gateway)) == 1
+    assert "Traceback" not in gateway.log.read_text()
+
+
+def pids_of(gateway: Attacked) -> list[str]:
+    """The workers."""
+    master = gateway.process.pid
+    return Path(f"/proc/{master}/task/{master}/children").read_text().split()
