@@ -39,6 +39,7 @@ from app.providers.quotas import find_rest, read_quotas, read_seconds
 from app.settings import Profile, ProviderSettings
 from app.settings.network import split_login
 from app.transport import Call, Exchange, Limits, Transport
+from app.transport.call import encode_fields, locate
 
 log = logging.getLogger("dragoman")
 
@@ -101,10 +102,11 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
 
 
 class _Way(msgspec.Struct, frozen=True):
-    """Where requests go, and with which headers; the rest is what that follows from."""
+    """Where requests go, and with which headers, also as bytes; the rest is what that follows from."""
 
     url: str
     headers: dict[str, str]
+    head: bytes
     client_headers: Mapping[str, str]
     credential: Credential | None
     more: Mapping[str, str]
@@ -280,8 +282,10 @@ class Provider:
         its way is raised as an UpstreamError."""
         way = self._find_way(upstream_request, credential)
         return self.transport.send(
-            Call("POST", way.url, way.headers, upstream_request.body, self.limits, upstream_request.may_resend)
-        )
+            Call(
+                "POST", way.url, way.headers, upstream_request.body, self.limits, upstream_request.may_resend, way.head
+            )
+        )  # fmt: skip
 
     def _find_way(self, upstream_request: UpstreamRequest, credential: Credential | None) -> _Way:
         """URL and headers, which are the same for most requests of a client to a model."""
@@ -304,7 +308,9 @@ class Provider:
         ):
             return way
         url = self.url(upstream_request.operation, upstream_request.model)
-        way = _Way(url, self.headers(upstream_request, credential), client, credential, upstream_request.headers)
+        headers = self.headers(upstream_request, credential)
+        head = encode_fields("POST", locate(url), headers)
+        way = _Way(url, headers, head, client, credential, upstream_request.headers)
         if self.same_headers:
             if len(self._ways) >= MOST_WAYS:
                 self._ways.clear()

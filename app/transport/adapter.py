@@ -61,9 +61,9 @@ class PoolAdapter(HTTPAdapter):
     def begin(self, call: Call, session: Session) -> Exchange:
         """Sends a call; `session` is asked where requests knows the way better."""
         target = locate(call.url)
-        if _is_mocked() or not self._dialer.knows_way(target.origin):
-            return ResponseExchange(session, call)
-        return SocketExchange(self._pool, call, target)
+        if HTTPAdapter.send is _OWN_SEND and self._dialer.knows_way(target.origin):
+            return SocketExchange(self._pool, call, target)
+        return ResponseExchange(session, call)
 
     def send(
         self, request: PreparedRequest, stream: bool = False, timeout: Any = None, *args: Any, **kwargs: Any

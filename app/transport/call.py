@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -37,7 +37,8 @@ class Call(Struct, frozen=True):
     """One HTTP request to an upstream. Framing headers and `accept-encoding` are the transport's, not the caller's.
 
     `may_resend` is asked before the request is sent a second time, because the kept connection it went out on had been
-    closed; without it that is always done.
+    closed; without it that is always done. `head` is what `encode_fields` makes of the call, where it was made before:
+    most calls differ in their bodies only.
     """
 
     method: str
@@ -46,6 +47,7 @@ class Call(Struct, frozen=True):
     body: bytes = b""
     limits: Limits = Limits()
     may_resend: Callable[[], bool] | None = None
+    head: bytes | None = None
 
     def __repr__(self) -> str:
         """Without headers and body: they hold the credential and the conversation."""
@@ -90,23 +92,22 @@ def locate(url: str) -> Target:
 
 
 def encode_head(call: Call, target: Target) -> bytes:
-    """The request line and headers, with the blank line that ends them.
-
-    Raises UpstreamUnreachable for a header that would break the framing (a line end in its name or value, RFC 9112
-    section 2.2): nothing is sent then.
-    """
-    head = _encode_fields(call.method, target.path, target.authority, *call.headers.items())
+    """The request line and headers, with the blank line that ends them. Raises UpstreamUnreachable, as
+    `encode_fields`."""
+    head = call.head or encode_fields(call.method, target, call.headers)
     if call.body or call.method in _METHODS_WITH_BODY:
         return b"%bcontent-length: %d\r\n\r\n" % (head, len(call.body))
     return head + b"\r\n"
 
 
-# The calls of one client to one upstream differ in their bodies only.
-@lru_cache(maxsize=256)
-def _encode_fields(method: str, path: str, authority: str, *fields: tuple[str, str]) -> bytes:
-    """The head without the length and the blank line."""
-    lines = [f"{method} {path} HTTP/1.1", f"host: {authority}", "accept-encoding: identity"]
-    lines += [f"{name}: {value}" for name, value in fields if name.lower() not in _OWN_HEADERS]
+def encode_fields(method: str, target: Target, headers: Mapping[str, str]) -> bytes:
+    """The head without the length and the blank line.
+
+    Raises UpstreamUnreachable for a header that would break the framing (a line end in its name or value, RFC 9112
+    section 2.2): nothing is sent then.
+    """
+    lines = [f"{method} {target.path} HTTP/1.1", f"host: {target.authority}", "accept-encoding: identity"]
+    lines += [f"{name}: {value}" for name, value in headers.items() if name.lower() not in _OWN_HEADERS]
     head = "\r\n".join(lines)
     line_ends = len(lines) - 1
     try:

@@ -13,8 +13,9 @@ from app.transport.call import Call, Target, encode_head
 from app.transport.connections.connection import Connection
 from app.transport.connections.dialer import describe_failure
 from app.transport.connections.pool import ConnectionPool
-from app.transport.reply import ReplyDecoder
+from app.transport.reply import CUT_SHORT, ReplyDecoder
 from app.transport.silence import Silence
+from app.transport.whole_reply import read_whole
 from app.turns import give_way
 
 MAX_BODY = 64 * 1024 * 1024
@@ -100,24 +101,23 @@ class SocketExchange(Exchange):
     """An exchange on a connection of the pool."""
 
     def __init__(self, pool: ConnectionPool, call: Call, target: Target) -> None:
-        self._pool = pool
-        self._limits = call.limits
-        self._may_resend = call.may_resend
-        self._body = call.body  # until the reply begins: a long history is not kept for as long as a stream
-        self._target = target
-        self._head = encode_head(call, target)
-        self._decoder = ReplyDecoder(call.method, pool.max_head)
         self.status = 0
         self.headers = {}
+        self._pool = pool
+        self._limits = call.limits
+        # Until the reply begins: a long history is not kept for as long as a stream.
+        self._call: Call | None = call
+        self._target = target
+        self._head = encode_head(call, target)
+        # None before the first byte of a reply, and for one that came whole with its first read.
+        self._decoder: ReplyDecoder | None = None
         self._unread = b""
         self._silence = Silence(call.limits)
         self._connection: Connection | None = None
-        self._is_kept = False
-        self._sent_at = 0.0
         self._start(pool.take(target.origin))
 
     def wait_head(self, wait: float | None = None) -> bool:
-        while not self._decoder.has_head:
+        while not self.status:
             body = self._receive(wait)
             if body is None:
                 return False
@@ -130,10 +130,15 @@ class SocketExchange(Exchange):
             self._unread = b""
             return body
         while True:
-            if self._decoder.unpacking is not None:
+            decoder = self._decoder
+            if decoder is None:
+                if self.status:
+                    return b""
+                part = self._receive(wait)
+            elif decoder.unpacking is not None:
                 give_way()  # what takes long to unpack lets others have their turn
-                part: bytes | None = self._unpack()
-            elif self._decoder.complete:
+                part = self._unpack(decoder)
+            elif decoder.complete:
                 return b""
             else:
                 part = self._receive(wait)
@@ -141,8 +146,10 @@ class SocketExchange(Exchange):
                 return part
 
     def take_body(self, limit: int) -> bytes | None:
-        body = self._unread
-        if not body or not self._decoder.complete or self._decoder.unpacking is not None or len(body) > limit:
+        body, decoder = self._unread, self._decoder
+        if not body or len(body) > limit:
+            return None
+        if decoder is not None and (not decoder.complete or decoder.unpacking is not None):
             return None
         self._unread = b""
         return body.removeprefix(BOM_UTF8)
@@ -154,10 +161,12 @@ class SocketExchange(Exchange):
 
     def _start(self, connection: Connection | None) -> None:
         """Sends the request, on a kept connection or on a new one."""
+        call = self._call
+        assert call is not None, "a request is sent before its reply"
         self._is_kept = connection is not None
         self._connection = connection or self._pool.open(self._target.origin, self._limits.connect)
         try:
-            body, limit = self._body, self._limits.first_byte
+            body, limit = call.body, self._limits.first_byte
             self._sent_at = time.monotonic()
             if len(body) <= _JOINED_SIZE:
                 self._connection.write(self._head + body, limit)
@@ -178,7 +187,8 @@ class SocketExchange(Exchange):
     def _may_restart(self) -> bool:
         """Whether the upstream had closed the kept connection, so that it never saw the request."""
         at_once = time.monotonic() - self._sent_at < _AT_ONCE
-        return self._is_kept and at_once and (self._may_resend is None or self._may_resend())
+        may_resend = None if self._call is None else self._call.may_resend
+        return self._is_kept and at_once and (may_resend is None or may_resend())
 
     def _restart(self) -> None:
         """Once more, on a new connection."""
@@ -189,7 +199,7 @@ class SocketExchange(Exchange):
         """The body's bytes that one read delivered, perhaps none; None when `wait` passed in silence."""
         assert self._connection is not None, "read after close"
         try:
-            data = self._silence.bear(self._connection.read, self._decoder.has_head, wait)
+            data = self._silence.bear(self._connection.read, self.status > 0, wait)
         except UpstreamTimeout:
             self.close()
             raise
@@ -199,15 +209,24 @@ class SocketExchange(Exchange):
             return self._receive(wait) if wait is None else None
         return self._decode(data) if data else self._meet_end(None)
 
-    def _unpack(self) -> bytes:
+    def _unpack(self, decoder: ReplyDecoder) -> bytes:
         try:
-            return self._decoder.more()
+            return decoder.more()
         except BaseException:
             self.close()
             raise
 
     def _decode(self, data: bytes) -> bytes:
         decoder = self._decoder
+        if decoder is None:
+            assert self._call is not None, "a reply that came whole is read once"
+            method, most = self._call.method, self._pool.max_head
+            if method != "HEAD" and (whole := read_whole(data, most)) is not None:
+                self.status, self.headers, body = whole
+                self._call = None
+                self._give_back()
+                return body
+            decoder = self._decoder = ReplyDecoder(method, most)
         try:
             body = decoder.feed(data)
         except BaseException:
@@ -216,18 +235,24 @@ class SocketExchange(Exchange):
         if decoder.has_head and not self.status:
             self.status = decoder.status
             self.headers = decoder.headers
-            self._body = b""
+            self._call = None
         if decoder.complete:
-            if decoder.reusable and self._connection is not None:
-                self._pool.keep(self._connection)
-                self._connection = None
+            if decoder.reusable:
+                self._give_back()
             else:
                 self.close()
         return body
 
+    def _give_back(self) -> None:
+        """The connection may serve another call."""
+        if self._connection is not None:
+            self._pool.keep(self._connection)
+            self._connection = None
+
     def _meet_end(self, failure: OSError | None) -> bytes:
         """The connection has ended, by a failure or in order: a stale one, a cut reply, or a reply's regular end."""
-        began = self._decoder.began
+        decoder = self._decoder
+        began = decoder is not None and decoder.began
         if not began and self._may_restart():
             self._restart()
             return b""
@@ -235,5 +260,7 @@ class SocketExchange(Exchange):
         if failure is not None:
             reason = describe_failure(failure)
             raise UpstreamCut(f"the connection to the upstream broke: {reason}", began=began) from failure
-        self._decoder.end()
+        if decoder is None:
+            raise UpstreamCut(CUT_SHORT, began=False)
+        decoder.end()
         return b""

@@ -16,6 +16,7 @@ from app.transport.content import PART, ContentDecoder, content_decoder, list_en
 # Bytes of a reply's head, and of what may come without any of the body after it: trailers, the size of a chunk.
 MAX_HEAD = 128 * 1024
 _MOST_FIELDS = 1000
+CUT_SHORT = "the upstream closed the connection before its reply was complete"
 # Of what an upstream sent instead of HTTP, so much is quoted.
 _QUOTED = 80
 # What a packed reply may unpack to, whatever its size; and how many times its size, where that is more. The events of a
@@ -128,7 +129,7 @@ class ReplyDecoder:
     def end(self) -> None:
         """The connection has ended. Raises UpstreamCut unless that is how this reply ends."""
         if not (self.has_head and self._ends_with_connection):
-            raise UpstreamCut("the upstream closed the connection before its reply was complete", began=self.began)
+            raise UpstreamCut(CUT_SHORT, began=self.began)
         self.complete = True
         self._release()
 

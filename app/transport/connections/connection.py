@@ -31,7 +31,7 @@ class Connection:
 
     def __init__(self, origin: Origin, sock: socket.socket, alarm: Alarm) -> None:
         self.origin = origin
-        self.idle_since = 0.0
+        self.idle_since = 0.0  # since when no call uses it, by the monotonic clock
         self._socket = sock
         self._alarm = alarm
         self._watcher = alarm.watch(sock)
@@ -70,10 +70,6 @@ class Connection:
         """Whether a connection kept between two calls is as it should be: open, with nothing to read. What came unasked
         would be taken for the answer to the next call, which may be another client's."""
         return not self._look.poll(0)
-
-    def rest(self) -> None:
-        """Notes that no call uses the connection from now on."""
-        self.idle_since = time.monotonic()
 
     def close(self) -> None:
         """Closes the socket at once. Does nothing the second time."""

@@ -47,7 +47,7 @@ class ConnectionPool:
 
     def keep(self, connection: Connection) -> None:
         """Takes back a connection on which nothing is under way."""
-        connection.rest()
+        connection.idle_since = time.monotonic()
         kept = self._kept.get(connection.origin)
         if kept is None and self._size:
             kept = self._kept[connection.origin] = []

@@ -7,11 +7,11 @@ that costs a failed system call, an exception and a timer for each event: more t
 from __future__ import annotations
 
 import socket
-import time
+from time import monotonic
 from typing import Any
 
-import gevent
 import gevent.socket
+from gevent import get_hub, getcurrent
 
 # libev's EV_READ.
 _READABLE = 1
@@ -33,7 +33,7 @@ class Alarm:
     def watch(self, sock: socket.socket) -> Any:
         """What `wait` waits with, to be closed with the socket; None for a socket that is not gevent's."""
         if isinstance(sock, gevent.socket.socket):
-            return gevent.get_hub().loop.io(sock.fileno(), _READABLE)
+            return get_hub().loop.io(sock.fileno(), _READABLE)
         return None
 
     def wait(self, watcher: Any, seconds: float) -> None:
@@ -43,20 +43,20 @@ class Alarm:
             return
         if self._timer is None:
             self._start()
-        waiter = gevent.getcurrent()
-        self._deadlines[waiter] = time.monotonic() + seconds
+        waiter = getcurrent()
+        self._deadlines[waiter] = monotonic() + seconds
         try:
-            gevent.get_hub().wait(watcher)
+            get_hub().wait(watcher)
         finally:
             del self._deadlines[waiter]
 
     def _start(self) -> None:
         # Not counted among what keeps the hub running: it shall not keep a process alive that has nothing else to do.
-        self._timer = gevent.get_hub().loop.timer(_TICK, _TICK, ref=False)
+        self._timer = get_hub().loop.timer(_TICK, _TICK, ref=False)
         self._timer.start(self._ring)
 
     def _ring(self) -> None:
         """Runs in the hub, so every greenlet with a deadline is waiting now."""
-        now = time.monotonic()
+        now = monotonic()
         for waiter in [waiter for waiter, deadline in self._deadlines.items() if deadline <= now]:
             waiter.throw(TimeoutError("timed out"))

@@ -1,0 +1,95 @@
+"""Reads the reply that came whole with one read, as most answers do that are no streams.
+
+What llhttp says of a reply it says one call at a time, and heads have twenty lines. Here they are split at once; what is
+out of the ordinary in any way is left to ReplyDecoder, which is strict.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+_HEAD_END = b"\r\n\r\n"
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
+_STATUS = re.compile(r"HTTP/1\.1 ([2-5][0-9]{2})(?: .*)?")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_LENGTH = re.compile(r"[0-9]{1,15}")
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
+# Replies that end with their head whatever it says, and fields that change what follows it.
+_BODILESS = frozenset({204, 304})
+_UNUSUAL = frozenset({"content-encoding", "proxy-connection", "trailer", "upgrade"})
+_MOST_LINES = 200
+_MOST_CHUNKS = 64
+
+
+class WholeReply(NamedTuple):
+    """`headers` have lower-case names. The connection may serve another call."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def read_whole(data: bytes, max_head: int) -> WholeReply | None:
+    """The reply that `data` is, from its first byte to its last; None where it is unusual, or wrong, or not all."""
+    end = data.find(_HEAD_END, 0, max_head)
+    if end < 0:
+        return None
+    lines = data[:end].decode("latin-1").split("\r\n")
+    status = _read_status(lines[0])
+    # A stray line end or control character hides nowhere.
+    if status is None or len(lines) > _MOST_LINES or not "".join(lines).isprintable():
+        return None
+    headers: dict[str, str] = {}
+    del lines[0]
+    for line in lines:
+        name, colon, value = line.partition(":")
+        key = _read_name(name)
+        if key is None or not colon or key in headers:
+            return None
+        headers[key] = value.strip(" ")
+    if headers.get("connection", "keep-alive").lower() != "keep-alive":
+        return None
+    body = _read_body(data, end + len(_HEAD_END), headers)
+    return WholeReply(status, headers, body) if body else None
+
+
+def _read_body(data: bytes, start: int, headers: dict[str, str]) -> bytes | None:
+    length, coding = headers.get("content-length"), headers.get("transfer-encoding")
+    if length is None:
+        return _join_chunks(data, start) if coding == "chunked" and data.endswith(_LAST_CHUNK) else None
+    if coding is not None or _LENGTH.fullmatch(length) is None or int(length) != len(data) - start:
+        return None
+    return data[start:]
+
+
+def _join_chunks(data: bytes, start: int) -> bytes | None:
+    pieces = []
+    for _ in range(_MOST_CHUNKS):
+        found = _CHUNK_SIZE.match(data, start)
+        if found is None:
+            return None
+        begin, size = found.end(), int(found[1], 16)
+        start = begin + size + 2
+        if data[start - 2 : start] != b"\r\n":
+            return None
+        if not size:
+            return b"".join(pieces) if start == len(data) else None
+        pieces.append(data[begin : start - 2])
+    return None
+
+
+# Upstreams say the same few lines and names again and again.
+@lru_cache(maxsize=256)
+def _read_status(line: str) -> int | None:
+    found = _STATUS.fullmatch(line)
+    status = int(found[1]) if found is not None else 0
+    return status if status and status not in _BODILESS else None
+
+
+@lru_cache(maxsize=1024)
+def _read_name(name: str) -> str | None:
+    """A field's name in lower case; None for what is none, or for one that only ReplyDecoder shall read."""
+    key = name.lower()
+    return key if _TOKEN.fullmatch(name) is not None and key not in _UNUSUAL else None

@@ -1,0 +1,69 @@
+"""Specifies the short way to read a reply: it says what ReplyDecoder says, or nothing."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.errors import DragomanError
+from app.transport.reply import MAX_HEAD, ReplyDecoder
+from app.transport.whole_reply import read_whole
+from tests.transport.test_reply import CASES
+
+WHOLE = b"HTTP/1.1 200 OK\r\nDate: Mon\r\nX-Request-Id: a\r\nContent-Length: 5\r\n\r\nhello"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"
+LINES = [
+    b"HTTP/1.1 200 OK", b"HTTP/1.1 429 Too Many", b"HTTP/1.1 204 None", b"HTTP/1.0 200 OK", b"HTTP/1.1 100 Continue",
+    b"HTTP/1.1  200 OK", b"HTTP/1.1 200", b"HTTP/1.1 2000 OK", b"HTTP/2 200",
+]  # fmt: skip
+FIELDS = [
+    b"content-length: 5", b"Content-Length:5 ", b"content-length: 4", b"content-length: +5", b"content-length: 5, 5",
+    b"content-length : 5", b"transfer-encoding: chunked", b"transfer-encoding: gzip, chunked", b"connection: close",
+    b"Connection: Keep-Alive", b"connection: upgrade", b"upgrade: x", b"content-encoding: gzip", b"x: \xe9", b"x: a\tb",
+    b"x:\ty", b"x: \x00", b"x: a\nb: c", b"x: a\rb", b" folded", b"no colon", b"nocolon", b": x", b"x_y: 1",
+    b"proxy-connection: close", b"x-request-id: a", b"x-request-id: b", b"x:", b"x: \x7f",
+]  # fmt: skip
+BODIES = [b"hello", b"hell", b"5\r\nhello\r\n0\r\n\r\n", b"5;a\r\nhello\r\n0\r\n\r\n", b"6\r\nhello\r\n0\r\n\r\n",
+          b"5\r\nhello\r\n0\r\nA: b\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\nHTTP", b"0\r\n\r\n", b""]  # fmt: skip
+
+
+def said_by_decoder(data: bytes) -> tuple[int, dict[str, str], bytes] | None:
+    """What the slow way says of a reply that is complete, and whose connection may serve another call."""
+    decoder = ReplyDecoder("POST")
+    try:
+        body = decoder.feed(data)
+    except DragomanError:
+        return None
+    return (decoder.status, decoder.headers, body) if decoder.complete and decoder.reusable else None
+
+
+@pytest.mark.parametrize("data", [WHOLE, CHUNKED], ids=["with its length", "in chunks"])
+def test_what_came_whole_is_read(data: bytes) -> None:
+    read = read_whole(data, MAX_HEAD)
+
+    assert read is not None
+    assert read.body == b"hello"
+    assert read == said_by_decoder(data)
+
+
+@pytest.mark.parametrize("data", [WHOLE, CHUNKED])
+def test_what_is_not_all_or_more_is_left(data: bytes) -> None:
+    assert [read_whole(data[:cut], MAX_HEAD) for cut in range(len(data))] == [None] * len(data)
+    assert read_whole(data + b"x", MAX_HEAD) is None
+    assert read_whole(data, 20) is None
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_it_never_says_what_the_decoder_does_not(case) -> None:  # type: ignore[no-untyped-def]
+    read = read_whole(case.wire, MAX_HEAD)
+
+    assert read is None or read == said_by_decoder(case.wire)
+
+
+@given(st.sampled_from(LINES), st.lists(st.sampled_from(FIELDS), max_size=5), st.sampled_from(BODIES))
+def test_odd_heads_are_read_alike_or_left(line: bytes, fields: list[bytes], body: bytes) -> None:
+    data = b"\r\n".join([line, *fields, b"", b""]) + body
+    read = read_whole(data, MAX_HEAD)
+
+    assert read is None or read == said_by_decoder(data)
