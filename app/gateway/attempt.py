@@ -10,7 +10,6 @@ from __future__ import annotations
 import abc
 import logging
 import time
-from functools import cached_property
 
 import msgspec
 
@@ -97,11 +96,14 @@ class Attempt(abc.ABC):
         self.target = target
         self.client_request = target.client_request
         self.stream = target.stream
+        self._context: RenderContext | None = None
 
-    @cached_property
+    @property
     def context(self) -> RenderContext:
         """What renderers must know of the client's request."""
-        return self._make_context()
+        if self._context is None:
+            self._context = self._make_context()
+        return self._context
 
     @abc.abstractmethod
     def _make_context(self) -> RenderContext: ...
@@ -136,45 +138,51 @@ class Attempt(abc.ABC):
             return stream_whole(response, client, self.context)
         return client.render_response(response, self.context)
 
-    def send(self, upstream_request: UpstreamRequest, record: Record, wait: float) -> Obtaining[Exchange]:
-        """Sends, and waits for the head of a good answer. Raises what the upstream says otherwise."""
+    def begin(self, upstream_request: UpstreamRequest, record: Record) -> Exchange:
+        """Puts the request on its way."""
         target = self.target
         target.sends.record = record
         target.sends.count()
         record.upstream_status = None
-        label = target.upstream.label
         provider = target.upstream.provider
         exchange = provider.send(upstream_request, target.credential)
         if record.wiretap is not None:
             exchange = record.wiretap.attempt(exchange, provider, upstream_request, target.credential)
-        debugging = log.isEnabledFor(logging.DEBUG)
-        if debugging:
+        if log.isEnabledFor(logging.DEBUG):
             log.debug(
                 "request %s goes to %s as %s: %d bytes, losses %s",
-                record.id, label, target.dialect.NAME, len(upstream_request.body), [loss.path for loss in self.losses],
+                record.id, target.upstream.label, target.dialect.NAME, len(upstream_request.body),
+                [loss.path for loss in self.losses],
             )  # fmt: skip
+        return exchange
+
+    def meet_head(self, exchange: Exchange, record: Record) -> None:
+        """Notes what the head of the reply says. Raises what the upstream says where that is no answer."""
+        target, status, headers = self.target, exchange.status, exchange.headers
+        record.meet_head(status, headers)
+        named = headers.get("x-request-id") or headers.get("request-id") or headers.get("opc-request-id")
+        record.upstream_request_id = None if named is None else known_secrets.mask(named)[:MOST_QUOTED]
+        target.upstream.provider.note_quotas(target.credential, headers)
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("request %s: %s answers HTTP %d", record.id, target.upstream.label, status)
+        if not 200 <= status < 300:
+            record.upstream_status = status
+            raise self._refusal(exchange)
+
+    def send(self, upstream_request: UpstreamRequest, record: Record, wait: float) -> Obtaining[Exchange]:
+        """Sends, and waits for the head of a good answer. Raises what the upstream says otherwise."""
+        sends = self.target.sends
+        exchange = self.begin(upstream_request, record)
         good = False
         try:
-            limit = target.sends.head_limit
-            if limit is not None:
-                yield from _wait_briefly(exchange, limit, wait)
-            if target.sends.pulse is not None:
-                yield from target.sends.pulse.wait(exchange, wait)
+            if sends.head_limit is not None:
+                yield from _wait_briefly(exchange, sends.head_limit, wait)
+            if sends.pulse is not None:
+                yield from sends.pulse.wait(exchange, wait)
             while not exchange.wait_head(wait):
                 yield
-            record.meet_head(exchange.status, exchange.headers)
-            headers = exchange.headers
-            named = headers.get("x-request-id") or headers.get("request-id") or headers.get("opc-request-id")
-            record.upstream_request_id = named
-            if named is not None:
-                record.upstream_request_id = known_secrets.mask(named)[:MOST_QUOTED]
-            provider.note_quotas(target.credential, exchange.headers)
-            if debugging:
-                log.debug("request %s: %s answers HTTP %d", record.id, label, exchange.status)
-            good = 200 <= exchange.status < 300
-            if not good:
-                record.upstream_status = exchange.status
-                raise self._refusal(exchange)
+            self.meet_head(exchange, record)
+            good = True
             return exchange
         finally:
             if not good:

@@ -24,6 +24,7 @@ from app.gateway.replies.translation import StreamCollector
 from app.json_values import MOST_VALUES, has_too_many_values
 from app.json_values import SMALL as VALUES_UNSEEN
 from app.transport import Exchange, Obtaining
+from app.transport.exchange import wait_for
 from app.turns import give_way
 
 log = logging.getLogger("dragoman")
@@ -52,7 +53,33 @@ TURN = 2 * 1024
 DOCUMENT_BEGINNINGS = (b"{", b"[", b"<")
 
 
-def begin_delivery(attempt: Attempt, exchange: Exchange, record: Record, wait: float) -> Obtaining[StartedResponse]:
+def ask_whole(attempt: Attempt, record: Record) -> StartedResponse:
+    """Sends a request whose client waits for its whole answer, and reads that. Raises DragomanError.
+
+    It is what `send` and `begin_delivery` do, for a client that is told nothing before there is all.
+    """
+    exchange = attempt.begin(attempt.upstream_request, record)
+    try:
+        exchange.wait_head()
+        attempt.meet_head(exchange, record)
+        headers = exchange.headers
+        if _is_streamed(headers):
+            return wait_for(begin_delivery(attempt, exchange, record, None))
+        limit = attempt.target.limits.reply_mb << 20
+        body = exchange.take_body(limit)
+        if body is None:
+            body = exchange.read_body(limit)
+        try:
+            return deliver(attempt, _finish(attempt, body), record, headers)
+        except UNREADABLE as fault:
+            raise _malformed(fault, record) from fault
+    finally:
+        exchange.close()
+
+
+def begin_delivery(
+    attempt: Attempt, exchange: Exchange, record: Record, wait: float | None
+) -> Obtaining[StartedResponse]:
     """Reads until there is something for the client: all of a unary answer, the first events of a stream. A silence is
     `wait` seconds long. Raises DragomanError, which can still become an HTTP status or another attempt."""
     try:
@@ -61,9 +88,9 @@ def begin_delivery(attempt: Attempt, exchange: Exchange, record: Record, wait: f
         raise _malformed(fault, record) from fault
 
 
-def _begin(attempt: Attempt, exchange: Exchange, record: Record, wait: float) -> Obtaining[StartedResponse]:
+def _begin(attempt: Attempt, exchange: Exchange, record: Record, wait: float | None) -> Obtaining[StartedResponse]:
     limit = attempt.target.limits.reply_mb << 20
-    streamed = "event-stream" in exchange.headers.get("content-type", "").lower()
+    streamed = _is_streamed(exchange.headers)
     early = b""
     if streamed:
         early = yield from _first_part(exchange, wait)
@@ -77,19 +104,28 @@ def _begin(attempt: Attempt, exchange: Exchange, record: Record, wait: float) ->
             collector.feed(piece)
         whole = attempt.finish_response((yield from _collect(exchange, collector, limit, wait)))
     else:
-        whole_body = None if early else exchange.take_body(limit)
-        body = early + (yield from exchange.gather_body(limit, wait)) if whole_body is None else whole_body
-        if len(body) > VALUES_UNSEEN and work_on(len(body), has_too_many_values, body):
-            raise UpstreamMalformed(f"the upstream's reply contains more than {MOST_VALUES:,} values")
-        body.decode()  # what is left raw is never decoded here, but clients decode all of it
-        if body[:MOST_SPACE].lstrip().startswith(EVENT_BEGINNINGS):
-            collector = StreamCollector(attempt.make_parser(), attempt.context)
-            for piece in in_turns(body):
-                collector.feed(piece)
-            whole = attempt.finish_response(collector.close())
-        else:
-            whole = attempt.finish(body)
+        body = None if early else exchange.take_body(limit)
+        if body is None:
+            body = early + (yield from exchange.gather_body(limit, wait))
+        whole = _finish(attempt, body)
     return deliver(attempt, whole, record, exchange.headers)
+
+
+def _is_streamed(headers: Mapping[str, str]) -> bool:
+    return "event-stream" in headers.get("content-type", "").lower()
+
+
+def _finish(attempt: Attempt, body: bytes) -> tuple[bytes, Usage | None]:
+    """The client's answer, made of the whole body of the upstream's, with its usage."""
+    if len(body) > VALUES_UNSEEN and work_on(len(body), has_too_many_values, body):
+        raise UpstreamMalformed(f"the upstream's reply contains more than {MOST_VALUES:,} values")
+    body.decode()  # what is left raw is never decoded here, but clients decode all of it
+    if body[:MOST_SPACE].lstrip().startswith(EVENT_BEGINNINGS):
+        collector = StreamCollector(attempt.make_parser(), attempt.context)
+        for piece in in_turns(body):
+            collector.feed(piece)
+        return attempt.finish_response(collector.close())
+    return attempt.finish(body)
 
 
 def deliver(
@@ -182,14 +218,14 @@ def in_turns(part: bytes) -> Iterator[bytes]:
         give_way()
 
 
-def _first_part(exchange: Exchange, wait: float) -> Obtaining[bytes]:
+def _first_part(exchange: Exchange, wait: float | None) -> Obtaining[bytes]:
     """What comes first of a stream; empty where nothing comes."""
     while (part := exchange.read_part(wait)) is None:
         yield
     return part.removeprefix(BOM_UTF8)
 
 
-def _begin_stream(attempt: Attempt, exchange: Exchange, early: bytes, wait: float) -> Obtaining[StartedResponse]:
+def _begin_stream(attempt: Attempt, exchange: Exchange, early: bytes, wait: float | None) -> Obtaining[StartedResponse]:
     """Reads until the first events that a client can be given."""
     stream = attempt.open_stream()
     first = b"".join(mask_errors(stream.feed(piece)) for piece in in_turns(early)) if early else b""
@@ -208,7 +244,7 @@ def _begin_stream(attempt: Attempt, exchange: Exchange, early: bytes, wait: floa
     )  # fmt: skip
 
 
-def _collect(exchange: Exchange, collector: StreamCollector, limit: int, wait: float) -> Obtaining[Response]:
+def _collect(exchange: Exchange, collector: StreamCollector, limit: int, wait: float | None) -> Obtaining[Response]:
     left = limit
     while (part := exchange.read_part(wait)) != b"":
         if part is None:

@@ -30,6 +30,7 @@ from app.gateway.attempt import Attempt, Sends
 from app.gateway.choice import USUAL, open_attempt
 from app.gateway.delivery import (
     STREAM_HEADERS,
+    ask_whole,
     begin_delivery,
     deliver,
     go_on,
@@ -64,6 +65,7 @@ from app.rate_limits.shared_counts import LimitsUnavailable
 from app.routing.router import Router, Upstream
 from app.settings import LimitsSettings, ServerSettings
 from app.transport import Exchange, Obtaining
+from app.transport.exchange import wait_for
 
 log = logging.getLogger("dragoman")
 
@@ -109,13 +111,15 @@ class Gateway:
         record.model = peek.model
         record.stream = stream = bool(peek.stream)
         obtaining = self._obtain(client_request, record, stream)
+        if not stream:
+            started = wait_for(obtaining)
+            record.begin_output()
+            return ClientResponse(200, started.headers, started.first)
         try:
-            while True:
-                next(obtaining)
-                if stream:
-                    return self._answer_late(client_request, record, obtaining)
+            next(obtaining)
+            return self._answer_late(client_request, record, obtaining)
         except StopIteration as done:
-            started: StartedResponse = done.value
+            started = done.value
         record.begin_output()
         body = started.first if started.stream is None else self._go_on(started, record)
         return ClientResponse(200, started.headers, body)
@@ -180,7 +184,8 @@ class Gateway:
             record.routed = time.monotonic() - record.started
             tenant = client_request.tenant
             most = self._settings.max_attempts
-            well = self._choose(upstreams, tenant, record)
+            health = self.health
+            well = self._choose(upstreams, tenant, record) if self.facts.any or health.breakers else upstreams
             chain = (well or upstreams)[:most]
             if client_request.size > SMALL:
                 client_request.keeps_body = _is_needed(client_request, chain)
@@ -191,21 +196,22 @@ class Gateway:
                 record.go_to(upstream)
                 try:
                     sends.pulse = None if last else self._find_pulse(upstream)
-                    entered = self.health.enter(
-                        upstream.label, tenant, last=last or not well, followed=not last, pulse=sends.pulse
-                    )
-                    if entered is None:
-                        record.pass_over(upstream.label, self.health.describe(upstream.label))
-                        continue
-                    gate = entered
+                    if health.breakers:
+                        entered = health.enter(
+                            upstream.label, tenant, last=last or not well, followed=not last, pulse=sends.pulse
+                        )
+                        if entered is None:
+                            record.pass_over(upstream.label, health.describe(upstream.label))
+                            continue
+                        gate = entered
                     sends.most = most - (len(chain) - 1 - position)  # one is kept for each upstream that is left
                     sends.head_limit = gate.head_limit
                     started = yield from self._attempt(
                         client_request, record, upstream, stream, sends, last and not gate.once
                     )
                     upstream.provider.health.succeed()
-                    self.health.succeed(upstream.label)
-                    told = None
+                    if health.breakers:
+                        health.succeed(upstream.label)
                     return started
                 except DragomanError as error:
                     upstream.provider.health.fail(error)
@@ -237,8 +243,6 @@ class Gateway:
 
     def _choose(self, upstreams: Sequence[Upstream], tenant: str, record: Record) -> Sequence[Upstream]:
         """The upstreams that are worth asking now, in their order; none where there is reason against each."""
-        if not (self.facts.any or self.health.breakers):
-            return upstreams
         well = []
         passed_over = []
         for upstream in upstreams:
@@ -267,7 +271,9 @@ class Gateway:
         if time.monotonic() - began >= SHORTEST_STEP:
             record.note_step("credential", provider.name, began)
         record.credential = credential.name if credential is not None else ""
-        capabilities = self.capabilities(upstream, client_request)
+        capabilities = upstream.capabilities
+        if self.facts.any:
+            capabilities = self.capabilities(upstream, client_request)
         record.upstream_dialect = capabilities.dialect
         state = client_request.continuation
         asked = client_request if state is None else state.prepare(upstream)
@@ -282,7 +288,10 @@ class Gateway:
                 sends,
             )  # fmt: skip
             try:
-                started = yield from self._exchange(attempt, record)
+                if not stream and self._is_straight(attempt, record):
+                    started = ask_whole(attempt, record)
+                else:
+                    started = yield from self._exchange(attempt, record)
                 return started if state is None else state.watch(started)
             except DragomanError as error:
                 if isinstance(error, NOT_SENT):
@@ -328,6 +337,22 @@ class Gateway:
                     raise_explained(error, attempt, remedy or find_remedy(provider.settings.kind))
                 record.wait(wait)
                 yield from _sleep(wait, self._settings.stream_start_timeout)
+
+    def _is_straight(self, attempt: Attempt, record: Record) -> bool:
+        """Whether nothing is to be done about an attempt but to send it and to wait."""
+        target, name = attempt.target, attempt.target.upstream.provider.name
+        return not (
+            attempt.losses
+            or record.dropped
+            or record.lowered
+            or attempt.answer is not None
+            or attempt.paused_turn is not None
+            or target.sends.pulse is not None
+            or target.sends.head_limit is not None
+            or target.capabilities.cuts_context
+            or name in self.health.lanes
+            or name in self._provider_limits
+        )
 
     def _exchange(self, attempt: Attempt, record: Record) -> Obtaining[StartedResponse]:
         """Sends once and waits for the beginning of a good answer. Raises what the upstream says otherwise."""

@@ -75,7 +75,8 @@ class Upstream(msgspec.Struct, frozen=True):
         """Whether a request is rendered anew even for a client of the upstream's own dialect: where the route sets an
         effort or another count, or a strict chat template wants the conversation in another order."""
         ordered = capabilities.merge_system or capabilities.alternate
-        return ordered or self.reasoning_effort is not None or self.usage_scale != 1
+        scaled = self.assumed_window is not None and self.usage_scale != 1
+        return ordered or self.reasoning_effort is not None or scaled
 
     @property
     def usage_scale(self) -> float:

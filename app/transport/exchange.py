@@ -30,6 +30,16 @@ T = TypeVar("T")
 Obtaining = Generator[None, None, T]
 
 
+def wait_for(obtaining: Obtaining[T]) -> T:
+    """What is obtained, for whom its silences are of no interest."""
+    try:
+        while True:
+            next(obtaining)
+    except StopIteration as done:
+        obtained: T = done.value
+        return obtained
+
+
 class Exchange(ABC):
     """A call under way.
 
@@ -59,13 +69,7 @@ class Exchange(ABC):
     def read_body(self, limit: int = MAX_BODY, *, cut: bool = False) -> bytes:
         """The rest of the body, without a byte order mark. Raises UpstreamMalformed beyond `limit` bytes, unless it may
         `cut` what is more."""
-        gathering = self.gather_body(limit, None, cut=cut)
-        try:
-            while True:
-                next(gathering)
-        except StopIteration as done:
-            body: bytes = done.value
-            return body
+        return wait_for(self.gather_body(limit, None, cut=cut))
 
     def take_body(self, limit: int) -> bytes | None:
         """What `read_body` gives, if all of it has come with the head, as most whole replies do; None otherwise."""
