@@ -192,14 +192,11 @@ class ClientDialect(Protocol):
         """
         ...
 
-    def repair_response(self, body: bytes, context: RenderContext, capabilities: Capabilities) -> bytes:
-        """A whole answer that passes: the client's name of the model, and what clients would fail at mended. A clean
-        answer leaves byte by byte. Raises as `parse_response` does."""
-        ...
-
-    def find_usage(self, body: bytes) -> Usage | None:
-        """The counts of a whole answer in tokens, without reading the rest of it; None where it has none. Raises
-        nothing."""
+    def pass_response(
+        self, body: bytes, context: RenderContext, capabilities: Capabilities
+    ) -> tuple[bytes, Usage | None]:
+        """A whole answer that passes, with its counts where it has some: the client's name of the model, and what
+        clients would fail at mended. A clean answer leaves byte by byte. Raises as `parse_response` does."""
         ...
 
     def StreamParser(self) -> StreamParser:  # noqa: N802

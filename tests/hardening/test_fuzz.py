@@ -120,8 +120,7 @@ def read_request(dialect: ModuleType) -> Target:
 def read_response(dialect: ModuleType) -> Target:
     def read(body: bytes) -> None:
         with contextlib.suppress(DragomanError):
-            dialect.repair_response(body, CONTEXT, Capabilities(dialect=dialect.NAME))
-            dialect.find_usage(body)
+            dialect.pass_response(body, CONTEXT, Capabilities(dialect=dialect.NAME))
         response = dialect.parse_response(body)
         for other in DIALECTS:
             json.loads(other.render_response(response, CONTEXT))

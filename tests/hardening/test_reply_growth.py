@@ -198,8 +198,7 @@ STREAMS: dict[str, dict[str, Maker]] = {
 
 
 def read_whole(speaks: ModuleType) -> Iterator[tuple[str, Callable[[bytes], object]]]:
-    yield "repaired", lambda body: speaks.repair_response(body, CONTEXT, Capabilities(dialect=speaks.NAME))
-    yield "usage", speaks.find_usage
+    yield "passed", lambda body: speaks.pass_response(body, CONTEXT, Capabilities(dialect=speaks.NAME))
     for client in DIALECTS:
         yield f"for {client.NAME}", lambda body, c=client: c.render_response(speaks.parse_response(body), CONTEXT)
         yield (

@@ -2,7 +2,7 @@
 
 from app.dialects.anthropic_messages.errors import error_status, parse_error, render_error
 from app.dialects.anthropic_messages.passing_request import pass_request
-from app.dialects.anthropic_messages.passthrough import StreamPassthrough, repair_response
+from app.dialects.anthropic_messages.passthrough import StreamPassthrough, pass_response
 from app.dialects.anthropic_messages.request_parser import parse_count_request, parse_request
 from app.dialects.anthropic_messages.request_renderer import render_request
 from app.dialects.anthropic_messages.response_parser import parse_response
@@ -10,7 +10,6 @@ from app.dialects.anthropic_messages.response_renderer import render_response
 from app.dialects.anthropic_messages.stream_parser import StreamParser
 from app.dialects.anthropic_messages.stream_renderer import StreamRenderer
 from app.dialects.anthropic_messages.traits import TRAITS
-from app.dialects.anthropic_messages.usage import find_usage
 from app.dialects.anthropic_messages.vocabulary import NAME
 
 __all__ = [
@@ -20,14 +19,13 @@ __all__ = [
     "StreamPassthrough",
     "StreamRenderer",
     "error_status",
-    "find_usage",
     "parse_count_request",
     "parse_error",
     "parse_request",
     "parse_response",
     "pass_request",
+    "pass_response",
     "render_error",
     "render_request",
     "render_response",
-    "repair_response",
 ]

@@ -19,7 +19,7 @@ from app.dialects.anthropic_messages.grammar import Grammar, Rewriter
 from app.dialects.anthropic_messages.response_parser import is_true_reason, parse_response, refuse_error
 from app.dialects.anthropic_messages.response_renderer import render_response
 from app.dialects.anthropic_messages.stream_renderer import PING
-from app.dialects.anthropic_messages.usage import read_usage
+from app.dialects.anthropic_messages.usage import find_usage, read_usage
 from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import fields_decoder, replace_model
 from app.dialects.malformed import malformed
@@ -50,7 +50,7 @@ class _State(Enum):
     ENDED = auto()
 
 
-def repair_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> bytes:
+def pass_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> tuple[bytes, Usage | None]:
     """An upstream's whole answer with the model's name as the client knows it.
 
     Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for what is not a JSON object.
@@ -66,8 +66,8 @@ def repair_response(body: bytes, context: RenderContext, capabilities: Capabilit
         refuse_error(body)
         raise malformed("a message", body)
     if _is_odd(whole, body):
-        return render_response(parse_response(body), context)
-    return replace_model(body, context.model)
+        return render_response(parse_response(body), context), find_usage(body)
+    return replace_model(body, context.model), find_usage(body)
 
 
 class _Whole(msgspec.Struct):

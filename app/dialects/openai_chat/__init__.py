@@ -4,7 +4,7 @@ vary it."""
 from app.dialects.openai_chat.errors import error_status, parse_error, render_error
 from app.dialects.openai_chat.passing_request import pass_request
 from app.dialects.openai_chat.passthrough import StreamPassthrough
-from app.dialects.openai_chat.replies.repair import repair_response
+from app.dialects.openai_chat.replies.repair import pass_response
 from app.dialects.openai_chat.request_parser import parse_request
 from app.dialects.openai_chat.request_renderer import render_request
 from app.dialects.openai_chat.response_parser import parse_response
@@ -12,7 +12,6 @@ from app.dialects.openai_chat.response_renderer import render_response
 from app.dialects.openai_chat.stream_parser import StreamParser
 from app.dialects.openai_chat.stream_renderer import StreamRenderer
 from app.dialects.openai_chat.traits import TRAITS
-from app.dialects.openai_chat.usage import find_usage
 from app.dialects.openai_chat.vocabulary import NAME
 
 __all__ = [
@@ -22,13 +21,12 @@ __all__ = [
     "StreamPassthrough",
     "StreamRenderer",
     "error_status",
-    "find_usage",
     "parse_error",
     "parse_request",
     "parse_response",
     "pass_request",
+    "pass_response",
     "render_error",
     "render_request",
     "render_response",
-    "repair_response",
 ]

@@ -5,8 +5,8 @@ It is the older face of Chat Completions: its errors and its counts of tokens ar
 here does I/O.
 """
 
-from app.dialects.openai_chat import error_status, find_usage, parse_error, render_error
-from app.dialects.openai_completions.passthrough import StreamPassthrough, pass_request, repair_response
+from app.dialects.openai_chat import error_status, parse_error, render_error
+from app.dialects.openai_completions.passthrough import StreamPassthrough, pass_request, pass_response
 from app.dialects.openai_completions.request_parser import parse_request
 from app.dialects.openai_completions.response_parser import parse_response
 from app.dialects.openai_completions.response_renderer import render_response
@@ -22,12 +22,11 @@ __all__ = [
     "StreamPassthrough",
     "StreamRenderer",
     "error_status",
-    "find_usage",
     "parse_error",
     "parse_request",
     "parse_response",
     "pass_request",
+    "pass_response",
     "render_error",
     "render_response",
-    "repair_response",
 ]

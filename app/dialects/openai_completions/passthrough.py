@@ -11,7 +11,7 @@ from app.conversation.response import Usage
 from app.dialects.json_bodies import decode_or_none, encode_body, fields_decoder, read_body, replace_model
 from app.dialects.openai_chat.errors import error_event
 from app.dialects.openai_chat.replies.repair import missing_head
-from app.dialects.openai_chat.usage import read_usage
+from app.dialects.openai_chat.usage import find_usage, read_usage
 from app.dialects.openai_completions.response_parser import parse_response
 from app.dialects.openai_completions.vocabulary import completion_decoder
 from app.errors import Failure, UpstreamCut
@@ -26,13 +26,13 @@ def pass_request(body: bytes, capabilities: Capabilities) -> bytes:
     return replace_model(body, capabilities.model) if capabilities.model else body
 
 
-def repair_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> bytes:
+def pass_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> tuple[bytes, Usage | None]:
     """Raises UpstreamRefused for an error inside a reply of status 200, UpstreamMalformed for what is no reply."""
     parse_response(body)
     head: dict[str, Any] = {**_head_decoder.decode(body)}
     if missing := missing_head(head, context, "text_completion"):
         body = encode_body({**fields_decoder.decode(body), **missing})
-    return replace_model(body, context.model)
+    return replace_model(body, context.model), find_usage(body)
 
 
 class _Limit(msgspec.Struct):

@@ -1,7 +1,7 @@
 """OpenAI Embeddings, which only pass."""
 
-from app.dialects.openai_chat import error_status, find_usage, parse_error, render_error
-from app.dialects.openai_embeddings.passthrough import check_request, pass_request, repair_response
+from app.dialects.openai_chat import error_status, parse_error, render_error
+from app.dialects.openai_embeddings.passthrough import check_request, pass_request, pass_response
 from app.dialects.openai_embeddings.traits import TRAITS
 from app.dialects.openai_embeddings.untranslated import (
     StreamParser,
@@ -21,12 +21,11 @@ __all__ = [
     "StreamRenderer",
     "check_request",
     "error_status",
-    "find_usage",
     "parse_error",
     "parse_request",
     "parse_response",
     "pass_request",
+    "pass_response",
     "render_error",
     "render_response",
-    "repair_response",
 ]

@@ -13,9 +13,11 @@ from typing import Any, Literal
 import msgspec
 
 from app.conversation.capabilities import Capabilities, RenderContext
+from app.conversation.response import Usage
 from app.dialects.error_bodies import read_error_body
 from app.dialects.error_kinds import judge_error
 from app.dialects.json_bodies import read_body, read_value, replace_model
+from app.dialects.openai_chat.usage import find_usage
 from app.errors import InvalidRequest, UpstreamMalformed, UpstreamRefused
 
 
@@ -52,7 +54,7 @@ def pass_request(body: bytes, capabilities: Capabilities) -> bytes:
     return replace_model(body, capabilities.model) if capabilities.model else body
 
 
-def repair_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> bytes:
+def pass_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> tuple[bytes, Usage | None]:
     """The reply with the client's name of the model, in the order of the input and in the format that was asked for.
 
     Some servers know only one format, whatever they are asked. Base64 is of 32-bit floats, little-endian. Raises
@@ -71,7 +73,7 @@ def repair_response(body: bytes, context: RenderContext, capabilities: Capabilit
         data = sorted(whole["data"], key=lambda entry: entry.get("index", 0))
         whole["data"] = [{**entry, "embedding": _convert(entry.get("embedding"), wanted)} for entry in data]
         body = msgspec.json.encode(whole)
-    return replace_model(body, context.model)
+    return replace_model(body, context.model), find_usage(body)
 
 
 def _convert(embedding: Any, wanted: type) -> Any:

@@ -7,7 +7,7 @@ for its clients. Nothing here does I/O.
 
 from app.dialects.openai_responses.errors import error_status, parse_error, render_error
 from app.dialects.openai_responses.passing_request import pass_request
-from app.dialects.openai_responses.passthrough import StreamPassthrough, repair_response
+from app.dialects.openai_responses.passthrough import StreamPassthrough, pass_response
 from app.dialects.openai_responses.request_parser import parse_request
 from app.dialects.openai_responses.request_renderer import render_request
 from app.dialects.openai_responses.response_parser import parse_response
@@ -15,7 +15,6 @@ from app.dialects.openai_responses.response_renderer import render_response
 from app.dialects.openai_responses.stream_parser import StreamParser
 from app.dialects.openai_responses.stream_renderer import StreamRenderer
 from app.dialects.openai_responses.traits import TRAITS
-from app.dialects.openai_responses.usage import find_usage
 from app.dialects.openai_responses.vocabulary import NAME
 
 __all__ = [
@@ -25,13 +24,12 @@ __all__ = [
     "StreamPassthrough",
     "StreamRenderer",
     "error_status",
-    "find_usage",
     "parse_error",
     "parse_request",
     "parse_response",
     "pass_request",
+    "pass_response",
     "render_error",
     "render_request",
     "render_response",
-    "repair_response",
 ]

@@ -24,14 +24,14 @@ from app.dialects.openai_responses.response_object import ResponseObject
 from app.dialects.openai_responses.rewriter import Rewriter
 from app.dialects.openai_responses.stream_parser import ENDS
 from app.dialects.openai_responses.stream_renderer import StreamRenderer, write_failure
-from app.dialects.openai_responses.usage import parse_usage
+from app.dialects.openai_responses.usage import find_usage, parse_usage
 from app.dialects.openai_responses.vocabulary import NULL, response_decoder
 from app.errors import Failure, UpstreamCut, UpstreamRefused
 from app.known_secrets import known_secrets
 from app.sse import COMMENT_KEEPALIVE, DONE, EventBuffer, SseDecoder, encode_event
 
 
-def repair_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> bytes:
+def pass_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> tuple[bytes, Usage | None]:
     """The response with the client's name of the model; no other byte changes.
 
     Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for what is not a JSON object.
@@ -46,6 +46,7 @@ def repair_response(body: bytes, context: RenderContext, capabilities: Capabilit
         raise UpstreamRefused(parse_error_event(verdict.error, body))
     if verdict.output is None and verdict.object != "response":
         raise UpstreamRefused(failure) if (failure := decode_error(body)) else malformed("a response", body)
+<<<<<<< HEAD
     if verdict.output is not None:
         # Items that cannot be read are the client's to judge.
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -53,6 +54,9 @@ def repair_response(body: bytes, context: RenderContext, capabilities: Capabilit
             if any(new is not old for new, old in zip(output, verdict.output, strict=True)):
                 body = msgspec.json.encode({**fields_decoder.decode(body), "output": output})
     return replace_model(body, context.model)
+=======
+    return replace_model(body, context.model), find_usage(body)
+>>>>>>> 2a74dfc (Decode a passed chat answer once)
 
 
 class _Verdict(msgspec.Struct):

@@ -28,11 +28,10 @@ class PassingReply:
 
     def finish(self, body: bytes, context: RenderContext) -> tuple[bytes, Usage | None]:
         """A whole reply. Raises UpstreamError for one that is none."""
-        dialect = self._target.dialect
-        repaired = work_on(len(body), dialect.repair_response, body, context, self._target.capabilities)
+        passed, usage = work_on(len(body), self._target.dialect.pass_response, body, context, self._target.capabilities)
         if self._recall is not None:
-            self._recall.observe_body(repaired)
-        return repaired, dialect.find_usage(body)
+            self._recall.observe_body(passed)
+        return passed, usage
 
     def observe(self, response: Response, context: RenderContext) -> Response:
         """A reply that would pass, but came in another form than its client asked for."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import select
 import socket
 import ssl
-import time
 from typing import Any
 
 from gevent.monkey import get_original

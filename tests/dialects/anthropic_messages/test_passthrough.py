@@ -12,7 +12,8 @@ from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.envelope import seal
 from app.conversation.response import Usage
 from app.dialects import anthropic_messages
-from app.dialects.anthropic_messages import StreamPassthrough, find_usage, repair_response
+from app.dialects.anthropic_messages import StreamPassthrough, pass_response
+from app.dialects.anthropic_messages.usage import find_usage
 from app.errors import Failure, UpstreamMalformed, UpstreamRefused
 from app.providers.profiles import capabilities_for
 from tests.support.same_dialect import send_on
@@ -296,9 +297,7 @@ def test_a_whole_answer_at_which_agents_would_stop_is_set_right() -> None:
     body = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [call],
             "stop_reason": "end_turn", "usage": {"input_tokens": 1, "output_tokens": 1}}  # fmt: skip
 
-    repaired = json.loads(
-        repair_response(json.dumps(body).encode(), RenderContext(model="m", id="i", created=1), VENDOR)
-    )
+    repaired = json.loads(pass_response(json.dumps(body).encode(), RenderContext(model="m", id="i", created=1), VENDOR))
 
     assert repaired["stop_reason"] == "tool_use"
     assert repaired["content"] == [{"type": "tool_use", "id": "toolu_msg_1_0", "name": "f", "input": {"x": 1}}]
@@ -373,13 +372,13 @@ def test_a_ping_before_the_first_event_is_left_out() -> None:
 
 def test_a_whole_error_of_status_200_is_a_failure_and_a_page_of_html_no_message() -> None:
     with pytest.raises(UpstreamRefused, match="Over"):
-        repair_response(
+        pass_response(
             b'{"type":"error","error":{"type":"overloaded_error","message":"Over"}}',
             RenderContext(model="m", id="i", created=1),
             VENDOR,
         )
     with pytest.raises(UpstreamMalformed, match="Bad gateway"):
-        repair_response(b"<html><title>Bad gateway</title></html>", RenderContext(model="m", id="i", created=1), VENDOR)
+        pass_response(b"<html><title>Bad gateway</title></html>", RenderContext(model="m", id="i", created=1), VENDOR)
 
 
 def test_a_failure_drops_the_half_event_before_it() -> None:

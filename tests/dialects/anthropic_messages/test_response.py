@@ -10,7 +10,7 @@ from app.conversation.blocks import Compaction, Opaque, Proof, Reasoning, Refusa
 from app.conversation.capabilities import RenderContext
 from app.conversation.envelope import seal, unseal
 from app.conversation.response import FinishReason, Response, StopDetail, Usage
-from app.dialects.anthropic_messages import parse_response, render_response, repair_response
+from app.dialects.anthropic_messages import parse_response, pass_response, render_response
 from app.dialects.anthropic_messages.content.blocks import as_object
 from app.errors import UpstreamMalformed, UpstreamRefused
 from tests.dialects.anthropic_messages.sdk import read_message
@@ -231,7 +231,7 @@ def test_a_foreign_compaction_travels_sealed() -> None:
 def test_a_passing_answer_changes_only_the_name_of_the_model(read_wire: Callable[[str], bytes]) -> None:
     body = read_wire("anthropic_messages/responses/text.json")
 
-    repaired = repair_response(body, CONTEXT, None)  # type: ignore[arg-type]
+    repaired, _ = pass_response(body, CONTEXT, None)  # type: ignore[arg-type]
 
     assert repaired == body.replace(b'"claude-sonnet-4-5"', b'"asked-for"')
 

@@ -17,7 +17,9 @@ from app.conversation.events import Event
 from app.conversation.response import Usage
 from app.conversation.streams.fold import fold
 from app.dialects import openai_chat
-from app.dialects.openai_chat import NAME, StreamPassthrough, repair_response
+from app.dialects.openai_chat import NAME, StreamPassthrough, pass_response
+from app.dialects.openai_chat.replies import repair as whole_replies
+from app.dialects.openai_chat.usage import find_usage
 from app.errors import Failure, InvalidRequest, UpstreamMalformed, UpstreamRefused
 from app.sse import SseDecoder
 from tests.support.same_dialect import send_on
@@ -288,14 +290,14 @@ def call(**more: Any) -> dict[str, Any]:
 
 
 def repair(body: bytes, **more: Any) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(repair_response(body, CONTEXT, can(**more)))
+    value: dict[str, Any] = json.loads(pass_response(body, CONTEXT, can(**more))[0])
     return value
 
 
 def test_a_clean_reply_keeps_every_byte_but_the_models_name() -> None:
     body = whole({"content": "x", "new_field": 1.0}, usage={"prompt_tokens": 1})
 
-    assert repair_response(body, CONTEXT, can()) == body.replace(b'"up"', b'"asked-for"')
+    assert pass_response(body, CONTEXT, can())[0] == body.replace(b'"up"', b'"asked-for"')
 
 
 def test_a_reply_with_calls_that_says_stop_says_tool_calls() -> None:
@@ -359,7 +361,7 @@ def test_arguments_of_a_reply_that_are_no_object_become_one() -> None:
 def test_a_reply_that_broke_off_or_holds_no_choice_is_a_failure() -> None:
     for body in (whole({"content": "x"}, "error"), b'{"id":"c","choices":[]}'):
         with pytest.raises(UpstreamMalformed):
-            repair_response(body, CONTEXT, can())
+            pass_response(body, CONTEXT, can())
 
 
 @pytest.mark.parametrize(
@@ -368,7 +370,7 @@ def test_a_reply_that_broke_off_or_holds_no_choice_is_a_failure() -> None:
 )
 def test_an_error_in_a_reply_of_status_200_is_a_failure(body: bytes) -> None:
     with pytest.raises(UpstreamRefused, match="gone") as refusal:
-        repair_response(body, CONTEXT, can())
+        pass_response(body, CONTEXT, can())
 
     assert refusal.value.failure.http_status == 502
 
@@ -376,13 +378,13 @@ def test_an_error_in_a_reply_of_status_200_is_a_failure(body: bytes) -> None:
 @pytest.mark.parametrize("body", [b"", b"<html><title>Bad gateway</title>", b"{"])
 def test_what_is_no_json_is_malformed(body: bytes) -> None:
     with pytest.raises(UpstreamMalformed):
-        repair_response(body, CONTEXT, can())
+        pass_response(body, CONTEXT, can())
 
 
 @pytest.mark.parametrize("body", [b"[]", b"7", b'{"choices":7}', b'{"choices":[],"usage":{"total_tokens":0}}'])
 def test_json_that_is_no_reply_is_quoted(body: bytes) -> None:
     with pytest.raises(UpstreamMalformed) as malformed:
-        repair_response(body, CONTEXT, can())
+        pass_response(body, CONTEXT, can())
 
     assert body.decode() in malformed.value.failure.message
 
@@ -835,3 +837,31 @@ def read(body: bytes) -> list[Event]:
 
 def events_of(body: bytes) -> list[bytes]:
     return [event + b"\n\n" for event in body.split(b"\n\n")[:-1]]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"usage": {"prompt_tokens": 7, "completion_tokens": "3"}},
+        {"error": None},
+        {"choices": [{"index": 0, "message": {"role": "assistant", "content": None}, "finish_reason": "length"}]},
+        {
+            "choices": [
+                {
+                    "message": {"tool_calls": [{"id": "a", "type": "function", "function": {"arguments": "{}"}}]},
+                    "finish_reason": "tool_calls",
+                }
+            ]
+        },
+    ],
+)
+def test_a_clean_reply_that_is_decoded_at_once_is_what_a_second_look_makes_of_it(changed: dict[str, Any]) -> None:
+    whole = {
+        "id": "c", "object": "chat.completion", "created": 1, "model": "up",
+        "choices": [{"message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}], **changed,
+    }  # fmt: skip
+    body = json.dumps(whole).encode()
+
+    assert pass_response(body, CONTEXT, can()) == (whole_replies._mend(body, CONTEXT, can()), find_usage(body))
+    assert whole_replies._is_clean(whole_replies._decode_clean(body).choices[0])

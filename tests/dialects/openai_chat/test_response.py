@@ -14,7 +14,8 @@ from app.conversation.capabilities import RenderContext
 from app.conversation.envelope import unseal
 from app.conversation.request import Extension, Request
 from app.conversation.response import Response, StopDetail, Usage
-from app.dialects.openai_chat import NAME, find_usage, parse_response, render_response
+from app.dialects.openai_chat import NAME, parse_response, render_response
+from app.dialects.openai_chat.usage import find_usage
 from app.errors import UpstreamCut, UpstreamMalformed, UpstreamRefused
 
 ReadWire = Callable[[str], bytes]

@@ -111,4 +111,4 @@ def test_an_answer_that_breaks_off_ends_with_an_error() -> None:
 
 def test_an_error_in_a_whole_reply_is_the_upstreams() -> None:
     with pytest.raises(UpstreamRefused):
-        openai_completions.repair_response(b'{"error": {"message": "no"}}', CONTEXT, CAPABILITIES)
+        openai_completions.pass_response(b'{"error": {"message": "no"}}', CONTEXT, CAPABILITIES)

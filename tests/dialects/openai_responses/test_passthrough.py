@@ -14,7 +14,7 @@ from app.conversation.blocks import Proof
 from app.conversation.envelope import seal
 from app.conversation.response import Usage
 from app.dialects import openai_responses
-from app.dialects.openai_responses import StreamPassthrough, repair_response
+from app.dialects.openai_responses import StreamPassthrough, pass_response
 from app.dialects.openai_responses.state.history import input_items, output_items
 from app.errors import Failure, InvalidRequest, UpstreamMalformed, UpstreamRefused
 from tests.dialects.openai_responses.wire import CONTEXT, UPSTREAM, ask, check_grammar, events_of, to_bytes, vendor
@@ -135,7 +135,7 @@ def test_a_body_that_must_be_changed_and_cannot_be_read_is_refused(body: bytes) 
 def test_a_whole_response_gets_the_clients_name_of_the_model(read_wire: Callable[[str], bytes]) -> None:
     body = read_wire("openai_responses/responses/text.json")
 
-    repaired = repair_response(body, CONTEXT, UPSTREAM)
+    repaired, _ = pass_response(body, CONTEXT, UPSTREAM)
 
     assert repaired == body.replace(b'"gpt-5.4"', b'"the-model-asked-for"')
 
@@ -340,15 +340,15 @@ def test_events_that_hold_something_odd_pass(kind: str, odd: Any) -> None:
 
 def test_a_whole_error_of_status_200_is_a_failure_and_a_page_of_html_no_response() -> None:
     with pytest.raises(UpstreamRefused, match="gone"):
-        repair_response(b'{"error":{"message":"gone","code":502}}', CONTEXT, UPSTREAM)
+        pass_response(b'{"error":{"message":"gone","code":502}}', CONTEXT, UPSTREAM)
     with pytest.raises(UpstreamMalformed, match="Bad gateway"):
-        repair_response(b"<html><title>Bad gateway</title></html>", CONTEXT, UPSTREAM)
+        pass_response(b"<html><title>Bad gateway</title></html>", CONTEXT, UPSTREAM)
 
 
 def test_a_whole_response_that_failed_passes() -> None:
     body = b'{"object":"response","status":"failed","error":{"code":"server_error","message":"m"},"output":[]}'
 
-    assert repair_response(body, CONTEXT, UPSTREAM) == body
+    assert pass_response(body, CONTEXT, UPSTREAM)[0] == body
 
 
 def test_an_error_before_all_else_can_still_become_a_status() -> None:

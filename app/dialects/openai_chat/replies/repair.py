@@ -6,11 +6,12 @@ A clean reply keeps its bytes. One at which clients would crash or stop is read 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from app.conversation.capabilities import Capabilities, RenderContext
+from app.conversation.response import Usage
 from app.dialects.error_bodies import find_error
 from app.dialects.error_kinds import decode_error, judge_error, judge_reported
 from app.dialects.json_bodies import encode_body, repair_surrogates, repair_text, replace_model
@@ -20,12 +21,23 @@ from app.dialects.openai_chat.replies.several import join_responses
 from app.dialects.openai_chat.replies.tool_calls import begins_object
 from app.dialects.openai_chat.response_parser import parse_response
 from app.dialects.openai_chat.response_renderer import render_response
-from app.dialects.openai_chat.vocabulary import FINISH_NAMES, CallFragment, WireChoice, errors_in, read_finish
+from app.dialects.openai_chat.usage import find_usage, read_usage
+from app.dialects.openai_chat.vocabulary import (
+    FINISH_NAMES,
+    CallFragment,
+    WireChoice,
+    WireUsage,
+    errors_in,
+    read_finish,
+)
 from app.errors import UpstreamMalformed, UpstreamRefused
 
 _any = msgspec.json.Decoder().decode
 _HALVES = re.compile(rb"\\u[dD]")
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+_Said = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class _Whole(msgspec.Struct):
@@ -40,11 +52,48 @@ class _Whole(msgspec.Struct):
     base_resp: msgspec.Raw = msgspec.Raw()
 
 
+class _CleanFunction(msgspec.Struct, gc=False):
+    arguments: msgspec.Raw
+
+
+class _CleanCall(msgspec.Struct, gc=False):
+    id: _Said
+    type: Literal["function"]
+    function: _CleanFunction
+
+
+class _CleanMessage(msgspec.Struct, gc=False):
+    content: str | None = None
+    tool_calls: list[_CleanCall] | None = None
+    function_call: None = None
+
+
+class _CleanChoice(msgspec.Struct, gc=False):
+    message: _CleanMessage
+    finish_reason: Literal["stop", "length", "content_filter", "tool_calls"]
+    error: None = None
+
+
+class _Clean(msgspec.Struct, gc=False):
+    """A reply with one answer at which no client stumbles: what is decoded as one needs no second look."""
+
+    id: _Said
+    object: _Said
+    created: Annotated[int, msgspec.Meta(gt=0)]
+    model: _Said
+    choices: Annotated[list[_CleanChoice], msgspec.Meta(min_length=1, max_length=1)]
+    error: None = None
+    base_resp: msgspec.UnsetType = msgspec.UNSET
+    usage: WireUsage | None = None
+
+
 _decode_whole = msgspec.json.Decoder(_Whole).decode
+_decode_clean = msgspec.json.Decoder(_Clean).decode
 
 
-def repair_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> bytes:
-    """A whole reply for the client: the model's name as the client knows it, and all else as the contract has it.
+def pass_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> tuple[bytes, Usage | None]:
+    """A whole reply for the client, and its usage: the model's name as the client knows it, and all else as the
+    contract has it.
 
     Raises UpstreamRefused for an error inside a reply of status 200, UpstreamMalformed for what is no reply.
     """
@@ -52,6 +101,28 @@ def repair_response(body: bytes, context: RenderContext, capabilities: Capabilit
     # The first search is for one byte, and by far the quickest.
     if b"\\" in body and _HALVES.search(body) is not None:
         body = repair_surrogates(body)
+    try:
+        clean = _decode_clean(body)
+    except UNREADABLE:
+        clean = None
+    if clean is None or not _is_clean(clean.choices[0]):
+        return _mend(body, context, capabilities), find_usage(body)
+    usage = None if clean.usage is None else read_usage(clean.usage)
+    return replace_model(body, context.model, old=clean.model), usage
+
+
+def _is_clean(choice: _CleanChoice) -> bool:
+    """Whether what its types do not say of a choice is as clients expect it, too."""
+    calls = choice.message.tool_calls
+    if (choice.finish_reason == "tool_calls") is not bool(calls):
+        return False
+    if not calls:
+        return True
+    ids = {call.id for call in calls}
+    return len(ids) == len(calls) and all(begins_object(bytes(call.function.arguments)) for call in calls)
+
+
+def _mend(body: bytes, context: RenderContext, capabilities: Capabilities) -> bytes:
     try:
         whole = decode_tolerantly(_decode_whole, body)
     except UNREADABLE as error:
