@@ -12,7 +12,7 @@ from app.conversation.response import Usage
 Terminal = Literal["completed", "error", "client_closed", "upstream_cut", "stopped", "running"]
 
 
-class AttemptRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+class AttemptRecord(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One try at one upstream. Times are milliseconds since the request was received.
 
     `status` is the upstream's HTTP status, 0 where none came. `error` is our kind of the failure and `message` its
@@ -40,7 +40,7 @@ class StepRecord(msgspec.Struct, frozen=True):
     ended: int
 
 
-class Times(msgspec.Struct, frozen=True, omit_defaults=True):
+class Times(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Milliseconds since the request was received; None for what did not happen."""
 
     routed: int | None = None
@@ -50,7 +50,7 @@ class Times(msgspec.Struct, frozen=True, omit_defaults=True):
     end: int = 0
 
 
-class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """One request, complete. Made once at its end, and now and then for a stream that still runs.
 
     `received` is unix time in seconds. `key` is the name of the client key, empty where none is demanded; `tenant` the

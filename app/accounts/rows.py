@@ -36,11 +36,6 @@ SUM_COLUMNS = ("period", *GROUPS, *COUNTS)
 CREDENTIAL_COLUMNS = ("period", "provider", "credential", *COUNTS)
 SESSION_COLUMNS = ("session", "tenant", "first", "last", "key", "agent", "model", *SESSION_COUNTS)
 
-# What a page about one request shows and nothing ever searches.
-_SHOWN_ONLY = (
-    *("upstream_status", "upstream_request_id", "message", "origin"),
-    *("bytes_in", "bytes_out", "losses", "lowered", "rate_limits"),
-)
 _NO_USAGE = (None, None, None, None, None)
 _NOTHING_USED = Usage()
 
@@ -94,20 +89,19 @@ def attempt_rows(record: RequestRecord, seq: int, number: Number) -> Iterable[tu
 
 def sum_by_hour(records: Iterable[RequestRecord], number: Number) -> dict[tuple[int, ...], list[int]]:
     """COUNTS of records by hour and GROUPS, to be added to those that are there."""
-    sums: dict[tuple[int, ...], list[int]] = {}
+    alike: dict[tuple[Any, ...], list[int]] = {}
     for record in records:
         # A name that reached no upstream may be anything that a client wrote, a new one with every request.
         model, agent = (record.model, record.agent) if record.target else ("", "")
-        place = (
-            int(record.received) // HOUR,
-            number(record.tenant),
-            number(record.key),
-            number(record.provider),
-            number(model),
-            number(record.target),
-            number(agent),
-        )
-        _add(sums, place, _counts(record))
+        received = int(record.received) // HOUR
+        place = (received, record.tenant, record.key, record.provider, model, record.target, agent)
+        counts = alike.get(place)
+        if counts is None:
+            counts = alike[place] = [0] * len(COUNTS)
+        _count(record, counts)
+    sums: dict[tuple[int, ...], list[int]] = {}
+    for (received, *names), counts in alike.items():
+        _add(sums, (received, *map(number, names)), counts)
     return sums
 
 
@@ -126,7 +120,7 @@ def sum_by_credential(records: Iterable[RequestRecord], number: Number) -> dict[
     for record in records:
         if record.attempts and (shown := record.attempts[-1].credential):
             place = (int(record.received) // DAY, number(record.provider), number(shown))
-            _add(sums, place, _counts(record))
+            _count(record, sums.setdefault(place, [0] * len(COUNTS)))
     return sums
 
 
@@ -164,25 +158,28 @@ def _add(sums: dict[tuple[int, ...], list[int]], place: tuple[int, ...], counts:
     sums[place] = counts if known is None else [a + b for a, b in zip(known, counts, strict=True)]
 
 
-def _counts(record: RequestRecord) -> list[int]:
-    """In the order of COUNTS."""
-    usage, times, cost = record.usage or _NOTHING_USED, record.times, record.cost
-    return [
-        1,
-        int(record.failed),
-        int(record.terminal == "upstream_cut"),
-        int(record.terminal == "client_closed"),
-        usage.fresh,
-        usage.cache_read,
-        usage.cache_written,
-        usage.output,
-        usage.reasoning,
-        cost or 0,
-        int(record.usage is not None and cost is None),
-        times.end,
-        times.first_byte or 0,
-        int(times.first_byte is not None),
-    ]
+def _count(record: RequestRecord, counts: list[int]) -> None:
+    """Adds a record to counts in the order of COUNTS."""
+    usage, times, terminal = record.usage, record.times, record.terminal
+    counts[0] += 1
+    if terminal != "completed":
+        counts[1] += record.failed
+        counts[2] += terminal == "upstream_cut"
+        counts[3] += terminal == "client_closed"
+    if usage is not None:
+        counts[4] += usage.fresh
+        counts[5] += usage.cache_read
+        counts[6] += usage.cache_written
+        counts[7] += usage.output
+        counts[8] += usage.reasoning
+        if record.cost is None:
+            counts[10] += 1
+    if record.cost:
+        counts[9] += record.cost
+    counts[11] += times.end
+    if times.first_byte is not None:
+        counts[12] += times.first_byte
+        counts[13] += 1
 
 
 def _session_counts(record: RequestRecord) -> list[int]:
@@ -195,10 +192,24 @@ def _session_counts(record: RequestRecord) -> list[int]:
 def _shown(record: RequestRecord) -> dict[str, Any]:
     times = record.times
     shown: dict[str, Any] = {"times": (times.routed, times.upstream_head, times.first_token)}
-    for field in _SHOWN_ONLY:
-        value = getattr(record, field)
-        if value:
-            shown[field] = value
+    if record.upstream_status:
+        shown["upstream_status"] = record.upstream_status
+    if record.upstream_request_id:
+        shown["upstream_request_id"] = record.upstream_request_id
+    if record.message:
+        shown["message"] = record.message
+    if record.origin:
+        shown["origin"] = record.origin
+    if record.bytes_in:
+        shown["bytes_in"] = record.bytes_in
+    if record.bytes_out:
+        shown["bytes_out"] = record.bytes_out
+    if record.losses:
+        shown["losses"] = record.losses
+    if record.lowered:
+        shown["lowered"] = record.lowered
+    if record.rate_limits:
+        shown["rate_limits"] = record.rate_limits
     if record.usage is not None and record.usage.estimated:
         shown["estimated"] = True
     if not record.billed:

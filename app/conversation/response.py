@@ -16,7 +16,7 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "stop_s
 MOST_TOKENS = 1_000_000_000
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Counts in tokens, disjoint: the whole input is `fresh + cache_read + cache_written`.
 
     On the wire Anthropic counts the same way, while OpenAI's prompt count contains the cached and written ones.

@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
 
 from app.accounts.record import AttemptRecord, RequestRecord, StepRecord, Terminal, Times
 from app.conversation.response import Usage
@@ -47,66 +50,63 @@ class Reserved(Protocol):
 
 
 class Record:
-    """Collects what is known of a request while it runs; `write` hands it on once. Times are seconds."""
+    """Collects what is known of a request while it runs; `write` hands it on once. Times are seconds.
 
-    __slots__ = (
-        "_began",
-        "_ended",
-        "_finish",
-        "admitted",
-        "agent",
-        "attempt_status",
-        "attempts",
-        "billed",
-        "bytes_in",
-        "bytes_out",
-        "client",
-        "counted",
-        "credential",
-        "dropped",
-        "error",
-        "first_byte",
-        "first_token",
-        "id",
-        "key",
-        "lowered",
-        "matched",
-        "message",
-        "method",
-        "model",
-        "operation",
-        "origin",
-        "passed_over",
-        "path",
-        "paused_turn",
-        "peer",
-        "provider",
-        "quiet",
-        "received",
-        "reservation",
-        "routed",
-        "session",
-        "started",
-        "status",
-        "steps",
-        "stream",
-        "tenant",
-        "terminal",
-        "token",
-        "trace",
-        "tried",
-        "upstream",
-        "upstream_dialect",
-        "upstream_head",
-        "upstream_headers",
-        "upstream_model",
-        "upstream_request_id",
-        "upstream_status",
-        "usage",
-        "watch",
-        "wiretap",
-        "written",
-    )
+    What most requests never come to stands here, and costs each of them nothing.
+    """
+
+    method = ""
+    path = ""
+    agent: str | None = None
+    peer: str | None = None
+    trace: str | None = None
+    key: str | None = None  # the name of the client's key, never the key
+    tenant = ""
+    admitted = False  # whether the client may ask at all
+    operation = "generate"  # empty for what is no request to the API: an unknown path, a wrong key
+    matched = ""  # what led the model's name to its upstream
+    message: str | None = None
+    quiet = False  # one of many that only help another one, worth a line at debug
+    session: str | None = None
+    routed: float | None = None
+    upstream_head: float | None = None
+    first_byte: float | None = None
+    first_token: float | None = None
+    model = ""
+    credential = ""  # what a pool calls the one that was shown
+    stream = False
+    provider = ""
+    billed = True
+    upstream = ""
+    upstream_model = ""
+    upstream_dialect = ""
+    upstream_status: int | None = None
+    upstream_request_id: str | None = None
+    upstream_headers: Mapping[str, str] | None = None
+    status = 0
+    attempts = 0
+    tried: tuple[AttemptRecord, ...] = ()
+    passed_over: tuple[str, ...] = ()
+    steps: tuple[StepRecord, ...] = ()
+    attempt_status = 0
+    bytes_in = 0
+    bytes_out = 0
+    usage: Usage | None = None
+    paused_turn: PausedTurn | None = None  # where the answer may come in several, each of which costs
+    watch: Callable[[Usage], None] | None = None  # who wants to know the usage
+    dropped: tuple[str, ...] = ()
+    lowered: tuple[str, ...] = ()
+    error: FailureKind | None = None
+    origin: str | None = None
+    terminal: Terminal = "completed"
+    # What limits have counted beforehand: those of the client's key, and of the provider that was asked last.
+    reservation: Reserved | None = None
+    counted: Reserved | None = None
+    written = False
+    token = -1  # by which ActiveRequests knows it, where it does
+    wiretap: Listener | None = None  # who is told what goes over the wire, where anybody is
+    _began: int | None = None  # when the attempt began that is under way, in milliseconds
+    _ended: int | None = None
 
     def __init__(
         self,
@@ -119,62 +119,15 @@ class Record:
         self.id = request_id
         self.client = client
         self._finish = finish
-        # What WSGI says of the request; a mount is no longer on its path.
-        known = environ or {}
-        self.method: str = known.get("REQUEST_METHOD", "")
-        self.path: str = known.get("dragoman.path") or known.get("PATH_INFO", "")
-        self.agent: str | None = known.get("HTTP_USER_AGENT")
-        self.peer: str | None = known.get("REMOTE_ADDR")
-        self.trace: str | None = known.get("HTTP_TRACEPARENT")
-        self.key: str | None = None  # the name of the client's key, never the key
-        self.tenant = ""
-        self.admitted = False  # whether the client may ask at all
-        self.operation = "generate"  # empty for what is no request to the API: an unknown path, a wrong key
-        self.matched = ""  # what led the model's name to its upstream
-        self.message: str | None = None
-        self.quiet = False  # one of many that only help another one, worth a line at debug
-        self.session: str | None = None
+        if environ is not None:  # what WSGI says of the request; a mount is no longer on its path
+            told = environ.get
+            self.method = told("REQUEST_METHOD", "")
+            self.path = told("dragoman.path") or told("PATH_INFO", "")
+            self.agent = told("HTTP_USER_AGENT")
+            self.peer = told("REMOTE_ADDR")
+            self.trace = told("HTTP_TRACEPARENT")
         self.received = time.time()
         self.started = time.monotonic()
-        self.routed: float | None = None
-        self.upstream_head: float | None = None
-        self.first_byte: float | None = None
-        self.first_token: float | None = None
-        self.model = ""
-        self.credential = ""  # what a pool calls the one that was shown
-        self.stream = False
-        self.provider = ""
-        self.billed = True
-        self.upstream = ""
-        self.upstream_model = ""
-        self.upstream_dialect = ""
-        self.upstream_status: int | None = None
-        self.upstream_request_id: str | None = None
-        self.upstream_headers: Mapping[str, str] | None = None
-        self.status = 0
-        self.attempts = 0
-        self.tried: list[AttemptRecord] = []
-        self.passed_over: tuple[str, ...] = ()
-        self.steps: tuple[StepRecord, ...] = ()
-        self.attempt_status = 0
-        self._began: int | None = None  # when the attempt began that is under way, in milliseconds
-        self.bytes_in = 0
-        self.bytes_out = 0
-        self.usage: Usage | None = None
-        self.paused_turn: PausedTurn | None = None  # where the answer may come in several, each of which costs
-        self.watch: Callable[[Usage], None] | None = None  # who wants to know the usage
-        self.dropped: tuple[str, ...] = ()
-        self.lowered: tuple[str, ...] = ()
-        self.error: FailureKind | None = None
-        self.origin: str | None = None
-        self.terminal: Terminal = "completed"
-        # What limits have counted beforehand: those of the client's key, and of the provider that was asked last.
-        self.reservation: Reserved | None = None
-        self.counted: Reserved | None = None
-        self.written = False
-        self._ended: int | None = None
-        self.token = -1  # by which ActiveRequests knows it, where it does
-        self.wiretap: Wiretap | None = None  # who is told what goes over the wire, where anybody is
 
     def stand_for(self, request: Record) -> None:
         """What goes on after `request` was answered, on behalf of the same client."""
@@ -217,10 +170,10 @@ class Record:
 
     def begin_attempt(self, *, resent: bool = False) -> None:
         """The request is sent to `upstream`; a second time where the connection that it went out on had been closed."""
-        now = self._now()
+        now = int((time.monotonic() - self.started) * 1000)
         if self._began is not None:
             told = ("unreachable", "the kept connection had been closed") if resent else ("", "")
-            self.tried.append(self._attempt(now, *told))
+            self.tried += (self._attempt(now, *told),)
         self.attempts += 1
         self.attempt_status = 0
         self._began = now
@@ -237,17 +190,14 @@ class Record:
         if self._began is not None:
             failure = error.failure
             said = hide_secrets(failure.message[:LONGEST_MESSAGE])
-            self.tried.append(self._attempt(self._now(), failure.kind, said))
+            self.tried += (self._attempt(self._now(), failure.kind, said),)
             self._began = None
 
     def wait(self, seconds: float) -> None:
         """The next attempt begins in so many seconds."""
         if self.tried:
-            last = self.tried[-1]
-            self.tried[-1] = AttemptRecord(
-                last.target, last.status, last.error, last.message, last.started, last.ended,
-                round(seconds * 1000), last.credential,
-            )  # fmt: skip
+            *before, last = self.tried
+            self.tried = (*before, msgspec.structs.replace(last, waited=round(seconds * 1000)))
 
     def fail(self, error: DragomanError, terminal: Terminal = "error") -> None:
         self.terminal = terminal
@@ -277,16 +227,15 @@ class Record:
     def freeze(self, bill: Bill | None = None, *, running: bool = False) -> RequestRecord:
         """All of it as it is now; `running` for a request that goes on."""
         end = self._now() if self._ended is None else self._ended
-        tried = tuple(self.tried)
+        tried = self.tried
         if self._began is not None:
             told = (self.error or "", self.message or "") if self.terminal in ("error", "upstream_cut") else ("", "")
             tried = (*tried, self._attempt(end, *told))
         usage = (self.paused_turn and self.paused_turn.spent) or self.usage
         target = self.upstream
-        moments = (self.routed, self.upstream_head, self.first_byte, self.first_token)
-        routed, upstream_head, first_byte, first_token = [
-            None if seconds is None else int(seconds * 1000) for seconds in moments
-        ]
+        routed, upstream_head, first_byte, first_token = (
+            self.routed, self.upstream_head, self.first_byte, self.first_token,
+        )  # fmt: skip
         return RequestRecord(
             id=self.id,
             received=self.received,
@@ -315,7 +264,13 @@ class Record:
             origin=self.origin or "",
             upstream_status=self.upstream_status,
             upstream_request_id=self.upstream_request_id or "",
-            times=Times(routed, upstream_head, first_byte, first_token, end),
+            times=Times(
+                None if routed is None else int(routed * 1000),
+                None if upstream_head is None else int(upstream_head * 1000),
+                None if first_byte is None else int(first_byte * 1000),
+                None if first_token is None else int(first_token * 1000),
+                end,
+            ),
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,
             usage=usage,
@@ -337,8 +292,14 @@ class Record:
 
 
 def _find_limits(headers: Mapping[str, str]) -> dict[str, str]:
-    found = {name: value for name, value in headers.items() if name.startswith(LIMIT_HEADERS)}
-    if not found:
+    kept = [name for name in headers if _tells_limits(name)][:MOST_LIMIT_HEADERS]
+    found = {name[:LONGEST_WORD]: headers[name][:LONGEST_WORD] for name in kept}
+    if not found or hide_secrets(told := "\n".join(found.values())) == told:
         return found
-    kept = list(found.items())[:MOST_LIMIT_HEADERS]
-    return {name[:LONGEST_WORD]: hide_secrets(value[:LONGEST_WORD]) for name, value in kept}
+    return {name: hide_secrets(value) for name, value in found.items()}
+
+
+# Upstreams send the same names again and again.
+@lru_cache(maxsize=1024)
+def _tells_limits(name: str) -> bool:
+    return name.startswith(LIMIT_HEADERS)

@@ -60,5 +60,5 @@ def _sum_up(records: Sequence[Record], total: Record) -> None:
         first.upstream_headers,
     )
     total.attempts = sum(record.attempts for record in records)
-    total.tried = [attempt for record in records for attempt in record.freeze().attempts]
+    total.tried = tuple(attempt for record in records for attempt in record.freeze().attempts)
     total.usage = add_usages([record.usage for record in records if record.usage is not None])

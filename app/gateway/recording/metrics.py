@@ -13,7 +13,8 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from app.accounts.record import RequestRecord
+from app.accounts.record import RequestRecord, Times
+from app.conversation.response import Usage
 
 MOST_MODELS = 200
 # Groups of labels of one kind: statuses and kinds of errors are few, and a bound is a bound.
@@ -89,6 +90,24 @@ class Timing(msgspec.Struct, array_like=True):
     def empty(cls, labels: tuple[str, ...]) -> Timing:
         return cls(labels, *(Histogram.empty(bounds) for bounds in (DURATION, FIRST_TOKEN, PER_TOKEN, TOKENS, TOKENS)))
 
+    def note(self, times: Times, usage: Usage | None) -> None:
+        """One answer, with its times in milliseconds."""
+        end, first = times.end / 1000, times.first_token
+        duration = self.duration
+        duration.counts[bisect_left(DURATION, end)] += 1
+        duration.sum += end
+        if first is not None:
+            self.first_token.note(FIRST_TOKEN, first / 1000)
+        if usage is not None:
+            told, said = usage.fresh + usage.cache_read + usage.cache_written, usage.output
+            asked, output = self.input, self.output
+            asked.counts[bisect_left(TOKENS, told)] += 1
+            asked.sum += told
+            output.counts[bisect_left(TOKENS, said)] += 1
+            output.sum += said
+            if first is not None and said > 1:
+                self.per_token.note(PER_TOKEN, (times.end - first) / 1000 / (said - 1))
+
     def add(self, other: Timing) -> None:
         for field in Timing.__struct_fields__[1:]:
             getattr(self, field).add(getattr(other, field))
@@ -140,28 +159,29 @@ class Metrics:
         self._timing: dict[tuple[str, ...], Timing] = {}
         self._attempts: dict[tuple[str, ...], Attempts] = {}
         self._models: set[str] = set()
+        # Where records are counted that are alike, so that their labels are made once.
+        self._places: dict[tuple[str | int, ...], tuple[Traffic, Timing | None]] = {}
+        self._tried: dict[tuple[str, int, str], Attempts] = {}
 
     def count(self) -> Counts:
         """All requests so far; the lists are those of now, what is in them goes on to change."""
         return Counts([*self._traffic.values()], [*self._timing.values()], [*self._attempts.values()])
 
     def take(self, record: RequestRecord) -> None:
-        provider = record.provider
-        model = self._bound(record.target[len(provider) + 1 :]) if provider else ""
-        method = record.method if record.method in METHODS else OTHER
-        labels: tuple[str, ...] = (
-            *(method, record.operation, record.dialect_in, record.dialect_out, provider, model),
-            *(str(record.status), record.error),
-        )
-        traffic = self._traffic.get(labels)
-        if traffic is None:
-            if len(self._traffic) >= MOST_GROUPS:
-                labels = (OTHER,) * len(TRAFFIC_LABELS)
-            traffic = self._traffic.setdefault(labels, Traffic(labels))
+        alike = (
+            record.method, record.operation, record.dialect_in, record.dialect_out, record.provider, record.target,
+            record.status, record.error,
+        )  # fmt: skip
+        places = self._places.get(alike)
+        if places is None:
+            if len(self._places) >= MOST_GROUPS:
+                self._places.clear()
+            places = self._places[alike] = self._find_places(record)
+        traffic, timing = places
+        usage = record.usage
         traffic.requests += 1
         traffic.bytes_in += record.bytes_in
         traffic.bytes_out += record.bytes_out
-        usage = record.usage
         if usage is not None:
             traffic.fresh += usage.fresh
             traffic.cache_read += usage.cache_read
@@ -177,28 +197,35 @@ class Metrics:
         if record.lowered:
             traffic.lowered += 1
         for attempt in record.attempts:
-            place = (attempt.target.partition("/")[0], str(attempt.status), attempt.error)
-            tried = self._attempts.get(place)
+            place = (attempt.target, attempt.status, attempt.error)
+            tried = self._tried.get(place)
             if tried is None:
-                tried = self._attempts[place] = Attempts(place)
+                if len(self._tried) >= MOST_GROUPS:
+                    self._tried.clear()
+                labels = (attempt.target.partition("/")[0], str(attempt.status), attempt.error)
+                tried = self._tried[place] = self._attempts.setdefault(labels, Attempts(labels))
             tried.attempts += 1
-        if record.operation and provider:
-            self._time(record, (record.operation, provider, model))
+        if timing is not None:
+            timing.note(record.times, usage)
 
-    def _time(self, record: RequestRecord, labels: tuple[str, ...]) -> None:
-        timing = self._timing.get(labels)
-        if timing is None:
-            timing = self._timing[labels] = Timing.empty(labels)
-        times, usage = record.times, record.usage
-        timing.duration.note(DURATION, times.end / 1000)
-        first = times.first_token
-        if first is not None:
-            timing.first_token.note(FIRST_TOKEN, first / 1000)
-        if usage is not None:
-            timing.input.note(TOKENS, usage.input)
-            timing.output.note(TOKENS, usage.output)
-            if first is not None and usage.output > 1:
-                timing.per_token.note(PER_TOKEN, (times.end - first) / 1000 / (usage.output - 1))
+    def _find_places(self, record: RequestRecord) -> tuple[Traffic, Timing | None]:
+        """Where records are counted that are alike in all that labels say."""
+        provider = record.provider
+        model = self._bound(record.target[len(provider) + 1 :]) if provider else ""
+        method = record.method if record.method in METHODS else OTHER
+        labels: tuple[str, ...] = (
+            *(method, record.operation, record.dialect_in, record.dialect_out, provider, model),
+            *(str(record.status), record.error),
+        )
+        if labels not in self._traffic and len(self._traffic) >= MOST_GROUPS:
+            labels = (OTHER,) * len(TRAFFIC_LABELS)
+        traffic = self._traffic.setdefault(labels, Traffic(labels))
+        if not (record.operation and provider):
+            return traffic, None
+        timed = (record.operation, provider, model)
+        if timed not in self._timing:
+            self._timing[timed] = Timing.empty(timed)
+        return traffic, self._timing[timed]
 
     def _bound(self, model: str) -> str:
         if model in self._models:
