@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import gevent
 import msgspec
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
 
-class WsgiResponse(NamedTuple):
+class WsgiResponse(msgspec.Struct, frozen=True):
     """An answer in WSGI's words."""
 
     status: str

@@ -52,6 +52,8 @@ def read_body(stream: IO[bytes], length: int | None, encoding: str, limit: int, 
         raise InvalidRequest(f"the request body cannot be read ({type(error).__name__})") from error
     if length is not None and len(raw) < length:
         raise InvalidRequest(f"the request body ended after {len(raw)} of {length} bytes")
+    if not encoding and raw[:1] == b"{" and len(raw) <= VALUES_UNSEEN:
+        return raw
     names = list_encodings(encoding) if encoding else [name for name, magic in MAGIC.items() if raw.startswith(magic)]
     if names:
         decoder = content_decoder(names)

@@ -47,7 +47,9 @@ _model_decoder = msgspec.json.Decoder(_Model)
 def read_body(body: bytes) -> Fields:
     """The fields of a request body. Raises InvalidRequest unless it is one JSON object in UTF-8."""
     try:
-        _check_text(body)  # fields that stay raw are never decoded, but go upstream
+        # Fields that stay raw are never decoded, but go upstream.
+        if not body.isascii():
+            _check_text(body)
         return fields_decoder.decode(body)
     except msgspec.ValidationError as error:
         raise InvalidRequest("Request body must be a JSON object") from error

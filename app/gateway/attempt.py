@@ -57,13 +57,10 @@ class Sends(msgspec.Struct):
     def may_resend(self) -> bool:
         may = self.made < self.most
         if may:
-            self.count(resent=True)
+            self.made += 1
+            if self.record is not None:
+                self.record.begin_attempt(resent=True)
         return may
-
-    def count(self, *, resent: bool = False) -> None:
-        self.made += 1
-        if self.record is not None:
-            self.record.begin_attempt(resent=resent)
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -140,9 +137,10 @@ class Attempt(abc.ABC):
 
     def begin(self, upstream_request: UpstreamRequest, record: Record) -> Exchange:
         """Puts the request on its way."""
-        target = self.target
-        target.sends.record = record
-        target.sends.count()
+        target, sends = self.target, self.target.sends
+        sends.record = record
+        sends.made += 1
+        record.begin_attempt()
         record.upstream_status = None
         provider = target.upstream.provider
         exchange = provider.send(upstream_request, target.credential)

@@ -129,7 +129,9 @@ class Gateway:
         use none of them."""
         upstreams = self.router.resolve(client_request.peek.model, client_request.provider)
         key = client_request.key
-        return key.choose(client_request.peek.model, upstreams) if key.is_restricted else upstreams
+        if key.models or key.providers:
+            return key.choose(client_request.peek.model, upstreams)
+        return upstreams
 
     def with_history(self, client_request: ClientRequest, upstream: Upstream) -> ClientRequest:
         """The request with what it continues, unless the upstream knows that itself. Raises DragomanError."""
@@ -263,8 +265,7 @@ class Gateway:
     ) -> Obtaining[StartedResponse]:  # fmt: skip
         """One upstream, tried again where it `may_repeat`, where that repeats nothing and may help."""
         provider = upstream.provider
-        budget = self.health.budget(provider.name)
-        budget.earn(record.started)
+        budget = self.health.earn(provider.name, record.started)
         session = client_request.session
         began = time.monotonic()
         credential = provider.credential(session)

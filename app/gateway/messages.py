@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -20,6 +20,8 @@ from app.providers.provider import Operation
 from app.routing.router import Upstream
 from app.transport import Exchange
 
+T = TypeVar("T")
+
 # Characters of whatever a client calls a thing: a model, a tool, a session, an earlier response.
 MOST_NAME = 256
 # What reading a body may raise where a value in it is none for the place that it stands at.
@@ -33,6 +35,19 @@ def new_id() -> str:
     return os.urandom(16).hex()
 
 
+class ReadOnce(Generic[T]):
+    """A property that is found out when it is first asked for, and then stands in the object itself."""
+
+    def __init__(self, read: Callable[[Any], T]) -> None:
+        self._read = read
+        self._name = read.__name__
+        self.__doc__ = read.__doc__
+
+    def __get__(self, owner: Any, _: type) -> T:
+        found = owner.__dict__[self._name] = self._read(owner)
+        return found
+
+
 class ClientRequest:
     """One request of a client.
 
@@ -44,28 +59,10 @@ class ClientRequest:
     body goes once it was parsed: a large one would be held twice while it is translated.
     """
 
-    peek: Peek
-
-    __slots__ = (
-        "_request",
-        "body",
-        "continuation",
-        "dialect",
-        "headers",
-        "id",
-        "keeps_body",
-        "key",
-        "operation",
-        "parse",
-        "parts",
-        "peek",
-        "provider",
-        "read_peek",
-        "session",
-        "session_mounted",
-        "size",
-        "tenant",
-    )
+    keeps_body = True
+    operation: Operation = "generate"
+    continuation: Continuation | None = None
+    _request: Request | None = None
 
     def __init__(
         self,
@@ -85,7 +82,6 @@ class ClientRequest:
         self.dialect = dialect
         self.body = body
         self.size = len(body)
-        self.keeps_body = True
         self.headers = headers
         self.provider = provider
         self.session = session
@@ -94,20 +90,11 @@ class ClientRequest:
         self.read_peek = read_peek
         self.parts = parts
         self.tenant = key.tenant
-        self.operation: Operation = "generate"
-        self.continuation: Continuation | None = None
         self.parse = dialect.parse_request
-        self._request: Request | None = None
 
-    def __getattr__(self, name: str) -> Any:
-        """Model and mode, as `peek`, are read when they are first asked for. Raises InvalidRequest when the body is no
-        JSON object or names no model."""
-        if name != "peek":
-            raise AttributeError(name)
-        self.peek = peek = self._read_peek()
-        return peek
-
-    def _read_peek(self) -> Peek:
+    @ReadOnce
+    def peek(self) -> Peek:
+        """Model and mode. Raises InvalidRequest when the body is no JSON object or names no model."""
         try:
             peek = self.read_peek(self.body, self.parts)
         except msgspec.ValidationError as error:
@@ -120,10 +107,11 @@ class ClientRequest:
             if whole == self.body:
                 raise InvalidRequest(f"the request body is not valid JSON: {error}") from error
             self.body = whole
-            return self._read_peek()
+            return self.peek
         if not peek.model:
             raise InvalidRequest("model string is required", param="model")
-        self._check_names(peek)
+        if peek.names or len(peek.model) > MOST_NAME:
+            _check_names(peek)
         return peek
 
     @property
@@ -164,16 +152,17 @@ class ClientRequest:
         other.operation, other.parse, other.continuation = self.operation, self.parse, self.continuation
         return other
 
-    def _check_names(self, peek: Peek) -> None:
-        """Names are looked up, compared, logged and repeated in errors; a long one is none."""
-        if len(peek.model) > MOST_NAME:
-            raise _too_long("model")
-        for field in peek.names:
-            name = getattr(peek, field)
-            if isinstance(name, dict):
-                name = name.get("id")
-            if isinstance(name, str) and len(name) > MOST_NAME:
-                raise _too_long(field)
+
+def _check_names(peek: Peek) -> None:
+    """Names are looked up, compared, logged and repeated in errors; a long one is none."""
+    if len(peek.model) > MOST_NAME:
+        raise _too_long("model")
+    for field in peek.names:
+        name = getattr(peek, field)
+        if isinstance(name, dict):
+            name = name.get("id")
+        if isinstance(name, str) and len(name) > MOST_NAME:
+            raise _too_long(field)
 
 
 def _explain(error: msgspec.ValidationError) -> InvalidRequest:

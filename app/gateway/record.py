@@ -104,7 +104,7 @@ class Record:
     counted: Reserved | None = None
     written = False
     token = -1  # by which ActiveRequests knows it, where it does
-    wiretap: Listener | None = None  # who is told what goes over the wire, where anybody is
+    wiretap: Wiretap | None = None  # who is told what goes over the wire, where anybody is
     _began: int | None = None  # when the attempt began that is under way, in milliseconds
     _ended: int | None = None
 

@@ -35,7 +35,7 @@ from app.providers.models import bare_name
 from app.providers.names import canonical_name
 from app.providers.profiles import capabilities_for, profile_of
 from app.providers.quirk_tables import Row, read_fields
-from app.providers.quotas import find_rest, read_quotas, read_seconds
+from app.providers.quotas import CLAUDE_MARK, CODEX_MARK, find_rest, read_quotas, read_seconds
 from app.settings import Profile, ProviderSettings
 from app.settings.network import split_login
 from app.transport import Call, Exchange, Limits, Transport
@@ -254,8 +254,7 @@ class Provider:
 
     def note_quotas(self, credential: Credential | None, headers: Mapping[str, str]) -> None:
         """Remember what an answer tells of the account's windows."""
-        windows = read_quotas(headers, time.time())
-        if windows:
+        if (CLAUDE_MARK in headers or CODEX_MARK in headers) and (windows := read_quotas(headers, time.time())):
             self.health.quotas[credential.name if credential is not None else ""] = windows
 
     def renew(self, failed: Credential | None, *, forbidden: bool = False) -> Credential | None:

@@ -13,6 +13,9 @@ _CLAUDE_WINDOWS = ("5h", "7d", "7d_oi")
 # Windows of ChatGPT logins; their length stands in another header.
 _CODEX = "x-codex-"
 _CODEX_WINDOWS = ("primary", "secondary")
+# Answers that tell of windows have one of these headers.
+CLAUDE_MARK = f"{_CLAUDE}status"
+CODEX_MARK = f"{_CODEX}primary-used-percent"
 _LONGEST_NUMBER = 32
 # The end of the year 9999, beyond which no date can be shown.
 _LAST_MOMENT = 253_402_300_799.0
@@ -29,12 +32,12 @@ class QuotaWindow(msgspec.Struct, frozen=True):
 
 def read_quotas(headers: Mapping[str, str], now: float) -> tuple[QuotaWindow, ...]:
     """The windows that an answer tells of; none for the answers of other upstreams. `now` is in unix seconds."""
-    if f"{_CLAUDE}status" in headers:
+    if CLAUDE_MARK in headers:
         windows = [
             _window(name, headers, f"{_CLAUDE}{name}-utilization", f"{_CLAUDE}{name}-reset", 1.0, now)
             for name in _CLAUDE_WINDOWS
         ]
-    elif f"{_CODEX}primary-used-percent" in headers:
+    elif CODEX_MARK in headers:
         windows = [
             _window(
                 _name_minutes(headers.get(f"{_CODEX}{name}-window-minutes", ""), name),

@@ -126,6 +126,9 @@ class Router:
         The first time a name is asked for that no route knows, the providers' own lists may be asked. Raises NotFound
         with a hint.
         """
+        resolved = self._resolved.get((name, provider))
+        if resolved is not None and resolved.until == math.inf:
+            return resolved.upstreams
         return self._resolve(name, provider).upstreams
 
     def resolve_named(self, name: str) -> Sequence[Upstream]:

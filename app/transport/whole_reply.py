@@ -1,14 +1,13 @@
 """Reads the reply that came whole with one read, as most answers do that are no streams.
 
-What llhttp says of a reply it says one call at a time, and heads have twenty lines. Here they are split at once; what is
-out of the ordinary in any way is left to ReplyDecoder, which is strict.
+What llhttp says of a reply it says in one call for each line of its head. Here the lines are split at once; what is out
+of the ordinary in any way is left to ReplyDecoder, which is strict.
 """
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import NamedTuple
 
 _HEAD_END = b"\r\n\r\n"
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
@@ -23,16 +22,9 @@ _MOST_LINES = 200
 _MOST_CHUNKS = 64
 
 
-class WholeReply(NamedTuple):
-    """`headers` have lower-case names. The connection may serve another call."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-def read_whole(data: bytes, max_head: int) -> WholeReply | None:
-    """The reply that `data` is, from its first byte to its last; None where it is unusual, or wrong, or not all."""
+def read_whole(data: bytes, max_head: int) -> tuple[int, dict[str, str], bytes] | None:
+    """The reply that `data` is, from its first byte to its last: status, headers with lower-case names, and body. The
+    connection may serve another call then. None where it is unusual, or wrong, or not all."""
     end = data.find(_HEAD_END, 0, max_head)
     if end < 0:
         return None
@@ -52,7 +44,7 @@ def read_whole(data: bytes, max_head: int) -> WholeReply | None:
     if headers.get("connection", "keep-alive").lower() != "keep-alive":
         return None
     body = _read_body(data, end + len(_HEAD_END), headers)
-    return WholeReply(status, headers, body) if body else None
+    return (status, headers, body) if body else None
 
 
 def _read_body(data: bytes, start: int, headers: dict[str, str]) -> bytes | None:
@@ -65,7 +57,7 @@ def _read_body(data: bytes, start: int, headers: dict[str, str]) -> bytes | None
 
 
 def _join_chunks(data: bytes, start: int) -> bytes | None:
-    pieces = []
+    pieces: list[bytes] = []
     for _ in range(_MOST_CHUNKS):
         found = _CHUNK_SIZE.match(data, start)
         if found is None:

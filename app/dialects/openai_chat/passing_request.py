@@ -25,6 +25,9 @@ _MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")
 _FOREIGN = FOREIGN_TYPES | {"input_text", "output_text", "summary_text", "input_image", "input_file"}
 # Fields that only a body of Messages has.
 _MESSAGES_FIELDS = frozenset(("system", "stop_sequences"))
+# Whose texts nobody takes for anything else, and what a text begins with.
+_SAID = ("user", "system")
+_QUOTE = ord('"')
 _ALWAYS_FORCED = (b'"required"', b'"any"')
 
 
@@ -247,7 +250,15 @@ def _has_odd_messages(messages: msgspec.Raw, body: bytes, can: Capabilities) -> 
         return True
     if not can.system_text and outline[0].role in ("system", "developer"):
         return True
-    if any(_is_odd_message(message, can) for message in outline) or _has_loose_calls(outline):
+    calls = False
+    for message in outline:
+        if message.tool_calls or message.role == "tool":
+            calls = True
+        elif message.role in _SAID and len(message.content) and memoryview(message.content)[0] == _QUOTE:
+            continue  # nothing is to be asked of a text
+        if _is_odd_message(message, can):
+            return True
+    if calls and _has_loose_calls(outline):
         return True
     looks_at_order = can.merge_system or can.alternate or not can.user_after_results or can.late_system == "reminder"
     return looks_at_order and _is_odd_order(outline, can)

@@ -45,7 +45,7 @@ def answer_chat(gateway: Gateway, client_request: ClientRequest, record: Record)
     """Raises DragomanError while it can still be an HTTP status."""
     peek = client_request.peek
     assert isinstance(peek, ChatPeek), "the Chat endpoint reads its requests with PEEK_CHAT"
-    if peek.stream or not _must_fan_out(gateway, client_request, peek.n):
+    if peek.n is None or peek.stream or not _must_fan_out(gateway, client_request, peek.n):
         return gateway.answer(client_request, record)
     record.model, record.stream = peek.model, False
     single = client_request.with_body(ask_single(client_request.body))

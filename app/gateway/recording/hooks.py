@@ -55,15 +55,8 @@ class Hooks:
         self.lost = 0
         self._before = [hook for hook in hooks if hook.on_request is not None]
         self._after = [hook for hook in hooks if hook.on_record is not None]
+        self.look_at_requests, self.look_at_records = bool(self._before), bool(self._after)
         self._waiting: deque[RequestRecord] = deque()
-
-    @property
-    def look_at_requests(self) -> bool:
-        return bool(self._before)
-
-    @property
-    def look_at_records(self) -> bool:
-        return bool(self._after)
 
     def admit(self, client_request: ClientRequest) -> ClientRequest:
         """The request as it is to be answered. Raises DragomanError where a hook refuses it or a required one fails."""

@@ -47,7 +47,7 @@ def passing_context(target: Target) -> RenderContext:
         model=client_request.peek.model,
         id=client_request.id,
         created=int(time.time()),
-        include_usage=asks_usage(client_request.body),
+        include_usage=target.stream and asks_usage(client_request.body),
         upstream_model=target.model,
         several=client_request.peek.several,
         legacy=client_request.peek.legacy,

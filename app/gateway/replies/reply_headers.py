@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 import msgspec
 
@@ -41,12 +42,17 @@ _ERROR = re.compile(
 def relayed_headers(headers: Mapping[str, str], *, same_dialect: bool) -> dict[str, str]:
     """The upstream's headers that a client gets, without any secret. Never cookies, CORS, hop-by-hop headers or
     anything unknown."""
-    kept = {name: headers[name] for name in ALWAYS if name in headers}
-    if same_dialect:
-        for name, value in headers.items():
-            if name.startswith(SAME_DIALECT_PREFIXES) or name in SAME_DIALECT:
-                kept[name] = value
+    kept = {}
+    for name in headers:
+        if _is_relayed(name, same_dialect):
+            kept[name] = headers[name]
     return known_secrets.mask_headers(kept) if kept else kept
+
+
+# Upstreams send the same names again and again.
+@lru_cache(maxsize=1024)
+def _is_relayed(name: str, same_dialect: bool) -> bool:
+    return name in ALWAYS or (same_dialect and (name.startswith(SAME_DIALECT_PREFIXES) or name in SAME_DIALECT))
 
 
 def with_own_limits(headers: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:

@@ -233,6 +233,12 @@ class UpstreamHealth:
             budget = self._budgets[provider] = RetryBudget()
         return budget
 
+    def earn(self, provider: str, now: float) -> RetryBudget:
+        """The budget of a provider, to which a request goes."""
+        budget = self._budgets.get(provider) or self.budget(provider)
+        budget.earn(now)
+        return budget
+
     def queue(self, lane: Lane, provider: str, tenant: str, most: float, silence: float) -> Obtaining[Ticket]:
         """A place in a lane, within `most` seconds; yields after each `silence`. Raises UpstreamSpared."""
         ticket = lane.enter(tenant)

@@ -61,7 +61,7 @@ class ClientConnection:
         try:
             if self._ahead:
                 give_way()
-            while not (self._ahead and _is_parseable(self._ahead)):
+            while not (HEAD_END in self._ahead or (self._ahead and _is_parseable(self._ahead))):
                 gevent.get_hub().wait(watcher)
                 try:
                     received = self._bare.recv(_READ_SIZE)

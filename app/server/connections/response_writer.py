@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal
 
 import gevent
 from gunicorn import SERVER
@@ -12,6 +13,8 @@ from gunicorn.util import hop_headers
 
 _LAST_CHUNK = b"0\r\n\r\n"
 _BODILESS = frozenset({"204", "304"})
+# Line ends among the lines that every head begins with, less the one that none of the lines ends with.
+_OWN_ENDS = 3 - 1
 
 
 class ResponseWriter:
@@ -43,26 +46,22 @@ class ResponseWriter:
             raise ValueError("start_response was called twice")
         self._omits_body = status[:3] in _BODILESS
         self._left = None
-        lines = [
-            f"HTTP/1.1 {status}",
-            f"Server: {SERVER}",
-            f"Date: {self._date}",
-            "Connection: keep-alive" if self.keep_alive else "Connection: close",
-        ]
+        kept = "keep-alive" if self.keep_alive else "close"
+        lines = [f"HTTP/1.1 {status}\r\nServer: {SERVER}\r\nDate: {self._date}\r\nConnection: {kept}"]
         for name, value in headers:
-            lowered = name.lower()
-            if lowered == "content-length":
+            place = _find_place(name)
+            if place == "length":
                 if self._omits_body:
                     continue
                 self._left = int(value)
-            elif lowered in hop_headers:
+            elif place == "ours":
                 continue
             lines.append(f"{name}: {value}")
         self._chunked = self._left is None and not self._omits_body
         if self._chunked:
             lines.append("Transfer-Encoding: chunked")
         text = "\r\n".join(lines)
-        if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1:
+        if text.count("\n") != len(lines) + _OWN_ENDS or text.count("\r") != len(lines) + _OWN_ENDS:
             raise ValueError("a response header contains a line break")
         self._head = f"{text}\r\n\r\n".encode("latin-1")
         return self.write
@@ -70,7 +69,12 @@ class ResponseWriter:
     def write_all(self, pieces: Iterable[bytes]) -> None:
         """Writes a whole body. Raises ValueError if it is shorter than announced."""
         if isinstance(pieces, list | tuple):
-            self._send(self._frame(b"".join(pieces)) + (_LAST_CHUNK if self._chunked else b""))
+            whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            if self._left == len(whole) and not self.has_begun:
+                self.has_begun, self._left = True, 0
+                self._push(self._head + whole)
+                return
+            self._send(self._frame(whole) + (_LAST_CHUNK if self._chunked else b""))
         else:
             for piece in pieces:
                 self.write(piece)
@@ -115,3 +119,11 @@ class ResponseWriter:
                 sent += self._client.send(memoryview(data)[sent:])
         except OSError as error:
             raise gevent.GreenletExit("the client is gone, or does not read") from error
+
+
+# Applications say the same names again and again.
+@lru_cache(maxsize=512)
+def _find_place(name: str) -> Literal["length", "ours", "theirs"]:
+    """Whether a header frames the body, is for the server alone to say, or is the application's."""
+    lowered = name.lower()
+    return "length" if lowered == "content-length" else "ours" if lowered in hop_headers else "theirs"
