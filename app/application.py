@@ -65,7 +65,8 @@ class Application:
         return self._flask
 
     def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Any:
-        self.runtime.unmount(environ)
+        if environ["PATH_INFO"] not in self.runtime.plain_paths:
+            self.runtime.unmount(environ)
         if "HTTP_ORIGIN" in environ and not environ["PATH_INFO"].startswith("/_/"):
             start_response = self._allow_origin(environ, start_response)
         if "HTTP_ORIGIN" in environ or "HTTP_SEC_FETCH_SITE" in environ:

@@ -85,7 +85,7 @@ class Runtime:
         self._old_backgrounds: list[Background] = []
         self._old_parts: list[weakref.ref[Ledger | Transport]] = []
         self._kinds = {name: provider.settings.kind for name, provider in self.services.providers.items()}
-        self._plain: set[str] = set()
+        self.plain_paths: set[str] = set()
         self._roots = ROOTS | roots
         self._made_keys = MadeKeys()
         self._shared = SharedState(server_folder(environ))
@@ -116,16 +116,14 @@ class Runtime:
         return self.limiter
 
     def unmount(self, environ: dict[str, Any]) -> None:
-        """Rewrites the path of a mounted request; plain paths that were seen once cost one look-up."""
+        """Rewrites the path of a mounted request. Paths that are found to be none are remembered in `plain_paths`."""
         path = environ["PATH_INFO"]
-        if path in self._plain:
-            return
         mounted = strip_mount(path, self._kinds, self._roots)
         if mounted is None:
             return
         if mounted.path == path:
-            if len(self._plain) < 64 and "models/" not in path:
-                self._plain.add(path)
+            if len(self.plain_paths) < 64 and "models/" not in path:
+                self.plain_paths.add(path)
             return
         environ["dragoman.path"], environ["PATH_INFO"] = path, mounted.path
         if mounted.provider is not None:
@@ -266,7 +264,7 @@ class Runtime:
             return
         self.problem = None
         self._kinds = {name: provider.settings.kind for name, provider in services.providers.items()}
-        self._plain.clear()
+        self.plain_paths.clear()
         self._release_credentials(old)
         self._watch_credentials(services)
         if _log_settings(services) != _log_settings(old):

@@ -80,7 +80,8 @@ class Prices:
 
     def bill(self, provider: str, model: str, usage: Usage) -> int | None:
         """The cost of one answer in billionths of a dollar; None without a price."""
-        tariff = self._find(provider, model)
+        key = (provider, model)
+        tariff = self._found[key] if key in self._found else self._find(provider, model)
         return None if tariff is None else tariff.bill(usage)
 
     def _find(self, provider: str, model: str) -> Tariff | None:

@@ -19,10 +19,11 @@ from app.gateway.attempt import Attempt
 from app.gateway.large_bodies.heavy_work import work_on
 from app.gateway.messages import StartedResponse
 from app.gateway.record import Record
-from app.gateway.replies.reply_headers import mask_errors, mask_oddities, relayed_headers
+from app.gateway.replies.reply_headers import mask_errors, relayed_headers
 from app.gateway.replies.translation import StreamCollector
 from app.json_values import MOST_VALUES, has_too_many_values
 from app.json_values import SMALL as VALUES_UNSEEN
+from app.known_secrets import known_secrets
 from app.transport import Exchange, Obtaining
 from app.transport.exchange import wait_for
 from app.turns import give_way
@@ -133,9 +134,11 @@ def deliver(
 ) -> StartedResponse:
     """A whole answer to its client, with its usage for the record. `headers` are the upstream's."""
     body, record.usage = whole
-    body = mask_oddities(body)
-    kind = STREAM_HEADERS if attempt.stream else JSON_HEADERS
-    return StartedResponse(None, attempt.target.upstream, None, body, _reply_headers(attempt, headers) | kind)
+    # A whole answer without secrets, unless it looks like a good one: those tell of usage and of no error.
+    body = mask_errors(body) if b'"usage"' in body else known_secrets.mask_bytes(body)
+    told = _reply_headers(attempt, headers)
+    told.update(STREAM_HEADERS if attempt.stream else JSON_HEADERS)
+    return StartedResponse(None, attempt.target.upstream, None, body, told)
 
 
 def go_on(

@@ -12,7 +12,7 @@ from app.gateway.attempt import Attempt, Target
 from app.gateway.large_bodies.heavy_work import work_on
 from app.gateway.reasoning_memory.reasoning_recall import ReasoningRecall, passes_silently
 from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
-from app.gateway.replies.passing_reply import PassingReply, passing_context
+from app.gateway.replies.passing_reply import observe_reply, open_passing_stream, pass_reply, passing_context
 
 
 class Passing(Attempt):
@@ -23,20 +23,20 @@ class Passing(Attempt):
         recall: ReasoningRecall | None = None
         if reasoning_store is not None and passes_silently(target.client_request, target.capabilities):
             recall = ReasoningRecall(reasoning_store, target.client_request, target.upstream.label, target.capabilities)
-        self._reply = PassingReply(target, recall)
+        self._recall = recall
         self.losses = []
         self.upstream_request = self._pack(RenderedRequest(body), stream=target.stream)
 
     def open_stream(self) -> StreamPassthrough:
-        return self._reply.open_stream(self.context)
+        return open_passing_stream(self.target, self._recall, self.context)
 
     def finish(self, body: bytes) -> tuple[bytes, Usage | None]:
         if self.stream:
             return self.finish_response(work_on(len(body), self.target.dialect.parse_response, body))
-        return self._reply.finish(body, self.context)
+        return pass_reply(self.target, self._recall, body, passing_context(self.target))
 
     def finish_response(self, response: Response) -> tuple[bytes, Usage | None]:
-        response = self._reply.observe(response, self.context)
+        response = observe_reply(response, self._recall, self.context)
         return self.render(response), response.usage
 
     def _make_context(self) -> RenderContext:

@@ -216,7 +216,7 @@ class Record:
         if self.written:
             return
         self.written = True
-        self._ended = self._now()
+        self._ended = int((time.monotonic() - self.started) * 1000)
         if self.wiretap is not None:
             self.wiretap.close()
         if self.watch is not None and self.usage is not None and not self.usage.estimated:
@@ -292,8 +292,10 @@ class Record:
 
 
 def _find_limits(headers: Mapping[str, str]) -> dict[str, str]:
-    kept = [name for name in headers if _tells_limits(name)][:MOST_LIMIT_HEADERS]
-    found = {name[:LONGEST_WORD]: headers[name][:LONGEST_WORD] for name in kept}
+    found: dict[str, str] = {}
+    for name in headers:
+        if _tells_limits(name) and len(found) < MOST_LIMIT_HEADERS:
+            found[name[:LONGEST_WORD]] = headers[name][:LONGEST_WORD]
     if not found or hide_secrets(told := "\n".join(found.values())) == told:
         return found
     return {name: hide_secrets(value) for name, value in found.items()}

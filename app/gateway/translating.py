@@ -24,7 +24,7 @@ from app.gateway.fetching import Fetcher
 from app.gateway.large_bodies.heavy_work import work_on
 from app.gateway.reasoning_memory.reasoning_recall import ReasoningRecall, may_forget
 from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
-from app.gateway.replies.passing_reply import PassingReply, passing_context
+from app.gateway.replies.passing_reply import open_passing_stream, pass_reply, passing_context
 from app.gateway.replies.paused_turn import PausedTurn
 from app.gateway.replies.translation import StreamTranslation, restage
 from app.providers.provider import UpstreamRequest
@@ -58,9 +58,8 @@ class Translating(Attempt):
             request, observers = recall.restore_reasoning(request)
         adapted, rendered = work_on(target.client_request.size, self._translate, request, reply_passes)
         self._stages, self._observed = (*adapted.stages, *observers), bool(observers)
-        self._reply = (
-            PassingReply(target, recall if observers else None) if reply_passes and adapted.reply_passes else None
-        )
+        # Whether the reply passes all the same, and who looks on then.
+        self._passes, self._recall = reply_passes and adapted.reply_passes, recall if observers else None
         self.losses = settle((*adapted.losses, *rendered.losses), target.upstream.policy)
         self.upstream_request = self._pack(rendered, stream=self._streamed)
 
@@ -83,16 +82,16 @@ class Translating(Attempt):
         return self._pack(rendered, stream=self._streamed)
 
     def open_stream(self) -> StreamPassthrough:
-        if self._reply is not None:
-            return self._reply.open_stream(self.context)
+        if self._passes:
+            return open_passing_stream(self.target, self._recall, self.context)
         return StreamTranslation(self.make_parser(), self.client_request.dialect, self._stages, self.context)
 
     def make_parser(self) -> StreamParser:
         return self.paused_turn or super().make_parser()
 
     def finish(self, body: bytes) -> tuple[bytes, Usage | None]:
-        if self._reply is not None and not self.stream:
-            return self._reply.finish(body, self.context)
+        if self._passes and not self.stream:
+            return pass_reply(self.target, self._recall, body, self.context)
         if self._observed:  # what is remembered goes to the ledger, which is no work for a thread
             return self.finish_response(work_on(len(body), self.target.dialect.parse_response, body))
         return work_on(len(body), lambda: self.finish_response(self.target.dialect.parse_response(body)))
@@ -102,7 +101,7 @@ class Translating(Attempt):
         return self.render(response), response.usage
 
     def _make_context(self) -> RenderContext:
-        if self._reply is not None:
+        if self._passes:
             return passing_context(self.target)
         client_request, traits = self.client_request, self.client_request.dialect.TRAITS
         request, counted = client_request.request, 0

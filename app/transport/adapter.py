@@ -1,8 +1,8 @@
 """Mounts our connection pool in requests.
 
-`begin` is the short way for calls to models. `send` is requests' own contract on the same connections, for the calls
-around them: a login, a list of models. Both give way to requests' own adapter where that knows more, and while it is
-replaced: so `responses` can mock either.
+`send` is requests' own contract on the pool's connections, for the calls around those to models: a login, a list of
+models. It gives way to requests' own adapter where that knows more, and while that is replaced: so `responses` can mock
+it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from urllib3.exceptions import ProtocolError
 from urllib3.util import Timeout
 
 from app.errors import UpstreamError, UpstreamTimeout
-from app.transport.call import Call, Limits, locate
+from app.transport.call import Call, Limits, Origin, locate
 from app.transport.connections.dialer import Dialer
 from app.transport.connections.pool import ConnectionPool
 from app.transport.exchange import Exchange, SocketExchange
-from app.transport.response_exchange import ResponseExchange
 
 _OWN_SEND = HTTPAdapter.send
 
@@ -58,12 +57,10 @@ class PoolAdapter(HTTPAdapter):
         self._pool = pool
         self._dialer = dialer
 
-    def begin(self, call: Call, session: Session) -> Exchange:
-        """Sends a call; `session` is asked where requests knows the way better."""
-        target = locate(call.url)
-        if HTTPAdapter.send is _OWN_SEND and self._dialer.knows_way(target.origin):
-            return SocketExchange(self._pool, call, target)
-        return ResponseExchange(session, call)
+    def knows_way(self, origin: Origin) -> bool:
+        """Whether the pool leads to an origin. False where requests knows the way better, and while a test has put
+        something else in the place of requests' way to the network."""
+        return HTTPAdapter.send is _OWN_SEND and self._dialer.knows_way(origin)
 
     def send(
         self, request: PreparedRequest, stream: bool = False, timeout: Any = None, *args: Any, **kwargs: Any
@@ -74,7 +71,7 @@ class PoolAdapter(HTTPAdapter):
         """
         url = request.url or ""
         body = request.body.encode() if isinstance(request.body, str) else request.body or b""
-        if _is_mocked() or not isinstance(body, bytes) or not self._dialer.knows_way(locate(url).origin):
+        if not isinstance(body, bytes) or not self.knows_way(locate(url).origin):
             return super().send(request, stream, timeout, *args, **kwargs)
         headers = {_text(name): _text(value) for name, value in request.headers.items()}
         call = Call(request.method or "GET", url, headers, body, _limits(timeout))
@@ -124,11 +121,6 @@ class _BodyFile(io.RawIOBase):
     def close(self) -> None:
         self._exchange.close()
         super().close()
-
-
-def _is_mocked() -> bool:
-    """Whether a test has put something else in the place of requests' way to the network."""
-    return HTTPAdapter.send is not _OWN_SEND
 
 
 def _limits(timeout: Any) -> Limits:

@@ -10,12 +10,13 @@ from msgspec.structs import replace
 from requests import Session
 
 from app.transport.adapter import PoolAdapter, UpstreamSession
-from app.transport.call import Call
+from app.transport.call import Call, locate
 from app.transport.connections.addresses import AddressBook
 from app.transport.connections.dialer import Dialer
 from app.transport.connections.pool import ConnectionPool
-from app.transport.exchange import Exchange
+from app.transport.exchange import Exchange, SocketExchange
 from app.transport.reply import MAX_HEAD
+from app.transport.response_exchange import ResponseExchange
 
 
 class TransportSettings(Struct, frozen=True):
@@ -56,8 +57,8 @@ class Transport:
             client_key=settings.client_key,
             public_only=settings.public_only,
         )
-        pool = ConnectionPool(dialer, settings.pool_size, settings.idle_lifetime, settings.max_head)
-        self._adapter = PoolAdapter(pool, dialer)
+        self._pool = ConnectionPool(dialer, settings.pool_size, settings.idle_lifetime, settings.max_head)
+        self._adapter = PoolAdapter(self._pool, dialer)
         self.session: Session = UpstreamSession(self._adapter, settings.proxies, settings.ca_bundle)
         if settings.client_cert is not None:
             self.session.cert = (settings.client_cert, settings.client_key or settings.client_cert)
@@ -67,7 +68,10 @@ class Transport:
 
         Raises UpstreamUnreachable, or UpstreamTimeout with phase "connect".
         """
-        return self._adapter.begin(call, self.session)
+        target = locate(call.url)
+        if self._adapter.knows_way(target.origin):
+            return SocketExchange(self._pool, call, target)
+        return ResponseExchange(self.session, call)
 
     def variant(self, **changes: Any) -> Transport:
         """The transport for upstreams to which another way leads; this one where nothing is different about it."""

@@ -21,8 +21,11 @@ def read_usage(wire: WireUsage) -> Usage:
     """
     prompt_details = wire.prompt_tokens_details or _NO_PROMPT
     completion_details = wire.completion_tokens_details or _NO_COMPLETION
-    output = _count(wire.completion_tokens, wire.output_tokens)
-    prompt = _count(wire.prompt_tokens, wire.input_tokens) or max(0, _count(wire.total_tokens) - output)
+    output, prompt = wire.completion_tokens, wire.prompt_tokens
+    if type(output) is not int or output <= 0:
+        output = _count(output, wire.output_tokens)
+    if type(prompt) is not int or prompt <= 0:
+        prompt = _count(prompt, wire.input_tokens) or max(0, _count(wire.total_tokens) - output)
     read = _count(
         prompt_details.cached_tokens, wire.prompt_cache_hit_tokens, wire.cache_read_input_tokens, wire.cached_tokens
     )

@@ -10,33 +10,34 @@ from app.conversation.capabilities import RenderContext
 from app.conversation.response import Response, Usage
 from app.dialects.contract import StreamPassthrough
 from app.gateway.attempt import Target
-from app.gateway.large_bodies.heavy_work import work_on
+from app.gateway.large_bodies.heavy_work import SMALL, work_on
 from app.gateway.reasoning_memory.reasoning_recall import ReasoningRecall
 from app.gateway.replies.translation import restage
 
 
-class PassingReply:
-    """`recall` looks on for a client that keeps no reasoning; None where nobody has to."""
+def open_passing_stream(target: Target, recall: ReasoningRecall | None, context: RenderContext) -> StreamPassthrough:
+    """A stream. `recall`, here and below, looks on for a client that keeps no reasoning; None where nobody has to."""
+    stream = target.dialect.StreamPassthrough(context, target.capabilities)
+    return stream if recall is None else recall.observe_stream(stream)
 
-    def __init__(self, target: Target, recall: ReasoningRecall | None) -> None:
-        self._target = target
-        self._recall = recall
 
-    def open_stream(self, context: RenderContext) -> StreamPassthrough:
-        stream = self._target.dialect.StreamPassthrough(context, self._target.capabilities)
-        return stream if self._recall is None else self._recall.observe_stream(stream)
+def pass_reply(
+    target: Target, recall: ReasoningRecall | None, body: bytes, context: RenderContext
+) -> tuple[bytes, Usage | None]:
+    """A whole reply. Raises UpstreamError for one that is none."""
+    if len(body) <= SMALL:
+        passed, usage = target.dialect.pass_response(body, context, target.capabilities)
+    else:
+        passed, usage = work_on(len(body), target.dialect.pass_response, body, context, target.capabilities)
+    if recall is not None:
+        recall.observe_body(passed)
+    return passed, usage
 
-    def finish(self, body: bytes, context: RenderContext) -> tuple[bytes, Usage | None]:
-        """A whole reply. Raises UpstreamError for one that is none."""
-        passed, usage = work_on(len(body), self._target.dialect.pass_response, body, context, self._target.capabilities)
-        if self._recall is not None:
-            self._recall.observe_body(passed)
-        return passed, usage
 
-    def observe(self, response: Response, context: RenderContext) -> Response:
-        """A reply that would pass, but came in another form than its client asked for."""
-        stages = () if self._recall is None else (self._recall.observing_stage,)
-        return restage(response, stages, context)
+def observe_reply(response: Response, recall: ReasoningRecall | None, context: RenderContext) -> Response:
+    """A reply that would pass, but came in another form than its client asked for."""
+    stages = () if recall is None else (recall.observing_stage,)
+    return restage(response, stages, context)
 
 
 def passing_context(target: Target) -> RenderContext:

@@ -73,11 +73,6 @@ def clean_error(body: bytes) -> bool:
     return True
 
 
-def mask_oddities(body: bytes) -> bytes:
-    """A whole answer without secrets, unless it looks like a good one: those tell of usage and of no error."""
-    return mask_errors(body) if b'"usage"' in body else known_secrets.mask_bytes(body)
-
-
 def mask_errors(out: bytes) -> bytes:
     """Bytes for a client without secrets, if they tell of an error. All else is the model's, and passes."""
     if _MENTION.search(out) is None or not _tells_error(out):

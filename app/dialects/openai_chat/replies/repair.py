@@ -97,7 +97,8 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
 
     Raises UpstreamRefused for an error inside a reply of status 200, UpstreamMalformed for what is no reply.
     """
-    body = repair_text(body)
+    if not body.isascii():
+        body = repair_text(body)
     # The first search is for one byte, and by far the quickest.
     if b"\\" in body and _HALVES.search(body) is not None:
         body = repair_surrogates(body)
