@@ -161,10 +161,9 @@ class Attempt(abc.ABC):
         named = headers.get("x-request-id") or headers.get("request-id") or headers.get("opc-request-id")
         record.upstream_request_id = None if named is None else known_secrets.mask(named)[:MOST_QUOTED]
         target.upstream.provider.note_quotas(target.credential, headers)
-        if log.isEnabledFor(logging.DEBUG):
-            log.debug("request %s: %s answers HTTP %d", record.id, target.upstream.label, status)
         if not 200 <= status < 300:
             record.upstream_status = status
+            log.debug("request %s: %s answers HTTP %d", record.id, target.upstream.label, status)
             raise self._refusal(exchange)
 
     def send(self, upstream_request: UpstreamRequest, record: Record, wait: float) -> Obtaining[Exchange]:

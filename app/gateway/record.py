@@ -29,6 +29,8 @@ LONGEST_WORD = 200
 # The upstream's headers that tell how much may still be asked of it, and how many of them are kept.
 LIMIT_HEADERS = ("x-ratelimit-", "anthropic-ratelimit-", "x-codex-", "ratelimit", "retry-after")
 MOST_LIMIT_HEADERS = 40
+# Characters of a name by which it is known to be one.
+_LONGEST_KNOWN = 32
 # Seconds that a step takes at least to be on record, and steps that are.
 SHORTEST_STEP = 0.001
 MOST_STEPS = 50
@@ -294,7 +296,7 @@ class Record:
 def _find_limits(headers: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in headers:
-        if _tells_limits(name) and len(found) < MOST_LIMIT_HEADERS:
+        if _tells_limits(name[:_LONGEST_KNOWN]) and len(found) < MOST_LIMIT_HEADERS:
             found[name[:LONGEST_WORD]] = headers[name][:LONGEST_WORD]
     if not found or hide_secrets(told := "\n".join(found.values())) == told:
         return found

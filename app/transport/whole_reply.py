@@ -18,20 +18,20 @@ _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 # Replies that end with their head whatever it says, and fields that change what follows it.
 _BODILESS = frozenset({204, 304})
 _UNUSUAL = frozenset({"content-encoding", "proxy-connection", "trailer", "upgrade"})
-_MOST_LINES = 200
+_MOST_HEAD = 8 * 1024
 _MOST_CHUNKS = 64
 
 
 def read_whole(data: bytes, max_head: int) -> tuple[int, dict[str, str], bytes] | None:
     """The reply that `data` is, from its first byte to its last: status, headers with lower-case names, and body. The
     connection may serve another call then. None where it is unusual, or wrong, or not all."""
-    end = data.find(_HEAD_END, 0, max_head)
+    end = data.find(_HEAD_END, 0, min(max_head, _MOST_HEAD))
     if end < 0:
         return None
     lines = data[:end].decode("latin-1").split("\r\n")
     status = _read_status(lines[0])
     # A stray line end or control character hides nowhere.
-    if status is None or len(lines) > _MOST_LINES or not "".join(lines).isprintable():
+    if status is None or not "".join(lines).isprintable():
         return None
     headers: dict[str, str] = {}
     del lines[0]

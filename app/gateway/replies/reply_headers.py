@@ -44,9 +44,14 @@ def relayed_headers(headers: Mapping[str, str], *, same_dialect: bool) -> dict[s
     anything unknown."""
     kept = {}
     for name in headers:
-        if _is_relayed(name, same_dialect):
+        if _is_relayed(name[:_LONGEST_KNOWN], same_dialect) and len(name) <= _MOST_NAME:
             kept[name] = headers[name]
     return known_secrets.mask_headers(kept) if kept else kept
+
+
+# Characters of a name by which it is known, and of one that is handed on.
+_LONGEST_KNOWN = 32
+_MOST_NAME = 100
 
 
 # Upstreams send the same names again and again.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import gevent
 from gunicorn import SERVER
@@ -13,8 +13,6 @@ from gunicorn.util import hop_headers
 
 _LAST_CHUNK = b"0\r\n\r\n"
 _BODILESS = frozenset({"204", "304"})
-# Line ends among the lines that every head begins with, less the one that none of the lines ends with.
-_OWN_ENDS = 3 - 1
 
 
 class ResponseWriter:
@@ -46,25 +44,41 @@ class ResponseWriter:
             raise ValueError("start_response was called twice")
         self._omits_body = status[:3] in _BODILESS
         self._left = None
+        self._chunked = False
+        names, values = zip(*headers, strict=True) if headers else ((), ())
+        shape = _find_shape(names)
+        if shape is None or self._omits_body:
+            fields = "".join([f"{name}: {value}\r\n" for name, value in self._pick(headers)])
+            ends = fields.count("\r\n")
+        else:
+            template, place, ends = shape
+            fields = template % values
+            if place >= 0:
+                self._left = int(values[place])
+        if self._left is None and not self._omits_body:
+            self._chunked = True
+            fields += "Transfer-Encoding: chunked\r\n"
+            ends += 1
+        if fields.count("\n") != ends or fields.count("\r") != ends:
+            raise ValueError("a response header contains a line break")
         kept = "keep-alive" if self.keep_alive else "close"
-        lines = [f"HTTP/1.1 {status}\r\nServer: {SERVER}\r\nDate: {self._date}\r\nConnection: {kept}"]
+        self._head = (
+            f"HTTP/1.1 {status}\r\nServer: {SERVER}\r\nDate: {self._date}\r\nConnection: {kept}\r\n{fields}\r\n"
+        ).encode("latin-1")
+        return self.write
+
+    def _pick(self, headers: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+        """The application's headers without those that the server alone says; notes the length of the body."""
         for name, value in headers:
-            place = _find_place(name)
-            if place == "length":
+            lowered = name.lower()
+            if lowered == "content-length":
                 if self._omits_body:
                     continue
                 self._left = int(value)
-            elif place == "ours":
-                continue
-            lines.append(f"{name}: {value}")
-        self._chunked = self._left is None and not self._omits_body
-        if self._chunked:
-            lines.append("Transfer-Encoding: chunked")
-        text = "\r\n".join(lines)
-        if text.count("\n") != len(lines) + _OWN_ENDS or text.count("\r") != len(lines) + _OWN_ENDS:
-            raise ValueError("a response header contains a line break")
-        self._head = f"{text}\r\n\r\n".encode("latin-1")
-        return self.write
+            if lowered not in hop_headers:
+                if "\r\n" in name or "\r\n" in value:
+                    raise ValueError("a response header contains a line break")
+                yield name, value
 
     def write_all(self, pieces: Iterable[bytes]) -> None:
         """Writes a whole body. Raises ValueError if it is shorter than announced."""
@@ -121,9 +135,23 @@ class ResponseWriter:
             raise gevent.GreenletExit("the client is gone, or does not read") from error
 
 
-# Applications say the same names again and again.
-@lru_cache(maxsize=512)
-def _find_place(name: str) -> Literal["length", "ours", "theirs"]:
-    """Whether a header frames the body, is for the server alone to say, or is the application's."""
-    lowered = name.lower()
-    return "length" if lowered == "content-length" else "ours" if lowered in hop_headers else "theirs"
+# Applications say the same names again and again. What is remembered is no store for upstreams to fill.
+_MOST_NAMES = 1024
+
+
+def _find_shape(names: tuple[str, ...]) -> tuple[str, int, int] | None:
+    """The lines of headers without their values, the place of the body's length among them, -1 without one, and how
+    many lines there are. None where one of them is for the server alone to say, or there is anything odd."""
+    return _make_shape(names) if len("".join(names)) <= _MOST_NAMES else None
+
+
+@lru_cache(maxsize=256)
+def _make_shape(names: tuple[str, ...]) -> tuple[str, int, int] | None:
+    lowered = [name.lower() for name in names]
+    text = "".join(names)
+    if not hop_headers.isdisjoint(lowered) or lowered.count("content-length") > 1:
+        return None
+    if "%" in text or not text.isprintable():
+        return None
+    place = lowered.index("content-length") if "content-length" in lowered else -1
+    return "".join(f"{name}: %s\r\n" for name in names), place, len(names)
