@@ -46,17 +46,13 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
         raise UpstreamRefused(parse_error_event(verdict.error, body))
     if verdict.output is None and verdict.object != "response":
         raise UpstreamRefused(failure) if (failure := decode_error(body)) else malformed("a response", body)
-<<<<<<< HEAD
     if verdict.output is not None:
         # Items that cannot be read are the client's to judge.
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             output = [complete_item(raw) for raw in verdict.output]
             if any(new is not old for new, old in zip(output, verdict.output, strict=True)):
                 body = msgspec.json.encode({**fields_decoder.decode(body), "output": output})
-    return replace_model(body, context.model)
-=======
     return replace_model(body, context.model), find_usage(body)
->>>>>>> 2a74dfc (Decode a passed chat answer once)
 
 
 class _Verdict(msgspec.Struct):
