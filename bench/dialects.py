@@ -48,8 +48,11 @@ RESPONSES = Dialect(
 )
 
 
-def render_request(dialect: Dialect, model: str, *, stream: bool, tool_rounds: int = 0) -> bytes:
-    """The HTTP request with its body of about 300 bytes; each tool round adds a call and a result of 20 kB."""
+def render_request(
+    dialect: Dialect, model: str, *, stream: bool, tool_rounds: int = 0, previous: str | None = None
+) -> bytes:
+    """The HTTP request with its body of about 300 bytes; each tool round adds a call and a result of 20 kB. `previous`
+    is a stored response that it goes on from."""
     question = "Say in a few words what a dragoman was, whom he served, and what his work asked of him."
     turns: list[dict[str, Any]] = [{"role": "user", "content": question}]
     # The member that names the model comes first, and text with escapes makes the history what source code is.
@@ -57,6 +60,7 @@ def render_request(dialect: Dialect, model: str, *, stream: bool, tool_rounds: i
     if dialect is RESPONSES:
         # As Codex asks: what is stored besides costs a write to the ledger, once an answer.
         body |= {"instructions": "Answer briefly.", "input": turns, "max_output_tokens": 4096, "store": False}
+        body |= {"previous_response_id": previous} if previous else {}
     elif dialect is MESSAGES:
         for number in range(tool_rounds):
             turns += _render_tool_round(number)

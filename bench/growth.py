@@ -7,37 +7,43 @@ switches on, and one each with many routes, keys, providers and open streams. Th
 from __future__ import annotations
 
 import argparse
+import http.client
+import json
 import os
+import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from statistics import median
 
-from dialects import CHAT
+from dialects import CHAT, RESPONSES
 from load import Driver
 from msgspec import Struct
 from msgspec.structs import replace
 from processes import LOAD_CORE, read_cpu_us
 from programs import Server, build_program, free_port, gateway_command, started, upstream_command, write_gateway_config
-from scenarios import IDLE, UNARY_16, Scenario
+from scenarios import FEW, IDLE, UNARY_16, Scenario
 
-ROUTES, KEYS, PROVIDERS, STREAMS = 10_000, 10_000, 100, 2000
+ROUTES, KEYS, PROVIDERS, STREAMS, STORED = 10_000, 10_000, 100, 2000, 1_000_000
 # The key that the bench shows; a gateway that asks for none takes no notice of it.
 KEY = "bench-client-key-0000"
 BARE = "nothing but its providers"
+ONE_STORED = "from the only stored response"
 
 
 class Case(Struct, frozen=True):
     """A gateway: what it is called in the table, what is added to its settings, and by how much a request may cost more
-    than at the bare one."""
+    than at the one called `base`. With `stored` responses each request goes on from one of them."""
 
     name: str
     settings: str = ""
     log_level: str = "warn"
     limit: float | None = None
     streams: int = 0
+    stored: int = 0
+    base: str = BARE
 
 
 def list_cases() -> list[Case]:
@@ -59,6 +65,8 @@ def list_cases() -> list[Case]:
         Case(f"{KEYS:,} keys", keys, limit=1.1),
         Case(f"{PROVIDERS} more providers", providers, limit=1.1),
         Case(f"{STREAMS:,} open streams", limit=1.1, streams=STREAMS),
+        Case(ONE_STORED, stored=1),
+        Case(f"from one of {STORED:,} stored", limit=1.1, stored=STORED, base=ONE_STORED),
     ]
 
 
@@ -74,10 +82,15 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         driver = Driver(build_program("driver", folder), folder)
-        cases = [case for case in list_cases() if case.name == BARE or arguments.only in case.name]
+        cases = [case for case in list_cases() if arguments.only in case.name]
+        bases = [case for case in list_cases() if case.name in {each.base for each in cases} and case not in cases]
+        cases = [*bases, *cases]
         with started_cases(folder, cases) as servers:
             scenario = replace(UNARY_16, client=replace(CHAT, headers=f"Authorization: Bearer {KEY}\r\n"))
-            measures = [(case, measure(driver, server, case, scenario)) for case, server in servers]
+            measures = [
+                (case, measure(driver, server, case, store(case, folder, number, server) or scenario))
+                for number, (case, server) in enumerate(servers)
+            ]
             for _ in range(arguments.rounds):
                 for case, ask in measures:
                     costs.setdefault(case.name, []).append(ask(arguments.seconds))
@@ -85,7 +98,7 @@ def main() -> int:
     print("| gateway | request | x bare | target | |\n|---|--:|--:|--:|---|")
     missed = 0
     for case in cases:
-        ratio = median(one / bare for one, bare in zip(costs[case.name], costs[BARE], strict=True))
+        ratio = median(one / bare for one, bare in zip(costs[case.name], costs[case.base], strict=True))
         over = case.limit is not None and ratio > case.limit
         missed += over
         verdict = "" if case.limit is None else "over" if over else "ok"
@@ -108,6 +121,26 @@ def started_cases(folder: Path, cases: list[Case]) -> Iterator[list[tuple[Case, 
             command = gateway_command(config, port, case.log_level)
             servers.append((case, stack.enter_context(started(f"case-{number}", command, port, own))))
         yield servers
+
+
+def store(case: Case, folder: Path, number: int, server: Server) -> Scenario | None:
+    """Fills the ledger of a gateway; the request that goes on from one response of it."""
+    if not case.stored:
+        return None
+    asked = {"model": "chat/unary", "input": "Say what a dragoman was."}
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection.request("POST", "/v1/responses", json.dumps(asked), {"Content-Type": "application/json"})
+    previous = json.loads(connection.getresponse().read())["id"]
+    connection.close()
+    with closing(sqlite3.connect(folder / f"case-{number}" / "dragoman" / "ledger.sqlite3")) as ledger, ledger:
+        ledger.execute("CREATE TEMP TABLE one AS SELECT * FROM records LIMIT 1")
+        ledger.execute(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
+            "INSERT INTO records SELECT kind, tenant, printf('resp_%032x', i * 7919), created - i % 86400, size, value "
+            "FROM n, one WHERE i < ?",
+            (case.stored, case.stored),
+        )
+    return Scenario(name="stored", client=RESPONSES, upstream=CHAT, answer=FEW, connections=16, previous=previous)
 
 
 def measure(driver: Driver, server: Server, case: Case, scenario: Scenario) -> Callable[[float], float]:

@@ -44,7 +44,13 @@ class Driver:
         request = self._folder / f"{scenario.name}.request"
         text = self._folder / f"{answer.name}.text"
         request.write_bytes(
-            render_request(dialect, scenario.model, stream=answer.streamed, tool_rounds=scenario.tool_rounds)
+            render_request(
+                dialect,
+                scenario.model,
+                stream=answer.streamed,
+                tool_rounds=scenario.tool_rounds,
+                previous=scenario.previous,
+            )
         )
         text.write_text("".join(answer.texts))
         closing = dialect.stream_closing if answer.streamed else dialect.unary_closing

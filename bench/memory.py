@@ -53,7 +53,8 @@ def main() -> int:
             started("direct", upstream_command(folder, upstream), upstream, folder),
             started("gateway", command, port, folder) as server,
         ):
-            answered = 0
+            answered = shown = 0
+            print("| requests | resident MB |\n|--:|--:|", flush=True)
             while answered < wanted:
                 for scenario in LOADS:
                     load, _ = driver.run(scenario, server, SECONDS)
@@ -61,9 +62,9 @@ def main() -> int:
                         raise SystemExit(f"{scenario.client.path} to {scenario.model}: {load.complaint}")
                     answered += load.answers
                 samples.append((answered, read_worker_memory(server.pid) / 1e6))
-    print(f"{time.monotonic() - began:.0f} s\n\n| requests | resident MB |\n|--:|--:|")
-    for count, megabytes in samples[:: max(1, len(samples) // SHOWN)] + samples[-1:]:
-        print(f"| {count:,} | {megabytes:.1f} |")
+                if answered >= min(shown, wanted):
+                    shown += wanted // SHOWN
+                    print(f"| {answered:,} | {samples[-1][1]:.1f} |", flush=True)
     settled = next(megabytes for count, megabytes in samples if count >= answered / 5)
     grown = samples[-1][1] - settled
     print(

@@ -45,7 +45,8 @@ class Scenario(Struct, frozen=True, kw_only=True):
     """One load. The gateway translates from `client` to `upstream`; its peers pass on the client's own dialect.
 
     `per` is what the CPU time is divided by; `limit` is how many times the CPU time of bare Node the gateway may take;
-    `rewritten` is a load that the gateway translates although both sides speak the same dialect.
+    `rewritten` is a load that the gateway translates although both sides speak the same dialect; `previous` a stored
+    response that the request goes on from.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Scenario(Struct, frozen=True, kw_only=True):
     per: Literal["request", "event"] = "request"
     tool_rounds: int = 0
     rewritten: bool = False
+    previous: str | None = None
     limit: float | None = None
 
     @property
