@@ -97,8 +97,8 @@ chaos: $(VENV)/.tests  ## streams, cuts, leavers, reloads and killed workers und
 clients: $(VENV)/.tests  ## the genuine programs against this gateway
 	$(BIN)/python -m pytest -q -rs tests/clients
 
-bench: $(VENV)/.runs  ## CPU, memory and delay beside nginx and bare Node
-	$(BIN)/python bench/bench.py
+bench: $(VENV)/.runs  ## CPU, memory and delay beside nginx and bare Node; PEERS=1: and beside compiled gateways
+	$(BIN)/python bench/bench.py $(if $(PEERS),--peers)
 
 growth: $(VENV)/.runs  ## what a request costs with all switched on, and with many routes, keys, providers and streams
 	$(BIN)/python bench/growth.py

@@ -24,6 +24,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="under a minute, and as much rougher")
     parser.add_argument("--only", metavar="NAME", default="", help="what has a name that begins so")
     parser.add_argument("--log-level", default="warn", help="the gateway's; info writes one line a request")
+    parser.add_argument("--peers", action="store_true", help="beside the compiled gateways too, from $PEERS_HOME")
     arguments = parser.parse_args()
     began = time.monotonic()
     os.sched_setaffinity(0, {LOAD_CORE})
@@ -31,7 +32,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         driver = Driver(build_program("driver", folder), folder)
-        with started_servers(folder, arguments.log_level) as servers:
+        with started_servers(folder, arguments.log_level, with_peers=arguments.peers) as servers:
             Bench(driver, servers, QUICK if arguments.quick else FULL, findings).measure(arguments.only)
     print_report(findings, time.monotonic() - began)
     return 1 if findings.faults else 0

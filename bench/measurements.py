@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from findings import Findings
 from load import Driver, Load
 from msgspec import Struct
+from peers import SMG, SWITCHYARD
 from processes import read_cpu_us, read_worker_memory
 from programs import DIRECT, NGINX, NODE, OURS, Server
 from scenarios import (
@@ -121,10 +122,10 @@ class Bench:
         """CPU time of one request or event, in interleaved rounds of the gateway and its peers."""
         if not scenarios:
             return
-        names = [name for name in (OURS, NGINX, NODE) if name in self._servers]
+        names = [name for name in (OURS, NGINX, NODE, SMG, SWITCHYARD) if name in self._servers]
         for name in names:
             # Node compiles what runs often, and is three times dearer until it has.
-            self._run(UNARY_16, name, COMPILE_S)
+            self._driver.run(UNARY_16, self._servers[name], COMPILE_S)
         good = [(scenario, name) for scenario in scenarios for name in names if self._warm_up(scenario, name)]
         for turn in range(self._effort.cost_rounds):
             # Every other round goes backwards, so that no one always follows the same neighbour.
@@ -137,8 +138,14 @@ class Bench:
             self._findings.note(RESPONSES_RATIO, responses_us / chat_us)
 
     def _warm_up(self, scenario: Scenario, name: str) -> bool:
-        load, _ = self._run(scenario, name, WARM_UP_S)
-        return not load.wrong
+        """Whether the answers are right. A compiled peer that does not do what a scenario asks is left out of it."""
+        if name in (SMG, SWITCHYARD):
+            load, _ = self._driver.run(scenario, self._servers[name], WARM_UP_S)
+            if load.wrong or not load.answers:
+                print(f"\n{name} is left out of {scenario.name}: {load.complaint}", file=sys.stderr)
+        else:
+            load, _ = self._run(scenario, name, WARM_UP_S)
+        return not load.wrong and load.answers > 0
 
     def _run_slow(self, scenario: Scenario, memory_before: int) -> Load:
         """The gateway's slow streams, with a look at its memory while all are open."""

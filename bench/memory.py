@@ -67,8 +67,9 @@ def main() -> int:
                     print(f"| {answered:,} | {samples[-1][1]:.1f} |", flush=True)
     settled = next(megabytes for count, megabytes in samples if count >= answered / 5)
     grown = samples[-1][1] - settled
+    verdict = "ok" if grown <= LIMIT_MB else "over"
     print(
-        f"\ngrown after the first fifth: {grown:.2f} MB, target {LIMIT_MB} MB: {'ok' if grown <= LIMIT_MB else 'over'}"
+        f"\n{time.monotonic() - began:.0f} s; grown after the first fifth: {grown:.2f} MB of {LIMIT_MB} MB, {verdict}"
     )
     return 0 if grown <= LIMIT_MB else 1
 

@@ -15,12 +15,14 @@ from pathlib import Path
 
 from dialects import CHAT, MESSAGES, RESPONSES, render_answer, render_stream
 from msgspec import Struct
+from peers import SMG, SWITCHYARD, peer_commands
 from processes import LOAD_CORE, SERVER_CORE, pinned_to
 from scenarios import ANSWERS, PROVIDERS, REWRITING, Answer
 
 HERE = Path(__file__).parent
 OURS, NGINX, NODE, DIRECT = "dragoman", "nginx", "node", "direct"
 START_LIMIT_S = 60
+_PLAIN = (NGINX, NODE, DIRECT, SMG, SWITCHYARD)
 
 
 class Server(Struct, frozen=True):
@@ -32,8 +34,9 @@ class Server(Struct, frozen=True):
 
 
 @contextmanager
-def started_servers(folder: Path, log_level: str) -> Iterator[Mapping[str, Server]]:
-    """The gateway and its peers by name, all in front of one fake upstream, which is itself there as `direct`."""
+def started_servers(folder: Path, log_level: str, *, with_peers: bool = False) -> Iterator[Mapping[str, Server]]:
+    """The gateway and its peers by name, the compiled ones too where they are wanted, all in front of one fake
+    upstream, which is itself there as `direct`."""
     ports = {name: free_port() for name in (DIRECT, OURS, NGINX, NODE)}
     upstream_port = ports[DIRECT]
     commands: dict[str, list[str]] = {
@@ -45,6 +48,9 @@ def started_servers(folder: Path, log_level: str) -> Iterator[Mapping[str, Serve
         commands[NGINX] = [nginx, "-e", "stderr", "-p", str(folder), "-c", str(config)]
     if node := shutil.which("node"):
         commands[NODE] = [node, str(HERE / "passthrough.js"), str(ports[NODE]), str(upstream_port)]
+    if with_peers:
+        for name, (port, command) in peer_commands(folder, upstream_port, free_port).items():
+            ports[name], commands[name] = port, command
     with ExitStack() as stack:
         yield {
             name: stack.enter_context(started(name, command, ports[name], folder)) for name, command in commands.items()
@@ -76,7 +82,7 @@ def started(name: str, command: list[str], port: int, folder: Path) -> Iterator[
     log = folder / f"{name}.log"
     with log.open("wb") as output, pinned_to(LOAD_CORE if name == DIRECT else SERVER_CORE):
         # What the gateway keeps of its requests is nobody's.
-        environ = {**os.environ, "XDG_DATA_HOME": str(folder)}
+        environ = {**os.environ, "XDG_DATA_HOME": str(folder), "UP_KEY": "sk-bench"}
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder, env=environ
         )
@@ -86,7 +92,7 @@ def started(name: str, command: list[str], port: int, folder: Path) -> Iterator[
         yield Server(name, port, process.pid)
     finally:
         # QUIT ends gunicorn and nginx at once where TERM would let open connections finish.
-        process.send_signal(signal.SIGQUIT if name not in (NGINX, NODE, DIRECT) else signal.SIGTERM)
+        process.send_signal(signal.SIGTERM if name in _PLAIN else signal.SIGQUIT)
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:

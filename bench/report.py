@@ -6,6 +6,7 @@ import platform
 from statistics import median
 
 from findings import Findings
+from peers import SMG, SWITCHYARD
 from programs import NGINX, NODE, OURS
 from scenarios import Scenario
 
@@ -20,6 +21,7 @@ def print_report(findings: Findings, seconds: float) -> None:
         print("|---|---|--:|--:|--:|--:|--:|--:|---|")
         for scenario in findings.costs:
             print(_describe_cost(findings, scenario))
+    _print_peers(findings)
     if findings.figures:
         print("\n| figure | measured | target | |\n|---|--:|--:|---|")
     for figure, values in findings.figures.items():
@@ -28,6 +30,17 @@ def print_report(findings: Findings, seconds: float) -> None:
         print(f"| {figure.name} | {value:.3g} {figure.unit} | {limit} | {_judge(value, figure.limit)} |")
     for fault in findings.faults:
         print(f"\nWRONG: {fault}")
+
+
+def _print_peers(findings: Findings) -> None:
+    """All gateways by bare Node, where compiled ones were measured."""
+    names = (OURS, SMG, SWITCHYARD)
+    if not any(name in costs for costs in findings.costs.values() for name in (SMG, SWITCHYARD)):
+        return
+    print(f"\n| x bare Node | {' | '.join(names)} |\n|---|--:|--:|--:|")
+    for scenario in findings.costs:
+        ratios = [_show(findings.find_ratio(scenario, name, NODE)) for name in names]
+        print(f"| {scenario.name} | {' | '.join(ratios)} |")
 
 
 def _describe_cost(findings: Findings, scenario: Scenario) -> str:
