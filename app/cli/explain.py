@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from app.cli.options import complete_models, config_option, json_option, open_ways, read_settings
+from app.cli.options import complete_models, config_option, json_option, open_ways, read_settings, waiting_for
 from app.cli.running_gateway import ask_providers
 from app.errors import ClientError, NotFound
 
@@ -31,7 +31,8 @@ def explain(path: Path | None, as_json: bool, body: Path | None, model: str | No
     settings = read_settings(path)
     router = open_ways(settings).router
     try:
-        upstreams = router.resolve(model)
+        with waiting_for("the providers' lists of models"):
+            upstreams = router.resolve(model)
     except NotFound as error:
         raise click.ClickException(str(error)) from error
     running = ask_providers(settings.server)

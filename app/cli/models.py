@@ -7,7 +7,10 @@ from pathlib import Path
 
 import click
 
-from app.cli.options import config_option, json_option, read_settings
+from app.cli.options import config_option, json_option, read_settings, waiting_for
+
+# Seconds to wait for lists.
+_PATIENCE = 15.0
 
 
 @click.command()
@@ -17,17 +20,21 @@ def models(path: Path | None, as_json: bool) -> None:
     """List the models that clients can name, one a line."""
     # Imported here: the other commands need not wait for the whole server to load.
     from app import create_app
+    from app.providers.catalogues import fill_catalogues
 
     settings = read_settings(path)
     # The same answer a client gets, from the same code.
     app = create_app(settings)
-    reply = app.test_client().get("/v1/models", headers=_key(settings.server.api_keys))
+    parts = app.runtime.services
+    with waiting_for("the providers' lists of models"):
+        # A client waits for seconds only; a person at a terminal for whatever comes.
+        fill_catalogues(parts.providers.values(), limit=_PATIENCE)
+        reply = app.test_client().get("/v1/models", headers=_key(settings.server.api_keys))
     if reply.status_code != 200:
         raise click.ClickException(f"the list of models could not be read: {reply.get_data(as_text=True)}")
     listed = reply.get_json()["data"]
     click.echo(json.dumps(listed, indent=2) if as_json else "\n".join(model["id"] for model in listed))
-    silent = [(name, each.health.listing) for name, each in app.runtime.services.providers.items()]
-    problems = [f"{name}: {trouble.message}" for name, trouble in silent if trouble is not None]
+    problems = [f"{name}: {said}" for name, said in parts.listing.problems().items()]
     if problems:
         raise click.ClickException("some lists of models could not be read:\n  " + "\n  ".join(problems))
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +20,10 @@ if TYPE_CHECKING:
     import requests
 
     from app.routing.ways import Ways
+
+
+# Seconds after which a person wonders whether anything happens.
+_LONG = 1.0
 
 
 class WholeNumber(click.IntRange):
@@ -75,6 +82,30 @@ def open_ways(settings: Settings) -> Ways:
         return build_ways(settings, os.environ, Path.home())
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
+
+
+@contextmanager
+def waiting_for(what: str) -> Iterator[None]:
+    """Says at a terminal what is waited for, where that takes longer than a second."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    said = f"waiting for {what} …"
+    told = threading.Event()
+
+    def tell() -> None:
+        told.set()
+        click.echo(said, nl=False, err=True)
+
+    timer = threading.Timer(_LONG, tell)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if told.is_set():
+            click.echo(f"\r{' ' * len(said)}\r", nl=False, err=True)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")

@@ -12,8 +12,8 @@ from app.providers.provider import Provider
 LISTING_LIMIT = 1.5
 
 
-def fill_catalogues(providers: Iterable[Provider], *, only_new: bool = False) -> None:
-    """Asks every upstream that was not asked lately; one that is slow is not waited for.
+def fill_catalogues(providers: Iterable[Provider], *, only_new: bool = False, limit: float = LISTING_LIMIT) -> None:
+    """Asks every upstream that was not asked lately; one that takes longer than `limit` seconds is not waited for.
 
     `only_new` waits only for those that were never asked before: what is merely old is good enough to go on with.
     """
@@ -22,7 +22,7 @@ def fill_catalogues(providers: Iterable[Provider], *, only_new: bool = False) ->
         if not provider.has_catalogue:
             provider.asking = threading.Thread(target=provider.catalogue, daemon=True)
             provider.asking.start()
-    end = time.monotonic() + LISTING_LIMIT
+    end = time.monotonic() + limit
     for provider in providers:
         if provider.asking is not None and not (only_new and provider.was_asked):
             provider.asking.join(max(0.0, end - time.monotonic()))

@@ -166,6 +166,18 @@ def test_each_page_allows_nothing_from_elsewhere_and_nothing_inline(make_app: Ma
         assert re.findall(r"<style| style=", answer.text) == [], page
 
 
+def test_each_page_is_of_use_where_no_script_runs(make_app: MakeApp) -> None:
+    client = enter(make_app(None, *(record(number) for number in range(30))))
+
+    for page in PAGES:
+        text = client.get(page).text
+        forms = re.findall(r"<form\b[^>]*>", text)
+        figures = re.findall(r"<figure\b[^>]*data-chart.*?</figure>", text, re.DOTALL)
+        assert all("method=" in form and "action=" in form for form in forms), page
+        assert all("<table" in figure for figure in figures), page
+        assert re.findall(r"<script(?![^>]*\bsrc=)|\bon\w+=\"", text) == [], page
+
+
 @pytest.mark.parametrize("keys", [(), ("k-first",)])
 def test_nothing_is_shown_without_signing_in(make_app: MakeApp, keys: tuple[str, ...]) -> None:
     client = make_app({"api_keys": keys}, record()).test_client()

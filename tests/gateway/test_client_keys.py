@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -113,6 +114,19 @@ def test_a_key_hears_nothing_of_providers_that_are_not_its_own(client: Client, u
 
     assert set(listing.problems(key)) == {"one"}
     assert set(listing.problems()) == {"one", "two"}
+
+
+def test_a_list_that_has_not_come_yet_is_said_to_be_missing(client: Client) -> None:
+    services, slow = client.app.runtime.services, threading.Event()
+    services.providers["two"].asking = asking = threading.Thread(target=slow.wait, daemon=True)
+    asking.start()
+
+    missing = services.listing.problems()
+    slow.set()
+    asking.join()
+
+    assert missing == {"two": "its list has not come yet"}
+    assert services.listing.problems() == {}
 
 
 def test_a_key_whose_time_is_over_is_told_so(client: Client) -> None:

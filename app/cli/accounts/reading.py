@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ import click
 from app.accounts.accounts import Accounts
 from app.accounts.reports import read_span
 from app.cli.options import read_settings
+from app.logs.console import wants_colours
 from app.sql import Connection, DatabaseFailed
 
 T = TypeVar("T")
@@ -68,13 +70,14 @@ def print_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None
 def print_table(rows: Sequence[Sequence[str]], headings: Sequence[str], right: Sequence[int] = ()) -> None:
     """Columns as wide as their widest cell; those at the positions `right` end at the same place."""
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    bold = sys.stdout.isatty() and wants_colours(os.environ)
     for number, row in enumerate((headings, *rows)):
         cells = [
             cell.rjust(width) if position in right else cell.ljust(width)
             for position, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         line = "  ".join(cells).rstrip()
-        click.echo(click.style(line, bold=True) if number == 0 and sys.stdout.isatty() else line)
+        click.echo(click.style(line, bold=True) if number == 0 and bold else line)
 
 
 def spell_dollars(cost: int | None) -> str:

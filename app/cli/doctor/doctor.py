@@ -22,8 +22,9 @@ from app.cli.doctor.finding import Check, Finding, Level, Subject, open_subject
 from app.cli.doctor.shell_checks import check_shells
 from app.cli.doctor.version_checks import check_versions
 from app.cli.launcher.gateway import open_gateway
-from app.cli.options import config_option, json_option
+from app.cli.options import config_option, json_option, waiting_for
 from app.known_secrets import known_secrets
+from app.logs.console import wants_colours
 
 # In the order in which a fault explains those behind it.
 CHECKS: tuple[Check, ...] = (
@@ -70,7 +71,12 @@ def doctor(path: Path | None, as_json: bool, offline: bool, bundle: Path | None,
     """
     with open_subject(path, time.time()) as subject:
         findings = list[Finding]()
-        for finding in examine(subject, path, offline=offline):
+        found = examine(subject, path, offline=offline)
+        while True:
+            with waiting_for("the next check"):
+                finding = next(found, None)
+            if finding is None:
+                break
             findings.append(finding)
             if not as_json:
                 click.echo(describe(finding))
@@ -104,7 +110,7 @@ def examine(subject: Subject, path: Path | None, *, offline: bool) -> Iterator[F
 def describe(finding: Finding) -> str:
     """A finding for a person; NO_COLOR and a pipe take the colour away."""
     word, colour = MARKS[finding.level]
-    mark = word if os.environ.get("NO_COLOR") else click.style(word, fg=colour)
+    mark = click.style(word, fg=colour) if wants_colours(os.environ) else word
     text = f"{mark}{' ' * (5 - len(word))} {finding.check}: {finding.what}"
     shown = f"{text}\n      → {finding.remedy}" if finding.remedy else text
     return known_secrets.mask(shown)

@@ -16,7 +16,7 @@ from app.cli.launcher.gateway import open_gateway
 from app.cli.launcher.plan import plan_connection
 from app.cli.launcher.process import run_agent
 from app.cli.launcher.trial import try_model
-from app.cli.options import complete_models, config_option, read_settings
+from app.cli.options import complete_models, config_option, read_settings, waiting_for
 
 # Requests to this machine go to no proxy.
 _NO_PROXY = ("127.0.0.1", "localhost", "::1")
@@ -44,9 +44,10 @@ def run(path: Path | None, model: str | None, no_check: bool, name: str, argumen
         folder = Path(name_of_folder)
         with open_gateway(settings, path, folder) as url:
             connection = plan_connection(settings, agent, named or model, url)
-            answered = (
-                connection.main if no_check or unchecked else try_model(connection, agent.dialect) or connection.main
-            )
+            answered = connection.main
+            if not (no_check or unchecked):
+                with waiting_for(f"an answer of {connection.main}"):
+                    answered = try_model(connection, agent.dialect) or answered
             window = f", context window {connection.window} tokens" if connection.window else ""
             click.echo(f"dragoman: {name} asks {connection.main}, answered by {answered}{window}", err=True)
             launch = agent.prepare(connection, words, folder, program)

@@ -58,8 +58,15 @@ class Listing:
 
     def problems(self, key: ClientKey = ANYBODY) -> dict[str, str]:
         """Why the lists of some of the key's providers could not be had, by provider."""
-        troubles = ((name, provider.health.listing) for name, provider in self._providers.items() if key.may_use(name))
-        return {name: trouble.message for name, trouble in troubles if trouble is not None}
+        problems: dict[str, str] = {}
+        for name, provider in self._providers.items():
+            if not key.may_use(name):
+                continue
+            if provider.health.listing is not None:
+                problems[name] = provider.health.listing.message
+            elif provider.asking is not None and provider.asking.is_alive():
+                problems[name] = "its list has not come yet"
+        return problems
 
     def find(self, name: str, key: ClientKey = ANYBODY) -> Listed | None:
         """A listed model, or what another name that a request may use leads to; None for one that nothing knows, or
