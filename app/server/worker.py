@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import gevent
+
 from app.log_target import flush_standard_streams, guard_standard_streams
 from app.logs import request_log, start_logs
 from app.loops import Loop
@@ -20,6 +22,7 @@ def start(wsgi_app: Any) -> None:
     raise_descriptor_limit()
     guard_standard_streams()
     start_logs(runtime.services.settings.server)
+    gevent.get_hub().print_exception = _log_fault
     log_flush = Loop("log flush", _flush_logs, PERIOD)
     log_flush.start()
     runtime.loops += [start_sweeper(runtime.active), log_flush]
@@ -32,6 +35,13 @@ def stop(wsgi_app: Any, seconds: float) -> None:
     wsgi_app.runtime.finish(seconds)
     log.info("stopped")
     _flush_logs()
+
+
+def _log_fault(context: Any, kind: Any, fault: Any, trace: Any) -> None:
+    """What gevent would write to the standard error as it is, with whatever somebody else has said. Work of a pool of
+    threads raises it once more where it is waited for."""
+    if not isinstance(context, tuple):
+        log.error("a greenlet failed", exc_info=(kind, fault, trace))
 
 
 def _flush_logs() -> None:

@@ -16,7 +16,14 @@ from msgspec import Struct
 
 from app.errors import ConfigError
 from app.settings.defaults import TIER_KEYS, fill_models
-from app.settings.key_checks import check_budgets, check_key, check_keys_differ, check_redis_url, spell_expiry
+from app.settings.key_checks import (
+    check_budgets,
+    check_key,
+    check_keys_differ,
+    check_ledger_url,
+    check_redis_url,
+    spell_expiry,
+)
 from app.settings.known_servers import KNOWN_SERVERS, OTHER_NAMES
 from app.settings.network import check_proxies, check_url
 from app.settings.tables import (
@@ -252,6 +259,8 @@ def _check_addresses(section: Struct) -> None:
             check_url(url, "push.url")
         case SharedSettings(redis=str(url)):
             check_redis_url(url)
+        case LedgerSettings(url=str(url)):
+            check_ledger_url(url)
 
 
 def _check_proxies(server: ServerSettings) -> None:

@@ -23,6 +23,7 @@ LIMITS = tuple(field for field in KeySettings.__struct_fields__ if "_per_" in fi
 # Stands for the key in settings of one that is not made yet.
 NO_KEY = "none yet"
 REDIS_SCHEMES = ("redis", "rediss", "unix")
+LEDGER_SCHEMES = frozenset({"postgresql", "postgresql+psycopg"})
 
 
 def hash_key(key: str) -> str:
@@ -93,6 +94,21 @@ def check_keys_differ(keys: Mapping[str, KeySettings], unnamed: Sequence[str]) -
 
 def check_redis_url(url: str) -> None:
     """Raises ConfigError, which says nothing of a password in the URL."""
-    scheme = urlsplit(url).scheme
-    if scheme not in REDIS_SCHEMES or "://" not in url:
+    if "://" not in url or _scheme_of(url) not in REDIS_SCHEMES:
         raise ConfigError("it must be an address such as redis://host:6379/0", key="shared.redis")
+
+
+def check_ledger_url(url: str) -> None:
+    """The same for the database's."""
+    if url != "sqlite://" and not url.startswith("sqlite:///") and _scheme_of(url) not in LEDGER_SCHEMES:
+        raise ConfigError("it must be sqlite:////path or postgresql://user@host:5432/name", key="ledger.url")
+
+
+def _scheme_of(url: str) -> str:
+    """Empty for what is no address."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return ""
+    return parts.scheme

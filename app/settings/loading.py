@@ -15,9 +15,9 @@ from typing import Any
 
 import platformdirs
 
-from app.errors import ConfigError
+from app.errors import ConfigError, in_units
 from app.known_secrets import known_secrets
-from app.settings.checking import KINDS, build_settings
+from app.settings.checking import KINDS, SECTIONS, build_settings
 from app.settings.discovered.discovery import Discovery, discover, fill_provider
 from app.settings.discovered.other_gateways import read_other_variables
 from app.settings.expansion import expand_variables
@@ -58,6 +58,8 @@ _HEAD = 4096
 
 log = logging.getLogger("dragoman")
 
+# Far more than anybody writes, and no more than a moment's work.
+MOST_BYTES = 8 * 1024 * 1024
 _ONE_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 Tables = dict[str, Any]
@@ -201,6 +203,8 @@ def _is_file(path: Path) -> bool:
 
 def _read_text(source: Path) -> str:
     try:
+        if source.stat().st_size > MOST_BYTES:
+            raise ConfigError(f"{source} is larger than {in_units(MOST_BYTES)}")
         return source.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{source} cannot be read: {error.strerror}") from error
@@ -228,7 +232,8 @@ def _is_deep(value: Any, levels: int) -> bool:
 def is_hollow(source: Path) -> bool:
     """Whether a file says nothing, as one does that is about to be written."""
     try:
-        lines = source.read_bytes().splitlines()
+        with source.open("rb") as file:
+            lines = file.read(MOST_BYTES).splitlines()
     except OSError:
         return False
     return all(not line.strip() or line.lstrip().startswith(b"#") for line in lines)
@@ -245,6 +250,9 @@ def _read_file(source: Path, text: str, environ: Mapping[str, str], home: Path) 
         raise ConfigError(f"{source} cannot be read: {str(error).partition(';')[0]}") from error
     if _is_deep(tables, MOST_LEVELS):
         raise ConfigError(f"{source} nests tables more deeply than {MOST_LEVELS}")
+    for name, each in tables.items():
+        if name in SECTIONS and not isinstance(each, dict):
+            raise ConfigError("this must be a table", key=name)
     server = tables.get("server")
     keys = server.get("api_keys") if isinstance(server, dict) else None
     first = keys[0] if isinstance(keys, list) and keys else None

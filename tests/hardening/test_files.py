@@ -15,6 +15,7 @@ from app.errors import ConfigError
 from app.gateway.client_access.tenants import open_tenant_marks
 from app.ledger import Ledger
 from app.ledger.ledger import Shelf
+from app.server import worker
 from app.server.gunicorn_settings import gunicorn_options
 from app.settings import LedgerSettings, ServerSettings, Settings, load_settings
 from app.settings.trust import check_found_file
@@ -200,3 +201,64 @@ def test_a_tenant_who_fills_the_ledger_pushes_out_its_own(tmp_path: Path) -> Non
 
     assert all(ledger.responses.get("anna", f"resp_anna_{number}") for number in range(5))
     ledger.close()
+
+
+PROVIDER = '[providers.up]\nkind = "openai"\nbase_url = "http://127.0.0.1:9/v1"\napi_key = "sk-up-12345678"\n'
+HOSTILE = {
+    "a section that is a number": "server = 1\n" + PROVIDER,
+    "providers that are a list": "providers = []\n",
+    "keys that are text": 'keys = "x"\n' + PROVIDER,
+    "a database with an open bracket": PROVIDER + '[ledger]\nurl = "postgresql://u:secret-pass-1@[::1:99999/x"\n',
+    "a database with an odd port": PROVIDER + '[ledger]\nurl = "postgresql://u:secret-pass-1@a:99999/x"\n',
+    "a redis with an open bracket": PROVIDER + '[shared]\nredis = "redis://:secret-pass-1@[bad"\n',
+    "a redis with an odd port": PROVIDER + '[shared]\nredis = "redis://:secret-pass-1@a:x"\n',
+    "UTF-16": PROVIDER.encode("utf-16"),
+    "a zero byte": PROVIDER.encode() + b"\0",
+    "tables in tables": "a=" + "{a=" * 2000 + "1" + "}" * 2000,
+    "dots": ".".join("a" * 3000) + "=1",
+    "numbers of other bases": "[server]\nport = 0xffffffffffffffffffff\n" + PROVIDER,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_is_refused_in_one_sentence(name: str, tmp_path: Path) -> None:
+    text = HOSTILE[name]
+    (path := tmp_path / "dragoman.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
+
+    with pytest.raises(ConfigError) as refused:
+        load_settings(path, {"HOME": str(tmp_path)}, {})
+
+    assert "secret-pass" not in str(refused.value)
+    assert len(str(refused.value)) < 1000
+
+
+def test_a_file_of_any_size_is_not_read(tmp_path: Path) -> None:
+    (path := tmp_path / "dragoman.toml").write_text(PROVIDER)
+    os.truncate(path, 1 << 40)
+
+    with pytest.raises(ConfigError, match="larger than 8 MiB"):
+        load_settings(path, {"HOME": str(tmp_path)}, {})
+
+
+@pytest.mark.parametrize("kind", ["a folder", "a pipe", "a loop", "a link to nowhere", "a device"])
+def test_what_is_no_file_is_none(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "dragoman.toml"
+    if kind == "a folder":
+        path.mkdir()
+    elif kind == "a pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to({"a loop": path, "a link to nowhere": tmp_path / "x", "a device": Path("/dev/zero")}[kind])
+
+    with pytest.raises(ConfigError, match=r"no file|cannot be read"):
+        load_settings(path, {"HOME": str(tmp_path)}, {})
+
+
+def test_what_gevent_would_print_goes_through_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    fault = OSError("foreign words")
+
+    worker._log_fault("a greenlet", OSError, fault, None)
+    worker._log_fault(("a pool of threads", "its work"), OSError, fault, None)
+
+    assert [record.getMessage() for record in caplog.records] == ["a greenlet failed"]
+    assert caplog.records[0].exc_info == (OSError, fault, None)

@@ -44,6 +44,9 @@ BROKEN = {
     "bad bracket": '[providers.other]\nkind = "openai"\nbase_url = "http://[bad"',
     "bad address": '[providers.other]\nkind = "openai"\nbase_url = "http://[::1/v1"',
     "bad port": '[providers.other]\nkind = "openai"\nbase_url = "http://a:99999"',
+    "bracket of redis": '[shared]\nredis = "redis://:p@[bad"',
+    "bracket of a database": '[ledger]\nurl = "postgresql://u:p@[::1:5432/x"',
+    "no database": '[ledger]\nurl = "x:[[["',
     "zero byte": '[providers.other]\nkind = "openai"\nbase_url = "http://a"\napi_key = "a\\u0000b"',
     "not text": '[providers.other]\nkind = "openai"\nbase_url = "http://a"\nheaders = { "a\\u0001" = "b" }',
 }
