@@ -30,19 +30,19 @@ class EventBuffer:
     Line ends are LF. What is kept is searched once, however small the pieces are that it comes in.
     """
 
-    __slots__ = ("_kept", "_max_event")
+    __slots__ = ("_max_event", "kept")
 
     def __init__(self, max_event: int = MAX_EVENT) -> None:
-        self._kept = bytearray()
+        self.kept = bytearray()
         self._max_event = max_event
 
     def __bool__(self) -> bool:
         """Whether the beginning of an event is kept."""
-        return bool(self._kept)
+        return bool(self.kept)
 
     def take(self, part: bytes) -> bytes:
         """The events that are whole with `part`, as they came. Raises UpstreamMalformed for one that does not end."""
-        kept = self._kept
+        kept = self.kept
         if not kept and part.endswith(b"\n\n"):
             return part
         end = part.rfind(b"\n\n") + 2
@@ -64,14 +64,14 @@ class EventBuffer:
 
     def drain(self) -> bytes:
         """What is kept, which is kept no longer."""
-        rest = bytes(self._kept)
-        self._kept.clear()
+        rest = bytes(self.kept)
+        self.kept.clear()
         return rest
 
     def _keep(self, part: bytes) -> None:
-        if len(self._kept) + len(part) > self._max_event:
+        if len(self.kept) + len(part) > self._max_event:
             raise UpstreamMalformed(f"an event of the upstream's stream is larger than {in_units(self._max_event)}")
-        self._kept += part
+        self.kept += part
 
 
 class SseDecoder:
@@ -83,34 +83,38 @@ class SseDecoder:
     event that lacks its blank line, because upstreams forget it.
     """
 
-    __slots__ = ("_after_cr", "_unfinished")
+    __slots__ = ("after_cr", "unfinished")
 
     def __init__(self, max_event: int = MAX_EVENT) -> None:
-        self._unfinished = EventBuffer(max_event)
-        self._after_cr = False
+        self.unfinished = EventBuffer(max_event)
+        self.after_cr = False
 
     def feed(self, part: bytes) -> list[bytes]:
         """Payloads of the events that `part` completes. Raises UpstreamMalformed for an event that does not end."""
-        if self._after_cr or b"\r" in part:
+        whole = self.take(part)
+        return read_events(whole) if whole else []
+
+    def take(self, part: bytes) -> bytes:
+        """The events that `part` completes, with LF as the end of a line."""
+        if self.after_cr or b"\r" in part:
             part = self._unify_line_ends(part)
-        whole = self._unfinished.take(part)
-        return _read_events(whole) if whole else []
+        return self.unfinished.take(part)
 
     def close(self) -> list[bytes]:
         """The payload of a last event that was not ended by a blank line, if there is one."""
-        return _read_each_block(self._unfinished.drain())
+        return _read_each_block(self.unfinished.drain())
 
     def _unify_line_ends(self, part: bytes) -> bytes:
         """`part` with CR and CRLF as LF; a CRLF cut by the end of a part counts once."""
-        if self._after_cr and part.startswith(b"\n"):
+        if self.after_cr and part.startswith(b"\n"):
             part = part[1:]
-            self._after_cr = False
+            self.after_cr = False
         if part:
-            self._after_cr = part.endswith(b"\r")
+            self.after_cr = part.endswith(b"\r")
         return part.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
-def _read_events(text: bytes) -> list[bytes]:
+def read_events(text: bytes) -> list[bytes]:
     """Payloads of whole events, each ended by an empty line.
 
     Upstreams send bursts in which every event has the same shape, one data line or one name and one data line.
@@ -130,7 +134,7 @@ def _read_events(text: bytes) -> list[bytes]:
 
 
 def _read_each_block(text: bytes) -> list[bytes]:
-    """What `_read_events` gives, for any mixture of shapes."""
+    """What `read_events` gives, for any mixture of shapes."""
     payloads = []
     for block in text.split(b"\n\n"):
         if data := _read_block(block):

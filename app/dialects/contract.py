@@ -19,6 +19,7 @@ from app.conversation.losses import Loss
 from app.conversation.request import Request
 from app.conversation.response import Response, Usage
 from app.conversation.traits import DialectTraits
+from app.dialects.runs import Run
 from app.errors import Failure
 
 
@@ -49,6 +50,18 @@ class StreamParser(Protocol):
         """
         ...
 
+    @property
+    def steady(self) -> bool:
+        """Whether the last payload said nothing but its `BlockDelta`, and one that differs from it in that text alone
+        would give the same event with that text."""
+        ...
+
+    @property
+    def growing(self) -> list[bytes] | None:
+        """The literals of the block that the last delta added to, where the parser keeps them: what is read without it
+        goes there as well."""
+        ...
+
     def close(self) -> list[Event]:
         """What remains at the end of input. Called once, after the last `feed`.
 
@@ -71,6 +84,10 @@ class StreamRenderer(Protocol):
         Called as soon as events are there, and what comes back is sent at once. `Failed` gives the dialect's error
         event; nothing follows it, whatever is fed. Raises nothing.
         """
+        ...
+
+    def feed_run(self, run: Run) -> bytes:
+        """What `feed` gives for the deltas of a run."""
         ...
 
     def close(self) -> bytes:
@@ -102,6 +119,14 @@ class StreamPassthrough(Protocol):
     @property
     def finished(self) -> bool:
         """Whether the terminal event has come."""
+        ...
+
+    def run(self, part: bytes) -> tuple[bytes, bytes]:
+        """What the client gets of the deltas that one read of the upstream's socket begins with, if they are like the
+        event before them, and what else there is to be fed; nothing, and `part`, where there is no such run.
+
+        It holds nothing but more of the model's text in events like those that were given out before.
+        """
         ...
 
     def feed(self, part: bytes) -> bytes:

@@ -14,6 +14,7 @@ import msgspec
 
 from app.conversation.losses import lost_headers
 from app.conversation.response import Response, Usage
+from app.dialects.contract import StreamPassthrough
 from app.errors import ClientError, DragomanError, UpstreamCut, UpstreamMalformed, in_units
 from app.gateway.attempt import Attempt
 from app.gateway.large_bodies.heavy_work import work_on
@@ -166,8 +167,8 @@ def go_on(
                 left -= len(part)
                 if left < 0:
                     raise UpstreamMalformed(f"the upstream's stream is larger than {in_units(limit)}")
-                for piece in (part,) if len(part) <= CALM else in_turns(part):
-                    out = mask_errors(stream.feed(piece))
+                told, rest = stream.run(part)
+                for out in pass_on(stream, told, rest) if rest else (told,):
                     if out:
                         if sought is not None and sought.search(out):
                             record.note_token()
@@ -221,6 +222,19 @@ def in_turns(part: bytes) -> Iterator[bytes]:
         give_way()
 
 
+def pass_on(stream: StreamPassthrough, told: bytes, part: bytes) -> Iterator[bytes]:
+    """What a client gets of a read, in pieces between which the others have their turns; `told` is what it gets of the
+    beginning, and `part` all behind that."""
+    if len(part) > CALM:
+        # Once the beginning was read, what follows may be a run: it costs no turn.
+        told += mask_errors(stream.feed(part[:TURN]))
+        more, part = stream.run(part[TURN:])
+        told += more
+    for piece in in_turns(part):
+        yield told + mask_errors(stream.feed(piece))
+        told = b""
+
+
 def _first_part(exchange: Exchange, wait: float | None) -> Obtaining[bytes]:
     """What comes first of a stream; empty where nothing comes."""
     while (part := exchange.read_part(wait)) is None:
@@ -231,13 +245,13 @@ def _first_part(exchange: Exchange, wait: float | None) -> Obtaining[bytes]:
 def _begin_stream(attempt: Attempt, exchange: Exchange, early: bytes, wait: float | None) -> Obtaining[StartedResponse]:
     """Reads until the first events that a client can be given."""
     stream = attempt.open_stream()
-    first = b"".join(mask_errors(stream.feed(piece)) for piece in in_turns(early)) if early else b""
+    first = b"".join(pass_on(stream, b"", early)) if early else b""
     while not first:
         part = exchange.read_part(wait)
         if part is None:
             yield
         elif part:
-            first = b"".join(mask_errors(stream.feed(piece)) for piece in in_turns(part))
+            first = b"".join(pass_on(stream, b"", part))
         else:
             first = mask_errors(stream.close())
             break

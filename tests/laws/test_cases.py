@@ -59,6 +59,11 @@ LAWS = {
         "test_every_client_reads_a_whole_answer": "responses clients",
         "test_an_end_mark_that_the_client_did_not_ask_for_is_a_normal_end": "clients",
     },
+    "test_runs": {
+        "test_recorded_streams_become_the_same_bytes": "streams",
+        "test_any_texts_become_the_same_bytes": "dialects",
+        "test_a_plain_stream_is_a_run_but_for_its_ends": "dialects",
+    },
 }
 HERE = Path(__file__).parent
 

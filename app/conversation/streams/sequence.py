@@ -23,6 +23,10 @@ class Sequencer:
         self._closed: set[int] = set()
         self._next = 0
 
+    def is_next(self, index: int) -> bool:
+        """Whether deltas of this block pass as they are."""
+        return index == self._live == self._next
+
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
         live = self._live
         if live == self._next:

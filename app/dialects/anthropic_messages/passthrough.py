@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -23,13 +23,12 @@ from app.dialects.anthropic_messages.usage import find_usage, read_usage
 from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import fields_decoder, replace_model
 from app.dialects.malformed import malformed
+from app.dialects.runs import RunReader, last_event
 from app.errors import Failure, UpstreamCut, UpstreamRefused
 from app.known_secrets import known_secrets
 from app.sse import COMMENT_KEEPALIVE, EventBuffer, SseDecoder, encode_event
 
 _DELTA = b"event: content_block_delta"
-# How a delta begins, up to its type: as all others of its block do.
-_HEAD = re.compile(rb'event: content_block_delta\ndata: \{[^{}]*"delta"\s*:\s*\{\s*"type"\s*:\s*"\w+"')
 _INDEX = re.compile(rb'"index"\s*:\s*(\d{1,9})')
 # What a delta holds that belongs into another block than the open one; without an open one each does.
 _ELSEWHERE = {
@@ -119,14 +118,19 @@ class StreamPassthrough:
         self._state = _State.EXPECTING
         self._grammar = Grammar()
         self._rewriter: Rewriter | None = None  # set once the rest is written anew
-        self._head = b""  # of the deltas of the open block
         self._held = b""  # what came before the first event
         self._unfinished = EventBuffer(context.max_event)
+        self._runs = RunReader()
         self._decoder: SseDecoder | None = None  # set once events must be framed anew
         self._counts: dict[str, Any] = {}
         self._reason: object = None  # why the answer ended
         self.usage: Usage | None = None
         self.finished = False
+
+    def run(self, part: bytes) -> tuple[bytes, bytes]:
+        frame = self._runs.frame
+        texts, rest = self._runs.take(part, self._unfinished)
+        return (frame.write(texts), rest) if texts and frame is not None else (b"", part)
 
     def feed(self, part: bytes) -> bytes:
         if self._decoder is not None:
@@ -138,7 +142,12 @@ class StreamPassthrough:
             return b""
         if whole.startswith(b"data:") or (self._state is _State.EXPECTING and b"\n\ndata:" in whole):
             return self._frame_anew(whole + self._unfinished.drain())
-        return self._pass(whole)
+        out = self._pass(whole)
+        if not self._runs.tired:
+            event = last_event(whole)
+            passes = self._state is _State.RUNNING and self._decoder is None and out.endswith(event)
+            self._runs.learn(event, _text_of(event) if passes else None)
+        return out
 
     def close(self) -> bytes:
         out = b""
@@ -187,11 +196,6 @@ class StreamPassthrough:
         """Whole events, after a look at those that matter."""
         if self._state is _State.EXPECTING:
             events = self._begin(events)
-        head = self._head
-        if head and events.startswith(head):
-            last = events.rfind(b"\n\n", 0, -2) + 2
-            if (last == 1 or events.startswith(head, last)) and events.endswith(b"}\n\n"):
-                return events  # what lies between is of the same block
         return self._look(events)
 
     def _begin(self, events: bytes) -> bytes:
@@ -235,12 +239,11 @@ class StreamPassthrough:
         elsewhere = _ELSEWHERE.get(self._grammar.open, ())
         for position, block in enumerate(blocks):
             if block.startswith(_DELTA):
-                of_block = self._head or _index_of(block) == self._grammar.index
+                of_block = _index_of(block) == self._grammar.index
                 if of_block and block.endswith(b"}") and not any(word in block for word in elsewhere):
-                    self._head = self._head or _head_of(block)
                     continue
                 payloads = SseDecoder().feed(block + b"\n\n")
-                ordered = bool(of_block) and not block.endswith(b"}")
+                ordered = of_block and not block.endswith(b"}")
             else:
                 payloads = SseDecoder().feed(block + b"\n\n")
                 ordered = all(map(self._grammar.allows, payloads))
@@ -252,7 +255,7 @@ class StreamPassthrough:
                     return b"".join(passed + b"\n\n" for passed in blocks[:position]) + self.fail(failure)
                 self._note(event)
             if payloads:
-                self._head, elsewhere = b"", _ELSEWHERE.get(self._grammar.open, ())
+                elsewhere = _ELSEWHERE.get(self._grammar.open, ())
             if not block.startswith(_KNOWN):
                 odd = True
                 blocks[position] = known_secrets.mask_bytes(block)
@@ -292,9 +295,28 @@ class StreamPassthrough:
             self.usage = read_usage(self._counts)
 
 
-def _head_of(delta: bytes) -> bytes:
-    found = _HEAD.match(delta)
-    return found[0] if found is not None else b""
+class _Said(msgspec.Struct):
+    text: msgspec.Raw = msgspec.Raw()
+    thinking: msgspec.Raw = msgspec.Raw()
+    partial_json: msgspec.Raw = msgspec.Raw()
+
+
+class _Delta(msgspec.Struct):
+    type: Literal["content_block_delta"]
+    delta: _Said
+
+
+_decode_delta = msgspec.json.Decoder(_Delta).decode
+
+
+def _text_of(event: bytes) -> bytes | None:
+    """The literal that an event adds to its block, if it does nothing else."""
+    try:
+        said = _decode_delta(event.partition(b"\ndata: ")[2]).delta
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    texts = [raw for raw in (said.text, said.thinking, said.partial_json) if len(raw)]
+    return bytes(texts[0]) if len(texts) == 1 and bytes(texts[0]).startswith(b'"') else None
 
 
 def _index_of(delta: bytes) -> int | None:

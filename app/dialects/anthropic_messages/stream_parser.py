@@ -132,6 +132,8 @@ class StreamParser:
         self._end = _EndDelta()
         self._extensions: dict[str, Any] = {}
         self._usage: dict[str, Any] = {}
+        self.growing: list[bytes] | None = None
+        self.steady = False
 
     def feed(self, data: Sequence[bytes]) -> list[Event]:
         events: list[Event] = []
@@ -146,11 +148,18 @@ class StreamParser:
                         text = bytes(delta.text)
                         if len(text) > 2 and text[0] == _QUOTE:
                             events.append(BlockDelta(block.index, text))
+                            self.growing, self.steady = None, True
                             continue
+                    count = len(events)
                     self._add(chunk.index, delta, events)
+                    block = blocks.get(chunk.index)
+                    self.growing = None if block is None or block.type == "text" else block.texts
+                    self.steady = len(events) == count + 1 and type(events[-1]) is BlockDelta
                 else:
+                    self.steady = False
                     self._take(chunk, payload, events)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidRequest) as error:
+                self.steady = False
                 self._excuse(payload, error, events)
             if self._state is _State.ENDED:
                 break

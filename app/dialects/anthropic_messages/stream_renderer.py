@@ -32,6 +32,7 @@ from app.dialects.anthropic_messages.response_renderer import own_sequence, writ
 from app.dialects.anthropic_messages.usage import count_searches, write_usage
 from app.dialects.anthropic_messages.vocabulary import NAME, RESPONSE_EXTENSIONS, WireBlock
 from app.dialects.json_bodies import encode_body, fields_decoder
+from app.dialects.runs import Frame, Run
 from app.sse import COMMENT_KEEPALIVE
 
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
@@ -57,6 +58,7 @@ class StreamRenderer:
         self._head: object = None  # of the open block
         self._shown = False  # whether the open block has begun on the wire
         self._prefix = b""  # of a delta that needs no care; empty where one does
+        self._frame: Frame | None = None  # of the last run
         self._texts: list[bytes] = []  # of a block that needs its whole text at the end
         self._refused: list[str] = []
         self._steps: list[ServerTool] = []  # of tools of another vendor
@@ -76,6 +78,13 @@ class StreamRenderer:
             elif self._state is not _State.ENDED:
                 self._take(event, out)
         return b"".join(out)
+
+    def feed_run(self, run: Run) -> bytes:
+        if self._prefix and self._sequencer.is_next(run.index):
+            if self._frame is None or self._frame.before[:-1] != self._prefix:
+                self._frame = Frame(self._prefix + b'"', b'"}}\n\n')
+            return self._frame.write(run.texts)
+        return self.feed(run.deltas())
 
     def close(self) -> bytes:
         out: list[bytes] = []

@@ -24,7 +24,13 @@ from app.dialects.openai_chat.errors import error_event
 from app.dialects.openai_chat.replies.repair import UNREADABLE, missing_head, true_finish
 from app.dialects.openai_chat.replies.reply_parts import is_odd_content
 from app.dialects.openai_chat.replies.rewriting import Rewriter
-from app.dialects.openai_chat.replies.shapes import Shape, arguments_of
+from app.dialects.openai_chat.replies.shapes import (
+    Shape,
+    arguments_of,
+    read_reasoning,
+    read_reasoning_content,
+    read_text,
+)
 from app.dialects.openai_chat.replies.tool_calls import CallBinder, are_clean, says_arguments
 from app.dialects.openai_chat.usage import read_usage
 from app.dialects.openai_chat.vocabulary import (
@@ -36,6 +42,7 @@ from app.dialects.openai_chat.vocabulary import (
     errors_in,
     says_more,
 )
+from app.dialects.runs import Frame, RunReader, last_event
 from app.errors import Failure, UpstreamCut, UpstreamMalformed, UpstreamRefused
 from app.known_secrets import known_secrets
 from app.sse import COMMENT_KEEPALIVE, DONE, EventBuffer, SseDecoder, encode_event
@@ -70,6 +77,8 @@ class StreamPassthrough:
         self._can = capabilities
         self._state = _State.WAITING
         self._unfinished = EventBuffer(context.max_event)
+        self._runs = RunReader()
+        self._shown: Frame | None = None  # of a run, as the client gets it
         self._decoder: SseDecoder | None = None  # set once events must be framed anew
         self._model: tuple[bytes, bytes] | None = None  # how the upstream names the model, and what the client gets
         self._calm = _TIGHT
@@ -86,9 +95,17 @@ class StreamPassthrough:
         self.usage: Usage | None = None
         self.finished = False
 
+    def run(self, part: bytes) -> tuple[bytes, bytes]:
+        texts, rest = self._runs.take(part, self._unfinished)
+        return (self._shown.write(texts), rest) if texts and self._shown is not None else (b"", part)
+
     def feed(self, part: bytes) -> bytes:
         """The events that `part` completes. Raises UpstreamRefused for an error before anything else."""
-        return self._pass(self._take(part))
+        events = self._take(part)
+        out = self._pass(events)
+        if events and not self._runs.tired:
+            self._expect_run(last_event(events), out)
+        return out
 
     def close(self) -> bytes:
         """The rest. A finished answer gets the end mark if it lacks it, an unfinished one the error event."""
@@ -152,6 +169,13 @@ class StreamPassthrough:
         if not self._is_calm(calm):
             return head + self._look(events)
         return head + events if calm is events else b"".join((head, calm, self._look(events[end:])))
+
+    def _expect_run(self, event: bytes, out: bytes) -> None:
+        """Guess that the next events will be like this one, if that passed as it came and only added text."""
+        passes = self._state is _State.OPEN and not self.finished and self._decoder is None and self._rewriter is None
+        name = self._model or (b"-", b"-")
+        self._runs.learn(event, _text_of(event) if passes and out.endswith(event.replace(*name)) else None)
+        self._shown = self._runs.frame.renamed(*name) if self._runs.frame is not None else None
 
     def _begin(self, events: bytes) -> None:
         """Learn from the first events how the upstream writes."""
@@ -386,6 +410,16 @@ class StreamPassthrough:
             self._state = _State.ENDED
             raise UpstreamRefused(failure)
         return self.fail(failure)
+
+
+def _text_of(event: bytes) -> bytes | None:
+    """The literal that an event adds to the text or the reasoning, if it does nothing else."""
+    for shape in (read_text, read_reasoning_content, read_reasoning):
+        try:
+            return shape(event[len(b"data: ") :])
+        except UNREADABLE:
+            continue
+    return None
 
 
 def _split(events: bytes) -> list[bytes]:

@@ -110,6 +110,8 @@ class StreamParser:
         self._extensions: dict[str, Any] = {}
         self._shape: Shape | None = None
         self._target = -1
+        self.growing: list[bytes] | None = None  # the pieces of the call whose arguments go on in this shape
+        self.steady = False
         self._misses = 0
         self._guessing = True
         self._came = b""  # the last payload that was no part of an answer
@@ -128,6 +130,7 @@ class StreamParser:
         """Events of the `data` payloads of some SSE events, in order."""
         events: list[Event] = []
         missed = 0
+        steady = False
         for payload in data:
             if self._shape is not None:
                 try:
@@ -136,10 +139,12 @@ class StreamParser:
                     missed += 1
                 else:
                     if text[0] == _QUOTE:
-                        if len(text) > 2:
+                        if steady := len(text) > 2:
                             events.append(BlockDelta(self._target, text))
                         continue
+            steady = False
             self._read_payload(payload, events)
+        self.steady = steady
         if missed:
             self._give_up_shapes(missed, len(data))
         return events
@@ -320,7 +325,7 @@ class StreamParser:
             self._announce_calls(events, but=None if call.pieces else call)
         goes_on = call.pieces and not call.held and not call.custom
         if goes_on and call.block is not None and isinstance(fragment.index, int):
-            self._expect(arguments_of(call, fragment.index), call.block)
+            self._expect(arguments_of(call, fragment.index), call.block, call.pieces)
 
     def _announce_calls(self, events: list[Event], *, but: Call | None = None) -> None:
         """Open the calls that are not open yet, and say what of their arguments has come."""
@@ -345,10 +350,10 @@ class StreamParser:
             self._open(kind, events)
         events.append(BlockDelta(self._block, text))
 
-    def _expect(self, shape: Shape | None, block: int) -> None:
+    def _expect(self, shape: Shape | None, block: int, growing: list[bytes] | None = None) -> None:
         """Guess that the next chunk adds to `block` in this shape."""
         if self._guessing:
-            self._shape, self._target = shape, block
+            self._shape, self._target, self.growing = shape, block, growing
 
     def _open(self, kind: type[Text | Reasoning | Refusal], events: list[Event]) -> None:
         """The one place where a block of text begins, and with it ends the one before."""

@@ -34,6 +34,7 @@ from app.dialects.openai_chat.replies.citations import write_citation
 from app.dialects.openai_chat.replies.steps import note_of, write_image
 from app.dialects.openai_chat.usage import write_usage
 from app.dialects.openai_chat.vocabulary import FINISH_NAMES, NAME, REPLY_EXTENSIONS
+from app.dialects.runs import Frame, Run
 from app.errors import UpstreamCut
 from app.sse import COMMENT_KEEPALIVE, DONE, encode_event
 
@@ -52,11 +53,12 @@ class _State(Enum):
 class _Pen:
     """What stands around each delta of one open block, and what to do at its end."""
 
-    __slots__ = ("call", "citations", "place", "prefix", "proof", "said", "suffix")
+    __slots__ = ("call", "citations", "frame", "place", "prefix", "proof", "said", "suffix")
 
     def __init__(self, prefix: bytes, suffix: bytes, *, call: bool = False, proof: Proof | None = None) -> None:
         self.prefix = prefix
         self.suffix = suffix
+        self.frame: Frame | None = None  # of a run, once there was one
         self.call = call
         self.proof = proof
         self.place = 0  # of a thought
@@ -103,6 +105,15 @@ class StreamRenderer:
                 self._usage = event.usage
                 self._end(out)
         return b"".join(out)
+
+    def feed_run(self, run: Run) -> bytes:
+        pen = self._pens[run.index]
+        if not pen.prefix:
+            return b""
+        pen.said.append(run.whole)
+        if pen.frame is None:
+            pen.frame = Frame(pen.prefix + b'"', b'"' + pen.suffix)
+        return pen.frame.write(run.texts)
 
     def close(self) -> bytes:
         """Usage and [DONE], if they waited for counts that never came."""

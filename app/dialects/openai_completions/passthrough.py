@@ -60,6 +60,9 @@ class StreamPassthrough:
         self._decoder = SseDecoder(context.max_event)
         self._failed = False
 
+    def run(self, part: bytes) -> tuple[bytes, bytes]:
+        return b"", part
+
     def feed(self, part: bytes) -> bytes:
         return self._pass(self._decoder.feed(part))
 

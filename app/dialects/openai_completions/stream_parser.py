@@ -35,6 +35,9 @@ class StreamParser:
                 self._read(payload, events)
         return events
 
+    steady = False
+    growing = None
+
     def close(self) -> list[Event]:
         if self._ended:
             return []

@@ -16,6 +16,7 @@ from app.dialects.openai_chat.errors import error_event
 from app.dialects.openai_chat.usage import write_usage
 from app.dialects.openai_completions.response_renderer import choice_of, echoed_prompt, head_of
 from app.dialects.openai_completions.vocabulary import FINISH_NAMES
+from app.dialects.runs import Run
 from app.errors import UpstreamCut
 from app.sse import COMMENT_KEEPALIVE, DONE, encode_event
 
@@ -55,6 +56,9 @@ class StreamRenderer:
                 case _:
                     pass
         return b"".join(out)
+
+    def feed_run(self, run: Run) -> bytes:
+        return self.feed(run.deltas())
 
     def close(self) -> bytes:
         if not self._finished:

@@ -132,6 +132,9 @@ class StreamPassthrough:
         self._last = b""  # events that passed last: which number they had is seen only there
         self._decoder: SseDecoder | None = None  # set once events must be framed anew
 
+    def run(self, part: bytes) -> tuple[bytes, bytes]:
+        return b"", part
+
     def feed(self, part: bytes) -> bytes:
         events = self._take_whole(part)
         if not events or self._failed:

@@ -127,6 +127,9 @@ class StreamParser:
     piece is given on once.
     """
 
+    steady = False  # events are numbered, so that none is like the one before
+    growing = None
+
     def __init__(self) -> None:
         self._items: dict[int, _UpstreamItem] = {}
         self._texts: dict[tuple[int, int], _OpenBlock] = {}  # the open text blocks, for the plain case

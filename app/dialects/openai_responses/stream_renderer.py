@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum, auto
+from itertools import chain
 
 import msgspec
 
@@ -27,6 +28,7 @@ from app.dialects.openai_responses.errors import error_object
 from app.dialects.openai_responses.items.output import OpenItem, Output, open_item
 from app.dialects.openai_responses.response_object import ResponseObject
 from app.dialects.openai_responses.vocabulary import STATUSES
+from app.dialects.runs import Run
 from app.errors import Failure, UpstreamCut
 from app.sse import COMMENT_KEEPALIVE, DONE
 
@@ -80,6 +82,17 @@ class StreamRenderer:
             else:
                 self._write(event)
         return output.take()
+
+    def feed_run(self, run: Run) -> bytes:
+        item, output = self._item, self._output
+        if item is None or item.prefix is None or not self._sequencer.is_next(run.index):
+            return self.feed(run.deltas())
+        item.said.append(run.whole)
+        # Each event has a number of its own, which a frame has not.
+        frame = b'%b"%%b"%b%%d}\n\n' % (item.prefix.replace(b"%", b"%%"), item.suffix.replace(b"%", b"%%"))
+        first, count = output.number, len(run.texts)
+        output.number += count
+        return frame * count % tuple(chain.from_iterable(zip(run.texts, range(first, first + count), strict=True)))
 
     def close(self) -> bytes:
         if self._state is _State.HELD:

@@ -25,6 +25,12 @@ class ObservedStream:
     def usage(self) -> Usage | None:
         return self._stream.usage
 
+    def run(self, part: bytes) -> tuple[bytes, bytes]:
+        events, rest = self._stream.run(part)
+        if events:
+            self._look(events)
+        return events, rest
+
     def feed(self, part: bytes) -> bytes:
         events = self._stream.feed(part)
         self._look(events)

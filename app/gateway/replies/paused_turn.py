@@ -67,6 +67,9 @@ class PausedTurn:
     def feed(self, data: Sequence[bytes]) -> list[Event]:
         return self._join(self._parser.feed(data))
 
+    steady = False  # each event is heard
+    growing = None
+
     def close(self) -> list[Event]:
         """The end. A pause that nobody has ended is one."""
         return self._join(self._parser.close()) if self._pause is None else [self._pause]

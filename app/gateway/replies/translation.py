@@ -16,11 +16,12 @@ from app.conversation.tokens.estimate import estimate_output, estimate_tokens
 from app.dialects.contract import ClientDialect, StreamParser
 from app.dialects.json_bodies import repair_texts
 from app.dialects.registry import traits_of
+from app.dialects.runs import Run, RunReader, last_event
 from app.errors import Failure, UpstreamRefused
-from app.sse import SseDecoder
+from app.sse import SseDecoder, read_events
 
-# Of so many events that came at once each delta is taken for one token, as servers send them; fewer are measured.
-BURST = 8
+# Bytes of the text of an answer that are one token, roughly.
+TOKEN = 4
 
 
 class StreamTranslation:
@@ -38,15 +39,32 @@ class StreamTranslation:
         self._stages: list[Stage] = [make() for make in stages]
         self._renderer = client.StreamRenderer(_scale_context(context))
         self._context = context
-        self._said = 0  # tokens of the answer so far, roughly
+        self._runs = RunReader()
+        self._block = -1  # that the last delta added to
+        self._said = 0  # bytes of the answer's text so far
         self._began = False
         self.finished = False
         self.failed: Failure | None = None
         self.usage: Usage | None = None
 
+    def run(self, part: bytes) -> tuple[bytes, bytes]:
+        texts, rest = self._runs.take(part, self._decoder.unfinished)
+        if not texts:
+            return b"", part
+        run = Run(self._block, texts, b'"%b"' % b"".join(texts))
+        self._said += len(run.whole) - 2
+        if (growing := self._parser.growing) is not None:
+            growing.append(run.whole)
+        return self._renderer.feed_run(run), rest
+
     def feed(self, part: bytes) -> bytes:
-        data = repair_texts(self._decoder.feed(part))
-        return self._render(self._parser.feed(data)) if data and self.failed is None else b""
+        whole = self._decoder.take(part)
+        if not whole or self.failed is not None:
+            return b""
+        events = self._parser.feed(repair_texts(read_events(whole)))
+        out = self._render(events)
+        self._expect_run(whole, events)
+        return out
 
     def close(self) -> bytes:
         if self.failed is not None:
@@ -68,6 +86,15 @@ class StreamTranslation:
     def ping(self) -> bytes:
         return self._renderer.ping()
 
+    def _expect_run(self, whole: bytes, events: Sequence[Event]) -> None:
+        """Guess that the next events will be like the last of these."""
+        last = events[-1] if events and not self._stages and self._parser.steady else None
+        if type(last) is BlockDelta and not self._decoder.after_cr:
+            self._block = last.index
+            self._runs.learn(last_event(whole), last.text)
+        else:
+            self._runs.learn(b"", None)
+
     def _render(self, events: Sequence[Event]) -> bytes:
         if self._stages:
             events = chain(self._stages, events)
@@ -77,7 +104,7 @@ class StreamTranslation:
         if type(events[-1]) is not BlockDelta:
             self._note(events)
         self._began = True
-        self._said += _measure(events)
+        self._said += sum([len(event.text) - 2 for event in events if type(event) is BlockDelta])
         return self._renderer.feed(_scale_events(events, self._context.usage_scale))
 
     def _conclude(self) -> bytes:
@@ -86,7 +113,7 @@ class StreamTranslation:
             return b""
         counted = b""
         if self.finished and not _is_told(self.usage):
-            self.usage = _estimate_usage(self._context, self._said)
+            self.usage = _estimate_usage(self._context, -(-self._said // TOKEN))
             counted = self._renderer.feed(_scale_events([UsageSeen(self.usage)], self._context.usage_scale))
         return counted + self._renderer.close()
 
@@ -173,13 +200,3 @@ def _estimate_usage(context: RenderContext, output: int) -> Usage:
     if not asked and context.request is not None:
         asked = estimate_tokens(context.request, context.upstream_model, traits_of(context.request.dialect).image_rule)
     return Usage(fresh=asked, output=output, estimated=True)
-
-
-def _measure(events: Sequence[Event]) -> int:
-    """Tokens of the deltas among events, roughly; it must cost next to nothing, for it is seldom of use."""
-    if len(events) == 1:
-        (event,) = events
-        return (len(event.text) + 1) // 4 if type(event) is BlockDelta else 0
-    if len(events) > BURST:
-        return len(events)
-    return sum([(len(event.text) + 1) // 4 for event in events if type(event) is BlockDelta])

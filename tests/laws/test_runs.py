@@ -1,0 +1,124 @@
+"""The law of runs: events that are moved without being decoded become the same bytes as decoded ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.errors import UpstreamRefused
+from app.gateway.replies.translation import StreamTranslation
+from tests.laws.cases import CONTEXT, DIALECTS, every_file, generous
+from tests.laws.test_streams import _anything
+
+Stream = Any
+# Texts that are moved as they are, and those that a run must stop at: broken UTF-8, halves of surrogate pairs, what is
+# no JSON at all.
+PLAIN = ["word ", '"', "\\", "\n\t", "é", "日本", "🎉", "\u2028", "data: {", "}}\\n\\n", "event: error", "%b %d"]
+ODD = [rb"", rb"\ud83c", rb"\udf89", b"\xff", b"a\tb", rb"\x", b'", "more": "', b"\xf0\x9f"]
+
+
+def _streams(dialect: ModuleType) -> list[tuple[str, Callable[[], Stream]]]:
+    """Every way in which a stream of this dialect goes to a client."""
+    ways: list[tuple[str, Callable[[], Stream]]] = [
+        (client.NAME, lambda client=client: StreamTranslation(dialect.StreamParser(), client, (), CONTEXT))
+        for client in DIALECTS
+    ]
+    capabilities = generous(dialect, _anything(dialect))
+    return [*ways, ("passed", lambda: dialect.StreamPassthrough(CONTEXT, capabilities))]
+
+
+def _drive(stream: Stream, pieces: Sequence[bytes], *, runs: bool) -> tuple[bytes, int]:
+    """All that the client gets, and how many bytes of it came of runs."""
+    out, ran = [], 0
+    try:
+        for piece in pieces:
+            told, rest = stream.run(piece) if runs else (b"", piece)
+            ran += len(told)
+            out += [told, stream.feed(rest)]
+        out.append(stream.close())
+    except UpstreamRefused as refused:
+        out.append(repr(refused.failure).encode())
+    return b"".join(out), ran
+
+
+def _cut(stream: bytes, cuts: Sequence[int]) -> list[bytes]:
+    ends = sorted({min(cut, len(stream)) for cut in cuts})
+    return [stream[start:end] for start, end in zip([0, *ends], [*ends, len(stream)], strict=True)]
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+@pytest.mark.parametrize(("dialect", "path"), every_file("streams"))
+def test_recorded_streams_become_the_same_bytes(dialect: ModuleType, path: Path, data: st.DataObject) -> None:
+    stream = path.read_bytes()
+    pieces = _cut(stream, data.draw(st.lists(st.integers(0, len(stream)), max_size=30)))
+
+    for name, make in _streams(dialect):
+        assert _drive(make(), pieces, runs=True)[0] == _drive(make(), pieces, runs=False)[0], name
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    texts=st.lists(st.sampled_from([json.dumps(text)[1:-1].encode() for text in PLAIN]), min_size=1, max_size=30),
+    odd=st.lists(st.tuples(st.integers(0, 30), st.sampled_from(ODD)), max_size=2),
+    cuts=st.lists(st.integers(0, 12_000), max_size=12),
+)
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_any_texts_become_the_same_bytes(
+    dialect: ModuleType, texts: list[bytes], odd: list[tuple[int, bytes]], cuts: list[int]
+) -> None:
+    for place, text in odd:
+        texts.insert(place, text)
+    pieces = _cut(_stream_of(dialect, texts), cuts)
+
+    for name, make in _streams(dialect):
+        assert _drive(make(), pieces, runs=True)[0] == _drive(make(), pieces, runs=False)[0], name
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_plain_stream_is_a_run_but_for_its_ends(dialect: ModuleType) -> None:
+    stream = _stream_of(dialect, [b"word"] * 200)
+    begun = stream.index(b"word") + 400
+    least = 0 if "responses" in dialect.NAME else 0.8  # whose events are numbered
+
+    for name, make in _streams(dialect):
+        out, ran = _drive(make(), [stream[:begun], stream[begun:]], runs=True)
+        assert ran >= len(out) * least, name
+
+
+def _stream_of(dialect: ModuleType, texts: Sequence[bytes]) -> bytes:
+    """A whole stream that says these insides of literals."""
+    name = dialect.NAME
+    if "chat" in name:
+        head = b'data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,'
+        chunk = head + b'"delta":{"content":"%b"},"finish_reason":null}]}\n\n'
+        end = head + b'"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+        return b"".join([chunk % b"", *[chunk % text for text in texts], end])
+    if "messages" in name:
+        events = [
+            b'{"type":"message_start","message":{"id":"m1","type":"message","role":"assistant","model":"m","content":[],'
+            b'"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":1,"output_tokens":1}}}',
+            b'{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}',
+            *[b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"%b"}}' % t for t in texts],
+            b'{"type":"content_block_stop","index":0}',
+            b'{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":9}}',
+            b'{"type":"message_stop"}',
+        ]
+    else:
+        place = b'"item_id":"i1","output_index":0,"content_index":0'
+        item = b'{"type":"message","id":"i1","role":"assistant","status":"completed","content":[]}'
+        events = [
+            b'{"type":"response.created","response":{"id":"r1","object":"response","model":"m","output":[]}}',
+            b'{"type":"response.output_item.added","output_index":0,"item":%b}' % item,
+            *[b'{"type":"response.output_text.delta",%b,"delta":"%b"}' % (place, text) for text in texts],
+            b'{"type":"response.completed","response":{"id":"r1","object":"response","status":"completed",'
+            b'"model":"m","output":[%b]}}' % item,
+        ]
+    return b"".join([b"event: %b\ndata: %b\n\n" % (event.split(b'"')[3], event) for event in events])
