@@ -47,9 +47,7 @@ _model_decoder = msgspec.json.Decoder(_Model)
 def read_body(body: bytes) -> Fields:
     """The fields of a request body. Raises InvalidRequest unless it is one JSON object in UTF-8."""
     try:
-        # Fields that stay raw are never decoded, but go upstream.
-        if not body.isascii():
-            _check_text(body)
+        check_text(body)  # fields that stay raw are never decoded, but go upstream
         return fields_decoder.decode(body)
     except msgspec.ValidationError as error:
         raise InvalidRequest("Request body must be a JSON object") from error
@@ -57,9 +55,11 @@ def read_body(body: bytes) -> Fields:
         raise InvalidRequest(f"the request body is not valid JSON: {error}") from error
 
 
-def _check_text(body: bytes) -> None:
+def check_text(body: bytes) -> None:
     """Raises UnicodeDecodeError unless it is UTF-8; a large body is never a text as a whole, which may take four times
     its bytes."""
+    if body.isascii():
+        return
     if len(body) <= _PIECE:
         body.decode()
         return

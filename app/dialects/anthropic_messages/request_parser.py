@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -18,12 +19,14 @@ from app.dialects.anthropic_messages.vocabulary import (
     FIELD_LOSSES,
     NAME,
     UNLISTED_LOSS,
-    KnownTurn,
+    PlainRequest,
+    UsualRequest,
     WireCache,
     WireTurn,
 )
 from app.dialects.json_bodies import (
     Fields,
+    check_text,
     decode_or_none,
     fields_decoder,
     list_decoder,
@@ -47,7 +50,8 @@ _object = msgspec.json.Decoder(dict[str, Any] | None)
 _objects = msgspec.json.Decoder(list[dict[str, Any]] | None)
 _cache = msgspec.json.Decoder(WireCache | None)
 _any = msgspec.json.Decoder(Any)
-_known_turns: msgspec.json.Decoder[list[WireTurn]] = msgspec.json.Decoder(list[KnownTurn])
+_USUAL_REQUESTS = (msgspec.json.Decoder[UsualRequest](PlainRequest), msgspec.json.Decoder(UsualRequest))
+_USUAL_FIELDS = [name for name in UsualRequest.__struct_fields__ if name != "messages"]
 _any_turn = msgspec.json.Decoder(WireTurn)
 
 
@@ -66,19 +70,30 @@ def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
 def parse_count_request(body: bytes, headers: Mapping[str, str]) -> Request:
     """A client's request to count tokens: the same fields, but none for the answer is required."""
     try:
-        return _Reader(read_body(body), headers).request()
+        return _Reader(*_open(body), headers).request()
     except InvalidRequest:
         repaired = repair_surrogates(body)
         if repaired == body:
             raise
-        return _Reader(read_body(repaired), headers).request()
+        return _Reader(*_open(repaired), headers).request()
+
+
+def _open(body: bytes) -> tuple[Fields, Sequence[WireTurn] | None]:
+    """The fields of a body, and its turns where they could be decoded with them."""
+    for decoder in _USUAL_REQUESTS:
+        with contextlib.suppress(*UNREADABLE):
+            usual = decoder.decode(body)
+            check_text(body)
+            return {name: raw for name in _USUAL_FIELDS if len(raw := getattr(usual, name))}, usual.messages
+    return read_body(body), None
 
 
 class _Reader:
     """Reads one body; takes each field away as it is read, so that what remains is what nobody knows."""
 
-    def __init__(self, fields: Fields, headers: Mapping[str, str]) -> None:
+    def __init__(self, fields: Fields, turns: Sequence[WireTurn] | None, headers: Mapping[str, str]) -> None:
         self._fields = fields
+        self._decoded = turns
         self._headers = headers
         self._extensions: list[Extension] = []
 
@@ -164,9 +179,8 @@ class _Reader:
         return tools, turns
 
     def _turns(self) -> tuple[Turn, ...]:
-        try:
-            turns = _known_turns.decode(self._fields["messages"])
-        except (LookupError, *UNREADABLE):
+        turns = self._decoded
+        if turns is None:
             messages = self._need("messages", list_decoder, "messages array is required")
             turns = [_decode_turn(raw, f"messages[{index}]", self._note) for index, raw in enumerate(messages)]
         self._fields.pop("messages", None)
@@ -230,13 +244,14 @@ def _decode_turn(raw: msgspec.Raw, path: str, note: NoteField) -> WireTurn:
 def _read_turn(turn: WireTurn, path: str, note: NoteField) -> Turn:
     if turn.role not in _ROLES:
         raise InvalidRequest(f"{path}.role: must be user, assistant or system", param=f"{path}.role")
-    if is_absent(turn.content):
+    if isinstance(turn.content, msgspec.Raw) and is_absent(turn.content):
         raise InvalidRequest(f"{path}.content: field required", param=f"{path}.content")
     blocks = read_blocks(turn.content, f"{path}.content", note)
-    config = turn.output_config or {}
-    effort = take_field(config, f"{path}.output_config.effort", optional_text)
-    for name, value in config.items():
-        note(f"{path}.output_config.{name}", value)
+    effort = None
+    if config := turn.output_config:
+        effort = take_field(config, f"{path}.output_config.effort", optional_text)
+        for name, value in config.items():
+            note(f"{path}.output_config.{name}", value)
     return Turn(role=turn.role, blocks=blocks, effort=effort, clear_at=turn.clear_at, path=path)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -62,6 +62,13 @@ class KnownBlock(WireBlock, forbid_unknown_fields=True):
     """A block that says nothing beyond WireBlock; the usual case, decoded first."""
 
 
+class PlainBlock(KnownBlock, forbid_unknown_fields=True):
+    """What nearly all of a history is made of. It is decoded with all that is in it, in one look."""
+
+    type: Literal["text", "tool_use", "tool_result"]
+    content: str | list[PlainBlock] | None = None  # type: ignore[assignment]
+
+
 class WireTurn(msgspec.Struct):
     role: str = ""
     content: msgspec.Raw = msgspec.Raw()
@@ -71,6 +78,40 @@ class WireTurn(msgspec.Struct):
 
 class KnownTurn(WireTurn, forbid_unknown_fields=True):
     """A message that says nothing beyond WireTurn; the usual case, decoded first."""
+
+
+class PlainTurn(KnownTurn, forbid_unknown_fields=True, kw_only=True):
+    """A message of plain blocks."""
+
+    content: str | list[PlainBlock] | None  # type: ignore[assignment]
+
+
+class UsualRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """The fields that clients send. Each look at a long history is a dear one."""
+
+    messages: list[KnownTurn]
+    model: msgspec.Raw = msgspec.Raw()
+    system: msgspec.Raw = msgspec.Raw()
+    tools: msgspec.Raw = msgspec.Raw()
+    tool_choice: msgspec.Raw = msgspec.Raw()
+    metadata: msgspec.Raw = msgspec.Raw()
+    max_tokens: msgspec.Raw = msgspec.Raw()
+    temperature: msgspec.Raw = msgspec.Raw()
+    top_p: msgspec.Raw = msgspec.Raw()
+    top_k: msgspec.Raw = msgspec.Raw()
+    stop_sequences: msgspec.Raw = msgspec.Raw()
+    stream: msgspec.Raw = msgspec.Raw()
+    service_tier: msgspec.Raw = msgspec.Raw()
+    thinking: msgspec.Raw = msgspec.Raw()
+    output_config: msgspec.Raw = msgspec.Raw()
+    cache_control: msgspec.Raw = msgspec.Raw()
+    context_management: msgspec.Raw = msgspec.Raw()
+
+
+class PlainRequest(UsualRequest, forbid_unknown_fields=True, kw_only=True):
+    """A request that is taken apart in one look."""
+
+    messages: list[PlainTurn]  # type: ignore[assignment]
 
 
 class WireMessage(msgspec.Struct):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, assert_never
 
@@ -39,6 +40,7 @@ from app.dialects.anthropic_messages.vocabulary import (
     SERVER_CALLS,
     SERVER_RESULT_ENDING,
     KnownBlock,
+    PlainBlock,
     WireBlock,
     WireSource,
 )
@@ -46,6 +48,8 @@ from app.dialects.json_bodies import encode_body, fields_decoder, list_decoder, 
 from app.dialects.readable import read_unknown
 from app.errors import InvalidRequest
 
+# Of a block or a turn: as it came, or decoded.
+Content = msgspec.Raw | str | list[PlainBlock] | None
 # Called with the path of a field that a block has beyond the neutral model.
 NoteField = Callable[[str, msgspec.Raw], None]
 # Called with the class and the reason of a loss, for the block at hand.
@@ -53,6 +57,7 @@ Lose = Callable[[Severity, str], None]
 
 _known_block = msgspec.json.Decoder(KnownBlock)
 _known_blocks = msgspec.json.Decoder(list[KnownBlock])
+_plain_blocks = msgspec.json.Decoder(list[PlainBlock])
 _any_block = msgspec.json.Decoder(WireBlock)
 _source = msgspec.json.Decoder(WireSource)
 _citations = msgspec.json.Decoder(list[dict[str, Any]] | None)
@@ -63,8 +68,12 @@ _NO_RAW = msgspec.Raw()
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def read_blocks(content: msgspec.Raw, path: str, note: NoteField) -> tuple[Block, ...]:
+def read_blocks(content: Content, path: str, note: NoteField) -> tuple[Block, ...]:
     """The blocks of a `content`, which is a string, a list of blocks, or nothing. Raises InvalidRequest."""
+    if not isinstance(content, msgspec.Raw):
+        if isinstance(content, list):
+            return tuple([_take(block, _NO_RAW, f"{path}[{index}]", note) for index, block in enumerate(content)])
+        return (Text(content),) if content else ()
     match _first_byte(content):
         case b'"':
             text = read_value(content, _string, path)
@@ -79,6 +88,8 @@ def read_blocks(content: msgspec.Raw, path: str, note: NoteField) -> tuple[Block
 
 def _read_list(content: msgspec.Raw, path: str, note: NoteField) -> tuple[Block, ...]:
     """Blocks that say nothing unknown are decoded all at once: each look at a long history takes milliseconds."""
+    with contextlib.suppress(*UNREADABLE):
+        return read_blocks(_plain_blocks.decode(content), path, note)
     try:
         blocks = _known_blocks.decode(content)
     except UNREADABLE:
