@@ -36,6 +36,7 @@ from app.dialects.openai_chat.replies.shapes import (
     read_reasoning_content,
     read_text,
 )
+from app.dialects.openai_chat.replies.steps import read_image
 from app.dialects.openai_chat.replies.tool_calls import Call, CallBinder
 from app.dialects.openai_chat.usage import read_usage
 from app.dialects.openai_chat.vocabulary import (
@@ -251,6 +252,8 @@ class StreamParser:
         if len(delta.refusal) and _is_text(delta.refusal):
             self._say(Refusal, bytes(delta.refusal), events)
         self._note(delta, choice, events)
+        if len(delta.images) > _NOTHING:
+            self._show(delta.images, events)
         if delta.tool_calls:
             before = len(self._binder.calls)
             for position, fragment in enumerate(calls_of(delta)):
@@ -302,6 +305,17 @@ class StreamParser:
                     piece = CallPiece(said.name, msgspec.Raw(literal(said.text)))
                     index = _CALLS_OF_A_CHOICE * _CALLS_OF_A_CHOICE + len(self._binder.calls)
                     self._read_fragment(CallFragment(index=index, id=said.id, function=piece), events)
+
+    def _show(self, images: msgspec.Raw, events: list[Event]) -> None:
+        """Images that the model made, which are no part of its text."""
+        for raw in reasoning.entries_of(images):
+            shown = read_image(bytes(raw), f"{self._binder.response_id or 'image'}_{self._next}")
+            if isinstance(shown, Text):
+                self._say(Text, literal(shown.text), events)
+            elif shown is not None:
+                self._close_block(events)
+                events += (BlockOpened(self._next, shown), BlockClosed(self._next))
+                self._next += 1
 
     def _note(self, delta: WireDelta, choice: WireChoice, events: list[Event]) -> None:
         """Citations and log probabilities, which belong to the text that is open."""

@@ -17,7 +17,8 @@ def read_usage(wire: WireUsage) -> Usage:
     """Disjoint counts of a `usage` object.
 
     On the wire `prompt_tokens` contains what was read from and written to a cache; here the three are disjoint and sum
-    to it. A server that reports more cached than prompt tokens counted them apart: nothing is fresh then.
+    to it. A server that reports more cached than prompt tokens counted them apart: nothing is fresh then. xAI and
+    Gemini's proxies count thinking beside the answer, as the total shows.
     """
     prompt_details = wire.prompt_tokens_details or _NO_PROMPT
     completion_details = wire.completion_tokens_details or _NO_COMPLETION
@@ -29,13 +30,16 @@ def read_usage(wire: WireUsage) -> Usage:
     read = _count(
         prompt_details.cached_tokens, wire.prompt_cache_hit_tokens, wire.cache_read_input_tokens, wire.cached_tokens
     )
+    reasoning = _count(completion_details.reasoning_tokens, wire.reasoning_tokens)
+    if reasoning and _count(wire.total_tokens) >= prompt + output + reasoning:
+        output += reasoning
     written = _count(prompt_details.cache_write_tokens, wire.cache_creation_input_tokens)
     return Usage(
         fresh=max(0, prompt - read - written),
         cache_read=read,
         cache_written=written,
         output=output,
-        reasoning=_count(completion_details.reasoning_tokens, wire.reasoning_tokens),
+        reasoning=reasoning,
     )
 
 

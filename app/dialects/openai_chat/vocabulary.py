@@ -285,6 +285,7 @@ class WireDelta(msgspec.Struct, gc=False):
     reasoning_details: Raw = Raw()
     thinking_blocks: Raw = Raw()
     annotations: Raw = Raw()
+    images: Raw = Raw()
     function_call: CallPiece | None = None
 
 
@@ -335,7 +336,7 @@ def says_more(choice: WireChoice) -> bool:
     delta = choice.delta or choice.message
     said = [choice.text]
     if delta is not None:
-        said += (delta.content, delta.reasoning_content, delta.reasoning, delta.thinking, delta.refusal)
+        said += (delta.content, delta.reasoning_content, delta.reasoning, delta.thinking, delta.refusal, delta.images)
     return (delta is not None and bool(delta.tool_calls)) or any(bytes(raw) not in _SAYS_NOTHING for raw in said)
 
 

@@ -1,10 +1,15 @@
-"""Renders steps of server tools: as a note in the reasoning, and images as OpenRouter does."""
+"""Steps of server tools: written as a note in the reasoning, and images written and read as OpenRouter has them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from app.conversation.blocks import Inline, ServerTool
+import msgspec
+
+from app.conversation.blocks import Inline, ServerTool, Step, Text
+from app.conversation.steps import tell
+from app.dialects.openai_chat.vocabulary import NAME
+from app.dialects.readable import inline_image
 
 # A page that was fetched may be long, and a note is only to be looked at.
 LONGEST_NOTE = 4000
@@ -15,6 +20,20 @@ def note_of(block: ServerTool) -> str:
         return ""
     said = block.text if len(block.text) <= LONGEST_NOTE else block.text[:LONGEST_NOTE] + " [...]"
     return f"[{block.name}] {said}\n"
+
+
+def read_image(raw: bytes, identifier: str) -> ServerTool | Text | None:
+    """An image that the model made: as what a tool of the upstream's does, or a text with its address."""
+    match msgspec.json.decode(raw):
+        case {"image_url": {"url": str(url)} | str(url)} | {"url": str(url)} | {"b64_json": str(url)} | str(url):
+            pass
+        case _:
+            return None
+    image = inline_image(url)
+    if image is None:
+        return Text(f"![image]({url})") if url.startswith("http") else None
+    step = Step("image", identifier, "image_generation", "{}", "", images=(image,))
+    return ServerTool(NAME, step.name, raw, tell(step), step)
 
 
 def write_image(image: Inline) -> dict[str, Any]:
