@@ -27,6 +27,7 @@ from app.conversation.schemas import (
     to_gemini_subset,
     to_plain_subset,
     without_noise,
+    without_nulls,
     wrap_root,
 )
 from app.dialects.registry import traits_of
@@ -46,6 +47,7 @@ def adapt_structured(request: Request, capabilities: Capabilities, notes: Notes)
         return request
     if output.kind == "json_object":
         return _ask_for_object(request, capabilities, notes)
+    output = replace(output, schema=without_nulls(output.schema or {}))
     output = _wrap_format(output, capabilities, notes)
     match capabilities.structured:
         case "schema":

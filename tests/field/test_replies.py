@@ -148,7 +148,7 @@ def test_a_word_for_the_end_is_judged_by_its_parts(
 
 @both_modes
 @pytest.mark.parametrize("written", [None, "", " \n\t", "null"])
-@pytest.mark.parametrize(("dialect", "to"), [("A", "C"), ("C", "C"), ("R", "C"), ("A", "R"), ("C", "R")])
+@pytest.mark.parametrize(("dialect", "to"), [("A", "C"), ("C", "C"), ("R", "C"), ("A", "R"), ("C", "R"), ("R", "R")])
 def test_arguments_that_say_nothing_are_an_empty_object(
     every: Client, upstream: FakeUpstream, written: str | None, dialect: str, to: str, stream: bool
 ) -> None:

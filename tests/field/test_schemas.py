@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from app.conversation.blocks import DialectName
 from tests.field.pairs import CLIENTS, ask, chat_reply
+from tests.field.translating import CHAT, MESSAGES, RESPONSES, send, texts, upstream
 from tests.gateway.conftest import Client, MakeClient
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
@@ -319,3 +321,17 @@ def test_zai_is_asked_for_a_call_in_words(make_client: MakeClient, upstream: Fak
     ask(client, dialect, "chat/glm-5.2", tool_choice=forced[dialect][choice])
 
     assert upstream.seen[-1].json().get("tool_choice", "auto") == "auto"
+
+
+@pytest.mark.parametrize("client", [MESSAGES, CHAT, RESPONSES])
+@pytest.mark.parametrize("to", [MESSAGES, CHAT, RESPONSES])
+def test_keywords_of_formats_that_are_null_are_left_out(client: DialectName, to: DialectName) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string", "enum": None, "description": None}},
+              "required": ["a"], "title": None, "additionalProperties": False}  # fmt: skip
+    letter = {MESSAGES: "A", CHAT: "C", RESPONSES: "R"}[client]
+    question = {"role": "user", "content": "q"}
+    body = {"input": [question]} if client == RESPONSES else {"messages": [question]}
+
+    asked, _ = send(client, {**body, **in_format(letter, schema)}, upstream(to))
+
+    assert "null" not in texts(asked.get("text") or asked.get("response_format") or asked.get("output_config"))

@@ -183,8 +183,8 @@ def _check_config(asked: _Outline, can: Capabilities) -> bool:
     config = asked.output_config
     if config is not None and config.effort is not None and config.effort not in can.efforts:
         return True
-    formatted = is_set(asked.output_format) or (config is not None and is_set(config.format))
-    return formatted and can.structured != "schema"
+    formats = [asked.output_format, config.format if config is not None else _ABSENT]
+    return any(is_set(raw) and (can.structured != "schema" or holds_null_keyword(raw)) for raw in formats)
 
 
 def _check_choice(asked: _Outline, can: Capabilities) -> bool:

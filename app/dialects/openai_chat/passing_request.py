@@ -186,7 +186,9 @@ def _check_parallel(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bo
 def _check_format(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
     match decode_or_none(value, any_decoder):
         case {"type": "json_schema"}:
-            return can.structured != "schema" or can.schema in SUBSETS or can.closed_formats
+            return (
+                can.structured != "schema" or can.schema in SUBSETS or can.closed_formats or holds_null_keyword(value)
+            )
         case {"type": "json_object"}:
             return not can.json_object or can.structured == "none"
     return False

@@ -207,7 +207,7 @@ def _check_text(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
     text = decode_or_none(value, _text_decoder)
     wanted = text.format.type if text is not None and text.format is not None else None
     if wanted == "json_schema":
-        return can.structured != "schema" or can.schema in SUBSETS or can.closed_formats
+        return can.structured != "schema" or can.schema in SUBSETS or can.closed_formats or holds_null_keyword(value)
     return wanted == "json_object" and (not can.json_object or can.structured == "none")
 
 

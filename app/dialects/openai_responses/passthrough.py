@@ -18,7 +18,7 @@ from app.dialects.json_bodies import Fields, change_fields, fields_decoder, list
 from app.dialects.malformed import malformed
 from app.dialects.openai_responses.errors import parse_error_event, response_error
 from app.dialects.openai_responses.items.output import Output
-from app.dialects.openai_responses.items.sparse_items import complete_item
+from app.dialects.openai_responses.items.sparse_items import complete_item, settle_item
 from app.dialects.openai_responses.items.whole_items import write_whole_item
 from app.dialects.openai_responses.response_object import ResponseObject
 from app.dialects.openai_responses.rewriter import Rewriter
@@ -49,7 +49,7 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
     if verdict.output is not None:
         # Items that cannot be read are the client's to judge.
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            output = [complete_item(raw) for raw in verdict.output]
+            output = [settle_item(complete_item(raw)) for raw in verdict.output]
             if any(new is not old for new, old in zip(output, verdict.output, strict=True)):
                 body = msgspec.json.encode({**fields_decoder.decode(body), "output": output})
     return replace_model(body, context.model), find_usage(body)
@@ -297,8 +297,9 @@ class StreamPassthrough:
         if not listed and self._items:  # the backend of ChatGPT logins repeats no items
             return [msgspec.Raw(self._items[index]) for index in sorted(self._items)]
         if self._ids is _Ids.UNSTABLE:
-            return [self._with_known_id(index, item) for index, item in enumerate(listed)]
-        return None
+            return [settle_item(self._with_known_id(index, item)) for index, item in enumerate(listed)]
+        settled = [settle_item(item) for item in listed]
+        return settled if any(new is not old for new, old in zip(settled, listed, strict=True)) else None
 
     def _tell_items(self, block: bytes, response: bytes) -> bytes:
         """The terminal event, behind those that the upstream left out: clients count on an event for each item, and the
@@ -335,7 +336,7 @@ class StreamPassthrough:
             if item_id is not None:
                 self._item_ids[index] = item_id
         elif event.type == "response.output_item.done":
-            item = self._with_known_id(index, item)
+            item = settle_item(self._with_known_id(index, item))
             self._items[index] = bytes(item)
         return bytes(item)
 

@@ -171,10 +171,12 @@ class StreamRenderer:
         self._finished = finished
         self._status = STATUSES[finished.finish_reason][0]
         explanation = finished.stop_detail.explanation if finished.stop_detail else None
-        if finished.finish_reason == "content_filter" and explanation and not self._spoken:
+        if finished.finish_reason == "content_filter" and explanation and not self._refused:
+            whole = not self._spoken
             self._open(Refusal(""))
             self._write(BlockDelta(0, literal(explanation)))
             self._write(BlockClosed(0))
+            self._refused = whole
         if self._refused:  # whoever was refused has got a whole answer; only a text that broke off is incomplete
             self._status = "completed"
         self._end_item(incomplete=self._status == "incomplete")

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from app.dialects.json_bodies import fields_decoder, list_decoder
+from app.conversation.literals import EMPTY, is_blank
+from app.dialects.json_bodies import change_fields, fields_decoder, list_decoder
 
 _ABSENT = msgspec.Raw()
 _EMPTY = msgspec.Raw(b"[]")
@@ -26,6 +27,12 @@ class _Head(msgspec.Struct):
     summary: msgspec.Raw = _ABSENT
 
 
+class _Call(msgspec.Struct):
+    type: str = ""
+    arguments: msgspec.Raw = _ABSENT
+
+
+_call_decoder = msgspec.json.Decoder(_Call)
 _head_decoder = msgspec.json.Decoder(_Head)
 
 
@@ -43,6 +50,17 @@ def complete_item(raw: msgspec.Raw) -> msgspec.Raw:
     if unmarked and "content" in fields:
         fields["content"] = [_complete_part(part) for part in list_decoder.decode(fields["content"])]
     return msgspec.Raw(msgspec.json.encode(fields))
+
+
+def settle_item(raw: msgspec.Raw) -> msgspec.Raw:
+    """An item that is done, with an object for arguments that say nothing: clients parse them."""
+    if b'"function_call"' not in bytes(raw):
+        return raw
+    call = _call_decoder.decode(raw)
+    said = bytes(call.arguments)
+    if call.type != "function_call" or not (said in (b"", b"null", b'"null"', EMPTY) or is_blank(said)):
+        return raw
+    return change_fields(raw, arguments="{}")
 
 
 def _complete_part(part: msgspec.Raw) -> msgspec.Raw:
