@@ -9,13 +9,14 @@ import argparse
 import os
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from findings import Findings
 from load import Driver
 from measurements import FULL, QUICK, Bench
 from processes import LOAD_CORE
-from programs import build_program, started_servers
+from programs import DIRECT, build_program, started_servers, time_start
 from report import print_report
 
 
@@ -33,7 +34,8 @@ def main() -> int:
         folder = Path(name)
         driver = Driver(build_program("driver", folder), folder)
         with started_servers(folder, arguments.log_level, with_peers=arguments.peers) as servers:
-            Bench(driver, servers, QUICK if arguments.quick else FULL, findings).measure(arguments.only)
+            start = partial(time_start, folder, servers[DIRECT].port, arguments.log_level)
+            Bench(driver, servers, start, QUICK if arguments.quick else FULL, findings).measure(arguments.only)
     print_report(findings, time.monotonic() - began)
     return 1 if findings.faults else 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from findings import Findings
 from load import Driver, Load
@@ -27,6 +27,8 @@ from scenarios import (
     SLOW_PASS,
     SLOW_TRANSLATED,
     STALL,
+    START,
+    START_CPU,
     STREAM_MEMORY,
     TOGETHER,
     UNARY_16,
@@ -50,17 +52,27 @@ class Effort(Struct, frozen=True, kw_only=True):
     slow_rounds: int
     slow_peers: tuple[str, ...]
     stall_rounds: int
+    starts: int
 
 
-FULL = Effort(cost_rounds=5, cost_seconds=0.6, slow_rounds=2, slow_peers=(NGINX, NODE), stall_rounds=3)
-QUICK = Effort(cost_rounds=2, cost_seconds=0.2, slow_rounds=1, slow_peers=(), stall_rounds=1)
+FULL = Effort(cost_rounds=5, cost_seconds=0.6, slow_rounds=2, slow_peers=(NGINX, NODE), stall_rounds=3, starts=5)
+QUICK = Effort(cost_rounds=2, cost_seconds=0.2, slow_rounds=1, slow_peers=(), stall_rounds=1, starts=2)
 
 
 class Bench:
     """One run over started servers."""
 
-    def __init__(self, driver: Driver, servers: Mapping[str, Server], effort: Effort, findings: Findings) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        servers: Mapping[str, Server],
+        start: Callable[[], tuple[float, float]],
+        effort: Effort,
+        findings: Findings,
+    ) -> None:
+        """`start` starts one more gateway, for a moment: seconds to its first answer, and microseconds of CPU time."""
         self._driver = driver
+        self._start = start
         self._servers = servers
         self._effort = effort
         self._findings = findings
@@ -68,6 +80,7 @@ class Bench:
     def measure(self, only: str) -> None:
         """Measure everything, or what has a name that begins with `only`."""
         kinds = {
+            "start": self.measure_start,
             "memory": self.measure_idle_memory,
             "slow": self.measure_slow_streams,
             "parallel": self.measure_parallel_streams,
@@ -77,6 +90,14 @@ class Bench:
             if name.startswith(only):
                 measure()
         self.measure_costs([scenario for scenario in COSTS if scenario.name.startswith(only)])
+
+    def measure_start(self) -> None:
+        """Further gateways, from the command to the answer of a first request."""
+        for _ in range(self._effort.starts):
+            seconds, cpu_us = self._start()
+            self._findings.note(START, seconds)
+            self._findings.note(START_CPU, cpu_us / 1e6)
+            _show_progress()
 
     def measure_idle_memory(self) -> None:
         """What the worker holds once a first request has loaded what is loaded late."""

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from dialects import CHAT, MESSAGES, RESPONSES, render_answer, render_stream
+from dialects import CHAT, MESSAGES, RESPONSES, render_answer, render_request, render_stream
 from msgspec import Struct
 from peers import SMG, SWITCHYARD, peer_commands
-from processes import LOAD_CORE, SERVER_CORE, pinned_to
+from processes import LOAD_CORE, SERVER_CORE, pinned_to, read_cpu_us
 from scenarios import ANSWERS, PROVIDERS, REWRITING, Answer
 
 HERE = Path(__file__).parent
@@ -77,8 +77,24 @@ def build_program(name: str, folder: Path) -> Path:
     return program
 
 
+def time_start(folder: Path, upstream_port: int, log_level: str) -> tuple[float, float]:
+    """Seconds from the command to the answer of a first request, and microseconds of CPU time."""
+    port = free_port()
+    request = render_request(CHAT, f"{PROVIDERS[CHAT]}/unary", stream=False)
+    began = time.monotonic()
+    command = gateway_command(write_gateway_config(folder, upstream_port), port, log_level)
+    with started("start", command, port, folder, pause=0.005) as server, socket.socket() as client:
+        client.settimeout(START_LIMIT_S)
+        client.connect(("127.0.0.1", port))
+        client.sendall(request)
+        if not client.recv(65536).startswith(b"HTTP/1.1 200"):
+            sys.exit("a fresh gateway gave no good answer")
+        return time.monotonic() - began, read_cpu_us(server.pid)
+
+
 @contextmanager
-def started(name: str, command: list[str], port: int, folder: Path) -> Iterator[Server]:
+def started(name: str, command: list[str], port: int, folder: Path, pause: float = 0.05) -> Iterator[Server]:
+    """`pause` is how many seconds pass between two looks whether it listens."""
     log = folder / f"{name}.log"
     with log.open("wb") as output, pinned_to(LOAD_CORE if name == DIRECT else SERVER_CORE):
         # What the gateway keeps of its requests is nobody's.
@@ -87,7 +103,7 @@ def started(name: str, command: list[str], port: int, folder: Path) -> Iterator[
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder, env=environ
         )
     try:
-        if not answers_soon(process, port):
+        if not answers_soon(process, port, pause):
             sys.exit(f"{name} did not start:\n{log.read_text()[-2000:]}")
         yield Server(name, port, process.pid)
     finally:
@@ -99,13 +115,13 @@ def started(name: str, command: list[str], port: int, folder: Path) -> Iterator[
             process.kill()
 
 
-def answers_soon(process: subprocess.Popen[bytes], port: int) -> bool:
+def answers_soon(process: subprocess.Popen[bytes], port: int, pause: float = 0.05) -> bool:
     deadline = time.monotonic() + START_LIMIT_S
     while process.poll() is None and time.monotonic() < deadline:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return True
-        time.sleep(0.05)
+        time.sleep(pause)
     return False
 
 

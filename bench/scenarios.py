@@ -134,7 +134,9 @@ class Figure(Struct, frozen=True):
     limit: float | None = None
 
 
-WORKER_MEMORY = Figure("memory of an idle worker", "MB", 60)
+START = Figure("`dragoman serve` to its first answer", "s", 0.9)
+START_CPU = Figure("CPU time of that", "s", 0.6)
+WORKER_MEMORY = Figure("memory of an idle worker", "MB", 48)
 STREAM_MEMORY = Figure("memory of an open stream", "KB", 24)
 LOST = Figure("slow streams lost, of 500", "", 0)
 ADDED_DELAY = {
