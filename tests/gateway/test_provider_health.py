@@ -131,3 +131,16 @@ def test_what_is_known_outlives_a_reload_of_the_same_provider(make_client: MakeC
     client.app.runtime.reload(lambda: settings)
 
     assert health_of(client, "chat")[0] == "degraded"
+
+
+def test_the_root_tells_the_status_that_health_does(make_client: MakeClient, upstream: FakeUpstream) -> None:
+    client = make_client()
+
+    def told() -> list[str]:
+        return [client.http.get(path, headers={"accept": "*/*"}).json["status"] for path in ("/", "/health")]
+
+    before = told()
+    upstream.script(json_reply({"error": {"message": "invalid key"}}, 401))
+    client.chat()
+
+    assert (before, told()) == (["healthy"] * 2, ["degraded"] * 2)

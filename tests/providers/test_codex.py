@@ -81,6 +81,17 @@ def test_trouble_has_the_name_that_its_users_know_and_a_remedy(
     assert len(rest) > len("m. ")
 
 
+def test_a_model_that_a_login_may_not_use_has_that_name_too(make_client: MakeClient, upstream: FakeUpstream) -> None:
+    client = make_client(codex={"kind": "codex", "base_url": upstream.url, "access_token": "t"})
+    words = "The 'gpt-9' model is not supported when using Codex with a ChatGPT account."
+    upstream.script(json_reply({"detail": words}, 400))
+
+    response = client.ask("/api/codex/responses", {"model": "gpt-9", "input": "hi"})
+
+    assert response.status_code == 400
+    assert response.json["error"]["message"].startswith(f"Model not available: {words}")
+
+
 def test_codex_keeps_the_fields_that_it_reads_of_a_limit(make_client: MakeClient, upstream: FakeUpstream) -> None:
     client = make_client(codex={"kind": "codex", "base_url": upstream.url, "access_token": "t"})
     error = {"type": "usage_limit_reached", "message": "m", "plan_type": "plus", "resets_in_seconds": 90}

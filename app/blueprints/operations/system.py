@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -40,15 +41,29 @@ def index() -> Response:
     """Name and links; a browser is led to the dashboard. Claude Code sends HEAD here to see whether anybody is home."""
     if request.method == "GET" and services().settings.server.dashboard and _wants_page():
         return cast(Response, redirect("/_/", 303))
+    known = {name: describe_provider(each, detailed=False) for name, each in services().providers.items()}
     return _json(
         {
             "name": "dragoman",
+            "status": _judge(known, [*find_obstacles(), *runtime().complaints()]),
             "message": "Dragoman, a gateway between AI clients and language models",
             "health": "/health",
             "models": "/v1/models",
             "endpoints": ["/v1/messages", "/v1/chat/completions", "/v1/responses"],
         }
     )
+
+
+def _judge(providers: Mapping[str, Mapping[str, Any]], complaints: Sequence[str]) -> str:
+    """The word for how the providers, as they are described, and all else are."""
+    asked = [entry for entry in providers.values() if "authenticated" in entry]
+    answers = [entry for entry in asked if entry["authenticated"]]
+    each = services().providers.values()
+    # A server that needs no credential can always be asked; the demo is not what anybody waits for.
+    can_answer = answers or any(provider.source is None and not provider.local for provider in each)
+    if answers == asked and all(provider.health.problem is None for provider in each):
+        return "degraded" if complaints else "healthy"
+    return "degraded" if can_answer else "unauthenticated"
 
 
 @blueprint.get("/health")
@@ -66,16 +81,10 @@ def health() -> Response:
         add_pressure(providers, parts.gateway.health)
     asked = [entry for entry in providers.values() if "authenticated" in entry]
     answers = [entry for entry in asked if entry["authenticated"]]
-    # A server that needs no credential can always be asked; the demo is not what anybody waits for.
-    can_answer = answers or any(each.source is None and not each.local for each in parts.providers.values())
-    well = answers == asked and all(each.health.problem is None for each in parts.providers.values())
-    status = "healthy" if well else "degraded" if can_answer else "unauthenticated"
     main = (answers or asked or [{}])[0]
     complaints = [*find_obstacles(), *owner.complaints()]
-    if complaints and status == "healthy":
-        status = "degraded"
     body: dict[str, Any] = {
-        "status": status,
+        "status": _judge(providers, complaints),
         "service": "dragoman",
         "version": own_version(),
         "timestamp": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

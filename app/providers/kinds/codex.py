@@ -51,6 +51,8 @@ _TROUBLES = {
     "unreachable": ("Failed to connect to ChatGPT backend", "Check the network, and [server] proxies if there is one."),
 }
 _NO_SESSION = ("Session not found", "The backend keeps no responses: send the whole conversation again.")
+# The backend's own words for a model that it has, but not for a login like this; it says them with status 400.
+_NOT_FOR_PLAN = "model is not supported when using codex"
 _SESSION_CODES = ("previous_response_not_found", "session_not_found", "conversation_not_found")
 
 
@@ -101,7 +103,8 @@ class CodexProvider(Provider):
 
     def explain(self, failure: Failure) -> Failure:
         failure = super().explain(failure)
-        trouble = _NO_SESSION if failure.code in _SESSION_CODES else _TROUBLES.get(failure.kind)
+        kind = "not_found" if _NOT_FOR_PLAN in failure.message.lower() else failure.kind
+        trouble = _NO_SESSION if failure.code in _SESSION_CODES else _TROUBLES.get(kind)
         if trouble is None:
             return failure
         name, remedy = trouble
