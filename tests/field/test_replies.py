@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.field.pairs import CHAT_HEAD, CLIENTS, ask, chat_events, chat_reply, delta
-from tests.gateway.conftest import Client
+from tests.gateway.conftest import Client, events_of
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
 every_client = pytest.mark.parametrize("dialect", CLIENTS)
@@ -411,3 +411,49 @@ def beginning(model: str) -> tuple[bytes, ...]:
 
 def _named(event: dict[str, Any]) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (event["type"].encode(), json.dumps(event).encode())
+
+
+COUNTS = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+
+
+@every_client
+@both_modes
+def test_an_answer_in_an_envelope_is_read(client: Client, upstream: FakeUpstream, dialect: str, stream: bool) -> None:
+    """router-for-me/CLIProxyAPI#4512: Cline's API puts each chunk into `data`."""
+    events = [CHAT_HEAD | delta({"role": "assistant", "content": "he"}), CHAT_HEAD | delta({"content": "y"}, "stop")]
+    lines = [b"data: %b\n\n" % json.dumps({"success": True, "data": event}).encode() for event in events]
+    enveloped = json_reply({"success": True, "data": chat_reply({"content": "hey"})})
+    upstream.script(sse(*lines, b"data: [DONE]\n\n") if stream else enveloped)
+
+    assert ask(client, dialect, "chat/m", stream=stream).text == "hey"
+
+
+@pytest.mark.parametrize(
+    "last", [{"usage": COUNTS}, {"choices": None, "usage": COUNTS}, {"object": "billing", "cost": 1}]
+)
+def test_each_chunk_that_a_client_gets_has_choices(
+    client: Client, upstream: FakeUpstream, last: dict[str, Any]
+) -> None:
+    """vercel/ai#7417, anomalyco/opencode#1298, Kilo-Org/kilocode#12541: the AI SDK fails at one without."""
+    upstream.script(sse(
+        *(b"data: %b\n\n" % json.dumps(CHAT_HEAD | delta(said, end)).encode() for said, end in (({"content": "a"}, None), ({}, "stop"))),
+        b"data: %b\n\n" % json.dumps(last).encode(), b"data: [DONE]\n\n",
+    ))  # fmt: skip
+
+    events = events_of(client.chat(stream=True, stream_options={"include_usage": True}))
+
+    assert all(isinstance(event["choices"], list) and event["id"] for event in events[:-1])
+    assert [event["usage"] for event in events[:-1] if event.get("usage")] == ([COUNTS] if "usage" in last else [])
+
+
+def test_choices_are_numbered_for_clients_that_want_it(client: Client, upstream: FakeUpstream) -> None:
+    """vercel/ai#4031 (Cloudflare), SecretiveShell/MCP-Bridge#48."""
+    chunks = [{"choices": [{"delta": {"content": "x"}}]}, {"choices": [{"delta": {}, "finish_reason": "stop"}]}]
+    whole = {**CHAT_HEAD, "choices": [{"message": {"role": "assistant", "content": "x"}, "finish_reason": "stop"}]}
+    upstream.script(chat_events(*chunks, "[DONE]"), json_reply(whole))
+
+    events = events_of(client.chat(stream=True))
+    answer = client.chat().json
+
+    assert {choice["index"] for event in events if event != "[DONE]" for choice in event["choices"]} == {0}
+    assert answer["choices"][0]["index"] == 0

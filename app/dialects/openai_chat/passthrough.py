@@ -21,6 +21,7 @@ from app.dialects.error_kinds import decode_error, judge_error, judge_reported
 from app.dialects.json_bodies import encode_body, repair_text
 from app.dialects.malformed import decode_tolerantly, malformed, no_answer
 from app.dialects.openai_chat.errors import error_event
+from app.dialects.openai_chat.replies.envelope import open_envelope
 from app.dialects.openai_chat.replies.repair import UNREADABLE, missing_head, true_finish
 from app.dialects.openai_chat.replies.reply_parts import is_odd_content
 from app.dialects.openai_chat.replies.rewriting import Rewriter
@@ -249,6 +250,8 @@ class StreamPassthrough:
         for error in errors_in(chunk.error, chunk.choices):
             if value := _any(error):
                 return self._break(judge_reported(value, payload))
+        if chunk.choices is None and open_envelope(payload) is not None:
+            return self._turn(event)
         nothing = not chunk.choices and (chunk.choices is None or chunk.usage is None)
         if (nothing or len(chunk.base_resp)) and (told := find_error(_any(payload), answered=not nothing)) is not None:
             return self._break(judge_error(0, told))
@@ -258,6 +261,9 @@ class StreamPassthrough:
                 return known_secrets.mask_bytes(event) if b'"moderation"' in payload else b""
             ending = self._let_go()
             self.usage, self._counts, self._counted = read_usage(chunk.usage), chunk.usage, event
+            if chunk.choices is None and self._head:  # clients read no chunk without any
+                counts = encode_body(_any(payload)["usage"])
+                self._counted = encode_event(encode_body(self._head)[:-1] + b',"choices":[],"usage":' + counts + b"}")
             return ending
         if self._context.several:
             return self._pass_choices(event, payload, chunk)
@@ -319,7 +325,8 @@ class StreamPassthrough:
         edited: dict[str, Any] | None = None
         if self._state is _State.WAITING:
             first = _any(payload)
-            if missing_head(first, self._context, "chat.completion.chunk") and not self._context.several:
+            headless = missing_head(first, self._context, "chat.completion.chunk") or choices[0].index is None
+            if headless and not self._context.several:
                 return self._turn(event)
             self._head = {name: first.get(name) for name in ("id", "object", "created", "model")}
             self._calls.response_id = str(self._head["id"])

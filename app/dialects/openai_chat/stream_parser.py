@@ -28,6 +28,7 @@ from app.dialects.error_bodies import find_error
 from app.dialects.error_kinds import decode_error, judge_error, judge_reported
 from app.dialects.malformed import decode_tolerantly, malformed, no_answer
 from app.dialects.openai_chat import reasoning
+from app.dialects.openai_chat.replies.envelope import open_envelope
 from app.dialects.openai_chat.replies.reply_parts import is_odd_content, read_parts
 from app.dialects.openai_chat.replies.shapes import (
     Shape,
@@ -200,6 +201,9 @@ class StreamParser:
             return
         usage = chunk.usage or (chunk.x_groq.usage if chunk.x_groq else None)
         choices = chunk.choices or ()
+        if chunk.choices is None and (inner := open_envelope(payload)) is not None:
+            self._read_payload(inner, events)
+            return
         if self._state is not _State.FINISHED:
             if (failure := _failure_of(chunk, payload)) is not None:
                 self._fail(failure, events)

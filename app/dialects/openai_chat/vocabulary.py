@@ -293,7 +293,7 @@ class WireChoice(msgspec.Struct, gc=False):
     """`text` is that of the completions of old. vLLM and SGLang tell the stop sequence that ended it, OpenRouter the
     error that did."""
 
-    index: int | None = 0
+    index: int | None = None
     delta: WireDelta | None = None
     message: WireDelta | None = None
     finish_reason: str | None = None

@@ -16,6 +16,7 @@ from app.dialects.error_bodies import find_error
 from app.dialects.error_kinds import decode_error, judge_error, judge_reported
 from app.dialects.json_bodies import encode_body, repair_surrogates, repair_text, replace_model
 from app.dialects.malformed import decode_tolerantly, malformed, no_answer
+from app.dialects.openai_chat.replies.envelope import open_envelope
 from app.dialects.openai_chat.replies.reply_parts import is_odd_content
 from app.dialects.openai_chat.replies.several import join_responses
 from app.dialects.openai_chat.replies.tool_calls import begins_object
@@ -69,6 +70,7 @@ class _CleanMessage(msgspec.Struct, gc=False):
 
 
 class _CleanChoice(msgspec.Struct, gc=False):
+    index: Literal[0]
     message: _CleanMessage
     finish_reason: Literal["stop", "length", "content_filter", "tool_calls"]
     error: None = None
@@ -107,6 +109,7 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
     except UNREADABLE:
         clean = None
     if clean is None or not _is_clean(clean.choices[0]):
+        body = open_envelope(body) or body
         return _mend(body, context, capabilities), find_usage(body)
     usage = None if clean.usage is None else read_usage(clean.usage)
     return replace_model(body, context.model, old=clean.model), usage
@@ -142,10 +145,12 @@ def _mend(body: bytes, context: RenderContext, capabilities: Capabilities) -> by
     reasons = [_true_reason(choice, capabilities) for choice in whole.choices]
     if (len(whole.choices) > 1 and not context.several) or any(_is_odd(choice, context) for choice in whole.choices):
         return _rewrite(body, whole, context)
-    if _lacks_head(whole) or any(reasons):
+    if _lacks_head(whole) or any(reasons) or any(choice.index is None for choice in whole.choices):
         value = _any(body)
-        for choice, reason in zip(value["choices"], reasons, strict=True):
+        for place, (choice, reason) in enumerate(zip(value["choices"], reasons, strict=True)):
             choice["finish_reason"] = reason or choice["finish_reason"]
+            if choice.get("index") is None:
+                choice["index"] = place
         return replace_model(encode_body({**value, **missing_head(value, context, "chat.completion")}), context.model)
     return replace_model(body, context.model, old=whole.model)
 

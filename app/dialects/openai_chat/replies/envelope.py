@@ -1,0 +1,31 @@
+"""Chunks and whole replies that a server puts into the `data` of an envelope of its own, as Cline's API does.
+
+Source: router-for-me/CLIProxyAPI#4512.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class _Inner(msgspec.Struct):
+    choices: list[msgspec.Raw] | None = None
+
+
+class _Envelope(msgspec.Struct):
+    data: msgspec.Raw = msgspec.Raw()
+
+
+_envelope_decoder = msgspec.json.Decoder(_Envelope)
+_inner_decoder = msgspec.json.Decoder(_Inner)
+
+
+def open_envelope(payload: bytes) -> bytes | None:
+    """What stands in an envelope; None where there is none, or nothing of an answer in it."""
+    if b'"data"' not in payload or b'"choices"' not in payload:
+        return None
+    try:
+        data = _envelope_decoder.decode(payload).data
+        return bytes(data) if len(data) and _inner_decoder.decode(data).choices is not None else None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
