@@ -79,6 +79,12 @@ def _share(request: Request, extension: Extension, capabilities: Capabilities, n
     return _add(request, replace(extension, dialect=capabilities.dialect))
 
 
+def _name_user(request: Request, extension: Extension, capabilities: Capabilities, notes: Notes) -> Request | None:
+    """The name that clients of Responses gave before there was `safety_identifier`, which goes before it."""
+    user = extension.value
+    return replace(request, user=user) if isinstance(user, str) and user and request.user is None else None
+
+
 def _search_with_anthropic(
     request: Request, extension: Extension, capabilities: Capabilities, notes: Notes
 ) -> Request | None:
@@ -194,6 +200,8 @@ _CARRIERS: dict[tuple[str, str, str], Carry] = {
     ("anthropic_tools", "mcp_servers", "openai_tools"): mcp_servers.to_responses,
     ("openai_tools", "max_tool_calls", "anthropic_tools"): _limit_searches,
     ("anthropic_tools", "speed", "service_tiers"): _hurry,
+    ("openai_tools", "user", "anthropic_tools"): _name_user,
+    ("openai_tools", "user", "chat_search"): _name_user,
     **{("openai_settings", name, "openai_settings"): _share for name in SHARED_BY_OPENAI},
 }
 _TOOL_CARRIERS: dict[tuple[str, str], CarryTools] = {

@@ -237,3 +237,22 @@ def test_a_completion_is_asked_without_what_its_server_cannot(client: Client, up
 
     assert response.json["choices"][0]["text"] == "ok"
     assert response.headers["x-dragoman-dropped"] == "suffix"
+
+
+def test_the_user_of_a_responses_client_is_told_as_that_of_a_chat_client(
+    make_client: MakeClient, upstream: FakeUpstream
+) -> None:
+    """Whoever looks into abuse needs to tell the users of one account apart; another vendor learns no name."""
+    client = make_client(chat={"quirks": {"user_field": "user"}}, messages={"quirks": {"user_field": "metadata"}})
+    named: dict[str, list[str]] = {"A": [], "C": []}
+
+    for to, names in named.items():
+        upstream.script(json_reply(whole_reply(to, "t")))
+        for dialect in ("C", "R"):
+            ask(client, dialect, UPSTREAMS[to], user="someone@example.com", temperature=0.5)
+            body = upstream.seen[-1].json()
+            names.append(body["metadata"]["user_id"] if to == "A" else body["user"])
+
+    assert named["C"] == ["someone@example.com"] * 2
+    assert named["A"][0] == named["A"][1]
+    assert "someone" not in named["A"][0]
