@@ -132,7 +132,7 @@ def generate(owner: Runtime, environ: dict[str, Any], endpoint: Endpoint, path_p
         client_request = read_client_request(owner, parts, environ, endpoint, record.id, path_parts)
         client_request = admit(owner, parts, client_request, record, environ)
         key = client_request.key
-        if key.limits and client_request.body:
+        if key.limits and client_request.body and endpoint.names_model:
             reservation = record.reservation = owner.limiter.reserve(
                 Owner("key", key.name), key.limits, client_request, lambda: parts.gateway.resolve(client_request)[0]
             )

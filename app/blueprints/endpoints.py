@@ -24,11 +24,12 @@ def ask_gateway(parts: Services, client_request: ClientRequest, record: Record) 
 
 class Endpoint(NamedTuple):
     """What a path leads to: the dialect that is spoken there, how a request is answered, and how its model and mode
-    are read."""
+    are read. What asks no model (`names_model`) takes nothing of a client's limits."""
 
     dialect: ClientDialect
     answer: Answer = ask_gateway
     read_peek: ReadPeek = PEEK
+    names_model: bool = True
 
 
 class Endpoints:

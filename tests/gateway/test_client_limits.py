@@ -269,3 +269,12 @@ def test_limits_that_cannot_be_counted_are_said_in_health(limited: Limited, data
 
     assert statuses == [200, 200, 429]
     assert any("the use of limits" in reason for reason in health["reasons"])
+
+
+def test_a_conversation_is_kept_for_a_key_with_limits_and_takes_nothing_of_them(limited: Limited) -> None:
+    client = limited(budget_per_day=1.0, requests_per_minute=1)
+
+    kept = [client.ask("/v1/conversations", {"metadata": {"a": "b"}}, x_api_key=KEY).status_code for _ in range(3)]
+
+    assert kept == [200] * 3
+    assert ask(client).status_code == 200

@@ -56,7 +56,7 @@ def _ask(ask: Callable[[Conversations, ClientRequest], ClientResponse]) -> Respo
         record.operation = "conversations"
         return ask(parts.conversations, client_request)
 
-    return view(Endpoint(DIALECT, answer))
+    return view(Endpoint(DIALECT, answer, names_model=False))
 
 
 for _path in ("/v1/conversations", "/conversations"):
