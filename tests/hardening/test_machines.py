@@ -28,6 +28,7 @@ from app.server.connections.request_parser import Site, parse_head
 from app.sse import SseDecoder
 from app.transport.reply import ReplyDecoder
 from tests.hardening.test_fuzz import ALL, ODD_BYTES, PLACES, seeds, spoil_seed
+from tests.hardening.well_formed import check_stream
 from tests.laws.cases import CONTEXT, DIALECTS
 
 CASES = int(os.environ.get("HARDENING_CASES", "600"))
@@ -42,7 +43,8 @@ SIZES = st.sampled_from([1, 2, 3, 7, 16, 61, 1500, 65536])
 
 class StreamMachine(RuleBasedStateMachine):
     """A stream of any upstream on its way to any client: events of recordings, in any order, whole or spoiled or cut,
-    with pings between, until it ends or fails. Nothing but our own errors is raised, and nothing comes after an end."""
+    with pings between, until it ends or fails. Nothing but our own errors is raised, nothing comes after an end, and
+    what is translated keeps the client's order of events."""
 
     machine: Any
     pending: bytes
@@ -57,6 +59,7 @@ class StreamMachine(RuleBasedStateMachine):
             else StreamTranslation(speaks.StreamParser(), client, (), CONTEXT)
         )
         self.pending, self.over, self.ended = b"", False, False
+        self.client, self.said = client.NAME, list[bytes]()
 
     def act(self, work: Any, *arguments: Any) -> None:
         try:
@@ -65,6 +68,7 @@ class StreamMachine(RuleBasedStateMachine):
             self.over = True
             return
         assert isinstance(out, bytes)
+        self.said.append(out)
         assert not (self.ended and out), out[:200]
         # What has finished already makes no word of a failure, and still ends in its own way.
         self.ended = self.ended or (work == self.machine.fail and bool(out))
@@ -103,6 +107,10 @@ class StreamMachine(RuleBasedStateMachine):
     def close(self) -> None:
         self.act(self.machine.close)
         self.ended = self.over = True
+
+    def teardown(self) -> None:
+        if isinstance(getattr(self, "machine", None), StreamTranslation):
+            check_stream(self.client, b"".join(self.said))
 
 
 class ReplyMachine(RuleBasedStateMachine):
