@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from app.conversation.blocks import DialectName
 from app.errors import InvalidRequest, Unsupported
@@ -270,6 +271,51 @@ def test_a_choice_among_tools_never_becomes_a_choice_of_more(spelling: str, chos
     asked, _ = send(client, ask(client, tools=tools, tool_choice=SPELLINGS[spelling](chosen)), upstream(to))
 
     assert callable_there(asked) <= set(chosen)
+
+
+@law
+@given(
+    profile=st.sampled_from(["generic", "openai", "lmstudio", "glm", "kimi", "xai", "gemini", "mistral", "ollama"]),
+    chosen=st.lists(st.sampled_from(("f", "g", "h", "gone")), min_size=1, unique=True),
+    mode=st.sampled_from(["auto", "required", "named"]),
+    most=st.integers(1, 4),
+    client=st.sampled_from([MESSAGES, CHAT, RESPONSES]),
+)
+def test_no_server_s_own_ways_open_what_was_not_chosen(
+    profile: str, chosen: list[str], mode: str, most: int, client: DialectName
+) -> None:
+    """A choice goes through all that servers lack: named and forced tools, and room for all that are declared."""
+    to = replace(upstream(CHAT, profile), tools_limit=most)
+    tools: list[dict[str, Any]] = [
+        {"type": "function", "name": name, "parameters": {}} for name in ("f", "g", "h", "i")
+    ]
+    choice: Any = {"type": "allowed_tools", "mode": mode, "tools": [{"type": "function", "name": n} for n in chosen]}
+    if mode == "named":
+        chosen = chosen[:1]
+        choice = {"type": "function", "name": chosen[0]}
+    match client:
+        case "openai_chat":
+            tools = [{"type": "function", "function": {"name": tool["name"]}} for tool in tools]
+            inner = {"mode": mode, "tools": [{"type": "function", "function": {"name": name}} for name in chosen]}
+            named = {"type": "function", "function": {"name": chosen[0]}}
+            choice = named if mode == "named" else {"type": "allowed_tools", "allowed_tools": inner}
+        case "anthropic_messages":
+            tools = [{"name": tool["name"], "input_schema": {"type": "object"}} for tool in tools]
+            chosen = chosen[:1]
+            choice = {"type": "tool", "name": chosen[0]}
+
+    try:
+        asked, _ = send(client, ask(client, tools=tools, tool_choice=choice), to)
+    except (InvalidRequest, Unsupported):
+        return
+
+    assert callable_there(asked) <= set(chosen) or is_forced(asked, chosen)
+
+
+def is_forced(asked: dict[str, Any], chosen: list[str]) -> bool:
+    """Whether the model must call the one tool that was chosen, whatever else is declared."""
+    choice = asked.get("tool_choice")
+    return isinstance(choice, dict) and (choice.get("function") or {}).get("name") in chosen
 
 
 def callable_there(asked: dict[str, Any]) -> set[str]:
