@@ -53,6 +53,8 @@ class Frame:
 
     def write(self, texts: Sequence[bytes]) -> bytes:
         """The events of these texts."""
+        if len(texts) == 1:
+            return b"%b%b%b" % (self.before, texts[0], self.after)
         ends = list(texts)
         ends[0] = self.before + ends[0]
         ends[-1] += self.after
@@ -81,23 +83,13 @@ class RunReader:
         if frame is None or len(kept) > _MOST_KEPT:
             return [], part
         data = b"".join((kept, part)) if kept else part
-        *events, rest = data.split(b"\n\n")
-        before, after = frame.before, frame.after[:-2]
-        # What ends a run is mostly the end of a read as well.
-        count = len(events)
-        while count and not (events[count - 1].startswith(before) and events[count - 1].endswith(after)):
-            count -= 1
-        if count < len(events):
-            rest = b"\n\n".join((*events[count:], rest))
-            del events[count:]
-        start, end = len(before), -len(after)
-        texts = [event[start:end] for event in events]
-        # Whether these are events of the run is seen by writing them once more.
-        if not _are_texts(texts) or frame.write(texts) != (data[: -len(rest)] if rest else data):
+        texts, rest = _read_one(frame, data) if data.find(b"\n\n") == len(data) - 2 else _read_many(frame, data)
+        if not texts:
             self._patience -= 1
             return [], part
         kept.clear()
-        self._patience = min(self._patience + len(texts), _PATIENCE)
+        if self._patience < _PATIENCE:
+            self._patience = min(self._patience + len(texts), _PATIENCE)
         return texts, rest
 
     @property
@@ -121,6 +113,34 @@ def last_event(events: bytes) -> bytes:
     """The last of whole events."""
     start = events.rfind(b"\n\n", 0, -2)
     return events[start + 2 :] if start >= 0 else events
+
+
+def _read_one(frame: Frame, data: bytes) -> tuple[list[bytes], bytes]:
+    """The text of a lone event, as nearly all of a slow stream are."""
+    if data.startswith(frame.before) and data.endswith(frame.after):
+        texts = [data[len(frame.before) : -len(frame.after)]]
+        if _are_texts(texts):
+            return texts, b""
+    return [], data
+
+
+def _read_many(frame: Frame, data: bytes) -> tuple[list[bytes], bytes]:
+    """The texts of the events of a run, and what follows it; no texts where anything odd is among them."""
+    *events, rest = data.split(b"\n\n")
+    before, after = frame.before, frame.after[:-2]
+    # What ends a run is mostly the end of a read as well.
+    count = len(events)
+    while count and not (events[count - 1].startswith(before) and events[count - 1].endswith(after)):
+        count -= 1
+    if count < len(events):
+        rest = b"\n\n".join((*events[count:], rest))
+        del events[count:]
+    start, end = len(before), -len(after)
+    texts = [event[start:end] for event in events]
+    # Whether these are events of the run is seen by writing them once more.
+    if not _are_texts(texts) or frame.write(texts) != (data[: -len(rest)] if rest else data):
+        return [], data
+    return texts, rest
 
 
 def _are_texts(texts: Sequence[bytes]) -> bool:

@@ -58,7 +58,7 @@ class StreamRenderer:
         self._head: object = None  # of the open block
         self._shown = False  # whether the open block has begun on the wire
         self._prefix = b""  # of a delta that needs no care; empty where one does
-        self._frame: Frame | None = None  # of the last run
+        self._frame: Frame | None = None  # of the run that goes on
         self._texts: list[bytes] = []  # of a block that needs its whole text at the end
         self._refused: list[str] = []
         self._steps: list[ServerTool] = []  # of tools of another vendor
@@ -68,6 +68,7 @@ class StreamRenderer:
         self._finished: Finished | None = None
 
     def feed(self, events: Sequence[Event]) -> bytes:
+        self._frame = None
         out: list[bytes] = []
         for event in self._sequencer.feed(events):
             if type(event) is BlockDelta:
@@ -80,11 +81,11 @@ class StreamRenderer:
         return b"".join(out)
 
     def feed_run(self, run: Run) -> bytes:
-        if self._prefix and self._sequencer.is_next(run.index):
-            if self._frame is None or self._frame.before[:-1] != self._prefix:
-                self._frame = Frame(self._prefix + b'"', b'"}}\n\n')
-            return self._frame.write(run.texts)
-        return self.feed(run.deltas())
+        if self._frame is None:
+            if not (self._prefix and self._sequencer.is_next(run.index)):
+                return self.feed(run.deltas())
+            self._frame = Frame(self._prefix + b'"', b'"}}\n\n')
+        return self._frame.write(run.texts)
 
     def close(self) -> bytes:
         out: list[bytes] = []
