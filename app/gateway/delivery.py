@@ -227,11 +227,13 @@ def pass_on(stream: StreamPassthrough, told: bytes, part: bytes) -> Iterator[byt
     beginning, and `part` all behind that."""
     if len(part) > CALM:
         # Once the beginning was read, what follows may be a run: it costs no turn.
-        told += mask_errors(stream.feed(part[:TURN]))
-        more, part = stream.run(part[TURN:])
-        told += more
+        begun = part.find(b"\n\n", TURN) + 2
+        first = mask_errors(stream.feed(part[:begun]))
+        more, part = stream.run(part[begun:])
+        told = b"".join((told, first, more))
     for piece in in_turns(part):
-        yield told + mask_errors(stream.feed(piece))
+        out = mask_errors(stream.feed(piece))
+        yield told + out if out else told
         told = b""
 
 

@@ -173,7 +173,7 @@ class StreamPassthrough:
 
     def _expect_run(self, event: bytes, out: bytes) -> None:
         """Guess that the next events will be like this one, if that passed as it came and only added text."""
-        passes = self._state is _State.OPEN and not self.finished and self._decoder is None and self._rewriter is None
+        passes = self._state is _State.OPEN and not (self.finished or self._decoder or self._rewriter or self._ending)
         name = self._model or (b"-", b"-")
         self._runs.learn(event, _text_of(event) if passes and out.endswith(event.replace(*name)) else None)
         self._shown = self._runs.frame.renamed(*name) if self._runs.frame is not None else None
