@@ -92,6 +92,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     strict_explicit: bool = False  # strict must be said, for its default is on
     tool_id: Literal["any", "anthropic", "mistral", "responses"] = "any"
     tool_name_limit: int = 64
+    description_limit: int | None = None  # characters of what is said of a tool
     # it has said that names of tools' properties are letters, digits, "_", "." and "-", up to 64, which Anthropic's are
     plain_properties: bool = False
     schema: Literal["any", "object", "anthropic", "openai", "gemini", "plain"] = "object"

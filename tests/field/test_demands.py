@@ -186,3 +186,30 @@ def test_an_account_without_credit_is_asked_once(every: Client, upstream: FakeUp
 
     assert ask(every, dialect, "chat/m").status != 200
     assert len(upstream.seen) == 1
+
+
+@every_client
+@both_modes
+@pytest.mark.parametrize("to", ["C", "R"])
+def test_what_is_said_of_a_tool_is_cut_where_a_server_takes_no_more(
+    every: Client, upstream: FakeUpstream, dialect: str, stream: bool, to: str
+) -> None:
+    """OpenAI's words; its own limit was 1024 characters for long, and those of others still are."""
+    where = "tools[0].function.description" if to == "C" else "tools[0].description"
+    words = (
+        f"Invalid '{where}': string too long. Expected a string with maximum length 1024, but got one with length 3000."
+    )
+    refuse_once(upstream, to, {"error": {"message": words, "code": "string_above_max_length"}})
+    said = {"name": "f", "description": "d" * 3000}
+    schema = {"type": "object", "properties": {}}
+    tool: dict[str, Any] = {
+        "A": {**said, "input_schema": schema},
+        "C": {"type": "function", "function": {**said, "parameters": schema}},
+        "R": {"type": "function", **said, "parameters": schema},
+    }[dialect]
+
+    told = ask(every, dialect, UPSTREAMS[to], stream=stream, tools=[tool])
+
+    assert told.text == "t"
+    sent = [seen.json()["tools"][0] for seen in upstream.seen]
+    assert [len((each.get("function") or each)["description"]) for each in sent] == [3000, 1024]

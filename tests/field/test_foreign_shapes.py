@@ -256,3 +256,21 @@ def test_the_user_of_a_responses_client_is_told_as_that_of_a_chat_client(
     assert named["C"] == ["someone@example.com"] * 2
     assert named["A"][0] == named["A"][1]
     assert "someone" not in named["A"][0]
+
+
+@pytest.mark.parametrize("empty", ["", [], " "])
+def test_a_turn_that_says_nothing_reaches_no_messages_upstream(
+    every: Client, upstream: FakeUpstream, empty: Any
+) -> None:
+    """Anthropic: "all messages must have non-empty content except for the optional final assistant message"."""
+    said = [{"role": "user", "content": "q"}, {"role": "assistant", "content": empty}, {"role": "user", "content": "r"}]
+
+    body = asked_of(every, upstream, "A", "A", messages=said)
+
+    assert all(turn["content"] and turn["content"] != " " for turn in body["messages"])
+
+
+def test_a_schema_that_says_nothing_is_one_of_an_object(every: Client, upstream: FakeUpstream) -> None:
+    body = asked_of(every, upstream, "A", "A", tools=[{"name": "f", "input_schema": {}}])
+
+    assert body["tools"][0]["input_schema"]["type"] == "object"

@@ -178,6 +178,10 @@ def _declare_function(tool: FunctionTool, path: str, capabilities: Capabilities,
         examples = [json.dumps(example, ensure_ascii=False) for example in tool.examples]
         description = "\n".join(filter(None, (description, "Examples of its input:", *examples)))
         notes.lose("ignorable", path, "its examples are only given in the description")
+    most = capabilities.description_limit
+    if most is not None and description is not None and len(description) > most:
+        description = description[:most]
+        notes.lose("degrading", path, "the end of its description is cut off")
     return replace(
         tool,
         description=description,

@@ -31,6 +31,7 @@ _CALL_ID = re.compile(r"[a-zA-Z0-9_-]++")
 # The vendor takes no text of nothing but space.
 _BLANK = re.compile(rb'"(?:[ ]|\\[nrt])*+"')
 _BLANK_TEXT = re.compile(rb'"text"\s*:\s*' + _BLANK.pattern)
+_SHORT = 64  # bytes of a schema that may say nothing at all
 _REASONING = ("thinking", "redacted_thinking")
 _ABSENT = msgspec.Raw()
 # With thinking on, Claude still takes a top_p of at least this.
@@ -209,6 +210,10 @@ def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:
         return True
     if can.plain_properties and has_odd_properties(decode_or_none(tool.input_schema, _any_decoder)):
         return True
+    if not native and len(tool.input_schema) < _SHORT and b'"type"' not in bytes(tool.input_schema):
+        return True  # the vendor wants the type said
+    if can.description_limit is not None:
+        return True
     long = isinstance(tool.name, str) and len(tool.name) > can.tool_name_limit
     return long or (bool(tool.strict) and not can.strict_tools) or holds_null_keyword(tool.input_schema)
 
@@ -250,8 +255,12 @@ class _Judge:
 
     def objects_to(self, turn: _Turn) -> bool:
         blocks = turn.content
+        if isinstance(blocks, str):
+            return not blocks.strip()
         if not isinstance(blocks, list):
             return False
+        if not blocks and turn.role != "system":
+            return True
         if turn.role == "assistant" and self._required and _lacks_reasoning(blocks):
             return True
         return any(not self._may_stay(block) for block in blocks)

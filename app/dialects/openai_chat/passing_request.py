@@ -135,6 +135,8 @@ def _check_effort(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool
 
 
 def _check_tools(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
+    if can.description_limit is not None:
+        return True
     if not can.tools or can.schema in SUBSETS:
         return True
     if can.reasoning_excludes_tools and _thinks(fields, can):

@@ -170,6 +170,8 @@ def _check_reasoning(value: msgspec.Raw, fields: Fields, can: Capabilities) -> b
 
 
 def _check_tools(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
+    if can.description_limit is not None:
+        return True
     tools = decode_or_none(value, _tools_decoder)
     if can.schema in SUBSETS or (tools is not None and is_above_limit(tools, can)):
         return True

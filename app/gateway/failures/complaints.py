@@ -180,6 +180,10 @@ _DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = 
         "image URLs", {"image_urls": False},
     ),
 )  # fmt: skip
+# How servers say that too much is said of a tool.
+_LONG_DESCRIPTION = re.compile(
+    r"tools[^ ]{0,40}description.{0,80}(?:maximum length|at most|longer than|exceeds?|max(?:imum)?)[^\d]{0,20}(\d{2,5})"
+)
 # The name of a beta, as the vendor forms them.
 _BETA_NAME = re.compile(r"(?<![\w-])[a-z0-9][a-z0-9-]{1,60}-20\d\d-\d\d-\d\d(?![\w-])")
 # How servers say how long an answer may be; the number stands beside, often with that of the request.
@@ -253,6 +257,8 @@ def find_repair(failure: Failure, message: str, capabilities: Capabilities, sent
     for rows, name, values in _DEMANDS:
         if _says_any(lower, rows):
             return _needed(Repair(name, Change(values)), capabilities)
+    if (most := _LONG_DESCRIPTION.search(lower)) is not None:
+        return _needed(Repair("description", Change({"description_limit": int(most[1])})), capabilities)
     if "property keys should match" in lower:
         return _needed(Repair("properties", Change({"plain_properties": True})), capabilities)
     fields = _fields_of(sent)
