@@ -35,7 +35,7 @@ def explain(path: Path | None, as_json: bool, body: Path | None, model: str | No
             upstreams = router.resolve(model)
     except NotFound as error:
         raise click.ClickException(str(error)) from error
-    running = ask_providers(settings.server)
+    running = ask_providers(settings)
     described: list[dict[str, object]] = [
         {"upstream": upstream.label, **describe_upstream(upstream)} for upstream in upstreams
     ]

@@ -20,24 +20,17 @@ def models(path: Path | None, as_json: bool) -> None:
     """List the models that clients can name, one a line."""
     # Imported here: the other commands need not wait for the whole server to load.
     from app import create_app
+    from app.blueprints.models import spell_model
     from app.providers.catalogues import fill_catalogues
 
     settings = read_settings(path)
-    # The same answer a client gets, from the same code.
-    app = create_app(settings)
-    parts = app.runtime.services
+    # What a client with every right gets, from the same code.
+    parts = create_app(settings).runtime.services
     with waiting_for("the providers' lists of models"):
         # A client waits for seconds only; a person at a terminal for whatever comes.
         fill_catalogues(parts.providers.values(), limit=_PATIENCE)
-        reply = app.test_client().get("/v1/models", headers=_key(settings.server.api_keys))
-    if reply.status_code != 200:
-        raise click.ClickException(f"the list of models could not be read: {reply.get_data(as_text=True)}")
-    listed = reply.get_json()["data"]
+        listed = [spell_model(model) for model in parts.listing.models()]
     click.echo(json.dumps(listed, indent=2) if as_json else "\n".join(model["id"] for model in listed))
     problems = [f"{name}: {said}" for name, said in parts.listing.problems().items()]
     if problems:
         raise click.ClickException("some lists of models could not be read:\n  " + "\n  ".join(problems))
-
-
-def _key(keys: tuple[str, ...]) -> dict[str, str]:
-    return {"authorization": f"Bearer {keys[0]}"} if keys else {}

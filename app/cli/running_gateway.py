@@ -11,7 +11,8 @@ import click
 import requests
 
 from app.cli.serving.start_screen import base_url
-from app.settings import ServerSettings
+from app.settings import ServerSettings, Settings
+from app.settings.key_checks import HASH_MARK
 
 # Seconds that a gateway may take to say how it is.
 _TIMEOUT = 2.0
@@ -36,13 +37,17 @@ def open_gateway_session(key: str | None) -> Iterator[requests.Session]:
         yield session
 
 
-def first_key(server: ServerSettings) -> str | None:
-    return server.api_keys[0] if server.api_keys else None
+def own_key(settings: Settings) -> str | None:
+    """A client key that the settings tell, for commands of this machine: the operator's, else an admin's, else a
+    client's. None where they hold hashes alone."""
+    named = sorted(settings.keys.values(), key=lambda each: (each.role != "admin", each.expires is not None))
+    keys = (*settings.server.api_keys, *(each.key for each in named))
+    return next((key for key in keys if not key.startswith(HASH_MARK)), None)
 
 
-def ask_health(url: str, server: ServerSettings) -> dict[str, Any]:
+def ask_health(url: str, settings: Settings) -> dict[str, Any]:
     """What `/health` says at a URL; nothing where no gateway answers."""
-    with open_gateway_session(first_key(server)) as session:
+    with open_gateway_session(own_key(settings)) as session:
         try:
             told = session.get(f"{url}/health", timeout=_TIMEOUT, allow_redirects=False).json()
         except (requests.RequestException, ValueError, RecursionError):
@@ -50,11 +55,11 @@ def ask_health(url: str, server: ServerSettings) -> dict[str, Any]:
     return told if isinstance(told, dict) and told.get("service") == "dragoman" else {}
 
 
-def ask_providers(server: ServerSettings) -> dict[str, Any]:
+def ask_providers(settings: Settings) -> dict[str, Any]:
     """What the gateway that runs by these settings says of each provider; nothing when none runs."""
-    if server.host.startswith("unix:"):
+    if settings.server.host.startswith("unix:"):
         return {}
-    match ask_health(base_url(server), server):
+    match ask_health(base_url(settings.server), settings):
         case {"providers": {**providers}}:
             return {str(name): entry for name, entry in providers.items() if isinstance(entry, dict)}
     return {}

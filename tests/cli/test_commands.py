@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from app.cli import main
+from app.cli.serving.start_screen import ANY_KEY
 from tests.cli.machine import Machine
 
 
@@ -126,6 +127,33 @@ def test_models_lists_what_clients_can_name(machine: Machine) -> None:
     machine.write("dragoman.toml", '[providers.demo]\n[models.routes]\nmine = "demo/demo"')
 
     assert "mine" in machine.run("models").stdout.splitlines()
+
+
+def test_models_are_listed_where_all_keys_have_names(machine: Machine) -> None:
+    machine.write("dragoman.toml", LOCAL + '[keys.ana]\nkey = "dm-ana-0123456789"\nmodels = ["nothing"]\n')
+
+    assert "local/qwen3:8b" in machine.run("models").stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("tables", "key"),
+    [
+        ("", None),
+        (
+            '[keys.a]\nkey = "dm-client-0123456"\n[keys.b]\nkey = "dm-admin-01234567"\nrole = "admin"',
+            "dm-admin-01234567",
+        ),
+        ('[keys.a]\nkey = "dm-client-0123456"', "dm-client-0123456"),
+        (f'[keys.a]\nkey = "sha256:{"a" * 64}"', None),
+        ('[server]\napi_keys = ["dm-plain-01234567"]\n[keys.a]\nkey = "dm-client-0123456"', "dm-plain-01234567"),
+    ],
+)
+def test_commands_show_the_key_that_the_settings_tell(machine: Machine, tables: str, key: str | None) -> None:
+    machine.write("dragoman.toml", f"{tables}\n{LOCAL}" if tables.startswith("[server") else LOCAL + tables)
+
+    told = json.loads(machine.run("env", "--model", "local/qwen3:8b", "--json").stdout)
+
+    assert told["ANTHROPIC_AUTH_TOKEN"] == (key or ANY_KEY)
 
 
 @pytest.mark.parametrize("option", ["-V", "-v", "--version"])

@@ -239,6 +239,15 @@ def test_the_screen_says_where_to_put_a_key_that_is_asked_for(machine: Machine, 
     assert "sk-secret" not in screen
 
 
+def test_the_screen_asks_for_a_key_where_all_keys_have_names(machine: Machine, replaced: Replaced, port: int) -> None:
+    machine.write("dragoman.toml", '[keys.ana]\nkey = "dm-ana-0123456789"\n[providers.demo]\n')
+
+    said = started(machine.run("serve", "-p", str(port)), replaced)
+
+    assert "ANTHROPIC_AUTH_TOKEN=$DRAGOMAN_KEY" in said
+    assert "dm-ana-0123456789" not in said
+
+
 def test_a_wildcard_address_is_shown_as_one_that_can_be_called(machine: Machine, replaced: Replaced, port: int) -> None:
     screen = started(machine.run("serve", "--host", "0.0.0.0", "--port", str(port), "--allow-open"), replaced)
 

@@ -11,7 +11,7 @@ import requests
 
 from app.cli.accounts.reading import print_table, spell_count
 from app.cli.options import config_option, json_option, print_json, read_settings
-from app.cli.running_gateway import find_address, first_key, open_gateway_session
+from app.cli.running_gateway import find_address, open_gateway_session, own_key
 
 HEADINGS = ("id", "key", "client", "model", "target", "age s", "first s", "bytes out", "attempts")
 # Seconds: between two looks, and for an answer.
@@ -22,7 +22,7 @@ _LONGEST = 28  # characters of a name
 
 @click.command()
 @click.option("--url", help="The gateway's address. Default: the address in the settings.")
-@click.option("--key", envvar="DRAGOMAN_API_KEY", help="A client key. Default: the first of server.api_keys.")
+@click.option("--key", envvar="DRAGOMAN_API_KEY", help="A client key. Default: one that the settings hold.")
 @click.option("--once", is_flag=True, help="Print once and exit.")
 @json_option
 @config_option
@@ -31,9 +31,9 @@ def top(url: str | None, key: str | None, once: bool, as_json: bool, path: Path 
 
     All of them with an admin's key, or on the machine of a gateway without keys; else those of the key alone.
     """
-    server = read_settings(path).server
-    address = find_address(server, url)
-    with open_gateway_session(key or first_key(server)) as session:
+    settings = read_settings(path)
+    address = find_address(settings.server, url)
+    with open_gateway_session(key or own_key(settings)) as session:
         while True:
             told = _look(session, address)
             if as_json:

@@ -12,6 +12,7 @@ from app.cli.doctor.finding import Finding, Subject
 from app.cli.launcher.plan import CLAUDE_NAMES, SMALL_CLAUDE_NAME, find_window
 from app.cli.serving.start_screen import base_url
 from app.settings import Settings
+from app.settings.key_checks import hash_key
 
 NAME = "Claude Code"
 RUN = "dragoman run claude"
@@ -94,7 +95,10 @@ def leads_here(url: str, settings: Settings) -> bool:
 
 
 def takes_key(settings: Settings, key: str) -> bool:
-    return not settings.server.api_keys or key in settings.server.api_keys
+    """Whether the gateway takes a key, as far as the settings tell; commands may have made others."""
+    named = {hash_key(each.key) for each in settings.keys.values()}
+    taken = {hash_key(each) for each in settings.server.api_keys} | named
+    return not taken or hash_key(key) in taken
 
 
 def _find_winner(sources: list[Source], name: str) -> tuple[str, str] | None:

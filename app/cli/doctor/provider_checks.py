@@ -10,7 +10,7 @@ import requests
 
 from app.cli.doctor.finding import Finding, Subject
 from app.cli.logins.credential_words import describe_expiry
-from app.cli.running_gateway import explain_refusal, first_key, open_gateway_session
+from app.cli.running_gateway import explain_refusal, open_gateway_session, own_key
 from app.cli.serving.start_screen import ANY_KEY
 from app.credentials.oauth.login_choice import list_logins
 from app.gateway.endpoints.tool_trial import LONGEST, PATH, Answer, make_request, read_answer
@@ -96,7 +96,7 @@ def check_ollama(subject: Subject) -> Iterator[Finding]:
 def check_answers(subject: Subject, url: str) -> Iterator[Finding]:
     """One streamed tool call to each provider, through the gateway at `url`."""
     assert subject.settings is not None
-    key = first_key(subject.settings.server) or ANY_KEY
+    key = own_key(subject.settings) or ANY_KEY
     for provider, model in _list_chosen(subject):
         named = f"{provider.name}/{model}"
         yield judge_answer(provider, named, call_tool(url, key, named))

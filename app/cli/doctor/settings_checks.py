@@ -96,7 +96,7 @@ def check_address(subject: Subject) -> Iterator[Finding]:
         return
     server = subject.settings.server
     url = base_url(server)
-    if told := ask_health(url, server):
+    if told := ask_health(url, subject.settings):
         yield from _check_running(subject, url, told.get("version"))
         return
     try:

@@ -14,7 +14,7 @@ import click
 import requests
 
 from app.cli.launcher.port_holder import find_port_holder
-from app.cli.running_gateway import ask_health, first_key, open_gateway_session
+from app.cli.running_gateway import ask_health, open_gateway_session, own_key
 from app.cli.serving.start_screen import base_url
 from app.settings import Settings
 
@@ -57,7 +57,7 @@ def _say(text: str) -> None:
 
 def runs_here(url: str, settings: Settings) -> bool:
     """Whether a gateway answers at the URL that takes our key and has our providers."""
-    match ask_health(url, settings.server):
+    match ask_health(url, settings):
         case {"providers": {**providers}}:
             kinds = {name: entry.get("kind") for name, entry in providers.items() if isinstance(entry, dict)}
             ours = {name: provider.kind for name, provider in settings.providers.items()}
@@ -67,7 +67,7 @@ def runs_here(url: str, settings: Settings) -> bool:
 
 def _takes_key(url: str, settings: Settings) -> bool:
     """Whether the key is taken: an empty question is refused for its key before anybody reads it."""
-    with open_gateway_session(first_key(settings.server)) as session:
+    with open_gateway_session(own_key(settings)) as session:
         try:
             reply = session.post(f"{url}/v1/messages/count_tokens", json={}, timeout=_ASKING, allow_redirects=False)
         except requests.RequestException:

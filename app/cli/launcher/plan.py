@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from app.cli.launcher.agent import Agent, Connection
 from app.cli.options import open_ways
+from app.cli.running_gateway import own_key
 from app.cli.serving.start_screen import ANY_KEY
 from app.errors import NotFound
 from app.routing.router import Router, Upstream
@@ -19,15 +20,15 @@ SMALL_CLAUDE_NAME = "claude-haiku-4-5"
 def plan_connection(settings: Settings, agent: Agent, model: str | None, url: str) -> Connection:
     """The connection of an agent that was asked to use `model`, or to choose by itself."""
     router = open_ways(settings).router
-    models, keys = settings.models, settings.server.api_keys
+    models, key = settings.models, own_key(settings)
     main = model or agent.default_model or models.default or models.big or next(iter(router.names()), "demo/demo")
     # Names with haiku lead to the small model anyway, where there is one.
     small = None if agent.default_model and (models.small or not model) else models.small or main
     first = next(iter(_resolve(router, main)), None)
     return Connection(
         url=url,
-        key=keys[0] if keys else ANY_KEY,
-        is_secret=bool(keys),
+        key=key or ANY_KEY,
+        is_secret=key is not None,
         main=main,
         model=model,
         small=small,

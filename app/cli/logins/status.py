@@ -39,7 +39,7 @@ def show_status(path: Path | None, *, as_json: bool = False) -> None:
     from app.cli.accounts.uses import read_uses
 
     all_settings = read_settings(path)
-    outcomes = ask_providers(all_settings.server)
+    outcomes = ask_providers(all_settings)
     uses = read_uses(path)
     told: dict[str, object] = {}
     for name, settings in all_settings.providers.items():

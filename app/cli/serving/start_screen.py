@@ -44,7 +44,7 @@ def describe_start(
     known = known or {}
     now = time.time()
     url = base_url(settings.server)
-    key = f"${settings.key_variable or 'DRAGOMAN_KEY'}" if settings.server.api_keys else ANY_KEY
+    key = f"${settings.key_variable or 'DRAGOMAN_KEY'}" if settings.server.api_keys or settings.keys else ANY_KEY
     lines = [f"Dragoman {metadata.version('dragoman')}", ""]
     if token and all(state.problem is None for name, state in known.items() if settings.providers[name].kind == "oca"):
         lines += [f"Successfully loaded new access token from {token}", ""]
