@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from app.adaptation.fields import field
-from app.adaptation.notes import Notes
+from app.adaptation.notes import Notes, field
 from app.conversation.blocks import Block, ToolResult
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import Request

@@ -10,8 +10,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from app.adaptation.fields import field
-from app.adaptation.notes import Notes
+from app.adaptation.notes import Notes, field
 from app.adaptation.replies.stop import StopMatcher
 from app.conversation.blocks import CacheHint, ToolResult
 from app.conversation.capabilities import Capabilities

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from app.conversation.blocks import DialectName
 from app.conversation.losses import Loss, Severity
 from app.conversation.streams.stages import StageMaker
+from app.dialects.registry import traits_of
 
 
 class Notes:
@@ -23,3 +25,8 @@ class Notes:
     def on_reply(self, stage: StageMaker) -> None:
         """Have the reply pass through a stage. The maker is called once a reply, for a stage holds state."""
         self.stages.append(stage)
+
+
+def field(dialect: DialectName, name: str) -> str:
+    """What the client calls the neutral field `name`."""
+    return traits_of(dialect).fields.get(name, name)

@@ -13,8 +13,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from app.adaptation.fields import field
-from app.adaptation.notes import Notes
+from app.adaptation.notes import Notes, field
 from app.adaptation.tools.forced_json import CallToText
 from app.adaptation.tools.wrapping import FENCE, OBJECT, Unwrap
 from app.conversation.blocks import Text

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import re
 
-from app.providers.models import bare_name
-
 # Names come from clients; no vendor has longer ones.
 LONGEST_NAME = 200
 # Claude Code's picker hides names that hold neither "claude" nor "anthropic"; behind this prefix any name is shown.
@@ -24,11 +22,17 @@ VENDORS = frozenset(
      "openrouter", "bedrock", "vertex", "vertex_ai", "azure", "github_copilot", "ollama", "models"}
 )  # fmt: skip
 
+_MAKER = re.compile(r"^(?:(?:us|eu|apac|global)-)?(?:anthropic|openai|google|meta|mistralai|deepseek-ai|xai)-")
 _WINDOW = re.compile(r"\[[0-9]{1,6}[km]\]$")
 _EDITION = re.compile(r"(?:-v[0-9]{1,2}:[0-9]{1,2}|:latest|-latest)$")
 _DATE = re.compile(r"-(?:20[0-9]{6}|20[0-9]{2}-[0-9]{2}-[0-9]{2})$")
 # Claude's older names, and other gateways', have the version first.
 _VERSION_FIRST = re.compile(r"claude-([0-9]{1,2}(?:-[0-9]{1,2})?)-([a-z]{2,10})$")
+
+
+def bare_name(model: str) -> str:
+    """The name that the globs of models.toml are held against: lower case, without the vendor, with dashes for dots."""
+    return _MAKER.sub("", model.lower().rsplit("/", 1)[-1].replace(".", "-").replace("@", "-"))
 
 
 def plain_name(name: str) -> str:

@@ -14,11 +14,20 @@ from urllib.parse import urlsplit
 
 from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
-from app.dialects.registry import traits_of
-from app.providers.models import FAMILIES, bare_name
-from app.providers.quirk_tables import Row, read_fields
-from app.providers.servers import DIALECTS, HOSTS, SERVERS
+from app.dialects.registry import all_traits, traits_of
+from app.providers.names import bare_name
+from app.providers.quirk_tables import Row, read_fields, read_rows, read_table
 from app.settings import Profile
+
+_TABLE = read_table("servers.toml")
+# The profile of a host; with the port where the URL names one.
+HOSTS: dict[str, Profile] = _TABLE["hosts"]
+# What each dialect's own vendor takes, and what servers and families of models do.
+DIALECTS: dict[DialectName, dict[str, Any]] = {
+    traits.name: read_fields(traits.takes, f"traits of {traits.name}") for traits in all_traits()
+}
+SERVERS: tuple[Row, ...] = read_rows(_TABLE["rows"], "servers.toml")
+FAMILIES: tuple[Row, ...] = read_rows(read_table("models.toml")["rows"], "models.toml")
 
 
 def capabilities_for(
@@ -39,13 +48,8 @@ def capabilities_for(
     """
     name = profile or profile_of(base_url)
     values: dict[str, Any] = dict(DIALECTS[dialect])
-    for row in SERVERS:
-        if row.applies(name, dialect, name):
-            values.update(row.fields)
-    bare = bare_name(model)
-    for row in FAMILIES:
-        if row.applies(bare, dialect, name):
-            values.update(row.fields)
+    for row in _find_rows(dialect, model, name):
+        values.update(row.fields)
     values["first_party"] = _is_vendor(dialect, base_url) if first_party is None else first_party
     values["keep_billing"] = values["first_party"] and traits_of(dialect).keeps_billing
     values.update(limits or {})
@@ -59,15 +63,18 @@ def find_sources(
     """What is peculiar about an upstream: each field that a row or the configuration has set, with its value and where
     it was said last."""
     found: dict[str, tuple[Any, str]] = {}
-    for row in (*_rows_of(SERVERS, profile, dialect, profile), *_rows_of(FAMILIES, bare_name(model), dialect, profile)):
-        found |= {name: (value, row.source) for name, value in row.fields.items()}
-    for row in _rows_of(rows, bare_name(model), dialect, profile):
+    for row in _find_rows(dialect, model, profile, rows):
         found |= {name: (value, row.source) for name, value in row.fields.items()}
     return found | {name: (value, "quirks of the provider") for name, value in quirks.items()}
 
 
-def _rows_of(rows: tuple[Row, ...], name: str, dialect: DialectName, profile: str) -> list[Row]:
-    return [row for row in rows if row.applies(name, dialect, profile)]
+def _find_rows(dialect: DialectName, model: str, profile: str, more: tuple[Row, ...] = ()) -> list[Row]:
+    """The rows of the server and of the model, in the order in which they count."""
+    bare = bare_name(model)
+    return [
+        *(row for row in SERVERS if row.applies(profile, dialect, profile)),
+        *(row for row in (*FAMILIES, *more) if row.applies(bare, dialect, profile)),
+    ]
 
 
 def profile_of(base_url: str) -> Profile:

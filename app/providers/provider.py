@@ -31,8 +31,7 @@ from app.errors import (
 from app.permissions.prompt import PermissionPrompt
 from app.providers.health import ProviderHealth
 from app.providers.listings import in_seconds, read_entries, stated
-from app.providers.models import bare_name
-from app.providers.names import canonical_name
+from app.providers.names import bare_name, canonical_name
 from app.providers.profiles import capabilities_for, profile_of
 from app.providers.quirk_tables import Row, read_fields
 from app.providers.quotas import CLAUDE_MARK, CODEX_MARK, find_rest, read_quotas, read_seconds

@@ -16,7 +16,7 @@ from app.settings.masking import masked
 
 Dialect = Literal["anthropic_messages", "openai_chat", "openai_responses"]
 LogLevel = Literal["debug", "info", "warn", "error"]
-# What servers are told apart by; app/providers/servers.py says what each can take.
+# What servers are told apart by; app/providers/servers.toml says what each can take.
 Profile = Literal[
     "openai",
     "azure",

@@ -9,9 +9,8 @@ import pytest
 
 from app.conversation.capabilities import Capabilities
 from app.errors import ConfigError
-from app.providers.models import FAMILIES, bare_name
-from app.providers.profiles import capabilities_for, profile_of
-from app.providers.servers import DIALECTS, HOSTS, SERVERS
+from app.providers.names import bare_name
+from app.providers.profiles import DIALECTS, FAMILIES, HOSTS, SERVERS, capabilities_for, profile_of
 from app.settings import Profile
 
 URL = "http://127.0.0.1:9000/v1"

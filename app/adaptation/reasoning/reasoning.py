@@ -12,8 +12,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from app.adaptation.fields import field
-from app.adaptation.notes import Notes
+from app.adaptation.notes import Notes, field
 from app.conversation.blocks import Reasoning, ToolCall
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import EFFORTS, Effort, Extension, FunctionTool, ReasoningSettings, Request

@@ -10,8 +10,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from app.adaptation.fields import field
-from app.adaptation.notes import Notes
+from app.adaptation.notes import Notes, field
 from app.adaptation.tools.forced_json import TextToCall
 from app.conversation.blocks import Text, ToolCall
 from app.conversation.capabilities import Capabilities

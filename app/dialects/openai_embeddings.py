@@ -1,4 +1,4 @@
-"""Passes Embeddings requests and replies.
+"""OpenAI Embeddings, which only pass: nothing else can be asked in their place.
 
 Source: OpenAI API reference, "Embeddings".
 """
@@ -8,17 +8,26 @@ from __future__ import annotations
 import base64
 import itertools
 import struct
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, NoReturn
 
 import msgspec
 
 from app.conversation.capabilities import Capabilities, RenderContext
-from app.conversation.response import Usage
+from app.conversation.request import Request
+from app.conversation.response import Response, Usage
+from app.conversation.traits import DialectTraits
+from app.dialects import contract, openai_chat
 from app.dialects.error_bodies import read_error_body
 from app.dialects.error_kinds import judge_error
 from app.dialects.json_bodies import read_body, read_value, replace_model
 from app.dialects.openai_chat.usage import find_usage
-from app.errors import InvalidRequest, UpstreamMalformed, UpstreamRefused
+from app.errors import InvalidRequest, NotFound, UpstreamMalformed, UpstreamRefused
+
+NAME = "openai_embeddings"
+TRAITS = DialectTraits(name=NAME)
+
+error_status, parse_error, render_error = openai_chat.error_status, openai_chat.parse_error, openai_chat.render_error
 
 
 class _Asked(msgspec.Struct):
@@ -86,3 +95,36 @@ def _convert(embedding: Any, wanted: type) -> Any:
     except (struct.error, OverflowError, ValueError) as error:
         raise UpstreamMalformed("the upstream sent an embedding that cannot be read") from error
     return embedding
+
+
+def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
+    """Raises NotFound: an upstream without embeddings has nothing in their place."""
+    _refuse()
+
+
+def parse_response(body: bytes) -> Response:
+    _refuse()
+
+
+def render_response(response: Response, context: RenderContext) -> bytes:
+    _refuse()
+
+
+def StreamParser() -> contract.StreamParser:  # noqa: N802
+    _refuse()
+
+
+def StreamRenderer(context: RenderContext) -> contract.StreamRenderer:  # noqa: N802
+    _refuse()
+
+
+def StreamPassthrough(context: RenderContext, capabilities: Capabilities) -> contract.StreamPassthrough:  # noqa: N802
+    _refuse()
+
+
+def _refuse() -> NoReturn:
+    raise NotFound(
+        "this model's upstream has no embeddings; name a model of an OpenAI-compatible provider",
+        param="model",
+        code="model_not_found",
+    )
