@@ -8,7 +8,8 @@ from urllib.parse import parse_qsl
 from flask import request
 
 from app.blueprints.bodies import read_body
-from app.errors import ClientError, TooLarge, TooMany, UnsupportedEncoding
+from app.blueprints.turnstile import Turnstile
+from app.errors import ClientError, TooLarge, UnsupportedEncoding
 
 # A form holds a few names and at most a pasted address with its code.
 MOST_BYTES = 16 * 1024
@@ -19,13 +20,7 @@ MOST_AT_ONCE = 16
 _TYPE = "application/x-www-form-urlencoded"
 
 
-class _Reading:
-    """How many forms are being read."""
-
-    count = 0
-
-
-_reading = _Reading()
+_reading = Turnstile(MOST_AT_ONCE, "too many forms are being sent at once; try again soon")
 
 
 def read_form() -> Mapping[str, str]:
@@ -41,13 +36,9 @@ def _read() -> dict[str, str]:
         raise UnsupportedEncoding(f"a form is sent as {_TYPE}")
     if (request.content_length or 0) > MOST_BYTES:
         raise TooLarge(f"a form has at most {MOST_BYTES // 1024} KB")
-    if _reading.count >= MOST_AT_ONCE:
-        raise TooMany("too many forms are being sent at once; try again soon")
-    _reading.count += 1
     try:
-        body = read_body(request.environ["wsgi.input"], request.content_length, "identity", MOST_BYTES)
+        with _reading:
+            body = read_body(request.environ["wsgi.input"], request.content_length, "identity", MOST_BYTES)
         return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS))
     except ValueError as error:
         raise ClientError(f"a form has at most {MOST_FIELDS} fields") from error
-    finally:
-        _reading.count -= 1

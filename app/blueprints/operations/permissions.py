@@ -12,8 +12,9 @@ from flask import Blueprint, Response, request
 from app.blueprints.bodies import read_body
 from app.blueprints.operations.rights import own_rows, tell
 from app.blueprints.operations.versions import own_version
+from app.blueprints.turnstile import Turnstile
 from app.blueprints.views import family, refuse, runtime, services
-from app.errors import DragomanError, Forbidden, InvalidRequest, TooMany
+from app.errors import DragomanError, Forbidden, InvalidRequest
 from app.headers import read_headers
 from app.permissions import mcp
 from app.permissions.pending import PERIOD, Permission, Permissions
@@ -39,10 +40,7 @@ class _Answer(msgspec.Struct):
     message: str = ""
 
 
-class _Watchers:
-    """How many wait at this worker."""
-
-    count = 0
+_watchers = Turnstile(MOST_WATCHERS, "too many requests for permission are waiting; try again soon")
 
 
 @blueprint.get("/permissions")
@@ -79,29 +77,25 @@ def stream() -> Response:
     """Requests for permission as they come, are answered, and expire; the open ones first."""
     try:
         own, desk = own_rows(), services().permissions
-        _enter()
+        return _sse(_watchers.hold(_follow(runtime(), desk, own)))
     except DragomanError as error:
         return refuse(family(), error.failure)
-    return _sse(_follow(runtime(), desk, own))
 
 
 def _follow(owner: Runtime, desk: Permissions, own: Mapping[str, str]) -> Iterator[bytes]:
-    try:
-        yield _event("ping", {"message": "Connected to permission stream"})
-        told: dict[str, str] = {}
-        quiet_since = time.monotonic()
-        first = True
-        while not owner.draining:
-            for event in _changes(desk, own, told, only_open=first):
-                quiet_since = time.monotonic()
-                yield event
-            first = False
-            if time.monotonic() - quiet_since >= KEEPALIVE:
-                quiet_since = time.monotonic()
-                yield _event("ping", {"message": "keepalive"})
-            time.sleep(PERIOD)
-    finally:
-        _Watchers.count -= 1
+    yield _event("ping", {"message": "Connected to permission stream"})
+    told: dict[str, str] = {}
+    quiet_since = time.monotonic()
+    first = True
+    while not owner.draining:
+        for event in _changes(desk, own, told, only_open=first):
+            quiet_since = time.monotonic()
+            yield event
+        first = False
+        if time.monotonic() - quiet_since >= KEEPALIVE:
+            quiet_since = time.monotonic()
+            yield _event("ping", {"message": "keepalive"})
+        time.sleep(PERIOD)
 
 
 def _changes(desk: Permissions, own: Mapping[str, str], told: dict[str, str], *, only_open: bool) -> Iterator[bytes]:
@@ -153,31 +147,27 @@ def _wait_for_person(message_id: int | str, tenant: str, question: mcp.Question)
     desk = services().permissions
     try:
         asked = desk.ask(tenant, question.tool_name, question.input)
-        _enter()
+        return _sse(_watchers.hold(_await_decision(desk, asked, message_id)))
     except DragomanError as error:
         return _json(mcp.spell_result(message_id, mcp.deny(f"Nobody can be asked: {error.failure.message}")))
-    return _sse(_await_decision(desk, asked, message_id))
 
 
 def _await_decision(desk: Permissions, asked: Permission, message_id: int | str) -> Iterator[bytes]:
-    try:
-        yield _ALIVE
-        last = time.monotonic()
-        while True:
-            try:
-                decided = desk.wait(asked)
-            except DragomanError as error:
-                result = mcp.deny(f"Nobody can be asked: {error.failure.message}")
-                break
-            if decided is not None:
-                result = mcp.decision(decided)
-                break
-            if time.monotonic() - last >= KEEPALIVE / 2:
-                last = time.monotonic()
-                yield _ALIVE
-        yield encode_event(mcp.spell_result(message_id, result), "message")
-    finally:
-        _Watchers.count -= 1
+    yield _ALIVE
+    last = time.monotonic()
+    while True:
+        try:
+            decided = desk.wait(asked)
+        except DragomanError as error:
+            result = mcp.deny(f"Nobody can be asked: {error.failure.message}")
+            break
+        if decided is not None:
+            result = mcp.decision(decided)
+            break
+        if time.monotonic() - last >= KEEPALIVE / 2:
+            last = time.monotonic()
+            yield _ALIVE
+    yield encode_event(mcp.spell_result(message_id, result), "message")
 
 
 def _find_tenant() -> str:
@@ -192,12 +182,6 @@ def _find_tenant() -> str:
     if not services().access.demands_key:
         return own_rows().get("tenant", "")
     return services().access.check_key(headers).tenant
-
-
-def _enter() -> None:
-    if _Watchers.count >= MOST_WATCHERS:
-        raise TooMany("too many requests for permission are waiting; try again soon")
-    _Watchers.count += 1
 
 
 def _answer(answer: Callable[[Permissions, Mapping[str, str]], Any]) -> Response:

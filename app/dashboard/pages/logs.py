@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from app.blueprints.operations.reports import LONGEST_VALUE
 from app.blueprints.operations.rights import own_rows
+from app.blueprints.turnstile import Turnstile
 from app.blueprints.views import family, refuse, runtime
 from app.dashboard.blueprint import blueprint
 from app.dashboard.page import need_admin, show
@@ -28,6 +29,7 @@ MOST_KEPT = 5000
 # Seconds between two looks, between signs of life, and until a page is asked to come anew.
 PERIOD, PING, LONGEST = 0.5, 15.0, 600.0
 MOST_FOLLOWERS = 10
+_REFUSAL = "too many look on at the log at once; close some pages"
 _COLOURS = re.compile(r"\x1b\[[0-9;]{0,10}m")
 _LEVEL = re.compile(r'"level": ?"(\w{4,8})"|^[\dT:.+Z-]{8,40} (\w{4,8}) ')
 _NAMES = {"warning": "warn", "critical": "error"}
@@ -39,8 +41,7 @@ class Line(Struct, frozen=True):
     text: str
 
 
-class _Followers:
-    count = 0
+_followers = Turnstile(MOST_FOLLOWERS, _REFUSAL)
 
 
 @blueprint.get("/logs")
@@ -95,32 +96,30 @@ def _look_once(owner: Runtime) -> list[bytes]:
 def _stream(*, as_page: bool) -> Response:
     owner = runtime()
     shared = owner.observers.shared_log
-    if shared is None or _Followers.count >= MOST_FOLLOWERS:
-        raise TooMany("too many look on at the log at once; close some pages")
+    if shared is None:
+        raise TooMany(_REFUSAL)
     level, text = _read_filters()
     look = shared.follow()
 
     def parts() -> Iterator[bytes]:
-        _Followers.count += 1
         end = time.monotonic() + LONGEST
         told = time.monotonic()
         first = True
-        try:
-            yield b"retry: 2000\n\n"
-            while time.monotonic() < end and not owner.draining:
-                lines = [line for line in map(read_line, look()) if _is_wanted(line, level, text)]
-                # A page has shown what there was.
-                out = b"".join(_encode(line, as_page) for line in ([] if first and as_page else lines[-MOST_KEPT:]))
-                first = False
-                if out or time.monotonic() - told > PING:
-                    told = time.monotonic()
-                    yield out or b": still here\n\n"
-                gevent.sleep(PERIOD)
-        finally:
-            _Followers.count -= 1
+        yield b"retry: 2000\n\n"
+        while time.monotonic() < end and not owner.draining:
+            lines = [line for line in map(read_line, look()) if _is_wanted(line, level, text)]
+            # A page has shown what there was.
+            out = b"".join(_encode(line, as_page) for line in ([] if first and as_page else lines[-MOST_KEPT:]))
+            first = False
+            if out or time.monotonic() - told > PING:
+                told = time.monotonic()
+                yield out or b": still here\n\n"
+            gevent.sleep(PERIOD)
 
     return Response(
-        parts(), headers={**PAGE_HEADERS, "x-accel-buffering": "no"}, content_type="text/event-stream; charset=utf-8"
+        _followers.hold(parts()),
+        headers={**PAGE_HEADERS, "x-accel-buffering": "no"},
+        content_type="text/event-stream; charset=utf-8",
     )
 
 

@@ -12,6 +12,7 @@ from flask import Response, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from app.blueprints.forms import read_form
+from app.blueprints.turnstile import Turnstile
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
 from app.dashboard.changes import check_change, form_mark, tell_change
@@ -19,7 +20,7 @@ from app.dashboard.live import LONGEST, PERIOD, PING, encode_html
 from app.dashboard.page import show
 from app.dashboard.rendering import PAGE_HEADERS, render_part
 from app.dashboard.visitors import Visitor, find_visitor
-from app.errors import DragomanError, Forbidden, TooMany
+from app.errors import DragomanError, Forbidden
 from app.permissions.pending import Permissions
 from app.runtime import Runtime
 
@@ -29,10 +30,7 @@ MOST_PAGES = 10
 PIECE = 1000
 
 
-class _Pages:
-    """How many are open at this worker."""
-
-    count = 0
+_pages = Turnstile(MOST_PAGES, "too many pages are kept up to date at once; close some of them")
 
 
 @blueprint.get("/permissions")
@@ -56,10 +54,7 @@ def answer_permission() -> AnyResponse:
 @blueprint.get("/live/permissions")
 def follow_permissions() -> Response:
     visitor = find_visitor()
-    if _Pages.count >= MOST_PAGES:
-        raise TooMany("too many pages are kept up to date at once; close some of them")
-    _Pages.count += 1
-    said = _follow(runtime(), services().permissions, visitor, form_mark())
+    said = _pages.hold(_follow(runtime(), services().permissions, visitor, form_mark()))
     headers = {**PAGE_HEADERS, "x-accel-buffering": "no"}
     return Response(said, headers=headers, content_type="text/event-stream; charset=utf-8")
 
@@ -91,19 +86,16 @@ def _follow(owner: Runtime, desk: Permissions, visitor: Visitor, mark: str) -> I
     may_answer = visitor.is_admin or desk.settings.answered_by == "tenant"
     end = time.monotonic() + LONGEST
     told, last = "", 0.0
-    try:
-        yield b": begun\nretry: 2000\n\n"
-        while time.monotonic() < end and not owner.draining:
-            try:
-                html = render_part("permission_list.html", "permission_list", _list(desk, visitor), may_answer, mark)
-            except DragomanError:
-                html = told  # the ledger is away for a moment; the pages say so when they are loaded
-            if html != told:
-                told, last = html, time.monotonic()
-                yield encode_html(f'<hx-partial hx-target="#permissions" hx-swap="innerHTML">{html}</hx-partial>')
-            elif time.monotonic() - last >= PING:
-                last = time.monotonic()
-                yield b": still here\n\n"
-            gevent.sleep(PERIOD)
-    finally:
-        _Pages.count -= 1
+    yield b": begun\nretry: 2000\n\n"
+    while time.monotonic() < end and not owner.draining:
+        try:
+            html = render_part("permission_list.html", "permission_list", _list(desk, visitor), may_answer, mark)
+        except DragomanError:
+            html = told  # the ledger is away for a moment; the pages say so when they are loaded
+        if html != told:
+            told, last = html, time.monotonic()
+            yield encode_html(f'<hx-partial hx-target="#permissions" hx-swap="innerHTML">{html}</hx-partial>')
+        elif time.monotonic() - last >= PING:
+            last = time.monotonic()
+            yield b": still here\n\n"
+        gevent.sleep(PERIOD)
