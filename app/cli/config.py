@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from app.cli.options import config_option, json_option, open_ways, print_json, read_settings
+from app.cli.options import config_option, json_option, open_ways, print_json, read_settings, write_private
 from app.errors import DragomanError
 from app.known_secrets import known_secrets
 from app.settings import masked, write_settings
@@ -45,16 +46,9 @@ def _begin(path: Path) -> None:
     if path.exists():
         raise click.ClickException(f"{path} already exists")
     settings = read_settings(None)
-    try:
+    with contextlib.suppress(OSError):  # what is wrong shows when the file is written
         path.parent.mkdir(parents=True, exist_ok=True)
-        # It will hold keys, so nobody else may read it from the beginning.
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError as error:
-        raise click.ClickException(f"{path} already exists") from error
-    except OSError as error:
-        raise click.ClickException(f"{path} cannot be written: {error.strerror}") from error
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(write_settings(settings, os.environ, home_folder(os.environ)))
+    write_private(path, write_settings(settings, os.environ, home_folder(os.environ)))
     click.echo(f"wrote {path}")
     kept = [name for name in settings.providers if name != "demo"]
     if kept:

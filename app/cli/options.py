@@ -108,6 +108,19 @@ def waiting_for(what: str) -> Iterator[None]:
             click.echo(f"\r{' ' * len(said)}\r", nl=False, err=True)
 
 
+def write_private(path: Path, text: str, *, over: bool = False) -> None:
+    """Writes a file that only its user may read, for it may hold keys. One that exists is written `over`, or ends the
+    command, as one that cannot be written does."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if over else os.O_EXCL), 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise click.ClickException(f"{path} already exists") from error
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be written: {error.strerror}") from error
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
 
 

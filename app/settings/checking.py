@@ -25,7 +25,7 @@ from app.settings.key_checks import (
     spell_expiry,
 )
 from app.settings.known_servers import KNOWN_SERVERS, OTHER_NAMES
-from app.settings.network import check_proxies, check_url
+from app.settings.network import check_proxies, check_url, is_loopback
 from app.settings.tables import (
     AccountsSettings,
     AlertsSettings,
@@ -433,7 +433,7 @@ def _check_keys(keys: tuple[str, ...], client_key: str | None) -> tuple[str, ...
 
 
 def _check_exposure(server: ServerSettings, keys: Mapping[str, KeySettings]) -> None:
-    if server.api_keys or keys or server.allow_open or _is_loopback(server.host):
+    if server.api_keys or keys or server.allow_open or is_loopback(server.host):
         return
     if server.host.startswith("unix:"):
         raise ConfigError(
@@ -446,13 +446,6 @@ def _check_exposure(server: ServerSettings, keys: Mapping[str, KeySettings]) -> 
         "or allow_open = true (--allow-open) if everyone there may use your credentials",
         key="server.api_keys",
     )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _convert(table: Any, kind: type[T], key: str) -> T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -110,3 +111,11 @@ def _split(url: str, key: str, what: str) -> SplitResult:
 
 def _is_host(host: str) -> bool:
     return len(host) <= 255 and not _NOT_IN_HOSTS.search(host.partition("%")[0])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a server that listens at `host` can be reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -22,7 +22,7 @@ from app.cli.doctor.finding import Check, Finding, Level, Subject, open_subject
 from app.cli.doctor.shell_checks import check_shells
 from app.cli.doctor.version_checks import check_versions
 from app.cli.launcher.gateway import open_gateway
-from app.cli.options import config_option, json_option, waiting_for
+from app.cli.options import config_option, json_option, waiting_for, write_private
 from app.known_secrets import known_secrets
 from app.logs.console import wants_colours
 
@@ -127,10 +127,5 @@ def _write_bundle(file: Path, text: str, *, yes: bool) -> None:
     click.echo(f"\n{text}\n", err=True)
     if not yes and not click.confirm(f"Write this to {file}?", err=True):
         return
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
-            opened.write(text)
-    except OSError as error:
-        raise click.ClickException(f"{file} cannot be written: {error.strerror}") from error
+    write_private(file, text, over=True)
     click.echo(f"wrote {file}", err=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import click
 
 from app.cli.importing.carried import write_file
 from app.cli.importing.readers import READERS
+from app.cli.options import write_private
 
 # Characters of a file that are read.
 LARGEST = 4 << 20
@@ -38,15 +38,7 @@ def import_file(output: Path, name: str, file: Path) -> None:
     if str(output) == "-":
         click.echo(text)
         return
-    try:
-        # It may hold keys, so nobody else may read it from the beginning.
-        descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError as error:
-        raise click.ClickException(f"{output} already exists") from error
-    except OSError as error:
-        raise click.ClickException(f"{output} cannot be written: {error.strerror}") from error
-    with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
-        opened.write(text)
+    write_private(output, text)
     click.echo(f"wrote {output}: {len(carried.providers)} providers, {len(carried.routes)} routes")
     for line in carried.left:
         click.echo(f"not converted: {line[:200]}")

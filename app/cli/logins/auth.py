@@ -8,7 +8,7 @@ import click
 
 from app.cli.logins.login import log_in
 from app.cli.logins.logout import log_out
-from app.cli.logins.status import show_status
+from app.cli.logins.status import status
 from app.cli.options import config_option, json_option, print_json, read_settings
 from app.credentials.oauth.login_choice import offer_logins
 
@@ -18,6 +18,9 @@ _no_browser = click.option("--no-browser", is_flag=True, help="Only print the ad
 @click.group()
 def auth() -> None:
     """Other names for login, logout and status."""
+
+
+auth.add_command(status)
 
 
 @auth.command("login")
@@ -43,14 +46,6 @@ def login_openai(path: Path | None, no_browser: bool) -> None:
 def logout_provider(path: Path | None, provider: str) -> None:
     """Forget the login of PROVIDER (claude)."""
     log_out(path, provider)
-
-
-@auth.command("status")
-@config_option
-@json_option
-def status_of_all(path: Path | None, as_json: bool) -> None:
-    """Show each provider's account, plan, expiry and source."""
-    show_status(path, as_json=as_json)
 
 
 @auth.command("providers")

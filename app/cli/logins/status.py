@@ -31,11 +31,6 @@ def status(path: Path | None, as_json: bool) -> None:
 
     Nothing is sent to a provider and nothing is renewed; a gateway that runs here is asked how its requests fare.
     """
-    show_status(path, as_json=as_json)
-
-
-def show_status(path: Path | None, *, as_json: bool = False) -> None:
-    """The command itself, for its aliases too."""
     from app.cli.accounts.uses import read_uses
 
     all_settings = read_settings(path)

@@ -14,6 +14,7 @@ from app.gateway.client_access.tenants import TenantMarks
 from app.headers import HeaderFields
 from app.settings import KeySettings, ServerSettings
 from app.settings.key_checks import HASH_MARK, hash_key
+from app.settings.network import is_loopback
 
 KEY_HEADERS = ("x-api-key", "api-key", "x-goog-api-key")
 # These carry the gateway's own key, or nothing that an upstream should see.
@@ -61,7 +62,7 @@ class Access:
         self._origins = frozenset(settings.cors_origins)
         self._known_hosts: set[str] = set()
         # Where a stranger's page could do something: names are checked then. A key that must be shown is no page's.
-        self._on_loopback = _is_loopback(settings.host)
+        self._on_loopback = is_loopback(settings.host)
         self._names_matter = self._on_loopback or not self._keys
 
     def admit(self, headers: HeaderFields) -> Admission:
@@ -199,13 +200,6 @@ class Access:
         if self.demands_key:
             return {name: value for name, value in headers.items() if name not in PRIVATE_HEADERS}
         return {name: value for name, value in headers.items() if name != "cookie"}
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _is_address(name: str) -> bool:
