@@ -287,7 +287,7 @@ class Router:
             (
                 glob
                 for glob, _ in self._globs
-                if fnmatch.fnmatchcase(name, glob) or fnmatch.fnmatchcase(canonical, _canonical_glob(glob))
+                if fnmatch.fnmatchcase(name, glob) or fnmatch.fnmatchcase(canonical, glob.lower().replace(".", "-"))
             ),
             None,
         )
@@ -478,10 +478,6 @@ def _is_glob(name: str) -> bool:
 def _spelled(glob: str) -> int:
     """How many characters a pattern spells out."""
     return len(glob) - glob.count("*") - glob.count("?")
-
-
-def _canonical_glob(glob: str) -> str:
-    return glob.lower().replace(".", "-")
 
 
 def _merge_presets(names: tuple[str, ...]) -> dict[str, str]:

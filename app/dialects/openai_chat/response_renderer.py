@@ -54,7 +54,7 @@ def _write_message(response: Response, context: RenderContext) -> dict[str, Any]
     texts = [block for block in response.blocks if isinstance(block, Text)]
     calls = [block for block in response.blocks if isinstance(block, ToolCall)]
     thoughts = find_thoughts(response.blocks)
-    content, refusal = _join_texts(texts), _write_refusal(response)
+    content, refusal = "".join(_spell_texts(texts)), _write_refusal(response)
     message: dict[str, Any] = {
         "role": "assistant",
         "content": content if content or not (calls or refusal) else None,
@@ -77,10 +77,6 @@ def _write_message(response: Response, context: RenderContext) -> dict[str, Any]
     elif calls:
         message["tool_calls"] = [write_call(call) for call in calls]
     return message
-
-
-def _join_texts(texts: Sequence[Text]) -> str:
-    return "".join(_spell_texts(texts))
 
 
 def _spell_texts(texts: Sequence[Text]) -> list[str]:

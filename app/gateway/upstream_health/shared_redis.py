@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from app.gateway.upstream_health.breaker import FOR_ALL
-from app.gateway.upstream_health.health import BreakerNote
 from app.gateway.upstream_health.shared_state import Told, join, read_told, write_told
 from app.rate_limits.redis_link import open_redis
 
@@ -82,11 +81,7 @@ class SharedRedis:
         """What other hosts can use. Retries are each host's own."""
         if self._knows_tenants:
             return Told(told.breakers, told.facts, told.rests)
-        return Told([note for note in told.breakers if _holds_for_all(note)], [], told.rests)
-
-
-def _holds_for_all(note: BreakerNote) -> bool:
-    return note.until is None or note.fault in FOR_ALL
+        return Told([note for note in told.breakers if note.until is None or note.fault in FOR_ALL], [], told.rests)
 
 
 def _shift(told: Told, seconds: float) -> Told:

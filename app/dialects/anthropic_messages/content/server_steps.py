@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from app.conversation.blocks import Inline, Page, Proof, ServerTool, Step, StepKind
+from app.conversation.blocks import Inline, Page, ServerTool, Step, StepKind
 from app.conversation.envelope import seal
 from app.conversation.steps import asked_of, carry, pages_of, pair, tell
 from app.dialects.anthropic_messages.vocabulary import NAME, SERVER_CALLS
@@ -46,11 +46,7 @@ def write_steps(block: ServerTool) -> list[dict[str, Any]]:
         return []
     written = [shape for call, result in pair((step,)) for shape in _write_pair(call, result)]
     proof = carry((block,))
-    return [*written, _write_carrier(proof)] if proof is not None else written
-
-
-def _write_carrier(proof: Proof) -> dict[str, Any]:
-    return {"type": "redacted_thinking", "data": seal(proof)}
+    return [*written, {"type": "redacted_thinking", "data": seal(proof)}] if proof is not None else written
 
 
 def _write_pair(call: Step, result: Step | None) -> list[dict[str, Any]]:

@@ -60,7 +60,7 @@ def _read_tool(wire: dict[str, Any], path: str) -> Tool:
     kind, name = wire.get("type") or "custom", wire.get("name")
     if not isinstance(kind, str):
         raise InvalidRequest(f"{path}.type: must be a string", param=f"{path}.type")
-    if kind == "custom" or (not _is_dated(kind) and "input_schema" in wire):
+    if kind == "custom" or (not kind.startswith(SERVER_TOOLS + CLIENT_TOOLS) and "input_schema" in wire):
         return _read_function(_own_shape(wire), path)
     if kind == "function":
         return _read_function(_own_shape(nested_tool(wire) or wire), path)
@@ -74,10 +74,6 @@ def _own_shape(wire: dict[str, Any]) -> dict[str, Any]:
         return wire
     own = {name: value for name, value in wire.items() if name not in ("parameters", "type")}
     return {**own, "input_schema": wire["parameters"]}
-
-
-def _is_dated(kind: str) -> bool:
-    return kind.startswith(SERVER_TOOLS + CLIENT_TOOLS)
 
 
 def _read_function(wire: dict[str, Any], path: str) -> FunctionTool:

@@ -273,7 +273,7 @@ class _ReasoningItem(_Item):
     def end(self, *, incomplete: bool) -> None:
         native = self._proofs[0] if len(self._proofs) == 1 else None
         if self._id is None and native is not None and _is_item(native):
-            self.output.add_item({**_decode_head(native.originals[0]), "summary": []})
+            self.output.add_item({**msgspec.to_builtins(_head_decoder.decode(native.originals[0])), "summary": []})
             self.output.end_item(native.originals[0])
             return
         if not self._parts and not self._proofs:
@@ -423,7 +423,3 @@ class _Head(msgspec.Struct):
 
 
 _head_decoder = msgspec.json.Decoder(_Head)
-
-
-def _decode_head(item: bytes) -> dict[str, Any]:
-    return msgspec.to_builtins(_head_decoder.decode(item))  # type: ignore[no-any-return]
