@@ -60,7 +60,8 @@ def render_error(failure: Failure, request_id: str) -> bytes:
     kind, code = ERRORS[failure.kind]
     if failure.kind == "not_found" and (failure.param == "model" or failure.origin == "upstream"):
         code = "model_not_found"
-    param = own_name(failure.param, _OWN_NAMES)
+    # What is wrong with the client's own request is named as the client named it, in an embedding's too.
+    param = failure.param if failure.origin == "client" else own_name(failure.param, _OWN_NAMES)
     if failure.kind == "context_overflow" and param is None:
         param = "messages"
     error = {"message": failure.message, "type": kind, "param": param, "code": code or failure.code}
