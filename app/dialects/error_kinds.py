@@ -251,3 +251,23 @@ def _plain(word: str | None) -> str:
 def _fill(told: Tokens, counted: Tokens) -> Tokens:
     """The numbers of a message, and those that stand in fields of their own where it has none."""
     return (told[0] or counted[0], told[1] or counted[1], told[2] or counted[2])
+
+
+# Words in an error that make Claude Code show its login page, whatever the status, and what says the same to a human.
+_LOGIN_WORDS = {
+    "x-api-key": "API key",
+    "oauth token has been revoked": "OAuth token was revoked",
+    "oauth authentication is currently not allowed for this organization": (
+        "OAuth authentication is not allowed for this organization at present"
+    ),
+}
+_LOGIN_PATTERN = re.compile("|".join(map(re.escape, _LOGIN_WORDS)), re.IGNORECASE)
+
+
+def has_login_words(text: str) -> bool:
+    return _LOGIN_PATTERN.search(text) is not None
+
+
+def replace_login_words(text: str) -> str:
+    """The same sentence, in words that the program shows instead of its own."""
+    return _LOGIN_PATTERN.sub(lambda found: _LOGIN_WORDS[found[0].lower()], text)

@@ -18,7 +18,7 @@ from app.conversation.losses import Loss
 from app.conversation.response import Response, Usage, scale_usage
 from app.credentials.credential import Credential
 from app.dialects.contract import ClientDialect, RenderedRequest, StreamParser, StreamPassthrough
-from app.dialects.login_words import has_login_words
+from app.dialects.error_kinds import has_login_words
 from app.dialects.refused_fields import NESTED, leave_out
 from app.errors import UpstreamMalformed, UpstreamRefused, UpstreamTimeout
 from app.gateway.failures.retry_after import find_retry_after

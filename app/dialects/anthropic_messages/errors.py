@@ -7,9 +7,8 @@ from typing import Any
 
 import msgspec
 
-from app.dialects.error_kinds import judge_reported, read_failure
+from app.dialects.error_kinds import judge_reported, read_failure, replace_login_words
 from app.dialects.json_bodies import encode_body
-from app.dialects.login_words import replace_login_words
 from app.errors import Failure, FailureKind
 
 # Status and type that a client of this dialect expects. Credentials that an upstream refused are the operator's
