@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from app.conversation.blocks import Text
 from app.conversation.events import BlockDelta, BlockOpened, Event, Failed, Finished
 from app.conversation.literals import EMPTY
+from app.conversation.response import Response
 from app.errors import Failure
 
 _EMPTY = Failure(kind="overloaded", message="the model gave an empty answer", code="empty_answer", origin="upstream")
@@ -25,6 +26,10 @@ class RefuseEmpty:
     def done(self) -> bool:
         """Whether the answer is known not to be empty."""
         return self._said
+
+    @staticmethod
+    def leaves(response: Response) -> bool:
+        return any(not isinstance(block, Text) or block.text for block in response.blocks)
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
         if self._said:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from app.conversation.events import Event
+from app.conversation.response import Response
 
 
 class Stage(Protocol):
     """One set for each reply. One that has a `done` steps aside once that is true: all later events pass it as they
-    are."""
+    are. One whose class has `leaves` tells by it which whole answers it would leave as they are."""
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
         """The events instead of these, in order; possibly none, or the same sequence where nothing is to be done.
@@ -34,6 +35,11 @@ def chain(stages: Sequence[Stage], events: Sequence[Event]) -> Sequence[Event]:
     for stage in stages:
         events = stage.feed(events)
     return events
+
+
+def find_needed(stages: Sequence[StageMaker], response: Response) -> list[StageMaker]:
+    """Those stages that may change a whole answer."""
+    return [make for make in stages if (leaves := getattr(make, "leaves", None)) is None or not leaves(response)]
 
 
 def active(stages: Sequence[Stage]) -> list[Stage]:

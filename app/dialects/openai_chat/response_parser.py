@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any, Literal
+
 import msgspec
 
+from app.conversation.blocks import Text
 from app.conversation.response import Response
 from app.conversation.streams.fold import fold
 from app.dialects.json_bodies import repair_text
 from app.dialects.malformed import malformed
 from app.dialects.openai_chat.stream_parser import StreamParser
+from app.dialects.openai_chat.usage import read_usage
+from app.dialects.openai_chat.vocabulary import FINISH_REASONS, WireUsage
 
 
 def parse_response(body: bytes) -> Response:
@@ -17,11 +22,89 @@ def parse_response(body: bytes) -> Response:
     Raises UpstreamRefused for an error inside a reply of status 200, or for what is none, UpstreamMalformed for a reply
     without a message.
     """
+    plain = parse_plain(body)
+    if plain is not None:
+        return plain
     body = repair_text(body)
     response = fold(StreamParser().feed([body, b"[DONE]"]))
     if not response.blocks and _is_void(body):
         raise malformed("a chat reply", body)
     return response
+
+
+def parse_plain(body: bytes) -> Response | None:
+    """The response in a whole reply that holds one text and nothing else to read, as most do that call no tool; None
+    for any other."""
+    try:
+        reply = _decode_plain(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    (choice,) = reply.choices
+    finish = FINISH_REASONS.get(choice.finish_reason)
+    if finish is None:
+        return None
+    return Response(
+        id=reply.id or "",
+        model=reply.model or "",
+        created=reply.created or None,
+        service_tier=reply.service_tier,
+        blocks=(Text(choice.message.content),),
+        finish_reason="stop" if finish == "tool_calls" else finish,
+        raw_finish_reason=choice.finish_reason,
+        extensions={"system_fingerprint": reply.system_fingerprint} if reply.system_fingerprint else {},
+        usage=None if reply.usage is None else read_usage(reply.usage),
+    )
+
+
+_Words = Annotated[str, msgspec.Meta(min_length=1)]
+_NoWords = Literal[""] | None
+_NoEntries = Annotated[list[Any], msgspec.Meta(max_length=0)] | None
+
+
+class _PlainMessage(msgspec.Struct, gc=False):
+    """The fields of WireDelta, of which only one says something."""
+
+    content: _Words
+    tool_calls: _NoEntries = None
+    reasoning_content: _NoWords = None
+    reasoning: _NoWords = None
+    thinking: _NoWords = None
+    reasoning_text: _NoWords = None
+    cot_summary: _NoWords = None
+    refusal: _NoWords = None
+    reasoning_details: _NoEntries = None
+    thinking_blocks: _NoEntries = None
+    annotations: _NoEntries = None
+    function_call: None = None
+
+
+class _PlainChoice(msgspec.Struct, gc=False):
+    message: _PlainMessage
+    finish_reason: _Words
+    index: Literal[0] | None = 0
+    delta: None = None
+    logprobs: None = None
+    usage: None = None
+    stop_reason: int | None = None
+    matched_stop: int | None = None
+    error: None = None
+
+
+class _Plain(msgspec.Struct, gc=False):
+    choices: Annotated[list[_PlainChoice], msgspec.Meta(min_length=1, max_length=1)]
+    id: str | None = None
+    model: str | None = None
+    created: int | None = None
+    service_tier: str | None = None
+    system_fingerprint: str | None = None
+    moderation: None = None
+    usage: WireUsage | None = None
+    error: None = None
+    base_resp: None = None
+    x_groq: None = None
+
+
+_decode_plain = msgspec.json.Decoder(_Plain).decode
 
 
 def _is_void(body: bytes) -> bool:

@@ -11,7 +11,7 @@ from app.conversation.capabilities import RenderContext
 from app.conversation.events import BlockDelta, Event, Failed, Finished, Started, UsageSeen
 from app.conversation.response import Response, Usage, scale_usage
 from app.conversation.streams.fold import Folder, fold, unfold
-from app.conversation.streams.stages import Stage, StageMaker, active, chain
+from app.conversation.streams.stages import Stage, StageMaker, active, chain, find_needed
 from app.conversation.tokens.estimate import estimate_output, estimate_tokens
 from app.dialects.contract import ClientDialect, StreamParser
 from app.dialects.json_bodies import repair_texts
@@ -155,10 +155,11 @@ class StreamCollector:
 
 def restage(response: Response, stages: Sequence[StageMaker], context: RenderContext) -> Response:
     """A whole answer after the stages, through which it runs as the stream that it could have been, and with counts."""
-    events = unfold(response) if stages else ()
-    staged = chain([make() for make in stages], events)
-    if staged is not events:
-        response = fold(staged)
+    if needed := find_needed(stages, response):
+        events = unfold(response)
+        staged = chain([make() for make in needed], events)
+        if staged is not events:
+            response = fold(staged)
     if _is_told(response.usage):
         return response
     return msgspec.structs.replace(response, usage=_estimate_usage(context, estimate_output(response.blocks)))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,11 +15,15 @@ from app.conversation.capabilities import RenderContext
 from app.conversation.envelope import unseal
 from app.conversation.request import Extension, Request
 from app.conversation.response import Response, StopDetail, Usage
+from app.conversation.streams.fold import fold
 from app.dialects.openai_chat import NAME, parse_response, render_response
+from app.dialects.openai_chat.response_parser import parse_plain
+from app.dialects.openai_chat.stream_parser import StreamParser
 from app.dialects.openai_chat.usage import find_usage
 from app.errors import UpstreamCut, UpstreamMalformed, UpstreamRefused
 
 ReadWire = Callable[[str], bytes]
+WIRE = Path(__file__).parents[2] / "wire"
 
 CONTEXT = RenderContext(model="asked-for", id="abc123", created=1_760_000_000)
 
@@ -213,3 +218,51 @@ def test_usage_of_a_reply_that_is_only_passed_on_is_found() -> None:
     assert find_usage(b'{"usage":{"prompt_tokens":7,"completion_tokens":3}}') == Usage(fresh=7, output=3)
     assert find_usage(b'{"usage":null}') is None
     assert find_usage(b"nonsense") is None
+
+
+PLAIN = {
+    "id": "c", "object": "chat.completion", "created": 1, "model": "m", "system_fingerprint": "f",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi\n\"é\""}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 3, "completion_tokens": 2},
+}  # fmt: skip
+NOT_PLAIN: list[dict[str, Any]] = [
+    {"content": "Hi", "reasoning": "Hm"},
+    {"content": "Hi", "annotations": [{"type": "url_citation"}]},
+    {"content": "Hi", "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{}"}}]},
+    {"content": ""},
+    {"content": None},
+    {"content": [{"type": "text", "text": "Hi"}]},
+]
+
+
+def plain(message: dict[str, Any] | None = None, choice: Mapping[str, Any] = {}, **more: Any) -> bytes:
+    (said,) = PLAIN["choices"]  # type: ignore[misc]
+    first = {**said, **({"message": message} if message is not None else {}), **choice}  # type: ignore[dict-item]
+    return json.dumps({**PLAIN, "choices": [first], **more}).encode()
+
+
+@pytest.mark.parametrize("reason", ["stop", "length", "tool_calls", "content_filter", "eos", "stop_sequence"])
+@pytest.mark.parametrize("more", [{}, {"created": 0, "id": None, "usage": None, "service_tier": "flex"}])
+def test_a_reply_of_one_text_is_read_at_once_as_its_stream_would_be(reason: str, more: dict[str, Any]) -> None:
+    body = plain(choice={"finish_reason": reason}, **more)
+
+    assert parse_plain(body) == fold(StreamParser().feed([body, b"[DONE]"]))
+
+
+@pytest.mark.parametrize("message", NOT_PLAIN)
+def test_a_reply_that_says_more_is_read_as_a_stream(message: dict[str, Any]) -> None:
+    assert parse_plain(plain(message)) is None
+
+
+@pytest.mark.parametrize(
+    "choice", [{"finish_reason": None}, {"finish_reason": "odd"}, {"index": 1}, {"matched_stop": "X"}, {"logprobs": {}}]
+)
+def test_a_choice_that_says_more_is_read_as_a_stream(choice: dict[str, Any]) -> None:
+    assert parse_plain(plain(choice=choice)) is None
+
+
+@pytest.mark.parametrize("path", sorted((WIRE / "openai_chat/responses").glob("*.json")), ids=lambda path: path.stem)
+def test_a_recorded_reply_is_read_alike(path: Path) -> None:
+    read = parse_plain(path.read_bytes())
+
+    assert read is None or read == fold(StreamParser().feed([path.read_bytes(), b"[DONE]"]))
