@@ -35,15 +35,11 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
 
     def __post_init__(self) -> None:
         # A server may say any number, also one that no sum and no database has room for.
-        if (
-            0 <= self.fresh <= MOST_TOKENS
-            and 0 <= self.cache_read <= MOST_TOKENS
-            and 0 <= self.cache_written <= MOST_TOKENS
-            and 0 <= self.output <= MOST_TOKENS
-            and 0 <= self.reasoning <= MOST_TOKENS
-            and 0 <= self.web_searches <= MOST_TOKENS
-            and 0 <= self.cache_written_1h <= MOST_TOKENS
-        ):
+        counts = (
+            self.fresh, self.cache_read, self.cache_written, self.output, self.reasoning, self.web_searches,
+            self.cache_written_1h,
+        )  # fmt: skip
+        if min(counts) >= 0 and max(counts) <= MOST_TOKENS:
             return
         for name, count in msgspec.structs.asdict(self).items():
             msgspec.structs.force_setattr(self, name, type(count)(min(max(count, 0), MOST_TOKENS)))

@@ -136,7 +136,7 @@ def deliver(
     """A whole answer to its client, with its usage for the record. `headers` are the upstream's."""
     body, record.usage = whole
     # A whole answer without secrets, unless it looks like a good one: those tell of usage and of no error.
-    body = mask_errors(body) if b'"usage"' in body else known_secrets.mask_bytes(body)
+    body = mask_errors(body) if body.find(b'"usage"') >= 0 else known_secrets.mask_bytes(body)
     told = _reply_headers(attempt, headers)
     told.update(STREAM_HEADERS if attempt.stream else JSON_HEADERS)
     return StartedResponse(None, attempt.target.upstream, None, body, told)

@@ -158,7 +158,7 @@ def passes_silently(client_request: ClientRequest, capabilities: Capabilities) -
     """Whether a Chat request that passes comes from a client that keeps no reasoning, or has not had to yet, and goes
     to an upstream that refuses calls without it. Other upstreams get what the client sent, and nothing else."""
     body = client_request.body
-    if not client_request.dialect.TRAITS.forgets_reasoning or b'"tools"' not in body:
+    if not client_request.dialect.TRAITS.forgets_reasoning or body.find(b'"tools"') < 0:
         return False
     if capabilities.unsigned_call:
         return _SIGNED not in body

@@ -61,7 +61,8 @@ class ClientConnection:
         try:
             if self._ahead:
                 give_way()
-            while not (HEAD_END in self._ahead or (self._ahead and _is_parseable(self._ahead))):
+            # `in` would first take what is sought for a number, and make an error of it.
+            while not (self._ahead.find(HEAD_END) >= 0 or (self._ahead and _is_parseable(self._ahead))):
                 gevent.get_hub().wait(watcher)
                 try:
                     received = self._bare.recv(_READ_SIZE)

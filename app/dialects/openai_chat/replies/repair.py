@@ -102,7 +102,7 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
     if not body.isascii():
         body = repair_text(body)
     # The first search is for one byte, and by far the quickest.
-    if b"\\" in body and _HALVES.search(body) is not None:
+    if body.find(b"\\") >= 0 and _HALVES.search(body) is not None:
         body = repair_surrogates(body)
     try:
         clean = _decode_clean(body)
