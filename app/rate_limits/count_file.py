@@ -55,19 +55,21 @@ class CountFile:
     def take(self, demands: Sequence[Demand], now: float) -> Taken | Full:
         with self._locked():
             slots = [self._find_slot(demand, now) for demand in demands]
+            used = []
             for demand, slot in zip(demands, slots, strict=True):
-                full = self._check(demand.limit, slot, now)
+                before, full = self._check(demand.limit, slot, now)
                 if full is not None and demand.limit.kind in ("parallel", "budget") and self._clear_deserted(slot):
-                    full = self._check(demand.limit, slot, now)
+                    before, full = self._check(demand.limit, slot, now)
                 if full is not None:
                     return full
+                used.append(before + demand.amount)
             taken = []
             for demand, slot in zip(demands, slots, strict=True):
                 number = demand.limit.number(now)
                 cell = self._seat_cell(slot) if not demand.limit.bucket else slot + _COUNTS + number % RING
                 self._cells[cell] += demand.amount
                 taken.append((demand, number))
-            return Taken(self, tuple(taken), tuple(self._sum(slot) for slot in slots))
+            return Taken(self, tuple(taken), tuple(used))
 
     def settle(self, taken: Taken, actual: Sequence[int], now: float) -> None:
         with self._locked():
@@ -112,17 +114,18 @@ class CountFile:
             os.close(self._file)
         self._file = -1
 
-    def _check(self, limit: Limit, slot: int, now: float) -> Full | None:
+    def _check(self, limit: Limit, slot: int, now: float) -> tuple[int, Full | None]:
+        """What is counted, and whether that is all there is."""
         self._advance(limit, slot, now)
         used = self._sum(slot)
         if used < limit.most:
-            return None
+            return used, None
         newest = self._cells[slot + _NUMBER]
         if limit.bucket:
             ring = range(newest - PARTS, newest + 1)
             buckets = [(number, self._cells[slot + _COUNTS + number % RING]) for number in ring]
-            return Full(limit, used, limit.free_again(used, buckets, now))
-        return limit.full(used, self._cells[slot + _COUNTS], now)
+            return used, Full(limit, used, limit.free_again(used, buckets, now))
+        return used, limit.full(used, self._cells[slot + _COUNTS], now)
 
     def _sum(self, slot: int) -> int:
         return sum(self._cells[slot + _COUNTS : slot + _SLOT])

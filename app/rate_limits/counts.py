@@ -10,6 +10,7 @@ import calendar
 import hashlib
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal, Protocol
 
 import msgspec
@@ -148,5 +149,6 @@ def read_limits(settings: UseLimits) -> tuple[Limit, ...]:
     )
 
 
+@lru_cache(maxsize=4096)
 def place_of(owner: str, kind: str, period: str) -> bytes:
     return hashlib.blake2b(f"{owner}\0{kind}\0{period}".encode(), digest_size=16).digest()

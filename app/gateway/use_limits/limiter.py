@@ -23,6 +23,8 @@ USUAL_OUTPUT, MOST_OUTPUT = 1024, 4096
 STREAM_BYTES, WHOLE_BYTES = 100, 4
 _CUT = ("client_closed", "upstream_cut", "stopped")
 
+_NOTHING = Usage()
+
 Bill = Callable[[str, str, Usage], int | None]
 
 
@@ -100,7 +102,7 @@ class Limiter:
         there is a budget. Raises LimitReached where one of them is reached."""
         kinds = {limit.kind for limit in limits}
         prices = self._prices()
-        usage = _estimate(client_request) if "tokens" in kinds or "budget" in kinds else Usage()
+        usage = _estimate(client_request) if "tokens" in kinds or "budget" in kinds else _NOTHING
         cost = _estimate_cost(find_upstream(), usage, prices) if "budget" in kinds else 0
         amounts: dict[Kind, int] = {
             "requests": 1,

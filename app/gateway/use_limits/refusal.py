@@ -6,6 +6,7 @@ import datetime
 import math
 import time
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from app.conversation.traits import DialectTraits
@@ -63,6 +64,8 @@ def tell_left(used: Iterable[tuple[Limit, int]], traits: DialectTraits) -> Mappi
     return headers
 
 
+# Of a whole window it is always the same.
+@lru_cache(maxsize=256)
 def spell_span(seconds: int) -> str:
     """A span as the vendor writes it: `6m0s`."""
     parts: list[str] = []
@@ -83,7 +86,12 @@ def _spell(traits: DialectTraits, limit: Limit, left: int, seconds: int) -> dict
     """`seconds` is when the limit is as good as new, or has room again."""
     reset = _after(seconds).strftime("%Y-%m-%dT%H:%M:%SZ") if traits.dates_resets else spell_span(seconds)
     told = {"limit": str(limit.most), "remaining": str(left), "reset": reset}
-    return {traits.limit_header.format(field=field, what=limit.kind): value for field, value in told.items()}
+    return {_name_header(traits.limit_header, field, limit.kind): value for field, value in told.items()}
+
+
+@lru_cache(maxsize=64)
+def _name_header(template: str, field: str, what: str) -> str:
+    return template.format(field=field, what=what)
 
 
 def _after(seconds: int) -> datetime.datetime:
