@@ -83,6 +83,7 @@ class Gateway(BaseApplication):  # type: ignore[misc]
             import app.application
             import app.server.worker  # noqa: F401
 
+            gc.collect()
             gc.freeze()
         gc.enable()
         Master(self, self.parent).run()
