@@ -15,6 +15,7 @@ import msgspec
 import pytest
 import zstandard
 
+from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.response import MOST_TOKENS
 from app.dialects.registry import DIALECTS
 from tests.hardening.gateway import PATHS, Attacked
@@ -245,6 +246,9 @@ def test_a_malformed_reply_is_an_error_in_every_dialect(
 def test_a_count_is_one_that_sums_and_databases_hold(dialect: ModuleType, said: bytes) -> None:
     good = json.dumps(ANSWERS[dialect.NAME], separators=(",", ":")).encode()
 
-    usage = dialect.find_usage(good.replace(b'_tokens":1', b'_tokens":' + said))
+    odd = good.replace(b'_tokens":1', b'_tokens":' + said)
+    _, usage = dialect.pass_response(
+        odd, RenderContext(model="m", id="i", created=1), Capabilities(dialect=dialect.NAME)
+    )
 
     assert usage is None or all(0 <= count <= MOST_TOKENS for count in msgspec.structs.astuple(usage))
