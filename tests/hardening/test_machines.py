@@ -308,3 +308,17 @@ def test_no_order_of_things_breaks_a_machine(machine: type[RuleBasedStateMachine
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+@pytest.mark.parametrize("client", DIALECTS, ids=lambda each: each.NAME)
+@pytest.mark.parametrize("speaks", DIALECTS, ids=lambda each: each.NAME)
+def test_what_follows_an_end_is_no_part_of_the_answer(speaks: ModuleType, client: ModuleType) -> None:
+    for stream in STREAMS[speaks.NAME][:12]:
+        machine = StreamTranslation(speaks.StreamParser(), client, (), CONTEXT)
+        try:
+            said = [machine.feed(stream)]
+        except DragomanError:
+            continue
+        if machine.finished:
+            said += [machine.feed(event) for event in [*EVENTS[speaks.NAME][:60], *stream.split(b"\n\n")]]
+        check_stream(client.NAME, b"".join([*said, machine.close()]))

@@ -137,6 +137,8 @@ class StreamParser:
 
     def feed(self, data: Sequence[bytes]) -> list[Event]:
         events: list[Event] = []
+        if self._state is _State.ENDED:  # whatever follows the end was no part of the answer
+            return events
         blocks = self._blocks
         for payload in data:
             try:
