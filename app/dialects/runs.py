@@ -126,22 +126,21 @@ def _read_one(frame: Frame, data: bytes) -> tuple[list[bytes], bytes]:
 
 def _read_many(frame: Frame, data: bytes) -> tuple[list[bytes], bytes]:
     """The texts of the events of a run, and what follows it; no texts where anything odd is among them."""
-    *events, rest = data.split(b"\n\n")
-    before, after = frame.before, frame.after[:-2]
+    named = frame.before.count(b"\n")
+    lines = data.split(b"\n")  # in half the time that splitting by blank lines takes
+    spoken = lines[named :: named + 2][: len(lines) // (named + 2)]
+    before, after = frame.before.rpartition(b"\n")[2], frame.after[:-2]
     # What ends a run is mostly the end of a read as well.
-    count = len(events)
-    while count and not (events[count - 1].startswith(before) and events[count - 1].endswith(after)):
+    count = len(spoken)
+    while count and not (spoken[count - 1].startswith(before) and spoken[count - 1].endswith(after)):
         count -= 1
-    if count < len(events):
-        rest = b"\n\n".join((*events[count:], rest))
-        del events[count:]
     start, end = len(before), -len(after)
-    texts = [event[start:end] for event in events]
+    texts = [line[start:end] for line in spoken[:count]]
     # Whether these are events of the run is seen by writing them once more.
     if _are_texts(texts):
         written = frame.write(texts)
-        if len(written) + len(rest) == len(data) and data.startswith(written):
-            return texts, rest
+        if data.startswith(written):
+            return texts, data[len(written) :]
     return [], data
 
 

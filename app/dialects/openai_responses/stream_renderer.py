@@ -92,6 +92,8 @@ class StreamRenderer:
         frame = b'%b"%%b"%b%%d}\n\n' % (item.prefix.replace(b"%", b"%%"), item.suffix.replace(b"%", b"%%"))
         first, count = output.number, len(run.texts)
         output.number += count
+        if count == 1:
+            return frame % (run.texts[0], first)
         return frame * count % tuple(chain.from_iterable(zip(run.texts, range(first, first + count), strict=True)))
 
     def close(self) -> bytes:
