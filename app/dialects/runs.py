@@ -83,7 +83,13 @@ class RunReader:
         if frame is None or len(kept) > _MOST_KEPT:
             return [], part
         data = b"".join((kept, part)) if kept else part
-        texts, rest = _read_one(frame, data) if data.find(b"\n\n") == len(data) - 2 else _read_many(frame, data)
+        # Nearly all events of a slow stream come alone, and hold nothing to be looked at any closer.
+        lone = data.find(b"\n\n") == len(data) - 2 and data.startswith(frame.before) and data.endswith(frame.after)
+        text = data[len(frame.before) : -len(frame.after)] if lone else b""
+        if text and text.isascii() and len(text.translate(None, _SPECIAL)) == len(text):
+            texts, rest = [text], b""
+        else:
+            texts, rest = _read_many(frame, data)
         if not texts:
             self._patience -= 1
             return [], part
@@ -113,15 +119,6 @@ def last_event(events: bytes) -> bytes:
     """The last of whole events."""
     start = events.rfind(b"\n\n", 0, -2)
     return events[start + 2 :] if start >= 0 else events
-
-
-def _read_one(frame: Frame, data: bytes) -> tuple[list[bytes], bytes]:
-    """The text of a lone event, as nearly all of a slow stream are."""
-    if data.startswith(frame.before) and data.endswith(frame.after):
-        texts = [data[len(frame.before) : -len(frame.after)]]
-        if _are_texts(texts):
-            return texts, b""
-    return [], data
 
 
 def _read_many(frame: Frame, data: bytes) -> tuple[list[bytes], bytes]:
