@@ -93,8 +93,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     tool_id: Literal["any", "anthropic", "mistral", "responses"] = "any"
     tool_name_limit: int = 64
     description_limit: int | None = None  # characters of what is said of a tool
-    # it has said that names of tools' properties are letters, digits, "_", "." and "-", up to 64, which Anthropic's are
-    plain_properties: bool = False
+    plain_properties: bool = False  # names of tools' properties: letters, digits, "_", "." and "-", up to 64
     schema: Literal["any", "object", "anthropic", "openai", "gemini", "plain"] = "object"
     tool_result_media: bool = False  # images and files may stand inside a tool result
     error_flag: bool = False  # a tool result can say that it is an error

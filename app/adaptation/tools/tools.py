@@ -68,7 +68,7 @@ def adapt_tools(request: Request, capabilities: Capabilities, notes: Notes) -> R
         if plain is None:
             continue
         original = _original_of(tool, plain)
-        if isinstance(plain, FunctionTool) and plain.schema and _wants_plain_properties(capabilities):
+        if isinstance(plain, FunctionTool) and plain.schema and capabilities.plain_properties:
             schema, meant = legalize(plain.schema)
             if meant:
                 plain = replace(plain, schema=schema)
@@ -84,10 +84,6 @@ def adapt_tools(request: Request, capabilities: Capabilities, notes: Notes) -> R
         turns = tuple(_rename_calls(turn, names, own, capabilities, properties) for turn in turns)
     choice = _rename_choice(request.tool_choice, declared, names, capabilities)
     return replace(request, tools=tuple(tools), tool_choice=choice, turns=turns)
-
-
-def _wants_plain_properties(capabilities: Capabilities) -> bool:
-    return capabilities.plain_properties or capabilities.schema == "anthropic"
 
 
 def _without_repeats(tools: Sequence[Tool], notes: Notes) -> list[Tool]:
