@@ -58,14 +58,16 @@ class Dialer:
         self._choose = lru_cache(maxsize=1024)(self._find_proxy)
         self._own_tls = (ca_bundle, client_cert, client_key)
         if any(self._own_tls):
-            _ = self._tls  # what cannot be read is told at the start
+            _check_files(*self._stamped())  # what cannot be read is told at the start
         self._alarm = Alarm()
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
         """Made when it is first needed: a hundred and forty certificates take time and room that many do without."""
-        files = tuple(None if path is None else (path, _stamp(path)) for path in self._own_tls)
-        return _tls_context(*files)
+        return _tls_context(*self._stamped())
+
+    def _stamped(self) -> tuple[_Stamped | None, ...]:
+        return tuple(None if path is None else (path, _stamp(path)) for path in self._own_tls)
 
     def knows_way(self, origin: Origin) -> bool:
         """False for what requests does better: plain HTTP by way of a proxy, and proxies that want TLS themselves.
@@ -199,9 +201,23 @@ def _tls_context(
     return _build_context(*(None if each is None else each[0] for each in (ca_bundle, client_cert, client_key)))
 
 
+@lru_cache(maxsize=4)
+def _check_files(ca_bundle: _Stamped | None, client_cert: _Stamped | None, client_key: _Stamped | None) -> None:
+    """Raises ConfigError for what cannot be used; nothing of it is kept, as many upstreams are asked without TLS."""
+    paths = (None if each is None else each[0] for each in (ca_bundle, client_cert, client_key))
+    _load_files(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), *paths)
+
+
 def _build_context(ca_bundle: str | None, client_cert: str | None, client_key: str | None) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=certifi.where())
     context.set_alpn_protocols(["http/1.1"])
+    _load_files(context, ca_bundle, client_cert, client_key)
+    return context
+
+
+def _load_files(
+    context: ssl.SSLContext, ca_bundle: str | None, client_cert: str | None, client_key: str | None
+) -> None:
     if ca_bundle is not None:
         try:
             if Path(ca_bundle).is_dir():
@@ -219,7 +235,6 @@ def _build_context(ca_bundle: str | None, client_cert: str | None, client_key: s
             raise ConfigError(
                 f"cannot use the certificate in {client_cert} and its key", key="server.client_cert"
             ) from error
-    return context
 
 
 def _no_password() -> str:
