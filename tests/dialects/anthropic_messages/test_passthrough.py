@@ -297,7 +297,8 @@ def test_a_whole_answer_at_which_agents_would_stop_is_set_right() -> None:
     body = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [call],
             "stop_reason": "end_turn", "usage": {"input_tokens": 1, "output_tokens": 1}}  # fmt: skip
 
-    repaired = json.loads(pass_response(json.dumps(body).encode(), RenderContext(model="m", id="i", created=1), VENDOR))
+    passed, _ = pass_response(json.dumps(body).encode(), RenderContext(model="m", id="i", created=1), VENDOR)
+    repaired = json.loads(passed)
 
     assert repaired["stop_reason"] == "tool_use"
     assert repaired["content"] == [{"type": "tool_use", "id": "toolu_msg_1_0", "name": "f", "input": {"x": 1}}]
