@@ -13,9 +13,9 @@ if sys.argv[1:2] == ["serve"]:
     # This process becomes the server: gevent must patch the standard library before anything else of ours is loaded.
     # What is imported stays, so that looking through it for garbage is a waste until all of it is there.
     gc.disable()
-    from app.patching import patch_standard_library
+    from app.patching import prepare_process
 
-    patch_standard_library()
+    prepare_process()
 
 from app.cli import main as _run
 

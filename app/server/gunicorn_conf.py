@@ -1,10 +1,10 @@
 """The settings for `gunicorn -c python:app.server.gunicorn_conf wsgi:app`."""
 
 # ruff: noqa: E402
-from app.patching import patch_standard_library
+from app.patching import prepare_process
 
 # The import of our settings loads the whole package, ssl and sockets with it: they must be patched by then.
-patch_standard_library()
+prepare_process()
 
 import os
 

@@ -23,9 +23,9 @@ for descriptor in (0, 1, 2):
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
-from app.patching import patch_standard_library
+from app.patching import prepare_process
 
-patch_standard_library()
+prepare_process()
 
 import argparse
 import subprocess
