@@ -137,10 +137,10 @@ class StreamParser:
 
     def feed(self, data: Sequence[bytes]) -> list[Event]:
         events: list[Event] = []
-        if self._state is _State.ENDED:  # whatever follows the end was no part of the answer
-            return events
         blocks = self._blocks
         for payload in data:
+            if self._state is _State.ENDED:  # whatever follows the end was no part of the answer
+                break
             try:
                 chunk = _decode_chunk(payload)
                 delta = chunk.delta
@@ -163,8 +163,6 @@ class StreamParser:
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidRequest) as error:
                 self.steady = False
                 self._excuse(payload, error, events)
-            if self._state is _State.ENDED:
-                break
         return events
 
     def close(self) -> list[Event]:

@@ -849,6 +849,7 @@ def events_of(body: bytes) -> list[bytes]:
         {
             "choices": [
                 {
+                    "index": 0,
                     "message": {"tool_calls": [{"id": "a", "type": "function", "function": {"arguments": "{}"}}]},
                     "finish_reason": "tool_calls",
                 }
@@ -859,7 +860,8 @@ def events_of(body: bytes) -> list[bytes]:
 def test_a_clean_reply_that_is_decoded_at_once_is_what_a_second_look_makes_of_it(changed: dict[str, Any]) -> None:
     whole = {
         "id": "c", "object": "chat.completion", "created": 1, "model": "up",
-        "choices": [{"message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}], **changed,
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}],
+        **changed,
     }  # fmt: skip
     body = json.dumps(whole).encode()
 
