@@ -48,6 +48,29 @@ def whole(message: dict[str, Any], finish: str | None = "stop", **more: Any) -> 
     return json_reply(chat_reply(message, finish, **more))
 
 
+def in_one_reply(*entries: dict[str, Any]) -> Reply:
+    return whole({"tool_calls": list(entries)}, "tool_calls")
+
+
+def in_fragments(*entries: dict[str, Any]) -> Reply:
+    return chat_events(*(delta({"tool_calls": [entry]}) for entry in entries), delta({}, "tool_calls"), "[DONE]")
+
+
+# One call in two entries, the second without an id.
+SPLIT: dict[str, list[dict[str, Any]]] = {
+    "arguments in the second": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": ""}},
+                                {"type": "function", "function": {"arguments": '{"x":1}'}}],
+    "numbered": [{"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": ""}},
+                 {"index": 1, "type": "function", "function": {"name": None, "arguments": '{"x":1}'}}],
+    "cut arguments": [{"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"x"'}},
+                      {"index": 1, "id": "", "function": {"name": "", "arguments": ":1}"}}],
+    "the name again": [{"id": "c1", "type": "function", "function": {"name": "f"}},
+                       {"type": "function", "function": {"name": "f", "arguments": '{"x":1}'}}],
+    "the name in the second": [{"id": "c1", "type": "function", "function": {"name": "", "arguments": ""}},
+                               {"type": "function", "function": {"name": "f", "arguments": '{"x":1}'}}],
+    "flat": [{"id": "c1", "name": "f"}, {"arguments": '{"x":1}'}],
+}  # fmt: skip
+
 ANSWERS = [
     Answer("FB-241 text and call in two choices", choices({"content": "t"}, {"tool_calls": [CALL]}),
            "t", calls=(("f", {"x": 1}),), finish="tool_calls"),
@@ -77,6 +100,11 @@ ANSWERS = [
            calls=(("f", {"x": 1}),), finish="tool_calls"),
     Answer("a call without a function around it", whole({"tool_calls": [{"id": "7", "name": "f", "arguments": {"x": 1}}]}),
            calls=(("f", {"x": 1}),), finish="tool_calls"),
+    *(Answer(f"diegosouzapw/OmniRoute#653 {what}", sent(*entries), calls=(("f", {"x": 1}),), finish="tool_calls")
+      for what, entries in SPLIT.items() for sent in (in_one_reply, in_fragments)),
+    Answer("calls without ids are not one another's rest", whole({"tool_calls": [
+        {"function": {"name": "f", "arguments": '{"x":1}'}}, {"function": {"name": "f", "arguments": '{"x":2}'}}]}, "tool_calls"),
+           calls=(("f", {"x": 1}), ("f", {"x": 2})), finish="tool_calls"),
     Answer("FB-224 Magistral", whole({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "r"}]},
                                                   {"type": "text", "text": "t"}]}), "t", "r"),
     Answer("Databricks", whole({"content": [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "r"}]},

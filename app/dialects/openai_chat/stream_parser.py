@@ -38,7 +38,7 @@ from app.dialects.openai_chat.replies.shapes import (
     read_text,
 )
 from app.dialects.openai_chat.replies.steps import read_image
-from app.dialects.openai_chat.replies.tool_calls import Call, CallBinder
+from app.dialects.openai_chat.replies.tool_calls import Call, CallBinder, join_entries
 from app.dialects.openai_chat.usage import read_usage
 from app.dialects.openai_chat.vocabulary import (
     NAME,
@@ -259,9 +259,10 @@ class StreamParser:
         if len(delta.images) > _NOTHING:
             self._show(delta.images, events)
         if delta.tool_calls:
-            before = len(self._binder.calls)
-            for position, fragment in enumerate(calls_of(delta)):
-                if delta is choice.message:
+            before, whole = len(self._binder.calls), delta is choice.message
+            fragments = calls_of(delta)
+            for position, fragment in enumerate(join_entries(fragments) if whole else fragments):
+                if whole:
                     fragment.index = before + position  # calls of a whole reply are never fragments of one another
                 elif choice.index and isinstance(fragment.index, int):
                     fragment.index += choice.index * _CALLS_OF_A_CHOICE

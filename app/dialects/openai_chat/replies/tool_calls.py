@@ -96,7 +96,7 @@ class CallBinder:
     def _find(self, index: int | None, wire_id: str | None, name: str, added: bytes) -> Call:
         known = self._by_index.get(index) if index is not None else self._find_without_index(wire_id, name)
         if known is None and wire_id is None and not name:
-            known = self._find_uncounted()
+            known = self._find_unfinished(added)
         if known is None or self._starts_anew(known, wire_id, name, added):
             if len(self.calls) >= MOST_CALLS:
                 raise UpstreamMalformed(f"the upstream's answer calls more than {MOST_CALLS} tools")
@@ -118,10 +118,13 @@ class CallBinder:
                 return same
         return self.calls[-1] if self.calls else None
 
-    def _find_uncounted(self) -> Call | None:
-        """The last call, where its beginning came without an index and what goes on with it has one."""
+    def _find_unfinished(self, added: bytes) -> Call | None:
+        """The last call, for arguments under a new index that name none: its beginning came without an index, or
+        OmniRoute and its like count fragments as calls."""
         last = self.calls[-1] if self.calls else None
-        return None if last in self._by_index.values() else last
+        if last is None or last not in self._by_index.values():
+            return last
+        return last if added != EMPTY and last.name and not last.is_complete() else None
 
     def _starts_anew(self, known: Call, wire_id: str | None, name: str, added: bytes) -> bool:
         """Whether a fragment opens another call under an index that is taken already.
@@ -141,6 +144,40 @@ class CallBinder:
     def _mint(self, position: int) -> str:
         digest = hashlib.sha256(f"{self.response_id}:{position}".encode("utf-8", "replace")).hexdigest()
         return f"call_{digest[:24]}"
+
+
+def join_entries(entries: Sequence[CallFragment]) -> list[CallFragment]:
+    """The calls of a whole reply. An entry without an id that does not begin a call goes on with the one before: there
+    are gateways that leave the fragments of a stream as entries of their own (diegosouzapw/OmniRoute#653)."""
+    calls: list[CallFragment] = []
+    for entry in entries:
+        if calls and _goes_on(calls[-1], entry):
+            _append(calls[-1], entry)
+        else:
+            calls.append(entry)
+    return calls
+
+
+def _goes_on(call: CallFragment, entry: CallFragment) -> bool:
+    head, piece = call.function, entry.function
+    if head is None or piece is None or entry.id not in (None, ""):
+        return False
+    if not piece.name or not head.name:
+        return True
+    return call.id not in (None, "") and piece.name == head.name and not says_arguments(call)
+
+
+def _append(call: CallFragment, entry: CallFragment) -> None:
+    """Adds an entry to the call that it goes on with. A whole object takes the place of an empty one."""
+    if call.function is None or entry.function is None:
+        return
+    call.function.name = call.function.name or entry.function.name
+    had, added = _arguments_of(call), _arguments_of(entry)
+    if added != EMPTY:
+        begun = b"" if had in (EMPTY, literal("{}")) else had
+        call.function.arguments = msgspec.Raw(join([begun, added]) if begun else added)
+    if len(entry.extra_content):
+        call.extra_content = entry.extra_content
 
 
 def are_clean(fragments: Sequence[CallFragment], binder: CallBinder) -> bool:
