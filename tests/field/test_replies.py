@@ -485,3 +485,20 @@ def test_choices_are_numbered_for_clients_that_want_it(client: Client, upstream:
 
     assert {choice["index"] for event in events if event != "[DONE]" for choice in event["choices"]} == {0}
     assert answer["choices"][0]["index"] == 0
+
+
+@every_client
+@both_modes
+@pytest.mark.parametrize("given", ['{"x":1}', ' {"x": 1}\n'])
+def test_the_input_of_a_call_may_be_the_text_of_an_object(
+    every: Client, upstream: FakeUpstream, dialect: str, stream: bool, given: str
+) -> None:
+    """Servers of Messages that were made out of servers of Chat send the arguments as they are there."""
+    call = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": given}
+    head = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [call]}
+    end = {"stop_reason": "tool_use", "stop_sequence": None, "usage": {"input_tokens": 1, "output_tokens": 1}}
+    upstream.script(json_reply({**head, **end}))
+
+    told = ask(every, dialect, "messages/m", stream=stream)
+
+    assert (told.error, told.calls, told.finish) == ("", [("f", {"x": 1})], "tool_calls")

@@ -30,11 +30,11 @@ from app.sse import COMMENT_KEEPALIVE, EventBuffer, SseDecoder, encode_event
 
 _DELTA = b"event: content_block_delta"
 _INDEX = re.compile(rb'"index"\s*:\s*(\d{1,9})')
-# What a delta holds that belongs into another block than the open one; without an open one each does.
+# What a delta holds that belongs into another block than the open one, or is no text; without an open one each does.
 _ELSEWHERE = {
     "text": (b'"thinking_delta"',),
     "thinking": (b'"text_delta"',),
-    "tool_use": (b'"text_delta"', b'"thinking_delta"'),
+    "tool_use": (b'"text_delta"', b'"thinking_delta"', b'"partial_json":{', b'"partial_json": {'),
     "": (b"",),
 }
 

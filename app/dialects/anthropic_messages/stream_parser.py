@@ -22,8 +22,8 @@ from app.conversation.events import (
     Started,
     UsageSeen,
 )
-from app.conversation.literals import is_blank, join, literal, text_of
-from app.dialects.anthropic_messages.content.blocks import ignore_field, read_block
+from app.conversation.literals import EMPTY, is_blank, join, literal, text_of
+from app.dialects.anthropic_messages.content.blocks import ignore_field, read_arguments, read_block
 from app.dialects.anthropic_messages.errors import parse_stream_error
 from app.dialects.anthropic_messages.response_parser import (
     is_broken,
@@ -281,6 +281,8 @@ class StreamParser:
                 block.signature = bytes(delta.signature) or block.signature
             case "tool_use":
                 fragment = bytes(delta.partial_json)
+                if fragment.startswith(b"{"):  # the object instead of its text; {} is what no arguments mean anyway
+                    fragment = literal(fragment.decode()) if fragment.strip(b"{} \n\r\t") else EMPTY
                 if block.texts or not is_blank(fragment):
                     self._say(block, fragment, events)
             case _:
@@ -331,7 +333,7 @@ class StreamParser:
             case _WireBlock(type="tool_use"):
                 if not block.texts:
                     # Calls without arguments stream none, though the whole message has {}.
-                    arguments = bytes(block.fields.get("input", b"")).decode()
+                    arguments = read_arguments(bytes(block.fields.get("input", b"")))
                     self._say(block, literal(arguments if arguments.startswith("{") else "{}"), events)
                 events.append(BlockClosed(block.index))
             case _:

@@ -31,6 +31,7 @@ from app.conversation.blocks import (
     Url,
 )
 from app.conversation.envelope import is_sealed, seal, unseal
+from app.conversation.literals import text_of
 from app.conversation.losses import Severity
 from app.conversation.steps import CITATION
 from app.dialects.anthropic_messages.content.server_steps import parse_step
@@ -63,6 +64,7 @@ _source = msgspec.json.Decoder(WireSource)
 _citations = msgspec.json.Decoder(list[dict[str, Any]] | None)
 _enabled = msgspec.json.Decoder(dict[str, Any] | None)
 _string = msgspec.json.Decoder(str)
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _any = msgspec.json.Decoder(Any)
 _NO_RAW = msgspec.Raw()
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -116,6 +118,16 @@ def read_block(raw: msgspec.Raw, path: str, note: NoteField) -> Block:
     return _take(block, raw, path, note)
 
 
+def read_arguments(given: bytes) -> str:
+    """The arguments in the `input` of a call; some servers send the text of the object instead of the object."""
+    if given[:1] == b'"':
+        text = text_of(given).strip()
+        with contextlib.suppress(msgspec.DecodeError, UnicodeError, RecursionError):
+            _object.decode(text or "{}")
+            return text or "{}"
+    return given.decode() or "{}"
+
+
 def _take(block: WireBlock, raw: msgspec.Raw, path: str, note: NoteField) -> Block:
     """One block that was decoded; its text is needed only where it is not taken apart."""
     cache = CacheHint(block.cache_control.ttl) if block.cache_control else None
@@ -126,7 +138,7 @@ def _take(block: WireBlock, raw: msgspec.Raw, path: str, note: NoteField) -> Blo
             )
             return Text(_need(block.text, path, "text"), cache, read_citations(citations or ()))
         case "tool_use":
-            arguments = bytes(block.input).decode() or "{}"
+            arguments = read_arguments(bytes(block.input))
             return ToolCall(_identifier(block.id, path, "id"), _need(block.name, path, "name"), arguments, cache=cache)
         case "tool_result":
             return ToolResult(
