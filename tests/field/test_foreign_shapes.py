@@ -61,8 +61,54 @@ def test_a_choice_is_read_whatever_its_shape(every: Client, upstream: FakeUpstre
         "R": {"type": "function", "name": "f"},
     }
 
-    for dialect in ("C", "R"):
+    for dialect in CLIENTS:
         assert asked_of(every, upstream, dialect, to, tool_choice=choice)["tool_choice"] == wanted[to]
+
+
+# What a choice of OpenAI's means, in the words of each upstream.
+_MODES: dict[str, dict[str, Any]] = {
+    "auto": {"A": {"type": "auto"}, "C": "auto", "R": "auto"},
+    "none": {"A": {"type": "none"}, "C": "none", "R": "none"},
+    "required": {"A": {"type": "any"}, "C": "required", "R": "required"},
+}
+
+
+@every_upstream
+@pytest.mark.parametrize("mode", _MODES)
+def test_a_mode_of_choice_is_read_whatever_its_shape(every: Client, upstream: FakeUpstream, to: str, mode: str) -> None:
+    for choice in (mode, {"type": mode}):
+        assert asked_of(every, upstream, "A", to, tool_choice=choice)["tool_choice"] == _MODES[mode][to]
+
+
+@every_upstream
+@pytest.mark.parametrize("nested", [False, True])
+def test_allowed_tools_stay_those_of_a_messages_client(
+    every: Client, upstream: FakeUpstream, to: str, nested: bool
+) -> None:
+    allowed = {"mode": "required", "tools": [{"type": "function", "name": "f"}]}
+    tools = [{"name": name, "input_schema": SCHEMA} for name in ("f", "g")]
+    choice = {"type": "allowed_tools", **({"allowed_tools": allowed} if nested else allowed)}
+
+    body = asked_of(every, upstream, "A", to, tools=tools, tool_choice=choice)
+
+    names = [tool["function"]["name"] if "function" in tool else tool["name"] for tool in body["tools"]]
+    limited = names == ["f"] or [(tool.get("function") or tool)["name"] for tool in _allowed(body)] == ["f"]
+    assert limited, body
+
+
+def _allowed(body: dict[str, Any]) -> list[Any]:
+    choice = body["tool_choice"]
+    tools: list[Any] = (choice.get("allowed_tools") or choice).get("tools") or []
+    return tools
+
+
+@pytest.mark.parametrize(
+    "choice", ["f", "any tool", {"type": "web_search", "name": "f"}, {"type": "function"}, 5, ["f"]]
+)
+def test_a_choice_that_nobody_knows_is_refused(every: Client, upstream: FakeUpstream, choice: Any) -> None:
+    told = ask(every, "A", "chat/m", tool_choice=choice)
+
+    assert (told.status, "tool_choice" in told.error, upstream.seen) == (400, True, [])
 
 
 @pytest.mark.parametrize("dialect", ["C", "R"])

@@ -34,6 +34,8 @@ _BLANK_TEXT = re.compile(rb'"text"\s*:\s*' + _BLANK.pattern)
 _SHORT = 64  # bytes of a schema that may say nothing at all
 _REASONING = ("thinking", "redacted_thinking")
 _ABSENT = msgspec.Raw()
+# The choices of this dialect; others are read, as shapes of OpenAI's or as nothing that is known.
+_CHOICES = ("auto", "any", "none", "tool")
 # With thinking on, Claude still takes a top_p of at least this.
 _LEAST_TOP_P = 0.95
 
@@ -93,7 +95,7 @@ class _Outline(msgspec.Struct):
     top_p: float | None = None
     top_k: Any = None
     stop_sequences: Any = None
-    tool_choice: _Choice | None = None
+    tool_choice: _Choice | str | None = None
     output_config: _Config | None = None
     output_format: msgspec.Raw = _ABSENT
     stream: Any = None
@@ -192,6 +194,8 @@ def _check_choice(asked: _Outline, can: Capabilities) -> bool:
     choice = asked.tool_choice
     if choice is None:
         return False
+    if isinstance(choice, str) or choice.type not in _CHOICES:
+        return True
     if not can.tool_choice or (choice.disable_parallel_tool_use and not can.parallel_switch):
         return True
     forced = choice.type in ("any", "tool")

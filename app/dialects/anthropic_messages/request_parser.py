@@ -12,7 +12,7 @@ from app.conversation.blocks import CacheHint, Text
 from app.conversation.request import Extension, Request, Role, Sampling, Tool, ToolChoice, Turn
 from app.dialects.anthropic_messages.content.blocks import UNREADABLE, NoteField, is_absent, read_blocks
 from app.dialects.anthropic_messages.content.tool_changes import apply_tool_changes
-from app.dialects.anthropic_messages.content.tools import read_tools
+from app.dialects.anthropic_messages.content.tools import read_tool_choice, read_tools
 from app.dialects.anthropic_messages.reasoning import optional_text, read_reasoning, take_field
 from app.dialects.anthropic_messages.vocabulary import (
     ASKED_TIERS,
@@ -206,20 +206,11 @@ class _Reader:
         return value
 
     def _tool_choice(self) -> tuple[ToolChoice | None, bool | None]:
-        choice = self._take("tool_choice", _object)
+        choice = self._take("tool_choice", _any)
         if choice is None:
             return None, None
-        serial = choice.get("disable_parallel_tool_use")
-        parallel = None if serial is None else not serial
-        match choice:
-            case {"type": "auto" | "any" | "none" as mode}:
-                return ToolChoice(mode), parallel
-            case {"type": "tool", "name": str(name)}:
-                return ToolChoice("tool", ((None, name),)), parallel
-            case _:
-                raise InvalidRequest(
-                    "tool_choice.type must be auto, any, none, or tool with a name", param="tool_choice.type"
-                )
+        serial = choice.get("disable_parallel_tool_use") if isinstance(choice, dict) else None
+        return read_tool_choice(choice), None if serial is None else not serial
 
     def _cache_hint(self) -> CacheHint | None:
         cache = self._take("cache_control", _cache)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
 import msgspec
 
 from app.conversation.blocks import CacheHint
 from app.conversation.losses import Loss
-from app.conversation.request import CustomTool, FunctionTool, NativeTool, Request, Tool
+from app.conversation.request import CustomTool, FunctionTool, NativeTool, Request, Tool, ToolChoice
 from app.dialects.anthropic_messages.content.blocks import write_cache
 from app.dialects.anthropic_messages.vocabulary import CLIENT_TOOLS, NAME, NO_SCHEMA, SERVER_TOOLS
 from app.dialects.foreign_tools import nested_tool
@@ -39,6 +39,44 @@ def write_tools(tools: Sequence[Tool], losses: list[Loss], *, cached: bool, own:
             case _:
                 assert_never(tool)
     return written
+
+
+def read_tool_choice(choice: Any) -> ToolChoice:
+    """A choice, in the shapes of OpenAI's dialects too. Raises InvalidRequest for one that is not known."""
+    match choice:
+        case {"type": "auto" | "any" | "none" as mode} | ("auto" | "any" | "none" as mode):
+            return ToolChoice(mode)
+        case "required" | {"type": "required"}:
+            return ToolChoice("any")
+        case {"type": "tool" | "function" | "custom", "name": str(name)}:
+            return ToolChoice("tool", ((None, name),))
+        case {"type": "function", "function": {"name": str(name)}} | {"type": "custom", "custom": {"name": str(name)}}:
+            return ToolChoice("tool", ((None, name),))
+        case {"type": "allowed_tools", "allowed_tools": {**allowed}} | {"type": "allowed_tools", **allowed}:
+            return _read_allowed(allowed)
+        case _:
+            raise InvalidRequest(
+                "tool_choice.type must be auto, any, none, or tool with a name", param="tool_choice.type"
+            )
+
+
+def _read_allowed(allowed: Mapping[Any, Any]) -> ToolChoice:
+    """A choice among some tools. None are allowed by an empty list, and no entry that is not understood."""
+    mode, tools = allowed.get("mode") or "auto", allowed.get("tools")
+    if mode not in ("auto", "required") or not isinstance(tools, list):
+        raise InvalidRequest("tool_choice.tools must be a list, and its mode auto or required", param="tool_choice")
+    names: list[tuple[str | None, str]] = []
+    for tool in tools:
+        match tool:
+            case {"function": {"name": str(name)}} | {"custom": {"name": str(name)}} | {"name": str(name)}:
+                names.append((None, name))
+            case _:
+                raise InvalidRequest("tool_choice.tools: each entry must name a tool", param="tool_choice.tools")
+    if names:
+        return ToolChoice("any" if mode == "required" else "auto", tuple(names))
+    if mode == "required":
+        raise InvalidRequest("tool_choice.tools: a call is required, but no tool is allowed", param="tool_choice.tools")
+    return ToolChoice("none")
 
 
 def write_tool_choice(request: Request, losses: list[Loss]) -> dict[str, Any] | None:
