@@ -14,9 +14,9 @@ from app import create_app
 from app.gateway.endpoints.explanation import list_learned
 from app.gateway.messages import new_id
 from app.gateway.responses_api.background import MOST_JOBS_OF_A_TENANT
-from app.settings import LedgerSettings, ModelsSettings, ProviderSettings, ServerSettings, Settings
+from app.settings import LedgerSettings, ModelsSettings, ProviderSettings, RouteSettings, ServerSettings, Settings
 from tests.hardening.gateway import ANSWER
-from tests.support.fake_upstream import FakeUpstream, json_reply
+from tests.support.fake_upstream import CLOSE, CUT, FakeUpstream, json_reply, raw
 
 Figure = Callable[[str, object, object], None]
 
@@ -123,6 +123,60 @@ def test_a_pause_that_one_client_was_told_is_not_the_others(client: Client, upst
 
     names = {(fact.name, fact.tenant is not None) for fact in facts.known()}
     assert names == {("cool_down", True)}
+
+
+@pytest.fixture
+def fallback() -> Iterator[FakeUpstream]:
+    with FakeUpstream(json_reply(ANSWER)) as fake:
+        yield fake
+
+
+PAUSE = {"retry-after": "86400"}
+# What an upstream may do because of one client's request: too large, too long, or the death of it.
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: "
+BOOM = {"error": {"message": "boom", "code": 500}}
+CAUSED = {
+    "a cut before the head": raw(CUT),
+    "an end before the head": raw(CLOSE),
+    "an end within the head": raw(b"HTTP/1.1 2", CLOSE),
+    "a cut of the body": raw(OK + b"99\r\n\r\n{", CUT),
+    "no HTTP": raw(b"nothing\r\n\r\n", CLOSE),
+    "no JSON": raw(OK + b"1\r\n\r\n{"),
+    "an empty body": raw(OK + b"0\r\n\r\n"),
+    "no answer": json_reply({}),
+    "an error of 200": json_reply(BOOM),
+    **{f"{status}": json_reply(BOOM, status) for status in (400, 404, 413, 422, 500, 502, 504, 529)},
+    **{f"{status} with a pause": json_reply(BOOM, status, PAUSE) for status in (429, 503, 529)},
+}
+
+
+@pytest.mark.parametrize("name", CAUSED)
+def test_what_one_clients_requests_make_an_upstream_do_sends_no_other_elsewhere(
+    name: str, upstream: FakeUpstream, fallback: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    tables = {
+        label: ProviderSettings(kind="openai", base_url=f"{fake.url}/v1", api_key="sk-upstream-1")
+        for label, fake in (("up", upstream), ("other", fallback))
+    }
+    client = Client(
+        create_app(
+            Settings(
+                server=ServerSettings(api_keys=(ANNA, BERT), max_attempts=1),
+                providers=tables,
+                models=ModelsSettings(routes={"best": RouteSettings(targets=("up/m", "other/m"))}),
+            )
+        )
+    )
+    upstream.script(CAUSED[name])
+    for number in range(8):
+        ask(client, ANNA, messages=[{"role": "user", "content": f"boom {number}"}])
+    upstream.script(json_reply(ANSWER))
+
+    answer = ask(client, BERT, model="best")
+
+    close(client)
+    assert (answer.status_code, answer.headers["x-dragoman-upstream"]) == (200, "up/m")
 
 
 def test_no_id_can_be_guessed_and_none_opens_anything_for_another(client: Client, figure: Figure) -> None:

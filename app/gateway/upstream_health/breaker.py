@@ -66,10 +66,8 @@ def find_fault(error: DragomanError) -> Fault | None:
             return "gone"
         case UpstreamTimeout():
             return "silent"
-        case UpstreamCut():
-            return "failing" if error.began else "unreachable"
-        case UpstreamMalformed():
-            return "failing"
+        case UpstreamCut() | UpstreamMalformed():
+            return "failing"  # also before the first byte: a body may be what a server cuts, or dies of
         case UpstreamRefused():
             failure = error.failure
             return "failing" if failure.status in FAULT_STATUSES and failure.kind in FAULT_KINDS else None
@@ -129,6 +127,8 @@ class Breaker:
         """Counts a fault; True where it opens the breaker. `request` tells bodies of requests apart."""
         if probe:
             self.probe_began = None
+        if self.until is None and fault in FOR_ALL and self.fault not in FOR_ALL:
+            self.count = 0  # what one tenant's requests met does not add up with what holds for all
         repeated = fault == "failing" and request in self.requests
         self.fault = fault
         if len(self.tenants) < MOST_MARKS:

@@ -42,7 +42,7 @@ def failed(fault: Fault, times: int, *, tenant: str = "", now: float = 0.0) -> B
     ("error", "fault"),
     [
         (UpstreamUnreachable("no"), "unreachable"),
-        (UpstreamCut("x", began=False), "unreachable"),
+        (UpstreamCut("x", began=False), "failing"),
         (UpstreamCut("x", began=True), "failing"),
         (UpstreamTimeout("connect", 10), "silent"),
         (UpstreamTimeout("first_byte", 10), "silent"),
