@@ -93,7 +93,7 @@ def test_records_reach_every_hook_whatever_another_does() -> None:
 
 def test_a_hook_that_never_ends_loses_its_time_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     gevent = pytest.importorskip("gevent")
-    monkeypatch.setattr(module, "RECORD_LIMIT", 0.05)
+    monkeypatch.setattr(module, "LIMIT", 0.05)
     hooks = Hooks([Hook("slow", on_record=lambda _each: gevent.sleep(60))])
     hooks.take(record(1))
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 import msgspec
 import requests
+from urllib3.util import Timeout
 
 from app.logs import hide_secrets
 from app.settings import AlertsSettings
@@ -23,7 +24,7 @@ log = logging.getLogger("dragoman")
 # Alerts that wait to be sent, and how often one is tried.
 MOST_WAITING = 100
 MOST_TRIES = 5
-# Seconds that a receiver has.
+# Seconds that a receiver has for the head of its answer, whose body nobody reads.
 TIMEOUT = 5.0
 # Alerts in an hour: what flutters must not bury the rest.
 MOST_AN_HOUR = 60
@@ -91,7 +92,8 @@ class Alerts:
             alert, url, tries = self._waiting.popleft()
             try:
                 body = self._describe(alert) if url in self._settings.webhooks else _describe_for_slack(alert)
-                answer = session.post(url, json=body, timeout=TIMEOUT, allow_redirects=False)
+                limit = Timeout(TIMEOUT, TIMEOUT, TIMEOUT)
+                answer = session.post(url, json=body, timeout=limit, allow_redirects=False, stream=True)
                 answer.close()
                 if answer.status_code >= 400:
                     raise requests.HTTPError(f"HTTP {answer.status_code}")

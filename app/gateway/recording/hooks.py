@@ -28,8 +28,8 @@ log = logging.getLogger("dragoman")
 ENTRY_POINTS = "dragoman.hooks"
 # Records that wait for hooks; what is beyond them is lost to the hooks, and counted.
 MOST_WAITING = 1000
-# Seconds that a hook has for one record.
-RECORD_LIMIT = 10.0
+# Seconds that a hook has for one request or record. What never waits cannot be ended.
+LIMIT = 10.0
 
 
 class HookFailed(DragomanError):
@@ -63,12 +63,13 @@ class Hooks:
         for hook in self._before:
             assert hook.on_request is not None
             try:
-                changed = hook.on_request(client_request)
+                with gevent.Timeout(LIMIT):
+                    changed = hook.on_request(client_request)
                 if changed is not None and not isinstance(changed, ClientRequest):
                     raise TypeError(f"on_request gave a {type(changed).__name__}, not a ClientRequest or None")
-            except DragomanError:
+            except (DragomanError, gevent.GreenletExit):
                 raise
-            except Exception as fault:
+            except BaseException as fault:
                 self._note(hook, fault)
                 if hook.required:
                     raise HookFailed(f"the hook {hook.name!r}, which is required, failed; see the log") from fault
@@ -89,9 +90,11 @@ class Hooks:
             for hook in self._after:
                 assert hook.on_record is not None
                 try:
-                    with gevent.Timeout(RECORD_LIMIT):
+                    with gevent.Timeout(LIMIT):
                         hook.on_record(record)
-                except (Exception, gevent.Timeout) as fault:
+                except gevent.GreenletExit:
+                    raise
+                except BaseException as fault:  # a SystemExit would end the worker
                     self._note(hook, fault)
 
     def _note(self, hook: Hook, fault: BaseException) -> None:
@@ -112,7 +115,7 @@ def load_hooks(off: Iterable[str] = (), required: Iterable[str] = ()) -> Hooks:
             continue
         try:
             hooks.append(_make_hook(entry.name, entry.load(), required=entry.name in required))
-        except Exception as fault:
+        except (Exception, SystemExit) as fault:
             if entry.name in required:
                 raise ConfigError(f"the hook {entry.name!r} cannot be loaded: {fault}", key="hooks.required") from fault
             log.error("the hook %s cannot be loaded and is left out", entry.name, exc_info=fault)

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 import requests
+from urllib3.util import Timeout
 
 from app.gateway.recording.workers import Whole
 from app.settings import PushSettings
 
 log = logging.getLogger("dragoman")
 
-# Seconds that a receiver has.
+# Seconds that a receiver has for the head of its answer, whose body nobody reads.
 TIMEOUT = 5.0
 
 
@@ -43,8 +44,8 @@ class Push:
         text = write_metrics(look(), version)
         try:
             answer = find_session().put(
-                self._address(), data=text, headers={"content-type": CONTENT_TYPE}, timeout=TIMEOUT,
-                allow_redirects=False,
+                self._address(), data=text, headers={"content-type": CONTENT_TYPE},
+                timeout=Timeout(TIMEOUT, TIMEOUT, TIMEOUT), allow_redirects=False, stream=True,
             )  # fmt: skip
             answer.close()
             if answer.status_code >= 300:

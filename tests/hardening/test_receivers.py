@@ -1,0 +1,140 @@
+"""What runs beside the requests for an operator, hooks and receivers of alerts and metrics, holds up nothing and ends
+nothing, whatever it does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from types import SimpleNamespace
+from typing import Any
+
+import gevent
+import pytest
+
+from app.dialects.registry import DIALECTS
+from app.gateway.messages import ClientRequest
+from app.gateway.recording import alerts as alerts_module
+from app.gateway.recording import hooks as hooks_module
+from app.gateway.recording.alerts import Alert, Alerts
+from app.gateway.recording.hooks import Hook, HookFailed, Hooks, load_hooks
+from app.gateway.recording.telemetry import push as push_module
+from app.gateway.recording.telemetry.push import Push
+from app.settings import AlertsSettings, PushSettings
+from app.transport import Transport, TransportSettings
+from tests.accounts.records import record
+from tests.support.fake_upstream import CLOSE, FakeUpstream, Reply, json_reply, raw
+
+LIMIT = 0.3
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n"
+DRIP: tuple[Any, ...] = tuple(piece for number in range(60) for piece in (b"x-%d: y\r\n" % number, 0.1))
+GIGABYTE = HEAD + b"content-length: 1000000000\r\n\r\n" + bytes(1 << 20)
+
+
+class Odd(BaseException):
+    """What no `except Exception` catches."""
+
+
+def leave(_asked: object) -> None:
+    raise SystemExit(3)
+
+
+def be_odd(_asked: object) -> None:
+    raise Odd
+
+
+def hang(_asked: object) -> None:
+    gevent.sleep(60)
+
+
+@pytest.fixture
+def canary() -> Iterator[FakeUpstream]:
+    """What must never be asked."""
+    with FakeUpstream() as fake:
+        yield fake
+
+
+def answers(canary: FakeUpstream) -> dict[str, Reply]:
+    elsewhere = {"location": f"{canary.url}/latest/meta-data"}
+    return {
+        "a head that drips": raw(HEAD, *DRIP, CLOSE),
+        "a body of a gigabyte": raw(GIGABYTE, 5.0),
+        "a body that drips": raw(HEAD + b"content-length: 99\r\n\r\n", *(b"x", 0.1) * 40),
+        **{f"a redirect ({status})": json_reply({}, status, elsewhere) for status in (301, 302, 303, 307, 308)},
+    }  # fmt: skip
+
+
+def send_alert(url: str, transport: Transport) -> None:
+    alerts = Alerts(AlertsSettings(webhooks=(url,)))
+    alerts.tell(Alert("provider_down", "up", "it is down"))
+    alerts.send(transport.session)
+
+
+def push_metrics(url: str, transport: Transport) -> None:
+    Push(PushSettings(url=url)).round(lambda: None, "1.0", lambda: transport.session)  # type: ignore[arg-type,return-value]
+
+
+@pytest.mark.parametrize("tell", [send_alert, push_metrics])
+def test_a_receiver_gets_its_time_and_no_more_whatever_it_answers(
+    tell: Callable[[str, Transport], None], canary: FakeUpstream, monkeypatch: pytest.MonkeyPatch,
+    figure: Callable[..., None],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(alerts_module, "TIMEOUT", LIMIT)
+    monkeypatch.setattr(push_module, "TIMEOUT", LIMIT)
+    monkeypatch.setattr("app.gateway.recording.exposition.write_metrics", lambda *_told: "")
+    longest = (0.0, "")
+    for name, answer in answers(canary).items():
+        with FakeUpstream(answer) as receiver, closing(Transport(TransportSettings())) as transport:
+            began = time.monotonic()
+            tell(receiver.url, transport)
+            longest = max(longest, (time.monotonic() - began, name))
+            assert receiver.accepted == 1, name
+
+    figure("longest hold by a receiver of alerts or metrics", f"{longest[0]:.1f} s", f"{LIMIT} s and a little")
+    assert longest[0] < LIMIT + 1.0, longest
+    assert canary.accepted == 0
+
+
+@pytest.mark.parametrize("fault", [leave, be_odd, hang])
+def test_a_hook_harms_no_request_but_where_it_is_required(
+    fault: Callable[[object], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hooks_module, "LIMIT", 0.05)
+    asked = ClientRequest(DIALECTS["openai_chat"], b"{}", {})
+    hooks = Hooks([Hook("odd", on_request=fault)])  # type: ignore[arg-type]
+    required = Hooks([Hook("odd", on_request=fault, required=True)])  # type: ignore[arg-type]
+
+    assert hooks.admit(asked) is asked
+    assert hooks.failures == {"odd": 1}
+    with pytest.raises(HookFailed):
+        required.admit(asked)
+
+
+@pytest.mark.parametrize("fault", [leave, be_odd, hang])
+def test_a_hook_keeps_no_record_from_another(fault: Callable[[object], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooks_module, "LIMIT", 0.05)
+    seen: list[object] = []
+    hooks = Hooks([Hook("odd", on_record=fault), Hook("well", on_record=seen.append)])
+    for _ in range(2):
+        hooks.take(record())
+
+    hooks.hand_out()
+
+    assert (len(seen), hooks.failures) == (2, {"odd": 2, "well": 0})
+
+
+def test_a_client_that_leaves_while_a_hook_waits_ends_its_request() -> None:
+    def be_left(_asked: object) -> None:
+        raise gevent.GreenletExit
+
+    hooks = Hooks([Hook("waits", on_request=be_left)])  # type: ignore[arg-type]
+
+    with pytest.raises(gevent.GreenletExit):
+        hooks.admit(SimpleNamespace())  # type: ignore[arg-type]
+
+
+def test_a_package_that_ends_the_program_when_it_is_loaded_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = SimpleNamespace(name="quits", load=lambda: leave(None))
+    monkeypatch.setattr(hooks_module.metadata, "entry_points", lambda **_group: [entry])
+
+    assert load_hooks().names == ()
