@@ -28,11 +28,14 @@ _MESSAGES = ("message", "errormessage", "errormsg", "errmsg", "msg", "statusmsg"
              "respmsg", "faultstring", "detail", "details", "errordescription", "description", "reason", "title",
              "error", "err", "text")  # fmt: skip
 _CODES = ("code", "errorcode", "errcode", "errno", "statuscode", "retcode", "respcode", "resultcode", "type")
+_ERROR_CODES = tuple(name for name in _CODES if name.startswith("err"))
 # Where an error may stand inside a body, the likeliest first. Only there may a mere code be an error.
 _PLACES = ("error", "errors", "upstreamerror", "baseresp", "err", "fault", "exception", "failure", "detail", "details",
            "header", "responsemetadata", "response", "data", "result")  # fmt: skip
 _SUCCESS = ("", "0", "00", "000", "0000", "00000", "200", "20000", "ok", "success", "succeed", "succeeded", "none",
             "null", "false", "true", "completed", "stop")  # fmt: skip
+# A body without any of these reports no error. One read may bring thousands of odd events, and each is asked.
+_TELLING = frozenset({*_MESSAGES, *_CODES, *_PLACES, "success", "ok", "object", "status"})
 _FAILED = ("error", "errors", "fail", "failed", "failure", "exception")
 _DEEPEST = 4
 
@@ -86,7 +89,9 @@ def find_error(value: object, *, answered: bool = False) -> ErrorBody | None:
             fields = _fold(value)
         case _:
             return None
-    if not any(_is_error(found) for found in _accusations(fields, answered=answered)):
+    if _TELLING.isdisjoint(fields):
+        return None
+    if not any(map(_is_error, filter(None, _accusations(fields, answered=answered)))):
         return None
     return _cut(_read_value(value), "the upstream reported an error without a word")
 
@@ -127,10 +132,11 @@ def quote(came: bytes) -> str:
 def _accusations(fields: dict[str, Any], *, answered: bool) -> Iterator[object]:
     """Whatever of a body would be an error unless it says nothing, or that all is well."""
     yield fields.get("error")
-    yield from (fields.get(name) for name in ("err", "fault", "exception") if not isinstance(fields.get(name), str))
-    match fields.get("baseresp"):
-        case dict() as base:
-            yield _code_of(_fold(base))
+    for name in ("err", "fault", "exception"):
+        if name in fields and not isinstance(fields[name], str):
+            yield fields[name]
+    if isinstance(base := fields.get("baseresp"), dict):
+        yield _code_of(_fold(base))
     match fields.get("responsemetadata"):
         case {"Error": problem}:
             yield problem
@@ -140,16 +146,15 @@ def _accusations(fields: dict[str, Any], *, answered: bool) -> Iterator[object]:
     yield fields.get("success") is False or fields.get("ok") is False
     yield str(fields.get("object")) == "error" or str(fields.get("type")) in ("error", "exception")
     yield str(fields.get("status")).lower() in _FAILED
-    yield from (fields.get(name) for name in _CODES if name.startswith("err"))
-    match fields.get("header"):
-        case dict() as header:
-            yield _code_of(_fold(header))
+    yield from (fields[name] for name in _ERROR_CODES if name in fields)
+    if isinstance(header := fields.get("header"), dict):
+        yield _code_of(_fold(header))
     for name in ("response", "data", "result"):
         match fields.get(name):
             case {"error": problem} | {"Error": problem}:
                 yield problem
     yield fields.get("detail")
-    if any(isinstance(fields.get(name), str) for name in _MESSAGES):
+    if any(isinstance(fields[name], str) for name in _MESSAGES if name in fields):
         yield fields.get("message")
         yield _code_of(fields)
         yield fields.get("status") if isinstance(fields.get("status"), int) else None

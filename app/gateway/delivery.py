@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Mapping
+from urllib.parse import quote
 
 import msgspec
 
@@ -53,6 +54,8 @@ MOST_LINES = 1500
 TURN = 2 * 1024
 # And what begins like no event at all.
 DOCUMENT_BEGINNINGS = (b"{", b"[", b"<")
+# What a header says as it is of a model's name, which a client chose.
+_PLAIN = "".join(map(chr, range(0x21, 0x7F)))
 
 
 def ask_whole(attempt: Attempt, record: Record) -> StartedResponse:
@@ -291,5 +294,5 @@ def _reply_headers(attempt: Attempt, upstreams: Mapping[str, str]) -> dict[str, 
     headers = relayed_headers(upstreams, same_dialect=attempt.target.same_dialect)
     if attempt.losses:
         headers |= lost_headers(attempt.losses)
-    headers["x-dragoman-upstream"] = attempt.target.upstream.label
+    headers["x-dragoman-upstream"] = quote(attempt.target.upstream.label, safe=_PLAIN)
     return headers

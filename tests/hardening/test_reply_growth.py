@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -14,9 +15,11 @@ from typing import Any
 import pytest
 
 from app.conversation.capabilities import Capabilities
+from app.dialects.openai_chat import StreamPassthrough
 from app.errors import DragomanError
 from app.gateway.delivery import in_turns
 from app.gateway.replies.translation import StreamCollector, StreamTranslation, stream_whole
+from app.sse import encode_event
 from tests.hardening.test_time import ALLOWED, growth
 from tests.hardening.test_upstream_replies import ANSWERS
 from tests.laws.cases import CONTEXT, DIALECTS
@@ -247,3 +250,32 @@ def test_twice_the_reply_takes_twice_the_time(speaks: ModuleType, kind: str, fig
 
     figure(f"growth of replies of {speaks.NAME}, {kind}", f"{worst[0]:.2f} x", f"{ALLOWED} x")
     assert worst[0] <= ALLOWED, worst
+
+
+# Events of a few bytes that are no part of an answer, so that each is asked whether it is an error.
+TINY = ("{}", '{"a":1}', '{"id":"x","object":"y"}', '{"choices":[]}', "[]", "[{}]", '""', '{"message":""}', '{"code":0}',
+        '{"usage":{}}', '{"data":{}}', '{"type":1}', '{"status":0}', '{"detail":""}', '{"error":null}', '{"err":0}',
+        '{"result":{}}', '{"success":true}', '{"errors":[]}', '{"header":{}}', '{"base_resp":{}}', "", " ")  # fmt: skip
+READ = 64 * 1024
+MOST_OF_A_READ = 0.1
+
+
+@pytest.mark.parametrize("between", ["data: {}\n\n", "data:{}\n\n", "event: e\ndata: {}\n\n", "data: {}\r\n\r\n"])
+def test_no_read_of_tiny_events_takes_long(between: str, figure: Figure) -> None:
+    first = encode_event(json.dumps({"id": "a", "choices": [{"index": 0, "delta": {"content": "a"}}]}).encode())
+    worst = (0.0, "")
+    for payload in TINY:
+        event = between.replace("{}", payload).encode()
+        least = float("inf")
+        for _ in range(8):  # what else the machine does only makes it longer
+            passing = StreamPassthrough(CONTEXT, Capabilities(dialect="openai_chat"))
+            passing.feed(first)
+            began = time.thread_time()
+            passing.feed(event * (READ // len(event)))
+            least = min(least, time.thread_time() - began)
+            if least <= MOST_OF_A_READ:
+                break
+        worst = max(worst, (least, payload))
+
+    figure("CPU of 64 KB of tiny events", f"{worst[0] * 1000:.0f} ms", f"{MOST_OF_A_READ * 1000:.0f} ms")
+    assert worst[0] <= MOST_OF_A_READ, worst
