@@ -111,6 +111,19 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return known
 
 
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The addresses that somebody connects to; none answers."""
+    tried: list[str] = []
+
+    def connect(_self: socket.socket, address: Any) -> None:
+        tried.append(address[0])
+        raise ConnectionRefusedError("nobody is there")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    return tried
+
+
 def bring(transport: Transport, *urls: str) -> None:
     picky = Capabilities(dialect="openai_chat", image_urls=False)
     blocks = tuple(Image(Url(url)) for url in urls)
@@ -165,6 +178,65 @@ def test_a_proxy_is_told_the_address_that_was_checked(names: dict[str, Any]) -> 
             bring(transport, "https://outer.test/x")
 
         assert proxy.asked[0].startswith(b"CONNECT 8.8.8.8:443 HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("private", ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.0.0.1", "169.254.169.254"])
+@pytest.mark.parametrize("first", [True, False])
+def test_of_several_addresses_of_a_name_only_public_ones_are_connected_to(
+    private: str, first: bool, canary: FakeUpstream, names: dict[str, Any], tried: list[str]
+) -> None:
+    names["mixed.test"] = [private, "8.8.8.8"] if first else ["8.8.8.8", private]
+    with (
+        closing(Transport(TransportSettings(public_only=True, pool_size=0))) as transport,
+        pytest.raises(InvalidRequest, match="cannot be fetched"),
+    ):
+        bring(transport, f"http://mixed.test:{canary.port}/x")
+
+    assert tried == ["8.8.8.8"]
+    assert canary.accepted == 0
+
+
+def test_a_name_that_leads_elsewhere_at_every_look_up_leads_to_nothing_private(
+    canary: FakeUpstream, names: dict[str, Any], tried: list[str]
+) -> None:
+    with closing(Transport(TransportSettings(public_only=True, pool_size=0))) as transport:
+        for address in ("8.8.8.8", "127.0.0.1", "8.8.4.4", "::1", "::ffff:127.0.0.1"):
+            names["turns.test"] = [address]
+            with pytest.raises(InvalidRequest, match="cannot be fetched"):
+                bring(transport, f"http://turns.test:{canary.port}/x")
+
+    assert tried == ["8.8.8.8", "8.8.4.4"]
+    assert canary.accepted == 0
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "http://127.0.0.1:CANARY/", "//[::1]:CANARY/", "/x"])
+def test_no_redirect_is_followed_to_a_file_or_to_the_gateway_itself(
+    status: int, target: str, canary: FakeUpstream
+) -> None:
+    to = target.replace("CANARY", str(canary.port))
+    redirect = json_reply({"secret": 1}, status, {"location": to})
+    with FakeUpstream(redirect) as host, closing(Transport(TransportSettings(pool_size=0))) as transport:
+        with pytest.raises(InvalidRequest, match="is not followed"):
+            bring(transport, f"{host.url}/x")
+
+        assert len(host.seen) == 1
+    assert canary.accepted == 0
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["file:///etc/passwd", "FILE:/etc/passwd", "ftp://8.8.8.8/x", "gopher://8.8.8.8/", "//8.8.8.8/x", "data:,x",
+     "unix:/run/x.sock", "http+unix://%2Frun%2Fx/", "jar:http://8.8.8.8!/", ""],
+)  # fmt: skip
+def test_only_the_web_is_fetched_from(url: str, tried: list[str]) -> None:
+    with (
+        closing(Transport(TransportSettings(public_only=True, pool_size=0))) as transport,
+        pytest.raises(InvalidRequest, match="cannot be fetched"),
+    ):
+        bring(transport, url)
+
+    assert tried == []
 
 
 def test_one_request_fetches_so_many_urls_and_no_more(canary: FakeUpstream) -> None:
