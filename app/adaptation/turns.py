@@ -105,15 +105,21 @@ def _ensure_spoken(
 ) -> tuple[tuple[Text, ...], list[Turn]]:
     """Something to answer, where a system text alone or an assistant's turn at the start is refused."""
     traits = traits_of(capabilities.dialect)
-    if not turns and instructions and (traits.needs_turn or capabilities.merge_system):
+    if not turns and instructions and (traits.needs_turn or capabilities.merge_system or capabilities.user_required):
         speaker: Role = "system" if traits.system_speaks else "user"
         return instructions[:-1], [Turn(speaker, instructions[-1:])]
     if traits.needs_turn and all(turn.role != "system" and all(map(_is_blank, turn.blocks)) for turn in turns):
         notes.lose("wrong", turns[0].path if turns else "messages", "there is nothing to answer; add a user message")
     starts_late = traits.strict_turns or capabilities.alternate
-    if starts_late and turns and turns[0].role == "assistant" and not isinstance(turns[0].blocks[0], Compaction):
+    begins = starts_late and turns and turns[0].role == "assistant" and not isinstance(turns[0].blocks[0], Compaction)
+    lacks_user = capabilities.user_required and turns and not any(map(_speaks_for_user, turns))
+    if begins or lacks_user:
         turns = [Turn("user", (Text(OPENING),), path=turns[0].path), *turns]
     return instructions, turns
+
+
+def _speaks_for_user(turn: Turn) -> bool:
+    return turn.role == "user" and not all(isinstance(block, ToolResult) for block in turn.blocks)
 
 
 def _place_system(turns: list[Turn], capabilities: Capabilities) -> list[Turn]:

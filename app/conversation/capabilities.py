@@ -72,6 +72,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     alternate: bool = False  # user and assistant must alternate
     string_content: bool = False  # text-only content as a plain string
     null_content: bool = True  # a turn of calls alone has null for its content, not an empty text
+    empty_content: bool = True  # a past answer or a result may be an empty text
+    user_required: bool = False  # somebody must speak as the user
     user_after_results: bool = True  # a user's words may directly follow tool results
     instructions_required: bool = False  # a request without a system text is refused
     prefill: bool = True  # the last turn may be the assistant's

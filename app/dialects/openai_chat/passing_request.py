@@ -254,6 +254,10 @@ def _has_odd_messages(messages: msgspec.Raw, body: bytes, can: Capabilities) -> 
         return True
     if not can.system_text and outline[0].role in ("system", "developer"):
         return True
+    if can.user_required and all(message.role != "user" for message in outline):
+        return True
+    if not can.empty_content and any(map(_lacks_content, outline)):
+        return True
     calls = False
     for message in outline:
         if message.tool_calls or message.role == "tool":
@@ -266,6 +270,14 @@ def _has_odd_messages(messages: msgspec.Raw, body: bytes, can: Capabilities) -> 
         return True
     looks_at_order = can.merge_system or can.alternate or not can.user_after_results or can.late_system == "reminder"
     return looks_at_order and _is_odd_order(outline, can)
+
+
+def _lacks_content(message: _Message) -> bool:
+    """Whether a message may have an empty content; parts are not looked into, and only a user's are left alone."""
+    first = bytes(memoryview(message.content)[:1])
+    if first == b'"':
+        return is_blank(bytes(message.content))
+    return message.role != "user" if first == b"[" else not message.tool_calls
 
 
 def _is_odd_message(message: _Message, can: Capabilities) -> bool:

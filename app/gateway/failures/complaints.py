@@ -127,6 +127,22 @@ _WHOLE_ONLY = re.compile(
     r"|stream['\"`]? (?:parameter )?(?:must|should|has to|needs to) be (?:set to )?['\"`]?false|set stream to false"
     r"|stream=false|only non[- ]?stream"
 )
+# How Ark, MiniMax, GLM, Kimi and their like refuse a message without a word, and how such a message looks.
+_EMPTY: tuple[tuple[str, ...], ...] = (
+    ("missing `input.content",), ("missing input.content",), ("content is empty",), ("content field", "is empty"),
+    ("content", "not be empty"), ("content", "cannot be empty"), ("content", "can't be empty"),
+    ("content", "non-empty"),
+    ("未正常接收到prompt参数",), ("prompt parameter was not received",), ("content", "is blank"),
+)  # fmt: skip
+_EMPTY_TEXT = re.compile(rb'"(?:content|text)"\s*:\s*(?:"(?:\s|\\[nrt])*"|\[\s*\])')
+_NULL_CONTENT = re.compile(rb'"content"\s*:\s*null')
+# How GLM and the templates of open models refuse a conversation in which no user speaks.
+_NO_USER: tuple[tuple[str, ...], ...] = (
+    ("messages", "参数非法"), ("messages", "parameter is illegal"), ("messages", "parameter is invalid"),
+    ("no user message",), ("no user query",), ("at least one user",), ("must contain", "user message"),
+    ("must include", "user message"), ("user message is required",), ("without a user message",),
+    ("contain", "role", "user"),
+)  # fmt: skip
 # What a server cannot do without, in words that stand together: those of DeepSeek and its like for the thoughts of past
 # turns, those of the backend of ChatGPT logins and whatever stands before it.
 _DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = (
@@ -238,6 +254,11 @@ class _Tool(_Function):
     input_schema: dict[str, Any] | None = None
 
 
+class _Said(msgspec.Struct):
+    role: str = ""
+
+
+_said = msgspec.json.Decoder(list[_Said])
 _declared = msgspec.json.Decoder(list[_Tool])
 _listed = msgspec.json.Decoder(list[msgspec.Raw])
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -264,6 +285,10 @@ def find_repair(failure: Failure, message: str, capabilities: Capabilities, sent
     fields = _fields_of(sent)
     if fields is None:
         return None
+    if _says_any(lower, _EMPTY):
+        return _needed(_repair_of_empty(sent), capabilities)
+    if _says_any(lower, _NO_USER) and _lacks_user(fields):
+        return _needed(Repair("user", Change({"user_required": True})), capabilities)
     if "container" in fields and "container" in lower and _GONE.search(lower):
         return _needed(Repair("container", Change(refused=("container",)), learned=False), capabilities)
     streams = bytes(fields.get("stream", b"")) == b"true"
@@ -295,6 +320,23 @@ def find_repair(failure: Failure, message: str, capabilities: Capabilities, sent
         if repair is not None:
             return repair
     return None
+
+
+def _repair_of_empty(sent: bytes) -> Repair | None:
+    """Words, or null, for an empty content; words for null, where that was all there was."""
+    if _EMPTY_TEXT.search(sent) is not None:
+        return Repair("empty content", Change({"empty_content": False}))
+    if _NULL_CONTENT.search(sent) is not None:
+        return Repair("null content", Change({"empty_content": False, "null_content": False}))
+    return None
+
+
+def _lacks_user(fields: dict[str, msgspec.Raw]) -> bool:
+    messages = fields.get("messages", msgspec.Raw())
+    try:
+        return len(messages) <= LONGEST_WALK and all(said.role != "user" for said in _said.decode(messages))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def _repair_of_tools(failure: Failure, text: str, fields: dict[str, msgspec.Raw]) -> Repair | None:

@@ -14,6 +14,8 @@ import msgspec
 LONGEST_MESSAGE = 500
 LONGEST_REQUEST = 1024 * 1024
 
+# What every message has is no client's word.
+_OF_MESSAGES = frozenset({"role", "content"})
 _WORD = re.compile(r"\w+")
 _KEPT = (string.ascii_letters + string.digits + "_").encode()
 # ASCII in lower case, and a space for whatever is no part of a word; the rest as it is.
@@ -65,7 +67,8 @@ def _client_texts(body: Any) -> Iterator[str]:
         if isinstance(value, str):
             yield value
         elif isinstance(value, dict):
-            yield from value if value is not body else (name for name in value if not name.isidentifier())
+            plain = str.isidentifier if value is body else _OF_MESSAGES.__contains__
+            yield from (name for name in value if not plain(name))
             pending.extend(value.values())
         elif isinstance(value, list):
             pending.extend(value)

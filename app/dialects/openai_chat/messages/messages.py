@@ -28,6 +28,9 @@ _known_message = msgspec.json.Decoder(KnownMessage)
 _any_message = msgspec.json.Decoder(WireMessage)
 _string = msgspec.json.Decoder(str)
 
+# What stands for a past answer and for a result without a word, where a server refuses the empty text.
+NO_TEXT = "(no text)"
+NO_OUTPUT = "(no output)"
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 
@@ -177,7 +180,7 @@ class MessageWriter:
         said: list[Block] = []
         for block in turn.blocks:
             if isinstance(block, ToolResult):
-                content = self._content(block.hinted_blocks, turn.path, "\n")
+                content = self._content(block.hinted_blocks, turn.path, "\n") or self._nothing(NO_OUTPUT)
                 messages.append({"role": "tool", "tool_call_id": block.call_id, "content": content})
             else:
                 said.append(block)
@@ -201,9 +204,10 @@ class MessageWriter:
                 case _:
                     spoken.append(block)
         silent = not spoken and bool(calls or refusals)
+        content = None if silent and self._can.null_content else self._content(spoken, turn.path, "\n\n")
         message: dict[str, Any] = {
             "role": "assistant",
-            "content": (None if self._can.null_content else "") if silent else self._content(spoken, turn.path, "\n\n"),
+            "content": self._nothing(NO_TEXT) if content == "" else content,
             **_name(turn),
             **self._write_reasoning(thoughts, required=bool(calls)),
         }
@@ -212,6 +216,10 @@ class MessageWriter:
         if calls:
             message["tool_calls"] = [write_call(self._sensible(call, turn.path)) for call in calls]
         return message
+
+    def _nothing(self, words: str) -> str:
+        """The content of a message that has none, and the words that stand for it where it must have some."""
+        return "" if self._can.empty_content else words
 
     def _write_reasoning(self, thoughts: Sequence[Reasoning], *, required: bool) -> dict[str, Any]:
         """Past reasoning in the field that the upstream wants: verbatim what it made itself, else the text.
