@@ -57,6 +57,21 @@ def test_the_lines_of_requests_are_whole_and_masked() -> None:
     assert lines[0]["model"] == "[masked]"
 
 
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_request_has_its_time_to_the_millisecond(monkeypatch: pytest.MonkeyPatch, as_json: bool) -> None:
+    file = io.BytesIO()
+    log = RequestLog()
+    log.open(file, as_json=as_json)
+
+    for moment in (1000000000.0078125, 1000000000.75, 1000000001.5):
+        monkeypatch.setattr("app.logs.log.time.time", lambda now=moment: now)
+        log.write(b'{"id":"1"}')
+    log.flush()
+
+    times = re.findall(r"2001-09-09T[^ \"]*", file.getvalue().decode())
+    assert times == ["2001-09-09T01:46:40.007Z", "2001-09-09T01:46:40.750Z", "2001-09-09T01:46:41.500Z"]
+
+
 def test_many_waiting_lines_are_written_without_being_asked_for() -> None:
     file = io.BytesIO()
     log = RequestLog()

@@ -173,17 +173,18 @@ class RequestLog:
 
     def write(self, line: bytes, level: int = logging.INFO) -> None:
         """Takes one JSON object; it reaches the file at the next `flush`, or when many wait."""
-        now = int(time.time())
-        if now != self._second:
-            self._second = now
-            self._prefix = _rfc3339(now).encode()
+        now = time.time()
+        if int(now) != self._second:
+            self._second = int(now)
+            self._prefix = _rfc3339(self._second).encode().removesuffix(b"000Z")
+        moment = b"%s%03dZ" % (self._prefix, int(now % 1 * 1000))
         masked = _clean_json(line)
         name = logging.getLevelName(level).encode()
         if self._as_json:
             rest = masked[1:] if len(masked) <= 2 else b"," + masked[1:]
-            self._append(b'{"time":"%s","level":"%s"%s\n' % (self._prefix, name, rest))
+            self._append(b'{"time":"%s","level":"%s"%s\n' % (moment, name, rest))
         else:
-            self._append(b"%s %s %s\n" % (self._prefix, name, masked))
+            self._append(b"%s %s %s\n" % (moment, name, masked))
 
     def _append(self, line: bytes) -> None:
         self._lines.append(line)
