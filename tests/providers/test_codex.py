@@ -92,6 +92,17 @@ def test_a_model_that_a_login_may_not_use_has_that_name_too(make_client: MakeCli
     assert response.json["error"]["message"].startswith(f"Model not available: {words}")
 
 
+def test_a_backend_that_cannot_be_reached_has_one_remedy(make_client: MakeClient) -> None:
+    with FakeUpstream() as gone:
+        url = gone.url
+    client = make_client(codex={"kind": "codex", "base_url": url, "access_token": "t"})
+
+    message = client.ask("/api/codex/responses", {"model": "gpt-5.5", "input": "hi"}).json["error"]["message"]
+
+    assert "Failed to connect to ChatGPT backend: " in message
+    assert message.endswith("Connection refused. Check the network, and [server] proxies if there is one.")
+
+
 def test_codex_keeps_the_fields_that_it_reads_of_a_limit(make_client: MakeClient, upstream: FakeUpstream) -> None:
     client = make_client(codex={"kind": "codex", "base_url": upstream.url, "access_token": "t"})
     error = {"type": "usage_limit_reached", "message": "m", "plan_type": "plus", "resets_in_seconds": 90}

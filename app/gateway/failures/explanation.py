@@ -64,7 +64,8 @@ def _placed(error: UpstreamError, upstream: Upstream) -> UpstreamError:
     failure = provider.explain(error.failure) if isinstance(error, UpstreamUnreachable) else error.failure
     place = f"{provider.name} ({provider.base_url})" if provider.base_url else provider.name
     remedy = ""
-    if isinstance(error, UpstreamUnreachable):
+    # What a provider explains has a remedy of its own.
+    if isinstance(error, UpstreamUnreachable) and failure is error.failure:
         remedy = f". Is it running, and is providers.{provider.name}.base_url its address?"
     error.failure = msgspec.structs.replace(failure, message=f"upstream {place}: {failure.message}{remedy}")
     error.args = (error.failure.message,)
