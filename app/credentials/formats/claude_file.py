@@ -28,7 +28,7 @@ def parse_login(data: bytes) -> Tokens:
     held = _held_object(read_object(data))
     name = _access_name(held)
     if name is None:
-        raise ValueError(f"no access token in the file (expected '{_NESTED}.accessToken', 'access_token' or 'token')")
+        raise ValueError(f"no access token in it (expected '{_NESTED}.accessToken', 'access_token' or 'token')")
     refresh_name, expiry_name = _NAMES[name]
     scopes = held.get("scopes")
     return Tokens(

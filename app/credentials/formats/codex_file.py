@@ -32,7 +32,7 @@ def parse_login(data: bytes) -> Tokens:
         personal = read_text(document, "personal_access_token")
         if personal:
             return Tokens(access_token=personal)
-        raise ValueError("no login in the file (expected 'tokens.access_token' or 'OPENAI_API_KEY')")
+        raise ValueError("no login in it (expected 'tokens.access_token' or 'OPENAI_API_KEY')")
     id_token = read_text(held, "id_token")
     account, plan = read_openai_claims(access_token, id_token)
     renewed_at = _read_date(document.get("last_refresh"))

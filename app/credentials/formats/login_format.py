@@ -40,10 +40,10 @@ def read_object(data: bytes) -> dict[str, Any]:
     try:
         document = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        problem = f"the file is not valid JSON ({str(error)[:100]})" if data.strip() else "the file is empty"
+        problem = f"it is not valid JSON ({str(error)[:100]})" if data.strip() else "it is empty"
         raise ValueError(problem) from error
     if not isinstance(document, dict):
-        raise ValueError("the file does not hold a JSON object")
+        raise ValueError("it does not hold a JSON object")
     return document
 
 
@@ -53,7 +53,7 @@ def read_bare_token(data: bytes) -> str | None:
     if not text or text[0] in "{[" or not text.isascii() or any(character.isspace() for character in text):
         return None
     if text.startswith("eyJ") and not (read_claims(text) and text.rsplit(".", 1)[1]):
-        raise ValueError("the token in the file is cut short")
+        raise ValueError("the token in it is cut short")
     return text
 
 
