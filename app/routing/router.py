@@ -116,6 +116,7 @@ class Router:
         self._globs = sorted(globs.items(), key=lambda item: -_spelled(item[0]))
         self._spellings = {canonical_name(name): name for name in reversed(self._exact)}
         self._presets = _merge_presets(models.presets)
+        self._named = self._gather_named()
         self._resolved: dict[tuple[str, str | None], _Resolved] = {}
         self._check()
 
@@ -178,6 +179,9 @@ class Router:
         if led is not None:
             return led
         usual = _is_usual(name)
+        if (label := self._named.get(name)) is not None:
+            led = self._lead_target(label, None, 0)
+            return _Led(led.upstreams, "the names in [models]") if led is not None else None
         if "/" in name and not usual:
             return self._ask_only(name) if self._models.default is None else None
         if self._models.unknown == "refuse" and not usual:
@@ -279,6 +283,14 @@ class Router:
         if model and provider in self._providers:
             return _Led([self._upstream(self._providers[provider], model, route)], "")
         return self._lead(target, route, depth + 1) or self._ask_only(target, route)
+
+    def _gather_named(self) -> dict[str, str]:
+        """The models that the settings' targets name, each with the first target that does: what a list that cannot be
+        read does not tell."""
+        tiers = (getattr(self._models, tier) for tier in ("default", "small", "big", *TIERS[1:]))
+        targets = [*tiers, *(target for route in self._models.routes.values() for target in route.targets)]
+        split = [(target, *target.partition("/")) for target in targets if target is not None]
+        return {model: target for target, name, _, model in reversed(split) if model and name in self._providers}
 
     def _find_pattern(self, name: str) -> str | None:
         """The route that spells out most of a name, in any of the name's spellings."""

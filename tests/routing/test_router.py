@@ -278,6 +278,19 @@ def test_what_nothing_knows_may_be_refused(tmp_path: Path, name: str) -> None:
         lead(build(LISTED, tmp_path), name, default="box/d", unknown="refuse")
 
 
+@pytest.mark.parametrize(("name", "target"), [("d", "box/d"), ("b", "router/b"), ("org/r", "router/org/r")])
+@pytest.mark.parametrize("unknown", ["default", "refuse"])
+def test_a_model_that_the_settings_name_is_known_without_any_list(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, target: str, unknown: str
+) -> None:
+    routes = {"mine": to("router/org/r", "box/b")}
+
+    assert lead(build(LISTED, tmp_path), name, default="box/d", big="router/b", routes=routes, unknown=unknown) == [
+        target
+    ]
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("default", ["claude-sonnet-4-6", "gpt-5", "sonnet", "any-name"])
 @pytest.mark.parametrize("kind", ["oca", "anthropic", "openai", "demo"])
 def test_a_bare_default_leads_somewhere_where_there_is_one_provider(tmp_path: Path, default: str, kind: str) -> None:
