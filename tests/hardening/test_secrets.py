@@ -17,9 +17,12 @@ import pytest
 from werkzeug.test import Client, TestResponse
 
 from app import create_app
-from app.known_secrets import MASK, KnownSecrets
+from app.gateway.recording.metrics import Metrics
+from app.gateway.recording.telemetry.traces import describe
+from app.known_secrets import MASK, KnownSecrets, known_secrets
 from app.logs import LineFormatter, request_log
 from app.settings import LedgerSettings, ProviderSettings, ServerSettings, Settings, find_secrets, masked
+from tests.accounts.records import record
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, raw, sse
 
 Figure = Callable[[str, object, object], None]
@@ -339,3 +342,24 @@ def test_a_long_value_is_cut_in_the_log() -> None:
     record = logging.LogRecord("x", logging.ERROR, "f", 1, "%s", ("y" * 1_000_000,), None)
 
     assert len(LineFormatter("%(message)s").format(record)) < 10_000
+
+
+@pytest.mark.parametrize("secret", CANARIES)
+def test_no_name_that_a_client_chose_carries_a_secret_to_metrics_or_traces(secret: str, figure: Figure) -> None:
+    known_secrets.configure([secret])
+    metrics = Metrics()
+    told = []
+    for said in spellings(secret).values():
+        made = record(model=f"oca/{said}", target=f"oca/{said}", session=said, agent=f"cli/{said}", path=f"/{said}")
+        metrics.take(made)
+        told += [str(value) for value in describe(made).values()]
+
+    labels = [label for traffic in metrics.count().traffic for label in traffic.labels]
+    found = [text for text in (*told, *labels) if leaks(text, secret)]
+
+    figure(
+        "names with a key in metrics and traces: tried / leaked",
+        f"{len(told) + len(labels)} / {len(found)}",
+        "0 leaked",
+    )
+    assert found == []

@@ -15,6 +15,7 @@ import msgspec
 
 from app.accounts.record import RequestRecord, Times
 from app.conversation.response import Usage
+from app.logs import hide_secrets
 
 MOST_MODELS = 200
 # Groups of labels of one kind: statuses and kinds of errors are few, and a bound is a bound.
@@ -230,6 +231,7 @@ class Metrics:
     def _bound(self, model: str) -> str:
         if model in self._models:
             return model
+        model = hide_secrets(model)
         if len(self._models) >= MOST_MODELS:
             return OTHER
         self._models.add(model)

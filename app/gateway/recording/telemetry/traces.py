@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from app.accounts.record import AttemptRecord, RequestRecord
+from app.logs import hide_secrets
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -65,7 +66,7 @@ class Traces:
         received = int(record.received * 1e9)
         self._ids.begin(record.id)
         span = self._tracer.start_span(
-            f"{_OPERATIONS.get(record.operation, record.operation)} {record.model}".strip(),
+            hide_secrets(f"{_OPERATIONS.get(record.operation, record.operation)} {record.model}".strip()),
             context=find_parent(record.trace),
             kind=SpanKind.SERVER,
             attributes=describe(record),
@@ -73,13 +74,13 @@ class Traces:
         )
         within = set_span_in_context(span)
         for step in record.steps:
-            told = {"dragoman.about": step.about}
+            told = {"dragoman.about": hide_secrets(step.about)}
             start = received + step.started * 1_000_000
             child = self._tracer.start_span(step.name, context=within, attributes=told, start_time=start)
             child.end(received + step.ended * 1_000_000)
         for attempt in record.attempts:
             child = self._tracer.start_span(
-                f"attempt {attempt.target}",
+                hide_secrets(f"attempt {attempt.target}"),
                 context=within,
                 kind=SpanKind.CLIENT,
                 attributes=_describe_attempt(attempt),
@@ -146,6 +147,7 @@ def find_parent(header: str) -> Any:
 
 
 def describe(record: RequestRecord) -> dict[str, Any]:
+    """The attributes of a request. Clients choose the names of models and sessions, so secrets are masked."""
     usage, times = record.usage, record.times
     told: dict[str, Any] = {
         "gen_ai.operation.name": _OPERATIONS.get(record.operation, record.operation),
@@ -174,7 +176,11 @@ def describe(record: RequestRecord) -> dict[str, Any]:
             "gen_ai.usage.output_tokens": usage.output,
             "dragoman.usage.cache_read_tokens": usage.cache_read,
         }
-    return {name: value for name, value in told.items() if value not in (None, "", ())}
+    return {
+        name: hide_secrets(value) if isinstance(value, str) else value
+        for name, value in told.items()
+        if value not in (None, "", ())
+    }
 
 
 def _describe_attempt(attempt: AttemptRecord) -> dict[str, Any]:
