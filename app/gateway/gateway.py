@@ -42,6 +42,7 @@ from app.gateway.failures.policy import (
     find_repair,
     goes_elsewhere,
     is_paced,
+    is_too_dear,
     more_telling,
     teaches,
     tell_overflow,
@@ -316,7 +317,8 @@ class Gateway:
                     if other is not None:
                         credential = other
                         continue
-                if (other := provider.switch(credential, session, failure)) is not None and sends.made < sends.most:
+                other = provider.switch(credential, session, failure, serves_others=is_too_dear(failure))
+                if other is not None and sends.made < sends.most:
                     credential, renewed = other, False
                     record.credential = other.name
                     continue

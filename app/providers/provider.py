@@ -58,6 +58,8 @@ RESTS: dict[FailureKind, float] = {
     "upstream_auth": 300.0,
     "overloaded": 5.0,
 }
+# The same where only the one request was too much for it.
+MOMENT = 1.0
 # W3C's headers by which a trace goes on.
 TRACE_CONTEXT = ("traceparent", "tracestate")
 # Seconds between two renewals that a 403 asks for.
@@ -239,14 +241,19 @@ class Provider:
             return self.source.choose(session or "")
         return self.source.snapshot() if self.source is not None else None
 
-    def switch(self, failed: Credential | None, session: str | None, failure: Failure) -> Credential | None:
+    def switch(
+        self, failed: Credential | None, session: str | None, failure: Failure, *, serves_others: bool = False
+    ) -> Credential | None:
         """Another credential of the pool for a request that failed with this one, which rests as long as its upstream
-        says; None where there is no other, or another would fare no better."""
+        says; None where there is no other, or another would fare no better. What `serves_others` rests for a moment
+        only, in which this request finds another."""
         if failed is None or not isinstance(self.source, CredentialPool):
             return None
         rest = RESTS.get(failure.kind)
         if rest is None:
             return None
+        if serves_others:
+            return self.source.switch(failed, session or "", MOMENT)
         windows = self.health.quotas.get(failed.name, ())
         told = find_rest(windows, time.time()) or read_seconds(failure.retry_after)
         return self.source.switch(failed, session or "", told if told is not None else rest)

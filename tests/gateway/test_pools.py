@@ -19,6 +19,14 @@ ANSWER = json_reply(chat_answer())
 LIMITED = json_reply({"error": {"message": "too many"}}, 429, {"retry-after": "3600"})
 REVOKED = json_reply({"error": {"message": "revoked", "type": "invalid_api_key"}}, 401)
 SPENT = json_reply({"error": {"message": "no credit", "code": "insufficient_quota"}}, 429)
+DEAR = json_reply(
+    {
+        "error": {
+            "message": "This request requires more credits, or fewer max_tokens. You requested up to 64000 tokens."
+        }
+    },
+    402,
+)
 WRONG = json_reply({"error": {"message": "messages: too odd"}}, 400)
 
 
@@ -73,6 +81,20 @@ def test_a_limited_account_is_left_before_the_client_notices(
     assert refused not in then
     health = pooled.http.get("/health").get_json()["providers"]["p"]
     assert sorted(member["rests_seconds"] > 0 for member in health["credentials"].values()) == [False, True]
+
+
+def test_an_account_that_one_request_was_too_dear_for_serves_the_next(
+    pooled: Client, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.providers.provider.MOMENT", 0.05)
+    upstream.script(DEAR, ANSWER, ANSWER)
+
+    assert ask(pooled).status_code == 200
+    time.sleep(0.1)
+    assert ask(pooled).status_code == 200
+
+    first, other, next_one = shown(upstream)
+    assert first == next_one != other
 
 
 def test_when_every_account_is_limited_the_client_hears_so(pooled: Client, upstream: FakeUpstream) -> None:

@@ -65,6 +65,11 @@ def forgo(operation: Operation) -> Repair:
     return Repair(operation, Change(absent=(operation,)))
 
 
+def is_too_dear(failure: Failure) -> bool:
+    """Whether the account can pay for requests, but not for one of this size."""
+    return failure.status == 402 and "fewer max_tokens" in failure.message[:LONGEST_COMPLAINT]
+
+
 def find_repair(
     failure: Failure, capabilities: Capabilities, sent: bytes, operation: Operation = "generate"
 ) -> Repair | None:
@@ -73,7 +78,7 @@ def find_repair(
     if operation == "completions" and failure.status in ABSENT_STATUSES:
         return forgo(operation)
     lacking = failure.status == 404 and OPENROUTER_LACKS in failure.message.lower()
-    if failure.status == 402 and "fewer max_tokens" in failure.message[:LONGEST_COMPLAINT]:
+    if is_too_dear(failure):
         return find_affordable(failure.message, capabilities, sent)
     if failure.kind not in REPAIRABLE_KINDS and not lacking:
         return None
