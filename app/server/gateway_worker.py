@@ -232,7 +232,7 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
         self.clock += 1
         self.date = http_date()
         # Before an end, who has just connected or been answered may have a request on its way. Who takes longer finds
-        # the connection closed, or reset: nothing of that request was taken up, and clients send it again by themselves.
+        # the connection closed, or reset: nothing of that request was taken up, and clients send it again.
         longest = self.cfg.keepalive if self.alive else 1
         for client, since in self.idle.items():
             if self.clock - since > longest:

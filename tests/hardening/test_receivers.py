@@ -101,8 +101,8 @@ def test_a_hook_harms_no_request_but_where_it_is_required(
 ) -> None:
     monkeypatch.setattr(hooks_module, "LIMIT", 0.05)
     asked = ClientRequest(DIALECTS["openai_chat"], b"{}", {})
-    hooks = Hooks([Hook("odd", on_request=fault)])  # type: ignore[arg-type]
-    required = Hooks([Hook("odd", on_request=fault, required=True)])  # type: ignore[arg-type]
+    hooks = Hooks([Hook("odd", on_request=fault)])
+    required = Hooks([Hook("odd", on_request=fault, required=True)])
 
     assert hooks.admit(asked) is asked
     assert hooks.failures == {"odd": 1}
@@ -127,7 +127,7 @@ def test_a_client_that_leaves_while_a_hook_waits_ends_its_request() -> None:
     def be_left(_asked: object) -> None:
         raise gevent.GreenletExit
 
-    hooks = Hooks([Hook("waits", on_request=be_left)])  # type: ignore[arg-type]
+    hooks = Hooks([Hook("waits", on_request=be_left)])
 
     with pytest.raises(gevent.GreenletExit):
         hooks.admit(SimpleNamespace())  # type: ignore[arg-type]
@@ -135,6 +135,6 @@ def test_a_client_that_leaves_while_a_hook_waits_ends_its_request() -> None:
 
 def test_a_package_that_ends_the_program_when_it_is_loaded_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = SimpleNamespace(name="quits", load=lambda: leave(None))
-    monkeypatch.setattr(hooks_module.metadata, "entry_points", lambda **_group: [entry])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_group: [entry])
 
     assert load_hooks().names == ()

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import requests
@@ -92,7 +93,7 @@ class Alerts:
             alert, url, tries = self._waiting.popleft()
             try:
                 body = self._describe(alert) if url in self._settings.webhooks else _describe_for_slack(alert)
-                limit = Timeout(TIMEOUT, TIMEOUT, TIMEOUT)
+                limit: Any = Timeout(TIMEOUT, TIMEOUT, TIMEOUT)
                 answer = session.post(url, json=body, timeout=limit, allow_redirects=False, stream=True)
                 answer.close()
                 if answer.status_code >= 400:

@@ -6,6 +6,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote
 
 import requests
@@ -42,10 +43,11 @@ class Push:
         from app.gateway.recording.exposition import CONTENT_TYPE, write_metrics
 
         text = write_metrics(look(), version)
+        limit: Any = Timeout(TIMEOUT, TIMEOUT, TIMEOUT)  # which the types of requests do not know
         try:
             answer = find_session().put(
                 self._address(), data=text, headers={"content-type": CONTENT_TYPE},
-                timeout=Timeout(TIMEOUT, TIMEOUT, TIMEOUT), allow_redirects=False, stream=True,
+                timeout=limit, allow_redirects=False, stream=True,
             )  # fmt: skip
             answer.close()
             if answer.status_code >= 300:
