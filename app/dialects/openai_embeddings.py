@@ -21,13 +21,14 @@ from app.dialects import contract, openai_chat
 from app.dialects.error_bodies import read_error_body
 from app.dialects.error_kinds import judge_error
 from app.dialects.json_bodies import read_body, read_value, replace_model
+from app.dialects.openai_chat.errors import write_error
 from app.dialects.openai_chat.usage import find_usage
-from app.errors import InvalidRequest, NotFound, UpstreamMalformed, UpstreamRefused
+from app.errors import Failure, InvalidRequest, NotFound, UpstreamMalformed, UpstreamRefused
 
 NAME = "openai_embeddings"
 TRAITS = DialectTraits(name=NAME)
 
-error_status, parse_error, render_error = openai_chat.error_status, openai_chat.parse_error, openai_chat.render_error
+error_status, parse_error = openai_chat.error_status, openai_chat.parse_error
 
 
 class _Asked(msgspec.Struct):
@@ -47,6 +48,11 @@ class _Whole(msgspec.Struct):
 
 _asked_decoder = msgspec.json.Decoder(_Asked)
 _whole_decoder = msgspec.json.Decoder(_Whole)
+
+
+def render_error(failure: Failure, request_id: str) -> bytes:
+    """The body of an error reply; what only passes has the same fields on both sides."""
+    return write_error(failure, failure.param, "input", request_id)
 
 
 def check_request(body: bytes) -> None:

@@ -39,3 +39,13 @@ def test_a_field_is_named_as_the_client_calls_it(
 
     assert to_responses.json["error"]["param"] == responses
     assert to_chat.json["error"]["param"] == chat
+
+
+@pytest.mark.parametrize("named", ["input", "input[0]", "dimensions"])
+def test_a_field_of_an_embedding_keeps_its_name(client: Client, upstream: FakeUpstream, named: str) -> None:
+    refusal = {"error": {"message": "Bad value.", "type": "invalid_request_error", "param": named, "code": None}}
+    upstream.script(json_reply(refusal, 400))
+
+    told = client.ask("/v1/embeddings", {"model": "chat/m", "input": "hi", "dimensions": 3})
+
+    assert (told.status_code, told.json["error"]["param"]) == (400, named)

@@ -56,14 +56,20 @@ def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure
 
 
 def render_error(failure: Failure, request_id: str) -> bytes:
-    """The body of an error reply. The vendor has the request's id in a header only; users quote the body."""
+    """The body of an error reply, in which a field is named as clients of this dialect call it."""
+    # What is wrong with the client's own request is named as the client named it, in a legacy completion's too.
+    param = failure.param if failure.origin == "client" else own_name(failure.param, _OWN_NAMES)
+    return write_error(failure, param, "messages", request_id)
+
+
+def write_error(failure: Failure, param: str | None, whole: str, request_id: str) -> bytes:
+    """An error about `param`, or about `whole`, the field that holds all of the input, if that is too long. The vendor
+    has the request's id in a header only; users quote the body."""
     kind, code = ERRORS[failure.kind]
     if failure.kind == "not_found" and (failure.param == "model" or failure.origin == "upstream"):
         code = "model_not_found"
-    # What is wrong with the client's own request is named as the client named it, in an embedding's too.
-    param = failure.param if failure.origin == "client" else own_name(failure.param, _OWN_NAMES)
     if failure.kind == "context_overflow" and param is None:
-        param = "messages"
+        param = whole
     error = {"message": failure.message, "type": kind, "param": param, "code": code or failure.code}
     return encode_body({"error": error} | ({"request_id": request_id} if request_id else {}))
 
