@@ -14,6 +14,14 @@ from app.routing.router import Upstream
 
 # Models of a provider that an error names.
 MOST_NAMED = 10
+# Kinds of what is wrong with a request, and how servers say that its tools are, each with the remedy.
+_REQUESTS_OWN = ("invalid_request", "unsupported")
+_LONGEST_LOOK = 500
+_NO_TOOLS = {
+    "requires --enable-auto-tool-choice": "start vLLM with --enable-auto-tool-choice and --tool-call-parser, "
+    "or ask without tools",
+    "does not support tools": "choose a model that can (`ollama show MODEL` tells), or ask without tools",
+}
 # Failures of which the vendor's own clients read more than the words: the plan, and when its limit ends.
 _OWN_FIELDS = ("rate_limit", "quota", "billing")
 
@@ -40,6 +48,8 @@ def _explained(error: DragomanError, attempt: Attempt, remedy: str) -> DragomanE
     explained = provider.explain(failure)
     if failure.kind == "not_found":
         explained = _explain_absent(explained, attempt)
+    if failure.kind in _REQUESTS_OWN:
+        explained = _explain_tools(explained, attempt.target.upstream)
     if failure.kind == "upstream_auth":
         if attempt.target.credential is None and provider.auth_headers(None, attempt.client_request.headers):
             # The client's own credential was passed on, so the refusal is the client's as well.
@@ -70,6 +80,17 @@ def _placed(error: UpstreamError, upstream: Upstream) -> UpstreamError:
     error.failure = msgspec.structs.replace(failure, message=f"upstream {place}: {failure.message}{remedy}")
     error.args = (error.failure.message,)
     return error
+
+
+def _explain_tools(failure: Failure, upstream: Upstream) -> Failure:
+    """The refusal of any tools, with the model that cannot use them and what can be done about it."""
+    said = failure.message[:_LONGEST_LOOK].lower()
+    for words, remedy in _NO_TOOLS.items():
+        if words in said:
+            model = f"{upstream.model[:LONGEST_NAME]} of {upstream.provider.name}"
+            message = f"{model} cannot use tools as it is served: {remedy}. It said: {failure.message}"
+            return msgspec.structs.replace(failure, message=message)
+    return failure
 
 
 def _explain_absent(failure: Failure, attempt: Attempt) -> Failure:
