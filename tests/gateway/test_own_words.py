@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -57,3 +60,63 @@ def test_what_the_server_says_of_a_field_stays(message: str) -> None:
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b'"' + b"x" * LONGEST_REQUEST + b'"'])
 def test_a_request_that_cannot_be_searched_leaves_no_words(body: bytes) -> None:
     assert own_words("Unsupported parameter: temperature", body) == ""
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"[a-z_]+", text.lower())
+
+
+QUOTED: dict[str, Callable[[str], str]] = {
+    "as it is": str,
+    "in capitals": str.upper,
+    "as JSON": lambda text: json.dumps(text)[1:-1],
+    "as JSON, twice": lambda text: json.dumps(json.dumps(text))[1:-1],
+    "in a URL": quote,
+    "in a URL, twice": lambda text: quote(quote(text)),
+    "in a form": quote_plus,
+    "in HTML": lambda text: "".join(f"&#{ord(letter)};" for letter in text),
+    "with lines below": lambda text: text.replace(" ", "_"),
+    "with dashes": lambda text: text.replace(" ", "-"),
+    "without spaces": lambda text: text.replace(" ", ""),
+    "in lines": lambda text: text.replace(" ", "\n"),
+    "without its end": lambda text: text[:-2],
+    "without its beginning": lambda text: text[2:],
+    "in wide letters": lambda text: "".join(chr(ord(each) + 0xFEE0) if "!" <= each <= "~" else each for each in text),
+}
+MARKS = (
+    "{}",
+    "'{}'",
+    "«{}»",
+    "「{}」",
+    "„{}“",
+    "<{}>",
+    "…{}…",
+    "参数 “{}” 无效",
+    "ungültig: {}",
+    "tool name={} (at 0)",
+)
+SAID = ("Unsupported temperature", "unsupported value: temperature", "temperature is not supported with this model",
+        "不支持 temperature 参数 unsupported", "temperature недопустимо unsupported")  # fmt: skip
+
+
+@pytest.mark.parametrize("said", SAID)
+@pytest.mark.parametrize("way", QUOTED)
+def test_no_way_to_quote_a_clients_text_makes_it_the_upstreams_own(way: str, said: str) -> None:
+    places = (
+        {"tools": [{"type": "function", "function": {"name": said}}]},
+        {"tools": [{"function": {"name": "f", "parameters": {"properties": {"x": {"description": said}}}}}]},
+        {"tools": [{"function": {"name": "f", "parameters": {"properties": {said: {}}}}}]},
+        {"model": said},
+        {"messages": [{"role": "system", "content": said}]},
+        {"messages": [{"role": "user", "content": [{"type": "file", "file": {"filename": f"{said}.pdf"}}]}]},
+        {"messages": [{"role": "user", "content": f"what is {said} about?"}]},
+    )
+
+    left = [
+        (place, mark)
+        for place in places
+        for mark in MARKS
+        if "temperature" in words(own_words(mark.format(QUOTED[way](said)), json.dumps(place).encode()))
+    ]
+
+    assert left == []

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import re
 import string
 import unicodedata
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import unquote_plus
 
 import msgspec
 
@@ -18,6 +20,11 @@ LONGEST_REQUEST = 1024 * 1024
 _OF_MESSAGES = frozenset({"role", "content"})
 _WORD = re.compile(r"\w+")
 _KEPT = (string.ascii_letters + string.digits + "_").encode()
+# How JSON and programs escape a letter, and how often a quotation may have been escaped.
+_ESCAPED = re.compile(r"\\{1,4}+u([0-9a-fA-F]{4})")
+_MOST_ESCAPED = 3
+# What a quotation may leave out.
+_JOINTS = b" _"
 # ASCII in lower case, and a space for whatever is no part of a word; the rest as it is.
 _FOLDED = bytes(code if code in _KEPT or code > 127 else 0x20 for code in range(256)).lower()
 
@@ -25,11 +32,11 @@ _FOLDED = bytes(code if code in _KEPT or code > 127 else 0x20 for code in range(
 def own_words(message: str, request: bytes) -> str:
     """An error message without what it may have from `request`, the JSON body that was sent.
 
-    A word goes if the request holds it as a whole text or name, and any words in a row that stand in a row there as
-    well; single words that merely occur in a prompt are left, or no message would say anything. A request that cannot
-    be searched leaves nothing.
+    A word goes if the request holds it as a whole text or name, and any words in a row whose letters stand in a row
+    there as well, whatever is between them; escapes are undone before. Single words that merely occur in a prompt are
+    left, or no message would say anything. A request that cannot be searched leaves nothing.
     """
-    message = message[:LONGEST_MESSAGE]
+    message = _undo_escapes(message[:LONGEST_MESSAGE])
     if len(request) > LONGEST_REQUEST:
         return ""
     try:
@@ -37,13 +44,16 @@ def own_words(message: str, request: bytes) -> str:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
     sought = b" \0 " + b" \0 ".join(b" ".join(_fold(text).split()) for text in _client_texts(sent)) + b" \0 "
+    solid = sought.translate(None, _JOINTS)
     words = list(_WORD.finditer(message))
     folded = [_fold(word.group()) for word in words]
     quoted: set[int] = set()
     for index, word in enumerate(folded):
         if b"\0 " + word + b" \0" in sought:
             quoted.add(index)
-        if index and b" " + folded[index - 1] + b" " + word + b" " in sought:
+        elif not word.isascii() and word not in sought and word.translate(None, _JOINTS) in solid:
+            quoted.add(index)  # several words there
+        if index and (folded[index - 1] + word).translate(None, _JOINTS) in solid:
             quoted.update((index - 1, index))
     kept: list[str] = []
     end = 0
@@ -51,6 +61,16 @@ def own_words(message: str, request: bytes) -> str:
         kept += (message[end : words[index].start()], "…")
         end = words[index].end()
     return "".join([*kept, message[end:]])
+
+
+def _undo_escapes(text: str) -> str:
+    """What a text says that may be escaped as in JSON, a URL or HTML, perhaps more than once over."""
+    for _ in range(_MOST_ESCAPED):
+        plain = unquote_plus(html.unescape(_ESCAPED.sub(lambda code: chr(int(code[1], 16)), text)))
+        if plain == text:
+            break
+        text = plain
+    return text
 
 
 def _fold(text: str) -> bytes:
