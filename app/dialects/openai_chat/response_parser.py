@@ -75,6 +75,7 @@ class _PlainMessage(msgspec.Struct, gc=False):
     reasoning_details: _NoEntries = None
     thinking_blocks: _NoEntries = None
     annotations: _NoEntries = None
+    images: _NoEntries = None
     function_call: None = None
 
 

@@ -17,9 +17,10 @@ from app.conversation.request import Extension, Request
 from app.conversation.response import Response, StopDetail, Usage
 from app.conversation.streams.fold import fold
 from app.dialects.openai_chat import NAME, parse_response, render_response
-from app.dialects.openai_chat.response_parser import parse_plain
+from app.dialects.openai_chat.response_parser import _PlainMessage, parse_plain
 from app.dialects.openai_chat.stream_parser import StreamParser
 from app.dialects.openai_chat.usage import find_usage
+from app.dialects.openai_chat.vocabulary import WireDelta
 from app.errors import UpstreamCut, UpstreamMalformed, UpstreamRefused
 
 ReadWire = Callable[[str], bytes]
@@ -266,3 +267,7 @@ def test_a_recorded_reply_is_read_alike(path: Path) -> None:
     read = parse_plain(path.read_bytes())
 
     assert read is None or read == fold(StreamParser().feed([path.read_bytes(), b"[DONE]"]))
+
+
+def test_a_plain_reply_has_no_other_field_that_says_something() -> None:
+    assert set(_PlainMessage.__struct_fields__) == set(WireDelta.__struct_fields__)
