@@ -7,6 +7,7 @@ import re
 import string
 import unicodedata
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -15,6 +16,8 @@ import msgspec
 # Characters of an error message that are looked at, and bytes of a request that are searched for quotations.
 LONGEST_MESSAGE = 500
 LONGEST_REQUEST = 1024 * 1024
+# Words of a message that are looked for: a real one has the field among its first.
+MOST_WORDS = 80
 
 # What every message has is no client's word.
 _OF_MESSAGES = frozenset({"role", "content"})
@@ -43,17 +46,22 @@ def own_words(message: str, request: bytes) -> str:
         sent = msgspec.json.decode(request)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
-    sought = b" \0 " + b" \0 ".join(b" ".join(_fold(text).split()) for text in _client_texts(sent)) + b" \0 "
+    texts = {b" ".join(_fold(text).split()) for text in _client_texts(sent)}
+    sought = b" \0 ".join(texts)
     solid = sought.translate(None, _JOINTS)
-    words = list(_WORD.finditer(message))
+    words = list(_WORD.finditer(message))[:MOST_WORDS]
+    if len(words) == MOST_WORDS:
+        message = message[: words[-1].end()]
     folded = [_fold(word.group()) for word in words]
+    pairs = [b"".join(pair).translate(None, _JOINTS) for pair in pairwise(folded)]
+    joined = {pair for pair in set(pairs) if pair in solid}
     quoted: set[int] = set()
     for index, word in enumerate(folded):
-        if b"\0 " + word + b" \0" in sought:
+        if word in texts:
             quoted.add(index)
         elif not word.isascii() and word not in sought and word.translate(None, _JOINTS) in solid:
             quoted.add(index)  # several words there
-        if index and (folded[index - 1] + word).translate(None, _JOINTS) in solid:
+        if index and pairs[index - 1] in joined:
             quoted.update((index - 1, index))
     kept: list[str] = []
     end = 0
