@@ -37,10 +37,16 @@ def growth(work: Callable[[Any], object], make: Callable[[int], Any], longest: i
 
 
 def _measure_step(work: Callable[[Any], object], make: Callable[[int], Any], length: int) -> list[float]:
+    """What else the machine does can only make a run longer: of each length the quickest counts, both are measured in
+    turn, and again until the ratio is within the limit or it is plain that it is not."""
     ratios: list[float] = []
     for step in (length, 2 * length):
         texts = make(step), make(2 * step)
-        times = [min(spend(work, text) for _ in range(3)) for text in texts]
+        times = [float("inf"), float("inf")]
+        for tries in range(1, 13):
+            times = [min(best, spend(work, text)) for best, text in zip(times, texts, strict=True)]
+            if tries >= 3 and times[1] / times[0] <= ALLOWED:
+                break
         ratios.append(times[1] / times[0])
         if ratios[-1] <= ALLOWED:
             break

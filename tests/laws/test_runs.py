@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from app.errors import UpstreamRefused
 from app.gateway.replies.translation import StreamTranslation
-from tests.laws.cases import CONTEXT, DIALECTS, every_file, generous
+from tests.laws.cases import CONTEXT, DIALECTS, every_file, form_of, generous
 from tests.laws.test_streams import _anything
 
 Stream = Any
@@ -86,7 +86,7 @@ def test_any_texts_become_the_same_bytes(
 def test_a_plain_stream_is_a_run_but_for_its_ends(dialect: ModuleType) -> None:
     stream = _stream_of(dialect, [b"word"] * 200)
     begun = stream.index(b"word") + 400
-    least = 0 if "responses" in dialect.NAME else 0.8  # whose events are numbered
+    least = 0 if form_of(dialect.NAME) == "items" else 0.8  # whose events are numbered
 
     for name, make in _streams(dialect):
         out, ran = _drive(make(), [stream[:begun], stream[begun:]], runs=True)
@@ -95,13 +95,13 @@ def test_a_plain_stream_is_a_run_but_for_its_ends(dialect: ModuleType) -> None:
 
 def _stream_of(dialect: ModuleType, texts: Sequence[bytes]) -> bytes:
     """A whole stream that says these insides of literals."""
-    name = dialect.NAME
-    if "chat" in name:
+    form = form_of(dialect.NAME)
+    if form == "chat":
         head = b'data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,'
         chunk = head + b'"delta":{"content":"%b"},"finish_reason":null}]}\n\n'
         end = head + b'"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
         return b"".join([chunk % b"", *[chunk % text for text in texts], end])
-    if "messages" in name:
+    if form == "messages":
         events = [
             b'{"type":"message_start","message":{"id":"m1","type":"message","role":"assistant","model":"m","content":[],'
             b'"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":1,"output_tokens":1}}}',

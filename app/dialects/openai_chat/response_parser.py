@@ -80,18 +80,23 @@ class _PlainMessage(msgspec.Struct, gc=False):
 
 
 class _PlainChoice(msgspec.Struct, gc=False):
+    """Those of WireChoice."""
+
     message: _PlainMessage
     finish_reason: _Words
     index: Literal[0] | None = 0
     delta: None = None
     logprobs: None = None
     usage: None = None
+    text: None = None
     stop_reason: int | None = None
     matched_stop: int | None = None
     error: None = None
 
 
 class _Plain(msgspec.Struct, gc=False):
+    """Those of WireChunk, and of the head of a reply."""
+
     choices: Annotated[list[_PlainChoice], msgspec.Meta(min_length=1, max_length=1)]
     id: str | None = None
     model: str | None = None

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -105,7 +104,7 @@ class RawFiles:
         for name, text in self._texts.items():
             cut = self._limits[name] < 0
             masked = hide_secrets(bytes(text).decode("utf-8", "replace")).encode()
-            kind, number = NAMES[name.rstrip("0123456789 ")], re.sub(r"\D+", "", name)
+            kind, number = NAMES[name.rstrip("0123456789 ")], "".join(filter(str.isdigit, name))
             yield f"{self._id}_{f'{number}_' if number else ''}{kind}.http", masked + (TRUNCATED if cut else b"")
 
     def begin(self, name: str, first: str, headers: Mapping[str, str]) -> None:

@@ -16,11 +16,10 @@ from app.conversation.envelope import unseal
 from app.conversation.request import Extension, Request
 from app.conversation.response import Response, StopDetail, Usage
 from app.conversation.streams.fold import fold
-from app.dialects.openai_chat import NAME, parse_response, render_response
-from app.dialects.openai_chat.response_parser import _PlainMessage, parse_plain
+from app.dialects.openai_chat import NAME, parse_response, render_response, response_parser, vocabulary
+from app.dialects.openai_chat.response_parser import parse_plain
 from app.dialects.openai_chat.stream_parser import StreamParser
 from app.dialects.openai_chat.usage import find_usage
-from app.dialects.openai_chat.vocabulary import WireDelta
 from app.errors import UpstreamCut, UpstreamMalformed, UpstreamRefused
 
 ReadWire = Callable[[str], bytes]
@@ -269,5 +268,13 @@ def test_a_recorded_reply_is_read_alike(path: Path) -> None:
     assert read is None or read == fold(StreamParser().feed([path.read_bytes(), b"[DONE]"]))
 
 
-def test_a_plain_reply_has_no_other_field_that_says_something() -> None:
-    assert set(_PlainMessage.__struct_fields__) == set(WireDelta.__struct_fields__)
+def test_the_short_look_at_a_reply_of_one_text_knows_every_field_that_the_long_one_reads() -> None:
+    looks = [
+        (response_parser._PlainMessage, vocabulary.WireDelta),
+        (response_parser._PlainChoice, vocabulary.WireChoice),
+        (response_parser._Plain, vocabulary.WireChunk),
+    ]
+
+    unseen = {long.__name__: set(long.__struct_fields__) - set(short.__struct_fields__) for short, long in looks}
+
+    assert unseen == {"WireDelta": set(), "WireChoice": set(), "WireChunk": set()}
