@@ -199,7 +199,7 @@ def _merge_union(schema: Schema) -> Schema:
 def _to_anthropic(schema: Schema, lost: list[str]) -> Schema:
     schema = _map_parts(schema, lambda part: _to_anthropic(part, lost))
     kept: Schema = {}
-    said: list[str] = []
+    said: Schema = {}
     for word, value in schema.items():
         if word == "definitions":
             kept["$defs"] = value
@@ -214,15 +214,21 @@ def _to_anthropic(schema: Schema, lost: list[str]) -> Schema:
         ):
             kept[word] = value
         elif word not in _NOISE:
-            said.append(f"{word}: {json.dumps(value, ensure_ascii=False)}")
-            lost.append(f"`{word}` is only told in the description")
-    if said:
-        kept["description"] = "\n".join(filter(None, (kept.get("description"), "{" + ", ".join(said) + "}")))
+            said[word] = value
+    _describe(kept, said, lost)
     if kept.get("type") == "object" or "properties" in kept:
         if kept.get("additionalProperties") not in (None, False):
             lost.append("`additionalProperties` is always false")
         kept["additionalProperties"] = False
     return kept
+
+
+def _describe(kept: Schema, said: Schema, lost: list[str]) -> None:
+    """Tells a model in the description what its server takes no keyword for."""
+    if said:
+        words = ", ".join(f"{word}: {json.dumps(value, ensure_ascii=False)}" for word, value in said.items())
+        kept["description"] = "\n".join(filter(None, (kept.get("description"), "{" + words + "}")))
+        lost.extend(f"`{word}` is only told in the description" for word in said)
 
 
 def _to_plain(schema: Schema, lost: list[str], closed: bool) -> Schema:
@@ -231,7 +237,7 @@ def _to_plain(schema: Schema, lost: list[str], closed: bool) -> Schema:
         rest = {word: value for word, value in schema.items() if word != "allOf"}
         schema = _merge_union(schema) if "properties" in rest else {**_intersect(schema["allOf"]), **rest}
     kept: Schema = {}
-    said: list[str] = []
+    said: Schema = {}
     for word, value in schema.items():
         if word == "oneOf":
             kept.setdefault("anyOf", value)
@@ -240,10 +246,8 @@ def _to_plain(schema: Schema, lost: list[str], closed: bool) -> Schema:
         elif word in _PLAIN:
             kept[word] = value
         elif word not in _UNSAID:
-            said.append(f"{word}: {json.dumps(value, ensure_ascii=False)}")
-            lost.append(f"`{word}` is only told in the description")
-    if said:
-        kept["description"] = "\n".join(filter(None, (kept.get("description"), "{" + ", ".join(said) + "}")))
+            said[word] = value
+    _describe(kept, said, lost)
     return _one_type(kept, closed)
 
 
