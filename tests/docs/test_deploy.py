@@ -55,3 +55,13 @@ def test_what_the_dashboard_and_the_alerts_show_is_a_metric() -> None:
         names = {name.removesuffix("_bucket") for name in used}
         assert names
         assert names <= documented
+
+
+def test_each_base_image_is_named_by_version_and_digest() -> None:
+    text = (DEPLOY / "Containerfile").read_text()
+    stages = re.findall(r"^FROM (\S+)(?: AS (\S+))?$", text, re.MULTILINE)
+    bases = re.findall(r"^ARG (PYTHON|NODE)=(\S+)$", text, re.MULTILINE)
+
+    assert {base for base, _ in stages} <= {f"${{{name}}}" for name, _ in bases} | {name for _, name in stages}
+    assert [name for name, _ in bases] == ["PYTHON", "NODE"]
+    assert all(re.fullmatch(r"[\w./-]+:\d+\.\d+\.\d+[\w.-]*@sha256:[0-9a-f]{64}", image) for _, image in bases)

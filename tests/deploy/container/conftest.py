@@ -43,7 +43,7 @@ def buildah(*arguments: str | Path) -> str:
 
 @pytest.fixture(scope="session")
 def base() -> str:
-    """The name of an image that stands for `python:3.13-slim-trixie`, and for `node` where there is one here."""
+    """The name of an image that stands for both base images: Debian's Python, and Node where it is installed here."""
     if os.geteuid() != 0 or sys.platform != "linux":
         pytest.skip("only root on Linux can make a root file system")
     missing = [program for program in ("buildah", "debootstrap", "unshare", "nsenter") if not shutil.which(program)]
