@@ -267,9 +267,11 @@ class UpstreamError(DragomanError):
 
 class UpstreamRefused(UpstreamError):
     """The upstream answered with an error. `headers` are those of its reply that a client may be shown, `body` the
-    reply itself where the client speaks the same dialect and can read it as it is."""
+    reply itself where the client speaks the same dialect and can read it as it is. `is_spent` where headers told that
+    nothing is left of a limit of the account."""
 
     body: bytes | None = None
+    is_spent: bool = False
 
     def __init__(self, failure: Failure, headers: Mapping[str, str] | None = None) -> None:
         Exception.__init__(self, failure.message)

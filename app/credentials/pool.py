@@ -5,15 +5,33 @@ from __future__ import annotations
 import hashlib
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
 from app.credentials.credential import Credential, CredentialSource, SourceStatus
+from app.credentials.rests import Rests
 from app.errors import CredentialUnavailable
 
 # A credential rests no longer than this, whatever its upstream says; seconds.
 LONGEST_REST = 7 * 86400.0
+
+
+class Rest(msgspec.Struct, frozen=True):
+    """A member that rests `until` a time of the clock, for one `tenant` or, with None, for all."""
+
+    member: str
+    until: float
+    tenant: str | None = None
+
+
+class MemberState(msgspec.Struct, frozen=True):
+    """A member for humans. `rests` are the seconds left, for `tenants` alone where there are some."""
+
+    name: str
+    status: SourceStatus
+    rests: float
+    tenants: tuple[str, ...] = ()
 
 
 class PoolMember:
@@ -23,7 +41,7 @@ class PoolMember:
         self.name = name
         self.source = source
         self.priority = priority
-        self.rests_until = 0.0
+        self.rests = Rests()
         self.used = 0  # the number of the last request that got it
         self._given: tuple[Credential, Credential] | None = None
 
@@ -42,7 +60,8 @@ class CredentialPool:
     A session keeps its member as long as that one is ready, because a provider's prompt cache belongs to an account:
     which one it is follows from the session's name alone, so that all workers agree. Requests without a session go to
     the member that has waited longest. Among ready members those with the highest priority come first. A member that
-    its upstream limits or refuses rests; when all rest, the one that is ready soonest is asked.
+    its upstream limits or refuses rests, for the tenant whose request met that, or for all (rests.py); when all rest,
+    the one that is ready soonest is asked. The empty tenant is whoever is not told apart from others.
     """
 
     def __init__(self, members: Sequence[PoolMember], monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -53,11 +72,11 @@ class CredentialPool:
     def snapshot(self) -> Credential:
         return self.choose("")
 
-    def choose(self, session: str) -> Credential:
-        """The credential for a request of `session`, which is empty where nobody says. Raises CredentialUnavailable
-        when no member has one."""
+    def choose(self, session: str, tenant: str = "") -> Credential:
+        """The credential for a tenant's request of `session`, which is empty where nobody says. Raises
+        CredentialUnavailable when no member has one."""
         problem: CredentialUnavailable | None = None
-        for member in self._rank(session):
+        for member in self._rank(session, tenant):
             try:
                 credential = member.snapshot()
             except CredentialUnavailable as error:
@@ -68,16 +87,22 @@ class CredentialPool:
         assert problem is not None, "a pool has at least one member"
         raise problem
 
-    def switch(self, failed: Credential, session: str, rest: float) -> Credential | None:
-        """Let the member that gave `failed` rest for so many seconds; another ready member's credential, if any."""
+    def switch(
+        self, failed: Credential, session: str, rest: float, tenant: str = "", *, for_all: bool = False
+    ) -> Credential | None:
+        """Let the member that gave `failed` rest for so many seconds, `for_all` where its upstream has told that of the
+        account and not of the request; another ready member's credential, if any."""
         now = self._monotonic()
+        until = now + min(rest, LONGEST_REST)
         for member in self.members:
             if member.name == failed.name:
-                member.rests_until = max(member.rests_until, now + min(rest, LONGEST_REST))
-        if not any(member.rests_until <= now for member in self.members):
+                member.rests.rest(tenant, until, now)
+                if for_all:
+                    member.rests.rest_for_all(until)
+        if not any(member.rests.until(tenant) <= now for member in self.members):
             return None
         try:
-            other = self.choose(session)
+            other = self.choose(session, tenant)
         except CredentialUnavailable:
             return None
         return other if other.name != failed.name else None
@@ -89,34 +114,50 @@ class CredentialPool:
 
     def describe(self) -> SourceStatus:
         """The first member that has no problem, else the first of all; `describe_members` tells of each."""
-        states = [state for _, state, _ in self.describe_members()]
+        states = [member.status for member in self.describe_members()]
         return next((state for state in states if state.problem is None and state.kind != "none"), states[0])
 
-    def describe_members(self) -> list[tuple[str, SourceStatus, float]]:
-        """Name, state, and the seconds for which it still rests, of each member."""
+    def describe_members(self) -> list[MemberState]:
         now = self._monotonic()
-        return [(each.name, each.source.describe(), max(0.0, each.rests_until - now)) for each in self.members]
+        return [
+            MemberState(
+                each.name,
+                each.source.describe(),
+                max(0.0, each.rests.any_until() - now),
+                () if each.rests.for_all > now else tuple(sorted(name for name, _ in each.rests.tenants(now))),
+            )
+            for each in self.members
+        ]
 
-    def rests(self) -> dict[str, float]:
-        """The members that rest, and until when by the clock."""
+    def rests(self) -> list[Rest]:
+        """The members that rest, and for whom."""
         now = self._monotonic()
-        return {each.name: each.rests_until for each in self.members if each.rests_until > now}
+        found = [Rest(each.name, each.rests.for_all) for each in self.members if each.rests.for_all > now]
+        return found + [Rest(each.name, end, name) for each in self.members for name, end in each.rests.tenants(now)]
 
-    def adopt_rests(self, rests: Mapping[str, float]) -> None:
+    def adopt_rests(self, rests: Iterable[Rest]) -> None:
         """Takes up for how long other workers let members rest, where that is longer."""
-        latest = self._monotonic() + LONGEST_REST
-        for member in self.members:
-            member.rests_until = max(member.rests_until, min(rests.get(member.name, 0.0), latest))
+        now = self._monotonic()
+        members = {member.name: member for member in self.members}
+        for rest in rests:
+            member, until = members.get(rest.member), min(rest.until, now + LONGEST_REST)
+            if member is None or not until > now:
+                continue
+            if rest.tenant is None:
+                member.rests.rest_for_all(until)
+            else:
+                member.rests.rest(rest.tenant, until, now)
 
     def poll(self) -> None:
         for member in self.members:
             member.source.poll()
 
-    def _rank(self, session: str) -> list[PoolMember]:
+    def _rank(self, session: str, tenant: str) -> list[PoolMember]:
         """All members, the one to take first."""
         now = self._monotonic()
-        ready = [member for member in self.members if member.rests_until <= now]
-        resting = sorted((each for each in self.members if each.rests_until > now), key=lambda each: each.rests_until)
+        ends = {member: member.rests.until(tenant) for member in self.members}
+        ready = [member for member in self.members if ends[member] <= now]
+        resting = sorted((each for each in self.members if ends[each] > now), key=ends.__getitem__)
         if session:
             ready.sort(key=lambda each: (-each.priority, _draw_lot(session, each.name)))
         else:

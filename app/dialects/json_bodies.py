@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 from codecs import getincrementaldecoder
+from collections.abc import Container
 from typing import Any, TypeVar
 
 import msgspec
@@ -150,6 +151,17 @@ def encode_body(value: Any) -> bytes:
         return msgspec.json.encode(value)
     except UnicodeEncodeError:
         return msgspec.json.encode(_join_halves(value))
+
+
+def put_back(body: dict[str, Any], name: str, value: Any, objects: Container[str]) -> None:
+    """A field that only its own dialect knows, where it stood: `reasoning.mode` inside of `reasoning`, which is one of
+    the dialect's `objects`. Any other name with a dot is one that a client made up."""
+    outer, dot, inner = name.partition(".")
+    if not dot or outer not in objects:
+        body[name] = value
+        return
+    holder = body.get(outer)
+    body[outer] = {**(holder if isinstance(holder, dict) else {}), inner: value}
 
 
 def change_fields(raw: msgspec.Raw, **values: Any) -> msgspec.Raw:

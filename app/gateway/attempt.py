@@ -30,6 +30,7 @@ from app.gateway.replies.translation import stream_whole
 from app.gateway.upstream_health.pulse import Pulse
 from app.known_secrets import known_secrets
 from app.providers.provider import Operation, UpstreamRequest
+from app.providers.quotas import has_nothing_left
 from app.routing.router import Upstream
 from app.settings import LimitsSettings
 from app.transport import Exchange, Obtaining
@@ -230,6 +231,7 @@ class Attempt(abc.ABC):
                 headers["retry-after"] = str(seconds)
                 failure = msgspec.structs.replace(failure, retry_after=str(seconds))
         refused = UpstreamRefused(failure, headers)
+        refused.is_spent = failure.kind in ("rate_limit", "quota") and has_nothing_left(exchange.headers)
         told = target.dialect.error_status(failure) == exchange.status and failure.kind != "context_overflow"
         if target.same_dialect and told and clean_error(body):
             text = known_secrets.mask(body.decode("utf-8", "replace"))

@@ -269,7 +269,7 @@ class Gateway:
         budget = self.health.earn(provider.name, record.started)
         session = client_request.session
         began = time.monotonic()
-        credential = provider.credential(session)
+        credential = provider.credential(session, client_request.tenant)
         if time.monotonic() - began >= SHORTEST_STEP:
             record.note_step("credential", provider.name, began)
         record.credential = credential.name if credential is not None else ""
@@ -308,7 +308,9 @@ class Gateway:
                     renewed = True
                     began = time.monotonic()
                     try:
-                        other = provider.renew(credential, forbidden=failure.kind == "permission")
+                        other = provider.renew(
+                            credential, client_request.tenant, forbidden=failure.kind == "permission"
+                        )
                     except CredentialPostponed:
                         raise  # a new one may come by itself: no word of a login
                     except CredentialUnavailable as unavailable:
@@ -317,7 +319,9 @@ class Gateway:
                     if other is not None:
                         credential = other
                         continue
-                other = provider.switch(credential, session, failure, serves_others=is_too_dear(failure))
+                other = provider.switch(
+                    credential, session, error, client_request.tenant, serves_others=is_too_dear(failure)
+                )
                 if other is not None and sends.made < sends.most:
                     credential, renewed = other, False
                     record.credential = other.name

@@ -17,6 +17,7 @@ from app.conversation.capabilities import Capabilities
 from app.credentials.credential import Credential, CredentialSource
 from app.credentials.login_source import LoginSource
 from app.credentials.pool import CredentialPool
+from app.credentials.rests import Rests
 from app.errors import (
     CredentialUnavailable,
     DragomanError,
@@ -25,6 +26,7 @@ from app.errors import (
     NotFound,
     UpstreamCut,
     UpstreamMalformed,
+    UpstreamRefused,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
@@ -165,7 +167,7 @@ class Provider:
         self.health = ProviderHealth()
         self._capabilities: dict[str, Capabilities] = {}
         self._ways: dict[tuple[object, ...], _Way] = {}
-        self._forbidden_until = 0.0
+        self._forbidden: dict[str, Rests] = {}  # by credential: until when a 403 asks for no renewal
         self._catalogue: dict[str, Model] = {}
         self._catalogue_until = 0.0
         self._variants: tuple[Mapping[str, Model], dict[str, str]] | None = None
@@ -234,51 +236,58 @@ class Provider:
             quirks=self.settings.quirks,
         )
 
-    def credential(self, session: str | None = None) -> Credential | None:
-        """The credential for one request, of a client's `session` where it says one: a pool keeps a session at one
-        account. None where the provider needs none. May wait for a renewal. Raises CredentialUnavailable."""
+    def credential(self, session: str | None = None, tenant: str = "") -> Credential | None:
+        """The credential for one request of `tenant`, of a client's `session` where it says one: a pool keeps a session
+        at one account. None where the provider needs none. May wait for a renewal. Raises CredentialUnavailable."""
         if isinstance(self.source, CredentialPool):
-            return self.source.choose(session or "")
+            return self.source.choose(session or "", tenant)
         return self.source.snapshot() if self.source is not None else None
 
     def switch(
-        self, failed: Credential | None, session: str | None, failure: Failure, *, serves_others: bool = False
-    ) -> Credential | None:
+        self, failed: Credential | None, session: str | None, error: DragomanError, tenant: str, *,
+        serves_others: bool = False,
+    ) -> Credential | None:  # fmt: skip
         """Another credential of the pool for a request that failed with this one, which rests as long as its upstream
-        says; None where there is no other, or another would fare no better. What `serves_others` rests for a moment
-        only, in which this request finds another."""
+        says; None where there is no other, or another would fare no better. It rests for this tenant, since what a
+        client sends may be why; for all where headers tell that the account has nothing left. What `serves_others`
+        rests for a moment only, in which this request finds another."""
         if failed is None or not isinstance(self.source, CredentialPool):
             return None
+        failure = error.failure
         rest = RESTS.get(failure.kind)
         if rest is None:
             return None
         if serves_others:
-            return self.source.switch(failed, session or "", MOMENT)
-        windows = self.health.quotas.get(failed.name, ())
-        told = find_rest(windows, time.time()) or read_seconds(failure.retry_after)
-        return self.source.switch(failed, session or "", told if told is not None else rest)
+            return self.source.switch(failed, session or "", MOMENT, tenant)
+        spent = find_rest(self.health.quotas.get(failed.name, ()), time.time())
+        told = spent or read_seconds(failure.retry_after)
+        return self.source.switch(
+            failed, session or "", told if told is not None else rest, tenant,
+            for_all=spent is not None or (isinstance(error, UpstreamRefused) and error.is_spent),
+        )  # fmt: skip
 
     def note_quotas(self, credential: Credential | None, headers: Mapping[str, str]) -> None:
         """Remember what an answer tells of the account's windows."""
         if (CLAUDE_MARK in headers or CODEX_MARK in headers) and (windows := read_quotas(headers, time.time())):
             self.health.quotas[credential.name if credential is not None else ""] = windows
 
-    def renew(self, failed: Credential | None, *, forbidden: bool = False) -> Credential | None:
+    def renew(self, failed: Credential | None, tenant: str = "", *, forbidden: bool = False) -> Credential | None:
         """Another credential than the one the upstream refused; None when there is no other.
 
         `forbidden`: it was known, but not allowed (403). That may be a stale token, but mostly is a rule, which no new
-        token changes: then the store is looked at each time and a token spent once in a while only. Raises
-        CredentialUnavailable, which says why there is no other and what helps.
+        token changes: then the store is looked at each time and a token spent once in a while only, for `tenant` and
+        one more. Raises CredentialUnavailable, which says why there is no other and what helps.
         """
         if self.source is None or failed is None:
             return None
-        if forbidden and time.monotonic() < self._forbidden_until:
-            self.source.poll()
-            fresh = self.source.snapshot()
-        else:
-            if forbidden:
-                self._forbidden_until = time.monotonic() + FORBIDDEN_RENEWAL
-            fresh = self.source.refresh(failed)
+        if forbidden:
+            now, rests = time.monotonic(), self._forbidden.setdefault(failed.name, Rests())
+            if rests.until(tenant) > now:
+                self.source.poll()
+                fresh = self.credential(None, tenant)
+                return fresh if fresh is not None and fresh.secret != failed.secret else None
+            rests.rest(tenant, now + FORBIDDEN_RENEWAL, now)
+        fresh = self.source.refresh(failed)
         return fresh if fresh.secret != failed.secret else None
 
     def send(self, upstream_request: UpstreamRequest, credential: Credential | None) -> Exchange:

@@ -16,6 +16,11 @@ _CODEX_WINDOWS = ("primary", "secondary")
 # Answers that tell of windows have one of these headers.
 CLAUDE_MARK = f"{_CLAUDE}status"
 CODEX_MARK = f"{_CODEX}primary-used-percent"
+# What is left of limits of a key: Anthropic's, and OpenAI's, which many servers have.
+_LEFT = (
+    *(f"anthropic-ratelimit-{name}-remaining" for name in ("requests", "tokens", "input-tokens", "output-tokens")),
+    *(f"x-ratelimit-remaining-{name}" for name in ("requests", "tokens")),
+)
 _LONGEST_NUMBER = 32
 # The end of the year 9999, beyond which no date can be shown.
 _LAST_MOMENT = 253_402_300_799.0
@@ -59,6 +64,11 @@ def find_rest(windows: tuple[QuotaWindow, ...], now: float) -> float | None:
     """Seconds until every window that is used up begins anew; None while none is used up."""
     ends = [window.resets_at - now for window in windows if window.used >= 1.0 and window.resets_at is not None]
     return max(ends) if ends and max(ends) > 0 else None
+
+
+def has_nothing_left(headers: Mapping[str, str]) -> bool:
+    """Whether an answer tells, in the header of a rate limit, that nothing is left of what the account may use."""
+    return any(headers.get(name) in ("0", "0.0") for name in _LEFT)
 
 
 def read_seconds(retry_after: str | None) -> float | None:

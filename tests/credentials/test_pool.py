@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from app.credentials.pool import CredentialPool, PoolMember
+from app.credentials.pool import LONGEST_REST, CredentialPool, PoolMember, Rest
+from app.credentials.rests import MOST_TENANTS, Rests
 from app.credentials.sources import open_source
 from app.credentials.static import StaticSource
 from app.errors import CredentialUnavailable
@@ -108,7 +109,7 @@ def test_a_member_without_a_login_is_passed_over(tmp_path: Path) -> None:
 
     assert isinstance(source, CredentialPool)
     assert (source.choose("s").name, source.choose("s").secret) == ("key", "sk")
-    assert [state.problem is None for _, state, _ in source.describe_members()] == [False, True]
+    assert [member.status.problem is None for member in source.describe_members()] == [False, True]
 
 
 def test_a_pool_without_any_login_says_what_is_missing(tmp_path: Path) -> None:
@@ -119,3 +120,61 @@ def test_a_pool_without_any_login_says_what_is_missing(tmp_path: Path) -> None:
 
     with pytest.raises(CredentialUnavailable, match=r"none\.json does not exist"):
         source.snapshot()
+
+
+def test_what_one_tenant_met_takes_no_credential_from_another() -> None:
+    clock = Clock()
+    pool = pool_of(0, 0, clock=clock)
+    first = pool.choose("s", "anna")
+
+    assert pool.switch(first, "s", 86400.0, "anna") is not None
+
+    assert pool.choose("s", "anna").name != first.name
+    assert {pool.choose("s", tenant).name for tenant in ("bert", "carl", "")} == {first.name}
+    [state] = [member for member in pool.describe_members() if member.rests]
+    assert (state.name, state.rests, state.tenants) == (first.name, 86400.0, ("anna",))
+
+
+def test_what_tenants_apart_met_holds_for_all_as_long_as_it_held_for_two() -> None:
+    clock = Clock()
+    pool = pool_of(0, 0, clock=clock)
+    first = pool.choose("s", "anna")
+    for tenant, seconds in (("anna", 600.0), ("bert", 60.0), ("anna", 30.0)):
+        pool.switch(first, "s", seconds, tenant)
+
+    assert pool.choose("s", "carl").name != first.name
+    clock.now += 61
+    assert pool.choose("s", "carl").name == first.name
+    assert pool.choose("s", "anna").name != first.name
+    clock.now += 540
+    assert pool.choose("s", "anna").name == first.name
+
+
+def test_what_an_account_has_spent_rests_for_all() -> None:
+    pool = pool_of(0, 0)
+    first = pool.choose("s", "anna")
+
+    pool.switch(first, "s", 60.0, "anna", for_all=True)
+
+    assert pool.choose("s", "bert").name != first.name
+
+
+def test_tenants_without_end_take_no_room_without_end() -> None:
+    rests = Rests()
+    for number in range(5000):
+        rests.rest(f"t{number}", 10.0 + number / 1000, 0.0)
+
+    assert len(list(rests.tenants(0.0))) <= MOST_TENANTS
+    assert rests.for_all == pytest.approx(14.998)
+
+
+@pytest.mark.parametrize("until", [float("nan"), float("inf"), -1.0, 1e308, 0.0])
+def test_odd_moments_of_another_worker_rest_nothing_for_ever(until: float) -> None:
+    clock = Clock()
+    pool = pool_of(0, 0, clock=clock)
+
+    pool.adopt_rests([Rest("a", until), Rest("a", until, "anna"), Rest("none", until)])
+
+    clock.now += LONGEST_REST + 1
+    assert [member.rests for member in pool.describe_members()] == [0.0, 0.0]
+    assert {pool.choose("", "anna").name for _ in range(4)} == {"a", "b"}

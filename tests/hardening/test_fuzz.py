@@ -209,6 +209,12 @@ TARGETS: dict[str, tuple[Target, list[bytes]]] = {
 
 # What such runs have found, and what it became.
 END = b'data: {"type":"response.completed","response":{"id":"r","status":"completed","output":[%b]}}\n\n'
+CHAT = b'{"object":"chat.completion","choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant",%b}}]}'
+ASKED = b'{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"a"}],%b}'
+# Names that look like places within a known field.
+DOTTED = [b"stream.x", b"model.a.b", b"messages.x", b"input.x", b"tools.", b"max_tokens..", b".model", b".",
+          b"metadata.x", b"thinking.", b"thinking.x.y", b"reasoning.", b"output_config.format", b"system.0",
+          b"include.x"]  # fmt: skip
 FOUND = [
     ("openai_responses stream", END % b'{"id":"x","typ\xd3\xce":"y"}'),
     ("openai_responses stream", END % b'{"type":["x"],"content":[{"type":{}}],"summary":[1,null]}'),
@@ -218,6 +224,16 @@ FOUND = [
     ("openai_responses response", b'{"object":"response","output":[{"type":"message","content":["output_text",1]}]}'),
     ("openai_chat stream", b'data: {"choices":[{"index":0,"delta":{"content":"\xd3","x":{"\xd3":1}}}]}\n\n'),
     ("anthropic_messages stream", b'data: {"type":"content_block_start","content_block":{"type":"\xd3"}}\n\n'),
+    ("openai_chat response", CHAT % b'"content":"a","annotations":["x",1,null,{}]'),
+    ("openai_chat response", CHAT % b'"content":"a"},"logprobs":{"content":[3,"x",{}]},"x":{"y":1'),
+    ("openai_chat response", b'{"object":"x","[]":1741e9999952}'),
+    ("openai_chat response", CHAT % b'"content":"a","x":1e9999'),
+    ("openai_chat stream", b'data: {"object":"x","[]":1741e9999952}\n\n'),
+    ("openai_chat stream", b'data: {"choices":[{"index":0,"delta":{"content":"a"},"x":1e9999}]}\n\n'),
+    ("openai_chat stream", b'data: {"choices":[{"delta":{"content":"a","annotations":[1,"x",{}]}}]}\n\n'),
+    ("anthropic_messages request", ASKED % b'"thinking":{"type":"enabled","":8000}'),
+    *(("anthropic_messages request", ASKED % b'"%b":1,"stream":true' % name) for name in DOTTED),
+    *(("openai_responses request", b'{"model":"m","input":"a","tools":[],"%b":1}' % name) for name in DOTTED),
 ]
 
 

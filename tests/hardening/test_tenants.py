@@ -11,10 +11,14 @@ import pytest
 from werkzeug.test import Client, TestResponse
 
 from app import create_app
+from app.credentials.credential import Credential
 from app.gateway.endpoints.explanation import list_learned
 from app.gateway.messages import new_id
 from app.gateway.responses_api.background import MOST_JOBS_OF_A_TENANT
+from app.providers.provider import Provider
 from app.settings import LedgerSettings, ModelsSettings, ProviderSettings, RouteSettings, ServerSettings, Settings
+from app.settings.tables import CredentialSettings
+from app.transport import Transport, TransportSettings
 from tests.hardening.gateway import ANSWER
 from tests.support.fake_upstream import CLOSE, CUT, FakeUpstream, json_reply, raw
 
@@ -177,6 +181,107 @@ def test_what_one_clients_requests_make_an_upstream_do_sends_no_other_elsewhere(
 
     close(client)
     assert (answer.status_code, answer.headers["x-dragoman-upstream"]) == (200, "up/m")
+
+
+LIMIT_WORDS = {"error": {"message": "slow down"}}
+REVOKED = {"error": {"message": "revoked", "type": "invalid_api_key"}}
+SPENT = {"error": {"message": "no credit", "code": "insufficient_quota"}}
+# What a client's text may make an upstream, or a filter before it, say; and what only an account's state says.
+OF_A_REQUEST = {
+    "a limit": (429, LIMIT_WORDS, PAUSE),
+    "a limit with something left": (429, LIMIT_WORDS, PAUSE | {"x-ratelimit-remaining-tokens": "7"}),
+    "a limit whose headers quote": (429, LIMIT_WORDS, PAUSE | {"x-request-id": "x-ratelimit-remaining-tokens: 0"}),
+    "a window that is not used up": (429, LIMIT_WORDS, PAUSE | {
+        "anthropic-ratelimit-unified-status": "rejected", "anthropic-ratelimit-unified-5h-utilization": "0.99",
+    }),
+    "a quota": (429, SPENT, {}),
+    "a key": (401, REVOKED, {}),
+    "a bill": (402, SPENT, {}),
+    "overload": (529, LIMIT_WORDS, PAUSE),
+}  # fmt: skip
+OF_THE_ACCOUNT = {
+    "no requests left": {"x-ratelimit-remaining-requests": "0"},
+    "no tokens left": {"anthropic-ratelimit-tokens-remaining": "0"},
+    "a window that is used up": {
+        "anthropic-ratelimit-unified-status": "rejected", "anthropic-ratelimit-unified-5h-utilization": "1.0",
+        "anthropic-ratelimit-unified-5h-reset": "4000000000",
+    },
+}  # fmt: skip
+
+
+@pytest.fixture
+def pooled(upstream: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    accounts = (
+        CredentialSettings(name="one", api_key="sk-account-1", priority=1),
+        CredentialSettings(name="two", api_key="sk-account-2"),
+    )
+    provider = ProviderSettings(kind="openai", base_url=f"{upstream.url}/v1", credentials=accounts)
+    server = ServerSettings(api_keys=(ANNA, BERT, CARL), max_attempts=2)
+    client = Client(create_app(Settings(server=server, providers={"up": provider})))
+    yield client
+    close(client)
+
+
+def used(client: Client, upstream: FakeUpstream, key: str) -> str:
+    """The account that a request of this key is answered with."""
+    upstream.script(json_reply(ANSWER))
+    assert ask(client, key).status_code == 200
+    return upstream.seen[-1].headers["authorization"].removeprefix("Bearer sk-account-")
+
+
+@pytest.mark.parametrize("name", OF_A_REQUEST)
+def test_a_refusal_that_one_client_drew_takes_no_account_from_another(
+    name: str, pooled: Client, upstream: FakeUpstream
+) -> None:
+    status, body, headers = OF_A_REQUEST[name]
+
+    upstream.script(json_reply(body, status, headers), json_reply(ANSWER))
+    assert ask(pooled, ANNA).status_code == 200
+    assert (used(pooled, upstream, ANNA), used(pooled, upstream, BERT)) == ("2", "1")
+
+    upstream.script(json_reply(body, status, headers), json_reply(ANSWER))
+    assert ask(pooled, BERT).status_code == 200
+    assert used(pooled, upstream, CARL) == "2", "tenants apart have met it"
+
+
+@pytest.mark.parametrize("name", OF_THE_ACCOUNT)
+def test_an_account_with_nothing_left_rests_for_all(name: str, pooled: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply(LIMIT_WORDS, 429, PAUSE | OF_THE_ACCOUNT[name]), json_reply(ANSWER))
+
+    assert ask(pooled, ANNA).status_code == 200
+
+    assert used(pooled, upstream, BERT) == "2"
+
+
+class Renewing:
+    """A source that counts renewals; none gives another secret."""
+
+    def __init__(self) -> None:
+        self.renewals = 0
+
+    def snapshot(self) -> Credential:
+        return Credential(access_token="token-0123456789")
+
+    def refresh(self, failed: Credential) -> Credential:
+        self.renewals += 1
+        return self.snapshot()
+
+    def poll(self) -> None: ...
+
+
+def test_a_403_that_one_client_drew_keeps_no_other_from_a_renewal() -> None:
+    source = Renewing()
+    provider = Provider("up", ProviderSettings(kind="openai"), source, Transport(TransportSettings()))  # type: ignore[arg-type]
+    failed = provider.credential()
+    counts = []
+
+    for tenant in ("anna", "anna", "anna", "bert", "bert", "carl", "dora"):
+        provider.renew(failed, tenant, forbidden=True)
+        counts.append(source.renewals)
+
+    provider.transport.close()
+    assert counts == [1, 1, 1, 2, 2, 2, 2], "a token is spent for two tenants an hour at most"
 
 
 def test_no_id_can_be_guessed_and_none_opens_anything_for_another(client: Client, figure: Figure) -> None:

@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from app.blueprints.operations.monitoring import find_obstacles
 from app.blueprints.operations.versions import own_version
 from app.blueprints.views import answer_error, family, has_key, refuse, runtime, services
-from app.credentials.pool import CredentialPool
+from app.credentials.pool import CredentialPool, MemberState
 from app.errors import DragomanError, Failure
 from app.gateway.failures.learned_facts import LearnedFacts
 from app.gateway.messages import new_id
@@ -217,8 +217,7 @@ def describe_provider(provider: Provider, *, detailed: bool) -> dict[str, Any]:
         entry |= {name: value for name, value in told.items() if value is not None}
         if isinstance(provider.source, CredentialPool):
             entry["credentials"] = {
-                name: {"authenticated": state.problem is None, "source": state.source, "rests_seconds": round(rests)}
-                for name, state, rests in provider.source.describe_members()
+                member.name: _describe_member(member) for member in provider.source.describe_members()
             }
         if provider.health.quotas:
             entry["quotas"] = {
@@ -226,6 +225,16 @@ def describe_provider(provider: Provider, *, detailed: bool) -> dict[str, Any]:
                 for name, windows in provider.health.quotas.items()
             }
     return entry
+
+
+def _describe_member(member: MemberState) -> dict[str, Any]:
+    """`rests_for` begins the marks of the only tenants that it rests for; absent where it rests for all."""
+    entry = {
+        "authenticated": member.status.problem is None,
+        "source": member.status.source,
+        "rests_seconds": round(member.rests),
+    }
+    return entry | ({"rests_for": [tenant[:8] for tenant in member.tenants]} if member.tenants else {})
 
 
 def add_learned(providers: dict[str, dict[str, Any]], facts: LearnedFacts) -> None:

@@ -97,8 +97,10 @@ def describe_accounts(entry: Mapping[str, Any]) -> Iterator[str]:
     match entry.get("credentials"):
         case {**members}:
             for name, member in members.items():
-                rests = member.get("rests_seconds", 0) if isinstance(member, dict) else 0
-                yield f"  {'account':<9}{name}: {f'rests for {rests} s' if rests else 'ready'}"
+                told = member if isinstance(member, dict) else {}
+                rests, whom = told.get("rests_seconds", 0), told.get("rests_for") or ()
+                only = f", for the clients {', '.join(whom)} only" if whom else ""
+                yield f"  {'account':<9}{name}: {f'rests for {rests} s{only}' if rests else 'ready'}"
     match entry.get("quotas"):
         case {**accounts}:
             for name, windows in accounts.items():

@@ -19,6 +19,7 @@ from app.dialects.anthropic_messages.vocabulary import (
     FIELD_BETAS,
     MCP_TOOLSET_BETA,
     NAME,
+    OBJECTS,
     TIERS_TO_ASK,
     TOLERANT_VERSION,
     TURN_EFFORT_BETA,
@@ -26,7 +27,7 @@ from app.dialects.anthropic_messages.vocabulary import (
     VERSION,
 )
 from app.dialects.contract import RenderedRequest
-from app.dialects.json_bodies import encode_body
+from app.dialects.json_bodies import encode_body, put_back
 
 
 def render_request(request: Request, capabilities: Capabilities) -> RenderedRequest:
@@ -142,13 +143,10 @@ def _restore_extensions(body: dict[str, Any], request: Request, losses: list[Los
     for extension in request.extensions:
         if extension.dialect != NAME or "[" in extension.name:
             continue
-        outer, _, inner = extension.name.partition(".")
-        if outer == "thread" and not first_party:
-            losses.append(Loss("wrong", outer, "this upstream holds no conversations; send the whole history"))
-        elif inner:
-            body.setdefault(outer, {})[inner] = extension.value
+        if extension.name == "thread" and not first_party:
+            losses.append(Loss("wrong", "thread", "this upstream holds no conversations; send the whole history"))
         else:
-            body[outer] = extension.value
+            put_back(body, extension.name, extension.value, OBJECTS)
 
 
 def _version(body: Mapping[str, Any], capabilities: Capabilities) -> str:

@@ -196,6 +196,9 @@ FIELD_LOSSES: dict[str, tuple[Severity, str]] = {
 }
 UNLISTED_LOSS: tuple[Severity, str] = ("ignorable", "only its own dialect knows this field")
 
+# Fields of which parts are kept for this dialect alone.
+OBJECTS = ("thinking", "output_config")
+
 # The beta that a request must name for a field to be accepted.
 FIELD_BETAS = {
     "thinking.block_binding": "thinking-binding-controls-2026-08-01",

@@ -219,7 +219,10 @@ class StreamPassthrough:
                 else:
                     out.append(event)
                     continue
-            out.append(self._look_into(event))
+            try:
+                out.append(self._look_into(event))
+            except UNREADABLE:  # deep within a field that is looked at only then
+                out.append(self._break(malformed("a chat chunk", _payload_of(event)).failure))
             if self._state is _State.WAITING and out[-1].startswith(b"data:"):
                 self._state = _State.OPEN
         return b"".join(out)

@@ -169,8 +169,11 @@ class StreamParser:
             chunk = self._decode(payload)
         except _UNREADABLE:
             self._read_oddity(payload, events)
-        else:
+            return
+        try:
             self._read_chunk(chunk, payload, events)
+        except _UNREADABLE:  # deep within a field that is looked at only now
+            self._fail(malformed("a chat chunk", payload).failure, events)
 
     def _give_up_shapes(self, missed: int, tried: int) -> None:
         """Stop guessing in a stream whose chunks seldom look like the one before."""
@@ -327,12 +330,12 @@ class StreamParser:
         if self._kind is not Text:
             return
         if len(delta.annotations) > _NOTHING:
-            for entry in reasoning.entries_of(delta.annotations):
-                events.append(BlockNoted(self._block, citation=_decode_any(entry)))
+            citations = _objects_of([_decode_any(entry) for entry in reasoning.entries_of(delta.annotations)])
+            events += (BlockNoted(self._block, citation=citation) for citation in citations)
         if len(choice.logprobs) > _NOTHING:
             match _decode_any(choice.logprobs):
-                case {"content": [*entries]} if entries:
-                    events.append(BlockNoted(self._block, logprobs=tuple(entries)))
+                case {"content": [*entries]} if known := _objects_of(entries):
+                    events.append(BlockNoted(self._block, logprobs=tuple(known)))
 
     def _read_fragment(self, fragment: CallFragment, events: list[Event]) -> None:
         """A call is announced when its arguments begin, for until then its name may go on, or another call does."""
@@ -482,3 +485,8 @@ def _seconds(created: Number) -> int | None:
         return int(float(created)) or None if created is not None else None
     except (ValueError, OverflowError):
         return None
+
+
+def _objects_of(values: list[Any]) -> list[dict[str, Any]]:
+    """What a list has that its readers can read; what else servers put there is nobody's."""
+    return [value for value in values if isinstance(value, dict)]

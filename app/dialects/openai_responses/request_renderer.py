@@ -11,7 +11,7 @@ from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss
 from app.conversation.request import NativeTool, ReasoningSettings, Request, Tool
 from app.dialects.contract import RenderedRequest
-from app.dialects.json_bodies import encode_body
+from app.dialects.json_bodies import encode_body, put_back
 from app.dialects.openai_responses.items.content import render_parts
 from app.dialects.openai_responses.items.tools import render_tool_choice, render_tools
 from app.dialects.openai_responses.items.turns import COMPACTION_TRIGGER, render_turn
@@ -191,10 +191,7 @@ def _restore_extensions(body: dict[str, Any], request: Request) -> None:
     for extension in request.extensions:
         if extension.dialect != NAME or "[" in extension.name:
             continue
-        outer, _, inner = extension.name.partition(".")
         if extension.name == "include":
             body["include"] = [*body.get("include", ()), *extension.value]
-        elif inner:
-            body[outer] = {**body.get(outer, {}), inner: extension.value}
         else:
-            body[outer] = extension.value
+            put_back(body, extension.name, extension.value, ("reasoning",))

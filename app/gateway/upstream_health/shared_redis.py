@@ -81,7 +81,8 @@ class SharedRedis:
         """What other hosts can use. Retries are each host's own."""
         if self._knows_tenants:
             return Told(told.breakers, told.facts, told.rests)
-        return Told([note for note in told.breakers if note.until is None or note.fault in FOR_ALL], [], told.rests)
+        breakers = [note for note in told.breakers if note.until is None or note.fault in FOR_ALL]
+        return Told(breakers, [], [note for note in told.rests if note.tenant is None])
 
 
 def _shift(told: Told, seconds: float) -> Told:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from app.credentials.pool import CredentialPool
+from app.credentials.pool import CredentialPool, Rest
 from app.gateway.failures.learned_facts import FactNote, LearnedFacts
 from app.gateway.upstream_health.health import BreakerNote, RetryNote, UpstreamHealth
 
@@ -27,11 +27,13 @@ T = TypeVar("T")
 
 
 class RestNote(msgspec.Struct, frozen=True):
-    """A credential of a pool that its upstream limits or refuses, `until` a time of the clock."""
+    """A credential of a pool that its upstream limits or refuses, `until` a time of the clock; for one `tenant`, or for
+    all with None."""
 
     provider: str
     credential: str
     until: float
+    tenant: str | None = None
 
 
 class Told(msgspec.Struct):
@@ -52,7 +54,9 @@ class Upstreams(msgspec.Struct, frozen=True):
 
     def tell(self, worker: str) -> Told:
         rests = [
-            RestNote(name, member, until) for name, pool in self.pools.items() for member, until in pool.rests().items()
+            RestNote(name, rest.member, rest.until, rest.tenant)
+            for name, pool in self.pools.items()
+            for rest in pool.rests()
         ]
         return Told(self.health.notes(), self.facts.notes(), rests, self.health.retry_notes(worker))
 
@@ -61,7 +65,8 @@ class Upstreams(msgspec.Struct, frozen=True):
         self.facts.adopt(told.facts)
         self.health.adopt_retries(told.retries, worker)
         for name, pool in self.pools.items():
-            pool.adopt_rests({note.credential: note.until for note in told.rests if note.provider == name})
+            rests = (note for note in told.rests if note.provider == name)
+            pool.adopt_rests(Rest(note.credential, note.until, note.tenant) for note in rests)
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -152,7 +157,9 @@ def join(known: Told, own: Told) -> Told:
     return Told(
         _join(known.breakers, own.breakers, lambda note: note.target, lambda note: note.changed),
         _join(known.facts, own.facts, lambda note: (note.upstream, note.tenant, note.name), lambda note: note.until),
-        _join(known.rests, own.rests, lambda note: (note.provider, note.credential), lambda note: note.until),
+        _join(
+            known.rests, own.rests, lambda note: (note.provider, note.credential, note.tenant), lambda note: note.until
+        ),
         _join(known.retries, own.retries, lambda note: (note.provider, note.worker), lambda note: note.at),
     )
 

@@ -138,12 +138,34 @@ def test_a_fact_of_another_version_is_passed_over(workers: tuple[Worker, Worker]
 
 def test_a_credential_that_rests_at_one_worker_rests_at_the_other(workers: tuple[Worker, Worker]) -> None:
     one, other = workers
-    one.pool.switch(one.pool.members[0].snapshot(), "", 60.0)
+    one.pool.switch(one.pool.members[0].snapshot(), "", 60.0, for_all=True)
 
     one.share()
     other.share()
 
-    assert [rests for _, _, rests in other.pool.describe_members()] == [60.0, 0.0]
+    assert [member.rests for member in other.pool.describe_members()] == [60.0, 0.0]
+
+
+def test_a_rest_of_one_tenant_is_that_tenants_at_the_other_worker_too(workers: tuple[Worker, Worker]) -> None:
+    one, other = workers
+    one.pool.switch(one.pool.members[0].snapshot(), "", 60.0, "anna")
+
+    one.share()
+    other.share()
+
+    assert {other.pool.choose("", "anna").name for _ in range(4)} == {"b"}
+    assert {other.pool.choose("", "bert").name for _ in range(4)} == {"a", "b"}
+
+
+def test_tenants_apart_may_have_met_it_at_workers_apart(workers: tuple[Worker, Worker]) -> None:
+    one, other = workers
+    one.pool.switch(one.pool.members[0].snapshot(), "", 60.0, "anna")
+    other.pool.switch(other.pool.members[0].snapshot(), "", 60.0, "bert")
+
+    one.share()
+    other.share()
+
+    assert {other.pool.choose("", "carl").name for _ in range(4)} == {"b"}
 
 
 def test_workers_spend_one_budget_of_retries_together(workers: tuple[Worker, Worker]) -> None:

@@ -110,7 +110,10 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
         clean = None
     if clean is None or not _is_clean(clean.choices[0]):
         body = open_envelope(body) or body
-        return _mend(body, context, capabilities), find_usage(body)
+        try:
+            return _mend(body, context, capabilities), find_usage(body)
+        except UNREADABLE as error:  # as for a number that nothing can hold, in a field that nobody knows
+            raise malformed("a chat reply", body) from error
     usage = None if clean.usage is None else read_usage(clean.usage)
     return replace_model(body, context.model, old=clean.model), usage
 
