@@ -58,8 +58,9 @@ def _spell_time(unix: float) -> str:
     return datetime.datetime.fromtimestamp(unix, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _spell_clock(unix: float) -> str:
-    """The time of day for what happened today, else day and time."""
+def _spell_clock(when: float | str) -> str:
+    """The time of day for what happened today, else day and time. `when` is a unix time, or as /health spells it."""
+    unix = datetime.datetime.fromisoformat(when).timestamp() if isinstance(when, str) else when
     moment, today = (datetime.datetime.fromtimestamp(each, datetime.UTC) for each in (unix, time.time()))
     return moment.strftime("%H:%M:%S" if moment.date() == today.date() else "%b %d, %H:%M")
 

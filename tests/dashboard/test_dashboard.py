@@ -226,6 +226,19 @@ def test_a_provider_that_fails_is_the_first_thing_told(make_app: MakeApp) -> Non
     assert "secret-0123456789" not in text
 
 
+def test_the_outcomes_of_a_provider_are_told_by_the_clock(make_app: MakeApp) -> None:
+    app = make_app()
+    health = app.runtime.services.providers["up"].health
+    health.succeed()
+    health.fail(UpstreamError("refused"))
+    client = enter(app)
+
+    for page in ("/_/", "/_/providers"):
+        text = client.get(page).text
+        assert re.search(r"\b\d\d:\d\d:\d\d UTC, [\w ]+: refused", text)
+        assert not re.search(r"\d\dT\d\d:\d\d", re.sub("<[^>]*>", "", text))
+
+
 def test_a_token_opens_the_door_once(make_app: MakeApp) -> None:
     app, token = make_app(), tickets.issue_ticket()
     first, second = app.test_client(), app.test_client()
