@@ -54,29 +54,29 @@ class Live:
         self._last: int | None = None
         self._faults = 0
 
-    def follow(self) -> Iterator[Seen | None]:
-        """What is seen from now on; None where a page should get a sign of life. Raises TooMany."""
+    def stream(self, spell: Callable[[Seen], str]) -> Response:
+        """Server-sent events of HTML; `spell` makes what one page wants to know, or nothing. Raises TooMany."""
         if len(self._pages) >= MOST_PAGES:
             raise TooMany("too many pages are kept up to date at once; close some of them")
-        return self._follow()
+        # Behind a proxy with a path of its own, links of events need it too: only pages get it on their way out.
+        return send_events(self._follow(spell, request.script_root))
 
-    def _follow(self) -> Iterator[Seen | None]:
+    def _follow(self, spell: Callable[[Seen], str], root: str) -> Iterator[bytes]:
         queue: Queue[Seen] = Queue(maxsize=MOST_WAITING)
         self._pages.add(queue)
         if self._greenlet is None or self._greenlet.dead:
             self._last = None
             self._greenlet = gevent.spawn(self._run)
-        end = time.monotonic() + LONGEST
-        told = 0.0
+
+        def look() -> bytes:
+            try:
+                seen = queue.get(timeout=1.0)
+            except Empty:
+                return b""
+            return _encode(seen, spell(seen), root)
+
         try:
-            while time.monotonic() < end and not self._runtime.draining:
-                try:
-                    yield queue.get(timeout=min(PING, 1.0))
-                    told = time.monotonic()
-                except Empty:
-                    if time.monotonic() - told >= PING:
-                        told = time.monotonic()
-                        yield None
+            yield from watch(self._runtime, look, pause=0.0)
         finally:
             self._pages.discard(queue)
 
@@ -113,25 +113,27 @@ class Live:
         return Seen(rows, running, {}, {})
 
 
-def stream(seen: Iterator[Seen | None], spell: Callable[[Seen], str]) -> Response:
-    """Server-sent events of HTML; `spell` makes what one page wants to know, or nothing."""
-    # Behind a proxy with a path of its own, links of events need it too: only pages get it on their way out.
-    root = request.script_root
+def watch(owner: Runtime, look: Callable[[], bytes], *, pause: float = PERIOD) -> Iterator[bytes]:
+    """Server-sent events: what `look` finds, called every `pause` seconds, and signs of life in between."""
+    end, told = time.monotonic() + LONGEST, time.monotonic()
+    yield b"retry: 2000\n\n"
+    while time.monotonic() < end and not owner.draining:
+        found = look()
+        if found or time.monotonic() - told >= PING:
+            told = time.monotonic()
+            yield found or b": still here\n\n"
+        gevent.sleep(pause)
 
-    def parts() -> Iterator[bytes]:
-        yield b": begun\nretry: 2000\n\n"
-        for each in seen:
-            if each is None:
-                yield b": still here\n\n"
-            elif said := spell(each):
-                if (root, said) not in each.encoded:
-                    led = said.replace('href="/_/', f'href="{root}/_/') if root else said
-                    each.encoded[root, said] = encode_html(led)
-                yield each.encoded[root, said]
 
-    return Response(
-        parts(), headers={**PAGE_HEADERS, "x-accel-buffering": "no"}, content_type="text/event-stream; charset=utf-8"
-    )
+def send_events(parts: Iterator[bytes]) -> Response:
+    headers = {**PAGE_HEADERS, "x-accel-buffering": "no"}
+    return Response(parts, headers=headers, content_type="text/event-stream; charset=utf-8")
+
+
+def _encode(seen: Seen, said: str, root: str) -> bytes:
+    if said and (root, said) not in seen.encoded:
+        seen.encoded[root, said] = encode_html(said.replace('href="/_/', f'href="{root}/_/') if root else said)
+    return seen.encoded.get((root, said), b"")
 
 
 def encode_html(said: str) -> bytes:

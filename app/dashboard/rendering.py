@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
-from flask import Response
+from flask import Response, redirect
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
@@ -159,6 +159,11 @@ _environment.globals["asset"] = spell_asset
 def render(template: str, status: int = 200, **values: Any) -> Response:
     html = _environment.get_template(template).render(version=own_version() or "", page=template, **values)
     return Response(html, status, PAGE_HEADERS, content_type="text/html; charset=utf-8")
+
+
+def lead_to(path: str, **query: str) -> Response:
+    """Sends the browser to a page, by GET."""
+    return cast(Response, redirect(f"{path}?{urlencode(query)}" if query else path, 303))
 
 
 def render_part(template: str, macro: str, *arguments: Any) -> str:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from typing import cast
 
-from flask import Blueprint, Response, redirect, request
+from flask import Blueprint, Response, request
 
 from app.blueprints.forms import read_form
 from app.blueprints.operations.rights import is_local
 from app.blueprints.operations.system import not_found
 from app.blueprints.views import services
 from app.dashboard.assets import find_version
-from app.dashboard.rendering import PAGE_HEADERS, render
+from app.dashboard.rendering import PAGE_HEADERS, lead_to, render
 from app.dashboard.tickets import redeem_ticket
 from app.dashboard.visitors import COOKIE_PATH, admit, dismiss, is_signed, sign
 from app.errors import DragomanError, Forbidden, NotFound, TooMany, Unauthorized
@@ -89,7 +88,7 @@ def enter() -> Response:
             _count_try(address)
         raise Unauthorized("this link was used before, or is too old")
     log.info("somebody at %s entered the dashboard with a token", address)
-    return admit(cast(Response, redirect(COOKIE_PATH, 303)))
+    return admit(lead_to(COOKIE_PATH))
 
 
 @blueprint.post("/sign-in")
@@ -110,13 +109,13 @@ def sign_with_key() -> Response:
         log.warning("a wrong key was tried at the dashboard from %s", address)
         raise Unauthorized("this is no key of this gateway") from None
     log.info("%s entered the dashboard from %s", key.name, address)
-    return admit(cast(Response, redirect(COOKIE_PATH, 303)), key.tenant, hash_key(shown))
+    return admit(lead_to(COOKIE_PATH), key.tenant, hash_key(shown))
 
 
 @blueprint.post("/sign-out")
 def sign_out() -> Response:
     """Takes the cookie away; that a page of ours asks for it is checked for all requests alike."""
-    return dismiss(cast(Response, redirect(f"{COOKIE_PATH}sign-in", 303)))
+    return dismiss(lead_to(f"{COOKIE_PATH}sign-in"))
 
 
 def _check_tries(address: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
+from contextlib import closing
 
 from flask import request
 
@@ -15,10 +16,13 @@ from app.dialects.contract import Dialect
 from app.dialects.registry import DIALECTS
 from app.errors import DragomanError
 from app.gateway.endpoints.tool_trial import PATH, Answer, make_request, read_answer
-from app.gateway.messages import ClientRequest, new_id
+from app.gateway.messages import ClientRequest, ClientResponse, new_id
+from app.gateway.record import Record
 from app.gateway.use_limits.refusal import Owner
 
 AGENT = "dragoman-dashboard"
+
+Parts = Generator[bytes, None, None]
 
 
 def test_model(visitor: Visitor, model: str) -> Answer:
@@ -30,20 +34,15 @@ def test_model(visitor: Visitor, model: str) -> Answer:
     if isinstance(parts, DragomanError):
         answer.total, answer.problem = time.monotonic() - begun, str(parts)
         return answer
-    try:
+    with closing(parts):
         return read_answer(parts, begun, answer)
-    finally:
-        close = getattr(parts, "close", None)
-        if close is not None:
-            close()
 
 
 def send(
-    visitor: Visitor, dialect: Dialect, path: str, body: bytes, provider: str | None = None
-) -> tuple[str, Mapping[str, str], Iterator[bytes] | DragomanError]:
+    visitor: Visitor, dialect: Dialect, path: str, body: bytes
+) -> tuple[str, Mapping[str, str], Parts | DragomanError]:
     """The id of the request, and the answer's headers and parts, which are to be read to their end; or why there is
     none. It is recorded, limited and accounted for like any other request of the visitor's key."""
-    owner, parts = runtime(), services()
     environ = {
         "REQUEST_METHOD": "POST",
         "PATH_INFO": path,
@@ -51,44 +50,44 @@ def send(
         "HTTP_CONTENT_TYPE": "application/json",
         "REMOTE_ADDR": request.remote_addr or "",
     }
-    record = owner.recorder.begin(new_id(), dialect.NAME, environ)
-    asked = ClientRequest(dialect, body, {}, provider=provider, key=visitor.client_key, request_id=record.id)
+    record = runtime().recorder.begin(new_id(), dialect.NAME, environ)
+    asked = ClientRequest(dialect, body, {}, key=visitor.client_key, request_id=record.id)
     try:
-        asked = admit(owner, parts, asked, record, environ)
-        if asked.key.limits:
-            whose = Owner("key", asked.key.name)
-            record.reservation = owner.limiter.reserve(
-                whose, asked.key.limits, asked, lambda: parts.gateway.resolve(asked)[0]
-            )
-        answer = parts.gateway.answer(asked, record)
+        answer = _ask(asked, record, environ)
     except DragomanError as error:
         record.fail(error)
-        record.status = dialect.error_status(error.failure)
-        record.write()
-        return record.id, {}, error
+        refusal = error
     except Exception as fault:
-        own = record.fault(fault)
-        record.status = 500
+        refusal = record.fault(fault)
+    else:
+        record.status = answer.status
+        return record.id, answer.headers, _read(answer, record)
+    record.status = dialect.error_status(refusal.failure)
+    record.write()
+    return record.id, {}, refusal
+
+
+def _ask(asked: ClientRequest, record: Record, environ: Mapping[str, str]) -> ClientResponse:
+    owner, gateway = runtime(), services().gateway
+    asked = admit(owner, services(), asked, record, environ)
+    if asked.key.limits:
+        whose = Owner("key", asked.key.name)
+        record.reservation = owner.limiter.reserve(whose, asked.key.limits, asked, lambda: gateway.resolve(asked)[0])
+    return gateway.answer(asked, record)
+
+
+def _read(answer: ClientResponse, record: Record) -> Parts:
+    """The parts of an answer; the request's record is written behind the last one."""
+    parts = iter((answer.body,)) if isinstance(answer.body, bytes) else answer.body
+    if isinstance(answer.body, bytes):
+        record.bytes_out = len(answer.body)
+    try:
+        if record.wiretap is not None:
+            record.wiretap.client_response(f"{record.status}", list(answer.headers.items()))
+            parts = record.wiretap.tee(parts)
+        yield from parts
+    finally:
         record.write()
-        return record.id, {}, own
-    record.status = answer.status
-    headers, answered = answer.headers, answer.body
-
-    def read() -> Iterator[bytes]:
-        try:
-            if isinstance(answered, bytes):
-                record.bytes_out = len(answered)
-                whole = iter((answered,))
-            else:
-                whole = answered
-            if record.wiretap is not None:
-                record.wiretap.client_response(f"{record.status}", list(headers.items()))
-                whole = record.wiretap.tee(whole)
-            yield from whole
-        finally:
-            record.write()
-
-    return record.id, headers, read()
 
 
 def settle() -> None:

@@ -11,7 +11,7 @@ from flask import Response, current_app
 from app.accounts.record import RequestRecord
 from app.blueprints.views import runtime
 from app.dashboard.blueprint import blueprint
-from app.dashboard.live import Live, Seen, stream
+from app.dashboard.live import Live, Seen
 from app.dashboard.pages.overview import MOST_RUNNING
 from app.dashboard.pages.requests import read_asked
 from app.dashboard.rendering import render_part
@@ -27,7 +27,7 @@ def follow_overview() -> Response:
         said = _spell_rows([row for row in seen.rows if _is_own(visitor, row)])
         return said if seen.running is None else said + _spell_running(seen, seen.running, visitor)
 
-    return stream(_live().follow(), spell)
+    return _live().stream(spell)
 
 
 @blueprint.get("/live/requests")
@@ -38,7 +38,7 @@ def follow_requests() -> Response:
     def spell(seen: Seen) -> str:
         return _spell_rows([row for row in seen.rows if _is_own(visitor, row) and is_asked(row, asked)])
 
-    return stream(_live().follow(), spell)
+    return _live().stream(spell)
 
 
 def is_asked(row: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:

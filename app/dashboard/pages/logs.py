@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Iterator
 
-import gevent
 from flask import Response, request
 from msgspec import Struct
 
@@ -15,6 +12,7 @@ from app.blueprints.operations.rights import own_rows
 from app.blueprints.turnstile import Turnstile
 from app.blueprints.views import family, refuse, runtime
 from app.dashboard.blueprint import blueprint
+from app.dashboard.live import send_events, watch
 from app.dashboard.page import need_admin, show
 from app.dashboard.rendering import PAGE_HEADERS
 from app.dashboard.visitors import find_visitor
@@ -26,8 +24,6 @@ LEVELS = ("debug", "info", "warn", "error")
 # Lines that the page shows before it follows, and that it keeps.
 MOST_SHOWN = 500
 MOST_KEPT = 5000
-# Seconds between two looks, between signs of life, and until a page is asked to come anew.
-PERIOD, PING, LONGEST = 0.5, 15.0, 600.0
 MOST_FOLLOWERS = 10
 _REFUSAL = "too many look on at the log at once; close some pages"
 _COLOURS = re.compile(r"\x1b\[[0-9;]{0,10}m")
@@ -101,26 +97,15 @@ def _stream(*, as_page: bool) -> Response:
     level, text = _read_filters()
     look = shared.follow()
 
-    def parts() -> Iterator[bytes]:
-        end = time.monotonic() + LONGEST
-        told = time.monotonic()
-        first = True
-        yield b"retry: 2000\n\n"
-        while time.monotonic() < end and not owner.draining:
-            lines = [line for line in map(read_line, look()) if _is_wanted(line, level, text)]
-            # A page has shown what there was.
-            out = b"".join(_encode(line, as_page) for line in ([] if first and as_page else lines[-MOST_KEPT:]))
-            first = False
-            if out or time.monotonic() - told > PING:
-                told = time.monotonic()
-                yield out or b": still here\n\n"
-            gevent.sleep(PERIOD)
+    # A page has shown what there was.
+    if as_page:
+        look()
 
-    return Response(
-        _followers.hold(parts()),
-        headers={**PAGE_HEADERS, "x-accel-buffering": "no"},
-        content_type="text/event-stream; charset=utf-8",
-    )
+    def find() -> bytes:
+        lines = [line for line in map(read_line, look()) if _is_wanted(line, level, text)]
+        return b"".join(_encode(line, as_page) for line in lines[-MOST_KEPT:])
+
+    return send_events(_followers.hold(watch(owner, find)))
 
 
 def _encode(line: Line, as_page: bool) -> bytes:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
-import gevent
 import msgspec
-from flask import Response, redirect, request
-from werkzeug.wrappers import Response as AnyResponse
+from flask import Response, request
 
 from app.blueprints.forms import read_form
 from app.blueprints.turnstile import Turnstile
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
 from app.dashboard.changes import check_change, form_mark, tell_change
-from app.dashboard.live import LONGEST, PERIOD, PING, encode_html
+from app.dashboard.live import encode_html, send_events, watch
 from app.dashboard.page import show
-from app.dashboard.rendering import PAGE_HEADERS, render_part
+from app.dashboard.rendering import lead_to, render_part
 from app.dashboard.visitors import Visitor, find_visitor
 from app.errors import DragomanError, Forbidden
 from app.permissions.pending import Permissions
@@ -40,7 +37,7 @@ def permissions() -> Response:
 
 
 @blueprint.post("/permissions/answer")
-def answer_permission() -> AnyResponse:
+def answer_permission() -> Response:
     desk, form = services().permissions, read_form()
     visitor = check_change(by_anybody=True)
     if not _may_answer(visitor):
@@ -48,15 +45,13 @@ def answer_permission() -> AnyResponse:
     allowed = form.get("answer") == "allow"
     resolved = desk.answer(visitor.own, form.get("id", "")[:64], allowed=allowed, by=request.remote_addr or "-")
     tell_change(visitor, f"{'allows' if allowed else 'denies'} {resolved.tool_name} ({resolved.id})")
-    return redirect("/_/permissions", 303)
+    return lead_to("/_/permissions")
 
 
 @blueprint.get("/live/permissions")
 def follow_permissions() -> Response:
     visitor = find_visitor()
-    said = _pages.hold(_follow(runtime(), services().permissions, visitor, form_mark()))
-    headers = {**PAGE_HEADERS, "x-accel-buffering": "no"}
-    return Response(said, headers=headers, content_type="text/event-stream; charset=utf-8")
+    return send_events(_pages.hold(_follow(runtime(), services().permissions, visitor, form_mark())))
 
 
 def list_rows(visitor: Visitor) -> list[dict[str, Any]]:
@@ -84,18 +79,17 @@ def _may_answer(visitor: Visitor) -> bool:
 def _follow(owner: Runtime, desk: Permissions, visitor: Visitor, mark: str) -> Iterator[bytes]:
     """The list anew whenever it has changed. The context of the request is gone by then."""
     may_answer = visitor.is_admin or desk.settings.answered_by == "tenant"
-    end = time.monotonic() + LONGEST
-    told, last = "", 0.0
-    yield b": begun\nretry: 2000\n\n"
-    while time.monotonic() < end and not owner.draining:
+    told = ""
+
+    def look() -> bytes:
+        nonlocal told
         try:
             html = render_part("permission_list.html", "permission_list", _list(desk, visitor), may_answer, mark)
         except DragomanError:
-            html = told  # the ledger is away for a moment; the pages say so when they are loaded
-        if html != told:
-            told, last = html, time.monotonic()
-            yield encode_html(f'<hx-partial hx-target="#permissions" hx-swap="innerHTML">{html}</hx-partial>')
-        elif time.monotonic() - last >= PING:
-            last = time.monotonic()
-            yield b": still here\n\n"
-        gevent.sleep(PERIOD)
+            return b""  # the ledger is away for a moment; the pages say so when they are loaded
+        if html == told:
+            return b""
+        told = html
+        return encode_html(f'<hx-partial hx-target="#permissions" hx-swap="innerHTML">{html}</hx-partial>')
+
+    return watch(owner, look)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from flask import Response, redirect
+from flask import Response
 
 from app.accounts.recordings import forget_recordings as forget
 from app.accounts.recordings import list_recordings
@@ -23,7 +23,7 @@ from app.dashboard.inspection import spell_panes
 from app.dashboard.page import show
 from app.dashboard.pages.one_request import find_own, find_recorded
 from app.dashboard.reading import ask
-from app.dashboard.rendering import PAGE_HEADERS
+from app.dashboard.rendering import PAGE_HEADERS, lead_to
 from app.dashboard.trial import send, settle
 from app.dashboard.visitors import find_visitor
 from app.dialects.registry import DIALECTS
@@ -76,7 +76,7 @@ def start_recording() -> Response:
             by=visitor.key,
         )
     tell_change(visitor, f"records {order.describe()} for {form.get('for', '15m')}")
-    return redirect("/_/recording", 303)  # type: ignore[return-value]
+    return lead_to("/_/recording")
 
 
 @blueprint.post("/recording/stop")
@@ -86,7 +86,7 @@ def stop_recording() -> Response:
     with _writing():
         write_orders(orders_file(), kept)
     tell_change(visitor, "ends recording")
-    return redirect("/_/recording", 303)  # type: ignore[return-value]
+    return lead_to("/_/recording")
 
 
 @blueprint.post("/recording/forget")
@@ -96,7 +96,7 @@ def forget_recordings() -> Response:
     if accounts is not None:
         accounts.change(forget)
     tell_change(visitor, "throws all recordings away")
-    return redirect("/_/recording", 303)  # type: ignore[return-value]
+    return lead_to("/_/recording")
 
 
 @blueprint.get("/requests/<request_id>/export")
@@ -141,16 +141,14 @@ def replay(request_id: str) -> Response:
     dialect = DIALECTS[found["dialect"]]
     new_id, _, parts = send(visitor, dialect, found["path"], json.dumps(fields).encode())
     if not isinstance(parts, DragomanError):
-        left = MOST_ANSWER
-        for part in parts:
-            left -= len(part)
-            if left < 0:
-                break
-        close = getattr(parts, "close", None)
-        if close is not None:
-            close()
+        with contextlib.closing(parts):
+            left = MOST_ANSWER
+            for part in parts:
+                left -= len(part)
+                if left < 0:
+                    break
     settle()
-    return redirect(f"/_/requests/{new_id}", 303)  # type: ignore[return-value]
+    return lead_to(f"/_/requests/{new_id}")
 
 
 @blueprint.post("/running/end")
@@ -161,7 +159,7 @@ def end_request() -> Response:
         raise NotFound("no request with that id runs")
     runtime().end_request(wanted)
     tell_change(visitor, f"ends the request {wanted}")
-    return redirect("/_/", 303)  # type: ignore[return-value]
+    return lead_to("/_/")
 
 
 def _need_recorded(request_id: str) -> dict[str, Any]:

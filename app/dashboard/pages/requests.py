@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flask import Response, redirect, request
+from flask import Response, request
 
 from app.accounts.queries import Query, find_request
 from app.accounts.queries import list_requests as list_rows
@@ -16,6 +16,7 @@ from app.dashboard.blueprint import blueprint
 from app.dashboard.page import show
 from app.dashboard.ranges import read_range
 from app.dashboard.reading import ask, list_requests
+from app.dashboard.rendering import lead_to
 from app.dashboard.visitors import Visitor, find_visitor
 from app.errors import InvalidRequest
 
@@ -62,16 +63,16 @@ def search() -> Response:
     visitor, text = find_visitor(), request.args.get("q", "").strip()[:LONGEST_VALUE]
 
     if not text:
-        return redirect("/_/requests", 303)  # type: ignore[return-value]
+        return lead_to("/_/requests")
     if ":" in text and _TERM.search(text):
-        return _lead("/_/requests", q=text)
+        return lead_to("/_/requests", q=text)
     found = ask(lambda connection: find_request(connection, text))
     if found is not None and all(found[column] == value for column, value in visitor.own.items()):
-        return _lead(f"/_/requests/{found['id']}")
+        return lead_to(f"/_/requests/{found['id']}")
     session = ask(lambda connection: list_rows(connection, Query(where={"session": text, **visitor.own}, limit=1)))
     if session:
-        return _lead("/_/sessions/show", session=text)
-    return _lead("/_/requests", model=text if "*" in text else f"*{text}*")
+        return lead_to("/_/sessions/show", session=text)
+    return lead_to("/_/requests", model=text if "*" in text else f"*{text}*")
 
 
 def read_asked() -> dict[str, Any]:
@@ -134,9 +135,3 @@ def _count(visitor: Visitor, since: float, until: float, where: Mapping[str, str
     if "session" in where:
         return []
     return ask(lambda connection: count_along(connection, since, until, {**where, **visitor.own}))
-
-
-def _lead(path: str, **query: str) -> Response:
-    from urllib.parse import urlencode
-
-    return redirect(path + (f"?{urlencode(query)}" if query else ""), 303)  # type: ignore[return-value]
