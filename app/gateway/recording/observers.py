@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import requests
 
@@ -28,12 +28,12 @@ from app.loops import Loop
 from app.settings import Settings
 
 # Seconds between two writes of what the accounts were told, which is what a crash loses; between two rounds in which
-# requests are counted and other workers told; between two rounds of hooks, alerts and traces.
+# requests are counted and other workers told; between two rounds of hooks, alerts and exports.
 ACCOUNTS_PERIOD = 1.0
 METRICS_PERIOD = 0.25
 HOOKS_PERIOD = 0.5
 ALERTS_PERIOD = 5.0
-TRACES_PERIOD = 1.0
+EXPORTS_PERIOD = 1.0
 LOG_PERIOD = 0.5
 
 
@@ -50,8 +50,7 @@ class Observers:
         self.hooks = load_hooks(settings.hooks.off, settings.hooks.required)
         self.alerts = Alerts(settings.alerts)
         self.push = Push(settings.push)
-        self.traces: Traces | None = None
-        self.exported_logs: ExportedLogs | None = None
+        self.exports: dict[str, Traces | ExportedLogs] = {}
         self.raw_log: RawLog | None = None
         self.inspector = Inspector(settings.server)
         # None as long as nobody listens to what goes over the wire.
@@ -65,39 +64,40 @@ class Observers:
         """What is told of each request from now on. Without the loop that writes them there are no accounts. Raises
         ConfigError, and changes nothing then."""
         self.recorder.hand_out()
-        if old is not None and old.hooks != settings.hooks:
-            self.hooks = load_hooks(settings.hooks.off, settings.hooks.required)
-        if old is not None and old.alerts != settings.alerts:
-            self.alerts = Alerts(settings.alerts)
-        if old is not None and old.push != settings.push:
-            self.push = Push(settings.push)
+        if old is not None:
+            self._replace(settings, old)
         if old is None or old.raw_log != settings.raw_log:
-            before_it = self.raw_log
+            self._flush_raw_log()
             self.raw_log = RawLog(settings.raw_log) if settings.raw_log.enabled and self._started else None
-            if before_it is not None:
-                before_it.flush()
-        if old is not None and old.server.record != settings.server.record:
-            self.inspector.take_up(settings.server)
         self._keeping = (settings.accounts.recording_hours, settings.accounts.recording_mb)
         self.set_wiretaps()
         if old is None or old.prices != settings.prices:
             self.recorder.prices = load_prices(settings.prices)
-        if self._started and (
-            old is None or (old.accounts, old.ledger.url) != (settings.accounts, settings.ledger.url)
-        ):
+        kept = old is not None and (old.accounts, old.ledger.url) == (settings.accounts, settings.ledger.url)
+        if self._started and not kept:
             before, self.accounts = self.accounts, _open_accounts(settings)
             if before is not None:
                 before.close()
-        sinks: list[Sink] = [RecordLog(), self.metrics]
+        self.recorder.sinks = tuple(self._list_sinks())
+
+    def _replace(self, settings: Settings, old: Settings) -> None:
+        """What follows other settings than before. Raises ConfigError, and changes nothing then."""
+        if old.hooks != settings.hooks:
+            self.hooks = load_hooks(settings.hooks.off, settings.hooks.required)
+        if old.alerts != settings.alerts:
+            self.alerts = Alerts(settings.alerts)
+        if old.push != settings.push:
+            self.push = Push(settings.push)
+        if old.server.record != settings.server.record:
+            self.inspector.take_up(settings.server)
+
+    def _list_sinks(self) -> Iterator[Sink]:
+        yield from (RecordLog(), self.metrics)
         if self.accounts is not None:
-            sinks.append(self.accounts.accounts)
+            yield self.accounts.accounts
         if self._started and self.hooks.look_at_records:
-            sinks.append(self.hooks)
-        if self.traces is not None:
-            sinks.append(self.traces)
-        if self.exported_logs is not None:
-            sinks.append(self.exported_logs)
-        self.recorder.sinks = tuple(sinks)
+            yield self.hooks
+        yield from self.exports.values()
 
     def start(
         self,
@@ -109,8 +109,8 @@ class Observers:
         """Begins in this worker; its loops are to be started. Alerts go out by the session that `find_session` finds;
         `find_troubles` says what is the matter."""
         self._started = self.recorder.batched = True
-        self.traces = open_traces(environ)
-        self.exported_logs = open_exported_logs(environ)
+        opened = {"traces": open_traces(environ), "exported_logs": open_exported_logs(environ)}
+        self.exports = {name: export for name, export in opened.items() if export is not None}
         self.take_up(settings, None)
         folder = server_folder(environ)
         self.workers.join(folder)
@@ -132,12 +132,7 @@ class Observers:
             Loop("raw log", self._flush_raw_log, HOOKS_PERIOD),
             Loop("inspector", self.follow_orders, HOOKS_PERIOD),
             Loop("shared log", self.shared_log.round, LOG_PERIOD),
-            *([Loop("traces", self.traces.hand_out, TRACES_PERIOD)] if self.traces is not None else []),
-            *(
-                [Loop("exported logs", self.exported_logs.hand_out, TRACES_PERIOD)]
-                if self.exported_logs is not None
-                else []
-            ),
+            *(Loop(name.replace("_", " "), export.hand_out, EXPORTS_PERIOD) for name, export in self.exports.items()),
         ]
 
     def finish(self) -> None:
@@ -148,10 +143,8 @@ class Observers:
             self.accounts.close()
         self.hooks.hand_out()
         self._flush_raw_log()
-        if self.traces is not None:
-            self.traces.close()
-        if self.exported_logs is not None:
-            self.exported_logs.close()
+        for export in self.exports.values():
+            export.close()
         self.workers.leave()
 
     def tells_recording(self) -> str | None:
@@ -212,10 +205,8 @@ class Observers:
             lost["raw_log"] = self.raw_log.lost
         if self.inspector.active or self.inspector.lost:
             lost["inspector"] = self.inspector.lost
-        if self.traces is not None:
-            lost["traces"] = lost.get("traces", 0) + self.traces.lost
-        if self.exported_logs is not None:
-            lost["exported_logs"] = self.exported_logs.lost
+        for name, export in self.exports.items():
+            lost[name] = lost.get(name, 0) + export.lost
         for sink, count in lost.items():
             gauges.append(Gauge("dragoman_records_lost", "Records that a sink lost", count, {"sink": sink}, "sum"))
         for name, count in self.hooks.failures.items():

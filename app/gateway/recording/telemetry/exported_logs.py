@@ -7,62 +7,39 @@ and the gateway's other messages.
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from app.accounts.record import RequestRecord
-from app.gateway.recording.telemetry.traces import FLUSH_LIMIT, describe, find_exporters, find_parent
+from app.gateway.recording.telemetry.exporter import Export, make_resource, open_export
+from app.gateway.recording.telemetry.traces import describe, find_parent
 from app.logs import clean_line
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs import LoggerProvider
 
-log = logging.getLogger("dragoman")
 
-MOST_WAITING = 2000
-_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT")
-
-
-class ExportedLogs(logging.Handler):
-    """A sink of records, and a handler of messages. What cannot wait any more is counted in `lost`."""
+class ExportedLogs(Export[RequestRecord | logging.LogRecord]):
+    """A sink of records, and what `handler` hears of messages."""
 
     def __init__(self, provider: LoggerProvider) -> None:
-        super().__init__()
-        self._provider = provider
+        super().__init__(provider, self._tell)
         self._logger = provider.get_logger("dragoman")
-        self._waiting: deque[RequestRecord | logging.LogRecord] = deque()
-        self.lost = 0
+        self.handler = _Handler(self.add)
 
     def take(self, record: RequestRecord) -> None:
         if record.operation:
-            self._queue(record)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._queue(record)
-
-    def hand_out(self) -> None:
-        """Makes log records of what waits; the SDK exports them in its own time."""
-        while self._waiting:
-            told = self._waiting.popleft()
-            if isinstance(told, RequestRecord):
-                self._tell_request(told)
-            else:
-                self._tell_message(told)
+            self.add(record)
 
     def close(self) -> None:
-        """Exports what is left."""
-        logging.getLogger().removeHandler(self)
+        logging.getLogger().removeHandler(self.handler)
         super().close()
-        self.hand_out()
-        self._provider.force_flush(FLUSH_LIMIT)
-        self._provider.shutdown()
 
-    def _queue(self, told: RequestRecord | logging.LogRecord) -> None:
-        if len(self._waiting) >= MOST_WAITING:
-            self.lost += 1
+    def _tell(self, told: RequestRecord | logging.LogRecord) -> None:
+        if isinstance(told, RequestRecord):
+            self._tell_request(told)
         else:
-            self._waiting.append(told)
+            self._tell_message(told)
 
     def _tell_request(self, record: RequestRecord) -> None:
         from opentelemetry._logs import SeverityNumber
@@ -103,43 +80,38 @@ class ExportedLogs(logging.Handler):
         )
 
 
+class _Handler(logging.Handler):
+    def __init__(self, add: Callable[[logging.LogRecord], None]) -> None:
+        super().__init__()
+        self.addFilter(lambda record: record.name.startswith("dragoman"))
+        self._add = add
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._add(record)
+
+
 def open_exported_logs(environ: Mapping[str, str]) -> ExportedLogs | None:
     """None where nobody asks for them, or the extra `otel` is not installed. It hears the gateway's messages from now
     on."""
-    exporters = find_exporters(environ, "OTEL_LOGS_EXPORTER", _ENDPOINTS)
-    if not exporters:
-        return None
-    try:
-        logs = ExportedLogs(_build(exporters, environ))
-    except ImportError as error:
-        log.warning("no logs are exported: %s; install dragoman[otel]", error)
-        return None
-    except Exception as fault:
-        log.error("no logs are exported", exc_info=fault)
-        return None
-    logs.addFilter(lambda record: record.name.startswith("dragoman"))
-    # At the root, for the handlers of our own logger are replaced with each change of the settings.
-    logging.getLogger().addHandler(logs)
+    logs = open_export("logs", environ, lambda exporters: _build(exporters, environ))
+    if logs is not None:
+        # At the root, for the handlers of our own logger are replaced with each change of the settings.
+        logging.getLogger().addHandler(logs.handler)
     return logs
 
 
-def _build(exporters: list[str], environ: Mapping[str, str]) -> LoggerProvider:
+def _build(exporters: list[str], environ: Mapping[str, str]) -> ExportedLogs:
     from opentelemetry.sdk._logs import LoggerProvider
     from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, ConsoleLogRecordExporter
-    from opentelemetry.sdk.resources import Resource
 
-    name = {} if environ.get("OTEL_SERVICE_NAME") else {"service.name": "dragoman"}
-    provider = LoggerProvider(resource=Resource.create(name), shutdown_on_exit=False)
-    for exporter in exporters:
-        if exporter == "console":
-            provider.add_log_record_processor(BatchLogRecordProcessor(ConsoleLogRecordExporter()))
-        elif exporter == "otlp":
-            from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+    provider = LoggerProvider(resource=make_resource(environ), shutdown_on_exit=False)
+    if "console" in exporters:
+        provider.add_log_record_processor(BatchLogRecordProcessor(ConsoleLogRecordExporter()))
+    if "otlp" in exporters:
+        from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 
-            provider.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter()))
-        else:
-            log.warning("OTEL_LOGS_EXPORTER: %r is none of otlp, console, none", exporter[:40])
-    return provider
+        provider.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter()))
+    return ExportedLogs(provider)
 
 
 def _context_of(record: RequestRecord) -> Any:

@@ -7,13 +7,12 @@ request, so that whoever has a log line finds its trace.
 
 from __future__ import annotations
 
-import logging
 import re
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from app.accounts.record import AttemptRecord, RequestRecord
+from app.gateway.recording.telemetry.exporter import Export, make_resource, open_export
 from app.logs import hide_secrets
 
 if TYPE_CHECKING:
@@ -21,44 +20,21 @@ if TYPE_CHECKING:
 
     from app.gateway.recording.telemetry.request_ids import RequestIds
 
-log = logging.getLogger("dragoman")
-
-MOST_WAITING = 2000
-# Milliseconds for what is left at the end.
-FLUSH_LIMIT = 3000
-_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _OPERATIONS = {"generate": "chat", "completions": "text_completion"}
 
 
-class Traces:
+class Traces(Export[RequestRecord]):
     """A sink of records."""
 
     def __init__(self, provider: TracerProvider, ids: RequestIds) -> None:
-        self._provider = provider
+        super().__init__(provider, self._trace)
         self._ids = ids
         self._tracer = provider.get_tracer("dragoman")
-        self._waiting: deque[RequestRecord] = deque()
-        self.lost = 0
 
     def take(self, record: RequestRecord) -> None:
-        if not record.operation:
-            return  # strangers leave no traces
-        if len(self._waiting) >= MOST_WAITING:
-            self.lost += 1
-        else:
-            self._waiting.append(record)
-
-    def hand_out(self) -> None:
-        """Makes the spans; the SDK exports them in its own time."""
-        while self._waiting:
-            self._trace(self._waiting.popleft())
-
-    def close(self) -> None:
-        """Exports what is left."""
-        self.hand_out()
-        self._provider.force_flush(FLUSH_LIMIT)
-        self._provider.shutdown()
+        if record.operation:  # strangers leave no traces
+            self.add(record)
 
     def _trace(self, record: RequestRecord) -> None:
         from opentelemetry.trace import SpanKind, set_span_in_context
@@ -93,46 +69,24 @@ class Traces:
 
 def open_traces(environ: Mapping[str, str]) -> Traces | None:
     """None where nobody asks for traces, or the extra `otel` is not installed."""
-    exporters = find_exporters(environ, "OTEL_TRACES_EXPORTER", _ENDPOINTS)
-    if not exporters:
-        return None
-    try:
-        return Traces(*_build(exporters, environ))
-    except ImportError as error:
-        log.warning("no traces are kept: %s; install dragoman[otel]", error)
-    except Exception as fault:
-        log.error("no traces are kept", exc_info=fault)
-    return None
+    return open_export("traces", environ, lambda exporters: _build(exporters, environ))
 
 
-def find_exporters(environ: Mapping[str, str], variable: str, endpoints: Sequence[str]) -> list[str]:
-    """The exporters that the variables name; `otlp` where they only name an endpoint, none where nobody asks."""
-    exporters = [each.strip() for each in environ.get(variable, "").split(",") if each.strip()]
-    if "none" in exporters or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
-        return []
-    return exporters or (["otlp"] if any(environ.get(name) for name in endpoints) else [])
-
-
-def _build(exporters: list[str], environ: Mapping[str, str]) -> tuple[TracerProvider, RequestIds]:
-    from opentelemetry.sdk.resources import Resource
+def _build(exporters: list[str], environ: Mapping[str, str]) -> Traces:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
 
     from app.gateway.recording.telemetry.request_ids import RequestIds
 
-    name = {} if environ.get("OTEL_SERVICE_NAME") else {"service.name": "dragoman"}
     ids = RequestIds()
-    provider = TracerProvider(resource=Resource.create(name), shutdown_on_exit=False, id_generator=ids)
-    for exporter in exporters:
-        if exporter == "console":
-            provider.add_span_processor(BatchSpanProcessor(ConsoleSpanExporter()))
-        elif exporter == "otlp":
-            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    provider = TracerProvider(resource=make_resource(environ), shutdown_on_exit=False, id_generator=ids)
+    if "console" in exporters:
+        provider.add_span_processor(BatchSpanProcessor(ConsoleSpanExporter()))
+    if "otlp" in exporters:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-            provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        else:
-            log.warning("OTEL_TRACES_EXPORTER: %r is none of otlp, console, none", exporter[:40])
-    return provider, ids
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return Traces(provider, ids)
 
 
 def find_parent(header: str) -> Any:
