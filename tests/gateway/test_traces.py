@@ -134,9 +134,9 @@ def test_a_renewed_credential_and_a_wait_in_the_queue_are_steps_of_a_request(
     provider = client.app.runtime.services.providers["chat"]
     usual = provider.credential
 
-    def renew(session: str | None = None) -> Any:
+    def renew(*asked: Any) -> Any:
         time.sleep(0.01)
-        return usual(session)
+        return usual(*asked)
 
     provider.credential = renew  # type: ignore[method-assign]
     lane = client.app.runtime.services.gateway.health.lanes["chat"]
