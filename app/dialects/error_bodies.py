@@ -28,14 +28,15 @@ _MESSAGES = ("message", "errormessage", "errormsg", "errmsg", "msg", "statusmsg"
              "respmsg", "faultstring", "detail", "details", "errordescription", "description", "reason", "title",
              "error", "err", "text")  # fmt: skip
 _CODES = ("code", "errorcode", "errcode", "errno", "statuscode", "retcode", "respcode", "resultcode", "type")
-_ERROR_CODES = tuple(name for name in _CODES if name.startswith("err"))
+_ERROR_CODES = (*(name for name in _CODES if name.startswith("err")), "errortype")
+_ERROR_MESSAGES = ("errormessage", "errormsg", "errmsg")
 # Where an error may stand inside a body, the likeliest first. Only there may a mere code be an error.
 _PLACES = ("error", "errors", "upstreamerror", "baseresp", "err", "fault", "exception", "failure", "detail", "details",
            "header", "responsemetadata", "response", "data", "result")  # fmt: skip
 _SUCCESS = ("", "0", "00", "000", "0000", "00000", "200", "20000", "ok", "success", "succeed", "succeeded", "none",
             "null", "false", "true", "completed", "stop")  # fmt: skip
 # A body without any of these reports no error. One read may bring thousands of odd events, and each is asked.
-_TELLING = frozenset({*_MESSAGES, *_CODES, *_PLACES, "success", "ok", "object", "status"})
+_TELLING = frozenset({*_MESSAGES, *_CODES, *_ERROR_CODES, *_PLACES, "success", "ok", "object", "status"})
 _FAILED = ("error", "errors", "fail", "failed", "failure", "exception")
 _DEEPEST = 4
 
@@ -146,7 +147,7 @@ def _accusations(fields: dict[str, Any], *, answered: bool) -> Iterator[object]:
     yield fields.get("success") is False or fields.get("ok") is False
     yield str(fields.get("object")) == "error" or str(fields.get("type")) in ("error", "exception")
     yield str(fields.get("status")).lower() in _FAILED
-    yield from (fields[name] for name in _ERROR_CODES if name in fields)
+    yield from (fields[name] for name in (*_ERROR_CODES, *_ERROR_MESSAGES) if name in fields)
     if isinstance(header := fields.get("header"), dict):
         yield _code_of(_fold(header))
     for name in ("response", "data", "result"):
@@ -245,7 +246,8 @@ def _read_inner(fields: dict[str, Any], depth: int) -> ErrorBody | None:
 
 def _read_codes(fields: dict[str, Any]) -> tuple[str | None, str | None, str | None]:
     """Type, code and param as far as they are said."""
-    kind = fields.get("type") if fields.get("type") not in (None, "error") else fields.get("status")
+    kind = fields.get("errortype") or fields.get("type")
+    kind = fields.get("status") if kind in (None, "error") else kind
     code = next((fields[name] for name in _CODES[:-1] if _is_said(fields.get(name))), None)
     param = fields.get("param")
     return (

@@ -9,7 +9,7 @@ import msgspec
 
 from app.dialects.error_bodies import BODY_LIMIT, ErrorBody, find_error, read_error_body, read_error_value
 from app.dialects.overflow import CODES as OVERFLOW_CODES
-from app.dialects.overflow import Tokens, find_overflow, is_paced
+from app.dialects.overflow import Tokens, find_overflow, is_paced, is_said
 from app.errors import Failure, FailureKind
 
 # What a `code` or `type` says, whatever the status; in lower case, without what parts its words. Numbers of three
@@ -22,6 +22,8 @@ KINDS: dict[str, FailureKind] = {
     "expiredkey": "upstream_auth",
     "tokennotfoundindb": "upstream_auth",
     "unauthenticated": "upstream_auth",
+    "expiredtokenexception": "upstream_auth",
+    "unrecognizedclientexception": "upstream_auth",
     "unauthorized": "upstream_auth",
     "notauthenticated": "upstream_auth",
     "1000": "upstream_auth",
@@ -34,13 +36,18 @@ KINDS: dict[str, FailureKind] = {
     "accountoverdueerror": "billing",
     "usagenotincluded": "billing",
     "insufficientbalance": "billing",
+    "1309": "billing",
     "1113": "billing",
     "30001": "billing",
     "creditbalanceexhausted": "quota",
     "insufficientquota": "quota",
     "budgetexceeded": "quota",
     "usagelimitreached": "quota",
+    "exceededcurrentquotaerror": "quota",
+    "setlimitexceeded": "quota",
+    "1304": "quota",
     "1308": "quota",
+    "1310": "quota",
     "permissionerror": "permission",
     "permissiondenied": "permission",
     "insufficientpermissions": "permission",
@@ -50,6 +57,7 @@ KINDS: dict[str, FailureKind] = {
     "teammodelaccessdenied": "permission",
     "unsupportedcountryregionterritory": "permission",
     "modelnotopen": "permission",
+    "1311": "permission",
     "modelnotfound": "not_found",
     "modelnotexist": "not_found",
     "resourcedoesnotexist": "not_found",
@@ -75,6 +83,8 @@ KINDS: dict[str, FailureKind] = {
     "toomanyrequests": "rate_limit",
     "toomanyrequestserror": "rate_limit",
     "toomanytokenserror": "rate_limit",
+    "tokenquotaexceeded": "rate_limit",  # Cerebras', of a minute
+    "requestquotaexceeded": "rate_limit",
     "ratelimitreachederror": "rate_limit",
     "ratelimited": "rate_limit",
     "limitrequests": "rate_limit",
@@ -83,6 +93,7 @@ KINDS: dict[str, FailureKind] = {
     "1305": "rate_limit",
     "overloaded": "overloaded",
     "overloadederror": "overloaded",
+    "engineoverloadederror": "overloaded",
     "serverisoverloaded": "overloaded",
     "serveroverloaded": "overloaded",
     "serviceunavailable": "overloaded",
@@ -126,7 +137,20 @@ BROAD_WORDS: tuple[tuple[FailureKind, tuple[str, ...]], ...] = (
     ("rate_limit", ("ratelimit", "throttl", "toomany", "qpslimit", "flowlimit")),
     ("billing", ("balance", "arrear", "overdue", "billing", "payment")),
     ("quota", ("quota", "usagelimit", "spendlimit", "budget")),
-    ("content_filter", ("sensitive", "moderation", "inspection", "contentfilter", "contentpolicy", "safety")),
+    (
+        "content_filter",
+        (
+            "sensitive",
+            "moderation",
+            "inspection",
+            "contentfilter",
+            "contentpolicy",
+            "safety",
+            "riskdetect",
+            "contentrisk",
+            "responsibleai",
+        ),
+    ),
     ("upstream_auth", ("apikey", "authenticat", "unauthorized", "invalidtoken", "tokeninvalid", "tokenexpired")),
     ("permission", ("permission", "forbidden", "accessdenied", "notallowed")),
     ("not_found", ("notfound", "notexist", "doesnotexist")),
@@ -134,6 +158,83 @@ BROAD_WORDS: tuple[tuple[FailureKind, tuple[str, ...]], ...] = (
     ("overloaded", ("overload", "unavailable", "busy", "capacity")),
     ("invalid_request", ("invalid", "badrequest", "validation", "malformed", "illegal")),
 )
+
+# Those of them that tell more than a status that only says that something is wrong.
+_TELLING = ("billing", "quota", "content_filter")
+
+# The same by what a message says, in lower case; "…" parts words that stand apart. For servers that give no code, and
+# one status for everything: it decides whether a renewed credential, another upstream or nothing helps.
+SAYINGS: tuple[tuple[FailureKind, tuple[str, ...]], ...] = (
+    ("billing", (
+        "credit balance", "insufficient balance", "insufficient credit", "insufficient fund",
+        "balance is insufficient", "not enough credit", "not enough balance", "out of credit", "run out of credit",
+        "no credits", "credits expired", "credits have been exhausted", "requires more credits", "included credits",
+        "purchase credits", "purchase more credits", "payment required", "payment method", "account is overdue",
+        "overdue payment", "good standing", "billing is not active", "credits are required", "credit is required",
+        "credits required", "credits remaining", "exhausted balance", "balance exhausted", "balance is exhausted",
+        "top up your", "top_up", "credit limit is insufficient", "credit limit reached", "billing account…disabled",
+        "余额不足", "余额耗尽", "欠费", "请充值", "insufficient_balance", "insufficient account balance",
+    )),
+    ("quota", (
+        "exceeded your current quota", "exceeded your quota", "out of quota", "quota…used up",
+        "quota has been exhausted", "exhausted your quota", "exceeded your assigned quota", "额度不足", "额度已用",
+        "额度已耗尽", "额度用尽", "配额不足", "配额已用", "budget has been exceeded", "budgetexceeded",
+        "exceededbudget", "exceededtokenbudget", "exceeded budget", "max budget", "over budget", "spending limit",
+        "spend limit", "key limit exceeded", "usage limit", "usage quota", "usage cap", "monthly limit",
+        "weekly limit", "daily limit", "free tier…exhausted", "free quota", "免费额度", "使用上限",
+    )),
+    ("content_filter", (
+        "content exists risk", "inappropriate content", "considered high risk", "content management policy",
+        "content policy", "content safety", "content filter", "flagged as", "flagged by", "flagged for",
+        "usage policies", "our usage policy", "safety system", "responsible ai", "moderation system",
+        "prohibited content", "sensitive content", "sensitive word", "敏感", "违规", "不安全", "不当内容", "风险内容",
+        "内容安全",
+    )),
+    ("upstream_auth", (
+        "api key not valid", "api key…invalid", "invalid api key", "incorrect api key", "invalid_api_key",
+        "api key…expired", "api key…revoked", "api key not found", "missing api key", "no api key", "invalid api-key",
+        "wrong api key", "security token…expired", "security token…invalid", "token has expired", "token is expired",
+        "token expired", "expired token", "expired_token", "invalid access token", "access token…invalid",
+        "invalid bearer", "jwt expired", "invalid jwt", "session has expired", "authentication failed",
+        "failed to authenticate", "invalid authentication", "invalid credential", "credentials have expired",
+        "无效的令牌", "令牌已过期", "令牌无效", "token无效", "token 无效", "token已过期", "token过期", "身份验证",
+        "鉴权失败", "认证失败", "密钥无效", "无效的api", "无效的密钥", "未提供令牌",
+    )),
+    ("permission", (
+        "location is not supported", "not available in your country", "not available in your region",
+        "unsupported country", "country, region, or territory", "not supported in your region",
+        "region is not supported",
+    )),
+    ("not_found", (
+        "model identifier is invalid", "no available channel", "无可用渠道", "模型不存在", "模型未找到",
+        "不存在该模型", "no such model", "unknown model", "invalid model name", "model…does not exist",
+        "model not found", "model_not_found", "is not a valid model", "not a valid model id",
+        "model…could not be found", "unrecognized model",
+    )),
+    ("overloaded", (
+        "overloaded", "at capacity", "over capacity", "访问量过大", "负载已饱和", "负载过高", "系统繁忙", "服务繁忙",
+        "服务器繁忙", "server is busy", "server busy", "too busy", "system is busy", "temporarily unavailable",
+        "high demand", "high load", "heavy load", "loading model", "model is loading", "is currently loading",
+        "still loading", "degraded function", "model unloaded", "model has unloaded", "model reloaded",
+        "model has crashed", "no capacity", "capacity exceeded", "insufficient capacity", "unexpected capacity",
+    )),
+)  # fmt: skip
+# Kinds that a message may give to a failure that its status calls otherwise: a limit of a rate may be the end of an
+# account, and so may a refused key. Any kind goes where a status says little.
+_ACCOUNTS: tuple[FailureKind, ...] = ("billing", "quota")
+_SAYABLE: dict[FailureKind, tuple[FailureKind, ...]] = {
+    "rate_limit": _ACCOUNTS,
+    "upstream_auth": _ACCOUNTS,
+    "permission": (*_ACCOUNTS, "content_filter", "upstream_auth"),
+    "overloaded": (*_ACCOUNTS, "not_found"),
+    "not_found": (),
+    "timeout": (),
+    "billing": (),
+    "too_large": (),
+    "conflict": (),
+    "unsupported_media": (),
+}
+_LONGEST_SAYING = 600  # characters of a message that are looked at
 
 STATUS_KINDS: dict[int, FailureKind] = {
     400: "invalid_request",
@@ -143,10 +244,15 @@ STATUS_KINDS: dict[int, FailureKind] = {
     404: "not_found",
     408: "timeout",
     409: "conflict",
+    410: "not_found",
     413: "too_large",
     415: "unsupported_media",
     422: "invalid_request",
+    424: "internal",  # Bedrock's, for what went wrong behind it
     429: "rate_limit",
+    451: "permission",
+    498: "overloaded",  # Groq's, for its flexible tier
+    499: "internal",
     503: "overloaded",
     504: "timeout",
     524: "timeout",
@@ -154,8 +260,9 @@ STATUS_KINDS: dict[int, FailureKind] = {
 }
 
 # Kinds that clients know by their status; some servers say them with another one.
-_OWN_STATUS = ("rate_limit", "quota", "billing", "overloaded")
-_VAGUE_STATUSES = (400, 403, 413, 422, 500)  # 413 is Groq's for the tokens of a minute
+_OWN_STATUS = ("rate_limit", "quota", "billing", "overloaded", "content_filter", "permission", "not_found")
+_VAGUE_STATUSES = (400, 401, 403, 413, 422, 500, 503)  # 413 is Groq's for the tokens of a minute
+_ODD_STATUSES = (424, 498, 499)  # no client knows what to do with these
 _decode = msgspec.json.Decoder().decode
 _HEAD = re.compile(r"\w{1,64}")
 _PARTS = re.compile(r"[^a-z0-9]")
@@ -177,12 +284,17 @@ def judge_error(status: int, error: ErrorBody, retry_after: str | None = None) -
         if status == 0 and 400 <= int(code) < 600:
             status = int(code)
         code = None
-    named = _named(error, code)
-    if named is None and status == 0:
-        named = _broadly(code) or _broadly(error.type)
+    usual = STATUS_KINDS.get(status) or ("invalid_request" if 400 <= status < 500 else "internal")
+    named = _named(error, code, usual)
     if named is None and is_paced(error.message):
         named = "rate_limit"
-    kind = named or STATUS_KINDS.get(status) or ("invalid_request" if 400 <= status < 500 else "internal")
+    if named in (None, "upstream_auth", "permission", "rate_limit"):
+        said = _by_saying(error.message, named or usual)
+        # What vendors call a quota may be one of a minute.
+        named = said if said is not None and (named != "rate_limit" or said == "billing") else named
+    if named is None and status == 0:
+        named = _broadly(code) or _broadly(error.type)
+    kind = named or usual
     tokens = None
     overflows = code in OVERFLOW_CODES or error.type in OVERFLOW_CODES
     if overflows or kind in ("invalid_request", "too_large", "internal"):
@@ -191,7 +303,7 @@ def judge_error(status: int, error: ErrorBody, retry_after: str | None = None) -
         kind, status, tokens = "context_overflow", 400, _fill(tokens, error.tokens)
     elif kind == "upstream_auth" or (status == 0 and named is None):
         status = 502
-    elif named in _OWN_STATUS and status in _VAGUE_STATUSES:
+    elif status in _ODD_STATUSES or (named in _OWN_STATUS and status in _VAGUE_STATUSES):
         status = 0
     return Failure(
         kind=kind,
@@ -231,10 +343,13 @@ def decode_error(body: bytes) -> Failure | None:
     return judge_error(0, told) if told is not None else None
 
 
-def _named(error: ErrorBody, code: str | None) -> FailureKind | None:
+def _named(error: ErrorBody, code: str | None, usual: FailureKind) -> FailureKind | None:
     if error.place == "base_resp" and code in BASE_KINDS:
         return BASE_KINDS[code]
-    return KINDS.get(_plain(code)) or KINDS.get(_plain(error.type))
+    for word in (code, error.type):
+        if named := KINDS.get(_plain(word)) or _tellingly(word, usual):
+            return named
+    return None
 
 
 def _broadly(word: str | None) -> FailureKind | None:
@@ -242,6 +357,21 @@ def _broadly(word: str | None) -> FailureKind | None:
     if not plain or plain in BROAD_KINDS:
         return BROAD_KINDS.get(plain)
     return next((kind for kind, words in BROAD_WORDS if any(part in plain for part in words)), None)
+
+
+def _tellingly(word: str | None, usual: FailureKind) -> FailureKind | None:
+    """What a word tells of an account or of contents, where a status says less."""
+    kind = _broadly(word)
+    return kind if kind in _TELLING and kind in _SAYABLE.get(usual, _TELLING) else None
+
+
+def _by_saying(message: str, usual: FailureKind) -> FailureKind | None:
+    """What a message says, if that may be said of a failure that is else a `usual` one."""
+    text = " ".join(message[:_LONGEST_SAYING].lower().split())
+    for kind, phrases in SAYINGS:
+        if kind in _SAYABLE.get(usual, (kind,)) and any(is_said(phrase, text) for phrase in phrases):
+            return kind
+    return None
 
 
 def _plain(word: str | None) -> str:

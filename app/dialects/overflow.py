@@ -73,6 +73,7 @@ PHRASES = (
     "max tokens allowed",
     "model token limit",
     "range of input length",
+    "input length [",
     "reduce the length of the messages",
     "reduce the length of the prompt",
     "reduce the length of the input",
@@ -82,9 +83,15 @@ PHRASES = (
     "inputs…must have less than",
     "contextwindowexceeded",
     "body too large for",
+    "max_tokens must be at least 1, got -",  # vLLM's: what it would have left is less than nothing
+    "prompt tokens…exceed",
+    "messages resulted in",
 )
 # The answer is too long, or a part of the request is, which no compaction would cure.
 OTHERS = ("completion tokens, whereas", "max_tokens is too large", "max length of tool", "string too long")
+
+# The whole of one message or result is too long: there compaction does cure it.
+_LONG_PART = re.compile(r"(?:input|messages)\[\d{1,6}\]\.(?:content|output)(?:\[\d{1,6}\]\.text)?'?: string too long")
 
 _N = r"(?<!\d)(?P<n>\d[\d,]{0,14})"
 
@@ -142,7 +149,29 @@ _EXCESS = ("exceed", "max", "limit", "range", "too long", "too large", "too many
 # What may be too long beside the context, or too many in a minute.
 _ELSEWHERE = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens", "completion token",
               "output token", "per minute", "per day", "rate limit", "quota", "image", "file", "audio", "tool", "name",
-              "stop", "header", "url", "metadata", "temperature", "top_p", "seed", "_id", " id ")  # fmt: skip
+              "stop", "header", "url", "metadata", "temperature", "top_p", "seed", "_id", " id ", "budget")  # fmt: skip
+# What is too long, and that it is, where no phrase stands for it: one sentence says both.
+_EXCEEDS = re.compile(
+    r"\b(?:prompt|inputs?|conversation|context|history|sequence|messages?|total tokens|tokens in|number of tokens"
+    r"|token count)\b[^.;:]{0,60}?(?:too (?:long|large|big)|exceed|longer than|larger than|greater than"
+    r"|must be (?:less|smaller|under)|must not be (?:longer|larger|more))"
+    r"|exceed(?:ed|s|ing)?\b[^.;:]{0,30}?"
+    r" (?:number of tokens|(?:input|prompt|context|sequence|token) (?:tokens|count|length|size|window))"
+)
+# The same in other languages: what, how much, and what else may be too much.
+_THINGS = ("输入", "提示词", "上下文", "对话", "消息", "文本", "内容", "token", "prompt", "長度", "长度",
+           "字数", "入力", "プロンプト", "コンテキスト", "トークン", "입력", "컨텍스트", "토큰",
+           "프롬프트", "eingabe", "kontext", "anfrage", "entrée", "contexte", "requête", "entrada",
+           "contexto", "solicitud", "контекст", "запрос", "ввод", "токен")  # fmt: skip
+_TOO_MUCH = ("过长", "超长", "太长", "超限", "超过", "超出", "超過", "長すぎ", "超え", "너무 깁",
+             "너무 길", "초과", "zu lang", "zu groß", "überschreit", "trop long", "dépass",
+             "demasiado larg", "excede", "muito long", "слишком длин", "превыша")  # fmt: skip
+_NOT_THESE = ("频", "次数", "速率", "额度", "配额", "余额", "并发", "图片", "图像", "文件", "工具",
+              "每分钟", "每秒", "요청 수", "回数", "bild", "datei", "pro minute", "imagen", "archivo",
+              "fichier", "изображ", "файл")  # fmt: skip
+# A count of tokens beside a smaller one that is told as what there may be.
+_COUNTED = re.compile(r"(?<![\w.,-])\d[\d,]{3,10}(?![\w-])")
+_MAY_BE = ("support", "limit", "max", "allow", "only", "up to", ">", "capacity", "at most")
 _NUMBER = re.compile(r"(?<!\d)\d[\d,]{2,14}")
 # Our estimate is rough, and an upstream counts its own template too.
 NEAR = 0.7
@@ -166,14 +195,40 @@ def find_overflow(message: str) -> Tokens | None:
     """Input tokens, asked output tokens and limit of a context overflow, each where told; None if it is about
     something else."""
     text = " ".join(message[:LONGEST_LOOK].lower().split())
-    if any(other in text for other in OTHERS) or not any(_is_said(phrase, text) for phrase in PHRASES):
+    if _LONG_PART.search(text) is not None:
+        return None, None, None
+    if any(other in text for other in OTHERS):
         return None
+    counted: Tokens = (None, None, None)
+    if not any(is_said(phrase, text) for phrase in PHRASES):
+        if any(word in text for word in _ELSEWHERE):
+            return None
+        counted = _compare(text)
+        if counted[0] is None and not _exceeds(text):
+            return None
     limit = _first_number(_LIMITS, text)
     asked = _first_number(_INPUTS, text)
     output = _first_number(_OUTPUTS, text)
     if asked is None and (total := _first_number(_TOTALS, text)) is not None:
         asked = total - output if output is not None and output < total else total
-    return asked, output, limit
+    return counted[0] or asked, output, counted[2] or limit
+
+
+def _exceeds(text: str) -> bool:
+    """Whether a sentence says of the input that it is too long."""
+    if (found := _EXCEEDS.search(text)) is not None and "should" not in found[0]:
+        return True
+    if not any(words in text for words in _TOO_MUCH) or any(words in text for words in _NOT_THESE):
+        return False
+    return any(words in text for words in _THINGS)
+
+
+def _compare(text: str) -> Tokens:
+    """The count of tokens that a message names, and what there may be, if that is less."""
+    if "token" not in text or not any(words in text for words in _MAY_BE):
+        return None, None, None
+    numbers = {int(found.replace(",", "")) for found in _COUNTED.findall(text)}
+    return (max(numbers), None, min(numbers)) if len(numbers) == 2 else (None, None, None)
 
 
 def may_overflow(message: str) -> bool:
@@ -194,8 +249,16 @@ def is_near(message: str, estimate: int, window: int | None) -> bool:
     return any(estimate >= NEAR * limit for limit in limits or (LEAST_WINDOW,))
 
 
-def _is_said(phrase: str, text: str) -> bool:
-    return all(words in text for words in phrase.split("…")) if "…" in phrase else phrase in text
+def is_said(phrase: str, text: str) -> bool:
+    if "…" not in phrase:
+        return phrase in text
+    place = 0
+    for words in phrase.split("…"):
+        place = text.find(words, place)
+        if place < 0:
+            return False
+        place += len(words)
+    return True
 
 
 def _first_number(patterns: tuple[re.Pattern[str], ...], text: str) -> int | None:
