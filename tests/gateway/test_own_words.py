@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
 
-from app.gateway.failures.own_words import LONGEST_REQUEST, own_words
+from app.gateway.failures.own_words import LONGEST_REQUEST, MOST_FOREIGN, MOST_LETTERS, own_words
 
 NAME = "Unsupported temperature"
 
@@ -60,6 +61,39 @@ def test_what_the_server_says_of_a_field_stays(message: str) -> None:
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b'"' + b"x" * LONGEST_REQUEST + b'"'])
 def test_a_request_that_cannot_be_searched_leaves_no_words(body: bytes) -> None:
     assert own_words("Unsupported parameter: temperature", body) == ""
+
+
+@pytest.mark.parametrize(
+    "text", ["é" * (MOST_FOREIGN + 1), "".join(chr(0x4E00 + number) for number in range(MOST_LETTERS + 1))]
+)
+def test_a_request_that_would_take_long_to_search_leaves_no_words(text: str) -> None:
+    assert own_words("Unsupported parameter: temperature", sent(user=text)) == ""
+
+
+# Whole texts of a megabyte or so, and messages of which each word is nearly there.
+CRAFTED = {
+    "letters with marks": ("e\u0301 " * 160, "e\u0301 \u00e9 "),
+    "letters that become sentences": ("\ufdfa " * 160, "\ufdfa"),
+    "jamo": ("\uac00 " * 160, "\u1100\u1161 "),
+    "one letter": (" ".join("中" * length + "b" for length in range(1, 30)), "中"),
+    "pairs": (" ".join(f"中中中中{number % 10}" for number in range(80)), "中"),
+    "words of two letters": (" ".join("abababab"[: n % 7 + 1] + "bcdefghijkl"[n % 11] for n in range(80)), "ab"),
+    "all there is": ("é " * 160, "".join(map(chr, range(0x4E00, 0x4E00 + MOST_LETTERS - 99)))),
+}
+
+
+@pytest.mark.parametrize("name", CRAFTED)
+def test_no_crafted_message_takes_long(name: str) -> None:
+    message, piece = CRAFTED[name]
+    length = 900_000 if piece.isascii() else MOST_FOREIGN - 500
+    body = json.dumps({"user": (piece * (length // len(piece) + 1))[:length], "x": "é"}, ensure_ascii=False).encode()
+    taken = []
+    for _ in range(3):
+        began = time.thread_time()
+        assert own_words(message, body) != "", "it was searched"
+        taken.append(time.thread_time() - began)
+
+    assert min(taken) <= 0.2, "0.1 s where nothing else runs"
 
 
 def words(text: str) -> list[str]:

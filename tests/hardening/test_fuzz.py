@@ -10,6 +10,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -241,6 +242,20 @@ FOUND = [
 def test_what_was_found_is_found_no_more(name: str, data: bytes) -> None:
     with contextlib.suppress(DragomanError):
         TARGETS[name][0](data)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda each: each.NAME)
+@pytest.mark.parametrize("odd", [b"\x84", b"\xed\xa0\x80", b"\xc0\xaf", b"\xe2\x82"])
+def test_what_is_no_utf_8_reaches_no_client(dialect: ModuleType, odd: bytes) -> None:
+    for seed in seeds(dialect, "responses"):
+        for place in [found.end() for found in re.finditer(rb'"[a-z]', seed)][:80]:
+            body = seed[:place] + odd + seed[place:]
+            with contextlib.suppress(DragomanError):
+                dialect.pass_response(body, CONTEXT, Capabilities(dialect=dialect.NAME))[0].decode()
+            with contextlib.suppress(DragomanError):
+                response = dialect.parse_response(body)
+                for other in DIALECTS:
+                    other.render_response(response, CONTEXT).decode()
 
 
 @pytest.mark.parametrize("name", TARGETS)

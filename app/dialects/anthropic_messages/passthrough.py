@@ -21,7 +21,7 @@ from app.dialects.anthropic_messages.response_renderer import render_response
 from app.dialects.anthropic_messages.stream_renderer import PING
 from app.dialects.anthropic_messages.usage import find_usage, read_usage
 from app.dialects.error_kinds import decode_error
-from app.dialects.json_bodies import fields_decoder, replace_model
+from app.dialects.json_bodies import fields_decoder, repair_text, replace_model
 from app.dialects.malformed import malformed
 from app.dialects.runs import RunReader, last_event
 from app.errors import Failure, UpstreamCut, UpstreamRefused
@@ -54,6 +54,8 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
 
     Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for what is not a JSON object.
     """
+    if not body.isascii():
+        body = repair_text(body)
     try:
         whole = _whole_decoder.decode(hide_halves(body))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as reason:

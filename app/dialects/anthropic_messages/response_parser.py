@@ -20,7 +20,7 @@ from app.dialects.anthropic_messages.vocabulary import (
 )
 from app.dialects.error_kinds import decode_error
 from app.dialects.finish_words import judge_word
-from app.dialects.json_bodies import encode_body
+from app.dialects.json_bodies import encode_body, repair_text
 from app.dialects.malformed import malformed
 from app.errors import InvalidRequest, UpstreamMalformed, UpstreamRefused
 
@@ -34,6 +34,7 @@ def parse_response(body: bytes) -> Response:
     Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for anything else that is no
     message.
     """
+    body = repair_text(body)
     try:
         fields = _object_decoder.decode(body)
         if fields.get("error") is not None:

@@ -14,7 +14,7 @@ from app.conversation.events import Failed
 from app.conversation.literals import hide_halves
 from app.conversation.response import Usage
 from app.dialects.error_kinds import decode_error
-from app.dialects.json_bodies import Fields, change_fields, fields_decoder, list_decoder, replace_model
+from app.dialects.json_bodies import Fields, change_fields, fields_decoder, list_decoder, repair_text, replace_model
 from app.dialects.malformed import malformed
 from app.dialects.openai_responses.errors import parse_error_event, response_error
 from app.dialects.openai_responses.items.output import Output
@@ -36,6 +36,8 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
 
     Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for what is not a JSON object.
     """
+    if not body.isascii():
+        body = repair_text(body)
     try:
         verdict = _verdict_decoder.decode(hide_halves(body))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

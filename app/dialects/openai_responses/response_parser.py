@@ -9,6 +9,7 @@ import msgspec
 from app.conversation.blocks import Block, ToolCall
 from app.conversation.response import Response
 from app.dialects.error_kinds import decode_error
+from app.dialects.json_bodies import repair_text
 from app.dialects.malformed import malformed
 from app.dialects.openai_responses.errors import parse_error_event
 from app.dialects.openai_responses.items.items import logprobs_of, parse_item
@@ -20,6 +21,7 @@ from app.errors import InvalidRequest, UpstreamMalformed, UpstreamRefused
 
 def parse_response(body: bytes) -> Response:
     """The neutral response. Raises UpstreamRefused for one that failed, UpstreamMalformed for what is none."""
+    body = repair_text(body)
     wire = decode_response(body)
     if wire.status in ("failed", "cancelled") or (wire.error is not None and not wire.output):
         error = wire.error or {"message": f"the response was {wire.status}"}

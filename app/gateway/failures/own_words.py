@@ -13,11 +13,17 @@ from urllib.parse import unquote_plus
 
 import msgspec
 
+from app.turns import give_way
+
 # Characters of an error message that are looked at, and bytes of a request that are searched for quotations.
 LONGEST_MESSAGE = 500
 LONGEST_REQUEST = 1024 * 1024
 # Words of a message that are looked for: a real one has the field among its first.
-MOST_WORDS = 80
+MOST_WORDS = 60
+
+# Searches of a long request before others have their turn, and bytes that are long.
+_SEARCHES = 8
+_LONG = 64 * 1024
 
 # What every message has is no client's word.
 _OF_MESSAGES = frozenset({"role", "content"})
@@ -30,6 +36,12 @@ _MOST_ESCAPED = 3
 _JOINTS = b" _"
 # ASCII in lower case, and a space for whatever is no part of a word; the rest as it is.
 _FOLDED = bytes(code if code in _KEPT or code > 127 else 0x20 for code in range(256)).lower()
+# Characters of texts that are not ASCII, and different ones among them: to fold one takes twenty times as long, and to
+# learn how a hundred times. No language has more.
+MOST_FOREIGN = 200_000
+MOST_LETTERS = 6000
+# What a character may become: there are some that stand for a whole sentence.
+_LONGEST_FOLD = 3
 
 
 def own_words(message: str, request: bytes) -> str:
@@ -46,7 +58,11 @@ def own_words(message: str, request: bytes) -> str:
         sent = msgspec.json.decode(request)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
-    texts = {b" ".join(_fold(text).split()) for text in _client_texts(sent)}
+    said = list(_client_texts(sent))
+    foreign = [text for text in said if not text.isascii()]
+    if sum(map(len, foreign)) > MOST_FOREIGN or len(set().union(*foreign)) > MOST_LETTERS:
+        return ""
+    texts = {b" ".join(_fold(text).split()) for text in said}
     sought = b" \0 ".join(texts)
     solid = sought.translate(None, _JOINTS)
     words = list(_WORD.finditer(message))[:MOST_WORDS]
@@ -54,7 +70,12 @@ def own_words(message: str, request: bytes) -> str:
         message = message[: words[-1].end()]
     folded = [_fold(word.group()) for word in words]
     pairs = [b"".join(pair).translate(None, _JOINTS) for pair in pairwise(folded)]
-    joined = {pair for pair in set(pairs) if pair in solid}
+    joined = set()
+    for number, pair in enumerate(dict.fromkeys(pairs)):
+        if number % _SEARCHES == 0 and len(solid) > _LONG:
+            give_way()
+        if pair in solid:
+            joined.add(pair)
     quoted: set[int] = set()
     for index, word in enumerate(folded):
         if word in texts:
@@ -81,9 +102,28 @@ def _undo_escapes(text: str) -> str:
     return text
 
 
+class _Folds(dict[int, str]):
+    """Each character as it is compared: of compatible ones the plain one, in lower case, without its marks, and a
+    space for what is no part of a word."""
+
+    def __missing__(self, code: int) -> str:
+        letter = chr(code)
+        plain = unicodedata.normalize("NFKC" if unicodedata.name(letter, "").startswith("HANGUL") else "NFKD", letter)
+        kept = "".join(each for each in plain.casefold() if not unicodedata.combining(each))[:_LONGEST_FOLD]
+        folded = kept if _WORD.fullmatch(kept) else "" if not kept else " "
+        if len(self) >= _MOST_FOLDS:
+            self.clear()
+        self[code] = folded
+        return folded
+
+
+_MOST_FOLDS = 8192
+_folds = _Folds()
+
+
 def _fold(text: str) -> bytes:
     if not text.isascii():
-        text = " ".join(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
+        text = text.translate(_folds)
     return text.encode("utf-8", "replace").translate(_FOLDED)
 
 
