@@ -143,7 +143,7 @@ class Runtime:
             Loop("client keys", self.follow_keys, KEYS_PERIOD),
             Loop("upstreams' state", self._share_upstreams, SHARING_PERIOD),
             *self.observers.start(
-                self.services.settings, self._environ, lambda: self.services.transport.session, self._find_troubles
+                self.services.settings, self._environ, lambda: self.services.transport, self._find_troubles
             ),
         ]
         for loop in own:

@@ -17,12 +17,27 @@ from app.accounts.record import AttemptRecord, RequestRecord, StepRecord
 from app.gateway.recording.telemetry.exported_logs import open_exported_logs
 from app.gateway.recording.telemetry.traces import open_traces
 from app.known_secrets import known_secrets
+from app.transport import Transport, TransportSettings
 from tests.accounts.records import record
 from tests.docs.blocks import ROOT
 from tests.gateway.conftest import MakeClient, chat_answer
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+_ways: list[Transport] = []
+
+
+def find_transport() -> Transport:
+    return _ways[-1]
+
+
+@pytest.fixture(autouse=True)
+def way() -> Iterator[None]:
+    _ways.append(Transport(TransportSettings()))
+    yield
+    _ways.pop().close()
 
 
 @pytest.fixture
@@ -73,7 +88,7 @@ def attributes(span: Any) -> dict[str, Any]:
 
 
 def test_a_request_is_a_span_with_a_child_for_each_attempt(collector: FakeUpstream) -> None:
-    traces = open_traces({"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url})
+    traces = open_traces({"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}, find_transport)
     assert traces is not None
     tried = (
         AttemptRecord("oca/gpt-4.1", 503, "overloaded", "busy", started=2, ended=100, waited=250),
@@ -98,7 +113,7 @@ def test_a_request_is_a_span_with_a_child_for_each_attempt(collector: FakeUpstre
 
 @pytest.mark.parametrize("header", ["", "x" * 200, "00-" + "0" * 32 + "-" + "0" * 16 + "-01", PARENT.upper()])
 def test_a_wrong_context_begins_a_trace_of_its_own(collector: FakeUpstream, header: str) -> None:
-    traces = open_traces({"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url})
+    traces = open_traces({"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}, find_transport)
     assert traces is not None
 
     traces.take(record(1, trace=header))
@@ -109,7 +124,7 @@ def test_a_wrong_context_begins_a_trace_of_its_own(collector: FakeUpstream, head
 
 
 def test_what_a_request_waited_for_has_spans_of_its_own(collector: FakeUpstream) -> None:
-    traces = open_traces({"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url})
+    traces = open_traces({"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}, find_transport)
     assert traces is not None
     steps = (StepRecord("credential", "oca", 1, 41), StepRecord("fetch", "URLs of the client", 41, 91))
 
@@ -151,7 +166,7 @@ def test_a_renewed_credential_and_a_wait_in_the_queue_are_steps_of_a_request(
 
 def test_a_trace_without_a_parent_has_the_id_of_its_request_and_so_has_its_log(collector: FakeUpstream) -> None:
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
-    traces, logs = open_traces(environ), open_exported_logs(environ)
+    traces, logs = open_traces(environ, find_transport), open_exported_logs(environ, find_transport)
     assert traces is not None
     assert logs is not None
     plain, child = record(1, id="0af7651916cd43dd8448eb211c80319c"), record(2, trace=PARENT)
@@ -172,7 +187,7 @@ def test_a_trace_without_a_parent_has_the_id_of_its_request_and_so_has_its_log(c
 
 def test_messages_of_the_gateway_are_exported_without_secrets_and_others_are_not(collector: FakeUpstream) -> None:
     known_secrets.configure(["sk-very-secret-0123456789"])
-    logs = open_exported_logs({"OTEL_LOGS_EXPORTER": "otlp"})
+    logs = open_exported_logs({"OTEL_LOGS_EXPORTER": "otlp"}, find_transport)
     assert logs is not None
 
     logging.getLogger("dragoman").warning("the key %s is refused", "sk-very-secret-0123456789")
@@ -187,7 +202,7 @@ def test_messages_of_the_gateway_are_exported_without_secrets_and_others_are_not
 
 
 def test_logs_that_cannot_be_kept_are_counted(collector: FakeUpstream) -> None:
-    logs = open_exported_logs({"OTEL_LOGS_EXPORTER": "otlp"})
+    logs = open_exported_logs({"OTEL_LOGS_EXPORTER": "otlp"}, find_transport)
     assert logs is not None
 
     for number in range(2010):
@@ -203,11 +218,11 @@ def test_logs_that_cannot_be_kept_are_counted(collector: FakeUpstream) -> None:
     "environ", [{}, {"OTEL_LOGS_EXPORTER": "none"}, {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:9"}]
 )
 def test_no_logs_are_exported_unless_asked_for(environ: dict[str, str]) -> None:
-    assert open_exported_logs(environ) is None
+    assert open_exported_logs(environ, find_transport) is None
 
 
 def test_strangers_leave_no_traces(collector: FakeUpstream) -> None:
-    traces = open_traces({"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url})
+    traces = open_traces({"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}, find_transport)
     assert traces is not None
 
     traces.take(record(1, operation=""))
@@ -225,7 +240,7 @@ def test_strangers_leave_no_traces(collector: FakeUpstream) -> None:
     ],
 )
 def test_nobody_is_traced_who_does_not_want_it(environ: dict[str, str]) -> None:
-    assert open_traces(environ) is None
+    assert open_traces(environ, find_transport) is None
 
 
 def test_nothing_is_loaded_while_it_is_off() -> None:

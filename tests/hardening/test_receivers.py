@@ -3,14 +3,18 @@ nothing, whatever it does."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import gevent
 import pytest
+import requests
+import trustme
 
 from app.dialects.registry import DIALECTS
 from app.gateway.messages import ClientRequest
@@ -19,6 +23,7 @@ from app.gateway.recording import hooks as hooks_module
 from app.gateway.recording.alerts import Alert, Alerts
 from app.gateway.recording.hooks import Hook, HookFailed, Hooks, load_hooks
 from app.gateway.recording.telemetry import push as push_module
+from app.gateway.recording.telemetry.collector_session import MOST_ANSWER, ExportSession
 from app.gateway.recording.telemetry.push import Push
 from app.settings import AlertsSettings, PushSettings
 from app.transport import Transport, TransportSettings
@@ -74,7 +79,13 @@ def push_metrics(url: str, transport: Transport) -> None:
     Push(PushSettings(url=url)).round(lambda: None, "1.0", lambda: transport.session)  # type: ignore[arg-type,return-value]
 
 
-@pytest.mark.parametrize("tell", [send_alert, push_metrics])
+def export_spans(url: str, transport: Transport) -> None:
+    session = ExportSession(lambda: transport)
+    with contextlib.suppress(requests.RequestException):
+        assert len(session.post(f"{url}/v1/traces", data=b"spans", timeout=LIMIT).content) <= MOST_ANSWER
+
+
+@pytest.mark.parametrize("tell", [send_alert, push_metrics, export_spans])
 def test_a_receiver_gets_its_time_and_no_more_whatever_it_answers(
     tell: Callable[[str, Transport], None], canary: FakeUpstream, monkeypatch: pytest.MonkeyPatch,
     figure: Callable[..., None],
@@ -90,9 +101,35 @@ def test_a_receiver_gets_its_time_and_no_more_whatever_it_answers(
             longest = max(longest, (time.monotonic() - began, name))
             assert receiver.accepted == 1, name
 
-    figure("longest hold by a receiver of alerts or metrics", f"{longest[0]:.1f} s", f"{LIMIT} s and a little")
+    figure("longest hold by a receiver of alerts, metrics or traces", f"{longest[0]:.1f} s", f"{LIMIT} s and a little")
     assert longest[0] < LIMIT + 1.0, longest
     assert canary.accepted == 0
+
+
+def test_traces_go_by_the_proxy_and_the_certificates_of_the_configuration(
+    canary: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And by no others: the environment may have changed since the start."""
+    monkeypatch.setenv("HTTP_PROXY", canary.url)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere")
+    with FakeUpstream(json_reply({})) as proxy:
+        settings = TransportSettings(proxies={"http": proxy.url})
+        with closing(Transport(settings)) as transport:
+            ExportSession(lambda: transport).post("http://collector.test:4318/v1/traces", data=b"spans")
+        assert [seen.path for seen in proxy.seen] == ["http://collector.test:4318/v1/traces"]
+        assert "cookie" not in proxy.seen[0].headers
+    assert canary.accepted == 0
+
+
+def test_a_collectors_own_certificate_is_the_one_that_counts(tmp_path: Path) -> None:
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "odd.pem"))
+    odd = TransportSettings(ca_bundle=str(tmp_path / "odd.pem"))
+    with FakeUpstream(json_reply({}), tls=True) as collector, closing(Transport(odd)) as transport:
+        session = ExportSession(lambda: transport)
+        with pytest.raises(requests.ConnectionError):
+            session.post(f"{collector.url}/v1/traces", data=b"spans")
+        session.verify = collector.write_ca(str(tmp_path / "own.pem"))
+        assert session.post(f"{collector.url}/v1/traces", data=b"spans").status_code == 200
 
 
 @pytest.mark.parametrize("fault", [leave, be_odd, hang])

@@ -163,3 +163,17 @@ def test_threads_share_the_connections_without_harm(transport: Transport) -> Non
 
         assert bodies == [b"data: 1\n\ndata: 2\n\n"] * 160
         assert upstream.accepted <= 8
+
+
+def test_a_connection_that_comes_back_after_the_end_is_closed() -> None:
+    """As that of a background response, whose gateway is no more."""
+    transport = Transport(TransportSettings())
+    with FakeUpstream(sse(b"a", 0.1, b"b")) as upstream:
+        exchange = transport.send(post(upstream.url))
+        exchange.wait_head()
+        connection = exchange._connection  # type: ignore[attr-defined]
+        transport.close()
+
+        assert exchange.read_body() == b"ab"
+
+        assert connection._socket.fileno() == -1

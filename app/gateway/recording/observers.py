@@ -26,6 +26,7 @@ from app.gateway.recording.worker_files import server_folder
 from app.gateway.recording.workers import Workers
 from app.loops import Loop
 from app.settings import Settings
+from app.transport import Transport
 
 # Seconds between two writes of what the accounts were told, which is what a crash loses; between two rounds in which
 # requests are counted and other workers told; between two rounds of hooks, alerts and exports.
@@ -103,18 +104,24 @@ class Observers:
         self,
         settings: Settings,
         environ: Mapping[str, str],
-        find_session: Callable[[], requests.Session],
+        find_transport: Callable[[], Transport],
         find_troubles: Callable[[], list[Alert]],
     ) -> list[Loop]:
-        """Begins in this worker; its loops are to be started. Alerts go out by the session that `find_session` finds;
+        """Begins in this worker; its loops are to be started. What goes out goes by `find_transport`;
         `find_troubles` says what is the matter."""
         self._started = self.recorder.batched = True
-        opened = {"traces": open_traces(environ), "exported_logs": open_exported_logs(environ)}
+        opened = {
+            "traces": open_traces(environ, find_transport),
+            "exported_logs": open_exported_logs(environ, find_transport),
+        }
         self.exports = {name: export for name, export in opened.items() if export is not None}
         self.take_up(settings, None)
         folder = server_folder(environ)
         self.workers.join(folder)
         self.shared_log = SharedLog(folder)
+
+        def find_session() -> requests.Session:
+            return find_transport().session
 
         def tell_operators() -> None:
             if self.alerts.enabled:

@@ -61,8 +61,9 @@ class ConnectionPool:
                 self._drop_oldest(every)
 
     def close(self) -> None:
-        """Closes all kept connections; those in use are closed by their exchanges."""
-        for kept in self._kept.values():
+        """Closes all kept connections; those in use are closed when they come back."""
+        self._size = 0
+        for kept in list(self._kept.values()):
             while kept:
                 kept.pop().close()
 

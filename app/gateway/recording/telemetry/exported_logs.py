@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from app.accounts.record import RequestRecord
+from app.gateway.recording.telemetry.collector_session import FindTransport, find_session
 from app.gateway.recording.telemetry.exporter import Export, make_resource, open_export
 from app.gateway.recording.telemetry.traces import describe, find_parent
 from app.logs import clean_line
@@ -90,17 +91,17 @@ class _Handler(logging.Handler):
         self._add(record)
 
 
-def open_exported_logs(environ: Mapping[str, str]) -> ExportedLogs | None:
+def open_exported_logs(environ: Mapping[str, str], find_transport: FindTransport) -> ExportedLogs | None:
     """None where nobody asks for them, or the extra `otel` is not installed. It hears the gateway's messages from now
     on."""
-    logs = open_export("logs", environ, lambda exporters: _build(exporters, environ))
+    logs = open_export("logs", environ, lambda exporters: _build(exporters, environ, find_transport))
     if logs is not None:
         # At the root, for the handlers of our own logger are replaced with each change of the settings.
         logging.getLogger().addHandler(logs.handler)
     return logs
 
 
-def _build(exporters: list[str], environ: Mapping[str, str]) -> ExportedLogs:
+def _build(exporters: list[str], environ: Mapping[str, str], find_transport: FindTransport) -> ExportedLogs:
     from opentelemetry.sdk._logs import LoggerProvider
     from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, ConsoleLogRecordExporter
 
@@ -110,7 +111,8 @@ def _build(exporters: list[str], environ: Mapping[str, str]) -> ExportedLogs:
     if "otlp" in exporters:
         from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 
-        provider.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter()))
+        exporter = OTLPLogExporter(session=find_session(find_transport, "LOGS"))
+        provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
     return ExportedLogs(provider)
 
 

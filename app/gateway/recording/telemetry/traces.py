@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from app.accounts.record import AttemptRecord, RequestRecord
+from app.gateway.recording.telemetry.collector_session import FindTransport, find_session
 from app.gateway.recording.telemetry.exporter import Export, make_resource, open_export
 from app.logs import hide_secrets
 
@@ -67,12 +68,12 @@ class Traces(Export[RequestRecord]):
              received + record.times.end * 1_000_000)  # fmt: skip
 
 
-def open_traces(environ: Mapping[str, str]) -> Traces | None:
+def open_traces(environ: Mapping[str, str], find_transport: FindTransport) -> Traces | None:
     """None where nobody asks for traces, or the extra `otel` is not installed."""
-    return open_export("traces", environ, lambda exporters: _build(exporters, environ))
+    return open_export("traces", environ, lambda exporters: _build(exporters, environ, find_transport))
 
 
-def _build(exporters: list[str], environ: Mapping[str, str]) -> Traces:
+def _build(exporters: list[str], environ: Mapping[str, str], find_transport: FindTransport) -> Traces:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
 
@@ -85,7 +86,8 @@ def _build(exporters: list[str], environ: Mapping[str, str]) -> Traces:
     if "otlp" in exporters:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        exporter = OTLPSpanExporter(session=find_session(find_transport, "TRACES"))
+        provider.add_span_processor(BatchSpanProcessor(exporter))
     return Traces(provider, ids)
 
 
