@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import msgspec
 
+from app.adaptation import features as has
 from app.adaptation.cache_marks import adapt_cache_marks
 from app.adaptation.compaction import adapt_compaction
 from app.adaptation.extensions import adapt_extensions
-from app.adaptation.limits import adapt_limits
+from app.adaptation.features import Features
+from app.adaptation.limits import adapt_limits, wakes_limits
 from app.adaptation.media.media import adapt_media
 from app.adaptation.notes import Notes
-from app.adaptation.reasoning.past_reasoning import adapt_replay
-from app.adaptation.reasoning.reasoning import adapt_reasoning
+from app.adaptation.reasoning.past_reasoning import adapt_replay, wakes_replay
+from app.adaptation.reasoning.reasoning import adapt_reasoning, wakes_reasoning
 from app.adaptation.reasoning.think_tags import ThinkTags
 from app.adaptation.replies.empty_answer import RefuseEmpty
 from app.adaptation.structured import adapt_structured
@@ -25,14 +28,22 @@ from app.adaptation.tools.text_tool_calls import ReadTextToolCalls
 from app.adaptation.tools.tool_choice import adapt_tool_choice
 from app.adaptation.tools.tool_ids import adapt_tool_ids
 from app.adaptation.tools.tools import adapt_tools
-from app.adaptation.turns import adapt_turns
+from app.adaptation.turns import adapt_turns, wakes_turns
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss
 from app.conversation.request import FunctionTool, Request
 from app.conversation.streams.stages import StageMaker
 from app.dialects.registry import traits_of
 
-Step = Callable[[Request, Capabilities, Notes], Request]
+Adapt = Callable[[Request, Capabilities, Notes], Request]
+
+
+class Step(NamedTuple):
+    """A part of the adaptation, and the features that wake it for an upstream: to a request with none of them, and to
+    its notes, it does nothing."""
+
+    adapt: Adapt
+    wakes: Callable[[Capabilities], Features]
 
 
 class Adapted(msgspec.Struct, frozen=True):
@@ -51,8 +62,14 @@ class Adapted(msgspec.Struct, frozen=True):
 def adapt(request: Request, capabilities: Capabilities) -> Adapted:
     """The request in the upstream's terms. Raises ClientError for what is wrong on any way, never for a loss."""
     notes = Notes()
-    for step in STEPS:
-        request = step(request, capabilities, notes)
+    settings, turns = has.find_settings(request), has.find_in_turns(request.turns)
+    for step, wakes in _plan(capabilities):
+        if wakes & (settings | turns):
+            before, request = request, step(request, capabilities, notes)
+            if request is not before:
+                settings = has.find_settings(request)
+            if request.turns is not before.turns:
+                turns = has.find_in_turns(request.turns)
     return Adapted(request, tuple(notes.losses), tuple(reversed(notes.stages)))
 
 
@@ -79,21 +96,43 @@ def adapt_writing(request: Request, capabilities: Capabilities, notes: Notes) ->
 # A reply passes through the stages the other way: it is read as the model wrote it, then its tools are restored, and
 # whether it is empty shows at the end.
 STEPS: tuple[Step, ...] = (
-    adapt_emptiness,
-    adapt_compaction,
-    adapt_extensions,
-    adapt_told,
-    adapt_pairing,
-    adapt_tool_ids,
-    adapt_tools,
-    adapt_machine,
-    adapt_tool_choice,
-    adapt_structured,
-    adapt_limits,
-    adapt_cache_marks,
-    adapt_media,
-    adapt_replay,
-    adapt_turns,
-    adapt_reasoning,
-    adapt_writing,
+    Step(adapt_emptiness, lambda can: _any_if(not traits_of(can.dialect).means_empty)),
+    Step(adapt_compaction, lambda can: has.COMPACT),
+    Step(adapt_extensions, lambda can: has.EXTENSIONS | has.TOOLS),
+    Step(adapt_told, lambda can: has.FOREIGN | has.PROOFS),
+    Step(adapt_pairing, lambda can: has.CALLS),
+    Step(adapt_tool_ids, lambda can: has.CALLS),
+    Step(adapt_tools, lambda can: has.TOOLS | has.CALLS),
+    Step(adapt_machine, lambda can: has.TOOLS | has.PROOFS),
+    Step(adapt_tool_choice, lambda can: has.CHOICE),
+    Step(adapt_structured, lambda can: has.FORMAT),
+    Step(adapt_limits, wakes_limits),
+    Step(adapt_cache_marks, lambda can: has.CACHE if can.cache_hints != "none" else has.NONE),
+    Step(adapt_media, lambda can: has.MEDIA | has.LATE_RESULTS | (has.NONE if can.error_flag else has.ERRORS)),
+    Step(adapt_replay, wakes_replay),
+    Step(adapt_turns, wakes_turns),
+    Step(adapt_reasoning, wakes_reasoning),
+    Step(adapt_writing, lambda can: _any_if(can.think_tags) | (has.TOOLS if can.text_tool_calls else has.NONE)),
 )
+
+
+def _any_if(needed: bool) -> Features:
+    return has.ALWAYS if needed else has.NONE
+
+
+_Plan = tuple[tuple[Adapt, Features], ...]
+# By the identity of the capabilities, which stay the same from request to request and are kept for that.
+_plans: dict[int, tuple[Capabilities, _Plan]] = {}
+_MOST_PLANS = 256
+
+
+def _plan(capabilities: Capabilities) -> _Plan:
+    """The steps for an upstream, with what wakes them."""
+    known = _plans.get(id(capabilities))
+    if known is not None and known[0] is capabilities:
+        return known[1]
+    plan = tuple([(step.adapt, step.wakes(capabilities)) for step in STEPS])
+    if len(_plans) >= _MOST_PLANS:
+        _plans.clear()
+    _plans[id(capabilities)] = capabilities, plan
+    return plan

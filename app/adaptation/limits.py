@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from app.adaptation import features as has
+from app.adaptation.features import Features
 from app.adaptation.notes import Notes, field
 from app.adaptation.replies.stop import StopMatcher
 from app.conversation.blocks import CacheHint, ToolResult
@@ -32,33 +34,45 @@ KNOBS: dict[str, tuple[str, Severity]] = {
 }
 # Those that some models take while they do not think.
 FREED = ("temperature", "top_p")
+_UNSAMPLED = Sampling()
+_STATELESS = State()
 _NOT_TAKEN = "this model does not accept it"
 
 
+def wakes_limits(can: Capabilities) -> Features:
+    limited = can.max_output is not None or can.max_tokens_field in can.refused_fields
+    return (
+        has.NO_ANSWER | has.STOP | has.SAMPLING | has.SEVERAL | has.STATE | has.HINTS
+        | (has.LIMIT if limited else has.NONE)
+        | (has.ALWAYS if can.default_output is not None else has.NONE)
+        | (has.CACHE if can.cache_hints == "none" else has.NONE)
+    )  # fmt: skip
+
+
 def adapt_limits(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
-    return replace(
-        request,
-        max_tokens=_limit_length(request, capabilities, notes),
-        stop=_limit_stop(request, capabilities, notes),
-        sampling=_adapt_sampling(request, capabilities, notes),
-        n=_check_choices(request, capabilities, notes),
-        logprobs=_check_logprobs(request, capabilities, notes),
-        state=_check_state(request, capabilities, notes),
-        **_adapt_hints(request, capabilities, notes),
-    )
+    changes: dict[str, Any] = {"max_tokens": _limit_length(request, capabilities, notes)}
+    if request.stop:
+        changes["stop"] = _limit_stop(request, capabilities, notes)
+    if request.sampling != _UNSAMPLED:
+        changes["sampling"] = _adapt_sampling(request, capabilities, notes)
+    if request.n > 1 or request.logprobs is not None:
+        changes["n"] = _check_choices(request, capabilities, notes)
+        changes["logprobs"] = _check_logprobs(request, capabilities, notes)
+    if request.state != _STATELESS:
+        changes["state"] = _check_state(request, capabilities, notes)
+    return replace(request, **changes, **_adapt_hints(request, capabilities, notes))
 
 
 def _limit_length(request: Request, capabilities: Capabilities, notes: Notes) -> int | None:
     asked = request.max_tokens
-    path = field(request.dialect, "max_tokens")
-    if capabilities.max_tokens_field in capabilities.refused_fields:
-        if asked is not None:
-            notes.lose("degrading", path, "this upstream accepts no limit")
-        return None
     most = capabilities.max_output
     if asked is None:
-        default = capabilities.default_output
+        default = None if capabilities.max_tokens_field in capabilities.refused_fields else capabilities.default_output
         return min(default, most) if default is not None and most is not None else default
+    path = field(request.dialect, "max_tokens")
+    if capabilities.max_tokens_field in capabilities.refused_fields:
+        notes.lose("degrading", path, "this upstream accepts no limit")
+        return None
     if asked == 0:
         notes.lose("degrading", path, "a request without an answer is only of use to Anthropic's cache")
         return 1
@@ -86,8 +100,6 @@ def _limit_stop(request: Request, capabilities: Capabilities, notes: Notes) -> t
 
 def _adapt_sampling(request: Request, capabilities: Capabilities, notes: Notes) -> Sampling:
     sampling = request.sampling
-    if sampling == Sampling():
-        return sampling
     changes: dict[str, Any] = {}
     free = _is_free(request, capabilities)
     for name, (capability, loss) in KNOBS.items():

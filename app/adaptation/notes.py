@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from app.conversation.blocks import DialectName
 from app.conversation.losses import Loss, Severity
 from app.conversation.streams.stages import StageMaker
 from app.dialects.registry import traits_of
 
 
-class Notes:
+class Notes(msgspec.Struct):
     """Collected over one adaptation.
 
     What was done last is undone first: a reply passes through `stages` in the reverse order of their noting.
     """
 
-    def __init__(self) -> None:
-        self.losses: list[Loss] = []
-        self.stages: list[StageMaker] = []
+    losses: list[Loss] = []
+    stages: list[StageMaker] = []
 
     def lose(self, severity: Severity, path: str, why: str, *, lowered: tuple[float, float] | None = None) -> None:
         """Report a loss; `path` is the field in the client's own request, for example `tools[3]`."""

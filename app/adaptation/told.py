@@ -95,7 +95,7 @@ class _Teller:
     def _tears(self) -> bool:
         """Whether a user's turn now would part a call from its result, or a thought from what it led to."""
         last = self._turns[-1] if self._turns else None
-        if last is None or last.role != "assistant":
+        if last is None or last.role != "assistant" or not last.blocks:
             return False
         return any(isinstance(block, ToolCall) for block in last.blocks) or isinstance(last.blocks[-1], Reasoning)
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
+from app.adaptation import features as has
+from app.adaptation.features import Features
 from app.adaptation.notes import Notes
 from app.adaptation.runs import join_runs
 from app.conversation.blocks import Block, Compaction, Text, ToolCall, ToolResult
@@ -17,10 +19,20 @@ from app.conversation.capabilities import Capabilities
 from app.conversation.request import DEFAULT_INSTRUCTIONS, EFFORT_NAMES, Request, Role, Turn
 from app.dialects.registry import traits_of
 
-# Claude Code's accounting line; its value changes with every request and would spoil every prompt cache.
-BILLING = "x-anthropic-billing-header:"
+BILLING = has.BILLING_LINE
 
 OPENING = "[The beginning of the conversation is missing.]"
+
+
+def wakes_turns(can: Capabilities) -> Features:
+    ordered = can.alternate or can.user_required or can.instructions_required
+    return (
+        has.SILENCE | has.ASSISTANT_FIRST | has.ASSISTANT_LAST | has.SYSTEM_TURNS | has.STEERING | has.BLANK
+        | (has.ALWAYS if ordered else has.NONE)
+        | (has.NONE if can.keep_billing else has.BILLING)
+        | (has.NONE if can.user_after_results else has.CALLS)
+        | (has.INSTRUCTIONS if can.merge_system or not can.system_text else has.NONE)
+    )  # fmt: skip
 
 
 def adapt_turns(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
@@ -111,11 +123,15 @@ def _ensure_spoken(
     if traits.needs_turn and all(turn.role != "system" and all(map(_is_blank, turn.blocks)) for turn in turns):
         notes.lose("wrong", turns[0].path if turns else "messages", "there is nothing to answer; add a user message")
     starts_late = traits.strict_turns or capabilities.alternate
-    begins = starts_late and turns and turns[0].role == "assistant" and not isinstance(turns[0].blocks[0], Compaction)
+    begins = starts_late and turns and turns[0].role == "assistant" and not _starts_with(turns[0], Compaction)
     lacks_user = capabilities.user_required and turns and not any(map(_speaks_for_user, turns))
     if begins or lacks_user:
         turns = [Turn("user", (Text(OPENING),), path=turns[0].path), *turns]
     return instructions, turns
+
+
+def _starts_with(turn: Turn, kind: type[Block]) -> bool:
+    return isinstance(next(iter(turn.blocks), None), kind)
 
 
 def _speaks_for_user(turn: Turn) -> bool:
@@ -144,9 +160,10 @@ def _place_system(turns: list[Turn], capabilities: Capabilities) -> list[Turn]:
 def _lead_with(instructions: tuple[Text, ...], turns: list[Turn]) -> list[Turn]:
     """The instructions as the first words of the user's first turn."""
     words = Text("\n\n".join(text.text for text in instructions))
-    if not turns or turns[0].role != "user" or isinstance(turns[0].blocks[0], ToolResult):
+    if not turns or turns[0].role != "user" or _starts_with(turns[0], ToolResult):
         return [Turn("user", (words,)), *turns]
-    return [replace(turns[0], blocks=_join_texts(((words,), turns[0].blocks))), *turns[1:]]
+    said = [blocks for blocks in ((words,), turns[0].blocks) if blocks]
+    return [replace(turns[0], blocks=_join_texts(said)), *turns[1:]]
 
 
 def _join_system(turns: list[Turn]) -> list[Turn]:

@@ -234,3 +234,15 @@ def test_a_history_that_the_assistant_begins_gets_a_users_turn_in_front(upstream
 
     assert roles(take(adapt_turns, request, upstream)[0].turns) == ["user", "assistant", "user"]
     assert take(adapt_turns, request, chat())[0].turns == request.turns
+
+
+def test_a_conversation_of_an_empty_answer_alone_is_refused_in_words() -> None:
+    _, notes = take(adapt_turns, by_chat(assistant()), claude())
+
+    assert {severity for severity, _ in losses(notes)} == {"wrong"}
+
+
+def test_instructions_lead_an_empty_turn_where_there_is_no_role_for_them() -> None:
+    request = by_chat(user(), instructions=(Text("Be brief."),))
+
+    assert texts(take(adapt_turns, request, chat(system_text=False))[0].turns) == ["Be brief."]

@@ -37,6 +37,11 @@ LAWS = {
         "test_an_answer_with_something_odd_in_it_is_read_or_reported": "responses",
         "test_a_stream_with_something_odd_in_it_is_read_or_fails": "streams",
     },
+    "test_sleeping_steps": {  # over requests and upstreams that are drawn
+        "test_a_step_that_sleeps_would_have_done_nothing": "",
+        "test_the_short_way_through_the_steps_leads_where_the_long_one_does": "",
+        "test_a_plain_question_wakes_next_to_nothing": "",
+    },
     "test_speaking": {
         "test_a_conversation_is_the_same_after_it_was_written_and_read": "dialects",
         "test_whatever_a_client_said_reaches_every_upstream": "dialects clients",

@@ -9,11 +9,18 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
+from app.adaptation import features as has
+from app.adaptation.features import Features
 from app.adaptation.notes import Notes
 from app.conversation.blocks import CALL_PROOF, Block, Proof, Reasoning, ToolCall
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import Request, Turn
 from app.dialects.registry import traits_of
+
+
+def wakes_replay(can: Capabilities) -> Features:
+    marked = bool(can.reasoning_required or can.unsigned_call)
+    return has.PAST_REASONING | has.PROOFS | (has.CALLS if marked else has.NONE)
 
 
 def adapt_replay(request: Request, capabilities: Capabilities, notes: Notes) -> Request:

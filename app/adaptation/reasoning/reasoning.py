@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from app.adaptation import features as has
+from app.adaptation.features import Features
 from app.adaptation.notes import Notes, field
 from app.conversation.blocks import Reasoning, ToolCall
 from app.conversation.capabilities import Capabilities
@@ -28,6 +30,10 @@ EFFORTS_BY_BUDGET: tuple[tuple[int, Effort], ...] = ((4096, "low"), (16384, "med
 
 # With thinking on, Claude still takes a top_p of at least this.
 LEAST_TOP_P = 0.95
+
+
+def wakes_reasoning(can: Capabilities) -> Features:
+    return has.ALWAYS if can.reasoning_by_default and can.reasoning_style != "none" else has.THINKING
 
 
 def adapt_reasoning(request: Request, capabilities: Capabilities, notes: Notes) -> Request:

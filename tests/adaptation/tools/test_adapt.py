@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from app.adaptation.adapt import adapt
-from app.conversation.blocks import Reasoning, Text, ToolResult
+from app.conversation.blocks import Opaque, Reasoning, Text, ToolResult
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import CustomTool, FunctionTool, OutputFormat, Request, ToolChoice
 from app.conversation.response import Response
@@ -88,3 +88,11 @@ def test_a_longer_history_begins_like_the_shorter_one() -> None:
     after = adapt(ask(*history, user("go"), assistant(call("x.1")), user(result("x.1"))), CLAUDE).request.turns
 
     assert after[: len(before)] == before
+
+
+def test_a_foreign_block_behind_an_empty_answer_is_told() -> None:
+    item = Opaque("openai_responses", "new", b"{}", told=(Text("said"),))
+
+    adapted = adapt(ask(user("q"), assistant(), user(item)), CHAT).request
+
+    assert adapted.turns == (user("q"), user("said"))
