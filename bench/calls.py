@@ -79,8 +79,8 @@ class _Client:
 
 @contextmanager
 def started_gateway(folder: Path, log_level: str) -> Iterator[Any]:
-    """The application of the bench's configuration, in this process, and the fake upstream beside it."""
-    from app import create_app
+    """The application as `serve` runs it, by the bench's configuration, and the fake upstream beside it."""
+    from app.application import build_application
     from app.settings import load_settings
 
     port = free_port()
@@ -89,7 +89,7 @@ def started_gateway(folder: Path, log_level: str) -> Iterator[Any]:
     try:
         options = {"server": {"log_level": log_level}}
         settings = load_settings(write_gateway_config(folder, port), os.environ, options)
-        yield create_app(settings)
+        yield build_application(settings)
     finally:
         upstream.terminate()
         upstream.wait(10)

@@ -76,7 +76,7 @@ def read_client_request(
         session = admission.session
     if session is not None and len(session) > MOST_NAME:
         raise InvalidRequest(f"a session's name has at most {MOST_NAME} characters", param="session_id")
-    return ClientRequest(
+    client_request = ClientRequest(
         endpoint.dialect,
         body,
         admission.client_headers,
@@ -88,6 +88,8 @@ def read_client_request(
         read_peek=endpoint.read_peek,
         parts=path_parts,
     )
+    client_request.plans = admission.plans
+    return client_request
 
 
 def admit(
@@ -103,7 +105,10 @@ def admit(
         record.wiretap = wiretap
         wiretap.client_request(environ, client_request.body)
     hooks = observers.hooks
-    return hooks.admit(client_request) if hooks.look_at_requests else client_request
+    if hooks.look_at_requests:
+        client_request.plans = None  # a hook may make it another request than its head says
+        return hooks.admit(client_request)
+    return client_request
 
 
 def is_strange(error: DragomanError, record: Record) -> bool:

@@ -29,7 +29,7 @@ from app.gateway.replies.reply_headers import clean_error, relayed_headers
 from app.gateway.replies.translation import stream_whole
 from app.gateway.upstream_health.pulse import Pulse
 from app.known_secrets import known_secrets
-from app.providers.provider import Operation, UpstreamRequest
+from app.providers.provider import Operation, Provider, UpstreamRequest
 from app.providers.quotas import has_nothing_left
 from app.routing.router import Upstream
 from app.settings import LimitsSettings
@@ -157,11 +157,8 @@ class Attempt(abc.ABC):
 
     def meet_head(self, exchange: Exchange, record: Record) -> None:
         """Notes what the head of the reply says. Raises what the upstream says where that is no answer."""
-        target, status, headers = self.target, exchange.status, exchange.headers
-        record.meet_head(status, headers)
-        named = headers.get("x-request-id") or headers.get("request-id") or headers.get("opc-request-id")
-        record.upstream_request_id = None if named is None else known_secrets.mask(named)[:MOST_QUOTED]
-        target.upstream.provider.note_quotas(target.credential, headers)
+        target, status = self.target, exchange.status
+        note_head(exchange, record, target.upstream.provider, target.credential)
         if not 200 <= status < 300:
             record.upstream_status = status
             log.debug("request %s: %s answers HTTP %d", record.id, target.upstream.label, status)
@@ -237,6 +234,15 @@ class Attempt(abc.ABC):
             text = known_secrets.mask(body.decode("utf-8", "replace"))
             refused.body = None if has_login_words(text) else text.encode()
         return refused
+
+
+def note_head(exchange: Exchange, record: Record, provider: Provider, credential: Credential | None) -> None:
+    """What the head of a reply says, for the record and for the account's windows."""
+    headers = exchange.headers
+    record.meet_head(exchange.status, headers)
+    named = headers.get("x-request-id") or headers.get("request-id") or headers.get("opc-request-id")
+    record.upstream_request_id = None if named is None else known_secrets.mask(named)[:MOST_QUOTED]
+    provider.note_quotas(credential, headers)
 
 
 def _wait_briefly(exchange: Exchange, limit: float, wait: float) -> Obtaining[None]:

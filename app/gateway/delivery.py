@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Mapping
-from urllib.parse import quote
 
 import msgspec
 
@@ -21,7 +20,7 @@ from app.gateway.attempt import Attempt
 from app.gateway.large_bodies.heavy_work import work_on
 from app.gateway.messages import StartedResponse
 from app.gateway.record import Record
-from app.gateway.replies.reply_headers import mask_errors, relayed_headers
+from app.gateway.replies.reply_headers import mask_errors, name_upstream, relayed_headers
 from app.gateway.replies.translation import StreamCollector
 from app.json_values import MOST_VALUES, has_too_many_values
 from app.json_values import SMALL as VALUES_UNSEEN
@@ -54,8 +53,6 @@ MOST_LINES = 1500
 TURN = 2 * 1024
 # And what begins like no event at all.
 DOCUMENT_BEGINNINGS = (b"{", b"[", b"<")
-# What a header says as it is of a model's name, which a client chose.
-_PLAIN = "".join(map(chr, range(0x21, 0x7F)))
 
 
 def ask_whole(attempt: Attempt, record: Record) -> StartedResponse:
@@ -63,21 +60,26 @@ def ask_whole(attempt: Attempt, record: Record) -> StartedResponse:
 
     It is what `send` and `begin_delivery` do, for a client that is told nothing before there is all.
     """
-    exchange = attempt.begin(attempt.upstream_request, record)
+    return receive_whole(attempt, attempt.begin(attempt.upstream_request, record), record)
+
+
+def receive_whole(attempt: Attempt, exchange: Exchange, record: Record, body: bytes | None = None) -> StartedResponse:
+    """The same of what was sent; `body` is that of the reply where it was read already."""
     try:
         exchange.wait_head()
         attempt.meet_head(exchange, record)
         headers = exchange.headers
-        if _is_streamed(headers):
+        if is_streamed(headers):
             return wait_for(begin_delivery(attempt, exchange, record, None))
         limit = attempt.target.limits.reply_mb << 20
-        body = exchange.take_body(limit)
+        if body is None:
+            body = exchange.take_body(limit)
         if body is None:
             body = exchange.read_body(limit)
         try:
             return deliver(attempt, _finish(attempt, body), record, headers)
         except UNREADABLE as fault:
-            raise _malformed(fault, record) from fault
+            raise read_fault(fault, record) from fault
     finally:
         exchange.close()
 
@@ -90,12 +92,12 @@ def begin_delivery(
     try:
         return (yield from _begin(attempt, exchange, record, wait))
     except UNREADABLE as fault:
-        raise _malformed(fault, record) from fault
+        raise read_fault(fault, record) from fault
 
 
 def _begin(attempt: Attempt, exchange: Exchange, record: Record, wait: float | None) -> Obtaining[StartedResponse]:
     limit = attempt.target.limits.reply_mb << 20
-    streamed = _is_streamed(exchange.headers)
+    streamed = is_streamed(exchange.headers)
     early = b""
     if streamed:
         early = yield from _first_part(exchange, wait)
@@ -116,8 +118,13 @@ def _begin(attempt: Attempt, exchange: Exchange, record: Record, wait: float | N
     return deliver(attempt, whole, record, exchange.headers)
 
 
-def _is_streamed(headers: Mapping[str, str]) -> bool:
+def is_streamed(headers: Mapping[str, str]) -> bool:
     return "event-stream" in headers.get("content-type", "").lower()
+
+
+def begins_like_event(body: bytes) -> bool:
+    """Whether a body is an event stream, whatever its server calls it."""
+    return body[:MOST_SPACE].lstrip().startswith(EVENT_BEGINNINGS)
 
 
 def _finish(attempt: Attempt, body: bytes) -> tuple[bytes, Usage | None]:
@@ -125,7 +132,7 @@ def _finish(attempt: Attempt, body: bytes) -> tuple[bytes, Usage | None]:
     if len(body) > VALUES_UNSEEN and work_on(len(body), has_too_many_values, body):
         raise UpstreamMalformed(f"the upstream's reply contains more than {MOST_VALUES:,} values")
     body.decode()  # what is left raw is never decoded here, but clients decode all of it
-    if body[:MOST_SPACE].lstrip().startswith(EVENT_BEGINNINGS):
+    if begins_like_event(body):
         collector = StreamCollector(attempt.make_parser(), attempt.context)
         for piece in in_turns(body):
             collector.feed(piece)
@@ -138,11 +145,15 @@ def deliver(
 ) -> StartedResponse:
     """A whole answer to its client, with its usage for the record. `headers` are the upstream's."""
     body, record.usage = whole
-    # A whole answer without secrets, unless it looks like a good one: those tell of usage and of no error.
-    body = mask_errors(body) if body.find(b'"usage"') >= 0 else known_secrets.mask_bytes(body)
+    body = mask_reply(body)
     told = _reply_headers(attempt, headers)
     told.update(STREAM_HEADERS if attempt.stream else JSON_HEADERS)
     return StartedResponse(None, attempt.target.upstream, None, body, told)
+
+
+def mask_reply(body: bytes) -> bytes:
+    """A whole answer without secrets, unless it looks like a good one: those tell of usage and of no error."""
+    return mask_errors(body) if body.find(b'"usage"') >= 0 else known_secrets.mask_bytes(body)
 
 
 def go_on(
@@ -199,7 +210,7 @@ def go_on(
         started.upstream.provider.health.fail(error)
         yield stream.fail(error.failure)
     except UNREADABLE as fault:
-        malformed = _malformed(fault, record)
+        malformed = read_fault(fault, record)
         record.fail(malformed)
         # As one of ours: after the finish an upstream's is passed over, and the stream read to its end once more.
         yield stream.fail(msgspec.structs.replace(malformed.failure, origin="gateway"))
@@ -280,7 +291,7 @@ def _collect(exchange: Exchange, collector: StreamCollector, limit: int, wait: f
     return collector.close()
 
 
-def _malformed(fault: Exception, record: Record) -> UpstreamMalformed:
+def read_fault(fault: Exception, record: Record) -> UpstreamMalformed:
     """What an upstream's reply has made of us, as the upstream's failure; where, only a log for debugging tells."""
     said = str(fault)[:200]
     log.warning("request %s: the reply cannot be read: %s: %s", record.id, type(fault).__name__, said)
@@ -294,5 +305,5 @@ def _reply_headers(attempt: Attempt, upstreams: Mapping[str, str]) -> dict[str, 
     headers = relayed_headers(upstreams, same_dialect=attempt.target.same_dialect)
     if attempt.losses:
         headers |= lost_headers(attempt.losses)
-    headers["x-dragoman-upstream"] = quote(attempt.target.upstream.label, safe=_PLAIN)
+    headers["x-dragoman-upstream"] = name_upstream(attempt.target.upstream.label)
     return headers

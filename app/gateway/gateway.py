@@ -51,6 +51,7 @@ from app.gateway.failures.policy import (
 from app.gateway.fetching import Fetcher
 from app.gateway.large_bodies.heavy_work import SMALL
 from app.gateway.messages import ClientRequest, ClientResponse, StartedResponse
+from app.gateway.plan import MOST_PLANS, Begun, Plan, make_plan
 from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
 from app.gateway.record import SHORTEST_STEP, Record
 from app.gateway.replies.paused_turn import PausedTurnExchange
@@ -111,11 +112,9 @@ class Gateway:
         peek = client_request.peek
         record.model = peek.model
         record.stream = stream = bool(peek.stream)
-        obtaining = self._obtain(client_request, record, stream)
         if not stream:
-            started = wait_for(obtaining)
-            record.begin_output()
-            return ClientResponse(200, started.headers, started.first)
+            return self._answer_whole(client_request, record)
+        obtaining = self._obtain(client_request, record, stream)
         try:
             next(obtaining)
             return self._answer_late(client_request, record, obtaining)
@@ -150,6 +149,45 @@ class Gateway:
             upstream.provider.offers(operation) and operation not in self.capabilities(upstream, client_request).absent
         )
 
+    def _answer_whole(self, client_request: ClientRequest, record: Record) -> ClientResponse:
+        """For a client that waits for its whole answer: by the plan that an earlier request like it has left."""
+        begun = None
+        plan = self._find_plan(client_request, record)
+        if plan is not None:
+            answer = plan.answer(client_request, record)
+            if isinstance(answer, ClientResponse):
+                self._note_success(plan.upstream)
+                record.begin_output()
+                return answer
+            begun = answer
+        started = wait_for(self._obtain(client_request, record, False, begun))
+        record.begin_output()
+        return ClientResponse(200, started.headers, started.first)
+
+    def _find_plan(self, client_request: ClientRequest, record: Record) -> Plan | None:
+        """A plan that holds, while nothing is known of any upstream that could change it."""
+        if not client_request.plans or self.facts.any or self.health.breakers or record.wiretap is not None:
+            return None
+        plan: Plan | None = client_request.plans.get(client_request.peek.model)
+        return plan if plan is not None and plan.holds(self) and plan.fits(client_request) else None
+
+    def _keep_plan(self, attempt: Attempt, budget: RetryBudget) -> None:
+        """Leaves a plan for the requests that are like that of an attempt, which went well."""
+        client_request = attempt.client_request
+        model, plans = client_request.peek.model, client_request.plans
+        if plans is None or self.facts.any or not self.router.settles(model, client_request.provider):
+            return
+        plan = make_plan(attempt, self, budget)
+        if plan is not None:
+            if len(plans) >= MOST_PLANS:
+                plans.clear()
+            plans[model] = plan
+
+    def _note_success(self, upstream: Upstream) -> None:
+        upstream.provider.health.succeed()
+        if self.health.breakers:
+            self.health.succeed(upstream.label)
+
     def _answer_late(
         self, client_request: ClientRequest, record: Record, obtaining: Obtaining[StartedResponse]
     ) -> ClientResponse:
@@ -179,12 +217,16 @@ class Gateway:
     def _go_on(self, started: StartedResponse, record: Record) -> Iterator[bytes]:
         return go_on(started, record, self._settings.ping_interval, self._clock, self._limits.stream_mb << 20)
 
-    def _obtain(self, client_request: ClientRequest, record: Record, stream: bool) -> Obtaining[StartedResponse]:
-        """The first upstream of the route that answers well. Raises the most telling failure when none does."""
+    def _obtain(
+        self, client_request: ClientRequest, record: Record, stream: bool, begun: Begun | None = None
+    ) -> Obtaining[StartedResponse]:
+        """The first upstream of the route that answers well; its only one may have `begun`. Raises the most telling
+        failure when none does."""
         told: DragomanError | None = None
         try:
             upstreams = self.resolve(client_request)
-            record.routed = time.monotonic() - record.started
+            if begun is None:
+                record.routed = time.monotonic() - record.started
             tenant = client_request.tenant
             most = self._settings.max_attempts
             health = self.health
@@ -192,14 +234,14 @@ class Gateway:
             chain = (well or upstreams)[:most]
             if client_request.size > SMALL:
                 client_request.keeps_body = _is_needed(client_request, chain)
-            sends = Sends(record=record)
+            sends = Sends(record=record) if begun is None else begun.sends
             for position, upstream in enumerate(chain):
                 last = position == len(chain) - 1
                 gate = OPEN
                 record.go_to(upstream)
                 try:
                     sends.pulse = None if last else self._find_pulse(upstream)
-                    if health.breakers:
+                    if health.breakers and begun is None:
                         entered = health.enter(
                             upstream.label, tenant, last=last or not well, followed=not last, pulse=sends.pulse
                         )
@@ -210,11 +252,10 @@ class Gateway:
                     sends.most = most - (len(chain) - 1 - position)  # one is kept for each upstream that is left
                     sends.head_limit = gate.head_limit
                     started = yield from self._attempt(
-                        client_request, record, upstream, stream, sends, last and not gate.once
-                    )
-                    upstream.provider.health.succeed()
-                    if health.breakers:
-                        health.succeed(upstream.label)
+                        client_request, record, upstream, stream, sends, last and not gate.once, begun,
+                        may_plan=len(chain) == 1,
+                    )  # fmt: skip
+                    self._note_success(upstream)
                     return started
                 except DragomanError as error:
                     upstream.provider.health.fail(error)
@@ -262,11 +303,12 @@ class Gateway:
 
     def _attempt(
         self, client_request: ClientRequest, record: Record, upstream: Upstream, stream: bool, sends: Sends,
-        may_repeat: bool,
+        may_repeat: bool, begun: Begun | None, *, may_plan: bool,
     ) -> Obtaining[StartedResponse]:  # fmt: skip
-        """One upstream, tried again where it `may_repeat`, where that repeats nothing and may help."""
+        """One upstream, tried again where it `may_repeat`, where that repeats nothing and may help. It `may_plan` for
+        requests that are alike."""
         provider = upstream.provider
-        budget = self.health.earn(provider.name, record.started)
+        budget = self.health.budget(provider.name) if begun else self.health.earn(provider.name, record.started)
         session = client_request.session
         began = time.monotonic()
         credential = provider.credential(session, client_request.tenant)
@@ -290,8 +332,12 @@ class Gateway:
                 sends,
             )  # fmt: skip
             try:
-                if not stream and self._is_straight(attempt, record):
+                if begun is not None and number == 1:
+                    started = begun.go_on(attempt, record)
+                elif not stream and self._is_straight(attempt, record):
                     started = ask_whole(attempt, record)
+                    if may_plan and number == 1:
+                        self._keep_plan(attempt, budget)
                 else:
                     started = yield from self._exchange(attempt, record)
                 return started if state is None else state.watch(started)

@@ -55,12 +55,14 @@ class ClientRequest:
     path names (a mount), `session` the client's session where it says one; `session_mounted` tells that the path does.
     `key` is what the client may do; `tenant` stands for it, and is empty without one. `operation` is what an upstream
     that has it is asked for; any other generates. `read_peek` and `parts`, those of the path, are its endpoint's. A
-    request that continues a response, or whose response is to be kept, has a `continuation`. Without `keeps_body` the
+    request that continues a response, or whose response is to be kept, has a `continuation`. `plans` are those of the
+    requests with the same head, by the model that they ask for (plan.py). Without `keeps_body` the
     body goes once it was parsed: a large one would be held twice while it is translated.
     """
 
     keeps_body = True
     operation: Operation = "generate"
+    plans: dict[str, Any] | None = None
     continuation: Continuation | None = None
     _request: Request | None = None
 

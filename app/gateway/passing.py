@@ -20,6 +20,7 @@ class Passing(Attempt):
 
     def __init__(self, target: Target, body: bytes, reasoning_store: ReasoningStore | None) -> None:
         super().__init__(target)
+        self.has_store = reasoning_store is not None
         recall: ReasoningRecall | None = None
         if reasoning_store is not None and passes_silently(target.client_request, target.capabilities):
             recall = ReasoningRecall(reasoning_store, target.client_request, target.upstream.label, target.capabilities)

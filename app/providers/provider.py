@@ -18,6 +18,7 @@ from app.credentials.credential import Credential, CredentialSource
 from app.credentials.login_source import LoginSource
 from app.credentials.pool import CredentialPool
 from app.credentials.rests import Rests
+from app.credentials.static import StaticSource
 from app.errors import (
     CredentialUnavailable,
     DragomanError,
@@ -39,7 +40,7 @@ from app.providers.quirk_tables import Row, read_fields
 from app.providers.quotas import CLAUDE_MARK, CODEX_MARK, find_rest, read_quotas, read_seconds
 from app.settings import Profile, ProviderSettings
 from app.settings.network import split_login
-from app.transport import Call, Exchange, Limits, Transport
+from app.transport import Call, Exchange, Limits, PreparedCall, Transport
 from app.transport.call import encode_fields, locate
 
 log = logging.getLogger("dragoman")
@@ -294,12 +295,21 @@ class Provider:
         """Puts a request on its way and does not wait for the reply, which comes with the exchange; whoever gets that
         closes it. `credential` is the one that `credential` gave for this request. What fails before the request is on
         its way is raised as an UpstreamError."""
+        return self.transport.send(self._make_call(upstream_request, credential))
+
+    def prepare(self, upstream_request: UpstreamRequest, credential: Credential | None) -> PreparedCall | None:
+        """What sends requests that differ from this one in their body alone; None where each must be made by `send`, or
+        may have another credential."""
+        settled = self.source is None or isinstance(self.source, StaticSource)
+        if not (settled and self.same_headers) or type(self).send is not Provider.send:
+            return None
+        return self.transport.prepare(self._make_call(upstream_request, credential))
+
+    def _make_call(self, upstream_request: UpstreamRequest, credential: Credential | None) -> Call:
         way = self._find_way(upstream_request, credential)
-        return self.transport.send(
-            Call(
-                "POST", way.url, way.headers, upstream_request.body, self.limits, upstream_request.may_resend, way.head
-            )
-        )  # fmt: skip
+        return Call(
+            "POST", way.url, way.headers, upstream_request.body, self.limits, upstream_request.may_resend, way.head
+        )
 
     def _find_way(self, upstream_request: UpstreamRequest, credential: Credential | None) -> _Way:
         """URL and headers, which are the same for most requests of a client to a model."""

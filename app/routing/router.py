@@ -132,6 +132,11 @@ class Router:
             return resolved.upstreams
         return self._resolve(name, provider).upstreams
 
+    def settles(self, name: str, provider: str | None) -> bool:
+        """Whether what `resolve` has told of a name stays so."""
+        resolved = self._resolved.get((name, provider))
+        return resolved is not None and resolved.until == math.inf
+
     def resolve_named(self, name: str) -> Sequence[Upstream]:
         """The upstreams of a name that something knows; none for one that only the default takes. Raises NotFound."""
         resolved = self._resolve(name, None)

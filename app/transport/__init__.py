@@ -8,6 +8,16 @@ standard library's sockets: gevent's under a patched worker, plain ones elsewher
 from app.transport.active import ActiveRequests, ClientGone
 from app.transport.call import Call, Limits
 from app.transport.exchange import Exchange, Obtaining
-from app.transport.transport import Transport, TransportSettings
+from app.transport.transport import PreparedCall, Transport, TransportSettings
 
-__all__ = ["ActiveRequests", "Call", "ClientGone", "Exchange", "Limits", "Obtaining", "Transport", "TransportSettings"]
+__all__ = [
+    "ActiveRequests",
+    "Call",
+    "ClientGone",
+    "Exchange",
+    "Limits",
+    "Obtaining",
+    "PreparedCall",
+    "Transport",
+    "TransportSettings",
+]

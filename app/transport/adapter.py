@@ -27,6 +27,11 @@ from app.transport.exchange import Exchange, SocketExchange
 _OWN_SEND = HTTPAdapter.send
 
 
+def is_replaced() -> bool:
+    """Whether a test has put something else in the place of requests' way to the network."""
+    return HTTPAdapter.send is not _OWN_SEND
+
+
 class UpstreamSession(Session):
     """A session without what one gateway for many users must not have.
 
@@ -58,9 +63,9 @@ class PoolAdapter(HTTPAdapter):
         self._dialer = dialer
 
     def knows_way(self, origin: Origin) -> bool:
-        """Whether the pool leads to an origin. False where requests knows the way better, and while a test has put
-        something else in the place of requests' way to the network."""
-        return HTTPAdapter.send is _OWN_SEND and self._dialer.knows_way(origin)
+        """Whether the pool leads to an origin. False where requests knows the way better, and while its way to the
+        network is replaced."""
+        return not is_replaced() and self._dialer.knows_way(origin)
 
     def send(
         self, request: PreparedRequest, stream: bool = False, timeout: Any = None, *args: Any, **kwargs: Any

@@ -104,21 +104,19 @@ class Exchange(ABC):
 class SocketExchange(Exchange):
     """An exchange on a connection of the pool."""
 
+    status = 0
+    # None before the first byte of a reply, and for one that came whole with its first read.
+    _decoder: ReplyDecoder | None = None
+    _unread = b""
+    _connection: Connection | None = None
+
     def __init__(self, pool: ConnectionPool, call: Call, target: Target) -> None:
-        self.status = 0
-        self.headers = {}
         self._pool = pool
-        self._limits = call.limits
         # Until the reply begins: a long history is not kept for as long as a stream.
         self._call: Call | None = call
         self._target = target
-        self._head = encode_head(call, target)
-        # None before the first byte of a reply, and for one that came whole with its first read.
-        self._decoder: ReplyDecoder | None = None
-        self._unread = b""
         self._silence = Silence(call.limits)
-        self._connection: Connection | None = None
-        self._start(pool.take(target.origin))
+        self._start(call)
 
     def wait_head(self, wait: float | None = None) -> bool:
         while not self.status:
@@ -163,23 +161,24 @@ class SocketExchange(Exchange):
             self._connection.close()
             self._connection = None
 
-    def _start(self, connection: Connection | None) -> None:
-        """Sends the request, on a kept connection or on a new one."""
-        call = self._call
-        assert call is not None, "a request is sent before its reply"
+    def _start(self, call: Call, *, anew: bool = False) -> None:
+        """Sends the request, on a kept connection unless it is to be `anew`."""
+        head, body, limit = encode_head(call, self._target), call.body, call.limits.first_byte
+        connection = None if anew else self._pool.take(self._target.origin)
         self._is_kept = connection is not None
-        self._connection = connection or self._pool.open(self._target.origin, self._limits.connect)
+        if connection is None:
+            connection = self._pool.open(self._target.origin, call.limits.connect)
+        self._connection = connection
         try:
-            body, limit = call.body, self._limits.first_byte
             self._sent_at = time.monotonic()
             if len(body) <= _JOINED_SIZE:
-                self._connection.write(self._head + body, limit)
+                connection.write(head + body, limit)
             else:
-                self._connection.write(self._head, limit)
-                self._connection.write(body, limit)
+                connection.write(head, limit)
+                connection.write(body, limit)
         except TimeoutError as error:
             self.close()
-            raise UpstreamTimeout("first_byte", self._limits.first_byte) from error
+            raise UpstreamTimeout("first_byte", limit) from error
         except OSError:
             # An upstream may refuse a long request before it has read all of it: what it said is read next.
             if self._may_restart():
@@ -196,8 +195,10 @@ class SocketExchange(Exchange):
 
     def _restart(self) -> None:
         """Once more, on a new connection."""
+        call = self._call
+        assert call is not None, "a request is sent before its reply"
         self.close()
-        self._start(None)
+        self._start(call, anew=True)
 
     def _receive(self, wait: float | None) -> bytes | None:
         """The body's bytes that one read delivered, perhaps none; None when `wait` passed in silence."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 from requests import Session
 
-from app.transport.adapter import PoolAdapter, UpstreamSession
+from app.transport.adapter import PoolAdapter, UpstreamSession, is_replaced
 from app.transport.call import Call, locate
 from app.transport.connections.addresses import AddressBook
 from app.transport.connections.dialer import Dialer
@@ -37,6 +38,27 @@ class TransportSettings(Struct, frozen=True):
     address_lifetime: float = 60.0
     public_only: bool = False
     max_head: int = MAX_HEAD
+
+
+class PreparedCall:
+    """Sends calls that differ in their bodies only: the way is found once, and their head encoded. `call` is one of
+    them."""
+
+    __slots__ = ("_call", "_pool", "_target", "_transport")
+
+    def __init__(self, transport: Transport, pool: ConnectionPool, call: Call) -> None:
+        self._transport = transport
+        self._pool = pool
+        self._call = call
+        self._target = locate(call.url)
+
+    def send(self, body: bytes, may_resend: Callable[[], bool]) -> Exchange:
+        """As Transport.send."""
+        call = self._call
+        call = Call(call.method, call.url, call.headers, body, call.limits, may_resend, call.head)
+        if is_replaced():
+            return self._transport.send(call)
+        return SocketExchange(self._pool, call, self._target)
 
 
 class Transport:
@@ -72,6 +94,13 @@ class Transport:
         if self._adapter.knows_way(target.origin):
             return SocketExchange(self._pool, call, target)
         return ResponseExchange(self.session, call)
+
+    def prepare(self, call: Call) -> PreparedCall | None:
+        """Sends what is like this call but for its body; None where requests knows the way better. Raises
+        UpstreamUnreachable."""
+        if call.head is None or not self._adapter.knows_way(locate(call.url).origin):
+            return None
+        return PreparedCall(self, self._pool, call)
 
     def variant(self, **changes: Any) -> Transport:
         """The transport for upstreams to which another way leads; this one where nothing is different about it."""

@@ -6,7 +6,7 @@ import hashlib
 import ipaddress
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from app.errors import Forbidden, Unauthorized
 from app.gateway.client_access.client_keys import ANYBODY, ClientKey, read_key
@@ -28,11 +28,13 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 
 
 class Admission(NamedTuple):
-    """Who asks: `session` is the client's where it names one, `client_headers` are what providers may look at."""
+    """Who asks: `session` is the client's where it names one, `client_headers` are what providers may look at. What
+    the gateway prepares for the requests with these headers is kept in `plans`; None where they have come only once."""
 
     key: ClientKey
     session: str | None
     client_headers: Mapping[str, str]
+    plans: dict[str, Any] | None = None
 
 
 class Access:
@@ -77,7 +79,7 @@ class Access:
         session = next((headers[name] for name in SESSION_HEADERS if name in headers), None)
         admission = Admission(key, session, self.client_headers(headers))
         if key.expires is None:  # any other is asked for the time at each request
-            headers.admission = self._judge, admission
+            headers.admission = self._judge, admission._replace(plans={})
         return admission
 
     def mark(self, name: str) -> str:

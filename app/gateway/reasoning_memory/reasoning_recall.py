@@ -158,11 +158,17 @@ def passes_silently(client_request: ClientRequest, capabilities: Capabilities) -
     """Whether a Chat request that passes comes from a client that keeps no reasoning, or has not had to yet, and goes
     to an upstream that refuses calls without it. Other upstreams get what the client sent, and nothing else."""
     body = client_request.body
-    if not client_request.dialect.TRAITS.forgets_reasoning or body.find(b'"tools"') < 0:
+    if not may_pass_silently(client_request, capabilities) or body.find(b'"tools"') < 0:
         return False
     if capabilities.unsigned_call:
         return _SIGNED not in body
     return capabilities.reasoning_required and _SENT.search(body) is None
+
+
+def may_pass_silently(client_request: ClientRequest, capabilities: Capabilities) -> bool:
+    """Whether `passes_silently` may be true of any request of this client to this upstream."""
+    demands = bool(capabilities.unsigned_call) or capabilities.reasoning_required
+    return client_request.dialect.TRAITS.forgets_reasoning and demands
 
 
 def may_forget(client_request: ClientRequest, capabilities: Capabilities) -> bool:

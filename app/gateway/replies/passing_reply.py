@@ -11,8 +11,10 @@ from app.conversation.response import Response, Usage
 from app.dialects.contract import StreamPassthrough
 from app.gateway.attempt import Target
 from app.gateway.large_bodies.heavy_work import SMALL, work_on
+from app.gateway.messages import ClientRequest
 from app.gateway.reasoning_memory.reasoning_recall import ReasoningRecall
 from app.gateway.replies.translation import restage
+from app.settings import LimitsSettings
 
 
 def open_passing_stream(target: Target, recall: ReasoningRecall | None, context: RenderContext) -> StreamPassthrough:
@@ -42,18 +44,24 @@ def observe_reply(response: Response, recall: ReasoningRecall | None, context: R
 
 def passing_context(target: Target) -> RenderContext:
     """What the client may see of its own request in a reply that passes."""
-    client_request = target.client_request
-    echoes = not target.stream or client_request.dialect.TRAITS.echoes_prompt
+    return echoing_context(target.client_request, target.model, target.limits, stream=target.stream)
+
+
+def echoing_context(
+    client_request: ClientRequest, model: str, limits: LimitsSettings, *, stream: bool = False
+) -> RenderContext:
+    """The same of a request that goes to a `model` of the upstream."""
+    peek, body = client_request.peek, client_request.body
     return RenderContext(
-        model=client_request.peek.model,
+        model=peek.model,
         id=client_request.id,
         created=int(time.time()),
-        include_usage=target.stream and asks_usage(client_request.body),
-        upstream_model=target.model,
-        several=client_request.peek.several,
-        legacy=client_request.peek.legacy,
-        body=client_request.body if echoes else b"",
-        max_event=target.limits.event_mb << 20,
+        include_usage=stream and asks_usage(body),
+        upstream_model=model,
+        several=peek.several,
+        legacy=peek.legacy,
+        body=body if not stream or client_request.dialect.TRAITS.echoes_prompt else b"",
+        max_event=limits.event_mb << 20,
     )
 
 

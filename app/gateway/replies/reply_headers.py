@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from urllib.parse import quote
 
 import msgspec
 
@@ -54,10 +55,20 @@ _LONGEST_KNOWN = 32
 _MOST_NAME = 100
 
 
+# What a header says as it is.
+_PLAIN = "".join(map(chr, range(0x21, 0x7F)))
+
+
 # Upstreams send the same names again and again.
 @lru_cache(maxsize=1024)
 def _is_relayed(name: str, same_dialect: bool) -> bool:
     return name in ALWAYS or (same_dialect and (name.startswith(SAME_DIALECT_PREFIXES) or name in SAME_DIALECT))
+
+
+@lru_cache(maxsize=1024)
+def name_upstream(label: str) -> str:
+    """An upstream's label as a header has it; the name of the model in it may be one that a client chose."""
+    return quote(label, safe=_PLAIN)
 
 
 def with_own_limits(headers: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:

@@ -1,0 +1,153 @@
+"""What requests that are alike have in common, prepared once.
+
+A client sends the same head again and again, and names few models. Who is asked then, with which credential, URL and
+headers, and whether bytes may pass there at all, follows from these two and from the configuration. The first of such
+requests goes the general way (gateway.py) and leaves a `Plan` behind, with what is remembered of its head; those after
+it find all that with one look-up.
+
+A plan is a shorter way to the same answer, and knows whole answers that pass. What it cannot do it leaves, at whatever
+point, to the general way, which then goes on with what has `Begun`.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from app.conversation.capabilities import Capabilities
+from app.credentials.credential import Credential
+from app.dialects.contract import ClientDialect
+from app.errors import DragomanError
+from app.gateway.attempt import Attempt, Sends, note_head
+from app.gateway.delivery import JSON_HEADERS, begins_like_event, is_streamed, mask_reply, read_fault, receive_whole
+from app.gateway.delivery import UNREADABLE as UNREADABLE_REPLY
+from app.gateway.large_bodies.heavy_work import SMALL
+from app.gateway.messages import UNREADABLE, ClientRequest, ClientResponse, StartedResponse
+from app.gateway.passing import Passing
+from app.gateway.reasoning_memory.reasoning_recall import may_pass_silently
+from app.gateway.record import Record
+from app.gateway.replies.passing_reply import echoing_context
+from app.gateway.replies.reply_headers import name_upstream, relayed_headers
+from app.gateway.upstream_health.retry_budget import RetryBudget
+from app.routing.router import Upstream
+from app.settings import LimitsSettings
+from app.transport import Exchange, PreparedCall
+
+# Models that one head is remembered with: clients choose their names.
+MOST_PLANS = 32
+
+
+class Begun(msgspec.Struct):
+    """An attempt that is under way: sent with `exchange`, of whose reply `body` was read already, or failed with
+    `error`."""
+
+    sends: Sends
+    exchange: Exchange | None = None
+    body: bytes | None = None
+    error: DragomanError | None = None
+
+    def go_on(self, attempt: Attempt, record: Record) -> StartedResponse:
+        """What `ask_whole` gives of an attempt that it has begun itself. Raises DragomanError."""
+        error, self.error = self.error, None  # which would keep the frames that it came through
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error
+        assert self.exchange is not None, "it was sent, or has failed"
+        return receive_whole(attempt, self.exchange, record, self.body)
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """One upstream, which takes the bytes of its requests. `owner` is the gateway that made the plan, and `version` the
+    one of the provider's catalogue by which the `capabilities` are known."""
+
+    owner: object
+    version: int
+    upstream: Upstream
+    capabilities: Capabilities
+    dialect: ClientDialect
+    call: PreparedCall
+    budget: RetryBudget
+    limits: LimitsSettings
+    most: int  # times that one request may be sent
+    model: str  # as the upstream calls it
+    credential: Credential | None
+    headers: dict[str, str]  # of each answer
+
+    def holds(self, owner: object) -> bool:
+        """Whether nothing has changed that it was made of."""
+        return self.owner is owner and self.version == self.upstream.provider.catalogue_version
+
+    @staticmethod
+    def fits(client_request: ClientRequest) -> bool:
+        """Whether a request is none of those that only the general way knows."""
+        return (
+            client_request.size <= SMALL
+            and client_request.continuation is None
+            and client_request.operation == "generate"
+        )
+
+    def answer(self, client_request: ClientRequest, record: Record) -> ClientResponse | Begun | None:
+        """The answer to a request; where it is not to be had this way, what has begun, and None if nothing has."""
+        dialect, capabilities = self.dialect, self.capabilities
+        try:
+            asked = dialect.pass_request(client_request.body, capabilities)
+        except (DragomanError, *UNREADABLE):
+            return None  # the general way meets it again, and says what is wrong
+        if asked is None:
+            return None
+        record.routed = time.monotonic() - record.started
+        record.go_to(self.upstream)
+        record.upstream_dialect = capabilities.dialect
+        self.budget.earn(record.started)
+        record.begin_attempt()
+        begun = Begun(Sends(most=self.most, made=1, record=record))
+        try:
+            exchange = begun.exchange = self.call.send(asked, begun.sends.may_resend)
+            exchange.wait_head()
+            headers = exchange.headers
+            if not 200 <= exchange.status < 300 or is_streamed(headers):
+                return begun
+            reply = exchange.take_body(self.limits.reply_mb << 20)
+            if reply is None or len(reply) > SMALL or begins_like_event(reply):
+                begun.body = reply
+                return begun
+            note_head(exchange, record, self.upstream.provider, self.credential)
+            if not reply.isascii():
+                reply.decode()  # what is left raw is never decoded here, but clients decode all of it
+            context = echoing_context(client_request, self.model, self.limits)
+            passed, record.usage = dialect.pass_response(reply, context, capabilities)
+            told = relayed_headers(headers, same_dialect=True)
+            told.update(self.headers)
+            return ClientResponse(200, told, mask_reply(passed))
+        except DragomanError as error:
+            begun.error = error
+        except UNREADABLE_REPLY as fault:
+            begun.error = read_fault(fault, record)
+        except BaseException:
+            if begun.exchange is not None:
+                begun.exchange.close()
+            raise
+        return begun
+
+
+def make_plan(attempt: Attempt, owner: object, budget: RetryBudget) -> Plan | None:
+    """A plan for the requests that are like that of an attempt, which went straight and well, at the only upstream of
+    its route; None where others may differ from it in more than their bodies."""
+    target = attempt.target
+    client_request, upstream, capabilities = target.client_request, target.upstream, target.capabilities
+    if not isinstance(attempt, Passing) or target.stream or target.operation != "generate" or client_request.parts:
+        return None
+    if capabilities.refused_fields or (attempt.has_store and may_pass_silently(client_request, capabilities)):
+        return None  # what is in a body decides
+    provider = upstream.provider
+    call = provider.prepare(attempt.upstream_request, target.credential)
+    if call is None:
+        return None
+    return Plan(
+        owner, provider.catalogue_version, upstream, capabilities, target.dialect, call, budget, target.limits,
+        target.sends.most, target.model, target.credential,
+        {"x-dragoman-upstream": name_upstream(upstream.label), **JSON_HEADERS},
+    )  # fmt: skip

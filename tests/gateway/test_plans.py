@@ -1,0 +1,354 @@
+"""Specifies plans: a request like one before gets what the first of them got, on a shorter way."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import msgspec
+import pytest
+from werkzeug.test import TestResponse
+
+from app.accounts.record import RequestRecord
+from app.gateway.plan import MOST_PLANS, Plan
+from app.headers import FIELDS, HeaderFields
+from app.settings import RouteSettings
+from app.settings.tables import CredentialSettings
+from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream, chunk
+from tests.support.fake_upstream import CLOSE, CUT, FakeUpstream, Reply, json_reply, raw, sse
+
+HEADERS = {
+    "content-type": "application/json",
+    "host": "localhost",
+    "user-agent": "OpenAI/Python 3.52",
+    "anthropic-version": "2023-06-01",
+}
+CHAT = "/v1/chat/completions"
+TWO = (CredentialSettings(name="a", api_key="k-a"), CredentialSettings(name="b", api_key="k-b"))
+SAID = [{"role": "user", "content": "hi"}]
+
+
+class Collector:
+    def __init__(self) -> None:
+        self.records: list[RequestRecord] = []
+
+    def take(self, record: RequestRecord) -> None:
+        self.records.append(record)
+
+
+class Sender:
+    """A client whose requests have the same head, read once (`planned`), or each a head of its own."""
+
+    def __init__(self, client: Client, path: str = CHAT, *, planned: bool = True) -> None:
+        self.client, self.path, self.planned = client, path, planned
+        self.collector = Collector()
+        client.app.runtime.recorder.sinks = (self.collector,)
+        self.fields = HeaderFields(HEADERS)
+
+    def send(self, body: bytes) -> TestResponse:
+        fields = self.fields if self.planned else HeaderFields(HEADERS)
+        answer: TestResponse = self.client.http.post(
+            self.path, data=body, headers=HEADERS, environ_overrides={FIELDS: fields}
+        )
+        return answer
+
+    def ask(self, **more: Any) -> TestResponse:
+        return self.send(json.dumps({"model": "chat/m", "messages": SAID, **more}).encode())
+
+
+@pytest.fixture
+def by_plan(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What plans have answered so far."""
+    answers: list[object] = []
+    answer = Plan.answer
+
+    def note(*args: Any) -> Any:
+        answers.append(answer(*args))
+        return answers[-1]
+
+    monkeypatch.setattr(Plan, "answer", note)
+    return answers
+
+
+def seen_of(upstream: FakeUpstream) -> list[Any]:
+    return [(seen.method, seen.path, seen.headers, seen.body) for seen in upstream.seen]
+
+
+def told_by(answer: TestResponse) -> Any:
+    """All of an answer but what is another one each time."""
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    for name in ("x-request-id", "request-id"):
+        assert headers.pop(name)
+    record_id = answer.headers["x-request-id"]
+    body = re.sub(rb'"created(?:_at)?":[0-9]{10,}', b"", answer.data.replace(record_id.encode(), b"ID"))
+    return answer.status, list(headers.items()), body
+
+
+def without_times(record: RequestRecord) -> Any:
+    told = msgspec.to_builtins(record)
+    for name in ("id", "received"):
+        del told[name]
+    told["times"] = sorted(told.get("times", {}).keys() - {"end"})
+    told["attempts"] = [
+        {name: value for name, value in attempt.items() if name not in ("started", "ended", "waited")}
+        for attempt in told["attempts"]
+    ]
+    return told
+
+
+TEXT = {"content-type": "text/plain"}
+ERROR = {"error": {"message": "no such thing", "type": "invalid_request_error", "param": None, "code": None}}
+REPLIES: dict[str, tuple[Reply, ...]] = {
+    "plain": (json_reply(chat_answer(), headers={"x-request-id": "up-1", "x-ratelimit-remaining-requests": "3"}),),
+    "of another name": (json_reply({**chat_answer(), "model": "gpt-m-2026"}),),
+    "in chunks": (Reply((json.dumps(chat_answer()).encode(),), headers={"content-type": "application/json"}),),
+    "in two pieces": (
+        Reply((json.dumps(chat_answer()).encode()[:40], 0.05, json.dumps(chat_answer()).encode()[40:])),
+    ),
+    "late": (json_reply(chat_answer("é \U0001f600")),),
+    "no usage": (json_reply({name: value for name, value in chat_answer().items() if name != "usage"}),),
+    "without an id": (json_reply({name: value for name, value in chat_answer().items() if name != "id"}),),
+    "two choices": (json_reply({**chat_answer(), "choices": chat_answer()["choices"] * 2}),),
+    "a stream": (chat_stream("a", "b"),),
+    "a stream of another type": (
+        Reply((chunk({"content": "x"}), chunk({}, "stop"), b"data: [DONE]\n\n"), headers=TEXT),
+    ),
+    "a stream that came whole": (
+        raw(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n\r\ndata: [DONE]\n\n"),
+    ),
+    "an error of status 200": (json_reply(ERROR),),
+    "an error with the key": (json_reply({**chat_answer(), "error": {"message": "sk-upstream-secret"}}),),
+    "no JSON": (Reply((b"<html>",), framing="length"),),
+    "broken text": (Reply((json.dumps(chat_answer("AB")).encode().replace(b"AB", b"\xff\xfe"),), framing="length"),),
+    "empty": (Reply((), framing="length"),),
+    "204": (raw(b"HTTP/1.1 204 No Content\r\n\r\n"),),
+    "a redirect": (Reply((b"",), 302, {"location": "http://elsewhere/"}, framing="length"),),
+    "400": (json_reply(ERROR, 400),),
+    "400 about a field": (
+        json_reply({"error": {**ERROR["error"], "message": "Unknown parameter: 'seed'.", "param": "seed"}}, 400),
+        json_reply(chat_answer()),
+    ),
+    "401": (json_reply(ERROR, 401),),
+    "429": (json_reply(ERROR, 429, {"retry-after": "0"}), json_reply(chat_answer())),
+    "500": (json_reply(ERROR, 500), json_reply(chat_answer())),
+    "503 for ever": (json_reply(ERROR, 503, {"retry-after": "0"}),),
+    "cut in the head": (raw(b"HTTP/1.1 200 OK\r\nContent-", CUT), json_reply(chat_answer())),
+    "cut in the body": (raw(b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"id"', CLOSE),),
+    "closed at once": (raw(CLOSE), json_reply(chat_answer())),
+    "no HTTP": (raw(b"SSH-2.0-OpenSSH\r\n\r\n", CLOSE),),
+    "a secret in a header": (json_reply(chat_answer(), headers={"openai-model": "sk-upstream-secret"}),),
+}  # fmt: skip
+BODIES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "much": {"temperature": 0.5, "seed": 1, "stop": ["x"], "max_tokens": 9, "unknown": {"a": None}},
+    "tools": {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]},
+    "several": {"n": 2},
+    "not for the upstream": {"messages": [{"role": "user", "content": [{"type": "input_text", "text": "hi"}]}]},
+    "wrong": {"messages": 7},
+    "large": {"messages": [{"role": "user", "content": "x" * 70_000}]},
+    "legacy": {"functions": [{"name": "f", "parameters": {"type": "object"}}]},
+    "half a surrogate pair": {"messages": [{"role": "user", "content": "\ud83d"}]},
+    "stream": {"stream": True},
+}
+
+
+def ask_once(
+    make_client: MakeClient, upstream: FakeUpstream, replies: tuple[Reply, ...], body: dict[str, Any], *, planned: bool
+) -> tuple[Any, ...]:
+    """What a request gives after two that went well: to its client, to the upstream and on record."""
+    sender = Sender(make_client(chat={"api_key": "sk-upstream-secret"}), planned=planned)
+    upstream.script(json_reply(chat_answer()))
+    for _ in range(2):
+        assert sender.ask().status_code == 200
+    upstream.seen.clear()
+    sender.collector.records.clear()
+    upstream.script(*replies)
+    answer = sender.ask(**body)
+    runtime = sender.client.app.runtime
+    provider, gateway = runtime.services.providers["chat"], runtime.services.gateway
+    trouble = provider.health.last_failure
+    health = (
+        gateway.health.budget("chat").count(1e9),
+        [(state.target, state.fault, state.faults) for state in gateway.health.targets()],
+        None if trouble is None else (trouble.kind, trouble.message),
+        sorted((fact.upstream, fact.name) for fact in gateway.facts.known()),
+        len(runtime.active),
+        len(runtime.recorder),
+    )
+    told = told_by(answer)
+    return told, seen_of(upstream), [without_times(record) for record in sender.collector.records], health
+
+
+@pytest.mark.parametrize("name", REPLIES)
+def test_whatever_an_upstream_says_comes_to_the_same(
+    make_client: MakeClient, upstream: FakeUpstream, by_plan: list[object], name: str
+) -> None:
+    generally = ask_once(make_client, upstream, REPLIES[name], BODIES["much"], planned=False)
+    assert not by_plan
+    planned = ask_once(make_client, upstream, REPLIES[name], BODIES["much"], planned=True)
+
+    assert by_plan
+    assert planned == generally
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_whatever_a_client_asks_comes_to_the_same(make_client: MakeClient, upstream: FakeUpstream, name: str) -> None:
+    replies = (json_reply(chat_answer()),) if name != "stream" else REPLIES["a stream"]
+    generally = ask_once(make_client, upstream, replies, BODIES[name], planned=False)
+    planned = ask_once(make_client, upstream, replies, BODIES[name], planned=True)
+
+    assert planned == generally
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "body", "reply"),
+    [
+        ("/v1/messages", "messages/m", {"max_tokens": 9}, {
+            "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
+            "stop_sequence": None, "content": [{"type": "text", "text": "hi"}],
+            "usage": {"input_tokens": 1, "output_tokens": 2},
+        }),
+        (CHAT, "chat/m", {}, chat_answer()),
+        ("/chat/v1/chat/completions", "m", {}, chat_answer()),
+    ],
+)  # fmt: skip
+def test_each_dialect_and_mount_has_its_plans(
+    make_client: MakeClient, upstream: FakeUpstream, by_plan: list[object], path: str, model: str,
+    body: dict[str, Any], reply: dict[str, Any],
+) -> None:  # fmt: skip
+    upstream.script(json_reply(reply))
+    sender = Sender(make_client(), path)
+
+    answers = [told_by(sender.ask(model=model, **body)) for _ in range(4)]
+
+    assert answers[0][0] == "200 OK"
+    assert answers[1:] == answers[:1] * 3
+    assert len(by_plan) == 2
+    assert len({json.dumps(seen[2:], default=str) for seen in seen_of(upstream)}) == 1
+
+
+def test_a_head_that_comes_once_leaves_no_plan(
+    make_client: MakeClient, upstream: FakeUpstream, by_plan: list[object]
+) -> None:
+    upstream.script(json_reply(chat_answer()))
+    sender = Sender(make_client())
+
+    sender.ask()
+    assert sender.fields.admission[1].plans == {}
+    sender.ask()
+    assert list(sender.fields.admission[1].plans) == ["chat/m"]
+    for number in range(MOST_PLANS + 1):
+        sender.ask(model=f"chat/m{number}")
+    assert len(sender.fields.admission[1].plans) <= MOST_PLANS
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"models": {"routes": {"chat/m": RouteSettings(targets=("chat/a", "chat/b"))}}},
+        {"models": {"routes": {"chat/m": RouteSettings(targets=("chat/a",), reasoning_effort="low")}}},
+        {"chat": {"max_parallel": 2}},
+        {"chat": {"requests_per_minute": 100}},
+        {"chat": {"api_key": None, "credentials": TWO}},
+    ],
+    ids=["several targets", "an effort", "a lane", "a limit", "a pool"],
+)
+def test_what_is_decided_anew_each_time_has_no_plan(
+    make_client: MakeClient, upstream: FakeUpstream, by_plan: list[object], settings: dict[str, Any]
+) -> None:
+    upstream.script(json_reply(chat_answer()))
+    sender = Sender(make_client(**settings))
+
+    assert [sender.ask().status_code for _ in range(3)] == [200] * 3
+    assert not by_plan
+
+
+def test_what_an_upstream_has_shown_ends_a_plan(
+    make_client: MakeClient, upstream: FakeUpstream, by_plan: list[object]
+) -> None:
+    sender = Sender(make_client(server={"max_attempts": 1}))
+    upstream.script(*[json_reply(chat_answer())] * 3, json_reply(ERROR, 503), json_reply(chat_answer()))
+    statuses = [sender.ask().status_code for _ in range(5)]
+
+    assert statuses[:3] == [200] * 3
+    assert statuses[3] >= 500
+    # The failure is known to the breaker, which the general way asks.
+    assert len(by_plan) == 2
+
+
+def test_another_list_of_models_ends_a_plan(
+    make_client: MakeClient, upstream: FakeUpstream, by_plan: list[object]
+) -> None:
+    upstream.script(json_reply(chat_answer()))
+    sender = Sender(make_client())
+    for _ in range(3):
+        sender.ask()
+    sender.client.app.runtime.services.providers["chat"].catalogue_version += 1
+    sender.ask()
+    assert len(by_plan) == 1
+    sender.ask()
+    assert len(by_plan) == 2
+
+
+def test_another_configuration_ends_a_plan(
+    make_client: MakeClient, upstream: FakeUpstream, by_plan: list[object]
+) -> None:
+    upstream.script(json_reply(chat_answer()))
+    first, second = Sender(make_client()), Sender(make_client(chat={"api_key": "sk-other"}))
+    for _ in range(3):
+        first.ask()
+    # The head and what is kept with it survive the change, as they do where a worker's configuration is replaced.
+    plans = first.fields.admission[1].plans
+    second.ask()
+    judge, admission = second.fields.admission
+    second.fields.admission = judge, admission._replace(plans=plans)
+    second.ask()
+
+    assert len(by_plan) == 1
+    assert upstream.seen[-1].headers["authorization"] == "Bearer sk-other"
+
+
+def test_a_hook_is_asked_each_time_and_its_request_has_no_plan(
+    make_client: MakeClient, upstream: FakeUpstream, by_plan: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream.script(json_reply(chat_answer()))
+    sender = Sender(make_client())
+    hooks = sender.client.app.runtime.observers.hooks
+    asked = []
+
+    def admit(request: object) -> object:
+        asked.append(request)
+        return request
+
+    monkeypatch.setattr(hooks, "admit", admit)
+    monkeypatch.setattr(hooks, "look_at_requests", True)
+    for _ in range(3):
+        sender.ask()
+
+    assert len(asked) == 3
+    assert not by_plan
+
+
+def test_a_kept_connection_that_was_closed_is_replaced(
+    make_client: MakeClient, upstream: FakeUpstream, by_plan: list[object]
+) -> None:
+    sender = Sender(make_client())
+    whole = json.dumps(chat_answer()).encode()
+    good = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(whole), whole)
+    upstream.script(json_reply(chat_answer()))
+    sender.ask()
+    sender.ask()
+    upstream.script(raw(good, CLOSE), json_reply(chat_answer()))
+
+    assert [sender.ask().status_code for _ in range(2)] == [200] * 2
+    assert len(by_plan) == 2
+    assert upstream.accepted == 2
+
+
+def test_events_are_no_plans_business(make_client: MakeClient, upstream: FakeUpstream, by_plan: list[object]) -> None:
+    upstream.script(sse(chunk({"content": "x"}), chunk({}, "stop"), b"data: [DONE]\n\n"))
+    sender = Sender(make_client())
+    for _ in range(3):
+        assert sender.ask(stream=True).text.endswith("data: [DONE]\n\n")
+    assert not by_plan
