@@ -176,7 +176,7 @@ def test_a_malformed_body_is_never_our_fault(robust: Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", list(ENDPOINTS))
-def test_malformed_bodies_leave_nothing_behind(robust: Client, path: str) -> None:
+def test_malformed_bodies_leave_nothing_behind(robust: Client, upstream: FakeUpstream, path: str) -> None:
     place = place_of(robust, path)
     text = json.dumps(ENDPOINTS[path]).encode()
     spoilt = [text[:at] + b"[" + text[at + 2 :] for at in range(0, len(text), len(text) // 40 or 1)]
@@ -185,6 +185,9 @@ def test_malformed_bodies_leave_nothing_behind(robust: Client, path: str) -> Non
         for body in spoilt:
             robust.ask(place, body)
         robust.app.runtime.recorder.hand_out()  # as a worker's loop does: records wait for it
+        upstream.seen.clear()
+        for provider in robust.app.runtime.services.providers.values():
+            provider._ways.clear()  # a fixed number is kept for requests that are alike
         gc.collect()
         return len(gc.get_objects())
 

@@ -128,7 +128,8 @@ def read(url: str, **headers: str) -> str:
         with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=20) as reply:
             return f"{reply.headers}{reply.read().decode()}"
     except urllib.error.HTTPError as error:
-        return f"{error.headers}{error.read().decode()}"
+        with error:
+            return f"{error.headers}{error.read().decode()}"
 
 
 def test_no_secret_is_in_anything_that_the_program_writes(tmp_path: Path, issuer: Issuer) -> None:

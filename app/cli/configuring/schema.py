@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import msgspec
@@ -41,6 +42,8 @@ def make_schema() -> dict[str, Any]:
 def _close(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     """A table that takes no key that nobody knows, as the program itself."""
     closed: dict[str, Any] = _allow_variables(schema)
+    if "description" in closed:  # a docstring, whose indentation only newer versions of Python take off
+        closed["description"] = inspect.cleandoc(closed["description"])
     return closed | {"additionalProperties": False} if "properties" in closed else closed
 
 
