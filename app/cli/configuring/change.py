@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import os
 import shutil
-import tempfile
 from pathlib import Path
 
 import click
 
+from app.credentials.stores.private_files import write_private
 from app.known_secrets import known_secrets
 
 BACKUP = ".before-dragoman"
@@ -43,24 +42,10 @@ def apply_change(file: Path, before: str, after: str, *, dry_run: bool) -> None:
     try:
         # A link stays one: what it leads to is changed.
         target = file.resolve()
-        target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists() and not backup.exists():
             shutil.copy2(target, backup)
-        _write(target, after)
+        # A new file is its user's alone, for it holds a key.
+        write_private(target, after.encode(), target.stat().st_mode & 0o777 if target.exists() else 0o600)
     except OSError as error:
         raise click.ClickException(f"{file} cannot be written: {error.strerror}") from error
     click.echo(f"wrote {file}" + (f"; previous version: {backup}" if backup.exists() else ""))
-
-
-def _write(target: Path, text: str) -> None:
-    """Replaces a file with its mode kept; a new one is its user's alone, for it holds a key."""
-    mode = target.stat().st_mode & 0o777 if target.exists() else 0o600
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(name, mode)
-        os.replace(name, target)
-    except BaseException:
-        os.unlink(name)
-        raise

@@ -1,4 +1,4 @@
-"""Writes secrets to disk atomically, readable by their owner only."""
+"""Writes files atomically; those with secrets readable by their owner only."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _CANNOT_REPLACE = frozenset({errno.EBUSY, errno.EXDEV})
 _TEMPORARY = ".dragoman-tmp"
 
 
-def write_private(path: Path, data: bytes) -> None:
-    """Replace the content of `path`: temporary file, fsync, rename; mode 0600, missing folders 0700.
+def write_private(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace the content of `path`: temporary file, fsync, rename; missing folders get mode 0700.
 
     A reader sees the old content or the new one. A symbolic link stays and its target is replaced. Raises OSError.
     """
@@ -28,6 +28,7 @@ def write_private(path: Path, data: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             _keep_owner(path, file.fileno())
+            os.fchmod(file.fileno(), mode)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -9,7 +9,6 @@ import contextlib
 import difflib
 import hashlib
 import os
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ import msgspec
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
+from app.credentials.stores.private_files import write_private
 from app.errors import ConfigError, Conflict, InvalidRequest
 from app.known_secrets import known_secrets
 from app.routing.ways import build_ways
@@ -71,7 +71,9 @@ def apply(proposal: Proposal, mark: str) -> Path:
     target = proposal.source.resolve()
     try:
         backup = _back_up(target)
-        _write(target, proposal.after)
+        if not os.access(target, os.W_OK):
+            raise PermissionError(13, "it is read-only")
+        write_private(target, proposal.after.encode(), target.stat().st_mode & 0o777)
     except OSError as error:
         said = f"{proposal.source} cannot be written ({error.strerror}); change these lines by hand"
         raise InvalidRequest(said) from error
@@ -122,21 +124,3 @@ def _back_up(target: Path) -> Path:
         with contextlib.suppress(OSError):
             old.unlink()
     return backup
-
-
-def _write(target: Path, text: str) -> None:
-    mode = target.stat().st_mode & 0o777
-    if not os.access(target, os.W_OK):
-        raise PermissionError(13, "it is read-only")
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, mode)
-        os.replace(name, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise

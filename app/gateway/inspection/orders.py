@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import secrets
-import tempfile
 import time
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,6 +11,7 @@ from typing import Literal
 import msgspec
 import platformdirs
 
+from app.credentials.stores.private_files import write_private
 from app.errors import InvalidRequest
 from app.settings import ServerSettings
 
@@ -84,16 +82,7 @@ def add_order(
 
 def write_orders(file: Path, orders: list[RecordingOrder]) -> None:
     """Replaces the orders at once, for this user alone. Raises OSError."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=".recording.")
-    try:
-        with os.fdopen(descriptor, "wb") as fresh:
-            fresh.write(msgspec.json.encode(orders))
-        os.replace(name, file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
+    write_private(file, msgspec.json.encode(orders))
 
 
 def order_of_settings(settings: ServerSettings) -> list[RecordingOrder]:
