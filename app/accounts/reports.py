@@ -27,6 +27,8 @@ SESSION, CREDENTIAL = "session", "credential"
 ALONE = (SESSION, CREDENTIAL)
 COUNTS = ("requests", "failed", "fresh", "cache_read", "cache_written", "output", "reasoning", "cost", "unpriced")
 
+# What a spreadsheet takes for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _SPAN = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
 
@@ -43,6 +45,11 @@ def read_end(text: str, name: str) -> datetime.datetime:
     if seconds is None:
         return read_date(text, name)
     return datetime.datetime.fromtimestamp(time.time() + seconds, datetime.UTC)
+
+
+def guard_cell(value: Any) -> Any:
+    """A cell of CSV. Spreadsheets run one that begins like a formula, and names in it are clients' own words."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def report_usage(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,11 +12,14 @@ import click
 import requests
 
 from app.cli.serving.start_screen import base_url
+from app.gateway.endpoints.tool_trial import PATH, Answer, read_answer
 from app.settings import ServerSettings, Settings
 from app.settings.key_checks import HASH_MARK
 
 # Seconds that a gateway may take to say how it is.
 _TIMEOUT = 2.0
+# Seconds to connect, and between two pieces of an answer: some models have to be loaded first.
+_ANSWER_TIMEOUT = (5.0, 120.0)
 # Bytes of an error that are read.
 _MOST_READ = 65536
 
@@ -63,6 +67,24 @@ def ask_providers(settings: Settings) -> dict[str, Any]:
         case {"providers": {**providers}}:
             return {str(name): entry for name, entry in providers.items() if isinstance(entry, dict)}
     return {}
+
+
+def ask_model(url: str, key: str, body: dict[str, Any], *, until_speaks: bool = False) -> Answer:
+    """The answer to a streamed request in the dialect of Anthropic Messages, as `read_answer` reads it."""
+    begun, answer = time.monotonic(), Answer()
+    with open_gateway_session(key) as session:
+        try:
+            with session.post(
+                url + PATH, json=body, timeout=_ANSWER_TIMEOUT, stream=True, allow_redirects=False
+            ) as reply:
+                answer.upstream, answer.status = reply.headers.get("x-dragoman-upstream", ""), reply.status_code
+                if reply.status_code == 200:
+                    return read_answer(iter(reply), begun, answer, until_speaks=until_speaks)
+                answer.problem = explain_refusal(reply)
+        except requests.RequestException as error:
+            answer.problem = f"the gateway does not answer: {type(error).__name__}"
+    answer.total = time.monotonic() - begun
+    return answer
 
 
 def explain_refusal(reply: requests.Response) -> str:

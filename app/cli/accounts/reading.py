@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from app.accounts.accounts import Accounts
-from app.accounts.reports import read_span
+from app.accounts.reports import guard_cell, read_span
 from app.cli.options import read_settings
 from app.logs.console import wants_colours
 from app.sql import Connection, DatabaseFailed
@@ -63,7 +63,7 @@ def print_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(columns)
-    writer.writerows([_spell_cell(row.get(column)) for column in columns] for row in rows)
+    writer.writerows([guard_cell(row.get(column)) for column in columns] for row in rows)
     click.echo(out.getvalue(), nl=False)
 
 
@@ -94,8 +94,3 @@ def spell_count(count: int | None) -> str:
 def spell_time(unix: float) -> str:
     """Local time to the second."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix))
-
-
-def _spell_cell(value: Any) -> Any:
-    """Spreadsheets run a cell that begins like a formula, and names in it come from clients."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

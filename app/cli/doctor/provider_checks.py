@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -10,10 +9,10 @@ import requests
 
 from app.cli.doctor.finding import Finding, Subject
 from app.cli.logins.credential_words import describe_expiry
-from app.cli.running_gateway import explain_refusal, open_gateway_session, own_key
+from app.cli.running_gateway import ask_model, own_key
 from app.cli.serving.start_screen import ANY_KEY
 from app.credentials.oauth.login_choice import list_logins
-from app.gateway.endpoints.tool_trial import LONGEST, PATH, Answer, make_request, read_answer
+from app.gateway.endpoints.tool_trial import Answer, make_request
 from app.providers.provider import Provider
 from app.settings import Settings
 
@@ -99,25 +98,7 @@ def check_answers(subject: Subject, url: str) -> Iterator[Finding]:
     key = own_key(subject.settings) or ANY_KEY
     for provider, model in _list_chosen(subject):
         named = f"{provider.name}/{model}"
-        yield judge_answer(provider, named, call_tool(url, key, named))
-
-
-def call_tool(url: str, key: str, model: str) -> Answer:
-    """The answer of a model that is asked through the gateway at `url` to call a tool."""
-    begun, answer = time.monotonic(), Answer()
-    with open_gateway_session(key) as session:
-        try:
-            with session.post(
-                url + PATH, json=make_request(model), timeout=(TIMEOUT, LONGEST), stream=True, allow_redirects=False
-            ) as reply:
-                answer.upstream, answer.status = reply.headers.get("x-dragoman-upstream", ""), reply.status_code
-                if reply.status_code == 200:
-                    return read_answer(iter(reply), begun, answer)
-                answer.problem = explain_refusal(reply)
-        except requests.RequestException as error:
-            answer.problem = f"the gateway does not answer: {type(error).__name__}"
-    answer.total = time.monotonic() - begun
-    return answer
+        yield judge_answer(provider, named, ask_model(url, key, make_request(named)))
 
 
 def judge_answer(provider: Provider, named: str, answer: Answer) -> Finding:

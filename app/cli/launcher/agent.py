@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 from msgspec import Struct
-
-Dialect = Literal["anthropic_messages", "openai_chat", "openai_responses"]
 
 
 class Connection(Struct, frozen=True):
@@ -44,11 +41,9 @@ Prepare = Callable[[Connection, Sequence[str], Path, str], Launch]
 
 
 class Agent(Struct, frozen=True):
-    """A program that works with a model: `command` is its name on the path, `dialect` what it speaks to us, `install`
-    how a user gets it."""
+    """A program that works with a model: `command` is its name on the path, `install` how a user gets it."""
 
     command: str
-    dialect: Dialect
     prepare: Prepare
     install: str
     # What it asks for by itself; None where it has to be told a model.

@@ -47,7 +47,7 @@ def run(path: Path | None, model: str | None, no_check: bool, name: str, argumen
             answered = connection.main
             if not (no_check or unchecked):
                 with waiting_for(f"an answer of {connection.main}"):
-                    answered = try_model(connection, agent.dialect) or answered
+                    answered = try_model(connection) or answered
             window = f", context window {connection.window} tokens" if connection.window else ""
             click.echo(f"dragoman: {name} asks {connection.main}, answered by {answered}{window}", err=True)
             launch = agent.prepare(connection, words, folder, program)

@@ -13,7 +13,7 @@ from flask import Response
 
 from app.accounts.queries import Query
 from app.accounts.queries import list_requests as find_rows
-from app.accounts.reports import COUNTS
+from app.accounts.reports import COUNTS, guard_cell
 from app.blueprints.operations.reports import read_filters
 from app.blueprints.views import runtime
 from app.dashboard.blueprint import blueprint
@@ -34,8 +34,6 @@ COLUMNS = (
     *("fresh", "cache_read", "cache_written", "output", "reasoning", "cost"),
 )
 TYPES = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
-# What a spreadsheet takes for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @blueprint.get("/requests.<kind>")
@@ -89,7 +87,7 @@ def _spell_csv(columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> I
     writer = csv.writer(file)
     writer.writerow(columns)
     for row in rows:
-        writer.writerow([_guard(row.get(name)) for name in columns])
+        writer.writerow([guard_cell(row.get(name)) for name in columns])
         if file.tell() > 32_768:
             yield _take(file)
     yield _take(file)
@@ -109,8 +107,3 @@ def _take(file: io.StringIO) -> bytes:
     file.seek(0)
     file.truncate()
     return known_secrets.mask(text).encode("utf-8", "replace")
-
-
-def _guard(value: Any) -> Any:
-    """Names are clients' own words: none may become a formula in somebody's spreadsheet."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

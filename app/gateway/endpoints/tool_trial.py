@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -48,13 +49,17 @@ def make_request(model: str) -> dict[str, Any]:
     }
 
 
-def read_answer(parts: Iterator[bytes], begun: float, answer: Answer) -> Answer:
-    """Adds to `answer` what its stream says. The request was sent at `begun`, by the monotonic clock."""
+def read_answer(parts: Iterator[bytes], begun: float, answer: Answer, *, until_speaks: bool = False) -> Answer:
+    """Adds to `answer` what its stream says, to its end or, with `until_speaks`, to the model's first sign of life.
+    The request was sent at `begun`, by the monotonic clock."""
     ended = False
+    longest = math.inf if until_speaks else LONGEST
     for number, event in enumerate(sseclient.SSEClient(parts).events()):
         now = time.monotonic() - begun
         answer.first_event = now if answer.first_event is None else answer.first_event
         match _decode(event.data):
+            case {"type": "content_block_start"} if until_speaks:
+                ended = True
             case {"type": "content_block_start", "content_block": {"type": "tool_use"}}:
                 answer.called = True
             case {"type": "content_block_delta", "delta": {"type": "input_json_delta", "partial_json": str(piece)}}:
@@ -67,7 +72,7 @@ def read_answer(parts: Iterator[bytes], begun: float, answer: Answer) -> Answer:
                 ended = True
                 for _ in parts:  # so that its record is complete
                     pass
-        if ended or answer.problem or number > MOST_EVENTS or now > LONGEST:
+        if ended or answer.problem or number > MOST_EVENTS or now > longest:
             break
     if not ended and answer.problem is None:
         answer.problem = "the stream has no end"
