@@ -16,6 +16,8 @@ HOUR = 3600
 BATCH = 50
 # Bytes that one recording may unpack to.
 MOST_UNPACKED = 64 << 20
+# Recordings that a page lists.
+MOST_LISTED = 100
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -48,10 +50,11 @@ def find_recording(connection: Connection, request_id: str) -> dict[str, Any] | 
     return told
 
 
-def list_recordings(connection: Connection, tenant: str | None, limit: int = 100) -> list[dict[str, Any]]:
+def list_recordings(connection: Connection, tenant: str | None) -> list[dict[str, Any]]:
     """The ids of recordings with time and size, the newest first."""
     theirs, values = ("", ()) if tenant is None else ("WHERE tenant = ? ", (tenant,))
-    rows = connection.tuples(f"SELECT id, made, size FROM recording {theirs}ORDER BY made DESC LIMIT {limit:d}", values)
+    newest = f"SELECT id, made, size FROM recording {theirs}ORDER BY made DESC LIMIT {MOST_LISTED}"
+    rows = connection.tuples(newest, values)
     return [{"id": unpack_id(marked), "made": made / 1000, "size": size} for marked, made, size in rows]
 
 

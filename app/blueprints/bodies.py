@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from codecs import BOM_UTF8
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO
 
 from app.errors import DragomanError, InvalidRequest, TooLarge, UnsupportedEncoding
@@ -56,21 +56,24 @@ def read_body(stream: IO[bytes], length: int | None, encoding: str, limit: int, 
         return raw
     names = list_encodings(encoding) if encoding else [name for name, magic in MAGIC.items() if raw.startswith(magic)]
     if names:
-        decoder = content_decoder(names)
-        if decoder is None:
-            raise UnsupportedEncoding(
-                f"Content-Encoding {encoding[:MOST_QUOTED]!r} is not one of {', '.join(DECODERS)}, "
-                f"or a list of up to {MOST_LAYERS}"
-            )
-        most = max(MOST_UNPACKED, MOST_TIMES * len(raw))
-        try:
-            raw = _gather(_unpack(raw, decoder), min(limit, most), hold, packed=most < limit)
-        except (ValueError, EOFError) as error:
-            raise InvalidRequest(f"the request body {error}") from error
+        raw = _unpack_body(raw, names, encoding, limit, hold)
     if len(raw) > VALUES_UNSEEN and work_on(len(raw), has_too_many_values, raw):
         raise TooLarge(f"the request body contains more than {MOST_VALUES:,} values")
     # Windows' shells put a byte order mark before the text of a file.
     return raw.removeprefix(BOM_UTF8)
+
+
+def _unpack_body(raw: bytes, names: Sequence[str], encoding: str, limit: int, hold: Hold | None) -> bytes:
+    decoder = content_decoder(names)
+    if decoder is None:
+        known = ", ".join(DECODERS)
+        said = f"Content-Encoding {encoding[:MOST_QUOTED]!r} is not one of {known}, or a list of up to {MOST_LAYERS}"
+        raise UnsupportedEncoding(said)
+    most = max(MOST_UNPACKED, MOST_TIMES * len(raw))
+    try:
+        return _gather(_unpack(raw, decoder), min(limit, most), hold, packed=most < limit)
+    except (ValueError, EOFError) as error:
+        raise InvalidRequest(f"the request body {error}") from error
 
 
 def read_length(header: str | None) -> int | None:

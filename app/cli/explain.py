@@ -53,14 +53,18 @@ def explain(path: Path | None, as_json: bool, body: Path | None, model: str | No
         click.echo(json.dumps(described, indent=2))
         return
     for number, told in enumerate(described, 1):
-        click.echo(f"{number}. {told.pop('upstream')}")
-        sent, quirks = told.pop("body", None), told.pop("quirks")
-        for name, value in told.items():
-            click.echo(f"   {name:<18}{value}")
-        for quirk in quirks if isinstance(quirks, list) else ():
-            click.echo(f"   {'quirk':<18}{quirk}")
-        if sent is not None:
-            click.echo(json.dumps(sent, indent=2))
+        _print(number, told)
+
+
+def _print(number: int, told: dict[str, object]) -> None:
+    click.echo(f"{number}. {told.pop('upstream')}")
+    sent, quirks = told.pop("body", None), told.pop("quirks")
+    for name, value in told.items():
+        click.echo(f"   {name:<18}{value}")
+    for quirk in quirks if isinstance(quirks, list) else ():
+        click.echo(f"   {'quirk':<18}{quirk}")
+    if sent is not None:
+        click.echo(json.dumps(sent, indent=2))
 
 
 def _read_model(content: bytes) -> str:

@@ -316,13 +316,7 @@ def _to_gemini(schema: Schema, lost: list[str]) -> Schema:
     kept: Schema = {}
     for word, value in schema.items():
         if word == "type" and isinstance(value, list):
-            types = [name for name in value if name != "null"]
-            if "null" in value:
-                kept["nullable"] = True
-            if len(types) == 1:
-                kept["type"] = types[0]
-            elif types:
-                kept["anyOf"] = [{"type": name} for name in types]
+            kept |= _one_gemini_type(value)
         elif word == "const":
             kept["enum"] = [value]
         elif word == "oneOf":
@@ -334,6 +328,14 @@ def _to_gemini(schema: Schema, lost: list[str]) -> Schema:
         elif word not in (*_NOISE, *_DEFINITIONS, "additionalProperties"):
             lost.append(f"`{word}` is not known there")
     return _fit_gemini(kept, lost)
+
+
+def _one_gemini_type(names: list[Any]) -> Schema:
+    types = [name for name in names if name != "null"]
+    nullable: Schema = {"nullable": True} if "null" in names else {}
+    if len(types) == 1:
+        return nullable | {"type": types[0]}
+    return nullable | ({"anyOf": [{"type": name} for name in types]} if types else {})
 
 
 def _fit_gemini(kept: Schema, lost: list[str]) -> Schema:

@@ -44,19 +44,17 @@ def renew_login(
     login: StoredLogin,
     call: RefreshCall,
     unwanted: str | None,
-    *,
     clock: Callable[[], float] = time.time,
-    jitter: Callable[[], float] = random.random,
 ) -> Renewed:
     """Fresh tokens for `login`: from the store if another process has renewed it, else from the issuer, then saved.
 
     `unwanted` is the access token to be replaced, because it is about to expire or an upstream refused it; a usable
-    one in the store that is another is taken. `jitter` gives 0…1. Raises RenewalPostponed (try later), or
-    CredentialUnavailable with the remedy (somebody must log in).
+    one in the store that is another is taken. Raises RenewalPostponed (try later), or CredentialUnavailable with the
+    remedy (somebody must log in).
     """
     try:
         with login.lock(LOCK_TIMEOUT):
-            return _renew_locked(login, call, unwanted, clock, jitter)
+            return _renew_locked(login, call, unwanted, clock)
     except TimeoutError as error:
         raise RenewalPostponed(f"{login.label}: {error}.", _FIRST_DELAY) from error
 
@@ -66,7 +64,6 @@ def _renew_locked(
     call: RefreshCall,
     unwanted: str | None,
     clock: Callable[[], float],
-    jitter: Callable[[], float],
     again: bool = False,
 ) -> Renewed:
     tokens, note = login.read_note()
@@ -85,11 +82,11 @@ def _renew_locked(
     except GrantRefused as error:
         # Another program may have spent the token a moment ago; then its new one works for us too.
         if not again and login.await_change(tokens):
-            return _renew_locked(login, call, unwanted, clock, jitter, again=True)
+            return _renew_locked(login, call, unwanted, clock, again=True)
         login.note_refusal(tokens, note)
         raise CredentialUnavailable(login.refusal) from error
     except GrantPostponed as error:
-        delay = _delay(note, error.retry_after, jitter())
+        delay = _delay(note, error.retry_after)
         login.note_failure(note, delay)
         raise RenewalPostponed(f"{error} {_postponed_message(login, delay)}", delay) from error
     return Renewed(login.save(merge_tokens(tokens, grant), note), now)
@@ -99,6 +96,6 @@ def _postponed_message(login: StoredLogin, delay: float) -> str:
     return f"The login in {login.label} could not be renewed; the next attempt is in {delay:.0f} s."
 
 
-def _delay(note: RenewalNote, retry_after: float | None, jitter: float) -> float:
-    backed_off = min(_LONGEST_DELAY, _FIRST_DELAY * 2.0 ** min(note.failures, 16)) * (0.75 + jitter / 2)
+def _delay(note: RenewalNote, retry_after: float | None) -> float:
+    backed_off = min(_LONGEST_DELAY, _FIRST_DELAY * 2.0 ** min(note.failures, 16)) * (0.75 + random.random() / 2)
     return min(_LONGEST_RETRY_AFTER, max(backed_off, retry_after or 0.0))

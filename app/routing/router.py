@@ -224,22 +224,17 @@ class Router:
             return led
         if ask and self._needs_lists(name):
             fill_catalogues((each for each in self._real if each.lists_decide), only_new=True)
-        listing = [provider for provider in self._real if provider.lists(name)]
-        family = self._family(name)
-        if listing:
-            chosen = family if family in listing else listing[0]
-            return _Led([self._upstream(chosen, chosen.spell(name), route)], f"the list of {chosen.name}")
+        led = self._lead_listed(name, route)
+        if led is not None:
+            return led
         vendor, rest = split_vendor(name)
         if vendor is not None:
-            if (led := self._lead_configured(rest, route, depth + 1)) is not None:
+            led = self._lead_configured(rest, route, depth + 1) or self._lead_listed(rest, route)
+            if led is not None:
                 return led
-            listing = [provider for provider in self._real if provider.lists(rest)]
-            family = self._family(rest)
-            if listing:
-                chosen = family if family in listing else listing[0]
-                return _Led([self._upstream(chosen, chosen.spell(rest), route)], f"the list of {chosen.name}")
         elif "/" in name:
             return None
+        family = self._family(rest)
         if family is not None:
             return _Led([self._upstream(family, _spell_for(family, rest), route)], f"the names of {family.kind}")
         canonical = canonical_name(rest)
@@ -248,6 +243,15 @@ class Router:
             if listed is not None:
                 return _Led([self._upstream(provider, provider.spell(listed), route)], f"the list of {provider.name}")
         return None
+
+    def _lead_listed(self, name: str, route: RouteSettings | None) -> _Led | None:
+        """Where a name leads that providers list: its vendor's own before the first of the others."""
+        listing = [provider for provider in self._real if provider.lists(name)]
+        if not listing:
+            return None
+        family = self._family(name)
+        chosen = family if family in listing else listing[0]
+        return _Led([self._upstream(chosen, chosen.spell(name), route)], f"the list of {chosen.name}")
 
     def _lead_configured(self, name: str, route: RouteSettings | None, depth: int) -> _Led | None:
         """Where a name leads by what the configuration says of it: provider, route, tier or preset."""

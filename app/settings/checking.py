@@ -6,7 +6,7 @@ import contextlib
 import difflib
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -148,7 +148,7 @@ def build_settings(
     faults.tell()
     for name in tables:
         with faults.collect():
-            _refuse_unknown({name: None}, SECTIONS, "", SETTINGS_OF_SECTIONS)
+            _refuse_unknown(name, SECTIONS, "", SETTINGS_OF_SECTIONS)
     server, models = ServerSettings(), ModelsSettings()
     providers: dict[str, ProviderSettings] = {}
     with faults.collect():
@@ -305,7 +305,27 @@ def _build_provider(name: str, table: Any) -> ProviderSettings:
     key = f"providers.{name}"
     if not _PROVIDER_NAME.fullmatch(name):
         raise ConfigError("a provider's name has only letters, digits, dots, underscores and hyphens", key=key)
-    table = _table(table, key)
+    provider = _convert(_complete_provider(name, _table(table, key), key), ProviderSettings, key)
+    own = [field for field in CREDENTIAL_KEYS if getattr(provider, field)]
+    if provider.credentials and own:
+        raise ConfigError(f"with credentials, {own[0]} is one of them: put it into that list", key=f"{key}.{own[0]}")
+    _check_kind(provider, key)
+    check_budgets(provider, key)
+    for field in URL_KEYS:
+        url = getattr(provider, field)
+        if url is not None:
+            check_url(url, f"{key}.{field}")
+    check_proxies(provider.proxies or {}, f"{key}.proxies")
+    for field in ("api_key", "access_token"):
+        _check_header(getattr(provider, field) or "", f"{key}.{field}")
+    for header, value in provider.headers.items():
+        _check_header(header, f"{key}.headers")
+        _check_header(value, f"{key}.headers.{header}")
+    return provider
+
+
+def _complete_provider(name: str, table: dict[str, Any], key: str) -> dict[str, Any]:
+    """A provider's table with what its name says, and with lists where a text may stand for one."""
     if "kind" not in table and name in KINDS:
         table = table | {"kind": name}
     if isinstance(table.get("command"), str):
@@ -319,11 +339,11 @@ def _build_provider(name: str, table: Any) -> ProviderSettings:
         )
     if "credentials" in table:
         table = table | {"credentials": _build_credentials(table["credentials"], f"{key}.credentials")}
-    provider = _convert(table, ProviderSettings, key)
-    own = [field for field in CREDENTIAL_KEYS if getattr(provider, field)]
-    if provider.credentials and own:
-        raise ConfigError(f"with credentials, {own[0]} is one of them: put it into that list", key=f"{key}.{own[0]}")
+    return table
 
+
+def _check_kind(provider: ProviderSettings, key: str) -> None:
+    """Raises ConfigError for a kind that nobody has, and for what a kind does not know."""
     if provider.kind not in KINDS:
         known = (*KINDS, *(entry.name for entry in metadata.entry_points(group=PROVIDER_GROUP)))
         if provider.kind not in known:
@@ -336,18 +356,6 @@ def _build_provider(name: str, table: Any) -> ProviderSettings:
     fixed = FIXED_DIALECTS.get(provider.kind)
     if fixed and provider.dialect not in (None, fixed):
         raise ConfigError(f"a provider of kind {provider.kind} always speaks {fixed}", key=f"{key}.dialect")
-    check_budgets(provider, key)
-    for field in URL_KEYS:
-        url = getattr(provider, field)
-        if url is not None:
-            check_url(url, f"{key}.{field}")
-    check_proxies(provider.proxies or {}, f"{key}.proxies")
-    for field in ("api_key", "access_token"):
-        _check_header(getattr(provider, field) or "", f"{key}.{field}")
-    for header, value in provider.headers.items():
-        _check_header(header, f"{key}.headers")
-        _check_header(value, f"{key}.headers.{header}")
-    return provider
 
 
 def _build_credentials(entries: Any, key: str) -> list[dict[str, Any]]:
@@ -409,15 +417,8 @@ def _build_route(value: Any, key: str) -> RouteSettings:
         raise ConfigError('a route needs a target, for example "oca/gpt-4.1"', key=key)
     if route.strict and route.lenient:
         raise ConfigError("a route is either strict or lenient", key=key)
-    return RouteSettings(
-        targets=targets,
-        reasoning_effort=route.reasoning_effort,
-        max_output=route.max_output,
-        context_window=route.context_window,
-        assumed_window=route.assumed_window,
-        strict=route.strict,
-        lenient=route.lenient,
-    )
+    same = {name: getattr(route, name) for name in RouteSettings.__struct_fields__ if name != "targets"}
+    return RouteSettings(targets=targets, **same)
 
 
 def _several(value: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -454,7 +455,7 @@ def _convert(table: Any, kind: type[T], key: str) -> T:
     faults = _Faults()
     for name in table:
         with faults.collect():
-            _refuse_unknown({name: None}, kind.__struct_fields__, key)
+            _refuse_unknown(name, kind.__struct_fields__, key)
     known = {name: value for name, value in table.items() if name in kind.__struct_fields__}
     try:
         converted = msgspec.convert(known, kind, strict=False)
@@ -504,17 +505,12 @@ def _table(value: Any, key: str) -> dict[str, Any]:
     return value
 
 
-def _refuse_unknown(
-    table: dict[str, Any], known: Iterable[str], key: str, elsewhere: Mapping[str, tuple[str, ...]] | None = None
-) -> None:
+def _refuse_unknown(name: str, known: Sequence[str], key: str, elsewhere: Mapping[str, Sequence[str]] = {}) -> None:
     """`elsewhere` are the names that are known in other tables, by table."""
-    known = tuple(known)
-    for name in table:
-        if name not in known:
-            where = f"{key}.{name}" if key else name
-            homes = [f"[{home}]" for home, names in (elsewhere or {}).items() if name in names]
-            hint = f"; it belongs in {' or '.join(homes)}" if homes else suggest(name, known)
-            raise ConfigError(f"there is no such setting{hint}", key=where)
+    if name not in known:
+        homes = [f"[{home}]" for home, names in elsewhere.items() if name in names]
+        hint = f"; it belongs in {' or '.join(homes)}" if homes else suggest(name, known)
+        raise ConfigError(f"there is no such setting{hint}", key=f"{key}.{name}" if key else name)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

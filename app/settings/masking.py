@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -40,28 +40,36 @@ def find_secrets(value: Any, key: str = "") -> Iterator[str]:
     if isinstance(value, Struct):
         for name, each in structs.asdict(value).items():
             yield from find_secrets(each, name)
-    elif key == "keys" and isinstance(value, dict) and len(value) > MOST_KEYS:
-        return
     elif isinstance(value, dict):
-        for name, each in value.items():
-            if isinstance(each, str) and sounds_secret(name):
-                yield each
-                yield each.partition(" ")[2]  # behind `Bearer` or `Basic`
-            yield from find_secrets(each, name)
+        if key != "keys" or len(value) <= MOST_KEYS:
+            yield from _find_in_table(value)
     elif key in SECRET_KEYS:
         yield from (value,) if isinstance(value, str) else value or ()
     elif key == "command":
-        for option, argument in zip(("", *value), value, strict=False):
-            name, _, told = argument.rpartition("=")
-            if sounds_secret(name):
-                yield told
-            elif option.startswith("-") and "=" not in option and sounds_secret(option):
-                yield argument
+        yield from _find_in_command(value)
     elif isinstance(value, tuple | list):
         for each in value:
             yield from find_secrets(each)
     elif isinstance(value, str):
         yield from _find_in_url(value)
+
+
+def _find_in_table(table: dict[str, Any]) -> Iterator[str]:
+    for name, each in table.items():
+        if isinstance(each, str) and sounds_secret(name):
+            yield each
+            yield each.partition(" ")[2]  # behind `Bearer` or `Basic`
+        yield from find_secrets(each, name)
+
+
+def _find_in_command(command: Sequence[str]) -> Iterator[str]:
+    """The values of options that sound secret, as `--token=…` or as `--token …`."""
+    for option, argument in zip(("", *command), command, strict=False):
+        name, _, told = argument.rpartition("=")
+        if sounds_secret(name):
+            yield told
+        elif option.startswith("-") and "=" not in option and sounds_secret(option):
+            yield argument
 
 
 def sounds_secret(name: str) -> bool:

@@ -18,6 +18,7 @@ from app.cli.options import config_option, json_option, open_session, read_setti
 from app.cli.running_gateway import ask_providers
 from app.credentials.credential import SourceStatus
 from app.credentials.sources import open_source
+from app.settings import Settings
 
 if TYPE_CHECKING:
     from app.gateway.use_limits.in_force import LimitUse
@@ -36,33 +37,44 @@ def status(path: Path | None, as_json: bool) -> None:
     all_settings = read_settings(path)
     outcomes = ask_providers(all_settings)
     uses = read_uses(path)
-    told: dict[str, object] = {}
-    for name, settings in all_settings.providers.items():
-        way = partial(open_session, all_settings, name, settings)
-        source = open_source(settings, os.environ, Path.home(), way, name=name)
-        if as_json:
-            credential = msgspec.to_builtins(source.describe()) if source is not None else None
-            own = [msgspec.to_builtins(use) for use in uses if (use.owner, use.name) == ("provider", name)]
-            limits = {"limits": own} if own else {}
-            told[name] = {"kind": settings.kind, "credential": credential, **limits, **outcomes.get(name, {})}
-            continue
-        if source is None:
-            click.echo(f"{name}: {WITHOUT_CREDENTIAL.get(settings.kind, 'needs no credential of its own')}")
-        else:
-            for line in describe_source(name, source.describe(), time.time()):
-                click.echo(line)
-        entry = outcomes.get(name, {})
-        for line in (*describe_outcomes(entry), *describe_accounts(entry)):
-            click.echo(line)
-        for line in describe_limits(uses, "provider", name):
-            click.echo(line)
-    if not as_json:
-        for name in dict.fromkeys(use.name for use in uses if use.owner == "key"):
-            click.echo(f"key {name}")
-            for line in describe_limits(uses, "key", name):
-                click.echo(line)
+    known = {name: _describe(all_settings, name) for name in all_settings.providers}
     if as_json:
+        told = {
+            name: {
+                "kind": all_settings.providers[name].kind,
+                "credential": None if credential is None else msgspec.to_builtins(credential),
+                **_list_limits(uses, name),
+                **outcomes.get(name, {}),
+            }
+            for name, credential in known.items()
+        }
         click.echo(json.dumps(told, indent=2))
+        return
+    lines = list[str]()
+    for name, credential in known.items():
+        if credential is None:
+            kind = all_settings.providers[name].kind
+            lines.append(f"{name}: {WITHOUT_CREDENTIAL.get(kind, 'needs no credential of its own')}")
+        else:
+            lines += describe_source(name, credential, time.time())
+        entry = outcomes.get(name, {})
+        lines += (*describe_outcomes(entry), *describe_accounts(entry), *describe_limits(uses, "provider", name))
+    for name in dict.fromkeys(use.name for use in uses if use.owner == "key"):
+        lines += (f"key {name}", *describe_limits(uses, "key", name))
+    for line in lines:
+        click.echo(line)
+
+
+def _describe(settings: Settings, name: str) -> SourceStatus | None:
+    """How a provider's credential is; None where it has none of its own."""
+    way = partial(open_session, settings, name, settings.providers[name])
+    source = open_source(settings.providers[name], os.environ, Path.home(), way, name=name)
+    return None if source is None else source.describe()
+
+
+def _list_limits(uses: Iterable[LimitUse], name: str) -> dict[str, Any]:
+    own = [msgspec.to_builtins(use) for use in uses if (use.owner, use.name) == ("provider", name)]
+    return {"limits": own} if own else {}
 
 
 def describe_source(name: str, known: SourceStatus, now: float) -> Iterator[str]:

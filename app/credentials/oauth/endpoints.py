@@ -84,7 +84,6 @@ def find_endpoints(
     issuer: str | None = None,
     authorize_url: str | None = None,
     token_url: str | None = None,
-    revoke_url: str | None = None,
     client_id: str | None = None,
     scopes: tuple[str, ...] = (),
     redirect_uris: tuple[str, ...] = (),
@@ -106,7 +105,6 @@ def find_endpoints(
     given: dict[str, str | tuple[str, ...] | None] = {
         "authorize_url": authorize_url,
         "token_url": token_url,
-        "revoke_url": revoke_url,
         "client_id": client_id,
         "scopes": scopes,
         "redirect_uris": redirect_uris,

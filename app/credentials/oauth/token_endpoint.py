@@ -56,12 +56,12 @@ class TokenEndpoint:
         self._discovered: tuple[float, dict[str, str]] | None = None
         self._discovering = threading.Lock()
 
-    def refresh_tokens(self, refresh_token: str, *, client_id: str | None = None) -> Tokens:
+    def refresh_tokens(self, refresh_token: str) -> Tokens:
         """New tokens for a refresh token. Raises GrantRefused or GrantPostponed."""
         fields = {
             "grant_type": "refresh_token",
             "refresh_token": refresh_token,
-            "client_id": client_id or self.endpoints.client_id,
+            "client_id": self.endpoints.client_id,
         }
         if self.endpoints.refresh_scopes:
             fields["scope"] = " ".join(self.endpoints.refresh_scopes)
@@ -80,12 +80,12 @@ class TokenEndpoint:
             fields["state"] = state
         return self._ask_tokens(fields, self.endpoints.exchange_encoding)
 
-    def revoke_token(self, token: str, hint: str = "refresh_token") -> bool:
-        """Ask the issuer to forget `token`; whether it said yes. False where issuers offer no such thing."""
+    def revoke_token(self, token: str) -> bool:
+        """Ask the issuer to forget a refresh token; whether it said yes. False where issuers offer no such thing."""
         url = self.endpoints.revoke_url or self.find_address("revocation_endpoint", "")
         if not url:
             return False
-        fields = {"token": token, "token_type_hint": hint, "client_id": self.endpoints.client_id}
+        fields = {"token": token, "token_type_hint": "refresh_token", "client_id": self.endpoints.client_id}
         try:
             return self._post(url, fields, self.endpoints.refresh_encoding).status < 300
         except GrantPostponed:

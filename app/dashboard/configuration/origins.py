@@ -22,31 +22,31 @@ FOUND = "found on this machine"
 def find_origins(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
     """Dotted keys to where their values come from, later ones winning as when settings are read. What is in none of
     them has its default. The file is read as it is now."""
-    origins: dict[str, str] = {}
-    source = settings.source
-    origins |= {f"providers.{finding.provider}": FOUND for finding in settings.found if finding.used}
-    if source is not None:
-        text, tables = _read(source)
+    origins = {f"providers.{finding.provider}": FOUND for finding in settings.found if finding.used}
+    if settings.source is not None:
+        text, tables = _read(settings.source)
         for key in _flatten(tables):
-            origins[key] = f"{source.name}:{find_line(text, key) or 1}"
-    for variable in CA_VARIABLES:
-        if environ.get(variable):
-            origins.setdefault("server.ca_bundle", f"${variable}")
-    for variable in PROXY_VARIABLES:
-        name = next((each for each in (variable.lower(), variable) if environ.get(each)), None)
-        if name is not None:
-            origins.setdefault("server.proxies", f"${name}")
+            origins[key] = f"{settings.source.name}:{find_line(text, key) or 1}"
+    # What other programs know too counts only where the file says nothing.
+    for key, variable in _find_common(environ):
+        origins.setdefault(key, f"${variable}")
     for variable, (section, name) in PLAIN_VARIABLES.items():
         if environ.get(variable):
             origins[f"{section}.{name}"] = f"${variable}"
-    if environ.get("PROXY_API_KEY"):
-        origins.setdefault("server.api_keys", "$PROXY_API_KEY")
     for variable in environ:
         if variable.startswith(PREFIX):
             origins[".".join(variable.removeprefix(PREFIX).lower().split("__"))] = f"${variable}"
-    for key in _flatten(_read_options(environ)):
-        origins[key] = OPTION
-    return origins
+    return origins | dict.fromkeys(_flatten(_read_options(environ)), OPTION)
+
+
+def _find_common(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Settings and the variables of other programs that say them."""
+    proxies = [spelling for name in PROXY_VARIABLES for spelling in (name.lower(), name)]
+    names = {"server.ca_bundle": CA_VARIABLES, "server.proxies": proxies, "server.api_keys": ("PROXY_API_KEY",)}
+    for key, variables in names.items():
+        found = next((variable for variable in variables if environ.get(variable)), None)
+        if found is not None:
+            yield key, found
 
 
 def find_origin(origins: Mapping[str, str], key: str) -> str:

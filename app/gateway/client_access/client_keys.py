@@ -37,10 +37,6 @@ class ClientKey(msgspec.Struct, frozen=True, kw_only=True):
     limits: tuple[Limit, ...] = ()
 
     @property
-    def is_restricted(self) -> bool:
-        return bool(self.models or self.providers)
-
-    @property
     def may_manage(self) -> bool:
         """Whether its owner may change what all use: logins. Keys without a name are those of the operator."""
         return self.role == "admin" or not self.named

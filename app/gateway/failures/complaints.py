@@ -269,57 +269,72 @@ def find_repair(failure: Failure, message: str, capabilities: Capabilities, sent
     upstream's own; `sent` the body that was refused."""
     text = message[:LONGEST_COMPLAINT]
     lower = text.lower()
-    if _says_any(f"{failure.code or ''} {lower}", _PROOFS):
-        # Where a turn without any thought is refused, it goes as text.
-        kept = {} if capabilities.reasoning_required else {"reasoning_replay": "none"}
-        return _needed(Repair("proofs", Change({"proofs": (), **kept}), learned=False), capabilities)
-    if "beta" in lower and (names := _BETA_NAME.findall(lower)):
-        return _needed(Repair("beta", Change(refused=tuple(BETA + name for name in names))), capabilities)
-    for rows, name, values in _DEMANDS:
-        if _says_any(lower, rows):
-            return _needed(Repair(name, Change(values)), capabilities)
-    if (most := _LONG_DESCRIPTION.search(lower)) is not None:
-        return _needed(Repair("description", Change({"description_limit": int(most[1])})), capabilities)
-    if "property keys should match" in lower:
-        return _needed(Repair("properties", Change({"plain_properties": True})), capabilities)
+    repair = _repair_by_words(failure, lower, capabilities)
+    if repair is not None:
+        return _needed(repair, capabilities)
     fields = _fields_of(sent)
     if fields is None:
         return None
     if _says_any(lower, _EMPTY):
         return _needed(_repair_of_empty(sent), capabilities)
-    if _says_any(lower, _NO_USER) and _lacks_user(fields):
-        return _needed(Repair("user", Change({"user_required": True})), capabilities)
-    if "container" in fields and "container" in lower and _GONE.search(lower):
-        return _needed(Repair("container", Change(refused=("container",)), learned=False), capabilities)
+    repair = _repair_by_fields(lower, sent, fields)
+    if repair is not None:
+        return _needed(repair, capabilities)
+    suspected = _suspect(failure, text, capabilities, sent, fields)
+    return next((needed for each in suspected if (needed := _needed(each, capabilities)) is not None), None)
+
+
+def _repair_by_words(failure: Failure, text: str, capabilities: Capabilities) -> Repair | None:
+    """What the words of a complaint call for, whatever was sent."""
+    if _says_any(f"{failure.code or ''} {text}", _PROOFS):
+        # Where a turn without any thought is refused, it goes as text.
+        kept = {} if capabilities.reasoning_required else {"reasoning_replay": "none"}
+        return Repair("proofs", Change({"proofs": (), **kept}), learned=False)
+    if "beta" in text and (names := _BETA_NAME.findall(text)):
+        return Repair("beta", Change(refused=tuple(BETA + name for name in names)))
+    for rows, name, values in _DEMANDS:
+        if _says_any(text, rows):
+            return Repair(name, Change(values))
+    if (most := _LONG_DESCRIPTION.search(text)) is not None:
+        return Repair("description", Change({"description_limit": int(most[1])}))
+    if "property keys should match" in text:
+        return Repair("properties", Change({"plain_properties": True}))
+    return None
+
+
+def _repair_by_fields(text: str, sent: bytes, fields: dict[str, msgspec.Raw]) -> Repair | None:
+    """What words call for only together with what was sent."""
+    if _says_any(text, _NO_USER) and _lacks_user(fields):
+        return Repair("user", Change({"user_required": True}))
+    if "container" in fields and "container" in text and _GONE.search(text):
+        return Repair("container", Change(refused=("container",)), learned=False)
     streams = bytes(fields.get("stream", b"")) == b"true"
-    if "stream" in lower and "stream_options" not in lower:
-        if not streams and _STREAM_ONLY.search(lower):
-            return _needed(Repair("stream", Change({"stream_only": True})), capabilities)
-        if streams and _WHOLE_ONLY.search(lower):
-            return _needed(Repair("whole", Change({"whole_only": True})), capabilities)
-    if "developer" in lower and b'"developer"' in sent:
-        return _needed(Repair("developer", Change({"system_role": "system", "late_system": "system"})), capabilities)
-    if (limit := _find_limit(lower, fields)) is not None:
-        return _needed(Repair("max_output", Change({"max_output": limit})), capabilities)
-    named = failure.param or ""
+    if "stream" in text and "stream_options" not in text:
+        if not streams and _STREAM_ONLY.search(text):
+            return Repair("stream", Change({"stream_only": True}))
+        if streams and _WHOLE_ONLY.search(text):
+            return Repair("whole", Change({"whole_only": True}))
+    if "developer" in text and b'"developer"' in sent:
+        return Repair("developer", Change({"system_role": "system", "late_system": "system"}))
+    limit = _find_limit(text, fields)
+    return None if limit is None else Repair("max_output", Change({"max_output": limit}))
+
+
+def _suspect(
+    failure: Failure, text: str, capabilities: Capabilities, sent: bytes, fields: dict[str, msgspec.Raw]
+) -> Iterator[Repair | None]:
+    """What may be meant, the likeliest first: schemas, tools, then each field that a complaint seems to name."""
+    lower, named = text.lower(), failure.param or ""
     if b'"json_schema"' in bytes(fields.get("response_format", b"")) and _SCHEMA_OF_ANSWER.search(f"{named} {lower}"):
-        repair = _needed(Repair("format", Change({"closed_formats": True})), capabilities)
-        if repair is not None:
-            return repair
+        yield Repair("format", Change({"closed_formats": True}))
     if "tools" in fields and ("tool" in lower or "function" in lower or named.startswith("tools")):
-        repair = _needed(_repair_of_tools(failure, lower, fields), capabilities)
-        if repair is not None:
-            return repair
-    if not named and not (_REFUSES.search(lower) or _is_refusal_code(failure.code)):
-        return None
-    if _WANTED.search(lower):
-        return None
+        yield _repair_of_tools(failure, lower, fields)
+    refuses = named or _REFUSES.search(lower) or _is_refusal_code(failure.code)
+    if not refuses or _WANTED.search(lower):
+        return
     below = nested_names(msgspec.json.decode(sent)) if len(sent) <= LONGEST_WALK else set()
     for name, nested in _names(named[:LONGEST_COMPLAINT], text, fields, below):
-        repair = _needed(_repair_of(name, nested, fields, capabilities), capabilities)
-        if repair is not None:
-            return repair
-    return None
+        yield _repair_of(name, nested, fields, capabilities)
 
 
 def _repair_of_empty(sent: bytes) -> Repair | None:
@@ -431,9 +446,8 @@ def _repair_of(name: str, nested: bool, fields: dict[str, msgspec.Raw], capabili
     traits = DIALECTS[capabilities.dialect].TRAITS
     match name:
         case "max_tokens" | "max_completion_tokens" if traits.renamed_limit:
-            if capabilities.max_tokens_field == name:
-                return Repair("limit", Change({"max_tokens_field": _OTHER_LIMIT[name]}))
-            return Repair(name, Change(refused=(name,)))
+            other = Repair("limit", Change({"max_tokens_field": _OTHER_LIMIT[name]}))
+            return other if capabilities.max_tokens_field == name else Repair(name, Change(refused=(name,)))
         case "max_tokens" if traits.needs_limit:
             return None
         case "tool_choice":

@@ -30,17 +30,17 @@ _SECRET_FIELD = re.compile(
 )
 
 
-def clean_body(data: bytes, most: int = MOST_KEPT) -> tuple[str, bool]:
+def clean_body(data: bytes) -> tuple[str, bool]:
     """The text of a body, and whether some of it is missing."""
     cut = len(data) > MOST_READ
     text = clean_text(data[:MOST_READ].decode("utf-8", "replace"))
-    if len(text) <= most:
+    if len(text) <= MOST_KEPT:
         return text, cut
     if not cut and text[:1] in "{[":
-        shortened = _shorten(text, most)
+        shortened = _shorten(text, MOST_KEPT)
         if shortened is not None:
             return shortened, True
-    return text[:most], True
+    return text[:MOST_KEPT], True
 
 
 def clean_text(text: str) -> str:
