@@ -1,4 +1,4 @@
-"""Parses a mount off a request's path: provider and session, and the plain path behind them."""
+"""Splits a request's path into its mount (provider and session) and the plain path after it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Mapping, Set
 
 import msgspec
 
-# The first segments of plain paths; everything before one of them is a mount.
+# The first segments of plain paths. Whatever precedes one of them is a mount.
 ROOTS = frozenset(
     {"v1", "messages", "chat", "responses", "conversations", "completions", "embeddings", "models", "health", "ping",
      "metrics", "login", "callback", "logout", "dashboard", "permissions", "static", "api", ""}
 )  # fmt: skip
 
-# Mounts that name a kind of provider, the most wanted first, not one by its name; None: as the routes say.
+# Mounts that stand for kinds of provider, preferred kind first, not for one provider's name. None: the routes decide.
 KIND_MOUNTS: dict[tuple[str, ...], tuple[str, ...] | None] = {
     ("api", "codex"): ("codex",),
     ("codex",): ("codex",),
@@ -21,12 +21,12 @@ KIND_MOUNTS: dict[tuple[str, ...], tuple[str, ...] | None] = {
     ("anthropic",): None,
 }
 
-# What begins paths below /api that are Claude Code's own, or the gateway's, and no mount.
+# Prefixes of paths below /api that are not mounts: Claude Code's own paths and the gateway's.
 API_PATHS = ("/api/hello", "/api/event_logging/", "/api/models/full", "/api/config", "/api/logs/stream")
 
 
 class Mounted(msgspec.Struct, frozen=True):
-    """`path` is plain, `provider` and `session` are None where the path names none."""
+    """`path` is the plain path. `provider` and `session` are None if the request's path names none."""
 
     path: str
     provider: str | None = None
@@ -34,15 +34,17 @@ class Mounted(msgspec.Struct, frozen=True):
 
 
 def strip_mount(path: str, kinds: Mapping[str, str], roots: Set[str] = ROOTS) -> Mounted | None:
-    """The mount of a path; None when it has none. `kinds` are the kinds of the configured providers, by name; `roots`
-    the first segments of plain paths."""
+    """Returns the plain path with its mount, or None if the path is neither plain nor below a known mount.
+
+    `kinds` maps the name of each configured provider to its kind. `roots` are the first segments of plain paths.
+    """
     path = tidy_path(path)
     segments = path.split("/")[1:]
     if segments[0] in roots and segments[0] != "api" and not _is_provider(segments, kinds):
         return Mounted(path)
     if path.startswith(API_PATHS):
         return Mounted(path)
-    # A provider goes before the mount of a kind: `/api/codex` is `[providers.codex]` where there is one.
+    # A provider's name wins over a kind's mount: `/api/codex` is `[providers.codex]` if that is configured.
     if segments[0] == "api" and "api" not in kinds and len(segments) > 1 and segments[1] in kinds:
         return _below(segments[2:], segments[1], roots)
     for length in (2, 1):
@@ -58,12 +60,12 @@ def strip_mount(path: str, kinds: Mapping[str, str], roots: Set[str] = ROOTS) ->
 
 
 def _find_kind(wanted: tuple[str, ...], kinds: Mapping[str, str]) -> str | None:
-    """The first provider of the most wanted kind, whatever their order in the file."""
+    """The first provider of the most preferred kind, whatever the order in the file."""
     return next((name for kind in wanted for name, own in kinds.items() if own == kind), None)
 
 
 def tidy_path(path: str) -> str:
-    """A path without what base URLs with a slash or a version too many leave in it."""
+    """A path without empty segments and repeated `v1`, as base URLs with a surplus slash or version cause."""
     segments: list[str] = []
     for segment in path.split("/"):
         if segment and not (segment == "v1" and segments[-1:] == ["v1"]):
@@ -72,12 +74,12 @@ def tidy_path(path: str) -> str:
 
 
 def _is_provider(segments: list[str], kinds: Mapping[str, str]) -> bool:
-    """A provider may be called like an endpoint, say "chat"; what stands before /v1 is the provider then."""
+    """Whether the first segment is a provider. If it shares its name with an endpoint ("chat"), /v1 follows it."""
     return segments[0] in kinds and "v1" in segments[1:3]
 
 
 def _below(rest: list[str], provider: str | None, roots: Set[str]) -> Mounted | None:
-    """A session may stand between the mount and the plain path."""
+    """The plain path after a mount. A session may precede it."""
     if not rest or rest[0] in roots:
         return Mounted("/" + "/".join(rest), provider)
     if len(rest) > 1 and rest[1] in roots:

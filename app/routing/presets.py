@@ -1,8 +1,8 @@
 """Presets of model aliases for clients of other proxies.
 
-A preset is switched on with `[models] presets`; what the configuration itself says goes first. Names are lower case
-and may be globs, asked in order; a value is a model, or a name that leads on to a tier (`small`, `big`, `opus` …) where
-the configuration has one.
+`[models] presets` switches a preset on. The configuration's own rules take precedence. Names are lower case and may be
+globs, which are tried in order. A value is a model, or a name that resolves to a tier (`small`, `big`, `opus` …) if the
+configuration sets that tier.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ HAIKU = "claude-haiku-5-5"
 PRESETS: dict[str, dict[str, str]] = {
     # Any name to the model that every Oracle Code Assist account has.
     "oca": {"*": "oca/gpt-4.1"},
-    # OpenAI's names for clients that cannot be told another one, by class of model. The longer beginning goes first.
+    # OpenAI's names, by class of model, for clients that cannot be configured to send others. Longer prefixes first.
     "openai-to-claude": {
         "gpt-5-mini*": HAIKU,
         "gpt-5-nano*": HAIKU,
@@ -29,7 +29,7 @@ PRESETS: dict[str, dict[str, str]] = {
         "text-davinci-00?": SONNET,
         "gpt*": SONNET,
     },
-    # The same by the table of a wrapper around the Claude CLI, whose classes differ.
+    # The same names with the different classes that a wrapper around the Claude CLI uses.
     "openai-to-cli": {
         "gpt-4o-mini": HAIKU,
         "gpt-4o": SONNET,
@@ -66,6 +66,6 @@ PRESETS: dict[str, dict[str, str]] = {
         "claude-3-haiku": HAIKU,
         "claude-3-haiku-*": HAIKU,
     },
-    # Any name that is not Claude's own; those lead to Anthropic by themselves.
+    # Any name that is not Claude's own. Claude's names lead to Anthropic without a preset.
     "unknown-to-sonnet": {"[!c]*": SONNET, "c[!l]*": SONNET},
 }

@@ -1,4 +1,4 @@
-"""Routes model names to upstreams, in the order they are tried."""
+"""Routes model names to upstreams, in the order in which they are tried."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from app.settings import ModelsSettings, RouteSettings
 
 log = logging.getLogger("dragoman")
 
-# Which tier a Claude name belongs to, by a word in it; every other Claude name is "big".
+# Words that put a Claude name into a tier. All other Claude names are "big".
 TIERS = ("haiku", "sonnet", "opus", "fable", "mythos")
 
-# The kinds of provider that serve a family of names themselves, the most fitting first, by the beginning of the name.
+# By the beginning of a name: the kinds of provider that serve this family of names themselves, best first.
 FAMILIES = {
     "claude": ("anthropic", "claude_cli"),
     "gpt": ("openai", "codex"),
@@ -33,19 +33,20 @@ FAMILIES = {
     "o3": ("openai",),
     "o4": ("openai",),
 }
-# Names of models that their vendor no longer has, and those that stand for them now.
+# Models that their vendor no longer offers, and their successors.
 SUCCESSORS = PRESETS["claude-classes"]
 
-# What people write where a client demands a name and they mind none.
+# What people enter if a client demands a model name and any will do.
 PLACEHOLDERS = frozenset({"any", "auto", "default", "model", "whatever"})
 
 _MAX_DEPTH = 8
-# Names come from clients, so there is no end to them.
+# Bounds the cache: clients can send any number of names.
 MOST_RESOLVED = 4096
 
 
 class Upstream(msgspec.Struct, frozen=True):
-    """One provider and model chosen for a request, with what the route adds; `matched` says what chose it."""
+    """One provider and model chosen for a request, with the route's own settings. `matched` names the rule that chose
+    it."""
 
     provider: Provider
     model: str
@@ -59,7 +60,7 @@ class Upstream(msgspec.Struct, frozen=True):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the model can take, with the route's own limits. May ask the provider's catalogue the first time."""
+        """What the model supports, within the route's own limits. May fetch the provider's catalogue the first time."""
         known = self.provider.capabilities(self.model)
         if self.max_output is None and self.context_window is None:
             return known
@@ -72,22 +73,22 @@ class Upstream(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(known, **changes)
 
     def rewrites(self, capabilities: Capabilities) -> bool:
-        """Whether a request is rendered anew even for a client of the upstream's own dialect: where the route sets an
-        effort or another count, or a strict chat template wants the conversation in another order."""
+        """Whether even a request in the upstream's own dialect is rendered anew: because the route sets an effort or
+        scales token counts, or a strict chat template wants the conversation in another order."""
         ordered = capabilities.merge_system or capabilities.alternate
         scaled = self.assumed_window is not None and self.usage_scale != 1
         return ordered or self.reasoning_effort is not None or scaled
 
     @property
     def usage_scale(self) -> float:
-        """What reported tokens are multiplied by, for clients that take the window to be another than it is."""
+        """The factor for reported token counts, for clients that assume a context window other than the real one."""
         if self.assumed_window is None or (window := self.capabilities.context_window) is None:
             return 1.0
         return self.assumed_window / window
 
 
 class _Led(NamedTuple):
-    """Where a name leads, and the rule that says so. `known`: something knows the name, not only the default."""
+    """The upstreams of a name and the rule that chose them. `known` is False if only the default accepts the name."""
 
     upstreams: list[Upstream]
     matched: str
@@ -101,8 +102,8 @@ class _Resolved(NamedTuple):
 
 
 class Router:
-    """Resolves names by the configured routes and by what the providers list. A change of the configuration makes a new
-    one."""
+    """Resolves names by the configured routes and the providers' lists of models. Each configuration gets its own
+    router."""
 
     def __init__(self, models: ModelsSettings, providers: Mapping[str, Provider]) -> None:
         self._models = models
@@ -112,7 +113,7 @@ class Router:
         globs: dict[str, RouteSettings] = {}
         for name, route in models.routes.items():
             (globs if _is_glob(name) else self._exact)[name] = route
-        # The more of a name a pattern spells out, the earlier it is asked.
+        # The more characters a pattern spells out, the earlier it is tried.
         self._globs = sorted(globs.items(), key=lambda item: -_spelled(item[0]))
         self._spellings = {canonical_name(name): name for name in reversed(self._exact)}
         self._presets = _merge_presets(models.presets)
@@ -121,11 +122,11 @@ class Router:
         self._check()
 
     def resolve(self, name: str, provider: str | None = None) -> Sequence[Upstream]:
-        """The upstreams for a name, first choice first. `provider` is the one that the request's path names; of the
-        routes only those that lead to it count then.
+        """The upstreams of a name, first choice first. If the request's path names a `provider`, only upstreams at this
+        provider are returned.
 
-        The first time a name is asked for that no route knows, the providers' own lists may be asked. Raises NotFound
-        with a hint.
+        May fetch the providers' lists of models the first time a name is not covered by a route. Raises NotFound with
+        a hint.
         """
         resolved = self._resolved.get((name, provider))
         if resolved is not None and resolved.until == math.inf:
@@ -133,17 +134,17 @@ class Router:
         return self._resolve(name, provider).upstreams
 
     def settles(self, name: str, provider: str | None) -> bool:
-        """Whether what `resolve` has told of a name stays so."""
+        """Whether `resolve` has already found the final upstreams of a name."""
         resolved = self._resolved.get((name, provider))
         return resolved is not None and resolved.until == math.inf
 
     def resolve_named(self, name: str) -> Sequence[Upstream]:
-        """The upstreams of a name that something knows; none for one that only the default takes. Raises NotFound."""
+        """The upstreams of a known name; none if only the default accepts it. Raises NotFound."""
         resolved = self._resolve(name, None)
         return resolved.upstreams if resolved.known else ()
 
     def names(self) -> list[str]:
-        """The names that the configuration itself offers: exact routes, and the names of presets."""
+        """The names that the configuration itself offers: those of exact routes and of presets, without globs."""
         presets = (name for name in self._presets if not _is_glob(name))
         return list(dict.fromkeys((*self._exact, *presets)))
 
@@ -166,7 +167,7 @@ class Router:
             raise self._refuse(name)
         marked = [msgspec.structs.replace(upstream, matched=led.matched) for upstream in led.upstreams]
         unique = list({upstream.label: upstream for upstream in marked}.values())
-        # What a list decided may be decided otherwise by the next one.
+        # A provider's list may change, so what it decided is final only for a while.
         settled = led.known and not led.matched.startswith(("the list", "the names"))
         until = math.inf if settled or provider is not None else time.monotonic() + CATALOGUE_RETRY
         return _Resolved(unique, led.known, until)
@@ -218,7 +219,7 @@ class Router:
         return NotFound(said, param="model", code="model_not_found")
 
     def _lead(self, name: str, route: RouteSettings | None, depth: int, *, ask: bool = True) -> _Led | None:
-        """Where a name leads by all rules but the default. With `ask` the providers may be asked for their lists."""
+        """Where a name leads by all rules but the default. `ask` allows fetching the providers' lists of models."""
         led = self._lead_configured(name, route, depth)
         if led is not None:
             return led
@@ -245,7 +246,7 @@ class Router:
         return None
 
     def _lead_listed(self, name: str, route: RouteSettings | None) -> _Led | None:
-        """Where a name leads that providers list: its vendor's own before the first of the others."""
+        """Where a name leads that providers list: to its vendor's provider if that lists it, else to the first."""
         listing = [provider for provider in self._real if provider.lists(name)]
         if not listing:
             return None
@@ -254,7 +255,7 @@ class Router:
         return _Led([self._upstream(chosen, chosen.spell(name), route)], f"the list of {chosen.name}")
 
     def _lead_configured(self, name: str, route: RouteSettings | None, depth: int) -> _Led | None:
-        """Where a name leads by what the configuration says of it: provider, route, tier or preset."""
+        """Where a name leads by the configuration alone: provider, route, tier or preset."""
         if depth > _MAX_DEPTH:
             raise NotFound(
                 f"the routes of model {name!r} form a loop: change one of them in [models.routes]",
@@ -287,22 +288,22 @@ class Router:
         return _Led(upstreams, f'models.routes."{name}"')
 
     def _lead_target(self, target: str, route: RouteSettings | None, depth: int) -> _Led | None:
-        """Where the target of a setting leads: a provider's model before a route that is called like it."""
+        """Where a setting's target leads. A provider's model wins over a route of the same name."""
         provider, _, model = target.partition("/")
         if model and provider in self._providers:
             return _Led([self._upstream(self._providers[provider], model, route)], "")
         return self._lead(target, route, depth + 1) or self._ask_only(target, route)
 
     def _gather_named(self) -> dict[str, str]:
-        """The models that the settings' targets name, each with the first target that does: what a list that cannot be
-        read does not tell."""
+        """Maps each model that the settings' targets name to the first such target. These models stay known even if a
+        provider's list cannot be read."""
         tiers = (getattr(self._models, tier) for tier in ("default", "small", "big", *TIERS[1:]))
         targets = [*tiers, *(target for route in self._models.routes.values() for target in route.targets)]
         split = [(target, *target.partition("/")) for target in targets if target is not None]
         return {model: target for target, name, _, model in reversed(split) if model and name in self._providers}
 
     def _find_pattern(self, name: str) -> str | None:
-        """The route that spells out most of a name, in any of the name's spellings."""
+        """The route that matches a name, in any of its spellings, and spells out the most characters."""
         canonical = canonical_name(name)
         found = next(
             (
@@ -318,7 +319,8 @@ class Router:
         return found
 
     def _needs_lists(self, name: str) -> bool:
-        """Whether what the providers list may matter: not for a vendor's own name where that vendor is all there is."""
+        """Whether the providers' lists may matter. They do not for a vendor's own name if that vendor is the only
+        provider, unless the name may need a successor."""
         if name in PLACEHOLDERS:
             return False
         if len(self._real) == 1 and self._family(name) is self._real[0]:
@@ -326,7 +328,8 @@ class Router:
         return True
 
     def _ask_only(self, name: str, route: RouteSettings | None = None) -> _Led | None:
-        """The only provider gets what nothing knows: its one model where it has one, else the name as it is."""
+        """Sends an unknown name to the provider if there is only one: to its one model if it lists just one, else under
+        the name as it is."""
         if len(self._real) != 1:
             return None
         (provider,) = self._real
@@ -341,14 +344,14 @@ class Router:
         default = self._models.default or ""
         led = self._lead_target(default, None, 0)
         if led is None and "/" not in default and self._providers:
-            # A name that only a provider can judge, from DEFAULT_MODEL, say.
+            # Only a provider can judge this name, which may come from DEFAULT_MODEL.
             first = next(iter(self._providers.values()))
             return [self._upstream(first, default, None)]
         return led.upstreams if led is not None else []
 
     def _tier(self, name: str) -> tuple[str | None, str]:
-        """Where a Claude name's tier leads, and the setting that says so; None for other names and where no tier is
-        configured."""
+        """The target of a Claude name's tier and the setting that defines it. The target is None for other names, or if
+        the tier is not configured."""
         vendor, rest = split_vendor(name)
         lowered = rest.lower()
         if ("claude" not in lowered and lowered not in TIERS) or (vendor is None and "/" in name):
@@ -368,8 +371,8 @@ class Router:
         return target, "preset"
 
     def _family(self, name: str) -> Provider | None:
-        """The provider of the vendor whose name this is. A server that only speaks the vendor's dialect is not the
-        vendor, so there a configured default goes first."""
+        """The provider of the vendor that a name belongs to. A server that only speaks the vendor's dialect is not the
+        vendor: a configured default wins over it."""
         _, bare = split_vendor(name)
         kinds = next((kinds for family, kinds in FAMILIES.items() if bare.lower().startswith(family)), ())
         for kind in kinds:
@@ -379,7 +382,7 @@ class Router:
         return None
 
     def _is_default(self, provider: Provider) -> bool:
-        """Whether the user named no other place for what nothing else knows."""
+        """Whether `models.default` names no other provider; with kind `openai`, whether it is not set."""
         default = self._models.default
         own = default is not None and default.partition("/")[0] == provider.name
         return default is None or (own and provider.settings.kind != "openai")
@@ -402,7 +405,7 @@ class Router:
         )
 
     def _check(self) -> None:
-        """Every target must lead to a provider that exists. Raises ConfigError with the keys of all that do not."""
+        """Raises ConfigError with the keys of all targets that lead to no existing provider, or of a loop of routes."""
         faults: list[ConfigError] = []
         places: dict[str, tuple[str | None, ...]] = {
             f"models.{tier}": (getattr(self._models, tier),) for tier in ("default", "small", "big", *TIERS[1:])
@@ -426,7 +429,7 @@ class Router:
             raise ConfigError.join(faults)
 
     def _may_lead(self, target: str, key: str) -> bool:
-        """Whether a target can lead anywhere, as far as that is known without asking a provider."""
+        """Whether a target can lead to an upstream, as far as is known without asking a provider."""
         provider, slash, model = target.partition("/")
         if target in self._exact or (model and provider in self._providers):
             return True
@@ -434,7 +437,7 @@ class Router:
             return True
         if slash:
             return False
-        # One provider takes any name; a vendor's own name is known to it.
+        # A single provider accepts any name, and a vendor knows its own names.
         named = self._family(target) is not None or self._find_pattern(target) not in (None, target)
         return len(self._real) == 1 or named or (key == "models.default" and (_is_usual(target) or not self._real))
 
@@ -446,7 +449,7 @@ class Router:
 
 
 def _is_usual(name: str) -> bool:
-    """Whether a name is one of Claude's, which its clients cannot be told to leave."""
+    """Whether a name belongs to one of Claude's tiers. Claude's clients always send such names."""
     vendor, rest = split_vendor(name)
     lowered = rest.lower()
     if vendor is None and "/" in name:
@@ -455,7 +458,7 @@ def _is_usual(name: str) -> bool:
 
 
 def _is_home(provider: Provider) -> bool:
-    """Whether a provider is the vendor of its dialect's names: at the vendor's address, or called like the vendor."""
+    """Whether a provider is the vendor of its dialect's names, judged by its address, name or profile."""
     settings = provider.settings
     vendors = {"openai": "openai", "anthropic": "anthropic"}
     if settings.kind not in vendors:
@@ -464,7 +467,7 @@ def _is_home(provider: Provider) -> bool:
 
 
 def _spell_for(provider: Provider, name: str) -> str:
-    """A vendor's own name as the vendor spells it, or the one that stands for it where the vendor no longer has it."""
+    """A vendor's own name as the vendor spells it, or its successor if the vendor no longer offers it."""
     if not name.lower().startswith("claude"):
         return name
     spelled = name.replace(".", "-")
@@ -488,7 +491,7 @@ def _find_successor(name: str) -> str | None:
 
 
 def _may_vary(name: str) -> bool:
-    """Whether another spelling of a name may be meant: what stands before a slash must be a vendor."""
+    """Whether a name may be a variant spelling of another. Any prefix before a slash must be a vendor."""
     return "/" not in name or split_vendor(name)[0] is not None
 
 

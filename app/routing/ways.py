@@ -16,7 +16,7 @@ from app.transport import Transport, TransportSettings
 
 
 class Ways(NamedTuple):
-    """All of a configuration that can be wrong in itself: who has built it knows that the gateway can start."""
+    """Everything in a configuration that can fail to build. Once it is built, the gateway can start."""
 
     transport: Transport
     providers: Mapping[str, Provider]
@@ -24,9 +24,10 @@ class Ways(NamedTuple):
 
 
 def build_ways(settings: Settings, environ: Mapping[str, str], home: Path, old: Transport | None = None) -> Ways:
-    """The ways of a configuration; the kept connections of an `old` one are taken over where they may be.
+    """Builds router, providers and transport. Keeps the `old` transport with its open connections if its settings are
+    unchanged.
 
-    Raises ConfigError with the key of what cannot be built.
+    Raises ConfigError with the key of whatever cannot be built.
     """
     known_secrets.configure(find_secrets(settings))
     wanted = transport_settings(settings)
@@ -37,7 +38,7 @@ def build_ways(settings: Settings, environ: Mapping[str, str], home: Path, old: 
 
 
 def transport_settings(settings: Settings) -> TransportSettings:
-    """How the upstreams of a configuration are reached, where a provider says nothing else."""
+    """The transport settings of a configuration, which a provider may override."""
     server = settings.server
     return TransportSettings(
         proxies=server.proxies or {}, ca_bundle=server.ca_bundle, max_head=settings.limits.head_kb << 10
