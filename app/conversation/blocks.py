@@ -15,7 +15,7 @@ DialectName = str  # one of app/dialects/registry.py
 ToolKind = Literal["function", "custom", "tool_search", "local_shell", "shell", "apply_patch"]
 
 
-# Kind of a proof that belongs to one tool call. Where calls have no place for it, it stands as reasoning before them.
+# Kind of a proof that belongs to one tool call. Dialects whose calls cannot hold it carry it as reasoning before them.
 CALL_PROOF = "tool_call"
 # Kind of a proof that names the machine on which an upstream's own tools ran.
 MACHINE_PROOF = "container"
@@ -54,14 +54,14 @@ class Url(msgspec.Struct, frozen=True):
 
 
 class FileId(msgspec.Struct, frozen=True):
-    """A file that one vendor keeps; meaningless to any other."""
+    """A file stored by one vendor; its id means nothing to any other."""
 
     file_id: str
     dialect: DialectName
 
 
 class PlainText(msgspec.Struct, frozen=True):
-    """A document given as characters."""
+    """A document given as plain characters."""
 
     text: str
     media_type: str = "text/plain"
@@ -105,25 +105,25 @@ class SearchResult(msgspec.Struct, frozen=True):
 
 
 class Audio(msgspec.Struct, frozen=True):
-    """Sound; `raw` is the dialect's own part."""
+    """Sound. `raw` is the dialect's own content part."""
 
     dialect: DialectName
     raw: bytes
 
 
 class Reasoning(msgspec.Struct, frozen=True):
-    """The model's thinking. `text` may be empty while `proof` is not: that is valid and must survive."""
+    """The model's thinking. `text` may be empty while `proof` is set: that is valid and must be preserved."""
 
     text: str
     proof: Proof | None = None
 
 
 class ToolCall(msgspec.Struct, frozen=True):
-    """The model asks for a tool.
+    """A tool call by the model.
 
-    `arguments` is the JSON text as received, never re-serialised, so that key order and the spelling of numbers
-    survive; for kind "custom" it is free text, for "local_shell" and "shell" the JSON of the item's `action`, for
-    "apply_patch" that of its `operation`. `namespace` is the group the tool was declared in.
+    `arguments` is the JSON text as received, never re-serialised, which preserves key order and the spelling of
+    numbers. For kind "custom" it is free text, for "local_shell" and "shell" the JSON of the item's `action`, for
+    "apply_patch" the JSON of its `operation`. `namespace` is the group in which the tool was declared.
     """
 
     id: str
@@ -144,29 +144,31 @@ class ToolResult(msgspec.Struct, frozen=True):
 
     @property
     def hinted_blocks(self) -> tuple[Block, ...]:
-        """The blocks with the cache hint of the result on its last text, where only texts can carry one."""
+        """The blocks with the result's cache hint moved to the last block if that is a text, for dialects where only
+        texts can carry one."""
         last = self.blocks[-1] if self.blocks else None
         if self.cache is None or not isinstance(last, Text) or last.cache is not None:
             return self.blocks
         return (*self.blocks[:-1], msgspec.structs.replace(last, cache=self.cache))
 
 
-# What a tool that the upstream runs itself does. "other" is one that has no like among the vendors.
+# What an upstream-run tool does. "other" has no equivalent at other vendors.
 StepKind = Literal["search", "fetch", "code", "mcp", "image", "other"]
 
 
 class Page(msgspec.Struct, frozen=True):
-    """A page of the web that a search found. `title` may be empty."""
+    """A web page that a search found. `title` may be empty."""
 
     url: str
     title: str = ""
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What one step of an upstream's own tool did, in no dialect's words, so that clients of others can be shown it.
+    """One step of an upstream's own tool in neutral terms, for clients of other dialects.
 
-    `asked` is the JSON text of what the tool was asked, None for a result that comes as a step of its own; `told` what
-    it answered as text, None for a call without its result. Both have the same `id`. `server` is that of MCP.
+    `asked` is the JSON text of the tool's input, None for a result that arrives as a separate step. `told` is the
+    tool's answer as text, None for a call without its result. A call and its result have the same `id`. `server` is the
+    name of the MCP server.
     """
 
     kind: StepKind
@@ -183,7 +185,7 @@ class Step(msgspec.Struct, frozen=True):
 class ServerTool(msgspec.Struct, frozen=True):
     """One step of a tool that the upstream runs itself: its call, its result, or both.
 
-    `text` is its gist, if any. `step` says the same to clients of other dialects; None where it is nothing to them.
+    `text` is its gist, if any. `step` describes the same to clients of other dialects; None if it has no meaning there.
     """
 
     dialect: DialectName
@@ -198,17 +200,17 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Compaction(msgspec.Struct, frozen=True):
-    """A summary that stands for all that came before it."""
+    """A summary that replaces everything before it."""
 
     text: str | None
     proof: Proof | None = None
 
 
 class Opaque(msgspec.Struct, frozen=True):
-    """A block that only `dialect` knows; `raw` is its JSON text, `type` the name it goes by.
+    """A block that only `dialect` knows. `raw` is its JSON text, `type` its type name.
 
-    `told` is what can be read in it: words under a label, and images. `from_user` tells what a user said, whose loss
-    makes the answer wrong, from the marks that programs leave between what was said.
+    `told` is its readable content: labelled words, and images. `from_user` distinguishes a user's content, whose loss
+    makes the answer wrong, from the markers that programs leave between turns.
     """
 
     dialect: DialectName

@@ -26,9 +26,9 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     # limits
     max_tokens_field: str = "max_tokens"  # chat: or "max_completion_tokens"
     max_output: int | None = None  # hard limit of the answer
-    default_output: int | None = None  # sent when the client names none
+    default_output: int | None = None  # sent when the client sets no limit
     context_window: int | None = None
-    stop_limit: int | None = None  # number of stop sequences; 0: none at all; None: any
+    stop_limit: int | None = None  # number of stop sequences; 0: none; None: unlimited
     stop_blank: bool = True  # whitespace-only stop sequences are accepted
 
     # sampling
@@ -47,75 +47,75 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_style: ReasoningStyle = "effort"
     efforts: tuple[str, ...] = ("low", "medium", "high")
     reasoning_off: Literal["omit", "none", "disabled", "between_tools", "never"] = "omit"
-    reasoning_by_default: bool = False  # it thinks although nobody asked
+    reasoning_by_default: bool = False  # the model thinks unless told not to
     reasoning_on_fields: dict[str, Any] = {}  # top-level fields that say "think", beside the effort
-    reasoning_off_fields: dict[str, Any] = {}  # and those that say "do not think"
+    reasoning_off_fields: dict[str, Any] = {}  # top-level fields that say "do not think"
     reasoning_excludes_sampling: bool = False  # with reasoning on: no temperature, top_p, top_k
     reasoning_excludes_forced_tool: bool = False
-    reasoning_excludes_tools: bool = False  # function tools are refused while it thinks
-    reasoning_must_lead: bool = False  # budget-style: the last tool turn must start with a valid proof
-    reasoning_visibility: bool = False  # the request says whether thinking is shown (display / summary)
+    reasoning_excludes_tools: bool = False  # function tools are refused while reasoning is on
+    reasoning_must_lead: bool = False  # budget style: the last tool turn must start with a valid proof
+    reasoning_visibility: bool = False  # the request sets whether thinking is shown (display / summary)
     reasoning_replay: ReasoningField = "none"  # chat: where past reasoning goes
-    unsigned_call: dict[str, Any] = {}  # chat: `extra_content` of past calls that have no proof, where one is demanded
-    reasoning_required: bool = False  # the field must be there on every past tool turn, empty if need be
-    reasoning_always: bool = False  # and on any other past answer
+    unsigned_call: dict[str, Any] = {}  # chat: `extra_content` for past calls without a proof, where one is required
+    reasoning_required: bool = False  # the field is required on every past tool turn, even if empty
+    reasoning_always: bool = False  # the field is also required on every other past answer
     proofs: tuple[str, ...] = ()  # dialects whose proofs are understood natively
     bound_reasoning: bool = False  # blocks are bound to the prefix: ask for drop_block
-    think_tags: bool = False  # visible text may hold <think>…</think>
-    think_opened: bool = False  # with think_tags: the template has written <think> already, only its end is seen
+    think_tags: bool = False  # visible text may contain <think>…</think>
+    think_opened: bool = False  # with think_tags: the prompt template already wrote <think>, so only </think> appears
 
     # turns
     system_role: Literal["system", "developer"] = "system"
-    system_text: bool = True  # there is a role for instructions; else they lead the user's first words
+    system_text: bool = True  # there is a role for instructions; otherwise they precede the user's first words
     late_system: Literal["system", "developer", "reminder"] = "system"  # a system turn after the first other turn
-    merge_system: bool = False  # exactly one system message at the very start
+    merge_system: bool = False  # only one system message, at the very start
     alternate: bool = False  # user and assistant must alternate
     string_content: bool = False  # text-only content as a plain string
-    null_content: bool = True  # a turn of calls alone has null for its content, not an empty text
-    empty_content: bool = True  # a past answer or a result may be an empty text
-    user_required: bool = False  # somebody must speak as the user
-    user_after_results: bool = True  # a user's words may directly follow tool results
+    null_content: bool = True  # a turn with calls only has null content rather than an empty text
+    empty_content: bool = True  # a past answer or a tool result may be an empty text
+    user_required: bool = False  # at least one user turn is required
+    user_after_results: bool = True  # a user turn may directly follow tool results
     instructions_required: bool = False  # a request without a system text is refused
     prefill: bool = True  # the last turn may be the assistant's
-    keep_billing: bool = False  # Claude Code's billing line is meant for this upstream
+    keep_billing: bool = False  # this upstream expects Claude Code's billing line
 
     # tools
     tools: bool = True
-    tools_limit: int | None = None  # the most tools of one request; None: any number
+    tools_limit: int | None = None  # maximum number of tools per request; None: unlimited
     tool_choice: bool = True
     forced_tool: bool = True
-    named_tool: bool = True  # a tool can be forced by its name, not only any of those declared
+    named_tool: bool = True  # a tool can be forced by name, not only "any"
     parallel_switch: bool = True
     custom_tools: bool = False
     namespaces: bool = False
-    native_tools: tuple[str, ...] = ()  # types of vendor tools taken as they are
+    native_tools: tuple[str, ...] = ()  # types of vendor tools accepted unchanged
     deferred_tools: bool = False
     strict_tools: bool = True
-    strict_explicit: bool = False  # strict must be said, for its default is on
+    strict_explicit: bool = False  # `strict` must be set explicitly because it defaults to true
     tool_id: Literal["any", "anthropic", "mistral", "responses"] = "any"
     tool_name_limit: int = 64
-    description_limit: int | None = None  # characters of what is said of a tool
-    plain_properties: bool = False  # names of tools' properties: letters, digits, "_", "." and "-", up to 64
+    description_limit: int | None = None  # characters of a tool's description
+    plain_properties: bool = False  # property names in tool schemas: letters, digits, "_", "." and "-", up to 64
     schema: Literal["any", "object", "anthropic", "openai", "gemini", "plain"] = "object"
-    tool_result_media: bool = False  # images and files may stand inside a tool result
+    tool_result_media: bool = False  # tool results may contain images and files
     error_flag: bool = False  # a tool result can say that it is an error
-    text_tool_calls: bool = False  # calls written as text are recognised
+    text_tool_calls: bool = False  # tool calls written as text are recognised
 
     # output
     structured: Literal["schema", "json_object", "tool", "none"] = "schema"
-    closed_formats: bool = False  # of plain keywords, and no object takes properties that are not listed
-    json_object: bool = True  # any JSON can be asked for without a schema
+    closed_formats: bool = False  # only plain keywords, and objects allow no unlisted properties
+    json_object: bool = True  # JSON output can be requested without a schema
     verbosity: bool = False
 
     # media
     images: bool = True
     image_urls: bool = True
-    image_types: tuple[str, ...] = ()  # media types taken; empty: any
+    image_types: tuple[str, ...] = ()  # accepted media types; empty: any
     documents: bool = True
-    document_types: tuple[str, ...] = ()  # media types taken as files; empty: any
+    document_types: tuple[str, ...] = ()  # media types accepted as files; empty: any
     document_urls: bool = False
-    text_documents: bool = False  # documents and search results given as text are blocks of their own
-    refusals: bool = True  # past refusals are blocks of their own
+    text_documents: bool = False  # documents and search results given as text have a block type of their own
+    refusals: bool = True  # past refusals have a block type of their own
     audio: bool = False
 
     # hints
@@ -127,21 +127,19 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     store: bool = False
 
     # operations
-    absent: tuple[
-        str, ...
-    ] = ()  # what the provider offers, but not with this model: completions, count_tokens, compact
+    absent: tuple[str, ...] = ()  # what the provider offers but not for this model: completions, count_tokens, compact
 
     # replies
-    cuts_context: bool = False  # what does not fit into the context is left out, without a word
-    stream_usage: bool = True  # knows stream_options.include_usage
-    stream_only: bool = False  # answers streams only
-    whole_only: bool = False  # answers no streams
-    # fields that the server answers with 400; "*.name" stands below the top, "beta:name" in a header
+    cuts_context: bool = False  # silently drops what exceeds the context window
+    stream_usage: bool = True  # supports stream_options.include_usage
+    stream_only: bool = False  # supports streaming only
+    whole_only: bool = False  # does not support streaming
+    # fields that the server rejects with 400; "*.name" is below the top level, "beta:name" in a header
     refused_fields: tuple[str, ...] = ()
     extra_body: dict[str, Any] = {}  # merged into every request body
 
     def understands(self, proof: Proof | None) -> bool:
-        """Whether the upstream itself can check this proof, so that it may be sent as it is."""
+        """Whether the upstream itself can verify this proof, so that it may be sent unchanged."""
         return proof is not None and proof.dialect == self.dialect and proof.dialect in self.proofs
 
 
@@ -149,11 +147,11 @@ class RenderContext(msgspec.Struct, frozen=True, kw_only=True):
     """What a renderer must know of the client's request to shape the reply.
 
     `model` is the name to echo, `id` a fresh identifier without prefix, `created` unix seconds. `input_tokens` is a
-    local estimate for dialects that report input at the start, `upstream_model` the upstream's name of the model, by
-    which tokens are estimated. `request` is the client's own request, None where only its bytes pass, and without turns
-    where they were counted; `body` is it as it came, empty where no renderer asks. `max_event` is the most bytes that
-    one event of the upstream's stream may have. A `legacy` client of Chat asked with `functions`. The
-    client is told `usage_scale` times what was counted.
+    local estimate for dialects that report input at the start; `upstream_model` is the upstream's name of the model,
+    which selects the token estimate. `request` is the client's own request: None if only its bytes pass, and without
+    turns once they were counted. `body` is the request as received, empty unless a renderer needs it. `max_event` is
+    the maximum size in bytes of one event of the upstream's stream. `legacy`: a Chat client that used `functions`.
+    Token counts reported to the client are multiplied by `usage_scale`.
     """
 
     model: str

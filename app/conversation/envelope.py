@@ -1,8 +1,8 @@
 """Wraps a proof so that it survives a client of another dialect.
 
-`gw1.` and base64url of a JSON object: p the dialect, m the model, k the kind, d the originals verbatim. Text with
-another beginning is native to whoever sends it. The envelope is not secret: the client could read the same bytes
-from the upstream; and a forged one gains nothing that the client could not send to the upstream itself.
+`gw1.` and base64url of a JSON object: p the dialect, m the model, k the kind, d the originals verbatim. Text with any
+other prefix is native to its sender. The envelope is not secret: the client could read the same bytes from the
+upstream. A forged one gains nothing that the client could not send to the upstream itself.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _decoder = msgspec.json.Decoder(_Envelope)
 
 
 def seal(proof: Proof) -> str:
-    """The opaque text that a client keeps and sends back. The same proof always gives the same text."""
+    """The opaque text that a client stores and sends back. The same proof always gives the same text."""
     envelope = _Envelope(p=proof.dialect, k=proof.kind, d=[msgspec.Raw(raw) for raw in proof.originals], m=proof.model)
     return PREFIX + base64.urlsafe_b64encode(msgspec.json.encode(envelope)).decode("ascii")
 
 
 def unseal(text: str) -> Proof | None:
-    """The proof in an envelope; None when the text is not one of ours or is damaged."""
+    """The proof in an envelope; None if the text is not one of ours or is damaged."""
     if not text.startswith(PREFIX):
         return None
     try:

@@ -3,9 +3,9 @@
     stream := Started block* UsageSeen* Finished | Started? … Failed
     block  := BlockOpened(index) (BlockDelta(index) | BlockNoted(index))* BlockClosed(index)
 
-Indices count 0, 1, 2 … in the order of opening. Blocks may be open at the same time (parallel tool calls whose
-fragments interleave); a dialect that forbids it puts a `Sequencer` before its renderer. Usage may come before or
-after `Finished`, or never; the last one counts. A stream without `Finished` or `Failed` was cut.
+Indices count 0, 1, 2 … in the order of opening. Several blocks may be open at once (interleaved parallel tool calls); a
+dialect that forbids this puts a `Sequencer` before its renderer. Usage may come before or after `Finished`, or never;
+the last one counts. A stream without `Finished` or `Failed` was cut.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ class Started(msgspec.Struct, frozen=True):
 
 
 class BlockOpened(msgspec.Struct, frozen=True):
-    """`block` is the head: a Text, Reasoning, ToolCall, Refusal or Compaction that is still empty, or a whole block
-    of any other type, which then gets no deltas."""
+    """`block` is the head: a Text, Reasoning, ToolCall, Refusal or Compaction that is still empty, or a complete block
+    of any other type, which gets no deltas."""
 
     index: int
     block: Block
 
 
 class BlockDelta(msgspec.Struct, frozen=True, gc=False):
-    """`text` is a JSON string literal (conversation/literals.py) of what is added to the block's text or arguments."""
+    """`text` is a JSON string literal (conversation/literals.py) to append to the block's text or arguments."""
 
     index: int
     text: bytes
 
 
 class BlockNoted(msgspec.Struct, frozen=True):
-    """Something beside the text of an open block: a citation, or the log probabilities of the delta before."""
+    """Data beside the text of an open block: a citation, or the log probabilities of the preceding delta."""
 
     index: int
     citation: dict[str, Any] | None = None
@@ -51,7 +51,8 @@ class BlockNoted(msgspec.Struct, frozen=True):
 
 
 class BlockClosed(msgspec.Struct, frozen=True):
-    """`proof` is known only at the end of a Reasoning, ToolCall or Compaction block. `incomplete`: cut by a limit."""
+    """`proof` is known only at the end of a Reasoning, ToolCall or Compaction block. `incomplete`: cut off by a
+    limit."""
 
     index: int
     proof: Proof | None = None

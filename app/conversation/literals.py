@@ -1,8 +1,8 @@
-"""Handles JSON string literals, in which text moves through streams without being decoded.
+"""Handles JSON string literals, the form in which text moves through streams without being decoded.
 
-A literal is the bytes of one JSON string, quotes included, exactly as an upstream sent it. Most paths only move it
-from one frame into another, so nothing is unescaped and escaped again, and a surrogate pair that an upstream split
-over two deltas is whole again once the two are joined.
+A literal is the bytes of one JSON string, quotes included, exactly as an upstream sent it. Most paths only move it from
+one frame to another, which avoids unescaping and escaping, and a surrogate pair that an upstream split over two deltas
+is whole again once both are joined.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _decode = msgspec.json.Decoder(str).decode
 
 EMPTY = b'""'
 
-# Whole pairs and other escapes are matched too, so that they are passed over; only a half has a group.
+# Whole pairs and other escapes match too and are skipped; only a lone half has a group.
 _HALVES = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
 )
@@ -44,18 +44,18 @@ def text_of(value: bytes) -> str:
 
 
 def is_blank(value: bytes) -> bool:
-    """Whether a literal holds nothing but white space."""
+    """Whether a literal contains only white space."""
     return _BLANK.fullmatch(value) is not None
 
 
 def hide_halves(data: bytes) -> bytes:
-    """JSON text in which every escaped half of a surrogate pair became a character of the last private plane.
+    """JSON text with every escaped half of a surrogate pair replaced by a character of the last private plane.
 
-    A strict decoder refuses such halves, even in what it is to leave raw; `show_halves` brings them back in a literal.
+    A strict decoder rejects such halves, even in raw fields; `show_halves` restores them in a literal.
     """
-    if b"\\ud" not in data and b"\\uD" not in data:  # a search costs a tenth of what the pattern does
+    if b"\\ud" not in data and b"\\uD" not in data:  # a search costs a tenth of the pattern's time
         return data
-    hidden, end = bytearray(), 0  # millions of halves, each an object of its own, would be in the way of everybody
+    hidden, end = bytearray(), 0  # the text may hold millions of halves: append rather than create an object for each
     for found in _HALVES.finditer(data):
         if found[1] is not None:
             hidden += data[end : found.start(1)]
@@ -65,7 +65,7 @@ def hide_halves(data: bytes) -> bytes:
 
 
 def show_halves(value: bytes) -> bytes:
-    """A literal with the halves that `hide_halves` hid."""
+    """A literal with the halves restored that `hide_halves` replaced."""
     shown, end = bytearray(), 0
     for found in _HIDDEN.finditer(value):
         shown += value[end : found.start()]
@@ -75,5 +75,5 @@ def show_halves(value: bytes) -> bytes:
 
 
 def join(values: Iterable[bytes]) -> bytes:
-    """One literal of several, in order."""
+    """Several literals joined into one, in order."""
     return b'"' + b"".join([value[1:-1] for value in values]) + b'"'

@@ -1,4 +1,4 @@
-"""Losses: what a translation could not carry, as data."""
+"""Losses, as data: what a translation could not carry."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Severity = Literal["ignorable", "degrading", "wrong"]
 LossPolicy = Literal["normal", "strict", "lenient"]
 
 
-# Characters of a header that tells of losses, and of one field in it.
+# Maximum characters of a header that lists losses, and of one field in it.
 MOST_HEADER = 2048
 MOST_FIELD = 256
 
 
 class Loss(msgspec.Struct, frozen=True):
-    """`path` is the field in the client's own request, for example `messages[2].content[0]`. `lowered` is set where a
-    number was only made smaller: the one asked for and the one sent."""
+    """`path` is the field in the client's own request, for example `messages[2].content[0]`. `lowered` is set if a
+    number was only reduced: the requested and the sent value."""
 
     severity: Severity
     path: str
@@ -30,9 +30,9 @@ class Loss(msgspec.Struct, frozen=True):
 
 
 def settle(losses: Iterable[Loss], policy: LossPolicy = "normal") -> list[Loss]:
-    """The losses to report, once each; raises Unsupported for the first that the policy does not allow.
+    """The losses to report, without duplicates; raises Unsupported for the first that the policy forbids.
 
-    "strict" refuses what would change the answer, "lenient" reports what would make it wrong.
+    "strict" also refuses losses that would change the answer; "lenient" reports even those that would make it wrong.
     """
     settled = list(dict.fromkeys(losses))
     if not settled:
@@ -45,14 +45,14 @@ def settle(losses: Iterable[Loss], policy: LossPolicy = "normal") -> list[Loss]:
 
 
 def list_dropped(losses: Iterable[Loss]) -> tuple[str, ...]:
-    """The fields whose loss may change the answer, once each."""
+    """The fields whose loss may change the answer, without duplicates."""
     if losses == []:
-        return ()  # as nearly always
+        return ()  # the usual case
     return tuple(dict.fromkeys(loss.path for loss in losses if loss.severity != "ignorable" and loss.lowered is None))
 
 
 def list_lowered(losses: Iterable[Loss]) -> tuple[str, ...]:
-    """The limits that were only lowered, each with what it was and what it is, once each."""
+    """The limits that were only lowered, each with the requested and the sent value, without duplicates."""
     if losses == []:
         return ()
     lowered = ((loss.path, loss.lowered) for loss in losses if loss.lowered is not None)
@@ -60,7 +60,7 @@ def list_lowered(losses: Iterable[Loss]) -> tuple[str, ...]:
 
 
 def lost_headers(losses: Iterable[Loss]) -> dict[str, str]:
-    """The response headers that tell of losses: what is missing, and what was lowered to what is allowed."""
+    """The response headers that list losses: dropped fields, and values lowered to the allowed maximum."""
     losses = list(losses)
     if not losses:
         return {}
@@ -69,8 +69,8 @@ def lost_headers(losses: Iterable[Loss]) -> dict[str, str]:
 
 
 def _spell_fields(fields: Sequence[str]) -> str:
-    """The fields as one header: without what no header may hold, and the first of them where it would be too long for
-    clients."""
+    """The fields as one header value: characters that headers forbid are replaced, and the list is cut at MOST_HEADER
+    characters."""
     spelled: list[str] = []
     left = MOST_HEADER
     for number, field in enumerate(fields):

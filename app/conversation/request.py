@@ -13,7 +13,7 @@ Role = Literal["user", "assistant", "system"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 EFFORTS: tuple[Effort, ...] = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
-# What clients write, in lower case: our own words, and others that mean the same or (None) no particular effort.
+# What clients write, in lower case: our own words and synonyms; None means no particular effort.
 EFFORT_NAMES: dict[str, Effort | None] = {
     **{effort: effort for effort in EFFORTS},
     "off": "none",
@@ -22,9 +22,9 @@ EFFORT_NAMES: dict[str, Effort | None] = {
     "auto": None,
     "default": None,
 }
-# For upstreams that refuse a request without a system text, where the client gave none.
+# For upstreams that require a system text, if the client gave none.
 DEFAULT_INSTRUCTIONS = "You are a helpful assistant."
-# What asks a model for the summary that is to stand for the history.
+# The prompt for the summary that replaces the history.
 SUMMARY_PROMPT = (
     "Summarize everything above for whoever has to continue this work and will see only your summary and what the user "
     "said. Keep the goal, the decisions and their reasons, what was done and found (files, commands, names, numbers, "
@@ -34,9 +34,9 @@ UNKNOWN_EFFORT = "unknown effort: the model decides"
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """One speaker's blocks, in order. A tool's result is a block of a user turn.
+    """One speaker's blocks, in order. A tool result is a block of a user turn.
 
-    `effort` is a setting that a system turn makes from here on; `path` names the turn in the client's request.
+    `effort` is a setting that a system turn applies from here on; `path` names the turn in the client's request.
     """
 
     role: Role
@@ -48,7 +48,7 @@ class Turn(msgspec.Struct, frozen=True):
 
 
 class FunctionTool(msgspec.Struct, frozen=True):
-    """A tool that the client runs, with JSON arguments. `schema` is None where the client gave none."""
+    """A tool that the client runs, with JSON arguments. `schema` is None if the client gave none."""
 
     name: str
     description: str | None = None
@@ -73,7 +73,7 @@ class CustomTool(msgspec.Struct, frozen=True):
 
 
 class NativeTool(msgspec.Struct, frozen=True):
-    """A tool whose schema the vendor fixes: run by the upstream (web search …) or by the client (shell …).
+    """A tool whose schema the vendor defines, run by the upstream (web search …) or by the client (shell …).
 
     `type` is the vendor's name for it, `definition` its whole object, `server` whether the upstream runs it.
     """
@@ -89,7 +89,7 @@ Tool = FunctionTool | CustomTool | NativeTool
 
 
 class ToolChoice(msgspec.Struct, frozen=True):
-    """`mode` "tool" forces the one in `names`; "auto" and "any" are limited to `names` where there are some."""
+    """`mode` "tool" forces the single tool in `names`; "auto" and "any" are limited to `names` unless empty."""
 
     mode: Literal["auto", "any", "none", "tool"]
     names: tuple[tuple[str | None, str], ...] = ()
@@ -98,8 +98,9 @@ class ToolChoice(msgspec.Struct, frozen=True):
 class ReasoningSettings(msgspec.Struct, frozen=True):
     """How much to think and how much of it to show. `budget` is in tokens.
 
-    `mode` "on" means thinking was asked for, "off" that it was forbidden, "between_tools" the middle; None says
-    nothing. `visibility` is "summarized", "omitted", "updates", "concise", "detailed", "auto" or None.
+    `mode` "on" means the client asked for thinking, "off" that it forbade it, "between_tools" that only short notes
+    between tool calls are allowed, None that it said nothing. `visibility` is "summarized", "omitted", "updates",
+    "concise", "detailed", "auto" or None.
     """
 
     mode: Literal["on", "off", "between_tools"] | None = None
@@ -127,7 +128,7 @@ class OutputFormat(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct, frozen=True):
-    """What the server is asked to remember or to recall. `store` None means the dialect's own default."""
+    """What the server should store or recall. `store` None means the dialect's default."""
 
     store: bool | None = None
     previous_id: str | None = None
@@ -136,7 +137,7 @@ class State(msgspec.Struct, frozen=True):
 
 
 class Extension(msgspec.Struct, frozen=True):
-    """A field that only `dialect` knows. Where it cannot be carried its `loss` is reported, with the reason."""
+    """A field that only `dialect` knows. If it cannot be carried, its loss is reported with `severity` and `why`."""
 
     dialect: DialectName
     name: str
@@ -146,9 +147,9 @@ class Extension(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """One request to a model. Limits are in tokens; absent means the client said nothing.
+    """One request to a model. Limits are in tokens; an absent value means the client said nothing.
 
-    `compact` asks for no answer but for the block that is to stand for the history from now on.
+    `compact` asks for a compaction block that replaces the history, instead of an answer.
     """
 
     dialect: DialectName

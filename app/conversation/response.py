@@ -12,16 +12,16 @@ from app.conversation.blocks import Block
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "stop_sequence", "pause", "compaction"]
 
-# What one answer may cost; more is a mistake of whoever counted.
+# Maximum token count of one answer; anything larger is a counting error.
 MOST_TOKENS = 1_000_000_000
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
     """Counts in tokens, disjoint: the whole input is `fresh + cache_read + cache_written`.
 
-    On the wire Anthropic counts the same way, while OpenAI's prompt count contains the cached and written ones.
-    `output` contains `reasoning`, and `cache_written` what was written for an hour (`cache_written_1h`). `estimated`
-    says that no upstream reported them.
+    On the wire Anthropic counts the same way, while OpenAI's prompt count includes cached and written tokens. `output`
+    includes `reasoning`; `cache_written` includes `cache_written_1h`, the tokens cached for an hour. `estimated` means
+    that no upstream reported the counts.
     """
 
     fresh: int = 0
@@ -34,7 +34,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     cache_written_1h: int = 0
 
     def __post_init__(self) -> None:
-        # A server may say any number, also one that no sum and no database has room for.
+        # A server may report any number, even one too large for sums and databases.
         counts = (
             self.fresh, self.cache_read, self.cache_written, self.output, self.reasoning, self.web_searches,
             self.cache_written_1h,
@@ -50,7 +50,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
 
 
 def scale_usage(usage: Usage, factor: float) -> Usage:
-    """The counts as a client is to take them whose idea of the window is `factor` times what it is; rounded up."""
+    """The counts multiplied by `factor`, rounded up, for a client that assumes a window `factor` times the real one."""
     scaled = {
         name: math.ceil(getattr(usage, name) * factor)
         for name in ("fresh", "cache_read", "cache_written", "output", "reasoning", "cache_written_1h")
@@ -59,7 +59,7 @@ def scale_usage(usage: Usage, factor: float) -> Usage:
 
 
 def add_usages(usages: Sequence[Usage]) -> Usage | None:
-    """The counts of several answers together; None of none."""
+    """The sum of the counts of several answers; None for an empty sequence."""
     if not usages:
         return None
     return Usage(
@@ -75,16 +75,17 @@ def add_usages(usages: Sequence[Usage]) -> Usage | None:
 
 
 class StopDetail(msgspec.Struct, frozen=True):
-    """Why a refusal happened, where the upstream says so."""
+    """Why the upstream refused, if it says so."""
 
     category: str | None = None
     explanation: str | None = None
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):
-    """`finish_reason` None means the answer broke off; `created` is in unix seconds, None where unknown.
+    """`finish_reason` None means the answer broke off; `created` is in unix seconds, None if unknown.
 
-    `logprobs` are OpenAI's entries for the visible text; `extensions` what only the upstream's dialect knows.
+    `logprobs` are OpenAI's entries for the visible text; `extensions` are fields that only the upstream's dialect
+    knows.
     """
 
     id: str

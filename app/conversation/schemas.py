@@ -1,8 +1,8 @@
 """Reduces JSON schemas to the subset that an upstream supports.
 
-Nothing here changes its argument. What had to go is told in words, so that the caller can report it under the field
-that the schema came from. Only keywords are looked at, never the names of properties: a property may well be called
-"format" or "$ref".
+Nothing here changes its argument. Whatever is removed is described in words, and the caller reports it under the field
+that the schema came from. Only keywords are examined, never property names: a property may well be called "format" or
+"$ref".
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ _NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentS
 
 _UNIONS = ("anyOf", "oneOf", "allOf")
 _NOISE = ("$schema", "$id", "$comment")  # say nothing to a model, and some servers refuse them
-_NULLABLE = ("default", "const", "example")  # here null is a value like any other
+_NULLABLE = ("default", "const", "example")  # null is a legitimate value of these
 _DEFINITIONS = ("$defs", "definitions")
-# Without a type, what has one of these may be no object.
+# A schema without a type but with one of these may describe a non-object.
 _UNTYPED = (*_UNIONS, "$ref", "enum", "const")
 
 _PLAIN_PROPERTY = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 
-# The property under which a value stands where only objects are taken.
+# The property that holds the value where only objects are accepted.
 WRAPPED = "value"
 
-# Anthropic's structured outputs, as its own SDK transforms schemas; whatever else there is moves into the description.
+# Anthropic's structured outputs, as its own SDK transforms schemas; everything else moves into the description.
 _ANTHROPIC = frozenset(
     ("type", "properties", "required", "items", "enum", "const", "anyOf", "allOf", "$ref", "$defs", "description")
 ) | {"title", "format", "minItems", "additionalProperties"}
 _ANTHROPIC_FORMATS = ("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid")
 
-# Characters that references of one schema are written out to, and what the shortest counts; and how deep they may lie.
+# Maximum characters that the references of one schema expand to, the minimum counted for each, and the maximum depth.
 _MAX_INLINED = 128 * 1024
 _LEAST_INLINED = 64
 _MAX_CHAIN = 64
-# Characters of a reference that a loss repeats.
+# Maximum characters of a reference quoted in a loss.
 _MOST_QUOTED = 100
 
 _GEMINI = frozenset(
     ("type", "title", "description", "nullable", "enum", "items", "minItems", "maxItems", "properties", "required")
 ) | {"minProperties", "maxProperties", "minLength", "maxLength", "pattern", "minimum", "maximum", "anyOf", "format"}
-# What every vendor takes. Moonshot checks it: github.com/MoonshotAI/walle, docs/mfjs-spec.md.
+# What every vendor accepts. Moonshot checks it: github.com/MoonshotAI/walle, docs/mfjs-spec.md.
 _PLAIN = frozenset(
     ("type", "description", "enum", "properties", "required", "items", "anyOf", "additionalProperties", "default")
 )
@@ -59,12 +59,12 @@ _GEMINI_FORMATS = ("date-time", "enum", "float", "double", "int32", "int64")
 
 
 def is_plain_property(name: str) -> bool:
-    """Whether a property has a name that Anthropic takes."""
+    """Whether Anthropic accepts this property name."""
     return _PLAIN_PROPERTY.fullmatch(name) is not None
 
 
 def has_odd_properties(schema: Any) -> bool:
-    """Whether the root of a schema has a property with another name."""
+    """Whether the root of a schema has a property name that Anthropic rejects."""
     properties = schema.get("properties") if isinstance(schema, dict) else None
     return isinstance(properties, dict) and not all(map(is_plain_property, properties))
 
@@ -72,8 +72,8 @@ def has_odd_properties(schema: Any) -> bool:
 def sanitize(schema: Schema | None, style: SchemaStyle) -> tuple[Schema, tuple[str, ...]]:
     """The schema of a tool's arguments for an upstream of this style, and what it lost.
 
-    The root is always an object. "object" and "openai" lose nothing but noise at the root, "anthropic" no more than
-    a union at the root, "gemini" everything beyond OpenAPI's subset, "plain" what some vendor refuses.
+    The root is always an object. "object", "openai" and "anthropic" lose only noise and a union at the root, "gemini"
+    everything beyond its OpenAPI subset, "plain" everything that some vendor rejects.
     """
     if schema is None:
         return {"type": "object", "properties": {}}, ()
@@ -92,9 +92,9 @@ def sanitize(schema: Schema | None, style: SchemaStyle) -> tuple[Schema, tuple[s
 
 
 def wrap_root(schema: Schema) -> Schema:
-    """A schema whose root is an object: the very same if it is one, else the property `value` of a new one.
+    """A schema whose root is an object: the schema itself if it is one, else the property `value` of a new one.
 
-    Definitions stay at the root, for references to them begin there; other references are led to their new place.
+    Definitions stay at the root, where references to them start; other references are redirected to their new place.
     """
     kind = schema.get("type", None if any(word in schema for word in _UNTYPED) else "object")
     if kind == "object" and not any(union in schema for union in _UNIONS):
@@ -112,7 +112,7 @@ def wrap_root(schema: Schema) -> Schema:
 
 
 def without_nulls(schema: Schema) -> Schema:
-    """The schema without keywords that are null, which say nothing and which vendors refuse."""
+    """The schema without null keywords, which mean nothing and which vendors reject."""
     schema = _map_parts(schema, without_nulls)
     if not any(value is None for value in schema.values()):
         return schema
@@ -120,7 +120,7 @@ def without_nulls(schema: Schema) -> Schema:
 
 
 def without_noise(schema: Schema) -> Schema:
-    """The schema without keywords at its root that say nothing to a model."""
+    """The schema without root keywords that mean nothing to a model."""
     if any(word in schema for word in _NOISE):
         return {word: value for word, value in schema.items() if word not in _NOISE}
     return schema
@@ -129,27 +129,27 @@ def without_noise(schema: Schema) -> Schema:
 def to_anthropic_subset(schema: Schema) -> tuple[Schema, tuple[str, ...]]:
     """The schema within the subset of Anthropic's structured outputs and strict tools, and what it lost.
 
-    Objects are closed, `oneOf` becomes `anyOf`, and what the subset lacks becomes words in the description.
+    Objects are closed, `oneOf` becomes `anyOf`, and keywords outside the subset move into the description.
     """
     lost: list[str] = []
     return _to_anthropic(schema, lost), tuple(dict.fromkeys(lost))
 
 
 def to_gemini_subset(schema: Schema) -> tuple[Schema, tuple[str, ...]]:
-    """The schema within the subset of OpenAPI that Gemini knows, and what it lost."""
+    """The schema within the OpenAPI subset that Gemini supports, and what it lost."""
     lost: list[str] = []
     return _to_gemini(_inline(schema, lost), lost), tuple(dict.fromkeys(lost))
 
 
 def to_plain_subset(schema: Schema, *, closed: bool = False) -> tuple[Schema, tuple[str, ...]]:
-    """The schema in the few keywords that every vendor takes, and what it lost; the others become words in the
-    description. `closed`: no object takes properties that are not listed."""
+    """The schema in the few keywords that every vendor accepts, and what it lost; other keywords move into the
+    description. `closed`: objects allow no unlisted properties."""
     lost: list[str] = []
     return _to_plain(_inline(schema, lost), lost, closed), tuple(dict.fromkeys(lost))
 
 
 def is_openai_strict(schema: Schema) -> bool:
-    """Whether OpenAI takes the schema as strict: each object closed, and each of its properties required."""
+    """Whether OpenAI accepts the schema as strict: every object closed, and all its properties required."""
 
     def is_closed(part: Schema) -> bool:
         if part.get("type") != "object" and "properties" not in part:
@@ -160,7 +160,7 @@ def is_openai_strict(schema: Schema) -> bool:
 
 
 def _root_object(schema: Schema, lost: list[str]) -> Schema:
-    """The schema with an object at its root, as every vendor wants the arguments of a tool."""
+    """The schema with an object at its root, as every vendor requires for tool arguments."""
     if not any(union in schema for union in _UNIONS):
         kind = schema.get("type")
         if kind == "object" and isinstance(schema.get("properties"), dict):
@@ -174,7 +174,7 @@ def _root_object(schema: Schema, lost: list[str]) -> Schema:
 
 
 def _merge_union(schema: Schema) -> Schema:
-    """One object with the properties of all members; required is what each alternative requires."""
+    """One object with the properties of all members; a property is required if every alternative requires it."""
     merged = {word: value for word, value in schema.items() if word not in _UNIONS} | {"type": "object"}
     properties = dict(_members(schema, "properties"))
     required = _required(schema)
@@ -224,7 +224,7 @@ def _to_anthropic(schema: Schema, lost: list[str]) -> Schema:
 
 
 def _describe(kept: Schema, said: Schema, lost: list[str]) -> None:
-    """Tells a model in the description what its server takes no keyword for."""
+    """Adds keywords that the server does not accept to the description."""
     if said:
         words = ", ".join(f"{word}: {json.dumps(value, ensure_ascii=False)}" for word, value in said.items())
         kept["description"] = "\n".join(filter(None, (kept.get("description"), "{" + words + "}")))
@@ -252,7 +252,7 @@ def _to_plain(schema: Schema, lost: list[str], closed: bool) -> Schema:
 
 
 def _one_kind_of_items(schema: Schema) -> Schema:
-    """The schema with one schema for all items of an array: any of those for each place."""
+    """The schema with a single `items` schema instead of one per position: any of those."""
     places = schema["items"] if isinstance(schema.get("items"), list) else schema.get("prefixItems")
     if not isinstance(places, list):
         return schema
@@ -262,7 +262,7 @@ def _one_kind_of_items(schema: Schema) -> Schema:
 
 
 def _one_type(schema: Schema, closed: bool) -> Schema:
-    """The schema with a single type, or with a union of such and no type beside it."""
+    """The schema with a single type, or with a union of single types and no type beside it."""
     kinds = schema.get("type")
     if "enum" in schema:
         schema = _one_type_of_values(schema)
@@ -287,7 +287,7 @@ def _one_type(schema: Schema, closed: bool) -> Schema:
 
 
 def _list_properties(schema: Schema, closed: bool) -> None:
-    """An object that requires nothing but its own properties, each of which has a schema."""
+    """Limits an object's `required` to its own properties and gives each property a schema. Changes `schema`."""
     properties = _members(schema, "properties")
     schema["properties"] = {name: part if isinstance(part, dict) else {} for name, part in properties.items()}
     if "required" in schema:
@@ -297,7 +297,7 @@ def _list_properties(schema: Schema, closed: bool) -> None:
 
 
 def _one_type_of_values(schema: Schema) -> Schema:
-    """The schema with values of one type, texts or numbers; null becomes a type, and so do true and false."""
+    """The schema with enum values of one type, texts or numbers; null and booleans become types."""
     values = schema.pop("enum")
     values = values if isinstance(values, list) else []
     schema.pop("type", None)
@@ -339,8 +339,8 @@ def _one_gemini_type(names: list[Any]) -> Schema:
 
 
 def _fit_gemini(kept: Schema, lost: list[str]) -> Schema:
-    """What else is refused there: an array of nothing, values that are no texts, required properties that there are
-    not."""
+    """Fixes what else Gemini rejects: arrays without items, enum values that are not texts, required properties that do
+    not exist."""
     if kept.get("type") == "array":
         kept.setdefault("items", {"type": "string"})
     if "enum" in kept:
@@ -355,7 +355,7 @@ def _fit_gemini(kept: Schema, lost: list[str]) -> Schema:
 
 
 def _intersect(parts: Any) -> Schema:
-    """One schema that says what all parts say."""
+    """One schema that combines all parts."""
     schemas = [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
     if any("properties" in part for part in schemas):
         return _merge_union({"allOf": schemas})
@@ -363,10 +363,10 @@ def _intersect(parts: Any) -> Schema:
 
 
 def _inline(schema: Schema, lost: list[str]) -> Schema:
-    """The schema with each `$ref` replaced by what it names; a recursive one ends as an object of any shape.
+    """The schema with each `$ref` replaced by its definition; a recursive one ends as an object of any shape.
 
-    A few definitions that use each other twice could grow without end, and a large one could be named by each of a
-    thousand properties, so what is written out is limited.
+    The expansion is limited: a few definitions that use each other twice could grow without end, and a thousand
+    properties could all refer to one large definition.
     """
     named = {
         f"#/{word}/{name}": part
@@ -404,7 +404,7 @@ def _inline(schema: Schema, lost: list[str]) -> Schema:
 
 
 def _move_references(schema: Schema, place: str) -> Schema:
-    """The schema with its references to itself, but not to definitions, beginning at `place`."""
+    """The schema with its references to itself, except those to definitions, redirected to `place`."""
     target = schema.get("$ref")
     if (
         isinstance(target, str)
@@ -416,7 +416,7 @@ def _move_references(schema: Schema, place: str) -> Schema:
 
 
 def _members(schema: Schema, word: str) -> Schema:
-    """The schemas by name under a keyword; none where a client wrote something else there."""
+    """The schemas by name under a keyword; empty if the client wrote something else there."""
     value = schema.get(word)
     return value if isinstance(value, dict) else {}
 
@@ -427,7 +427,7 @@ def _required(schema: Schema) -> list[str]:
 
 
 def _map_parts(schema: Schema, change: Callable[[Schema], Schema]) -> Schema:
-    """A copy of the schema with each schema directly within it changed."""
+    """A copy of the schema with `change` applied to each direct subschema."""
     copy = dict(schema)
     for word, value in schema.items():
         if word in _ONE and isinstance(value, dict):
@@ -447,6 +447,6 @@ def _walk(schema: Schema) -> list[Schema]:
         found.append(part)
         return part
 
-    for each in found:  # which grows meanwhile
+    for each in found:  # `found` grows during the loop
         _map_parts(each, note)
     return found

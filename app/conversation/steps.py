@@ -1,4 +1,4 @@
-"""Steps of server tools, in words and as call and result pairs, for all dialects."""
+"""Steps of server tools, in words and as pairs of call and result, for all dialects."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import msgspec
 
 from app.conversation.blocks import Page, Proof, ServerTool, Step
 
-# The kind of a proof that holds such steps. Beside it stands what a client is shown of them.
+# The kind of a proof that holds such steps. The client is shown a description beside it.
 SERVER_TOOL = "server_tool"
-# The kind of a proof that holds a citation of another dialect, in its own words.
+# The kind of a proof that holds a citation in another dialect's form.
 CITATION = "citation"
-# Beyond so many bytes the vendor's own item is not carried through the client: it would be sent with every turn.
+# Maximum bytes of vendor items carried through the client, because every later turn resends them.
 MOST_CARRIED = 200_000
 
 _decode = msgspec.json.Decoder().decode
 
 
 def tell(step: Step) -> str:
-    """The step in words: what was asked, what was answered, and the pages."""
+    """The step in words: input, answer and pages."""
     asked = "\n".join(_words(step.asked)) if step.asked else ""
     if step.kind == "mcp" and step.asked is not None:
         asked = f"{step.name}: {asked}".rstrip(": ")
@@ -30,13 +30,13 @@ def tell(step: Step) -> str:
 
 
 def asked_of(step: Step) -> dict[str, Any]:
-    """What the tool was asked, as an object."""
+    """The tool's input as an object."""
     value = _decode_or_none(step.asked or "{}")
     return value if isinstance(value, dict) else {"input": value}
 
 
 def pair(steps: Sequence[Step]) -> Iterator[tuple[Step, Step | None]]:
-    """Each call with its result, in the order of the calls; a result that nobody called for is its own call."""
+    """Each call with its result, in the order of the calls; a result without a call serves as its own call."""
     results = {step.id: step for step in steps if step.asked is None}
     called = {step.id for step in steps if step.asked is not None}
     for step in steps:
@@ -48,14 +48,15 @@ def pair(steps: Sequence[Step]) -> Iterator[tuple[Step, Step | None]]:
 
 
 def carry(steps: Sequence[ServerTool]) -> Proof | None:
-    """The vendor's own blocks of these steps, for the way through a client of another dialect and back."""
+    """A proof with the vendor's own blocks of these steps, which a client of another dialect returns. None if there are
+    no steps or they are larger than MOST_CARRIED."""
     if not steps or sum(len(step.raw) for step in steps) > MOST_CARRIED:
         return None
     return Proof(steps[0].dialect, SERVER_TOOL, tuple(step.raw for step in steps))
 
 
 def pages_of(entries: Any) -> tuple[Page, ...]:
-    """The pages among entries of a list, each with a URL and perhaps a title."""
+    """The pages in a list of entries: those with a URL and perhaps a title."""
     if not isinstance(entries, list):
         return ()
     found = [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("url"), str)]

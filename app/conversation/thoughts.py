@@ -1,7 +1,7 @@
-"""Places reasoning among text and tool calls, for clients that keep it apart.
+"""Places reasoning among text and tool calls, for clients that store it separately.
 
-A message of Chat Completions is one text, then calls, and reasoning beside them. Models may think before each of these,
-and a vendor that checks its proofs expects them back in that order.
+A message of Chat Completions is one text followed by calls, with reasoning beside them. Models may think before each of
+these, and a vendor that verifies its proofs expects them back in that order.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from app.conversation.steps import carry
 
 
 class Thought(msgspec.Struct, frozen=True):
-    """Reasoning and its place: 0 before all that was said, 1 behind it, n + 1 behind n calls as well."""
+    """Reasoning and its place: 0 before the text, 1 after the text, n + 1 after n calls as well."""
 
     place: int
     block: Reasoning
 
 
 def place_of_next(*, said: bool, calls: int) -> int:
-    """The place of a thought that begins now."""
+    """The place of a thought that begins at this point."""
     return 1 + calls if said or calls else 0
 
 
 def find_thoughts(blocks: Sequence[Block]) -> list[Thought]:
-    """The thoughts among blocks, with their places, and what the upstream's own tools did as thoughts of that kind."""
+    """The thoughts among blocks, with their places. Steps of the upstream's own tools count as thoughts that carry
+    their proof."""
     thoughts: list[Thought] = []
     said, calls = False, 0
     for block in blocks:
@@ -45,8 +46,8 @@ def find_thoughts(blocks: Sequence[Block]) -> list[Thought]:
 
 
 def weave(thoughts: Sequence[Thought], others: Sequence[Block]) -> tuple[Block, ...]:
-    """The thoughts in their places among the other blocks of a turn. Thinking leads to something: none of it comes
-    behind the last call."""
+    """The thoughts in their places among the other blocks of a turn. None is placed after the last call, because
+    thinking precedes what it results in."""
     calls = [block for block in others if isinstance(block, ToolCall)]
     spoken = [block for block in others if not isinstance(block, ToolCall)]
     last = len(calls) or 1

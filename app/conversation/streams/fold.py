@@ -25,9 +25,9 @@ from app.errors import UpstreamCut, UpstreamRefused
 
 
 class Folder:
-    """Collects events; `response()` is what they add up to.
+    """Collects events; `response()` returns the response that they add up to.
 
-    Raises UpstreamRefused for a `Failed`, UpstreamCut when the stream ended without `Finished`.
+    Raises UpstreamRefused for a `Failed`, UpstreamCut if the stream ended without `Finished`.
     """
 
     def __init__(self) -> None:
@@ -79,14 +79,14 @@ class Folder:
 
 
 def fold(events: Iterable[Event]) -> Response:
-    """One response of a whole stream of events; errors as in `Folder`."""
+    """The response that a complete stream of events adds up to; errors as in `Folder`."""
     folder = Folder()
     folder.feed(events)
     return folder.response()
 
 
 def unfold(response: Response) -> list[Event]:
-    """The events of a whole response: each block opens, says all at once, closes."""
+    """The events of a complete response: each block opens, gets all its text in one delta, and closes."""
     events: list[Event] = [
         Started(
             id=response.id,

@@ -1,7 +1,7 @@
 """Queues events so that a dialect sees one open block at a time.
 
 Upstreams may interleave the fragments of parallel tool calls; Anthropic's stream grammar forbids two open blocks and
-OpenAI's Responses never shows any. The first block goes through live, later ones wait until it is closed.
+OpenAI's Responses never shows them. The first block passes live; later ones wait until it is closed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOp
 class Sequencer:
     """`feed` returns the same events with blocks one after another and indices renumbered 0, 1, 2 …
 
-    `Finished` closes what is still open; `Failed` drops what is still waiting, for it will never be complete.
+    `Finished` closes the blocks that are still open. `Failed` drops those still waiting because they will never be
+    complete.
     """
 
     def __init__(self) -> None:
@@ -24,13 +25,13 @@ class Sequencer:
         self._next = 0
 
     def is_next(self, index: int) -> bool:
-        """Whether deltas of this block pass as they are."""
+        """Whether deltas of this block pass unchanged."""
         return index == self._live == self._next
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
         live = self._live
         if live == self._next:
-            # As nearly always: nothing but more of the open block, which is at its place.
+            # The usual case: only deltas of the live block, whose index is unchanged.
             for event in events:
                 if type(event) is not BlockDelta or event.index != live:
                     break

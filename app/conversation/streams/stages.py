@@ -1,8 +1,8 @@
 """Stages between a stream parser and a stream renderer, which turn events into events.
 
-A stage undoes on the way back what an adaptation did to the request on the way out (a custom tool that went as a
-function, a stop sequence that the upstream does not know …). Stages are pure state machines, one set a reply, and a
-unary reply runs through the same ones by being unfolded first.
+A stage undoes in the reply what an adaptation did to the request (a custom tool sent as a function, a stop sequence
+that the upstream does not support …). Stages are pure state machines, one set per reply. A unary reply is unfolded and
+runs through the same stages.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from app.conversation.response import Response
 
 
 class Stage(Protocol):
-    """One set for each reply. One that has a `done` steps aside once that is true: all later events pass it as they
-    are. One whose class has `leaves` tells by it which whole answers it would leave as they are."""
+    """A transformation of one reply's events. A stage with a true `done` is removed: later events bypass it. A class
+    may define `leaves(response)`, which says whether the stage would leave a complete answer unchanged."""
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
-        """The events instead of these, in order; possibly none, or the same sequence where nothing is to be done.
+        """The events that replace these, in order: possibly none, or the same sequence if nothing changes.
 
-        Called with what the parser or the stage before gave at once. What goes out keeps the lifecycle of blocks:
-        whatever is held back is given out before `Finished` or `Failed` at the latest. Raises nothing.
+        Called with one batch from the parser or the previous stage. The output keeps the lifecycle of blocks, and
+        whatever is held back is released before `Finished` or `Failed`. Raises nothing.
         """
         ...
 
@@ -31,14 +31,14 @@ StageMaker = Callable[[], Stage]
 
 
 def chain(stages: Sequence[Stage], events: Sequence[Event]) -> Sequence[Event]:
-    """Events after all stages, first to last. With no stages they pass as they are."""
+    """Events after all stages, first to last. Without stages they pass unchanged."""
     for stage in stages:
         events = stage.feed(events)
     return events
 
 
 def find_needed(stages: Sequence[StageMaker], response: Response) -> list[StageMaker]:
-    """Those stages that may change a whole answer."""
+    """The stages that may change a complete answer."""
     return [make for make in stages if (leaves := getattr(make, "leaves", None)) is None or not leaves(response)]
 
 

@@ -1,7 +1,7 @@
 """Counts the pages of a PDF.
 
-A PDF tells the number in the root of its page tree, which stands near its beginning or its end unless it is packed.
-Only the ends are decoded, for a document may be megabytes long.
+A PDF states the number in the root of its page tree, which is near its beginning or end unless it is compressed. Only
+the ends are decoded, because a document may be megabytes long.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import re
 
 from app.conversation.tokens.image_sizes import first_bytes
 
-HEAD = 1024  # where a document made for slow networks tells about itself
-END = 49_152  # bytes looked at on each side; divisible by three, as base64 wants it
-BYTES_PER_PAGE = 50_000  # of a document that does not tell
-MOST_PAGES = 1000  # more than any vendor takes, so that a false number does no harm
+HEAD = 1024  # a linearized document describes itself here
+END = 49_152  # bytes examined at each end; divisible by three, as base64 requires
+BYTES_PER_PAGE = 50_000  # for a document that does not state its pages
+MOST_PAGES = 1000  # more than any vendor accepts, so a false number does no harm
 
 _TREE = re.compile(rb"/Type\s*/Pages\b")
 _COUNT = re.compile(rb"/Count\s+(\d{1,6})")
@@ -22,7 +22,7 @@ _PAGE = re.compile(rb"/Type\s*/Page\b")
 
 
 def count_pages(data: str) -> int:
-    """Pages of a PDF in base64, at least 1; by its length where it does not tell."""
+    """Pages of a PDF in base64, at least 1; estimated from its length if it does not state them."""
     ends = first_bytes(data, END)
     whole = len(data) <= END // 3 * 4
     if not whole:

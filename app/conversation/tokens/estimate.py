@@ -1,14 +1,14 @@
-"""Estimates a request's input tokens, for when no upstream has counted them.
+"""Estimates a request's input tokens when no upstream has counted them.
 
-No vocabulary is needed: what a tokenizer makes of a text depends on few things that can be counted fast. Each letter
-is put into one of a handful of classes (small letter, capital, digit, mark, blank …), and short patterns of classes are
-counted: a blank before a small letter is a word, a small letter before a capital a hump. Letters of other scripts are
-counted by script.
+No vocabulary is needed: how a tokenizer splits a text depends on a few properties that can be counted fast. Each letter
+is mapped to one of a handful of classes (small letter, capital, digit, mark, blank …), and short patterns of classes
+are counted: a blank before a small letter is a word, a small letter before a capital a hump. Letters of other scripts
+are counted by script.
 
 The weights were fitted to OpenAI's `o200k_base`, which the vocabularies of most open models resemble, over code, JSON,
-tool schemas, logs, manuals and text in fifty languages. Whoever compacts a conversation by these numbers should do it
-early rather than late, so they are a little high, most of all for scripts that other vocabularies know less well.
-Claude's vocabularies make more tokens of the same text, and are told by the model's name.
+tool schemas, logs, manuals and text in fifty languages. Clients use these numbers to decide when to compact a
+conversation, better early than late, so they are a little high, most of all for scripts that other vocabularies cover
+less well. Claude's vocabularies make more tokens of the same text; the model's name selects their factor.
 """
 
 from __future__ import annotations
@@ -40,33 +40,33 @@ from app.conversation.tokens.document_pages import count_pages
 from app.conversation.tokens.image_sizes import first_bytes, image_size
 from app.conversation.tokens.image_tokens import UNTOLD, Rule, count_image, find_rule
 
-# Tokens around what is said: roles and separators, names of fields.
+# Tokens for structure: roles, separators and field names.
 PER_TURN = 4
 PER_CALL = 8
 PER_TOOL = 12
 
 PER_SOUND = 1000
-PER_PAGE = 2250  # of a PDF: its text and its picture; Anthropic names 1,500 to 3,000 for the text
-TEXT_READ = 65_536  # bytes read of a text that comes as a file
+PER_PAGE = 2250  # per PDF page, text and picture; Anthropic names 1,500 to 3,000 for the text
+TEXT_READ = 65_536  # bytes read of a text file
 
-# Of a long text so many pieces of so many characters are looked at.
+# A long text is sampled: this many pieces of this many characters.
 PIECES = 64
 PIECE = 80
 
-# How many more tokens than o200k_base the vocabularies of some models make, at the median of code and prose.
+# Factor by which the vocabularies of some models make more tokens than o200k_base, at the median of code and prose.
 FACTORS: tuple[tuple[re.Pattern[str], float], ...] = (
     (re.compile(r"claude-(opus-4[-.][7-9]|[a-z]+-[5-9])"), 1.5),
     (re.compile(r"claude"), 1.2),
 )
 
-# No text has fewer tokens for each of its characters.
+# Minimum tokens per character of any text.
 LEAST = 1 / 8
 
-# Lines drawn with one mark, and blanks that indent, are few tokens however long they are.
+# Lines drawn with one mark, and indenting blanks, are few tokens however long they are.
 RUNS: dict[bytes, bytes] = {bytes([mark]) * 8: bytes([mark]) for mark in b"-=.#*~ "} | {b"\t\t": b"\t"}
 
-# Tokens for each time that the letters occur. They are rare in English and in code, and frequent in other languages
-# written in Latin letters, whose words are cut in more pieces.
+# Tokens per occurrence of these letters. They are rare in English and in code, and frequent in other languages written
+# in Latin letters, whose words split into more tokens.
 LETTERS: dict[bytes, float] = {
     b"ka": 2.0,
     b"ko": 2.0,
@@ -77,8 +77,8 @@ LETTERS: dict[bytes, float] = {
     b"i ": 0.8,
 }
 
-# Tokens for each time that a pattern of classes occurs: small letter, capital, digit, blank, tab, newline, mark, and x
-# for a letter of another script.
+# Tokens per occurrence of a pattern of classes: small letter, capital, digit, blank, tab, newline, mark, and x for a
+# letter of another script.
 SHAPES: dict[bytes, float] = {
     b"  ": 0.54,
     b" .": 0.31,
@@ -102,21 +102,21 @@ SHAPES: dict[bytes, float] = {
     b"x x": 0.86,
 }
 
-# The same where only digits are left: three of them are one token at most.
+# The same with everything but digits blanked: three digits are one token at most.
 DIGITS: dict[bytes, float] = {
     b" 0": 2.17,
     b"0000": 1.09,
 }
 
-# For each accent on a Latin letter.
+# Tokens per accent on a Latin letter.
 ACCENT = 0.92
 
 
 class Script(msgspec.Struct, frozen=True):
-    """Letters of other scripts, by the upper half of their code points, and the tokens for each of them.
+    """Letters of another script, by the upper byte of their code points, and the tokens per letter.
 
-    `telling` are letters that only some of the languages have, those that are cut in more pieces, with so many tokens
-    more for each.
+    `telling` are letters that only some of its languages have, whose words split into more tokens: each costs `more`
+    extra.
     """
 
     first: int
@@ -153,9 +153,8 @@ SCRIPTS: tuple[Script, ...] = (
 def estimate_tokens(request: Request, model: str | None = None, images: Rule = UNTOLD) -> int:
     """Input tokens of a request, at least 1: instructions, turns and tools, images and documents by their size.
 
-    `model` is the name that the upstream knows the model by, where it is not the request's; `images` is the rule for
-    images where it tells none. Takes under a millisecond
-    however long the request is; a long one is looked at in pieces.
+    `model` is the upstream's name for the model, if it differs from the request's. `images` is the rule for images if
+    the model's name decides none. Takes under a millisecond however long the request is, because a long one is sampled.
     """
     model = model or request.model
     rule = find_rule(model, images)
@@ -173,19 +172,19 @@ def estimate_tokens(request: Request, model: str | None = None, images: Rule = U
 
 
 def estimate_output(blocks: Iterable[Block]) -> int:
-    """Output tokens of an answer; 0 of one without content."""
+    """Output tokens of an answer; 0 if it has no content."""
     texts: list[str] = []
     fixed = _read_blocks(blocks, texts, UNTOLD)
     return round(fixed + count_texts(texts)) if texts else fixed
 
 
 def count_text(text: str) -> float:
-    """Tokens of a text, about."""
+    """Approximate tokens of a text."""
     return count_texts([text])
 
 
 def count_texts(texts: Sequence[str]) -> float:
-    """Tokens of texts that follow each other, about."""
+    """Approximate tokens of consecutive texts."""
     length = sum(map(len, texts))
     if length <= PIECES * PIECE:
         return _weigh("\n".join(texts))
@@ -194,7 +193,7 @@ def count_texts(texts: Sequence[str]) -> float:
 
 
 def _pick_pieces(texts: Sequence[str], length: int) -> list[str]:
-    """Pieces at equal distances, none of them across two texts."""
+    """Pieces at equal distances, none spanning two texts."""
     step = length / PIECES
     pieces = []
     begin, wanted = 0, 0.0
@@ -209,7 +208,7 @@ def _pick_pieces(texts: Sequence[str], length: int) -> list[str]:
 
 
 def _weigh(text: str) -> float:
-    # The blank makes the first word begin like all others.
+    # The leading blank makes the first word look like all others.
     data = b" " + text.encode("latin-1", "replace")
     for run, mark in RUNS.items():
         data = data.replace(run, mark)
@@ -242,7 +241,7 @@ def _shape_of(byte: int) -> str:
     if character.isdecimal():
         return "0"
     if character == "?":
-        return "x"  # what encoding makes of a letter of another script
+        return "x"  # the replacement that encoding writes for a letter of another script
     return {" ": " ", "\t": "t", "\r": "n", "\n": "n"}.get(character, ".")
 
 
@@ -260,7 +259,7 @@ def _factor(model: str) -> float:
 
 
 def _read_blocks(blocks: Iterable[Block], texts: list[str], rule: Rule) -> int:
-    """Adds the texts of blocks to `texts`; the tokens of what is no text."""
+    """Adds the texts of blocks to `texts`; returns the tokens of everything else."""
     fixed = 0
     for block in blocks:
         match block:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 
-# Where a JPEG tells its size varies: cameras put a preview and their settings before it.
+# A JPEG's size may come late: cameras put a preview and their settings before it.
 JPEG_HEAD = 65_536
 
-# Markers of a JPEG that begin a frame, and so hold its size.
+# JPEG markers that begin a frame, which states the size.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def first_bytes(data: str, count: int) -> bytes:
-    """The first bytes of base64 data, at most `count`; fewer where it is shorter, none where it is damaged."""
+    """The first `count` bytes of base64 data; fewer if it is shorter, none if it is damaged."""
     head = data[: (count + 2) // 3 * 4]
     try:
         return base64.b64decode(head + "=" * (-len(head) % 4))[:count]

@@ -1,8 +1,8 @@
 """Computes an image's tokens by the vendors' published rules.
 
 Both vendors scale an image down to what the model can see and count squares of it: Anthropic and the newer models of
-OpenAI small patches, the older ones large tiles. Which rule holds is told by the model's name; servers of open models
-follow neither, and are counted by the rule of the dialect that the client speaks.
+OpenAI small patches, the older ones large tiles. The model's name selects the rule. Servers of open models follow
+neither and are counted by the rule of the client's dialect.
 
 Sources: Anthropic's guides to vision and to coordinates; OpenAI's guide to images and vision (sizes, detail, costs).
 """
@@ -14,7 +14,7 @@ import re
 
 import msgspec
 
-# Taken for an image whose size cannot be known, as behind a URL.
+# Assumed for an image of unknown size, such as one behind a URL.
 USUAL_SIZE = (1024, 1024)
 
 LOW_DETAIL_SIDE = 512
@@ -24,14 +24,14 @@ TILED_SHORTEST = 768
 
 
 class Limit(msgspec.Struct, frozen=True):
-    """What a model sees of an image at most: pixels along its longer side, and patches."""
+    """The most that a model sees of an image: pixels along its longer side, and patches."""
 
     longest: int
     patches: int
 
 
 class Patches(msgspec.Struct, frozen=True):
-    """Anthropic's rule: a token for each patch of 28 by 28 pixels of the largest image within the limit."""
+    """Anthropic's rule: one token per patch of 28 by 28 pixels after scaling to the limit."""
 
     limit: Limit
     side: int = 28
@@ -50,10 +50,10 @@ class Patches(msgspec.Struct, frozen=True):
 
 
 class ScaledPatches(msgspec.Struct, frozen=True):
-    """OpenAI's rule for its newer models: patches of 32 by 32 pixels, and so many tokens for each.
+    """OpenAI's rule for its newer models: `factor` tokens per patch of 32 by 32 pixels.
 
-    `original` is the limit of detail "original", for the models that know it; `by_default` says that they take it
-    where the client names no detail.
+    `original` is the limit of detail "original", for models that support it; `by_default` means that they use it if the
+    client sets no detail.
     """
 
     limit: Limit
@@ -71,7 +71,7 @@ class ScaledPatches(msgspec.Struct, frozen=True):
         if self._patches(width * scale, height * scale) > limit.patches:
             scale = math.sqrt(self.side**2 * limit.patches / (width * height))
             across, down = width * scale / self.side, height * scale / self.side
-            # Shrunk a little more, until one side is covered by whole patches.
+            # Shrunk a little more so that whole patches cover one side.
             scale *= min(max(1, math.floor(across)) / across, max(1, math.floor(down)) / down)
         return math.ceil(self._patches(int(width * scale), int(height * scale)) * self.factor)
 
@@ -80,7 +80,7 @@ class ScaledPatches(msgspec.Struct, frozen=True):
 
 
 class Tiles(msgspec.Struct, frozen=True):
-    """OpenAI's rule for its older models: a price for the image, and one for each tile of 512 by 512 pixels."""
+    """OpenAI's rule for its older models: a base price per image plus a price per tile of 512 by 512 pixels."""
 
     base: int
     tile: int
@@ -101,7 +101,7 @@ _SMALL = Limit(2048, 1536)
 _LARGE = Limit(2048, 2500)
 _WHOLE = Limit(6000, 10_000)
 
-# The first one whose pattern is found in the model's name.
+# The first rule whose pattern occurs in the model's name applies.
 RULES: tuple[tuple[re.Pattern[str], Rule], ...] = tuple(
     (re.compile(pattern), rule)
     for pattern, rule in (
@@ -125,7 +125,7 @@ UNTOLD = GPT
 
 
 def find_rule(model: str, otherwise: Rule = UNTOLD) -> Rule:
-    """The rule for images of a model; `otherwise`, that of the dialect's vendor, where the name says nothing."""
+    """The rule for a model's images; `otherwise`, the rule of the dialect's vendor, if the name does not decide."""
     for pattern, rule in RULES:
         if pattern.search(model):
             return rule
@@ -133,6 +133,6 @@ def find_rule(model: str, otherwise: Rule = UNTOLD) -> Rule:
 
 
 def count_image(rule: Rule, size: tuple[int, int] | None, detail: str | None = None) -> int:
-    """Tokens of an image of so many pixels in width and height, at least 1; None for an unknown size."""
+    """Tokens of an image, at least 1. `size` is width and height in pixels, None if unknown."""
     width, height = size or USUAL_SIZE
     return rule.count(max(1, width), max(1, height), detail)
