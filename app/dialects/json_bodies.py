@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from app.conversation.capabilities import Capabilities
+from app.dialects.type_faults import tell_fault
 from app.errors import InvalidRequest
 
 T = TypeVar("T")
@@ -103,10 +104,12 @@ def read_value(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T], path: str) ->
     try:
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
-        what, _, inner = str(error).partition(" - at `$")
-        where = path + inner.rstrip("`")
-        raise InvalidRequest(f"{where}: {what[:1].lower()}{what[1:]}", param=where) from error
+        what, inner = tell_fault(error)
+        where = path + inner
+        raise InvalidRequest(f"{where}: {what}", param=where) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if not len(raw):
+            raise InvalidRequest(f"{path}: field required", param=path) from error
         raise InvalidRequest(f"{path}: {error}", param=path) from error
 
 

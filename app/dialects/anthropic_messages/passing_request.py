@@ -17,6 +17,7 @@ from app.conversation.capabilities import Capabilities
 from app.conversation.envelope import PREFIX, is_sealed
 from app.conversation.schemas import has_odd_properties
 from app.dialects.anthropic_messages.vocabulary import NAME, SERVER_CALLS, SERVER_RESULT_ENDING
+from app.dialects.foreign.fields import FOREIGN_FIELDS
 from app.dialects.json_bodies import decode_or_none, is_set, pass_fields, read_body, repair_surrogates
 from app.dialects.tool_schemas import SUBSETS, holds_null_keyword, is_above_limit
 
@@ -34,6 +35,7 @@ _BLANK_TEXT = re.compile(rb'"text"\s*:\s*' + _BLANK.pattern)
 _SHORT = 64  # bytes of a schema that may say nothing at all
 _REASONING = ("thinking", "redacted_thinking")
 _ABSENT = msgspec.Raw()
+_ROLES = ("user", "assistant", "system")
 # The choices of this dialect; others are read, as shapes of OpenAI's or as nothing that is known.
 _CHOICES = ("auto", "any", "none", "tool")
 # With thinking on, Claude still takes a top_p of at least this.
@@ -99,6 +101,13 @@ class _Outline(msgspec.Struct):
     output_config: _Config | None = None
     output_format: msgspec.Raw = _ABSENT
     stream: Any = None
+    max_completion_tokens: msgspec.Raw = _ABSENT
+    max_output_tokens: msgspec.Raw = _ABSENT
+    stop: msgspec.Raw = _ABSENT
+    response_format: msgspec.Raw = _ABSENT
+    reasoning_effort: msgspec.Raw = _ABSENT
+    reasoning: msgspec.Raw = _ABSENT
+    text: msgspec.Raw = _ABSENT
     tools: list[_Tool] | None = None
     messages: list[_Turn] = []
 
@@ -226,7 +235,15 @@ def _check_end(asked: _Outline, can: Capabilities) -> bool:
     return not can.prefill and bool(asked.messages) and asked.messages[-1].role == "assistant"
 
 
+_FOREIGN_FIELDS = sorted(FOREIGN_FIELDS["messages"])
+
+
+def _has_foreign(asked: _Outline, can: Capabilities) -> bool:
+    return any(len(getattr(asked, name)) for name in _FOREIGN_FIELDS)
+
+
 CHECKS: dict[str, _Check] = {
+    "fields of another dialect": _has_foreign,
     "thread": lambda asked, can: not can.first_party and is_set(asked.thread),
     "system": _check_system,
     "max_tokens": lambda asked, can: _is_above(asked.max_tokens, can.max_output),
@@ -258,6 +275,8 @@ class _Judge:
         )
 
     def objects_to(self, turn: _Turn) -> bool:
+        if turn.role not in _ROLES:
+            return True
         blocks = turn.content
         if isinstance(blocks, str):
             return not blocks.strip()

@@ -99,6 +99,8 @@ def _read_format(wire: dict[str, Any] | None) -> OutputFormat | None:
     if wire is None:
         return None
     schema = wire.get("schema")
+    if wire.get("type") == "json_object":  # as OpenAI's dialects have it
+        return OutputFormat("json_object")
     if wire.get("type") != "json_schema" or not isinstance(schema, dict):
         raise InvalidRequest("output_config.format: must be a json_schema with a schema", param="output_config.format")
     return OutputFormat("json_schema", schema)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -24,6 +25,7 @@ from app.dialects.anthropic_messages.vocabulary import (
     WireCache,
     WireTurn,
 )
+from app.dialects.foreign.requests import check_fields, read_mended
 from app.dialects.json_bodies import (
     Fields,
     check_text,
@@ -69,6 +71,10 @@ def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
 
 def parse_count_request(body: bytes, headers: Mapping[str, str]) -> Request:
     """A client's request to count tokens: the same fields, but none for the answer is required."""
+    return read_mended(body, "messages", partial(_parse, headers=headers))
+
+
+def _parse(body: bytes, headers: Mapping[str, str]) -> Request:
     try:
         return _Reader(*_open(body), headers).request()
     except InvalidRequest:
@@ -85,7 +91,9 @@ def _open(body: bytes) -> tuple[Fields, Sequence[WireTurn] | None]:
             usual = decoder.decode(body)
             check_text(body)
             return {name: raw for name in _USUAL_FIELDS if len(raw := getattr(usual, name))}, usual.messages
-    return read_body(body), None
+    fields = read_body(body)
+    check_fields(fields, "messages")
+    return fields, None
 
 
 class _Reader:

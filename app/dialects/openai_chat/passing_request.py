@@ -13,16 +13,17 @@ import msgspec
 
 from app.conversation.capabilities import Capabilities
 from app.conversation.literals import EMPTY, is_blank
+from app.dialects.foreign.requests import is_mixed
 from app.dialects.json_bodies import Fields, decode_or_none, is_set, set_raw
 from app.dialects.openai_chat.messages.foreign_parts import FOREIGN_TYPES
-from app.dialects.openai_chat.vocabulary import REASONING_KEYS
+from app.dialects.openai_chat.vocabulary import REASONING_KEYS, ROLES
 from app.dialects.passing_fields import Check, any_decoder, is_above, pass_unless_odd
 from app.dialects.tool_schemas import SUBSETS, holds_null_keyword, is_above_limit
 
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]+")
 _MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")
 # Parts that have another name or shape in this dialect.
-_FOREIGN = FOREIGN_TYPES | {"input_text", "output_text", "summary_text", "input_image", "input_file"}
+_FOREIGN = FOREIGN_TYPES | {"input_text", "output_text", "summary_text", "input_image", "input_file", "tool-call"}
 # Fields that only a body of Messages has.
 _MESSAGES_FIELDS = frozenset(("system", "stop_sequences"))
 # Whose texts nobody takes for anything else, and what a text begins with.
@@ -49,6 +50,7 @@ class _CalledFunction(msgspec.Struct):
 class _Call(msgspec.Struct):
     id: Any = None
     type: Any = None
+    name: Any = None
     function: _CalledFunction | None = None
     extra_content: msgspec.Raw = msgspec.Raw()
 
@@ -82,9 +84,9 @@ def pass_request(body: bytes, capabilities: Capabilities) -> bytes | None:
 
 
 def _is_odd(fields: Fields, body: bytes, can: Capabilities) -> bool:
-    if "messages" not in fields:
+    if set_raw(fields, "messages") is None:
         return "input" in fields
-    if not _MESSAGES_FIELDS.isdisjoint(fields):
+    if not _MESSAGES_FIELDS.isdisjoint(fields) or is_mixed(fields, "chat"):
         return True
     if can.think_tags or (can.text_tool_calls and "tools" in fields):
         return True  # the answer has to be read
@@ -187,13 +189,15 @@ def _check_parallel(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bo
 
 def _check_format(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
     match decode_or_none(value, any_decoder):
-        case {"type": "json_schema"}:
+        case {"type": "json_schema", "json_schema": _}:
             return (
                 can.structured != "schema" or can.schema in SUBSETS or can.closed_formats or holds_null_keyword(value)
             )
         case {"type": "json_object"}:
             return not can.json_object or can.structured == "none"
-    return False
+        case {"type": "text"}:
+            return False
+    return True  # as another dialect has it, or nobody
 
 
 def _check_choices(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
@@ -282,7 +286,7 @@ def _lacks_content(message: _Message) -> bool:
 
 def _is_odd_message(message: _Message, can: Capabilities) -> bool:
     role, content = message.role, message.content
-    if role == "developer" and can.system_role == "system":
+    if role not in ROLES or (role == "developer" and can.system_role == "system"):
         return True
     first = bytes(memoryview(content)[:1])
     if first == b"[":
@@ -339,7 +343,7 @@ def _is_odd_call(call: _Call, can: Capabilities) -> bool:
         return True
     function = call.function
     if function is None:
-        return False
+        return call.name is not None  # flat, as other libraries write it
     said = bytes(function.arguments)
     if not call.id:
         return True
@@ -351,9 +355,10 @@ def _has_loose_calls(messages: list[_Message]) -> bool:
     waiting: set[Any] = set()
     for message in messages:
         if message.role == "tool":
-            if message.tool_call_id not in waiting:
+            answered = message.tool_call_id
+            if not isinstance(answered, str) or answered not in waiting:
                 return True
-            waiting.discard(message.tool_call_id)
+            waiting.discard(answered)
         elif waiting:
             return True
         elif message.tool_calls:

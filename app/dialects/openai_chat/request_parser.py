@@ -18,6 +18,7 @@ from app.conversation.request import (
     Tool,
     ToolChoice,
 )
+from app.dialects.foreign.requests import check_fields, read_mended
 from app.dialects.json_bodies import Fields, encode_body, read_body, read_value, repair_surrogates
 from app.dialects.openai_chat.messages.items import read_items
 from app.dialects.openai_chat.messages.messages import MessageReader
@@ -42,7 +43,13 @@ _MOST_CHOICES = 128
 
 def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
     """The request in a body. Raises InvalidRequest, naming the field and what it should be."""
-    taker = _Taker(_read_fields(body))
+    return read_mended(body, "chat", _parse)
+
+
+def _parse(body: bytes) -> Request:
+    fields = _read_fields(body)
+    check_fields(fields, "chat")
+    taker = _Taker(fields)
     reader = MessageReader(taker.note)
     _read_conversation(taker, reader)
     stream_options = taker.take("stream_options", _object) or {}

@@ -52,6 +52,8 @@ FINISH_NAMES: dict[FinishReason, str] = {
     "content_filter": "content_filter",
 }
 
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+
 # Fields of past assistant messages that carry reasoning.
 REASONING_KEYS = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks", "thinking")
 
@@ -207,9 +209,11 @@ class WireItem(msgspec.Struct):
     call_id: str | None = None
     id: str | None = None
     name: str | None = None
-    arguments: str | None = None
+    arguments: Raw = Raw()
     input: str | None = None
     output: Raw = Raw()
+    action: Raw = Raw()
+    operation: Raw = Raw()
     summary: list[WirePart] | None = None
     encrypted_content: str | None = None
 

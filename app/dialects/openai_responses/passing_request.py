@@ -13,7 +13,9 @@ import msgspec
 
 from app.conversation.capabilities import Capabilities
 from app.conversation.envelope import PREFIX
-from app.dialects.foreign_tools import is_dated
+from app.dialects.foreign.requests import is_mixed
+from app.dialects.foreign.tools import is_dated
+from app.dialects.foreign.turns import SIGNS
 from app.dialects.json_bodies import Fields, decode_or_none, is_set, set_raw
 from app.dialects.openai_responses.request_parser import ENCRYPTED_CONTENT
 from app.dialects.openai_responses.vocabulary import NAME
@@ -26,6 +28,10 @@ _FILE = b'"input_file"'
 
 # Items that every server of this dialect reads; others only the vendor whose server tools or newer items they are.
 _COMMON = (None, "message", "reasoning", "function_call", "function_call_output")
+# Those of Chat's results.
+_FOREIGN_ROLES = ("tool", "function")
+# What most blocks of Messages that stand among the items would bring with them.
+_BLOCKS = (b'"tool_use"', b'"tool_result"', b'"toolCallId"', b'"source"')
 _CUSTOM = ("custom_tool_call", "custom_tool_call_output")
 # Whose results name them.
 _CALLS = {
@@ -50,6 +56,7 @@ class _Tool(msgspec.Struct):
 
 class _Format(msgspec.Struct):
     type: Any = None
+    json_schema: msgspec.Raw = msgspec.Raw()
 
 
 class _Text(msgspec.Struct):
@@ -80,10 +87,14 @@ def pass_request(body: bytes, capabilities: Capabilities) -> bytes | None:
 
 
 def _is_odd(fields: Fields, body: bytes, can: Capabilities) -> bool:
+    if is_mixed(fields, "items") or bytes(fields.get("previous_response_id", b"")) == b'""':
+        return True
     heads = decode_or_none(fields.get("input", msgspec.Raw(b"null")), _heads_decoder)
     if can.instructions_required and _lacks_state(fields, heads):
         return True
     if heads is not None and _has_odd_items(heads, fields, can):
+        return True
+    if any(mark in body for mark in _BLOCKS) and SIGNS["items"].search(body):
         return True
     if _SEALED in body or (NAME not in can.proofs and b"encrypted_content" in body):
         return True
@@ -118,6 +129,8 @@ def _has_odd_items(heads: list[_Head], fields: Fields, can: Capabilities) -> boo
 
 def _is_odd_item(head: _Head, can: Capabilities) -> bool:
     if head.type == "function_call" and not (head.name and head.call_id):
+        return True
+    if head.role in _FOREIGN_ROLES:
         return True
     if any(isinstance(name, str) and len(name) > _LONGEST_ID for name in (head.id, head.call_id)):
         return True
@@ -208,6 +221,8 @@ def _check_choice(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool
 def _check_text(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
     text = decode_or_none(value, _text_decoder)
     wanted = text.format.type if text is not None and text.format is not None else None
+    if text is not None and text.format is not None and len(text.format.json_schema):
+        return True  # as Chat has it
     if wanted == "json_schema":
         return can.structured != "schema" or can.schema in SUBSETS or can.closed_formats or holds_null_keyword(value)
     return wanted == "json_object" and (not can.json_object or can.structured == "none")

@@ -18,6 +18,7 @@ from app.conversation.request import (
     State,
     Tool,
 )
+from app.dialects.foreign.requests import check_fields, read_mended
 from app.dialects.json_bodies import Fields, encode_body, read_body, read_value, repair_surrogates
 from app.dialects.openai_responses.items.tools import namespace_of, parse_tool_choice, parse_tools
 from app.dialects.openai_responses.items.turns import Input
@@ -44,9 +45,14 @@ _LONG_FIELDS = ("input", "tools")
 
 def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
     """The neutral request of a body. Raises InvalidRequest with the field's path."""
+    return read_mended(body, "items", _parse)
+
+
+def _parse(body: bytes) -> Request:
     if b"\\ud" in body or b"\\uD" in body:
         body = repair_surrogates(body)
     fields = read_body(body)
+    check_fields(fields, "items")
     settings = _parse_settings(fields)
     given = Input(fields.get("input", NULL))
     declared = fields.get("tools", NULL)
@@ -73,6 +79,7 @@ def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
             presence_penalty=settings.presence_penalty,
         ),
         max_tokens=settings.max_output_tokens,
+        stop=_parse_stop(settings),
         output_format=_parse_format(text_format),
         verbosity=settings.text.verbosity if settings.text else None,
         logprobs=_parse_logprobs(settings),
@@ -110,11 +117,16 @@ def _join_tools(tools: list[Tool], found: list[Tool]) -> list[Tool]:
     return tools
 
 
+def _parse_stop(settings: Settings) -> tuple[str, ...]:
+    """Sequences that end the answer, which clients of Chat ask for here too; the vendor's own dialect has none."""
+    return (settings.stop,) if isinstance(settings.stop, str) else tuple(settings.stop or ())
+
+
 def _parse_state(settings: Settings) -> State:
     conversation = settings.conversation
     return State(
         store=settings.store,
-        previous_id=settings.previous_response_id,
+        previous_id=settings.previous_response_id or None,
         conversation=conversation.id if isinstance(conversation, ConversationId) else conversation,
         background=bool(settings.background),
     )
@@ -140,6 +152,8 @@ def _parse_format(wire: Format | None) -> OutputFormat | None:
     if wire.type != "json_schema":
         where = "text.format.type"
         raise InvalidRequest(f"{where}: must be one of text, json_object, json_schema", param=where)
+    if wire.nested is not None:  # as Chat has it
+        wire = wire.nested
     return OutputFormat("json_schema", wire.json_schema, wire.name, wire.description, wire.strict)
 
 

@@ -110,11 +110,12 @@ class WireChoice(msgspec.Struct):
 
 
 class Format(msgspec.Struct):
-    type: str
+    type: str = "json_schema"
     name: str | None = None
     description: str | None = None
     json_schema: dict[str, Any] | None = msgspec.field(name="schema", default=None)
     strict: bool | None = None
+    nested: Format | None = msgspec.field(name="json_schema", default=None)
 
 
 class TextSettings(msgspec.Struct):
@@ -162,6 +163,7 @@ class Settings(msgspec.Struct):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     service_tier: str | None = None
+    stop: str | list[str] | None = None
 
 
 class InputDetails(msgspec.Struct):

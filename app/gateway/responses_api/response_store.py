@@ -73,7 +73,7 @@ class ResponseStore:
     def begin(self, client_request: ClientRequest, *, background: bool = False) -> ResponseContinuation | None:
         """The state of a request; None for one that neither continues anything nor is to be kept."""
         peek = peek_of(client_request)
-        if peek.store is False and peek.previous_response_id is None and peek.conversation is None:
+        if peek.store is False and not peek.previous_response_id and peek.conversation is None:
             return None
         return ResponseContinuation(self, client_request, background=background)
 
@@ -119,7 +119,7 @@ class ResponseContinuation:
         self._client_request = client_request
         self._asked = client_request
         self._store = peek.store is not False
-        self._previous = peek.previous_response_id
+        self._previous = peek.previous_response_id or None
         self._place = read_conversation_id(peek.conversation)
         self._background = background
         self._continued: KeptResponse | None = None

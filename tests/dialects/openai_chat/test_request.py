@@ -458,7 +458,7 @@ def test_fields_of_messages_without_a_place_go_back_where_they_stood() -> None:
         (b'{"model":5,"messages":[{"role":"user","content":"x"}]}', "model string is required", "model"),
         (b'{"model":"m","messages":[{"role":"bob","content":"x"}]}', "'bob' is not one of", "messages[0].role"),
         (b'{"model":"m","messages":[{"content":"x"}]}', "role is required", "messages[0].role"),
-        (b'{"model":"m","messages":[7]}', "expected `object`", "messages[0]"),
+        (b'{"model":"m","messages":[7]}', "expected an object, but got an integer", "messages[0]"),
         (b'{"model":"m","messages":[{"role":"tool","content":"x"}]}', "is required", "messages[0].tool_call_id"),
         (
             b'{"model":"m","messages":[{"role":"user","content":[{"type":"text"}]}]}',
@@ -498,7 +498,7 @@ def test_broken_bodies_are_refused_with_the_field_and_the_remedy(body: bytes, me
         ({"response_format": {"type": "xml"}}, "response_format.type must be"),
         ({"tools": [{"type": "function"}]}, "function.name is required"),
         ({"tool_choice": {"type": "x"}}, "tool_choice must be"),
-        ({"stream": "yes"}, "stream: expected `bool`"),
+        ({"stream": "yes"}, "stream: expected a boolean, but got a string"),
     ],
 )
 def test_settings_out_of_range_are_refused(fields: dict[str, Any], message: str) -> None:

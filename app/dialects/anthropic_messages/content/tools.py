@@ -12,7 +12,8 @@ from app.conversation.losses import Loss
 from app.conversation.request import CustomTool, FunctionTool, NativeTool, Request, Tool, ToolChoice
 from app.dialects.anthropic_messages.content.blocks import write_cache
 from app.dialects.anthropic_messages.vocabulary import CLIENT_TOOLS, NAME, NO_SCHEMA, SERVER_TOOLS
-from app.dialects.foreign_tools import nested_tool
+from app.dialects.foreign.tools import nested_tool
+from app.dialects.type_faults import tell_fault
 from app.errors import InvalidRequest
 
 _PLACED = {"type", "name", "description", "input_schema", "strict", "defer_loading", "input_examples", "cache_control"}
@@ -135,7 +136,8 @@ def _read_function(wire: dict[str, Any], path: str) -> FunctionTool:
             FunctionTool,
         )
     except msgspec.ValidationError as error:
-        raise InvalidRequest(f"{path}: {error}", param=path) from error
+        what, inner = tell_fault(error)
+        raise InvalidRequest(f"{path}{inner}: {what}", param=path + inner) from error
 
 
 def _write_function(tool: FunctionTool, cached: bool, own: bool) -> dict[str, Any]:

@@ -1,19 +1,39 @@
 """Parses `input` in place of `messages`: Responses items, which Cursor sends to the chat path.
 
-Only the simple forms are read here: messages, function and custom calls with their outputs, reasoning. Each becomes the
-message that says the same; calls that follow each other become one assistant message.
+Messages, calls with their outputs and reasoning become the messages that say the same; calls that follow each other
+become one assistant message. Of any other item the user's side tells what can be read in it.
 """
 
 from __future__ import annotations
 
 import msgspec
 
+from app.conversation.blocks import Opaque
 from app.conversation.envelope import is_sealed
+from app.conversation.request import Turn
 from app.dialects.json_bodies import list_decoder, read_value
 from app.dialects.openai_chat.messages.messages import MessageReader
-from app.dialects.openai_chat.vocabulary import SEALED_FORMAT, WireCall, WireCustom, WireFunction, WireItem, WireMessage
+from app.dialects.openai_chat.vocabulary import (
+    SEALED_FORMAT,
+    WireCall,
+    WireCustom,
+    WireFunction,
+    WireItem,
+    WireMessage,
+    WirePart,
+)
+from app.dialects.readable import read_unknown
 from app.errors import InvalidRequest
 
+# Items of tools that the client runs: the name of the tool, and the field of what the model asks.
+_NATIVE_CALLS = {
+    "local_shell_call": ("local_shell", "action"),
+    "shell_call": ("shell", "action"),
+    "apply_patch_call": ("apply_patch", "operation"),
+}
+_MESSAGES = (None, "message")
+_OUTPUT = "_call_output"
+_parts = msgspec.json.Decoder(list[WirePart] | None)
 _item = msgspec.json.Decoder(WireItem)
 
 
@@ -38,12 +58,16 @@ def read_items(items: msgspec.Raw, reader: MessageReader, instructions: str | No
             continue
         _finish(assistant, begun, reader)
         assistant = None
-        reader.add(_message_of(item, path), path)
+        if item.type in _MESSAGES or str(item.type).endswith(_OUTPUT):
+            reader.add(_message_of(item), path)
+        else:
+            reader.turns.append(_turn_of(item.type or "", raw, path))
     _finish(assistant, begun, reader)
 
 
 def _is_assistants(item: WireItem) -> bool:
-    return item.role == "assistant" or item.type in ("function_call", "custom_tool_call", "reasoning")
+    called = item.type in ("function_call", "custom_tool_call", "reasoning") or item.type in _NATIVE_CALLS
+    return item.role == "assistant" or called
 
 
 def _finish(assistant: WireMessage | None, path: str, reader: MessageReader) -> None:
@@ -55,13 +79,18 @@ def _add(assistant: WireMessage, item: WireItem) -> None:
     """Put one item of the assistant's side into its message."""
     match item.type:
         case "function_call":
-            function = WireFunction(item.name, _raw(item.arguments or ""))
+            function = WireFunction(item.name, item.arguments)
             assistant.tool_calls = [*(assistant.tool_calls or ()), WireCall(item.call_id or item.id, function=function)]
         case "custom_tool_call":
             custom = WireCustom(item.name, item.input)
             assistant.tool_calls = [*(assistant.tool_calls or ()), WireCall(item.call_id or item.id, custom=custom)]
+        case str(kind) if kind in _NATIVE_CALLS:
+            name, field = _NATIVE_CALLS[kind]
+            function = WireFunction(name, getattr(item, field))
+            assistant.tool_calls = [*(assistant.tool_calls or ()), WireCall(item.call_id or item.id, function=function)]
         case "reasoning":
-            texts = [part.text or "" for part in item.summary or ()]
+            thoughts = item.summary or (read_value(item.content, _parts, "content") if len(item.content) else None)
+            texts = [part.text or "" for part in thoughts or ()]
             assistant.reasoning_content = "\n\n".join(filter(None, [assistant.reasoning_content, *texts])) or None
             if item.encrypted_content and is_sealed(item.encrypted_content):
                 entry = {"type": "reasoning.encrypted", "data": item.encrypted_content, "format": SEALED_FORMAT}
@@ -71,14 +100,19 @@ def _add(assistant: WireMessage, item: WireItem) -> None:
             assistant.content = item.content
 
 
-def _message_of(item: WireItem, path: str) -> WireMessage:
-    match item.type:
-        case "function_call_output" | "custom_tool_call_output":
-            return WireMessage("tool", item.output, tool_call_id=item.call_id)
-        case None | "message":
-            return WireMessage(item.role, item.content)
-        case unknown:
-            raise InvalidRequest(f"{path}.type {unknown!r} is not understood here; use /v1/responses", param=path)
+def _message_of(item: WireItem) -> WireMessage:
+    if item.type in _MESSAGES:
+        return WireMessage(item.role or ("user" if item.type else None), item.content)
+    return WireMessage("tool", item.output, tool_call_id=item.call_id or item.id)
+
+
+def _turn_of(kind: str, raw: msgspec.Raw, path: str) -> Turn:
+    """What the user's side tells of an item that no message of this dialect says."""
+    if kind == "item_reference":
+        where = f"{path}.type"
+        raise InvalidRequest(f"{where}: an item_reference leads nowhere here; send the item itself", param=where)
+    item = bytes(raw)
+    return Turn("user", (Opaque("openai_responses", kind, item, read_unknown(item, kind), from_user=False),), path=path)
 
 
 def _raw(text: str) -> msgspec.Raw:

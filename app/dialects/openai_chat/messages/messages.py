@@ -21,7 +21,7 @@ from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.messages.parts import NoteField, read_cache, read_content, write_part, write_text
 from app.dialects.openai_chat.replies.tool_calls import is_object, wrap_arguments
 from app.dialects.openai_chat.response_renderer import write_call
-from app.dialects.openai_chat.vocabulary import NAME, KnownMessage, WireCall, WireFunction, WireMessage
+from app.dialects.openai_chat.vocabulary import NAME, ROLES, KnownMessage, WireCall, WireFunction, WireMessage
 from app.errors import InvalidRequest
 
 _known_message = msgspec.json.Decoder(KnownMessage)
@@ -31,7 +31,6 @@ _string = msgspec.json.Decoder(str)
 # What stands for a past answer and for a result without a word, where a server refuses the empty text.
 NO_TEXT = "(no text)"
 NO_OUTPUT = "(no output)"
-ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 
 class MessageReader:

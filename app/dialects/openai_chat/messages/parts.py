@@ -98,6 +98,8 @@ def read_part(raw: msgspec.Raw, path: str, note: NoteField) -> Block:
             return Audio(NAME, _compact(raw))
         case "thinking":
             return Reasoning(text_of_thinking(_any.decode(part.thinking) if len(part.thinking) else ""))
+        case "":  # no part, but what a tool returned, or words without their type
+            return Text(part.text if part.text is not None else bytes(raw).decode("utf-8", "replace"), cache)
         case unknown:
             return Opaque(NAME, unknown, _compact(raw), read_unknown(bytes(raw), unknown))
 

@@ -15,7 +15,7 @@ from app.conversation.blocks import CacheHint
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss
 from app.conversation.request import CustomTool, FunctionTool, NativeTool, Request, Tool, ToolChoice
-from app.dialects.foreign_tools import dated_tool
+from app.dialects.foreign.tools import dated_tool
 from app.dialects.json_bodies import list_decoder, read_value
 from app.dialects.openai_chat.messages.parts import write_cache
 from app.dialects.openai_chat.vocabulary import NAME

@@ -10,7 +10,7 @@ import msgspec
 
 from app.conversation.losses import Loss
 from app.conversation.request import CustomTool, FunctionTool, NativeTool, Request, Tool, ToolChoice
-from app.dialects.foreign_tools import dated_tool, is_dated, messages_tool, nested_tool
+from app.dialects.foreign.tools import dated_tool, is_dated, messages_tool, nested_tool
 from app.dialects.json_bodies import list_decoder, read_value
 from app.dialects.openai_responses.vocabulary import CLIENT_TOOLS, NAME, WireChoice, WireTool
 from app.errors import InvalidRequest

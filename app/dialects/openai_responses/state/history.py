@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from app.dialects.foreign.requests import mend_request
 from app.dialects.json_bodies import encode_body, fields_decoder, read_body, read_value
 from app.dialects.openai_responses.vocabulary import NULL, response_decoder
 from app.errors import InvalidRequest
@@ -40,7 +41,10 @@ _head_decoder = msgspec.json.Decoder(_Head)
 
 def input_items(body: bytes) -> list[bytes]:
     """The items of a request's input, each as its JSON text; a string is one message. Raises InvalidRequest."""
-    raw = read_body(body).get("input", NULL)
+    fields = read_body(body)
+    raw = fields.get("input", NULL)
+    if "messages" in fields or bytes(memoryview(raw)[:1]) == b"{":  # as Chat has it, or without the list around it
+        raw = read_body(mend_request(body, "items") or body).get("input", NULL)
     items = read_value(raw, _input_decoder, "input")
     if isinstance(items, str):
         return [msgspec.json.encode({"type": "message", "role": "user", "content": items})]

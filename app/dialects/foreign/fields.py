@@ -1,0 +1,205 @@
+"""Settings of a request that stand under the name, or in the shape, that another dialect has for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from app.dialects.foreign.shapes import Shape
+
+_MESSAGES: Shape = "messages"
+_CHAT: Shape = "chat"
+_RESPONSES: Shape = "items"
+
+# The same thing under another name, by the dialect of the path.
+_RENAMED: dict[Shape, dict[str, str]] = {
+    _MESSAGES: {
+        "max_completion_tokens": "max_tokens",
+        "max_output_tokens": "max_tokens",
+        "stop": "stop_sequences",
+    },
+    _CHAT: {},
+    _RESPONSES: {
+        "messages": "input",
+        "system": "instructions",
+        "max_completion_tokens": "max_output_tokens",
+        "max_tokens": "max_output_tokens",
+    },
+}
+# Where each dialect has the format of the answer, the effort of thinking and the length of the answer.
+_FORMATS: dict[Shape, tuple[str, ...]] = {
+    _MESSAGES: ("output_config", "format"),
+    _CHAT: ("response_format",),
+    _RESPONSES: ("text", "format"),
+}
+_EFFORTS: dict[Shape, tuple[str, ...]] = {
+    _MESSAGES: ("output_config", "effort"),
+    _CHAT: ("reasoning_effort",),
+    _RESPONSES: ("reasoning", "effort"),
+}
+_VERBOSITIES: dict[Shape, tuple[str, ...]] = {_CHAT: ("verbosity",), _RESPONSES: ("text", "verbosity")}
+_MOVED = (_FORMATS, _EFFORTS, _VERBOSITIES)
+
+# The fields that say that a body is to be mended, by the dialect of its path. A parser that reads one of another
+# dialect's itself has it not among them.
+FOREIGN_FIELDS: dict[Shape, frozenset[str]] = {
+    _MESSAGES: frozenset((*_RENAMED[_MESSAGES], "response_format", "reasoning_effort", "reasoning", "text")),
+    _CHAT: frozenset(("text", "output_config", "output_format")),
+    _RESPONSES: frozenset(
+        (
+            *_RENAMED[_RESPONSES],
+            "response_format",
+            "reasoning_effort",
+            "verbosity",
+            "output_config",
+            "output_format",
+            "stop_sequences",
+        )
+    ),
+}
+_MODES = {"any": "required", "auto": "auto", "none": "none", "required": "required"}
+
+
+def mend_fields(body: dict[str, Any], shape: Shape) -> dict[str, Any]:
+    """The fields with those of other dialects under the names of `shape`; what stands there already goes before."""
+    body = dict(body)
+    for name in ("text", "output_config", "reasoning"):
+        if isinstance(body.get(name), dict):
+            body[name] = dict(body[name])
+    if isinstance(body.get("reasoning"), str):
+        body["reasoning"] = {"effort": body["reasoning"]}
+    for name, own in _RENAMED[shape].items():
+        if name in body:
+            _settle(body, (own,), body.pop(name))
+    if "output_format" in body and shape != _MESSAGES:
+        _settle(body, _FORMATS[shape], _format_for(body.pop("output_format"), shape))
+    _mend_format(body, shape)
+    for places in _MOVED:
+        for other, place in places.items():
+            if other != shape and shape in places and (value := _look(body, place)) is not None:
+                moved = _format_for(value, shape) if places is _FORMATS else value
+                if moved is not None:
+                    _settle(body, places[shape], moved)
+                    _take(body, place)
+    _MENDERS[shape](body)
+    return body
+
+
+def _mend_messages(body: dict[str, Any]) -> None:
+    match body.pop("reasoning", None):
+        case {"enabled": False}:
+            body.setdefault("thinking", {"type": "disabled"})
+        case {"max_tokens": int(budget)}:
+            body.setdefault("thinking", {"type": "enabled", "budget_tokens": budget})
+    body.pop("text", None)
+    if isinstance(body.get("stop_sequences"), str):
+        body["stop_sequences"] = [body["stop_sequences"]]
+    match body.get("system"):
+        case [*parts]:
+            body["system"] = [{"type": "text", "text": part} if isinstance(part, str) else part for part in parts]
+    match body.get("output_config"):
+        case {"effort": "none"}:
+            del body["output_config"]["effort"]
+            body.setdefault("thinking", {"type": "disabled"})
+    body["max_tokens"] = _whole(body.get("max_tokens"))
+
+
+def _mend_chat(body: dict[str, Any]) -> None:
+    for name in ("text", "output_config"):
+        body.pop(name, None)
+    if body.get("tool_choice") == "":
+        del body["tool_choice"]
+    for name in ("user", "safety_identifier"):
+        if isinstance(body.get(name), int) and not isinstance(body[name], bool):
+            body[name] = str(body[name])
+    body["seed"] = _whole(body.get("seed"))
+
+
+def _mend_responses(body: dict[str, Any]) -> None:
+    body.pop("output_config", None)
+    body["max_output_tokens"] = _whole(body.get("max_output_tokens"))
+    if "stop_sequences" in body:
+        body.setdefault("stop", body.pop("stop_sequences"))
+    if body.get("previous_response_id") == "":
+        del body["previous_response_id"]
+    if not isinstance(body.get("instructions"), str | None):
+        body["instructions"] = "\n\n".join(_texts_in(body["instructions"]))
+    match body.get("tool_choice"):
+        case "":
+            del body["tool_choice"]
+        case str(mode) if mode in _MODES:
+            body["tool_choice"] = _MODES[mode]
+
+
+_MENDERS = {_MESSAGES: _mend_messages, _CHAT: _mend_chat, _RESPONSES: _mend_responses}
+
+
+def _mend_format(body: dict[str, Any], shape: Shape) -> None:
+    """The format in its own place, where it may have the shape of another dialect."""
+    place = _FORMATS[shape]
+    value = _look(body, place)
+    mended = _format_for(value, shape)
+    if mended is not None and mended != value:
+        _take(body, place)
+        _settle(body, place, mended)
+
+
+def _format_for(value: Any, shape: Shape) -> Any:
+    """A format of the answer as `shape` has it; None for what is none, or has no form there."""
+    match value:
+        case "text" | "json_object" | {"type": "text" | "json_object"}:
+            return {"type": value} if isinstance(value, str) else value
+        case {"type": "json_schema", "json_schema": {**inner}}:
+            flat = inner
+        case {"type": "json_schema", "schema": {}, **rest}:
+            flat = {"schema": value["schema"], **rest}
+        case _:
+            return None
+    if shape == _MESSAGES:
+        return {"type": "json_schema", "schema": flat["schema"]} if "schema" in flat else None
+    named = {"name": "output", **flat}
+    return {"type": "json_schema", "json_schema": named} if shape == _CHAT else {"type": "json_schema", **named}
+
+
+def _look(body: Mapping[str, Any], place: tuple[str, ...]) -> Any:
+    value: Any = body
+    for name in place:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _take(body: dict[str, Any], place: tuple[str, ...]) -> None:
+    """Removes what stands at a place, and what held nothing else."""
+    outer = body[place[0]] if len(place) > 1 else body
+    del outer[place[-1]]
+    if not outer and outer is not body:
+        del body[place[0]]
+
+
+def _settle(body: dict[str, Any], place: tuple[str, ...], value: Any) -> None:
+    """Puts a value at a place where nothing stands yet."""
+    outer = body
+    for name in place[:-1]:
+        if not isinstance(outer.get(name), dict):
+            outer[name] = {}
+        outer = outer[name]
+    if outer.get(place[-1]) is None:
+        outer[place[-1]] = value
+
+
+def _whole(value: Any) -> Any:
+    """A number without the fraction of nothing that some programs write."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case [*parts]:
+            for part in parts:
+                yield from _texts_in(part)
+        case {"text": str(text)}:
+            yield text
+        case {"content": content}:
+            yield from _texts_in(content)

@@ -1,0 +1,66 @@
+"""Brings a request that mixes dialects into the shape of its path's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from app.dialects.foreign.fields import FOREIGN_FIELDS, mend_fields
+from app.dialects.foreign.shapes import Shape
+from app.dialects.foreign.turns import SIGNS, mend_turns
+from app.dialects.json_bodies import Fields, encode_body, repair_surrogates
+from app.errors import InvalidRequest
+
+T = TypeVar("T")
+
+_HISTORIES: dict[Shape, str] = {
+    "messages": "messages",
+    "chat": "messages",
+    "items": "input",
+}
+_any = msgspec.json.Decoder(Any)
+
+
+def read_mended(body: bytes, shape: Shape, read: Callable[[bytes], T]) -> T:
+    """What `read` makes of a body; of a mended one where it stumbles, or where another dialect shows. Raises
+    InvalidRequest for what no dialect has."""
+    mended = mend_request(body, shape) if SIGNS[shape].search(body) else None
+    if mended is None:
+        try:
+            return read(body)
+        except InvalidRequest:
+            mended = mend_request(body, shape)
+            if mended is None:
+                raise
+    return read(mended)
+
+
+def is_mixed(fields: Fields, shape: Shape) -> bool:
+    """Whether a body has settings under the names of another dialect."""
+    return not FOREIGN_FIELDS[shape].isdisjoint(fields)
+
+
+def check_fields(fields: Fields, shape: Shape) -> None:
+    """Raises InvalidRequest for a field of another dialect that has no form in this."""
+    if is_mixed(fields, shape):
+        name = next(name for name in fields if name in FOREIGN_FIELDS[shape])
+        raise InvalidRequest(f"{name}: this field is one of another API, and has no form here", param=name)
+
+
+def mend_request(body: bytes, shape: Shape) -> bytes | None:
+    """The body in its path's own shapes; None where there is nothing to mend, or nothing that can be read."""
+    try:
+        given = _any.decode(repair_surrogates(body))
+        if not isinstance(given, dict):
+            return None
+        mended = mend_fields(given, shape)
+        history = _HISTORIES[shape]
+        if history in mended:
+            mended[history] = mend_turns(mended[history], shape)
+        mended = {name: value for name, value in mended.items() if value is not None or name in given}
+        data = encode_body(mended)
+        return data if data != encode_body(given) else None
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None

@@ -1,0 +1,486 @@
+"""Messages and items of a history in the shape that another dialect, or a library, has for them.
+
+Whatever a value says is read into pieces: what somebody says, a call, a result. Then the pieces are written as the
+dialect of the path has them. Values that are in its own shape stay as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from app.dialects.foreign.shapes import Shape
+
+_MESSAGES: Shape = "messages"
+_CHAT: Shape = "chat"
+_RESPONSES: Shape = "items"
+
+_ROLES = {"model": "assistant", "ai": "assistant", "bot": "assistant", "human": "user", "developer": "developer"}
+_RESULT_ROLES = ("tool", "function")
+_TEXTS = ("text", "input_text", "output_text")
+
+# The types of parts and blocks that no parser of a dialect takes apart itself, and what else betrays another dialect.
+_FOREIGN_TYPES: dict[Shape, bytes] = {
+    _MESSAGES: b"image_url|input_text|output_text|input_image|input_file|file|tool-call|tool-result|function_call",
+    _CHAT: b"tool-call|tool-result",
+    _RESPONSES: b"tool_use|tool_result|image|document|file|thinking|redacted_thinking|tool-call|tool-result",
+}
+SIGNS: dict[Shape, re.Pattern[bytes]] = {
+    shape: re.compile(rb'"type"\s{0,4}:\s{0,4}"(?:%b)"|"tool_calls"\s{0,4}:\s{0,4}\[' % types)
+    if shape != _CHAT
+    else re.compile(rb'"type"\s{0,4}:\s{0,4}"(?:%b)"' % types)
+    for shape, types in _FOREIGN_TYPES.items()
+}
+
+
+class _Said(msgspec.Struct):
+    """Something that somebody says. `parts` are those of any dialect; `more` is what else the message has."""
+
+    role: str
+    parts: list[Any]
+    more: dict[str, Any] = {}
+
+
+class _Called(msgspec.Struct):
+    id: Any
+    name: Any
+    arguments: Any
+
+
+class _Answered(msgspec.Struct):
+    id: Any
+    content: Any
+    is_error: bool = False
+
+
+_Piece = _Said | _Called | _Answered
+
+
+def mend_turns(values: Any, shape: Shape) -> Any:
+    """A history with its values in the shapes of `shape`."""
+    if isinstance(values, dict):
+        values = [values]
+    if not isinstance(values, list):
+        return values
+    mended: list[Any] = []
+    open_calls: list[_Called] = []
+    for value in values:
+        pieces = list(_read(value))
+        for piece in pieces:
+            if isinstance(piece, _Called):
+                open_calls.append(piece)
+            elif isinstance(piece, _Answered):
+                _find_call(piece, value, open_calls)
+        mended.extend(_WRITERS[shape](pieces) if _is_foreign(value, shape) else [value])
+    return mended
+
+
+def _find_call(answer: _Answered, value: Any, open_calls: list[_Called]) -> None:
+    """Gives a result without an id that of the call it answers: of the same name, else the first that is open."""
+    if answer.id is None and open_calls:
+        name = value.get("name") if isinstance(value, dict) else None
+        answer.id = next((call for call in open_calls if call.name == name), open_calls[0]).id
+    open_calls[:] = [call for call in open_calls if call.id != answer.id]
+
+
+# --- reading ---
+
+
+def _read(value: Any) -> Iterator[_Piece]:
+    match value:
+        case {"role": str(role), **more}:
+            yield from _read_message(_ROLES.get(role, role), more)
+        case {"type": "message", **more}:
+            yield from _read_message("user", more)
+        case dict() if (piece := _read_step(value)) is not None:
+            yield piece
+
+
+def _read_message(role: str, value: Mapping[Any, Any]) -> Iterator[_Piece]:
+    message: dict[str, Any] = dict(value)
+    message.pop("type", None)
+    content, calls = message.pop("content", None), message.pop("tool_calls", None)
+    parts = content if isinstance(content, list) else [] if content in (None, "") else [content]
+    if role in _RESULT_ROLES:
+        answers = [step for part in parts if isinstance(step := _read_step(part), _Answered)]
+        yield from answers or [_Answered(message.get("tool_call_id") or message.get("call_id"), content)]
+        return
+    said: list[Any] = []
+    for part in parts:
+        step = _read_step(part)
+        if step is None:
+            said.append(part)
+            continue
+        if said:
+            yield _Said(role, said, message)
+            said = []
+        yield step
+    if said or not (parts or calls):
+        yield _Said(role, said, message)
+    for call in calls if isinstance(calls, list) else ():
+        if isinstance(step := _read_step(call), _Called):
+            yield step
+
+
+def _read_step(value: Any) -> _Called | _Answered | None:
+    """A call or a result as dialects and libraries spell them; None for anything else."""
+    match value:
+        case {"type": "tool_use", "id": id, "name": name}:
+            return _Called(id, name, value.get("input"))
+        case {"type": "function_call", "name": name}:
+            return _Called(value.get("call_id") or value.get("id"), name, value.get("arguments"))
+        case {"function": {"name": name, **rest}}:
+            return _Called(value.get("id"), name, rest.get("arguments"))
+        case {"type": "tool-call", "toolCallId": id, "toolName": name}:  # the AI SDK's
+            return _Called(id, name, value.get("input", value.get("args")))
+        case {"name": name, "args": args}:  # LangChain's
+            return _Called(value.get("id"), name, args)
+        case {"type": "function" | "tool_call", "name": name}:
+            return _Called(value.get("id") or value.get("call_id"), name, value.get("arguments"))
+        case {"type": "tool_result", "tool_use_id": id}:
+            return _Answered(id, value.get("content"), value.get("is_error") in (True, "true"))
+        case {"type": "function_call_output", "call_id": id}:
+            return _Answered(id, value.get("output"))
+        case {"type": "tool-result", "toolCallId": id}:
+            output = value.get("output", value.get("result"))
+            if isinstance(output, dict) and "value" in output:
+                return _Answered(id, output["value"], str(output.get("type")).startswith("error"))
+            return _Answered(id, output, value.get("isError") is True)
+        case _:
+            return None
+
+
+# --- what is foreign ---
+
+
+def _is_foreign(value: Any, shape: Shape) -> bool:
+    if not isinstance(value, dict):
+        return False
+    role = value.get("role")
+    if isinstance(role, str) and role in _ROLES and (role != "developer" or shape == _MESSAGES):
+        return True
+    return _FOREIGN[shape](value, role)
+
+
+def _is_no_message(value: dict[str, Any], role: Any) -> bool:
+    if role in _RESULT_ROLES or "tool_calls" in value or (role is None and _read_step(value) is not None):
+        return True
+    parts = _parts_of(value)
+    return any(isinstance(part, str) or _is_odd_block(part) for part in parts)
+
+
+def _is_odd_block(part: Any) -> bool:
+    match part:
+        case {"type": "tool_result", **result}:
+            return result.get("is_error") in ("true", "false") or not _is_content(result.get("content"))
+        case {"type": "image", "source": _}:
+            return False
+        case {"type": str(kind)}:
+            return kind in _BLOCKS or (isinstance(_read_step(part), _Called) and kind != "tool_use")
+        case _:
+            return False
+
+
+def _is_content(content: Any) -> bool:
+    """Whether a result holds what Messages has there."""
+    parts = content if isinstance(content, list) else [content]
+    return all(
+        (isinstance(part, str | None) and part is content)
+        or (isinstance(part, dict) and "type" in part and not _is_odd_block(part))
+        for part in parts
+    )
+
+
+def _is_no_chat(value: dict[str, Any], role: Any) -> bool:
+    calls = value.get("tool_calls")
+    if isinstance(calls, list) and any(isinstance(call, dict) and not _has_call(call) for call in calls):
+        return True
+    if role == "tool" and not value.get("tool_call_id"):
+        return True
+    return any(isinstance(part, dict) and "toolCallId" in part for part in _parts_of(value))
+
+
+def _has_call(call: dict[str, Any]) -> bool:
+    return isinstance(call.get("function"), dict) or isinstance(call.get("custom"), dict)
+
+
+def _is_no_item(value: dict[str, Any], role: Any) -> bool:
+    if role in _RESULT_ROLES or "tool_calls" in value or (role is None and value.get("type") == "message"):
+        return True
+    match value:
+        case {"type": "function_call_output", "output": output}:
+            return not _is_output(output)
+        case {"type": "reasoning", "summary": str()}:
+            return True
+    content = value.get("content")
+    return isinstance(content, dict) or any(isinstance(part, str) or _is_odd_part(part) for part in _parts_of(value))
+
+
+def _is_output(output: Any) -> bool:
+    if isinstance(output, list):
+        return all(isinstance(part, dict) and "type" in part and not _is_odd_part(part) for part in output)
+    return isinstance(output, str | None)
+
+
+def _is_odd_part(part: Any) -> bool:
+    match part:
+        case {"type": "input_image" | "image_url", **image}:
+            return "image_url" not in image and "file_id" not in image
+        case {"type": "function_call" | "function_call_output"}:
+            return False
+        case {"type": str(kind)}:
+            return kind in _ITEM_PARTS or _read_step(part) is not None
+        case _:
+            return False
+
+
+def _parts_of(value: dict[str, Any]) -> Sequence[Any]:
+    content = value.get("content")
+    return content if isinstance(content, list) else [content] if isinstance(content, dict) else ()
+
+
+_FOREIGN: dict[Shape, Callable[[dict[str, Any], Any], bool]] = {
+    _MESSAGES: _is_no_message,
+    _CHAT: _is_no_chat,
+    _RESPONSES: _is_no_item,
+}
+
+
+# --- writing ---
+
+
+def _write_messages(pieces: Sequence[_Piece]) -> Iterator[dict[str, Any]]:
+    message: dict[str, Any] | None = None
+    for piece in pieces:
+        match piece:
+            case _Said(role=role, parts=parts):
+                role, blocks = {"developer": "system"}.get(role, role), [_as_block(part) for part in parts]
+            case _Called():
+                role, blocks = (
+                    "assistant",
+                    [{"type": "tool_use", "id": piece.id, "name": piece.name, "input": _as_object(piece.arguments)}],
+                )
+            case _Answered():
+                block = {
+                    "type": "tool_result",
+                    "tool_use_id": piece.id,
+                    "content": _as_content(piece.content, _as_block),
+                }
+                role, blocks = "user", [{**block, "is_error": True} if piece.is_error else block]
+        if message is None or message["role"] != role:
+            if message is not None:
+                yield message
+            message = {"role": role, "content": []}
+        message["content"] += blocks
+    if message is not None:
+        yield message
+
+
+def _write_chat(pieces: Sequence[_Piece]) -> Iterator[dict[str, Any]]:
+    message: dict[str, Any] | None = None
+    for piece in pieces:
+        match piece:
+            case _Said(role=role, parts=parts, more=more):
+                if message is not None:
+                    yield message
+                content = parts[0] if len(parts) == 1 and isinstance(parts[0], str) else parts
+                message = {"role": role, **more, "content": content}
+            case _Called():
+                message = message or {"role": "assistant", "content": None}
+                function = {"name": piece.name, "arguments": _as_text(piece.arguments, "{}")}
+                call = {"id": piece.id, "type": "function", "function": function}
+                message["tool_calls"] = [*message.get("tool_calls", ()), call]
+            case _Answered():
+                if message is not None:
+                    yield message
+                message = None
+                yield {"role": "tool", "tool_call_id": piece.id, "content": _as_content(piece.content, _same)}
+    if message is not None:
+        yield message
+
+
+def _write_items(pieces: Sequence[_Piece]) -> Iterator[dict[str, Any]]:
+    for piece in pieces:
+        match piece:
+            case _Said(role=role, parts=parts):
+                yield from _write_spoken(role, parts)
+            case _Called():
+                arguments = _as_text(piece.arguments, "{}")
+                yield {"type": "function_call", "call_id": piece.id, "name": piece.name, "arguments": arguments}
+            case _Answered():
+                output = _as_content(piece.content, _as_part)
+                if piece.is_error:
+                    output = f"[tool error] {output}" if isinstance(output, str) else [_text("[tool error]"), *output]
+                yield {"type": "function_call_output", "call_id": piece.id, "output": output}
+
+
+def _write_spoken(role: str, parts: Sequence[Any]) -> Iterator[dict[str, Any]]:
+    said: list[Any] = []
+    for part in parts:
+        match part:
+            case {"type": "thinking", "thinking": str(thought)}:
+                summary = [{"type": "summary_text", "text": thought}]
+                yield {"type": "reasoning", "summary": summary}
+            case {"type": "redacted_thinking"}:
+                pass
+            case _:
+                said.append(_as_part(part))
+    if said:
+        yield {"type": "message", "role": role, "content": said}
+
+
+_WRITERS: dict[Shape, Callable[[Sequence[_Piece]], Iterator[dict[str, Any]]]] = {
+    _MESSAGES: _write_messages,
+    _CHAT: _write_chat,
+    _RESPONSES: _write_items,
+}
+
+
+def _as_content(content: Any, write: Callable[[Any], Any]) -> Any:
+    """What a tool returned: words, parts, or any JSON as its text."""
+    match content:
+        case None:
+            return ""
+        case str():
+            return content
+        case [*parts] if parts and all(
+            isinstance(part, str) or (isinstance(part, dict) and "type" in part) for part in parts
+        ):
+            return [write(_text(part) if isinstance(part, str) else part) for part in parts]
+        case {"type": str(kind)} if kind in (*_TEXTS, *_MEDIA):
+            return [write(content)]
+        case _:
+            return _as_text(content, "")
+
+
+def _is_part(part: Any) -> bool:
+    return isinstance(part, str) or (isinstance(part, dict) and "type" in part)
+
+
+def _as_text(value: Any, nothing: str) -> str:
+    if value is None:
+        return nothing
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _as_object(arguments: Any) -> Any:
+    if not isinstance(arguments, str):
+        return {} if arguments is None else arguments
+    try:
+        value = json.loads(arguments or "{}")
+    except ValueError:
+        return arguments
+    return value if isinstance(value, dict) else arguments
+
+
+def _text(words: str) -> dict[str, Any]:
+    return {"type": "text", "text": words}
+
+
+def _same(part: Any) -> Any:
+    return part
+
+
+# --- parts ---
+
+
+def _as_block(part: Any) -> Any:
+    """A part of any dialect as a block of Messages; what is none stays as it is."""
+    match part:
+        case str() | {"type": "input_text" | "output_text", "text": str()}:
+            return _text(part if isinstance(part, str) else part["text"])
+        case dict() if (media := _media_of(part)) is not None:
+            name, source, title = media
+            block = {"type": name, "source": source, **({"title": title} if title and name == "document" else {})}
+            hint = part.get("cache_control")
+            return {**block, "cache_control": hint} if hint is not None else block
+        case _:
+            return part
+
+
+def _as_part(part: Any) -> Any:
+    """A part of any dialect as one of Responses."""
+    match part:
+        case str() | {"text": str(), "type": "text" | "input_text" | "output_text"}:
+            return {"type": "input_text", "text": part if isinstance(part, str) else part["text"]}
+        case dict() if (media := _media_of(part)) is not None:
+            name, source, title = media
+            return _write_media(name, source, title)
+        case _:
+            return part
+
+
+def _write_media(name: str, source: dict[str, Any], title: str | None) -> dict[str, Any]:
+    match source:
+        case {"type": "text", "data": data}:
+            return {"type": "input_text", "text": data}
+        case {"type": "url", "url": url}:
+            return (
+                {"type": "input_image", "image_url": url}
+                if name == "image"
+                else {"type": "input_file", "file_url": url}
+            )
+        case {"type": "file", "file_id": file_id}:
+            return {"type": "input_image" if name == "image" else "input_file", "file_id": file_id}
+        case {"media_type": media_type, "data": data}:
+            url = f"data:{media_type};base64,{data}"
+            if name == "image":
+                return {"type": "input_image", "image_url": url}
+            return {"type": "input_file", "filename": title or "document.pdf", "file_data": url}
+        case _:
+            return {"type": name, "source": source}
+
+
+_MEDIA = ("image", "image_url", "input_image", "document", "file", "input_file")
+_BLOCKS = ("input_text", "output_text", "image_url", "input_image", "file", "input_file", "image")
+_ITEM_PARTS = ("image", "document", "file", "thinking", "redacted_thinking")
+
+
+def _media_of(part: dict[str, Any]) -> tuple[str, dict[str, Any], str | None] | None:
+    """An image or a document of any dialect, as its kind, its source in Messages' shape, and its title."""
+    match part:
+        case {"type": "image" | "document" as kind, "source": {}}:
+            title = part.get("title")
+            return str(kind), dict(part["source"]), title if isinstance(title, str) else None
+        case {"type": "image", "data": str(data)}:  # MCP's
+            return "image", _inline(part.get("mimeType") or part.get("mediaType") or "image/png", data), None
+        case {"type": "image", "image": str(url)} | {"type": "image" | "input_image", "url": str(url)}:
+            return "image", _source_of(url), None
+        case {"type": "image_url" | "input_image", "image_url": {"url": str(url)} | str(url)}:
+            return "image", _source_of(url), None
+        case {"type": "input_image", "file_id": str(file_id)}:
+            return "image", {"type": "file", "file_id": file_id}, None
+        case {"type": "file", "file": {**file}} | {"type": "input_file", **file}:
+            return _file_of(file)
+        case _:
+            return None
+
+
+def _file_of(file: Mapping[Any, Any]) -> tuple[str, dict[str, Any], str | None] | None:
+    name = file.get("filename")
+    title = name if isinstance(name, str) else None
+    match file:
+        case {"file_data": str(data)}:
+            source = _source_of(data) if data.startswith("data:") else _inline("application/pdf", data)
+            return "image" if str(source.get("media_type")).startswith("image/") else "document", source, title
+        case {"file_url": str(url)}:
+            return "document", {"type": "url", "url": url}, title
+        case {"file_id": str(file_id)}:
+            return "document", {"type": "file", "file_id": file_id}, title
+        case _:
+            return None
+
+
+def _source_of(url: str) -> dict[str, Any]:
+    head, comma, data = url.partition(",")
+    if url[:5].lower() == "data:" and comma and head.lower().endswith(";base64"):
+        return _inline(head[5:].partition(";")[0].lower(), data)
+    return {"type": "url", "url": url}
+
+
+def _inline(media_type: Any, data: str) -> dict[str, Any]:
+    return {"type": "base64", "media_type": str(media_type), "data": data}
