@@ -212,6 +212,10 @@ TARGETS: dict[str, tuple[Target, list[bytes]]] = {
 END = b'data: {"type":"response.completed","response":{"id":"r","status":"completed","output":[%b]}}\n\n'
 CHAT = b'{"object":"chat.completion","choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant",%b}}]}'
 ASKED = b'{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"a"}],%b}'
+BEGUN = (
+    b'event: message_start\ndata: {"type":"message_start","message":{"id":"m","role":"assistant","content":[],'
+    b'"usage":{"input_tokens":1,"output_tokens":1}}}\n\ndata: %b\n\ndata: {"type":"content_block_stop","index":7}\n\n'
+)
 # Names that look like places within a known field.
 DOTTED = [b"stream.x", b"model.a.b", b"messages.x", b"input.x", b"tools.", b"max_tokens..", b".model", b".",
           b"metadata.x", b"thinking.", b"thinking.x.y", b"reasoning.", b"output_config.format", b"system.0",
@@ -232,6 +236,10 @@ FOUND = [
     ("openai_chat stream", b'data: {"object":"x","[]":1741e9999952}\n\n'),
     ("openai_chat stream", b'data: {"choices":[{"index":0,"delta":{"content":"a"},"x":1e9999}]}\n\n'),
     ("openai_chat stream", b'data: {"choices":[{"delta":{"content":"a","annotations":[1,"x",{}]}}]}\n\n'),
+    ("anthropic_messages stream", BEGUN % b'{"type":"content_block_start","index":0,"block":{}}'),
+    ("anthropic_messages stream", BEGUN % b'{"type":"content_block_start","index":0,"content_block":{"type":[]}}'),
+    ("anthropic_messages stream", BEGUN % b'{"type":"content_block_start","index":0,"content_block":false}'),
+    ("anthropic_messages stream", BEGUN % (b'{"type":"content_block_stop","index":' + b"[" * 3000)),
     ("anthropic_messages request", ASKED % b'"thinking":{"type":"enabled","":8000}'),
     *(("anthropic_messages request", ASKED % b'"%b":1,"stream":true' % name) for name in DOTTED),
     *(("openai_responses request", b'{"model":"m","input":"a","tools":[],"%b":1}' % name) for name in DOTTED),

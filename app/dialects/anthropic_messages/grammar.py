@@ -77,7 +77,8 @@ class Grammar:
         for payload in self._passed:
             rewriter.feed([payload])
             event = _decode(payload)
-            if event["type"] == "content_block_start" and (delta := _DELTAS.get(event["content_block"]["type"])):
+            delta = _DELTAS.get(str(_object(event, "content_block").get("type")))
+            if event["type"] == "content_block_start" and delta:
                 rewriter.feed([encode_body({"type": "content_block_delta", "index": event["index"], "delta": delta})])
         return rewriter
 

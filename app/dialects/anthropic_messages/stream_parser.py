@@ -399,7 +399,7 @@ def _merge_ends(first: _EndDelta, then: _EndDelta) -> _EndDelta:
 def _is_unknown(payload: bytes) -> bool:
     try:
         return _typed.decode(payload).type not in _KNOWN_TYPES
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
 
 
