@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from app.errors import TooMany
 
 
 class Turnstile:
-    """Lets `most` in at a time; `refusal` is what the others are told. Is entered by `with`, or by `hold`."""
+    """Lets `most` in at a time, and `share` of one tenant; `refusal` is what the others are told. Is entered by `with`,
+    or by `hold`."""
 
-    def __init__(self, most: int, refusal: str) -> None:
+    def __init__(self, most: int, refusal: str, share: int | None = None) -> None:
         self._most = most
         self._refusal = refusal
+        self._share = most if share is None else share
+        self._held: Counter[str] = Counter()
         self.count = 0
 
     def __enter__(self) -> None:
@@ -23,16 +27,26 @@ class Turnstile:
     def __exit__(self, *_fault: object) -> None:
         self.count -= 1
 
-    def hold(self, parts: Iterator[bytes]) -> Iterator[bytes]:
+    def hold(self, parts: Iterator[bytes], tenant: str = "") -> Iterator[bytes]:
         """A stream that counts from now until it ends or is closed, even if nobody has read any of it. Raises
         TooMany."""
+        if self._held[tenant] >= self._share:
+            raise TooMany(self._refusal)
         self.__enter__()
-        return _Held(self, parts)
+        self._held[tenant] += 1
+        return _Held(self, parts, tenant)
+
+    def let_go(self, tenant: str) -> None:
+        self.__exit__()
+        self._held[tenant] -= 1
+        if not self._held[tenant]:
+            del self._held[tenant]
 
 
 class _Held:
-    def __init__(self, turnstile: Turnstile, parts: Iterator[bytes]) -> None:
+    def __init__(self, turnstile: Turnstile, parts: Iterator[bytes], tenant: str) -> None:
         self._turnstile: Turnstile | None = turnstile
+        self._tenant = tenant
         self._parts = parts
 
     def __iter__(self) -> Iterator[bytes]:
@@ -48,7 +62,7 @@ class _Held:
     def close(self) -> None:
         turnstile, self._turnstile = self._turnstile, None
         if turnstile is not None:
-            turnstile.__exit__()
+            turnstile.let_go(self._tenant)
         close = getattr(self._parts, "close", None)
         if close is not None:
             close()

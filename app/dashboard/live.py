@@ -14,8 +14,9 @@ from msgspec import Struct
 
 from app.accounts.queries import Query, list_requests
 from app.accounts.record import RequestRecord
+from app.blueprints.turnstile import Turnstile
 from app.dashboard.rendering import PAGE_HEADERS
-from app.errors import DragomanError, TooMany
+from app.errors import DragomanError
 from app.runtime import Runtime
 
 log = logging.getLogger("dragoman.dashboard")
@@ -50,16 +51,17 @@ class Live:
         self._runtime = runtime
         self._period = period
         self._pages: set[Queue[Seen]] = set()
+        refusal = "too many pages are kept up to date at once; close some of them"
+        self._turnstile = Turnstile(MOST_PAGES, refusal, MOST_PAGES // 2)
         self._greenlet: gevent.Greenlet | None = None
         self._last: int | None = None
         self._faults = 0
 
-    def stream(self, spell: Callable[[Seen], str]) -> Response:
-        """Server-sent events of HTML; `spell` makes what one page wants to know, or nothing. Raises TooMany."""
-        if len(self._pages) >= MOST_PAGES:
-            raise TooMany("too many pages are kept up to date at once; close some of them")
+    def stream(self, spell: Callable[[Seen], str], tenant: str) -> Response:
+        """Server-sent events of HTML for a page of `tenant`; `spell` makes what it wants to know, or nothing. Raises
+        TooMany."""
         # Behind a proxy with a path of its own, links of events need it too: only pages get it on their way out.
-        return send_events(self._follow(spell, request.script_root))
+        return send_events(self._turnstile.hold(self._follow(spell, request.script_root), tenant))
 
     def _follow(self, spell: Callable[[Seen], str], root: str) -> Iterator[bytes]:
         queue: Queue[Seen] = Queue(maxsize=MOST_WAITING)

@@ -40,7 +40,8 @@ _PUT = (
 _GET = f"SELECT value FROM records WHERE {_PLACE}"
 _REPLACE = f"UPDATE records SET created = ?, size = ?, value = ? WHERE {_PLACE} AND value = ?"
 _DELETE = f"DELETE FROM records WHERE {_PLACE}"
-_SCAN = f"SELECT tenant, value FROM records WHERE kind = ? AND created >= ? ORDER BY created, key LIMIT {BATCH}"
+_SCAN = "SELECT tenant, value FROM records WHERE kind = ? AND created >= ?"
+_AGED = f" ORDER BY created, key LIMIT {BATCH}"
 
 
 class Database:
@@ -87,9 +88,13 @@ class Database:
 
         return self._run(work)
 
-    def scan(self, kind: str, oldest: int) -> list[tuple[str, bytes]]:
-        """Tenant and value of the records of a kind, the oldest first, BATCH at most."""
-        rows = self._run(lambda connection: connection.tuples(_SCAN, (kind, oldest)))
+    def scan(self, kind: str, oldest: int, tenant: str | None = None) -> list[tuple[str, bytes]]:
+        """Tenant and value of the records of a kind, of one tenant or of all, the oldest first, BATCH at most."""
+        if tenant is None:
+            rows = self._run(lambda connection: connection.tuples(_SCAN + _AGED, (kind, oldest)))
+        else:
+            theirs = f"{_SCAN} AND tenant = ?{_AGED}"
+            rows = self._run(lambda connection: connection.tuples(theirs, (kind, oldest, tenant)))
         return [(tenant, bytes(value)) for tenant, value in rows]
 
     def delete(self, kind: str, tenant: str, key: str, oldest: int) -> bool:

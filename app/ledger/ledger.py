@@ -81,9 +81,9 @@ class Shelf:
         found = self._read(lambda database, oldest: database.get_many(self._kind, tenant, sound, oldest))
         return {key: zstandard.decompress(packed) for key, packed in found.items()}
 
-    def scan(self) -> list[tuple[str, bytes]]:
-        """The tenant and the value of each record, the oldest first: for shelves of few."""
-        found = self._read(lambda database, oldest: database.scan(self._kind, oldest))
+    def scan(self, tenant: str | None = None) -> list[tuple[str, bytes]]:
+        """The tenant and the value of each record, of one tenant or of all, the oldest first: for shelves of few."""
+        found = self._read(lambda database, oldest: database.scan(self._kind, oldest, tenant))
         return [(tenant, zstandard.decompress(packed)) for tenant, packed in found]
 
     def update(self, tenant: str, key: str, change: Callable[[bytes], bytes | None]) -> bytes | None:

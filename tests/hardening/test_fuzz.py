@@ -240,6 +240,14 @@ FOUND = [
     ("anthropic_messages stream", BEGUN % b'{"type":"content_block_start","index":0,"content_block":{"type":[]}}'),
     ("anthropic_messages stream", BEGUN % b'{"type":"content_block_start","index":0,"content_block":false}'),
     ("anthropic_messages stream", BEGUN % (b'{"type":"content_block_stop","index":' + b"[" * 3000)),
+    *(
+        (
+            "anthropic_messages stream",
+            BEGUN % b'{"type":"content_block_delta","index":%b,"delta":{"text":"\\ud83d"}}' % odd,
+        )
+        for odd in (b"[]", b'"x"', b"null", b"{}", b"1.5")
+    ),
+    ("anthropic_messages stream", BEGUN % b'{"type":[],"index":0,"delta":{"text":"\\ud83d"}}'),
     ("anthropic_messages request", ASKED % b'"thinking":{"type":"enabled","":8000}'),
     *(("anthropic_messages request", ASKED % b'"%b":1,"stream":true' % name) for name in DOTTED),
     *(("openai_responses request", b'{"model":"m","input":"a","tools":[],"%b":1}' % name) for name in DOTTED),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -13,9 +14,13 @@ import pytest
 from flask.testing import FlaskClient
 
 from app import create_app
+from app.blueprints.turnstile import Turnstile
+from app.errors import InvalidRequest, NotFound, TooMany
 from app.known_secrets import known_secrets
+from app.ledger import Ledger
+from app.permissions.pending import MOST_BYTES, MOST_KEPT, PERIOD, Permissions
 from app.permissions.prompt import PermissionPrompt, read_ticket, write_ticket
-from app.settings import KeySettings, PermissionsSettings, ProviderSettings, ServerSettings, Settings
+from app.settings import KeySettings, LedgerSettings, PermissionsSettings, ProviderSettings, ServerSettings, Settings
 
 ADMIN, ANA, BOB = ({"authorization": f"Bearer {key}"} for key in ("key-of-admin", "key-of-ana-1", "key-of-bob-1"))
 KEYS = {
@@ -303,3 +308,81 @@ def test_a_program_of_the_gateway_asks_for_the_client_that_it_works_for(open_gat
     assert worker.get("/v1/models", headers={"authorization": described["headers"]["Authorization"]}).status_code == 401
     worker.post(path, json={"allowed": True}, headers=ADMIN)
     assert asking.wait()["behavior"] == "allow"
+
+
+class Ledgers:
+    """A ledger that counts how often all of it is read."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.ledger = Ledger(LedgerSettings(url=f"sqlite:///{tmp_path}/l.sqlite3"))
+        self.scans = 0
+        scan = self.ledger.permissions.scan
+
+        def counted(tenant: str | None = None) -> list[tuple[str, bytes]]:
+            self.scans += tenant is None
+            return scan(tenant)
+
+        self.ledger.permissions.scan = counted  # type: ignore[method-assign]
+
+
+def test_however_many_wait_the_ledger_is_read_a_few_times_a_second(tmp_path: Path) -> None:
+    ledgers, now = Ledgers(tmp_path), [0.0]
+    desk = Permissions(ledgers.ledger.permissions, PermissionsSettings(), monotonic=lambda: now[0])
+    for number in range(20):
+        desk.ask("ana", "Bash", {"command": f"echo {number}"})
+
+    for step in range(100):
+        now[0] = step / 100
+        for _ in range(30):
+            assert len(desk.look({"tenant": "ana"})) == 20
+            assert desk.look({"tenant": "bob"}) == []
+
+    assert ledgers.scans <= 1 / (PERIOD / 2) + 1
+
+
+def test_what_one_tenant_asks_hides_nothing_of_another_and_has_an_end(tmp_path: Path) -> None:
+    now = [1000.0]
+    shelf = Ledgers(tmp_path).ledger.permissions
+    desk = Permissions(shelf, PermissionsSettings(timeout_seconds=5), clock=lambda: now[0])
+    for number in range(150):
+        now[0] += 1
+        with contextlib.suppress(InvalidRequest):
+            desk.ask("ana", "Bash", {"command": "x" * (number % 7) * 40_000})
+    own = desk.ask("bob", "Bash", {"command": "ls"})
+
+    assert (
+        desk.get({"tenant": "bob"}, own.id) == desk.find({"tenant": "bob"})[0] == desk.look({"tenant": "bob"})[0] == own
+    )
+    assert own in desk.find({}), "whoever answers for all sees it too"
+    kept = shelf.scan("ana")
+    assert len(kept) <= MOST_KEPT
+    assert sum(len(value) for _, value in kept) <= MOST_BYTES
+    with pytest.raises(NotFound):
+        desk.get({"tenant": "ana"}, own.id)
+
+
+def test_open_requests_are_never_taken_away_for_others(tmp_path: Path) -> None:
+    desk = Permissions(Ledgers(tmp_path).ledger.permissions, PermissionsSettings())
+    asked = [desk.ask("ana", "Write", {"text": "x" * 250_000}) for _ in range(MOST_BYTES // 260_000)]
+
+    with pytest.raises(InvalidRequest, match="too large together"):
+        desk.ask("ana", "Write", {"text": "x" * 250_000})
+
+    assert {each.id for each in desk.find({"tenant": "ana"})} == {each.id for each in asked}
+    assert desk.ask("bob", "Write", {"text": "x" * 250_000})
+
+
+def test_one_tenant_takes_a_share_of_the_places_of_those_who_wait() -> None:
+    turnstile = Turnstile(4, "full", 2)
+    held = [turnstile.hold(iter([b"x"]), "ana") for _ in range(2)]
+    with pytest.raises(TooMany):
+        turnstile.hold(iter([b"x"]), "ana")
+    held += [turnstile.hold(iter([b"x"]), "bob") for _ in range(2)]
+    with pytest.raises(TooMany):
+        turnstile.hold(iter([b"x"]), "carl")
+
+    for each in held:
+        each.close()  # type: ignore[attr-defined]
+
+    assert turnstile.count == 0
+    turnstile.hold(iter([b"x"]), "ana")

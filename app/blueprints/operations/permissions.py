@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 blueprint = Blueprint("permissions", __name__)
 
 MOST_BYTES = 1024 * 1024
-# Streams and waiting programs of one worker: each looks into the ledger a few times a second.
-MOST_WATCHERS = 64
+# Streams and waiting programs of one worker, and those of one tenant among them.
+MOST_WATCHERS = 128
+MOST_OF_ONE = 64
 # Seconds between two signs of life.
 KEEPALIVE = 30.0
 # Bytes after which the wait of a program goes on: a comment of SSE.
@@ -40,7 +41,7 @@ class _Answer(msgspec.Struct):
     message: str = ""
 
 
-_watchers = Turnstile(MOST_WATCHERS, "too many requests for permission are waiting; try again soon")
+_watchers = Turnstile(MOST_WATCHERS, "too many requests for permission are waiting; try again soon", MOST_OF_ONE)
 
 
 @blueprint.get("/permissions")
@@ -63,7 +64,7 @@ def respond(permission_id: str) -> Response:
             )
         try:
             given = msgspec.json.decode(_read(), type=_Answer)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidRequest('the body must be {"allowed": true} or {"allowed": false}', param="allowed") from error
         by = request.environ.get("REMOTE_ADDR") or "a local socket"
         resolved = desk.answer(own, permission_id[:64], allowed=given.allowed, message=given.message[:1000], by=by)
@@ -77,7 +78,7 @@ def stream() -> Response:
     """Requests for permission as they come, are answered, and expire; the open ones first."""
     try:
         own, desk = own_rows(), services().permissions
-        return _sse(_watchers.hold(_follow(runtime(), desk, own)))
+        return _sse(_watchers.hold(_follow(runtime(), desk, own), own.get("tenant", "")))
     except DragomanError as error:
         return refuse(family(), error.failure)
 
@@ -101,19 +102,20 @@ def _follow(owner: Runtime, desk: Permissions, own: Mapping[str, str]) -> Iterat
 def _changes(desk: Permissions, own: Mapping[str, str], told: dict[str, str], *, only_open: bool) -> Iterator[bytes]:
     """What has changed since `told`, which holds the last status that was told of each request."""
     try:
-        found = [(each, desk.describe(each)) for each in desk.find(own)]
+        found = desk.look(own)
     except DragomanError:
         return  # the ledger is away for a moment; `/health` says so
-    for name in told.keys() - {each.id for each, _ in found}:
+    for name in told.keys() - {each.id for each in found}:
         del told[name]
-    for each, shown in found:
-        before, status = told.get(each.id), shown["status"]
+    for each in found:
+        before, status = told.get(each.id), desk.status(each)
         if before == status:
             continue
         told[each.id] = status
         if before is None and (status == "pending" or not only_open):
             asked = ("request_id", "tool_name", "input", "created_at", "expires_at")
             timeout = round(each.expires_at - each.created_at, 3)
+            shown = desk.describe(each)
             yield _event("permission_request", {name: shown[name] for name in asked} | {"timeout_seconds": timeout})
         if status == "expired" and (before is not None or not only_open):
             yield _event("permission_expired", {"request_id": each.id, "expired_at": each.expires_at})
@@ -147,7 +149,7 @@ def _wait_for_person(message_id: int | str, tenant: str, question: mcp.Question)
     desk = services().permissions
     try:
         asked = desk.ask(tenant, question.tool_name, question.input)
-        return _sse(_watchers.hold(_await_decision(desk, asked, message_id)))
+        return _sse(_watchers.hold(_await_decision(desk, asked, message_id), tenant))
     except DragomanError as error:
         return _json(mcp.spell_result(message_id, mcp.deny(f"Nobody can be asked: {error.failure.message}")))
 

@@ -96,7 +96,7 @@ def change_config() -> dict[str, Any]:
         raise InvalidRequest("the body is too long")
     try:
         asked = msgspec.json.decode(request.get_data(cache=False), type=_Config)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"the body is {{default_model, model_mapping}}: {error}") from error
     edits = [] if asked.default_model is None else [Edit(("models", "default"), asked.default_model)]
     known = services().settings.models.routes

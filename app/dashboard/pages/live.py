@@ -27,7 +27,7 @@ def follow_overview() -> Response:
         said = _spell_rows([row for row in seen.rows if _is_own(visitor, row)])
         return said if seen.running is None else said + _spell_running(seen, seen.running, visitor)
 
-    return _live().stream(spell)
+    return _live().stream(spell, visitor.own.get("tenant", ""))
 
 
 @blueprint.get("/live/requests")
@@ -38,7 +38,7 @@ def follow_requests() -> Response:
     def spell(seen: Seen) -> str:
         return _spell_rows([row for row in seen.rows if _is_own(visitor, row) and is_asked(row, asked)])
 
-    return _live().stream(spell)
+    return _live().stream(spell, visitor.own.get("tenant", ""))
 
 
 def is_asked(row: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:

@@ -18,7 +18,7 @@ from app.dashboard.page import show
 from app.dashboard.rendering import lead_to, render_part
 from app.dashboard.visitors import Visitor, find_visitor
 from app.errors import DragomanError, Forbidden
-from app.permissions.pending import Permissions
+from app.permissions.pending import Permission, Permissions
 from app.runtime import Runtime
 
 # Pages that one worker keeps up to date.
@@ -27,7 +27,7 @@ MOST_PAGES = 10
 PIECE = 1000
 
 
-_pages = Turnstile(MOST_PAGES, "too many pages are kept up to date at once; close some of them")
+_pages = Turnstile(MOST_PAGES, "too many pages are kept up to date at once; close some of them", MOST_PAGES // 2)
 
 
 @blueprint.get("/permissions")
@@ -51,18 +51,21 @@ def answer_permission() -> Response:
 @blueprint.get("/live/permissions")
 def follow_permissions() -> Response:
     visitor = find_visitor()
-    return send_events(_pages.hold(_follow(runtime(), services().permissions, visitor, form_mark())))
+    pages = _follow(runtime(), services().permissions, visitor, form_mark())
+    return send_events(_pages.hold(pages, visitor.own.get("tenant", "")))
 
 
 def list_rows(visitor: Visitor) -> list[dict[str, Any]]:
     """The requests that the visitor may see, the open ones first, then the latest."""
-    return _list(services().permissions, visitor)
+    desk = services().permissions
+    return _list(desk, desk.find(visitor.own))
 
 
-def _list(desk: Permissions, visitor: Visitor) -> list[dict[str, Any]]:
-    rows = [desk.describe(each) for each in reversed(desk.find(visitor.own))]
+def _list(desk: Permissions, found: list[Permission]) -> list[dict[str, Any]]:
+    rows = [desk.describe(each) for each in reversed(found)]
     for row in rows:
-        row["input"] = {name: _spell(value) for name, value in row["input"].items()}
+        told = row["input"] if isinstance(row["input"], dict) else {"input": row["input"]}
+        row["input"] = {name: _spell(value) for name, value in told.items()}
     return sorted(rows, key=lambda row: row["status"] != "pending")
 
 
@@ -84,7 +87,9 @@ def _follow(owner: Runtime, desk: Permissions, visitor: Visitor, mark: str) -> I
     def look() -> bytes:
         nonlocal told
         try:
-            html = render_part("permission_list.html", "permission_list", _list(desk, visitor), may_answer, mark)
+            html = render_part(
+                "permission_list.html", "permission_list", _list(desk, desk.look(visitor.own)), may_answer, mark
+            )
         except DragomanError:
             return b""  # the ledger is away for a moment; the pages say so when they are loaded
         if html == told:

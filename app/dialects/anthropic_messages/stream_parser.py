@@ -412,7 +412,8 @@ def _read_halves(payload: bytes) -> _Chunk | None:
             name: fields["delta"][name] for name in ("text", "thinking", "partial_json") if name in fields["delta"]
         }
         delta = _Delta(**{name: msgspec.Raw(json.dumps(text).encode()) for name, text in texts.items()})
-        return _Chunk(fields["type"], fields["index"], delta)
+        kind, index = fields["type"], fields["index"]
+        return _Chunk(kind, index, delta) if isinstance(kind, str) and isinstance(index, int) else None
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
 

@@ -279,6 +279,32 @@ def test_a_session_in_use_is_not_forgotten_for_another(tmp_path: Path) -> None:
     assert held.folder.exists()
 
 
+def test_who_has_most_sessions_makes_room_and_nobody_else(tmp_path: Path) -> None:
+    kept = Places(tmp_path, None, None, 3600, 6)
+    for age, (tenant, name) in enumerate([("bob", "his"), ("carl", "one"), ("carl", "two")]):
+        place = kept.enter(tenant, name)
+        place.leave()
+        os.utime(place.folder, (time.time() - 900 + age,) * 2)
+
+    for number in range(40):
+        kept.enter("ana", f"flood {number}").leave()
+
+    assert len(list(tmp_path.iterdir())) == 6
+    before = {each.name for each in tmp_path.iterdir()}
+    assert {kept.enter(*who).folder.name for who in (("bob", "his"), ("carl", "one"), ("carl", "two"))} <= before
+
+
+def test_sessions_that_run_keep_their_place_and_others_of_the_same_tenant_go(tmp_path: Path) -> None:
+    kept = Places(tmp_path, None, None, 3600, 3)
+    held = [kept.enter("ana", name) for name in ("a", "b")]
+    kept.enter("bob", "idle").leave()
+
+    fresh = kept.enter("carl", "new")
+
+    assert all(each.folder.exists() for each in [*held, fresh])
+    assert len(list(tmp_path.iterdir())) == 3
+
+
 def test_what_was_for_one_request_is_forgotten_with_it(tmp_path: Path) -> None:
     where = Places(tmp_path / "sessions", None, tmp_path / "config", 60, 10).single(tmp_path / "run")
     where.transcript.parent.mkdir(parents=True)

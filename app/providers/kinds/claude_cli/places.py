@@ -25,6 +25,9 @@ from app.errors import UpstreamBusy
 QUEUE_TIMEOUT = 60.0
 PERIOD = 0.05
 
+# The file that tells whose session a folder is.
+OWNER = "owner"
+
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9]")
 
 
@@ -86,32 +89,44 @@ class Places:
         if not folder.exists():
             self._make_room()
         (folder / "work").mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / OWNER).write_text(hashlib.sha256(tenant.encode("utf-8", "replace")).hexdigest())
         lock = self._lock(folder, QUEUE_TIMEOUT)
         if lock is None:
             raise UpstreamBusy(f"another request runs in this session, for {QUEUE_TIMEOUT:g} s now")
         return self._place(folder, lock)
 
     def _make_room(self) -> None:
-        """Removes sessions that nobody has used for long, and the oldest where there are too many."""
+        """Removes sessions that nobody has used for long and, where there are too many, the oldest of whoever has
+        most: nobody pushes out those of others."""
         if not self._root.exists():
             self._root.mkdir(mode=0o700, parents=True)
             return
-        kept = sorted((each.stat().st_mtime, each) for each in self._root.iterdir())
         oldest = time.time() - self._lifetime
-        for number, (used, folder) in enumerate(kept):
-            if used >= oldest and len(kept) - number < self._most:
-                return
-            self._remove(folder)
-        if self._most <= sum(1 for _ in self._root.iterdir()):
+        kept: dict[str, list[Path]] = {}
+        for used, folder in sorted((_last_used(each), each) for each in self._root.iterdir()):
+            if used >= oldest or not self._remove(folder):
+                kept.setdefault(_owner_of(folder), []).append(folder)
+        over = sum(map(len, kept.values())) + 1 - self._most
+        while over > 0 and kept:
+            owner = max(kept, key=lambda each: len(kept[each]))
+            gone = next(filter(self._remove, kept[owner]), None)
+            if gone is None:
+                del kept[owner]  # all of them run
+            else:
+                kept[owner].remove(gone)
+                over -= 1
+        if over > 0:
             raise UpstreamBusy(f"as many sessions of the Claude program run as are kept (max_sessions: {self._most})")
 
-    def _remove(self, folder: Path) -> None:
+    def _remove(self, folder: Path) -> bool:
+        """Whether it is gone: one that runs stays."""
         lock = self._lock(folder, 0.0)
         if lock is None:
-            return
+            return not folder.exists()
         self._place(folder, lock).forget()
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+        return True
 
     def single(self, folder: Path) -> Place:
         """A place for one request, whose program runs in `folder`."""
@@ -137,6 +152,21 @@ class Places:
                 time.sleep(PERIOD)
             else:
                 return lock
+
+
+def _last_used(folder: Path) -> float:
+    """In unix seconds; 0 for what another worker has just removed."""
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _owner_of(folder: Path) -> str:
+    try:
+        return (folder / OWNER).read_text()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def own_config(environ: Mapping[str, str]) -> Path:
