@@ -53,7 +53,7 @@ T = TypeVar("T", bound=Struct)
 _ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)+")
 _WEBHOOK = re.compile(r"https?://[^/?#\s]+(?:[/?#]\S*)?")
 
-# The tables of the file that have no names of the user's own in them.
+# The tables of the file whose keys are fixed: users choose no names in them.
 PLAIN_SECTIONS: dict[str, type[Struct]] = {
     "ledger": LedgerSettings,
     "limits": LimitsSettings,
@@ -77,10 +77,10 @@ SETTINGS_OF_SECTIONS = {
 }
 URL_KEYS = ("base_url", "idcs_url", "oauth_token_url", "oauth_authorize_url")
 
-# The ways to name one credential.
+# The ways to give one credential.
 CREDENTIAL_KEYS = ("api_key", "access_token", "token_file", "credentials_file")
 
-# Settings that only some kinds know: elsewhere they would be taken and do nothing.
+# Settings that only some kinds use. With other kinds they would be accepted without effect, so they are refused.
 _WITH_LOGIN = frozenset({"oca", "anthropic", "codex"})
 ONLY_FOR: dict[str, frozenset[str]] = {
     "mode": frozenset({"oca"}),
@@ -101,7 +101,7 @@ ONLY_FOR: dict[str, frozenset[str]] = {
     ),
 }
 
-# What a user calls the types that msgspec names in backquotes.
+# Users' words for the types that msgspec names in backquotes.
 _TYPE_WORDS = {
     "int": "a whole number",
     "float": "a number",
@@ -111,7 +111,7 @@ _TYPE_WORDS = {
     "object": "a table",
     "null": "nothing",
 }
-# Of times, sizes and counts none is larger.
+# The largest valid time, size or count.
 LARGEST = 2**53
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _PROVIDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -138,9 +138,9 @@ def build_settings(
     found: tuple[Finding, ...],
     key_variable: str | None = None,
 ) -> Settings:
-    """Settings from tables of the file's shape; `client_key` is one more key that clients may show.
+    """Builds the settings from tables in the file's shape. `client_key` is one more key that clients may present.
 
-    Raises ConfigError, which names every fault by its dotted key.
+    Raises ConfigError, which names each fault by its dotted key.
     """
     faults = _Faults()
     with faults.collect():
@@ -196,7 +196,7 @@ def build_settings(
     )
 
 
-# Settings that have been renamed since, in [server]; the old name is still read.
+# Renamed settings of [server], by old name. The old names are still accepted.
 RENAMED = {"early_head": "stream_start_timeout"}
 
 
@@ -207,7 +207,7 @@ def _with_new_names(table: Any) -> Any:
 
 
 class _Faults:
-    """Everything that is wrong, in the order in which it was found."""
+    """Collects all faults, in the order in which they are found."""
 
     def __init__(self) -> None:
         self.found: list[ConfigError] = []
@@ -225,7 +225,7 @@ class _Faults:
 
 
 def _check_values(value: Any, key: str) -> None:
-    """No setting holds what no program takes: text with control characters, numbers without an end."""
+    """Raises ConfigError for values that no setting may have: control characters in text, numbers out of range."""
     if isinstance(value, dict):
         for name, each in value.items():
             if not isinstance(name, str) or _CONTROLS.search(name):
@@ -276,8 +276,8 @@ def _check_proxies(server: ServerSettings) -> None:
 def _offer_demo(
     providers: dict[str, ProviderSettings], server: ServerSettings, models: ModelsSettings, *, has_keys: bool
 ) -> dict[str, ProviderSettings]:
-    """The providers, with the demo where it is wanted: always or never as the settings say, else where a model's name
-    asks for it, or where there is nothing else and nobody was given a key to ask something better."""
+    """Adds the demo provider as `server.demo` says. If that is unset, adds it if a model's name asks for it, or if no
+    other provider and no client key is configured. Raises ConfigError if there is no provider and no demo."""
     if "demo" in providers or server.demo is False:
         if not providers:
             raise ConfigError("no provider is configured or found, and the demo is turned off", key="providers")
@@ -325,7 +325,7 @@ def _build_provider(name: str, table: Any) -> ProviderSettings:
 
 
 def _complete_provider(name: str, table: dict[str, Any], key: str) -> dict[str, Any]:
-    """A provider's table with what its name says, and with lists where a text may stand for one."""
+    """A provider's table with the kind that its name implies, and with single texts turned into lists."""
     if "kind" not in table and name in KINDS:
         table = table | {"kind": name}
     if isinstance(table.get("command"), str):
@@ -343,7 +343,7 @@ def _complete_provider(name: str, table: dict[str, Any], key: str) -> dict[str, 
 
 
 def _check_kind(provider: ProviderSettings, key: str) -> None:
-    """Raises ConfigError for a kind that nobody has, and for what a kind does not know."""
+    """Raises ConfigError for an unknown kind, and for settings that have no effect or are wrong for the kind."""
     if provider.kind not in KINDS:
         known = (*KINDS, *(entry.name for entry in metadata.entry_points(group=PROVIDER_GROUP)))
         if provider.kind not in known:
@@ -359,7 +359,7 @@ def _check_kind(provider: ProviderSettings, key: str) -> None:
 
 
 def _build_credentials(entries: Any, key: str) -> list[dict[str, Any]]:
-    """The entries of a pool, each with a name of its own; a text is an API key."""
+    """The entries of a pool of credentials, each with a unique name. An entry that is plain text is an API key."""
     if not isinstance(entries, list | tuple):
         raise ConfigError("it must be a list of keys, or of tables with one credential each", key=key)
     built = []
@@ -380,13 +380,13 @@ def _build_credentials(entries: Any, key: str) -> list[dict[str, Any]]:
 
 
 def _check_header(text: str, key: str) -> None:
-    """Refuses at the start what no header can carry, as each request would be refused later."""
+    """Raises ConfigError for text that no header can carry, since every request would fail on it."""
     if not text.isprintable() or not all(ord(character) < 256 for character in text):
         raise ConfigError("it has a line end or another character that HTTP cannot carry", key=key)
 
 
 def _find_idle(provider: ProviderSettings) -> str | None:
-    """A setting of the provider that its kind does not know."""
+    """The first setting of a provider that has no effect for its kind, if any."""
     defaults = {field.name: field.default for field in msgspec.structs.fields(ProviderSettings)}
     return next(
         (
@@ -426,7 +426,8 @@ def _several(value: str | tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _check_keys(keys: tuple[str, ...], client_key: str | None) -> tuple[str, ...]:
-    """The keys that clients may show, as HTTP carries them: without the line end that a file has, say."""
+    """The keys that clients may present, without surrounding white space such as a file's line end. Raises ConfigError
+    for an empty key."""
     stripped = tuple(key.strip() for key in (*keys, *([client_key] if client_key else [])))
     if not all(stripped):
         raise ConfigError("a key is empty, which would let everybody in", key="server.api_keys")
@@ -450,7 +451,7 @@ def _check_exposure(server: ServerSettings, keys: Mapping[str, KeySettings]) -> 
 
 
 def _convert(table: Any, kind: type[T], key: str) -> T:
-    """One table as its struct. Text counts as the number or truth value it spells: variables can hold nothing else."""
+    """Converts a table to its struct. Text is accepted for numbers and truth values, since variables hold only text."""
     table = _table(table, key)
     faults = _Faults()
     for name in table:
@@ -466,7 +467,7 @@ def _convert(table: Any, kind: type[T], key: str) -> T:
 
 
 def _find_mismatches(table: dict[str, Any], kind: type[Struct], key: str) -> list[ConfigError]:
-    """Each field of a table whose value is not of the field's type."""
+    """A fault for each field whose value does not have the field's type."""
     hints = get_type_hints(kind, include_extras=True)
     found = []
     for field, value in table.items():
@@ -483,7 +484,7 @@ _TYPE_NAME = re.compile("`([^`]*)`")  # as msgspec writes one
 
 
 def describe_mismatch(message: str) -> str:
-    """A complaint of msgspec about a value's type in words for users."""
+    """Rewords msgspec's message about a value's type for users."""
 
     def name(found: re.Match[str]) -> str:
         return " or ".join(_TYPE_WORDS.get(word, word) for word in found[1].split(" | ") if word != "null")
@@ -493,7 +494,7 @@ def describe_mismatch(message: str) -> str:
 
 
 def _choices(kind: type[Struct], field: str) -> tuple[str, ...]:
-    """The values a field can have, where they are a fixed list."""
+    """The values that a field accepts, if they are a fixed list; else empty."""
     hint = get_type_hints(kind).get(field)
     values = [value for part in (hint, *get_args(hint)) for value in get_args(part)]
     return tuple(value for value in values if isinstance(value, str))
@@ -506,7 +507,7 @@ def _table(value: Any, key: str) -> dict[str, Any]:
 
 
 def _refuse_unknown(name: str, known: Sequence[str], key: str, elsewhere: Mapping[str, Sequence[str]] = {}) -> None:
-    """`elsewhere` are the names that are known in other tables, by table."""
+    """Raises ConfigError for an unknown name. `elsewhere` maps other tables to their names, for the hint."""
     if name not in known:
         homes = [f"[{home}]" for home, names in elsewhere.items() if name in names]
         hint = f"; it belongs in {' or '.join(homes)}" if homes else suggest(name, known)
@@ -514,6 +515,6 @@ def _refuse_unknown(name: str, known: Sequence[str], key: str, elsewhere: Mappin
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """The end of a complaint about an unknown name."""
+    """The hint that ends a message about an unknown name: the most similar known one, or empty."""
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]}?" if near else ""

@@ -12,7 +12,7 @@ TIER_KEYS = ("small", "big", "sonnet", "opus", "fable", "mythos")
 
 
 class KindModels(Struct, frozen=True):
-    """Names without the provider. `small` and `big` are for kinds that do not know Claude's names themselves."""
+    """A kind's models, without the provider's name. `small` and `big` are for kinds that do not know Claude's names."""
 
     default: str
     small: str | None = None
@@ -27,14 +27,14 @@ MODELS: dict[str, KindModels] = {
     "codex": KindModels("gpt-5.5"),
     "demo": KindModels("demo"),
 }
-# Kinds that serve Claude's names under these very names.
+# Kinds that serve Claude's models under Claude's own names.
 CLAUDE_KINDS = frozenset({"anthropic", "claude_cli"})
 
 
 def fill_models(models: ModelsSettings, providers: Mapping[str, ProviderSettings]) -> ModelsSettings:
-    """`models` as written; where it names neither a default nor routes, with the models that the first provider brings.
+    """`models` as written. If it has neither a default nor routes, it gets the first provider's default models.
 
-    Claude's names stay with a provider that knows them where there is one.
+    If any provider serves Claude's names, `small` and `big` are not filled, so that Claude's names stay with it.
     """
     if models.default is not None or models.routes:
         return models
@@ -50,7 +50,7 @@ def fill_models(models: ModelsSettings, providers: Mapping[str, ProviderSettings
 
 
 def models_of(name: str, provider: ProviderSettings) -> KindModels | None:
-    """What a provider brings along: its own choice before its kind's. None where only its server knows."""
+    """A provider's default models: its own choice, else its kind's. None if only its server knows its models."""
     own = provider.default_model or next(iter(provider.models), None)
     known = MODELS.get(provider.kind)
     if provider.kind == "openai" and not _is_openai(name, provider):
@@ -61,7 +61,7 @@ def models_of(name: str, provider: ProviderSettings) -> KindModels | None:
 
 
 def _is_openai(name: str, provider: ProviderSettings) -> bool:
-    """Any server may speak OpenAI's dialect; the vendor's models are the vendor's alone."""
+    """Whether a provider is OpenAI itself. Any server may speak OpenAI's dialect, but only OpenAI has its models."""
     if provider.profile not in (None, "openai"):
         return False
     if provider.base_url is None:

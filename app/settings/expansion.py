@@ -1,7 +1,8 @@
 """Expands `${VARIABLE}` in configuration values.
 
-A variable may also be a file of that name in the folder that `CREDENTIALS_DIRECTORY` names: systemd's LoadCredential=
-and the secrets of containers come so, and no other program of the user can read them in the environment.
+If the variable is not set, a file of its name in the folder `CREDENTIALS_DIRECTORY` is read instead. systemd's
+LoadCredential= and containers provide secrets in this way, which keeps them out of the environment, where the user's
+other programs could read them.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from typing import Any
 
 from app.errors import ConfigError
 
-# Of a credential's file.
+# The largest credential file.
 MOST_BYTES = 65_536
 # `$${` is a literal `${`.
 _VARIABLE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def expand_variables(tables: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
-    """The same tables with each variable replaced. Raises ConfigError with the key of each variable that is not set."""
+    """The same tables with every variable replaced. Raises ConfigError with the keys of all that cannot be replaced."""
     faults: list[ConfigError] = []
     expanded: dict[str, Any] = _expand(tables, environ, "", faults)
     if faults:

@@ -14,28 +14,31 @@ import msgspec
 from app.errors import ConfigError
 from app.settings.tables import KeySettings, UseLimits
 
-# How a key is written that only its hash is known of.
+# Marks a key that is given as its hash.
 HASH_MARK = "sha256:"
 _HASH = re.compile(r"[0-9a-f]{64}")
 KEY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-# The settings of a key that limit its use.
+# The names of a key's settings that limit its use.
 LIMITS = tuple(field for field in KeySettings.__struct_fields__ if "_per_" in field or field == "max_parallel")
-# Stands for the key in settings of one that is not made yet.
+# A placeholder in the settings of a key that has not been created yet.
 NO_KEY = "none yet"
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 LEDGER_SCHEMES = frozenset({"postgresql", "postgresql+psycopg"})
 
 
 def hash_key(key: str) -> str:
-    """The hash of a key as settings hold it; of one that is given as a hash that very hash, in lower case."""
+    """The hash of a key as in the settings, `sha256:` and hexadecimal digits. A key that is already a hash is only
+    lowercased."""
     if key.startswith(HASH_MARK):
         return key.lower()
     return HASH_MARK + hashlib.sha256(key.encode()).hexdigest()
 
 
 def spell_expiry(table: Any, name: str) -> Any:
-    """The table of a key with an end of its time that has a zone: a date means its beginning, and no zone means UTC.
-    Raises ConfigError for text that is no date."""
+    """A key's table with `expires`, if present, as a time with a zone. A date means its start; the default zone is UTC.
+
+    Raises ConfigError for text that is not a date.
+    """
     if not isinstance(table, dict) or "expires" not in table:
         return table
     return table | {"expires": read_date(table["expires"], f"keys.{name}.expires")}
@@ -56,7 +59,7 @@ def read_date(value: Any, key: str) -> datetime.datetime:
 
 
 def check_key(name: str, settings: KeySettings) -> KeySettings:
-    """The key as HTTP carries it. Raises ConfigError."""
+    """A key's settings with the key stripped of white space, and a hash in lower case. Raises ConfigError."""
     if not KEY_NAME.fullmatch(name):
         said = "a key's name has up to 64 letters, digits, dots, underscores and hyphens"
         raise ConfigError(said, key=f"keys.{name}")
@@ -76,14 +79,14 @@ def check_key(name: str, settings: KeySettings) -> KeySettings:
 
 
 def check_budgets(limits: UseLimits, key: str) -> None:
-    """Raises ConfigError for a budget of nothing."""
+    """Raises ConfigError for a budget of 0."""
     for field in ("budget_per_day", "budget_per_month"):
         if getattr(limits, field) == 0:
             raise ConfigError("a budget of 0 allows no requests; remove the whole table instead", key=f"{key}.{field}")
 
 
 def check_keys_differ(keys: Mapping[str, KeySettings], unnamed: Sequence[str]) -> None:
-    """Raises ConfigError where one key would have the rights of two."""
+    """Raises ConfigError if one key is configured twice, and so would have two sets of rights."""
     seen = {hash_key(key): "server.api_keys" for key in unnamed}
     for name, settings in keys.items():
         hashed = hash_key(settings.key)
@@ -93,19 +96,19 @@ def check_keys_differ(keys: Mapping[str, KeySettings], unnamed: Sequence[str]) -
 
 
 def check_redis_url(url: str) -> None:
-    """Raises ConfigError, which says nothing of a password in the URL."""
+    """Raises ConfigError for an unusable Redis URL. The message never quotes the URL, which may hold a password."""
     if "://" not in url or _scheme_of(url) not in REDIS_SCHEMES:
         raise ConfigError("it must be an address such as redis://host:6379/0", key="shared.redis")
 
 
 def check_ledger_url(url: str) -> None:
-    """The same for the database's."""
+    """Raises ConfigError for an unusable database URL, also without quoting it."""
     if url != "sqlite://" and not url.startswith("sqlite:///") and _scheme_of(url) not in LEDGER_SCHEMES:
         raise ConfigError("it must be sqlite:////path or postgresql://user@host:5432/name", key="ledger.url")
 
 
 def _scheme_of(url: str) -> str:
-    """Empty for what is no address."""
+    """The scheme of a URL, or empty if it is not valid."""
     try:
         parts = urlsplit(url)
         _ = parts.port

@@ -1,7 +1,7 @@
 """Servers and services that speak OpenAI's dialect, by name.
 
 `kind = "ollama"`, or a table `[providers.ollama]` without a kind, stands for the row here: the kind `openai` with the
-address, profile and key of that server. What the table says itself goes first.
+address, profile and key of that server. Keys that the table itself sets win.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from msgspec import Struct
 
 
 class KnownServer(Struct, frozen=True):
-    """`base_url` None: everybody has their own address. `key` is the variable that usually holds its key."""
+    """A row of the table. `base_url` is None if every user has their own address. `key` names the environment variable
+    that usually holds the key."""
 
     base_url: str | None
     key: str | None = None
@@ -21,7 +22,7 @@ class KnownServer(Struct, frozen=True):
 
 
 KNOWN_SERVERS: dict[str, KnownServer] = {
-    # On one's own machine.
+    # On the user's own machine.
     "ollama": KnownServer("http://127.0.0.1:11434/v1", profile="ollama"),
     "vllm": KnownServer("http://127.0.0.1:8000/v1", profile="vllm"),
     "sglang": KnownServer("http://127.0.0.1:30000/v1"),
@@ -49,7 +50,7 @@ KNOWN_SERVERS: dict[str, KnownServer] = {
     "together": KnownServer("https://api.together.xyz/v1", "TOGETHER_API_KEY"),
     "xai": KnownServer("https://api.x.ai/v1", "XAI_API_KEY"),
 }
-# Other names for the same.
+# Other names for these servers.
 OTHER_NAMES = {
     "llama.cpp": "llamacpp",
     "llama-cpp": "llamacpp",
@@ -72,9 +73,9 @@ def known_server(name: str) -> KnownServer | None:
 
 
 def expand_known_server(name: str, table: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
-    """The table of a provider whose kind is the name of a known server, in the words of the kind `openai`.
+    """Rewrites the table of a provider whose kind is a known server's name as one of kind `openai`.
 
-    The key of a service is sent to the service's own address only, unless the table names the key itself.
+    The key in a service's usual variable is used only with the service's own address.
     """
     kind = table.get("kind", name)
     server = known_server(kind) if isinstance(kind, str) else None

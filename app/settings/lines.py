@@ -8,14 +8,14 @@ _HEADER = re.compile(r"\s*+\[{1,2}+([^\]]++)\]{1,2}+\s*+(?:#.*+)?$")
 _NAME = r"""(?:[A-Za-z0-9_-]++|"[^"]*+"|'[^']*+')"""
 _KEY = re.compile(rf"\s*+({_NAME}(?:\s*+\.\s*+{_NAME})*+)\s*+=")
 _PART = re.compile(_NAME)
-# A name with dots of its own stands in quotes in a dotted key of ours; providers' names do without.
 _LONGEST_LINE = 500
 
 
 def find_line(text: str, key: str) -> int | None:
-    """The line of a dotted `key`, or of the closest table above it that the file has; None where it has none of them.
+    """The line of a dotted `key`, else of the closest table that encloses it, or None if the file has none of them.
 
-    Lines count from 1. A key inside an inline table counts as standing on the table's line.
+    Lines count from 1. A key inside an inline table gets the table's line. In `key`, a name that contains dots is
+    quoted, except a provider's.
     """
     wanted = _split(key)
     best, depth = None, 0

@@ -29,15 +29,15 @@ from app.settings.tables import Settings
 from app.settings.trust import check_found_file, check_programs
 from app.settings.writing import PATH_KEYS
 
-# What a configuration file is called that nobody has named.
+# The configuration file that is looked for in the working folder.
 FOUND_NAME = "dragoman.toml"
-# A command that starts another process hands its own options on in this variable, as JSON.
+# In this variable, a command that starts another process passes on its own options, as JSON.
 HANDED_ON = "DRAGOMAN_OVERRIDES"
 PREFIX = "DRAGOMAN__"
-# No setting lies deeper.
+# Deeper than any setting lies.
 MOST_LEVELS = 16
 
-# Plain variables that the tools before this one knew, and the key each of them sets.
+# Unprefixed variables that earlier tools used, and the setting each of them sets.
 PLAIN_VARIABLES = {
     "HOST": ("server", "host"),
     "PORT": ("server", "port"),
@@ -45,7 +45,7 @@ PLAIN_VARIABLES = {
     "DEFAULT_MODEL": ("models", "default"),
 }
 
-# Text near the beginning of other programs' files, and whose it is.
+# Text near the beginning of other programs' files, and the program it identifies.
 _OTHER_FILES = {
     "model_list:": "LiteLLM",
     "litellm_settings": "LiteLLM",
@@ -58,7 +58,7 @@ _HEAD = 4096
 
 log = logging.getLogger("dragoman")
 
-# Far more than anybody writes, and no more than a moment's work.
+# The largest configuration file: far more than anybody writes, but still read in a moment.
 MOST_BYTES = 8 * 1024 * 1024
 _ONE_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -68,9 +68,9 @@ Tables = dict[str, Any]
 def load_settings(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, Any]) -> Settings:
     """Read the settings.
 
-    Later wins: what the machine has (only while nobody names a provider), the file, `HOST`, `PORT` and their like,
-    `DRAGOMAN__SECTION__KEY`, `overrides`. `path` None looks where `find_config` says. `overrides` has the shape of
-    the file. Raises ConfigError, whose `key` is the dotted name of the setting or the variable at fault.
+    Later sources win: what is found on the machine (only if no provider is configured), the file, `HOST`, `PORT` and
+    the like, `DRAGOMAN__SECTION__KEY`, `overrides`. If `path` is None, `find_config` chooses the file. `overrides` has
+    the file's shape. Raises ConfigError, whose `key` is the dotted name of the setting or the variable at fault.
     """
     home = home_folder(environ)
     source = find_config(path, environ)
@@ -86,7 +86,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str], overrides: Mapp
 
 
 def check_text(text: str, source: Path, environ: Mapping[str, str]) -> Settings:
-    """The settings that a file of this text would give. Raises ConfigError, with the lines of the text."""
+    """The settings that a file with this text would give. Raises ConfigError with line numbers in the text."""
     try:
         return _build(source, text, environ, home_folder(environ), {})
     except ConfigError as error:
@@ -112,7 +112,7 @@ def _build(
     for layer in (discovery.tables, from_file, read_other_variables(environ), _read_plain(environ), from_prefix, given):
         _merge(tables, _locate_paths(strip_margin(layer), here, home))
     if isinstance(server := tables.setdefault("server", {}), dict):
-        # As a whole: a file that names one proxy, or none, wants no other from the environment.
+        # Proxies are replaced as a whole: a file that sets one, or an empty table, wants none from the environment.
         tables["server"] = read_environment(environ) | server
     providers = tables.get("providers")
     if isinstance(providers, dict):
@@ -129,14 +129,14 @@ def _build(
 
 
 def _fill(name: str, table: Any, environ: Mapping[str, str]) -> Any:
-    """A provider's table with what its kind and the environment say of it; a wrong one is left to its check."""
+    """A provider's table, completed by its kind and the environment. A malformed one is left for the later checks."""
     if not isinstance(table, dict) or name in KINDS or table.get("kind") in KINDS:
         return fill_provider(name, table, environ) if isinstance(table, dict) else table
     return expand_known_server(name, table, environ)
 
 
 def _given_token(given: Tables) -> Path | None:
-    """The file that `serve --token` has named, for a provider called oca."""
+    """The file that `serve --token` names, for a provider called oca."""
     providers = given.get("providers")
     table = providers.get("oca") if isinstance(providers, dict) else None
     file = table.get("token_file") if isinstance(table, dict) else None
@@ -144,7 +144,7 @@ def _given_token(given: Tables) -> Path | None:
 
 
 def _locate(error: ConfigError, source: Path | None, text: str) -> ConfigError:
-    """The same faults, each with its file and line where it stands in the file."""
+    """The same faults, each with file and line if its key is in the file."""
     located = []
     for fault in error.faults:
         line = find_line(text, fault.key) if source and fault.key else None
@@ -153,9 +153,9 @@ def _locate(error: ConfigError, source: Path | None, text: str) -> ConfigError:
 
 
 def find_config(path: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """The configuration file that counts: `path`, $DRAGOMAN_CONFIG, ./dragoman.toml, the user's own; None without any.
+    """The configuration file: the first of `path`, $DRAGOMAN_CONFIG, ./dragoman.toml and the user's own, else None.
 
-    A file that was named and does not exist is an error; the last two are only looked for.
+    Raises ConfigError if one of the first two is named but missing, or if ./dragoman.toml cannot be trusted.
     """
     if path:
         return _existing(path, "--config")
@@ -169,7 +169,7 @@ def find_config(path: Path | None, environ: Mapping[str, str]) -> Path | None:
 
 
 def user_config_file(environ: Mapping[str, str]) -> Path:
-    """Where a user's own configuration file lies, whether or not it is there."""
+    """The path of the user's own configuration file, whether or not it exists."""
     if folder := environ.get("XDG_CONFIG_HOME"):
         return Path(folder) / "dragoman" / "config.toml"
     return platformdirs.user_config_path("dragoman", appauthor=False) / "config.toml"
@@ -181,7 +181,7 @@ def home_folder(environ: Mapping[str, str]) -> Path:
     try:
         return Path.home()
     except RuntimeError:
-        # A container's user may have neither HOME nor an entry in passwd; nothing is found below this.
+        # A container's user may have neither HOME nor an entry in passwd. Nothing is ever found below this path.
         return Path("/nonexistent")
 
 
@@ -192,7 +192,7 @@ def _existing(path: Path, key: str) -> Path:
 
 
 def _is_file(path: Path) -> bool:
-    """Unlike pathlib's question this one tells a file that is not there from one that cannot be looked at."""
+    """Whether `path` is a regular file. Unlike `Path.is_file`, raises ConfigError if that cannot be found out."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -224,13 +224,13 @@ def _is_address(value: str) -> bool:
 
 
 def _is_deep(value: Any, levels: int) -> bool:
-    """Whether there is more below than so many levels."""
+    """Whether tables and lists are nested more deeply than `levels`."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return any(levels == 0 or _is_deep(each, levels - 1) for each in inner)
 
 
 def is_hollow(source: Path) -> bool:
-    """Whether a file says nothing, as one does that is about to be written."""
+    """Whether a file holds only comments and blank lines, as when an editor is just about to write it."""
     try:
         with source.open("rb") as file:
             lines = file.read(MOST_BYTES).splitlines()
@@ -240,13 +240,13 @@ def is_hollow(source: Path) -> bool:
 
 
 def _read_file(source: Path, text: str, environ: Mapping[str, str], home: Path) -> tuple[Tables, str | None]:
-    """The file's tables, and the variable that its first client key comes from."""
+    """The file's tables, and the variable that its first client key comes from, if it comes from one."""
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{source} is not valid TOML: {error}{_recognize(text)}") from error
     except (ValueError, RecursionError) as error:
-        # A number of thousands of digits, tables in tables in tables.
+        # For example a number of thousands of digits, or deeply nested tables.
         raise ConfigError(f"{source} cannot be read: {str(error).partition(';')[0]}") from error
     if _is_deep(tables, MOST_LEVELS):
         raise ConfigError(f"{source} nests tables more deeply than {MOST_LEVELS}")
@@ -262,7 +262,7 @@ def _read_file(source: Path, text: str, environ: Mapping[str, str], home: Path) 
 
 
 def _recognize(text: str) -> str:
-    """What a file that is no TOML seems to be, and how to go on."""
+    """The end of a message about invalid TOML: what the file seems to be, and what to do. Empty if unknown."""
     head = text[:_HEAD]
     known = next((program for mark, program in _OTHER_FILES.items() if mark in head), None)
     if known is None and not head.lstrip().startswith("{"):
@@ -276,7 +276,7 @@ def _read_plain(environ: Mapping[str, str]) -> Tables:
     for variable, (section, key) in PLAIN_VARIABLES.items():
         if value := environ.get(variable):
             if variable == "HOST" and not _is_address(value):
-                # Shells and conda export it with the machine's name or kind.
+                # Shells and conda export HOST with the machine's name or type.
                 log.warning("HOST=%s is not an address to listen on and is ignored; --host sets one", value[:100])
                 continue
             tables.setdefault(section, {})[key] = value
@@ -310,7 +310,7 @@ def _read_json(text: str, variable: str) -> Any:
 
 
 def _locate_paths(tables: Tables, folder: Path, home: Path) -> Tables:
-    """The same tables with every path absolute: `~` is the user's home, a relative one starts in `folder`."""
+    """The same tables with every path absolute. `~` is the user's home; relative paths start in `folder`."""
 
     def locate(key: str, value: Any) -> Any:
         if isinstance(value, dict):
@@ -326,7 +326,7 @@ def _locate_paths(tables: Tables, folder: Path, home: Path) -> Tables:
 
 
 def _merge(tables: Tables, more: Mapping[str, Any]) -> None:
-    """Tables are merged key by key, everything else is replaced."""
+    """Merges `more` into `tables`: tables key by key, everything else is replaced."""
     for key, value in more.items():
         known = tables.get(key)
         if isinstance(known, dict) and isinstance(value, dict):

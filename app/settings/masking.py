@@ -9,19 +9,19 @@ from urllib.parse import unquote
 from msgspec import Struct, structs
 
 MASK = "***"
-# Named keys of clients up to which each is looked for in whatever leaves. They never go to an upstream that could quote
-# them, and looking for thousands would cost every start seconds.
+# Up to this many named client keys, all of them are searched for in outgoing text. More are not: upstreams never see
+# them and cannot quote them, and searching for thousands would add seconds to every start.
 MOST_KEYS = 200
-# Whoever knows a webhook's address may send to it.
+# Webhooks are secret because anybody who knows the address may send to it.
 SECRET_KEYS = frozenset({"api_keys", "api_key", "access_token", "webhooks", "slack", "key"})
-# Headers are the user's own and often hold a key.
+# Users set their own headers, which often hold a key.
 SECRET_TABLES = frozenset({"headers"})
-# What the name of a header, a parameter, an option or a key of free tables holds if its value is a secret.
+# Parts of names of headers, parameters, options and keys of free tables whose values are secrets.
 SECRET_WORDS = ("auth", "cookie", "credential", "key", "passw", "pwd", "secret", "sig", "token")
 
 
 def masked(value: Any, key: str = "") -> Any:
-    """Plain dicts, lists and scalars of a settings table, with each secret replaced by `***`."""
+    """A settings table as plain dicts, lists and scalars, with each secret replaced by `***`."""
     if isinstance(value, Struct):
         return {name: masked(each, name) for name, each in structs.asdict(value).items()}
     if key in SECRET_KEYS and value:
@@ -36,7 +36,7 @@ def masked(value: Any, key: str = "") -> Any:
 
 
 def find_secrets(value: Any, key: str = "") -> Iterator[str]:
-    """The secrets in a settings table, as they are."""
+    """All secrets in a settings table, unmasked."""
     if isinstance(value, Struct):
         for name, each in structs.asdict(value).items():
             yield from find_secrets(each, name)
@@ -63,7 +63,7 @@ def _find_in_table(table: dict[str, Any]) -> Iterator[str]:
 
 
 def _find_in_command(command: Sequence[str]) -> Iterator[str]:
-    """The values of options that sound secret, as `--token=…` or as `--token …`."""
+    """The values of options whose names sound secret, from `--token=…` and `--token …`."""
     for option, argument in zip(("", *command), command, strict=False):
         name, _, told = argument.rpartition("=")
         if sounds_secret(name):
@@ -83,13 +83,13 @@ def _is_hidden(table: str, name: str, value: Any) -> bool:
 
 
 def _mask_argument(argument: str) -> str:
-    """An argument of a program; only the names of its options are no secret for sure."""
+    """A program's argument, masked but for an option's name: only that is certain not to be secret."""
     name, equals, _ = argument.partition("=")
     return f"{name}={MASK}" if equals and name.startswith("-") else argument if argument.startswith("-") else MASK
 
 
 def _mask_url(text: str) -> str:
-    """A URL without its user and password, which may hold slashes and at signs, and without keys in its query."""
+    """A URL with its login and the keys in its query masked. User and password may contain slashes and at signs."""
     scheme, marks, rest = text.partition("://")
     if not marks:
         return text

@@ -12,16 +12,16 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from app.errors import ConfigError
 
-# requests' key of each variable; the lower-case spelling counts before the other, as it does for curl.
+# The key that `requests` uses for each variable. A lower-case variable wins over its upper-case spelling, as in curl.
 PROXY_VARIABLES = {"HTTPS_PROXY": "https", "HTTP_PROXY": "http", "ALL_PROXY": "all", "NO_PROXY": "no_proxy"}
-# The first that is set names the certificates to trust.
+# Variables that name the certificates to trust. The first that is set wins.
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 
 _URL = re.compile(r"https?://[^/]", re.IGNORECASE)
 _PROXY_KEY = re.compile(r"(?:http|https|all)(?:://[^\s/]{1,255})?|no_proxy")
 _UNSEEN = re.compile(r"[\x00-\x20\x7f]")
-# What editors and shells leave around a value: spaces, line ends, a byte order mark.
+# Characters that editors and shells leave around a value: spaces, line ends, a byte order mark.
 _MARGIN = " \t\r\n\v\f\ufeff"
 
 
@@ -29,7 +29,7 @@ _NOT_IN_HOSTS = re.compile(r"[\\\"<>^`{|}%]")
 
 
 def strip_margin(value: Any) -> Any:
-    """Text, and all text in lists and tables, without what editors and shells leave around it."""
+    """The same value, with surrounding white space and byte order marks stripped from all its text."""
     match value:
         case str():
             return value.strip(_MARGIN)
@@ -42,7 +42,8 @@ def strip_margin(value: Any) -> Any:
 
 
 def read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    """The keys of `[server]` that the environment's usual variables stand for. Raises ConfigError with the variable."""
+    """The keys of `[server]` set by the usual variables for proxies and certificates. Raises ConfigError with the
+    variable."""
     found: dict[str, Any] = {}
     proxies: dict[str, str] = {}
     for variable, key in PROXY_VARIABLES.items():
@@ -62,7 +63,7 @@ def read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def check_proxies(proxies: Mapping[str, str], key: str) -> None:
-    """Raises ConfigError for a proxy that no request could go through. Never quotes a value: it may hold a password."""
+    """Raises ConfigError for an unusable proxy. Never quotes a value, which may hold a password."""
     for name, value in proxies.items():
         if not _PROXY_KEY.fullmatch(name):
             raise ConfigError(
@@ -76,7 +77,7 @@ def check_proxies(proxies: Mapping[str, str], key: str) -> None:
 
 
 def check_url(url: str, key: str) -> None:
-    """Raises ConfigError for what is no URL of an upstream."""
+    """Raises ConfigError for text that cannot be an upstream's URL."""
     if not _URL.match(url):
         raise ConfigError("a URL must start with http:// or https:// and a host", key=key)
     parts = _split(url, key, "a URL")
@@ -85,7 +86,7 @@ def check_url(url: str, key: str) -> None:
 
 
 def split_login(url: str) -> tuple[str, str | None]:
-    """A URL without its user and password, and the header that says them (Basic, RFC 7617)."""
+    """A URL without its user and password, and the Authorization value for them (Basic, RFC 7617), if it has any."""
     parts = urlsplit(url)
     if "@" not in parts.netloc:
         return url, None
@@ -114,7 +115,7 @@ def _is_host(host: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a server that listens at `host` can be reached from this machine alone."""
+    """Whether a server that listens at `host` can be reached from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

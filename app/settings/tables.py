@@ -1,6 +1,6 @@
 """Every setting, in one frozen table per table of the configuration file.
 
-What each key means to its user stands in docs/configuration.md; a test compares both.
+docs/configuration.md explains each key to users; a test compares the two.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from app.settings.masking import masked
 
 Dialect = Literal["anthropic_messages", "openai_chat", "openai_responses"]
 LogLevel = Literal["debug", "info", "warn", "error"]
-# What servers are told apart by; app/providers/servers.toml says what each can take.
+# Distinguishes kinds of servers. app/providers/servers.toml says what each of them supports.
 Profile = Literal[
     "openai",
     "azure",
@@ -54,16 +54,16 @@ Profile = Literal[
 ]
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
-# An empty key, from a variable that is set to nothing, would let everybody in.
+# Not empty: an empty key, from a variable that is set to nothing, would let everybody in.
 Key = Annotated[str, Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=1)]
-# Up to a year: more is a slip, and more than clocks and sockets take.
+# At most a year: more is a slip, and more than clocks and sockets accept.
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 Dollars = Annotated[float, Meta(ge=0)]
 
 
 class Table(Struct, frozen=True, kw_only=True):
-    """A table whose repr hides its secrets, so that a traceback or a log line cannot tell them."""
+    """A table whose repr masks secrets, to keep them out of tracebacks and log lines."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({masked(self)})"
@@ -74,10 +74,10 @@ class ServerSettings(Table, frozen=True, kw_only=True):
 
     host: str = "127.0.0.1"
     port: Port = 8080
-    # One worker is one core. On a laptop one is enough for hundreds of streams and costs 50 MB, not 50 MB a core.
+    # A worker uses one core. On a laptop one is enough for hundreds of streams; each costs 50 MB.
     workers: Count = 1
     worker: Literal["gateway", "gevent"] = "gateway"
-    # As chmod takes it; whoever may write to a socket may connect.
+    # As chmod accepts it. Whoever may write to a socket may connect.
     socket_mode: Annotated[str, Meta(pattern="^0?[0-7]{3}$")] = "0660"
     api_keys: tuple[Key, ...] = ()
     allow_open: bool = False
@@ -110,7 +110,7 @@ class ServerSettings(Table, frozen=True, kw_only=True):
 
 
 class UseLimits(Table, frozen=True, kw_only=True):
-    """How much may be used by a client's key, or of a provider. Budgets are dollars; None sets no limit."""
+    """Limits on the use of a client's key or a provider. Budgets are in dollars; None sets no limit."""
 
     requests_per_minute: Count | None = None
     requests_per_hour: Count | None = None
@@ -124,7 +124,7 @@ class UseLimits(Table, frozen=True, kw_only=True):
 
 
 class CredentialSettings(Table, frozen=True, kw_only=True):
-    """One entry of a provider's `credentials`: one of the four, and the name that logs have for it."""
+    """One entry of a provider's `credentials`: exactly one credential, and the name that logs use for it."""
 
     name: str = ""
     api_key: str | None = None
@@ -135,7 +135,7 @@ class CredentialSettings(Table, frozen=True, kw_only=True):
 
 
 class ProviderSettings(UseLimits, frozen=True, kw_only=True):
-    """`[providers.NAME]`. Times are seconds; None leaves the choice to the provider's own default."""
+    """`[providers.NAME]`. Times are in seconds. None leaves the choice to the provider's default."""
 
     kind: str
     dialect: Dialect | None = None
@@ -192,7 +192,8 @@ class ProviderSettings(UseLimits, frozen=True, kw_only=True):
     client_key: str | None = None
 
     def window_of(self, model: str) -> int | None:
-        """The context window that is configured for a model: one for all, or by its name or a pattern of it."""
+        """The context window configured for a model: one for all models, or by name or glob, where the exact name wins
+        and then the longest glob."""
         configured = self.context_window
         if not isinstance(configured, dict):
             return configured
@@ -201,7 +202,7 @@ class ProviderSettings(UseLimits, frozen=True, kw_only=True):
 
 
 class LimitsSettings(Table, frozen=True, kw_only=True):
-    """`[limits]`: the most that one upstream may send. Real answers never come near."""
+    """`[limits]`: the most that an upstream may send. Real replies never come near."""
 
     reply_mb: Count = 64
     stream_mb: Count = 256
@@ -223,7 +224,7 @@ class RouteSettings(Table, frozen=True, kw_only=True):
 
 
 class ModelsSettings(Table, frozen=True, kw_only=True):
-    """`[models]`: where a model's name leads. `small` takes names with "haiku", `big` other Claude names."""
+    """`[models]`: where a model's name leads. `small` serves names with "haiku", `big` other Claude names."""
 
     default: str | None = None
     small: str | None = None
@@ -238,7 +239,7 @@ class ModelsSettings(Table, frozen=True, kw_only=True):
 
 
 class LedgerSettings(Table, frozen=True, kw_only=True):
-    """`[ledger]`: what outlives a request. Without `url` it is a file in the user's data folder."""
+    """`[ledger]`: storage for what outlives a request. Without `url` it is a file in the user's data folder."""
 
     url: str | None = None
     ttl_days: Count = 30
@@ -248,7 +249,7 @@ class LedgerSettings(Table, frozen=True, kw_only=True):
 
 
 class AccountsSettings(Table, frozen=True, kw_only=True):
-    """`[accounts]`: who used what. It lies beside the ledger's file, or in the ledger's Postgres."""
+    """`[accounts]`: who used what. Stored beside the ledger's file, or in the ledger's Postgres."""
 
     enabled: bool = True
     days: Count = 30
@@ -270,7 +271,7 @@ AlertKind = Literal[
 
 
 class AlertsSettings(Table, frozen=True, kw_only=True):
-    """`[alerts]`: who is told what. Times are seconds."""
+    """`[alerts]`: where alerts go, and which kinds are sent. Times are in seconds."""
 
     webhooks: tuple[Key, ...] = ()
     slack: tuple[Key, ...] = ()
@@ -279,14 +280,14 @@ class AlertsSettings(Table, frozen=True, kw_only=True):
 
 
 class PermissionsSettings(Table, frozen=True, kw_only=True):
-    """`[permissions]`: how long a program waits for leave to use a tool, and whose leave counts."""
+    """`[permissions]`: how long a program waits for permission to use a tool, and who may grant it."""
 
     timeout_seconds: Annotated[float, Meta(ge=5, le=300)] = 30.0
     answered_by: Literal["admin", "tenant"] = "admin"
 
 
 class PushSettings(Table, frozen=True, kw_only=True):
-    """`[push]`: metrics for a Prometheus Pushgateway. Times are seconds."""
+    """`[push]`: metrics for a Prometheus Pushgateway. Times are in seconds."""
 
     url: str | None = None
     job: Key = "dragoman"
@@ -298,7 +299,7 @@ RawPart = Literal["client_request", "client_response", "provider_request", "prov
 
 
 class RawLogSettings(Table, frozen=True, kw_only=True):
-    """`[raw_log]`: what goes over the wire, in files. Off by default: it holds conversations."""
+    """`[raw_log]`: writes what goes over the wire to files. Off by default, since it holds conversations."""
 
     enabled: bool = False
     folder: str | None = None
@@ -310,7 +311,7 @@ class RawLogSettings(Table, frozen=True, kw_only=True):
 
 
 class KeySettings(UseLimits, frozen=True, kw_only=True):
-    """`[keys.NAME]`: a client's key with rights and limits."""
+    """`[keys.NAME]`: a client's key with its rights and limits."""
 
     key: Key
     role: Literal["client", "admin"] = "client"
@@ -320,14 +321,14 @@ class KeySettings(UseLimits, frozen=True, kw_only=True):
 
 
 class SharedSettings(Table, frozen=True, kw_only=True):
-    """`[shared]`: what several hosts have in common beside the ledger's database."""
+    """`[shared]`: what several hosts share besides the ledger's database."""
 
     redis: str | None = None
     fail_closed: bool = False
 
 
 class PriceStep(Struct, frozen=True, forbid_unknown_fields=True):
-    """Prices of a request whose whole input is longer than `above` tokens."""
+    """Prices for requests whose whole input is longer than `above` tokens."""
 
     above: int
     input: Dollars
@@ -338,9 +339,9 @@ class PriceStep(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PriceSettings(Table, frozen=True, kw_only=True):
-    """One entry of `[prices]`: dollars a million tokens; `image` and `search` for each one; `batch` is a factor.
+    """One entry of `[prices]`, in dollars per million tokens; `image` and `search` are per unit; `batch` is a factor.
 
-    None means that the vendor has no price of its own for it: cached input then costs what fresh input does.
+    None means that the vendor has no separate price: cached input then costs as much as fresh input.
     """
 
     input: Dollars
@@ -357,7 +358,7 @@ class PriceSettings(Table, frozen=True, kw_only=True):
 
 
 class Finding(Struct, frozen=True):
-    """A credential that was found on the machine: for which provider, where, and whether it is used."""
+    """A credential that was found on the machine: its provider, its place, and whether it is used."""
 
     provider: str
     where: str
@@ -365,8 +366,8 @@ class Finding(Struct, frozen=True):
 
 
 class Settings(Table, frozen=True, kw_only=True):
-    """Everything the program was told. `source` is the file it was read from, `found` what the machine had;
-    `key_variable` names the variable that holds the first client key, where the file takes it from one."""
+    """All settings. `source` is the configuration file, `found` the credentials found on the machine. `key_variable`
+    names the environment variable from which the file takes the first client key, if it does."""
 
     server: ServerSettings = ServerSettings()
     providers: dict[str, ProviderSettings] = {}

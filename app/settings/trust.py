@@ -13,8 +13,8 @@ from app.settings.tables import Settings
 
 
 def check_found_file(path: Path) -> None:
-    """Refuses a file of the working folder that somebody else may have put there or changed: nobody has named it, it
-    was just found. Raises ConfigError with its path."""
+    """Refuses a file found in the working folder, not named by the user, that another user may have written. Raises
+    ConfigError with its path."""
     found = path.stat()
     if found.st_uid not in (os.geteuid(), 0):
         raise ConfigError(f"{path} belongs to another user, so it is not read; name it with --config if it is meant")
@@ -23,8 +23,8 @@ def check_found_file(path: Path) -> None:
 
 
 def _is_own_group(found: os.stat_result) -> bool:
-    """Whether a file's group is the one that many systems give each user, with nobody else in it, and let the user's
-    files be writable for."""
+    """Whether a file's group is its owner's private group, with no other member. Many systems create one for each user
+    and make the user's files writable for it."""
     try:
         user = pwd.getpwuid(found.st_uid)
         group = grp.getgrgid(found.st_gid)
@@ -35,7 +35,7 @@ def _is_own_group(found: os.stat_result) -> bool:
 
 
 def check_programs(settings: Settings, path: Path) -> None:
-    """Refuses programs that a file of the working folder names, unless it is the user's own. Raises ConfigError."""
+    """Refuses a found configuration file that names programs to run but belongs to another user. Raises ConfigError."""
     if path.stat().st_uid == os.geteuid():
         return
     for name, provider in settings.providers.items():

@@ -1,4 +1,4 @@
-"""Writes a configuration file that says what is in force."""
+"""Writes a configuration file with the settings in force."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from msgspec import Struct, structs
 from app.settings.known_servers import KNOWN_SERVERS
 from app.settings.tables import ProviderSettings, RouteSettings, Settings
 
-# What a found value is written as instead of itself, so that the file holds no secret and follows its variable.
+# A value that comes from one of these variables is written as `${NAME}`: the file holds no secret and follows changes.
 VARIABLES = (
     "ANTHROPIC_API_KEY",
     "ANTHROPIC_API_BASE",
@@ -35,7 +35,7 @@ PATH_KEYS = frozenset(
 )
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
-# A value in TOML's words; of some keys the name matters.
+# Writes a value as TOML. The key's name decides whether a value is a path.
 Say = Callable[[Any, str], str]
 
 HEAD = """\
@@ -65,7 +65,7 @@ EXAMPLES = """
 
 
 def write_settings(settings: Settings, environ: Mapping[str, str], home: Path) -> str:
-    """The text of a file that has the same effect as `settings` on this machine."""
+    """The text of a configuration file with the same effect as `settings` on this machine."""
     names = {environ[name]: f"${{{name}}}" for name in VARIABLES if environ.get(name)}
 
     def say(value: Any, key: str = "") -> str:
@@ -82,14 +82,14 @@ def write_settings(settings: Settings, environ: Mapping[str, str], home: Path) -
             return "[" + ", ".join(say(each) for each in value) + "]"
         return json.dumps(value)
 
-    # What PROXY_API_KEY adds is added by it again.
+    # Left out, since PROXY_API_KEY adds its key again on each load.
     given = environ.get("PROXY_API_KEY", "").strip()
     server = _changed(settings.server)
     server["api_keys"] = [key for key in settings.server.api_keys if key != given]
     models = _changed(settings.models)
     providers = dict(settings.providers)
     if models.get("default") == "demo/demo" and list(providers) == ["demo"]:
-        # It answers where there is nothing else; written down it would go on to answer beside something better.
+        # The demo is added only if nothing else is configured. Written down, it would stay when real providers come.
         del models["default"], providers["demo"]
     routes = {name: _write_route(route) for name, route in models.pop("routes", {}).items()}
 

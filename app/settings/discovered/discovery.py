@@ -1,6 +1,6 @@
 """Finds credentials on this machine, for users without a configuration.
 
-It only looks; reading and renewing credentials is the credentials room's work.
+It only finds them; `app/credentials` reads and renews them.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ OCA_VARIABLES = {
 }
 CLAUDE_TOKEN_VARIABLES = ("CLAUDE_ACCESS_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
 CLAUDE_LOGIN_VARIABLE = "CLAUDE_OAUTH_CREDS"
-# Characters of a file that are looked at; a file with the keys of many programs has some thousands.
+# The most characters that are read of a file. One with the keys of many programs has some thousands.
 _LARGEST = 4 * 1024 * 1024
 
 
 class Discovery(Struct, frozen=True):
-    """What was found: tables of the configuration file's shape, and a line for the user about each credential."""
+    """What was found: tables in the configuration file's shape, and a line for the user about each credential."""
 
     tables: dict[str, Any] = {}
     found: tuple[Finding, ...] = ()
@@ -53,9 +53,9 @@ class _Place(Struct, frozen=True):
 
 
 def discover(environ: Mapping[str, str], home: Path, folder: Path, token_file: Path | None = None) -> Discovery:
-    """Look through the environment, `home` and the working `folder`, the most wanted provider first.
+    """Search the environment, `home` and the working `folder`. The preferred provider comes first in the result.
 
-    `token_file` is the file with an OCA token that the user has named; nothing else is looked for in its place.
+    `token_file` is a file with an OCA token that the user named; if set, no other OCA credential is searched for.
     """
     place = _Place(environ, home, folder, token_file)
     providers: dict[str, Any] = {}
@@ -74,7 +74,7 @@ def discover(environ: Mapping[str, str], home: Path, folder: Path, token_file: P
 
 
 def fill_provider(name: str, table: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
-    """A configured provider's table, with the address that the environment has for its kind where it says none."""
+    """A configured provider's table. If it names no address, it gets the one from the environment for its kind."""
     match table.get("kind", name):
         case "oca" if not table.get("base_url") and not table.get("mode"):
             return _oca_variables(environ) | table
@@ -84,7 +84,7 @@ def fill_provider(name: str, table: dict[str, Any], environ: Mapping[str, str]) 
 
 
 def _choose_models(providers: dict[str, Any]) -> dict[str, str]:
-    """The first provider found serves the names that no route knows."""
+    """The settings that let the first provider found serve all names without a route."""
     found = {name: ProviderSettings(kind=name) for name in providers}
     chosen = structs.asdict(fill_models(ModelsSettings(), found))
     return {key: chosen[key] for key in ("default", "small", "big") if chosen[key]}
@@ -106,14 +106,14 @@ def _find_oca(place: _Place) -> tuple[dict[str, Any], str] | None:
     here = place.folder / "secrets.json"
     if _holds_oca_token(here):
         return table | {"token_file": str(here)}, place.show(here)
-    # No `token_file` for the files of a home: it would keep a login of our own from being found, and have it written
-    # into another program's file. The credentials room looks through the same places by itself.
+    # No `token_file` for files in the home folder: it would hide a login of our own, and renewals would be written into
+    # another program's file. `app/credentials` searches the same places itself.
     path = next((path for path in find_oca_files(place.environ, place.home) if _holds_oca_token(path)), None)
     return (table, place.show(path)) if path else None
 
 
 def _holds_oca_token(path: Path) -> bool:
-    """Cline keeps every provider's keys in one file, so that the file is there says nothing."""
+    """Whether a file holds an OCA token. Its existence is not enough: Cline keeps all providers' keys in one file."""
     text = _read_text(path).strip()
     if not text.startswith("{"):
         return bool(text)  # a bare token
@@ -131,7 +131,7 @@ def _find_anthropic(place: _Place) -> tuple[dict[str, Any], str] | None:
     for name in CLAUDE_TOKEN_VARIABLES:
         if token := place.environ.get(name):
             return table | {"access_token": token}, name
-    # The credentials room reads what this one holds, and keeps what it renews.
+    # `app/credentials` reads the login in this variable and stores it when renewed.
     if place.environ.get(CLAUDE_LOGIN_VARIABLE) and not place.environ.get("CLAUDE_CREDENTIALS_PATH"):
         return table, CLAUDE_LOGIN_VARIABLE
     path = _claude_login(place)
@@ -152,7 +152,7 @@ def _codex_login(place: _Place) -> Path | None:
 
 
 def _import_oca_proxy(tables: dict[str, Any], place: _Place) -> None:
-    """Take over the settings of oca-proxy, so that its users need not write them again."""
+    """Take over the settings of oca-proxy, so that its users need not repeat them."""
     config = _read_object(place.home / ".config" / "oca" / "oca-proxy.config.json") or _read_object(
         place.home / ".oca" / "oca-proxy-config.json"
     )
@@ -189,7 +189,7 @@ def _name_oca(model: str) -> str:
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    """A JSON object, or an empty one: a file that cannot be read as one holds nothing to find."""
+    """The JSON object in a file, or an empty one if it cannot be read."""
     return _decode_object(_read_text(path))
 
 

@@ -1,4 +1,4 @@
-"""Where each provider's programs store their logins."""
+"""The files in which each provider's programs store their logins."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def find_oca_files(environ: Mapping[str, str], home: Path) -> tuple[Path, ...]:
-    """Token files of Oracle Code Assist, the one to prefer first."""
+    """Token files of Oracle Code Assist, the preferred one first."""
     cline = Path(environ.get("CLINE_DATA_DIR") or home / ".cline" / "data")
     cache = Path(environ.get("OCA_CACHE_DIR") or home / ".oca")
     return (
@@ -22,12 +22,12 @@ def find_oca_files(environ: Mapping[str, str], home: Path) -> tuple[Path, ...]:
 
 
 def own_oca_file(home: Path) -> Path:
-    """Where this program's own OCA login lies; oca-proxy reads and writes the same file."""
+    """The file with this program's own OCA login, which oca-proxy reads and writes too."""
     return home / ".oca" / "refresh_token.json"
 
 
 def find_claude_files(environ: Mapping[str, str], home: Path) -> tuple[Path, ...]:
-    """Login files of Claude's programs. A path in CLAUDE_CREDENTIALS_PATH is the only one."""
+    """Login files of Claude's programs; only the one in CLAUDE_CREDENTIALS_PATH if that is set."""
     given = _given(environ, "CLAUDE_CREDENTIALS_PATH")
     if given:
         return given

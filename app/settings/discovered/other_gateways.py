@@ -8,7 +8,7 @@ from typing import Any
 
 from app.errors import ConfigError
 
-# What stands before the name of a setting of the raw HTTP log: as its plugin is called, and as its documents have it.
+# Prefixes of the raw HTTP log's variables: by the plugin's name, and as its documentation spells them.
 _RAW_LOG = ("PLUGINS__RAW_HTTP_LOGGER__", "PLUGINS__RAWHTTPLOGGERCONFIG__")
 _PARTS = ("client_request", "client_response", "provider_request", "provider_response")
 _TRUE, _FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
@@ -16,7 +16,7 @@ _LEVELS = {"warning": "warn", "critical": "error", "trace": "debug"}
 
 
 def read_other_variables(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Tables of the configuration file's shape. Raises ConfigError, which names the variable."""
+    """Returns tables in the configuration file's shape. Raises ConfigError, which names the variable."""
     tables: dict[str, dict[str, Any]] = {}
     for variable, (section, key, read) in _VARIABLES.items():
         if value := environ.get(variable):
@@ -70,7 +70,7 @@ def _read_kilobytes(value: str, variable: str) -> int:
 
 
 def _read_paths(value: str, variable: str) -> list[str]:
-    """A list in JSON, or paths with commas between them."""
+    """Paths from a JSON list or separated by commas."""
     if not value.startswith("["):
         return [path.strip() for path in value.split(",") if path.strip()]
     try:
