@@ -11,11 +11,11 @@ Every dialect is a folder with the same files, all pure, and no dialect imports 
     stream_renderer.py    StreamRenderer(context).feed(events) -> bytes
     usage.py              find_usage(body) -> Usage
     errors.py             parse_error(status, headers, body) -> Failure    render_error(failure, request_id) -> bytes
-    passing_request.py    pass_request(body, capabilities) -> the bytes, if an upstream takes them
-    passthrough.py        what a reply of the same dialect on both sides still needs
+    passing_request.py    pass_request(body, capabilities) -> the bytes, if an upstream accepts them
+    passthrough.py        what a reply still needs when both sides speak the same dialect
     traits.py             what the rest of the program must know of the dialect
 
-What several of these share stands in a sub-folder named for it: content, messages, items.
+Code that several of these share is in a sub-folder named for it: content, messages, items.
 
 A parser is tolerant and accepts what servers and clients really send; a renderer emits only what the contract allows.
 """

@@ -1,9 +1,9 @@
 """The contract of a dialect: what others may call, and what it may rely on.
 
 A dialect is a package that re-exports these names; `mypy` compares it with the protocols below, and the laws
-(tests/laws) prove what types cannot say. Everything here is pure: no I/O, no clock, no random number. Functions never
-change what they are given, and the same input gives the same output. Bytes of JSON are UTF-8; all counts are tokens,
-all times unix seconds.
+(tests/laws) prove what types cannot express. Everything here is pure: no I/O, no clock, no random numbers. Functions
+never change their arguments, and the same input gives the same output. JSON bytes are UTF-8, all counts are tokens, all
+times unix seconds.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from app.errors import Failure
 
 
 class RenderedRequest(msgspec.Struct, frozen=True):
-    """A request as it goes upstream: the JSON object as bytes, the headers that this very body needs (versions, betas;
-    lower-case names, no credential), and what could not be carried, not yet settled by any policy."""
+    """A request as sent upstream: the JSON object as bytes, the headers that this body requires (versions, betas;
+    lower-case names, no credential), and the losses, to which no policy has been applied yet."""
 
     body: bytes
     headers: dict[str, str] = {}
@@ -33,131 +33,131 @@ class RenderedRequest(msgspec.Struct, frozen=True):
 
 
 class StreamParser(Protocol):
-    """The upstream side of one stream: SSE payloads in, events out. One object for each reply.
+    """The upstream side of one stream: SSE payloads in, events out. One object per reply.
 
     Its events keep the lifecycle of `app.conversation.events`: `Started` first (it may be missing in a stream that
-    fails at once), then blocks whose `index` counts their openings; each opens once, closes once, and has its deltas in
-    between; blocks may overlap. Exactly one `Finished` or `Failed` ends the stream, counting what `close` returns.
-    `UsageSeen` holds totals and may come before or after `Finished`.
+    fails at once), then blocks, with `index` counting them in the order of opening. Each block opens once and closes
+    once, with its deltas in between; blocks may overlap. Exactly one `Finished` or `Failed` ends the stream, including
+    what `close` returns. `UsageSeen` holds totals and may come before or after `Finished`.
     """
 
     def feed(self, data: Sequence[bytes]) -> list[Event]:
         """The events of the `data` payloads of some SSE events, in order: possibly none, and none after the end.
 
-        Called for each read of the socket with whole payloads, however the bytes were cut. Raises nothing: a payload
-        that cannot be read, or an error that the upstream reports, gives `Failed`; an event of a type that nobody knows
-        is read over.
+        Called once per socket read, always with whole payloads. Raises nothing: an unreadable payload or an error that
+        the upstream reports gives `Failed`; events of unknown types are skipped.
         """
         ...
 
     @property
     def steady(self) -> bool:
-        """Whether the last payload said nothing but its `BlockDelta`, and one that differs from it in that text alone
-        would give the same event with that text."""
+        """Whether the last payload gave only its `BlockDelta`, and a payload that differs only in that text would give
+        the same event with its own text."""
         ...
 
     @property
     def growing(self) -> list[bytes] | None:
-        """The literals of the block that the last delta added to, where the parser keeps them: what is read without it
-        goes there as well."""
+        """The literals of the block that the last delta added to, if the parser keeps them. A caller that reads text
+        without the parser appends it here."""
         ...
 
     def close(self) -> list[Event]:
-        """What remains at the end of input. Called once, after the last `feed`.
+        """The remaining events at the end of input. Called once, after the last `feed`.
 
-        Gives nothing if the stream has ended, but for counts that were held back; else `Failed`: a stream without its
+        If the stream has ended, gives only counts that were held back; otherwise `Failed`, because a stream without its
         terminal event is cut, never complete.
         """
         ...
 
 
 class StreamRenderer(Protocol):
-    """The client side of one stream: events in, the bytes of whole SSE events out. One object for each reply.
+    """The client side of one stream: events in, the bytes of whole SSE events out. One object per reply.
 
-    Relies on the lifecycle that StreamParser promises; blocks may overlap, and a renderer whose wire has one open block
-    at a time puts them in order. Blocks that the dialect cannot show are left out.
+    Relies on the lifecycle that StreamParser promises. Blocks may overlap; a renderer whose wire allows one open block
+    at a time puts them in order. Blocks that the dialect cannot express are left out.
     """
 
     def feed(self, events: Sequence[Event]) -> bytes:
-        """Whole SSE events, joined; empty if these events say nothing to the client yet.
+        """Whole SSE events, joined; empty if these events give the client nothing yet.
 
-        Called as soon as events are there, and what comes back is sent at once. `Failed` gives the dialect's error
-        event; nothing follows it, whatever is fed. Raises nothing.
+        Called as soon as events are available, and the result is sent at once. `Failed` gives the dialect's error
+        event; later events give nothing. Raises nothing.
         """
         ...
 
     def feed_run(self, run: Run) -> bytes:
-        """What `feed` gives for the deltas of a run."""
+        """The same as `feed` for the deltas of a run."""
         ...
 
     def close(self) -> bytes:
-        """The end of the stream, with what was held back for counts that might still have come.
+        """The end of the stream, including whatever was held back in case counts still arrived.
 
-        Called once, at the end of input, also after `Failed` (then there is nothing left to say). If neither
-        `Finished` nor `Failed` was fed the answer was cut, and its client gets an error event.
+        Called once, at the end of input, even after `Failed` (then it returns nothing). If neither `Finished` nor
+        `Failed` was fed, the answer was cut and the client gets an error event.
         """
         ...
 
     def ping(self) -> bytes:
-        """What keeps this dialect's clients waiting: an event or a comment that they read over. May be asked for at any
-        time between two calls of `feed`, also before the first."""
+        """A keep-alive: an event or a comment that this dialect's clients ignore. May be requested at any time between
+        two calls of `feed`, even before the first."""
         ...
 
 
 class StreamPassthrough(Protocol):
-    """A stream whose dialect is the same on both sides: bytes pass, and only what clients would fail at is mended.
+    """A stream with the same dialect on both sides: bytes pass, and only what clients would fail on is repaired.
 
-    What is clean leaves byte by byte as it came, but for the model's name. Holds back no more than the tail of an
-    unfinished SSE event.
+    Correct bytes pass unchanged except for the model's name. Holds back no more than the tail of an unfinished SSE
+    event.
     """
 
     @property
     def usage(self) -> Usage | None:
-        """The counts that have passed so far, in tokens; None where there were none."""
+        """The counts passed so far, in tokens; None if there were none."""
         ...
 
     @property
     def finished(self) -> bool:
-        """Whether the terminal event has come."""
+        """Whether the terminal event has arrived."""
         ...
 
     def run(self, part: bytes) -> tuple[bytes, bytes]:
-        """What the client gets of the deltas that one read of the upstream's socket begins with, if they are like the
-        event before them, and what else there is to be fed; nothing, and `part`, where there is no such run.
+        """Splits one socket read into a leading run and the rest. The run consists of deltas like the preceding event;
+        it is returned as the client's bytes, followed by the rest, which must be fed. Without such a run: nothing, and
+        `part`.
 
-        It holds nothing but more of the model's text in events like those that were given out before.
+        A run contains only more of the model's text, in events like those already given out.
         """
         ...
 
     def feed(self, part: bytes) -> bytes:
-        """What the client gets of one read of the upstream's socket, cut anywhere.
+        """The client's bytes for one socket read, which may be cut anywhere.
 
-        Raises UpstreamRefused for a failure that comes before anything was given to the client, which can still be a
-        status of its own or another attempt. A later one leaves as the dialect's error event.
+        Raises UpstreamRefused for a failure before the client was given anything, when a status or another attempt is
+        still possible. A later failure becomes the dialect's error event.
         """
         ...
 
     def close(self) -> bytes:
-        """The rest at the end of input, called once: the dialect's error event if the stream was not complete. Raises
-        as `feed` does."""
+        """The rest at the end of input, called once: the dialect's error event if the stream was incomplete. Raises as
+        `feed` does."""
         ...
 
     def fail(self, failure: Failure) -> bytes:
-        """The error event that ends a stream whose connection broke or was broken off; nothing may be fed after it.
+        """The error event for a stream whose connection broke or was closed; nothing may be fed afterwards.
 
-        An answer that is whole stays so: after the terminal event this gives what ends the stream normally, if anything
-        is left of that. Empty if the stream has failed already.
+        A complete answer stays complete: after the terminal event this gives the normal end of the stream, if any of it
+        is left. Empty if the stream has failed already.
         """
         ...
 
     def ping(self) -> bytes:
-        """As StreamRenderer.ping; never inside an event that has left in part."""
+        """As StreamRenderer.ping; never inside a partly sent event."""
         ...
 
 
 class ClientDialect(Protocol):
     """A dialect that clients speak. Whatever they send is hostile: each function reads bodies of any size and shape in
-    time that grows with their length, and refuses with an error of ours or answers."""
+    linear time, and answers or refuses with one of our errors."""
 
     @property
     def NAME(self) -> str:  # noqa: N802
@@ -166,62 +166,62 @@ class ClientDialect(Protocol):
 
     @property
     def TRAITS(self) -> DialectTraits:  # noqa: N802
-        """What the rest of the program must know of the dialect beside its code."""
+        """What the rest of the program must know of the dialect besides its code."""
         ...
 
     def parse_request(self, body: bytes, headers: Mapping[str, str]) -> Request:
         """A client's request. `headers` have lower-case names.
 
-        What the neutral request has no place for is kept as extensions or opaque blocks, each with what its loss would
-        mean, so that nothing is lost unnoticed. Called once for each request that is translated, not for one that
-        passes. Raises InvalidRequest, which names the field and what it must be.
+        Whatever the neutral request has no place for is kept as extensions or opaque blocks, each with the severity of
+        its loss, so that nothing is lost unnoticed. Called once per translated request, never for one that passes.
+        Raises InvalidRequest, which names the field and what it must be.
         """
         ...
 
     def parse_response(self, body: bytes) -> Response:
-        """An upstream's whole answer: the same as the fold of the same answer as a stream.
+        """An upstream's whole answer: equal to the fold of the same answer as a stream.
 
-        Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for what is no answer,
-        UpstreamCut for half of one.
+        Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for anything that is no answer,
+        UpstreamCut for an incomplete one.
         """
         ...
 
     def render_response(self, response: Response, context: RenderContext) -> bytes:
-        """A whole answer for a client, as a JSON object, with the name of the model that it asked for.
+        """A whole answer for a client, as a JSON object, with the model name that it asked for.
 
-        `context` brings the id and the time. Raises UpstreamCut for a response that has no end.
+        `context` provides the id and the time. Raises UpstreamCut for a response without an end.
         """
         ...
 
     def parse_error(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        """What an error of an upstream means, whatever shape its body has. `status` is its HTTP status; `headers` have
-        lower-case names. Raises nothing."""
+        """The failure that an upstream's error means, whatever the shape of its body. `status` is its HTTP status;
+        `headers` have lower-case names. Raises nothing."""
         ...
 
     def render_error(self, failure: Failure, request_id: str) -> bytes:
-        """The body of an error for a client, as a JSON object. `failure` holds no secrets any more."""
+        """The body of an error for a client, as a JSON object. `failure` no longer contains secrets."""
         ...
 
     def error_status(self, failure: Failure) -> int:
-        """The HTTP status by which clients of this dialect know such a failure; their SDKs choose an exception, and
-        whether to try again, by it."""
+        """The HTTP status for such a failure in this dialect; client SDKs choose the exception, and whether to retry,
+        by it."""
         ...
 
     def pass_request(self, body: bytes, capabilities: Capabilities) -> bytes | None:
-        """The client's bytes for an upstream of this dialect that takes them, with the upstream's name of the model;
-        None if there is anything in them that it does not take, and the request has to be translated.
+        """The client's bytes with the upstream's model name, if an upstream of this dialect accepts them; None if any
+        part is not accepted and the request has to be translated.
 
-        Only looks and changes nothing else. On the path of every request between two sides of one dialect, so it must
-        cost little and decode no more than decides. What passes is what the adaptation would have left alone. Raises
-        InvalidRequest for what is not a JSON object.
+        Inspects the rest without changing it. On the path of every request between two sides of one dialect, so it must
+        be cheap and decode only what decides. A request passes only if the adaptation would not change it. Raises
+        InvalidRequest for anything but a JSON object.
         """
         ...
 
     def pass_response(
         self, body: bytes, context: RenderContext, capabilities: Capabilities
     ) -> tuple[bytes, Usage | None]:
-        """A whole answer that passes, with its counts where it has some: the client's name of the model, and what
-        clients would fail at mended. A clean answer leaves byte by byte. Raises as `parse_response` does."""
+        """A whole answer that passes, and its counts if it has any: with the client's model name, and with what clients
+        would fail on repaired. A correct answer passes byte by byte. Raises as `parse_response` does."""
         ...
 
     def StreamParser(self) -> StreamParser:  # noqa: N802
@@ -233,20 +233,20 @@ class ClientDialect(Protocol):
         ...
 
     def StreamPassthrough(self, context: RenderContext, capabilities: Capabilities) -> StreamPassthrough:  # noqa: N802
-        """Passes one stream on to the client of `context`. By `capabilities` it knows what the upstream may send that
-        has to be read, as calls or thoughts inside a text."""
+        """Passes one stream to the client of `context`. `capabilities` says what the upstream may send that has to be
+        read, such as calls or thoughts inside a text."""
         ...
 
 
 class Dialect(ClientDialect, Protocol):
-    """A dialect that upstreams speak too, so that clients of every other dialect reach them."""
+    """A dialect that upstreams speak too, so clients of every other dialect can reach them."""
 
     def render_request(self, request: Request, capabilities: Capabilities) -> RenderedRequest:
         """The body for an upstream.
 
         `request` has been adapted to `capabilities`: calls are paired with results, names and ids are legal, settings
-        are within limits. What has no form in this dialect is among the losses. The same request gives the same bytes,
-        and a longer history begins with those of the shorter one, for upstreams cache prefixes. Raises Unsupported for
-        what cannot go at all.
+        are within limits. Whatever has no form in this dialect is among the losses. The same request gives the same
+        bytes, and a longer history starts with the bytes of the shorter one, because upstreams cache prefixes. Raises
+        Unsupported for what cannot be sent.
         """
         ...

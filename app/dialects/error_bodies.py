@@ -1,9 +1,9 @@
 """Parses error bodies of any dialect.
 
-Servers that speak a dialect well still tell of errors in a shape of their own: the object of OpenAI or Anthropic, a
-bare string, a list (Gemini), `detail` (FastAPI), a front door's `code` and `message` (OCI), `base_resp` (MiniMax),
-`error_code` (Databricks, Baidu), `success: false` (ModelScope), a page of HTML (nginx), XML (S3), nothing. Some send
-them with status 200.
+Servers that speak a dialect well still report errors in a shape of their own: the object of OpenAI or Anthropic, a bare
+string, a list (Gemini), `detail` (FastAPI), a front door's `code` and `message` (OCI), `base_resp` (MiniMax),
+`error_code` (Databricks, Baidu), `success: false` (ModelScope), an HTML page (nginx), XML (S3), nothing. Some send them
+with status 200.
 """
 
 from __future__ import annotations
@@ -14,38 +14,39 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-MESSAGE_LIMIT = 4000  # characters; an error page or a dump of the prompt is cut there
-QUOTE_LIMIT = 300  # characters of what came instead of an answer
-_WORD_LIMIT = 256  # characters of a type, a code or the name of a field
-BODY_LIMIT = 1024 * 1024  # bytes that are decoded; of more only the beginning is read, as text
+MESSAGE_LIMIT = 4000  # characters; cuts error pages and dumps of the prompt
+QUOTE_LIMIT = 300  # characters quoted of a reply that is no answer
+_WORD_LIMIT = 256  # characters of a type, a code or a field name
+BODY_LIMIT = 1024 * 1024  # maximum bytes to decode; of a larger body only the beginning is read, as text
 _MOST_DETAILS = 20
-# How much of a page is searched for what it is called.
+# Characters of a page that are searched for its title.
 _PAGE_LIMIT = 20_000
 _REQUEST_ID = "opc-request-id"
 
-# Names of fields are compared in lower case and without underscores, for each vendor spells them in its own way.
+# Field names are compared in lower case and without underscores, because vendors spell them differently.
 _MESSAGES = ("message", "errormessage", "errormsg", "errmsg", "msg", "statusmsg", "statusmessage", "retmsg",
              "respmsg", "faultstring", "detail", "details", "errordescription", "description", "reason", "title",
              "error", "err", "text")  # fmt: skip
 _CODES = ("code", "errorcode", "errcode", "errno", "statuscode", "retcode", "respcode", "resultcode", "type")
 _ERROR_CODES = (*(name for name in _CODES if name.startswith("err")), "errortype")
 _ERROR_MESSAGES = ("errormessage", "errormsg", "errmsg")
-# Where an error may stand inside a body, the likeliest first. Only there may a mere code be an error.
+# Where a body may hold an error, the likeliest first. A bare code counts as an error only there.
 _PLACES = ("error", "errors", "upstreamerror", "baseresp", "err", "fault", "exception", "failure", "detail", "details",
            "header", "responsemetadata", "response", "data", "result")  # fmt: skip
 _SUCCESS = ("", "0", "00", "000", "0000", "00000", "200", "20000", "ok", "success", "succeed", "succeeded", "none",
             "null", "false", "true", "completed", "stop")  # fmt: skip
-# A body without any of these reports no error. One read may bring thousands of odd events, and each is asked.
+# A body without any of these reports no error. A shortcut: one read may bring thousands of odd events, and each is
+# checked.
 _TELLING = frozenset({*_MESSAGES, *_CODES, *_ERROR_CODES, *_PLACES, "success", "ok", "object", "status"})
 _FAILED = ("error", "errors", "fail", "failed", "failure", "exception")
 _DEEPEST = 4
 
 
 class ErrorBody(NamedTuple):
-    """What an error body says. `message` is never empty; `code` is text even where the server sent a number.
+    """What an error body says. `message` is never empty; `code` is text even if the server sent a number.
 
-    `place` names the field that it stood in, where that is a vendor's own. `tokens` are the numbers of an overflow that
-    stand in fields: input, output, limit. `retry_after` is seconds, `resets_at` a date as the server wrote it.
+    `place` is the vendor-specific field that held the error, if any. `tokens` are an overflow's numbers if given as
+    fields: input, output, limit. `retry_after` is in seconds, `resets_at` a date as the server wrote it.
     """
 
     message: str
@@ -59,7 +60,7 @@ class ErrorBody(NamedTuple):
 
 
 def read_error_body(status: int, headers: Mapping[str, str], body: bytes) -> ErrorBody:
-    """What `body` says, in whichever shape it says it. Reads any bytes without raising."""
+    """The error in `body`, whatever its shape. Reads any bytes without raising."""
     try:
         if len(body) > BODY_LIMIT:
             raise msgspec.DecodeError("larger than any error")
@@ -74,14 +75,14 @@ def read_error_body(status: int, headers: Mapping[str, str], body: bytes) -> Err
 
 
 def read_error_value(value: object) -> ErrorBody:
-    """What the decoded value of an `error` key says; for errors inside a stream or inside a reply of status 200."""
+    """The error in the decoded value of an `error` key, for errors inside a stream or inside a reply of status 200."""
     return _cut(_read_value({"error": value}), "the upstream reported an error without a word")
 
 
 def find_error(value: object, *, answered: bool = False) -> ErrorBody | None:
     """The error in a decoded body that came with status 200, or in an event; None if it reports none.
 
-    `answered`: it holds something of an answer too, so that only what is an error beyond doubt counts.
+    `answered`: the body also holds part of an answer, so only an unmistakable error counts.
     """
     match value:
         case [{} as first, *_] if not answered:
@@ -98,7 +99,7 @@ def find_error(value: object, *, answered: bool = False) -> ErrorBody | None:
 
 
 def _cut(found: ErrorBody, otherwise: str) -> ErrorBody:
-    """An error with no more of any text than is of use; `otherwise` is its message if it has none."""
+    """The error with all texts cut to their limits; `otherwise` is the message if it has none."""
     return found._replace(
         message=found.message[:MESSAGE_LIMIT] or otherwise,
         type=found.type and found.type[:_WORD_LIMIT],
@@ -108,7 +109,8 @@ def _cut(found: ErrorBody, otherwise: str) -> ErrorBody:
 
 
 def retell(body: bytes, message: str, told: str) -> bytes | None:
-    """The same error with another message, and all its other fields; None where the message stands elsewhere."""
+    """The same error with its message replaced by `told` and all other fields kept; None if `message` is not at the
+    usual place."""
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -121,7 +123,7 @@ def retell(body: bytes, message: str, told: str) -> bytes | None:
 
 
 def quote(came: bytes) -> str:
-    """What came instead of an answer, in few words: its message if it is an error, the title of a page, or itself."""
+    """A short description of a reply that is no answer: the title of a page, or the beginning of the text."""
     text = came[:_PAGE_LIMIT].decode("utf-8", "replace").strip()
     if not text:
         return "nothing"
@@ -131,7 +133,7 @@ def quote(came: bytes) -> str:
 
 
 def _accusations(fields: dict[str, Any], *, answered: bool) -> Iterator[object]:
-    """Whatever of a body would be an error unless it says nothing, or that all is well."""
+    """The values in a body that would mean an error unless they are empty or report success."""
     yield fields.get("error")
     for name in ("err", "fault", "exception"):
         if name in fields and not isinstance(fields[name], str):
@@ -208,7 +210,7 @@ def _read_object(error: dict[str, Any], place: str | None, depth: int) -> ErrorB
         return nested._replace(type=nested.type or kind, code=nested.code or code, param=nested.param or param)
     match error:
         case {"metadata": {"raw": str(raw)}} if raw and raw not in message:
-            message = f"{message}: {raw}"  # OpenRouter keeps what the provider behind it said there
+            message = f"{message}: {raw}"  # OpenRouter puts the underlying provider's message there
     kind, code, param = _read_codes(fields)
     return ErrorBody(
         message or (_encode(error) if any(error.values()) else ""),
@@ -223,7 +225,7 @@ def _read_object(error: dict[str, Any], place: str | None, depth: int) -> ErrorB
 
 
 def _read_inner(fields: dict[str, Any], depth: int) -> ErrorBody | None:
-    """The error that a body holds in a field of its own."""
+    """The error that a body holds in a nested field."""
     if depth >= _DEEPEST:
         return None
     for name in _PLACES:
@@ -245,7 +247,7 @@ def _read_inner(fields: dict[str, Any], depth: int) -> ErrorBody | None:
 
 
 def _read_codes(fields: dict[str, Any]) -> tuple[str | None, str | None, str | None]:
-    """Type, code and param as far as they are said."""
+    """Type, code and param, each None if absent."""
     kind = fields.get("errortype") or fields.get("type")
     kind = fields.get("status") if kind in (None, "error") else kind
     code = next((fields[name] for name in _CODES[:-1] if _is_said(fields.get(name))), None)
@@ -271,7 +273,7 @@ def _message_of(fields: dict[str, Any]) -> Any:
 
 
 def _read_details(details: list[Any]) -> ErrorBody:
-    """FastAPI's list of what failed to validate; the first place is the `param`."""
+    """FastAPI's list of validation errors; the first location is the `param`."""
     texts, places = [], []
     for detail in details[:_MOST_DETAILS]:
         match detail:
@@ -286,7 +288,7 @@ def _read_details(details: list[Any]) -> ErrorBody:
 
 
 def _read_string(text: str, depth: int) -> ErrorBody:
-    """A text; what it says if it is JSON itself."""
+    """The error in a text, which may be JSON itself."""
     if depth < _DEEPEST and text.startswith("{"):
         try:
             return _read_value(msgspec.json.decode(text), None, depth + 1)
@@ -296,12 +298,12 @@ def _read_string(text: str, depth: int) -> ErrorBody:
 
 
 def _read_text(text: str) -> str:
-    """Plain text as it is; a page by what it is called."""
+    """Plain text unchanged; the title of a page."""
     return _name_page(text) or text
 
 
 def _name_page(text: str) -> str | None:
-    """What a page of HTML or a document of XML is called; None for anything else."""
+    """The title of an HTML page or an XML document; None for anything else."""
     if not text.startswith("<"):
         return None
     head = text[:_PAGE_LIMIT]
@@ -313,7 +315,7 @@ def _name_page(text: str) -> str | None:
 
 
 def _element(text: str, lower: str, name: str) -> str:
-    """What stands in the first element of a name; empty where there is none."""
+    """The text of the first element with this name; empty if there is none."""
     start = lower.find(f"<{name}")
     begin = lower.find(">", start) + 1 if start >= 0 else 0
     end = lower.find(f"</{name}", begin) if begin else -1
@@ -321,7 +323,7 @@ def _element(text: str, lower: str, name: str) -> str:
 
 
 def _find_delay(fields: dict[str, Any], error: dict[str, Any]) -> str | None:
-    """Seconds to wait that stand in the body, as text."""
+    """Seconds to wait as given in the body, as text."""
     for name in ("resetsinseconds", "resetinseconds", "retryafter", "retryafterseconds"):
         if isinstance(value := fields.get(name), int | float) and not isinstance(value, bool) and value >= 0:
             return f"{value:g}"
@@ -346,7 +348,7 @@ def _find_reset(fields: dict[str, Any], error: dict[str, Any]) -> str | None:
 
 
 def _fold(value: Mapping[Any, Any]) -> dict[str, Any]:
-    """Fields by their names in lower case without underscores; the first of equal ones."""
+    """Fields by name in lower case without underscores and hyphens; the first of duplicates wins."""
     fields: dict[str, Any] = {}
     for name, inner in value.items():
         fields.setdefault(str(name).lower().replace("_", "").replace("-", ""), inner)

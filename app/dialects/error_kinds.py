@@ -12,8 +12,8 @@ from app.dialects.overflow import CODES as OVERFLOW_CODES
 from app.dialects.overflow import Tokens, find_overflow, is_paced, is_said
 from app.errors import Failure, FailureKind
 
-# What a `code` or `type` says, whatever the status; in lower case, without what parts its words. Numbers of three
-# digits are a status (LiteLLM, OpenRouter) and stay out; longer ones are those of Z.ai and SiliconFlow.
+# Kinds by `code` or `type`, which overrule the status; in lower case, without separators. Numbers of three digits are
+# statuses (LiteLLM, OpenRouter) and are left out; longer ones are codes of Z.ai and SiliconFlow.
 KINDS: dict[str, FailureKind] = {
     "authenticationerror": "upstream_auth",
     "autherror": "upstream_auth",
@@ -83,7 +83,7 @@ KINDS: dict[str, FailureKind] = {
     "toomanyrequests": "rate_limit",
     "toomanyrequestserror": "rate_limit",
     "toomanytokenserror": "rate_limit",
-    "tokenquotaexceeded": "rate_limit",  # Cerebras', of a minute
+    "tokenquotaexceeded": "rate_limit",  # Cerebras: tokens per minute
     "requestquotaexceeded": "rate_limit",
     "ratelimitreachederror": "rate_limit",
     "ratelimited": "rate_limit",
@@ -107,7 +107,7 @@ KINDS: dict[str, FailureKind] = {
     "deadlineexceeded": "timeout",
 }
 
-# The numbers of MiniMax, under `base_resp`.
+# MiniMax's codes, under `base_resp`.
 BASE_KINDS: dict[str, FailureKind] = {
     "1001": "timeout",
     "1002": "rate_limit",
@@ -121,7 +121,7 @@ BASE_KINDS: dict[str, FailureKind] = {
     "2056": "quota",
 }
 
-# Words too broad to overrule a status; they decide where there is none: inside a stream, or a reply of status 200.
+# Words too broad to overrule a status; they decide if there is none: inside a stream, or in a reply of status 200.
 BROAD_KINDS: dict[str, FailureKind] = {
     "invalidrequesterror": "invalid_request",
     "invalidprompt": "invalid_request",
@@ -132,7 +132,7 @@ BROAD_KINDS: dict[str, FailureKind] = {
     "internalservererror": "internal",
     "internal": "internal",
 }
-# The same by parts of a code, for the vendors that no table knows; the first row that has one of its words decides.
+# The same by substrings of a code, for vendors that no table covers; the first row with a matching word decides.
 BROAD_WORDS: tuple[tuple[FailureKind, tuple[str, ...]], ...] = (
     ("rate_limit", ("ratelimit", "throttl", "toomany", "qpslimit", "flowlimit")),
     ("billing", ("balance", "arrear", "overdue", "billing", "payment")),
@@ -159,11 +159,12 @@ BROAD_WORDS: tuple[tuple[FailureKind, tuple[str, ...]], ...] = (
     ("invalid_request", ("invalid", "badrequest", "validation", "malformed", "illegal")),
 )
 
-# Those of them that tell more than a status that only says that something is wrong.
+# The kinds among them that say more than an unspecific status does.
 _TELLING = ("billing", "quota", "content_filter")
 
-# The same by what a message says, in lower case; "…" parts words that stand apart. For servers that give no code, and
-# one status for everything: it decides whether a renewed credential, another upstream or nothing helps.
+# The same by phrases of a message, in lower case; "…" separates words that may have others between them. For servers
+# that give no code and one status for everything: the kind decides whether a renewed credential, another upstream or
+# nothing helps.
 SAYINGS: tuple[tuple[FailureKind, tuple[str, ...]], ...] = (
     ("billing", (
         "credit balance", "insufficient balance", "insufficient credit", "insufficient fund",
@@ -219,8 +220,8 @@ SAYINGS: tuple[tuple[FailureKind, tuple[str, ...]], ...] = (
         "model has crashed", "no capacity", "capacity exceeded", "insufficient capacity", "unexpected capacity",
     )),
 )  # fmt: skip
-# Kinds that a message may give to a failure that its status calls otherwise: a limit of a rate may be the end of an
-# account, and so may a refused key. Any kind goes where a status says little.
+# Kinds that a message may give to a failure despite its status: a rate limit may mean an exhausted account, and so may
+# a refused key. If the status says little, any kind may apply.
 _ACCOUNTS: tuple[FailureKind, ...] = ("billing", "quota")
 _SAYABLE: dict[FailureKind, tuple[FailureKind, ...]] = {
     "rate_limit": _ACCOUNTS,
@@ -234,7 +235,7 @@ _SAYABLE: dict[FailureKind, tuple[FailureKind, ...]] = {
     "conflict": (),
     "unsupported_media": (),
 }
-_LONGEST_SAYING = 600  # characters of a message that are looked at
+_LONGEST_SAYING = 600  # characters of a message that are examined
 
 STATUS_KINDS: dict[int, FailureKind] = {
     400: "invalid_request",
@@ -248,10 +249,10 @@ STATUS_KINDS: dict[int, FailureKind] = {
     413: "too_large",
     415: "unsupported_media",
     422: "invalid_request",
-    424: "internal",  # Bedrock's, for what went wrong behind it
+    424: "internal",  # Bedrock: an error behind it
     429: "rate_limit",
     451: "permission",
-    498: "overloaded",  # Groq's, for its flexible tier
+    498: "overloaded",  # Groq: flex tier at capacity
     499: "internal",
     503: "overloaded",
     504: "timeout",
@@ -259,10 +260,10 @@ STATUS_KINDS: dict[int, FailureKind] = {
     529: "overloaded",
 }
 
-# Kinds that clients know by their status; some servers say them with another one.
+# Kinds that clients recognise by status, although some servers send a different one.
 _OWN_STATUS = ("rate_limit", "quota", "billing", "overloaded", "content_filter", "permission", "not_found")
-_VAGUE_STATUSES = (400, 401, 403, 413, 422, 500, 503)  # 413 is Groq's for the tokens of a minute
-_ODD_STATUSES = (424, 498, 499)  # no client knows what to do with these
+_VAGUE_STATUSES = (400, 401, 403, 413, 422, 500, 503)  # 413: Groq's for tokens per minute
+_ODD_STATUSES = (424, 498, 499)  # no client can interpret these
 _decode = msgspec.json.Decoder().decode
 _HEAD = re.compile(r"\w{1,64}")
 _PARTS = re.compile(r"[^a-z0-9]")
@@ -275,9 +276,9 @@ def read_failure(status: int, headers: Mapping[str, str], body: bytes) -> Failur
 
 
 def judge_error(status: int, error: ErrorBody, retry_after: str | None = None) -> Failure:
-    """The failure of an error that came with `status`; 0 for one inside a stream, where its own code may be a status.
+    """The failure of an error that came with `status`; 0 for an error inside a stream, whose own code may be a status.
 
-    A refused credential is the operator's trouble, so its 401 never reaches a client, who would log in anew in vain.
+    A refused credential is the operator's problem: its 401 never reaches a client, which would log in anew in vain.
     """
     code = error.code
     if code is not None and code.isdigit() and len(code) <= 3:
@@ -290,7 +291,7 @@ def judge_error(status: int, error: ErrorBody, retry_after: str | None = None) -
         named = "rate_limit"
     if named in (None, "upstream_auth", "permission", "rate_limit"):
         said = _by_saying(error.message, named or usual)
-        # What vendors call a quota may be one of a minute.
+        # What vendors call a quota may be a per-minute limit.
         named = said if said is not None and (named != "rate_limit" or said == "billing") else named
     if named is None and status == 0:
         named = _broadly(code) or _broadly(error.type)
@@ -319,21 +320,22 @@ def judge_error(status: int, error: ErrorBody, retry_after: str | None = None) -
 
 
 def own_name(param: str | None, names: Mapping[str, str]) -> str | None:
-    """The field that an upstream complains of, as the client calls it. What stands below a field of another name is
-    another one there too."""
+    """The field that an upstream complains about, by its name in the client's dialect. If the top-level name differs,
+    that name alone is returned, because fields below it differ too."""
     head = _HEAD.match(param) if param else None
     return names.get(head[0], param) if head is not None else param
 
 
 def judge_reported(error: object, body: bytes) -> Failure:
-    """The failure under an `error` of a body or an event; one that is a mere text may be explained beside it."""
+    """The failure under an `error` of a body or an event; if `error` is a mere text, the rest of the body may explain
+    it."""
     if isinstance(error, str) and (told := decode_error(body)) is not None:
         return told
     return judge_error(0, read_error_value(error))
 
 
 def decode_error(body: bytes) -> Failure | None:
-    """The failure that a body or an event reports although nothing marks it as one; None if it reports none."""
+    """The failure that a body or an event reports without marking it as one; None if it reports none."""
     if len(body) > BODY_LIMIT:
         return None
     try:
@@ -360,13 +362,13 @@ def _broadly(word: str | None) -> FailureKind | None:
 
 
 def _tellingly(word: str | None, usual: FailureKind) -> FailureKind | None:
-    """What a word tells of an account or of contents, where a status says less."""
+    """The kind that a word implies about the account or the content, if the status says less."""
     kind = _broadly(word)
     return kind if kind in _TELLING and kind in _SAYABLE.get(usual, _TELLING) else None
 
 
 def _by_saying(message: str, usual: FailureKind) -> FailureKind | None:
-    """What a message says, if that may be said of a failure that is else a `usual` one."""
+    """The kind that a message implies, if it may replace the `usual` one."""
     text = " ".join(message[:_LONGEST_SAYING].lower().split())
     for kind, phrases in SAYINGS:
         if kind in _SAYABLE.get(usual, (kind,)) and any(is_said(phrase, text) for phrase in phrases):
@@ -379,11 +381,11 @@ def _plain(word: str | None) -> str:
 
 
 def _fill(told: Tokens, counted: Tokens) -> Tokens:
-    """The numbers of a message, and those that stand in fields of their own where it has none."""
+    """The numbers of a message, completed by those given as separate fields."""
     return (told[0] or counted[0], told[1] or counted[1], told[2] or counted[2])
 
 
-# Words in an error that make Claude Code show its login page, whatever the status, and what says the same to a human.
+# Words in an error that make Claude Code show its login page, whatever the status, and human-readable replacements.
 _LOGIN_WORDS = {
     "x-api-key": "API key",
     "oauth token has been revoked": "OAuth token was revoked",
@@ -399,5 +401,5 @@ def has_login_words(text: str) -> bool:
 
 
 def replace_login_words(text: str) -> str:
-    """The same sentence, in words that the program shows instead of its own."""
+    """The text with the words replaced that would make Claude Code show its login page."""
     return _LOGIN_PATTERN.sub(lambda found: _LOGIN_WORDS[found[0].lower()], text)

@@ -1,7 +1,7 @@
-"""Finish reasons that no dialect's own table has.
+"""Finish reasons that are in no dialect's own table.
 
-Servers make up words of their own. What they mean shows in their parts: `guardrail_intervened` is a refusal,
-`max_tokens_reached` a limit, `internal_error` no end at all; what tells of none of these is an ordinary end.
+Servers invent words of their own. Their parts show what they mean: `guardrail_intervened` is a refusal,
+`max_tokens_reached` a limit, `internal_error` a failure; anything else is an ordinary end.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Literal
 
 from app.conversation.response import FinishReason
 
-_LONGEST = 100  # characters of a word that are looked at
+_LONGEST = 100  # characters of a word that are examined
 
 _INTERVENTION = ("filter", "guardrail", "interven", "moderat", "safety", "unsafe", "block", "prohibit", "refus",
                  "recitation", "sensitive", "policy", "violat", "spii", "denied", "deny", "harm", "toxic", "censor",
@@ -24,7 +24,7 @@ _CALL = ("tool", "function_call", "functioncall")
 
 
 def judge_word(word: str) -> FinishReason | Literal["broken"]:
-    """What a word of a server's own says; "broken" where it is a failure and no end."""
+    """The finish reason that a server's own word means; "broken" if it means a failure rather than an end."""
     plain = word[:_LONGEST].lower().replace("-", "_").replace(" ", "_")
     if any(part in plain for part in _INTERVENTION):
         return "content_filter"

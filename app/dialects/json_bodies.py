@@ -1,7 +1,7 @@
 """Reads JSON bodies and makes minimal edits to them, for every dialect.
 
-Bodies are read lazily: an object becomes its fields, each still raw, and a field is decoded when it is needed. Whatever
-is wrong with a body becomes an InvalidRequest that names the field.
+Bodies are read lazily: an object becomes its fields, each still raw, and a field is decoded when it is needed. Any
+error in a body becomes an InvalidRequest that names the field.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ T = TypeVar("T")
 Fields = dict[str, msgspec.Raw]
 
 _PIECE = 1024 * 1024
-# Up to here two copies are cheaper than views.
+# Up to this size two copies are cheaper than views.
 _SHORT = 16 * 1024
 
 fields_decoder = msgspec.json.Decoder(Fields)
@@ -49,7 +49,7 @@ _model_decoder = msgspec.json.Decoder(_Model)
 def read_body(body: bytes) -> Fields:
     """The fields of a request body. Raises InvalidRequest unless it is one JSON object in UTF-8."""
     try:
-        check_text(body)  # fields that stay raw are never decoded, but go upstream
+        check_text(body)  # raw fields are never decoded but go upstream
         return fields_decoder.decode(body)
     except msgspec.ValidationError as error:
         raise InvalidRequest("Request body must be a JSON object") from error
@@ -58,8 +58,8 @@ def read_body(body: bytes) -> Fields:
 
 
 def check_text(body: bytes) -> None:
-    """Raises UnicodeDecodeError unless it is UTF-8; a large body is never a text as a whole, which may take four times
-    its bytes."""
+    """Raises UnicodeDecodeError unless `body` is UTF-8. A large body is checked in pieces, because as one text it may
+    take four times its size."""
     if body.isascii():
         return
     if len(body) <= _PIECE:
@@ -72,18 +72,18 @@ def check_text(body: bytes) -> None:
 
 
 def is_set(raw: msgspec.Raw) -> bool:
-    """Whether a field is there and not null."""
+    """Whether a field is present and not null."""
     return bytes(memoryview(raw)[:4]) not in (b"", b"null")
 
 
 def set_raw(fields: Fields, name: str) -> msgspec.Raw | None:
-    """A field as it came; None where it is absent or null."""
+    """A field as received; None if absent or null."""
     raw = fields.get(name)
     return raw if raw is not None and is_set(raw) else None
 
 
 def decode_or_none(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T | None:
-    """The value of a field for a look only: None for one of another shape, which is for others to judge."""
+    """The value of a field for inspection only: None if it has another shape, which the caller does not judge."""
     try:
         return decoder.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -91,8 +91,7 @@ def decode_or_none(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T | No
 
 
 def pass_fields(body: bytes, fields: Fields | None, capabilities: Capabilities) -> bytes:
-    """A body that passes, with the upstream's name of the model, and with the fields that every request to this
-    upstream carries."""
+    """A body that passes, with the upstream's model name and the fields that every request to this upstream carries."""
     if capabilities.extra_body:
         model = {"model": capabilities.model} if capabilities.model else {}
         return encode_body({**(fields or read_body(body)), **model, **capabilities.extra_body})
@@ -100,7 +99,7 @@ def pass_fields(body: bytes, fields: Fields | None, capabilities: Capabilities) 
 
 
 def read_value(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T], path: str) -> T:
-    """The value of the field at `path`, as `decoder` wants it. Raises InvalidRequest."""
+    """The value of the field at `path`, decoded by `decoder`. Raises InvalidRequest."""
     try:
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
@@ -114,13 +113,14 @@ def read_value(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T], path: str) ->
 
 
 def holds_null(raw: msgspec.Raw) -> bool:
-    """Whether some field in a JSON value is null, or looks so in a text; it must cost next to nothing."""
+    """Whether some field in a JSON value is null; texts that look like one also count, because this check must cost
+    next to nothing."""
     value = bytes(raw)
     return b":null" in value or b": null" in value
 
 
 def repair_text(data: bytes) -> bytes:
-    """JSON whose text is UTF-8 throughout: decoders do not look into what they leave raw, and stumble over it later."""
+    """JSON with invalid UTF-8 replaced. Decoders do not check what they leave raw, so it would fail later."""
     if data.isascii():
         return data
     try:
@@ -131,15 +131,15 @@ def repair_text(data: bytes) -> bytes:
 
 
 def repair_texts(payloads: list[bytes]) -> list[bytes]:
-    """The same for the payloads of one read, which are looked at together."""
+    """`repair_text` for the payloads of one read, which are checked together."""
     whole = b"\n".join(payloads)
     return payloads if repair_text(whole) is whole else [repair_text(payload) for payload in payloads]
 
 
 def repair_surrogates(text: bytes) -> bytes:
-    """JSON text with U+FFFD for every escaped half of a surrogate pair: clients that cut strings by UTF-16 units send
-    halves, and a strict decoder refuses the whole body for one of them."""
-    repaired = io.BytesIO(text)  # what takes the place of a half has its length, and nothing is copied without need
+    """JSON text with U+FFFD for every escaped half of a surrogate pair. Clients that cut strings by UTF-16 units send
+    halves, and one half makes a strict decoder reject the whole body."""
+    repaired = io.BytesIO(text)  # the replacement has the length of a half, so only replaced bytes are written
     for found in _SURROGATES.finditer(text):
         if found.start(1) >= 0:
             repaired.seek(found.start(1))
@@ -149,7 +149,7 @@ def repair_surrogates(text: bytes) -> bytes:
 
 def encode_body(value: Any) -> bytes:
     """JSON text of anything that dialects build: dicts, lists, structs, raw pieces. Halves of surrogate pairs, which
-    UTF-8 cannot hold, are joined where their other half follows and become U+FFFD elsewhere."""
+    UTF-8 cannot hold, are joined if the other half follows and become U+FFFD otherwise."""
     try:
         return msgspec.json.encode(value)
     except UnicodeEncodeError:
@@ -157,8 +157,8 @@ def encode_body(value: Any) -> bytes:
 
 
 def put_back(body: dict[str, Any], name: str, value: Any, objects: Container[str]) -> None:
-    """A field that only its own dialect knows, where it stood: `reasoning.mode` inside of `reasoning`, which is one of
-    the dialect's `objects`. Any other name with a dot is one that a client made up."""
+    """Puts a field that only its own dialect knows at its place: `reasoning.mode` into `reasoning`, which is one of the
+    dialect's `objects`. Any other name with a dot was invented by a client and is kept as it is."""
     outer, dot, inner = name.partition(".")
     if not dot or outer not in objects:
         body[name] = value
@@ -168,7 +168,7 @@ def put_back(body: dict[str, Any], name: str, value: Any, objects: Container[str
 
 
 def change_fields(raw: msgspec.Raw, **values: Any) -> msgspec.Raw:
-    """A JSON object with some fields changed, or taken out where the value is None."""
+    """A JSON object with some fields changed, or removed if the value is None."""
     fields: dict[str, Any] = {**fields_decoder.decode(raw), **values}
     return msgspec.Raw(msgspec.json.encode({name: value for name, value in fields.items() if value is not None}))
 
@@ -176,9 +176,10 @@ def change_fields(raw: msgspec.Raw, **values: Any) -> msgspec.Raw:
 def replace_model(body: bytes, model: str, fields: Fields | None = None, old: Any = None) -> bytes:
     """A JSON object with another top-level `model`, and no other byte changed.
 
-    Most clients name the model first. Elsewhere the key may occur below the top too: if the `fields` of the body were
-    read already, the place follows from their lengths, else each is tried until the result reads as wanted. `body` must
-    be a valid object; one without a model comes back as it is. `old` is the model, where it is known already.
+    Most clients put the model first. Otherwise the key may also occur below the top level: if the `fields` of the body
+    have been read, its position follows from their lengths, else each occurrence is tried until the result reads as
+    wanted. `body` must be a valid object; one without a model is returned unchanged. `old` is the current model, if
+    known.
     """
     new = msgspec.json.encode(model)
     if first := _MODEL_FIRST.match(body):
@@ -189,7 +190,7 @@ def replace_model(body: bytes, model: str, fields: Fields | None = None, old: An
         said = msgspec.json.encode(old)
         if said == new:
             return body
-        # Nearly always it is written the one way, and once.
+        # The usual case: this spelling, occurring once.
         key = b'"model":' + said
         start = body.find(key) + len(b'"model":')
         changed = _splice(body, start, start + len(said), new) if start >= len(b'"model":') else b""
@@ -206,7 +207,7 @@ def replace_model(body: bytes, model: str, fields: Fields | None = None, old: An
             changed = _splice(body, found.end(), found.end() + len(raw), new)
             if _says_model(changed, new):
                 return changed
-    fields = fields_decoder.decode(body)  # the key itself is spelled with escapes
+    fields = fields_decoder.decode(body)  # the key itself contains escapes
     return msgspec.json.encode({**fields, "model": msgspec.Raw(new)})
 
 
@@ -222,7 +223,7 @@ def _splice(body: bytes, start: int, end: int, new: bytes) -> bytes:
 
 
 def _find_value(body: bytes, fields: Fields, name: str) -> int | None:
-    """Where the value of a top-level field begins; None where a key is written twice or with escapes."""
+    """Where the value of a top-level field begins; None if a key occurs twice or contains escapes."""
     position = 0
     for key, raw in fields.items():
         found = _KEY.match(body, position)

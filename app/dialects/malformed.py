@@ -14,7 +14,7 @@ _any = msgspec.json.Decoder().decode
 _STEP = re.compile(r"\.(\w+)")
 _MOST_ODD_FIELDS = 8
 
-# Fields whose loss is nobody's: counts, names and numbers beside the answer.
+# Fields whose loss harms nobody: counts, names and numbers beside the answer.
 HARMLESS = frozenset(
     {"index", "usage", "x_groq", "service_tier", "system_fingerprint", "created", "created_at", "model", "id", "type",
      "output_index", "content_index", "summary_index", "logprobs", "item_id", "sequence_number", "status", "role",
@@ -23,18 +23,18 @@ HARMLESS = frozenset(
 
 
 def malformed(wanted: str, came: bytes) -> UpstreamMalformed:
-    """`wanted` names what should have come, with its article."""
+    """The error for a reply of the wrong form. `wanted` names what was expected, with its article."""
     return UpstreamMalformed(f"the upstream sent something other than {wanted}: {quote(came)}", code=MALFORMED)
 
 
 def no_answer(came: bytes) -> UpstreamMalformed:
-    """A reply that has the form of one and holds nothing."""
+    """The error for a reply of the right form that contains nothing."""
     said = f": {quote(came)}" if came else ""
     return UpstreamMalformed(f"the upstream's reply contained no answer{said}", code=MALFORMED)
 
 
 def without_odd_field(payload: bytes, complaint: msgspec.ValidationError) -> bytes | None:
-    """JSON without the field whose type a decoder complained about, wherever lists on the way to it hold it.
+    """JSON without the field whose type a decoder complained about, removed from every element of lists on its path.
 
     None if an answer would lose something with it: then the reply is malformed.
     """
@@ -51,7 +51,7 @@ def without_odd_field(payload: bytes, complaint: msgspec.ValidationError) -> byt
 
 
 def decode_tolerantly(decode: Any, payload: bytes) -> Any:
-    """What `decode` makes of a payload, without harmless fields of a wrong type. Raises msgspec.MsgspecError."""
+    """`decode(payload)`, ignoring harmless fields of a wrong type. Raises msgspec.MsgspecError."""
     for _ in range(_MOST_ODD_FIELDS):
         try:
             return decode(payload)

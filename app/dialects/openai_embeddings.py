@@ -1,4 +1,4 @@
-"""OpenAI Embeddings, which only pass: nothing else can be asked in their place.
+"""OpenAI Embeddings, which only pass: no other dialect has an equivalent.
 
 Source: OpenAI API reference, "Embeddings".
 """
@@ -51,12 +51,12 @@ _whole_decoder = msgspec.json.Decoder(_Whole)
 
 
 def render_error(failure: Failure, request_id: str) -> bytes:
-    """The body of an error reply; what only passes has the same fields on both sides."""
+    """The body of an error reply; field names are the same on both sides because requests only pass."""
     return write_error(failure, failure.param, "input", request_id)
 
 
 def check_request(body: bytes) -> None:
-    """Raises InvalidRequest for what no upstream could answer."""
+    """Raises InvalidRequest for requests that no upstream could answer."""
     asked = read_value(msgspec.Raw(body), _asked_decoder, "")
     if asked.stream:
         raise InvalidRequest("stream: embeddings are not streamed", param="stream")
@@ -65,15 +65,16 @@ def check_request(body: bytes) -> None:
 
 
 def pass_request(body: bytes, capabilities: Capabilities) -> bytes:
-    """The body with the upstream's name of the model; no other upstream could take what this one refuses."""
+    """The body with the upstream's model name. It always passes, because no other upstream could accept what this one
+    refuses."""
     return replace_model(body, capabilities.model) if capabilities.model else body
 
 
 def pass_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> tuple[bytes, Usage | None]:
-    """The reply with the client's name of the model, in the order of the input and in the format that was asked for.
+    """The reply with the client's model name, in the order of the input and in the requested format.
 
-    Some servers know only one format, whatever they are asked. Base64 is of 32-bit floats, little-endian. Raises
-    UpstreamRefused for an error inside a reply of status 200, UpstreamMalformed for what is no reply.
+    Some servers know only one format, whatever they are asked for. Base64 is of 32-bit floats, little-endian. Raises
+    UpstreamRefused for an error inside a reply of status 200, UpstreamMalformed for anything that is no reply.
     """
     try:
         entries = _whole_decoder.decode(body).data
@@ -104,7 +105,7 @@ def _convert(embedding: Any, wanted: type) -> Any:
 
 
 def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
-    """Raises NotFound: an upstream without embeddings has nothing in their place."""
+    """Raises NotFound: an upstream without embeddings has no equivalent."""
     _refuse()
 
 

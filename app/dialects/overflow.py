@@ -1,7 +1,7 @@
 """Recognises errors that say that a request exceeds the model's context.
 
-Clients compact their history when they are told so, and are stuck for good when they are not. Nearly every server has
-words of its own for it, so they are a table; the numbers are read where they are told.
+Clients compact their history when they are told of an overflow, and are stuck for good when they are not. Nearly every
+server words it differently, so the phrases are a table; the numbers are read if given.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 Tokens = tuple[int | None, int | None, int | None]
 
-# Only so much of a message is looked at: the numbers stand in its beginning, the prompt may follow.
+# Only the beginning of a message is examined: the numbers come first, the prompt may follow.
 LONGEST_LOOK = 2000  # characters
 
 CODES = frozenset(
@@ -20,8 +20,8 @@ CODES = frozenset(
      "input_too_long", "1261"}
 )  # fmt: skip
 
-# In lower case, with single blanks; "…" parts words that stand apart. Each says that the input, not the answer, is too
-# long.
+# In lower case, with single blanks; "…" separates words that may have others between them. Each phrase says that the
+# input, not the answer, is too long.
 PHRASES = (
     "context length",
     "context window",
@@ -83,14 +83,14 @@ PHRASES = (
     "inputs…must have less than",
     "contextwindowexceeded",
     "body too large for",
-    "max_tokens must be at least 1, got -",  # vLLM's: what it would have left is less than nothing
+    "max_tokens must be at least 1, got -",  # vLLM: the remaining space is negative
     "prompt tokens…exceed",
     "messages resulted in",
 )
-# The answer is too long, or a part of the request is, which no compaction would cure.
+# Phrases for an answer or part of a request that is too long, which compaction would not cure.
 OTHERS = ("completion tokens, whereas", "max_tokens is too large", "max length of tool", "string too long")
 
-# The whole of one message or result is too long: there compaction does cure it.
+# One whole message or result is too long, which compaction does cure.
 _LONG_PART = re.compile(r"(?:input|messages)\[\d{1,6}\]\.(?:content|output)(?:\[\d{1,6}\]\.text)?'?: string too long")
 
 _N = r"(?<!\d)(?P<n>\d[\d,]{0,14})"
@@ -142,15 +142,15 @@ _OUTPUTS = _patterns(
 )
 _TOTALS = _patterns(rf"requested(?: a total of| about)? {_N} tokens", rf"total of(?: at least)? {_N} tokens")
 
-# What a message is about, and what is wrong with it, where no phrase tells: one word of each row.
+# If no phrase matches: the subject of a message and what is wrong with it, one word of each row.
 _ABOUT = ("token", "length", "input", "context", "prompt", "window", "conversation", "history")
 _EXCESS = ("exceed", "max", "limit", "range", "too long", "too large", "too many", "longer", "larger", "overflow",
            "more than", "greater", "beyond", "at most", "超", "上限", "过长")  # fmt: skip
-# What may be too long beside the context, or too many in a minute.
+# Other things that may be too long, or too many per minute.
 _ELSEWHERE = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens", "completion token",
               "output token", "per minute", "per day", "rate limit", "quota", "image", "file", "audio", "tool", "name",
               "stop", "header", "url", "metadata", "temperature", "top_p", "seed", "_id", " id ", "budget")  # fmt: skip
-# What is too long, and that it is, where no phrase stands for it: one sentence says both.
+# If no phrase matches: one sentence that names the input and says that it is too long.
 _EXCEEDS = re.compile(
     r"\b(?:prompt|inputs?|conversation|context|history|sequence|messages?|total tokens|tokens in|number of tokens"
     r"|token count)\b[^.;:]{0,60}?(?:too (?:long|large|big)|exceed|longer than|larger than|greater than"
@@ -158,7 +158,7 @@ _EXCEEDS = re.compile(
     r"|exceed(?:ed|s|ing)?\b[^.;:]{0,30}?"
     r" (?:number of tokens|(?:input|prompt|context|sequence|token) (?:tokens|count|length|size|window))"
 )
-# The same in other languages: what, how much, and what else may be too much.
+# The same in other languages: the subject, the excess, and other subjects.
 _THINGS = ("输入", "提示词", "上下文", "对话", "消息", "文本", "内容", "token", "prompt", "長度", "长度",
            "字数", "入力", "プロンプト", "コンテキスト", "トークン", "입력", "컨텍스트", "토큰",
            "프롬프트", "eingabe", "kontext", "anfrage", "entrée", "contexte", "requête", "entrada",
@@ -169,17 +169,17 @@ _TOO_MUCH = ("过长", "超长", "太长", "超限", "超过", "超出", "超過
 _NOT_THESE = ("频", "次数", "速率", "额度", "配额", "余额", "并发", "图片", "图像", "文件", "工具",
               "每分钟", "每秒", "요청 수", "回数", "bild", "datei", "pro minute", "imagen", "archivo",
               "fichier", "изображ", "файл")  # fmt: skip
-# A count of tokens beside a smaller one that is told as what there may be.
+# A token count next to a smaller number that is given as the maximum.
 _COUNTED = re.compile(r"(?<![\w.,-])\d[\d,]{3,10}(?![\w-])")
 _MAY_BE = ("support", "limit", "max", "allow", "only", "up to", ">", "capacity", "at most")
 _NUMBER = re.compile(r"(?<!\d)\d[\d,]{2,14}")
-# Our estimate is rough, and an upstream counts its own template too.
+# Our estimate is rough, and an upstream also counts its own template.
 NEAR = 0.7
-# Tokens that a model takes at least, where nobody says how many.
+# Minimum context window in tokens if nobody states it.
 LEAST_WINDOW = 32_768
 
 
-# How vendors say that there was too much in too short a time, in lower case.
+# How vendors word rate limits, in lower case.
 _PACED = re.compile(
     r"(?:tokens|requests) per (?:second|minute|min|hour|day)|too many tokens,? please wait|\b[tr]p[md]\b[^.]{0,20}limit"
     r"|throttling ?(?:error|exception)|rate limit (?:reached|exceeded)|exceed(?:ed)? (?:the |your )?(?:\w+ )?rate limit"
@@ -187,13 +187,13 @@ _PACED = re.compile(
 
 
 def is_paced(message: str) -> bool:
-    """Whether a message speaks of too much in too short a time, which is no full context."""
+    """Whether a message is about a rate limit rather than a full context."""
     return _PACED.search(message[:LONGEST_LOOK].lower()) is not None
 
 
 def find_overflow(message: str) -> Tokens | None:
-    """Input tokens, asked output tokens and limit of a context overflow, each where told; None if it is about
-    something else."""
+    """Input tokens, requested output tokens and limit of a context overflow, each None if not given; None if the
+    message is about something else."""
     text = " ".join(message[:LONGEST_LOOK].lower().split())
     if _LONG_PART.search(text) is not None:
         return None, None, None
@@ -215,7 +215,7 @@ def find_overflow(message: str) -> Tokens | None:
 
 
 def _exceeds(text: str) -> bool:
-    """Whether a sentence says of the input that it is too long."""
+    """Whether a sentence says that the input is too long."""
     if (found := _EXCEEDS.search(text)) is not None and "should" not in found[0]:
         return True
     if not any(words in text for words in _TOO_MUCH) or any(words in text for words in _NOT_THESE):
@@ -224,7 +224,7 @@ def _exceeds(text: str) -> bool:
 
 
 def _compare(text: str) -> Tokens:
-    """The count of tokens that a message names, and what there may be, if that is less."""
+    """A message's token count and the maximum it names, if the count is larger."""
     if "token" not in text or not any(words in text for words in _MAY_BE):
         return None, None, None
     numbers = {int(found.replace(",", "")) for found in _COUNTED.findall(text)}
@@ -232,7 +232,7 @@ def _compare(text: str) -> Tokens:
 
 
 def may_overflow(message: str) -> bool:
-    """Whether a message speaks of too much input, in whatever words."""
+    """Whether a message is about too much input, in whatever words."""
     text = message[:LONGEST_LOOK].lower()
     return (
         any(word in text for word in _ABOUT)
@@ -242,8 +242,8 @@ def may_overflow(message: str) -> bool:
 
 
 def is_near(message: str, estimate: int, window: int | None) -> bool:
-    """Whether a request of `estimate` tokens may be what a message that `may_overflow` complains of: it comes near to
-    the window of the model, else to a number that the message names."""
+    """Whether a message that `may_overflow` fits a request of `estimate` tokens: the estimate is near the model's
+    window, or else near a number in the message."""
     told = [int(found.replace(",", "")) for found in _NUMBER.findall(message[:LONGEST_LOOK])]
     limits: Iterable[int] = (window,) if window is not None else [number for number in told if number >= 1000]
     return any(estimate >= NEAR * limit for limit in limits or (LEAST_WINDOW,))

@@ -10,7 +10,7 @@ import msgspec
 from app.conversation.capabilities import Capabilities
 from app.dialects.json_bodies import Fields, decode_or_none, is_set, pass_fields, read_body
 
-# Whether a value, among the other fields of its request, is one that the upstream refuses.
+# Whether the upstream refuses a value, given the other fields of its request.
 Check = Callable[[msgspec.Raw, Fields, Capabilities], bool]
 
 any_decoder = msgspec.json.Decoder(Any)
@@ -22,10 +22,10 @@ def pass_unless_odd(
     checks: Mapping[str, Check],
     is_odd: Callable[[Fields, bytes, Capabilities], bool],
 ) -> bytes | None:
-    """The body for an upstream that takes it as it is, but for the name of the model; None where one of its fields, or
-    all of it together, `is_odd`.
+    """The body with the upstream's model name, if the upstream accepts it otherwise unchanged; None if one of its
+    fields is refused or the request as a whole `is_odd`.
 
-    Raises InvalidRequest for what is not a JSON object.
+    Raises InvalidRequest for anything but a JSON object.
     """
     fields = read_body(body)
     refused = capabilities.refused_fields

@@ -1,7 +1,7 @@
 """Finds readable text in blocks and items of unknown types.
 
-Vendors and clients add types all the time. What is said in one must reach the model: under a label, as something that
-it was told and never as its own words. So all words of the object count, except for those that only programs read.
+Vendors and clients add types all the time. Their content must reach the model: under a label, as something that it was
+told and never as its own words. So all words of the object count, except those that only programs read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 
 from app.conversation.blocks import Block, Image, Inline, Text, Url
 
-# Keys whose values are no words for a model, and the endings that mark others of that kind.
+# Keys whose values are not words for a model, and the endings of similar keys.
 _STRUCTURE = frozenset(
     ("type", "id", "status", "role", "model", "format", "mime", "media_type", "mime_type", "detail", "encoding")
 ) | frozenset(("phase", "signature", "fingerprint", "cache_control", "object", "version", "index", "namespace"))
@@ -25,10 +25,10 @@ _IMAGE_KEYS = ("image_url", "url", "result", "data", "image", "b64_json", "scree
 _IMAGE_DATA = re.compile(r"data:(image/[a-z0-9.+-]{1,40})(?:;[a-z0-9=.+-]{1,40}){0,3};base64,", re.IGNORECASE)
 _IMAGE_MAGIC = (("iVBORw0KGgo", "image/png"), ("/9j/", "image/jpeg"), ("R0lGOD", "image/gif"), ("UklGR", "image/webp"))
 
-# A run of so many characters without a blank is data, not words.
+# A run of this many characters without a blank is data, not words.
 _LONGEST_WORD = 400
 _BLANK = re.compile(r"\s")
-# What OpenAI's ciphertext begins with, and our own envelopes.
+# Prefixes of OpenAI's ciphertext and of our own envelopes.
 CIPHERTEXT = ("gAAAAA", "gw1.")
 
 MOST_CHARACTERS = 200_000
@@ -38,17 +38,17 @@ _decode = msgspec.json.Decoder().decode
 
 
 def read_unknown(raw: bytes, kind: str) -> tuple[Block, ...]:
-    """The words of an object under a label with its type, then its images; nothing where there is nothing to read."""
+    """The words of an object under a label with its type, then its images; empty if there is nothing to read."""
     return label(kind, _pieces_of(raw))
 
 
 def words_in(raw: bytes) -> str:
-    """The words of an object, without a label; empty where there is nothing to read."""
+    """The words of an object, without a label; empty if there is nothing to read."""
     return _join_words(_pieces_of(raw))
 
 
 def label(name: str, found: Iterator[str | Image]) -> tuple[Block, ...]:
-    """Words and images under a label that says where they come from."""
+    """Words and images under a label that names their origin."""
     pieces = list(found)
     words = _join_words(pieces)
     images = [piece for piece in pieces if isinstance(piece, Image)]
@@ -62,7 +62,7 @@ def is_ciphertext(text: str) -> bool:
 
 
 def inline_image(data: str) -> Inline | None:
-    """The image that a text is: a data URL, or base64 whose beginning is that of one."""
+    """The image in a text: a data URL, or base64 with the prefix of a known format."""
     if found := _IMAGE_DATA.match(data[:200]):
         return Inline(found[1].lower(), data[found.end() :])
     for beginning, media_type in _IMAGE_MAGIC:

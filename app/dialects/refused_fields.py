@@ -1,6 +1,6 @@
 """Finds and removes nested fields, and betas, that an upstream refuses.
 
-What clients own is no place for fields of ours: schemas, arguments and metadata keep every key.
+Data that belongs to the client is left alone: schemas, arguments and metadata keep every key.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from typing import Any
 
 import msgspec
 
-# Values that belong to the client, whatever stands in them.
+# Values that belong to the client, whatever they contain.
 _OWNED = frozenset({"parameters", "input_schema", "schema", "arguments", "metadata", "properties", "output"})
-# The mark of a refused name that is meant below the top.
+# The prefix of a refused field below the top level.
 NESTED = "*."
-# The mark of a refused beta, which stands in a header.
+# The prefix of a refused beta, which is sent in a header.
 BETA = "beta:"
 
 
 def nested_names(body: Any) -> set[str]:
-    """The names of all fields below the top of a decoded request."""
+    """The names of all fields below the top level of a decoded request."""
     names: set[str] = set()
     pending = list(body.values()) if isinstance(body, dict) else []
     while pending:
@@ -33,8 +33,8 @@ def nested_names(body: Any) -> set[str]:
 
 
 def leave_out(body: bytes, refused: tuple[str, ...]) -> tuple[bytes, list[str]]:
-    """The request without the refused fields, and the names of those that it had: renderers leave out those at its top,
-    but there are bodies that pass."""
+    """The request without the refused fields, and the names of those it had. Renderers omit refused fields at the top
+    level already, but passing bodies may contain them."""
     names = {name.removeprefix(NESTED) for name in refused if name.startswith(NESTED)}
     top = set(refused) - names
     if not any(b'"%b"' % name.encode() in body for name in names | top):
@@ -57,11 +57,11 @@ def leave_out(body: bytes, refused: tuple[str, ...]) -> tuple[bytes, list[str]]:
 
 
 def taken_betas(betas: Iterable[str], refused: Collection[str]) -> list[str]:
-    """The betas without those that are refused."""
+    """The betas that are not refused."""
     return [beta for beta in betas if BETA + beta not in refused]
 
 
 def _inside(fields: dict[str, Any]) -> list[Any]:
-    """What may hold fields of ours: the `input` of a call is the client's, that of a request is not below the top."""
+    """The values that may contain fields of ours: the `input` of a call belongs to the client."""
     call = fields.get("type") in ("tool_use", "server_tool_use", "custom_tool_call")
     return [value for name, value in fields.items() if name not in _OWNED and not (call and name == "input")]

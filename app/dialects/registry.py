@@ -9,21 +9,21 @@ from app.conversation.traits import DialectTraits
 from app.dialects import anthropic_messages, openai_chat, openai_completions, openai_responses
 from app.dialects.contract import Dialect
 
-# In the order in which they claim a request that leads to no endpoint; the last one gets what nobody claims.
+# In the order in which they claim a request without an endpoint; the last one gets what no dialect claims.
 _SPOKEN: tuple[Dialect, ...] = (anthropic_messages, openai_responses, openai_chat)
 
 DIALECTS: dict[DialectName, Dialect] = {dialect.NAME: dialect for dialect in _SPOKEN}
-# Some dialects are spoken by clients alone.
+# Some dialects are spoken only by clients.
 _TRAITS = {traits.name: traits for traits in (*(dialect.TRAITS for dialect in _SPOKEN), openai_completions.TRAITS)}
 
 
 def traits_of(name: DialectName) -> DialectTraits:
-    """What is known of a dialect; nothing of one that does not exist, whose name a client may have made up."""
+    """The traits of a dialect; empty traits for an unknown name, which a client may have invented."""
     return _TRAITS.get(name) or DialectTraits(name=name)
 
 
 def have_one_owner(one: DialectName, other: DialectName) -> bool:
-    """Whether one vendor made both dialects."""
+    """Whether both dialects belong to the same vendor."""
     owner = traits_of(one).owner
     return owner is not None and owner == traits_of(other).owner
 
@@ -37,7 +37,7 @@ def known_names() -> tuple[DialectName, ...]:
 
 
 def find_dialect(path: str, has_header: Callable[[str], bool]) -> Dialect:
-    """The dialect whose clients probably ask at a path that leads to no endpoint. Headers have lower-case names."""
+    """The dialect that a client probably speaks when its path matches no endpoint. Headers have lower-case names."""
     for dialect in _SPOKEN:
         if dialect.TRAITS.header_mark is not None and has_header(dialect.TRAITS.header_mark):
             return dialect
@@ -48,7 +48,7 @@ def find_dialect(path: str, has_header: Callable[[str], bool]) -> Dialect:
 
 
 def guess_dialect(fields: Mapping[str, object]) -> Dialect:
-    """The dialect that a body of a request is probably written in, by the names of its fields."""
+    """The dialect that a request body is probably written in, judged by its field names."""
     if "input" in fields:
         return DIALECTS["openai_responses"]
     return DIALECTS["anthropic_messages" if "system" in fields or "max_tokens" in fields else "openai_chat"]

@@ -1,8 +1,8 @@
-"""Runs of deltas: events that repeat the one before in every byte but those of their text.
+"""Runs of deltas: events that equal the preceding one in every byte except their text.
 
-Nearly all of a stream is one. Once the frame around a text is known, one split takes a whole read apart, and one
-pattern proves that there was nothing between the frames but texts; no event is decoded. A renderer writes them in the
-same way, with a frame of its own. Texts stay the insides of JSON string literals (conversation/literals.py).
+Most of a stream is one run. Once the frame around a text is known, one split takes a whole read apart, and one pattern
+proves that the frames contain only texts; no event is decoded. A renderer writes runs the same way, with its own frame.
+Texts remain the insides of JSON string literals (conversation/literals.py).
 """
 
 from __future__ import annotations
@@ -15,34 +15,34 @@ import msgspec
 from app.conversation.events import BlockDelta
 from app.sse import EventBuffer
 
-# A line for each text. Half of a surrogate pair is none, nor is what is no JSON.
+# One line per text. Rejects halves of surrogate pairs and invalid JSON.
 _TEXTS = re.compile(
     rb'(?:(?:[^"\\\x00-\x1f]++'
     rb'|\\(?:["\\/bfnrt]|u(?:[0-9a-ce-fA-CE-F][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}'
     rb"|[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})))++\n)++"
 )
-# What a text has none of that needs no closer look.
+# A text without any of these needs no closer look.
 _SPECIAL = bytes((*range(0x20), *b'"\\'))
-# How many events more may look unlike the one before than alike, until nobody looks any more.
+# Learning stops after this many more events that broke the pattern than followed it.
 _PATIENCE = 16
-# Bytes of an unfinished event that are looked at again with each read.
+# Maximum bytes of an unfinished event that are examined again with each read.
 _MOST_KEPT = 64 * 1024
 
 
 class Run(msgspec.Struct, frozen=True, gc=False):
-    """Several deltas of one block; none of `texts` is empty, and `whole` is one literal of them all."""
+    """Several deltas of one block. None of `texts` is empty; `whole` is one literal of all of them."""
 
     index: int
     texts: list[bytes]
     whole: bytes
 
     def deltas(self) -> list[BlockDelta]:
-        """The events that these are."""
+        """The deltas as events."""
         return [BlockDelta(self.index, b'"%b"' % text) for text in self.texts]
 
 
 class Frame:
-    """What stands before and behind the text in each event of a run, quotes included."""
+    """The bytes before and after the text in each event of a run, quotes included."""
 
     __slots__ = ("after", "before", "between")
 
@@ -61,7 +61,7 @@ class Frame:
         return self.between.join(ends)
 
     def renamed(self, old: bytes, new: bytes) -> Frame:
-        """The frame with something else in it."""
+        """The frame with `old` replaced by `new`."""
         return Frame(self.before.replace(old, new), self.after.replace(old, new))
 
 
@@ -75,15 +75,15 @@ class RunReader:
         self._patience = _PATIENCE
 
     def take(self, part: bytes, unfinished: EventBuffer) -> tuple[list[bytes], bytes]:
-        """The texts of the run that goes on with `part`, and what is left of it; no texts and `part` where none does.
+        """The texts of the run that continues with `part`, and the rest; no texts and `part` if there is no run.
 
-        The beginning of the run's first event may be among what is `unfinished`.
+        The run's first event may begin in `unfinished`.
         """
         frame, kept = self.frame, unfinished.kept
         if frame is None or len(kept) > _MOST_KEPT:
             return [], part
         data = b"".join((kept, part)) if kept else part
-        # Nearly all events of a slow stream come alone, and hold nothing to be looked at any closer.
+        # Nearly all events of a slow stream come alone and need no closer look.
         lone = data.find(b"\n\n") == len(data) - 2 and data.startswith(frame.before) and data.endswith(frame.after)
         text = data[len(frame.before) : -len(frame.after)] if lone else b""
         if text and text.isascii() and len(text.translate(None, _SPECIAL)) == len(text):
@@ -100,12 +100,12 @@ class RunReader:
 
     @property
     def tired(self) -> bool:
-        """Whether it is no use to learn any more: each event of this stream looks another way."""
+        """Whether learning is pointless because the events of this stream keep changing their form."""
         return self._patience <= 0
 
     def learn(self, event: bytes, text: bytes | None) -> None:
-        """A whole event that said nothing but the literal `text` is what the next may look like; None if it said
-        anything else."""
+        """Takes a whole event that carried only the literal `text` as the model for the next; `text` is None if the
+        event said anything else."""
         self.frame = None
         if text is None or len(text) <= 2 or self.tired:
             return
@@ -116,24 +116,24 @@ class RunReader:
 
 
 def last_event(events: bytes) -> bytes:
-    """The last of whole events."""
+    """The last event of several whole ones."""
     start = events.rfind(b"\n\n", 0, -2)
     return events[start + 2 :] if start >= 0 else events
 
 
 def _read_many(frame: Frame, data: bytes) -> tuple[list[bytes], bytes]:
-    """The texts of the events of a run, and what follows it; no texts where anything odd is among them."""
+    """The texts of a run's events, and what follows the run; no texts if anything odd is among them."""
     named = frame.before.count(b"\n")
-    lines = data.split(b"\n")  # in half the time that splitting by blank lines takes
+    lines = data.split(b"\n")  # takes half the time of splitting by blank lines
     spoken = lines[named :: named + 2][: len(lines) // (named + 2)]
     before, after = frame.before.rpartition(b"\n")[2], frame.after[:-2]
-    # What ends a run is mostly the end of a read as well.
+    # A run mostly ends at the end of a read.
     count = len(spoken)
     while count and not (spoken[count - 1].startswith(before) and spoken[count - 1].endswith(after)):
         count -= 1
     start, end = len(before), -len(after)
     texts = [line[start:end] for line in spoken[:count]]
-    # Whether these are events of the run is seen by writing them once more.
+    # Writing the events once more proves that they belong to the run.
     if _are_texts(texts):
         written = frame.write(texts)
         if data.startswith(written):
@@ -142,7 +142,7 @@ def _read_many(frame: Frame, data: bytes) -> tuple[list[bytes], bytes]:
 
 
 def _are_texts(texts: Sequence[bytes]) -> bool:
-    """Whether there are texts, and each is the inside of a JSON string that is not empty."""
+    """Whether there are texts and each is the inside of a non-empty JSON string."""
     whole = b"".join(texts)
     if whole.isascii() and len(whole.translate(None, _SPECIAL)) == len(whole):
         return b"" not in texts and bool(whole)

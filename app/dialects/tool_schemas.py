@@ -12,9 +12,9 @@ from app.conversation.request import FunctionTool, Tool
 from app.conversation.schemas import without_nulls
 from app.dialects.json_bodies import holds_null
 
-# Styles in which a schema never is as its client wrote it.
+# Styles in which a schema never stays as the client wrote it.
 SUBSETS = ("gemini", "plain")
-# Keywords for which null is no value: vendors refuse a tool for it.
+# Keywords that may not be null: vendors reject the whole tool.
 _NULL_KEYWORD = re.compile(
     rb'"(?:required|properties|items|type|enum|description|additionalProperties|anyOf|oneOf|allOf|title|format|pattern)"'
     rb"\s*+:\s*+null"
@@ -22,17 +22,17 @@ _NULL_KEYWORD = re.compile(
 
 
 def holds_null_keyword(raw: msgspec.Raw) -> bool:
-    """Whether tools as they came have a keyword that is null and that no vendor takes so."""
+    """Whether raw tools contain a keyword that is null where vendors accept no null."""
     return _NULL_KEYWORD.search(memoryview(raw)) is not None
 
 
 def is_above_limit(tools: Sized, capabilities: Capabilities) -> bool:
-    """Whether there are more tools than the upstream takes."""
+    """Whether there are more tools than the upstream accepts."""
     return capabilities.tools_limit is not None and len(tools) > capabilities.tools_limit
 
 
 def mend_schemas(tools: Sequence[Tool], raw: msgspec.Raw | None) -> tuple[Tool, ...]:
-    """The tools without null keywords in their schemas; `raw` is the field that they stood in."""
+    """The tools without null keywords in their schemas; `raw` is the field that contained them."""
     if raw is None or not holds_null(raw):
         return tuple(tools)
     return tuple(

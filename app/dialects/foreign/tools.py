@@ -9,14 +9,14 @@ from typing import Any
 from app.conversation.blocks import DialectName
 from app.conversation.request import NativeTool
 
-# The vendor's own tools of Messages have a date in their types, and no other's have.
+# Only the vendor tools of Messages have a date in their types.
 _DATED = re.compile(r"[a-z_]{1,60}_20[0-9]{6}")
 _MESSAGES: DialectName = "anthropic_messages"
 _RUN_BY_CLIENTS = ("bash_", "text_editor_", "memory_", "computer_")
 
 
 def dated_tool(definition: Mapping[str, Any]) -> NativeTool | None:
-    """A tool of the vendor of Messages; None for any other."""
+    """A vendor tool of Messages; None for any other."""
     kind, name = definition.get("type"), definition.get("name")
     if not isinstance(kind, str) or not is_dated(kind):
         return None
@@ -29,14 +29,14 @@ def is_dated(kind: object) -> bool:
 
 
 def nested_tool(definition: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What a tool of Chat Completions holds below its type, with that; None where nothing stands there."""
+    """The inner object of a Chat Completions tool, with its type added; None if there is none."""
     kind = definition.get("type", "function")
     inner = definition.get(kind) if kind in ("function", "custom") else None
     return {"type": kind, **inner} if isinstance(inner, dict) else None
 
 
 def messages_tool(definition: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A function of Messages as a flat one; None for what is none."""
+    """A function tool of Messages in flat form; None for any other tool."""
     schema = definition.get("input_schema")
     if not isinstance(schema, dict) or "parameters" in definition:
         return None
