@@ -27,6 +27,7 @@ from app.adaptation.tools.pairing import adapt_pairing
 from app.adaptation.tools.text_tool_calls import ReadTextToolCalls
 from app.adaptation.tools.tool_choice import adapt_tool_choice
 from app.adaptation.tools.tool_ids import adapt_tool_ids
+from app.adaptation.tools.tool_restoration import Spelling
 from app.adaptation.tools.tools import adapt_tools
 from app.adaptation.turns import adapt_turns, wakes_turns
 from app.conversation.capabilities import Capabilities
@@ -80,7 +81,9 @@ def adapt_emptiness(request: Request, capabilities: Capabilities, notes: Notes) 
 
 
 def adapt_writing(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
-    """What models write into their text though it is none of it."""
+    """What models write in a way of their own: names of tools, and what is no part of their text."""
+    if request.tools and request.dialect != capabilities.dialect and not capabilities.first_party:
+        notes.on_reply(Spelling(tool.name for tool in request.tools))
     schemas = {tool.name: tool.schema if isinstance(tool, FunctionTool) else None for tool in request.tools}
     if capabilities.text_tool_calls and schemas:
         notes.on_reply(partial(ReadTextToolCalls, schemas))

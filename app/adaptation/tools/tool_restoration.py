@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -12,6 +13,11 @@ from app.adaptation.tools.property_names import ArgumentsReader
 from app.conversation.blocks import ToolCall, ToolKind
 from app.conversation.events import BlockClosed, BlockDelta, BlockOpened, Event
 from app.conversation.literals import EMPTY, literal, text_of
+from app.conversation.response import Response
+
+# What models put around the name of a tool: Kimi `functions.NAME:0`, Gemini `default_api.NAME`.
+_AROUND = re.compile(r"(?:(?:functions?|tools?|default_api|default_function)[.:/])?(.*?)(?::\d{1,4})?", re.DOTALL)
+_LONGEST_NAME = 256
 
 
 class Original(msgspec.Struct, frozen=True):
@@ -23,6 +29,66 @@ class Original(msgspec.Struct, frozen=True):
     kind: ToolKind = "function"
     wrapped: bool = False
     properties: dict[str, str] = {}
+
+
+class Spelling:
+    """Makes the stage that spells names of called tools as they were declared: small models write them in other cases
+    and with other dashes, some with what their own templates put around them."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = frozenset(names)
+        self._alike: dict[str, str] = {}
+        alike: dict[str, str | None] = {}
+        for name in self._names:
+            plain = _plain(name)
+            alike[plain] = None if plain in alike else name  # of two that are alike, none is meant for sure
+        self._alike = {plain: name for plain, name in alike.items() if plain and name is not None}
+
+    def __call__(self) -> SpellCalls:
+        return SpellCalls(self)
+
+    def leaves(self, response: Response) -> bool:
+        calls = (block for block in response.blocks if isinstance(block, ToolCall))
+        return all(self.spell(call.name) == call.name for call in calls)
+
+    def spell(self, name: str) -> str:
+        """The declared name that is meant; any other one stays."""
+        if name in self._names or len(name) > _LONGEST_NAME:
+            return name
+        bare = _AROUND.fullmatch(name.strip())
+        inner = bare[1] if bare is not None else name
+        return inner if inner in self._names else self._alike.get(_plain(inner), name)
+
+
+class SpellCalls:
+    """The stage of `Spelling`. It leaves what calls say."""
+
+    quiet = True
+
+    def __init__(self, spelling: Spelling) -> None:
+        self._spell = spelling.spell
+
+    def feed(self, events: Sequence[Event]) -> Sequence[Event]:
+        for event in events:
+            if type(event) is BlockOpened and isinstance(event.block, ToolCall) and event.block.namespace is None:
+                break
+        else:
+            return events
+        return [self._spelt(event) if type(event) is BlockOpened else event for event in events]
+
+    def _spelt(self, event: BlockOpened) -> BlockOpened:
+        call = event.block
+        if (
+            not isinstance(call, ToolCall)
+            or call.namespace is not None
+            or (name := self._spell(call.name)) == call.name
+        ):
+            return event
+        return BlockOpened(event.index, replace(call, name=name))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_. ]", "", name).casefold()
 
 
 class Restore:

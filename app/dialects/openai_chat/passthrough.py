@@ -32,7 +32,7 @@ from app.dialects.openai_chat.replies.shapes import (
     read_reasoning_content,
     read_text,
 )
-from app.dialects.openai_chat.replies.tool_calls import CallBinder, are_clean, says_arguments
+from app.dialects.openai_chat.replies.tool_calls import CallBinder, are_clean, opens_empty, says_arguments
 from app.dialects.openai_chat.usage import read_usage
 from app.dialects.openai_chat.vocabulary import (
     CallFragment,
@@ -87,7 +87,8 @@ class StreamPassthrough:
         self._calls = CallBinder(context.id)  # of the first choice
         self._called: set[int] = set()  # choices that call tools
         self._finishes: set[int] = set()
-        self._ending = b""  # an event with a reason beside what it says, until what follows shows that it is the end
+        self._ending = b""  # an event that seems to be the end, or all of a call, until what follows shows it
+        self._whole = False  # whether it is a call with an object of nothing
         self._head: dict[str, Any] = {}  # what all chunks begin with, as the client gets it
         self._counted = b""  # the event with the last counts, which waits for the end
         self._counts: WireUsage | None = None
@@ -271,13 +272,15 @@ class StreamPassthrough:
         if self._context.several:
             return self._pass_choices(event, payload, chunk)
         goes_on = says_more(chunk.choices[0])
+        kept = self._let_go() if self._ending and self._whole and not _adds_arguments(chunk.choices[0]) else b""
         if (self._ending and goes_on) or not self._is_clean(chunk.choices):
             ending, self._ending = self._ending, b""
-            return self._turn(ending + event)
-        if goes_on and chunk.choices[0].finish_reason:
+            return kept + self._turn(ending + event)
+        self._whole = self._opens_empty(chunk.choices[0])
+        if goes_on and (chunk.choices[0].finish_reason or self._whole):
             self._ending, self._shape = event, None
-            return b""
-        return self._let_go() + self._pass_choices(event, payload, chunk)
+            return kept
+        return kept + self._let_go() + self._pass_choices(event, payload, chunk)
 
     def _let_go(self) -> bytes:
         """What was kept because it might have been the end, as it was."""
@@ -297,7 +300,9 @@ class StreamPassthrough:
         delta = choices[0].delta
         if delta is None:
             return choices[0].message is None and not len(choices[0].text)
-        if isinstance(delta.tool_calls, CallFragment) or is_odd_content(delta.content):
+        if isinstance(delta.tool_calls, CallFragment):
+            return False
+        if any(map(is_odd_content, (delta.content, delta.reasoning, delta.reasoning_content))):
             return False
         if delta.function_call is not None and not self._context.legacy:
             return False
@@ -308,10 +313,15 @@ class StreamPassthrough:
             choices[0].finish_reason and self._has_silent_calls(fragments)
         )
 
+    def _opens_empty(self, choice: WireChoice) -> bool:
+        return choice.delta is not None and any(opens_empty(one, self._calls) for one in calls_of(choice.delta))
+
     def _has_silent_calls(self, fragments: Sequence[CallFragment] = ()) -> bool:
         """Whether a call has no arguments, after these fragments: clients parse what it has when the end comes."""
         speaking = {fragment.index for fragment in fragments if says_arguments(fragment)}
-        silent: set[object] = {call.position for call in self._calls.calls if not (call.pieces or call.custom)}
+        silent: set[object] = {
+            call.position for call in self._calls.calls if not (call.pieces or call.custom or call.empty)
+        }
         silent.update(fragment.index for fragment in fragments if fragment.id and fragment.custom is None)
         return bool(silent - speaking)
 
@@ -346,7 +356,7 @@ class StreamPassthrough:
             index = choice.index or 0
             if choice.delta is None:
                 edited = edited or _any(payload)
-                edited["choices"][position].setdefault("delta", {})
+                edited["choices"][position]["delta"] = edited["choices"][position].get("delta") or {}
             elif choice.delta.tool_calls:
                 self._called.add(index)
                 if not self._context.several:
@@ -366,6 +376,7 @@ class StreamPassthrough:
     def _note_calls(self, fragments: Sequence[CallFragment]) -> None:
         for fragment in fragments:
             call, _ = self._calls.bind(fragment)
+            call.settle()  # for the client has got it
         # The arguments of the last call may go on in the same shape.
         if call.position == len(self._calls.calls) - 1 and call.pieces:
             self._shape = arguments_of(call, call.position)
@@ -430,6 +441,12 @@ def _text_of(event: bytes) -> bytes | None:
         except UNREADABLE:
             continue
     return None
+
+
+def _adds_arguments(choice: WireChoice) -> bool:
+    """Whether a choice goes on with a call, and not with another one."""
+    fragments = calls_of(choice.delta) if choice.delta is not None else []
+    return any(not fragment.id and says_arguments(fragment) for fragment in fragments)
 
 
 def _split(events: bytes) -> list[bytes]:

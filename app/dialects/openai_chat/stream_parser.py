@@ -29,7 +29,7 @@ from app.dialects.error_kinds import decode_error, judge_error, judge_reported
 from app.dialects.malformed import decode_tolerantly, malformed, no_answer
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.replies.envelope import open_envelope
-from app.dialects.openai_chat.replies.reply_parts import is_odd_content, read_parts
+from app.dialects.openai_chat.replies.reply_parts import THOUGHTS, is_odd_content, read_parts, text_of_part
 from app.dialects.openai_chat.replies.shapes import (
     Shape,
     arguments_of,
@@ -284,6 +284,10 @@ class StreamParser:
                 self._expect(shape, self._block)
                 self._said = True
                 break
+            if len(raw) > _NOTHING and (text := text_of_part(_decode_any(raw), THOUGHTS)):
+                self._say(Reasoning, literal(text), events)
+                self._said = True
+                break
         else:
             if not self._said and (details or blocks) and (text := reasoning.text_of_entries(details or blocks)):
                 self._say(Reasoning, literal(text), events)
@@ -345,6 +349,8 @@ class StreamParser:
                 events.append(BlockDelta(call.block, added))
         else:
             self._announce_calls(events, but=None if call.pieces else call)
+            if call.empty:
+                self._close_block(events)
         goes_on = call.pieces and not call.held and not call.custom
         if goes_on and call.block is not None and isinstance(fragment.index, int):
             self._expect(arguments_of(call, fragment.index), call.block, call.pieces)
@@ -378,7 +384,10 @@ class StreamParser:
             self._shape, self._target, self.growing = shape, block, growing
 
     def _open(self, kind: type[Text | Reasoning | Refusal], events: list[Event]) -> None:
-        """The one place where a block of text begins, and with it ends the one before."""
+        """The one place where a block of text begins, and with it ends the one before. A call that seemed to go on did
+        not."""
+        if any([call.settle() for call in self._binder.calls if call.block is None]):
+            self._announce_calls(events)
         self._close_block(events)
         self._kind = kind
         self._block = self._next
@@ -423,7 +432,9 @@ class StreamParser:
             self._close_block(events)
         calls = [call for call in self._binder.calls if call.block is not None]
         for call in calls:
-            if call.held:
+            if call.settle():
+                events.append(BlockDelta(call.block or 0, call.pieces[0]))
+            elif call.held:
                 events.append(BlockDelta(call.block or 0, call.held_arguments()))
             proof = reasoning.call_proof(call.extra) if call.extra is not None else None
             events.append(BlockClosed(call.block or 0, proof, cut and not call.is_complete()))

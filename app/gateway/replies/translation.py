@@ -51,9 +51,12 @@ class StreamTranslation:
         texts, rest = self._runs.take(part, self._decoder.unfinished)
         if not texts:
             return b"", part
+        growing, frame = self._parser.growing, self._runs.frame
+        if growing is not None and frame is not None and any(text.startswith(b"{") for text in texts):
+            return self.feed(frame.write(texts)), rest  # they may be all of the arguments once more
         run = Run(self._block, texts, b'"%b"' % b"".join(texts))
         self._said += len(run.whole) - 2
-        if (growing := self._parser.growing) is not None:
+        if growing is not None:
             growing.append(run.whole)
         return self._renderer.feed_run(run), rest
 
@@ -88,7 +91,7 @@ class StreamTranslation:
 
     def _expect_run(self, whole: bytes, events: Sequence[Event]) -> None:
         """Guess that the next events will be like the last of these."""
-        last = events[-1] if events and not self._stages and self._parser.steady else None
+        last = events[-1] if events and self._parser.steady and all(map(_is_quiet, self._stages)) else None
         if type(last) is BlockDelta and not self._decoder.after_cr:
             self._block = last.index
             self._runs.learn(last_event(whole), last.text)
@@ -132,6 +135,11 @@ class StreamTranslation:
                     if not self._began and all(isinstance(other, Failed | Started) for other in events):
                         raise UpstreamRefused(event.failure)
                     self.failed = event.failure
+
+
+def _is_quiet(stage: Stage) -> bool:
+    """Whether a stage leaves all that only adds to a block as it is."""
+    return getattr(stage, "quiet", False)
 
 
 class StreamCollector:

@@ -65,6 +65,8 @@ class _CleanCall(msgspec.Struct, gc=False):
 
 class _CleanMessage(msgspec.Struct, gc=False):
     content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
     tool_calls: list[_CleanCall] | None = None
     function_call: None = None
 
@@ -203,7 +205,9 @@ def _true_reason(choice: WireChoice, capabilities: Capabilities) -> str | None:
 def _is_odd(choice: WireChoice, context: RenderContext) -> bool:
     """Whether a choice is not as clients expect it."""
     message = choice.message
-    if message is None or choice.finish_reason is None or is_odd_content(message.content):
+    if message is None or choice.finish_reason is None:
+        return True
+    if any(map(is_odd_content, (message.content, message.reasoning, message.reasoning_content))):
         return True
     if isinstance(message.tool_calls, CallFragment) or (message.function_call is not None and not context.legacy):
         return True

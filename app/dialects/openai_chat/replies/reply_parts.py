@@ -14,7 +14,7 @@ import msgspec
 from app.dialects.json_bodies import encode_body
 
 _TEXTS = ("text", "content", "value", "output_text", "input_text", "summary_text")
-_THOUGHTS = ("thinking", "reasoning", "reasoning_content", "summary", "text", "content", "thought")
+THOUGHTS = ("thinking", "reasoning", "reasoning_content", "summary", "text", "content", "thought")
 _CALLS = ("tool_use", "tool_call", "function_call", "function")
 _DEEPEST = 4
 
@@ -68,7 +68,7 @@ def _read_part(part: Any) -> Said | None:
             if kind in _CALLS and (call := _read_call(part)) is not None:
                 return call
             if "think" in kind or "reason" in kind or (not kind and "thinking" in part):
-                return Said("reasoning", text_of_part(part, _THOUGHTS))
+                return Said("reasoning", text_of_part(part, THOUGHTS))
             return Said("text", text_of_part(part))
         case None | bool():
             return None

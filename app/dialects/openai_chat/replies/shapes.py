@@ -46,6 +46,8 @@ def arguments_of(call: Call, index: int) -> Shape:
         if fragment.index != index:
             raise msgspec.ValidationError("another call")
         piece = bytes(fragment.function.arguments)
+        if piece.startswith(b'"{'):
+            raise msgspec.ValidationError("it may be all of them again")
         if piece.startswith(b'"'):
             pieces.append(piece)
         return piece

@@ -19,9 +19,15 @@ from app.errors import UpstreamMalformed
 
 _valid_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _UNREADABLE = (msgspec.DecodeError, UnicodeError, ValueError, RecursionError)
+# After these an object may begin within an object.
+_BEFORE_VALUES = (":", ",", "[")
 # How the literal of an object's text begins: a blank may stand before the brace.
 _OBJECT_STARTS = (b'"{', b'" ', b'"\\n', b'"\\t', b'"\\r')
 
+
+_EMPTY_OBJECT = literal("{}")
+# Pieces of one call that are looked at because they may say all of its arguments again.
+_MOST_DOUBTS = 64
 
 # Of one answer; no model asks for so many, and those that are still nameless are gone through with each that comes.
 MOST_CALLS = 1024
@@ -31,10 +37,12 @@ class Call:
     """One call as far as it is known. `position` counts calls 0, 1, 2 … in the order of their first fragments.
 
     `id` is what clients see: the server's, or one of our making; `pieces` are the literals of the arguments so far.
-    Arguments that do not begin like an object are `held`: what is to be made of them is known when all are there.
+    Arguments that do not begin like an object are `held`: what is to be made of them is known when all are there. Those
+    that began `empty`, with an object of nothing, may still come. `resent`: each piece says all of them again.
     """
 
-    __slots__ = ("block", "custom", "extra", "held", "id", "name", "pieces", "position", "wire_id")
+    __slots__ = ("block", "custom", "doubts", "empty", "extra", "held", "id", "name", "pieces", "position", "resent",
+                 "wire_id")  # fmt: skip
 
     def __init__(self, position: int, wire_id: str | None) -> None:
         self.position = position
@@ -43,13 +51,38 @@ class Call:
         self.name = ""
         self.custom = False
         self.held = False
+        self.empty = False
+        self.doubts = 0
+        self.resent = False
         self.pieces: list[bytes] = []
         self.extra: bytes | None = None
         self.block: int | None = None
 
     def is_complete(self) -> bool:
         """Whether the arguments so far are a whole JSON object."""
-        return bool(self.pieces) and is_object(text_of(join(self.pieces)))
+        return is_object(text_of(join(self.pieces))) if self.pieces else self.empty
+
+    def rest_of(self, added: bytes) -> bytes:
+        """What a piece adds. DeepSeek behind Qianfan and others send all of the arguments again in each piece, some
+        once more at the end: no piece of an object can begin as the whole did."""
+        if not self.pieces or not added.startswith(b'"{') or self.custom:
+            return added
+        repeats = added.startswith(self.pieces[0][:-1])
+        if not (repeats or added == _EMPTY_OBJECT) or self.doubts >= _MOST_DOUBTS:
+            return added
+        had, now = text_of(join(self.pieces)), text_of(added)
+        if now.startswith(had) and (self.resent or had.rstrip()[-1:] not in _BEFORE_VALUES or is_object(now)):
+            self.resent = True
+            return literal(now[len(had) :])
+        self.doubts += 1
+        return EMPTY if had.rstrip().endswith("}") and is_object(had) else added
+
+    def settle(self) -> bool:
+        """Takes an object of nothing for all of the arguments, where it is all that came."""
+        if not self.empty or self.pieces:
+            return False
+        self.pieces.append(_EMPTY_OBJECT)
+        return True
 
     def held_arguments(self) -> bytes:
         """The literal of an object that stands for the arguments held."""
@@ -84,6 +117,10 @@ class CallBinder:
             self.taken.add(call.id)
         if not call.pieces and not call.custom and is_blank(added):
             added = EMPTY  # before an object, white space says nothing, and alone it is no object
+        if not call.pieces and added == _EMPTY_OBJECT and not call.custom:
+            added, call.empty = EMPTY, True  # LiteLLM and its like begin with it what goes on with the arguments
+        else:
+            added = call.rest_of(added)
         if added != EMPTY:
             if not call.pieces and not call.custom:
                 call.held = not begins_object(added)
@@ -213,10 +250,22 @@ def _continues(fragment: CallFragment, call: Call) -> bool:
     piece = fragment.function or fragment.custom
     if piece is None or fragment.id:
         return False
+    added = _arguments_of(fragment)
+    if added != EMPTY and (call.empty or call.rest_of(added) != added):
+        return False
     cut = piece.name and piece.name != call.name and not call.pieces and not says_arguments(fragment)
     if piece.name is not None and not cut:
         return False
     return _has_clean_arguments(fragment, first=not call.pieces)
+
+
+def opens_empty(fragment: CallFragment, binder: CallBinder) -> bool:
+    """Whether arguments begin with an object of nothing, after which they may still come."""
+    if _arguments_of(fragment) != _EMPTY_OBJECT:
+        return False
+    index = fragment.index
+    known = binder.calls[index] if isinstance(index, int) and 0 <= index < len(binder.calls) else None
+    return known is None or not known.pieces
 
 
 def _has_clean_arguments(fragment: CallFragment, *, first: bool) -> bool:

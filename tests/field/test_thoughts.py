@@ -1,0 +1,54 @@
+"""Thoughts that come as something else than a text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.field.pairs import CLIENTS, ask, chat_events, chat_reply, delta
+from tests.gateway.conftest import Client
+from tests.support.fake_upstream import FakeUpstream, json_reply
+
+SHAPES: list[dict[str, Any]] = [
+    {"reasoning_content": [{"type": "text", "text": "because"}]},
+    {"reasoning_content": ["be", "cause"]},
+    {"reasoning_content": {"text": "because"}},
+    {"reasoning": {"content": "because"}},
+    {"reasoning": {"summary": "because"}},
+    {"reasoning": [{"type": "summary_text", "text": "be"}, {"type": "summary_text", "text": "cause"}]},
+]
+
+
+@pytest.mark.parametrize("dialect", CLIENTS)
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_thought_is_a_text_for_every_client(
+    client: Client, upstream: FakeUpstream, dialect: str, stream: bool, shape: dict[str, Any]
+) -> None:
+    whole = json_reply(chat_reply({"content": "t", **shape}))
+    upstream.script(
+        chat_events(delta(shape), delta({"content": "t"}), delta({}, "stop"), "[DONE]") if stream else whole
+    )
+
+    told = ask(client, dialect, "chat/m", stream=stream)
+
+    assert (told.error, told.text, told.thought) == ("", "t", "because")
+
+
+@pytest.mark.parametrize("dialect", CLIENTS)
+@pytest.mark.parametrize("odd", [{}, [], True, 7, {"effort": "high"}, [{"type": "x"}]])
+def test_what_is_no_thought_is_none(client: Client, upstream: FakeUpstream, dialect: str, odd: Any) -> None:
+    upstream.script(json_reply(chat_reply({"content": "t", "reasoning": odd})))
+
+    told = ask(client, dialect, "chat/m")
+
+    assert (told.error, told.text, told.thought) == ("", "t", "")
+
+
+@pytest.mark.parametrize("dialect", CLIENTS)
+def test_a_chunk_whose_delta_is_null_says_nothing(client: Client, upstream: FakeUpstream, dialect: str) -> None:
+    end = {"choices": [{"index": 0, "delta": None, "finish_reason": "stop"}]}
+    upstream.script(chat_events(delta({"content": "t"}), end, "[DONE]"))
+
+    assert ask(client, dialect, "chat/m", stream=True).text == "t"
