@@ -115,7 +115,7 @@ STEPS: tuple[Step, ...] = (
     Step(adapt_replay, wakes_replay),
     Step(adapt_turns, wakes_turns),
     Step(adapt_reasoning, wakes_reasoning),
-    Step(adapt_writing, lambda can: _any_if(can.think_tags) | (has.TOOLS if can.text_tool_calls else has.NONE)),
+    Step(adapt_writing, lambda can: _any_if(can.think_tags) | (has.NONE if can.first_party else has.TOOLS)),
 )
 
 

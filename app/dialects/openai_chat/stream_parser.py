@@ -386,7 +386,7 @@ class StreamParser:
     def _open(self, kind: type[Text | Reasoning | Refusal], events: list[Event]) -> None:
         """The one place where a block of text begins, and with it ends the one before. A call that seemed to go on did
         not."""
-        if any([call.settle() for call in self._binder.calls if call.block is None]):
+        if sum(call.settle() for call in self._binder.calls if call.block is None):
             self._announce_calls(events)
         self._close_block(events)
         self._kind = kind
