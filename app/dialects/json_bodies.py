@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 Fields = dict[str, msgspec.Raw]
 
+# What decoding raises for what is no JSON, or not of the type that is wanted.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _PIECE = 1024 * 1024
 # Up to this size two copies are cheaper than views.
 _SHORT = 16 * 1024

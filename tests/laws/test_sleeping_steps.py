@@ -51,7 +51,10 @@ from app.conversation.request import (
 from app.conversation.steps import SERVER_TOOL
 from app.dialects.registry import all_traits
 from app.errors import ClientError
-from tests.laws.test_one_truth import DIALECTS, MODELS, SERVERS, capabilities_for
+from app.providers.profiles import capabilities_for
+from tests.adaptation.tools.asking import assistant, user
+from tests.laws.cases import DIALECTS
+from tests.laws.test_one_truth import MODELS, SERVERS
 
 NAMES = [traits.name for traits in all_traits()]
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
@@ -110,6 +113,12 @@ _usual = st.sampled_from((
      Turn("user", (ToolResult("call_1", (Text("done"),)),))),
 ))  # fmt: skip
 _search = {"type": "web_search_20250305", "name": "web_search", "max_uses": 2}
+# The same with a thought that somebody signed.
+_signed = st.builds(
+    lambda proof, text: (user("q"), assistant(Reasoning(text, proof), "a"), user("more")),
+    _proofs,
+    st.sampled_from(("", "hm")),
+)
 _tools = st.one_of(
     st.just(NativeTool("anthropic_messages", "web_search_20250305", "web_search", _search, server=True)),
     st.builds(FunctionTool, st.sampled_from(("f", "g", "a.b")), schema=st.none() | st.just(SCHEMA), cache=_marks),
@@ -131,7 +140,7 @@ requests = st.builds(
     Request,
     dialect=_names,
     model=st.just("m"),
-    turns=_usual | st.lists(_turns, max_size=4).map(tuple),
+    turns=_usual | _signed | st.lists(_turns, max_size=4).map(tuple),
     instructions=_seldom(st.lists(_texts, max_size=2).map(tuple), ()),
     tools=st.just(()) | st.lists(_tools, max_size=2).map(tuple),
     tool_choice=_seldom(st.sampled_from(CHOICES)),

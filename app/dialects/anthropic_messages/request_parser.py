@@ -9,9 +9,19 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from app.conversation.blocks import CacheHint, Text
-from app.conversation.request import Extension, Request, Role, Sampling, Tool, ToolChoice, Turn
-from app.dialects.anthropic_messages.content.blocks import UNREADABLE, NoteField, is_absent, read_blocks
+from app.conversation.blocks import Block, CacheHint, Text
+from app.conversation.request import (
+    Extension,
+    OutputFormat,
+    ReasoningSettings,
+    Request,
+    Role,
+    Sampling,
+    Tool,
+    ToolChoice,
+    Turn,
+)
+from app.dialects.anthropic_messages.content.blocks import NoteField, is_absent, read_blocks
 from app.dialects.anthropic_messages.content.tool_changes import apply_tool_changes
 from app.dialects.anthropic_messages.content.tools import read_tool_choice, read_tools
 from app.dialects.anthropic_messages.reasoning import optional_text, read_reasoning, take_field
@@ -27,6 +37,7 @@ from app.dialects.anthropic_messages.vocabulary import (
 )
 from app.dialects.foreign.requests import check_fields, read_mended
 from app.dialects.json_bodies import (
+    UNREADABLE,
     Fields,
     check_text,
     decode_or_none,
@@ -52,8 +63,15 @@ _object = msgspec.json.Decoder(dict[str, Any] | None)
 _objects = msgspec.json.Decoder(list[dict[str, Any]] | None)
 _cache = msgspec.json.Decoder(WireCache | None)
 _any = msgspec.json.Decoder(Any)
-_USUAL_REQUESTS = (msgspec.json.Decoder[UsualRequest](PlainRequest), msgspec.json.Decoder(UsualRequest))
+_plain_request = msgspec.json.Decoder(PlainRequest)
+_usual_request = msgspec.json.Decoder(UsualRequest)
 _USUAL_FIELDS = [name for name in UsualRequest.__struct_fields__ if name != "messages"]
+# Those of a plain request that are still to be taken apart.
+_RAW_FIELDS = ("tools", "tool_choice", "thinking", "output_config", "context_management")
+_UNSAMPLED, _SAMPLED_BY_DEFAULT = Sampling(), (None, None, None)
+_NO_TOOLS_NOR_THOUGHTS: tuple[
+    tuple[Tool, ...], ToolChoice | None, bool | None, ReasoningSettings, OutputFormat | None
+] = ((), None, None, ReasoningSettings(), None)
 _any_turn = msgspec.json.Decoder(WireTurn)
 
 
@@ -71,6 +89,23 @@ def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
 
 def parse_count_request(body: bytes, headers: Mapping[str, str]) -> Request:
     """A client's request to count tokens: the same fields, but none for the answer is required."""
+    return parse_plain(body, headers) or parse_any(body, headers)
+
+
+def parse_plain(body: bytes, headers: Mapping[str, str]) -> Request | None:
+    """The request in a body with nothing unusual in it; None for any other, which is read field by field, so that what
+    is wrong with it can be said."""
+    try:
+        plain = _plain_request.decode(body)
+        check_text(body)
+        fields = {name: raw for name in _RAW_FIELDS if len(raw := getattr(plain, name))}
+        return _Reader(fields, plain.messages, headers).plain_request(plain)
+    except (*UNREADABLE, InvalidRequest):
+        return None
+
+
+def parse_any(body: bytes, headers: Mapping[str, str]) -> Request:
+    """The same, field by field, and in the shapes of other dialects too."""
     return read_mended(body, "messages", partial(_parse, headers=headers))
 
 
@@ -86,11 +121,10 @@ def _parse(body: bytes, headers: Mapping[str, str]) -> Request:
 
 def _open(body: bytes) -> tuple[Fields, Sequence[WireTurn] | None]:
     """The fields of a body, and its turns where they could be decoded with them."""
-    for decoder in _USUAL_REQUESTS:
-        with contextlib.suppress(*UNREADABLE):
-            usual = decoder.decode(body)
-            check_text(body)
-            return {name: raw for name in _USUAL_FIELDS if len(raw := getattr(usual, name))}, usual.messages
+    with contextlib.suppress(*UNREADABLE):
+        usual = _usual_request.decode(body)
+        check_text(body)
+        return {name: raw for name in _USUAL_FIELDS if len(raw := getattr(usual, name))}, usual.messages
     fields = read_body(body)
     check_fields(fields, "messages")
     return fields, None
@@ -142,6 +176,40 @@ class _Reader:
             extensions=self._remaining_extensions(),
         )
 
+    def plain_request(self, plain: PlainRequest) -> Request:
+        """As `request`, of fields that were decoded already but for those that most requests do not have. Plain blocks
+        change no tools."""
+        tools, choice, parallel, reasoning, output_format = _NO_TOOLS_NOR_THOUGHTS
+        if self._fields:
+            tools = self._tools()
+            choice, parallel = self._tool_choice()
+            reasoning, output_format = read_reasoning(self._fields, self._note)
+        metadata = plain.metadata or {}
+        user = metadata.pop("user_id", None)
+        tier, sampled = plain.service_tier, (plain.temperature, plain.top_p, plain.top_k)
+        return Request(
+            dialect=NAME,
+            model=plain.model,
+            instructions=_only_text(read_blocks(plain.system, "system", self._note)) if plain.system else (),
+            turns=self._turns(),
+            tools=tools,
+            tool_choice=choice,
+            parallel_tool_calls=parallel,
+            reasoning=reasoning,
+            sampling=_UNSAMPLED if sampled == _SAMPLED_BY_DEFAULT else Sampling(*sampled),
+            max_tokens=plain.max_tokens,
+            stop=tuple(plain.stop_sequences or ()),
+            output_format=output_format,
+            user=user if isinstance(user, str) else None,
+            cache=None if plain.cache_control is None else CacheHint(plain.cache_control.ttl),
+            service_tier=ASKED_TIERS.get(tier, tier) if tier else None,
+            metadata=metadata or None,
+            stream=bool(plain.stream),
+            include_usage=bool(plain.stream),
+            betas=_split_betas(self._headers["anthropic-beta"]) if "anthropic-beta" in self._headers else (),
+            extensions=self._remaining_extensions() if self._fields or self._extensions else (),
+        )
+
     def _take(self, name: str, decoder: msgspec.json.Decoder[T]) -> T | None:
         return take_field(self._fields, name, decoder) if name in self._fields else None
 
@@ -168,17 +236,15 @@ class _Reader:
         raw = self._fields.pop("system", None)
         if raw is None:
             return ()
-        blocks = read_blocks(raw, "system", self._note)
-        for index, block in enumerate(blocks):
-            if not isinstance(block, Text):
-                raise InvalidRequest(f"system[{index}].type: only text is allowed here", param=f"system[{index}].type")
-        return cast(tuple[Text, ...], blocks)
+        return _only_text(read_blocks(raw, "system", self._note))
+
+    def _tools(self) -> tuple[Tool, ...]:
+        raw = self._fields.get("tools")
+        return mend_schemas(read_tools(self._take("tools", _objects) or []), raw)
 
     def _tools_and_turns(self) -> tuple[tuple[Tool, ...], tuple[Turn, ...]]:
         said = self._turns()
-        raw = self._fields.get("tools")
-        declared = mend_schemas(read_tools(self._take("tools", _objects) or []), raw)
-        tools, turns = apply_tool_changes(declared, said)
+        tools, turns = apply_tool_changes(self._tools(), said)
         for before, after in zip(said, turns, strict=True):
             if len(after.blocks) < len(before.blocks):
                 self._extensions.append(
@@ -229,6 +295,13 @@ class _Reader:
             if bytes(raw) != b"null":
                 self._note(name, raw)
         return tuple(self._extensions)
+
+
+def _only_text(blocks: Sequence[Block]) -> tuple[Text, ...]:
+    for index, block in enumerate(blocks):
+        if not isinstance(block, Text):
+            raise InvalidRequest(f"system[{index}].type: only text is allowed here", param=f"system[{index}].type")
+    return cast(tuple[Text, ...], blocks)
 
 
 def _decode_turn(raw: msgspec.Raw, path: str, note: NoteField) -> WireTurn:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -108,10 +108,30 @@ class UsualRequest(msgspec.Struct, forbid_unknown_fields=True):
     context_management: msgspec.Raw = msgspec.Raw()
 
 
-class PlainRequest(UsualRequest, forbid_unknown_fields=True, kw_only=True):
-    """A request that is taken apart in one look."""
+_Share = Annotated[float, msgspec.Meta(ge=0, le=1)] | None
+_Count = Annotated[int, msgspec.Meta(ge=0)] | None
 
-    messages: list[PlainTurn]  # type: ignore[assignment]
+
+class PlainRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """A request of plain messages whose settings are as they should be: it is taken apart in one look."""
+
+    model: Annotated[str, msgspec.Meta(min_length=1)]
+    messages: Annotated[list[PlainTurn], msgspec.Meta(min_length=1)]
+    system: str | list[PlainBlock] | None = None
+    tools: msgspec.Raw = msgspec.Raw()
+    tool_choice: msgspec.Raw = msgspec.Raw()
+    metadata: dict[str, Any] | None = None
+    max_tokens: _Count = None
+    temperature: _Share = None
+    top_p: _Share = None
+    top_k: _Count = None
+    stop_sequences: list[str] | None = None
+    stream: bool | None = None
+    service_tier: str | None = None
+    thinking: msgspec.Raw = msgspec.Raw()
+    output_config: msgspec.Raw = msgspec.Raw()
+    cache_control: WireCache | None = None
+    context_management: msgspec.Raw = msgspec.Raw()
 
 
 class WireMessage(msgspec.Struct):

@@ -9,6 +9,7 @@ import msgspec
 
 from app.conversation.request import (
     EFFORT_NAMES,
+    Effort,
     Extension,
     OutputFormat,
     ReasoningSettings,
@@ -19,11 +20,26 @@ from app.conversation.request import (
     ToolChoice,
 )
 from app.dialects.foreign.requests import check_fields, read_mended
-from app.dialects.json_bodies import Fields, encode_body, read_body, read_value, repair_surrogates
+from app.dialects.json_bodies import (
+    UNREADABLE,
+    Fields,
+    check_text,
+    encode_body,
+    read_body,
+    read_value,
+    repair_surrogates,
+)
 from app.dialects.openai_chat.messages.items import read_items
 from app.dialects.openai_chat.messages.messages import MessageReader
 from app.dialects.openai_chat.messages.tools import read_tool_choice, read_tools
-from app.dialects.openai_chat.vocabulary import EXTENSION_LOSSES, NAME, UNKNOWN_FIELD, WireMessage
+from app.dialects.openai_chat.vocabulary import (
+    EXTENSION_LOSSES,
+    MOST_CHOICES,
+    NAME,
+    UNKNOWN_FIELD,
+    PlainRequest,
+    WireMessage,
+)
 from app.dialects.tool_schemas import mend_schemas
 from app.errors import InvalidRequest
 
@@ -38,11 +54,72 @@ _strings = msgspec.json.Decoder(str | list[str])
 _object = msgspec.json.Decoder(dict[str, Any])
 _biases = msgspec.json.Decoder(dict[str, float])
 
-_MOST_CHOICES = 128
+_plain_request = msgspec.json.Decoder(PlainRequest)
+# Those of a plain request that are still to be taken apart.
+_RAW_FIELDS = ("tools", "tool_choice", "response_format")
+_UNSAID, _STATELESS = ReasoningSettings(), State()
+_UNSAMPLED, _SAMPLED_BY_DEFAULT = Sampling(), (None,) * 6
 
 
 def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
     """The request in a body. Raises InvalidRequest, naming the field and what it should be."""
+    return parse_plain(body, headers) or parse_any(body, headers)
+
+
+def parse_plain(body: bytes, headers: Mapping[str, str]) -> Request | None:
+    """The request in a body with nothing unusual in it; None for any other, which is read field by field, so that what
+    is wrong with it can be said."""
+    try:
+        plain = _plain_request.decode(body)
+        check_text(body)
+        return _read_plain(plain)
+    except (*UNREADABLE, InvalidRequest):
+        return None
+
+
+def _read_plain(plain: PlainRequest) -> Request | None:
+    effort = "auto" if plain.reasoning_effort is None else plain.reasoning_effort.lower() or "auto"
+    if effort not in EFFORT_NAMES:
+        return None
+    taker = _Taker({name: raw for name in _RAW_FIELDS if len(raw := getattr(plain, name))})
+    reader = MessageReader(taker.note)
+    for index, message in enumerate(plain.messages):
+        reader.add(message, f"messages[{index}]")
+    if not reader.turns and not reader.instructions:
+        return None
+    tools = taker.raw("tools")
+    sampled = (
+        plain.temperature, plain.top_p, plain.top_k, plain.frequency_penalty, plain.presence_penalty, plain.seed
+    )  # fmt: skip
+    counted, stop = plain.top_logprobs or 0, plain.stop
+    return Request(
+        dialect=NAME,
+        model=plain.model,
+        turns=tuple(reader.turns),
+        instructions=tuple(reader.instructions),
+        tools=_read_tools(tools, None) if tools is not None else (),
+        tool_choice=_read_choice(taker) if len(plain.tool_choice) else None,
+        parallel_tool_calls=plain.parallel_tool_calls,
+        reasoning=_UNSAID if effort == "auto" else _reason_by_effort(EFFORT_NAMES[effort]),
+        sampling=_UNSAMPLED if sampled == _SAMPLED_BY_DEFAULT else Sampling(*sampled),
+        max_tokens=plain.max_completion_tokens or plain.max_tokens,
+        stop=() if not stop else (stop,) if isinstance(stop, str) else tuple(stop),
+        output_format=_read_format(taker) if len(plain.response_format) else None,
+        verbosity=plain.verbosity,
+        n=plain.n or 1,
+        logprobs=counted if plain.logprobs or counted else None,
+        user=plain.user,
+        cache_key=plain.prompt_cache_key,
+        service_tier=plain.service_tier,
+        metadata=plain.metadata,
+        state=_STATELESS if plain.store is None else State(store=plain.store),
+        stream=bool(plain.stream),
+        include_usage=plain.stream_options is not None and plain.stream_options.include_usage,
+    )
+
+
+def parse_any(body: bytes, headers: Mapping[str, str]) -> Request:
+    """The same, field by field, and in the shapes of other dialects too."""
     return read_mended(body, "chat", _parse)
 
 
@@ -216,6 +293,10 @@ def _read_reasoning(taker: _Taker) -> ReasoningSettings:
     return ReasoningSettings(mode, effort, budget, visibility)
 
 
+def _reason_by_effort(effort: Effort | None) -> ReasoningSettings:
+    return ReasoningSettings("off" if effort == "none" else None if effort is None else "on", effort)
+
+
 def _whole(value: object, otherwise: int | None) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else otherwise
 
@@ -288,8 +369,8 @@ def _read_n(taker: _Taker) -> int:
         n = _integer.decode(raw)
     except msgspec.DecodeError:
         n = 0
-    if not 1 <= n <= _MOST_CHOICES:
-        raise InvalidRequest(f"n must be a positive integer up to {_MOST_CHOICES}", param="n")
+    if not 1 <= n <= MOST_CHOICES:
+        raise InvalidRequest(f"n must be a positive integer up to {MOST_CHOICES}", param="n")
     return n
 
 

@@ -7,10 +7,10 @@ takes several types. Source: OpenAI API reference, "Chat Completions", and what 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
-from msgspec import Raw
+from msgspec import Meta, Raw
 
 from app.conversation.losses import Severity
 from app.conversation.request import UNKNOWN_EFFORT
@@ -186,6 +186,63 @@ class WireMessage(msgspec.Struct):
 
 class KnownMessage(WireMessage, forbid_unknown_fields=True):
     pass
+
+
+class PlainPart(msgspec.Struct, forbid_unknown_fields=True):
+    type: Literal["text"]
+    text: str
+    cache_control: WireCache | None = None
+
+
+class PlainMessage(KnownMessage, forbid_unknown_fields=True, kw_only=True):
+    """A message of words and calls, decoded with all that is in it."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[PlainPart] | None = None  # type: ignore[assignment]
+
+
+class PlainStreamOptions(msgspec.Struct, forbid_unknown_fields=True):
+    include_usage: bool = False
+
+
+# Whole numbers stay whole.
+_Heat = Annotated[int, Meta(ge=0, le=2)] | Annotated[float, Meta(ge=0, le=2)] | None
+_Share = Annotated[int, Meta(ge=0, le=1)] | Annotated[float, Meta(ge=0, le=1)] | None
+_Penalty = Annotated[int, Meta(ge=-2, le=2)] | Annotated[float, Meta(ge=-2, le=2)] | None
+_Limit = Annotated[int, Meta(ge=1)] | None
+MOST_CHOICES = 128
+
+
+class PlainRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """A request of plain messages whose settings are as they should be: it is taken apart in one look."""
+
+    model: Annotated[str, Meta(min_length=1)]
+    messages: Annotated[list[PlainMessage], Meta(min_length=1)]
+    tools: Raw = Raw()
+    tool_choice: Raw = Raw()
+    response_format: Raw = Raw()
+    parallel_tool_calls: bool | None = None
+    stream: bool | None = None
+    stream_options: PlainStreamOptions | None = None
+    max_completion_tokens: _Limit = None
+    max_tokens: _Limit = None
+    temperature: _Heat = None
+    top_p: _Share = None
+    top_k: int | None = None
+    frequency_penalty: _Penalty = None
+    presence_penalty: _Penalty = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    reasoning_effort: str | None = None
+    verbosity: str | None = None
+    n: Annotated[int, Meta(ge=1, le=MOST_CHOICES)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    user: str | None = None
+    prompt_cache_key: str | None = None
+    service_tier: str | None = None
+    metadata: dict[str, Any] | None = None
+    store: bool | None = None
 
 
 class WireDetail(msgspec.Struct):

@@ -45,7 +45,14 @@ from app.dialects.anthropic_messages.vocabulary import (
     WireBlock,
     WireSource,
 )
-from app.dialects.json_bodies import encode_body, fields_decoder, list_decoder, read_value, repair_surrogates
+from app.dialects.json_bodies import (
+    UNREADABLE,
+    encode_body,
+    fields_decoder,
+    list_decoder,
+    read_value,
+    repair_surrogates,
+)
 from app.dialects.readable import read_unknown
 from app.errors import InvalidRequest
 
@@ -67,7 +74,6 @@ _string = msgspec.json.Decoder(str)
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _any = msgspec.json.Decoder(Any)
 _NO_RAW = msgspec.Raw()
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def read_blocks(content: Content, path: str, note: NoteField) -> tuple[Block, ...]:

@@ -29,10 +29,12 @@ from app.conversation.blocks import (
 from app.conversation.losses import Severity
 from app.dialects.json_bodies import fields_decoder, list_decoder, read_value
 from app.dialects.openai_chat.messages.foreign_parts import FOREIGN_TYPES, read_foreign
-from app.dialects.openai_chat.vocabulary import NAME, KnownPart, WireCache, WireFile, WireImage, WirePart
+from app.dialects.openai_chat.vocabulary import NAME, KnownPart, PlainPart, WireCache, WireFile, WireImage, WirePart
 from app.dialects.readable import read_unknown
 from app.errors import InvalidRequest
 
+# Of a message: as it came, or decoded.
+Content = msgspec.Raw | str | list[PlainPart] | None
 # Called with the path and the value of a field that the neutral model has no place for.
 NoteField = Callable[[str, msgspec.Raw], None]
 # Called with the class and the reason of a loss.
@@ -53,8 +55,12 @@ _any = msgspec.json.Decoder()
 _DATA_URL: Final = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),", re.IGNORECASE)
 
 
-def read_content(content: msgspec.Raw, path: str, note: NoteField) -> tuple[Block, ...]:
+def read_content(content: Content, path: str, note: NoteField) -> tuple[Block, ...]:
     """The blocks of a `content`: a string, a list of parts, nothing, or (in tool messages) any JSON, as its text."""
+    if not isinstance(content, msgspec.Raw):
+        if isinstance(content, list):
+            return tuple([Text(part.text, read_cache(part.cache_control)) for part in content])
+        return (Text(content),) if content else ()
     match bytes(memoryview(content)[:1]):
         case b'"':
             text = read_value(content, _string, path)
