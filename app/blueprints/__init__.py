@@ -1,1 +1,1 @@
-"""The HTTP API, one module per API family. It translates nothing and names no provider."""
+"""The HTTP API, one module per API family. It does no translation and knows no provider by name."""

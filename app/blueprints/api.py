@@ -1,8 +1,7 @@
 """Handles a generating request over HTTP: reads it, hands it to the gateway, writes the response.
 
-It takes neither Flask's dispatch nor its request and response objects: a context, a route look-up and such objects cost
-more than the whole relay, and a worker that only relays need not load them. The views of all other requests use
-`views.py`.
+It bypasses Flask's dispatch and its request and response objects: they cost more than the whole relay, and a worker
+that only relays need not load Flask. The views of all other requests use `views.py`.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in H
 
 
 class WsgiResponse(msgspec.Struct, frozen=True):
-    """An answer in WSGI's words."""
+    """A response as WSGI wants it."""
 
     status: str
     headers: list[tuple[str, str]]
@@ -58,8 +57,8 @@ def read_client_request(
     owner: Runtime, parts: Services, environ: dict[str, Any], endpoint: Endpoint, request_id: str | None = None,
     path_parts: Parts = NO_PARTS,
 ) -> ClientRequest:  # fmt: skip
-    """The request of a client; `release_body` is to be called when it is done with. Raises DragomanError for a wrong
-    host, key or body."""
+    """Checks host and key, and reads the body. The caller must call `release_body` once the request is done, whatever
+    happens. Raises DragomanError for a wrong host, key or body."""
     headers = read_headers(environ)
     admission = parts.access.admit(headers)
     length = read_length(environ.get("CONTENT_LENGTH"))
@@ -95,7 +94,8 @@ def read_client_request(
 def admit(
     owner: Runtime, parts: Services, client_request: ClientRequest, record: Record, environ: Mapping[str, Any]
 ) -> ClientRequest:
-    """The request as it is to be answered: who asks is on record, and no hook has refused it. Raises DragomanError."""
+    """Notes in the record who asks, and returns the request as the hooks allow and change it. Raises DragomanError if a
+    hook refuses it."""
     record.admitted = True
     record.session, record.tenant = client_request.session, client_request.tenant
     record.key = client_request.key.name or None
@@ -106,25 +106,25 @@ def admit(
         wiretap.client_request(environ, client_request.body)
     hooks = observers.hooks
     if hooks.look_at_requests:
-        client_request.plans = None  # a hook may make it another request than its head says
+        client_request.plans = None  # a hook may change the request, so that it no longer matches its head
         return hooks.admit(client_request)
     return client_request
 
 
 def is_strange(error: DragomanError, record: Record) -> bool:
-    """Whether a refused request came from somebody who may not ask at all."""
+    """Whether a refused request came from somebody who has no access to the gateway."""
     return not record.admitted and isinstance(error, Unauthorized | Forbidden)
 
 
 def release_body(environ: Mapping[str, Any]) -> None:
-    """The request's body is no longer held."""
+    """Returns the memory of the request's body to the budget."""
     hold = environ.get("dragoman.hold")
     if hold is not None:
         hold.release()
 
 
 def generate(owner: Runtime, environ: dict[str, Any], endpoint: Endpoint, path_parts: Parts = NO_PARTS) -> WsgiResponse:
-    """The whole way of one request, from its bytes to its log line. `path_parts` are those of the path."""
+    """Handles a request completely, from its bytes to its log line. `path_parts` are the variable parts of its path."""
     dialect = endpoint.dialect
     parts = owner.services
     record = owner.recorder.begin(new_id(), dialect.NAME, environ)
@@ -167,7 +167,7 @@ def generate(owner: Runtime, environ: dict[str, Any], endpoint: Endpoint, path_p
         record.status = 499
         raise
     finally:
-        # A stream that has begun needs its request no more.
+        # A stream that has begun no longer needs the request's body.
         if "dragoman.hold" in environ:
             release_body(environ)
         if not streaming:
@@ -176,7 +176,7 @@ def generate(owner: Runtime, environ: dict[str, Any], endpoint: Endpoint, path_p
 
 
 def _name_model(record: Record, client_request: ClientRequest | None) -> None:
-    """What a request asked for that was refused before anything looked."""
+    """Notes the model of a request that was refused before its model was read."""
     if not record.model and client_request is not None and record.admitted:
         with suppress(DragomanError):
             record.model = client_request.peek.model
@@ -202,7 +202,7 @@ def write_client_response(
 
 
 def write_error(dialect: ClientDialect, error: DragomanError, record: Record) -> WsgiResponse:
-    """The error in the client's dialect, with a mark on those that the gateway itself made."""
+    """The error in the client's dialect. `x-gateway-error` marks those that come from the gateway, not an upstream."""
     failure = error.failure
     headers: dict[str, str] = {}
     body = None
@@ -213,11 +213,11 @@ def write_error(dialect: ClientDialect, error: DragomanError, record: Record) ->
     if failure.retry_after is not None:
         headers.setdefault("retry-after", failure.retry_after)
     if failure.kind in LASTING:
-        # Claude Code and the vendors' SDKs would ask for minutes on end, and show nobody the remedy.
+        # Claude Code and the vendors' SDKs would retry for minutes, without showing anybody the remedy.
         headers.setdefault("x-should-retry", "false")
     if failure.origin != "upstream":
         headers["x-gateway-error"] = failure.kind
-    # What is wrong with the HTTP itself (405, 426 …) has a status of its own in every dialect.
+    # Faults in the HTTP itself (405, 426 …) keep their own status in every dialect.
     own = failure.origin == "client" and failure.status
     record.status = own or dialect.error_status(failure)
     body = body or dialect.render_error(failure, record.id)
@@ -232,7 +232,7 @@ def write_error(dialect: ClientDialect, error: DragomanError, record: Record) ->
 
 
 def _with_login_page(error: DragomanError, environ: Mapping[str, Any]) -> DragomanError:
-    """A refusal for want of a login, with an address that its reader can open."""
+    """An error about a missing login gets the login page's address as this client reaches it. Others are unchanged."""
     host = environ.get("HTTP_HOST")
     if not host or not isinstance(error, CredentialUnavailable):
         return error
@@ -242,7 +242,7 @@ def _with_login_page(error: DragomanError, environ: Mapping[str, Any]) -> Dragom
 
 
 def refuse_page(owner: Runtime, environ: dict[str, Any]) -> WsgiResponse | None:
-    """The refusal of a request that a page of another site made a browser send; None for any other request."""
+    """The refusal of a request that another site's page made a browser send, or None for any other request."""
     try:
         owner.services.access.check_page(environ["REQUEST_METHOD"], environ)
     except Forbidden as error:
@@ -257,12 +257,12 @@ def refuse_page(owner: Runtime, environ: dict[str, Any]) -> WsgiResponse | None:
 
 
 def list_ids(request_id: str) -> list[tuple[str, str]]:
-    """Both families' SDKs look for the id of a request, under different names."""
+    """The headers with a request's id. The two families' SDKs read it under different names."""
     return [("x-request-id", request_id), ("request-id", request_id)]
 
 
 def _watched(parts: Iterator[bytes], record: Record, active: ActiveRequests, token: int) -> Iterator[bytes]:
-    """A stream that is taken off the watch list, and logged, however it ends."""
+    """The same stream. However it ends, its request is then no longer watched for a client that left, and is logged."""
     try:
         yield from parts
     except GeneratorExit:

@@ -15,28 +15,28 @@ from app.json_values import SMALL as VALUES_UNSEEN
 from app.transport.content import DECODERS, MOST_LAYERS, ContentDecoder, content_decoder, list_encodings
 from app.turns import give_way
 
-# What the bodies of these encodings begin with.
+# The first bytes of bodies in these encodings.
 MAGIC = {"zstd": b"\x28\xb5\x2f\xfd", "gzip": b"\x1f\x8b"}
 
 
-# Characters of a header that an error repeats.
+# The most characters of a header that an error message quotes.
 MOST_QUOTED = 64
-# A body up to this size is read at once, and counts as nothing.
+# A body up to this size is read at once, and does not count towards the budget.
 SMALL = 64 * 1024
-# What is read, or unpacked, before the other requests have their turn.
+# Bytes that are read or unpacked before other requests get their turn.
 STEP = 256 * 1024
-# What a packed body may unpack to, whatever its size; and how many times its size, where that is more. The text of a
-# whole context is smaller, and what is larger has images in it, which hardly pack.
+# A compressed body may unpack to the larger of this many bytes and this many times its size. The text of a whole
+# context window is smaller, and larger bodies contain images, which hardly compress.
 MOST_UNPACKED = 8 * 1024 * 1024
 MOST_TIMES = 20
 
 
 def read_body(stream: IO[bytes], length: int | None, encoding: str, limit: int, hold: Hold | None = None) -> bytes:
-    """The plain bytes of a body. `length` is the announced size on the wire, `limit` that of the decoded body; what is
-    not small takes its room from `hold`.
+    """The decoded bytes of a body. `length` is the announced size on the wire, `limit` the most decoded bytes. Bodies
+    that are not small are charged to `hold`.
 
-    A client that lost its Content-Encoding header on the way is recognised by the first bytes of zstd or gzip.
-    Raises TooLarge, UnsupportedEncoding, InvalidRequest, NoRoom.
+    zstd and gzip are recognised by their first bytes if the Content-Encoding header got lost on the way. Raises
+    TooLarge, UnsupportedEncoding, InvalidRequest, NoRoom.
     """
     if length is not None and length > limit:
         raise _too_large(limit)
@@ -48,7 +48,7 @@ def read_body(stream: IO[bytes], length: int | None, encoding: str, limit: int, 
     except DragomanError:
         raise
     except Exception as error:
-        # Whatever the server in front of us says of chunks, trailers and lengths that are none.
+        # Whatever the HTTP server raises for malformed chunks, trailers and lengths.
         raise InvalidRequest(f"the request body cannot be read ({type(error).__name__})") from error
     if length is not None and len(raw) < length:
         raise InvalidRequest(f"the request body ended after {len(raw)} of {length} bytes")
@@ -77,7 +77,7 @@ def _unpack_body(raw: bytes, names: Sequence[str], encoding: str, limit: int, ho
 
 
 def read_length(header: str | None) -> int | None:
-    """The announced size of a body. Raises InvalidRequest."""
+    """The announced size of a body, or None. Raises InvalidRequest."""
     if not header:
         return None
     if not (header.isascii() and header.isdecimal() and len(header) < 20):
@@ -86,7 +86,7 @@ def read_length(header: str | None) -> int | None:
 
 
 def check_transfer(header: str) -> None:
-    """Raises InvalidRequest for a transfer coding that nobody here undoes: its bytes would be taken for the body."""
+    """Raises InvalidRequest for a transfer coding that is not decoded here: its bytes would be taken for the body."""
     if header.strip().lower() != "chunked":
         raise InvalidRequest(f"Transfer-Encoding {header[:MOST_QUOTED]!r} is not understood here; send it chunked")
 
@@ -110,9 +110,9 @@ def _unpack(raw: bytes, decoder: ContentDecoder) -> Iterator[bytes]:
 def _gather(
     pieces: Iterator[bytes], limit: int, hold: Hold | None, announced: int | None = None, *, packed: bool = False
 ) -> bytes:
-    """All pieces as one, whose bytes are copied as little as may be. What was announced has its room at once, so that
-    not all who come together are refused when each has sent a half. `packed` says that the limit is one for bodies
-    that come so."""
+    """Joins all pieces with as little copying as possible. An announced size is charged to `hold` at once: otherwise
+    clients that come together could all be refused halfway. `packed` says that `limit` is the one for compressed
+    bodies. Raises TooLarge, NoRoom."""
     whole = io.BytesIO()
     size = rested = 0
     if hold is not None and announced is not None:

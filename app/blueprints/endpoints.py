@@ -13,18 +13,18 @@ from app.gateway.record import Record
 if TYPE_CHECKING:
     from app.services import Services
 
-# How a request is answered once it is read.
+# Answers a request that has been read.
 Answer = Callable[["Services", ClientRequest, Record], ClientResponse]
 
 
 def ask_gateway(parts: Services, client_request: ClientRequest, record: Record) -> ClientResponse:
-    """The answer of a dialect with nothing of its own in the way."""
+    """The answer of endpoints that add nothing of their own."""
     return parts.gateway.answer(client_request, record)
 
 
 class Endpoint(NamedTuple):
-    """What a path leads to: the dialect that is spoken there, how a request is answered, and how its model and mode
-    are read. What asks no model (`names_model`) takes nothing of a client's limits."""
+    """How a path is served: its dialect, how a request is answered, and how its model and mode are read. Requests to
+    endpoints without a model (`names_model` False) do not count towards the client's limits."""
 
     dialect: ClientDialect
     answer: Answer = ask_gateway
@@ -33,8 +33,8 @@ class Endpoint(NamedTuple):
 
 
 class Endpoints:
-    """The endpoint of each path that is answered without Flask's dispatch. A path may hold parts in Flask's notation,
-    as in `/models/<path:model>:<any(ask, stream):action>`; these are tried where `plain` has none."""
+    """The endpoints of all paths that bypass Flask's dispatch. A path may contain variable parts in Flask's notation,
+    as in `/models/<path:model>:<any(ask, stream):action>`. `match` finds these, and `plain` all others."""
 
     def __init__(self, endpoints: Mapping[str, Endpoint]) -> None:
         self.all = endpoints
@@ -44,12 +44,12 @@ class Endpoints:
         self._match = _open_map(held) if held else None
 
     def match(self, path: str) -> tuple[Endpoint, Parts] | None:
-        """The endpoint of a path with parts, and these. `path` is WSGI's, whose characters stand for bytes."""
+        """The endpoint of a path with variable parts, and these parts. `path` is as in WSGI, one character per byte."""
         return None if self._match is None else self._match(path.encode("latin-1").decode(errors="replace"))
 
 
 def _open_map(endpoints: Mapping[str, Endpoint]) -> Callable[[str], tuple[Endpoint, Parts] | None]:
-    # Imported where a path has parts at all; the vendors' have none.
+    # Imported only if a path has variable parts. Vendors' paths have none.
     from werkzeug.exceptions import HTTPException
     from werkzeug.routing import Map, Rule
 

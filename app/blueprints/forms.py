@@ -1,4 +1,4 @@
-"""Reads web forms, which anybody may send: small, plain and a few at a time."""
+"""Reads web forms. Since anybody may send them, only small ones are accepted, and few at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.errors import ClientError, TooLarge, UnsupportedEncoding
 # A form holds a few names and at most a pasted address with its code.
 MOST_BYTES = 16 * 1024
 MOST_FIELDS = 32
-# Forms that are being read at a time: who sends one slowly needs no key.
+# The most forms that are read at a time: without a key, anybody can send one slowly.
 MOST_AT_ONCE = 16
 
 _TYPE = "application/x-www-form-urlencoded"
@@ -24,7 +24,7 @@ _reading = Turnstile(MOST_AT_ONCE, "too many forms are being sent at once; try a
 
 
 def read_form() -> Mapping[str, str]:
-    """The fields of the form that was sent. Raises ClientError."""
+    """The fields of the request's form, which is read once. Raises ClientError."""
     kept: dict[str, str] | None = request.environ.get("dragoman.form")
     if kept is None:
         kept = request.environ["dragoman.form"] = _read()

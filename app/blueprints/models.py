@@ -25,7 +25,7 @@ MOST = 1000
 @blueprint.get("/v1/models")
 @blueprint.get("/models")
 def list_models() -> Response:
-    """One page; both SDK families ignore the keys of the other, and Codex asks for `models`."""
+    """One page of models. It has the keys of both SDK families, which ignore each other's, and `models` for Codex."""
 
     def answer(parts: Services, key: ClientKey) -> dict[str, Any]:
         provider = request.environ.get("dragoman.provider")
@@ -58,7 +58,7 @@ def get_model(name: str) -> Response:
 
 
 def _view(answer: Callable[[Services, ClientKey], dict[str, Any]]) -> Response:
-    """What `answer` finds, for who may know it."""
+    """The result of `answer` as JSON, if the client's key is valid; else the error."""
     owner = runtime()
     parts = owner.services
     record = owner.recorder.begin(new_id(), family().NAME, request.environ)
@@ -77,13 +77,14 @@ def _view(answer: Callable[[Services, ClientKey], dict[str, Any]]) -> Response:
 
 
 def _is_claude_code() -> bool:
-    """Whether the list is for Claude Code, which shows only names that sound like its own; others would see doubles."""
+    """Whether Claude Code asks. It shows only names that resemble its own, so it needs aliases; other clients would see
+    duplicates."""
     agent = request.headers.get("user-agent", "").lower()
     return "anthropic-version" in request.headers or agent.startswith(("claude-cli", "claude-code"))
 
 
 def _choose_page(found: list[Listed], asked: Mapping[str, str]) -> tuple[list[Listed], bool]:
-    """The models that follow `after_id`, or come before `before_id`, and whether there are more in that direction."""
+    """The models after `after_id` or before `before_id`, and whether there are more in that direction."""
     places = {model.id: place for place, model in enumerate(found)}
     text = asked.get("limit", "")
     limit = min(int(text), MOST) if text.isdecimal() and int(text) else MOST

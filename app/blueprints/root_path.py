@@ -1,7 +1,7 @@
 """Serves everything below `[server] root_path`, behind a proxy that shares its host name with others.
 
-The proxy may hand the path on as it came or take the prefix off first: both are answered. Pages, redirects and cookies
-name paths from the root, so they get the prefix on their way out, in this one place.
+The proxy may pass the path on as it came, or strip the prefix first: both work. Pages, redirects and cookies contain
+absolute paths, which get the prefix here as they leave.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-# What a page of ours names a path with; `//host` is another site's.
+# Attributes of our pages that hold absolute paths. `//host` is another site.
 _LINK = re.compile(rb'((?:href|src|action|data-stream|hx-[a-z:]{2,12})=")/(?!/)')
 _COOKIE_PATH = re.compile(r"(; ?[Pp]ath=)/")
 
@@ -57,7 +57,7 @@ class RootPath:
                 body.close()
         status, headers = page
         whole = _LINK.sub(rb"\g<1>" + self._root.encode() + b"/", whole)
-        # The answer to HEAD has no body, and tells of none.
+        # A response to HEAD has no body, and so no length.
         told = [(name, value) for name, value in headers if name.lower() != "content-length"]
         if whole:
             told.append(("Content-Length", str(len(whole))))

@@ -9,8 +9,8 @@ from app.errors import TooMany
 
 
 class Turnstile:
-    """Lets `most` in at a time, and `share` of one tenant; `refusal` is what the others are told. Is entered by `with`,
-    or by `hold`."""
+    """Admits `most` requests at a time, by `with` or `hold`; with `hold`, at most `share` of one tenant. Others get
+    TooMany with the message `refusal`."""
 
     def __init__(self, most: int, refusal: str, share: int | None = None) -> None:
         self._most = most
@@ -28,7 +28,7 @@ class Turnstile:
         self.count -= 1
 
     def hold(self, parts: Iterator[bytes], tenant: str = "") -> Iterator[bytes]:
-        """A stream that counts from now until it ends or is closed, even if nobody has read any of it. Raises
+        """The same stream, which counts from now until it ends or is closed, even if none of it is read. Raises
         TooMany."""
         if self._held[tenant] >= self._share:
             raise TooMany(self._refusal)

@@ -1,4 +1,4 @@
-"""Shared by views outside the fast path: Flask's request, and errors in the client's dialect."""
+"""What views outside the fast path share: the current services, and errors in the client's dialect."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ def runtime() -> Runtime:
 
 
 def services() -> Services:
-    """The parts that answer now; a request keeps those that it began with."""
+    """The current services. A request keeps those that it began with, even across a reload."""
     return runtime().services
 
 
 def has_key(*, to_manage: bool = False) -> bool:
-    """Whether the request shows a client key in its headers, or needs none; `to_manage` one that may change logins."""
+    """Whether the request has a valid client key in its headers, or needs none. With `to_manage`, whether this key may
+    change logins."""
     try:
         key = services().access.check_key(read_headers(request.environ))
     except Unauthorized:
@@ -41,7 +42,7 @@ def has_key(*, to_manage: bool = False) -> bool:
 
 
 def add_endpoints(app: Flask, endpoints: Mapping[str, Endpoint]) -> None:
-    """Makes views of endpoints too, for Flask to know their paths: it answers the methods that they do not have."""
+    """Registers the endpoints as views too. So Flask knows their paths and refuses other methods with a 405."""
     for path, endpoint in endpoints.items():
         app.add_url_rule(path, path, partial(view, endpoint), methods=["POST"])
 
@@ -53,12 +54,12 @@ def view(endpoint: Endpoint, **path_parts: Any) -> Response:
 
 
 def family() -> ClientDialect:
-    """The dialect that a request without a known path, or without a body, probably expects."""
+    """The dialect that the request probably expects, judged by its path and headers."""
     return find_dialect(request.path, request.headers.__contains__)
 
 
 def refuse(dialect: ClientDialect, failure: Failure) -> Response:
-    """An error outside any generating request, with its line in the log: a wrong path or key leaves a trace."""
+    """The error response outside generating requests, with a log line, so that a wrong path or key leaves a trace."""
     error = DragomanError(failure.message)
     error.failure = failure
     record = runtime().recorder.begin(new_id(), dialect.NAME, request.environ)

@@ -12,16 +12,16 @@ from app.gateway.use_limits.in_force import look_at
 from app.rate_limits.counts import DOLLAR
 from app.runtime import Runtime
 
-# Names of models come from clients, so there is no end to the targets that can fail.
+# Bounds the gauges: names of models come from clients, so any number of targets can fail.
 MOST_TARGETS = 100
-# Keys and providers with limits.
+# The most keys and providers whose limits are reported.
 MOST_OWNERS = 100
 BREAKER_STATES = {"closed": 0, "half_open": 1, "open": 2}
 _PAGE = resource.getpagesize()
 
 
 def describe_state(runtime: Runtime) -> list[Gauge]:
-    """Cheap enough to be asked each second."""
+    """All gauges of this worker. Cheap enough to be called every second."""
     return [
         *_requests(runtime),
         *_loops(runtime),
@@ -67,7 +67,7 @@ def _providers(runtime: Runtime) -> Iterator[Gauge]:
 
 
 def _pressure(runtime: Runtime) -> Iterator[Gauge]:
-    """What upstreams are spared. Targets without a fault are in none of it."""
+    """Retries, queues and circuit breakers. Targets without a fault have no breaker."""
     health = runtime.services.gateway.health
     for load in health.loads():
         told = {"provider": load.provider}
@@ -85,7 +85,7 @@ def _pressure(runtime: Runtime) -> Iterator[Gauge]:
 
 
 def _limits(runtime: Runtime) -> Iterator[Gauge]:
-    """All workers tell the same. Budgets are dollars here."""
+    """Limits and their use, which all workers report alike. Budgets are in dollars."""
     limited = runtime.find_limited()[:MOST_OWNERS]
     for use in look_at(limited, runtime.limiter.counts) if limited else ():
         told = {"owner": use.owner, "name": use.name, "limit": use.limit}
@@ -95,7 +95,7 @@ def _limits(runtime: Runtime) -> Iterator[Gauge]:
 
 
 def _quotas(runtime: Runtime) -> Iterator[Gauge]:
-    """What logins have used of their windows, as the last answer said; not of a window that is over."""
+    """What logins have used of their quota windows, as of the last reply. Windows that have ended are left out."""
     now = time.time()
     for name, provider in runtime.services.providers.items():
         for credential, windows in provider.health.quotas.items():

@@ -15,15 +15,15 @@ from app.providers.provider import Provider
 
 blueprint = Blueprint("monitoring", __name__)
 
-# Seconds for which a provider that failed counts as gone. Then it may be asked again: nothing else would show that it
-# is back.
+# Seconds for which a provider counts as unavailable after a failure. Then requests may try it again, since nothing else
+# would show that it has recovered.
 RECENT = 30.0
 
 
 @blueprint.get("/metrics")
 def metrics() -> Response:
     """The counts of all workers of this server, for Prometheus."""
-    # Loaded with the first scrape.
+    # Imported with the first scrape.
     from app.gateway.recording.exposition import CONTENT_TYPE, write_metrics
 
     try:
@@ -36,7 +36,7 @@ def metrics() -> Response:
 
 @blueprint.get("/health/live")
 def live() -> Response:
-    """Whether this process answers at all; a container that does not is to be started again."""
+    """Whether this process answers. A container that does not should be restarted."""
     return _answer("ok", [])
 
 
@@ -48,7 +48,7 @@ def ready() -> Response:
 
 
 def find_obstacles() -> list[str]:
-    """Why this worker cannot serve requests now, without anybody's names."""
+    """The reasons why this worker cannot serve requests now, without names of providers or users."""
     owner, parts = runtime(), services()
     reasons = []
     if owner.draining or owner.active.stopping:
@@ -71,7 +71,7 @@ def _can_serve(provider: Provider) -> bool:
 
 
 def _check_rights() -> None:
-    """Where keys are demanded, none but `open` metrics do without. Raises Unauthorized or Forbidden."""
+    """If client keys are configured, only `open` metrics need none. Raises Unauthorized or Forbidden."""
     wanted = services().settings.server.metrics
     if wanted == "open":
         return

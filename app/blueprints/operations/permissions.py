@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 blueprint = Blueprint("permissions", __name__)
 
 MOST_BYTES = 1024 * 1024
-# Streams and waiting programs of one worker, and those of one tenant among them.
+# The most streams and waiting programs per worker, and per tenant among them.
 MOST_WATCHERS = 128
 MOST_OF_ONE = 64
-# Seconds between two signs of life.
+# Seconds between two keepalive messages.
 KEEPALIVE = 30.0
-# Bytes after which the wait of a program goes on: a comment of SSE.
+# An SSE comment, which keeps a program waiting.
 _ALIVE = b": waiting\n\n"
 
 
@@ -46,7 +46,7 @@ _watchers = Turnstile(MOST_WATCHERS, "too many requests for permission are waiti
 
 @blueprint.get("/permissions")
 def list_permissions() -> Response:
-    """What is open and what was answered or expired within the last minutes."""
+    """The open requests for permission, and those answered or expired within the last minutes."""
     return _answer(lambda desk, own: {"permissions": [desk.describe(each) for each in desk.find(own)]})
 
 
@@ -75,7 +75,7 @@ def respond(permission_id: str) -> Response:
 
 @blueprint.get("/permissions/stream")
 def stream() -> Response:
-    """Requests for permission as they come, are answered, and expire; the open ones first."""
+    """Streams requests for permission as they arrive, are answered and expire. Starts with those already open."""
     try:
         own, desk = own_rows(), services().permissions
         return _sse(_watchers.hold(_follow(runtime(), desk, own), own.get("tenant", "")))
@@ -100,11 +100,11 @@ def _follow(owner: Runtime, desk: Permissions, own: Mapping[str, str]) -> Iterat
 
 
 def _changes(desk: Permissions, own: Mapping[str, str], told: dict[str, str], *, only_open: bool) -> Iterator[bytes]:
-    """What has changed since `told`, which holds the last status that was told of each request."""
+    """The events since the last call. `told` holds the last status reported for each request, and is updated."""
     try:
         found = desk.look(own)
     except DragomanError:
-        return  # the ledger is away for a moment; `/health` says so
+        return  # the ledger is unavailable for now, which `/health` reports
     for name in told.keys() - {each.id for each in found}:
         del told[name]
     for each in found:
@@ -126,7 +126,7 @@ def _changes(desk: Permissions, own: Mapping[str, str], told: dict[str, str], *,
 
 @blueprint.post("/mcp")
 def mcp_message() -> Response:
-    """One message of a program; the call of the tool is answered once a person has decided."""
+    """Answers one MCP message of a program. A call of the tool is answered once a person has decided."""
     message_id = None
     try:
         tenant = _find_tenant()
@@ -173,8 +173,8 @@ def _await_decision(desk: Permissions, asked: Permission, message_id: int | str)
 
 
 def _find_tenant() -> str:
-    """Whose request for permission this is: by the ticket of a program that the gateway has started, else by a client's
-    key. Raises Unauthorized or Forbidden."""
+    """The tenant that a request for permission belongs to: by the ticket of a program that the gateway started, else by
+    a client's key. Raises Unauthorized or Forbidden."""
     headers = read_headers(request.environ)
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":

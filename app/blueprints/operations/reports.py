@@ -25,10 +25,10 @@ T = TypeVar("T")
 blueprint = Blueprint("reports", __name__, url_prefix="/_/api")
 
 DAY = 86_400.0
-# Characters of a value in the query.
+# The most characters of a value in the query that are used.
 LONGEST_VALUE = 300
 MOST_ROWS = 1000
-# What lists are narrowed by: the names in the query, and the columns.
+# The filters of lists: names in the query, and their columns.
 FILTERS = {
     "key": "key",
     "session": "session",
@@ -113,7 +113,7 @@ def sessions() -> Response:
 
 @blueprint.get("/running")
 def running() -> Response:
-    """What runs now, at all workers of this server."""
+    """The requests that run now, on all workers of this server."""
 
     def answer(own: Mapping[str, str]) -> Any:
         whole = runtime().workers.look()
@@ -125,7 +125,7 @@ def running() -> Response:
 
 @blueprint.get("/limits")
 def limits() -> Response:
-    """The limits in force and what is used of them; those of providers for admins."""
+    """The limits in force and their use. Only admins see those of providers."""
 
     def answer(own: Mapping[str, str]) -> Any:
         limited = [each for each in runtime().find_limited() if not own or each.tenant == own["tenant"]]
@@ -136,7 +136,7 @@ def limits() -> Response:
 
 @blueprint.get("/prices")
 def prices() -> Response:
-    """Dollars a million tokens."""
+    """All prices, or the one of `model`, in dollars per million tokens."""
 
     def answer(_own: Mapping[str, str]) -> Any:
         table = runtime().recorder.prices
@@ -156,7 +156,7 @@ def prices() -> Response:
 
 
 def ask_accounts(work: Callable[[Connection], T], limit: float = READ_LIMIT) -> T:
-    """What `work` finds in the accounts, in `limit` seconds. Raises AccountsUnavailable."""
+    """The result of `work` on the accounts, within `limit` seconds. Raises AccountsUnavailable."""
     accounts = runtime().accounts
     if accounts is None:
         off = not services().settings.accounts.enabled
@@ -166,7 +166,7 @@ def ask_accounts(work: Callable[[Connection], T], limit: float = READ_LIMIT) -> 
 
 
 def _public(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row without what only tells keys apart."""
+    """A row without its tenant, which serves only to tell keys apart."""
     return {name: value for name, value in row.items() if name != "tenant"}
 
 
@@ -197,7 +197,7 @@ def _read_limit() -> int:
 
 
 def read_time(name: str) -> float | None:
-    """Unix seconds, or a span before now."""
+    """A time in the query, as Unix seconds: given as such, or as a span before now. Raises InvalidRequest."""
     text = request.args.get(name)
     if text is None:
         return None

@@ -1,4 +1,4 @@
-"""Decides who may see what this gateway knows of its requests, and answers them."""
+"""Decides who may see what the gateway knows about requests, and answers such queries."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from app.errors import DragomanError, Forbidden
 from app.headers import read_headers
 from app.known_secrets import known_secrets
 
-# What proxies add: behind one, an address of this machine is the proxy's.
+# Headers that proxies add. Behind a proxy, a local address is only the proxy's.
 _FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HTTP_VIA")
 
 
 def tell(answer: Callable[[Mapping[str, str]], Any], *, to_admins: bool = False) -> Response:
-    """What `answer` finds among the rows that the asker may see, as JSON; else the refusal."""
+    """The result of `answer` as JSON, or the refusal. `answer` gets the filter for the rows that the caller may see."""
     try:
         own = own_rows()
         if to_admins and own:
@@ -31,10 +31,10 @@ def tell(answer: Callable[[Mapping[str, str]], Any], *, to_admins: bool = False)
 
 
 def own_rows() -> Mapping[str, str]:
-    """What narrows rows to those that the asker may see: nothing for an admin, a client's own key for a client.
+    """The filter for rows that the caller may see: empty for an admin, the client's own tenant for a client.
 
-    Where no keys are demanded, whoever sits at this machine is the admin, and nobody else sees anything. Raises
-    Unauthorized or Forbidden.
+    If no client keys are configured, every local caller is an admin, and others see nothing. Raises Unauthorized or
+    Forbidden.
     """
     access = services().access
     if access.demands_key:
@@ -46,7 +46,7 @@ def own_rows() -> Mapping[str, str]:
 
 
 def is_local(environ: Mapping[str, Any]) -> bool:
-    """Whether a request comes from this very machine, as far as can be told."""
+    """Whether a request comes from this machine, as far as can be known. False behind a proxy."""
     if any(name in environ for name in _FORWARDED):
         return False
     peer = environ.get("REMOTE_ADDR", "")

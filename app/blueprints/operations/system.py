@@ -1,4 +1,4 @@
-"""Health, the index page, errors outside the API, and paths that clients call beside it."""
+"""Health, the index page, errors outside the API, and other paths that clients call."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from app.providers.quotas import QuotaWindow
 
 blueprint = Blueprint("system", __name__)
 
-# Asked by machines that know an address and no name.
+# Probes call these by address, without a host name, so it is not checked.
 PROBES = frozenset({"/health", "/health/live", "/health/ready", "/ping"})
 
 
@@ -38,7 +38,7 @@ ENDPOINTS = {
 
 @blueprint.get("/")
 def index() -> Response:
-    """Name and links; a browser is led to the dashboard. Claude Code sends HEAD here to see whether anybody is home."""
+    """Name and links. Redirects browsers to the dashboard. Claude Code sends HEAD here to see if the gateway is up."""
     if request.method == "GET" and services().settings.server.dashboard and _wants_page():
         return cast(Response, redirect("/_/", 303))
     known = {name: describe_provider(each, detailed=False) for name, each in services().providers.items()}
@@ -55,11 +55,11 @@ def index() -> Response:
 
 
 def _judge(providers: Mapping[str, Mapping[str, Any]], complaints: Sequence[str]) -> str:
-    """The word for how the providers, as they are described, and all else are."""
+    """The overall status, from the providers' descriptions and all complaints."""
     asked = [entry for entry in providers.values() if "authenticated" in entry]
     answers = [entry for entry in asked if entry["authenticated"]]
     each = services().providers.values()
-    # A server that needs no credential can always be asked; the demo is not what anybody waits for.
+    # A server that needs no credential can always serve. The demo does not count.
     can_answer = answers or any(provider.source is None and not provider.local for provider in each)
     if answers == asked and all(provider.health.problem is None for provider in each):
         return "degraded" if complaints else "healthy"
@@ -68,9 +68,9 @@ def _judge(providers: Mapping[str, Mapping[str, Any]], complaints: Sequence[str]
 
 @blueprint.get("/health")
 def health() -> Response:
-    """`status` is "unauthenticated" when no provider has a credential that is taken, "degraded" when one of them has
-    none, or failed and did not succeed since, else "healthy"; `config` tells of a broken file that was not taken over.
-    No secret, and for those without a client key neither account nor path.
+    """Health as JSON. `status` is "unauthenticated" if no provider has a credential that is accepted; "degraded" if one
+    has none, or has failed and not succeeded since, or if there is another complaint; else "healthy". `config` reports
+    a broken file that was not loaded. Contains no secrets; without a client key, no accounts and paths either.
     """
     parts, owner = services(), runtime()
     known = _host_problem() is None
@@ -123,20 +123,20 @@ def hello() -> Response:
 
 @blueprint.post("/api/event_logging/<path:_kind>")
 def swallow_telemetry(_kind: str) -> Response:
-    """Claude Code's telemetry: thanked for and thrown away."""
+    """Accepts and discards Claude Code's telemetry."""
     return Response(status=204)
 
 
 def _wants_page() -> bool:
-    """Whether a browser asks: programs take whatever comes."""
+    """Whether a browser asks: it prefers HTML, while programs accept anything."""
     wanted = request.accept_mimetypes
     return wanted.quality("text/html") > wanted.quality("application/json")
 
 
 def guard() -> Response | None:
-    """Before every request: the name under which we were called must be ours, and it must be plain HTTP.
+    """Runs before each request of Flask. Refuses host names that are not ours, and websockets.
 
-    Codex asks for a websocket first; a 426 is the only answer after which it goes on with POST at once.
+    Codex tries a websocket first. Only after a 426 does it fall back to POST at once.
     """
     if request.path not in PROBES and (error := _host_problem()) is not None:
         return refuse(family(), error.failure)
@@ -147,7 +147,7 @@ def guard() -> Response | None:
 
 
 def _host_problem() -> DragomanError | None:
-    """Why the name under which we were called is not ours."""
+    """The error for a request's host name that is not ours, or None."""
     try:
         access = services().access
         access.check_host(request.host, keyless=access.demands_key and not has_key())
@@ -157,7 +157,7 @@ def _host_problem() -> DragomanError | None:
 
 
 def internal_error(error: Exception) -> Response:
-    """What Flask itself refuses keeps its status; anything else is a fault of ours."""
+    """Answers an exception of a view. What Flask itself refuses keeps its status; anything else is our own fault."""
     if isinstance(error, HTTPException):
         said = error.description or error.name
         failure = Failure(kind="invalid_request", message=said, status=error.code or 400, origin="client")
@@ -170,7 +170,7 @@ def internal_error(error: Exception) -> Response:
 
 
 def not_found(_error: Exception) -> Response:
-    """An unknown path, in the words of the dialect it looks like, with a hint."""
+    """The error for an unknown path, with a hint, in the dialect that the request seems to speak."""
     message = f"Route not found: {request.method} {request.path}. {hint(request.path)}"
     return refuse(family(), Failure(kind="not_found", message=message, origin="client"))
 
@@ -183,7 +183,7 @@ def method_not_allowed(error: MethodNotAllowed) -> Response:
 
 
 def hint(path: str) -> str:
-    """Where a request on this path was probably meant to go."""
+    """A hint at the path that was probably meant."""
     for word, route in (
         ("count_tokens", "/v1/messages/count_tokens"),
         ("message", "/v1/messages"),
@@ -228,7 +228,7 @@ def describe_provider(provider: Provider, *, detailed: bool) -> dict[str, Any]:
 
 
 def _describe_member(member: MemberState) -> dict[str, Any]:
-    """`rests_for` begins the marks of the only tenants that it rests for; absent where it rests for all."""
+    """`rests_for` holds the beginnings of the tenants for which the credential rests; absent if it rests for all."""
     entry = {
         "authenticated": member.status.problem is None,
         "source": member.status.source,
@@ -238,7 +238,8 @@ def _describe_member(member: MemberState) -> dict[str, Any]:
 
 
 def add_learned(providers: dict[str, dict[str, Any]], facts: LearnedFacts) -> None:
-    """What this worker has learned of each provider's models; `tenant` begins the mark of the only one it holds for."""
+    """Adds what this worker has learned of each provider's models. `tenant` is the start of the tenant's id if a fact
+    holds for one tenant only."""
     for fact in facts.known():
         provider, _, model = fact.upstream.partition("/")
         told = {
@@ -252,7 +253,7 @@ def add_learned(providers: dict[str, dict[str, Any]], facts: LearnedFacts) -> No
 
 
 def add_pressure(providers: dict[str, dict[str, Any]], health: UpstreamHealth) -> None:
-    """The targets that are in trouble, and the queues, as this worker sees them."""
+    """Adds the targets in trouble, and the queues, as this worker sees them."""
     for state in health.targets():
         provider, _, model = state.target.partition("/")
         if provider in providers:
@@ -269,7 +270,7 @@ def add_pressure(providers: dict[str, dict[str, Any]], health: UpstreamHealth) -
 
 
 def _describe_outcomes(health: ProviderHealth, *, detailed: bool) -> dict[str, Any]:
-    """When the provider answered well and when it failed last, as far as this worker knows."""
+    """The provider's last success and last failures, as far as this worker knows."""
     told: dict[str, Any] = {}
     if health.last_success is not None:
         told["last_success"] = _date(health.last_success)

@@ -7,8 +7,8 @@ import functools
 
 @functools.cache
 def own_version() -> str | None:
-    """None in a checkout that was never installed."""
-    # Imported here: it reads mail headers for this one line, and few ask.
+    """The installed version, or None in a checkout that was never installed."""
+    # Imported here because it loads a parser of mail headers, and few callers need the version.
     from importlib import metadata
 
     try:
