@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from flask import Blueprint, Response, request
 
@@ -14,58 +15,38 @@ from app.gateway.record import Record
 from app.gateway.responses_api.conversations import Conversations
 from app.services import Services
 
+# What answers a request: the conversations, who asks, and the parts of the path.
+Work = Callable[..., ClientResponse]
+
 blueprint = Blueprint("openai_conversations", __name__)
 DIALECT = DIALECTS["openai_responses"]
 
 
-def create() -> Response:
-    return _ask(lambda kept, client_request: kept.create(client_request.tenant, client_request.body))
+def _list_items(kept: Conversations, asked: ClientRequest, place: str) -> ClientResponse:
+    return kept.list_items(asked.tenant, place, request.args.to_dict())
 
 
-def retrieve(place: str) -> Response:
-    return _ask(lambda kept, client_request: kept.retrieve(client_request.tenant, place))
+ROUTES: dict[tuple[str, str], Work] = {
+    ("POST", ""): lambda kept, asked: kept.create(asked.tenant, asked.body),
+    ("GET", "/<place>"): lambda kept, asked, place: kept.retrieve(asked.tenant, place),
+    ("POST", "/<place>"): lambda kept, asked, place: kept.describe(asked.tenant, place, asked.body),
+    ("DELETE", "/<place>"): lambda kept, asked, place: kept.delete(asked.tenant, place),
+    ("GET", "/<place>/items"): _list_items,
+    ("POST", "/<place>/items"): lambda kept, asked, place: kept.add_items(asked.tenant, place, asked.body),
+    ("GET", "/<place>/items/<item>"): lambda kept, asked, place, item: kept.retrieve_item(asked.tenant, place, item),
+    ("DELETE", "/<place>/items/<item>"): lambda kept, asked, place, item: kept.delete_item(asked.tenant, place, item),
+}
 
 
-def describe(place: str) -> Response:
-    return _ask(lambda kept, client_request: kept.describe(client_request.tenant, place, client_request.body))
-
-
-def delete(place: str) -> Response:
-    return _ask(lambda kept, client_request: kept.delete(client_request.tenant, place))
-
-
-def list_items(place: str) -> Response:
-    query = request.args.to_dict()
-    return _ask(lambda kept, client_request: kept.list_items(client_request.tenant, place, query))
-
-
-def add_items(place: str) -> Response:
-    return _ask(lambda kept, client_request: kept.add_items(client_request.tenant, place, client_request.body))
-
-
-def retrieve_item(place: str, item: str) -> Response:
-    return _ask(lambda kept, client_request: kept.retrieve_item(client_request.tenant, place, item))
-
-
-def delete_item(place: str, item: str) -> Response:
-    return _ask(lambda kept, client_request: kept.delete_item(client_request.tenant, place, item))
-
-
-def _ask(ask: Callable[[Conversations, ClientRequest], ClientResponse]) -> Response:
+def _ask(work: Work, **parts_of_path: str) -> Response:
     def answer(parts: Services, client_request: ClientRequest, record: Record) -> ClientResponse:
         record.operation = "conversations"
-        return ask(parts.conversations, client_request)
+        return work(parts.conversations, client_request, **parts_of_path)
 
     return view(Endpoint(DIALECT, answer, names_model=False))
 
 
-for _path in ("/v1/conversations", "/conversations"):
-    _one, _items = f"{_path}/<place>", f"{_path}/<place>/items"
-    blueprint.add_url_rule(_path, view_func=create, methods=["POST"])
-    blueprint.add_url_rule(_one, view_func=retrieve, methods=["GET"])
-    blueprint.add_url_rule(_one, view_func=describe, methods=["POST"])
-    blueprint.add_url_rule(_one, view_func=delete, methods=["DELETE"])
-    blueprint.add_url_rule(_items, view_func=list_items, methods=["GET"])
-    blueprint.add_url_rule(_items, view_func=add_items, methods=["POST"])
-    blueprint.add_url_rule(f"{_items}/<item>", view_func=retrieve_item, methods=["GET"])
-    blueprint.add_url_rule(f"{_items}/<item>", view_func=delete_item, methods=["DELETE"])
+for (_method, _path), _work in ROUTES.items():
+    for _root in ("/v1/conversations", "/conversations"):
+        _rule = f"{_root}{_path}"
+        blueprint.add_url_rule(_rule, f"{_method} {_rule}", partial(_ask, _work), methods=[_method])

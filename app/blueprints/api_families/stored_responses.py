@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from flask import Blueprint, Response, request
 
 from app.blueprints.api_families.openai_responses import DIALECT, PATHS
@@ -15,23 +17,16 @@ from app.services import Services
 blueprint = Blueprint("stored_responses", __name__)
 
 
-def retrieve_response(response_id: str) -> Response:
-    return _ask_stored_responses("retrieve", response_id)
+# What is done with one, by method and what stands behind its id in the path.
+ROUTES: dict[tuple[str, str], Action] = {
+    ("GET", ""): "retrieve",
+    ("DELETE", ""): "delete",
+    ("POST", "/cancel"): "cancel",
+    ("GET", "/input_items"): "input_items",
+}
 
 
-def delete_response(response_id: str) -> Response:
-    return _ask_stored_responses("delete", response_id)
-
-
-def cancel_response(response_id: str) -> Response:
-    return _ask_stored_responses("cancel", response_id)
-
-
-def list_input_items(response_id: str) -> Response:
-    return _ask_stored_responses("input_items", response_id)
-
-
-def _ask_stored_responses(action: Action, response_id: str) -> Response:
+def _answer(action: Action, response_id: str) -> Response:
     query = request.args.to_dict()
 
     def answer(parts: Services, client_request: ClientRequest, record: Record) -> ClientResponse:
@@ -41,9 +36,7 @@ def _ask_stored_responses(action: Action, response_id: str) -> Response:
     return view(Endpoint(DIALECT, answer))
 
 
-for _path in PATHS:
-    _one = f"{_path}/<response_id>"
-    blueprint.add_url_rule(_one, view_func=retrieve_response, methods=["GET"])
-    blueprint.add_url_rule(_one, view_func=delete_response, methods=["DELETE"])
-    blueprint.add_url_rule(f"{_one}/cancel", view_func=cancel_response, methods=["POST"])
-    blueprint.add_url_rule(f"{_one}/input_items", view_func=list_input_items, methods=["GET"])
+for (_method, _behind), _action in ROUTES.items():
+    for _path in PATHS:
+        _rule = f"{_path}/<response_id>{_behind}"
+        blueprint.add_url_rule(_rule, f"{_method} {_rule}", partial(_answer, _action), methods=[_method])
