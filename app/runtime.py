@@ -32,10 +32,10 @@ from app.gateway.use_limits.made_keys import MadeKeys
 from app.ledger import Ledger
 from app.logs import start_logs
 from app.loops import Loop
-from app.rate_limits.shared_counts import SharedCounts, data_folder
+from app.rate_limits.shared_counts import SharedCounts
 from app.routing.mounts import ROOTS, strip_mount
 from app.services import Services, build_services, find_upstreams
-from app.settings import Settings, load_settings
+from app.settings import Settings, data_folder, load_settings
 from app.settings.discovered.login_files import find_claude_files, own_oca_file
 from app.settings.loading import home_folder, is_hollow
 from app.transport import ActiveRequests, Transport

@@ -9,11 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import platformdirs
-
 from app.accounts.database import AccountsDatabase
 from app.accounts.record import RequestRecord
-from app.settings import AccountsSettings
+from app.settings import AccountsSettings, data_folder
 from app.sql import MEMORY, Connection, read_place
 
 log = logging.getLogger("dragoman.accounts")
@@ -126,7 +124,7 @@ class Accounts:
 def _find_place(url: str | None) -> Path | str:
     """A file beside the ledger's, or its Postgres."""
     if url is None:
-        return platformdirs.user_data_path("dragoman", appauthor=False) / FILE_NAME
+        return data_folder() / FILE_NAME
     try:
         place = read_place(url)
     except ValueError:

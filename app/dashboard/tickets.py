@@ -13,9 +13,8 @@ import secrets
 import time
 from pathlib import Path
 
-import platformdirs
-
 from app.gateway.client_access.tenants import read_or_make_secret
+from app.settings import data_folder
 
 # Seconds that a token waits for its browser.
 TICKET_LIFE = 300.0
@@ -49,7 +48,7 @@ def read_cookie_secret() -> bytes:
 
 
 def _folder() -> Path:
-    return platformdirs.user_data_path("dragoman", appauthor=False) / "dashboard"
+    return data_folder() / "dashboard"
 
 
 def _file_name(token: str) -> str:

@@ -9,16 +9,14 @@ import re
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 import msgspec
-import platformdirs
 import zstandard
 
 from app.errors import LedgerSilent, LedgerUnavailable
 from app.ledger.database import Database
-from app.settings import LedgerSettings
+from app.settings import LedgerSettings, data_folder
 
 log = logging.getLogger("dragoman.ledger")
 
@@ -229,9 +227,5 @@ class Ledger:
             raise LedgerUnavailable("the database of the ledger could not be opened; see the log")
         with self._opening:
             if self._database is None:
-                self._database = Database(self._url or _default_path())
+                self._database = Database(self._url or data_folder() / "ledger.sqlite3")
             return self._database
-
-
-def _default_path() -> Path:
-    return platformdirs.user_data_path("dragoman", appauthor=False) / "ledger.sqlite3"

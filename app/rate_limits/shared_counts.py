@@ -8,8 +8,6 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-import platformdirs
-
 from app.errors import DragomanError
 from app.rate_limits.count_file import CountFile
 from app.rate_limits.count_redis import CountRedis
@@ -118,8 +116,3 @@ class SharedCounts:
             log.warning("%s", said)
         self._problems[name] = said
         self._retry_at[name] = time.monotonic() + RETRY_PERIOD
-
-
-def data_folder() -> Path:
-    """Where the counts of this host lie: in the user's data folder, so that they survive a restart."""
-    return platformdirs.user_data_path("dragoman", appauthor=False)

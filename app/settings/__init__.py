@@ -3,7 +3,7 @@
 Nothing else in the program reads the environment or the configuration file.
 """
 
-from app.settings.loading import find_config, load_settings
+from app.settings.loading import data_folder, find_config, load_settings
 from app.settings.masking import find_secrets, masked
 from app.settings.tables import (
     AccountsSettings,
@@ -48,6 +48,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "SharedSettings",
+    "data_folder",
     "find_config",
     "find_secrets",
     "load_settings",

@@ -6,7 +6,7 @@ import contextlib
 import difflib
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -149,15 +149,9 @@ def build_settings(
     for name in tables:
         with faults.collect():
             _refuse_unknown(name, SECTIONS, "", SETTINGS_OF_SECTIONS)
-    server, models = ServerSettings(), ModelsSettings()
-    providers: dict[str, ProviderSettings] = {}
-    with faults.collect():
-        server = _convert(_with_new_names(tables.get("server", {})), ServerSettings, "server")
-        check_proxies(server.proxies or {}, "server.proxies")
-    with faults.collect():
-        server = msgspec.structs.replace(server, api_keys=_check_keys(server.api_keys, client_key))
-    with faults.collect():
-        providers = _build_providers(_table(tables.get("providers", {}), "providers"), faults)
+    server = _build_server(tables.get("server", {}), client_key, faults)
+    providers = _build_each(tables, "providers", _build_provider, faults)
+    models = ModelsSettings()
     with faults.collect():
         models = _build_models(_table(tables.get("models", {}), "models"), faults)
     plain: dict[str, Any] = {}
@@ -165,14 +159,9 @@ def build_settings(
         with faults.collect():
             plain[name] = _convert(tables.get(name, {}), kind, name)
             _check_addresses(plain[name])
-    prices, keys = dict[str, PriceSettings](), dict[str, KeySettings]()
+    prices = _build_each(tables, "prices", _build_price, faults)
+    keys = _build_each(tables, "keys", _build_key, faults)
     with faults.collect():
-        for name, row in _table(tables.get("prices", {}), "prices").items():
-            prices[name] = _convert(row, PriceSettings, f'prices."{name}"')
-    with faults.collect():
-        for name, row in _table(tables.get("keys", {}), "keys").items():
-            with faults.collect():
-                keys[name] = check_key(name, _convert(spell_expiry(row, name), KeySettings, f"keys.{name}"))
         check_keys_differ(keys, server.api_keys)
     with faults.collect():
         _check_exposure(server, keys)
@@ -194,6 +183,35 @@ def build_settings(
         found=found,
         key_variable=key_variable,
     )
+
+
+def _build_server(table: Any, client_key: str | None, faults: _Faults) -> ServerSettings:
+    server = ServerSettings()
+    with faults.collect():
+        server = _convert(_with_new_names(table), ServerSettings, "server")
+        check_proxies(server.proxies or {}, "server.proxies")
+    keys = server.api_keys
+    with faults.collect():
+        keys = _check_keys(server.api_keys, client_key)
+    return msgspec.structs.replace(server, api_keys=keys)
+
+
+def _build_each(tables: dict[str, Any], section: str, build: Callable[[str, Any], T], faults: _Faults) -> dict[str, T]:
+    """What `build` makes of each row of a section, by the names that its users gave them."""
+    built: dict[str, T] = {}
+    with faults.collect():
+        for name, row in _table(tables.get(section, {}), section).items():
+            with faults.collect():
+                built[name] = build(name, row)
+    return built
+
+
+def _build_price(name: str, row: Any) -> PriceSettings:
+    return _convert(row, PriceSettings, f'prices."{name}"')
+
+
+def _build_key(name: str, row: Any) -> KeySettings:
+    return check_key(name, _convert(spell_expiry(row, name), KeySettings, f"keys.{name}"))
 
 
 # Renamed settings of [server], by old name. The old names are still accepted.
@@ -291,14 +309,6 @@ def _names_demo(models: ModelsSettings) -> bool:
     tiers = (getattr(models, key) for key in ("default", *TIER_KEYS))
     targets = (target for route in models.routes.values() for target in route.targets)
     return any(name is not None and name.startswith("demo/") for name in (*tiers, *targets))
-
-
-def _build_providers(tables: dict[str, Any], faults: _Faults) -> dict[str, ProviderSettings]:
-    providers = {}
-    for name, table in tables.items():
-        with faults.collect():
-            providers[name] = _build_provider(name, table)
-    return providers
 
 
 def _build_provider(name: str, table: Any) -> ProviderSettings:

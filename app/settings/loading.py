@@ -175,6 +175,11 @@ def user_config_file(environ: Mapping[str, str]) -> Path:
     return platformdirs.user_config_path("dragoman", appauthor=False) / "config.toml"
 
 
+def data_folder() -> Path:
+    """Where all is kept that survives a restart, unless a setting says another place; it may not be there yet."""
+    return platformdirs.user_data_path("dragoman", appauthor=False)
+
+
 def home_folder(environ: Mapping[str, str]) -> Path:
     if environ.get("HOME"):
         return Path(environ["HOME"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import logging
 import re
 from collections.abc import Iterator
@@ -45,6 +46,19 @@ def test_wsgi_imports_nothing_of_ours_but_the_application() -> None:
 @pytest.mark.parametrize("room", ROOMS, ids=name)
 def test_each_room_is_drawn_in_the_architecture(room: Path) -> None:
     assert f"`app/{room.name}/`" in (ROOT / "docs" / "architecture.md").read_text()
+
+
+def test_the_picture_of_the_architecture_is_the_contract() -> None:
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    layers = settings["importlinter:contract:floors"]["layers"].strip().splitlines()
+    picture = (ROOT / "docs" / "architecture.md").read_text().partition("```")[2].partition("```")[0]
+
+    drawn = [re.findall(r"(\w+)(?:/|\.py)(?!\w)", line) for line in picture.strip().splitlines()]
+
+    assert [[each for each in row if each != "__init__"] for row in drawn] == [
+        layer.replace("|", " ").split() for layer in layers
+    ]
 
 
 @pytest.mark.parametrize("module", [path for path in MODULES if path.name != "__init__.py"], ids=name)

@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 
 from app.cli import main
 from app.rate_limits.counts import Demand, Limit
-from app.rate_limits.shared_counts import SharedCounts, data_folder
-from app.settings import SharedSettings
+from app.rate_limits.shared_counts import SharedCounts
+from app.settings import SharedSettings, data_folder
 
 Run = Callable[..., Result]
 LIMITED = """

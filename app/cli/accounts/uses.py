@@ -10,7 +10,8 @@ from app.cli.accounts.reading import ask
 from app.cli.options import read_settings
 from app.gateway.client_access.client_keys import read_key
 from app.gateway.use_limits.in_force import LimitUse, find_limited, look_at
-from app.rate_limits.shared_counts import SharedCounts, data_folder
+from app.rate_limits.shared_counts import SharedCounts
+from app.settings import data_folder
 
 
 def read_uses(path: Path | None) -> list[LimitUse]:

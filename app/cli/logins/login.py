@@ -7,12 +7,12 @@ import os
 import select
 import sys
 import time
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import click
 
+from app.cli.logins.credential_words import describe_moment
 from app.cli.options import complete_providers, config_option, open_session, read_settings
 from app.credentials.oauth.browser import open_browser
 from app.credentials.oauth.callback_listener import CallbackListener
@@ -125,6 +125,5 @@ def _describe(name: str, flow: LoginFlow, tokens: Tokens) -> str:
     plan = f" ({tokens.plan})" if tokens.plan else ""
     lines = [f"Logged in to {name}{who}{plan}.", f"Saved in {flow.login.label}; it renews itself."]
     if tokens.expires_at is not None:
-        moment = datetime.fromtimestamp(tokens.expires_at, UTC).astimezone()
-        lines.insert(1, f"The access token is valid until {moment:%Y-%m-%d %H:%M}.")
+        lines.insert(1, f"The access token is valid until {describe_moment(tokens.expires_at)}.")
     return "\n".join(lines)

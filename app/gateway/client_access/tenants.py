@@ -9,9 +9,7 @@ import os
 import secrets
 from pathlib import Path
 
-import platformdirs
-
-from app.settings import Settings
+from app.settings import Settings, data_folder
 
 SECRET_NAME = "tenants.key"
 _LENGTH = 32
@@ -34,9 +32,8 @@ def open_tenant_marks(settings: Settings) -> TenantMarks:
     """
     if settings.ledger.url:
         return TenantMarks(hashlib.sha256(settings.ledger.url.encode()).digest())
-    folder = platformdirs.user_data_path("dragoman", appauthor=False)
     try:
-        return TenantMarks(read_or_make_secret(folder / SECRET_NAME))
+        return TenantMarks(read_or_make_secret(data_folder() / SECRET_NAME))
     except (OSError, ValueError):
         return TenantMarks(hashlib.sha256("\0".join(settings.server.api_keys).encode()).digest())
 

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-import platformdirs
 
 from app.credentials.stores.private_files import write_private
 from app.errors import InvalidRequest
-from app.settings import ServerSettings
+from app.settings import ServerSettings, data_folder
 
 # Orders at a time, and the longest of them in seconds: what is recorded is forgotten to be recorded.
 MOST_ORDERS = 10
@@ -52,7 +51,7 @@ _orders = msgspec.json.Decoder(list[RecordingOrder])
 
 
 def orders_file() -> Path:
-    return platformdirs.user_data_path("dragoman", appauthor=False) / "recording.json"
+    return data_folder() / "recording.json"
 
 
 def read_orders(file: Path, now: float) -> list[RecordingOrder]:

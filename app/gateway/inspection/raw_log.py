@@ -15,11 +15,9 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import platformdirs
-
 from app.known_secrets import known_secrets
 from app.logs import hide_secrets
-from app.settings import RawLogSettings
+from app.settings import RawLogSettings, data_folder
 from app.settings.masking import sounds_secret
 
 log = logging.getLogger("dragoman")
@@ -44,7 +42,7 @@ class RawLog:
 
     def __init__(self, settings: RawLogSettings) -> None:
         self._settings = settings
-        self._folder = Path(settings.folder) if settings.folder else _default_folder()
+        self._folder = Path(settings.folder) if settings.folder else data_folder() / "raw"
         self._waiting: deque[RawFiles] = deque()
         self._writes = PRUNE_WRITES
         self.most_body = settings.max_body_kb << 10
@@ -134,10 +132,6 @@ def _mask(header: str, text: str) -> str:
     if sounds_secret(header):
         return REDACTED
     return known_secrets.mask(text).replace("\r", " ").replace("\n", " ")
-
-
-def _default_folder() -> Path:
-    return platformdirs.user_data_path("dragoman", appauthor=False) / "raw"
 
 
 def _make_private(folder: Path) -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from app.gateway.recording.worker_files import WorkerFiles
+from app.gateway.recording.worker_files import WorkerFiles, touch
 from app.logs import RecentLines, recent_lines
 
 # Seconds that a look lasts, and bytes after which a worker begins its file anew.
@@ -34,11 +34,7 @@ class SharedLog:
     def watch(self) -> None:
         """Somebody looks on for the next WATCHED seconds. Raises OSError."""
         WorkerFiles(self._folder).prepare()
-        descriptor = os.open(self._folder / "log.watched", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.utime(descriptor)
-        finally:
-            os.close(descriptor)
+        touch(self._folder / "log.watched")
 
     def round(self) -> None:
         """Tells what is new while somebody looks on; called a few times a second."""

@@ -43,11 +43,7 @@ class WorkerFiles:
 
     def publish(self, data: bytes) -> None:
         """Replaces what this worker tells."""
-        fresh = self._folder / f"{self._own}.new"
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        os.replace(fresh, self._folder / f"{self._own}.told")
+        replace_file(self._folder / f"{self._own}.told", self._folder / f"{self._own}.new", data)
 
     def others(self) -> Mapping[str, bytes]:
         """What the other living workers tell, by their process id."""
@@ -55,11 +51,7 @@ class WorkerFiles:
 
     def ask(self) -> None:
         """Lets the others know that somebody wants to hear from them."""
-        descriptor = os.open(self._folder / "asked", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.utime(descriptor)
-        finally:
-            os.close(descriptor)
+        touch(self._folder / "asked")
 
     def is_asked(self) -> bool:
         """Whether somebody wants to hear something newer than what this worker has told."""
@@ -100,7 +92,8 @@ class WorkerFiles:
     def bury(self, fold: Callable[[bytes, list[bytes]], bytes]) -> bytes:
         """What the dead tell, all together: `fold` adds to what was known of the dead the files of the newly dead,
         which are gone then."""
-        with self._hold("grave"):
+        # Nobody waits for longer than a few file operations.
+        with hold(self._folder / "grave.lock"):
             grave = self._folder / "dead"
             known = _read(grave)
             dead = [pid for pid in self._find_told() if pid != self._own and self._has_died(pid)]
@@ -143,15 +136,33 @@ class WorkerFiles:
             os.close(descriptor)
         return True
 
-    @contextlib.contextmanager
-    def _hold(self, name: str) -> Iterator[None]:
-        """One worker at a time; nobody waits while another one holds it for longer than a few file operations."""
-        descriptor = os.open(self._folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+
+@contextlib.contextmanager
+def hold(path: Path) -> Iterator[None]:
+    """One process at a time. Raises OSError."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, fresh: Path, data: bytes) -> None:
+    """Gives a file another content, which nobody sees half of; `fresh` is the writer's own place for it."""
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    os.replace(fresh, path)
+
+
+def touch(path: Path) -> None:
+    """Says by a file's time that something has happened."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.utime(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def server_folder(environ: Mapping[str, str]) -> Path:

@@ -6,10 +6,8 @@ clock, which all processes share. Hosts share what is in the file through Redis 
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +15,7 @@ import msgspec
 
 from app.credentials.pool import CredentialPool, Rest
 from app.gateway.failures.learned_facts import FactNote, LearnedFacts
+from app.gateway.recording.worker_files import hold, replace_file
 from app.gateway.upstream_health.health import BreakerNote, RetryNote, UpstreamHealth
 
 # Bytes of the file that are read, and entries of each kind that are kept; ours are far fewer.
@@ -98,7 +97,7 @@ class SharedState:
             if self._retries:
                 upstreams.health.adopt_retries(self._retries, self._worker)  # they count for a minute only
             return own
-        with self._hold():
+        with hold(self._path.with_suffix(".lock")):
             known = self._read()
             joined = join(known, own)
             if joined != known:
@@ -115,15 +114,6 @@ class SharedState:
             return None
         return status.st_mtime_ns, status.st_ino
 
-    @contextlib.contextmanager
-    def _hold(self) -> Iterator[None]:
-        descriptor = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
-
     def _read(self) -> Told:
         """Nothing where it cannot be read, because there is none yet."""
         try:
@@ -133,11 +123,7 @@ class SharedState:
             return Told()
 
     def _write(self, told: Told) -> None:
-        fresh = self._path.with_suffix(f".{os.getpid()}")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(write_told(told))
-        os.replace(fresh, self._path)
+        replace_file(self._path, self._path.with_suffix(f".{os.getpid()}"), write_told(told))
 
 
 def read_told(told: bytes) -> Told:

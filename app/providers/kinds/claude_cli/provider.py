@@ -12,8 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-import platformdirs
-
 from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
 from app.credentials.credential import Credential, CredentialSource, find_remedy
@@ -30,7 +28,7 @@ from app.providers.kinds.claude_cli.output import Output
 from app.providers.kinds.claude_cli.places import Places, own_config
 from app.providers.profiles import capabilities_for
 from app.providers.provider import Model, Operation, Provider, UpstreamRequest
-from app.settings import ProviderSettings
+from app.settings import ProviderSettings, data_folder
 from app.transport import Exchange, Transport
 from app.transport.process import Process, make_folder
 
@@ -63,7 +61,7 @@ class ClaudeCliProvider(Provider):
         weakref.finalize(self, self._early.end)
         self._has_own_tools = settings.tools == "own"
         self._places = Places(
-            platformdirs.user_data_path("dragoman", appauthor=False) / "sessions" / name,
+            data_folder() / "sessions" / name,
             Path(settings.folder).expanduser() if settings.folder else None,
             own_config(os.environ) if source is None else None,
             settings.session_minutes * 60.0,
