@@ -15,8 +15,8 @@ from app.conversation.response import Response
 
 
 class Stage(Protocol):
-    """A transformation of one reply's events. A stage with a true `done` is removed: later events bypass it. A quiet one
-    (`quiet` is true) leaves every BlockDelta alone. Its maker may define `leaves(response)`, which says whether the
+    """A transformation of one reply's events. A stage with a true `done` is removed: later events bypass it. A quiet
+    one (`quiet` is true) leaves every BlockDelta alone. Its maker may define `leaves(response)`, which says whether the
     stage would leave a complete answer unchanged."""
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
