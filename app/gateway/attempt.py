@@ -129,12 +129,12 @@ class Attempt(abc.ABC):
 
     def render(self, response: Response) -> bytes:
         """A whole answer in the client's dialect, as a stream if it asked for one."""
-        client = self.client_request.dialect
-        if response.usage is not None and self.context.usage_scale != 1:
-            response = msgspec.structs.replace(response, usage=scale_usage(response.usage, self.context.usage_scale))
+        client, context = self.client_request.dialect, self.context
+        if response.usage is not None and context.usage_scale != 1:
+            response = msgspec.structs.replace(response, usage=scale_usage(response.usage, context.usage_scale))
         if self.stream:
-            return stream_whole(response, client, self.context)
-        return client.render_response(response, self.context)
+            return stream_whole(response, client, context)
+        return client.render_response(response, context)
 
     def begin(self, upstream_request: UpstreamRequest, record: Record) -> Exchange:
         """Puts the request on its way."""

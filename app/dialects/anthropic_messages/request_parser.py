@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -301,7 +301,7 @@ def _only_text(blocks: Sequence[Block]) -> tuple[Text, ...]:
     for index, block in enumerate(blocks):
         if not isinstance(block, Text):
             raise InvalidRequest(f"system[{index}].type: only text is allowed here", param=f"system[{index}].type")
-    return cast(tuple[Text, ...], blocks)
+    return tuple(blocks)  # type: ignore[arg-type]
 
 
 def _decode_turn(raw: msgspec.Raw, path: str, note: NoteField) -> WireTurn:

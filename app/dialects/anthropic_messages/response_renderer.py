@@ -50,8 +50,9 @@ def render_response(response: Response, context: RenderContext) -> bytes:
         "usage": write_usage(
             count_searches(response.usage, response.blocks), context, response.extensions, response.service_tier
         ),
-        **{name: response.extensions[name] for name in RESPONSE_EXTENSIONS if name in response.extensions},
     }
+    if response.extensions:
+        message |= {name: response.extensions[name] for name in RESPONSE_EXTENSIONS if name in response.extensions}
     return encode_body(message)
 
 
@@ -113,7 +114,7 @@ def _write_block(block: Block) -> list[Any]:
     match block:
         case Text(text=text):
             wire: dict[str, Any] = {"type": "text", "text": text}
-            if citations := shown_citations(block.citations):
+            if block.citations and (citations := shown_citations(block.citations)):
                 wire["citations"] = citations
             return [wire] if text else []
         case Refusal(text=text):

@@ -59,7 +59,8 @@ def write_usage(
         written["server_tool_use"] = {"web_search_requests": usage.web_searches}
     if tier is not None:
         written["service_tier"] = TIERS_TO_REPORT.get(tier, tier)
-    written |= {name: extensions[name] for name in USAGE_EXTENSIONS if extensions and name in extensions}
+    if extensions:
+        written |= {name: extensions[name] for name in USAGE_EXTENSIONS if name in extensions}
     return written
 
 
@@ -67,7 +68,10 @@ def count_searches(usage: Usage | None, blocks: Iterable[Block]) -> Usage | None
     """The usage with the searches that were shown, where their upstream does not count them."""
     if usage is None or usage.web_searches:
         return usage
-    made = sum(isinstance(block, ServerTool) and is_foreign_search(block) for block in blocks)
+    made = 0
+    for block in blocks:
+        if isinstance(block, ServerTool) and is_foreign_search(block):
+            made += 1
     return msgspec.structs.replace(usage, web_searches=made) if made else usage
 
 

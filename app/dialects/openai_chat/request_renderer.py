@@ -19,11 +19,13 @@ def render_request(request: Request, capabilities: Capabilities) -> RenderedRequ
     writer = MessageWriter(request, capabilities)
     body: dict[str, Any] = {"model": request.model, "messages": writer.write()}
     losses = writer.losses
-    body.update(write_tools(request, capabilities, losses))
+    if request.tools:
+        body.update(write_tools(request, capabilities, losses))
     body.update(_write_settings(request, capabilities, losses))
     streamed = request.stream or capabilities.stream_only
     body["stream"] = streamed
-    _write_extensions(request, body)
+    if request.extensions:
+        _write_extensions(request, body)
     if streamed and capabilities.stream_usage:
         body["stream_options"] = {**body.get("stream_options", {}), "include_usage": True}
     elif not streamed or not capabilities.stream_usage:
@@ -49,7 +51,7 @@ def _write_settings(request: Request, capabilities: Capabilities, losses: list[L
         "logit_bias": sampling.logit_bias,
         "stop": list(request.stop) or None,
         "reasoning_effort": request.reasoning.effort,
-        "response_format": _write_format(request.output_format),
+        "response_format": None if request.output_format is None else _write_format(request.output_format),
         "verbosity": request.verbosity,
         "n": request.n if request.n != 1 else None,
         "logprobs": True if request.logprobs is not None else None,
@@ -70,9 +72,9 @@ def _write_settings(request: Request, capabilities: Capabilities, losses: list[L
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _write_format(wanted: OutputFormat | None) -> dict[str, Any] | None:
-    if wanted is None or wanted.kind != "json_schema":
-        return {"type": wanted.kind} if wanted is not None else None
+def _write_format(wanted: OutputFormat) -> dict[str, Any]:
+    if wanted.kind != "json_schema":
+        return {"type": wanted.kind}
     schema = {
         "name": wanted.name or "output",
         "description": wanted.description,

@@ -135,9 +135,9 @@ class MessageWriter:
     def write(self) -> list[Any]:
         messages: list[Any] = []
         if self._request.instructions:
-            content = self._text_content(self._request.instructions, "\n\n")
+            content = self._content(self._request.instructions, "instructions", "\n\n")
             messages.append({"role": self._can.system_role, "content": content})
-        extensions = self._message_extensions()
+        extensions = self._message_extensions() if self._request.extensions else {}
         for turn in self._request.turns:
             written = self._write_turn(turn)
             if written and turn.path in extensions:
@@ -256,6 +256,8 @@ class MessageWriter:
 
     def _content(self, blocks: Sequence[Block], path: str, joint: str) -> str | list[Any]:
         """Content as a plain string where it is text without cache hints, which every server takes; else as parts."""
+        if len(blocks) == 1 and type(block := blocks[0]) is Text and block.cache is None:
+            return block.text  # as nearly always
         texts = [block for block in blocks if isinstance(block, Text)]
         if len(texts) == len(blocks):
             return self._text_content(texts, joint)
