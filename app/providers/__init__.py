@@ -1,5 +1,5 @@
 """Providers: their URLs, headers, credentials, models and quirks.
 
-A provider knows no client and translates nothing; it takes a body in its own dialect and gives back an exchange.
-One module a kind; third parties add one through the entry point group `dragoman.providers`.
+A provider knows no client and translates nothing; it accepts a body in its own dialect and returns an exchange. One
+module per kind; third parties add kinds through the entry point group `dragoman.providers`.
 """

@@ -8,14 +8,14 @@ from collections.abc import Iterable
 
 from app.providers.provider import Provider
 
-# Seconds that a list of models waits for upstreams: Claude Code waits three for all of it.
+# Seconds to wait for upstreams' lists: Claude Code waits three seconds for the whole answer.
 LISTING_LIMIT = 1.5
 
 
 def fill_catalogues(providers: Iterable[Provider], *, only_new: bool = False, limit: float = LISTING_LIMIT) -> None:
-    """Asks every upstream that was not asked lately; one that takes longer than `limit` seconds is not waited for.
+    """Asks every upstream that was not asked recently, waiting at most `limit` seconds.
 
-    `only_new` waits only for those that were never asked before: what is merely old is good enough to go on with.
+    `only_new` waits only for upstreams never asked before; an old list is good enough for the moment.
     """
     providers = list(providers)
     for provider in providers:

@@ -22,27 +22,27 @@ from app.providers.quotas import QuotaWindow
 
 log = logging.getLogger("dragoman")
 
-# What says something of the request, and nothing of the provider.
+# Failures that concern only the request, not the provider.
 _OF_THE_REQUEST: frozenset[FailureKind] = frozenset(
     {"invalid_request", "unsupported", "conflict", "too_large", "unsupported_media", "context_overflow",
      "content_filter"}
 )  # fmt: skip
-# Of these the upstream's own sentence is kept: it is about the account. Any other may quote somebody's conversation,
-# which is not for everybody who may look at the health of the gateway.
+# Kinds whose message is kept, because it is about the account. Any other message may quote a conversation, which not
+# everyone who can see the gateway's health may read.
 _QUOTED: frozenset[FailureKind] = frozenset({"upstream_auth", "billing", "quota"})
-# These may be about one model or one minute, and leave the provider well.
+# Failures that may concern one model or one minute, and say nothing about the provider as a whole.
 _PASSING: frozenset[FailureKind] = frozenset({"not_found", "rate_limit", "permission"})
-# A server that counts less than this share of our own estimate, which is rough, has not read all; and how many tokens
-# are worth a word.
+# A server that counts less than this share of our rough estimate has not read the whole request; and the minimum of
+# missing tokens that is worth a warning.
 CUT_SHARE = 0.6
 LEAST_CUT = 1000
 MOST_CUTS = 32
-# Characters of a sentence.
+# Maximum characters of a message.
 _LONGEST = 500
 
 
 class Trouble(msgspec.Struct, frozen=True):
-    """A failure of a provider: when it was seen (unix seconds), its kind, and a sentence without anybody's words."""
+    """A failure of a provider: when it was seen (unix seconds), its kind, and a message that quotes nobody."""
 
     at: float
     kind: FailureKind
@@ -50,11 +50,11 @@ class Trouble(msgspec.Struct, frozen=True):
 
 
 class ProviderHealth:
-    """The last success and the last failure of one provider, as this process has seen them.
+    """The last success and the last failure of one provider, as seen by this process.
 
-    `listing` is why the last look at its list of models gave none; None after one that did. `quotas` is what is used of
-    an account's windows, by the name of its credential ("" outside of a pool). Written by every request
-    and read by status pages, without a lock: each note is one assignment.
+    `listing` is why the last request for its list of models failed; None if it succeeded. `quotas` are the used shares
+    of an account's windows, by credential name ("" outside a pool). Written by every request and read by status pages
+    without a lock: each update is one assignment.
     """
 
     __slots__ = ("_clock", "_failing", "context_cuts", "last_failure", "last_success", "listing", "quotas")
@@ -66,22 +66,22 @@ class ProviderHealth:
         self.last_failure: Trouble | None = None
         self.listing: Trouble | None = None
         self.quotas: dict[str, tuple[QuotaWindow, ...]] = {}
-        self.context_cuts: dict[str, str] = {}  # models whose server leaves out what does not fit, and a sentence
+        self.context_cuts: dict[str, str] = {}  # models whose server drops what exceeds its context, with a message
 
     def succeed(self) -> None:
-        """A request was answered well."""
+        """Notes that a request was answered."""
         self.last_success = self._clock()
         self._failing = False
 
     def fail(self, error: DragomanError) -> None:
-        """A request failed; what is the client's own fault is passed over."""
+        """Notes that a request failed, unless the client is to blame."""
         trouble = self._describe(error)
         if trouble is not None:
             self.last_failure = trouble
             self._failing = True
 
     def compare(self, upstream: str, estimate: int, usage: Usage) -> None:
-        """Notes, and says once in the log, that an upstream has read far less of a request than there is."""
+        """Notes, and logs once, that an upstream has read far less of a request than it was sent."""
         if usage.input >= CUT_SHARE * estimate or estimate - usage.input < LEAST_CUT or upstream in self.context_cuts:
             return
         message = (
@@ -93,19 +93,19 @@ class ProviderHealth:
             log.warning("%s: %s", upstream, message)
 
     def list_models(self, error: DragomanError | None = None) -> None:
-        """The list of models came, or did not for `error`."""
+        """Notes that the list of models arrived, or failed with `error`."""
         self.listing = None if error is None else self._describe(error)
 
     @property
     def problem(self) -> Trouble | None:
-        """The failure that no success followed, if it is one of the provider as a whole."""
+        """The last failure, if no success followed and it concerns the provider as a whole."""
         trouble = self.last_failure
         return trouble if self._failing and trouble is not None and trouble.kind not in _PASSING else None
 
     def _describe(self, error: DragomanError) -> Trouble | None:
         failure = error.failure
         ours = isinstance(error, CredentialUnavailable | ProgramUnavailable)
-        # The refusal of a key that a client brought along is that client's trouble.
+        # A refused key that the client supplied is the client's problem.
         others = isinstance(error, UpstreamError) and failure.kind != "authentication"
         if failure.kind in _OF_THE_REQUEST or not (ours or others):
             return None

@@ -1,6 +1,6 @@
 """Parses providers' model lists.
 
-Servers differ in what they leave out, write as text or set to null; one odd entry must not hide all the others.
+Servers differ in which fields they omit, write as text or set to null; one odd entry must not hide all the others.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from app.errors import UpstreamMalformed
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-# Above this a date is in milliseconds; as seconds it would lie in the year 5138.
+# Dates above this are in milliseconds; in seconds it is the year 5138.
 _MOST_SECONDS = 100_000_000_000
 
 
@@ -24,8 +24,8 @@ class _List(msgspec.Struct):
 
 
 def read_entries(body: bytes, shape: type[T]) -> list[T]:
-    """The entries of a list under `data` or `models`, or of a bare one, as far as they have what `shape` requires; any
-    other field with an odd value counts as absent. Raises UpstreamMalformed when there is no list."""
+    """The entries of a list under `data` or `models`, or of a bare list, that have the fields `shape` requires; any
+    other field with an odd value counts as absent. Raises UpstreamMalformed if there is no list."""
     try:
         found = msgspec.json.decode(body, type=_List | list[Any])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -36,14 +36,14 @@ def read_entries(body: bytes, shape: type[T]) -> list[T]:
 
 
 def in_seconds(date: float | None) -> int:
-    """A date as whole seconds since 1970; 0 for none."""
+    """A date as whole seconds since 1970; 0 if there is none."""
     if date is None or not 0 < date < _MOST_SECONDS * 1000:
         return 0
     return int(date / 1000 if date >= _MOST_SECONDS else date)
 
 
 def stated(*limits: int | None) -> int | None:
-    """The first of several limits that says something; servers write 0 or -1 for none."""
+    """The first limit that states something; servers write 0 or -1 for none."""
     return next((limit for limit in limits if limit is not None and limit > 0), None)
 
 

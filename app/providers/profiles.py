@@ -1,8 +1,8 @@
 """Combines the quirk tables into an upstream's capabilities.
 
-Four layers, each over the one before: what the dialect's own vendor takes (traits.py in its folder), the server's
-profile (servers.toml), the model's family (models.toml), and what the configuration says (`quirks`). A profile is named
-in the configuration or known by the host of the base URL; any other server is "generic".
+Four layers, each overriding the one before: what the dialect's own vendor supports (traits.py in its folder), the
+server's profile (servers.toml), the model's family (models.toml), and the configuration (`quirks`). The profile is
+configured or derived from the host of the base URL; any other server is "generic".
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from app.providers.quirk_tables import Row, read_fields, read_rows, read_table
 from app.settings import Profile
 
 _TABLE = read_table("servers.toml")
-# The profile of a host; with the port where the URL names one.
+# The profile by host, with the port if the URL names one.
 HOSTS: dict[str, Profile] = _TABLE["hosts"]
-# What each dialect's own vendor takes, and what servers and families of models do.
+# What each dialect's own vendor supports, and the rows of servers and model families.
 DIALECTS: dict[DialectName, dict[str, Any]] = {
     traits.name: read_fields(traits.takes, f"traits of {traits.name}") for traits in all_traits()
 }
@@ -40,11 +40,11 @@ def capabilities_for(
     first_party: bool | None = None,
     limits: Mapping[str, Any] | None = None,
 ) -> Capabilities:
-    """What `model` can take behind `base_url`.
+    """The capabilities of `model` behind `base_url`.
 
-    `limits` are fields that the server's own list of models states (max_output, context_window, efforts …); `quirks`
-    are fields from the configuration and have the last word. `first_party` None means: where the host is the
-    dialect's own vendor. Raises ConfigError for a quirk that does not exist or is of a wrong type.
+    `limits` are fields stated by the server's own list of models (max_output, context_window, efforts …); `quirks` are
+    fields from the configuration and override all others. `first_party` None derives it from the host: whether it is
+    the dialect's own vendor. Raises ConfigError for a quirk that does not exist or has a wrong type.
     """
     name = profile or profile_of(base_url)
     values: dict[str, Any] = dict(DIALECTS[dialect])
@@ -60,8 +60,8 @@ def capabilities_for(
 def find_sources(
     dialect: DialectName, model: str, profile: str, quirks: Mapping[str, Any], rows: tuple[Row, ...] = ()
 ) -> dict[str, tuple[Any, str]]:
-    """What is peculiar about an upstream: each field that a row or the configuration has set, with its value and where
-    it was said last."""
+    """The peculiarities of an upstream: each field set by a row or the configuration, with its value and the last
+    source that set it."""
     found: dict[str, tuple[Any, str]] = {}
     for row in _find_rows(dialect, model, profile, rows):
         found |= {name: (value, row.source) for name, value in row.fields.items()}
@@ -69,7 +69,7 @@ def find_sources(
 
 
 def _find_rows(dialect: DialectName, model: str, profile: str, more: tuple[Row, ...] = ()) -> list[Row]:
-    """The rows of the server and of the model, in the order in which they count."""
+    """The rows of the server and of the model, in the order in which they apply."""
     bare = bare_name(model)
     return [
         *(row for row in SERVERS if row.applies(profile, dialect, profile)),
@@ -78,7 +78,7 @@ def _find_rows(dialect: DialectName, model: str, profile: str, more: tuple[Row, 
 
 
 def profile_of(base_url: str) -> Profile:
-    """The profile that a base URL's host and port stand for; "generic" where they stand for none."""
+    """The profile for a base URL's host and port; "generic" if none matches."""
     place = urlsplit(base_url).netloc.rpartition("@")[2].lower()
     return next((profile for glob, profile in HOSTS.items() if fnmatchcase(place, glob)), "generic")
 

@@ -1,4 +1,4 @@
-"""The contract of providers, with a default for everything."""
+"""The base class of all providers, with a default for everything."""
 
 from __future__ import annotations
 
@@ -47,13 +47,14 @@ log = logging.getLogger("dragoman")
 
 Operation = Literal["generate", "count_tokens", "models", "responses", "compact", "completions", "embeddings"]
 
-# How long a list of models is believed, and how long a failed look-up is left alone; seconds.
+# Seconds that a list of models stays valid, and seconds before a failed request for it is repeated.
 CATALOGUE_LIFETIME = 300.0
 CATALOGUE_RETRY = 20.0
-# Names of models come from clients, so there is no end to them.
+# Model names come from clients, so caches keyed by them are bounded.
 MOST_CAPABILITIES = 4096
 MOST_WAYS = 512
-# Kinds of failure that are about the credential, and the seconds for which one of a pool rests when nobody says more.
+# Kinds of failure that concern the credential, and the seconds for which a pool member rests unless the upstream says
+# otherwise.
 RESTS: dict[FailureKind, float] = {
     "rate_limit": 30.0,
     "quota": 300.0,
@@ -61,17 +62,17 @@ RESTS: dict[FailureKind, float] = {
     "upstream_auth": 300.0,
     "overloaded": 5.0,
 }
-# The same where only the one request was too much for it.
+# Seconds of rest if only this one request was too much for it.
 MOMENT = 1.0
-# W3C's headers by which a trace goes on.
+# The W3C headers that continue a trace.
 TRACE_CONTEXT = ("traceparent", "tracestate")
-# Seconds between two renewals that a 403 asks for.
+# Minimum seconds between two renewals caused by a 403.
 FORBIDDEN_RENEWAL = 3600.0
 CATALOGUE_LIMITS = Limits(connect=2.0, first_byte=5.0, idle=5.0, total=8.0)
 
 
 class Model(msgspec.Struct, frozen=True):
-    """A model that a provider offers. Limits are in tokens, None where nobody said."""
+    """A model that a provider offers. Limits are in tokens, None if unknown."""
 
     id: str
     owned_by: str = ""
@@ -82,13 +83,13 @@ class Model(msgspec.Struct, frozen=True):
 
 
 class UpstreamRequest(msgspec.Struct, frozen=True):
-    """One request in the provider's dialect, ready to go.
+    """One request in the provider's dialect, ready to send.
 
-    `headers` are those that the body needs; `client_headers` the client's own (lower-case names), of which a
-    provider may pass on what is meant for it; `session` names the client's session where it has one, and
-    `session_mounted` tells that the path does, which asks for a conversation that the provider keeps; `tenant` is whose
-    request it is; `may_resend` is asked before the request is sent a second time, because the kept connection it went
-    out on had been closed; `refused` is what the upstream refuses, betas among it.
+    `headers` are those that the body needs; `client_headers` the client's own (lower-case names), of which a provider
+    may pass on those meant for it. `session` names the client's session if it has one; `session_mounted` means that the
+    path named it, which asks for a conversation kept by the provider. `tenant` is the tenant of the request.
+    `may_resend` is called before the request is sent a second time because its kept connection had been closed.
+    `refused` is what the upstream refuses, including betas.
     """
 
     operation: Operation
@@ -106,7 +107,7 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
 
 
 class _Way(msgspec.Struct, frozen=True):
-    """Where requests go, and with which headers, also as bytes; the rest is what that follows from."""
+    """The URL and headers of requests, the latter also as bytes; the other fields are what they were derived from."""
 
     url: str
     headers: dict[str, str]
@@ -119,14 +120,14 @@ class _Way(msgspec.Struct, frozen=True):
 class Provider:
     """Base of all providers: a server that speaks HTTP.
 
-    One object for each entry of `[providers]`, for as long as its configuration answers; shared by all threads and
-    greenlets of a process. A kind of provider sets the class variables and overrides what is different about it, most
-    often `url`, `request_headers`, `auth_headers`, `find_capabilities` and `fetch_models`. `source` is None when the
-    provider needs no credential, or passes the client's own one on.
+    One object per entry of `[providers]`, for the lifetime of its configuration; shared by all threads and greenlets of
+    a process. A kind of provider sets the class variables and overrides what is different, most often `url`,
+    `request_headers`, `auth_headers`, `find_capabilities` and `fetch_models`. `source` is None if the provider needs no
+    credential or passes on the client's own.
 
-    What the gateway relies on: `capabilities`, `credential` and `headers` are asked for each request and wait for no
-    network but a renewal; only `send`, `reach`, `models` and `catalogue` ask the upstream, with time limits in seconds;
-    errors are DragomanErrors, and none of them holds a secret.
+    The gateway relies on this: `capabilities`, `credential` and `headers` are called for each request and wait for no
+    network except a renewal; only `send`, `reach`, `models` and `catalogue` ask the upstream, with time limits in
+    seconds; errors are DragomanErrors, and none contains a secret.
     """
 
     kind: ClassVar[str] = ""
@@ -135,14 +136,14 @@ class Provider:
     local: ClassVar[bool] = False
     # Whether its programs may ask people for permission.
     asks_people: ClassVar[bool] = False
-    # Whether requests that are alike have the same URL and headers.
+    # Whether similar requests have the same URL and headers.
     same_headers: ClassVar[bool] = True
-    # Whether its list is asked for when a client names a model that nothing else knows.
+    # Whether its list of models is fetched when a client names an otherwise unknown model.
     lists_decide: ClassVar[bool] = False
-    # What the vendor's own service has, for a list that cannot be had.
+    # Models of the vendor's own service, used if the list cannot be fetched.
     known_models: ClassVar[tuple[str, ...]] = ()
-    rows: tuple[Row, ...] = ()  # of what models can take, by the user
-    # Where a program that this provider runs asks for leave to use a tool.
+    rows: tuple[Row, ...] = ()  # the user's own rows of model capabilities
+    # Where a program run by this provider asks for permission to use a tool.
     permission_prompt: PermissionPrompt | None = None
 
     def __init__(
@@ -154,36 +155,36 @@ class Provider:
         self.transport = transport
         base_url, login = split_login(settings.base_url or self.default_base_url)
         self.base_url = base_url.rstrip("/")
-        self.profile: Profile = settings.profile or profile_of(self.base_url)  # whose quirks the server has
+        self.profile: Profile = settings.profile or profile_of(self.base_url)  # decides the server's quirks
         self.limits = Limits(
             connect=settings.connect_timeout,
             first_byte=settings.first_byte_timeout,
             idle=settings.idle_timeout,
             total=settings.total_timeout,
         )
-        # Names of headers are compared in lower case, so that a configured one replaces ours and does not join it.
+        # Header names are compared in lower case, so a configured header replaces ours instead of being added to it.
         self._headers = {name.lower(): value for name, value in settings.headers.items()}
         if login is not None:
             self._headers.setdefault("authorization", login)
         self.health = ProviderHealth()
         self._capabilities: dict[str, Capabilities] = {}
         self._ways: dict[tuple[object, ...], _Way] = {}
-        self._forbidden: dict[str, Rests] = {}  # by credential: until when a 403 asks for no renewal
+        self._forbidden: dict[str, Rests] = {}  # by credential: how long a 403 causes no renewal
         self._catalogue: dict[str, Model] = {}
         self._catalogue_until = 0.0
         self._variants: tuple[Mapping[str, Model], dict[str, str]] | None = None
-        # When the catalogue, or the failure to get it, came; 0 before it was asked for.
+        # When the catalogue was fetched or failed to be; 0 before the first attempt.
         self.catalogue_version = 0
         self.asking: threading.Thread | None = None
 
     @property
     def dialect(self) -> DialectName:
-        """The dialect that its models speak, where their capabilities do not name another."""
+        """The dialect that its models speak unless their capabilities name another."""
         return self.settings.dialect or "openai_chat"
 
     @cached_property
     def bills(self) -> bool:
-        """Whether somebody pays for each token; for the login of a subscription nobody does."""
+        """Whether tokens are billed individually; not so for subscription logins."""
         sources = (
             [each.source for each in self.source.members] if isinstance(self.source, CredentialPool) else [self.source]
         )
@@ -191,16 +192,16 @@ class Provider:
 
     @property
     def is_vendor(self) -> bool:
-        """Whether this is the vendor's own service, not one that speaks like it."""
+        """Whether this is the vendor's own service rather than a compatible one."""
         return bool(self.default_base_url) and _host(self.base_url) == _host(self.default_base_url)
 
     def spell(self, model: str) -> str:
-        """The name of a model of this provider for clients, who write it behind the provider's name."""
+        """The name of a model of this provider for clients, which write it after the provider's name."""
         return model
 
     def capabilities(self, model: str) -> Capabilities:
-        """What this model can take here, by its name at this provider. Computed once for each model; any name gets an
-        answer, for clients make names up. Raises nothing."""
+        """The capabilities of a model here, by its name at this provider. Computed once per model; any name gets an
+        answer, because clients invent names. Raises nothing."""
         known = self._capabilities.get(model)
         if known is None:
             if len(self._capabilities) >= MOST_CAPABILITIES:
@@ -209,7 +210,7 @@ class Provider:
         return known
 
     def _with_rows(self, model: str) -> Capabilities:
-        """The capabilities by our tables, then by the user's own rows, then by the quirks of this provider."""
+        """The capabilities from our tables, then the user's own rows, then the quirks of this provider."""
         found = self.find_capabilities(model)
         for row in self.rows:
             if row.applies(bare_name(found.model or model), found.dialect, self.profile):
@@ -217,7 +218,8 @@ class Provider:
         return msgspec.structs.replace(found, **read_fields(self.settings.quirks, "quirks")) if self.rows else found
 
     def _with_window(self, model: str, found: Capabilities) -> Capabilities:
-        """The context window as the settings say, else as the capabilities have it, else as the upstream lists it."""
+        """The capabilities with the context window from the settings, else from the capabilities, else from the
+        upstream's list."""
         listed = self._catalogue.get(model)
         window = (
             self.settings.window_of(model)
@@ -227,8 +229,8 @@ class Provider:
         return found if window == found.context_window else msgspec.structs.replace(found, context_window=window)
 
     def find_capabilities(self, model: str) -> Capabilities:
-        """The capabilities by our tables. A kind that knows more, as from the upstream's own list, overrides this; it
-        must not ask the upstream here."""
+        """The capabilities from our tables. A kind that knows more, for example from the upstream's list, overrides
+        this; it must not ask the upstream here."""
         return capabilities_for(
             self.dialect,
             self.base_url,
@@ -238,8 +240,8 @@ class Provider:
         )
 
     def credential(self, session: str | None = None, tenant: str = "") -> Credential | None:
-        """The credential for one request of `tenant`, of a client's `session` where it says one: a pool keeps a session
-        at one account. None where the provider needs none. May wait for a renewal. Raises CredentialUnavailable."""
+        """The credential for one request of `tenant` and, if given, of a client's `session`, which a pool keeps at one
+        account. None if the provider needs none. May wait for a renewal. Raises CredentialUnavailable."""
         if isinstance(self.source, CredentialPool):
             return self.source.choose(session or "", tenant)
         return self.source.snapshot() if self.source is not None else None
@@ -248,10 +250,13 @@ class Provider:
         self, failed: Credential | None, session: str | None, error: DragomanError, tenant: str, *,
         serves_others: bool = False,
     ) -> Credential | None:  # fmt: skip
-        """Another credential of the pool for a request that failed with this one, which rests as long as its upstream
-        says; None where there is no other, or another would fare no better. It rests for this tenant, since what a
-        client sends may be why; for all where headers tell that the account has nothing left. What `serves_others`
-        rests for a moment only, in which this request finds another."""
+        """Another credential of the pool for a request that failed with this one; None if there is no other, or if
+        another would fare no better.
+
+        The failed credential rests as long as its upstream says. It rests only for this tenant, because the client's
+        request may be the cause, but for all if headers say that the account has nothing left. If it still
+        `serves_others`, it rests only for a moment, in which this request finds another.
+        """
         if failed is None or not isinstance(self.source, CredentialPool):
             return None
         failure = error.failure
@@ -268,16 +273,17 @@ class Provider:
         )  # fmt: skip
 
     def note_quotas(self, credential: Credential | None, headers: Mapping[str, str]) -> None:
-        """Remember what an answer tells of the account's windows."""
+        """Stores what an answer says about the account's quota windows."""
         if (CLAUDE_MARK in headers or CODEX_MARK in headers) and (windows := read_quotas(headers, time.time())):
             self.health.quotas[credential.name if credential is not None else ""] = windows
 
     def renew(self, failed: Credential | None, tenant: str = "", *, forbidden: bool = False) -> Credential | None:
-        """Another credential than the one the upstream refused; None when there is no other.
+        """A credential other than the one that the upstream refused; None if there is no other.
 
-        `forbidden`: it was known, but not allowed (403). That may be a stale token, but mostly is a rule, which no new
-        token changes: then the store is looked at each time and a token spent once in a while only, for `tenant` and
-        one more. Raises CredentialUnavailable, which says why there is no other and what helps.
+        `forbidden`: the credential was valid but not allowed (403). A stale token may be the cause, but mostly it is a
+        rule that no new token changes. The store is then checked each time, but a token is spent only once per
+        FORBIDDEN_RENEWAL for `tenant`, and for one more tenant. Raises CredentialUnavailable, which says why there is
+        no other and what helps.
         """
         if self.source is None or failed is None:
             return None
@@ -292,14 +298,14 @@ class Provider:
         return fresh if fresh.secret != failed.secret else None
 
     def send(self, upstream_request: UpstreamRequest, credential: Credential | None) -> Exchange:
-        """Puts a request on its way and does not wait for the reply, which comes with the exchange; whoever gets that
-        closes it. `credential` is the one that `credential` gave for this request. What fails before the request is on
-        its way is raised as an UpstreamError."""
+        """Sends a request without waiting for the reply. Returns an Exchange, which the caller must close. `credential`
+        is the result of `credential` for this request. A failure before the request was sent raises an
+        UpstreamError."""
         return self.transport.send(self._make_call(upstream_request, credential))
 
     def prepare(self, upstream_request: UpstreamRequest, credential: Credential | None) -> PreparedCall | None:
-        """What sends requests that differ from this one in their body alone; None where each must be made by `send`, or
-        may have another credential."""
+        """A call that sends requests which differ from this one only in their body; None if each must go through `send`
+        or may need another credential."""
         settled = self.source is None or isinstance(self.source, StaticSource)
         if not (settled and self.same_headers) or type(self).send is not Provider.send:
             return None
@@ -312,7 +318,7 @@ class Provider:
         )
 
     def _find_way(self, upstream_request: UpstreamRequest, credential: Credential | None) -> _Way:
-        """URL and headers, which are the same for most requests of a client to a model."""
+        """URL and headers, cached because they are the same for most requests of a client to a model."""
         client = upstream_request.client_headers
         place = (
             upstream_request.operation,
@@ -342,10 +348,10 @@ class Provider:
         return way
 
     def reach(self, method: str, path: str, query: str) -> Exchange:
-        """Sends a request that is about a response which the upstream keeps; `path` and `query` follow the collection.
+        """Sends a request about a response stored by the upstream; `path` and `query` follow the collection's URL.
         Raises DragomanError."""
         if any(step in (".", "..") for step in path.split("/")):
-            raise NotFound("no id is called so")  # and the path would lead out of the collection
+            raise NotFound("no id is called so")  # such a path would leave the collection
         url, _, version = self.url("responses", "").partition("?")
         asked = "&".join(part for part in (version, query) if part)
         headers = {"accept": "application/json", "user-agent": "dragoman", **self._headers}
@@ -354,7 +360,7 @@ class Provider:
         return self.transport.send(Call(method, url, headers, b"", self.limits))
 
     def headers(self, upstream_request: UpstreamRequest, credential: Credential | None) -> dict[str, str]:
-        """All headers of one request; the configured ones may replace any but the credential."""
+        """All headers of one request; configured headers may replace any except the credential."""
         headers = {"content-type": "application/json", **self.request_headers(upstream_request)}
         headers.update(upstream_request.headers)
         if self.settings.trace_context:
@@ -365,20 +371,20 @@ class Provider:
         return headers
 
     def url(self, operation: Operation, model: str) -> str:
-        """Where an operation lives. A base URL that already ends in the path, or in its version, is taken as meant."""
+        """The URL of an operation. A base URL may already end with the path or its version."""
         path = self.paths[operation]
         version = f"/{path.split('/', 2)[1]}"
         return self.base_url.removesuffix(self.paths["generate"]).removesuffix(version) + path
 
     def request_headers(self, upstream_request: UpstreamRequest) -> dict[str, str]:
-        """Headers that this provider wants on a request, without those that authenticate. Names in lower case."""
+        """The headers that this provider requires, without authentication. Names in lower case."""
         return {
             "user-agent": "dragoman",
             "accept": "text/event-stream" if upstream_request.stream else "application/json",
         }
 
     def auth_headers(self, credential: Credential | None, client_headers: Mapping[str, str]) -> dict[str, str]:
-        """The headers of `credential`; without one, and with `auth = "passthrough"`, those of the client's own key."""
+        """The headers of `credential`; if there is none and `auth = "passthrough"`, those of the client's own key."""
         if credential is not None:
             return {"authorization": f"Bearer {credential.secret}"}
         if self.settings.auth != "passthrough":
@@ -389,34 +395,34 @@ class Provider:
         return {"authorization": shown} if shown is not None else {}
 
     def offers(self, operation: Operation) -> bool:
-        """Whether the provider has this operation at all; a model may still lack it (Capabilities.absent)."""
+        """Whether the provider has this operation; a model may still lack it (Capabilities.absent)."""
         return operation in self.paths
 
     def explain(self, failure: Failure) -> Failure:
-        """The failure in words that tell whoever runs the gateway what to do about it; the kind stays the same."""
+        """The failure with a message that tells the operator what to do; the kind stays the same."""
         if failure.kind == "upstream_auth":
             message = f"upstream {self.name} rejected its credentials: {failure.message}"
             return msgspec.structs.replace(failure, message=message)
         return failure
 
     def models(self) -> list[Model]:
-        """The models on offer: configured ones, else the upstream's own list, for which this may wait (8 s at most).
-        Raises nothing."""
+        """The models on offer: the configured ones, else the upstream's own list, for which this may wait (at most 8
+        s), else the known ones of the vendor. Raises nothing."""
         configured = [Model(id=name, owned_by=self.name) for name in self.settings.models]
         known = self.known_models if self.is_vendor else ()
         return configured or list(self.catalogue().values()) or [Model(id=name, owned_by=self.name) for name in known]
 
     @property
     def was_asked(self) -> bool:
-        """Whether the upstream has been asked for its list, with or without success."""
+        """Whether the upstream was asked for its list, successfully or not."""
         return self.catalogue_version > 0
 
     def lists(self, model: str) -> bool:
-        """Whether a model is offered here under this very name, as far as is known without asking."""
+        """Whether a model is offered here under exactly this name, as far as is known without asking."""
         return model in self.settings.models or model == self.settings.default_model or model in self._catalogue
 
     def find_variant(self, canonical: str) -> str | None:
-        """The listed name of which `canonical` is the common spelling; the youngest where there are several."""
+        """The listed name whose canonical name is `canonical`; the newest if there are several."""
         known = self._variants
         if known is None or known[0] is not self._catalogue:
             listed = [*self.settings.models, *self._catalogue]
@@ -424,7 +430,7 @@ class Provider:
         return known[1].get(canonical)
 
     def known_names(self) -> list[str]:
-        """The names on offer, as far as they are known without asking."""
+        """The names on offer that are known without asking."""
         return list(self.settings.models) or list(self._catalogue)
 
     @property
@@ -433,7 +439,8 @@ class Provider:
         return bool(self.settings.models) or self.local or time.monotonic() < self._catalogue_until
 
     def catalogue(self) -> dict[str, Model]:
-        """The upstream's own list by id, kept for a few minutes; the last good one while it cannot be had."""
+        """The upstream's own list by id, cached for a few minutes; while it cannot be fetched, the last one that
+        could."""
         now = time.monotonic()
         if now >= self._catalogue_until:
             self._catalogue_until = now + CATALOGUE_RETRY
@@ -465,21 +472,21 @@ class Provider:
 
     @property
     def can_show_life(self) -> bool:
-        """Whether there is a question that its server answers at once, whatever its models are at."""
+        """Whether the server has an endpoint that answers at once, whatever its models are doing."""
         return self.settings.health_check and self.offers("models")
 
     def shows_life(self) -> bool:
-        """Whether its server answers a question for its models: anything at all, in a few seconds. Never raises."""
+        """Whether the server answers a request for its models within a few seconds, with anything. Never raises."""
         try:
             self._get(self.url("models", ""), self.credential())
         except (UpstreamTimeout, UpstreamUnreachable, UpstreamCut):
             return False
         except DragomanError:
-            pass  # an answer, if a strange one; or no credential to ask with, which says nothing
+            pass  # an odd answer still counts; a missing credential says nothing about the server
         return True
 
     def fetch_json(self, url: str) -> bytes:
-        """The body of a GET with this provider's credential, renewed once where it is refused. Raises DragomanError."""
+        """The body of a GET with this provider's credential, which is renewed once if refused. Raises DragomanError."""
         credential = self.credential()
         status, body = self._get(url, credential)
         if status == 401 and (renewed := self.renew(credential)) is not None:
@@ -505,7 +512,7 @@ def _host(url: str) -> str | None:
 
 
 class _ListedModel(msgspec.Struct):
-    """`owned_by` and the date are OpenAI's; the windows are OpenRouter's, vLLM's and Groq's."""
+    """`owned_by` and the date are OpenAI's fields; the windows are OpenRouter's, vLLM's and Groq's."""
 
     id: str
     owned_by: str = ""

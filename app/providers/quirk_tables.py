@@ -1,6 +1,6 @@
 """Reads tables of what servers and models support, from our TOML files and the configuration.
 
-Each row names what it is about and gives fields of Capabilities; rows apply in order.
+Each row names what it applies to and gives fields of Capabilities; rows apply in order.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from app.dialects.registry import known_names
 from app.errors import ConfigError
 from app.settings.checking import describe_mismatch, suggest
 
-# How TOML, which has no null, says that there is no limit.
+# Stands for "no limit" in TOML, which has no null.
 ANY = "any"
 
 
 class Row(msgspec.Struct, frozen=True):
-    """Fields of Capabilities that hold where a name matches; no dialects or profiles listed means all of them.
+    """Fields of Capabilities for matching names; if no dialects or profiles are listed, all match.
 
-    `source` says where the row stands, for humans.
+    `source` says where the row is defined, for humans.
     """
 
     names: tuple[str, ...]
@@ -45,12 +45,12 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def read_table(name: str) -> dict[str, Any]:
-    """A table that comes with the program."""
+    """A table that ships with the program."""
     return tomllib.loads(Path(__file__).with_name(name).read_text("utf-8"))
 
 
 def read_user_rows(path: str | None) -> tuple[Row, ...]:
-    """The rows of a file of the user's own, which has the form of models.toml. Raises ConfigError."""
+    """The rows of the user's own file, in the format of models.toml. Raises ConfigError."""
     if path is None:
         return ()
     key = "server.quirks_file"
@@ -65,12 +65,12 @@ def read_user_rows(path: str | None) -> tuple[Row, ...]:
 
 
 def read_rows(rows: list[dict[str, Any]], source: str) -> tuple[Row, ...]:
-    """The rows of a table. Raises ConfigError for a field that does not exist or is of a wrong type."""
+    """The rows of a table. Raises ConfigError for a field that does not exist or has a wrong type."""
     return tuple([_read_row(row, f"{source}[{number}]") for number, row in enumerate(rows)])
 
 
 def read_fields(fields: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Fields of Capabilities, where they stand below `key`. Raises ConfigError with the name of one that is wrong."""
+    """Fields of Capabilities, found below `key`. Raises ConfigError with the name of an invalid one."""
     values: dict[str, Any] = {}
     for name, value in fields.items():
         if name not in FIELD_TYPES:

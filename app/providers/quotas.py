@@ -7,28 +7,28 @@ from collections.abc import Mapping
 
 import msgspec
 
-# Windows of Claude logins, by what stands in the header's name.
+# Windows of Claude logins, by their part of the header's name.
 _CLAUDE = "anthropic-ratelimit-unified-"
 _CLAUDE_WINDOWS = ("5h", "7d", "7d_oi")
-# Windows of ChatGPT logins; their length stands in another header.
+# Windows of ChatGPT logins; another header gives their length.
 _CODEX = "x-codex-"
 _CODEX_WINDOWS = ("primary", "secondary")
-# Answers that tell of windows have one of these headers.
+# Answers with window data have one of these headers.
 CLAUDE_MARK = f"{_CLAUDE}status"
 CODEX_MARK = f"{_CODEX}primary-used-percent"
-# What is left of limits of a key: Anthropic's, and OpenAI's, which many servers have.
+# Headers with the remainder of a key's limits: Anthropic's, and OpenAI's, which many servers copy.
 _LEFT = (
     *(f"anthropic-ratelimit-{name}-remaining" for name in ("requests", "tokens", "input-tokens", "output-tokens")),
     *(f"x-ratelimit-remaining-{name}" for name in ("requests", "tokens")),
 )
 _LONGEST_NUMBER = 32
-# The end of the year 9999, beyond which no date can be shown.
+# The end of the year 9999, the last date that can be shown.
 _LAST_MOMENT = 253_402_300_799.0
 
 
 class QuotaWindow(msgspec.Struct, frozen=True):
-    """One window: its name ("5h", "7d"), the share that is used (1.0 is all), and when it begins anew, in unix
-    seconds; None where nobody says."""
+    """One window: its name ("5h", "7d"), the used share (1.0 is all), and when it resets, in unix seconds or None if
+    unknown."""
 
     name: str
     used: float
@@ -36,7 +36,7 @@ class QuotaWindow(msgspec.Struct, frozen=True):
 
 
 def read_quotas(headers: Mapping[str, str], now: float) -> tuple[QuotaWindow, ...]:
-    """The windows that an answer tells of; none for the answers of other upstreams. `now` is in unix seconds."""
+    """The windows in an answer's headers; empty for other upstreams. `now` is in unix seconds."""
     if CLAUDE_MARK in headers:
         windows = [
             _window(name, headers, f"{_CLAUDE}{name}-utilization", f"{_CLAUDE}{name}-reset", 1.0, now)
@@ -61,18 +61,18 @@ def read_quotas(headers: Mapping[str, str], now: float) -> tuple[QuotaWindow, ..
 
 
 def find_rest(windows: tuple[QuotaWindow, ...], now: float) -> float | None:
-    """Seconds until every window that is used up begins anew; None while none is used up."""
+    """Seconds until every exhausted window has reset; None if none is exhausted."""
     ends = [window.resets_at - now for window in windows if window.used >= 1.0 and window.resets_at is not None]
     return max(ends) if ends and max(ends) > 0 else None
 
 
 def has_nothing_left(headers: Mapping[str, str]) -> bool:
-    """Whether an answer tells, in the header of a rate limit, that nothing is left of what the account may use."""
+    """Whether a rate limit header of an answer says that the account has nothing left."""
     return any(headers.get(name) in ("0", "0.0") for name in _LEFT)
 
 
 def read_seconds(retry_after: str | None) -> float | None:
-    """What a retry-after header asks to wait, where it is a number of seconds."""
+    """The seconds in a retry-after header; None if it is not a number."""
     seconds = _number(retry_after or "")
     return max(0.0, seconds) if seconds is not None else None
 
@@ -92,7 +92,7 @@ def _window(
 
 
 def _name_minutes(minutes: str, default: str) -> str:
-    """A window's length as its name: "5h", "7d"."""
+    """The name of a window by its length: "5h", "7d"."""
     length = _number(minutes)
     if length is None or length < 1:
         return default

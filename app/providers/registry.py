@@ -16,7 +16,7 @@ from app.transport import Transport
 
 ENTRY_POINTS = "dragoman.providers"
 
-# Where each kind is. Only those that are configured are imported.
+# The class of each kind. Only configured kinds are imported.
 KINDS = {
     "oca": "app.providers.kinds.oca.OCAProvider",
     "anthropic": "app.providers.kinds.anthropic.AnthropicProvider",
@@ -34,8 +34,8 @@ def build_providers(
     transport: Transport,
     rows: tuple[Row, ...] = (),
 ) -> dict[str, Provider]:
-    """One provider for each table of the configuration; `rows` are the user's own of the table of models. Raises
-    ConfigError with the key of what cannot be built."""
+    """One provider per table of the configuration; `rows` are the user's own model rows. Raises ConfigError with the
+    key of what cannot be built."""
     providers = {name: _build_provider(name, table, environ, home, transport) for name, table in settings.items()}
     for provider in providers.values():
         provider.rows = rows
@@ -72,7 +72,7 @@ def _build_provider(
 
 
 def find_transport(name: str, settings: ProviderSettings, usual: Transport) -> Transport:
-    """The transport to a provider, which may have a proxy or certificates of its own."""
+    """The transport to a provider, which may have its own proxy or certificates."""
     keys = ("proxies", "ca_bundle", "client_cert", "client_key")
     own = {key: value for key in keys if (value := getattr(settings, key)) is not None}
     try:

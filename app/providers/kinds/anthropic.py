@@ -15,13 +15,13 @@ from app.providers.listings import read_entries, stated
 from app.providers.provider import Model, Operation, Provider, UpstreamRequest
 
 DEFAULT_VERSION = "2023-06-01"
-# An access token of a login is refused as a direct credential without this beta.
+# Without this beta the vendor refuses a login's access token.
 OAUTH_BETA = "oauth-2025-04-20"
 
-# What Anthropic's own clients say of themselves: of use to Anthropic only.
+# What Anthropic's own clients say about themselves; useful only to Anthropic.
 FIRST_PARTY_HEADERS = ("x-app", "anthropic-dangerous-direct-browser-access", "x-claude-code-session-id")
 FIRST_PARTY_PREFIXES = ("x-stainless-", "x-claude-code-")
-# The rest of `anthropic-*` may belong to an account, and goes only with the client's own key.
+# Other `anthropic-*` headers may belong to an account and are sent only with the client's own key.
 PASSED_HEADERS = ("anthropic-version", "anthropic-beta")
 
 
@@ -71,7 +71,7 @@ class AnthropicProvider(Provider):
         if credential is None:
             if self.settings.auth == "configured" or not (self.is_vendor or self.settings.auth == "passthrough"):
                 return {}
-            # One of both: the vendor looks at the key first.
+            # Only one of the two: the vendor prefers the key.
             shown = next((name for name in ("x-api-key", "authorization") if name in client_headers), None)
             return {shown: client_headers[shown]} if shown is not None else {}
         if credential.api_key is not None:

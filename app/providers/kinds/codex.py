@@ -1,7 +1,7 @@
 """The backend that ChatGPT logins may use for Codex.
 
-It answers streams only, keeps nothing, and refuses most parameters; the profile `codex` says which. OpenAI means this
-login for its owner's own tools: it is never shared, and only used when it is configured.
+It answers streams only, stores nothing, and refuses most parameters; the profile `codex` says which. OpenAI intends
+this login for its owner's own tools: it is never shared, and only used if configured.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from app.providers.profiles import capabilities_for
 from app.providers.provider import Model, Operation, Provider, UpstreamRequest
 from app.transport import Exchange
 
-# The list of models is asked for on behalf of a client version; the backend leaves out what is too new for it.
+# The list of models is requested for a client version; the backend omits models too new for it.
 CLIENT_VERSION = "0.169.0"
-# Characters of a cache key that the backend takes, and bytes that tell one conversation from another.
+# Maximum characters of a cache key, and bytes of a request's beginning that distinguish conversations.
 MOST_KEY = 64
 MOST_BEGINNING = 1000
 
 
-# Where the backend keeps a turn: it gives the client a token, and wants it back with the turn's other requests.
+# The header with the backend's token for a turn, which the turn's other requests must send back.
 TURN_STATE = "x-codex-turn-state"
 
-# What a failure is called by those who used earlier gateways for this backend, and what to do about it; by its kind.
+# By kind of failure: the wording that users of earlier gateways for this backend know, and the remedy.
 _TROUBLES = {
     "billing": (
         "ChatGPT Plus subscription required",
@@ -51,7 +51,7 @@ _TROUBLES = {
     "unreachable": ("Failed to connect to ChatGPT backend", "Check the network, and [server] proxies if there is one."),
 }
 _NO_SESSION = ("Session not found", "The backend keeps no responses: send the whole conversation again.")
-# The backend's own words for a model that it has, but not for a login like this; it says them with status 400.
+# The backend's words, with status 400, for a model that exists but not for this kind of login.
 _NOT_FOR_PLAN = "model is not supported when using codex"
 _SESSION_CODES = ("previous_response_not_found", "session_not_found", "conversation_not_found")
 
@@ -79,7 +79,8 @@ class CodexProvider(Provider):
         return capabilities_for(self.dialect, self.base_url, model, profile, self.settings.quirks)
 
     def send(self, upstream_request: UpstreamRequest, credential: Credential | None) -> Exchange:
-        """The backend routes by session to where a conversation is cached; one that names none gets one."""
+        """Sends the request under a session name, by which the backend finds a conversation's cache; a request without
+        one gets one derived from its beginning."""
         session = upstream_request.session or name_session(upstream_request.body)
         body = upstream_request.body
         if upstream_request.operation == "generate" and body[:1] == b"{" and b'"prompt_cache_key"' not in body:
@@ -112,7 +113,7 @@ class CodexProvider(Provider):
         return msgspec.structs.replace(failure, message=message)
 
     def models(self) -> list[Model]:
-        """A backend that lists none has those of the vendor, wherever it is reached."""
+        """The vendor's known models if the backend lists none, whatever its address."""
         return super().models() or [Model(id=name, owned_by="openai") for name in self.known_models]
 
     def fetch_models(self) -> list[Model]:
@@ -125,7 +126,7 @@ class CodexProvider(Provider):
 
 
 def name_session(body: bytes) -> str:
-    """A name for the conversation of a request: the same for each of its turns, for they all begin alike."""
+    """A name for a request's conversation: the same for each of its turns, because all begin alike."""
     start = body.find(b'"input"')
     beginning = body[start : start + MOST_BEGINNING] if start >= 0 else body[:MOST_BEGINNING]
     return str(uuid.UUID(bytes=hashlib.sha256(beginning).digest()[:16], version=4))

@@ -1,7 +1,7 @@
 """The built-in demo: a small deterministic model that needs no account.
 
-It streams, thinks when asked to, calls the tools it is offered in a fixed way and reports usage. It speaks Anthropic
-Messages, and answers its requests through the same parser and renderer as everybody else.
+It streams, thinks if asked to, calls the offered tools in a fixed way and reports usage. It speaks Anthropic Messages,
+and answers through the same parser and renderer as every other provider.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from app.providers.profiles import capabilities_for
 from app.providers.provider import Model, Operation, Provider, UpstreamRequest
 from app.transport import Exchange
 
-PAUSE = 0.01  # seconds between two words, so that streaming can be seen
+PAUSE = 0.01  # seconds between two words, to make streaming visible
 
-_PIECE = re.compile(r"\S+\s*|\s+")  # a word with the blanks behind it
+_PIECE = re.compile(r"\S+\s*|\s+")  # a word with the blanks after it
 _NAME_LIKE = re.compile(r"[\w-]+")
 _QUOTED = re.compile(r"`([^`]+)`")
 
@@ -71,7 +71,7 @@ class DemoProvider(Provider):
 
 
 class LocalExchange(Exchange):
-    """A reply that is made here; its parts come from an iterator."""
+    """A locally made reply whose parts come from an iterator."""
 
     def __init__(self, status: int, content_type: str, parts: Iterator[bytes]) -> None:
         self.status = status
@@ -89,7 +89,7 @@ class LocalExchange(Exchange):
 
 
 def answer(request: Request, digest: str) -> list[Event]:
-    """The whole answer to a request; the same request always gets the same one."""
+    """The whole answer to a request; the same request always gets the same answer."""
     blocks = list(_blocks(request, digest))
     calls = any(isinstance(block, ToolCall) for block in blocks)
     fresh = estimate_tokens(request, images=anthropic_messages.TRAITS.image_rule)
@@ -111,7 +111,7 @@ def answer(request: Request, digest: str) -> list[Event]:
 def _blocks(request: Request, digest: str) -> Iterator[Text | Reasoning | ToolCall]:
     if request.reasoning.mode == "on" or request.reasoning.effort not in (None, "none"):
         yield Reasoning("A demo does not think, but this is where a model would.")
-    # Agents add system turns and blocks of reminders around what their user typed, and behind it.
+    # Agents add system turns and reminder blocks around and after what their user typed.
     turns = (turn.blocks for turn in reversed(request.turns) if turn.role == "user")
     typed = ([block for block in blocks if not _is_reminder(block)] for blocks in turns)
     last = next((blocks for blocks in typed if blocks), [])
@@ -137,7 +137,7 @@ def _is_reminder(block: Block) -> bool:
 
 
 def choose_tool(request: Request, asked: str) -> FunctionTool | None:
-    """The tool that is forced, or that the text names first, or that is the only one on offer."""
+    """The tool that is forced, that the text names first, or that is the only one on offer."""
     tools = [tool for tool in request.tools if isinstance(tool, FunctionTool)]
     choice = request.tool_choice
     if not tools or (choice is not None and choice.mode == "none"):
@@ -153,7 +153,7 @@ def choose_tool(request: Request, asked: str) -> FunctionTool | None:
 
 
 def example_of(schema: Mapping[str, Any], asked: str) -> Any:
-    """The plainest value that a JSON schema allows; text comes from backticks in what was asked, or is all of it."""
+    """The simplest value that a JSON schema allows; its text is the part of `asked` in backticks, or all of it."""
     if "const" in schema:
         return schema["const"]
     if schema.get("enum"):

@@ -1,7 +1,7 @@
 """Oracle Code Assist: a LiteLLM proxy behind an Oracle identity domain.
 
-There is no public reference. What its clients show: it answers streams only, its catalogue says what each model can
-take, and every request carries an `opc-request-id` that Oracle's support can look up.
+There is no public reference. Its clients show this: it answers streams only, its catalogue states each model's
+capabilities, and every request carries an `opc-request-id` that Oracle's support can look up.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BASE_URLS = {
     "external": "https://code.aiservice.us-chicago-1.oci.oraclecloud.com/20250206/app/litellm",
 }
 
-# What the catalogue calls the dialects, and where each lives; the first that a model lists is spoken.
+# The catalogue's names for the dialects, and the path of each; the first that a model lists is spoken.
 APIS: dict[DialectName, str] = {
     "openai_chat": "CHAT_COMPLETIONS",
     "openai_responses": "RESPONSES",
@@ -75,7 +75,7 @@ class OCAProvider(Provider):
         return super().capabilities(model)
 
     def find_capabilities(self, model: str) -> Capabilities:
-        """The profile's, sharpened by what the catalogue says of this model."""
+        """The profile's capabilities, refined by the catalogue's entry for this model."""
         name = self.listed_name(model)
         entry = self._entries.get(name, _Entry())
         return capabilities_for(
@@ -116,7 +116,7 @@ class OCAProvider(Provider):
         return msgspec.structs.replace(failure, message=f"Oracle error: {status}: {failure.message}{remedy}")
 
     def listed_name(self, model: str) -> str:
-        """The id exactly as the catalogue lists it: some entries lack the prefix `oca/`, and must be sent without."""
+        """The id exactly as the catalogue lists it: some entries lack the prefix `oca/` and must be sent without it."""
         catalogue = self.catalogue()
         for name in (model, f"oca/{model}", model.removeprefix("oca/")):
             if name in catalogue:
@@ -124,7 +124,7 @@ class OCAProvider(Provider):
         return model if "/" in model else f"oca/{model}"
 
     def spell(self, model: str) -> str:
-        """The catalogue's names begin with `oca/`; behind a provider of that name it would be there twice."""
+        """The name without `oca/` if the provider is called that; otherwise clients would see the prefix twice."""
         return model.removeprefix("oca/") if self.name == "oca" else model
 
     def fetch_models(self) -> list[Model]:
@@ -142,14 +142,15 @@ class OCAProvider(Provider):
         ]
 
     def _choose_dialect(self, entry: _Entry) -> DialectName:
-        """The configured dialect, or Chat, as far as the model is listed with it."""
+        """The configured dialect, or Chat, if the model is listed with it; otherwise the first dialect it is listed
+        with."""
         wished = self.settings.dialect or "openai_chat"
         listed = entry.model_info.supported_api_list or [APIS["openai_chat"]]
         return next((dialect for dialect in (wished, *APIS) if APIS[dialect] in listed), wished)
 
 
 def make_request_id(token: str, task: str, now: int, random: bytes) -> str:
-    """32 hex digits: the beginnings of the hashes of token and task, the time in seconds, four random bytes."""
+    """32 hex digits: the first eight of the hashes of token and task, the time in seconds, four random bytes."""
     return (
         hashlib.sha256(token.encode()).hexdigest()[:8]
         + hashlib.sha256(task.encode()).hexdigest()[:8]
@@ -194,7 +195,7 @@ class _Entry(msgspec.Struct):
         return stated(self.model_info.max_output_tokens, self.litellm_params.max_tokens, self.model_info.max_tokens)
 
     def limits(self) -> dict[str, object]:
-        """What is stated of the model, as fields of Capabilities."""
+        """What the catalogue states about the model, as fields of Capabilities."""
         fields: dict[str, object] = {
             "max_output": self.max_output,
             "context_window": self.context_window,
@@ -204,7 +205,7 @@ class _Entry(msgspec.Struct):
         return {name: value for name, value in fields.items() if value is not None}
 
     def _reasoning(self) -> dict[str, object]:
-        """Efforts where the model is offered with them; none is sent to a model that is offered without."""
+        """The efforts that the model is listed with; none is sent to a model listed without any."""
         efforts = tuple(self.model_info.reasoning_effort_options or ())
         if efforts:
             return {"efforts": efforts, "reasoning_style": "effort"}

@@ -12,7 +12,7 @@ from app.providers.provider import Operation, Provider, UpstreamRequest
 from app.settings import ProviderSettings
 from app.transport import Transport
 
-# What a server has whatever dialect it is asked in.
+# Operations that a server offers in either dialect.
 COMMON: Mapping[Operation, str] = {"models": "/models", "completions": "/completions", "embeddings": "/embeddings"}
 PATHS: dict[str, Mapping[Operation, str]] = {
     "openai_chat": {"generate": "/chat/completions", **COMMON},
@@ -25,7 +25,7 @@ PATHS: dict[str, Mapping[Operation, str]] = {
     },
 }
 
-# Where an API begins below a host, for base URLs that name nothing more.
+# The path prefix of an API, for base URLs that name only a host.
 BEGINNINGS = {
     "openai": "/v1",
     "openrouter": "/api/v1",
@@ -37,13 +37,13 @@ BEGINNINGS = {
     "mistral": "/v1",
     "generic": "/v1",
 }
-# Deployments of Azure without a version of their own are asked in this one.
+# The API version for Azure deployments that set none.
 AZURE_VERSION = "2024-10-21"
 
-# Headers of an OpenAI client that the same vendor understands and that belong to no account.
+# Headers of an OpenAI client that are passed to the same vendor and belong to no account.
 PASSED_HEADERS = ("openai-beta", "x-client-request-id")
-# These mean something within the account whose key is shown: of another one they choose what is not the client's, and
-# two clients with the same idempotency key would get one answer.
+# These are passed only with the client's own key: they refer to its account, and under a shared key two clients with
+# the same idempotency key would get one answer.
 ACCOUNT_HEADERS = ("openai-organization", "openai-project", "idempotency-key")
 
 
@@ -75,7 +75,7 @@ class OpenAIProvider(Provider):
         return base + PATHS[self.dialect][operation] + (f"?{query}" if query else "")
 
     def _beginning(self, path: str) -> str:
-        """The path before the operations of a base URL that may name only a host, or one of them."""
+        """The path before the operations, for a base URL that may name only a host, or the path of an operation."""
         if not path:
             return BEGINNINGS.get(self.profile, "")
         return path.removesuffix(PATHS[self.dialect]["generate"])

@@ -1,4 +1,4 @@
-"""Claude program options that a client may set, where `client_options` allows it. None of them grants a permission."""
+"""Claude program options that a client may set if `client_options` allows it. None of them grants a permission."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ToolName = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[A-Za-z0
 
 
 class _Server(msgspec.Struct, forbid_unknown_fields=True):
-    """An MCP server that is reached over HTTP; one that would be a program is the operator's to name."""
+    """An MCP server reached over HTTP; only the operator may name one that is a local program."""
 
     type: Literal["http", "sse"]
     url: Annotated[str, Meta(max_length=2000, pattern=r"^https?://[^\s]+$")]
@@ -23,7 +23,7 @@ class _Server(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ClientOptions(msgspec.Struct, frozen=True):
-    """What a client has set; None and empty where it has set nothing."""
+    """The options that a client has set; None or empty if unset."""
 
     allowed_tools: tuple[ToolName, ...] | None = None
     disallowed_tools: tuple[ToolName, ...] = ()
@@ -35,7 +35,8 @@ class ClientOptions(msgspec.Struct, frozen=True):
     cwd: str | None = None
 
     def arguments(self, most_turns: int, *, own_tools: bool) -> list[str]:
-        """As arguments of the program, which may take `most_turns` at most and may have its own tools."""
+        """The options as program arguments. `most_turns` caps the number of turns; `own_tools` allows the program's own
+        tools."""
         given = ["--max-turns", str(min(self.max_turns or most_turns, most_turns))]
         if not own_tools:
             given += ["--tools", ""]
@@ -54,12 +55,13 @@ class ClientOptions(msgspec.Struct, frozen=True):
 
 
 NAMES = frozenset(ClientOptions.__struct_fields__)
-# What the path does here.
+# Options of the program that the request path expresses here.
 _BY_PATH = {"continue_conversation", "resume", "mcp_tools"}
 
 
 def take_options(fields: dict[str, msgspec.Raw], settings: ProviderSettings) -> ClientOptions:
-    """Takes the options out of the fields of a request. Raises Forbidden where they are not allowed, InvalidRequest."""
+    """Removes the options from the fields of a request and returns them. Raises Forbidden if they are not allowed,
+    InvalidRequest if they are invalid."""
     given: dict[str, Any] = {name: fields.pop(name) for name in tuple(fields) if name in NAMES | _BY_PATH}
     if not given:
         return ClientOptions()
@@ -80,7 +82,7 @@ def take_options(fields: dict[str, msgspec.Raw], settings: ProviderSettings) -> 
 
 
 def _check_folder(cwd: str, root: str | None) -> None:
-    """A client's folder lies in the one that the provider may work in."""
+    """Requires a client's folder to be inside the provider's working folder. Raises Forbidden or InvalidRequest."""
     if root is None:
         raise Forbidden("cwd: the provider has no folder that a client could choose another within")
     inside = Path(root).expanduser().resolve()

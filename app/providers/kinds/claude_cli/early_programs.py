@@ -13,12 +13,12 @@ from app.transport.process import Process
 
 log = logging.getLogger("dragoman")
 
-# Seconds for which one waits to be used.
+# Seconds that a started program waits to be used.
 LIFETIME = 600.0
 
 
 class EarlyPrograms:
-    """At most `most` of them wait. Each was started for the kin of an order: its program, login and headers."""
+    """Up to `most` waiting programs, each started for the kin of an order: its program, login and headers."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -26,7 +26,7 @@ class EarlyPrograms:
         self._starting = 0
 
     def take(self, order: Order) -> Process | None:
-        """A program that has been told `order`; None where none waits that could be."""
+        """A waiting program of the same kin, with `order` passed to it; None if there is none."""
         for each in tuple(self._waiting):
             kin, started, process = each
             if kin != order.kin or time.monotonic() - started > LIFETIME or not process.runs:
@@ -42,12 +42,12 @@ class EarlyPrograms:
         return None
 
     def prepare(self, order: Order) -> None:
-        """Starts one for the next request like this one, without waiting for it."""
+        """Starts a program for the next request like this one, without waiting for it."""
         if self._most:
             threading.Thread(target=self._start, args=(order,), daemon=True).start()
 
     def end(self) -> None:
-        """Ends all that wait."""
+        """Ends all waiting programs."""
         self._most = 0
         while self._waiting:
             self._waiting.popleft()[2].end()

@@ -14,15 +14,15 @@ from app.transport import Exchange, Limits
 from app.transport.process import Process
 from app.transport.silence import Silence
 
-# Seconds that a request waits for one of the running programs to end.
+# Seconds that a request waits for a running program to end.
 QUEUE_TIMEOUT = 60.0
-# Seconds that the program has after its answer to put its own things in order.
+# Seconds that the program has to clean up after its answer.
 PARTING = 1.0
 
 
 class ProgramExchange(Exchange):
-    """An exchange with a program that is started for it. `slots` bounds how many run at once; `say` words the
-    program's complaints for whoever reads them, without any secret; `output` reads what it writes."""
+    """An exchange with a program that is started for it. `slots` limits how many run at once; `say` rewords the
+    program's complaints for readers, without secrets; `output` reads what it writes."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class ProgramExchange(Exchange):
         if not self._has_slot:
             return
         self._has_slot = False
-        # Nobody waits for the program's end, but the next one is not started before.
+        # Nothing waits for the program's end, but the next program starts only after it.
         threading.Thread(target=self._part, args=(self._process, self._output.ended), daemon=True).start()
 
     def _part(self, process: Process | None, in_peace: bool) -> None:
@@ -81,7 +81,7 @@ class ProgramExchange(Exchange):
             self._slots.release()
 
     def _begin(self, wait: float | None) -> bool:
-        """Starts the program as soon as there may be one more; False when `wait` passed before."""
+        """Starts the program as soon as a slot is free; False if `wait` passed before."""
         seconds = QUEUE_TIMEOUT - self._queued
         if wait is not None:
             seconds = min(seconds, wait)
@@ -92,7 +92,7 @@ class ProgramExchange(Exchange):
             return False
         self._has_slot = True
         assert self._start is not None, "waited for after its end"
-        # It holds the conversation, which is not kept for as long as the answer takes.
+        # It holds the conversation, which need not stay in memory while the answer runs.
         start, self._start = self._start, None
         try:
             self._process = start()
@@ -105,7 +105,7 @@ class ProgramExchange(Exchange):
         return True
 
     def _receive(self, wait: float | None) -> bytes | None:
-        """The events that one read completes, perhaps none; None when `wait` passed in silence."""
+        """The events that one read completes, possibly none; None if `wait` passed without output."""
         assert self._process is not None, "read before the program runs"
         try:
             data = self._silence.bear(self._process.read, self.status > 0, wait)
@@ -117,7 +117,7 @@ class ProgramExchange(Exchange):
         return self._take(data)
 
     def _take(self, data: bytes) -> bytes:
-        # The last line may lack its end.
+        # The last line may lack its line end.
         part = self._output.feed(data or b"\n")
         if part and not self.status:
             self.status = 200
@@ -129,7 +129,7 @@ class ProgramExchange(Exchange):
         return part
 
     def _tell(self, trouble: Trouble) -> bytes:
-        """The trouble as the API would have told it: an error event inside a stream, else an error body."""
+        """The trouble as the API would have reported it: an error event inside a stream, else an error body."""
         if not self.status and (trouble.status is None or trouble.status < 400):
             self.close()
             raise ProgramUnavailable(self._say(trouble.message))
@@ -142,7 +142,7 @@ class ProgramExchange(Exchange):
         return body
 
     def _meet_end(self) -> UpstreamCut | ProgramUnavailable:
-        """The program has ended, and its answer has not."""
+        """The error for a program that ended before its answer did."""
         assert self._process is not None
         code = self._process.wait(PARTING)
         words = self._process.last_words() or f"it ended with exit code {code} and without a word"

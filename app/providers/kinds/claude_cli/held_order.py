@@ -1,9 +1,10 @@
 """Arguments for a Claude program that keeps the conversation itself, in a session or with its own tools.
 
-Such a program asks the model several times for one answer, so its messages cannot be put over by the client's: the
-turns before the last are written down as its transcript, and the last one is said. What the client asks for besides,
-sampling and limits, still goes by CLAUDE_CODE_EXTRA_BODY.
-Source: runs of version 2.1.329; `claude --help`; what a line of a transcript needs was found by trying.
+Such a program asks the model several times for one answer, so the client's messages cannot replace its own: the turns
+before the last are written as its transcript, and the last one is its input. Other settings of the client, such as
+sampling and limits, still go through CLAUDE_CODE_EXTRA_BODY.
+
+Source: runs of version 2.1.329; `claude --help`; the required fields of a transcript line were found by trying.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ ARGUMENTS = (
     *("-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"),
     *("--include-partial-messages", "--strict-mcp-config", "--setting-sources=", "--disable-slash-commands"),
 )
-# The safe mode would leave out the servers that it is told of, the one for permissions among them.
+# Safe mode would ignore the configured servers, including the one for permissions.
 HELD_SWITCHES = {name: value for name, value in SWITCHES.items() if name != "CLAUDE_CODE_SAFE_MODE"}
-# What the program decides by itself in this mode.
+# Fields that the program sets itself in this mode.
 ITS_OWN = ("model", "stream", "system", "messages", "tools", "tool_choice")
 
 
@@ -48,7 +49,7 @@ _turns_decoder = msgspec.json.Decoder(list[_Turn])
 
 
 class HeldOrder(msgspec.Struct, frozen=True):
-    """One request, read; what of it is said depends on the place where it will run."""
+    """One parsed request; how much of it becomes input depends on the place where it will run."""
 
     program: tuple[str, ...]
     model: str
@@ -63,19 +64,19 @@ class HeldOrder(msgspec.Struct, frozen=True):
     options: ClientOptions = ClientOptions()
 
     def __repr__(self) -> str:
-        """Without the conversation and the credential."""
+        """Omits the conversation and the credential."""
         return f"HeldOrder({self.model})"
 
     def write(self, place: Place, run: Path, environ: Mapping[str, str]) -> Command:
-        """The command to run in `place`; its files lie in the folder `run`. `environ` is what the program inherits.
-        Writes the transcript of turns that the program does not know. Raises OSError."""
+        """The command to run in `place`; its files are in the folder `run`. `environ` is what the program inherits.
+        Writes the turns that the program does not know to its transcript. Raises OSError."""
         settings = {"disableAllHooks": True, "env": {"CLAUDE_CODE_EXTRA_BODY": _text(self.fields)}}
         files = {"settings.json": msgspec.json.encode(settings)}
         arguments = [*self.program, *ARGUMENTS, f"--model={self.model}", "--settings", str(run / "settings.json")]
         own_tools = self.settings.tools == "own"
         arguments += self.options.arguments(self.settings.max_turns, own_tools=own_tools)
         if own_tools:
-            # Nothing that a client brings takes the place of a server of ours.
+            # A client's server cannot replace one of ours.
             servers = {**self.options.mcp_servers, **self.mcp_servers}
             files["servers.json"] = msgspec.json.encode({"mcpServers": servers})
             arguments += ["--mcp-config", str(run / "servers.json")]
@@ -112,7 +113,7 @@ def read_held_order(
     credential: Credential | None,
     mcp_servers: dict[str, Any],
 ) -> HeldOrder:
-    """Reads a request of Anthropic Messages. Without a `credential` the program uses its own login. Raises
+    """Parses a request in Anthropic Messages. Without a `credential` the program uses its own login. Raises
     InvalidRequest."""
     if not model.isprintable():
         raise InvalidRequest("the name of the model has characters that no name has", param="model")
@@ -142,7 +143,7 @@ def read_held_order(
 
 
 def read_servers(path: str | None) -> dict[str, Any]:
-    """The MCP servers of a file like the program's own, `{"mcpServers": {NAME: …}}`. Raises ProgramUnavailable."""
+    """The MCP servers in a file of the program's own format, `{"mcpServers": {NAME: …}}`. Raises ProgramUnavailable."""
     if path is None:
         return {}
     try:
@@ -153,7 +154,7 @@ def read_servers(path: str | None) -> dict[str, Any]:
 
 
 def _say(turns: Sequence[_Turn]) -> bytes:
-    """The turns of a user as one: each line would be answered by itself."""
+    """A user's turns merged into one input line, because the program answers each line separately."""
     blocks = [block for turn in turns for block in _blocks(turn)]
     message = turns[0] if len(turns) == 1 else _Turn("user", blocks)
     line = {"type": "user", "message": message, "parent_tool_use_id": None, "session_id": ""}
@@ -165,7 +166,7 @@ def _blocks(turn: _Turn) -> list[dict[str, Any]]:
 
 
 def _without_marks(turns: Sequence[_Turn]) -> list[_Turn]:
-    """The turns without cache marks: the program sets its own, and there may be four of them."""
+    """The turns without cache marks: the program sets its own, and at most four are allowed."""
     for turn in turns:
         if not isinstance(turn.content, str):
             for block in turn.content:
@@ -174,7 +175,7 @@ def _without_marks(turns: Sequence[_Turn]) -> list[_Turn]:
 
 
 def _write_transcript(place: Place, turns: Sequence[_Turn]) -> None:
-    """The turns as the program would have written them itself."""
+    """Writes the turns as the program would have written them itself."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     lines, parent = [], None
     for turn in turns:

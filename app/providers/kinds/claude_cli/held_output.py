@@ -1,8 +1,7 @@
 """Joins several model turns of the Claude program into one message.
 
-The messages of its model become one: blocks are numbered on, usage is added up, and the end is told when the program
-tells its result. Its own tools, and what its helpers say, are not the client's business; on request they are told as
-text.
+Blocks are renumbered consecutively, usage is added up, and the message ends with the program's result. Calls of its own
+tools and the output of its subagents are hidden from the client; on request they are shown as text.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ from app.errors import UpstreamMalformed
 from app.providers.kinds.claude_cli.output import Line, Output
 from app.sse import encode_event
 
-# Characters of a tool's input or result that are shown.
+# Maximum characters shown of a tool's input or result.
 MOST_SHOWN = 2000
-# How the program's own end is called where it is not its model's.
+# Stop reasons for ends of the program that are not its model's.
 ENDS = {"error_max_turns": "max_tokens"}
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -29,7 +28,7 @@ class HeldOutput(Output):
         self._shows = tool_activity == "text"
         self._next = 0
         self._places: dict[int, int] = {}
-        # The tool calls of the message under way: their names and the pieces of their input.
+        # The tool calls of the current message: their names and the pieces of their input.
         self._calls: dict[int, tuple[str, list[str]]] = {}
         self._last_delta: dict[str, Any] = {"stop_reason": "end_turn", "stop_sequence": None}
 
@@ -89,7 +88,7 @@ class HeldOutput(Output):
         return self._tell(f"[{name}] {''.join(pieces)}") if self._shows else b""
 
     def _tell(self, text: str) -> bytes:
-        """A block of text of our own."""
+        """A block with a text of our own."""
         index, self._next = self._next, self._next + 1
         shown = text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]} …"
         return b"".join(
@@ -116,7 +115,7 @@ class HeldOutput(Output):
 
 
 def _results(message: msgspec.Raw) -> list[str]:
-    """What the program's tools have answered, as text."""
+    """The results of the program's tools, as text."""
     try:
         content = _decode(message).get("content")
     except msgspec.MsgspecError:

@@ -1,13 +1,13 @@
 """Arguments, environment and files for one run of the Claude program.
 
-The request's body reaches the model as it is: a documented variable, CLAUDE_CODE_EXTRA_BODY, holds fields that the
-program puts over those of its own request. It comes in a settings file, because one variable of an environment, as one
-argument, holds 128 KiB at most. The program's tools, hooks, servers, skills and settings are switched off, and one turn
-is all it may do, so a call of a client's tool ends the answer. Nothing is resumed or kept: each request brings its
-whole history.
+The request's body reaches the model unchanged: a documented variable, CLAUDE_CODE_EXTRA_BODY, holds fields that replace
+those of the program's own request. It is passed in a settings file, because an environment variable or an argument is
+limited to 128 KiB. The program's tools, hooks, servers, skills and settings are switched off and it is limited to one
+turn, so a call of a client's tool ends the answer. Nothing is resumed or stored: each request brings its whole history.
 
-What remains the program's own are its login, its headers, and the lines with which it introduces itself before the
-client's system text; Dragoman neither writes nor removes those.
+The program keeps its own login, its headers, and the lines that it puts before the client's system text to introduce
+itself; Dragoman neither writes nor removes those.
+
 Source: `claude --help`, code.claude.com "Environment variables", and runs of version 2.1.329 against a server of ours.
 """
 
@@ -27,7 +27,7 @@ ARGUMENTS = (
     "stream-json",
     "--output-format",
     "stream-json",
-    "--verbose",  # the program wants it with this output
+    "--verbose",  # required with this output format
     "--include-partial-messages",
     "--tools",
     "",
@@ -41,7 +41,7 @@ ARGUMENTS = (
     "../settings.json",
 )
 
-# What the program adds to a request by itself, and what it would do beside it. Retries are the gateway's.
+# Switches off what the program adds to a request, and what it does besides. Retries are the gateway's job.
 SWITCHES = {
     "CLAUDE_CODE_SAFE_MODE": "1",
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
@@ -52,7 +52,7 @@ SWITCHES = {
     "CLAUDE_CODE_MAX_RETRIES": "0",
 }
 
-# What of our environment the program gets. Anything else may be a secret of the gateway; ANTHROPIC_BASE_URL may even
+# Environment variables that the program inherits. Any other may be a secret of the gateway; ANTHROPIC_BASE_URL may even
 # be the gateway's own address.
 INHERITED = frozenset(
     {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "LANG", "LANGUAGE", "TZ",
@@ -61,11 +61,11 @@ INHERITED = frozenset(
 )  # fmt: skip
 INHERITED_PREFIXES = ("LC_", "XDG_")
 
-# The program reads no larger file of settings.
+# The program reads no larger settings file.
 SETTINGS_LIMIT = 2 * 1024 * 1024
 
-# A turn must be asked for, although the conversation comes with the settings. The model sees this only if the program
-# does not take the conversation from there.
+# The program needs a user turn as input, although the conversation comes with the settings. The model sees this text
+# only if the program ignores the conversation there.
 _TRIGGER = {
     "role": "user",
     "content": "Answer with this sentence alone: This version of Claude Code cannot be asked by Dragoman; update it.",
@@ -82,7 +82,7 @@ _messages_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def inherit(environ: Mapping[str, str]) -> dict[str, str]:
-    """The part of our environment that the program gets."""
+    """The part of our environment that the program inherits."""
     return {
         name: value
         for name, value in environ.items()
@@ -91,9 +91,9 @@ def inherit(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 class Order(msgspec.Struct, frozen=True):
-    """One request, as the program is told it: by arguments and files at its start, or by its input once it runs.
+    """One request, as passed to the program: by arguments and files at its start, or on its input once it runs.
 
-    `extra` are the fields that go over those of the program's own request, `line` the turn that asks for an answer.
+    `extra` are the fields that replace those of the program's own request, `line` is the turn that asks for an answer.
     """
 
     program: tuple[str, ...]
@@ -104,35 +104,35 @@ class Order(msgspec.Struct, frozen=True):
     line: bytes
 
     def __repr__(self) -> str:
-        """Without the conversation and the credential."""
+        """Omits the conversation and the credential."""
         return f"Order({self.model})"
 
     @property
     def kin(self) -> object:
-        """The same for all requests that a program started for one of them can answer."""
+        """Equal for all requests that the same started program can answer."""
         return self.program, self.model, tuple(sorted(self.environ.items()))
 
     def command(self) -> Command:
-        """Starts a program for this request."""
+        """The command that starts a program for this request."""
         arguments = [*self.program, *ARGUMENTS, f"--model={self.model}"]
         files = {"settings.json": _write_settings(self.extra)}
         if self.system:
             files["system.txt"] = self.system.encode()
             arguments += ["--system-prompt-file", "../system.txt"]
         else:
-            # Without it the program would describe itself at length.
+            # Otherwise the program would describe itself at length.
             arguments += ["--system-prompt", ""]
         return Command(argv=tuple(arguments), environ=self.environ, stdin=self.line, files=files)
 
     def early_command(self) -> Command:
-        """Starts a program for any request of the same kin, which comes later. The model is named now: one that is told
-        another later asks the vendor whether it may use it, with a request of its own."""
+        """The command that starts a program for a later request of the same kin. It names the model, because a program
+        that is given another model later first asks the vendor, in a separate request, whether it may use it."""
         files = {"settings.json": _write_settings(None)}
         arguments = (*self.program, *ARGUMENTS, f"--model={self.model}", "--system-prompt", "")
         return Command(argv=arguments, environ=self.environ, stdin=None, files=files)
 
     def input(self) -> bytes:
-        """Tells this request to a program that was started early."""
+        """The input that passes this request to a program started early."""
         settings = {"env": {"CLAUDE_CODE_EXTRA_BODY": self.extra}}
         requests = (
             {"subtype": "initialize", "systemPrompt": [self.system] if self.system else []},
@@ -155,16 +155,16 @@ def write_order(
     base_url: str | None = None,
     credential: Credential | None = None,
 ) -> Order:
-    """What the program is told for one request, whose `body` is one of Anthropic Messages.
+    """The order for one request, whose `body` is in Anthropic Messages.
 
     `program` is the program's path and first arguments, `environ` what it inherits, `headers` what it sends besides its
     own. Without a `credential` it uses its own login. Raises InvalidRequest for a body of another shape, TooLarge for
-    one that the program cannot be told.
+    one that cannot be passed to the program.
     """
     if not model.isprintable():
         raise InvalidRequest("the name of the model has characters that no name has", param="model")
     fields = read_fields(body)
-    # The program names the model itself and always streams.
+    # The program sets the model itself and always streams.
     fields.pop("model", None)
     fields.pop("stream", None)
     system = read_system(fields.pop("system", None))
@@ -195,7 +195,7 @@ def read_fields(body: bytes) -> dict[str, msgspec.Raw]:
 
 
 def read_system(value: msgspec.Raw | None) -> str:
-    """The system text; the blocks of a list are paragraphs of it. Raises InvalidRequest."""
+    """The system text, with the blocks of a list as paragraphs. Raises InvalidRequest."""
     if value is None:
         return ""
     try:
@@ -216,8 +216,8 @@ def _write_settings(extra: str | None) -> bytes:
 
 
 def _take_only_turn(fields: dict[str, msgspec.Raw]) -> msgspec.Raw:
-    """The only message of a conversation too large for a settings file, taken away: it may be said as it would be by a
-    user of the program, who can say no other turns."""
+    """Removes and returns the only message of a conversation too large for a settings file. A single user turn can be
+    passed as the program's input instead; several turns cannot."""
     try:
         messages = _messages_decoder.decode(fields.get("messages", msgspec.Raw(b"[]")))
     except msgspec.MsgspecError as error:
@@ -236,11 +236,11 @@ def write_environ(
     credential: Credential | None,
     config: str = "../config",
 ) -> dict[str, str]:
-    """What the program needs to reach its vendor as the request wants it. `config` is the folder that takes the place
-    of the one with its own login."""
+    """The variables that the program needs to reach its vendor as the request requires. `config` is the folder used
+    instead of the one with the program's own login."""
     environ = {}
     if any(b'"cache_control"' in bytes(value) for value in fields.values()):
-        # Of four breakpoints the program would take two for the system text, which those of the client cover anyway.
+        # The program would use two of the four breakpoints for the system text, which the client's own cover anyway.
         environ["DISABLE_PROMPT_CACHING"] = "1"
     if betas:
         environ["ANTHROPIC_BETAS"] = betas
@@ -250,6 +250,6 @@ def write_environ(
         environ["ANTHROPIC_BASE_URL"] = base_url
     if credential is not None:
         name = "ANTHROPIC_API_KEY" if credential.api_key is not None else "CLAUDE_CODE_OAUTH_TOKEN"
-        # The login of whoever runs the gateway stays out of it, and so do the files that go with it.
+        # The operator's own login, and the files that belong to it, are not used.
         environ |= {name: credential.secret, "CLAUDE_CONFIG_DIR": config}
     return environ

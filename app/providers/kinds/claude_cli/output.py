@@ -1,8 +1,8 @@
 """Reads the Claude program's JSON lines as an Anthropic Messages stream.
 
-The events themselves come whole inside `stream_event` lines. All other lines are of no use but two: an `assistant`
-line of the model `<synthetic>` announces that the program now words an error as if it were an answer, with an ending
-like a good one, and `result` says what the error was.
+Complete events come inside `stream_event` lines. Only two other kinds of line matter: an `assistant` line of the model
+`<synthetic>` announces that the program now words an error as if it were an answer, with an ending like a successful
+one, and `result` says what the error was.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from app.errors import UpstreamMalformed
 from app.sse import encode_event
 
 SYNTHETIC = "<synthetic>"
-# Ends that the program may come to without asking the API, as the status that the API would have answered.
+# Ends that the program may reach without asking the API, with the status that the API would have given.
 STATUSES = {"prompt_too_long": 400, "blocking_limit": 400}
 _MAX_LINE = 64 * 1024 * 1024  # bytes
 
 
 class Trouble(msgspec.Struct, frozen=True):
-    """Why there is no answer. `status` and `type` are those that the API gave the program, if it was asked at all."""
+    """Why there is no answer. `status` and `type` are from the API's reply to the program, None if it was not asked."""
 
     message: str
     status: int | None = None
@@ -33,7 +33,7 @@ class _Message(msgspec.Struct):
 
 
 class Line(msgspec.Struct):
-    """What is of use in a line; `parent_tool_use_id` names the helper of the program that it is about."""
+    """The relevant fields of a line; `parent_tool_use_id` names the program's subagent that it belongs to."""
 
     type: str = ""
     subtype: str = ""
@@ -66,7 +66,7 @@ _event_decoder = msgspec.json.Decoder(_Event)
 
 
 class Output:
-    """Takes the program's output in pieces cut anywhere. `ended`: nothing of use can follow, because the answer is
+    """Reads the program's output in pieces cut anywhere. `ended`: nothing relevant can follow, because the answer is
     complete or there is `trouble`."""
 
     def __init__(self) -> None:
@@ -78,9 +78,9 @@ class Output:
         self._excuses = False
 
     def feed(self, data: bytes) -> bytes:
-        """The sse events that `data` completes. Raises UpstreamMalformed for a line without end."""
+        """The SSE events that `data` completes. Raises UpstreamMalformed for a line that exceeds _MAX_LINE."""
         if b"\n" not in data:
-            # Joining only when a line can end keeps a line of many megabytes linear in its size.
+            # Joining only when a line can end keeps the cost of a line of many megabytes linear.
             self._unfinished.append(data)
             self._size += len(data)
             if self._size > _MAX_LINE:
@@ -95,12 +95,12 @@ class Output:
         try:
             line = _line_decoder.decode(text)
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            # The program's own libraries may write there too.
+            # The program's libraries may write to the same output.
             return b""
         return self.take_line(line)
 
     def take_line(self, line: Line) -> bytes:
-        """The events that a line makes."""
+        """The events that a line gives."""
         match line.type:
             case "stream_event" if not self._excuses:
                 return self._pass(line.event)
@@ -136,7 +136,7 @@ def _is_synthetic(message: msgspec.Raw) -> bool:
 
 
 def _find_refusal(response: msgspec.Raw) -> Trouble | None:
-    """Why the program does not do as it was told before its turn."""
+    """Why the program refuses its settings, before its turn; None if it accepts them."""
     try:
         told = _response_decoder.decode(response)
     except msgspec.MsgspecError:

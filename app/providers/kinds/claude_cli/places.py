@@ -1,7 +1,6 @@
 """Working folders of Claude programs: one per session, or one per request.
 
-A session belongs to one tenant; one request at a time runs in it. What outlives a request is the program's own
-transcript.
+A session belongs to one tenant and runs one request at a time. Only the program's own transcript outlives a request.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from msgspec import Struct
 
 from app.errors import UpstreamBusy
 
-# Seconds that a request waits for the one before it in the same session, and between two looks.
+# Seconds that a request waits for the preceding one in its session, and between two checks.
 QUEUE_TIMEOUT = 60.0
 PERIOD = 0.05
 
@@ -32,8 +31,8 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9]")
 
 
 class Place(Struct):
-    """`work` is the folder that the program runs in, `config` the one where it keeps what it must remember, `session`
-    what it calls the conversation. `folder` is the gateway's own."""
+    """`work` is the folder that the program runs in, `config` the one for its persistent files, `session` its name for
+    the conversation. `folder` belongs to the gateway."""
 
     session: str
     folder: Path
@@ -43,7 +42,7 @@ class Place(Struct):
 
     @property
     def transcript(self) -> Path:
-        """The file in which the program keeps the conversation."""
+        """The file in which the program stores the conversation."""
         return self.config / "projects" / _NOT_IN_NAMES.sub("-", str(self.work)) / f"{self.session}.jsonl"
 
     @property
@@ -51,13 +50,14 @@ class Place(Struct):
         return self.transcript.exists()
 
     def forget(self) -> None:
-        """Removes what the program has written down of the conversation."""
+        """Removes the program's transcript of the conversation."""
         with contextlib.suppress(OSError):
             self.transcript.unlink()
             self.transcript.parent.rmdir()
 
     def leave(self) -> None:
-        """The program has ended; a session stays, what was for one request goes."""
+        """Releases the place after the program has ended: a session is kept, the place of a single request is
+        removed."""
         if self.lock is None:
             self.forget()
             return
@@ -68,9 +68,9 @@ class Place(Struct):
 
 
 class Places:
-    """The places of one provider; its sessions are kept below `root`. `work` is the folder that programs run in, and
-    `config` where they keep what they must remember; None is one of each place. `lifetime` is seconds since a session
-    was last used, `most` how many are kept."""
+    """The places of one provider; its sessions are stored below `root`. `work` is the folder that programs run in,
+    `config` the one for their persistent files; if None, each place has its own. A session expires `lifetime` seconds
+    after its last use; at most `most` are kept."""
 
     def __init__(self, root: Path, work: Path | None, config: Path | None, lifetime: float, most: int) -> None:
         self._root = root
@@ -80,8 +80,8 @@ class Places:
         self._most = most
 
     def enter(self, tenant: str, name: str) -> Place:
-        """The session that `tenant` calls `name`, held until `Place.leave`. Raises UpstreamBusy while another request
-        runs in it for too long, or as many sessions run as may be kept; OSError where none can be kept."""
+        """The session that `tenant` calls `name`, held until `Place.leave`. Raises UpstreamBusy if another request runs
+        in it for too long, or if as many sessions run as may be kept; OSError if the folder cannot be created."""
         session = uuid.UUID(
             bytes=hashlib.sha256(f"{tenant}\0{name}".encode("utf-8", "replace")).digest()[:16], version=4
         )
@@ -96,8 +96,7 @@ class Places:
         return self._place(folder, lock)
 
     def _make_room(self) -> None:
-        """Removes sessions that nobody has used for long and, where there are too many, the oldest of whoever has
-        most: nobody pushes out those of others."""
+        """Removes expired sessions, and the oldest if there are too many."""
         if not self._root.exists():
             self._root.mkdir(mode=0o700, parents=True)
             return
@@ -136,7 +135,7 @@ class Places:
         return Place(folder.name, folder, self._work or folder / "work", self._config or folder / "config", lock)
 
     def _lock(self, folder: Path, seconds: float) -> int | None:
-        """The lock of a session, which ends with this process at the latest; None while another has it."""
+        """The lock of a session, released at the latest when this process ends; None if another request keeps it."""
         end = time.monotonic() + seconds
         try:
             lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -32,7 +32,7 @@ from app.settings import ProviderSettings, data_folder
 from app.transport import Exchange, Transport
 from app.transport.process import Process, make_folder
 
-# How the program differs from the API behind it. `metadata` is its own: it tells the vendor which program asks.
+# How the program differs from the API behind it. It sets `metadata` itself, to tell the vendor which program asks.
 LIMITS: dict[str, Any] = {
     "stream_only": True,
     "user_field": "none",
@@ -73,14 +73,14 @@ class ClaudeCliProvider(Provider):
         return "anthropic_messages"
 
     def find_capabilities(self, model: str) -> Capabilities:
-        # Whose tools run decides whether the client's can.
+        # The client's tools work only if the program's own do not run.
         quirks = {**LIMITS, "tools": self.settings.tools == "client", **self.settings.quirks}
-        # The program speaks the older version of the API, which takes no fields for the vendor alone.
+        # The program speaks an older version of the API, without the vendor-only fields.
         return capabilities_for(self.dialect, self.base_url, model, self.settings.profile, quirks, first_party=False)
 
     def send(self, upstream_request: UpstreamRequest, credential: Credential | None) -> Exchange:
-        """Nothing runs yet: the program starts when somebody waits for its answer and it may."""
-        # What a program inherits is the environment of this process, not a setting.
+        """Returns an exchange whose program starts only when its answer is awaited and a slot is free."""
+        # A program inherits the environment of this process, not settings.
         environ = inherit(os.environ)
         secrets = (credential.secret if credential is not None else "", environ.get("CLAUDE_CODE_OAUTH_TOKEN", ""))
         say = partial(self._say, secrets)
@@ -142,7 +142,7 @@ class ClaudeCliProvider(Provider):
             raise
 
     def fetch_models(self) -> list[Model]:
-        """The program has no list; these are the vendor's."""
+        """The vendor's models; the program lists none."""
         return [Model(id=name, owned_by=self.name) for name in self.known_models]
 
     def _find_program(self, environ: Mapping[str, str]) -> str:
@@ -163,7 +163,7 @@ class ClaudeCliProvider(Provider):
 
 
 def _join_betas(upstream_request: UpstreamRequest) -> str:
-    """The betas that a body needs, and those that a client of the same dialect has asked for."""
+    """The betas that a body needs, and those requested by a client of the same dialect."""
     lines = [upstream_request.headers.get("anthropic-beta", "")]
     if upstream_request.same_dialect:
         lines.append(upstream_request.client_headers.get("anthropic-beta", ""))
