@@ -1,7 +1,7 @@
-"""Adapts requests to what an upstream can take, and its replies back to what the client asked for.
+"""Adapts requests to what an upstream supports, and its replies back to what the client asked for.
 
-Each step is a pure function `(request, capabilities, notes) -> request`: it asks the capabilities, says in the notes
-what was lost, and where the reply must be turned back it leaves there the maker of a stage. A step that finds nothing
-to do returns the request it was given. Steps know no dialect but by the name that blocks, tools and proofs carry, and
-they do not import each other; `adapt.py` alone knows their order.
+Each step is a pure function `(request, capabilities, notes) -> request`. It consults the capabilities, notes what was
+lost, and, if the reply must be converted back, notes the maker of a stage. A step with nothing to do returns the
+request it was given. Steps know dialects only by the names that blocks, tools and proofs carry, and they do not import
+each other; only `adapt.py` knows their order.
 """

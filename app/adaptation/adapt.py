@@ -40,15 +40,15 @@ Adapt = Callable[[Request, Capabilities, Notes], Request]
 
 
 class Step(NamedTuple):
-    """A part of the adaptation, and the features that wake it for an upstream: to a request with none of them, and to
-    its notes, it does nothing."""
+    """A step of the adaptation, and the features that make it necessary for an upstream: without any of them, it
+    changes neither the request nor the notes."""
 
     adapt: Adapt
     wakes: Callable[[Capabilities], Features]
 
 
 class Adapted(msgspec.Struct, frozen=True):
-    """A request as its upstream can be asked it, what was lost, and what its reply must pass through, in order."""
+    """A request adapted to its upstream, what was lost, and the stages for its reply, in order."""
 
     request: Request
     losses: tuple[Loss, ...]
@@ -56,12 +56,13 @@ class Adapted(msgspec.Struct, frozen=True):
 
     @property
     def reply_passes(self) -> bool:
-        """Whether there is nothing to turn back in a reply of the same dialect."""
+        """Whether nothing in a reply of the same dialect must be converted back."""
         return all(stage is RefuseEmpty for stage in self.stages)
 
 
 def adapt(request: Request, capabilities: Capabilities) -> Adapted:
-    """The request in the upstream's terms. Raises ClientError for what is wrong on any way, never for a loss."""
+    """The request in the upstream's terms. Raises ClientError for requests that are invalid for any upstream, never for
+    a loss."""
     notes = Notes()
     settings, turns = has.find_settings(request), has.find_in_turns(request.turns)
     for step, wakes in _plan(capabilities):
@@ -81,7 +82,7 @@ def adapt_emptiness(request: Request, capabilities: Capabilities, notes: Notes) 
 
 
 def adapt_writing(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
-    """What models write in a way of their own: names of tools, and what is no part of their text."""
+    """Restores tool calls and thoughts that models write into their text."""
     if request.tools and request.dialect != capabilities.dialect and not capabilities.first_party:
         notes.on_reply(Spelling(tool.name for tool in request.tools))
     schemas = {tool.name: tool.schema if isinstance(tool, FunctionTool) else None for tool in request.tools}
@@ -92,12 +93,11 @@ def adapt_writing(request: Request, capabilities: Capabilities, notes: Notes) ->
     return request
 
 
-# What asks for something else than an answer comes first, then foreign fields, for they may be tools, and blocks that
-# are told in other turns; then the turns' skeleton and the tools themselves; what is forced decides how a schema and
-# the thinking can be asked for. Turns are put into place when no step will empty one any
-# more, and the thinking goes last, for it looks at all other settings.
-# A reply passes through the stages the other way: it is read as the model wrote it, then its tools are restored, and
-# whether it is empty shows at the end.
+# The order matters. A request for something other than an answer comes first. Then foreign fields, which may become
+# tools, and blocks that move to other turns. Then the structure of the turns, and the tools themselves. A forced tool
+# decides how a schema and thinking can be requested. Turns are arranged once no later step can empty one, and thinking
+# is last because it depends on all other settings. A reply passes the stages in reverse: it is parsed as the model
+# wrote it, then its tools are restored, and whether it is empty is known at the end.
 STEPS: tuple[Step, ...] = (
     Step(adapt_emptiness, lambda can: _any_if(not traits_of(can.dialect).means_empty)),
     Step(adapt_compaction, lambda can: has.COMPACT),
@@ -124,13 +124,13 @@ def _any_if(needed: bool) -> Features:
 
 
 _Plan = tuple[tuple[Adapt, Features], ...]
-# By the identity of the capabilities, which stay the same from request to request and are kept for that.
+# By the identity of the capabilities, which are the same object from request to request. The plan keeps them alive.
 _plans: dict[int, tuple[Capabilities, _Plan]] = {}
 _MOST_PLANS = 256
 
 
 def _plan(capabilities: Capabilities) -> _Plan:
-    """The steps for an upstream, with what wakes them."""
+    """The steps for an upstream, with the features that wake them."""
     known = _plans.get(id(capabilities))
     if known is not None and known[0] is capabilities:
         return known[1]

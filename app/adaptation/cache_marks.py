@@ -1,6 +1,6 @@
 """Limits cache breakpoints to the number that vendors accept.
 
-Every vendor refuses a request with a fifth mark. What ends earliest is covered by all later ones, so the earliest go.
+Every vendor refuses a request with a fifth mark. Later marks cover the prefix of earlier ones, so the earliest go.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def adapt_cache_marks(request: Request, capabilities: Capabilities, notes: Notes
         return request
     notes.lose("ignorable", field(request.dialect, "cache"), f"only {MOST_MARKS} are taken: the earliest are left out")
     taker = _Taker(over)
-    # In the order in which the prefix is made of them.
+    # In the order in which they form the prefix.
     tools = tuple(taker.take(tool) for tool in request.tools)
     instructions = tuple(taker.take(text) for text in request.instructions)
     turns = tuple(replace(turn, blocks=tuple(map(taker.take_block, turn.blocks))) for turn in request.turns)
@@ -51,7 +51,7 @@ def _marked(holders: Iterable[Any]) -> int:
 
 
 class _Taker:
-    """Takes marks away until there are few enough."""
+    """Removes marks until few enough are left."""
 
     def __init__(self, over: int) -> None:
         self._over = over

@@ -1,4 +1,4 @@
-"""Compacts a history for upstreams without that operation: asks for a summary, which becomes the compaction block."""
+"""Compacts a history for upstreams without that operation: asks for a summary and makes it the compaction block."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def adapt_compaction(request: Request, capabilities: Capabilities, notes: Notes)
         request,
         compact=False,
         turns=(*request.turns, asked),
-        # The tools stay declared, for past calls may need them and so does the cached prefix.
+        # The tools stay declared: past calls and the cached prefix may need them.
         tool_choice=ToolChoice("none") if request.tools else None,
         parallel_tool_calls=None,
         output_format=None,
@@ -37,7 +37,7 @@ def adapt_compaction(request: Request, capabilities: Capabilities, notes: Notes)
 
 
 def _own_words(request: Request) -> str:
-    """What the client wants to be seen in the summary, where its dialect lets it say so."""
+    """The client's own instructions for the summary, if its dialect has a field for them."""
     for extension in request.extensions:
         match extension.name, extension.value:
             case "compaction", {"instructions": str(words)} if words.strip():
@@ -46,7 +46,7 @@ def _own_words(request: Request) -> str:
 
 
 class SummaryAsCompaction:
-    """All that is said becomes one compaction; thoughts and calls are none of it."""
+    """Turns all visible text into one compaction; thoughts and calls are left out."""
 
     def __init__(self) -> None:
         self._texts: set[int] = set()

@@ -1,6 +1,6 @@
 """Translates fields that only the client's dialect has, or reports them as lost.
 
-Runs first: an equivalent may be a tool or a setting that the other steps adapt in their turn.
+Runs first: an equivalent may be a tool or a setting that later steps adapt.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from app.conversation.capabilities import Capabilities
 from app.conversation.request import Extension, NativeTool, Request, Tool
 from app.dialects.registry import traits_of
 
-# The request with the equivalent of a field, None where its value has none.
+# Returns the request with the equivalent of a field, None if its value has none.
 Carry = Callable[[Request, Extension, Capabilities, Notes], Request | None]
-# The request with fields for what stood in its tools, of which there are some.
+# Returns the request with fields for options of its tools, of which there is at least one.
 CarryTools = Callable[[Request, Capabilities, Notes], Request]
 
 ANTHROPIC_WEB_SEARCH = "web_search_20260318"
@@ -31,7 +31,7 @@ LEAST_COMPACT_TRIGGER = 50_000  # tokens; Anthropic refuses less
 SHARED_BY_OPENAI = ("moderation", "prompt_cache_options", "prompt_cache_retention", "safety_identifier")
 
 
-# What a search of Chat may be told; whatever else there is may limit it.
+# Known options of Chat's search; an unknown one may be a limit.
 _SEARCH_OPTIONS = frozenset(("user_location", "search_context_size"))
 
 
@@ -80,7 +80,8 @@ def _share(request: Request, extension: Extension, capabilities: Capabilities, n
 
 
 def _name_user(request: Request, extension: Extension, capabilities: Capabilities, notes: Notes) -> Request | None:
-    """The name that clients of Responses gave before there was `safety_identifier`, which goes before it."""
+    """The user's name from `user`, which clients of Responses used before `safety_identifier`; the latter takes
+    precedence."""
     user = extension.value
     return replace(request, user=user) if isinstance(user, str) and user and request.user is None else None
 
@@ -88,10 +89,10 @@ def _name_user(request: Request, extension: Extension, capabilities: Capabilitie
 def _search_with_anthropic(
     request: Request, extension: Extension, capabilities: Capabilities, notes: Notes
 ) -> Request | None:
-    """Chat's `web_search_options` as the tool; its place of the user is one level deeper."""
+    """Chat's `web_search_options` as Anthropic's tool; Chat nests the user's location one level deeper."""
     options = extension.value if isinstance(extension.value, dict) else {}
     if not _SEARCH_OPTIONS.issuperset(options):
-        return None  # an option that is not known may be a limit
+        return None  # an unknown option may be a limit
     definition: dict[str, Any] = {"type": ANTHROPIC_WEB_SEARCH, "name": "web_search"}
     if place := _approximate_place(options):
         definition["user_location"] = place
@@ -125,7 +126,7 @@ def _approximate_place(options: dict[str, Any]) -> dict[str, Any] | None:
 def _compact_with_openai(
     request: Request, extension: Extension, capabilities: Capabilities, notes: Notes
 ) -> Request | None:
-    """Of Anthropic's edits of the context only the compaction; the others clear what was said and are lost."""
+    """Only the compaction among Anthropic's context edits; the others clear old content and are lost."""
     edits = entries(extension.value.get("edits") if isinstance(extension.value, dict) else None)
     compact = next((edit for edit in edits if edit.get("type") == COMPACT_EDIT), None)
     if compact is None or not capabilities.store:
@@ -158,7 +159,7 @@ def _compact_with_anthropic(
 
 
 def _limit_searches(request: Request, extension: Extension, capabilities: Capabilities, notes: Notes) -> Request | None:
-    """The limit for all tools that the server runs, as that of the one search among them."""
+    """The limit on all server-run tools, applied to the searches among them; a loss if there are others."""
     tools = [_with_limit(tool, extension.value) for tool in request.tools]
     unlimited = [tool for tool in tools if isinstance(tool, NativeTool) and tool.server and tool in request.tools]
     if unlimited and tools != list(request.tools):
@@ -173,7 +174,7 @@ def _with_limit(tool: Tool, limit: Any) -> Tool:
 
 
 def _limit_tools(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
-    """Anthropic's limit of a search, as that of all tools that the server runs."""
+    """Anthropic's limit on a search, applied to all server-run tools."""
     limits = [tool.definition.get("max_uses") for tool in request.tools if isinstance(tool, NativeTool)]
     limit = next((limit for limit in limits if isinstance(limit, int)), None)
     if limit is None or "web_search" not in capabilities.native_tools:
@@ -191,7 +192,7 @@ def _add(request: Request, extension: Extension) -> Request:
     return replace(request, extensions=(*request.extensions, extension))
 
 
-# By the idiom of the client's dialect, the field, and the idiom of the upstream's.
+# By the idiom of the client's dialect, the field, and the idiom of the upstream's dialect.
 _CARRIERS: dict[tuple[str, str, str], Carry] = {
     ("chat_search", "web_search_options", "anthropic_tools"): _search_with_anthropic,
     ("chat_search", "web_search_options", "openai_tools"): _search_with_openai,

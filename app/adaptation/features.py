@@ -1,7 +1,7 @@
-"""What a request holds that some step of the adaptation may have to change: found in one look, kept as a set of bits.
+"""The features of a request that some step of the adaptation may have to change, found in one pass and stored as bits.
 
-Most requests hold little of it. A feature says no more than that something is there; whether an upstream minds it is
-asked by the step that the feature wakes (`STEPS` in adapt.py).
+Most requests have few of them. A feature says only that something is present; whether an upstream objects is decided by
+the step that the feature wakes (`STEPS` in adapt.py).
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ ALWAYS: Features = 1 << 0  # every request has it
 COMPACT: Features = 1 << 1  # a summary is asked for
 EXTENSIONS: Features = 1 << 2  # fields or betas of the client's dialect
 INSTRUCTIONS: Features = 1 << 3
-BILLING: Features = 1 << 4  # a line of accounting among them
+BILLING: Features = 1 << 4  # instructions with an accounting line
 TOOLS: Features = 1 << 5
-CHOICE: Features = 1 << 6  # of tools, or of calls side by side
+CHOICE: Features = 1 << 6  # a tool choice, or a setting for parallel calls
 FORMAT: Features = 1 << 7
 LIMIT: Features = 1 << 8
 NO_ANSWER: Features = 1 << 9  # the limit is 0
@@ -54,15 +54,15 @@ SILENCE: Features = 1 << 17  # there are none
 ASSISTANT_FIRST: Features = 1 << 18
 ASSISTANT_LAST: Features = 1 << 19
 SYSTEM_TURNS: Features = 1 << 20
-STEERING: Features = 1 << 21  # a turn sets an effort, or is to go later
+STEERING: Features = 1 << 21  # a turn sets an effort, or is to be removed later
 BLANK: Features = 1 << 22  # a text of white space, or a turn without blocks
 CALLS: Features = 1 << 23  # or their results
 ERRORS: Features = 1 << 24  # results that are errors
-LATE_RESULTS: Features = 1 << 25  # behind something else
+LATE_RESULTS: Features = 1 << 25  # a result after other blocks
 PAST_REASONING: Features = 1 << 26
 PROOFS: Features = 1 << 27
 FOREIGN: Features = 1 << 28  # a step of a server's tool, a block of one dialect
-MEDIA: Features = 1 << 29  # whatever else is no words, no thought, no call, in results too
+MEDIA: Features = 1 << 29  # all other blocks that are neither text, thought nor call, in results too
 
 _KINDS: dict[type[Block], Features] = {
     Text: NONE,
@@ -87,7 +87,7 @@ BILLING_LINE = "x-anthropic-billing-header:"
 
 
 def find_settings(request: Request) -> Features:
-    """The features of all but the turns."""
+    """The features of everything except the turns."""
     found = ALWAYS
     if request.instructions:
         found |= INSTRUCTIONS

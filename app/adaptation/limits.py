@@ -20,9 +20,9 @@ from app.conversation.losses import Severity
 from app.conversation.request import FunctionTool, Request, Sampling, State
 from app.dialects.registry import have_one_owner, traits_of
 
-MAX_ID = 64  # characters of a user id or cache key that every vendor takes
+MAX_ID = 64  # characters of a user id or cache key that every vendor accepts
 
-# Sampling settings, the capability that each needs, and what its loss means.
+# Sampling settings, the capability that each needs, and the severity of its loss.
 KNOBS: dict[str, tuple[str, Severity]] = {
     "temperature": ("temperature", "degrading"),
     "top_p": ("top_p", "degrading"),
@@ -32,7 +32,7 @@ KNOBS: dict[str, tuple[str, Severity]] = {
     "logit_bias": ("logit_bias", "degrading"),
     "seed": ("seed", "ignorable"),
 }
-# Those that some models take while they do not think.
+# Settings that some models accept while they do not think.
 FREED = ("temperature", "top_p")
 _UNSAMPLED = Sampling()
 _STATELESS = State()
@@ -84,7 +84,7 @@ def _limit_length(request: Request, capabilities: Capabilities, notes: Notes) ->
 
 
 def _limit_stop(request: Request, capabilities: Capabilities, notes: Notes) -> tuple[str, ...]:
-    """The sequences for the upstream; those that it cannot watch for are watched for on the way back."""
+    """The stop sequences for the upstream; a stage watches for the full list if it is too long."""
     path = field(request.dialect, "stop")
     stop = tuple(sequence for sequence in request.stop if sequence)
     if not capabilities.stop_blank:
@@ -105,7 +105,7 @@ def _adapt_sampling(request: Request, capabilities: Capabilities, notes: Notes) 
     for name, (capability, loss) in KNOBS.items():
         if getattr(sampling, name) is not None and not (getattr(capabilities, capability) or (free and name in FREED)):
             changes[name] = None
-            # A value that is the default anyway is no loss.
+            # Losing a value equal to the default is no loss.
             if not (name in ("temperature", "top_p") and getattr(sampling, name) == 1):
                 notes.lose(loss, name, _NOT_TAKEN)
     sampling = replace(sampling, **changes)
@@ -121,7 +121,7 @@ def _adapt_sampling(request: Request, capabilities: Capabilities, notes: Notes) 
 
 
 def _is_free(request: Request, capabilities: Capabilities) -> bool:
-    """Whether the model will surely not think, so that it takes what it refuses while it does."""
+    """Whether the model will certainly not think, and so accepts what it refuses while thinking."""
     asked = request.reasoning
     off = asked.mode == "off" or (asked.effort == "none" and asked.mode is None)
     by_itself = asked.mode is None and asked.effort is None and not capabilities.reasoning_by_default
@@ -143,7 +143,8 @@ def _check_logprobs(request: Request, capabilities: Capabilities, notes: Notes) 
 
 
 def _check_state(request: Request, capabilities: Capabilities, notes: Notes) -> State:
-    """Without what another server would have to remember; whoever keeps it for the client took it away before."""
+    """The state without what another server would have to remember. Whatever the gateway stores for the client has
+    already been resolved."""
     state = request.state
     for name in ("previous_id", "conversation"):
         if getattr(state, name) is not None:
@@ -160,9 +161,9 @@ def _check_state(request: Request, capabilities: Capabilities, notes: Notes) -> 
 
 
 def _adapt_hints(request: Request, capabilities: Capabilities, notes: Notes) -> dict[str, Any]:
-    """Fields beside the answer: who asks, in which tier, with what to remember.
+    """Fields beside the answer: user, service tier, metadata and similar.
 
-    Clients of Chat know most of them as fields of Responses too: any server of that dialect gets them, for the few that
+    Clients of Chat know most of them as fields of Responses too, so any server of that dialect gets them; the few that
     refuse one say which.
     """
     shared = capabilities.dialect in traits_of(request.dialect).hints_known_to
@@ -183,15 +184,15 @@ def _adapt_hints(request: Request, capabilities: Capabilities, notes: Notes) -> 
 
 
 def _name_user(request: Request, capabilities: Capabilities) -> str:
-    """A name for the user that tells nothing of them: other vendors learn no account, device or address. What a client
-    tells the vendor of its own dialect it tells on purpose."""
+    """A user name that reveals nothing: other vendors learn no account, device or address. Names for the vendor of the
+    client's own dialect are intentional and are kept."""
     user = request.user or ""
     same_vendor = have_one_owner(request.dialect, capabilities.dialect)
     return user if same_vendor and len(user) <= MAX_ID else _digest(_split_user(user)[0])
 
 
 def _cache_key(request: Request) -> str | None:
-    """The client's own key, or one for the session that its user id names."""
+    """The client's own key, or one derived from the session in its user id."""
     if request.cache_key:
         return request.cache_key if len(request.cache_key) <= MAX_ID else _digest(request.cache_key)
     return _digest(_split_user(request.user)[1]) if request.user else None
@@ -202,7 +203,7 @@ def _digest(text: str) -> str:
 
 
 def _split_user(user: str) -> tuple[str, str]:
-    """Person and session of a user id. Claude Code writes both into it, as JSON or around `_session_`."""
+    """Person and session of a user id. Claude Code puts both into it, as JSON or around `_session_`."""
     if user.startswith("{"):
         try:
             known = msgspec.json.decode(user, type=dict[str, Any])

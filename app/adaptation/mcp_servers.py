@@ -1,7 +1,7 @@
 """Translates remote MCP servers between vendors.
 
-A server may come with limits: which of its tools may run, and which of them only after someone was asked. A limit is
-carried exactly or not at all: a server whose limits have no twin is left out where that is said, or refused.
+A server may come with limits: which of its tools may run, and which only with approval. A limit is carried exactly or
+not at all: a server whose limits have no equivalent is left out if the loss can be reported, or refused.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from app.adaptation.notes import Notes
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import Extension, NativeTool, Request, Tool, ToolChoice
 
-# The tools of a server that may run: by their names, or (None) all of them.
+# The tools of a server that may run: by name, or (None) all.
 Allowed = frozenset[str] | None
 
 _ONE_BY_ONE = "this upstream cannot exclude single tools of a server"
 
 
 def to_responses(request: Request, extension: Extension, capabilities: Capabilities, notes: Notes) -> Request | None:
-    """Each server as a tool of its own; which of its tools are allowed stood beside it or in its toolset."""
+    """Each server as a tool of its own; its allowed tools come from its configuration or its toolset."""
     if "mcp" not in capabilities.native_tools:
         return None
     toolsets: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -58,7 +58,7 @@ def to_responses(request: Request, extension: Extension, capabilities: Capabilit
 
 
 def to_messages(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
-    """Servers that may be called without asking, each with a toolset; Anthropic's servers never ask."""
+    """The servers that may be called without approval, each with a toolset; Anthropic has no approvals."""
     if "mcp_toolset" not in capabilities.native_tools:
         return request
     servers: list[dict[str, Any]] = []
@@ -70,7 +70,7 @@ def to_messages(request: Request, capabilities: Capabilities, notes: Notes) -> R
         chosen = chosen_tools.get(tool.name) if given else None
         allowed = _join_all((_read_list(given.get("allowed_tools")), _read_approval(given), chosen))
         if not given.get("server_url") or isinstance(allowed, str):
-            tools.append(tool)  # where it is left out, and that is said
+            tools.append(tool)  # a later step drops it and reports the loss
             continue
         name = given.get("server_label")
         if allowed is not None and not allowed:
@@ -98,11 +98,11 @@ def to_messages(request: Request, capabilities: Capabilities, notes: Notes) -> R
 
 
 def entries(value: Any) -> list[dict[str, Any]]:
-    """The objects of a list; anything else has none."""
+    """The objects in a list; empty for anything else."""
     return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
-# A limit that cannot be told to the other vendor.
+# A limit that the other vendor cannot express.
 _UNTOLD = "untold"
 
 
@@ -111,7 +111,7 @@ def _is_toolset(tool: Tool) -> TypeGuard[NativeTool]:
 
 
 def _join(limits: Sequence[Allowed]) -> Allowed:
-    """What all limits allow."""
+    """What all limits together allow."""
     joined: Allowed = None
     for limit in limits:
         joined = limit if joined is None else joined if limit is None else joined & limit
@@ -138,7 +138,7 @@ def _read_configuration(value: Any) -> Allowed | str:
 
 
 def _read_toolset(toolset: dict[str, Any]) -> Allowed | str:
-    """A default and exceptions from it. Where the default is on, an exception is a denial, which has no twin."""
+    """A default with exceptions. If the default is on, an exception is a denial, which has no equivalent."""
     default, configs = toolset.get("default_config"), toolset.get("configs")
     on = _is_on(default, inherited=True)
     if on is None or not isinstance(configs, dict | None):
@@ -152,7 +152,7 @@ def _read_toolset(toolset: dict[str, Any]) -> Allowed | str:
 
 
 def _is_on(config: Any, *, inherited: bool) -> bool | None:
-    """Whether a configuration switches on; one that says nothing inherits. None where it cannot be read."""
+    """Whether a configuration enables a tool, by default as `inherited`; None if it cannot be read."""
     match config:
         case None:
             return inherited
@@ -165,7 +165,7 @@ def _is_on(config: Any, *, inherited: bool) -> bool | None:
 
 
 def _read_list(value: Any) -> Allowed | str:
-    """OpenAI's `allowed_tools`: a list, or a filter by names. One by what tools do is known to its own servers only."""
+    """OpenAI's `allowed_tools`: a list, or a filter by names. Only its own servers can filter by what a tool does."""
     match value:
         case None:
             return None
@@ -180,7 +180,7 @@ def _read_list(value: Any) -> Allowed | str:
 
 
 def _read_approval(definition: dict[str, Any]) -> Allowed | str:
-    """The tools that may run without asking."""
+    """The tools that may run without approval."""
     match definition.get("require_approval"):
         case "never":
             return None
@@ -194,8 +194,7 @@ def _read_approval(definition: dict[str, Any]) -> Allowed | str:
 
 
 def _chosen_tools(choice: ToolChoice | None) -> dict[str, frozenset[str]]:
-    """The tools that the choice allows, by the label of their server; no entry where it does not speak of single
-    ones."""
+    """The tools that the choice allows, by the label of their server; no entry if it names the whole server."""
     names = choice.names if choice is not None else ()
     chosen: defaultdict[str, set[str]] = defaultdict(set)
     for server, name in names:
@@ -206,7 +205,7 @@ def _chosen_tools(choice: ToolChoice | None) -> dict[str, frozenset[str]]:
 
 
 def _read_authorization(definition: dict[str, Any], notes: Notes) -> str | None:
-    """The token for the server, which older clients send as a header. Others cannot be carried."""
+    """The server's token, which older clients send as a header. Other headers cannot be carried."""
     token = definition.get("authorization")
     headers = definition.get("headers")
     for name, value in headers.items() if isinstance(headers, dict) else ():

@@ -13,21 +13,21 @@ from app.dialects.registry import traits_of
 class Notes(msgspec.Struct):
     """Collected over one adaptation.
 
-    What was done last is undone first: a reply passes through `stages` in the reverse order of their noting.
+    The last change is undone first: a reply passes through `stages` in the reverse order of their noting.
     """
 
     losses: list[Loss] = []
     stages: list[StageMaker] = []
 
     def lose(self, severity: Severity, path: str, why: str, *, lowered: tuple[float, float] | None = None) -> None:
-        """Report a loss; `path` is the field in the client's own request, for example `tools[3]`."""
+        """Reports a loss; `path` is the field in the client's own request, for example `tools[3]`."""
         self.losses.append(Loss(severity, path, why, lowered))
 
     def on_reply(self, stage: StageMaker) -> None:
-        """Have the reply pass through a stage. The maker is called once a reply, for a stage holds state."""
+        """Adds a stage for the reply. The maker is called once per reply, because a stage holds state."""
         self.stages.append(stage)
 
 
 def field(dialect: DialectName, name: str) -> str:
-    """What the client calls the neutral field `name`."""
+    """The client's name for the neutral field `name`."""
     return traits_of(dialect).fields.get(name, name)

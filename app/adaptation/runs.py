@@ -1,4 +1,4 @@
-"""Joins adjacent turns in one pass, which stays linear over thousands of turns."""
+"""Joins adjacent turns in one pass, which is linear even over thousands of turns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from app.conversation.blocks import Block
 from app.conversation.request import Turn
 
-# Whether a turn goes on the run that has this first turn and this last one.
+# Whether a turn (third argument) continues the run with this first and this last turn.
 Belongs = Callable[[Turn, Turn, Turn], bool]
 Join = Callable[[Sequence[Sequence[Block]]], tuple[Block, ...]]
 
@@ -20,7 +20,7 @@ def chain_blocks(runs: Sequence[Sequence[Block]]) -> tuple[Block, ...]:
 
 
 def join_runs(turns: Sequence[Turn], belongs: Belongs, join: Join = chain_blocks) -> list[Turn]:
-    """The turns, each run of which became its first with the blocks of all."""
+    """The turns with each run replaced by its first turn, which has the blocks of all."""
     runs: list[list[Turn]] = []
     for turn in turns:
         if runs and belongs(runs[-1][0], runs[-1][-1], turn):

@@ -1,6 +1,6 @@
 """Translates requests for JSON answers into the strongest form that the upstream supports.
 
-Runs behind the choice of tools: a schema that the upstream does not know is had by a tool that only exists on the way.
+Runs after the tool choice: for a schema that the upstream does not support it adds a tool that exists only in transit.
 """
 
 from __future__ import annotations
@@ -58,17 +58,18 @@ def adapt_structured(request: Request, capabilities: Capabilities, notes: Notes)
 
 
 def _ask_for_object(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
-    """Any JSON: natively, but OpenAI wants the word in the conversation; else by a plain instruction."""
+    """Any JSON: natively, with the word JSON in the conversation, which OpenAI requires; else by a plain
+    instruction."""
     if not capabilities.json_object or capabilities.structured == "none":
         return _ask_in_words(request, PLAIN_JSON, notes)
     if traits_of(capabilities.dialect).json_in_turns:
-        # There the instructions are not looked at.
+        # This dialect ignores the instructions.
         return request if _mention_json(_spoken(request)) else _add_turn(request, PLAIN_JSON)
     return request if _mention_json([*request.instructions, *_spoken(request)]) else _instruct(request, PLAIN_JSON)
 
 
 def _wrap_format(output: OutputFormat, capabilities: Capabilities, notes: Notes) -> OutputFormat:
-    """The format with an object at its root, for upstreams that can hold a model to nothing else."""
+    """The format with an object at its root, for upstreams that support no other root."""
     schema = output.schema or {}
     any_root = capabilities.structured == "schema" and capabilities.schema not in ("object", "openai", "plain")
     wrapped = schema if any_root or capabilities.structured == "none" else wrap_root(schema)
@@ -105,7 +106,7 @@ def _fit_format(request: Request, output: OutputFormat, capabilities: Capabiliti
         notes.lose("degrading", field(request.dialect, "output_format"), why)
     strict = output.strict
     if traits_of(request.dialect).always_strict:
-        # Its vendor always holds the model to the schema; elsewhere only schemas of one kind can be enforced.
+        # Its vendor always enforces the schema; elsewhere only strict schemas can be enforced.
         strict = is_openai_strict(schema)
     name = _BAD_NAME.sub("_", output.name or "").strip("_")[:64] or DEFAULT_NAME
     return replace(output, schema=schema, name=name, strict=strict)
@@ -126,9 +127,9 @@ def _fit_schema(schema: dict[str, Any], capabilities: Capabilities) -> tuple[dic
 
 
 def _force_tool(request: Request, output: OutputFormat, capabilities: Capabilities, notes: Notes) -> Request:
-    """The schema as the arguments of a tool that must be called; the client sees its call as text.
+    """The schema as the arguments of a tool that must be called; the client sees the call as text.
 
-    Beside the client's own tools the model must call some tool: one of them, or this one when it has the answer.
+    If the client has tools of its own, the model must call one of them, or this one with the answer.
     """
     choice = request.tool_choice
     path = field(request.dialect, "output_format")
@@ -154,7 +155,7 @@ def _force_tool(request: Request, output: OutputFormat, capabilities: Capabiliti
 
 
 def _describe_schema(request: Request, output: OutputFormat, capabilities: Capabilities, notes: Notes) -> Request:
-    """The schema in words, for an upstream that can hold a model to JSON at best."""
+    """The schema in words, for an upstream that can enforce JSON at best."""
     notes.lose(
         "degrading", field(request.dialect, "output_format"), "the schema is described to the model, not enforced"
     )

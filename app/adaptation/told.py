@@ -1,7 +1,7 @@
 """Describes blocks of other vendors in text: item types newer than this program, and steps of server tools.
 
-Their words reach the model as something that it was told, in a user's turn and under a label; never as its own words,
-which it would imitate, and never between calls and their results.
+Their words reach the model as something that it was told, in a user's turn and under a label. They never appear as its
+own words, which it would imitate, and never between calls and their results.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from app.conversation.capabilities import Capabilities
 from app.conversation.request import Request, Turn
 from app.conversation.steps import SERVER_TOOL
 
-# What has a place of its own in a later step.
+# Types that a later step handles.
 _PLACED = ("tool_reference",)
-# Blocks that say nothing to a model, by their type in their own dialect.
+# Blocks without meaning for a model, by their type in their own dialect.
 SILENT_OPAQUES = ("fallback", "mcp_tool_listing", "ghost_snapshot")
 
 
@@ -44,7 +44,7 @@ def _is_foreign(block: Block) -> bool:
 
 
 class _Teller:
-    """The turns so far, and what is held until a user's turn may say it."""
+    """The turns so far, and what is held back until a user's turn can contain it."""
 
     def __init__(self, capabilities: Capabilities, notes: Notes) -> None:
         self._can = capabilities
@@ -93,15 +93,15 @@ class _Teller:
             self._turns.append(replace(turn, blocks=tuple(blocks)))
 
     def _tears(self) -> bool:
-        """Whether a user's turn now would part a call from its result, or a thought from what it led to."""
+        """Whether a user's turn here would separate a call from its result, or a thought from what follows it."""
         last = self._turns[-1] if self._turns else None
         if last is None or last.role != "assistant" or not last.blocks:
             return False
         return any(isinstance(block, ToolCall) for block in last.blocks) or isinstance(last.blocks[-1], Reasoning)
 
     def _without_twins(self, turn: Turn) -> tuple[Block, ...]:
-        """Without what a client was shown beside the vendor's own blocks, where those go back to that vendor; elsewhere
-        the shown blocks count, but as nobody's own."""
+        """The blocks without the shown copies of the vendor's own blocks, if those go back to that vendor; otherwise
+        the shown blocks remain, but no longer as any vendor's own."""
         blocks: list[Block] = []
         for block in turn.blocks:
             if isinstance(block, Reasoning) and block.proof is not None and block.proof.kind == SERVER_TOOL:
@@ -119,7 +119,7 @@ class _Teller:
         return tuple(blocks)
 
     def _part(self, turn: Turn) -> tuple[list[Block], list[Block]]:
-        """What stays in the turn, and what is told elsewhere."""
+        """The blocks that stay in the turn, and those that are told elsewhere."""
         kept: list[Block] = []
         told: list[Block] = []
         for block in turn.blocks:
@@ -141,10 +141,10 @@ class _Teller:
 
     def _stays(self, block: ServerTool | Opaque) -> bool:
         if isinstance(block, Opaque) and (block.type in _PLACED or (block.from_user and not block.told)):
-            return True  # what a user said and cannot be told is refused
+            return True  # a user's content that cannot be told is refused later
         if block.dialect != self._can.dialect or not block.raw:
             return False
-        # A server that only speaks the dialect knows what users say in it, but not what the vendor's own programs do.
+        # A server that only speaks the dialect knows its user content, but not the blocks of the vendor's own programs.
         return self._can.dialect in self._can.proofs or (isinstance(block, Opaque) and block.from_user)
 
     def _tell(self, block: ServerTool | Opaque, path: str) -> list[Block]:
@@ -169,5 +169,5 @@ class _Teller:
 
 
 def _disown(block: Block) -> Block:
-    """A shown block that its own vendor never made: without bytes, so that it goes nowhere as it is."""
+    """A shown block that its vendor never made: without bytes, so it is never sent unchanged."""
     return replace(block, raw=b"") if isinstance(block, ServerTool) else block

@@ -1,7 +1,7 @@
 """Arranges turns in the order and roles that an upstream accepts.
 
-Runs behind the pairing of calls and results and behind every step that may empty a turn, and never lets a turn come
-between calls and their results.
+Runs after the pairing of calls and results and after every step that may empty a turn, and never puts a turn between
+calls and their results.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _without_billing(instructions: Iterable[Text]) -> Iterable[Text]:
 
 
 def _apply_clear_at(turns: Sequence[Turn]) -> Sequence[Turn]:
-    """Without the system turns that a later user's turn has made void."""
+    """The turns without system turns that a later user turn cancels."""
     if not any(turn.clear_at for turn in turns):
         return turns
     last_user = max((number for number, turn in enumerate(turns) if turn.role == "user"), default=-1)
@@ -77,7 +77,7 @@ def _apply_clear_at(turns: Sequence[Turn]) -> Sequence[Turn]:
 
 
 def _apply_efforts(request: Request, turns: list[Turn]) -> tuple[Request, list[Turn]]:
-    """An effort set in the middle holds from there on, and the answer asked for comes last: so the last one counts."""
+    """The request with the last effort set in a turn: it applies from there on, and the requested answer comes last."""
     effort = next((turn.effort for turn in reversed(turns) if turn.effort), None)
     if effort is None:
         return request, turns
@@ -88,7 +88,7 @@ def _apply_efforts(request: Request, turns: list[Turn]) -> tuple[Request, list[T
 
 
 def _drop_empty(turns: list[Turn]) -> list[Turn]:
-    """Without blank texts and turns that say nothing, which upstreams refuse; unless that were all of them."""
+    """The turns without blank texts and empty turns, which upstreams refuse; unchanged if nothing would be left."""
     kept = []
     for turn in turns:
         if any(_is_blank(block) for block in turn.blocks):
@@ -103,7 +103,7 @@ def _is_blank(block: Block) -> bool:
 
 
 def _split_leading_system(turns: list[Turn]) -> tuple[tuple[Text, ...], list[Turn]]:
-    """The texts of the system turns at the very beginning, and the turns after them."""
+    """The texts of leading system turns, and the turns after them."""
     leading: list[Text] = []
     for number, turn in enumerate(turns):
         if turn.role != "system":
@@ -115,7 +115,8 @@ def _split_leading_system(turns: list[Turn]) -> tuple[tuple[Text, ...], list[Tur
 def _ensure_spoken(
     instructions: tuple[Text, ...], turns: list[Turn], capabilities: Capabilities, notes: Notes
 ) -> tuple[tuple[Text, ...], list[Turn]]:
-    """Something to answer, where a system text alone or an assistant's turn at the start is refused."""
+    """The instructions and turns with something to answer, for upstreams that refuse a system text alone or an
+    assistant's turn at the start."""
     traits = traits_of(capabilities.dialect)
     if not turns and instructions and (traits.needs_turn or capabilities.merge_system or capabilities.user_required):
         speaker: Role = "system" if traits.system_speaks else "user"
@@ -142,7 +143,7 @@ def _place_system(turns: list[Turn], capabilities: Capabilities) -> list[Turn]:
     if not any(turn.role == "system" for turn in turns):
         return turns
     never = capabilities.late_system == "reminder" or capabilities.merge_system
-    # Anthropic takes a system turn only right behind a user's turn, with nothing or the assistant's turn behind it.
+    # Anthropic accepts a system turn only directly after a user's turn, at the end or before an assistant's turn.
     strict = traits_of(capabilities.dialect).strict_turns
     if strict:
         turns = _join_system(turns)
@@ -158,7 +159,7 @@ def _place_system(turns: list[Turn], capabilities: Capabilities) -> list[Turn]:
 
 
 def _lead_with(instructions: tuple[Text, ...], turns: list[Turn]) -> list[Turn]:
-    """The instructions as the first words of the user's first turn."""
+    """The turns with the instructions as the first words of the user's first turn."""
     words = Text("\n\n".join(text.text for text in instructions))
     if not turns or turns[0].role != "user" or _starts_with(turns[0], ToolResult):
         return [Turn("user", (words,)), *turns]
@@ -177,7 +178,8 @@ def _wrap_reminder(block: Block) -> Block:
 
 
 def _move_words_into_result(turn: Turn) -> Turn:
-    """The user's words after tool results as the end of the last result, where no user may speak after a tool.
+    """The turn with the user's words after tool results moved to the end of the last result, for upstreams where no
+    user may speak after a tool.
 
     An image there needs a message of its own in any case, and its label with it.
     """
@@ -190,7 +192,8 @@ def _move_words_into_result(turn: Turn) -> Turn:
 
 
 def _merge_neighbours(turns: list[Turn]) -> list[Turn]:
-    """Adjacent turns of one speaker as one, their texts a blank line apart; never across a tool call."""
+    """The turns with adjacent turns of one speaker merged, their texts separated by a blank line; never across a tool
+    call."""
 
     def belongs(first: Turn, before: Turn, turn: Turn) -> bool:
         if first.role != turn.role or not (before.blocks and turn.blocks) or isinstance(turn.blocks[0], ToolResult):
@@ -201,9 +204,9 @@ def _merge_neighbours(turns: list[Turn]) -> list[Turn]:
 
 
 def _join_texts(runs: Sequence[Sequence[Block]]) -> tuple[Block, ...]:
-    """All blocks, where a text meets a text as one."""
+    """All blocks, with adjacent texts of different turns joined into one."""
     joined: list[Block] = []
-    meeting: list[Text] = []  # texts that are to be one
+    meeting: list[Text] = []  # adjacent texts to be joined
     for blocks in runs:
         first = blocks[0]
         if not (meeting and isinstance(first, Text)):
@@ -237,7 +240,7 @@ def _check_prefill(turns: list[Turn], capabilities: Capabilities, notes: Notes) 
             "wrong", last.path, "this model cannot continue an answer that the last turn begins; end with a user turn"
         )
     elif last.blocks and isinstance(last.blocks[-1], Text):
-        # Claude refuses a beginning that ends in white space, and no other model minds its absence.
+        # Claude refuses a prefill that ends in white space; other models do not need it.
         text = replace(last.blocks[-1], text=last.blocks[-1].text.rstrip())
         turns = [*turns[:-1], replace(last, blocks=(*last.blocks[:-1], text))]
     return turns

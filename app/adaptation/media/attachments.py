@@ -1,6 +1,6 @@
-"""Detects an attachment's real type from its bytes, whatever its label says.
+"""Detects an attachment's real type from its bytes, regardless of its label.
 
-Only the first bytes are decoded, for an attachment may be megabytes long and there may be hundreds.
+Only the first bytes are decoded, because attachments may be megabytes long and there may be hundreds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TEXTUAL = re.compile(
     r"text/.*|.*\+(?:json|xml)|application/(?:json|xml|yaml|x-yaml|toml|javascript|x-javascript|typescript"
     r"|x-sh|x-python|x-httpd-php|sql|graphql|x-ndjson|ld\+json)"
 )
-# Labels under which clients send whatever they do not know.
+# Labels that clients use for unknown types.
 _UNKNOWN = ("", "application/octet-stream", "binary/octet-stream")
 _ALIASES = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "application/x-pdf": "application/pdf"}
 
@@ -36,7 +36,7 @@ _SNIFFED = 48
 def normalise(source: Source) -> Source:
     """The source with standard base64 and the media type that its bytes show; a data URL becomes inline data.
 
-    The very same object where nothing was wrong.
+    Returns the same object if nothing had to change.
     """
     match source:
         case Url() if source.url[:5].lower() == "data:":
@@ -46,7 +46,7 @@ def normalise(source: Source) -> Source:
             data = source.data
             if any(character in data for character in _ODD):
                 data = data.translate(_TO_STANDARD)
-            if len(data) % 4 > 1 and not data.endswith("="):  # the spelling for URLs goes without
+            if len(data) % 4 > 1 and not data.endswith("="):  # URL-safe base64 omits the padding
                 data += "=" * (-len(data) % 4)
             declared = source.media_type.partition(";")[0].strip().lower()
             media_type = _sniff(data, declared)
@@ -58,7 +58,7 @@ def normalise(source: Source) -> Source:
 
 
 def is_textual(source: Inline) -> bool:
-    """Whether the bytes are characters: as the label says, or as they look where it says nothing."""
+    """Whether the bytes are characters, judged by the label, or by the bytes if the label says nothing."""
     if _TEXTUAL.fullmatch(source.media_type):
         return True
     if source.media_type not in _UNKNOWN:
@@ -68,7 +68,7 @@ def is_textual(source: Inline) -> bool:
 
 
 def decode_text(source: Inline) -> str:
-    """The characters of a textual attachment; what is no UTF-8 is taken for Latin-1."""
+    """The characters of a textual attachment; anything but UTF-8 is read as Latin-1."""
     raw = first_bytes(source.data, len(source.data))
     try:
         return raw.decode("utf-8-sig")
@@ -82,7 +82,7 @@ def _sniff(data: str, declared: str) -> str:
         return "image/webp"
     if start[:2] == b"BM" and start[6:10] == bytes(4):
         return "image/bmp"
-    # Office documents are zip archives: their own label knows better.
+    # Office documents are zip archives: their declared type is more precise.
     for magic, media_type in _MAGIC:
         if start.startswith(magic):
             return declared if media_type == "application/zip" and declared not in _UNKNOWN else media_type
@@ -97,7 +97,7 @@ def _from_data_url(url: str) -> Inline | None:
 
 
 def _is_utf8(start: bytes) -> bool:
-    """Whether bytes are UTF-8, but for a character that the end may cut."""
+    """Whether bytes are UTF-8, ignoring a character cut off at the end."""
     try:
         start.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -1,8 +1,8 @@
 """Converts images, documents and other media to forms that an upstream accepts.
 
-What cannot be carried is refused where the user has just said it, for an answer without it would be wrong. In older
-turns and in results of tools a line of text stands in its place and the loss is reported, so that one attachment does
-not end a session for good.
+Media that cannot be carried are refused in the user's last turn, because an answer without them would be wrong. In
+older turns and in tool results a line of text replaces them and the loss is reported, so one attachment does not end a
+session for good.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ TOOL_ERROR = "[tool error] "
 
 
 def adapt_media(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
-    """Runs behind the pairing: results lead their turn, so that what they cannot hold follows right behind them."""
+    """Adapts all turns. Runs after the pairing: results come first in their turn, so what they cannot contain directly
+    follows them."""
     turns = _start_at_summary(request)
     if all(_is_plain(turn.blocks) for turn in turns):
         return request if turns is request.turns else replace(request, turns=turns)
@@ -60,7 +61,7 @@ def adapt_media(request: Request, capabilities: Capabilities, notes: Notes) -> R
 
 
 def _is_plain(blocks: Sequence[Block]) -> bool:
-    """Whether the blocks are words only, as nearly all are."""
+    """Whether the blocks are words only, as nearly always."""
     return _PLAIN.issuperset(map(type, blocks))
 
 
@@ -68,9 +69,9 @@ _PLAIN = frozenset((Text, Reasoning, ToolCall))
 
 
 def _start_at_summary(request: Request) -> tuple[Turn, ...]:
-    """The turns from the last summary on, where the client keeps sending those that the summary stands for.
+    """The turns from the last summary on, if the client keeps sending those that the summary replaces.
 
-    Clients of the Responses dialect send what a compaction kept, so there nothing precedes it in vain.
+    Clients of the Responses dialect send only what a compaction kept, so nothing before it is superfluous.
     """
     if not traits_of(request.dialect).resends_summarised:
         return request.turns
@@ -83,7 +84,7 @@ def _start_at_summary(request: Request) -> tuple[Turn, ...]:
 
 
 class _Step:
-    """The adaptation of one turn. `refusal` is the class of what the user says there and cannot be carried."""
+    """The adaptation of one turn. `refusal` is the severity of losing what the user says there."""
 
     def __init__(self, capabilities: Capabilities, notes: Notes, path: str, refusal: Severity) -> None:
         self._can = capabilities
@@ -92,7 +93,7 @@ class _Step:
         self._refusal: Severity = refusal
 
     def adapt_turn(self, turn: Turn) -> Iterator[Turn]:
-        """The turn; before an assistant's turn also a user's, with the summaries that it began with."""
+        """The adapted turn; before an assistant's turn also a user's turn with the summaries that it began with."""
         results: list[Block] = []
         rehomed: list[Block] = []
         blocks: list[Block] = []
@@ -128,7 +129,7 @@ class _Step:
                     return [block]
                 return self._omit("sound", "sound cannot be carried to this upstream")
             case ServerTool():
-                return [block]  # its own vendor's: any other is only told
+                return [block]  # the upstream's own; any other became text in an earlier step
             case Opaque():
                 return self._adapt_opaque(block)
             case ToolResult():
@@ -187,7 +188,7 @@ class _Step:
                 assert_never(source)
 
     def _own_id(self, source: Source) -> Source:
-        """Files have the same ids in all dialects of one owner."""
+        """File ids are the same in all dialects of one owner."""
         if not isinstance(source, FileId) or not self._can.documents:
             return source
         shared = have_one_owner(source.dialect, self._can.dialect)
@@ -207,7 +208,7 @@ class _Step:
         return [Text(_document_header(file)), *children, Text("</document>", cache=file.cache)]
 
     def _tell_context(self, file: File) -> list[Block]:
-        """What the client says about a document, in front of it where it has no place for that."""
+        """The client's remarks about a document, placed before it if the dialect has no field for them."""
         if self._can.text_documents or not file.context:
             return []
         return [Text(f"About the document {file.name or 'that follows'}: {file.context}")]
@@ -223,7 +224,7 @@ class _Step:
         return []
 
     def _adapt_result(self, result: ToolResult) -> tuple[ToolResult, list[Block]]:
-        """The result as it may stand, and what of it must stand behind the results, under a label."""
+        """The adapted result, and the media that must follow the results, under a label."""
         if _is_plain(result.blocks) and (self._can.error_flag or not result.is_error):
             return result, []
         inner = _Step(self._can, self._notes, self._path, "degrading")
@@ -251,12 +252,12 @@ class _Step:
         return self._omit("summary of the conversation so far", "only the vendor that made it can read it")
 
     def _omit(self, what: str, why: str) -> list[Block]:
-        """A line in place of something that the answer may depend on."""
+        """A line that replaces something on which the answer may depend."""
         self._notes.lose(self._refusal, self._path, f"{what}: {why}")
         return [Text(f"[{what} omitted: {why}]")]
 
     def _replace(self, what: str, why: str) -> list[Block]:
-        """A line in place of something that no model of this kind ever gets; it can tell the user so itself."""
+        """A line that replaces something that no model of this kind ever gets; the model can tell the user so."""
         self._notes.lose("degrading", self._path, f"{what}: {why}")
         return [Text(f"[{what} omitted: {why}]")]
 
@@ -284,7 +285,7 @@ def _tell_search_result(block: SearchResult) -> list[Block]:
 
 
 def _sealed_summary(block: Compaction) -> str | None:
-    """The summary in a proof that this gateway sealed itself; a vendor's own is not readable."""
+    """The summary in a proof that this gateway sealed; a vendor's own is unreadable."""
     if block.proof is None:
         return None
     try:

@@ -1,7 +1,7 @@
 """Decides what happens to reasoning in past turns: kept with its proof, kept as text, or dropped.
 
 A proof goes only to the dialect it came from, and reasoning never becomes visible text. A turn keeps all of its
-reasoning or none: half of it would be refused just like a forged one.
+reasoning or none, because a part of it would be refused just like a forged one.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def _adapt_turn(turn: Turn, capabilities: Capabilities, notes: Notes) -> Turn:
 
 
 def _recognise_proofs(turn: Turn, capabilities: Capabilities) -> Turn:
-    """The turn with reasoning that the upstream's vendor signed as its own, though the client names it otherwise."""
+    """The turn with reasoning recognised that the upstream's vendor signed but the client stores under another
+    dialect."""
     if not any(isinstance(block, Reasoning) and block.proof is not None for block in turn.blocks):
         return turn
     blocks: list[Block] = []
@@ -69,7 +70,8 @@ def _recognise_proofs(turn: Turn, capabilities: Capabilities) -> Turn:
 
 
 def _read_foreign(proof: Proof | None, capabilities: Capabilities) -> list[Block]:
-    """The blocks that a proof stands for in a dialect whose proofs the upstream understands; none if in no such one."""
+    """The blocks that a proof represents in a dialect whose proofs the upstream understands; empty if there is no such
+    dialect."""
     if proof is None:
         return []
     for dialect, read in traits_of(proof.dialect).foreign_proofs.items():
@@ -79,7 +81,8 @@ def _read_foreign(proof: Proof | None, capabilities: Capabilities) -> list[Block
 
 
 def _sign_calls(turn: Turn, capabilities: Capabilities) -> Turn:
-    """The turn with proofs of calls at their calls. The first call has one in any case where one is demanded."""
+    """The turn with proofs of calls attached to their calls. Where proofs are required, the first call gets a
+    placeholder if it has none."""
     unsigned: Proof | None = None
     if capabilities.unsigned_call:
         unsigned = Proof(capabilities.dialect, CALL_PROOF, (msgspec.json.encode(capabilities.unsigned_call),))
@@ -101,6 +104,6 @@ def _has_proof(block: Block) -> bool:
 
 
 def _is_silent_caller(blocks: list[Block]) -> bool:
-    """Whether these call tools without a thought."""
+    """Whether these blocks call tools without any reasoning."""
     calls = any(isinstance(block, ToolCall) for block in blocks)
     return calls and not any(isinstance(block, Reasoning) for block in blocks)

@@ -1,9 +1,8 @@
 """Translates the requested reasoning effort into the upstream's terms and limits.
 
-Dialects differ in kind: an effort by name, a budget in tokens, or a switch. What was asked for is brought to the
-upstream's kind, and where thinking excludes something else that the client needs more, it gives way.
-
-Runs last of all steps that change settings: it looks at max_tokens, at sampling and at the choice of tools.
+Dialects differ: an effort by name, a budget in tokens, or a switch. The setting is converted to the upstream's kind; if
+thinking excludes something that the client needs more, thinking is given up. Runs after all other steps that change
+settings, because it depends on max_tokens, sampling and the tool choice.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ from app.conversation.capabilities import Capabilities
 from app.conversation.request import EFFORTS, Effort, Extension, FunctionTool, ReasoningSettings, Request
 from app.dialects.registry import traits_of
 
-# Tokens that an effort stands for where thinking is measured in tokens.
+# The budget in tokens for each effort.
 BUDGETS: dict[Effort, int] = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768}
-MAX_SHARE = 0.6  # of max_tokens, for the effort "max"
+MAX_SHARE = 0.6  # share of max_tokens for the effort "max"
 LEAST_BUDGET = 1024
 
-# And back: the effort for budgets below a number of tokens.
+# The reverse: the effort for budgets below a number of tokens.
 EFFORTS_BY_BUDGET: tuple[tuple[int, Effort], ...] = ((4096, "low"), (16384, "medium"), (32768, "high"))
 
-# With thinking on, Claude still takes a top_p of at least this.
+# With thinking on, Claude still accepts a top_p of at least this.
 LEAST_TOP_P = 0.95
 
 
@@ -49,7 +48,7 @@ def adapt_reasoning(request: Request, capabilities: Capabilities, notes: Notes) 
         notes.lose("degrading", path, f"no thinking for this request: {obstacle}")
     if obstacle or forbidden:
         return _forbid(request, capabilities, notes)
-    # An adaptive model that thinks unasked is still told to show it.
+    # An adaptive model that thinks by default must still be asked to show it.
     if wanted or (capabilities.reasoning_by_default and capabilities.reasoning_style == "adaptive"):
         return _ask(request, capabilities, notes)
     return replace(request, reasoning=ReasoningSettings())
@@ -66,7 +65,7 @@ def _is_forbidden(settings: ReasoningSettings) -> bool:
 
 
 def _obstacle(request: Request, capabilities: Capabilities) -> str | None:
-    """What the client needs more than thinking and cannot have beside it."""
+    """Why thinking must be given up for something that the client needs more; None if there is no conflict."""
     choice = request.tool_choice
     if capabilities.reasoning_excludes_forced_tool and choice is not None and choice.mode in ("any", "tool"):
         return "a tool is forced"
@@ -78,7 +77,7 @@ def _obstacle(request: Request, capabilities: Capabilities) -> str | None:
 
 
 def _is_led_by_proof(request: Request, capabilities: Capabilities) -> bool:
-    """Whether the assistant's last turn starts with a valid proof, if it is one whose calls are being answered."""
+    """Whether the assistant's last turn starts with a valid proof; true if it has no calls."""
     turn = next((turn for turn in reversed(request.turns) if turn.role == "assistant"), None)
     if turn is None or not any(isinstance(block, ToolCall) for block in turn.blocks):
         return True
@@ -113,7 +112,7 @@ def _ask(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
     path = field(request.dialect, "reasoning")
     visibility = settings.visibility
     if visibility is None and capabilities.reasoning_visibility:
-        # The vendors' own default shows nothing, while the client's dialect shows what there is.
+        # The vendors' default hides thinking, while the client's dialect shows it.
         visibility = traits_of(capabilities.dialect).summarised
     asked = settings.effort or _effort_of(settings.budget)
     effort = _nearest(asked, capabilities.efforts)
@@ -137,7 +136,7 @@ def _effort_of(budget: int | None) -> Effort | None:
 
 
 def _nearest(effort: Effort | None, known: Sequence[str]) -> Effort | None:
-    """The highest known effort that is not above the asked one, else the lowest; None where none is known."""
+    """The highest known effort not above the requested one, else the lowest; None if none is known."""
     if effort is None or effort in known:
         return effort
     ranked = [level for level in EFFORTS if level in known]
@@ -150,10 +149,10 @@ def _up_to_high(efforts: Sequence[str]) -> list[str]:
 
 
 def _fit_budget(asked: int | None, effort: Effort | None, max_tokens: int | None) -> int | None:
-    """A budget of at least 1024 tokens and below max_tokens; None where there is no room for one.
+    """A budget of at least 1024 tokens and below max_tokens; None if max_tokens leaves no room.
 
-    A budget that the client named may take all but one token; one that stands for an effort leaves a fifth of
-    max_tokens for the answer.
+    A budget set by the client may use all but one token; one derived from an effort leaves a fifth of max_tokens for
+    the answer.
     """
     limit = max_tokens if max_tokens is not None else 2 * BUDGETS["xhigh"]
     if asked is not None:
@@ -180,7 +179,7 @@ def _drop_sampling(request: Request, notes: Notes) -> Request:
 
 
 def _say(request: Request, settings: ReasoningSettings, capabilities: Capabilities, on: bool | None) -> Request:
-    """The request with these settings, and with the fields by which this server is switched on or off."""
+    """The request with these settings, and with the fields that switch thinking on or off at this server."""
     fields = capabilities.reasoning_on_fields if on else capabilities.reasoning_off_fields if on is False else {}
     extensions = tuple(Extension(capabilities.dialect, name, value, "ignorable") for name, value in fields.items())
     return replace(request, reasoning=settings, extensions=request.extensions + extensions)

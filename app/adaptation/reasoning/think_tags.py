@@ -23,10 +23,10 @@ class _State(Enum):
 
 
 class ThinkTags:
-    """Looks at the start of the first text only: tags further on are what the text is about.
+    """Looks only at the start of the first text: later tags are part of the content.
 
-    `opened`: the template has written the opening tag, and the text starts within. Blank thoughts and the blanks
-    around the tags are nobody's, so a block is opened with its first character that is none.
+    `opened`: the template has written the opening tag, so the text starts inside it. Blank thoughts and blanks around
+    the tags are dropped, so a block is opened with its first non-blank character.
     """
 
     def __init__(self, *, opened: bool = False) -> None:
@@ -47,7 +47,7 @@ class ThinkTags:
                     self._waiting += text_of(event.text)
                     self._read(out)
                 case BlockNoted() if self._reads(event):
-                    pass  # log probabilities of tags and thoughts have no place
+                    pass  # log probabilities of tags and thoughts are dropped
                 case BlockOpened(block=Text()) if self._source is None:
                     self._source = event
                 case BlockClosed() if self._source is not None and event.index == self._source.index:
@@ -119,7 +119,8 @@ class ThinkTags:
         self._state = _State.ANSWERING
 
     def _close(self, event: BlockClosed, out: list[Event]) -> None:
-        """The end of the text; an opening tag that was not whole was text, and a thought without end is one."""
+        """Handles the end of the text: an incomplete opening tag was text, and an unclosed thought is still a
+        thought."""
         if self._state is _State.BEFORE:
             self._answer(out)
         elif self._state is _State.THINKING:

@@ -6,7 +6,7 @@ from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOp
 
 
 class Numbering:
-    """Counts blocks anew in the order in which they are opened. `moved`: some index is another one than before."""
+    """Renumbers blocks in the order in which they are opened. `moved`: some index has changed."""
 
     def __init__(self) -> None:
         self.moved = False
@@ -19,7 +19,8 @@ class Numbering:
         return self._count()
 
     def move(self, event: Event) -> Event:
-        """The event with the new index of its block; a block is counted when it opens, and any other event passes."""
+        """The event with its block's new index; a block is counted when it opens, and events without a block pass
+        unchanged."""
         match event:
             case BlockDelta():
                 return BlockDelta(self._now[event.index], event.text)

@@ -14,9 +14,10 @@ _EMPTY = Failure(kind="overloaded", message="the model gave an empty answer", co
 
 
 class RefuseEmpty:
-    """Agents end their session at a turn without content, while they repeat a request that failed.
+    """Turns an empty answer into a failure: agents end their session at a turn without content, but repeat a failed
+    request.
 
-    An answer may be empty if a limit, a stop sequence or a filter made it so.
+    An answer may be empty if a limit, a stop sequence or a filter caused it.
     """
 
     def __init__(self) -> None:

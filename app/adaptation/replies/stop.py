@@ -11,17 +11,17 @@ from app.conversation.literals import literal, text_of
 
 
 class StopMatcher:
-    """Watches the visible text. What precedes the first complete sequence is said, then the reply is finished.
+    """Watches the visible text. The text before the first complete sequence is given out, then the reply is finished.
 
-    Text waits only while it may be the beginning of a sequence. After the end only usage passes, so that whoever
-    reads on gets the true counts; to read on is of no other use.
+    Text waits only while it may be the beginning of a sequence. After the end only usage passes, so a caller that keeps
+    reading gets the true counts; reading on serves no other purpose.
     """
 
     def __init__(self, sequences: Sequence[str]) -> None:
         self._sequences = tuple(sequence for sequence in sequences if sequence)
         self._begun = beginnings(self._sequences)
         self._longest = max(map(len, self._sequences), default=0)
-        self._texts: dict[int, str] = {}  # open text blocks, each with what waits
+        self._texts: dict[int, str] = {}  # open text blocks, each with its waiting text
         self._open: list[int] = []  # all open blocks
         self._over = False
 
@@ -65,7 +65,7 @@ class StopMatcher:
             out.append(BlockDelta(event.index, literal(said)))
 
     def _find(self, text: str) -> tuple[int, str] | None:
-        """Where the sequence that is complete first starts, whatever the pieces in which the text arrives."""
+        """Start and text of the sequence that is completed first, however the text was split into pieces."""
         ends = [(at + len(sequence), at, sequence) for sequence in self._sequences if (at := text.find(sequence)) >= 0]
         return min(ends)[1:] if ends else None
 

@@ -1,4 +1,4 @@
-"""Wraps the free-text input of a custom tool in a JSON argument, for upstreams with function tools only."""
+"""Wraps the free-text input of a custom tool in a JSON argument, for upstreams that support only function tools."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INPUT_SCHEMA: dict[str, Any] = {
 }
 
 _HEAD = re.compile(r'\s*\{\s*"input"\s*:\s*"')
-# Characters of a JSON string, up to its end or to an escape whose end has not arrived.
+# Characters of a JSON string, up to its end or to an incomplete escape.
 _RUN = re.compile(
     r"""(?: [^"\\]++
       | \\[^u]
@@ -25,32 +25,31 @@ _RUN = re.compile(
     )*+""",
     re.VERBOSE | re.DOTALL,
 )
-# A run that can stand between the quotes of a literal as it is. Models also write real newlines and wrong escapes.
+# A run that is valid inside a literal unchanged. Models also write real newlines and wrong escapes.
 _CLEAN = re.compile(r'(?:[^\\\x00-\x1f\ud800-\udfff]++|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*+')
 _WRONG_ESCAPE = re.compile(r'(\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})|\\')
 
 
 def wrap_input(text: str) -> str:
-    """The arguments, as JSON, that hold `text`."""
+    """The JSON arguments that contain `text`."""
     return '{"input":' + literal(text).decode("utf-8") + "}"
 
 
 class InputReader:
-    """Reads the free text out of arguments that arrive piece by piece.
+    """Extracts the free text from arguments that arrive piece by piece.
 
-    The string `input` streams through as it comes. Other arguments wait until their end shows what they are: an
-    object with one string means that string, and anything else was free text from the start, for some models leave
-    the wrapping out.
+    The string `input` is passed on as it arrives. Other arguments wait for their end: an object with one string means
+    that string, and anything else was free text from the start, because some models omit the wrapping.
     """
 
     def __init__(self) -> None:
-        self._text = ""  # not yet understood
+        self._text = ""  # not yet interpreted
         self._inside = False  # within the string `input`
-        self._over = False  # behind its end, or known to be free text that ended there
+        self._over = False  # after its end, or known to be free text that ended there
         self._free = False
 
     def feed(self, arguments: str) -> bytes | None:
-        """The literal of what these arguments add to the input, if anything."""
+        """The literal of the input that these arguments add, if any."""
         if self._over:
             return None
         if self._free:
@@ -65,7 +64,7 @@ class InputReader:
         return self._read_string()
 
     def close(self) -> bytes | None:
-        """The literal of what the end reveals, if anything."""
+        """The literal of the input that only the end reveals, if any."""
         if self._over or self._free or not self._text:
             return None
         text = self._text
@@ -89,7 +88,7 @@ class InputReader:
 
 
 def _literal_of_run(run: str) -> bytes:
-    """The literal of a piece of a JSON string: mostly the piece itself."""
+    """The literal of a piece of a JSON string: usually the piece itself."""
     if _CLEAN.fullmatch(run):
         return b'"' + run.encode("utf-8") + b'"'
     repaired = _WRONG_ESCAPE.sub(lambda escape: escape.group(1) or r"\\", run)
@@ -97,7 +96,7 @@ def _literal_of_run(run: str) -> bytes:
 
 
 def _meant_by(arguments: str) -> str:
-    """The input in whole arguments that do not begin with the string `input`."""
+    """The input in complete arguments that do not begin with the string `input`."""
     try:
         value = json.loads(arguments)
     except ValueError:

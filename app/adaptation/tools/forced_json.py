@@ -1,4 +1,4 @@
-"""Converts between JSON answers and tool calls where one stands in for the other."""
+"""Converts between JSON answers and tool calls where one replaces the other."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from app.conversation.events import BlockClosed, BlockDelta, BlockOpened, Event,
 
 
 class CallToText:
-    """Structured output by a forced tool: the call of the tool is what the client asked for as text.
+    """Structured output by a forced tool: the tool's call becomes the text that the client asked for.
 
-    Arguments and text are both characters, so that deltas pass as they are. Calls of the client's own tools stay
-    calls, and only if there are any is the reply finished for them.
+    Arguments and text are both characters, so deltas pass unchanged. Calls of the client's own tools stay calls, and
+    only they make the finish reason "tool_calls".
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._silent: set[int] = set()  # open blocks of the tool that have said nothing
+        self._silent: set[int] = set()  # open blocks of the tool without any delta yet
         self._own_calls = False
         self._turned = False
 
@@ -52,9 +52,9 @@ class CallToText:
 
 
 class TextToCall:
-    """A forced tool by structured output: the JSON that the upstream writes is the arguments of the call.
+    """A forced tool by structured output: the JSON that the upstream writes becomes the arguments of the call.
 
-    The id is made of the reply's own, so that it means one call in the whole conversation.
+    The call's id is derived from the reply's, which makes it unique in the conversation.
     """
 
     def __init__(self, name: str) -> None:

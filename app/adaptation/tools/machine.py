@@ -1,6 +1,6 @@
-"""Describes the machine on which an upstream's own tools run.
+"""Carries the name of the machine on which an upstream's own tools run.
 
-Clients of other dialects keep its name for the upstream, so that the next turn finds the same files there.
+Clients of other dialects store the name for the upstream, so the next turn finds the same files there.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from app.conversation.capabilities import Capabilities
 from app.conversation.events import BlockClosed, BlockOpened, Event, Finished
 from app.conversation.request import Extension, NativeTool, Request, Turn
 
-# Where a reply names the machine, and where a request asks for it.
+# The field in which a reply names the machine and a request asks for it.
 _FIELD = "container"
 
 
 def adapt_machine(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
-    """Asks for the machine of the last turn that had one. Runs when the tools are the upstream's own."""
+    """Asks for the machine of the last turn that had one. Runs after the tools have become the upstream's own."""
     request, machine = _take_names(request)
     runs = any(isinstance(tool, NativeTool) and tool.server for tool in request.tools)
     if not runs or request.dialect == capabilities.dialect:
@@ -38,7 +38,7 @@ def adapt_machine(request: Request, capabilities: Capabilities, notes: Notes) ->
 
 
 def _take_names(request: Request) -> tuple[Request, Proof | None]:
-    """The request without the names of machines, and the last of them."""
+    """The request without machine names, and the last of them."""
     if not any(_names_machine(block) for turn in request.turns for block in turn.blocks):
         return request, None
     machine: Proof | None = None
@@ -53,7 +53,7 @@ def _take_names(request: Request) -> tuple[Request, Proof | None]:
 
 
 def _read_name(machine: Proof) -> str | None:
-    """The name in a proof; anybody can seal one, so that anything may stand there."""
+    """The name in a proof, or None; anybody can seal one, so it may contain anything."""
     try:
         return msgspec.json.decode(b"".join(machine.originals), type=str)
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -65,7 +65,7 @@ def _names_machine(block: Block) -> TypeGuard[Reasoning]:
 
 
 class NameMachine:
-    """Adds reasoning without words, whose proof names the machine, where the end of a reply does."""
+    """Adds reasoning without text, whose proof names the machine, if the end of a reply names one."""
 
     def __init__(self, dialect: DialectName) -> None:
         self._dialect = dialect

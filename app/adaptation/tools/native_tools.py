@@ -1,7 +1,7 @@
 """Translates vendors' built-in tools: into a function, into another vendor's equivalent, or not at all.
 
-Tools that the client runs (shells, editors, memory) have fixed schemas, which any model can follow as those of a
-function. Tools that the vendor's server runs have none; a few exist on both sides.
+Tools that the client runs (shells, editors, memory) have fixed schemas, which any model can use as a function's. Tools
+that the vendor's server runs have none; a few exist at both vendors.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def _one_of(*values: str) -> dict[str, Any]:
     return {"type": "string", "enum": list(values)}
 
 
-# type (a glob) → what the model is told, and the schema. Those of Responses are the `action` or `operation` of the
-# calls, so that a call's arguments need no change on the way back.
+# type (a glob) → the description for the model, and the schema. The schemas for Responses match the `action` or
+# `operation` of its calls, so arguments need no conversion in the reply.
 _CLIENT_RUN: dict[str, tuple[str, dict[str, Any]]] = {
     "local_shell": (
         "Runs a command on the user's machine and returns its output.",
@@ -104,10 +104,10 @@ _CLIENT_RUN: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
-# What a tool that cannot be carried means for the answer (globs, the first that fits); others change it only somewhat.
+# Severity of a tool that cannot be carried, by glob (the first match); "degrading" for all others.
 _LOSSES: dict[str, Severity] = {"computer*": "wrong", "browser*": "wrong"}
 
-# Types of the same use, by the idiom of a dialect; the first that the upstream takes is the one it gets.
+# Equivalent types by the idiom of a dialect; the first that the upstream supports is used.
 _SEARCHES: dict[str, tuple[str, ...]] = {
     "anthropic_tools": ("web_search_20260318", "web_search_20260209", "web_search_20250305"),
     "openai_tools": ("web_search", "web_search_preview"),
@@ -119,12 +119,12 @@ _CODE_RUNNERS: dict[str, tuple[str, ...]] = {
 
 
 def is_taken(tool: NativeTool, capabilities: Capabilities) -> bool:
-    """Whether the upstream takes the tool as it is."""
+    """Whether the upstream accepts the tool unchanged."""
     return tool.dialect == capabilities.dialect and _takes(capabilities, tool.type)
 
 
 def as_function(tool: NativeTool) -> FunctionTool | None:
-    """The function that stands for a tool which the client runs; None for any other."""
+    """The function that replaces a client-run tool; None for any other."""
     if tool.server or (tool.type == "tool_search" and tool.definition.get("execution") == "server"):
         return None
     for glob, (description, schema) in _CLIENT_RUN.items():
@@ -139,9 +139,9 @@ def as_function(tool: NativeTool) -> FunctionTool | None:
 
 
 def as_equivalent(tool: NativeTool, capabilities: Capabilities) -> tuple[NativeTool, tuple[str, ...]] | None:
-    """The upstream's own tool of the same use, and which of the tool's options it lacks; None if there is none.
+    """The upstream's own equivalent tool, and the options that it lacks; None if there is none.
 
-    A search that must not leave the vendor's cache has no equal.
+    A search restricted to the vendor's cache has no equivalent.
     """
     if tool.definition.get("external_web_access") is False:
         return None
@@ -158,7 +158,7 @@ def _of(dialect: DialectName, family: dict[str, tuple[str, ...]]) -> tuple[str, 
 
 
 def loss_of(tool: NativeTool) -> Severity:
-    """What it means for the answer that the tool cannot be carried."""
+    """The severity of losing the tool."""
     return next((loss for glob, loss in _LOSSES.items() if fnmatchcase(tool.type, glob)), "degrading")
 
 
@@ -169,7 +169,7 @@ def _takes(capabilities: Capabilities, type_: str) -> bool:
 _Translated = tuple[NativeTool, tuple[str, ...]]
 
 
-# Options of searches that cannot make one go further than it may.
+# Search options whose loss cannot make a search go further than allowed.
 _HINTS = frozenset(
     (
         "allowed_callers",
@@ -188,12 +188,12 @@ _HINTS = frozenset(
 )
 _CARRIED = frozenset(("type", "name", "filters", "allowed_domains", "blocked_domains", "user_location"))
 _DOMAINS = ("allowed_domains", "blocked_domains")
-# What an option that is not known yet is called if it is a limit.
+# Parts of names by which an unknown option may be a limit.
 _LIMITING = re.compile(r"allow|block|den(?:y|ied)|exclu|restrict|domain|site|only|permi|approv|filter")
 
 
 def _translate_search(tool: NativeTool, dialect: DialectName, type_: str) -> _Translated | None:
-    """The other vendor's search, None where it could be kept from less than this one."""
+    """The other vendor's search; None if it might be less restricted than this one."""
     given = tool.definition
     filters = given.get("filters") or {}
     if not isinstance(filters, dict) or not set(_DOMAINS).issuperset(filters):
@@ -215,20 +215,20 @@ def _translate_search(tool: NativeTool, dialect: DialectName, type_: str) -> _Tr
         definition["filters"] = limits
     if given.get("user_location"):
         definition["user_location"] = given["user_location"]
-    # A limit of uses became one of the whole request where the tool has none.
+    # A limit on uses became a limit of the whole request if the tool has none.
     return NativeTool(dialect, type_, "web_search", definition, server=True), tuple(unknown)
 
 
 def _allow_only(limits: dict[str, Any]) -> dict[str, Any] | None:
-    """Domains for a vendor that takes either a list of what is allowed or one of what is blocked; None where both
-    cannot be said in one."""
+    """Domains for a vendor that accepts either a list of allowed or of blocked ones; None if one list cannot express
+    both."""
     allowed, blocked = limits.get("allowed_domains"), limits.get("blocked_domains")
     if not allowed or not blocked:
         return limits if allowed is None or blocked is None else {name: one for name, one in limits.items() if one}
     if not isinstance(allowed, list) or not isinstance(blocked, list):
         return None
     if any(_is_within(one, outer) for one in blocked for outer in allowed):
-        return None  # a part of what is allowed is blocked
+        return None  # a blocked domain is inside an allowed one
     left = [one for one in allowed if not any(one == outer or _is_within(one, outer) for outer in blocked)]
     return {"allowed_domains": left} if left else None
 

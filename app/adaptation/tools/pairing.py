@@ -1,8 +1,8 @@
 """Pairs tool calls with their results, in the order that every upstream accepts.
 
-Afterwards each assistant turn with calls is followed by a user turn that begins with the results of all of them, in
-the order of the calls, and no id means two calls. The same history always gives the same turns, for the upstream's
-prompt cache looks at every byte.
+Afterwards each assistant turn with calls is followed by a user turn that begins with the results of all of them, in the
+order of the calls, and ids are unique. The same history always gives the same turns, because the upstream's prompt
+cache compares every byte.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from app.conversation.request import Request, Turn
 
 NO_RESULT = "[no result: the call was interrupted]"
 
-# The calls of one assistant turn, by the id under which the client answers them.
+# The calls of one assistant turn, by the id that the client uses in its results.
 _Wanted = dict[str, deque[ToolCall]]
 
 
@@ -43,10 +43,10 @@ def adapt_pairing(request: Request, capabilities: Capabilities, notes: Notes) ->
 
 
 def _is_in_order(turns: Sequence[Turn]) -> bool:
-    """Whether there is nothing to do, as there mostly is; clients send their whole history with every request."""
+    """Whether there is nothing to do, the usual case; clients send their whole history with every request."""
     seen: set[str] = set()
     awaited: list[ToolCall] = []
-    only_results = False  # was all that the turn before held
+    only_results = False  # whether the previous turn held nothing else
     for turn in turns:
         rest = turn.blocks
         if awaited:
@@ -72,8 +72,9 @@ def _is_in_order(turns: Sequence[Turn]) -> bool:
 
 
 def _join_callers(turns: Sequence[Turn]) -> list[Turn]:
-    """One turn of adjacent assistant turns that make calls: some clients send each parallel call as a turn."""
-    calling: set[int] = set()  # the first turns of runs in which a call was made
+    """The turns with adjacent assistant turns merged if they make calls: some clients send each parallel call as a
+    turn."""
+    calling: set[int] = set()  # the first turns of runs with a call
 
     def belongs(first: Turn, before: Turn, turn: Turn) -> bool:
         if first.role != "assistant" or turn.role != "assistant":
@@ -86,7 +87,7 @@ def _join_callers(turns: Sequence[Turn]) -> list[Turn]:
 
 
 def _split_exchanges(turns: Sequence[Turn]) -> Iterator[tuple[Turn | None, list[Turn]]]:
-    """Each assistant turn with the turns up to the next one; the first has none before the assistant spoke."""
+    """Each assistant turn with the turns up to the next one; the first pair has None if another speaker begins."""
     asking: Turn | None = None
     replies: list[Turn] = []
     for turn in turns:
@@ -101,9 +102,9 @@ def _split_exchanges(turns: Sequence[Turn]) -> Iterator[tuple[Turn | None, list[
 
 
 def _number_calls(turn: Turn, position: int, taken: set[str]) -> tuple[Turn, _Wanted]:
-    """The turn with ids that no call before has, and its calls by their old ids.
+    """The turn with ids that no earlier call has, and its calls by their old ids.
 
-    Servers exist that count their calls anew in every reply, and others that give no ids at all.
+    Some servers restart their call ids in every reply, and others give no ids.
     """
     wanted: _Wanted = {}
     renamed: dict[int, Block] = {}
@@ -123,7 +124,7 @@ def _number_calls(turn: Turn, position: int, taken: set[str]) -> tuple[Turn, _Wa
 
 
 def _unique_id(old: str, position: int, taken: set[str], counts: dict[str, int]) -> str:
-    """`counts` is how often each id was spelled anew in this turn, so that nobody counts from zero again."""
+    """An unused id. `counts` is how often each id was respelled in this turn, which saves counting from zero again."""
     new, count = old or f"call_{position}", counts.get(old, 0)
     while new in taken:
         new = f"{old or 'call'}_{position}" + (f"_{count}" if count else "")
@@ -133,7 +134,7 @@ def _unique_id(old: str, position: int, taken: set[str], counts: dict[str, int])
 
 
 def _take_results(replies: Sequence[Turn], wanted: _Wanted, notes: Notes) -> tuple[dict[str, ToolResult], list[Turn]]:
-    """The results by the id of their call, and what else the turns say."""
+    """The results by the id of their call, and the turns without them."""
     answers: dict[str, ToolResult] = {}
     rest: list[Turn] = []
     for turn in replies:
@@ -169,7 +170,7 @@ def _quote_orphan(result: ToolResult) -> list[Block]:
 def _lead_with_results(
     asking: Turn, answers: dict[str, ToolResult], rest: list[Turn], path: str, notes: Notes
 ) -> list[Turn]:
-    """The turns after an assistant turn, beginning with one that holds all results and what the user then said."""
+    """The turns after an assistant turn; the first holds all results, followed by what the user said."""
     calls = _calls_of(asking)
     if not calls:
         return rest

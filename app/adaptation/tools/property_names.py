@@ -1,7 +1,7 @@
-"""Names of a tool's properties that an upstream refuses, and the arguments of its calls under either name.
+"""Renames tool properties that an upstream refuses, and the arguments of calls to match.
 
-Tools made of web APIs have properties like `$.xgafv` or `rule_name[]`. One of them is enough for the whole request to
-be refused. Only the properties of the root are judged.
+Tools generated from web APIs have properties like `$.xgafv` or `rule_name[]`; a single one makes the upstream refuse
+the whole request. Only the properties of the root are checked.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ILLEGAL = re.compile(r"[^a-zA-Z0-9_.-]")
 
 
 def legalize(schema: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The schema with legal names, and what the new ones stand for; the same schema where all are legal."""
+    """The schema with legal names, and a map from new to old names; the same schema if all are legal."""
     if not has_odd_properties(schema):
         return schema, {}
     properties: dict[str, Any] = schema["properties"]
@@ -43,7 +43,7 @@ def legalize(schema: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def rename_properties(arguments: str, names: Mapping[str, str]) -> str:
-    """Arguments with other names of their properties; the same text where none of them occurs."""
+    """Arguments with their properties renamed; the same text if none of the names occurs."""
     try:
         fields = msgspec.json.decode(arguments, type=dict[str, msgspec.Raw])
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
@@ -54,7 +54,7 @@ def rename_properties(arguments: str, names: Mapping[str, str]) -> str:
 
 
 class ArgumentsReader:
-    """Collects the arguments of a call, and gives them back under the names that the client knows."""
+    """Collects the arguments of a call and returns them under the names that the client knows."""
 
     def __init__(self, names: Mapping[str, str]) -> None:
         self._names = names

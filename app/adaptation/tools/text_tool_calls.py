@@ -23,15 +23,15 @@ _BEGUN = beginnings(_MARKS)
 _LONGEST = max(map(len, _MARKS))
 _LONGEST_NAME = 128
 _BY_OPENING = {writing.opening: writing for writing in WRITINGS}
-# A literal without any of these holds no part of a mark; some servers escape the angle bracket.
+# A literal without any of these contains no part of a mark; some servers escape the angle bracket.
 _SUSPECT = re.compile(rb"[<`\[]|\\u")
 
 
 class ReadTextToolCalls:
-    """Makes calls of what stands between the marks of WRITINGS in visible text.
+    """Turns text between the marks of WRITINGS in visible text into calls.
 
-    Only tools that were declared, which `schemas` has by their names, only arguments that are an object, and nothing
-    between code fences; all else stays text. Text around a call becomes blocks of its own, unless it is blank.
+    A call must name a tool in `schemas`, have an object as arguments, and not be inside a code fence; all else stays
+    text. Text around a call becomes separate blocks, unless it is blank.
     """
 
     def __init__(self, schemas: Mapping[str, Schema | None]) -> None:
@@ -89,14 +89,15 @@ class ReadTextToolCalls:
         self._say(block, block.take(len(block.waiting) - held), out)
 
     def _may_be_call(self, block: _OpenText, writing: Writing) -> bool:
-        """Whether what follows the first mark of all is, or may become, one of the spellings that it opens."""
+        """Whether the text after the first opening of WRITINGS is, or may become, one of the formats that it
+        introduces."""
         rest = block.waiting[len(writing.opening) :].lstrip()[:_LONGEST_NAME]
         if writing is not WRITINGS[0] or not rest:
             return True
         return any(rest.startswith(start) or start.startswith(rest) for start in ("{", "<function=", *self._schemas))
 
     def _parse(self, writing: Writing, written: str) -> list[ToolCall]:
-        """The calls, still without ids; none for what is none."""
+        """The calls, still without ids; empty if the text is no call."""
         inside = written[len(writing.opening) : len(written) - len(writing.closing)]
         calls: list[ToolCall] = []
         for call in writing.read(inside):
@@ -107,7 +108,7 @@ class ReadTextToolCalls:
         return calls
 
     def _read_to_end(self, block: _OpenText, out: list[Event]) -> None:
-        """The calls of a spelling that has no mark for its end."""
+        """Reads the calls of a format without an end mark."""
         mark = _MARK.match(block.waiting)
         writing = _BY_OPENING.get(mark.group()) if mark is not None else None
         if writing is None or writing.closing or block.fenced:
@@ -156,7 +157,7 @@ class ReadTextToolCalls:
 
 
 class _OpenText:
-    """A text block of the upstream, and the one it feeds at the moment, if that has been opened."""
+    """A text block of the upstream, and the output block that it currently feeds, if opened."""
 
     __slots__ = ("blank", "fenced", "head", "index", "pure", "searched", "waiting")
 
@@ -164,7 +165,7 @@ class _OpenText:
         self.head = head
         self.index: int | None = None
         self.waiting = ""  # may be the beginning of a mark or of a call
-        self.searched = 0  # so much of it holds no end of the call that it begins with
+        self.searched = 0  # this many characters do not contain the end of the call
         self.blank = ""  # white space before the first character of the next block
         self.fenced = False
         self.pure = True  # no call was found in it
@@ -175,7 +176,7 @@ class _OpenText:
         return taken
 
     def find_end(self, writing: Writing) -> int:
-        """The length of the call that the waiting text begins with; negative while its end has not come."""
+        """The length of the call that the waiting text begins with; negative until its end has arrived."""
         closing = writing.closing
         end = self.waiting.find(closing, self.searched) if closing else -1
         self.searched = max(0, len(self.waiting) - len(closing))

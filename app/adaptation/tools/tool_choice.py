@@ -1,7 +1,7 @@
 """Translates the tool choice into one that the upstream accepts.
 
-It follows the declaration of tools: names are those that the upstream knows. A choice that cannot be made is emulated
-or given up, with a word in the notes.
+Runs after the tools are declared: names are those that the upstream knows. A choice that the upstream does not support
+is emulated or given up, with a loss in the notes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _AUTO = ToolChoice("auto")
 
 
 def adapt_tool_choice(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
-    """The request with a choice among tools that are there, in a mode that the upstream knows."""
+    """The request with a choice among declared tools, in a mode that the upstream supports."""
     if request.tool_choice is None and request.parallel_tool_calls is None:
         return request
     if not request.tools:
@@ -34,10 +34,10 @@ def adapt_tool_choice(request: Request, capabilities: Capabilities, notes: Notes
 
 
 def _choose_declared(request: Request, notes: Notes) -> Request:
-    """The choice without tools that are not declared, for instance as they could not be carried.
+    """The choice without undeclared tools, such as those that could not be carried.
 
-    A choice of which nothing is left never becomes a free one: nothing may be called, and who demanded a call is
-    refused.
+    A choice with nothing left never becomes an unrestricted one: no tool may be called, and a client that demanded a
+    call is refused.
     """
     choice = request.tool_choice
     if choice is None or not choice.names:
@@ -55,7 +55,7 @@ def _choose_declared(request: Request, notes: Notes) -> Request:
 
 
 def _limit_tools(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
-    """The request with no more tools than are allowed, where the upstream cannot be told which ones are."""
+    """The request with only the allowed tools, if the upstream cannot restrict the choice itself."""
     choice = request.tool_choice
     if choice is None or not choice.names or choice.mode not in ("auto", "any"):
         return request
@@ -71,7 +71,7 @@ def _take_mode(request: Request, capabilities: Capabilities, notes: Notes) -> Re
     if choice is None:
         return request
     if choice.mode == "none":
-        # Without tools nothing is called either, and the past calls of a conversation may need them declared.
+        # Declared tools are kept if possible, because past calls may need them; without tools nothing is called either.
         return request if capabilities.tool_choice else replace(request, tools=(), tool_choice=None)
     if choice.mode in ("any", "tool") and not (capabilities.tool_choice and capabilities.forced_tool):
         return _emulate_force(request, choice, capabilities, notes)
@@ -81,7 +81,7 @@ def _take_mode(request: Request, capabilities: Capabilities, notes: Notes) -> Re
 
 
 def _leave_only(request: Request, choice: ToolChoice) -> Request:
-    """Any tool forced, of those that were named; past calls need theirs declared."""
+    """The request with only the chosen tools, one of which is forced, and those that past calls need."""
     called = {
         (block.namespace, block.name) for turn in request.turns for block in turn.blocks if isinstance(block, ToolCall)
     }
@@ -90,9 +90,9 @@ def _leave_only(request: Request, choice: ToolChoice) -> Request:
 
 
 def _emulate_force(request: Request, choice: ToolChoice, capabilities: Capabilities, notes: Notes) -> Request:
-    """A call that is sure to come without forcing it, or at least is asked for.
+    """The request with a forced call emulated as structured output, or at least asked for in words.
 
-    One function can be had as structured output: its schema is the answer's, and the answer becomes its call.
+    One function can be emulated: its schema becomes the answer's, and the answer becomes its call.
     """
     demanded = [tool for tool in request.tools if choice.mode == "any" or _key_of(tool) in choice.names]
     match demanded:
@@ -116,7 +116,7 @@ def _emulate_force(request: Request, choice: ToolChoice, capabilities: Capabilit
             demand = "Answer with a call of one of the tools."
     notes.lose("degrading", "tool_choice", "this upstream refuses forced calls: requested in words")
     choice_left = _AUTO if capabilities.tool_choice else None
-    if choice.mode == "tool":  # what is only asked for must not come from another tool
+    if choice.mode == "tool":  # a requested call must not go to another tool
         request = replace(request, tools=tuple(demanded))
     return replace(request, tool_choice=choice_left, instructions=(*request.instructions, Text(demand)))
 

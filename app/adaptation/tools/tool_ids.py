@@ -14,7 +14,7 @@ from app.conversation.blocks import Block, ToolCall, ToolResult
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import Request
 
-# style of ids: what is legal, how many characters of hash make a new one and what stands before them
+# id style → legal ids, hash characters of a new id, and its prefix
 _STYLES: dict[str, tuple[Callable[[str], object], int, str]] = {
     "any": (bool, 24, "call_"),
     "anthropic": (re.compile(r"[a-zA-Z0-9_-]+").fullmatch, 24, "call_"),
@@ -24,9 +24,9 @@ _STYLES: dict[str, tuple[Callable[[str], object], int, str]] = {
 
 
 def adapt_tool_ids(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
-    """Ids of calls and results that the upstream takes; a legal one stays as it is.
+    """The request with ids of calls and results that the upstream accepts; legal ids stay unchanged.
 
-    Nothing is undone on the way back: the client sends its own ids again, and they give the same ones.
+    Nothing is undone in the reply: the client sends its own ids again, which always give the same new ones.
     """
     legal = _STYLES[capabilities.tool_id][0]
     turns = list(request.turns)
@@ -43,16 +43,16 @@ def adapt_tool_ids(request: Request, capabilities: Capabilities, notes: Notes) -
 
 
 def spell_id(old: str, style: str) -> str:
-    """The id itself where it is legal in `style`, else a new one that depends on nothing but the old one.
+    """The id itself if it is legal in `style`, else a new one that depends only on the old one.
 
-    Replacing single characters would do less, but then `a.b` and `a_b` are the same id.
+    Replacing single characters would change less, but would make `a.b` and `a_b` the same id.
     """
     legal, length, prefix = _STYLES[style]
     return old if legal(old) else prefix + digest_id(old, length)
 
 
 def digest_id(seed: str, length: int = 24) -> str:
-    """Lower-case letters and digits that stand for `seed`, at most 52 of them."""
+    """A hash of `seed` in lower-case letters and digits, at most 52 characters."""
     digest = hashlib.sha256(seed.encode("utf-8", "surrogatepass")).digest()
     return base64.b32encode(digest).decode("ascii").rstrip("=").lower()[:length]
 

@@ -9,24 +9,24 @@ from collections.abc import Iterable
 # A tool as the client knows it: the namespace it was declared in, if any, and its name there.
 Key = tuple[str | None, str]
 
-# Stands for the namespace of the vendors' own tools; no client's is called like this.
+# The namespace used for vendors' own tools; no client's has this name.
 VENDORS = "\0"
 
 _ILLEGAL = re.compile(r"[^a-zA-Z0-9_-]")
-_BAD_START = re.compile(r"[^a-zA-Z_]")  # which Gemini and Moonshot refuse
-# What a past call without a name is taken to have called.
+_BAD_START = re.compile(r"[^a-zA-Z_]")  # Gemini and Moonshot refuse such names
+# The name assumed for a past call without one.
 NAMELESS = "unnamed_tool"
-_HASH = 8  # hexadecimal digits that keep shortened names apart
+_HASH = 8  # hexadecimal digits that distinguish shortened names
 
 
 def name_tools(
     keys: Iterable[Key], limit: int, *, keep_namespaces: bool = False, fixed: Iterable[str] = ()
 ) -> dict[Key, str]:
-    """The name of each tool towards the upstream, of at most `limit` characters.
+    """The upstream's name for each tool, of at most `limit` characters.
 
-    Legal names stay, but for those that the vendor has `fixed` for tools of its own. Of two tools that come to the same
-    name the earlier one keeps it, so that a tool which joins later in a conversation renames none that the model has
-    used. With `keep_namespaces` names need to be unique within their namespace only.
+    Legal names are kept, except those that the vendor has `fixed` for its own tools. If two tools get the same name,
+    the earlier one keeps it, so a tool added later in a conversation renames none that the model has used. With
+    `keep_namespaces` names need to be unique only within their namespace.
     """
     names: dict[Key, str] = {}
     taken: set[Key] = {(None, name) for name in fixed}
@@ -52,8 +52,8 @@ def join_name(namespace: str, name: str) -> str:
 
 
 def spell_name(name: str, limit: int) -> str:
-    """The name itself where it is legal, else its legal beginning and a hash of the whole; a tool without a name, which
-    only a history can hold, gets one."""
+    """The name itself if it is legal, else its legal beginning and a hash of the whole; NAMELESS for an empty name,
+    which only a history can contain."""
     name = name or NAMELESS
     clean = _ILLEGAL.sub("_", name)
     if _BAD_START.match(clean):

@@ -21,8 +21,8 @@ _LONGEST_NAME = 256
 
 
 class Original(msgspec.Struct, frozen=True):
-    """The tool that a function stands for. `wrapped`: its input travels as the one string argument. `properties` are
-    those that have another name there, by that name."""
+    """The client's tool that a function replaces. `wrapped`: its input is passed as the single string argument.
+    `properties` maps renamed properties to their original names."""
 
     name: str
     namespace: str | None = None
@@ -92,7 +92,8 @@ def _plain(name: str) -> str:
 
 
 class Restore:
-    """`originals` by the namespace and name under which the upstream knows the tools; others pass as they are."""
+    """Restores calls of the tools in `originals`, keyed by the upstream's namespace and name; other calls pass
+    unchanged."""
 
     def __init__(self, originals: Mapping[tuple[str | None, str], Original]) -> None:
         self._originals = originals

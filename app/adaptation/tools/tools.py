@@ -22,7 +22,7 @@ from app.conversation.request import CustomTool, FunctionTool, NativeTool, Reque
 from app.conversation.schemas import is_openai_strict, sanitize, to_anthropic_subset
 from app.errors import InvalidRequest
 
-# Types of vendor tools that have calls of their own kind.
+# Types of vendor tools whose calls have their own kind.
 _KINDS: dict[str, ToolKind] = {
     "tool_search": "tool_search",
     "local_shell": "local_shell",
@@ -31,12 +31,12 @@ _KINDS: dict[str, ToolKind] = {
 }
 
 
-# Characters of the names of tools that are left out.
+# Maximum characters of the list of omitted tools.
 _MOST_NAMED = 500
 
 
 def adapt_tools(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
-    """Tools, calls and choice as the upstream knows them; the stage `Restore` turns its calls back."""
+    """The request with tools, calls and choice in the upstream's terms; the stage `Restore` converts its calls back."""
     calls = [block for turn in request.turns for block in turn.blocks if isinstance(block, ToolCall)]
     if not request.tools and not calls:
         return request
@@ -87,7 +87,7 @@ def adapt_tools(request: Request, capabilities: Capabilities, notes: Notes) -> R
 
 
 def _without_repeats(tools: Sequence[Tool], notes: Notes) -> list[Tool]:
-    """Each tool once, where it came first: a search for tools may find the same ones again."""
+    """Each tool once, at its first place: a tool search may find the same tools again."""
     first: dict[Key, Tool] = {}
     for tool in tools:
         if first.setdefault(_key_of(tool), tool) != tool:
@@ -98,7 +98,7 @@ def _without_repeats(tools: Sequence[Tool], notes: Notes) -> list[Tool]:
 def _within_limit(
     declared: list[Tool], wanted: Collection[Key], capabilities: Capabilities, notes: Notes
 ) -> list[Tool]:
-    """No more tools than the upstream takes: those that were called or chosen, and the first of the others."""
+    """At most as many tools as the upstream accepts: those called or chosen, and the first of the others."""
     limit = capabilities.tools_limit
     if limit is None or len(declared) <= limit:
         return declared
@@ -110,7 +110,7 @@ def _within_limit(
 
 
 def _without_extensions(tool: Tool, notes: Notes) -> Tool:
-    """The tool without what only the client's dialect says of it."""
+    """The tool without fields that only the client's dialect knows."""
     if not isinstance(tool, FunctionTool) or not tool.extensions:
         return tool
     for name in tool.extensions:
@@ -119,12 +119,12 @@ def _without_extensions(tool: Tool, notes: Notes) -> Tool:
 
 
 def _key_of(tool: Tool) -> Key:
-    """What tells the tool from all others: a client may call a function of its own like a tool of the vendor's."""
+    """The unique key of a tool: a client's function may have the same name as a vendor's tool."""
     return (VENDORS, tool.name) if isinstance(tool, NativeTool) else (tool.namespace, tool.name)
 
 
 def _key_of_call(call: ToolCall, declared: Collection[Key]) -> Key:
-    """The key of the tool that was called. Calls of some vendors' tools look like those of functions."""
+    """The key of the called tool. Calls of some vendor tools look like function calls."""
     key, vendors = (call.namespace, call.name), (VENDORS, call.name)
     native = call.kind not in ("function", "custom") or key not in declared
     return vendors if native and vendors in declared else key
@@ -135,7 +135,7 @@ def _is_native(tool: Tool) -> bool:
 
 
 def _fixed_name(tool: NativeTool) -> str | None:
-    """The name that the vendor gives to a tool of its own, among those of all tools."""
+    """The name that the vendor fixes for its own tool; None if it fixes none."""
     name = tool.definition.get("name")
     return name if isinstance(name, str) else None
 
@@ -145,7 +145,7 @@ def _path_of(tool: Tool) -> str:
 
 
 def _declare(tool: FunctionTool | CustomTool, name: str, capabilities: Capabilities, notes: Notes) -> Tool:
-    """The client's own tool as the upstream knows it."""
+    """The client's own tool in the upstream's terms."""
     namespace = tool.namespace if capabilities.namespaces else None
     match tool:
         case FunctionTool():
@@ -189,7 +189,7 @@ def _declare_function(tool: FunctionTool, path: str, capabilities: Capabilities,
 
 
 def _fit_schema(tool: FunctionTool, capabilities: Capabilities) -> tuple[dict[str, Any], bool | None, tuple[str, ...]]:
-    """The schema that the upstream gets, whether strictly, and what that loses."""
+    """The schema for the upstream, its `strict` setting, and what was lost."""
     schema, lost = sanitize(tool.schema, capabilities.schema)
     if not tool.strict or not capabilities.strict_tools:
         if tool.strict:
@@ -213,7 +213,7 @@ def _describe_custom(tool: CustomTool) -> str:
 
 
 def _find_twin(tool: Tool, capabilities: Capabilities, notes: Notes) -> NativeTool | FunctionTool | None:
-    """What a vendor's tool is to the upstream: itself, a function, a tool of the same use; None where it has none."""
+    """The upstream's form of a vendor's tool: itself, a function, or an equivalent tool; None if there is none."""
     assert isinstance(tool, NativeTool)
     if is_taken(tool, capabilities):
         return tool
@@ -230,7 +230,7 @@ def _find_twin(tool: Tool, capabilities: Capabilities, notes: Notes) -> NativeTo
 
 
 def _original_of(tool: Tool, plain: Tool) -> Original | None:
-    """What a call of the plain tool must be turned back into; None where it is the same."""
+    """What a call of the plain tool must be converted back into; None if it is the same."""
     if isinstance(plain, NativeTool):
         return None
     match tool:
@@ -249,7 +249,7 @@ def _original_of(tool: Tool, plain: Tool) -> Original | None:
 def _rename_choice(
     choice: ToolChoice | None, declared: Sequence[Tool], names: Mapping[Key, str], capabilities: Capabilities
 ) -> ToolChoice | None:
-    """The choice by the names that the upstream knows. Vendors' own tools are chosen by their type as well."""
+    """The choice by the upstream's names. Vendors' own tools may also be chosen by type."""
     if choice is None or not choice.names:
         return choice
     renamed = []
@@ -267,7 +267,7 @@ def _goes_by(tool: NativeTool, name: str) -> bool:
 
 
 def _are_plain(turns: Sequence[Turn], names: Mapping[Key, str]) -> bool:
-    """Whether past calls can stay as they are, as they mostly can: functions whose names are legal."""
+    """Whether past calls can stay unchanged, the usual case: functions with legal names."""
     if any(key != (None, name) and key[0] != VENDORS for key, name in names.items()):
         return False
     for turn in turns:
@@ -322,7 +322,7 @@ def _kind_there(kind: ToolKind, capabilities: Capabilities) -> ToolKind:
 
 
 def _tell_reference(block: Block, names: Mapping[Key, str], capabilities: Capabilities) -> Block:
-    """A reference to a tool that was deferred, as words: the tool itself is among the tools all along."""
+    """A reference to a deferred tool, as words: the tool itself has been declared all along."""
     if not isinstance(block, Opaque) or block.type != "tool_reference" or capabilities.deferred_tools:
         return block
     name = str(msgspec.json.decode(block.raw).get("tool_name", ""))

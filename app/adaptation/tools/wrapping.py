@@ -1,4 +1,4 @@
-"""Unwraps JSON answers: removes a code fence, or the object that had to hold the value."""
+"""Unwraps JSON answers: removes a code fence, or the object that had to contain the value."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from app.conversation.literals import literal, text_of
 
 
 class Wrapping(msgspec.Struct, frozen=True):
-    """What may stand around an answer. `begun` matches what may still become the `start`; the end is `marks`
-    characters `mark` among blanks."""
+    """What may surround an answer. `begun` matches text that may still become the `start`. The end is `marks` times the
+    character `mark`, with blanks around."""
 
     start: re.Pattern[str]
     begun: re.Pattern[str]
@@ -22,9 +22,9 @@ class Wrapping(msgspec.Struct, frozen=True):
     marks: int
 
 
-# Blanks that may stand around the parts of a wrapping; who writes more of them writes something else.
+# Blanks allowed around the parts of a wrapping; with more of them it is something else.
 _BLANKS = r"\s{0,200}"
-# Blanks at the end of what has come that wait to be shown as the end's own.
+# Maximum trailing blanks held back because they may belong to the end.
 _MOST_HELD = 4096
 
 FENCE = Wrapping(
@@ -33,7 +33,7 @@ FENCE = Wrapping(
     mark="`",
     marks=3,
 )
-# As schemas.wrap_root puts it.
+# The form made by schemas.wrap_root.
 OBJECT = Wrapping(
     start=re.compile(rf'{_BLANKS}\{{{_BLANKS}"value"{_BLANKS}:{_BLANKS}(?=\S)'),
     begun=re.compile(rf'{_BLANKS}(\{{{_BLANKS}("(v(a(l(u(e("{_BLANKS}(:{_BLANKS})?)?)?)?)?)?)?)?)?'),
@@ -43,12 +43,12 @@ OBJECT = Wrapping(
 
 
 class Unwrap:
-    """Looks at each text block that begins with the wrapping; what is within passes as it comes."""
+    """Checks each text block for the wrapping at its start; the content passes as it arrives."""
 
     def __init__(self, wrapping: Wrapping) -> None:
         self._wrapping = wrapping
-        self._starting: dict[int, str] = {}  # text blocks whose beginning is not clear yet
-        self._wrapped: dict[int, str] = {}  # those within the wrapping, each with an end that may be that of it
+        self._starting: dict[int, str] = {}  # text blocks whose beginning is still undecided
+        self._wrapped: dict[int, str] = {}  # blocks inside the wrapping, each with a tail that may be its end
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
         out: list[Event] = []

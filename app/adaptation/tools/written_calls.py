@@ -1,7 +1,7 @@
 """Parses tool calls written as text, in the formats of each model family.
 
-A server that knows its model's template takes these marks out and makes calls of them; one that does not leaves them in
-the text. Each row reads one spelling. All readers look at a text once, from its beginning to its end.
+A server that knows its model's template converts these marks to calls; one that does not leaves them in the text. Each
+row reads one format. All readers pass over a text once, from beginning to end.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from app.conversation.schemas import Schema
 
 
 class WrittenCall(NamedTuple):
-    """`arguments` is the text of a JSON object; or the values by their names, as they were written."""
+    """`arguments` is the text of a JSON object, or a map from names to values as they were written."""
 
     name: str
     arguments: str | dict[str, str]
 
 
 class Writing(NamedTuple):
-    """One spelling: what stands between `opening` and `closing` is read by `read`, which gives nothing for what is no
-    call. Without a `closing` it goes to the end of the text."""
+    """One format: `read` parses the text between `opening` and `closing` and returns an empty list if it is no call.
+    Without a `closing` it extends to the end of the text."""
 
     opening: str
     closing: str
@@ -39,7 +39,7 @@ class _Json(msgspec.Struct):
 _decode_call = msgspec.json.Decoder(_Json).decode
 _decode_calls = msgspec.json.Decoder(list[_Json]).decode
 _decode_any = msgspec.json.Decoder().decode
-# DeepSeek's marks have a wide bar and a low line, which no other text has.
+# DeepSeek's marks contain a full-width bar and a low line, which no other text has.
 _BAR, _RULE = "\uff5c", "\u2581"
 _DSML = f"{_BAR}DSML{_BAR}"
 _UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
@@ -50,8 +50,8 @@ def _deepseek(words: str) -> str:
 
 
 def spell_arguments(call: WrittenCall, schema: Schema | None) -> str | None:
-    """The JSON text of the arguments; None where they are no object. A value is a text where the schema has one, and
-    otherwise what it is as JSON."""
+    """The JSON text of the arguments; None if they are no object. A value is a text if the schema says so, otherwise
+    its JSON."""
     if isinstance(call.arguments, str):
         text = call.arguments.strip() or "{}"
         return text if isinstance(_decode_or_none(text), dict) else None
@@ -70,7 +70,7 @@ def _value_of(text: str, schema: Any) -> Any:
 
 
 def _read_json(text: str) -> list[WrittenCall]:
-    """An object with a name and its arguments, or a list of such."""
+    """An object with a name and its arguments, or a list of them."""
     text = text.strip()
     try:
         calls = _decode_calls(text) if text.startswith("[") else [_decode_call(text)]
@@ -80,13 +80,13 @@ def _read_json(text: str) -> list[WrittenCall]:
 
 
 def _json_text(raw: msgspec.Raw) -> str:
-    """Arguments as an object, or as the text of one."""
+    """Arguments given as an object, or as a JSON string of one."""
     text = bytes(raw).decode()
     return str(_decode_any(text)) if text.startswith('"') else text
 
 
 def _read_tags(text: str) -> list[WrittenCall]:
-    """Hermes' JSON, Qwen's tags or GLM's pairs, for all three stand between the same marks."""
+    """Hermes' JSON, Qwen's tags or GLM's pairs, which all use the same marks."""
     begun = text.lstrip()
     if begun.startswith("{"):
         return _read_json(text)
@@ -101,7 +101,7 @@ def _read_functions(text: str) -> list[WrittenCall]:
 
 
 def _read_one_function(text: str) -> list[WrittenCall]:
-    """What stands behind `<function=`."""
+    """The text after `<function=`."""
     return _read_functions(f"<function={text}</function>")
 
 
@@ -169,7 +169,7 @@ WRITINGS = (
 
 
 def _elements(text: str, opening: str, closing: str) -> Iterator[tuple[str, str]]:
-    """The name and the body of each element whose opening tag holds its name."""
+    """Name and body of each element whose opening tag contains its name."""
     for inside in _between(text, opening, closing):
         head, mark, body = inside.partition(">")
         if mark:
@@ -177,7 +177,7 @@ def _elements(text: str, opening: str, closing: str) -> Iterator[tuple[str, str]
 
 
 def _between(text: str, opening: str, closing: str) -> Iterator[str]:
-    """What stands between two marks, each time."""
+    """Each text between two marks."""
     position = 0
     while (start := text.find(opening, position)) >= 0:
         start += len(opening)
@@ -189,7 +189,7 @@ def _between(text: str, opening: str, closing: str) -> Iterator[str]:
 
 
 def _unframe(value: str) -> str:
-    """A value without the line ends that set it apart from its tags."""
+    """A value without the line ends that separate it from its tags."""
     return value.removeprefix("\n").removesuffix("\n")
 
 
