@@ -68,7 +68,7 @@ def read_client_request(
     encoding = headers.get("content-encoding", "")
     hold = None
     if encoding or length is None or length > SMALL:
-        hold = environ["dragoman.hold"] = owner.bodies.hold()
+        hold = environ["dragoman.hold"] = owner.bodies.hold(admission.key.tenant)
     body = read_body(environ["wsgi.input"], length, encoding, limit, hold)
     session = environ.get("dragoman.session") or path_parts.get("session")
     if session is None:

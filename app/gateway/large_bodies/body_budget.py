@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -17,6 +18,8 @@ COST = 3
 LEAST = 32 * MEGABYTE
 MOST = 1024 * MEGABYTE
 RETRY_AFTER = "5"
+# Of the room that other tenants leave, what several bodies of one may take.
+SHARE = 0.75
 
 _LIMIT_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
@@ -32,35 +35,50 @@ class NoRoom(DragomanError):
 
 
 class BodyBudget:
-    """The bytes that all requests of one worker may hold together, `most` at a time. One body alone always fits."""
+    """The bytes that all requests of one worker may hold together, `most` at a time. One body alone always fits.
+
+    Several bodies of one tenant may take SHARE of what the others leave: whoever sends slowly, for hours, keeps nobody
+    else from sending. The empty tenant is everybody where no keys are asked for.
+    """
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.taken = 0
+        self.tenants: Counter[str] = Counter()
 
-    def hold(self) -> Hold:
-        return Hold(self)
+    def hold(self, tenant: str = "") -> Hold:
+        return Hold(self, tenant)
 
 
 class Hold:
     """What one request holds of the budget."""
 
-    __slots__ = ("_budget", "_size")
+    __slots__ = ("_budget", "_size", "_tenant")
 
-    def __init__(self, budget: BodyBudget) -> None:
+    def __init__(self, budget: BodyBudget, tenant: str) -> None:
         self._budget = budget
+        self._tenant = tenant
         self._size = 0
 
     def take(self, size: int) -> None:
         """Room for more bytes. Raises NoRoom."""
-        budget = self._budget
-        if budget.taken > self._size and budget.taken + size > budget.most:
+        budget, tenant = self._budget, self._tenant
+        own = budget.tenants[tenant]
+        left = budget.most - (budget.taken - own)
+        if tenant and own > self._size:
+            left = int(left * SHARE)
+        if budget.taken > self._size and own + size > left:
             raise NoRoom
         budget.taken += size
+        budget.tenants[tenant] += size
         self._size += size
 
     def release(self) -> None:
-        self._budget.taken -= self._size
+        budget, tenant = self._budget, self._tenant
+        budget.taken -= self._size
+        budget.tenants[tenant] -= self._size
+        if not budget.tenants[tenant]:
+            del budget.tenants[tenant]
         self._size = 0
 
 
