@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -182,3 +183,66 @@ def test_without_keys_programs_change_nothing(open_file: Callable[..., OpenFile]
 
     assert answer.status_code == 403
     assert file.read_text() == FILE
+
+
+def test_no_page_and_no_program_reads_the_environment_through_the_file(
+    open_file: Callable[..., OpenFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLANTED", "canary-of-the-owner")
+    app, _, file = open_file(FILE + KEYS)
+    client, headers = app.test_client(), {"x-api-key": "dm-" + "e" * 28}
+    odd = "up/${PLANTED}"
+
+    answer = client.post(
+        "/api/config",
+        json={"default_model": odd, "model_mapping": {"a": odd, "b": f"{odd}$${{PLANTED}}"}},
+        headers=headers,
+    )
+
+    assert answer.status_code == 200
+    environ = {"HOME": str(file.parent), "PLANTED": "canary-of-the-owner"}
+    models = load_settings(file, environ, {}).models
+    assert (models.default, models.routes["a"].targets, models.routes["b"].targets) == (
+        odd,
+        (odd,),
+        (f"{odd}$${{PLANTED}}",),
+    )
+    told = client.get("/api/config", headers=headers).text + client.get("/_/api/models", headers=headers).text
+    assert "canary-of-the-owner" not in told
+
+
+BODIES = [b"[" * 200_000, b"\xff", b'{"default_model": 1e999}', b'{"model_mapping": {"a": "\\ud800"}}', b"x" * 300_000]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("body", BODIES, ids=lambda body: repr(body[:20]))
+def test_odd_bodies_of_programs_are_refused(body: bytes, chunked: bool, open_file: Callable[..., OpenFile]) -> None:
+    app, _, file = open_file(FILE + KEYS)
+    headers = {"x-api-key": "dm-" + "e" * 28, **({"transfer-encoding": "chunked"} if chunked else {})}
+    length = {} if chunked else {"content_length": len(body)}
+
+    answer = app.test_client().post(
+        "/api/config", input_stream=io.BytesIO(body), headers=headers,
+        environ_overrides={"wsgi.input_terminated": True}, **length,
+    )  # fmt: skip
+
+    assert 400 <= answer.status_code < 500
+    assert file.read_text() == FILE + KEYS
+
+
+@pytest.mark.parametrize("target", ["none/m", "", " ", "up", "\n[server]\nhost='0'", "[", "x" * 5000, "\u0000"])
+def test_a_target_of_a_program_is_a_target_or_refused_and_nothing_else_of_the_file(
+    target: str, open_file: Callable[..., OpenFile]
+) -> None:
+    app, _, file = open_file(FILE + KEYS)
+
+    answer = app.test_client().post(
+        "/api/config", json={"model_mapping": {"a": target}}, headers={"x-api-key": "dm-" + "e" * 28}
+    )
+
+    if answer.status_code == 200:
+        held = load_settings(file, {"HOME": str(file.parent)}, {})
+        assert (list(held.models.routes), held.models.routes["a"].targets) == (["a"], (target.strip(),))
+        assert held.server == app.runtime.services.settings.server
+    else:
+        assert (answer.status_code, file.read_text()) == (400, FILE + KEYS)

@@ -102,14 +102,25 @@ def _apply(document: Any, edit: Edit) -> None:
         table = table[each]
         if not isinstance(table, dict):
             raise ConfigError("it is no table in the file", key=".".join(edit.path))
-    if edit.value is None:
+    value = _spell(edit.value)
+    if value is None:
         table.pop(name, None)
-    elif isinstance(edit.value, dict):
+    elif isinstance(value, dict):
         inline = tomlkit.inline_table()
-        inline.update(edit.value)
+        inline.update(value)
         table[name] = inline
     else:
-        table[name] = edit.value
+        table[name] = value
+
+
+def _spell(value: Any) -> Any:
+    """A value as it stands in the file, where `${NAME}` would be a variable of the environment: a page asks for none,
+    or it would show what only the file's owner may know."""
+    if isinstance(value, dict):
+        return {name: _spell(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_spell(each) for each in value]
+    return value.replace("${", "$${") if isinstance(value, str) else value
 
 
 def _back_up(target: Path) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from flask import Response, request
 
+from app.blueprints.bodies import read_body
 from app.blueprints.forms import read_form
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
@@ -20,6 +21,7 @@ from app.dashboard.pages.keys import read_limit
 from app.dashboard.visitors import Visitor, find_visitor
 from app.errors import ConfigError, Forbidden, InvalidRequest
 from app.headers import read_headers
+from app.known_secrets import known_secrets
 from app.settings import LimitsSettings, ModelsSettings
 from app.settings.key_checks import LIMITS
 
@@ -92,10 +94,9 @@ def change_config() -> dict[str, Any]:
         raise Forbidden("without client keys the file is changed on the page /_/settings/edit")
     if not access.check_key(read_headers(request.environ)).may_manage:
         raise Forbidden("only an admin's key changes the settings")
-    if (request.content_length or 0) > MOST_BODY:
-        raise InvalidRequest("the body is too long")
+    body = read_body(request.environ["wsgi.input"], request.content_length, "", MOST_BODY)
     try:
-        asked = msgspec.json.decode(request.get_data(cache=False), type=_Config)
+        asked = msgspec.json.decode(body, type=_Config)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"the body is {{default_model, model_mapping}}: {error}") from error
     edits = [] if asked.default_model is None else [Edit(("models", "default"), asked.default_model)]
@@ -105,7 +106,10 @@ def change_config() -> dict[str, Any]:
             edits.append(Edit(("models", "routes", name), target))
     if asked.model_mapping is not None:
         edits += [Edit(("models", "routes", name)) for name in known if name not in asked.model_mapping]
-    proposal = propose(_find_file(), edits, dict(os.environ))
+    try:
+        proposal = propose(_find_file(), edits, dict(os.environ))
+    except ConfigError as error:
+        raise InvalidRequest(known_secrets.mask(str(error))) from error
     apply(proposal, proposal.mark)
     runtime().follow()
     config = {"default_model": asked.default_model, "model_mapping": asked.model_mapping}

@@ -128,8 +128,10 @@ def replay(request_id: str) -> Response:
         raise InvalidRequest("the recording is not the whole request: it was cut, or files or secrets were left out")
     try:
         fields = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidRequest("what was recorded is no JSON") from error
+    if not isinstance(fields, dict):
+        raise InvalidRequest("what was recorded is no request")
     if target:
         services().router.resolve(target)
         fields["model"] = target
