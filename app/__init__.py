@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def create_app(settings: Settings | None = None) -> FlaskApp:
-    """The WSGI application as a Flask application. Without settings they are looked for as `dragoman serve` does.
+    """The WSGI application as a Flask application. Without `settings`, they are found as `dragoman serve` finds them.
     Raises ConfigError."""
-    # Imported here: the commands import this package too, and need nothing of what answers.
+    # Imported here: the commands import this package too, and need none of this.
     from app.application import build_application
     from app.settings import load_settings
 

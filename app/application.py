@@ -1,4 +1,4 @@
-"""The WSGI application: generating requests answered at once, and Flask behind them for all others."""
+"""The WSGI application: answers generating requests directly, and passes all others to Flask."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 class Application:
-    """What a server calls. The mount is taken off the path, and a generating request takes a path of its own: Flask's
+    """What a server calls. Strips the mount from the path, and answers generating requests without Flask, whose
     context, route look-up and response objects cost more than the whole relay.
 
-    Any other request is Flask's, which is loaded when the first of them comes: it is a sixth of a worker's memory.
+    Flask answers all other requests. It takes a sixth of a worker's memory, so it is loaded with the first of them.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Application:
         load_flask: Callable[[], FlaskApp],
     ) -> None:
         self.runtime = runtime
-        # What stands in front of all requests takes its place.
+        # Middleware for all requests replaces it.
         self.wsgi_app: WSGIApplication = self._answer
         self._endpoints = endpoints
         self._load_flask = load_flask
@@ -53,8 +53,8 @@ class Application:
 
     @property
     def flask(self) -> FlaskApp:
-        """Flask, whose own clients and commands ask this whole application. Its loading keeps no other request waiting:
-        under gevent it is done in a thread."""
+        """Flask, loaded on first use. Its own test clients and commands call this whole application. Under gevent it is
+        loaded in a thread, so that no other request has to wait."""
         with self._loading:
             if self._flask is None:
                 apart = monkey.is_module_patched("threading")
@@ -85,7 +85,7 @@ class Application:
         return written.body
 
     def _allow_origin(self, environ: WSGIEnvironment, start_response: StartResponse) -> StartResponse:
-        """Adds the headers that let a page of a configured origin read the answer."""
+        """Adds the headers that let a page from a configured origin read the response."""
         access, origin = self.runtime.services.access, environ["HTTP_ORIGIN"]
         preflight = environ["REQUEST_METHOD"] == "OPTIONS"
         allowed = access.preflight_headers(origin) if preflight else access.cors_headers(origin)

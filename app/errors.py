@@ -1,6 +1,6 @@
 """The tree of errors; each branch says whose fault it is.
 
-    DragomanError                      carries a Failure: what any dialect needs to tell its client
+    DragomanError                      carries a Failure: what every dialect needs to render an error
     ├── ConfigError                    the operator: a setting is wrong; names its key
     ├── ClientError                    the client: 4xx, never retried
     │   ├── InvalidRequest             400, names the field
@@ -14,21 +14,21 @@
     │   └── UnsupportedEncoding        415
     ├── CredentialUnavailable          the operator: no usable credential for an upstream; says the remedy
     │   └── CredentialPostponed        503, there may be one soon: its issuer cannot be reached, or asks to wait
-    ├── LedgerUnavailable              the operator: what outlives a request cannot be kept or read
+    ├── LedgerUnavailable              the operator: what outlives a request cannot be stored or read
     │   └── LedgerSilent               its database does not answer
     ├── UpstreamSpared                 503, an upstream is not asked: its queue is long, or it was silent too often
-    ├── ProgramUnavailable             the operator: the program of an upstream does not run; says the remedy
+    ├── ProgramUnavailable             the operator: an upstream's program does not run; says the remedy
     └── UpstreamError                  the upstream
         ├── UpstreamRefused            it answered with an error, as a status or inside a stream
-        ├── UpstreamMalformed          it answered something that is not its dialect
+        ├── UpstreamMalformed          its reply is not in its dialect
         ├── UpstreamUnreachable        nothing reached it; safe to try again
-        ├── UpstreamBusy               nothing was sent, because too much is under way there
+        ├── UpstreamBusy               nothing was sent, because it has too many requests already
         ├── UpstreamTimeout            it was silent for too long
-        │   └── UpstreamGone           so long that it was asked whether it lives, which it did not answer
+        │   └── UpstreamGone           it also failed to answer a probe
         └── UpstreamCut                its reply broke off
 
-`ClientGone` (app/transport/active.py, a GreenletExit) stands outside: nobody is left to be told, so no
-`except Exception` may swallow it.
+`ClientGone` (app/transport/active.py, a GreenletExit) is not part of the tree: nobody is left to receive an error, so
+no `except Exception` may catch it.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ FailureKind = Literal[
     "internal",
 ]
 
-# The code of a reply that is none: a page of somebody's proxy, a body of another dialect.
+# The code for replies that are not model replies: a proxy's page, a body in another dialect.
 MALFORMED = "malformed_reply"
 
 Origin = Literal["client", "gateway", "upstream"]
 
-# The status that stands for a kind when the upstream gave none of its own.
+# The status of each kind, if the upstream gave none.
 STATUS: dict[FailureKind, int] = {
     "invalid_request": 400,
     "unsupported": 400,
@@ -90,17 +90,17 @@ STATUS: dict[FailureKind, int] = {
 }
 
 
-# What only the one who set things up can change, or who chose the model: coming back later is of no use.
+# Failures that only the operator, or whoever chose the model, can end: retrying later is of no use.
 LASTING: frozenset[FailureKind] = frozenset({"upstream_auth", "authentication", "permission", "billing", "not_found"})
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """What went wrong, in no dialect.
+    """What went wrong, independent of any dialect.
 
-    `status` is the HTTP status a client should see; `code` and `param` keep the upstream's or name the client's
-    field; `retry_after` is the header's text (seconds or a date), never invented, and `resets_at` when a limit ends as
-    the upstream's body says it; `tokens` are input tokens, asked output tokens and limit of a context overflow where
-    they are known.
+    `status` is the HTTP status for the client, or 0 for the kind's own. `code` and `param` are the upstream's, or name
+    the client's field. `retry_after` is the header's text (seconds or a date) and never invented. `resets_at` is when a
+    limit ends, as in the upstream's body. `tokens` describes a context overflow: input tokens, requested output tokens
+    and limit, as far as they are known.
     """
 
     kind: FailureKind
@@ -114,7 +114,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     tokens: tuple[int | None, int | None, int | None] | None = None
 
     def __post_init__(self) -> None:
-        # Whatever an upstream says goes to clients and into the log as a failure, so this is where secrets are kept in.
+        # Secrets are masked here because every error of an upstream reaches clients and the log as a failure.
         for name in ("message", "code", "param", "retry_after"):
             text = getattr(self, name)
             if text is not None and (masked := known_secrets.mask(text)) is not text:
@@ -139,8 +139,8 @@ class DragomanError(Exception):
 
 
 class ConfigError(DragomanError):
-    """A setting is wrong. `key` is its dotted name, for example `providers.local.base_url`; `place` is the file and
-    line where it stands, as far as they are known; `faults` is everything that was found wrong at once."""
+    """A setting is wrong. `key` is its dotted name, for example `providers.local.base_url`. `place` is its file and
+    line, if known. `faults` are all faults found in the same check."""
 
     def __init__(self, message: str, *, key: str = "", place: str = "") -> None:
         said = f"{key}: {message}" if key else message
@@ -151,7 +151,7 @@ class ConfigError(DragomanError):
 
     @classmethod
     def join(cls, faults: Sequence[ConfigError]) -> ConfigError:
-        """One error for at least one fault; its `key` is the first one's."""
+        """One error for one or more faults. Its `key` is that of the first."""
         if len(faults) == 1:
             return faults[0]
         joined = cls("\n".join(str(fault) for fault in faults))
@@ -200,7 +200,7 @@ class TooMany(ClientError):
 
 
 class LimitReached(TooMany):
-    """A limit of the client's key. `headers` tell of it in the words of the client's vendor."""
+    """A limit of the client's key. `headers` report it as the client's vendor does."""
 
     def __init__(self, message: str, *, headers: Mapping[str, str], retry_after: str, is_budget: bool) -> None:
         super().__init__(message, status=429)
@@ -214,15 +214,15 @@ class UnsupportedEncoding(ClientError):
 
 
 class CredentialUnavailable(DragomanError):
-    """No usable credential for an upstream; the message ends with the remedy."""
+    """There is no usable credential for an upstream. The message ends with the remedy."""
 
     kind: FailureKind = "authentication"
 
 
 class CredentialPostponed(CredentialUnavailable):
-    """No credential yet: its issuer cannot be reached, or wants no call for `retry_after` seconds.
+    """There is no credential yet: its issuer cannot be reached, or wants no call for `retry_after` seconds.
 
-    A login would change nothing, so no client gets a status at which it asks its user for one.
+    A login would not help, so the status must not make clients ask their users for one.
     """
 
     kind = "internal"
@@ -235,7 +235,7 @@ class CredentialPostponed(CredentialUnavailable):
 
 
 class LedgerUnavailable(DragomanError):
-    """What outlives a request cannot be kept or read now. `reason` is for the operator: it may name the database."""
+    """The ledger cannot be written or read now. `reason` is for the operator only, since it may name the database."""
 
     def __init__(self, message: str, reason: str = "") -> None:
         super().__init__(message, status=503)
@@ -243,18 +243,18 @@ class LedgerUnavailable(DragomanError):
 
 
 class LedgerSilent(LedgerUnavailable):
-    """The database does not answer at all."""
+    """The ledger's database does not answer."""
 
 
 class ProgramUnavailable(DragomanError):
-    """The program that an upstream is does not run here, or does not say more than why."""
+    """The program that serves as an upstream does not run here, or only reports why it cannot work."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, status=503)
 
 
 class UpstreamSpared(DragomanError):
-    """The gateway did not ask an upstream, which may be asked in `retry_after` seconds."""
+    """The gateway did not ask an upstream. It may be asked again in `retry_after` seconds."""
 
     def __init__(self, message: str, *, retry_after: int) -> None:
         super().__init__(message, status=503)
@@ -266,9 +266,9 @@ class UpstreamError(DragomanError):
 
 
 class UpstreamRefused(UpstreamError):
-    """The upstream answered with an error. `headers` are those of its reply that a client may be shown, `body` the
-    reply itself where the client speaks the same dialect and can read it as it is. `is_spent` where headers told that
-    nothing is left of a limit of the account."""
+    """The upstream answered with an error. `headers` are those of its reply that a client may see. `body` is the reply
+    itself if the client speaks the same dialect. `is_spent` is True if the headers say that a limit of the account is
+    used up."""
 
     body: bytes | None = None
     is_spent: bool = False
@@ -280,20 +280,20 @@ class UpstreamRefused(UpstreamError):
 
 
 class UpstreamMalformed(UpstreamError):
-    """`code` is MALFORMED where asking again would bring the same."""
+    """The reply is not in the upstream's dialect. `code` is MALFORMED if a retry would bring the same."""
 
     def __init__(self, message: str, *, code: str | None = None) -> None:
         super().__init__(message, status=502, code=code)
 
 
 def in_units(size: int) -> str:
-    """A limit in bytes as errors name it."""
+    """A limit in bytes as error messages write it."""
     units = ((20, "MiB"), (10, "KiB"), (0, "bytes"))
     return next(f"{size >> shift} {unit}" for shift, unit in units if not size % (1 << shift))
 
 
 class UpstreamUnreachable(UpstreamError):
-    """The request did not reach the upstream; trying again repeats nothing."""
+    """The request did not reach the upstream, so a retry repeats nothing."""
 
     kind: FailureKind = "unreachable"
 
@@ -306,7 +306,7 @@ class UpstreamBusy(UpstreamError):
 
 
 class UpstreamTimeout(UpstreamError):
-    """`phase` is "connect", "first_byte", "idle" or "total"."""
+    """The upstream was silent for too long. `phase` is "connect", "first_byte", "idle" or "total"."""
 
     kind = "timeout"
 
@@ -316,7 +316,7 @@ class UpstreamTimeout(UpstreamError):
 
 
 class UpstreamGone(UpstreamTimeout):
-    """It did not answer the request, nor what any server that lives would answer at once."""
+    """The upstream answered neither the request nor a probe that a live server answers at once."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__("first_byte", seconds)
@@ -326,7 +326,7 @@ class UpstreamGone(UpstreamTimeout):
 
 
 class UpstreamCut(UpstreamError):
-    """The reply broke off. `began` tells whether any byte of it had arrived."""
+    """The reply broke off. `began` says whether any byte of it had arrived."""
 
     def __init__(self, message: str, *, began: bool) -> None:
         super().__init__(message, status=502)

@@ -1,4 +1,4 @@
-"""The Flask part of the application: every request that is not a generating one."""
+"""The Flask part of the application, which answers all requests but the generating ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class FlaskApp(Flask):
-    """Flask with our views. `runtime` is what they ask."""
+    """Flask with our views, which use `runtime`."""
 
     def __init__(self, runtime: Runtime, endpoints: Mapping[str, Endpoint]) -> None:
         super().__init__(__name__, static_folder=None)

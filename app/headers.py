@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-# Where a server that has read them already leaves them in the WSGI environment.
+# The key in the WSGI environment under which a server stores headers that it has already parsed.
 FIELDS = "dragoman.headers"
 
 
 class HeaderFields(dict[str, str]):
-    """Headers with lower-case names. A client sends the same ones again and again, so they are read once and shared:
-    not to be changed. `admission` is for whoever has decided something by them alone, to keep with its own mark."""
+    """Headers with lower-case names. Clients repeat theirs, so equal ones are parsed once and shared: do not change
+    them. `admission` caches what was decided from the headers alone, beside a mark of whoever decided it."""
 
     __slots__ = ("admission",)
 
@@ -30,6 +30,6 @@ def name_headers(environ: Mapping[str, Any]) -> HeaderFields:
 
 
 def read_headers(environ: Mapping[str, Any]) -> HeaderFields:
-    """The request's headers, read already or straight from the WSGI environment."""
+    """The request's headers, as the server has parsed them, or else from the WSGI environment."""
     known = environ.get(FIELDS)
     return known if isinstance(known, HeaderFields) else name_headers(environ)

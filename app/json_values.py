@@ -1,7 +1,7 @@
 """Counts the values in a JSON text without parsing it.
 
-A decoder makes an object of each value and lets nobody else run meanwhile: ten thousand bytes that unpack to millions
-of `1,` would stop every other request for seconds. Pure.
+A decoder creates an object for each value, and no other request runs meanwhile: ten thousand bytes that unpack to
+millions of `1,` would block all others for seconds. Pure.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-# More than a model's whole context has of them, and what a decoder makes in a moment.
+# More values than a model's whole context holds, and still decoded in a moment.
 MOST_VALUES = 500_000
-# Texts up to here are not looked at: what they hold is made fast enough.
+# Texts up to this size are not counted: whatever they hold is decoded fast enough.
 SMALL = 2 * 1024 * 1024
-# What is looked at in one step, which nobody interrupts.
+# Bytes that are counted in one uninterrupted step.
 _STEP = 1024 * 1024
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
 def has_too_many_values(text: bytes) -> bool:
-    """Whether there are more than MOST_VALUES, by the commas between them; those within strings do not count."""
+    """Whether a text holds more than MOST_VALUES values, judged by the commas outside its strings."""
     if len(text) <= SMALL or sum(_count_in_steps(text)) <= MOST_VALUES:
         return False
     found = end = 0

@@ -1,17 +1,17 @@
 """Masks this process's secrets, by value, in any text.
 
-An upstream may put the key that it was sent into whatever it answers: an error's message, a header, a page of HTML,
-escaped or encoded or cut short. So what is looked for are the values themselves, in the encodings that texts come in;
-and it is looked for wherever text leaves that this program did not write: errors and headers for clients, the log, what
-the commands print. The text of a good answer is the model's and passes.
+An upstream may quote the key that it was sent anywhere in its reply: in an error message, a header, a page of HTML,
+escaped or encoded or cut short. So the values themselves are searched for, in the encodings in which they may appear,
+wherever text leaves that this program did not write: errors and headers for clients, the log, the commands' output. The
+text of a successful reply is the model's and passes unsearched.
 
-A text is read twice. As it stands, it is searched for the values as texts have them. By its letters and digits alone,
-in small letters, it is searched for the values and for what base64, base32 and the notations of bytes make of them: so
-it does not matter what stands between (`73:6b:2d`, `[115, 107, 45]`, line ends, the zeros of UTF-16), nor which
-alphabet of base64 it was. What is escaped (`\\u0073k`, `%73k`, `&#115;k`) is undone and read as well.
+Each text is searched twice. As it is, it is searched for the usual spellings of the values. Reduced to its letters and
+digits, in lower case, it is searched for the values, and for their encodings as base64, base32 and notations of bytes.
+So separators do not matter (`73:6b:2d`, `[115, 107, 45]`, line ends, the zeros of UTF-16), nor does the alphabet of
+base64. Escapes (`\\u0073k`, `%73k`, `&#115;k`) are undone, and the result is searched too.
 
-Looking costs one look-up for each `_GRAM` characters: of a run that is twice as long at least one aligned piece stands
-among the pieces of the secret, at whatever place both begin.
+A search costs one look-up per `_GRAM` characters. It is enough to look up the aligned pieces of a text: a run of
+2 * `_GRAM` - 1 characters of a secret always contains one of them, wherever it begins.
 """
 
 from __future__ import annotations
@@ -27,63 +27,63 @@ from urllib.parse import quote, quote_plus
 
 MASK = "[masked]"
 
-# Shorter values are words that would riddle every text: "none", "ollama".
+# Shorter values are ordinary words ("none", "ollama"), and would be masked in every text.
 SHORTEST = 8
-# What is left of a value that was cut counts from this length on.
+# The shortest part of a value that counts as a secret.
 SHORTEST_PART = 2 * SHORTEST - 1
-# Login tokens are renewed for ever; the last of them may still be quoted.
+# Login tokens are renewed again and again. Only the latest may still be quoted.
 MOST_RENEWED = 64
 
 _GRAM = SHORTEST
-# Of a spelling, the places at each of its ends where a piece of it is looked for. Tokens are long, and each place costs
-# memory; what is cut in the middle of one is not seen, what goes on from an end is seen to its end.
+# The number of pieces that are indexed at each end of a spelling. Tokens are long, and each piece costs memory. A part
+# from the middle of a long token is not found; one that touches an indexed piece is found as a whole.
 _MOST_PLACES = 128
-# The same for an encoding of an encoding, which is found whole or not at all.
+# The same for rare encodings, such as those of an encoding, which are found only as a whole.
 _FEW_PLACES = _GRAM
 
-# Servers send a few dozen names of headers again and again; hostile ones send any number, once.
+# Bounds the cache of header names: servers repeat a few dozen, but hostile ones send ever new ones.
 _MOST_NAMES = 256
 
-# How JSON, programs, URLs and HTML escape a character, perhaps more than once over.
+# Characters as JSON, programs, URLs and HTML escape them, perhaps several times over.
 _ESCAPE = re.compile(
     r"\\{1,8}+(?:[uU]\{?0{0,6}+([0-9a-fA-F]{2})\}?|x([0-9a-fA-F]{2})|([01][0-7]{2}))|%(?:25){0,3}+([0-9a-fA-F]{2})"
     r"|&(?:amp;){0,3}+#(?:[xX]0{0,6}+([0-9a-fA-F]{2})|0{0,6}+([0-9]{2,3}));?"
 )
 _BASES = (16, 16, 8, 16, 16, 10)
-# Times that a text may be the escaped form of another.
+# The most layers of escapes that are undone.
 _MOST_UNDONE = 3
-# Where only letters and digits count: capitals become small, and all else is taken out.
+# For the search by letters and digits alone: letters become lower case, everything else is removed.
 _WORD = re.compile(r"[A-Za-z0-9]+")
 _SMALL = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"abcdefghijklmnopqrstuvwxyz")
 _BETWEEN = bytes(code for code in range(256) if _WORD.match(chr(code)) is None)
 
-# Pieces of spellings: for each, the spellings that it is a part of, and its place there.
+# Pieces of spellings. Each maps to the spellings that contain it, and its place in them.
 _Grams = dict[str, tuple[tuple[str, int], ...]]
-# Where something begins and ends in a text.
+# Ranges of a text, as (begin, end).
 _Spans = list[tuple[int, int]]
 
 
 class KnownSecrets:
-    """Values that must not leave. Adding one is rare, looking for all is cheap."""
+    """The values that must not leave. Adding one is rare and costly, searching for all is cheap."""
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        """Knows nothing any more."""
+        """Forgets all values."""
         self._configured: set[str] = set()
         self._renewed: dict[str, None] = {}
         self._unlearn()
 
     def configure(self, values: Iterable[str]) -> None:
-        """Adds the secrets of a configuration; those of an earlier one stay, for replies to it may be under way."""
+        """Adds a configuration's secrets. Earlier ones stay, since replies that quote them may still arrive."""
         fresh = {value for value in values if len(value) >= SHORTEST} - self._configured
         if fresh:
             self._configured |= fresh
             self._learn(fresh)
 
     def add(self, *values: str | None) -> None:
-        """Adds secrets that come and go, such as tokens of a login."""
+        """Adds short-lived secrets, such as the tokens of a login."""
         fresh = [value for value in values if value and len(value) >= SHORTEST and value not in self._renewed]
         if not fresh:
             return
@@ -97,7 +97,7 @@ class KnownSecrets:
         self._learn({*self._configured, *self._renewed})
 
     def mask(self, text: str) -> str:
-        """The text with `[masked]` in place of each secret, and of each longer part of one."""
+        """The text with `[masked]` for each secret and each long enough part of one; the very object if it has none."""
         if not self._configured and not self._renewed:
             return text
         if "\\" in text or "%" in text or "&" in text:
@@ -105,13 +105,13 @@ class KnownSecrets:
         return _cover(text, self._find(text)) if self._is_suspect(text) else text
 
     def mask_bytes(self, data: bytes) -> bytes:
-        """The same for bytes, of which most are UTF-8; the very object where nothing is to be hidden."""
+        """`mask` for bytes, usually UTF-8. Returns the very object if there is nothing to mask."""
         text = data.decode("utf-8", "surrogateescape")
         masked = self.mask(text)
         return data if masked is text else masked.encode("utf-8", "surrogateescape")
 
     def mask_headers(self, headers: dict[str, str]) -> dict[str, str]:
-        """The same for the values of headers, and without those whose names tell a secret."""
+        """`mask` for the values of headers. Headers whose names contain a secret are removed."""
         if not self._plain_names.issuperset(headers):
             headers = {name: value for name, value in headers.items() if self._is_plain_name(name)}
         if self.mask(joined := "\n".join(headers.values())) is joined:
@@ -127,11 +127,11 @@ class KnownSecrets:
     def _unlearn(self) -> None:
         self._grams: _Grams = {}
         self._loose: _Grams = {}
-        self._short: tuple[str, ...] = ()  # too short for a gram of them to be sure to be seen
-        self._plain_names: set[str] = set()  # of headers that came before
+        self._short: tuple[str, ...] = ()  # spellings too short to be found by pieces for certain
+        self._plain_names: set[str] = set()  # names of headers known to hold no secret
 
     def _learn(self, values: Iterable[str]) -> None:
-        # Others may be reading: what they read is never changed.
+        # Copies, since other threads may be searching the current tables.
         grams, loose, short = dict(self._grams), dict(self._loose), dict.fromkeys(self._short)
         for value in values:
             for spelling in dict.fromkeys(_spellings(value)):
@@ -159,7 +159,7 @@ class KnownSecrets:
         return _cover(text, spans)
 
     def _is_suspect(self, text: str) -> bool:
-        """Whether a piece of a secret stands in the text, as it is or by its letters and digits."""
+        """Whether a text contains a piece of a secret, as it is or by its letters and digits."""
         grams, loose = self._grams, self._loose
         for start in range(0, len(text), _GRAM):
             if text[start : start + _GRAM] in grams:
@@ -189,12 +189,12 @@ class KnownSecrets:
 
 
 def _letters(text: str) -> str:
-    """The letters and digits of ASCII, in small letters."""
+    """A text reduced to its ASCII letters and digits, in lower case."""
     return text.encode("utf-8", "surrogatepass").translate(_SMALL, _BETWEEN).decode("ascii")
 
 
 def _note(grams: _Grams, spelling: str, most: int) -> None:
-    """Adds the pieces of a spelling, at most so many at each of its ends."""
+    """Indexes the pieces of a spelling, at most `most` at each of its ends."""
     count = len(spelling) - _GRAM + 1
     for place in range(count) if count <= 2 * most else (*range(most), *range(count - most, count)):
         gram = spelling[place : place + _GRAM]
@@ -202,7 +202,7 @@ def _note(grams: _Grams, spelling: str, most: int) -> None:
 
 
 def _find_parts(text: str, grams: _Grams) -> _Spans:
-    """The runs of a text, one behind the other, that are a long enough part of a spelling."""
+    """The runs of a text, in order and without overlaps, that are a long enough part of a spelling."""
     spans = []
     end = 0
     start = 0
@@ -222,7 +222,7 @@ def _find_parts(text: str, grams: _Grams) -> _Spans:
 
 
 def _extend(text: str, start: int, spelling: str, place: int, end: int) -> tuple[int, int]:
-    """The run around `start`, after `end`, in which the text goes on like the spelling around `place`."""
+    """The run around `start`, not before `end`, in which the text equals the spelling around `place`."""
     back = 0
     while start - back > end and place - back > 0 and text[start - back - 1] == spelling[place - back - 1]:
         back += 1
@@ -237,8 +237,8 @@ def _unescape(found: re.Match[str]) -> str:
 
 
 def _place(text: str, places: _Spans | None) -> _Spans:
-    """Where each character of the text without its escapes stands in it; or, with the `places` of its own characters
-    in another, in that one."""
+    """The range in `text` of each character of its unescaped form. If `places` gives the ranges of `text`'s own
+    characters in an original text, the ranges are in that original."""
     spans: _Spans = []
     end = 0
     for found in _ESCAPE.finditer(text):
@@ -254,14 +254,14 @@ def _cover(text: str, spans: _Spans) -> str:
     end = 0
     for begin, stop in sorted(spans):
         if begin >= end:
-            # A backslash before it would make an escape of the mask's first character.
+            # Removes backslashes before the mask, which would escape its first character.
             kept += (text[end:begin].rstrip("\\"), MASK)
         end = max(end, stop)
     return "".join([*kept, text[end:]]) if kept else text
 
 
 def _spellings(value: str) -> Iterator[str]:
-    """How a value may stand in a text: as it is, in one size of letters, escaped for JSON, a URL or HTML, encoded."""
+    """The spellings of a value in a text: as it is, in upper or lower case, escaped for JSON, URLs or HTML, encoded."""
     yield value
     yield value.upper()
     yield value.lower()
@@ -280,7 +280,7 @@ def _spellings(value: str) -> Iterator[str]:
 
 
 def _encodings(value: str) -> Iterator[tuple[int, str]]:
-    """What to look for in a text's letters and digits, and at how many places of each."""
+    """What to search for in a text's letters and digits, each with the number of pieces to index at its ends."""
     data = value.encode("utf-8", "surrogateescape")
     once = _in_base64(data)
     for usual in (value, data.hex(), *once):
@@ -301,7 +301,7 @@ def _encodings(value: str) -> Iterator[tuple[int, str]]:
 
 
 def _in_base64(data: bytes) -> list[str]:
-    """The characters of base64 that hold bits of the data alone, whatever stands before and behind it."""
+    """The base64 characters that depend on the data alone, for each of its three alignments in a longer text."""
     encoded = [base64.b64encode(b"\0" * shift + data).rstrip(b"=").decode() for shift in range(3)]
     return [text[-(-shift * 8 // 6) : (shift + len(data)) * 8 // 6] for shift, text in enumerate(encoded)]
 

@@ -1,4 +1,4 @@
-"""Writes log lines to a descriptor without ever blocking. A line that cannot be written is lost."""
+"""Writes log lines to a file descriptor without ever blocking. Lines that cannot be written are lost."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from functools import partial
 
 from gevent.monkey import get_original
 
-# Bytes that wait for a reader who is slow; more is lost.
+# The most bytes that are kept for a slow reader. More are lost.
 MOST_WAITING = 256 * 1024
-# A pipe that says it can be written takes so much without waiting (PIPE_BUF of POSIX is at least this).
+# A pipe that polls as writable accepts this much without blocking (POSIX's least PIPE_BUF).
 _SURE = 512
 
-# Patched ones would wait in gevent's hub.
+# gevent's patched versions would wait in its hub.
 _socket = get_original("socket", "socket")
 _poll = get_original("select", "poll")
 
@@ -28,7 +28,7 @@ _Write = Callable[[memoryview], int]
 
 
 class LogTarget:
-    """Bytes to one descriptor, never waiting and never raising. Lines stay whole."""
+    """Writes bytes to a descriptor. Never blocks, never raises, and keeps lines whole."""
 
     def __init__(self, descriptor: int) -> None:
         self.lost = 0
@@ -36,13 +36,13 @@ class LogTarget:
         self._write, self._own = _writer(descriptor)
 
     def close(self) -> None:
-        """Lets go of what was opened for this; the descriptor itself stays open."""
+        """Closes what was opened for writing. The descriptor itself stays open."""
         if self._own >= 0:
             os.close(self._own)
             self._own = -1
 
     def write(self, data: bytes) -> int:
-        """Takes whole lines."""
+        """Accepts whole lines. They are lost if too much is waiting."""
         if self._waiting and not self.flush() and len(self._waiting) + len(data) > MOST_WAITING:
             self.lost += 1
             return len(data)
@@ -51,14 +51,14 @@ class LogTarget:
         return len(data)
 
     def flush(self) -> bool:
-        """Writes what waits, as far as it goes; whether nothing waits any more."""
+        """Writes what waits, as far as possible without blocking. Returns whether everything is written."""
         while self._waiting:
             try:
                 with memoryview(self._waiting) as view:
                     written = self._write(view)
             except OSError as error:
                 if error.errno not in (errno.EAGAIN, errno.EINTR):
-                    # Nobody reads any more, or the disk is full: what is not written now is old when it can be.
+                    # The reader is gone, or the disk is full. These lines would be stale by the time it is not.
                     self._waiting.clear()
                     self.lost += 1
                 return not self._waiting
@@ -69,7 +69,7 @@ class LogTarget:
 
 
 class TargetStream(io.TextIOBase):
-    """A LogTarget as a text stream, in the place of standard output or standard error."""
+    """A LogTarget as a text stream that replaces standard output or standard error."""
 
     def __init__(self, descriptor: int) -> None:
         self.target = LogTarget(descriptor)
@@ -77,7 +77,7 @@ class TargetStream(io.TextIOBase):
         self._descriptor = descriptor
 
     @property
-    def buffer(self) -> LogTarget:  # what binary lines are written to
+    def buffer(self) -> LogTarget:  # for binary lines
         return self.target
 
     @property
@@ -85,7 +85,7 @@ class TargetStream(io.TextIOBase):
         return "utf-8"
 
     def write(self, text: str) -> int:
-        # A traceback comes in pieces, and lines shall stay whole.
+        # A traceback arrives in pieces, but lines must stay whole.
         self._line += text
         if "\n" in text:
             whole, _, self._line = self._line.rpartition("\n")
@@ -109,8 +109,8 @@ class TargetStream(io.TextIOBase):
 
 
 def fill_standard_descriptors() -> None:
-    """Where the process was started without one of the three, a later file or socket would get its number, and the
-    lines of the log: it gets the null device. To be called before anything is opened."""
+    """Opens the null device for each standard descriptor that is closed. Otherwise the next file or socket would get
+    its number, and with it the lines of the log. Must be called before anything else is opened."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
@@ -120,7 +120,7 @@ def fill_standard_descriptors() -> None:
 
 
 def guard_standard_streams() -> None:
-    """Puts streams that hold up nobody in the place of standard output and standard error."""
+    """Replaces standard output and standard error by streams that never block."""
     fill_standard_descriptors()
     if not isinstance(sys.stdout, TargetStream):
         sys.stdout = TargetStream(1)
@@ -129,23 +129,23 @@ def guard_standard_streams() -> None:
 
 
 def flush_standard_streams() -> None:
-    """What waits for a slow reader; to be called now and then, and at the end."""
+    """Writes what waits for a slow reader. Must be called now and then, and at the end."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TargetStream):
             stream.flush()
 
 
 def _writer(descriptor: int) -> tuple[_Write, int]:
-    """How to write to this kind of file without waiting, and the descriptor that was opened for it, or -1."""
+    """A function that writes to this kind of file without blocking, and the descriptor opened for it, or -1."""
     try:
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISREG(mode):
             return partial(os.write, descriptor), -1
         if stat.S_ISSOCK(mode):
-            # The journal of systemd is one.
+            # systemd's journal, for example.
             own = os.dup(descriptor)
             return partial(_send, own), own
-        # A description of our own: whether it waits is a matter of the description, which we share with the shell.
+        # Opened anew: O_NONBLOCK belongs to the open file description, which we share with the shell.
         own = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
         return _poll_writer(descriptor), -1

@@ -12,7 +12,7 @@ log = logging.getLogger("dragoman")
 
 
 class Loop:
-    """Calls `work` again and again, `period` seconds apart, whatever it raises.
+    """Calls `work` every `period` seconds, whatever it raises.
 
     Threads, which are greenlets under gevent, do not survive a fork: a pre-forking server calls `start` in each worker.
     """
@@ -29,11 +29,11 @@ class Loop:
 
     @property
     def age(self) -> float | None:
-        """Seconds since the last round ended, well or badly; None before the first."""
+        """Seconds since the last round ended, successful or not, or since the start; None before the start."""
         return None if self._last is None else time.monotonic() - self._last
 
     def start(self) -> None:
-        """Begin in this process; a second call in the same process does nothing."""
+        """Start in this process. A second call in the same process does nothing."""
         if self._started_in == os.getpid():
             return
         self._started_in = os.getpid()
@@ -43,12 +43,12 @@ class Loop:
         threading.Thread(target=self._run, args=(self._stopping,), name=name, daemon=True).start()
 
     def stop(self) -> None:
-        """End; a round that is under way is finished."""
+        """Stop after the current round."""
         self._stopping.set()
         self._started_in = None
 
     def round(self) -> None:
-        """One round, now. What it raises is logged once, until another fault or a good round comes, and counted."""
+        """Run one round now. Faults are counted; equal ones in a row are logged once."""
         try:
             self._work()
             self._told = ""

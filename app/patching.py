@@ -1,4 +1,4 @@
-"""What must happen in a server's process before anything else of ours is loaded."""
+"""Prepares a server's process. Must run before any other of our modules is loaded."""
 
 import sys
 import warnings
@@ -7,22 +7,22 @@ from gevent import events, monkey
 
 
 def prepare_process() -> None:
-    """The standard library becomes gevent's, and requests is loaded without the tables by which it would guess how a
-    text is encoded. What is loaded already stays as it is."""
-    # gevent would read twenty-five times what all installed packages offer, for plugins of its own that nobody has:
-    # a fifth of a start.
+    """Patches the standard library with gevent, and loads requests without its tables for guessing a text's encoding.
+    Modules that are already loaded stay as they are."""
+    # gevent would read all installed packages' entry points twenty-five times, for plugins that nobody has: a fifth of
+    # the start-up time.
     events.notify_and_call_entry_points = events.notify
     monkey.patch_all()
     _load_requests()
 
 
 def _load_requests() -> None:
-    """The tables are three megabytes, and everything that a server of ours reads says how it is encoded."""
+    """Loads requests without the tables: they take three megabytes, and everything that we read names its encoding."""
     guessers = [name for name in ("chardet", "charset_normalizer") if name not in sys.modules]
     sys.modules.update(dict.fromkeys(guessers))  # type: ignore[arg-type]  # None: not to be found
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # requests says that it misses them
+            warnings.simplefilter("ignore")  # requests warns that they are missing
             import requests  # noqa: F401
     finally:
         for name in guessers:

@@ -15,13 +15,13 @@ from app.settings import Settings, masked
 
 # What each group of entry points adds.
 GROUPS: Mapping[str, Literal["provider", "hook"]] = {registry.ENTRY_POINTS: "provider", hooks.ENTRY_POINTS: "hook"}
-# Characters of what a package says when it cannot be imported.
+# The most characters of an import error that are shown.
 MOST_SAID = 300
 
 
 class Plugin(msgspec.Struct, frozen=True):
-    """One entry point. `used_by` names the providers of its kind; `settings` is what the configuration says of it, with
-    secrets masked; `error` says why it cannot be imported, None where it can."""
+    """One entry point. `used_by` names the providers of its kind. `settings` are its settings, with secrets masked.
+    `error` says why it cannot be imported, or is None."""
 
     name: str
     adds: Literal["provider", "hook"]
@@ -38,7 +38,7 @@ class Plugin(msgspec.Struct, frozen=True):
 
 
 def find_plugins(settings: Settings) -> list[Plugin]:
-    """All of them by name. Imports each, whatever that brings; one that fails says why."""
+    """All installed plugins, by name. Imports each of them; failures are noted in `error`."""
     return sorted(
         (_describe(entry, settings) for group in GROUPS for entry in metadata.entry_points(group=group)),
         key=lambda plugin: (plugin.name, plugin.adds),

@@ -1,4 +1,4 @@
-"""The services that answer now, and their replacement when the configuration changes."""
+"""Holds the current services, and replaces them when the configuration changes."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ from app.transport import ActiveRequests, Transport
 
 log = logging.getLogger("dragoman")
 
-# Seconds between two looks at the configuration file; it is taken when two of them find it the same.
+# Seconds between two looks at the configuration file. A change is loaded once two looks in a row find it the same.
 PERIOD = 0.5
-# Seconds between two looks at the keys that commands have made.
+# Seconds between two looks at the client keys made by command.
 KEYS_PERIOD = 2.0
-# Seconds between two looks at what other workers have found out about upstreams.
+# Seconds between two exchanges with other workers about upstreams.
 SHARING_PERIOD = 1.0
-# What only a new worker, or a new master, can take up.
+# Settings of [server] that need a new worker or a new master to take effect.
 NEEDS_RESTART = (
     *("host", "port", "workers", "worker", "graceful_timeout", "client_timeout", "bodies_mb"),
     *("trusted_proxies", "root_path"),
@@ -56,14 +56,15 @@ NEEDS_RESTART = (
 
 
 class Runtime:
-    """`services` are replaced as a whole; `problem` says why a changed file was not taken over, None if all is well."""
+    """One worker's state. `services` are replaced as a whole. `problem` says why a changed file was not loaded, or is
+    None."""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str], roots: Set[str] = frozenset()) -> None:
         """`roots` are the first segments of the endpoints' paths."""
         self._environ = environ
         self.observers = Observers(settings)
         self.recorder = self.observers.recorder
-        # Set when this worker takes no more requests.
+        # Set when this worker accepts no more requests.
         self.draining = False
         self.loops: list[Loop] = []
         self._limiter: Limiter | None = None
@@ -81,7 +82,7 @@ class Runtime:
         self._unsettled: object = None
         self._logins: frozenset[Path] = frozenset()
         self._had_content = False
-        # What earlier configurations made, as long as something of theirs may still run.
+        # Parts of earlier configurations, until nothing that uses them can still run.
         self._old_backgrounds: list[Background] = []
         self._old_parts: list[weakref.ref[Ledger | Transport]] = []
         self._kinds = {name: provider.settings.kind for name, provider in self.services.providers.items()}
@@ -102,7 +103,7 @@ class Runtime:
 
     @property
     def limiter(self) -> Limiter:
-        """What counts the use of limits; made when the first request that has some asks."""
+        """Counts the use of limits. Created on first use."""
         if self._limiter is None:
             counts = SharedCounts(data_folder(), self.services.settings.shared)
             self._limiter = Limiter(counts, lambda: self.recorder.prices)
@@ -116,7 +117,8 @@ class Runtime:
         return self.limiter
 
     def unmount(self, environ: dict[str, Any]) -> None:
-        """Rewrites the path of a mounted request. Paths that are found to be none are remembered in `plain_paths`."""
+        """Strips the mount from a request's path, and notes it in `environ`. Paths without a mount are remembered in
+        `plain_paths`."""
         path = environ["PATH_INFO"]
         mounted = strip_mount(path, self._kinds, self._roots)
         if mounted is None:
@@ -132,7 +134,7 @@ class Runtime:
             environ["dragoman.session"] = mounted.session
 
     def watch(self) -> None:
-        """Starts the loops that follow the configuration and the credentials; to be called once in each worker."""
+        """Starts the loops that follow the configuration and the credentials. Must be called once in each worker."""
         self._watch_credentials(self.services)
         self._watcher.start()
         source = self.services.settings.source
@@ -152,7 +154,7 @@ class Runtime:
         next(loop for loop in own if loop.name == "client keys").round()
 
     def _share_upstreams(self) -> None:
-        """Tells the other workers of upstreams in trouble, and hears of them."""
+        """Exchanges news of upstreams in trouble with the other workers, and with other hosts if there are any."""
         if not self._shared.ready:
             return
         upstreams = find_upstreams(self.services)
@@ -162,7 +164,7 @@ class Runtime:
             self._shared.round(upstreams, heard)
 
     def _find_hosts(self) -> SharedRedis | None:
-        """The way to the other hosts by the settings of now."""
+        """The connection to other hosts by the current settings, or None."""
         settings = self.services.settings
         wanted = (settings.shared.redis, settings.ledger.url)
         if wanted != self._hosts_settings:
@@ -174,7 +176,7 @@ class Runtime:
         return self._hosts
 
     def end_request(self, request_id: str) -> None:
-        """Ends a request at whichever worker it runs; its client is told that somebody wanted it so."""
+        """Ends a request, whichever worker runs it. Its client gets an error that says so."""
         self.workers.end(request_id)
 
     def _end_own(self, request_id: str) -> bool:
@@ -184,14 +186,14 @@ class Runtime:
         return self.active.end(record.token, Forbidden("whoever runs this gateway has ended this request"))
 
     def finish(self, seconds: float) -> None:
-        """Waits until what runs in the background is over, by whichever configuration it began; `seconds` at most."""
+        """Waits, at most `seconds`, for background work under any configuration, and then finishes the observers."""
         end = time.monotonic() + seconds
         for background in (*self._old_backgrounds, self.services.background):
             background.finish(max(0.0, end - time.monotonic()))
         self.observers.finish()
 
     def complaints(self) -> list[str]:
-        """What does not work as it should, though requests are served."""
+        """Messages about faults that do not stop requests from being served."""
         said = [f"the {loop.name} has not run for {loop.age:.0f} s" for loop in self.loops if is_stale(loop)]
         if self.services.ledger.problem is not None:
             said.append(f"nothing is stored: {self.services.ledger.problem}")
@@ -203,7 +205,7 @@ class Runtime:
         return said
 
     def take_up_login(self, name: str) -> None:
-        """Use what the login of provider `name` is now, or is no more; other workers notice within seconds."""
+        """Uses the new or removed login of provider `name` at once. Other workers notice it within seconds."""
         provider = self.services.providers.get(name)
         if provider is not None and isinstance(provider.source, LoginSource):
             provider.source.forget()
@@ -211,17 +213,17 @@ class Runtime:
             self.reload(lambda: load_settings(self.services.settings.source, self._environ, {}))
 
     def find_session(self, name: str) -> requests.Session:
-        """The way by which calls around the models of provider `name` go: logins, renewals."""
+        """The HTTP session for calls to provider `name` other than to its models: logins, renewals."""
         provider = self.services.providers.get(name)
         return (provider.transport if provider is not None else self.services.transport).session
 
     def follow(self) -> None:
-        """One look at the configuration file. It is taken over once it has stayed the same for a moment: who writes it
-        may not be done yet."""
+        """Looks at the configuration file and the logins once. A change is loaded only when the next look finds it the
+        same, since it may still be being written."""
         self._let_go()
         source = self.services.settings.source
         stamp, found = _stamp(source), self._find_logins()
-        # The first login there ever was may make a provider; one that goes leaves a provider that says so.
+        # A new login may add a provider. A login that disappears leaves its provider, which reports that.
         if stamp == self._seen and not found > self._logins:
             self._logins = found
             return
@@ -232,7 +234,7 @@ class Runtime:
         self.reload(lambda: self._load_changed(source))
 
     def follow_keys(self) -> None:
-        """One look at the keys that commands have made, and a sign of life for who shares the limits of keys."""
+        """Looks once at the client keys made by command, and sends a sign of life to those who share the limits."""
         if self._made_keys.follow(self.accounts):
             self._made_keys.give(self.services.access, self.services.settings)
         if self._limiter is not None or self.services.settings.shared.redis is not None:
@@ -247,7 +249,7 @@ class Runtime:
         return settings
 
     def reload(self, load: Callable[[], Settings]) -> None:
-        """Takes over a changed configuration, or keeps the old one and says why."""
+        """Builds new services from a changed configuration. If it is wrong, keeps the old ones and notes why."""
         old = self.services
         try:
             services = build_services(
@@ -292,14 +294,15 @@ class Runtime:
         ]
 
     def _retire(self, old: Services) -> None:
-        """Requests end by the configuration that they began with; then nothing of it stays open."""
+        """Notes the parts of an old configuration, to be closed when the last request that began with it has ended."""
         if old.background is not self.services.background:
             self._old_backgrounds.append(old.background)
         now = {id(part) for part in _closable(self.services)}
         self._old_parts += [weakref.ref(part) for part in _closable(old) if id(part) not in now]
 
     def _let_go(self) -> None:
-        """Closes what earlier configurations left open: a request of theirs may have opened it again."""
+        """Closes the parts of earlier configurations once no background work uses them. Repeats this while requests
+        refer to them, since these may open them again."""
         if not self._old_backgrounds and not self._old_parts:
             return
         self._old_backgrounds = [background for background in self._old_backgrounds if background.busy]
@@ -314,7 +317,7 @@ class Runtime:
         self._old_parts = [reference for reference in self._old_parts if reference() is not None]
 
     def _find_logins(self) -> frozenset[Path]:
-        """The login files that `dragoman login` writes, as far as they exist."""
+        """The existing ones of the login files that `dragoman login` writes."""
         home = home_folder(self._environ)
         return frozenset(path for path in (own_oca_file(home), *find_claude_files(self._environ, home)) if exists(path))
 
@@ -330,7 +333,7 @@ class Runtime:
 
 
 def _closable(services: Services) -> list[Ledger | Transport]:
-    """What holds connections and files."""
+    """The parts that hold connections or files."""
     ways = {id(way): way for way in (services.transport, *(each.transport for each in services.providers.values()))}
     return [services.ledger, *ways.values()]
 

@@ -38,8 +38,8 @@ from app.transport import Transport, TransportSettings
 
 
 class Services(msgspec.Struct, frozen=True):
-    """Everything that one configuration makes. A new configuration makes new services; a request ends with
-    those it began with."""
+    """Everything that is built from one configuration. A new configuration gets new services; a request keeps those
+    that it began with."""
 
     settings: Settings
     providers: Mapping[str, Provider]
@@ -65,10 +65,10 @@ def build_services(
     recorder: Recorder | None = None,
     find_limiter: Callable[[], Limiter] | None = None,
 ) -> Services:
-    """The services of a configuration; the kept connections of an `old` one are taken over where they may be. Without
-    `find_limiter`, which tells what counts the use of limits, providers have none.
+    """Builds the services of a configuration, and takes over from `old` what is unchanged, such as open connections.
+    `find_limiter` returns the limiter; without it, providers have no limits.
 
-    Raises ConfigError with the key of what cannot be built.
+    Raises ConfigError with the key of whatever cannot be built.
     """
     server = settings.server
     transport, providers, router = build_ways(settings, environ, home, old.transport if old is not None else None)
@@ -80,7 +80,7 @@ def build_services(
     health = old.gateway.health if old is not None else UpstreamHealth()
     health.configure(settings.providers, server.workers, _find_places(find_limiter))
     has_keys = bool(server.api_keys or settings.keys)
-    # Without either a gateway leaves nothing on the disk by being there.
+    # Without client keys and programs that ask for permission, a start writes nothing to the disk.
     asks = any(provider.asks_people for provider in providers.values())
     marks = open_tenant_marks(settings) if has_keys or asks else None
     secret = secrets.token_bytes(32) if marks is None else marks.mark("permissions").encode()
@@ -110,7 +110,7 @@ def build_services(
 
 
 def find_upstreams(services: Services) -> Upstreams:
-    """What is known of the upstreams, for other workers and hosts."""
+    """What this worker knows of the upstreams, to share with other workers and hosts."""
     return Upstreams(services.gateway.health, services.gateway.facts, _find_pools(services.providers))
 
 
@@ -125,14 +125,14 @@ def _find_places(find_limiter: Callable[[], Limiter] | None) -> Callable[[str], 
 
 
 def _read_provider_limits(settings: Settings) -> dict[str, tuple[Limit, ...]]:
-    """Those that refuse; `max_parallel` lets requests wait."""
+    """The limits of providers that refuse requests. `max_parallel` is left out: it makes them wait."""
     limits = {name: read_limits(provider) for name, provider in settings.providers.items()}
     refusing = {name: tuple(limit for limit in rows if limit.kind != "parallel") for name, rows in limits.items()}
     return {name: rows for name, rows in refusing.items() if rows}
 
 
 def _open_prompts(providers: Iterable[Provider], server: ServerSettings, secret: bytes) -> None:
-    """Tells providers whose programs ask for permission where they are to ask. A program runs on this machine."""
+    """Gives providers the address at which their programs ask for permission. Programs run on this machine."""
     host = server.host.strip("[]")
     if host in ("", "0.0.0.0", "::"):
         host = "127.0.0.1"
@@ -142,14 +142,14 @@ def _open_prompts(providers: Iterable[Provider], server: ServerSettings, secret:
 
 
 def _open_fetcher(server: ServerSettings, usual: TransportSettings) -> Fetcher | None:
-    """Its hosts are asked once: no connection to them is kept."""
+    """Fetches the URLs in requests, if that is allowed. Keeps no connections, since it asks each host only once."""
     if not server.fetch_urls:
         return None
     return Fetcher(Transport(msgspec.structs.replace(usual, public_only=True, pool_size=0)))
 
 
 def _keep_health(old: Services | None, providers: Mapping[str, Provider]) -> None:
-    """Providers whose table did not change are still as well as they were."""
+    """Carries the health of providers over whose settings are unchanged."""
     for name, provider in providers.items():
         before = old.providers.get(name) if old is not None else None
         if before is not None and before.settings == provider.settings:
@@ -159,7 +159,7 @@ def _keep_health(old: Services | None, providers: Mapping[str, Provider]) -> Non
 
 
 def _keep_facts(old: Services | None, settings: Settings) -> LearnedFacts:
-    """What was learned of upstreams that are still the same."""
+    """The facts learned about upstreams, without those of changed providers, whose health is forgotten too."""
     if old is None:
         return LearnedFacts()
     for name, provider in old.settings.providers.items():

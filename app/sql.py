@@ -1,7 +1,7 @@
 """SQL over the drivers of SQLite and Postgres, for the ledger and the accounts.
 
-Statements mark their values by `?` and quote names by `"`; what the two databases spell differently stays with who
-writes the statement. Nothing is in a transaction unless `changes` makes one.
+Statements mark values by `?` and quote names by `"`. Other differences between the two databases are left to whoever
+writes a statement. There are no transactions but those of `changes`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-# What a URL may begin with.
+# Beginnings of the URLs that are accepted.
 _SQLITE = "sqlite:///"
 _POSTGRES = re.compile(r"postgresql(\+psycopg)?://")
 
@@ -24,8 +24,8 @@ MEMORY = Path(":memory:")
 
 
 class DatabaseFailed(Exception):
-    """A database failed. The text is its own, without the statement and its values, which are a client's; `busy` says
-    that another writer was in the way."""
+    """A database failed. The message is the database's own, without the statement and its values, which are a client's.
+    `busy` is True if another writer was in the way."""
 
     def __init__(self, error: Exception | str) -> None:
         said = next(iter(str(error).splitlines()), "") or type(error).__name__
@@ -34,8 +34,8 @@ class DatabaseFailed(Exception):
 
 
 def read_place(url: str) -> Path | str:
-    """A file of SQLite, or the URL of Postgres as its driver takes it. Raises ValueError, whose text follows a name of
-    the setting and holds nothing of the URL but its beginning."""
+    """SQLite's file, or Postgres' URL as its driver accepts it. Raises ValueError, whose message is to be put after the
+    setting's name, and quotes only the beginning of the URL."""
     if url.startswith(_SQLITE):
         return Path(url.removeprefix(_SQLITE))
     if url == "sqlite://":
@@ -49,19 +49,19 @@ def read_place(url: str) -> Path | str:
 
 
 def list_marks(values: Sequence[Any]) -> str:
-    """A mark for each of the values, for IN and VALUES."""
+    """One `?` per value, for IN and VALUES."""
     return ", ".join("?" * len(values))
 
 
 class Connection:
     """An open database, for one thread at a time. Methods raise DatabaseFailed.
 
-    `wait` is how many seconds a statement may take; SQLite waits so long for other writers, Postgres for all it does.
+    `wait` is in seconds: SQLite waits that long for other writers, and Postgres lets each statement take that long.
     """
 
     def __init__(self, place: Path | str, wait: float, pragmas: Sequence[str] = ()) -> None:
-        """A file that is not there is made, for nobody else's eyes. Raises OSError too, and ImportError where the
-        driver of Postgres is not installed."""
+        """Creates a missing file, readable for its owner only. Also raises OSError, and ImportError if Postgres' driver
+        is not installed."""
         self.is_sqlite = isinstance(place, Path)
         self._raw: Any = None
         if isinstance(place, Path):
@@ -70,7 +70,7 @@ class Connection:
         elif not place.startswith("postgresql://"):
             raise DatabaseFailed("it is no URL of SQLite or Postgres")
         else:
-            # An extra: not everybody has it.
+            # An optional dependency.
             import psycopg
 
             self._errors = psycopg.Error
@@ -89,7 +89,7 @@ class Connection:
             raise DatabaseFailed(error) from error
 
     def rows(self, statement: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """Each row by its columns' names."""
+        """All rows, as dicts by column name."""
         cursor = self.execute(statement, values)
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in self._fetch(cursor)]
@@ -98,14 +98,14 @@ class Connection:
         return self._fetch(self.execute(statement, values))
 
     def value(self, statement: str, values: Sequence[Any] = ()) -> Any:
-        """The first column of the first row; None where there is none."""
+        """The first column of the first row, or None if there is no row."""
         found = self.tuples(statement, values)
         return found[0][0] if found else None
 
     @contextmanager
     def changes(self) -> Iterator[None]:
-        """All or nothing of what is done within."""
-        # SQLite: the place of the writer is taken at once, as who has read already cannot wait for it any more.
+        """A transaction around the statements within."""
+        # In SQLite, takes the write lock at once: a transaction that has already read could no longer wait for it.
         self.execute("BEGIN IMMEDIATE" if self.is_sqlite else "BEGIN")
         try:
             yield
@@ -117,7 +117,7 @@ class Connection:
 
     @property
     def is_closed(self) -> bool:
-        """Whether it can no longer be used: Postgres has been started anew, or the network was gone."""
+        """Whether it can no longer be used, for example because Postgres was restarted or the network failed."""
         return self._raw is None or bool(getattr(self._raw, "closed", False))
 
     def close(self) -> None:
@@ -138,7 +138,7 @@ class Connection:
 
 
 def identify(place: Path | str) -> tuple[int, int] | None:
-    """What tells a file from another one in its place; None where there is none."""
+    """Device and inode of a database file, which tell if it was replaced. None for Postgres, or if it is missing."""
     if isinstance(place, str):
         return None
     try:
@@ -149,10 +149,11 @@ def identify(place: Path | str) -> tuple[int, int] | None:
 
 
 def _open_sqlite(path: Path, wait: float, pragmas: Sequence[str]) -> sqlite3.Connection:
-    # One thread at a time, but not always the same.
+    # Used by one thread at a time, but not always the same one.
     raw = sqlite3.connect(path, timeout=wait, isolation_level=None, check_same_thread=False)
     try:
-        # WAL lets others read while one writes; with it a crash loses nothing that is not lost with the machine.
+        # WAL allows reading while another writes. With it, NORMAL loses nothing if the process crashes, only if the
+        # machine does.
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", *pragmas):
             raw.execute(f"PRAGMA {pragma}").close()
     except BaseException:
@@ -169,8 +170,8 @@ def _open_postgres(url: str, wait: float) -> Any:
 
 
 def _create_private(path: Path) -> None:
-    """What is in it is for nobody else's eyes; SQLite gives its other files the mode of the first. Files that are there
-    already and more open are closed."""
+    """Creates the file for its owner only. SQLite gives its other files the same mode. Existing files that others can
+    access get this mode too."""
     if path == MEMORY:
         return
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

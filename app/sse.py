@@ -1,7 +1,7 @@
 """Decodes and encodes server-sent events.
 
-Only the `data` of an event is of use here: the dialects that name their events repeat the name as `type` inside the
-JSON, so names, ids and retry hints are read over. Pure: no clock, no sockets.
+Only the `data` of events is used: dialects that name their events repeat the name as `type` in the JSON. Names, ids and
+retry hints are ignored. Pure: no clock, no sockets.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from app.json_values import MOST_VALUES, has_too_many_values
 
 COMMENT_KEEPALIVE = b": keep-alive\n\n"
 DONE = b"data: [DONE]\n\n"
-# Bytes of one event, and so of one line: what has not ended by then is not waited for.
+# The most bytes of an event, and so of a line.
 MAX_EVENT = 16 * 1024 * 1024
 
 
 def encode_event(data: bytes, name: str | None = None) -> bytes:
-    """One sse event. `data` is a single line (JSON is), `name` the event's name where the dialect has one."""
+    """Encodes an SSE event. `data` is a single line, as JSON is. `name` is the event's name, if the dialect has one."""
     if name is None:
         return b"data: %b\n\n" % data
     return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
 
 
 class EventBuffer:
-    """Gives on the events of a stream that are whole, and keeps the beginning of one that is not.
+    """Returns the complete events of a stream, and keeps the beginning of an incomplete one.
 
-    Line ends are LF. What is kept is searched once, however small the pieces are that it comes in.
+    Line ends are LF. Kept bytes are searched only once, however small the pieces in which they arrive.
     """
 
     __slots__ = ("_max_event", "kept")
@@ -41,13 +41,13 @@ class EventBuffer:
         return bool(self.kept)
 
     def take(self, part: bytes) -> bytes:
-        """The events that are whole with `part`, as they came. Raises UpstreamMalformed for one that does not end."""
+        """The bytes of all events that `part` completes. Raises UpstreamMalformed for an event that is too large."""
         kept = self.kept
         if not kept and part.endswith(b"\n\n"):
             return part
         end = part.rfind(b"\n\n") + 2
         if end == 1:
-            # The blank line that ends an event may be cut in two.
+            # The blank line that ends an event may be split between two parts.
             end = int(part.startswith(b"\n") and kept.endswith(b"\n"))
         if not end:
             self._keep(part)
@@ -63,7 +63,7 @@ class EventBuffer:
         return whole
 
     def drain(self) -> bytes:
-        """What is kept, which is kept no longer."""
+        """Returns and forgets the kept bytes."""
         rest = bytes(self.kept)
         self.kept.clear()
         return rest
@@ -75,12 +75,12 @@ class EventBuffer:
 
 
 class SseDecoder:
-    """Takes a stream in pieces cut anywhere; gives the payload of each event as soon as its blank line is there.
+    """Decodes a stream that is cut into pieces anywhere. Returns an event's payload as soon as its blank line arrives.
 
-    Payloads come in the order of the events, without the line end; several data lines are joined with a newline.
-    Events without data, or with empty data, are no payloads: comments and keep-alives vanish here.
-    Source: WHATWG HTML, "Server-sent events", "Parsing an event stream", except that `close` also gives a last
-    event that lacks its blank line, because upstreams forget it.
+    Payloads are in the order of the events, without line ends; several data lines are joined with a newline.
+    Events without data, or with empty data, are skipped, and so are comments and keep-alives.
+    Source: WHATWG HTML, "Server-sent events", "Parsing an event stream", except that `close` also returns a last
+    event without its blank line, which some upstreams forget.
     """
 
     __slots__ = ("after_cr", "unfinished")
@@ -90,22 +90,22 @@ class SseDecoder:
         self.after_cr = False
 
     def feed(self, part: bytes) -> list[bytes]:
-        """Payloads of the events that `part` completes. Raises UpstreamMalformed for an event that does not end."""
+        """The payloads of the events that `part` completes. Raises UpstreamMalformed for an event that is too large."""
         whole = self.take(part)
         return read_events(whole) if whole else []
 
     def take(self, part: bytes) -> bytes:
-        """The events that `part` completes, with LF as the end of a line."""
+        """The bytes of the events that `part` completes, with LF as line ends. Raises UpstreamMalformed."""
         if self.after_cr or b"\r" in part:
             part = self._unify_line_ends(part)
         return self.unfinished.take(part)
 
     def close(self) -> list[bytes]:
-        """The payload of a last event that was not ended by a blank line, if there is one."""
+        """The payload of a last event without a blank line, if there is one."""
         return _read_each_block(self.unfinished.drain())
 
     def _unify_line_ends(self, part: bytes) -> bytes:
-        """`part` with CR and CRLF as LF; a CRLF cut by the end of a part counts once."""
+        """`part` with CR and CRLF replaced by LF. A CRLF that is split between two parts counts once."""
         if self.after_cr and part.startswith(b"\n"):
             part = part[1:]
             self.after_cr = False
@@ -115,10 +115,10 @@ class SseDecoder:
 
 
 def read_events(text: bytes) -> list[bytes]:
-    """Payloads of whole events, each ended by an empty line.
+    """The payloads of complete events, each ended by an empty line.
 
-    Upstreams send bursts in which every event has the same shape, one data line or one name and one data line.
-    One split does the work in C then, and one search that finds no further newline proves the shape of the whole burst.
+    Upstreams send bursts of events of one shape: a data line, or a name and a data line. Then one split does the work
+    in C, and one check of the newlines proves that the whole burst has this shape.
     """
     if text.startswith(b"data: "):
         payloads = text[6:-2].split(b"\n\ndata: ")
@@ -134,7 +134,7 @@ def read_events(text: bytes) -> list[bytes]:
 
 
 def _read_each_block(text: bytes) -> list[bytes]:
-    """What `read_events` gives, for any mixture of shapes."""
+    """`read_events` for any mixture of shapes."""
     payloads = []
     for block in text.split(b"\n\n"):
         if data := _read_block(block):

@@ -1,14 +1,14 @@
-"""Gives way to other requests during long work."""
+"""Lets other requests run during long work."""
 
 from __future__ import annotations
 
 import time
 
-# gevent runs fifty greenlets that slept for nothing before it looks at a socket again. After a timer, however short, it
-# looks; seconds.
+# Seconds. After sleep(0), gevent runs fifty such greenlets before it polls the sockets again. After a timer, however
+# short, it polls.
 _A_MOMENT = 1e-6
 
 
 def give_way() -> None:
-    """Whoever waits for a socket, or for anything else that is there, has its turn."""
+    """Lets all greenlets run that are ready, including those whose sockets are."""
     time.sleep(_A_MOMENT)
