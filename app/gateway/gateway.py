@@ -56,7 +56,7 @@ from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
 from app.gateway.record import SHORTEST_STEP, Record
 from app.gateway.replies.paused_turn import PausedTurnExchange
 from app.gateway.upstream_health.health import OPEN, UpstreamHealth
-from app.gateway.upstream_health.lane import Lane, LaneExchange
+from app.gateway.upstream_health.provider_queue import ProviderQueue, QueuedExchange
 from app.gateway.upstream_health.pulse import Pulse
 from app.gateway.upstream_health.retry_budget import RetryBudget
 from app.gateway.use_limits.limiter import Limiter
@@ -403,7 +403,7 @@ class Gateway:
             or target.sends.pulse is not None
             or target.sends.head_limit is not None
             or target.capabilities.cuts_context
-            or name in self.health.lanes
+            or name in self.health.queues
             or name in self._provider_limits
         )
 
@@ -435,22 +435,22 @@ class Gateway:
     ) -> Obtaining[Exchange]:
         """Sends once, as far as the limits of the provider allow it. Raises LimitReached, UpstreamSpared."""
         name = attempt.target.upstream.provider.name
-        lane, limits = self.health.lanes.get(name), self._provider_limits.get(name, ())
-        if lane is None and not limits:
+        queue, limits = self.health.queues.get(name), self._provider_limits.get(name, ())
+        if queue is None and not limits:
             return attempt.send(upstream_request, record, wait)
-        return self._send_within(lane, limits, attempt, upstream_request, record, wait)
+        return self._send_within(queue, limits, attempt, upstream_request, record, wait)
 
     def _send_within(
-        self, lane: Lane | None, limits: Sequence[Limit], attempt: Attempt, upstream_request: UpstreamRequest,
+        self, queue: ProviderQueue | None, limits: Sequence[Limit], attempt: Attempt, upstream_request: UpstreamRequest,
         record: Record, wait: float,
     ) -> Obtaining[Exchange]:  # fmt: skip
         """Sends once it is this request's turn, and counts it: each time as a request, the last time with what was
         used."""
         upstream, tenant = attempt.target.upstream, attempt.client_request.tenant
         provider, ticket = upstream.provider, None
-        if lane is not None:
+        if queue is not None:
             began = time.monotonic()
-            ticket = yield from self.health.queue(lane, provider.name, tenant, provider.settings.queue_timeout, wait)
+            ticket = yield from self.health.wait_in(queue, provider.name, tenant, provider.settings.queue_timeout, wait)
             record.note_step("queue", provider.name, began)
         sent = False
         try:
@@ -461,10 +461,10 @@ class Gateway:
                 record.hold(limiter.reserve(owner, limits, attempt.client_request, lambda: upstream))
             exchange = yield from attempt.send(upstream_request, record, wait)
             sent = True
-            return exchange if lane is None or ticket is None else LaneExchange(exchange, lane, ticket)
+            return exchange if queue is None or ticket is None else QueuedExchange(exchange, queue, ticket)
         finally:
-            if lane is not None and ticket is not None and not sent:
-                lane.leave(ticket)
+            if queue is not None and ticket is not None and not sent:
+                queue.leave(ticket)
 
     def _ask_on(self, attempt: Attempt, record: Record, said: Response) -> Obtaining[Exchange]:
         """The next round of an answer, of the same upstream with the same credential. It may be tried again even where

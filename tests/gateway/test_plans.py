@@ -252,7 +252,7 @@ def test_a_head_that_comes_once_leaves_no_plan(
         {"chat": {"requests_per_minute": 100}},
         {"chat": {"api_key": None, "credentials": TWO}},
     ],
-    ids=["several targets", "an effort", "a lane", "a limit", "a pool"],
+    ids=["several targets", "an effort", "a queue", "a limit", "a pool"],
 )
 def test_what_is_decided_anew_each_time_has_no_plan(
     make_client: MakeClient, upstream: FakeUpstream, by_plan: list[object], settings: dict[str, Any]

@@ -154,9 +154,9 @@ def test_a_renewed_credential_and_a_wait_in_the_queue_are_steps_of_a_request(
         return usual(*asked)
 
     provider.credential = renew  # type: ignore[method-assign]
-    lane = client.app.runtime.services.gateway.health.lanes["chat"]
-    held = lane.enter("somebody")
-    threading.Timer(0.5, lane.leave, (held,)).start()
+    queue = client.app.runtime.services.gateway.health.queues["chat"]
+    held = queue.enter("somebody")
+    threading.Timer(0.5, queue.leave, (held,)).start()
 
     client.chat()
 

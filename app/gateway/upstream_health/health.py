@@ -19,7 +19,7 @@ from app.gateway.upstream_health.breaker import (
     find_fault,
     shows_life,
 )
-from app.gateway.upstream_health.lane import Lane, Places, Ticket
+from app.gateway.upstream_health.provider_queue import Places, ProviderQueue, Ticket
 from app.gateway.upstream_health.pulse import Pulse
 from app.gateway.upstream_health.retry_budget import RetryBudget
 from app.settings import ProviderSettings
@@ -99,12 +99,12 @@ OPEN = Gate()
 
 
 class UpstreamHealth:
-    """Breakers by target, `<provider>/<model>`; budgets and lanes by provider. `clock` never goes back."""
+    """Breakers by target, `<provider>/<model>`; budgets and queues by provider. `clock` never goes back."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self.breakers: dict[str, Breaker] = {}
-        self.lanes: dict[str, Lane] = {}
+        self.queues: dict[str, ProviderQueue] = {}
         self._closed: dict[str, float] = {}  # when breakers that had been open were closed
         self._budgets: dict[str, RetryBudget] = {}
         self._pulses: dict[str, Pulse] = {}
@@ -117,20 +117,20 @@ class UpstreamHealth:
     ) -> None:
         """Takes over limits. What is under way counts on. `find_places` makes what counts a provider's requests at all
         workers; without it each worker has its share of a limit, rounded down."""
-        for name in self.lanes.keys() - providers.keys():
-            del self.lanes[name]
+        for name in self.queues.keys() - providers.keys():
+            del self.queues[name]
         for name, provider in providers.items():
             if provider.max_parallel is None:
-                lane = self.lanes.pop(name, None)
-                if lane is not None:
-                    lane.resize(1 << 31)  # for those who wait in it
+                queue = self.queues.pop(name, None)
+                if queue is not None:
+                    queue.resize(1 << 31)  # for those who wait in it
                 continue
             share = max(1, provider.max_parallel // workers)
             most = share if find_places is None else provider.max_parallel
-            if name in self.lanes:
-                self.lanes[name].resize(most, share)
+            if name in self.queues:
+                self.queues[name].resize(most, share)
             else:
-                self.lanes[name] = Lane(most, share, None if find_places is None else find_places(name))
+                self.queues[name] = ProviderQueue(most, share, None if find_places is None else find_places(name))
 
     def forget_provider(self, provider: str) -> None:
         """Drops what is held against a provider, for example because its settings have changed."""
@@ -239,17 +239,19 @@ class UpstreamHealth:
         budget.earn(now)
         return budget
 
-    def queue(self, lane: Lane, provider: str, tenant: str, most: float, silence: float) -> Obtaining[Ticket]:
-        """A place in a lane, within `most` seconds; yields after each `silence`. Raises UpstreamSpared."""
-        ticket = lane.enter(tenant)
+    def wait_in(
+        self, queue: ProviderQueue, provider: str, tenant: str, most: float, silence: float
+    ) -> Obtaining[Ticket]:
+        """A place in a queue, within `most` seconds; yields after each `silence`. Raises UpstreamSpared."""
+        ticket = queue.enter(tenant)
         got = False
         try:
             end = self._clock() + most
             while not (ticket.given or ticket.wait(max(0.0, min(silence, end - self._clock())))):
                 if self._clock() >= end:
-                    lane.timeouts += 1
+                    queue.timeouts += 1
                     raise UpstreamSpared(
-                        f"{provider} is asked {lane.most} requests at a time, as many as it may be (max_parallel); "
+                        f"{provider} is asked {queue.most} requests at a time, as many as it may be (max_parallel); "
                         f"no turn came within {most:g} s (queue_timeout)",
                         retry_after=RETRY_AFTER,
                     )
@@ -258,7 +260,7 @@ class UpstreamHealth:
             return ticket
         finally:
             if not got:
-                lane.leave(ticket)
+                queue.leave(ticket)
 
     def notes(self) -> list[BreakerNote]:
         """What other workers should know."""
@@ -318,10 +320,10 @@ class UpstreamHealth:
     def loads(self) -> Iterator[ProviderLoad]:
         """What each provider that has a limit, or was asked before, is asked now."""
         now = time.monotonic()
-        for name in sorted(self.lanes.keys() | self._budgets.keys()):
-            lane, budget = self.lanes.get(name), self._budgets.get(name)
+        for name in sorted(self.queues.keys() | self._budgets.keys()):
+            queue, budget = self.queues.get(name), self._budgets.get(name)
             retries = 0 if budget is None else budget.count(now)[1]
-            if lane is None:
+            if queue is None:
                 yield ProviderLoad(name, None, 0, 0, 0, retries)
             else:
-                yield ProviderLoad(name, lane.most, lane.given, lane.waiting, lane.timeouts, retries)
+                yield ProviderLoad(name, queue.most, queue.given, queue.waiting, queue.timeouts, retries)

@@ -1,4 +1,4 @@
-"""Counts a lane's places across workers or hosts, with the counts of limits."""
+"""Counts a queue's places across workers or hosts, with the counts of limits."""
 
 from __future__ import annotations
 

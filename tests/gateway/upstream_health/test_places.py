@@ -1,4 +1,4 @@
-"""The places of lanes that several workers share."""
+"""The places of queues that several workers share."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import threading
 import time
 from pathlib import Path
 
-from app.gateway.upstream_health.lane import LOOK_AGAIN, Lane
 from app.gateway.upstream_health.places import CountedPlaces
+from app.gateway.upstream_health.provider_queue import LOOK_AGAIN, ProviderQueue
 from app.rate_limits.shared_counts import SharedCounts
 from app.settings import SharedSettings
 
 
-def lanes(folder: Path, most: int, workers: int = 2) -> list[Lane]:
-    """Lanes of several workers of one host, as far as one process can have them: each with a count of its own."""
+def queues(folder: Path, most: int, workers: int = 2) -> list[ProviderQueue]:
+    """Queues of several workers of one host, as far as one process can have them: each with a count of its own."""
     counts = [SharedCounts(folder, SharedSettings()) for _ in range(workers)]
     places = [CountedPlaces(lambda each=each: each, "provider up") for each in counts]  # type: ignore[misc]
-    return [Lane(most, max(1, most // workers), each) for each in places]
+    return [ProviderQueue(most, max(1, most // workers), each) for each in places]
 
 
 def test_one_worker_may_use_all_places_while_the_other_is_idle(tmp_path: Path) -> None:
-    busy, _ = lanes(tmp_path, 7)
+    busy, _ = queues(tmp_path, 7)
 
     tickets = [busy.enter("") for _ in range(9)]
 
@@ -29,7 +29,7 @@ def test_one_worker_may_use_all_places_while_the_other_is_idle(tmp_path: Path) -
 
 
 def test_a_place_that_another_worker_gives_back_is_found(tmp_path: Path) -> None:
-    one, other = lanes(tmp_path, 1)
+    one, other = queues(tmp_path, 1)
     running, waiting = one.enter(""), other.enter("")
     before = waiting.given
 
@@ -41,7 +41,7 @@ def test_a_place_that_another_worker_gives_back_is_found(tmp_path: Path) -> None
 
 
 def test_a_worker_that_has_more_than_its_share_leaves_the_next_place_to_the_others(tmp_path: Path) -> None:
-    greedy, late = lanes(tmp_path, 4)
+    greedy, late = queues(tmp_path, 4)
     tickets = [greedy.enter("") for _ in range(1000)]
     waiting = [late.enter("") for _ in range(2)]
 
@@ -54,14 +54,14 @@ def test_a_worker_that_has_more_than_its_share_leaves_the_next_place_to_the_othe
 
 
 def test_never_are_more_given_than_may_be_by_all_workers_together(tmp_path: Path) -> None:
-    all_lanes = lanes(tmp_path, 5, workers=3)
+    all_queues = queues(tmp_path, 5, workers=3)
     under_way, most, lock = 0, 0, threading.Lock()
 
-    def work(lane: Lane, seed: int) -> None:
+    def work(queue: ProviderQueue, seed: int) -> None:
         nonlocal under_way, most
         dice = random.Random(seed)
         for _ in range(15):
-            ticket = lane.enter(f"tenant {seed % 3}")
+            ticket = queue.enter(f"tenant {seed % 3}")
             assert ticket.wait(30)
             with lock:
                 under_way += 1
@@ -69,32 +69,32 @@ def test_never_are_more_given_than_may_be_by_all_workers_together(tmp_path: Path
             time.sleep(dice.random() / 500)
             with lock:
                 under_way -= 1
-            lane.leave(ticket)
+            queue.leave(ticket)
 
-    threads = [threading.Thread(target=work, args=(all_lanes[seed % 3], seed)) for seed in range(12)]
+    threads = [threading.Thread(target=work, args=(all_queues[seed % 3], seed)) for seed in range(12)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
     assert most == 5
-    assert [(lane.given, lane.waiting) for lane in all_lanes] == [(0, 0)] * 3
+    assert [(queue.given, queue.waiting) for queue in all_queues] == [(0, 0)] * 3
 
 
 def test_without_counts_to_share_each_worker_keeps_to_its_share(tmp_path: Path) -> None:
     broken = tmp_path / "no-folder"
     broken.write_text("")
-    one, other = lanes(broken, 4)
+    one, other = queues(broken, 4)
 
-    given = [sum(ticket.given for ticket in [lane.enter("") for _ in range(9)]) for lane in (one, other)]
+    given = [sum(ticket.given for ticket in [queue.enter("") for _ in range(9)]) for queue in (one, other)]
 
     assert given == [2, 2]
 
 
-def test_a_lane_keeps_to_its_share_where_limits_fail_closed(tmp_path: Path) -> None:
+def test_a_queue_keeps_to_its_share_where_limits_fail_closed(tmp_path: Path) -> None:
     counts = SharedCounts(tmp_path, SharedSettings(redis="unix:///nowhere/redis.sock", fail_closed=True))
-    lane = Lane(6, 3, CountedPlaces(lambda: counts, "provider up"))
+    queue = ProviderQueue(6, 3, CountedPlaces(lambda: counts, "provider up"))
 
-    given = sum(ticket.given for ticket in [lane.enter("") for _ in range(9)])
+    given = sum(ticket.given for ticket in [queue.enter("") for _ in range(9)])
 
     assert given == 3

@@ -129,7 +129,7 @@ def test_never_more_than_max_parallel_requests_are_under_way(make_client: MakeCl
         replies = chat_stream("hi")
         counted.script(Reply((0.05, *replies.pieces), headers=replies.headers))
         client = make_client(first=first_at(counted, max_parallel=3))
-        lane = client.app.runtime.services.gateway.health.lanes["first"]
+        queue = client.app.runtime.services.gateway.health.queues["first"]
         most = []
 
         def ask(_: int) -> bytes:
@@ -137,7 +137,7 @@ def test_never_more_than_max_parallel_requests_are_under_way(make_client: MakeCl
                 "/v1/chat/completions",
                 json={"model": "first/m", "stream": True, "messages": [{"role": "user", "content": "hi"}]},
             ) as answer:
-                most.append(lane.given)
+                most.append(queue.given)
                 return answer.data
 
         with ThreadPoolExecutor(12) as pool:
@@ -145,17 +145,17 @@ def test_never_more_than_max_parallel_requests_are_under_way(make_client: MakeCl
 
     assert all(answer.endswith(b"data: [DONE]\n\n") for answer in answers)
     assert max(most) <= 3
-    assert (lane.given, lane.waiting) == (0, 0)
+    assert (queue.given, queue.waiting) == (0, 0)
 
 
 def test_who_waits_too_long_in_the_queue_is_told_when_to_come_back(make_client: MakeClient) -> None:
     with FakeUpstream(SILENT) as slow:
         client = make_client(first=first_at(slow, max_parallel=1, queue_timeout=0.1), server={"max_attempts": 1})
-        lane = client.app.runtime.services.gateway.health.lanes["first"]
-        place = lane.enter("somebody")
+        queue = client.app.runtime.services.gateway.health.queues["first"]
+        place = queue.enter("somebody")
 
         refusals = [client.chat("first/m"), client.message("first/m"), client.chat("first/m", stream=True)]
-        lane.leave(place)
+        queue.leave(place)
 
     assert [(each.status_code, each.headers["retry-after"]) for each in refusals] == [(503, "5")] * 3
     assert "queue_timeout" in refusals[0].get_json()["error"]["message"]
@@ -165,26 +165,26 @@ def test_who_waits_too_long_in_the_queue_is_told_when_to_come_back(make_client: 
 def test_a_streaming_client_in_the_queue_gets_pings(make_client: MakeClient) -> None:
     with FakeUpstream(chat_stream("hi")) as quick:
         client = make_client(first=first_at(quick, max_parallel=1), server={"stream_start_timeout": 0.05})
-        lane = client.app.runtime.services.gateway.health.lanes["first"]
-        place = lane.enter("somebody")
+        queue = client.app.runtime.services.gateway.health.queues["first"]
+        place = queue.enter("somebody")
 
         answer = client.message("first/m", stream=True)
         parts: Any = iter(answer.response)
         waiting = [next(parts), next(parts)]
         asked_by_then = len(quick.seen)
-        lane.leave(place)
+        queue.leave(place)
         rest = b"".join(parts)
 
     assert all(waiting)
     assert asked_by_then == 0
     assert b"message_stop" in rest
-    assert lane.given == 0
+    assert queue.given == 0
 
 
 def test_a_full_queue_leads_to_the_next_target(make_client: MakeClient, upstream: FakeUpstream) -> None:
     with FakeUpstream(ANSWER) as full:
         client = make_client(models=ROUTE, first=first_at(full, max_parallel=1, queue_timeout=0.05))
-        client.app.runtime.services.gateway.health.lanes["first"].enter("somebody")
+        client.app.runtime.services.gateway.health.queues["first"].enter("somebody")
         upstream.script(ANSWER)
 
         answer = client.chat("fast")
@@ -196,7 +196,7 @@ def test_health_and_metrics_tell_of_breakers_and_queues(make_client: MakeClient)
     client = make_client(first=DEAD | {"max_parallel": 4}, server={"max_attempts": 1})
     for _ in range(3):
         client.chat("first/m")
-    client.app.runtime.services.gateway.health.lanes["first"].enter("somebody")
+    client.app.runtime.services.gateway.health.queues["first"].enter("somebody")
 
     entry = client.http.get("/health").get_json()["providers"]["first"]
     gauges = {gauge.name: gauge.value for gauge in describe_state(client.app.runtime)}

@@ -20,7 +20,7 @@ os.register_at_fork(after_in_child=_dice.seed)
 
 
 class Places(Protocol):
-    """The places of one lane, of which several workers take. Nothing here raises."""
+    """The places of one queue, of which several workers take. Nothing here raises."""
 
     @property
     def is_shared(self) -> bool:
@@ -35,7 +35,7 @@ class Places(Protocol):
 
 
 class Ticket:
-    """A place in a lane, or the wait for one. To be given back by `Lane.leave`, which may be called more than once."""
+    """A place in a queue, or the wait for one. To be given back by `ProviderQueue.leave`, more than once if need be."""
 
     __slots__ = ("_called", "given", "left", "place", "tenant")
 
@@ -60,7 +60,7 @@ class Ticket:
         return self.given
 
 
-class Lane:
+class ProviderQueue:
     """At most `most` tickets are given at a time, by all workers that share the `places`.
 
     A place that is given back is taken again at once by a worker that has no more than its `share` of them; one that
@@ -179,12 +179,12 @@ class Lane:
             self._call(self._bound)
 
 
-class LaneExchange(Exchange):
+class QueuedExchange(Exchange):
     """An exchange that gives its place back when it is closed."""
 
-    def __init__(self, exchange: Exchange, lane: Lane, ticket: Ticket) -> None:
+    def __init__(self, exchange: Exchange, queue: ProviderQueue, ticket: Ticket) -> None:
         self._exchange = exchange
-        self._lane = lane
+        self._queue = queue
         self._ticket = ticket
         self.status = exchange.status
         self.headers = exchange.headers
@@ -199,8 +199,8 @@ class LaneExchange(Exchange):
         try:
             self._exchange.close()
         finally:
-            self._lane.leave(self._ticket)
+            self._queue.leave(self._ticket)
 
     def __del__(self) -> None:
         # A stream whose client left before the first byte of it is never read, and never closed.
-        self._lane.leave(self._ticket)
+        self._queue.leave(self._ticket)
