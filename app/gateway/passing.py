@@ -6,8 +6,10 @@ Of the request only the name of the model is ours. Of the reply only what is bro
 from __future__ import annotations
 
 from app.conversation.capabilities import RenderContext
+from app.conversation.losses import settle
 from app.conversation.response import Response, Usage
 from app.dialects.contract import RenderedRequest, StreamPassthrough
+from app.dialects.openai_completions.passthrough import find_lowered
 from app.gateway.attempt import Attempt, Target
 from app.gateway.large_bodies.heavy_work import work_on
 from app.gateway.reasoning_memory.reasoning_recall import ReasoningRecall, passes_silently
@@ -26,6 +28,9 @@ class Passing(Attempt):
             recall = ReasoningRecall(reasoning_store, target.client_request, target.upstream.label, target.capabilities)
         self._recall = recall
         self.losses = []
+        if target.operation == "completions":
+            lowered = find_lowered(target.client_request.body, target.capabilities)
+            self.losses = settle(lowered, target.upstream.policy)
         self.upstream_request = self._pack(RenderedRequest(body), stream=target.stream)
 
     def open_stream(self) -> StreamPassthrough:

@@ -262,10 +262,10 @@ def test_a_legacy_completion_keeps_to_the_limit_of_its_route(make_client: MakeCl
     done = {"choices": [{"index": 0, "text": "ok", "finish_reason": "stop"}]}
     upstream.script(json_reply(done))
 
-    answers = [
-        client.ask("/v1/completions", {"model": "small", "prompt": "p", "max_tokens": n}).json for n in (20, 900)
-    ]
+    responses = [client.ask("/v1/completions", {"model": "small", "prompt": "p", "max_tokens": n}) for n in (20, 900)]
+    answers = [response.json for response in responses]
 
+    assert [response.headers.get("x-dragoman-lowered") for response in responses] == [None, "max_tokens 900->50"]
     assert [seen.json()["max_tokens"] for seen in upstream.seen] == [20, 50]
     assert [(answer["object"], answer["model"], bool(answer["id"])) for answer in answers] == [
         ("text_completion", "small", True)

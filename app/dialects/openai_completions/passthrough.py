@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from app.conversation.capabilities import Capabilities, RenderContext
+from app.conversation.losses import Loss
 from app.conversation.response import Usage
 from app.dialects.json_bodies import decode_or_none, encode_body, fields_decoder, read_body, replace_model
 from app.dialects.openai_chat.errors import error_event
@@ -21,8 +22,8 @@ from app.sse import COMMENT_KEEPALIVE, DONE, SseDecoder, encode_event
 def pass_request(body: bytes, capabilities: Capabilities) -> bytes:
     """The body with the upstream's name of the model, and no higher limit than its route has; no other upstream could
     take what this one refuses."""
-    if capabilities.max_output is not None:
-        body = _lower_limit(body, capabilities.max_output)
+    if find_lowered(body, capabilities):
+        body = encode_body({**read_body(body), "max_tokens": capabilities.max_output})
     return replace_model(body, capabilities.model) if capabilities.model else body
 
 
@@ -43,11 +44,14 @@ _limit_decoder = msgspec.json.Decoder(_Limit)
 _head_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
-def _lower_limit(body: bytes, most: int) -> bytes:
-    asked = decode_or_none(msgspec.Raw(body), _limit_decoder)
-    if asked is None or asked.max_tokens is None or asked.max_tokens <= most:
-        return body
-    return encode_body({**read_body(body), "max_tokens": most})
+def find_lowered(body: bytes, capabilities: Capabilities) -> list[Loss]:
+    """What `pass_request` does to the limit of a request."""
+    most = capabilities.max_output
+    asked = None if most is None else decode_or_none(msgspec.Raw(body), _limit_decoder)
+    if most is None or asked is None or asked.max_tokens is None or asked.max_tokens <= most:
+        return []
+    why = f"lowered from {asked.max_tokens} to the {most} tokens that this model can answer"
+    return [Loss("degrading", "max_tokens", why, (asked.max_tokens, most))]
 
 
 class StreamPassthrough:

@@ -94,7 +94,7 @@ _REFUSES = re.compile(
     r"unknown|unrecogni[sz]ed|unsupported|unexpected|not (?:currently |yet )?support|n't support|no support"
     r"|not (?:permitted|allowed|accept|recogni[sz]ed|implemented|available|valid|compatible)|invalid|incompatible"
     r"|extra (?:inputs?|fields?)|additional|deprecated|disallow|forbid|\bonly\b|cannot be|can't be|must be set|must not"
-    r"|should not|extra_forbidden|for this model|with this model"
+    r"|should not|extra_forbidden|for this model|with this model|no endpoints found"
 )
 # The field is wanted, or the trouble is what the client put into it.
 _WANTED = re.compile(
@@ -123,7 +123,7 @@ _WHOLE_ONLY = re.compile(
     r"stream['\"`]? (?:does not|doesn't) support (?:the value )?['\"`]?true"
     r"|stream(?:ing)?(?: mode)?['\"`]? (?:is |are )?(?:currently |yet )?(?:not|un)[- ]?(?:yet |currently )?"
     r"(?:support|available|allow|implement)"
-    r"|(?:not|n't) (?:yet |currently )?support (?:for )?stream(?:ing|s)?\b"
+    r"|(?:not|n't) (?:yet |currently )?support (?:for )?(?:tool use (?:in|with) )?stream(?:ing|s)?\b"
     r"|stream['\"`]? (?:parameter )?(?:must|should|has to|needs to) be (?:set to )?['\"`]?false|set stream to false"
     r"|stream=false|only non[- ]?stream"
 )
@@ -190,6 +190,11 @@ _DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = 
          ("unknown variant `image",), ("image_url is only supported",), ("not support multimodal",),
          ("not support vision",), ("image input is not supported",), ("images are not supported",)),
         "images", {"images": False},
+    ),
+    (
+        (("no endpoints found that support structured",), ("no endpoints found that support response",),
+         ("no endpoints found that support json",)),
+        "format", {"structured": "none", "json_object": False},
     ),
     (
         (("external image url", "not supported"), ("image url", "not supported"), ("only base64", "image")),

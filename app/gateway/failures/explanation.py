@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NoReturn
 
 import msgspec
@@ -15,12 +16,31 @@ from app.routing.router import Upstream
 # Models of a provider that an error names.
 MOST_NAMED = 10
 # Kinds of what is wrong with a request, and how servers say that its tools are, each with the remedy.
-_REQUESTS_OWN = ("invalid_request", "unsupported")
+_REQUESTS_OWN = ("invalid_request", "unsupported", "not_found")
 _LONGEST_LOOK = 500
 _NO_TOOLS = {
     "requires --enable-auto-tool-choice": "start vLLM with --enable-auto-tool-choice and --tool-call-parser, "
     "or ask without tools",
     "does not support tools": "choose a model that can (`ollama show MODEL` tells), or ask without tools",
+    "no endpoints found that support tool use": "choose a model that OpenRouter serves with tools, "
+    "or ask without tools",
+}
+# Any other server's words for it.
+_TOOLS_REFUSED = re.compile(
+    r"(?:tools?|functions?)(?: use| usage| call(?:ing|s)?)?['`\"]? (?:(?:is|are) )?(?:currently )?"
+    r"(?:not (?:currently )?(?:supported|enabled|available|allowed)|unsupported)"
+    r"|(?:n't|not) (?:currently )?support ['`\"]?(?:tools?\b(?!_)|function call)|no support for (?:tool|function call)"
+    r"|不支持(?:工具|函数|tool|function)"
+)
+_ASK_WITHOUT = "choose a model that can, or ask without tools"
+# What else OpenRouter has no server for, and what can be done about it.
+_NO_ENDPOINTS = {
+    "no endpoints found that can handle the requested parameters": "ask with fewer parameters, or without "
+    "provider.require_parameters",
+    "no endpoints found matching your data policy": "allow what its servers do with data in OpenRouter's privacy "
+    "settings, or choose another model",
+    "no allowed providers are available": "allow more in provider.only, provider.order or provider.ignore, or choose "
+    "another model",
 }
 # Failures of which the vendor's own clients read more than the words: the plan, and when its limit ends.
 _OWN_FIELDS = ("rate_limit", "quota", "billing")
@@ -49,7 +69,7 @@ def _explained(error: DragomanError, attempt: Attempt, remedy: str) -> DragomanE
     if failure.kind == "not_found":
         explained = _explain_absent(explained, attempt)
     if failure.kind in _REQUESTS_OWN:
-        explained = _explain_tools(explained, attempt.target.upstream)
+        explained = _explain_refused(explained, attempt.target.upstream)
     if failure.kind == "upstream_auth":
         if attempt.target.credential is None and provider.auth_headers(None, attempt.client_request.headers):
             # The client's own credential was passed on, so the refusal is the client's as well.
@@ -82,15 +102,21 @@ def _placed(error: UpstreamError, upstream: Upstream) -> UpstreamError:
     return error
 
 
-def _explain_tools(failure: Failure, upstream: Upstream) -> Failure:
-    """The refusal of any tools, with the model that cannot use them and what can be done about it."""
+def _explain_refused(failure: Failure, upstream: Upstream) -> Failure:
+    """The refusal of what a model cannot do as it is served, with its name and what can be done about it."""
     said = failure.message[:_LONGEST_LOOK].lower()
-    for words, remedy in _NO_TOOLS.items():
-        if words in said:
-            model = f"{upstream.model[:LONGEST_NAME]} of {upstream.provider.name}"
-            message = f"{model} cannot use tools as it is served: {remedy}. It said: {failure.message}"
-            return msgspec.structs.replace(failure, message=message)
-    return failure
+    model = f"{upstream.model[:LONGEST_NAME]} of {upstream.provider.name}"
+    remedy = next((remedy for words, remedy in _NO_TOOLS.items() if words in said), None)
+    if remedy is None and _TOOLS_REFUSED.search(said) is not None:
+        remedy = _ASK_WITHOUT
+    if remedy is not None:
+        message = f"{model} cannot use tools as it is served: {remedy}. It said: {failure.message}"
+        return msgspec.structs.replace(failure, message=message)
+    remedy = next((remedy for words, remedy in _NO_ENDPOINTS.items() if words in said), None)
+    if remedy is None:
+        return failure
+    message = f"no server of {model} takes this request: {remedy}. It said: {failure.message}"
+    return msgspec.structs.replace(failure, message=message)
 
 
 def _explain_absent(failure: Failure, attempt: Attempt) -> Failure:
