@@ -11,8 +11,8 @@ from app.dialects.error_kinds import judge_reported, read_failure, replace_login
 from app.dialects.json_bodies import encode_body
 from app.errors import Failure, FailureKind
 
-# Status and type that a client of this dialect expects. Credentials that an upstream refused are the operator's
-# trouble: with 401 the client would tell its user to log in again.
+# Status and type that a client of this dialect expects. Credentials refused by an upstream are the operator's problem:
+# a 401 would make the client tell its user to log in again.
 ERRORS: dict[FailureKind, tuple[int, str]] = {
     "invalid_request": (400, "invalid_request_error"),
     "unsupported": (400, "invalid_request_error"),
@@ -34,7 +34,7 @@ ERRORS: dict[FailureKind, tuple[int, str]] = {
     "internal": (500, "api_error"),
 }
 
-# A refused field for which the SDKs know a way on: without `thread` they send the whole history again.
+# Refused fields after which the SDKs retry without them: without `thread` they send the whole history.
 RESENT_WITHOUT = {"thread": "thread_unsupported_request"}
 
 
@@ -46,7 +46,7 @@ _error_decoder = msgspec.json.Decoder(_Error)
 
 
 def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-    """The failure of an upstream's reply of `status` (400 or more)."""
+    """The failure in an upstream's reply of `status` (400 or more)."""
     failure = read_failure(status, headers, body)
     try:
         code = _error_code(_error_decoder.decode(body).error)
@@ -56,15 +56,15 @@ def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure
 
 
 def parse_stream_error(error: Any, body: bytes) -> Failure:
-    """The failure in the `error` of an error event, or of an error body that came with status 200; `body` is all of
-    it."""
+    """The failure in the `error` of an error event, or of an error body that came with status 200; `body` is the whole
+    text."""
     failure = judge_reported(error, body)
     code = _error_code(error)
     return msgspec.structs.replace(failure, code=code) if code else failure
 
 
 def render_error(failure: Failure, request_id: str) -> bytes:
-    """The error envelope. `request_id` is the one that the headers carry; empty where there is none."""
+    """The error envelope. `request_id` is the one in the headers, or empty."""
     error: dict[str, Any] = {"type": ERRORS[failure.kind][1], "message": _write_message(failure)}
     if details := _write_details(failure):
         error["details"] = details
@@ -75,7 +75,7 @@ def render_error(failure: Failure, request_id: str) -> bytes:
 
 
 def error_status(failure: Failure) -> int:
-    """The HTTP status for a client; an internal failure keeps its own among those that clients try again."""
+    """The HTTP status for a client; an internal failure keeps its own status above 500, which clients retry."""
     if failure.kind == "internal" and failure.status > 500:
         return failure.status
     return ERRORS[failure.kind][0]
@@ -90,7 +90,7 @@ def _error_code(error: Any) -> str | None:
 
 
 def _write_message(failure: Failure) -> str:
-    """The message; of a context overflow in the words by which Claude Code knows that it must compact."""
+    """The message; for a context overflow, in the words by which Claude Code knows that it must compact."""
     if failure.kind != "context_overflow":
         return _avoid_login(failure, failure.message)
     asked, output, limit = failure.tokens or (None, None, None)
@@ -110,6 +110,6 @@ def _write_details(failure: Failure) -> dict[str, Any] | None:
 
 
 def _avoid_login(failure: Failure, text: str) -> str:
-    """A client's login mends only the refusal of the client's own key; any other text must not ask for one."""
+    """The text without words that make the client offer a login, unless the upstream refused the client's own key."""
     is_clients_own = failure.kind == "authentication" and failure.origin == "upstream"
     return text if is_clients_own else replace_login_words(text)

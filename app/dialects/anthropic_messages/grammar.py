@@ -18,9 +18,9 @@ from app.dialects.json_bodies import encode_body
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
-# Counts that every message begins with; clients add them up.
+# Counts that `message_start` must contain, because clients add to them.
 _COUNTS = ("input_tokens", "output_tokens")
-# What stands for the deltas of a block that have passed.
+# Stand-ins for the deltas of a block that have passed.
 _DELTAS = {
     "text": {"type": "text_delta", "text": "x"},
     "thinking": {"type": "thinking_delta", "thinking": "x"},
@@ -29,7 +29,7 @@ _DELTAS = {
 
 
 class Grammar:
-    """Follows a stream by the events that begin and end something; deltas of blocks are not looked at."""
+    """Follows a stream by the events that begin and end something; deltas are not checked."""
 
     def __init__(self) -> None:
         self.open = ""  # the type of the open block
@@ -40,7 +40,7 @@ class Grammar:
         self._passed: list[bytes] = []
 
     def allows(self, payload: bytes) -> bool:
-        """Whether an event may come now; one that may has come then."""
+        """Whether an event is in order at this point; if so, it is noted as passed."""
         try:
             event = _decode(payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -72,7 +72,7 @@ class Grammar:
         return allowed
 
     def rewrite(self, context: RenderContext) -> Rewriter:
-        """What reads and writes the rest of the stream, as if it had done so from the start."""
+        """A rewriter for the rest of the stream, in the state as if it had processed the stream from the start."""
         rewriter = Rewriter(context)
         for payload in self._passed:
             rewriter.feed([payload])
@@ -84,7 +84,7 @@ class Grammar:
 
 
 class Rewriter:
-    """Reads the payloads of an upstream and writes the events of a client."""
+    """Parses the payloads of an upstream and renders the events for a client."""
 
     def __init__(self, context: RenderContext) -> None:
         self._parser = StreamParser()
@@ -108,7 +108,7 @@ def _is_counted(message: dict[str, Any]) -> bool:
 
 
 def _is_sound(block: dict[str, Any]) -> bool:
-    """Whether clients can add to a block: they join texts, and need a call's id and name."""
+    """Whether clients can add to a block: they append to texts, and need a call's id and name."""
     kind = block.get("type")
     if kind == "tool_use":
         return bool(block.get("id")) and bool(block.get("name")) and block.get("input") in ({}, None)

@@ -1,8 +1,8 @@
-"""Decides whether a request's bytes may pass unchanged, and edits what is ours.
+"""Decides whether a request's bytes may pass unchanged.
 
-Nothing is changed here but the name of the model. What the upstream cannot take is only detected, by an outline of the
-request that one fast pass gives; then the request goes through the conversation, like one from a client of another
-dialect. A field that is not known here passes.
+Only the name of the model is changed here. What the upstream does not support is only detected, in an outline of the
+request decoded in one fast pass; such a request is translated like one from a client of another dialect. Unknown fields
+pass.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from app.dialects.tool_schemas import SUBSETS, holds_null_keyword, is_above_limi
 
 BILLING_PREFIX = "x-anthropic-billing-header"
 
-# Marks for the prompt cache, and how many of them the vendor takes.
+# The mark for the prompt cache, and how many of them the vendor accepts.
 MARK = b'"cache_control"'
 MOST_MARKS = 4
 
 _SEALED = b'"' + PREFIX.encode()
 _CALL_ID = re.compile(r"[a-zA-Z0-9_-]++")
-# The vendor takes no text of nothing but space.
+# The vendor refuses blank texts.
 _BLANK = re.compile(rb'"(?:[ ]|\\[nrt])*+"')
 _BLANK_TEXT = re.compile(rb'"text"\s*:\s*' + _BLANK.pattern)
-_SHORT = 64  # bytes of a schema that may say nothing at all
+_SHORT = 64  # a schema of fewer bytes may be empty
 _REASONING = ("thinking", "redacted_thinking")
 _ABSENT = msgspec.Raw()
 _ROLES = ("user", "assistant", "system")
-# The choices of this dialect; others are read, as shapes of OpenAI's or as nothing that is known.
+# The choices of this dialect; all others need translation.
 _CHOICES = ("auto", "any", "none", "tool")
-# With thinking on, Claude still takes a top_p of at least this.
+# With thinking on, Claude still accepts a top_p of at least this.
 _LEAST_TOP_P = 0.95
 
 
 class _Head(msgspec.Struct):
-    """What decides whether a block may stay; the rest of it is skipped, not decoded."""
+    """The fields that decide whether a block may pass; its other fields are skipped, not decoded."""
 
     type: str = ""
     text: msgspec.Raw = _ABSENT
@@ -87,7 +87,7 @@ class _Tool(msgspec.Struct):
 
 
 class _Outline(msgspec.Struct):
-    """A request as far as trouble hides in it."""
+    """The parts of a request that may keep it from passing."""
 
     thread: msgspec.Raw = _ABSENT
     system: msgspec.Raw = _ABSENT
@@ -118,9 +118,9 @@ _Check = Callable[[_Outline, Capabilities], bool]
 
 
 def pass_request(body: bytes, capabilities: Capabilities) -> bytes | None:
-    """The body for an upstream that takes it as it is, but for the name of the model; None if it does not.
+    """The body for an upstream that accepts it unchanged except for the model's name; None if it does not.
 
-    Raises InvalidRequest for what is not a JSON object.
+    Raises InvalidRequest for anything but a JSON object.
     """
     outline = decode_or_none(msgspec.Raw(body), _outline_decoder)
     if outline is None and repair_surrogates(body) != body:  # the vendor refuses a body for half a surrogate pair
@@ -130,11 +130,11 @@ def pass_request(body: bytes, capabilities: Capabilities) -> bytes | None:
         return None
     if body.count(MARK) > MOST_MARKS or any(name in fields for name in capabilities.refused_fields):
         return None
-    return pass_fields(body, fields or None, capabilities)  # a body of an unexpected shape is the upstream's to judge
+    return pass_fields(body, fields or None, capabilities)  # the upstream judges a body of an unexpected shape
 
 
 def find_obstacle(outline: _Outline, capabilities: Capabilities) -> str | None:
-    """The first field that keeps the bytes from passing."""
+    """The first field that keeps the bytes from passing; None if they pass."""
     for name, check in CHECKS.items():
         if check(outline, capabilities):
             return name
@@ -153,7 +153,7 @@ def _check_temperature(asked: _Outline, can: Capabilities) -> bool:
     value = asked.temperature
     if value is None:
         return False
-    if value == 1:  # the default, which Claude Code states and the vendor always takes
+    if value == 1:  # the default, which Claude Code sends and the vendor always accepts
         return not (can.temperature or can.first_party)
     return not can.temperature or value > can.temperature_max or (can.reasoning_excludes_sampling and _thinks(asked))
 
@@ -224,7 +224,7 @@ def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:
     if can.plain_properties and has_odd_properties(decode_or_none(tool.input_schema, _any_decoder)):
         return True
     if not native and len(tool.input_schema) < _SHORT and b'"type"' not in bytes(tool.input_schema):
-        return True  # the vendor wants the type said
+        return True  # the vendor requires a type
     if can.description_limit is not None:
         return True
     long = isinstance(tool.name, str) and len(tool.name) > can.tool_name_limit
@@ -261,9 +261,10 @@ CHECKS: dict[str, _Check] = {
 
 
 class _Judge:
-    """Decides about blocks, by what the upstream does with reasoning and with media.
+    """Judges blocks by what the upstream does with reasoning and media.
 
-    Claude takes only what it signed itself. Servers that sign nothing take any, but our own seals are nothing to them.
+    Claude accepts only what it signed itself. Servers that sign nothing accept any reasoning, but our envelopes mean
+    nothing to them.
     """
 
     def __init__(self, capabilities: Capabilities) -> None:
@@ -304,14 +305,14 @@ class _Judge:
             case "tool_result":
                 return not _holds_empty(block)
             case kind if kind in SERVER_CALLS or kind.endswith(SERVER_RESULT_ENDING):
-                return self._signed  # what the vendor's own tools did, others do not know
+                return self._signed  # other servers do not know the vendor's own tools
             case kind:
                 return kind not in self._refused
 
 
 def _are_paired(turns: Sequence[_Turn]) -> bool:
-    """Whether every call has a fit id of its own, and every result stands where the vendor wants it: before all else in
-    the turn behind its call."""
+    """Whether every call has a valid unique id, and every result is where the vendor requires it: at the start of the
+    turn after its call."""
     known: set[str] = set()
     awaited: list[Any] = []
     for turn in turns:
@@ -332,7 +333,7 @@ def _are_paired(turns: Sequence[_Turn]) -> bool:
 
 
 def _holds_empty(block: _Head) -> bool:
-    """Whether a tool's result is a list with empty texts in it; a result as a string may be empty."""
+    """Whether a tool result is a list that contains blank texts; a result given as a string may be empty."""
     return bytes(memoryview(block.content)[:1]) == b"[" and _has_empty(block.content)
 
 
@@ -346,7 +347,7 @@ def _lacks_reasoning(content: Sequence[_Head]) -> bool:
 
 
 def _lacks_lead(turns: Sequence[_Turn], thinking: _Thinking | None) -> bool:
-    """Whether manual thinking is on, but the last turn of a tool loop does not begin with reasoning, as it must."""
+    """Whether manual thinking is on, but the last turn of a tool loop does not begin with reasoning as required."""
     if thinking is None or thinking.type != "enabled":
         return False
     for turn in reversed(turns):

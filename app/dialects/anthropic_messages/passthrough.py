@@ -1,6 +1,6 @@
-"""Passes replies of the same dialect: sets the model's name, and makes repairs.
+"""Passes replies of the same dialect: sets the model's name and repairs errors.
 
-Bytes that need nothing pass as they are.
+All other bytes pass unchanged.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from app.sse import COMMENT_KEEPALIVE, EventBuffer, SseDecoder, encode_event
 
 _DELTA = b"event: content_block_delta"
 _INDEX = re.compile(rb'"index"\s*:\s*(\d{1,9})')
-# What a delta holds that belongs into another block than the open one, or is no text; without an open one each does.
+# Content of a delta that does not belong to the open block, by its type, or is no text; without an open block, any.
 _ELSEWHERE = {
     "text": (b'"thinking_delta"',),
     "thinking": (b'"text_delta"',),
@@ -50,9 +50,9 @@ class _State(Enum):
 
 
 def pass_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> tuple[bytes, Usage | None]:
-    """An upstream's whole answer with the model's name as the client knows it.
+    """An upstream's whole answer with the client's name of the model.
 
-    Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for what is not a JSON object.
+    Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for anything but a JSON object.
     """
     if not body.isascii():
         body = repair_text(body)
@@ -101,29 +101,29 @@ _part_decoder = msgspec.json.Decoder(_Part)
 _whole_decoder = msgspec.json.Decoder(_Whole)
 
 
-# How the vendor's own events begin. Of any other nobody knows what it tells: it passes without secrets.
+# Prefixes of the vendor's own events. Others may contain anything, so secrets in them are masked.
 _KNOWN = (b"event: message_", b"event: content_block_", b"event: ping\n")
 _PING = re.compile(rb"event: ping\n(?:data:[^\n]{0,200}\n)?\n")
 
 
 class StreamPassthrough:
-    """A stream whose bytes pass; looked into are the first event, for the model's name, and those that begin or end
-    something.
+    """A stream whose bytes pass; only the first event, for the model's name, and events that begin or end something are
+    decoded.
 
-    What an upstream may have got wrong and is repaired: events without their name, line ends other than LF. From the
-    first event that is out of order the stream is written anew. A failure before the first event raises
-    UpstreamRefused, for it can still become an HTTP status or another attempt.
+    Repairs events without a name and line ends other than LF. From the first event that is out of order, the stream is
+    rewritten. A failure before the first event raises UpstreamRefused, because it can still become an HTTP status or
+    another attempt.
     """
 
     def __init__(self, context: RenderContext, capabilities: Capabilities) -> None:
         self._context = context
         self._state = _State.EXPECTING
         self._grammar = Grammar()
-        self._rewriter: Rewriter | None = None  # set once the rest is written anew
-        self._held = b""  # what came before the first event
+        self._rewriter: Rewriter | None = None  # set once the rest is rewritten
+        self._held = b""  # bytes before the first event
         self._unfinished = EventBuffer(context.max_event)
         self._runs = RunReader()
-        self._decoder: SseDecoder | None = None  # set once events must be framed anew
+        self._decoder: SseDecoder | None = None  # set once events must be reframed
         self._counts: dict[str, Any] = {}
         self._reason: object = None  # why the answer ended
         self.usage: Usage | None = None
@@ -158,7 +158,7 @@ class StreamPassthrough:
         elif self._unfinished:
             out = self._pass(self._unfinished.drain().rstrip(b"\n") + b"\n\n")
         if self._state is _State.RUNNING and self._reason is not None:
-            out += self._end()  # some servers leave the last event out
+            out += self._end()  # some servers omit the last event
         if self.finished and self._rewriter is not None:
             out += self._rewriter.close()
         if self._state is _State.ENDED:
@@ -182,7 +182,7 @@ class StreamPassthrough:
         return COMMENT_KEEPALIVE if self._state is _State.EXPECTING else b""
 
     def _end(self) -> bytes:
-        """The last event, where the upstream told why it ended and nothing after that."""
+        """The last event, for an upstream that reported the stop reason and nothing after it."""
         self.finished, self._state = True, _State.ENDED
         return encode_event(b'{"type":"message_stop"}', "message_stop") if self._rewriter is None else b""
 
@@ -191,17 +191,17 @@ class StreamPassthrough:
         return self._take(self._decoder.feed(part))
 
     def _take(self, payloads: list[bytes]) -> bytes:
-        """What comes of payloads that are framed anew."""
+        """The output for reframed payloads."""
         return self._pass(_frame(payloads)) if self._rewriter is None else self._rewrite(payloads)
 
     def _pass(self, events: bytes) -> bytes:
-        """Whole events, after a look at those that matter."""
+        """Whole events, after a check of those that matter."""
         if self._state is _State.EXPECTING:
             events = self._begin(events)
         return self._look(events)
 
     def _begin(self, events: bytes) -> bytes:
-        """The stream up to here, once its first event is there, with the client's name of the model."""
+        """The stream so far, with the client's name of the model, once its first event has arrived."""
         payloads = SseDecoder().feed(events)
         events, self._held = self._held + events, b""
         for data in payloads:
@@ -219,7 +219,7 @@ class StreamPassthrough:
                     raw = bytes(fields_decoder.decode(data)["message"])
                     before, name, after = events.partition(b"event: message_start\n")
                     before = known_secrets.mask_bytes(before)
-                    events = _PING.sub(b"", before) + name + after  # clients expect no other event before the first
+                    events = _PING.sub(b"", before) + name + after  # clients expect no event before message_start
                     return events.replace(raw, replace_model(raw, self._context.model), 1)
                 case "ping":
                     continue
@@ -230,12 +230,12 @@ class StreamPassthrough:
                 case _:
                     self._state = _State.RUNNING
                     return events
-        # Comments are passed on; of what else comes before the first event no client has any use.
+        # Comments are passed on; anything else before the first event is useless to clients.
         self._held = events if len(events) <= _MOST_HELD else b""
         return b""
 
     def _look(self, events: bytes) -> bytes:
-        """The events up to the first that is out of order, and what comes of the others."""
+        """The events up to the first that is out of order, and the rewritten rest."""
         blocks = events.split(b"\n\n")
         odd = False
         elsewhere = _ELSEWHERE.get(self._grammar.open, ())
@@ -264,7 +264,7 @@ class StreamPassthrough:
         return b"\n\n".join(blocks) if odd else events
 
     def _turn(self, blocks: list[bytes]) -> bytes:
-        """Begin to write anew, with these blocks."""
+        """Starts to rewrite the stream, beginning with these blocks."""
         self._rewriter = self._grammar.rewrite(self._context)
         if self._decoder is None:
             self._decoder = SseDecoder(self._context.max_event)
@@ -327,7 +327,7 @@ def _index_of(delta: bytes) -> int | None:
 
 
 def _frame(payloads: list[bytes]) -> bytes:
-    """Events with the names that their payloads tell."""
+    """Events named by the type in their payloads."""
     out = []
     for data in payloads:
         name = _decode_event(data).get("type")
@@ -339,7 +339,7 @@ def _frame(payloads: list[bytes]) -> bytes:
 
 
 def _fault_of(data: bytes) -> Failure | None:
-    """The failure that a payload without a type is; None for what says nothing."""
+    """The failure that a payload without a type means; None if it says nothing."""
     if data.strip() in (b"", b"{}", b"[DONE]") or hide_halves(data) != data:
         return None
     return decode_error(data) or malformed("an event", data).failure

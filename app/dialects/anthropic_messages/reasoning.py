@@ -27,13 +27,13 @@ _fields = msgspec.json.Decoder(Fields | None)
 
 
 def read_reasoning(fields: Fields, note: NoteField) -> tuple[ReasoningSettings, OutputFormat | None]:
-    """Takes both fields away from `fields`; what they hold beyond the model goes to `note`. Raises InvalidRequest."""
+    """Removes both fields from `fields`; what the neutral model lacks goes to `note`. Raises InvalidRequest."""
     if not _FIELDS & fields.keys():
         return _UNSAID, None
     thinking = take_field(fields, "thinking", _fields) or {}
     config = take_field(fields, "output_config", _fields) or {}
     if (old := fields.pop("output_format", None)) is not None:
-        config.setdefault("format", old)  # its place while structured outputs were a beta
+        config.setdefault("format", old)  # its place during the beta of structured outputs
     mode = take_field(thinking, "thinking.type", optional_text)
     if mode is not None and mode not in MODES:
         raise InvalidRequest(f"thinking.type: must be one of {', '.join(MODES)}", param="thinking.type")
@@ -52,7 +52,8 @@ def read_reasoning(fields: Fields, note: NoteField) -> tuple[ReasoningSettings, 
 
 
 def write_reasoning(request: Request, capabilities: Capabilities, losses: list[Loss]) -> dict[str, Any]:
-    """`thinking` and `output_config`: a budget is manual thinking, "on" without one leaves the depth to the model."""
+    """`thinking` and `output_config`: a budget means manual thinking; "on" without one lets the model choose the
+    depth."""
     settings = request.reasoning
     thinking: dict[str, Any] = {}
     config: dict[str, Any] = {}
@@ -68,7 +69,7 @@ def write_reasoning(request: Request, capabilities: Capabilities, losses: list[L
         else:
             losses.append(Loss("ignorable", "thinking.display", "the model always shows its thinking"))
     if capabilities.bound_reasoning and thinking.get("type") == "adaptive":
-        # A translated history never repeats its prefix to the byte; without this the vendor refuses past thinking.
+        # A translated history never repeats its prefix byte for byte; without this the vendor refuses past thinking.
         thinking["block_binding"] = {"prefix_mismatch_behavior": "drop_block"}
     if settings.effort is not None and settings.effort not in ("none", "minimal"):
         config["effort"] = settings.effort
@@ -81,13 +82,13 @@ def write_reasoning(request: Request, capabilities: Capabilities, losses: list[L
 
 
 def take_field(fields: Fields, path: str, decoder: msgspec.json.Decoder[T]) -> T | None:
-    """The value of the field at the end of `path`, which is taken away from `fields`. Raises InvalidRequest."""
+    """Removes the field at the end of `path` from `fields` and returns its value. Raises InvalidRequest."""
     raw = fields.pop(path.rpartition(".")[2], None)
     return None if raw is None else read_value(raw, decoder, path)
 
 
 def _take_effort(config: Fields) -> Effort | None:
-    """The effort; one whose name is not known yet stays where it is."""
+    """Removes and returns the effort; one with an unknown name also stays where it is."""
     raw = config.get("effort")
     effort = take_field(config, "output_config.effort", optional_text)
     if raw is not None and effort is not None and effort.lower() not in EFFORT_NAMES:
@@ -99,7 +100,7 @@ def _read_format(wire: dict[str, Any] | None) -> OutputFormat | None:
     if wire is None:
         return None
     schema = wire.get("schema")
-    if wire.get("type") == "json_object":  # as OpenAI's dialects have it
+    if wire.get("type") == "json_object":  # the form of OpenAI's dialects
         return OutputFormat("json_object")
     if wire.get("type") != "json_schema" or not isinstance(schema, dict):
         raise InvalidRequest("output_config.format: must be a json_schema with a schema", param="output_config.format")

@@ -66,7 +66,7 @@ _any = msgspec.json.Decoder(Any)
 _plain_request = msgspec.json.Decoder(PlainRequest)
 _usual_request = msgspec.json.Decoder(UsualRequest)
 _USUAL_FIELDS = [name for name in UsualRequest.__struct_fields__ if name != "messages"]
-# Those of a plain request that are still to be taken apart.
+# Fields of a plain request that are still raw.
 _RAW_FIELDS = ("tools", "tool_choice", "thinking", "output_config", "context_management")
 _UNSAMPLED, _SAMPLED_BY_DEFAULT = Sampling(), (None, None, None)
 _NO_TOOLS_NOR_THOUGHTS: tuple[
@@ -78,8 +78,8 @@ _any_turn = msgspec.json.Decoder(WireTurn)
 def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
     """A client's request to create a message. `headers` have lower-case names.
 
-    Fields without a place in the neutral model become extensions. Raises InvalidRequest, which names the field.
-    Source: Anthropic API reference, Messages, versions 2023-06-01 and 2026-10-21.
+    Fields without a place in the neutral model become extensions. Raises InvalidRequest, which names the field. Source:
+    Anthropic API reference, Messages, versions 2023-06-01 and 2026-10-21.
     """
     request = parse_count_request(body, headers)
     if request.max_tokens is None:
@@ -88,13 +88,13 @@ def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
 
 
 def parse_count_request(body: bytes, headers: Mapping[str, str]) -> Request:
-    """A client's request to count tokens: the same fields, but none for the answer is required."""
+    """A client's request to count tokens: the same fields, but those about the answer are optional."""
     return parse_plain(body, headers) or parse_any(body, headers)
 
 
 def parse_plain(body: bytes, headers: Mapping[str, str]) -> Request | None:
-    """The request in a body with nothing unusual in it; None for any other, which is read field by field, so that what
-    is wrong with it can be said."""
+    """The request in a body with nothing unusual in it; None for any other, which `parse_any` reads field by field to
+    report exactly what is wrong."""
     try:
         plain = _plain_request.decode(body)
         check_text(body)
@@ -105,7 +105,7 @@ def parse_plain(body: bytes, headers: Mapping[str, str]) -> Request | None:
 
 
 def parse_any(body: bytes, headers: Mapping[str, str]) -> Request:
-    """The same, field by field, and in the shapes of other dialects too."""
+    """The same request, read field by field, also in the shapes of other dialects."""
     return read_mended(body, "messages", partial(_parse, headers=headers))
 
 
@@ -120,7 +120,7 @@ def _parse(body: bytes, headers: Mapping[str, str]) -> Request:
 
 
 def _open(body: bytes) -> tuple[Fields, Sequence[WireTurn] | None]:
-    """The fields of a body, and its turns where they could be decoded with them."""
+    """The fields of a body, and its turns if they could be decoded at once."""
     with contextlib.suppress(*UNREADABLE):
         usual = _usual_request.decode(body)
         check_text(body)
@@ -131,7 +131,7 @@ def _open(body: bytes) -> tuple[Fields, Sequence[WireTurn] | None]:
 
 
 class _Reader:
-    """Reads one body; takes each field away as it is read, so that what remains is what nobody knows."""
+    """Reads one body; removes each field as it is read, so only unknown fields remain."""
 
     def __init__(self, fields: Fields, turns: Sequence[WireTurn] | None, headers: Mapping[str, str]) -> None:
         self._fields = fields
@@ -177,8 +177,8 @@ class _Reader:
         )
 
     def plain_request(self, plain: PlainRequest) -> Request:
-        """As `request`, of fields that were decoded already but for those that most requests do not have. Plain blocks
-        change no tools."""
+        """As `request`, from fields already decoded, except for those that most requests lack. Plain blocks change no
+        tools."""
         tools, choice, parallel, reasoning, output_format = _NO_TOOLS_NOR_THOUGHTS
         if self._fields:
             tools = self._tools()
@@ -223,7 +223,8 @@ class _Reader:
         return value
 
     def _note(self, name: str, raw: msgspec.Raw) -> None:
-        """Keep a field that has no place; its loss is told by its last name, or by its whole one at the top."""
+        """Keeps a field that has no place in the neutral model; its last name, or its full name at the top level,
+        decides its loss."""
         value = read_value(raw, _any, name)
         loss, why = FIELD_LOSSES.get(name) or FIELD_LOSSES.get(name.rpartition("]")[2][1:]) or UNLISTED_LOSS
         if name == "context_management" and not _edits_matter(value):
@@ -305,7 +306,7 @@ def _only_text(blocks: Sequence[Block]) -> tuple[Text, ...]:
 
 
 def _decode_turn(raw: msgspec.Raw, path: str, note: NoteField) -> WireTurn:
-    """One message among some of which something is odd."""
+    """One message of a list in which something is odd."""
     turn = read_value(raw, _any_turn, path)
     for name, value in read_value(raw, fields_decoder, path).items():
         if name not in WireTurn.__struct_fields__:
@@ -332,7 +333,7 @@ def _split_betas(header: str) -> tuple[str, ...]:
 
 
 def _wants_summary(raw: msgspec.Raw | None) -> bool:
-    """Whether a request is one for a compaction: it is answered by nothing else."""
+    """Whether a request is for a compaction, which nothing else can answer."""
     match decode_or_none(raw, _any) if raw is not None else None:
         case {"type": "summarize"}:
             return True
@@ -341,7 +342,7 @@ def _wants_summary(raw: msgspec.Raw | None) -> bool:
 
 
 def _edits_matter(value: Any) -> bool:
-    """Whether a `context_management` does more than drop old thinking, which no other model is shown."""
+    """Whether a `context_management` does more than drop old thinking, which no other model sees."""
     match value:
         case {"edits": [*edits]}:
             return any(not isinstance(e, dict) or not str(e.get("type")).startswith("clear_thinking") for e in edits)

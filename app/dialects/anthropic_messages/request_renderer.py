@@ -31,9 +31,9 @@ from app.dialects.json_bodies import encode_body, put_back
 
 
 def render_request(request: Request, capabilities: Capabilities) -> RenderedRequest:
-    """The body for an upstream of this dialect, the headers that this body needs, and what could not be said.
+    """The body for an upstream of this dialect, the headers that it requires, and the losses.
 
-    Relies on the adaptation before it: results follow their calls, reasoning settings suit the model, names are legal.
+    Relies on the preceding adaptation: results follow their calls, reasoning settings suit the model, names are legal.
     """
     losses: list[Loss] = []
     betas: list[str] = list(request.betas) if request.dialect == NAME else []
@@ -103,7 +103,7 @@ def _write_turns(
 
 
 def _write_settings(request: Request, capabilities: Capabilities, losses: list[Loss]) -> dict[str, Any]:
-    """The small fields; those that this dialect lacks become losses, of the class that mapping tables give them."""
+    """The small fields; those that this dialect lacks become losses with fixed severities."""
     sampling, state = request.sampling, request.state
     lacking: tuple[tuple[Severity, str, object], ...] = (
         ("degrading", "frequency_penalty", sampling.frequency_penalty),
@@ -139,7 +139,7 @@ def _write_settings(request: Request, capabilities: Capabilities, losses: list[L
 
 
 def _restore_extensions(body: dict[str, Any], request: Request, losses: list[Loss], *, first_party: bool) -> None:
-    """Give this dialect its own fields back, where they stood; those inside messages and tools are only reported."""
+    """Restores this dialect's own fields to their places; those inside messages and tools are only reported."""
     for extension in request.extensions:
         if extension.dialect != NAME or "[" in extension.name:
             continue
@@ -150,7 +150,7 @@ def _restore_extensions(body: dict[str, Any], request: Request, losses: list[Los
 
 
 def _version(body: Mapping[str, Any], capabilities: Capabilities) -> str:
-    """The newest version for the vendor's own service, which refuses sampling parameters under it."""
+    """The newest version for the vendor's own service, unless sampling parameters are set, which it refuses."""
     sampled = any(name in body for name in ("temperature", "top_p", "top_k"))
     return VERSION if capabilities.first_party and not sampled else TOLERANT_VERSION
 

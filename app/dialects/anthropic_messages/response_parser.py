@@ -31,8 +31,7 @@ _object_decoder = msgspec.json.Decoder(dict[str, Any])
 def parse_response(body: bytes) -> Response:
     """An upstream's whole answer.
 
-    Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for anything else that is no
-    message.
+    Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for anything else but a message.
     """
     body = repair_text(body)
     try:
@@ -71,20 +70,20 @@ def parse_response(body: bytes) -> Response:
 
 
 def refuse_error(body: bytes) -> None:
-    """Raises UpstreamRefused for an error that came with status 200 in a shape of another vendor."""
+    """Raises UpstreamRefused for an error that came with status 200 in another vendor's shape."""
     if (failure := decode_error(body)) is not None:
         raise UpstreamRefused(failure)
 
 
 def is_broken(stop_reason: str | None) -> bool:
-    """Whether a reason is a failure of the server and no end."""
+    """Whether a stop reason means a server failure rather than an end."""
     return bool(stop_reason) and stop_reason not in FINISH_REASONS and judge_word(stop_reason or "") == "broken"
 
 
 def read_finish_reason(stop_reason: str | None, called: bool) -> FinishReason:
-    """Why a complete answer ended. Servers that only speak the dialect confuse the end of a turn with a call for tools:
-    `called`, whether there was one, decides. A missing reason is a normal end, an unknown one is judged by its parts;
-    the raw one is kept too."""
+    """Why a complete answer ended. Servers that only speak the dialect confuse the end of a turn with a call for tools,
+    so `called`, whether there was a call, decides. A missing reason is a normal end, an unknown one is judged by its
+    parts; the raw reason is kept too."""
     reason = FINISH_REASONS.get(stop_reason or "end_turn") or _judge(stop_reason or "")
     if reason == "stop" and called:
         return "tool_calls"
@@ -94,7 +93,8 @@ def read_finish_reason(stop_reason: str | None, called: bool) -> FinishReason:
 
 
 def is_true_reason(stop_reason: str | None, *, called: bool) -> bool:
-    """Whether there is a reason and it fits what came: agents run tools only at "tool_use", and loop at it without."""
+    """Whether there is a reason and it fits the content: agents run tools only at "tool_use", and loop at one without
+    calls."""
     known = FINISH_REASONS.get(stop_reason or "")
     return bool(stop_reason) and known in (None, read_finish_reason(stop_reason, called))
 
@@ -114,7 +114,7 @@ def read_stop_detail(details: Mapping[str, Any] | None) -> StopDetail | None:
 
 
 def read_extensions(message: Mapping[str, Any], usage: Mapping[str, Any]) -> dict[str, Any]:
-    """What only clients of this dialect can use, under the wire's names."""
+    """Fields that only clients of this dialect can use, by their wire names."""
     found = {name: message.get(name) for name in RESPONSE_EXTENSIONS} | {
         name: usage.get(name) for name in USAGE_EXTENSIONS
     }
@@ -122,7 +122,7 @@ def read_extensions(message: Mapping[str, Any], usage: Mapping[str, Any]) -> dic
 
 
 def _with_id(raw: msgspec.Raw, identifier: str) -> msgspec.Raw:
-    """A block with an id, if it is a call that lacks one."""
+    """A block with an id, added if it is a call that lacks one."""
     if b'"tool_use"' not in bytes(raw):
         return raw
     block = _object_decoder.decode(raw)

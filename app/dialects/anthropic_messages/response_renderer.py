@@ -33,7 +33,7 @@ from app.dialects.json_bodies import encode_body
 
 
 def render_response(response: Response, context: RenderContext) -> bytes:
-    """The message for a client. Blocks that this dialect cannot show are left out."""
+    """The message for a client. Blocks that this dialect cannot express are left out."""
     content: list[Any] = []
     for block in response.blocks:
         content.extend(_write_block(block))
@@ -57,13 +57,13 @@ def render_response(response: Response, context: RenderContext) -> bytes:
 
 
 def own_sequence(sequence: str | None, context: RenderContext) -> str | None:
-    """The stop sequence, if the client asked for it: servers name their own end marks too."""
+    """The stop sequence, if the client asked for it; servers may report their own end marks."""
     request = context.request
     return sequence if request is None or sequence in request.stop else None
 
 
 def write_head(response_id: str, context: RenderContext) -> dict[str, Any]:
-    """The fields that a message begins with. A native id is kept, since clients may name it later."""
+    """The fields that a message begins with. A native id is kept, because clients may refer to it later."""
     identifier = response_id if response_id.startswith("msg_") else f"msg_{context.id}"
     return {"id": identifier, "type": "message", "role": "assistant", "model": context.model}
 
@@ -76,7 +76,8 @@ def write_stop(
     *,
     refused: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """The fields that say why it ended. `refused` are the texts of refusals, which elsewhere are blocks."""
+    """The fields that say why the answer ended. `refused` are the texts of refusals, which are blocks in other
+    dialects."""
     if reason == "stop_sequence" and sequence is None:
         reason, raw = "stop", None
     stop_reason = raw if raw is not None and FINISH_REASONS.get(raw) == reason else STOP_REASONS[reason]
@@ -91,7 +92,8 @@ def write_stop(
 
 
 def write_reasoning(block: Reasoning) -> list[Any]:
-    """Claude's own blocks verbatim; others signed with an envelope, without text as a redacted block."""
+    """Claude's own blocks verbatim; other reasoning is signed with an envelope, or becomes a redacted block if it has
+    no text."""
     text, proof = block.text, block.proof
     if proof is not None and proof.dialect == NAME and proof.originals:
         return [msgspec.Raw(original) for original in proof.originals]

@@ -42,7 +42,7 @@ _QUOTE = ord('"')
 
 
 class _Delta(msgspec.Struct):
-    """The fields of all deltas of blocks; they stay JSON literals."""
+    """The fields of all block deltas; they stay JSON literals."""
 
     text: msgspec.Raw = msgspec.Raw()
     thinking: msgspec.Raw = msgspec.Raw()
@@ -54,7 +54,7 @@ class _Delta(msgspec.Struct):
 
 
 class _Chunk(msgspec.Struct):
-    """What the frequent payloads hold; the others are decoded anew, once a stream each."""
+    """The fields of frequent payloads; other payloads are decoded separately, once per stream each."""
 
     type: str = ""
     index: int = 0
@@ -73,7 +73,7 @@ class _EndDelta(msgspec.Struct, frozen=True):
 
 
 class _End(msgspec.Struct):
-    """What `message_delta` says of the end; there may be several, and the last word counts."""
+    """What `message_delta` says about the end; there may be several, and the last one counts."""
 
     delta: _EndDelta = _EndDelta()
 
@@ -102,8 +102,8 @@ class _State(Enum):
 
 
 class _WireBlock:
-    """A block that is open on the wire. `index` is its neutral one; `texts` are the literals of its deltas, where the
-    whole is needed at the end; `fields` those of its start."""
+    """A block that is open on the wire. `index` is its neutral index; `texts` are the literals of its deltas, if the
+    end needs them all; `fields` are those of its start."""
 
     __slots__ = ("fields", "index", "signature", "texts", "type")
 
@@ -116,11 +116,12 @@ class _WireBlock:
 
 
 class StreamParser:
-    """Events of an upstream's stream. `message_stop` is a normal end, or the end of input after a `stop_reason`.
+    """Events of an upstream's stream, which ends normally with `message_stop`, or with the end of input after a
+    `stop_reason`.
 
-    Repairs: a missing `message_start`; deltas of blocks that were not begun, or under another index; deltas of
-    reasoning inside a text block and the reverse, and of both inside a call, which become blocks of their own;
-    arguments that stand in the start of a call; blocks that are never closed.
+    Repairs: a missing `message_start`; deltas of blocks that were not begun, or with a wrong index; reasoning deltas
+    inside a text block and the reverse, and both inside a call, which become separate blocks; arguments in the start of
+    a call; blocks that are never closed.
     """
 
     def __init__(self) -> None:
@@ -139,7 +140,7 @@ class StreamParser:
         events: list[Event] = []
         blocks = self._blocks
         for payload in data:
-            if self._state is _State.ENDED:  # whatever follows the end was no part of the answer
+            if self._state is _State.ENDED:  # nothing after the end belongs to the answer
                 break
             try:
                 chunk = _decode_chunk(payload)
@@ -191,15 +192,15 @@ class StreamParser:
             case "error":
                 self._state = _State.ENDED
                 events.append(Failed(parse_stream_error(_object.decode(payload).get("error"), payload)))
-            case "" if payload.strip() != b"{}":  # what no event can be: an error in another shape, another dialect
+            case "" if payload.strip() != b"{}":  # no event: an error in another shape, or another dialect
                 self._state = _State.ENDED
                 events.append(Failed(decode_error(payload) or malformed("an event", payload).failure))
             case _:
-                pass  # an event of tomorrow
+                pass  # an event type from the future
 
     def _excuse(self, payload: bytes, error: Exception, events: list[Event]) -> None:
-        """Go on after a payload that could not be read, if that does no harm: an event of a type that nobody knows, or
-        a text that ends in the middle of a surrogate pair."""
+        """Handles an unreadable payload: skips an event of an unknown type, recovers a text that ends in the middle of
+        a surrogate pair, and fails otherwise."""
         if payload.strip() == b"[DONE]" or (isinstance(error, msgspec.ValidationError) and _is_unknown(payload)):
             return
         chunk = None if isinstance(error, msgspec.ValidationError) else _read_halves(payload)
@@ -245,14 +246,14 @@ class StreamParser:
                 identifier = _text_field(fields, "id") or f"toolu_{self._id}_{block.index}"
                 self._announce(block, ToolCall(identifier, _text_field(fields, "name"), ""), events)
             case _:
-                pass  # any other block is complete only at its end, and is announced then
+                pass  # any other block is announced at its end, when it is complete
 
     def _announce(self, block: _WireBlock, head: Text | Reasoning | ToolCall, events: list[Event]) -> None:
         self._next += 1
         events.append(BlockOpened(block.index, head))
 
     def _say(self, block: _WireBlock, text: bytes, events: list[Event]) -> None:
-        """A delta of a text, reasoning or call; empty ones say nothing."""
+        """Adds a delta of a text, reasoning or call; empty ones are dropped."""
         if len(text) > 2 and text[0] == _QUOTE:
             if block.type != "text":
                 block.texts.append(text)
@@ -281,7 +282,7 @@ class StreamParser:
                 block.signature = bytes(delta.signature) or block.signature
             case "tool_use":
                 fragment = bytes(delta.partial_json)
-                if fragment.startswith(b"{"):  # the object instead of its text; {} is what no arguments mean anyway
+                if fragment.startswith(b"{"):  # the object instead of its text; {} is the default for missing arguments
                     fragment = literal(fragment.decode()) if fragment.strip(b"{} \n\r\t") else EMPTY
                 if block.texts or not is_blank(fragment):
                     self._say(block, fragment, events)
@@ -296,8 +297,8 @@ class StreamParser:
                 }
 
     def _find_meant(self, index: int, delta: _Delta, events: list[Event]) -> _WireBlock | None:
-        """The block of a delta that names none: the only open one of its kind, else a new one where that needs no more
-        than the delta says."""
+        """The block for a delta whose index is not open: the only open one of its kind, else a new one if the delta is
+        enough to start it."""
         kind = "tool_use" if bytes(delta.partial_json) else "text" if bytes(delta.text) else "thinking"
         alike = [block for block in self._blocks.values() if block.type == kind]
         if len(alike) == 1:
@@ -313,7 +314,7 @@ class StreamParser:
         return self._blocks[index]
 
     def _open_beside(self, index: int, kind: str, events: list[Event]) -> _WireBlock:
-        """The block of what SGLang says inside a call, whose arguments may go on after it."""
+        """The block for what SGLang sends inside a call, whose arguments may continue after it."""
         beside = self._blocks.get(~index)
         if beside is None or beside.type != kind:
             self._open(~index, {"type": msgspec.Raw(literal(kind))}, events)
@@ -332,7 +333,7 @@ class StreamParser:
                 events.append(BlockClosed(block.index, _prove(block)))
             case _WireBlock(type="tool_use"):
                 if not block.texts:
-                    # Calls without arguments stream none, though the whole message has {}.
+                    # Calls without arguments stream none, though a whole message has {}.
                     arguments = read_arguments(bytes(block.fields.get("input", b"")))
                     self._say(block, literal(arguments if arguments.startswith("{") else "{}"), events)
                 events.append(BlockClosed(block.index))
@@ -340,7 +341,7 @@ class StreamParser:
                 self._shut_whole(block, events)
 
     def _shut_whole(self, block: _WireBlock, events: list[Event]) -> None:
-        """Announce and close a block that had to be collected."""
+        """Announces and closes a block that had to be collected."""
         if block.texts and (arguments := text_of(join(block.texts))):
             block.fields["input"] = msgspec.Raw(arguments.encode("utf-8", "replace"))
         raw = repair_surrogates(msgspec.json.encode(block.fields))
@@ -364,7 +365,7 @@ class StreamParser:
             self._extensions |= read_extensions(payload["delta"], {})
 
     def _merge_usage(self, usage: Any) -> None:
-        """Later counts are totals and replace earlier ones; null says nothing."""
+        """Later counts are totals and replace earlier ones; null is ignored."""
         if isinstance(usage, dict):
             self._usage |= {name: value for name, value in usage.items() if value is not None}
 
@@ -404,8 +405,8 @@ def _is_unknown(payload: bytes) -> bool:
 
 
 def _read_halves(payload: bytes) -> _Chunk | None:
-    """A delta whose text a strict decoder refuses, for it holds half of a surrogate pair; the rest comes with the next
-    delta, and the two literals are whole again once joined."""
+    """A delta that a strict decoder refuses because its text contains half of a surrogate pair; the other half comes
+    with the next delta, and the joined literals are valid again."""
     try:
         fields = json.loads(payload)
         texts = {
@@ -419,14 +420,14 @@ def _read_halves(payload: bytes) -> _Chunk | None:
 
 
 def _text_field(fields: Fields, name: str) -> str:
-    """A text among raw fields; numbers count as text, for some servers number their calls."""
+    """A text among raw fields; numbers count as text, because some servers number their calls."""
     raw = fields.get(name)
     value = msgspec.json.decode(raw) if raw is not None else None
     return str(value) if isinstance(value, str | int) else ""
 
 
 def _prove(block: _WireBlock) -> Proof | None:
-    """The proof of a reasoning block. One that another gateway of this kind sealed is taken out of its envelope."""
+    """The proof of a reasoning block. One sealed by another gateway of this kind is unsealed."""
     signature = text_of(block.signature) if block.signature[:1] == b'"' else ""
     if not signature:
         return None

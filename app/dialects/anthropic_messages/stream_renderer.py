@@ -45,9 +45,9 @@ class _State(Enum):
 
 
 class StreamRenderer:
-    """A stream for a client: one block open at a time, and the end held back until the usage is known.
+    """A stream for a client: one open block at a time, and the end held back until the usage is known.
 
-    A reasoning block begins only with its first text: without any, it is a redacted block, whole at once.
+    A reasoning block begins only with its first text; without text it becomes one redacted block.
     """
 
     def __init__(self, context: RenderContext) -> None:
@@ -57,9 +57,9 @@ class StreamRenderer:
         self._index = 0
         self._head: object = None  # of the open block
         self._shown = False  # whether the open block has begun on the wire
-        self._prefix = b""  # of a delta that needs no care; empty where one does
-        self._frame: Frame | None = None  # of the run that goes on
-        self._texts: list[bytes] = []  # of a block that needs its whole text at the end
+        self._prefix = b""  # of a delta that needs no special treatment; otherwise empty
+        self._frame: Frame | None = None  # of the current run
+        self._texts: list[bytes] = []  # of a block whose end needs its whole text
         self._refused: list[str] = []
         self._steps: list[ServerTool] = []  # of tools of another vendor
         self._usage: Usage | None = None
@@ -159,10 +159,10 @@ class StreamRenderer:
             case ServerTool(dialect=dialect, raw=raw) | Opaque(dialect=dialect, raw=raw) if dialect == NAME:
                 self._show_whole(raw, out)
             case _:
-                pass  # reasoning waits for its text, and other blocks have no form here
+                pass  # reasoning waits for its text; other blocks have no form here
 
     def _add(self, text: bytes, out: list[bytes]) -> None:
-        """A delta of a block that needs care."""
+        """A delta of a block that needs special treatment."""
         match self._head:
             case Reasoning():
                 self._show({"type": "thinking", "thinking": "", "signature": ""}, out)
@@ -194,7 +194,7 @@ class StreamRenderer:
             self._shown = False
 
     def _sign(self, proof: Proof | None, out: list[bytes]) -> None:
-        """The signature of the open reasoning block; or the whole block, if it never had text."""
+        """The signature of the open reasoning block, or the whole block if it never had text."""
         own = proof is not None and proof.dialect == NAME and proof.originals
         if self._shown:
             signature = _signature_of(proof.originals[0]) if proof and own else seal_reasoning(proof)
@@ -228,7 +228,7 @@ class StreamRenderer:
         _write_event("content_block_start", {"index": self._index, "content_block": block}, out)
 
     def _show_whole(self, raw: bytes, out: list[bytes]) -> None:
-        """A block of this dialect's own; the input of a server's call travels in a delta, as everywhere."""
+        """A block of this dialect's own; the input of a server tool's call is sent as a delta, as for all calls."""
         fields = fields_decoder.decode(raw)
         arguments = bytes(fields.get("input", b""))
         if not arguments:
@@ -241,7 +241,7 @@ class StreamRenderer:
         _write_event("content_block_delta", {"index": self._index, "delta": delta}, out)
 
     def _delta_prefix(self, kind: str, field: str) -> bytes:
-        """A delta's sse event up to its text; `}}` and the blank line follow it."""
+        """A delta's SSE event up to its text; `}}` and a blank line follow."""
         return (
             f'event: content_block_delta\ndata: {{"type":"content_block_delta","index":{self._index},'
             f'"delta":{{"type":"{kind}","{field}":'
@@ -257,7 +257,7 @@ def _signature_of(original: bytes) -> str:
 
 
 def _compaction_delta(text: str, proof: Proof | None) -> dict[str, Any]:
-    """A native compaction gets its own fields back, a foreign one travels sealed."""
+    """A native compaction gets its own fields back; a foreign one is sealed."""
     delta: dict[str, Any] = {"type": "compaction_delta", "content": text or None}
     if proof is None:
         return delta

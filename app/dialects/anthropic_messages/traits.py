@@ -9,7 +9,7 @@ from app.conversation.tokens.image_tokens import CLAUDE
 from app.conversation.traits import DialectTraits
 from app.dialects.anthropic_messages.vocabulary import NAME
 
-# What its clients call fields of the neutral request, where it is another name.
+# Client names of fields of the neutral request, where they differ.
 FIELDS = {
     "stop": "stop_sequences",
     "user": "metadata.user_id",
@@ -21,7 +21,7 @@ FIELDS = {
     "previous_id": "thread",
 }
 
-# What its vendor takes, as fields of Capabilities.
+# What its vendor supports, as fields of Capabilities.
 TAKES: dict[str, Any] = {
     "default_output": 32000,
     "stop_blank": False,
@@ -85,7 +85,7 @@ TRAITS = DialectTraits(
     hosts=("api.anthropic.com",),
     takes=TAKES,
     image_rule=CLAUDE,
-    means_empty=True,  # a tool's result may have been all there was to say
+    means_empty=True,  # after a tool result there may be nothing left to say
     keeps_billing=True,
     idioms=frozenset(("anthropic_tools",)),
     needs_turn=True,

@@ -14,7 +14,7 @@ from app.dialects.anthropic_messages.vocabulary import NAME, REPORTED_TIERS, TIE
 
 
 def find_usage(body: bytes) -> Usage | None:
-    """Usage of a whole response that is only passed on; nothing else of it is decoded."""
+    """Usage of a whole response that only passes; nothing else is decoded."""
     try:
         return read_usage(_counted.decode(body).usage or {})
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -22,7 +22,7 @@ def find_usage(body: bytes) -> Usage | None:
 
 
 def read_usage(usage: Mapping[str, Any]) -> Usage | None:
-    """Counts, disjoint on the wire as here; None if nothing was reported. Source: API reference, Usage."""
+    """Counts, disjoint both on the wire and here; None if nothing was reported. Source: API reference, Usage."""
     if not usage:
         return None
     return Usage(
@@ -44,7 +44,7 @@ def read_tier(usage: Mapping[str, Any]) -> str | None:
 def write_usage(
     usage: Usage | None, context: RenderContext, extensions: Mapping[str, Any] | None = None, tier: str | None = None
 ) -> dict[str, Any]:
-    """A complete usage object, integers throughout; clients stop on anything less. With no usage the input is the
+    """A complete usage object, all integers, because clients fail on anything less. Without usage the input is the
     estimate."""
     usage = usage or Usage(fresh=context.input_tokens)
     written: dict[str, Any] = {
@@ -65,7 +65,7 @@ def write_usage(
 
 
 def count_searches(usage: Usage | None, blocks: Iterable[Block]) -> Usage | None:
-    """The usage with the searches that were shown, where their upstream does not count them."""
+    """The usage with the shown searches added, if their upstream did not count them."""
     if usage is None or usage.web_searches:
         return usage
     made = 0

@@ -13,11 +13,12 @@ from app.conversation.response import FinishReason
 
 NAME: DialectName = "anthropic_messages"
 
-# The old version takes all that the new one takes and sampling parameters too; servers of others may know only it.
+# The old version accepts everything that the new one does, and sampling parameters too; compatible servers may know
+# only the old one.
 VERSION = "2026-10-21"
 TOLERANT_VERSION = "2023-06-01"
 
-DEFAULT_MAX_TOKENS = 32_000  # the field is required; used when neither the client nor the capabilities name one
+DEFAULT_MAX_TOKENS = 32_000  # the field is required; used if neither the client nor the capabilities set a limit
 
 NO_SCHEMA: dict[str, Any] = {"type": "object", "properties": {}}
 
@@ -37,7 +38,7 @@ class WireSource(msgspec.Struct):
 
 
 class WireBlock(msgspec.Struct):
-    """All fields of all content blocks that have a place in the neutral model; those a type lacks stay empty."""
+    """All fields of all content blocks that the neutral model covers; those a type lacks stay empty."""
 
     type: str
     text: str | None = None
@@ -59,11 +60,11 @@ class WireBlock(msgspec.Struct):
 
 
 class KnownBlock(WireBlock, forbid_unknown_fields=True):
-    """A block that says nothing beyond WireBlock; the usual case, decoded first."""
+    """A block without fields beyond WireBlock; the usual case, tried first."""
 
 
 class PlainBlock(KnownBlock, forbid_unknown_fields=True):
-    """What nearly all of a history is made of. It is decoded with all that is in it, in one look."""
+    """The blocks that make up nearly all of a history, decoded with their content in one pass."""
 
     type: Literal["text", "tool_use", "tool_result"]
     content: str | list[PlainBlock] | None = None  # type: ignore[assignment]
@@ -77,7 +78,7 @@ class WireTurn(msgspec.Struct):
 
 
 class KnownTurn(WireTurn, forbid_unknown_fields=True):
-    """A message that says nothing beyond WireTurn; the usual case, decoded first."""
+    """A message without fields beyond WireTurn; the usual case, tried first."""
 
 
 class PlainTurn(KnownTurn, forbid_unknown_fields=True, kw_only=True):
@@ -87,7 +88,7 @@ class PlainTurn(KnownTurn, forbid_unknown_fields=True, kw_only=True):
 
 
 class UsualRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """The fields that clients send. Each look at a long history is a dear one."""
+    """The usual fields, decoded at once because each pass over a long history is expensive."""
 
     messages: list[KnownTurn]
     model: msgspec.Raw = msgspec.Raw()
@@ -113,7 +114,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0)] | None
 
 
 class PlainRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """A request of plain messages whose settings are as they should be: it is taken apart in one look."""
+    """A request of plain messages with valid settings, decoded in one pass."""
 
     model: Annotated[str, msgspec.Meta(min_length=1)]
     messages: Annotated[list[PlainTurn], msgspec.Meta(min_length=1)]
@@ -135,7 +136,7 @@ class PlainRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class WireMessage(msgspec.Struct):
-    """A response, whole or as `message_start` begins it."""
+    """A response, either whole or as started by `message_start`."""
 
     id: str = ""
     model: str = ""
@@ -146,9 +147,8 @@ class WireMessage(msgspec.Struct):
     usage: dict[str, Any] | None = None
 
 
-# model_context_window_exceeded is a `length` like any other in other dialects; toward a client of this dialect the raw
-# reason
-# brings it back.
+# model_context_window_exceeded becomes `length` in other dialects; for a client of this dialect the raw reason restores
+# it.
 FINISH_REASONS: dict[str, FinishReason] = {
     "end_turn": "stop",
     "max_tokens": "length",
@@ -170,7 +170,7 @@ STOP_REASONS: dict[FinishReason, str] = {
     "compaction": "compaction",
 }
 
-# Service tiers as a request asks for them, and as a response reports them.
+# Service tiers in requests, and as a response reports them.
 ASKED_TIERS = {"auto": "auto", "standard_only": "default"}
 TIERS_TO_ASK = {"auto": "auto", "default": "standard_only", "flex": "auto", "priority": "auto", "fast": "auto"}
 REPORTED_TIERS = {"standard": "default"}
@@ -187,21 +187,21 @@ DISPLAYS = {
 
 CACHE_TTLS = {None: None, "5m": "5m", "1h": "1h", "30m": "1h", "12h": "1h"}
 
-# Tools with a schema of the vendor's, by the beginning of their dated type.
+# Tools whose schema the vendor defines, by the prefix of their dated type.
 SERVER_TOOLS = ("web_search_", "web_fetch_", "code_execution_", "tool_search_tool_", "advisor_", "mcp_toolset")
 CLIENT_TOOLS = ("bash_", "text_editor_", "memory_", "computer_", "browser_toolset_")
 
-# Steps of tools that the upstream runs: the calls, and the ending that all types of results share.
+# Steps of upstream-run tools: the types of calls, and the suffix shared by all types of results.
 SERVER_CALLS = ("server_tool_use", "mcp_tool_use")
 SERVER_RESULT_ENDING = "_tool_result"
 
-# Fields of a message and of its usage that a response keeps for clients of this dialect.
+# Fields of a message and of its usage that are kept for clients of this dialect.
 RESPONSE_EXTENSIONS = ("container", "diagnostics", "context_management", "input_transformations")
 USAGE_EXTENSIONS = ("cache_creation", "server_tool_use", "inference_geo", "speed", "iterations")
 
 _SERVER_SIDE = "it lives on Anthropic's servers"
 
-# What the loss of a field means that the neutral model has no place for; a field that is not listed is a mere hint.
+# Losses of fields that the neutral model lacks; an unlisted field is a mere hint.
 FIELD_LOSSES: dict[str, tuple[Severity, str]] = {
     "thread": ("wrong", "the conversation is held by Anthropic's servers; send the whole history instead"),
     "container": ("wrong", _SERVER_SIDE),
@@ -216,10 +216,10 @@ FIELD_LOSSES: dict[str, tuple[Severity, str]] = {
 }
 UNLISTED_LOSS: tuple[Severity, str] = ("ignorable", "only its own dialect knows this field")
 
-# Fields of which parts are kept for this dialect alone.
+# Fields of which parts are kept for this dialect only.
 OBJECTS = ("thinking", "output_config")
 
-# The beta that a request must name for a field to be accepted.
+# The beta that a field requires.
 FIELD_BETAS = {
     "thinking.block_binding": "thinking-binding-controls-2026-08-01",
     "output_config.task_budget": "task-budgets-2026-03-13",

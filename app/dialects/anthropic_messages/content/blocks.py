@@ -56,11 +56,11 @@ from app.dialects.json_bodies import (
 from app.dialects.readable import read_unknown
 from app.errors import InvalidRequest
 
-# Of a block or a turn: as it came, or decoded.
+# The content of a block or a turn, raw or decoded.
 Content = msgspec.Raw | str | list[PlainBlock] | None
-# Called with the path of a field that a block has beyond the neutral model.
+# Called with the path of a block's field that the neutral model lacks.
 NoteField = Callable[[str, msgspec.Raw], None]
-# Called with the class and the reason of a loss, for the block at hand.
+# Called with the severity and the reason of a loss, for the current block.
 Lose = Callable[[Severity, str], None]
 
 _known_block = msgspec.json.Decoder(KnownBlock)
@@ -77,7 +77,7 @@ _NO_RAW = msgspec.Raw()
 
 
 def read_blocks(content: Content, path: str, note: NoteField) -> tuple[Block, ...]:
-    """The blocks of a `content`, which is a string, a list of blocks, or nothing. Raises InvalidRequest."""
+    """The blocks of a `content`, which is a string, a list of blocks, or empty. Raises InvalidRequest."""
     if not isinstance(content, msgspec.Raw):
         if isinstance(content, list):
             return tuple([_take(block, _NO_RAW, f"{path}[{index}]", note) for index, block in enumerate(content)])
@@ -95,7 +95,8 @@ def read_blocks(content: Content, path: str, note: NoteField) -> tuple[Block, ..
 
 
 def _read_list(content: msgspec.Raw, path: str, note: NoteField) -> tuple[Block, ...]:
-    """Blocks that say nothing unknown are decoded all at once: each look at a long history takes milliseconds."""
+    """Blocks without unknown fields are decoded all at once, because each pass over a long history takes
+    milliseconds."""
     with contextlib.suppress(*UNREADABLE):
         return read_blocks(_plain_blocks.decode(content), path, note)
     try:
@@ -111,7 +112,8 @@ def _read_list(content: msgspec.Raw, path: str, note: NoteField) -> tuple[Block,
 
 
 def read_block(raw: msgspec.Raw, path: str, note: NoteField) -> Block:
-    """One block. A type that is not known becomes `Opaque`; InvalidRequest says what is wrong with a known one."""
+    """One block. An unknown type becomes `Opaque`; for an invalid block of a known type InvalidRequest says what is
+    wrong."""
     try:
         block: WireBlock = _known_block.decode(raw)
     except msgspec.ValidationError:
@@ -125,7 +127,7 @@ def read_block(raw: msgspec.Raw, path: str, note: NoteField) -> Block:
 
 
 def read_arguments(given: bytes) -> str:
-    """The arguments in the `input` of a call; some servers send the text of the object instead of the object."""
+    """The arguments in a call's `input`; some servers send the object as a string."""
     if given[:1] == b'"':
         text = text_of(given).strip()
         with contextlib.suppress(msgspec.DecodeError, UnicodeError, RecursionError):
@@ -135,7 +137,7 @@ def read_arguments(given: bytes) -> str:
 
 
 def _take(block: WireBlock, raw: msgspec.Raw, path: str, note: NoteField) -> Block:
-    """One block that was decoded; its text is needed only where it is not taken apart."""
+    """One decoded block; `raw` is needed only for types that are not modelled."""
     cache = CacheHint(block.cache_control.ttl) if block.cache_control else None
     match block.type:
         case "text":
@@ -186,19 +188,18 @@ def _take(block: WireBlock, raw: msgspec.Raw, path: str, note: NoteField) -> Blo
 
 
 def ignore_field(path: str, raw: msgspec.Raw) -> None:
-    """A NoteField for responses: what their blocks have beyond the model is for newer clients than a translation
-    serves."""
+    """A NoteField for responses: unknown fields of their blocks are for newer clients, which need no translation."""
 
 
 def is_absent(raw: msgspec.Raw) -> bool:
-    """Whether a raw field was not there at all; null is there."""
+    """Whether a raw field is missing; null counts as present."""
     return memoryview(raw).nbytes == 0
 
 
 class BlockWriter:
-    """Writes blocks as the wire has them, ready to be encoded.
+    """Writes blocks in wire form, ready for encoding.
 
-    What cannot be said goes to `lose`. `cached`: write cache hints. `unsigned`: the server takes reasoning without a
+    Losses are passed to `lose`. `cached`: write cache hints. `unsigned`: the server accepts reasoning without a
     signature, as those of DeepSeek and Kimi do.
     """
 
@@ -210,7 +211,7 @@ class BlockWriter:
         self._unsigned = unsigned
 
     def content(self, blocks: Sequence[Block]) -> str | list[Any]:
-        """A lone plain text is written as a string, which every server of this dialect takes."""
+        """A single plain text as a string, which every server of this dialect accepts; otherwise a list of blocks."""
         match blocks:
             case [Text(text=text, cache=None, citations=(), phase=None)] if text:
                 return text
@@ -224,7 +225,7 @@ class BlockWriter:
         return written
 
     def _write(self, block: Block, written: list[Any]) -> None:
-        """Append the wire's form of `block` to `written`: one block, none, or several."""
+        """Appends the wire form of `block` to `written`: one block, none, or several."""
         match block:
             case Text():
                 if not block.text:
@@ -243,7 +244,7 @@ class BlockWriter:
                 written.append(self._hinted(wire, block.cache))
             case ToolResult():
                 wire = {"type": "tool_result", "tool_use_id": block.call_id}
-                # The vendor refuses texts of nothing but white space.
+                # The vendor refuses blank texts.
                 spoken = [inner for inner in block.blocks if not isinstance(inner, Text) or inner.text.strip()]
                 if content := self.content(spoken):
                     wire["content"] = content
@@ -307,7 +308,7 @@ class BlockWriter:
 
 
 def own_citations(citations: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The citations that are of this dialect; those of others have no form that the vendor would take."""
+    """The citations in this dialect's form; the vendor would refuse others."""
     return [
         citation
         for citation in citations
@@ -316,13 +317,13 @@ def own_citations(citations: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def read_citations(citations: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
-    """Citations as they were made: those of other dialects are taken out of their envelopes."""
+    """Citations in their original form: those of other dialects are unsealed."""
     return tuple(_unseal_citation(citation) for citation in citations)
 
 
 def shown_citations(citations: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Citations for a client of this dialect. A page that another vendor cites is shown as one of a search, and what
-    else that vendor says of it is sealed where Claude's own proof stands."""
+    """Citations for a client of this dialect. A page cited by another vendor is shown as a search result, and that
+    vendor's other data is sealed in the field for Claude's own proof."""
     return [shown for citation in citations if (shown := _show_citation(citation)) is not None]
 
 
@@ -349,25 +350,25 @@ def _unseal_citation(citation: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_cache(hint: CacheHint) -> dict[str, str]:
-    """A `cache_control` object; lifetimes of other vendors become the next longer one."""
+    """A `cache_control` object; other vendors' lifetimes are raised to the next longer one."""
     ttl = CACHE_TTLS.get(hint.ttl)
     return {"type": "ephemeral", "ttl": ttl} if ttl else {"type": "ephemeral"}
 
 
 def seal_reasoning(proof: Proof | None) -> str:
-    """What stands in for a signature toward a client of this dialect when Claude did not sign.
+    """The signature shown to a client of this dialect for reasoning that Claude did not sign.
 
-    Every block gets one, so that the marker tells Claude's own blocks from those that must never reach it. Without a
-    proof the marker holds nothing: the text stands beside it anyway.
+    Every such block gets one; its prefix distinguishes it from Claude's own blocks, because it must never be sent to
+    Claude. Without a proof the envelope is empty, since the text is in the block anyway.
     """
     return seal(proof) if proof is not None else _UNPROVEN
 
 
 def as_object(arguments: str) -> tuple[msgspec.Raw, bool]:
-    """The arguments of a call as a JSON object, verbatim if they are one; and whether they made any sense.
+    """The arguments of a call as a JSON object, verbatim if they are one; and whether they were valid JSON.
 
-    Nothing is {}, an object inside a string is taken out, another JSON value goes under "value", and what is no JSON
-    under "_raw".
+    An empty text becomes {}, an object inside a string is unwrapped, another JSON value is put under "value", and
+    anything else under "_raw".
     """
     text = arguments.strip()
     if text in ("", "null"):
@@ -385,7 +386,7 @@ def as_object(arguments: str) -> tuple[msgspec.Raw, bool]:
         raw = text.encode("utf-8", "replace")
         repaired = repair_surrogates(raw).decode()
         if repaired != text:
-            # An escaped half of a surrogate pair is valid JSON that only our decoder refuses: it stays as it is.
+            # An escaped half of a surrogate pair is valid JSON that only our decoder refuses: the text stays unchanged.
             whole, sensible = as_object(repaired)
             return (msgspec.Raw(raw), True) if bytes(whole) == repaired.encode() else (whole, sensible)
     return msgspec.Raw(encode_body({"_raw": arguments})), False
@@ -403,7 +404,8 @@ def _is_server_step(name: str) -> bool:
 
 
 def _is_modelled(name: str) -> bool:
-    """Whether blocks of this type are taken apart; the others keep their raw text and with it every field."""
+    """Whether blocks of this type are converted to the neutral model; others keep their raw text and with it every
+    field."""
     return name in ("text", "tool_use", "tool_result", "image", "document", "search_result")
 
 
@@ -419,12 +421,12 @@ def _identifier(value: str | int | None, path: str, name: str) -> str:
 
 
 def _compact(raw: msgspec.Raw | bytes) -> bytes:
-    """JSON text on one line, as it must be inside an sse event."""
+    """JSON text on one line, as an SSE event requires."""
     return msgspec.json.format(bytes(raw), indent=-1)
 
 
 def _original(block: WireBlock, raw: msgspec.Raw) -> bytes:
-    """A reasoning block as it was, but without `cache_control`, which the vendor refuses there."""
+    """A reasoning block unchanged, but without `cache_control`, which the vendor refuses there."""
     if block.cache_control is None:
         return _compact(raw)
     fields = fields_decoder.decode(raw)
@@ -488,7 +490,8 @@ def _write_source(source: Source) -> dict[str, str]:
 
 
 def _without_halves(arguments: str) -> str:
-    """Arguments for the vendor, which refuses a whole request for one escaped half of a surrogate pair."""
+    """The arguments with escaped halves of surrogate pairs repaired; one half makes the vendor refuse the whole
+    request."""
     return repair_surrogates(arguments.encode("utf-8", "replace")).decode() if "\\u" in arguments else arguments
 
 

@@ -12,7 +12,7 @@ from app.conversation.envelope import seal
 from app.conversation.steps import asked_of, carry, pages_of, pair, tell
 from app.dialects.anthropic_messages.vocabulary import NAME, SERVER_CALLS
 
-# What each tool does, by the beginning of its name; the results begin alike.
+# Kinds of tools by prefix of their name; results have the same prefix.
 _KINDS: tuple[tuple[str, StepKind], ...] = (
     ("web_search", "search"),
     ("web_fetch", "fetch"),
@@ -28,7 +28,7 @@ _UNFIT = re.compile(r"[^a-zA-Z0-9_]")
 
 
 def parse_step(kind: str, raw: bytes) -> ServerTool:
-    """A block of a server's tool with what it says; one that is not as documented keeps its bytes alone."""
+    """A server tool's block with its neutral step; a block that is not as documented keeps only its bytes."""
     try:
         block = _decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -40,7 +40,7 @@ def parse_step(kind: str, raw: bytes) -> ServerTool:
 
 
 def write_steps(block: ServerTool) -> list[dict[str, Any]]:
-    """The blocks that show what another vendor's tool did, and behind them the sealed item of that vendor."""
+    """The blocks that show what another vendor's tool did, followed by that vendor's sealed item."""
     step = block.step
     if step is None:
         return []

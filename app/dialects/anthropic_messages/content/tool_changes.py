@@ -20,9 +20,11 @@ _object = msgspec.json.Decoder(dict[str, Any])
 
 
 def apply_tool_changes(tools: tuple[Tool, ...], turns: tuple[Turn, ...]) -> tuple[tuple[Tool, ...], tuple[Turn, ...]]:
-    """The tools in effect at the end, and the turns without what changed them; the very same where nothing did.
+    """The tools in effect at the end, and the turns without the blocks that changed them; both unchanged if there are
+    none.
 
-    Tools that were defined on the way follow the others in their order. Raises InvalidRequest for one that is none.
+    Tools added during the conversation follow the others, in order. Raises InvalidRequest for an addition that is no
+    tool.
     """
     if not any(_is_change(block) for turn in turns for block in turn.blocks):
         return tools, turns
@@ -37,7 +39,7 @@ def apply_tool_changes(tools: tuple[Tool, ...], turns: tuple[Turn, ...]) -> tupl
 
 
 def _key(tool: Tool) -> str:
-    """The name of a tool; toolsets, which have none, by that of their server."""
+    """The key of a tool: its name, or for a toolset, which has none, its server's name."""
     if isinstance(tool, NativeTool) and tool.type == _TOOLSET:
         return _toolset_key(tool.definition.get("mcp_server_name"))
     return tool.name
@@ -64,7 +66,8 @@ def _apply(change: dict[str, Any], known: dict[str, Tool], gone: set[str]) -> No
 
 
 def _switch(known: dict[str, Tool], server: str, name: str | None, *, on: bool) -> None:
-    """One tool of a server of MCP, or all of them. A toolset stays, for without one a server may do everything."""
+    """Switches one tool of an MCP server, or all of them, on or off. The toolset itself stays, because without one a
+    server may do everything."""
     key = _toolset_key(server)
     toolset = known.get(key)
     definition = toolset.definition if isinstance(toolset, NativeTool) else {}

@@ -20,12 +20,13 @@ _PLACED = {"type", "name", "description", "input_schema", "strict", "defer_loadi
 
 
 def read_tools(wires: Sequence[dict[str, Any]]) -> tuple[Tool, ...]:
-    """Tools without a type, or of type "custom", are the client's functions; dated types are the vendor's."""
+    """The tools of a request. Those without a type, or of type "custom", are the client's functions; dated types are
+    the vendor's."""
     return tuple([_read_tool(wire, f"tools[{index}]") for index, wire in enumerate(wires)])
 
 
 def write_tools(tools: Sequence[Tool], losses: list[Loss], *, cached: bool, own: bool) -> list[dict[str, Any]]:
-    """`own`: the request came in this dialect, so fields that only it knows are given back."""
+    """Tools in wire form. `own`: the request came in this dialect, so fields that only it knows are restored."""
     written = []
     for index, tool in enumerate(tools):
         match tool:
@@ -43,7 +44,7 @@ def write_tools(tools: Sequence[Tool], losses: list[Loss], *, cached: bool, own:
 
 
 def read_tool_choice(choice: Any) -> ToolChoice:
-    """A choice, in the shapes of OpenAI's dialects too. Raises InvalidRequest for one that is not known."""
+    """A tool choice, also in the shapes of OpenAI's dialects. Raises InvalidRequest for an unknown one."""
     match choice:
         case {"type": "auto" | "any" | "none" as mode} | ("auto" | "any" | "none" as mode):
             return ToolChoice(mode)
@@ -62,7 +63,7 @@ def read_tool_choice(choice: Any) -> ToolChoice:
 
 
 def _read_allowed(allowed: Mapping[Any, Any]) -> ToolChoice:
-    """A choice among some tools. None are allowed by an empty list, and no entry that is not understood."""
+    """A choice among some tools. An empty list allows none. Raises InvalidRequest for an entry that names no tool."""
     mode, tools = allowed.get("mode") or "auto", allowed.get("tools")
     if mode not in ("auto", "required") or not isinstance(tools, list):
         raise InvalidRequest("tool_choice.tools must be a list, and its mode auto or required", param="tool_choice")
@@ -81,7 +82,7 @@ def _read_allowed(allowed: Mapping[Any, Any]) -> ToolChoice:
 
 
 def write_tool_choice(request: Request, losses: list[Loss]) -> dict[str, Any] | None:
-    """`tool_choice`, which is also where parallel calls are switched off."""
+    """`tool_choice`, which also contains the switch for parallel calls."""
     choice, serial = request.tool_choice, request.parallel_tool_calls is False
     if choice is None:
         return {"type": "auto", "disable_parallel_tool_use": True} if serial else None
@@ -108,7 +109,7 @@ def _read_tool(wire: dict[str, Any], path: str) -> Tool:
 
 
 def _own_shape(wire: dict[str, Any]) -> dict[str, Any]:
-    """A function of OpenAI's dialects as one of this."""
+    """A function in the shape of OpenAI's dialects, converted to this dialect's shape."""
     if "input_schema" in wire or "parameters" not in wire:
         return wire
     own = {name: value for name, value in wire.items() if name not in ("parameters", "type")}
