@@ -14,7 +14,7 @@ from app.blueprints.operations import monitoring, permissions, plugins, reports,
 from app.blueprints.views import add_endpoints
 from app.credentials.oauth.web_logins import WebLogins
 from app.dashboard import blueprint as dashboard
-from app.dashboard import login, sign_in, twins
+from app.dashboard import json_views, login, sign_in
 from app.dashboard.pages import load_pages
 from app.settings.loading import home_folder
 
@@ -48,7 +48,7 @@ class FlaskApp(Flask):
             system,
             dashboard,
             sign_in,
-            twins,
+            json_views,
         ):
             self.register_blueprint(module.blueprint)
         self.register_error_handler(404, system.not_found)

@@ -334,8 +334,9 @@ class Runtime:
 
 def _closable(services: Services) -> list[Ledger | Transport]:
     """The parts that hold connections or files."""
-    ways = {id(way): way for way in (services.transport, *(each.transport for each in services.providers.values()))}
-    return [services.ledger, *ways.values()]
+    own = (provider.transport for provider in services.providers.values())
+    transports = {id(transport): transport for transport in (services.transport, *own)}
+    return [services.ledger, *transports.values()]
 
 
 def _log_settings(services: Services) -> tuple[object, ...]:

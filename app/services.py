@@ -31,8 +31,8 @@ from app.permissions.pending import Permissions
 from app.permissions.prompt import PermissionPrompt
 from app.providers.provider import Provider
 from app.rate_limits.counts import Limit, read_limits
+from app.routing.build import build_routing
 from app.routing.router import Router
-from app.routing.ways import build_ways
 from app.settings import ServerSettings, Settings
 from app.transport import Transport, TransportSettings
 
@@ -71,7 +71,7 @@ def build_services(
     Raises ConfigError with the key of whatever cannot be built.
     """
     server = settings.server
-    transport, providers, router = build_ways(settings, environ, home, old.transport if old is not None else None)
+    transport, providers, router = build_routing(settings, environ, home, old.transport if old is not None else None)
     _keep_health(old, providers)
     ledger = old.ledger if old is not None and old.settings.ledger == settings.ledger else Ledger(settings.ledger)
     response_store = ResponseStore(ledger)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from app.cli.options import config_option, json_option, open_ways, print_json, read_settings, write_private
+from app.cli.options import config_option, json_option, open_routing, print_json, read_settings, write_private
 from app.errors import DragomanError
 from app.known_secrets import known_secrets
 from app.settings import masked, write_settings
@@ -64,7 +64,7 @@ def check_settings(path: Path | None, as_json: bool) -> None:
     """Judge the settings as `serve` does, without starting anything. All faults are told at once, with their lines."""
     try:
         settings = read_settings(path)
-        open_ways(settings)
+        open_routing(settings)
     except click.ClickException as error:
         if not as_json:
             raise

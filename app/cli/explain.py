@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from app.cli.options import complete_models, config_option, json_option, open_ways, read_settings, waiting_for
+from app.cli.options import complete_models, config_option, json_option, open_routing, read_settings, waiting_for
 from app.cli.running_gateway import ask_providers
 from app.errors import ClientError, NotFound
 
@@ -29,7 +29,7 @@ def explain(path: Path | None, as_json: bool, body: Path | None, model: str | No
     content = body.read_bytes() if body is not None else b""
     model = model or _read_model(content)
     settings = read_settings(path)
-    router = open_ways(settings).router
+    router = open_routing(settings).router
     try:
         with waiting_for("the providers' lists of models"):
             upstreams = router.resolve(model)

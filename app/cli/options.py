@@ -19,7 +19,7 @@ from app.settings import ProviderSettings, Settings, load_settings
 if TYPE_CHECKING:
     import requests
 
-    from app.routing.ways import Ways
+    from app.routing.build import Routing
 
 
 # Seconds after which a person wonders whether anything happens.
@@ -64,7 +64,7 @@ def open_session(settings: Settings, name: str, provider: ProviderSettings) -> r
     """The way to the issuer of a provider's login: the one that the server takes. Proxies that cannot be used end the
     command."""
     from app.providers.registry import find_transport
-    from app.routing.ways import transport_settings
+    from app.routing.build import transport_settings
     from app.transport import Transport
 
     try:
@@ -73,13 +73,13 @@ def open_session(settings: Settings, name: str, provider: ProviderSettings) -> r
         raise click.ClickException(str(error)) from error
 
 
-def open_ways(settings: Settings) -> Ways:
-    """The ways that the server would have; what cannot be built ends the command like a wrong setting."""
+def open_routing(settings: Settings) -> Routing:
+    """The routing that the server would have; what cannot be built ends the command like a wrong setting."""
     # Imported here: most commands need none of it.
-    from app.routing.ways import build_ways
+    from app.routing.build import build_routing
 
     try:
-        return build_ways(settings, os.environ, Path.home())
+        return build_routing(settings, os.environ, Path.home())
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
 

@@ -81,7 +81,7 @@ def log_out() -> Response:
     logins = list_logins(services().settings.providers)
     name = check_form(logins)
     try:
-        desk().log_out(name, logins)
+        web_logins().log_out(name, logins)
     except OSError as error:
         return show("Logout Failed", f"The login of {name} cannot be removed: {error.strerror or error}", 500)
     return show("Logged Out", f"The login of {name} was removed from this machine.")
@@ -99,7 +99,7 @@ def offered() -> Logins:
 
 
 def send_to_issuer(name: str, logins: Logins) -> Response:
-    begun = desk().begin(name, logins, local_port())
+    begun = web_logins().begin(name, logins, local_port())
     if begun.returns:
         return dress(cast(Response, redirect(begun.pending.authorize_url)))
     pending = begun.pending
@@ -108,7 +108,7 @@ def send_to_issuer(name: str, logins: Logins) -> Response:
 
 def finish(query: dict[str, str]) -> Response:
     try:
-        desk().finish(query, offered())
+        web_logins().finish(query, offered())
     except LoginFailed as error:
         return show(error.title, str(error), 400)
     return show("Login Successful!", "You can close this window.")
@@ -154,5 +154,5 @@ def dress(response: Response) -> Response:
     return response
 
 
-def desk() -> WebLogins:
+def web_logins() -> WebLogins:
     return cast(WebLogins, current_app.extensions["dragoman.logins"])

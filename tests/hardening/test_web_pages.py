@@ -173,7 +173,7 @@ PUBLIC = {"/", "/health", "/health/live", "/health/ready", "/ping", "/login", "/
 
 
 def spellings(path: str) -> list[str]:
-    """Ways to write a path that some server in front, or a router, might take for the same."""
+    """Routing to write a path that some server in front, or a router, might take for the same."""
     encoded = "".join(
         f"%{ord(char):02x}" if char.isalpha() and index % 3 == 0 else char for index, char in enumerate(path)
     )

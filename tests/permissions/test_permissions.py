@@ -327,15 +327,15 @@ class Ledgers:
 
 def test_however_many_wait_the_ledger_is_read_a_few_times_a_second(tmp_path: Path) -> None:
     ledgers, now = Ledgers(tmp_path), [0.0]
-    desk = Permissions(ledgers.ledger.permissions, PermissionsSettings(), monotonic=lambda: now[0])
+    pending = Permissions(ledgers.ledger.permissions, PermissionsSettings(), monotonic=lambda: now[0])
     for number in range(20):
-        desk.ask("ana", "Bash", {"command": f"echo {number}"})
+        pending.ask("ana", "Bash", {"command": f"echo {number}"})
 
     for step in range(100):
         now[0] = step / 100
         for _ in range(30):
-            assert len(desk.look({"tenant": "ana"})) == 20
-            assert desk.look({"tenant": "bob"}) == []
+            assert len(pending.look({"tenant": "ana"})) == 20
+            assert pending.look({"tenant": "bob"}) == []
 
     assert ledgers.scans <= 1 / (PERIOD / 2) + 1
 
@@ -343,33 +343,32 @@ def test_however_many_wait_the_ledger_is_read_a_few_times_a_second(tmp_path: Pat
 def test_what_one_tenant_asks_hides_nothing_of_another_and_has_an_end(tmp_path: Path) -> None:
     now = [1000.0]
     shelf = Ledgers(tmp_path).ledger.permissions
-    desk = Permissions(shelf, PermissionsSettings(timeout_seconds=5), clock=lambda: now[0])
+    pending = Permissions(shelf, PermissionsSettings(timeout_seconds=5), clock=lambda: now[0])
     for number in range(150):
         now[0] += 1
         with contextlib.suppress(InvalidRequest):
-            desk.ask("ana", "Bash", {"command": "x" * (number % 7) * 40_000})
-    own = desk.ask("bob", "Bash", {"command": "ls"})
+            pending.ask("ana", "Bash", {"command": "x" * (number % 7) * 40_000})
+    own = pending.ask("bob", "Bash", {"command": "ls"})
 
-    assert (
-        desk.get({"tenant": "bob"}, own.id) == desk.find({"tenant": "bob"})[0] == desk.look({"tenant": "bob"})[0] == own
-    )
-    assert own in desk.find({}), "whoever answers for all sees it too"
+    bob = {"tenant": "bob"}
+    assert pending.get(bob, own.id) == pending.find(bob)[0] == pending.look(bob)[0] == own
+    assert own in pending.find({}), "whoever answers for all sees it too"
     kept = shelf.scan("ana")
     assert len(kept) <= MOST_KEPT
     assert sum(len(value) for _, value in kept) <= MOST_BYTES
     with pytest.raises(NotFound):
-        desk.get({"tenant": "ana"}, own.id)
+        pending.get({"tenant": "ana"}, own.id)
 
 
 def test_open_requests_are_never_taken_away_for_others(tmp_path: Path) -> None:
-    desk = Permissions(Ledgers(tmp_path).ledger.permissions, PermissionsSettings())
-    asked = [desk.ask("ana", "Write", {"text": "x" * 250_000}) for _ in range(MOST_BYTES // 260_000)]
+    pending = Permissions(Ledgers(tmp_path).ledger.permissions, PermissionsSettings())
+    asked = [pending.ask("ana", "Write", {"text": "x" * 250_000}) for _ in range(MOST_BYTES // 260_000)]
 
     with pytest.raises(InvalidRequest, match="too large together"):
-        desk.ask("ana", "Write", {"text": "x" * 250_000})
+        pending.ask("ana", "Write", {"text": "x" * 250_000})
 
-    assert {each.id for each in desk.find({"tenant": "ana"})} == {each.id for each in asked}
-    assert desk.ask("bob", "Write", {"text": "x" * 250_000})
+    assert {each.id for each in pending.find({"tenant": "ana"})} == {each.id for each in asked}
+    assert pending.ask("bob", "Write", {"text": "x" * 250_000})
 
 
 def test_one_tenant_takes_a_share_of_the_places_of_those_who_wait() -> None:

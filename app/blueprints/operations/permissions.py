@@ -47,18 +47,18 @@ _watchers = Turnstile(MOST_WATCHERS, "too many requests for permission are waiti
 @blueprint.get("/permissions")
 def list_permissions() -> Response:
     """The open requests for permission, and those answered or expired within the last minutes."""
-    return _answer(lambda desk, own: {"permissions": [desk.describe(each) for each in desk.find(own)]})
+    return _answer(lambda pending, own: {"permissions": [pending.describe(each) for each in pending.find(own)]})
 
 
 @blueprint.get("/permissions/<permission_id>")
 def show_permission(permission_id: str) -> Response:
-    return _answer(lambda desk, own: desk.describe(desk.get(own, permission_id[:64])))
+    return _answer(lambda pending, own: pending.describe(pending.get(own, permission_id[:64])))
 
 
 @blueprint.post("/permissions/<permission_id>/respond")
 def respond(permission_id: str) -> Response:
-    def answer(desk: Permissions, own: Mapping[str, str]) -> Any:
-        if own and desk.settings.answered_by == "admin":
+    def answer(pending: Permissions, own: Mapping[str, str]) -> Any:
+        if own and pending.settings.answered_by == "admin":
             raise Forbidden(
                 'only an admin key may answer requests for permission; see permissions.answered_by = "tenant"'
             )
@@ -67,7 +67,7 @@ def respond(permission_id: str) -> Response:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidRequest('the body must be {"allowed": true} or {"allowed": false}', param="allowed") from error
         by = request.environ.get("REMOTE_ADDR") or "a local socket"
-        resolved = desk.answer(own, permission_id[:64], allowed=given.allowed, message=given.message[:1000], by=by)
+        resolved = pending.answer(own, permission_id[:64], allowed=given.allowed, message=given.message[:1000], by=by)
         return {"status": "success", "permission_id": resolved.id, "allowed": given.allowed}
 
     return _answer(answer)
@@ -77,19 +77,19 @@ def respond(permission_id: str) -> Response:
 def stream() -> Response:
     """Streams requests for permission as they arrive, are answered and expire. Starts with those already open."""
     try:
-        own, desk = own_rows(), services().permissions
-        return _sse(_watchers.hold(_follow(runtime(), desk, own), own.get("tenant", "")))
+        own, pending = own_rows(), services().permissions
+        return _sse(_watchers.hold(_follow(runtime(), pending, own), own.get("tenant", "")))
     except DragomanError as error:
         return refuse(family(), error.failure)
 
 
-def _follow(owner: Runtime, desk: Permissions, own: Mapping[str, str]) -> Iterator[bytes]:
+def _follow(owner: Runtime, pending: Permissions, own: Mapping[str, str]) -> Iterator[bytes]:
     yield _event("ping", {"message": "Connected to permission stream"})
     told: dict[str, str] = {}
     quiet_since = time.monotonic()
     first = True
     while not owner.draining:
-        for event in _changes(desk, own, told, only_open=first):
+        for event in _changes(pending, own, told, only_open=first):
             quiet_since = time.monotonic()
             yield event
         first = False
@@ -99,23 +99,23 @@ def _follow(owner: Runtime, desk: Permissions, own: Mapping[str, str]) -> Iterat
         time.sleep(PERIOD)
 
 
-def _changes(desk: Permissions, own: Mapping[str, str], told: dict[str, str], *, only_open: bool) -> Iterator[bytes]:
+def _changes(pending: Permissions, own: Mapping[str, str], told: dict[str, str], *, only_open: bool) -> Iterator[bytes]:
     """The events since the last call. `told` holds the last status reported for each request, and is updated."""
     try:
-        found = desk.look(own)
+        found = pending.look(own)
     except DragomanError:
         return  # the ledger is unavailable for now, which `/health` reports
     for name in told.keys() - {each.id for each in found}:
         del told[name]
     for each in found:
-        before, status = told.get(each.id), desk.status(each)
+        before, status = told.get(each.id), pending.status(each)
         if before == status:
             continue
         told[each.id] = status
         if before is None and (status == "pending" or not only_open):
             asked = ("request_id", "tool_name", "input", "created_at", "expires_at")
             timeout = round(each.expires_at - each.created_at, 3)
-            shown = desk.describe(each)
+            shown = pending.describe(each)
             yield _event("permission_request", {name: shown[name] for name in asked} | {"timeout_seconds": timeout})
         if status == "expired" and (before is not None or not only_open):
             yield _event("permission_expired", {"request_id": each.id, "expired_at": each.expires_at})
@@ -146,20 +146,20 @@ def mcp_message() -> Response:
 
 
 def _wait_for_person(message_id: int | str, tenant: str, question: mcp.Question) -> Response:
-    desk = services().permissions
+    pending = services().permissions
     try:
-        asked = desk.ask(tenant, question.tool_name, question.input)
-        return _sse(_watchers.hold(_await_decision(desk, asked, message_id), tenant))
+        asked = pending.ask(tenant, question.tool_name, question.input)
+        return _sse(_watchers.hold(_await_decision(pending, asked, message_id), tenant))
     except DragomanError as error:
         return _json(mcp.spell_result(message_id, mcp.deny(f"Nobody can be asked: {error.failure.message}")))
 
 
-def _await_decision(desk: Permissions, asked: Permission, message_id: int | str) -> Iterator[bytes]:
+def _await_decision(pending: Permissions, asked: Permission, message_id: int | str) -> Iterator[bytes]:
     yield _ALIVE
     last = time.monotonic()
     while True:
         try:
-            decided = desk.wait(asked)
+            decided = pending.wait(asked)
         except DragomanError as error:
             result = mcp.deny(f"Nobody can be asked: {error.failure.message}")
             break

@@ -160,9 +160,9 @@ def _check_window(subject: Subject, winner: tuple[str, str] | None) -> Iterator[
 
 def _find_window(subject: Subject) -> int | None:
     """The smallest window of the models that Claude names lead to."""
-    if subject.ways is None:
+    if subject.routing is None:
         return None
-    return find_window(subject.ways.router, (*CLAUDE_NAMES, SMALL_CLAUDE_NAME))
+    return find_window(subject.routing.router, (*CLAUDE_NAMES, SMALL_CLAUDE_NAME))
 
 
 def _show_url(url: str) -> str:

@@ -73,9 +73,9 @@ def _check_provider(
 
 def _check_window(subject: Subject, told: Mapping[str, Any], shown: str) -> Iterator[Finding]:
     model, window = told.get("model"), told.get("model_context_window")
-    if subject.ways is None or not isinstance(model, str):
+    if subject.routing is None or not isinstance(model, str):
         return
-    real = find_window(subject.ways.router, [model])
+    real = find_window(subject.routing.router, [model])
     if real is not None and isinstance(window, int) and window > real:
         said = f"model_context_window in {shown} is {window}, but {model} takes {real} tokens here"
         yield Finding("warning", NAME, said, f"model_context_window = {real}")

@@ -97,7 +97,7 @@ def examine(subject: Subject, path: Path | None, *, offline: bool) -> Iterator[F
         except Exception as error:
             said = f"{check.__name__} failed: {type(error).__name__}: {str(error)[:200]}"
             yield Finding("warning", "doctor", known_secrets.mask(said))
-    if not offline and subject.settings is not None and subject.ways is not None:
+    if not offline and subject.settings is not None and subject.routing is not None:
         with tempfile.TemporaryDirectory(prefix="dragoman-") as folder, contextlib.ExitStack() as stack:
             try:
                 url = stack.enter_context(open_gateway(subject.settings, path, Path(folder), quiet=True))

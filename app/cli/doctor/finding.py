@@ -11,7 +11,7 @@ from typing import Literal
 from msgspec import Struct
 
 from app.errors import ConfigError
-from app.routing.ways import Ways, build_ways
+from app.routing.build import Routing, build_routing
 from app.settings import Settings, load_settings
 from app.settings.loading import home_folder
 
@@ -28,7 +28,7 @@ class Finding(Struct, frozen=True):
 
 
 class Subject(Struct, frozen=True):
-    """One machine's setup. `settings` is None where they cannot be read, `ways` where nothing can be built of them;
+    """One machine's setup. `settings` is None where they cannot be read, `routing` where nothing can be built of them;
     `fault` says why. `now` is in unix seconds."""
 
     environ: Mapping[str, str]
@@ -36,7 +36,7 @@ class Subject(Struct, frozen=True):
     folder: Path
     now: float
     settings: Settings | None = None
-    ways: Ways | None = None
+    routing: Routing | None = None
     fault: ConfigError | None = None
 
     def show(self, path: Path) -> str:
@@ -51,14 +51,14 @@ def open_subject(path: Path | None, now: float) -> Iterator[Subject]:
     """The setup as `serve` would read it here; the connections that checks have made are closed at the end."""
     environ = os.environ
     home = home_folder(environ)
-    settings, ways, fault = None, None, None
+    settings, routing, fault = None, None, None
     try:
         settings = load_settings(path, environ, {})
-        ways = build_ways(settings, environ, home)
+        routing = build_routing(settings, environ, home)
     except ConfigError as error:
         fault = error
     try:
-        yield Subject(environ, home, Path.cwd(), now, settings, ways, fault)
+        yield Subject(environ, home, Path.cwd(), now, settings, routing, fault)
     finally:
-        if ways is not None:
-            ways.transport.close()
+        if routing is not None:
+            routing.transport.close()

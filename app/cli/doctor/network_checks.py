@@ -53,7 +53,7 @@ def check_proxies(subject: Subject) -> Iterator[Finding]:
 
 
 def check_hosts(subject: Subject) -> Iterator[Finding]:
-    for provider in subject.ways.providers.values() if subject.ways else ():
+    for provider in subject.routing.providers.values() if subject.routing else ():
         if provider.base_url and not provider.local:
             yield from _check_host(subject, provider)
 

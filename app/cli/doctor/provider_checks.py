@@ -26,10 +26,10 @@ TIMEOUT = 5.0
 
 
 def check_credentials(subject: Subject) -> Iterator[Finding]:
-    if subject.ways is None or subject.settings is None:
+    if subject.routing is None or subject.settings is None:
         return
     logins = list_logins(subject.settings.providers)
-    for name, provider in subject.ways.providers.items():
+    for name, provider in subject.routing.providers.items():
         if provider.source is None:
             continue
         known = provider.source.describe()
@@ -72,7 +72,7 @@ def check_windows(subject: Subject) -> Iterator[Finding]:
 
 def check_ollama(subject: Subject) -> Iterator[Finding]:
     """Ollama cuts what is longer than the context it was started with, and says nothing."""
-    for provider in subject.ways.providers.values() if subject.ways else ():
+    for provider in subject.routing.providers.values() if subject.routing else ():
         if provider.profile != "ollama":
             continue
         parts = urlsplit(provider.base_url)
@@ -130,9 +130,9 @@ def _find_remedy(provider: Provider, answer: Answer) -> str:
 
 def _list_chosen(subject: Subject) -> Iterator[tuple[Provider, str]]:
     """One model of each provider: the one that names lead to, else the first of its list."""
-    if subject.ways is None or subject.settings is None:
+    if subject.routing is None or subject.settings is None:
         return
-    providers = subject.ways.providers
+    providers = subject.routing.providers
     real = [provider for provider in providers.values() if not provider.local] or list(providers.values())
     for provider in real:
         model = _choose_model(subject.settings, provider)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from app.cli.launcher.agent import Agent, Connection
-from app.cli.options import open_ways
+from app.cli.options import open_routing
 from app.cli.running_gateway import own_key
 from app.cli.serving.start_screen import ANY_KEY
 from app.errors import NotFound
@@ -19,7 +19,7 @@ SMALL_CLAUDE_NAME = "claude-haiku-4-5"
 
 def plan_connection(settings: Settings, agent: Agent, model: str | None, url: str) -> Connection:
     """The connection of an agent that was asked to use `model`, or to choose by itself."""
-    router = open_ways(settings).router
+    router = open_routing(settings).router
     models, key = settings.models, own_key(settings)
     main = model or agent.default_model or models.default or models.big or next(iter(router.names()), "demo/demo")
     # Names with haiku lead to the small model anyway, where there is one.

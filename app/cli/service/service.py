@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from app.cli.options import config_option, json_option, open_ways, print_json, read_settings
+from app.cli.options import config_option, json_option, open_routing, print_json, read_settings
 from app.cli.service.units import LABEL, NAME, write_plist, write_unit
 from app.cli.serving.start_screen import base_url
 from app.settings.loading import home_folder
@@ -32,7 +32,7 @@ def install(path: Path | None, no_start: bool) -> None:
     """Write the service's file, and start it now and at each login."""
     settings = read_settings(path)
     # What serve would refuse would be started again and again.
-    open_ways(settings)
+    open_routing(settings)
     source = path or settings.source
     # A service has none of the shell's variables; its file alone says what it does.
     environ = {"DRAGOMAN_CONFIG": str(source.absolute())} if source else {}

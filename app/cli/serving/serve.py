@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from gevent import monkey
 
-from app.cli.options import WholeNumber, config_option, open_ways, read_settings
+from app.cli.options import WholeNumber, config_option, open_routing, read_settings
 from app.cli.serving.start_screen import base_url, describe_start
 from app.cli.serving.token_file import check_token_file
 from app.credentials.credential import SourceStatus
@@ -103,7 +103,7 @@ def serve(
         }
     settings = read_settings(path, overrides)
     _check_temporary_folder()
-    providers = open_ways(settings).providers
+    providers = open_routing(settings).providers
     check_port(settings.server)
     known = describe_sources(providers)
     missing = [name for name in list_logins(settings.providers) if name in known and known[name].kind == "none"]

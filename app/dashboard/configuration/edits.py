@@ -21,7 +21,7 @@ from tomlkit.exceptions import TOMLKitError
 from app.credentials.stores.private_files import write_private
 from app.errors import ConfigError, Conflict, InvalidRequest
 from app.known_secrets import known_secrets
-from app.routing.ways import build_ways
+from app.routing.build import build_routing
 from app.settings.loading import check_text, home_folder
 
 # Copies of earlier files that are kept beside it.
@@ -57,7 +57,7 @@ def propose(source: Path, edits: Sequence[Edit], environ: Mapping[str, str]) -> 
         _apply(document, edit)
     after = tomlkit.dumps(document)
     settings = check_text(after, source, environ)
-    build_ways(settings, environ, home_folder(environ)).transport.close()
+    build_routing(settings, environ, home_folder(environ)).transport.close()
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=AROUND)
     diff = [known_secrets.mask(line) for number, line in enumerate(lines) if number > 1]
     return Proposal(source, before, after, find_mark(before), diff)

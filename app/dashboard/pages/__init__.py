@@ -1,4 +1,4 @@
-"""The pages, one module each. A page shows what its JSON twin below `/_/api` shows, to the same people."""
+"""The pages, one module each. A page shows what its JSON view below `/_/api` shows, to the same people."""
 
 from types import ModuleType
 

@@ -38,12 +38,12 @@ def permissions() -> Response:
 
 @blueprint.post("/permissions/answer")
 def answer_permission() -> Response:
-    desk, form = services().permissions, read_form()
+    pending, form = services().permissions, read_form()
     visitor = check_change(by_anybody=True)
     if not _may_answer(visitor):
         raise Forbidden("an admin answers these")
     allowed = form.get("answer") == "allow"
-    resolved = desk.answer(visitor.own, form.get("id", "")[:64], allowed=allowed, by=request.remote_addr or "-")
+    resolved = pending.answer(visitor.own, form.get("id", "")[:64], allowed=allowed, by=request.remote_addr or "-")
     tell_change(visitor, f"{'allows' if allowed else 'denies'} {resolved.tool_name} ({resolved.id})")
     return lead_to("/_/permissions")
 
@@ -57,12 +57,12 @@ def follow_permissions() -> Response:
 
 def list_rows(visitor: Visitor) -> list[dict[str, Any]]:
     """The requests that the visitor may see, the open ones first, then the latest."""
-    desk = services().permissions
-    return _list(desk, desk.find(visitor.own))
+    pending = services().permissions
+    return _list(pending, pending.find(visitor.own))
 
 
-def _list(desk: Permissions, found: list[Permission]) -> list[dict[str, Any]]:
-    rows = [desk.describe(each) for each in reversed(found)]
+def _list(pending: Permissions, found: list[Permission]) -> list[dict[str, Any]]:
+    rows = [pending.describe(each) for each in reversed(found)]
     for row in rows:
         told = row["input"] if isinstance(row["input"], dict) else {"input": row["input"]}
         row["input"] = {name: _spell(value) for name, value in told.items()}
@@ -79,16 +79,16 @@ def _may_answer(visitor: Visitor) -> bool:
     return visitor.is_admin or services().settings.permissions.answered_by == "tenant"
 
 
-def _follow(owner: Runtime, desk: Permissions, visitor: Visitor, mark: str) -> Iterator[bytes]:
+def _follow(owner: Runtime, pending: Permissions, visitor: Visitor, mark: str) -> Iterator[bytes]:
     """The list anew whenever it has changed. The context of the request is gone by then."""
-    may_answer = visitor.is_admin or desk.settings.answered_by == "tenant"
+    may_answer = visitor.is_admin or pending.settings.answered_by == "tenant"
     told = ""
 
     def look() -> bytes:
         nonlocal told
         try:
             html = render_part(
-                "permission_list.html", "permission_list", _list(desk, desk.look(visitor.own)), may_answer, mark
+                "permission_list.html", "permission_list", _list(pending, pending.look(visitor.own)), may_answer, mark
             )
         except DragomanError:
             return b""  # the ledger is away for a moment; the pages say so when they are loaded

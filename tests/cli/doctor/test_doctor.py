@@ -351,9 +351,9 @@ def test_what_a_provider_answers_is_judged(
 ) -> None:
     config = '[providers.up]\nkind = "openai"\nbase_url = "http://127.0.0.1:9/v1"\napi_key = "key-of-up-123456"\n'
     with open_subject(machine.write("dragoman.toml", config), 0) as subject:
-        assert subject.ways is not None
+        assert subject.routing is not None
 
-        found = judge_answer(subject.ways.providers["up"], "up/m", answer)
+        found = judge_answer(subject.routing.providers["up"], "up/m", answer)
 
     assert found.level == level
     assert said in found.what

@@ -19,7 +19,7 @@ from app.dashboard.pages.settings import describe_settings
 from app.gateway.client_access.client_keys import ANYBODY, ClientKey
 from app.headers import read_headers
 
-blueprint = Blueprint("twins", __name__)
+blueprint = Blueprint("json_views", __name__)
 
 
 @blueprint.get("/_/api/models")

@@ -15,7 +15,7 @@ from app.settings import Settings, find_secrets
 from app.transport import Transport, TransportSettings
 
 
-class Ways(NamedTuple):
+class Routing(NamedTuple):
     """Everything in a configuration that can fail to build. Once it is built, the gateway can start."""
 
     transport: Transport
@@ -23,7 +23,7 @@ class Ways(NamedTuple):
     router: Router
 
 
-def build_ways(settings: Settings, environ: Mapping[str, str], home: Path, old: Transport | None = None) -> Ways:
+def build_routing(settings: Settings, environ: Mapping[str, str], home: Path, old: Transport | None = None) -> Routing:
     """Builds router, providers and transport. Keeps the `old` transport with its open connections if its settings are
     unchanged.
 
@@ -34,7 +34,7 @@ def build_ways(settings: Settings, environ: Mapping[str, str], home: Path, old: 
     transport = old if old is not None and old.settings == wanted else Transport(wanted)
     rows = read_user_rows(settings.server.quirks_file)
     providers = build_providers(settings.providers, environ, home, transport, rows)
-    return Ways(transport, providers, Router(settings.models, providers))
+    return Routing(transport, providers, Router(settings.models, providers))
 
 
 def transport_settings(settings: Settings) -> TransportSettings:
