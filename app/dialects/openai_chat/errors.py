@@ -8,7 +8,7 @@ from app.dialects.error_kinds import own_name, read_failure
 from app.dialects.json_bodies import encode_body
 from app.errors import Failure, FailureKind
 
-# type and code of each kind; a code of None keeps the upstream's own. Types and codes are those that OpenAI documents.
+# Type and code of each kind, as documented by OpenAI; a code of None keeps the upstream's own.
 ERRORS: dict[FailureKind, tuple[str, str | None]] = {
     "invalid_request": ("invalid_request_error", None),
     "unsupported": ("invalid_request_error", "unsupported_parameter"),
@@ -30,11 +30,11 @@ ERRORS: dict[FailureKind, tuple[str, str | None]] = {
     "internal": ("server_error", None),
 }
 
-# Statuses that OpenAI's clients do not know, and what they know instead.
+# Statuses that OpenAI's clients do not know, and their replacements.
 _STATUSES = {402: 429, 408: 504, 524: 504, 529: 503}
 
 
-# What fields of other dialects are called here.
+# Names of other dialects' fields in this dialect.
 _OWN_NAMES = {
     "input": "messages",
     "contents": "messages",
@@ -51,20 +51,20 @@ _OWN_NAMES = {
 
 
 def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-    """The failure that a reply of `status` (400 or more) means, whatever its body looks like."""
+    """The failure that a reply of `status` (400 or more) means, whatever the shape of its body."""
     return read_failure(status, headers, body)
 
 
 def render_error(failure: Failure, request_id: str) -> bytes:
-    """The body of an error reply, in which a field is named as clients of this dialect call it."""
-    # What is wrong with the client's own request is named as the client named it, in a legacy completion's too.
+    """The body of an error reply, with the field name that clients of this dialect know."""
+    # Errors in the client's own request already use the client's field names, even for legacy completions.
     param = failure.param if failure.origin == "client" else own_name(failure.param, _OWN_NAMES)
     return write_error(failure, param, "messages", request_id)
 
 
 def write_error(failure: Failure, param: str | None, whole: str, request_id: str) -> bytes:
-    """An error about `param`, or about `whole`, the field that holds all of the input, if that is too long. The vendor
-    has the request's id in a header only; users quote the body."""
+    """An error about `param`, or, if the input is too long, about `whole`, the field that holds all of it. The vendor
+    sends the request id only in a header, but users quote the body."""
     kind, code = ERRORS[failure.kind]
     if failure.kind == "not_found" and (failure.param == "model" or failure.origin == "upstream"):
         code = "model_not_found"
@@ -80,5 +80,5 @@ def error_status(failure: Failure) -> int:
 
 
 def error_event(failure: Failure) -> bytes:
-    """The sse event that tells of a failure inside a stream; the vendor's SDKs raise an APIError at it."""
+    """The SSE event for a failure inside a stream; the vendor's SDKs raise an APIError for it."""
     return b"data: %b\n\n" % render_error(failure, "")

@@ -1,7 +1,7 @@
-"""Decides whether a request's bytes may pass unchanged, and edits what is ours.
+"""Decides whether a request's bytes may pass unchanged.
 
-Nothing is changed here but the name of the model. What the upstream cannot take is only detected; then the request goes
-through the conversation, like one from a client of another dialect. A field that is not known here passes.
+Only the name of the model is changed here. What the upstream does not support is only detected; such a request is
+translated like one from a client of another dialect. Unknown fields pass.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from app.dialects.tool_schemas import SUBSETS, holds_null_keyword, is_above_limi
 
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]+")
 _MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")
-# Parts that have another name or shape in this dialect.
+# Types of parts that have another name or shape in this dialect.
 _FOREIGN = FOREIGN_TYPES | {"input_text", "output_text", "summary_text", "input_image", "input_file", "tool-call"}
 # Fields that only a body of Messages has.
 _MESSAGES_FIELDS = frozenset(("system", "stop_sequences"))
-# Whose texts nobody takes for anything else, and what a text begins with.
+# Roles whose texts need no check, and the first byte of a text.
 _SAID = ("user", "system")
 _QUOTE = ord('"')
 _ALWAYS_FORCED = (b'"required"', b'"any"')
@@ -61,7 +61,7 @@ class _Part(msgspec.Struct):
 
 
 class _Message(msgspec.Struct):
-    """What of a message decides whether it may stay as it is; the rest is skipped, not decoded."""
+    """The fields that decide whether a message may pass; its other fields are skipped, not decoded."""
 
     role: str = ""
     content: msgspec.Raw = msgspec.Raw()
@@ -89,7 +89,7 @@ def _is_odd(fields: Fields, body: bytes, can: Capabilities) -> bool:
     if not _MESSAGES_FIELDS.isdisjoint(fields) or is_mixed(fields, "chat"):
         return True
     if can.think_tags or (can.text_tool_calls and "tools" in fields):
-        return True  # the answer has to be read
+        return True  # the answer has to be parsed
     return _has_odd_messages(fields["messages"], body, can)
 
 
@@ -98,7 +98,7 @@ def _unless(capability: str) -> Check:
 
 
 def _unless_calm(capability: str, most: str | None = None) -> Check:
-    """For settings that a model takes only while it does not think."""
+    """A check for settings that a model accepts only while it does not think."""
 
     def check(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
         if not getattr(can, capability) and not _is_free(fields, can):
@@ -155,7 +155,7 @@ def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:
     if tool.type not in (None, "function"):
         return False
     if tool.function is None:
-        return True  # flat, as Cursor sends them
+        return True  # the flat form that Cursor sends
     name = tool.function.name
     if not isinstance(name, str) or len(name) > can.tool_name_limit or _TOOL_NAME.fullmatch(name) is None:
         return True
@@ -179,7 +179,7 @@ def _check_choice(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool
             declared = decode_or_none(fields["tools"], _tools_decoder) or ()
             return all(tool.function is None or tool.function.name != name for tool in declared)
         case {"type": "tool" | "auto" | "any" | "none"}:
-            return True  # as Messages says it
+            return True  # the form of Messages
     return False
 
 
@@ -197,7 +197,7 @@ def _check_format(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool
             return not can.json_object or can.structured == "none"
         case {"type": "text"}:
             return False
-    return True  # as another dialect has it, or nobody
+    return True  # the form of another dialect, or none
 
 
 def _check_choices(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
@@ -205,7 +205,7 @@ def _check_choices(value: msgspec.Raw, fields: Fields, can: Capabilities) -> boo
 
 
 def _of_others(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
-    """How other servers spell an effort, which the vendor refuses."""
+    """Other servers' spellings of an effort, which the vendor refuses."""
     return can.first_party
 
 
@@ -238,22 +238,22 @@ CHECKS: dict[str, Check] = {
 
 
 def _thinks(fields: Fields, can: Capabilities) -> bool:
-    """Whether the model thinks at this request, because it is asked to or by itself."""
+    """Whether the model thinks at this request, because it is asked to or by default."""
     asked = set_raw(fields, "reasoning_effort")
     return can.reasoning_by_default if asked is None else bytes(asked) != b'"none"'
 
 
 def _is_free(fields: Fields, can: Capabilities) -> bool:
-    """Whether a model that can be kept from thinking is, by the request or by itself."""
+    """Whether thinking is off, by request or by default, at a model where it can be switched off."""
     return can.reasoning_off == "none" and not _thinks(fields, can)
 
 
 def _has_odd_messages(messages: msgspec.Raw, body: bytes, can: Capabilities) -> bool:
-    if body.find(b'"gw1.') >= 0:  # what only other dialects know
+    if body.find(b'"gw1.') >= 0:  # our envelopes, which this dialect does not know
         return True
     outline = decode_or_none(messages, _messages_decoder)
     if not outline:
-        return False  # the upstream will say what is wrong with them
+        return False  # the upstream will report what is wrong with them
     if not can.prefill and outline[-1].role == "assistant":
         return True
     if not can.system_text and outline[0].role in ("system", "developer"):
@@ -267,7 +267,7 @@ def _has_odd_messages(messages: msgspec.Raw, body: bytes, can: Capabilities) -> 
         if message.tool_calls or message.role == "tool":
             calls = True
         elif message.role in _SAID and len(message.content) and memoryview(message.content)[0] == _QUOTE:
-            continue  # nothing is to be asked of a text
+            continue  # a text needs no check
         if _is_odd_message(message, can):
             return True
     if calls and _has_loose_calls(outline):
@@ -277,7 +277,7 @@ def _has_odd_messages(messages: msgspec.Raw, body: bytes, can: Capabilities) -> 
 
 
 def _lacks_content(message: _Message) -> bool:
-    """Whether a message may have an empty content; parts are not looked into, and only a user's are left alone."""
+    """Whether a message may have empty content; parts are not checked, and only a user's are assumed to be filled."""
     first = bytes(memoryview(message.content)[:1])
     if first == b'"':
         return is_blank(bytes(message.content))
@@ -322,7 +322,7 @@ def _is_odd_part(part: _Part, role: str, can: Capabilities) -> bool:
 
 
 def _is_odd_answer(message: _Message, can: Capabilities) -> bool:
-    """Whether an answer of the past, or a call in it, is none that the upstream takes back."""
+    """Whether the upstream would refuse a past answer, or a call in it."""
     thoughts = [name for name in REASONING_KEYS if is_set(getattr(message, name, msgspec.Raw()))]
     if any(name != can.reasoning_replay for name in thoughts):
         return True
@@ -337,13 +337,13 @@ def _is_odd_answer(message: _Message, can: Capabilities) -> bool:
 
 
 def _is_odd_call(call: _Call, can: Capabilities) -> bool:
-    """Whether a past call lacks a name, a type or arguments that a server can read; even the vendor takes an empty text
-    for these."""
+    """Whether a past call lacks a name, a type or readable arguments; even the vendor accepts empty text as
+    arguments."""
     if can.tool_id == "mistral" and (not isinstance(call.id, str) or _MISTRAL_ID.fullmatch(call.id) is None):
         return True
     function = call.function
     if function is None:
-        return call.name is not None  # flat, as other libraries write it
+        return call.name is not None  # the flat form of other libraries
     said = bytes(function.arguments)
     if not call.id:
         return True
@@ -351,7 +351,7 @@ def _is_odd_call(call: _Call, can: Capabilities) -> bool:
 
 
 def _has_loose_calls(messages: list[_Message]) -> bool:
-    """Whether a call has no result right behind it, a result no call, or two calls of an answer one id."""
+    """Whether a call has no result directly after it, a result no call, or two calls of an answer the same id."""
     waiting: set[Any] = set()
     for message in messages:
         if message.role == "tool":

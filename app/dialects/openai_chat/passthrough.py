@@ -1,7 +1,7 @@
 """Passes streams of the same dialect: fixes the model's name, the usage, the finish reason and [DONE].
 
-Clean bytes pass as they came. They are searched for a few words; only an event that has one of them is looked into.
-From the first event at which clients would crash or stop, the stream is read and written anew.
+Correct bytes pass unchanged. They are searched for a few words; only an event that contains one is decoded. From the
+first event at which clients would crash or stop, the stream is parsed and rendered anew.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ from app.sse import COMMENT_KEEPALIVE, DONE, EventBuffer, SseDecoder, encode_eve
 _any = msgspec.json.Decoder().decode
 _decode_chunk = msgspec.json.Decoder(WireChunk).decode
 
-# What every chunk says that only adds to the answer, in the two ways to write it.
+# The mark of a chunk that only adds to the answer, in its two spellings.
 _TIGHT, _LOOSE = b'"finish_reason":null', b'"finish_reason": null'
-# What one that says something says (`reasoning_content` ends alike), and how counts begin, in the same two ways.
+# The marks of a chunk with text (`reasoning_content` has the same ending), and of counts, in the same two spellings.
 _SAYS = {_TIGHT: (b'content":"', b'"reasoning":"'), _LOOSE: (b'content": "', b'"reasoning": "')}
 _COUNTS = {_TIGHT: b'"usage":{', _LOOSE: b'"usage": {'}
 _USAGE = re.compile(rb',\s*+"usage"\s*+:\s*+(\{(?:[^{}]++|\{[^{}]*+\})*+\})')
@@ -71,7 +71,7 @@ class _State(Enum):
 
 
 class StreamPassthrough:
-    """A stream whose bytes pass. Whole events only are given on, so that a ping or an error never cuts one in two."""
+    """A stream whose bytes pass. Only whole events are passed on, so a ping or an error never cuts one in two."""
 
     def __init__(self, context: RenderContext, capabilities: Capabilities) -> None:
         self._context = context
@@ -79,21 +79,21 @@ class StreamPassthrough:
         self._state = _State.WAITING
         self._unfinished = EventBuffer(context.max_event)
         self._runs = RunReader()
-        self._shown: Frame | None = None  # of a run, as the client gets it
-        self._decoder: SseDecoder | None = None  # set once events must be framed anew
-        self._model: tuple[bytes, bytes] | None = None  # how the upstream names the model, and what the client gets
+        self._shown: Frame | None = None  # of a run, as sent to the client
+        self._decoder: SseDecoder | None = None  # set once events must be reframed
+        self._model: tuple[bytes, bytes] | None = None  # the upstream's name of the model, and the client's
         self._calm = _TIGHT
-        self._shape: Shape | None = None  # how the arguments of the last call go on, if it is clean
+        self._shape: Shape | None = None  # the shape in which the last call's arguments continue, if it is clean
         self._calls = CallBinder(context.id)  # of the first choice
         self._called: set[int] = set()  # choices that call tools
         self._finishes: set[int] = set()
-        self._ending = b""  # an event that seems to be the end, or all of a call, until what follows shows it
-        self._whole = False  # whether it is a call with an object of nothing
-        self._head: dict[str, Any] = {}  # what all chunks begin with, as the client gets it
-        self._counted = b""  # the event with the last counts, which waits for the end
+        self._ending = b""  # an event that may be the end, or a whole call, held until the next shows it
+        self._whole = False  # whether it is a call with an empty object
+        self._head: dict[str, Any] = {}  # the fields that all chunks begin with, as sent to the client
+        self._counted = b""  # the event with the last counts, held until the end
         self._counts: WireUsage | None = None
-        self._came = b""  # the last payload that was no part of an answer
-        self._rewriter: Rewriter | None = None  # set once the rest is written anew
+        self._came = b""  # the last payload that was not part of an answer
+        self._rewriter: Rewriter | None = None  # set once the rest is rewritten
         self.usage: Usage | None = None
         self.finished = False
 
@@ -110,7 +110,7 @@ class StreamPassthrough:
         return out
 
     def close(self) -> bytes:
-        """The rest. A finished answer gets the end mark if it lacks it, an unfinished one the error event."""
+        """The rest. A finished answer gets the end mark if it is missing, an unfinished one the error event."""
         if self._decoder is not None:
             out = self._pass(_frame(self._decoder.close()))
         else:
@@ -130,7 +130,8 @@ class StreamPassthrough:
         return out + self._break(cut.failure)
 
     def fail(self, failure: Failure) -> bytes:
-        """The error event; nothing after an end. After the finish the answer is whole, and no failure undoes it."""
+        """The error event; empty after the end. After the finish the answer is complete, and a failure no longer
+        matters."""
         if self._state is _State.ENDED:
             return b""
         self._unfinished.drain()
@@ -144,7 +145,7 @@ class StreamPassthrough:
         return b"" if self._state is _State.ENDED else COMMENT_KEEPALIVE
 
     def _take(self, part: bytes) -> bytes:
-        """The events that are whole with `part`, with LF as the end of a line."""
+        """The events completed by `part`, with LF line ends."""
         if b"\r" in part and self._decoder is None:
             self._decoder = SseDecoder(self._context.max_event)
             part = self._unfinished.drain() + part
@@ -165,7 +166,7 @@ class StreamPassthrough:
             head, events = self._look(events[:first]), events[first:]
         if self._state is not _State.OPEN or self._rewriter is not None or self._ending:
             return head + self._look(events)
-        # One read often brings many words and the end: only what follows the last word is looked into.
+        # One read often contains many words and the end: only what follows the last word is examined.
         end = events.find(b"\n\n", events.rfind(self._calm)) + 2
         calm = events if end == len(events) else events[:end]
         if not self._is_calm(calm):
@@ -173,33 +174,33 @@ class StreamPassthrough:
         return head + events if calm is events else b"".join((head, calm, self._look(events[end:])))
 
     def _expect_run(self, event: bytes, out: bytes) -> None:
-        """Guess that the next events will be like this one, if that passed as it came and only added text."""
+        """Predicts that the next events will be like this one, if it passed unchanged and only added text."""
         passes = self._state is _State.OPEN and not (self.finished or self._decoder or self._rewriter or self._ending)
         name = self._model or (b"-", b"-")
         self._runs.learn(event, _text_of(event) if passes and out.endswith(event.replace(*name)) else None)
         self._shown = self._runs.frame.renamed(*name) if self._runs.frame is not None else None
 
     def _begin(self, events: bytes) -> None:
-        """Learn from the first events how the upstream writes."""
+        """Learns the upstream's spelling from the first events."""
         if (found := _MODEL.search(events)) is not None:
             new = found[0][: found.start(1) - found.start()] + encode_body(self._context.model)
             self._model = found[0], new
             self._calm = _LOOSE if _LOOSE in events else _TIGHT
 
     def _is_calm(self, events: bytes) -> bool:
-        """Whether all these events only add text: each has its text and its null, and none has more than that.
+        """Whether all these events only add text: each contains its text and its null finish reason, and nothing more.
 
-        Counting a few words costs a fraction of decoding; what is not so simple is looked into event by event.
+        Counting a few words costs a fraction of decoding; anything less simple is checked event by event.
         """
         whole = events.count(self._calm)
-        if not whole or events.count(b"\n") != 2 * whole:  # a line of data and a blank one for each
+        if not whole or events.count(b"\n") != 2 * whole:  # each has a data line and a blank line
             return False
         content, reasoning = _SAYS[self._calm]
         if events.count(content) != whole and events.count(reasoning) != whole:
             return False
         if b'"tool_calls"' in events or b'"message":' in events:
             return False
-        # A server that counts in one of them counts in all.
+        # A server that counts in one event counts in all.
         last = events.rfind(b"\n\n", 0, -2) + 1
         return _COUNTS[self._calm] not in events[last:]
 
@@ -222,20 +223,20 @@ class StreamPassthrough:
                     continue
             try:
                 out.append(self._look_into(event))
-            except UNREADABLE:  # deep within a field that is looked at only then
+            except UNREADABLE:  # deep inside a field that is decoded only then
                 out.append(self._break(malformed("a chat chunk", _payload_of(event)).failure))
             if self._state is _State.WAITING and out[-1].startswith(b"data:"):
                 self._state = _State.OPEN
         return b"".join(out)
 
     def _look_into(self, event: bytes) -> bytes:
-        """One event, as the client gets it: the same bytes wherever nothing is wrong with it."""
+        """One event for the client: the same bytes if nothing is wrong with it."""
         payload = _payload_of(event)
         if not payload:
-            return b"" if self._state is _State.WAITING else known_secrets.mask_bytes(event)  # a comment, or no event
+            return b"" if self._state is _State.WAITING else known_secrets.mask_bytes(event)  # a comment or no event
         if (sound := repair_text(payload)) is not payload:
             event, payload = encode_event(sound), sound
-        elif event.startswith(_UNSPACED) or b"\n" in payload:  # which is legal, and what many clients read over
+        elif event.startswith(_UNSPACED) or b"\n" in payload:  # legal, but many clients ignore such events
             payload = payload.replace(b"\n", b" ")
             event = encode_event(payload)
         if payload.startswith(b"[DONE]"):
@@ -265,7 +266,7 @@ class StreamPassthrough:
                 return known_secrets.mask_bytes(event) if b'"moderation"' in payload else b""
             ending = self._let_go()
             self.usage, self._counts, self._counted = read_usage(chunk.usage), chunk.usage, event
-            if chunk.choices is None and self._head:  # clients read no chunk without any
+            if chunk.choices is None and self._head:  # clients require `choices` in every chunk
                 counts = encode_body(_any(payload)["usage"])
                 self._counted = encode_event(encode_body(self._head)[:-1] + b',"choices":[],"usage":' + counts + b"}")
             return ending
@@ -283,7 +284,7 @@ class StreamPassthrough:
         return kept + self._let_go() + self._pass_choices(event, payload, chunk)
 
     def _let_go(self) -> bytes:
-        """What was kept because it might have been the end, as it was."""
+        """Releases the event that was held because it might have been the end."""
         event, self._ending = self._ending, b""
         if not event:
             return b""
@@ -294,7 +295,7 @@ class StreamPassthrough:
         return passed
 
     def _is_clean(self, choices: Sequence[WireChoice]) -> bool:
-        """Whether choices are as a stream of one answer has them: one, which adds text or goes on with calls."""
+        """Whether the choices conform to a stream of one answer: a single one, which adds text or continues calls."""
         if len(choices) > 1 or choices[0].index:
             return False
         delta = choices[0].delta
@@ -317,7 +318,7 @@ class StreamPassthrough:
         return choice.delta is not None and any(opens_empty(one, self._calls) for one in calls_of(choice.delta))
 
     def _has_silent_calls(self, fragments: Sequence[CallFragment] = ()) -> bool:
-        """Whether a call has no arguments, after these fragments: clients parse what it has when the end comes."""
+        """Whether a call has no arguments after these fragments: clients parse them at the end."""
         speaking = {fragment.index for fragment in fragments if says_arguments(fragment)}
         silent: set[object] = {
             call.position for call in self._calls.calls if not (call.pieces or call.custom or call.empty)
@@ -326,14 +327,14 @@ class StreamPassthrough:
         return bool(silent - speaking)
 
     def _pass_choices(self, event: bytes, payload: bytes, chunk: WireChunk) -> bytes:
-        """An event with choices that are clean."""
+        """An event with clean choices."""
         try:
             return self._mend_choices(event, payload, chunk)
         except UpstreamMalformed as error:
             return self._break(error.failure)
 
     def _mend_choices(self, event: bytes, payload: bytes, chunk: WireChunk) -> bytes:
-        """Every edit is made in `edited`, which stays None without one."""
+        """An event with its choices repaired. All edits are made in `edited`, which stays None if nothing is wrong."""
         choices = chunk.choices or []
         edited: dict[str, Any] | None = None
         if self._state is _State.WAITING:
@@ -370,19 +371,19 @@ class StreamPassthrough:
                 self._finishes.add(index)
                 self.finished = True
         if repeated == len(choices):
-            return b""  # some servers say the end twice
+            return b""  # some servers send the end twice
         return event if edited is None else encode_event(encode_body(edited))
 
     def _note_calls(self, fragments: Sequence[CallFragment]) -> None:
         for fragment in fragments:
             call, _ = self._calls.bind(fragment)
-            call.settle()  # for the client has got it
-        # The arguments of the last call may go on in the same shape.
+            call.settle()  # because the client has already received it
+        # The last call's arguments may continue in the same shape.
         if call.position == len(self._calls.calls) - 1 and call.pieces:
             self._shape = arguments_of(call, call.position)
 
     def _take_counts(self, event: bytes, payload: bytes) -> tuple[bytes, bytes]:
-        """The event and its payload without the counts, which are told once and at the end: clients add them up."""
+        """The event and its payload without the counts, which are sent once at the end, because clients add them up."""
         found = _USAGE.search(payload)
         if found is None:
             value = _any(payload)
@@ -394,7 +395,7 @@ class StreamPassthrough:
         return encode_event(payload), payload
 
     def _turn(self, event: bytes) -> bytes:
-        """Begin to write anew, with this event."""
+        """Starts to rewrite the stream, beginning with this event."""
         self._rewriter = Rewriter(self._context, self._head, self._calls, self._counts)
         return self._rewrite(event)
 
@@ -404,7 +405,7 @@ class StreamPassthrough:
         return self._follow(self._rewriter, self._rewriter.feed(payloads))
 
     def _follow(self, rewriter: Rewriter, written: bytes) -> bytes:
-        """What was written anew, after a look at how far the answer has come."""
+        """The rewritten events, with our own state updated from the rewriter's."""
         self.usage = rewriter.usage or self.usage
         self.finished = self.finished or rewriter.finished
         if written and self._state is _State.WAITING:
@@ -412,7 +413,7 @@ class StreamPassthrough:
         return written if rewriter.failure is None else written + self._break(rewriter.failure)
 
     def _end(self, mark: bytes) -> bytes:
-        """The end mark, and before it what is still to be said: the finish, if the server forgot it, and the counts."""
+        """The end mark, preceded by the finish, if the server forgot it, and the counts."""
         self._state = _State.ENDED
         if self._rewriter is not None:
             return self._rewriter.close()
@@ -426,7 +427,7 @@ class StreamPassthrough:
         return out + mark
 
     def _break(self, failure: Failure) -> bytes:
-        """End with an error: as an HTTP status if the client has got nothing yet."""
+        """Ends with an error: as an HTTP status if the client has received nothing yet."""
         if self._state is _State.WAITING:
             self._state = _State.ENDED
             raise UpstreamRefused(failure)
@@ -444,13 +445,14 @@ def _text_of(event: bytes) -> bytes | None:
 
 
 def _adds_arguments(choice: WireChoice) -> bool:
-    """Whether a choice goes on with a call, and not with another one."""
+    """Whether a choice continues a call rather than starting one."""
     fragments = calls_of(choice.delta) if choice.delta is not None else []
     return any(not fragment.id and says_arguments(fragment) for fragment in fragments)
 
 
 def _split(events: bytes) -> list[bytes]:
-    """Whole events, each with its blank line. Further blank lines are none: a read may hold ten thousands of them."""
+    """Whole events, each with its blank line. Extra blank lines are dropped: one read may contain ten thousand of
+    them."""
     if b"\n\n\n" in events:
         events = _BLANKS.sub(b"\n\n", events)
     return [event + b"\n\n" for event in events.split(b"\n\n")[:-1]]

@@ -1,8 +1,8 @@
 """Parses and renders the fields that servers and clients use for reasoning.
 
-The text goes by several names. What proves it stands in `reasoning_details` (OpenRouter) or `thinking_blocks`
-(LiteLLM), whose entries a server wants back unchanged. A proof from another dialect travels in one entry of ours, whose
-`index` counts the entries before it and tells the thought's place beside.
+The text has several names. Its proof is in `reasoning_details` (OpenRouter) or `thinking_blocks` (LiteLLM), whose
+entries a server wants back unchanged. A proof from another dialect is carried in one entry of ours, whose `index` is
+the number of such entries before it plus the thought's place.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from app.conversation.envelope import is_sealed, seal, unseal
 from app.conversation.thoughts import Thought
 from app.dialects.openai_chat.vocabulary import NAME, SEALED_FORMAT, WireDetail
 
-# The kind of a proof of this dialect names the field that its originals belong to.
+# For proofs of this dialect, the kind names the field of the originals.
 DETAILS, BLOCKS = "reasoning", "thinking"
 FIELDS = {DETAILS: "reasoning_details", BLOCKS: "thinking_blocks"}
 
@@ -27,7 +27,7 @@ _object = msgspec.json.Decoder(dict[str, Any])
 
 
 def read_reasoning(text: str, details: Sequence[msgspec.Raw] = (), blocks: Sequence[msgspec.Raw] = ()) -> list[Thought]:
-    """The reasoning of a past assistant message, one block for each proof; the first has all the text."""
+    """The reasoning of a past assistant message, one block per proof; the first has all the text."""
     proofs: list[tuple[int, Proof]] = []
     for kind, entries in ((DETAILS, details), (BLOCKS, blocks)):
         sealed, native = _split_sealed(entries)
@@ -49,7 +49,7 @@ def write_proof(proof: Proof, nth: int = 0, place: int = 0) -> dict[str, Any]:
 
 
 def call_proof(extra_content: bytes) -> Proof:
-    """What signs a tool call (Gemini); it comes back with the call in the history."""
+    """The signature of a tool call (Gemini), which is returned with the call in the history."""
     return Proof(NAME, CALL_PROOF, (extra_content,))
 
 
@@ -58,18 +58,18 @@ def is_of_call(proof: Proof) -> bool:
 
 
 def write_call_proof(proof: Proof | None) -> dict[str, Any]:
-    """The field of a call that holds its proof; none where it has no such one."""
+    """The field of a call that holds its proof; empty if it has no such proof."""
     return {"extra_content": msgspec.Raw(proof.originals[0])} if proof is not None and is_of_call(proof) else {}
 
 
 def text_of_entries(entries: Iterable[msgspec.Raw]) -> str:
-    """The text of entries, for servers that put it nowhere else."""
+    """The text in entries, for servers that put it nowhere else."""
     details = [_read_detail(entry) for entry in entries]
     return "".join([detail.text or detail.summary or detail.thinking or "" for detail in details])
 
 
 def entries_of(raw: msgspec.Raw) -> list[msgspec.Raw]:
-    """The entries of a field that should be a list of objects; anything else has none."""
+    """The entries of a field that should be a list of objects; empty for anything else."""
     try:
         return _raws.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -77,10 +77,10 @@ def entries_of(raw: msgspec.Raw) -> list[msgspec.Raw]:
 
 
 def merge_entries(pieces: Sequence[bytes]) -> tuple[bytes, ...]:
-    """Whole entries of the fragments that a stream brought, in order.
+    """Whole entries merged from a stream's fragments, in order.
 
-    Fragments of one entry follow each other with the same type and index: their texts are joined, of the other fields
-    the last one counts. What came in one piece stays as it is, byte for byte.
+    Fragments of one entry are consecutive and have the same type and index: their texts are joined, and the last value
+    of every other field counts. An entry that came in one piece stays unchanged, byte for byte.
     """
     merged: list[tuple[dict[str, Any], bytes]] = []
     for piece in pieces:
@@ -97,7 +97,7 @@ def merge_entries(pieces: Sequence[bytes]) -> tuple[bytes, ...]:
 
 
 def _split_sealed(entries: Sequence[msgspec.Raw]) -> tuple[list[tuple[int, Proof]], list[bytes]]:
-    """Proofs that we sealed, with their places, and the entries that a server made. A damaged envelope is nobody's."""
+    """Proofs that we sealed, with their places, and the entries that a server made. Damaged envelopes are dropped."""
     sealed: list[tuple[int, Proof]] = []
     native: list[bytes] = []
     nth = 0
@@ -114,7 +114,7 @@ def _split_sealed(entries: Sequence[msgspec.Raw]) -> tuple[list[tuple[int, Proof
 
 
 def _read_index(raw: msgspec.Raw) -> int:
-    """An index that is one; anything else, which a client may have made of it, is the first."""
+    """An index; 0 for anything invalid, which a client may have put there."""
     digits = bytes(raw)
     return int(digits) if digits.isdigit() and len(digits) < 10 else 0
 
@@ -130,7 +130,7 @@ _TEXTS = ("text", "summary", "thinking")
 
 
 def _continues(entry: dict[str, Any], more: dict[str, Any]) -> bool:
-    """A signature or encrypted data ends an entry: what follows it is another one."""
+    """Whether an entry continues the previous one; a signature or encrypted data ends an entry."""
     same = entry.get("type") == more.get("type") and entry.get("index") == more.get("index")
     return same and not entry.get("data") and not entry.get("signature") and not more.get("data")
 
@@ -145,7 +145,7 @@ def _text(value: Any) -> str:
 
 
 def read_signed(proof: Proof) -> list[Block]:
-    """A block for each entry, as Claude made it; none unless all are signed."""
+    """A block per entry, as Claude made it; empty unless all are signed."""
     blocks: list[Block] = []
     for original in proof.originals:
         match _decode_or_none(original):
@@ -164,7 +164,7 @@ def read_signed(proof: Proof) -> list[Block]:
 
 
 def _decode_or_none(original: bytes) -> Any:
-    """An entry may come out of an envelope, and anybody can seal one."""
+    """The decoded entry, or None: it may come from an envelope, which anybody can seal."""
     try:
         return msgspec.json.decode(original)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

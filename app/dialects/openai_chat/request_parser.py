@@ -55,7 +55,7 @@ _object = msgspec.json.Decoder(dict[str, Any])
 _biases = msgspec.json.Decoder(dict[str, float])
 
 _plain_request = msgspec.json.Decoder(PlainRequest)
-# Those of a plain request that are still to be taken apart.
+# Fields of a plain request that are still raw.
 _RAW_FIELDS = ("tools", "tool_choice", "response_format")
 _UNSAID, _STATELESS = ReasoningSettings(), State()
 _UNSAMPLED, _SAMPLED_BY_DEFAULT = Sampling(), (None,) * 6
@@ -67,8 +67,8 @@ def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
 
 
 def parse_plain(body: bytes, headers: Mapping[str, str]) -> Request | None:
-    """The request in a body with nothing unusual in it; None for any other, which is read field by field, so that what
-    is wrong with it can be said."""
+    """The request in a body with nothing unusual in it; None for any other, which `parse_any` reads field by field to
+    report exactly what is wrong."""
     try:
         plain = _plain_request.decode(body)
         check_text(body)
@@ -119,7 +119,7 @@ def _read_plain(plain: PlainRequest) -> Request | None:
 
 
 def parse_any(body: bytes, headers: Mapping[str, str]) -> Request:
-    """The same, field by field, and in the shapes of other dialects too."""
+    """The same request, read field by field, also in the shapes of other dialects."""
     return read_mended(body, "chat", _parse)
 
 
@@ -170,14 +170,14 @@ def _read_tools(tools: msgspec.Raw | None, legacy: msgspec.Raw | None) -> tuple[
 
 
 class _Taker:
-    """Takes known fields out of a body, so that what remains in the end is what the neutral model has no place for."""
+    """Removes known fields from a body, so only fields without a place in the neutral model remain."""
 
     def __init__(self, fields: Fields) -> None:
         self._fields = fields
         self._extensions: list[Extension] = []
 
     def raw(self, name: str) -> msgspec.Raw | None:
-        """The field as it came; None if it is absent or null."""
+        """The field as received; None if absent or null."""
         value = self._fields.pop(name, None)
         return value if value is not None and bytes(memoryview(value)[:4]) != b"null" else None
 
@@ -199,14 +199,14 @@ class _Taker:
         return number
 
     def note(self, path: str, value: msgspec.Raw) -> None:
-        """Keep a field from inside a message."""
+        """Keeps a field from inside a message."""
         self.keep(path, read_value(value, _any, path))
 
     def keep(self, name: str, value: Any) -> None:
         lost = EXTENSION_LOSSES.get(name, UNKNOWN_FIELD)
         loss = "ignorable" if value in lost.harmless else lost.severity
         if name == "moderation" and b'"block"' not in encode_body(value):
-            loss = "degrading"  # a score that nobody reads; only a block changes what may be said
+            loss = "degrading"  # a mere score; only "block" changes what may be said
         self._extensions.append(Extension(NAME, name, value, loss, lost.why))
 
     def rest(self) -> tuple[Extension, ...]:
@@ -228,7 +228,7 @@ def _read_fields(body: bytes) -> Fields:
 
 def _read_conversation(taker: _Taker, reader: MessageReader) -> None:
     messages, items, system = taker.raw("messages"), taker.raw("input"), taker.raw("system")
-    if system is not None:  # as Messages has it
+    if system is not None:  # the form of Messages
         reader.add(WireMessage(role="system", content=system), "system")
     if messages is not None:
         if not bytes(messages).startswith(b"["):
@@ -257,7 +257,7 @@ def _read_choice(taker: _Taker) -> ToolChoice | None:
 
 
 def _read_reasoning(taker: _Taker) -> ReasoningSettings:
-    """The vendor's `reasoning_effort`, or what other servers call it, the most common first."""
+    """The vendor's `reasoning_effort`, or other servers' fields for it, the most common first."""
     asked: Any = taker.take("reasoning_effort", _string)
     budget: int | None = taker.take("thinking_budget", _integer)
     mode: Any = None
@@ -284,7 +284,7 @@ def _read_reasoning(taker: _Taker) -> ReasoningSettings:
             visibility = "omitted" if settings.get("exclude") is True else summary if isinstance(summary, str) else None
     name = str(asked or "auto").lower()
     effort, unknown = EFFORT_NAMES.get(name), name not in EFFORT_NAMES
-    if unknown:  # each year brings new names
+    if unknown:  # new names appear every year
         taker.keep("reasoning_effort", asked)
     if effort == "none":
         mode = "off"
@@ -314,7 +314,7 @@ def _read_sampling(taker: _Taker) -> Sampling:
 
 
 def _read_max_tokens(taker: _Taker) -> int | None:
-    """The newer name counts; -1 is how some local servers spell "no limit"."""
+    """The newer name takes precedence; -1 is how some local servers spell "no limit"."""
     limits = []
     for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
         raw = taker.raw(name)
@@ -331,7 +331,7 @@ def _read_max_tokens(taker: _Taker) -> int | None:
 
 
 def _read_stop(taker: _Taker) -> tuple[str, ...]:
-    sequences = taker.take("stop_sequences", _strings)  # as Messages has them
+    sequences = taker.take("stop_sequences", _strings)  # the form of Messages
     stop = taker.take("stop", _strings) or sequences
     if stop is None:
         return ()
@@ -375,13 +375,13 @@ def _read_n(taker: _Taker) -> int:
 
 
 def _read_logprobs(taker: _Taker) -> int | None:
-    """How many alternatives of each token; 0 is the token's own probability alone."""
+    """The number of alternatives per token; 0 means only the token's own probability."""
     wanted, count = taker.take("logprobs", _bool), taker.take("top_logprobs", _integer)
     return (count or 0) if wanted or count else None
 
 
 def _read_user(taker: _Taker) -> str | None:
-    """`safety_identifier` replaces `user`; where a client sends both the old one is kept beside it."""
+    """`safety_identifier`, which replaces `user`; if a client sends both, the old one is kept as an extension."""
     new, old = taker.take("safety_identifier", _string), taker.take("user", _string)
     if new is not None and old is not None:
         taker.keep("user", old)

@@ -15,7 +15,7 @@ from app.dialects.openai_chat.vocabulary import NAME
 
 
 def render_request(request: Request, capabilities: Capabilities) -> RenderedRequest:
-    """The body for an upstream, and what could not be said in it. The request has been adapted to `capabilities`."""
+    """The body for an upstream, and its losses. The request has been adapted to `capabilities`."""
     writer = MessageWriter(request, capabilities)
     body: dict[str, Any] = {"model": request.model, "messages": writer.write()}
     losses = writer.losses
@@ -85,7 +85,7 @@ def _write_format(wanted: OutputFormat) -> dict[str, Any]:
 
 
 def _write_extensions(request: Request, body: dict[str, Any]) -> None:
-    """Fields of this dialect go back where they stood; those inside messages are the business of their writer."""
+    """Restores fields of this dialect to their places; those inside messages are restored by MessageWriter."""
     for extension in request.extensions:
         inside = extension.name.startswith(("messages[", "input["))
         if extension.dialect == NAME and not inside and extension.name != "functions":

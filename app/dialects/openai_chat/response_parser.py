@@ -17,10 +17,9 @@ from app.dialects.openai_chat.vocabulary import FINISH_REASONS, WireUsage
 
 
 def parse_response(body: bytes) -> Response:
-    """The response in a whole reply. A reply is read as a stream of one chunk, so that both are understood alike.
+    """The response in a whole reply, which is parsed as a stream of one chunk, so both give the same result.
 
-    Raises UpstreamRefused for an error inside a reply of status 200, or for what is none, UpstreamMalformed for a reply
-    without a message.
+    Raises UpstreamRefused for an error inside a reply of status 200, UpstreamMalformed for a reply without a message.
     """
     plain = parse_plain(body)
     if plain is not None:
@@ -33,8 +32,8 @@ def parse_response(body: bytes) -> Response:
 
 
 def parse_plain(body: bytes) -> Response | None:
-    """The response in a whole reply that holds one text and nothing else to read, as most do that call no tool; None
-    for any other."""
+    """The response in a whole reply that contains one text and nothing else, as most without tool calls do; None for
+    any other."""
     try:
         reply = _decode_plain(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -62,7 +61,7 @@ _NoEntries = Annotated[list[Any], msgspec.Meta(max_length=0)] | None
 
 
 class _PlainMessage(msgspec.Struct, gc=False):
-    """The fields of WireDelta, of which only one says something."""
+    """The fields of WireDelta, with content only in `content`."""
 
     content: _Words
     tool_calls: _NoEntries = None
@@ -80,7 +79,7 @@ class _PlainMessage(msgspec.Struct, gc=False):
 
 
 class _PlainChoice(msgspec.Struct, gc=False):
-    """Those of WireChoice."""
+    """The fields of WireChoice."""
 
     message: _PlainMessage
     finish_reason: _Words
@@ -95,7 +94,7 @@ class _PlainChoice(msgspec.Struct, gc=False):
 
 
 class _Plain(msgspec.Struct, gc=False):
-    """Those of WireChunk, and of the head of a reply."""
+    """The fields of WireChunk, and the head of a reply."""
 
     choices: Annotated[list[_PlainChoice], msgspec.Meta(min_length=1, max_length=1)]
     id: str | None = None
@@ -114,11 +113,11 @@ _decode_plain = msgspec.json.Decoder(_Plain).decode
 
 
 def _is_void(body: bytes) -> bool:
-    """Whether no choice has a place for an answer; one that is there may well be empty."""
+    """Whether no choice has a field for an answer; an existing one may be empty."""
     try:
         whole = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False  # it was read all the same, so something was there
+        return False  # it was parsed before, so it contains something
     match whole:
         case {"choices": [*choices]}:
             answers = [choice.get(name) for choice in choices for name in ("message", "delta", "text")]

@@ -80,7 +80,7 @@ def _write_message(response: Response, context: RenderContext) -> dict[str, Any]
 
 
 def _spell_texts(texts: Sequence[Text]) -> list[str]:
-    """The visible texts, with a paragraph's break between a commentary and the answer."""
+    """The visible texts, with a paragraph break between a commentary and the answer."""
     spelled: list[str] = []
     for before, text in zip((None, *texts), texts, strict=False):
         breaks = before is not None and before.phase is not None and text.phase != before.phase
@@ -89,7 +89,7 @@ def _spell_texts(texts: Sequence[Text]) -> list[str]:
 
 
 def _place_citations(texts: Sequence[Text]) -> list[dict[str, Any]]:
-    """The annotations of all texts, with their places in the whole."""
+    """The annotations of all texts, with positions in the whole text."""
     annotations: list[dict[str, Any]] = []
     end = 0
     for text, spelled in zip(texts, _spell_texts(texts), strict=True):
@@ -100,7 +100,7 @@ def _place_citations(texts: Sequence[Text]) -> list[dict[str, Any]]:
 
 
 def _join_thoughts(blocks: Sequence[Block]) -> str:
-    """What was thought, and in between what the upstream's own tools did."""
+    """The thoughts, with notes on what the upstream's own tools did in between."""
     said = [note_of(block) if isinstance(block, ServerTool) else block.text for block in blocks if _is_beside(block)]
     return "".join(said)
 
@@ -110,7 +110,7 @@ def _is_beside(block: Block) -> TypeGuard[ServerTool | Reasoning]:
 
 
 def _write_refusal(response: Response) -> str | None:
-    """What the model refused with, or why the vendor stopped it."""
+    """The model's refusal, or the vendor's reason for stopping it."""
     refusal = "".join([block.text for block in response.blocks if isinstance(block, Refusal)])
     detail = response.stop_detail
     if not refusal and response.finish_reason == "content_filter" and detail is not None:
@@ -119,7 +119,7 @@ def _write_refusal(response: Response) -> str | None:
 
 
 def write_call(call: ToolCall) -> dict[str, Any]:
-    """A tool call as messages hold it. A call without arguments has `{}`, for clients parse them."""
+    """A tool call as in messages. A call without arguments has `{}`, because clients parse them."""
     if call.kind == "custom":
         return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}}
     function = {"name": call.name, "arguments": call.arguments or "{}"}

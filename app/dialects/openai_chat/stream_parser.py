@@ -1,6 +1,6 @@
 """Parses Chat Completions streams of any server.
 
-It takes what servers really send; each repair says whose quirk it is. The chunks that clients get are in chunks.py.
+Accepts what servers really send; each repair names the server that needs it.
 """
 
 from __future__ import annotations
@@ -62,20 +62,20 @@ _decode_first = msgspec.json.Decoder(FirstChunk).decode
 _decode_any = msgspec.json.Decoder().decode
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_NOTHING = len(b"null")  # raw values up to this length say nothing: absent, "" or null
+_NOTHING = len(b"null")  # raw values up to this length are empty: absent, "" or null
 _NO_DELTA = WireDelta()
 _LEGACY_INDEX = -1
 _REASONING_SHAPES: dict[str, Shape | None] = {
     "reasoning_content": read_reasoning_content,
     "reasoning": read_reasoning,
     "thinking": None,
-    "reasoning_text": None,  # GitHub Copilot's two
+    "reasoning_text": None,  # this and cot_summary: GitHub Copilot
     "cot_summary": None,
 }
 _QUOTE = ord('"')
-# Calls of other choices than the first are counted from here, one such step for each choice.
+# Offset between the call indices of one choice and the next.
 _CALLS_OF_A_CHOICE = 1000
-_MOST_MISSES = 16  # chunks that may look unlike the one before, more than those that do
+_MOST_MISSES = 16  # chunks that may differ from the one before, beyond those that match
 
 _HEADS: dict[type[Text | Reasoning | Refusal], Text | Reasoning | Refusal] = {
     Text: Text(""),
@@ -92,37 +92,37 @@ class _State(Enum):
 
 
 class StreamParser:
-    """Upstream side of a stream. Reads a whole reply as well, as a stream of a single chunk.
+    """Upstream side of a stream. Also reads a whole reply, as a stream of a single chunk.
 
     One text, reasoning or refusal block is open at a time and closes when another kind begins; tool calls stay open
-    until the end, for their fragments may interleave.
+    until the end, because their fragments may interleave.
     """
 
     def __init__(self, calls: CallBinder | None = None) -> None:
-        """`calls` knows those that were read before, and makes the ids that servers leave out."""
+        """`calls` knows the calls read before, and generates missing ids."""
         self._state = _State.WAITING
         self._decode: Any = _decode_first
         self._kind: type[Text | Reasoning | Refusal] | None = None
         self._block = -1
         self._next = 0
         self._binder = calls or CallBinder()
-        self._said = False  # reasoning came under its plain name, so that the text of its proofs is the same once more
+        self._said = False  # reasoning came as plain text, so the text in its proofs is a duplicate
         self._pieces: dict[str, list[bytes]] = {reasoning.DETAILS: [], reasoning.BLOCKS: []}
         self._usage: WireUsage | None = None
         self._extensions: dict[str, Any] = {}
         self._shape: Shape | None = None
         self._target = -1
-        self.growing: list[bytes] | None = None  # the pieces of the call whose arguments go on in this shape
+        self.growing: list[bytes] | None = None  # the pieces of the call whose arguments continue in this shape
         self.steady = False
         self._misses = 0
         self._guessing = True
-        self._came = b""  # the last payload that was no part of an answer
+        self._came = b""  # the last payload that was not part of an answer
         self._reasons: dict[int, str] = {}  # why each choice ended
-        self._unfinished: set[int] = set()  # choices that go on, once there are several
+        self._unfinished: set[int] = set()  # choices without a finish reason, once there are several
         self._stop: str | None = None
 
     def resume(self, usage: WireUsage | None) -> list[Event]:
-        """Go on in a stream of which something was read before: the calls, and these counts."""
+        """Continues a stream of which the calls and these counts were read before."""
         self._state, self._decode, self._usage = _State.OPEN, _decode_chunk, usage
         events: list[Event] = []
         self._announce_calls(events)
@@ -152,7 +152,7 @@ class StreamParser:
         return events
 
     def close(self) -> list[Event]:
-        """The usage after `Finished`, nothing after `Failed`; else the stream was cut."""
+        """The usage after `Finished`, nothing after `Failed`; otherwise the stream was cut."""
         events: list[Event] = []
         if self._state is _State.OPEN and self._reasons:
             self._finish([*self._reasons.values()], events)
@@ -164,7 +164,7 @@ class StreamParser:
 
     def _read_payload(self, payload: bytes, events: list[Event]) -> None:
         if not payload.isascii():
-            payload = payload.decode("utf-8", "replace").encode()  # raw values are not checked by the decoder
+            payload = payload.decode("utf-8", "replace").encode()  # the decoder does not check raw values
         try:
             chunk = self._decode(payload)
         except _UNREADABLE:
@@ -172,17 +172,17 @@ class StreamParser:
             return
         try:
             self._read_chunk(chunk, payload, events)
-        except _UNREADABLE:  # deep within a field that is looked at only now
+        except _UNREADABLE:  # deep inside a field that is decoded only now
             self._fail(malformed("a chat chunk", payload).failure, events)
 
     def _give_up_shapes(self, missed: int, tried: int) -> None:
-        """Stop guessing in a stream whose chunks seldom look like the one before."""
+        """Stops predicting shapes in a stream whose chunks seldom look like the one before."""
         self._misses = max(0, self._misses + 2 * missed - tried)
         if self._misses > _MOST_MISSES:
             self._shape, self._guessing = None, False
 
     def _read_oddity(self, payload: bytes, events: list[Event]) -> None:
-        """A payload that is no chunk: the end mark, half a surrogate pair, or what the server should not have sent."""
+        """Handles a payload that is no chunk: the end mark, half a surrogate pair, or an invalid one."""
         if payload.lstrip().startswith(b"[DONE]"):
             self._end(events)
             return
@@ -223,13 +223,13 @@ class StreamParser:
             self._finish([*self._reasons.values()], events)
 
     def _may_go_on(self, choices: Sequence[WireChoice]) -> bool:
-        """Whether a reason may be no end: servers that name one in each chunk do so beside what the chunk says, and
-        before anything was said. What follows tells then."""
+        """Whether a finish reason may not be the end: servers that send one in each chunk do so next to content, and
+        before anything was said. The following chunks decide."""
         return (self._next == 0 and not self._binder.calls) or any(says_more(choice) for choice in choices)
 
     def _read_choice(self, choice: WireChoice, events: list[Event]) -> None:
-        """One choice. Nobody asked for several, so all of them are parts of one turn: GitHub Copilot gives the text in
-        one and the call in the next."""
+        """Reads one choice. Several were not requested, so all belong to one turn: GitHub Copilot puts the text in one
+        and the call in the next."""
         index = choice.index or 0
         self._read_delta(choice.delta or choice.message or _NO_DELTA, choice, events)
         if choice.finish_reason:
@@ -253,7 +253,7 @@ class StreamParser:
         )
 
     def _read_delta(self, delta: WireDelta, choice: WireChoice, events: list[Event]) -> None:
-        """What a chunk adds, in the order in which a turn holds it, whatever the order of the keys."""
+        """Reads the content of a chunk, in the order of a turn, whatever the order of the keys."""
         self._read_reasoning(delta, events)
         self._read_content(delta.content if len(delta.content) else choice.text, events)
         if len(delta.refusal) and _is_text(delta.refusal):
@@ -266,7 +266,7 @@ class StreamParser:
             fragments = calls_of(delta)
             for position, fragment in enumerate(join_entries(fragments) if whole else fragments):
                 if whole:
-                    fragment.index = before + position  # calls of a whole reply are never fragments of one another
+                    fragment.index = before + position  # calls of a whole reply are never fragments of each other
                 elif choice.index and isinstance(fragment.index, int):
                     fragment.index += choice.index * _CALLS_OF_A_CHOICE
                 self._read_fragment(fragment, events)
@@ -274,7 +274,8 @@ class StreamParser:
             self._read_fragment(CallFragment(index=_LEGACY_INDEX, function=delta.function_call), events)
 
     def _read_reasoning(self, delta: WireDelta, events: list[Event]) -> None:
-        """Text under the first name that has some, for servers repeat it under several; then what proves it."""
+        """Reads the text under the first name that has some, because servers repeat it under several; then its
+        proofs."""
         details = reasoning.entries_of(delta.reasoning_details) if len(delta.reasoning_details) > _NOTHING else []
         blocks = reasoning.entries_of(delta.thinking_blocks) if len(delta.thinking_blocks) > _NOTHING else []
         for name, shape in _REASONING_SHAPES.items():
@@ -319,7 +320,7 @@ class StreamParser:
                     self._read_fragment(CallFragment(index=index, id=said.id, function=piece), events)
 
     def _show(self, images: msgspec.Raw, events: list[Event]) -> None:
-        """Images that the model made, which are no part of its text."""
+        """Reads images that the model made, which are separate from its text."""
         for raw in reasoning.entries_of(images):
             shown = read_image(bytes(raw), f"{self._binder.response_id or 'image'}_{self._next}")
             if isinstance(shown, Text):
@@ -330,7 +331,7 @@ class StreamParser:
                 self._next += 1
 
     def _note(self, delta: WireDelta, choice: WireChoice, events: list[Event]) -> None:
-        """Citations and log probabilities, which belong to the text that is open."""
+        """Reads citations and log probabilities, which belong to the open text."""
         if self._kind is not Text:
             return
         if len(delta.annotations) > _NOTHING:
@@ -342,7 +343,8 @@ class StreamParser:
                     events.append(BlockNoted(self._block, logprobs=tuple(known)))
 
     def _read_fragment(self, fragment: CallFragment, events: list[Event]) -> None:
-        """A call is announced when its arguments begin, for until then its name may go on, or another call does."""
+        """Reads a fragment. A call is announced when its arguments begin: until then its name may continue, or another
+        call may begin."""
         call, added = self._binder.bind(fragment)
         if call.block is not None:
             if added != EMPTY and not call.held:
@@ -356,14 +358,14 @@ class StreamParser:
             self._expect(arguments_of(call, fragment.index), call.block, call.pieces)
 
     def _announce_calls(self, events: list[Event], *, but: Call | None = None) -> None:
-        """Open the calls that are not open yet, and say what of their arguments has come."""
+        """Opens the calls that are not open yet, with the arguments that have arrived."""
         for call in self._binder.calls:
             if call.block is not None or call is but or not call.name:
                 continue
             self._close_block(events)
             proof = reasoning.call_proof(call.extra) if call.extra is not None else None
             if proof is not None:
-                # Clients of other dialects have no place for it at the call, and keep it as reasoning.
+                # Clients of other dialects cannot keep it at the call, so they keep it as reasoning.
                 events += (BlockOpened(self._next, Reasoning("", proof)), BlockClosed(self._next, proof))
                 self._next += 1
             call.block = self._next
@@ -379,13 +381,13 @@ class StreamParser:
         events.append(BlockDelta(self._block, text))
 
     def _expect(self, shape: Shape | None, block: int, growing: list[bytes] | None = None) -> None:
-        """Guess that the next chunk adds to `block` in this shape."""
+        """Predicts that the next chunk adds to `block` in this shape."""
         if self._guessing:
             self._shape, self._target, self.growing = shape, block, growing
 
     def _open(self, kind: type[Text | Reasoning | Refusal], events: list[Event]) -> None:
-        """The one place where a block of text begins, and with it ends the one before. A call that seemed to go on did
-        not."""
+        """Opens a text block, which closes the one before. Pending calls that began with an empty object are
+        complete."""
         if sum(call.settle() for call in self._binder.calls if call.block is None):
             self._announce_calls(events)
         self._close_block(events)
@@ -403,7 +405,7 @@ class StreamParser:
         self._kind = None
 
     def _take_proof(self) -> Proof | None:
-        """The proof of what was thought so far: of the two fields for it a server uses one."""
+        """The proof of the reasoning so far; a server uses one of the two fields."""
         for kind, pieces in self._pieces.items():
             if pieces:
                 originals = reasoning.merge_entries(pieces)
@@ -413,7 +415,7 @@ class StreamParser:
         return None
 
     def _finish(self, reasons: Sequence[str], events: list[Event]) -> None:
-        """Close all and say why it ended: what came counts more than the label that the server gave it."""
+        """Closes all blocks and reports the finish reason; the content takes precedence over the server's label."""
         known = {reason: read_finish(reason) for reason in reasons}
         reason = next((word for word, meant in known.items() if meant not in ("stop", "tool_calls")), reasons[0])
         finish = known[reason]
@@ -427,7 +429,7 @@ class StreamParser:
             return
         self._announce_calls(events)
         self._close_block(events, incomplete=cut)
-        if any(self._pieces.values()):  # proofs that came after the reasoning had ended
+        if any(self._pieces.values()):  # proofs that arrived after the reasoning had ended
             self._open(Reasoning, events)
             self._close_block(events)
         calls = [call for call in self._binder.calls if call.block is not None]
@@ -447,7 +449,8 @@ class StreamParser:
         self._state = _State.FINISHED
 
     def _end(self, events: list[Event]) -> None:
-        """[DONE] ends an answer even if no reason was given; with nothing before it, it is no answer."""
+        """Handles [DONE], which ends an answer even without a finish reason; with nothing before it, there is no
+        answer."""
         if self._state is _State.OPEN:
             self._finish([*self._reasons.values()] or [""], events)
         elif self._state is _State.WAITING:
@@ -455,7 +458,8 @@ class StreamParser:
         self._tell_usage(events)
 
     def _tell_usage(self, events: list[Event]) -> None:
-        """The last counts, once nothing can follow: servers count in every chunk, with the finish, or after it."""
+        """Reports the last counts, once nothing can follow: servers send them in every chunk, with the finish, or after
+        it."""
         if self._usage is not None and self._state is _State.FINISHED:
             events.append(UsageSeen(read_usage(self._usage)))
             self._usage = None
@@ -467,12 +471,12 @@ class StreamParser:
 
 
 def _is_text(raw: msgspec.Raw) -> bool:
-    """Whether a raw value is a string with something in it."""
+    """Whether a raw value is a non-empty string."""
     return len(raw) > 2 and bytes(raw).startswith(b'"')
 
 
 def _failure_of(chunk: WireChunk, payload: bytes) -> Failure | None:
-    """The failure that a chunk reports, in whichever vendor's shape."""
+    """The failure that a chunk reports, in any vendor's shape."""
     for error in errors_in(chunk.error, chunk.choices):
         if value := _decode_any(error):
             return judge_reported(value, payload)
@@ -484,7 +488,7 @@ def _failure_of(chunk: WireChunk, payload: bytes) -> Failure | None:
 
 
 def _stop_of(choice: WireChoice) -> str | None:
-    """The stop sequence that the server says it met; a number there is the token that ends every answer."""
+    """The stop sequence that the server reports; a number there is the end token."""
     for raw in (choice.stop_reason, choice.matched_stop):
         if _is_text(raw):
             return text_of(bytes(raw))
@@ -499,5 +503,5 @@ def _seconds(created: Number) -> int | None:
 
 
 def _objects_of(values: list[Any]) -> list[dict[str, Any]]:
-    """What a list has that its readers can read; what else servers put there is nobody's."""
+    """The objects in a list; other entries are dropped."""
     return [value for value in values if isinstance(value, dict)]

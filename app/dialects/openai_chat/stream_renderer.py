@@ -1,4 +1,4 @@
-"""Renders Chat Completions streams: a role chunk, content, a finish chunk, usage if asked for, [DONE].
+"""Renders Chat Completions streams: a role chunk, content, a finish chunk, usage if requested, [DONE].
 
 Source: OpenAI API reference, "Chat Completions", "Streaming"; `reasoning_content`, `reasoning_details` and
 `annotations` in deltas are what clients of compatible servers read.
@@ -38,7 +38,7 @@ from app.dialects.runs import Frame, Run
 from app.errors import UpstreamCut
 from app.sse import COMMENT_KEEPALIVE, DONE, encode_event
 
-# Between a commentary and the answer, which in this dialect are one text.
+# Separates a commentary from the answer; this dialect has one text for both.
 PARAGRAPH = "\n\n"
 _PARAGRAPH = literal(PARAGRAPH)
 
@@ -51,7 +51,7 @@ class _State(Enum):
 
 
 class _Pen:
-    """What stands around each delta of one open block, and what to do at its end."""
+    """The frame around each delta of one open block, and what its end needs."""
 
     __slots__ = ("call", "citations", "frame", "place", "prefix", "proof", "said", "suffix")
 
@@ -81,11 +81,11 @@ class StreamRenderer:
         self._said = False
         self._refused = False
         self._phase: str | None = None  # of the last text
-        self._texts: list[_Pen] = []  # of all texts, for citations are placed in the whole of them
+        self._texts: list[_Pen] = []  # of all texts, because citations have positions in the whole
         self._usage: Usage | None = None
 
     def resume(self, head: Mapping[str, Any]) -> None:
-        """Go on in a stream whose chunks begin with these fields."""
+        """Continues a stream whose chunks begin with these fields."""
         self._head = encode_body(head)[:-1]
         self._state = _State.OPEN
 
@@ -116,7 +116,7 @@ class StreamRenderer:
         return pen.frame.write(run.texts)
 
     def close(self) -> bytes:
-        """Usage and [DONE], if they waited for counts that never came."""
+        """Usage and [DONE], if they were held for counts that never came."""
         out: list[bytes] = []
         if self._state is _State.FINISHED:
             self._end(out)
@@ -159,7 +159,8 @@ class StreamRenderer:
         out.append(self._chunk({"role": "assistant", "content": ""}))
 
     def _open(self, event: BlockOpened, out: list[bytes]) -> None:
-        """Announce a block and prepare what will stand around its deltas. Other blocks have no place here."""
+        """Announces a block and prepares the frame for its deltas. Blocks without a form in this dialect are left
+        out."""
         block = event.block
         pen = _Pen(b"", b"")
         match block:
@@ -194,7 +195,7 @@ class StreamRenderer:
         self._calls += 1
         if self._legacy:
             if index > 0:
-                return _Pen(b"", b"")  # the legacy form has room for one call
+                return _Pen(b"", b"")  # the legacy form holds one call
             out.append(self._chunk({"function_call": {"name": block.name, "arguments": ""}}))
             pen = self._pen(b'{"function_call":{"arguments":', b"}}")
         elif block.kind == "custom":
@@ -245,13 +246,13 @@ class StreamRenderer:
         self._state = _State.ENDED
 
     def _say(self, pen: _Pen, text: str, out: list[bytes]) -> None:
-        """What a block that comes whole has to say at its opening."""
+        """Writes the text of a block that comes whole when it is opened."""
         if text and pen.prefix:
             pen.said.append(literal(text))
             out += (pen.prefix, pen.said[-1], pen.suffix)
 
     def _place_citations(self) -> list[dict[str, Any]]:
-        """The annotations of all texts. Their lengths are counted only if there are any."""
+        """The annotations of all texts. Text lengths are computed only if there are any."""
         if not any(pen.citations for pen in self._texts):
             return []
         annotations: list[dict[str, Any]] = []
@@ -266,7 +267,7 @@ class StreamRenderer:
         return annotations
 
     def _open_step(self, block: ServerTool, out: list[bytes]) -> _Pen:
-        """A step of the upstream's own tools. There is no place for one but beside the answer, with the thoughts."""
+        """A step of the upstream's own tools, shown beside the answer together with the thoughts."""
         pen = self._pen(b'{"reasoning_content":', b"}") if self._context.show_reasoning else _Pen(b"", b"")
         if block.step is not None:
             self._say(pen, note_of(block), out)
@@ -297,6 +298,6 @@ class StreamRenderer:
 
 
 def is_legacy(context: RenderContext) -> bool:
-    """Whether the client asked with `functions`, and so knows answers of that form only."""
+    """Whether the client asked with `functions`, and so knows only answers of that form."""
     extensions = context.request.extensions if context.request is not None else ()
     return any(extension.name == "functions" and extension.dialect == NAME for extension in extensions)

@@ -9,7 +9,7 @@ from app.conversation.traits import DialectTraits
 from app.dialects.openai_chat.reasoning import read_signed
 from app.dialects.openai_chat.vocabulary import NAME
 
-# What its clients call fields of the neutral request, where it is another name.
+# Client names of fields of the neutral request, where they differ.
 FIELDS = {
     "max_tokens": "max_completion_tokens",
     "reasoning": "reasoning_effort",
@@ -19,7 +19,7 @@ FIELDS = {
     "cache": "prompt_cache_breakpoint",
 }
 
-# What its vendor takes, as fields of Capabilities.
+# What its vendor supports, as fields of Capabilities.
 TAKES: dict[str, Any] = {
     "stop_limit": 4,
     "top_k": True,

@@ -16,9 +16,9 @@ _NO_COMPLETION = CompletionDetails()
 def read_usage(wire: WireUsage) -> Usage:
     """Disjoint counts of a `usage` object.
 
-    On the wire `prompt_tokens` contains what was read from and written to a cache; here the three are disjoint and sum
-    to it. A server that reports more cached than prompt tokens counted them apart: nothing is fresh then. xAI and
-    Gemini's proxies count thinking beside the answer, as the total shows.
+    On the wire `prompt_tokens` includes tokens read from and written to a cache; here the three are disjoint and sum to
+    it. A server that reports more cached than prompt tokens counts them separately: then nothing is fresh. xAI and
+    Gemini's proxies count thinking separately from the answer, as the total shows.
     """
     prompt_details = wire.prompt_tokens_details or _NO_PROMPT
     completion_details = wire.completion_tokens_details or _NO_COMPLETION
@@ -44,7 +44,7 @@ def read_usage(wire: WireUsage) -> Usage:
 
 
 def write_usage(usage: Usage) -> dict[str, Any]:
-    """A `usage` object, with every detail that we know."""
+    """A `usage` object with all known details."""
     return {
         "prompt_tokens": usage.input,
         "completion_tokens": usage.output,
@@ -55,7 +55,7 @@ def write_usage(usage: Usage) -> dict[str, Any]:
 
 
 def _count(*values: Number) -> int:
-    """The first count that says something; text is read as a number, nonsense as nothing."""
+    """The first positive count; text is read as a number, nonsense is skipped."""
     for value in values:
         if value is None:
             continue
@@ -73,7 +73,7 @@ def _count(*values: Number) -> int:
 
 
 def find_usage(body: bytes) -> Usage | None:
-    """Usage of a whole reply that is only passed on; nothing else of it is decoded."""
+    """Usage of a whole reply that only passes; nothing else is decoded."""
     try:
         wire = _counted.decode(body).usage
     except (msgspec.MsgspecError, UnicodeDecodeError):

@@ -1,7 +1,7 @@
 """Types, enum tables and losses of Chat Completions.
 
-The shapes are tolerant: every field may be missing, and what servers or clients spell in several ways stays raw or
-takes several types. Source: OpenAI API reference, "Chat Completions", and what compatible servers really send.
+The shapes are tolerant: every field may be missing, and fields that servers or clients spell in several ways stay raw
+or have several types. Source: OpenAI API reference, "Chat Completions", and what compatible servers really send.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from app.dialects.finish_words import judge_word
 
 NAME: Final[Literal["openai_chat"]] = "openai_chat"
 
-# Spelling on the wire, in lower case, to ours. What is not here is judged by its parts (finish_words.py).
+# Wire spelling, in lower case, to ours. Other words are judged by their parts (finish_words.py).
 FINISH_REASONS: dict[str, FinishReason] = {
     "stop": "stop",
     "eos": "stop",
@@ -57,22 +57,22 @@ ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 # Fields of past assistant messages that carry reasoning.
 REASONING_KEYS = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks", "thinking")
 
-# What we call the entry of `reasoning_details` that carries a sealed proof.
+# The format of the entry in `reasoning_details` that carries a sealed proof.
 SEALED_FORMAT = "dragoman-v1"
 
-# A stream's or a reply's fields beside the answer that are handed on to clients of this dialect.
+# Reply fields beside the answer that are passed on to clients of this dialect.
 REPLY_EXTENSIONS = ("system_fingerprint", "moderation")
 
 
 class ExtensionLoss(NamedTuple):
-    """What happens to a request field in another dialect; `harmless` values ask for nothing special."""
+    """The loss of a request field in another dialect; `harmless` values request nothing special."""
 
     severity: Severity
     why: str
     harmless: tuple[object, ...] = ()
 
 
-# Top-level request fields without a place in the neutral model. Any other unknown field is a hint of class D.
+# Top-level request fields that the neutral model lacks. Any other unknown field is a hint of class D.
 EXTENSION_LOSSES: dict[str, ExtensionLoss] = {
     "modalities": ExtensionLoss("wrong", "no other dialect has audio answers", (["text"], [])),
     "audio": ExtensionLoss("wrong", "no other dialect has audio answers"),
@@ -102,7 +102,7 @@ UNKNOWN_FIELD = ExtensionLoss("ignorable", "only its own dialect knows this fiel
 
 
 class WireCache(msgspec.Struct):
-    """`cache_control` of Anthropic's and `prompt_cache_breakpoint` of OpenAI's making."""
+    """Anthropic's `cache_control` and OpenAI's `prompt_cache_breakpoint`."""
 
     type: str | None = None
     mode: str | None = None
@@ -122,7 +122,7 @@ class WireImage(msgspec.Struct):
 
 
 class WirePart(msgspec.Struct):
-    """One part of a content list, of whatever type. The flat `file_…` fields are those of the Responses dialect."""
+    """One part of a content list, of any type. The flat `file_…` fields are those of the Responses dialect."""
 
     type: str = ""
     text: str | None = None
@@ -195,7 +195,7 @@ class PlainPart(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class PlainMessage(KnownMessage, forbid_unknown_fields=True, kw_only=True):
-    """A message of words and calls, decoded with all that is in it."""
+    """A message of words and calls, decoded with its content."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[PlainPart] | None = None  # type: ignore[assignment]
@@ -214,7 +214,7 @@ MOST_CHOICES = 128
 
 
 class PlainRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """A request of plain messages whose settings are as they should be: it is taken apart in one look."""
+    """A request of plain messages with valid settings, decoded in one pass."""
 
     model: Annotated[str, Meta(min_length=1)]
     messages: Annotated[list[PlainMessage], Meta(min_length=1)]
@@ -293,7 +293,7 @@ class CompletionDetails(msgspec.Struct, gc=False):
 
 
 class WireUsage(msgspec.Struct, gc=False):
-    """All names under which servers count; the counts themselves may be text or null."""
+    """All names that servers use for counts; the counts themselves may be text or null."""
 
     prompt_tokens: Number = None
     completion_tokens: Number = None
@@ -318,8 +318,8 @@ class CallPiece(msgspec.Struct, gc=False):
 
 
 class CallFragment(msgspec.Struct, gc=False):
-    """A fragment of a tool call, or a whole one where the server does not cut. Flat ones have no function around their
-    name and arguments."""
+    """A fragment of a tool call, or a whole call if the server does not split it. Flat ones have name and arguments
+    without a function around them."""
 
     index: Number = None
     id: Number = None
@@ -333,7 +333,7 @@ class CallFragment(msgspec.Struct, gc=False):
 
 
 class WireDelta(msgspec.Struct, gc=False):
-    """A `delta` of a stream or the `message` of a whole reply. TGI sends one call without the list around it."""
+    """A `delta` of a stream or the `message` of a whole reply. TGI sends a single call without a list."""
 
     content: Raw = Raw()
     tool_calls: list[CallFragment] | CallFragment | None = None
@@ -351,8 +351,8 @@ class WireDelta(msgspec.Struct, gc=False):
 
 
 class WireChoice(msgspec.Struct, gc=False):
-    """`text` is that of the completions of old. vLLM and SGLang tell the stop sequence that ended it, OpenRouter the
-    error that did."""
+    """`text` belongs to legacy completions. vLLM and SGLang report the stop sequence that ended the answer, OpenRouter
+    the error that did."""
 
     index: int | None = None
     delta: WireDelta | None = None
@@ -371,7 +371,7 @@ class GroqExtension(msgspec.Struct, gc=False):
 
 
 class WireChunk(msgspec.Struct, gc=False):
-    """What is needed of a chunk once the stream has begun."""
+    """The fields of a chunk that are needed once the stream has begun."""
 
     choices: list[WireChoice] | None = None
     usage: WireUsage | None = None
@@ -393,7 +393,7 @@ def calls_of(delta: WireDelta) -> list[CallFragment]:
 
 
 def says_more(choice: WireChoice) -> bool:
-    """Whether a choice adds to the answer, beside what may be said of its end."""
+    """Whether a choice adds to the answer, apart from its finish reason."""
     delta = choice.delta or choice.message
     said = [choice.text]
     if delta is not None:
@@ -402,19 +402,20 @@ def says_more(choice: WireChoice) -> bool:
 
 
 def errors_in(error: Raw, choices: Sequence[WireChoice] | None) -> list[Raw]:
-    """The errors of a reply or a chunk: its own, and those of its choices; which say something is to be seen."""
+    """The errors of a reply or a chunk: its own, and those of its choices; the caller must check whether they are
+    empty."""
     told = [choice.error for choice in choices or () if len(choice.error)]
     return [error, *told] if len(error) else told
 
 
 def read_finish(word: str) -> FinishReason | Literal["broken"]:
-    """What a word means that ends an answer, in any server's spelling; "broken" if it is no end but a failure."""
+    """The finish reason that a word means, in any server's spelling; "broken" if it is a failure."""
     plain = word.lower()
     return FINISH_REASONS.get(plain) or judge_word(plain)
 
 
 class FirstChunk(WireChunk, gc=False):
-    """The first chunk, or a whole reply: says in addition what does not change."""
+    """The first chunk, or a whole reply, with the fields that do not change."""
 
     id: str | None = None
     model: str | None = None

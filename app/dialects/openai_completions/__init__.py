@@ -1,8 +1,7 @@
 """OpenAI's legacy Completions.
 
-Only clients speak it. An upstream that does too gets the bytes; any other is asked the prompt as a user's message.
-It is the older face of Chat Completions: its errors and its counts of tokens are the same and come from there. Nothing
-here does I/O.
+Only clients speak it. An upstream that supports it gets the bytes; any other gets the prompt as a user message. Its
+errors and token counts are those of Chat Completions and come from there. Nothing here does I/O.
 """
 
 from app.dialects.openai_chat import error_status, parse_error, render_error

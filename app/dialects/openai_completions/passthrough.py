@@ -20,15 +20,16 @@ from app.sse import COMMENT_KEEPALIVE, DONE, SseDecoder, encode_event
 
 
 def pass_request(body: bytes, capabilities: Capabilities) -> bytes:
-    """The body with the upstream's name of the model, and no higher limit than its route has; no other upstream could
-    take what this one refuses."""
+    """The body with the upstream's model name, and with its limit lowered to the route's. It always passes, because no
+    other upstream could accept what this one refuses."""
     if find_lowered(body, capabilities):
         body = encode_body({**read_body(body), "max_tokens": capabilities.max_output})
     return replace_model(body, capabilities.model) if capabilities.model else body
 
 
 def pass_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> tuple[bytes, Usage | None]:
-    """Raises UpstreamRefused for an error inside a reply of status 200, UpstreamMalformed for what is no reply."""
+    """A whole reply and its usage, with the client's name of the model and missing fields added. Raises UpstreamRefused
+    for an error inside a reply of status 200, UpstreamMalformed for anything that is no reply."""
     parse_response(body)
     head: dict[str, Any] = {**_head_decoder.decode(body)}
     if missing := missing_head(head, context, "text_completion"):
@@ -89,7 +90,7 @@ class StreamPassthrough:
         return COMMENT_KEEPALIVE
 
     def _pass(self, data: list[bytes]) -> bytes:
-        """The end mark is written at the end of input."""
+        """The encoded payloads, without the end mark, which `close` writes."""
         if self._failed:
             return b""
         return b"".join(self._encode(payload) for payload in data if payload.strip() != b"[DONE]")

@@ -1,4 +1,4 @@
-"""Parses legacy Completions requests, and splits those that want several answers."""
+"""Parses legacy Completions requests, and splits those for several answers."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from app.dialects.json_bodies import encode_body, read_body, read_value
 from app.dialects.openai_completions.vocabulary import DEFAULT_MAX_TOKENS, MOST_ANSWERS, NAME, WireRequest
 from app.errors import InvalidRequest, Unsupported
 
-# Fields that only a server of this dialect can follow, and the values that ask for nothing.
+# Fields that only a server of this dialect supports, and their values without effect.
 NATIVE_ONLY: dict[str, tuple[object, ...]] = {"suffix": (None, ""), "logprobs": (None,), "best_of": (None, 0, 1)}
 
 _decoder = msgspec.json.Decoder(WireRequest)
 
 
 def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
-    """The prompt as the only message. Raises InvalidRequest, and Unsupported for what only a server of this dialect
-    can do."""
+    """The prompt as the only message. Raises InvalidRequest, and Unsupported for features that only a server of this
+    dialect has."""
     wire = read_request(body)
     prompts = read_prompts(wire)
     if len(prompts) > 1:
@@ -49,7 +49,7 @@ def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
 
 
 def split_request(body: bytes) -> list[bytes]:
-    """One whole-answer request for each answer, in the order of the choices: all of the first prompt, then the next.
+    """One whole-answer request per answer, in the order of the choices: all of the first prompt, then the next.
 
     Raises InvalidRequest, and Unsupported for too many.
     """
@@ -62,7 +62,7 @@ def split_request(body: bytes) -> list[bytes]:
 
 
 def read_request(body: bytes) -> WireRequest:
-    """Raises InvalidRequest."""
+    """The decoded request. Raises InvalidRequest."""
     read_body(body)
     try:
         return read_value(msgspec.Raw(body), _decoder, "")
@@ -72,7 +72,7 @@ def read_request(body: bytes) -> WireRequest:
 
 
 def read_prompts(wire: WireRequest) -> list[str]:
-    """The prompts as text. Raises InvalidRequest, and Unsupported for what cannot be said to a chat model."""
+    """The prompts as text. Raises InvalidRequest, and Unsupported for features that a chat model lacks."""
     for name, harmless in NATIVE_ONLY.items():
         if getattr(wire, name) not in harmless:
             raise Unsupported(f"{name}: only a server that completes text itself can do this", param=name)

@@ -32,7 +32,7 @@ def render_response(response: Response, context: RenderContext) -> bytes:
 
 
 def join_responses(bodies: Sequence[bytes], context: RenderContext) -> bytes:
-    """One completion with the choices of all of ours, in order; the counts are added up."""
+    """One completion with the choices of all our replies, in order; the counts are added up."""
     wires = [parse_response(body) for body in bodies]
     choices = [
         choice_of(block.text, FINISH_NAMES[wire.finish_reason or "stop"], index)
@@ -45,7 +45,7 @@ def join_responses(bodies: Sequence[bytes], context: RenderContext) -> bytes:
 
 
 def stream_response(body: bytes, *, include_usage: bool) -> bytes:
-    """A whole completion as a stream: a chunk for the text of each choice, one for its end."""
+    """A whole completion as a stream: for each choice a chunk with the text and one with the end."""
     fields: dict[str, Any] = msgspec.json.decode(body)
     choices, usage = fields.pop("choices"), fields.pop("usage", None)
     chunks = [
@@ -59,7 +59,7 @@ def stream_response(body: bytes, *, include_usage: bool) -> bytes:
 
 
 def head_of(context: RenderContext) -> dict[str, Any]:
-    """What all chunks of a reply have in common."""
+    """The fields that all chunks of a reply share."""
     return {"id": f"cmpl-{context.id}", "object": "text_completion", "created": context.created, "model": context.model}
 
 
@@ -68,7 +68,7 @@ def choice_of(text: str, finish: str | None, index: int = 0) -> dict[str, Any]:
 
 
 def echoed_prompt(context: RenderContext) -> str:
-    """The prompt, where the client wants it before the answer."""
+    """The prompt, if the client wants it repeated before the answer."""
     if b'"echo"' not in context.body:
         return ""
     try:

@@ -17,7 +17,7 @@ from app.errors import Failure, UpstreamCut, UpstreamMalformed
 
 
 class StreamParser:
-    """Reads an upstream's stream; its first choice is one block of text."""
+    """Parses an upstream's stream; its first choice is one block of text."""
 
     def __init__(self) -> None:
         self._started = False

@@ -22,7 +22,7 @@ from app.sse import COMMENT_KEEPALIVE, DONE, encode_event
 
 
 class StreamRenderer:
-    """Writes a client's stream. Only what is said becomes text: reasoning has no place here."""
+    """Renders a client's stream. Only visible text is written; reasoning has no form here."""
 
     def __init__(self, context: RenderContext) -> None:
         self._head = encode_body(head_of(context))[:-1]

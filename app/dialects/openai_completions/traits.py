@@ -8,7 +8,7 @@ from typing import Any
 from app.conversation.traits import DialectTraits
 from app.dialects.openai_completions.vocabulary import NAME
 
-# What its vendor takes, as fields of Capabilities.
+# What its vendor supports, as fields of Capabilities.
 TAKES: dict[str, Any] = {
     "stop_limit": 4,
     "tools": False,

@@ -14,9 +14,9 @@ from app.dialects.openai_chat.vocabulary import WireUsage
 
 NAME: Final[Literal["openai_completions"]] = "openai_completions"
 
-# What a server generates for a client that names no limit; tokens.
+# Tokens that a server generates if the client sets no limit.
 DEFAULT_MAX_TOKENS = 16
-# Most answers that are asked for one by one on behalf of one request.
+# Maximum answers requested one by one for a single request.
 MOST_ANSWERS = 16
 
 Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
@@ -66,7 +66,7 @@ class WireCompletion(msgspec.Struct):
 
 completion_decoder = msgspec.json.Decoder(WireCompletion)
 
-# There are no tools here, so a call can only be the end.
+# There are no tools in this dialect, so a call can only be the end.
 FINISH_NAMES: dict[FinishReason, str] = {
     "stop": "stop",
     "stop_sequence": "stop",

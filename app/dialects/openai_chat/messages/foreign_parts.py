@@ -14,7 +14,7 @@ from app.dialects.readable import inline_image
 
 NoteField = Callable[[str, msgspec.Raw], None]
 
-# The types of Anthropic Messages that no part of this dialect has.
+# Types of Anthropic Messages that this dialect lacks.
 MESSAGES_TYPES = ("tool_use", "tool_result", "redacted_thinking", "document", "search_result")
 _AMBIGUOUS = ("image", "thinking", "reasoning")
 FOREIGN_TYPES = frozenset((*MESSAGES_TYPES, *_AMBIGUOUS))
@@ -23,7 +23,7 @@ _object = msgspec.json.Decoder(dict[str, Any])
 
 
 def read_foreign(kind: str, raw: msgspec.Raw, path: str, note: NoteField) -> Block | None:
-    """The block; None where the part is none of another dialect's. Raises InvalidRequest."""
+    """The block of another dialect; None if the part is none. Raises InvalidRequest."""
     if kind in MESSAGES_TYPES:
         return read_block(raw, path, note)
     if kind not in _AMBIGUOUS:
@@ -34,7 +34,7 @@ def read_foreign(kind: str, raw: msgspec.Raw, path: str, note: NoteField) -> Blo
         case {"type": "image", "image": str(url)} | {"type": "image", "url": str(url)}:
             image = inline_image(url)
             return Image(image if image is not None else Url(url))
-        case {"type": "reasoning", **said}:  # LangChain's, the AI SDK's, an item of Responses
+        case {"type": "reasoning", **said}:  # LangChain, the AI SDK, or an item of Responses
             return Reasoning(_text_of(said))
     return None
 

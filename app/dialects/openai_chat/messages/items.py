@@ -1,7 +1,7 @@
-"""Parses `input` in place of `messages`: Responses items, which Cursor sends to the chat path.
+"""Parses `input` instead of `messages`: Responses items, which Cursor sends to the chat path.
 
-Messages, calls with their outputs and reasoning become the messages that say the same; calls that follow each other
-become one assistant message. Of any other item the user's side tells what can be read in it.
+Messages, calls with their outputs, and reasoning become equivalent messages; consecutive calls become one assistant
+message. The readable content of any other item becomes a user turn.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from app.dialects.openai_chat.vocabulary import (
 from app.dialects.readable import read_unknown
 from app.errors import InvalidRequest
 
-# Items of tools that the client runs: the name of the tool, and the field of what the model asks.
+# Items of client-run tools: the name of the tool, and the field with the model's input.
 _NATIVE_CALLS = {
     "local_shell_call": ("local_shell", "action"),
     "shell_call": ("shell", "action"),
@@ -38,7 +38,8 @@ _item = msgspec.json.Decoder(WireItem)
 
 
 def read_items(items: msgspec.Raw, reader: MessageReader, instructions: str | None) -> None:
-    """Feed the messages that `items` stand for to `reader`. Raises InvalidRequest for an item it cannot say."""
+    """Feeds the messages that `items` represent to `reader`. Raises InvalidRequest for an item without an
+    equivalent."""
     if instructions:
         reader.add(WireMessage("system", _raw(instructions)), "instructions")
     if bytes(items).startswith(b'"'):
@@ -76,7 +77,7 @@ def _finish(assistant: WireMessage | None, path: str, reader: MessageReader) -> 
 
 
 def _add(assistant: WireMessage, item: WireItem) -> None:
-    """Put one item of the assistant's side into its message."""
+    """Adds one item of the assistant's side to its message."""
     match item.type:
         case "function_call":
             function = WireFunction(item.name, item.arguments)
@@ -107,7 +108,7 @@ def _message_of(item: WireItem) -> WireMessage:
 
 
 def _turn_of(kind: str, raw: msgspec.Raw, path: str) -> Turn:
-    """What the user's side tells of an item that no message of this dialect says."""
+    """A user turn with the content of an item that no message of this dialect can express."""
     if kind == "item_reference":
         where = f"{path}.type"
         raise InvalidRequest(f"{where}: an item_reference leads nowhere here; send the item itself", param=where)

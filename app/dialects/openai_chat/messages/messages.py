@@ -1,7 +1,7 @@
 """Parses messages into turns, and renders turns as messages.
 
-One message is one turn, except that the system messages at the very start become the instructions. A tool's answer is
-a message here and a block of a user's turn there.
+One message is one turn, except that leading system messages become the instructions. A tool result is a message in this
+dialect and a block of a user turn in the neutral model.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ _known_message = msgspec.json.Decoder(KnownMessage)
 _any_message = msgspec.json.Decoder(WireMessage)
 _string = msgspec.json.Decoder(str)
 
-# What stands for a past answer and for a result without a word, where a server refuses the empty text.
+# Placeholders for an empty past answer and an empty result, for servers that refuse empty text.
 NO_TEXT = "(no text)"
 NO_OUTPUT = "(no output)"
 
 
 class MessageReader:
-    """Reads messages in order. Fields that the neutral model has no place for go to `note`."""
+    """Reads messages in order. Fields without a place in the neutral model are passed to `note`."""
 
     def __init__(self, note: NoteField) -> None:
         self._note = note
         self.instructions: list[Text] = []
         self.turns: list[Turn] = []
-        self._legacy_call = ""  # the id that was made up for the last `function_call`
+        self._legacy_call = ""  # the id generated for the last `function_call`
 
     def read(self, messages: msgspec.Raw, path: str = "messages") -> None:
-        """Raises InvalidRequest with the path of what is wrong."""
+        """Reads raw messages. Raises InvalidRequest with the path of what is wrong."""
         raws: list[msgspec.Raw] = read_value(messages, list_decoder, path)
         for index, raw in enumerate(raws):
             where = f"{path}[{index}]"
@@ -96,7 +96,7 @@ class MessageReader:
         self.turns.append(Turn("user", (ToolResult(call_id, blocks),), path=path))
 
     def _content(self, message: WireMessage, path: str) -> tuple[Block, ...]:
-        """The blocks of the content; a cache hint on the message itself is one on its last text."""
+        """The blocks of the content; a cache hint on the message is moved to its last text."""
         blocks = read_content(message.content, f"{path}.content", self._note)
         hint = read_cache(message.cache_control)
         if hint is not None and blocks and isinstance(blocks[-1], Text):
@@ -112,7 +112,7 @@ class MessageReader:
         blocks: list[Block] = list(self._content(message, path))
         if message.refusal:
             blocks.append(Refusal(message.refusal))
-        told = {block.id for block in blocks if isinstance(block, ToolCall)}  # in the content, as Messages has them
+        told = {block.id for block in blocks if isinstance(block, ToolCall)}  # in the content, the form of Messages
         for index, call in enumerate(message.tool_calls or ()):
             read = _read_call(call, f"{path}.tool_calls[{index}]")
             if read.id not in told:
@@ -125,7 +125,7 @@ class MessageReader:
 
 
 class MessageWriter:
-    """Writes turns as messages for one upstream. What cannot be said becomes a loss."""
+    """Writes turns as messages for one upstream. What cannot be expressed becomes a loss."""
 
     def __init__(self, request: Request, capabilities: Capabilities) -> None:
         self._request = request
@@ -150,7 +150,7 @@ class MessageWriter:
         return messages
 
     def _message_extensions(self) -> dict[str, dict[str, Any]]:
-        """Fields of messages that only this dialect knows, by the path of the message; those of parts are gone."""
+        """Fields of messages that only this dialect knows, by the path of the message; those of parts become losses."""
         found: dict[str, dict[str, Any]] = {}
         for extension in self._request.extensions:
             path, dot, name = extension.name.rpartition(".")
@@ -174,7 +174,7 @@ class MessageWriter:
                 return self._write_user(turn)
 
     def _write_user(self, turn: Turn) -> list[dict[str, Any]]:
-        """The results first, each a message of its own; nothing may stand between them."""
+        """The messages of a user turn: the results first, each as a separate message, with nothing in between."""
         messages: list[dict[str, Any]] = []
         said: list[Block] = []
         for block in turn.blocks:
@@ -217,11 +217,11 @@ class MessageWriter:
         return message
 
     def _nothing(self, words: str) -> str:
-        """The content of a message that has none, and the words that stand for it where it must have some."""
+        """Empty content, or `words` if the upstream refuses empty content."""
         return "" if self._can.empty_content else words
 
     def _write_reasoning(self, thoughts: Sequence[Reasoning], *, required: bool) -> dict[str, Any]:
-        """Past reasoning in the field that the upstream wants: verbatim what it made itself, else the text.
+        """Past reasoning in the upstream's field: verbatim if the upstream made it, else the text.
 
         DeepSeek and others refuse a tool call without the field; empty text is accepted.
         """
@@ -243,7 +243,7 @@ class MessageWriter:
         return fields
 
     def _sensible(self, call: ToolCall, path: str) -> ToolCall:
-        """The call with arguments that are a JSON object, for servers put them through a template or a parser."""
+        """The call with arguments that are a JSON object, because servers pass them to a template or a parser."""
         if call.kind == "custom":
             return call
         arguments = call.arguments.strip()
@@ -255,9 +255,9 @@ class MessageWriter:
         return call
 
     def _content(self, blocks: Sequence[Block], path: str, joint: str) -> str | list[Any]:
-        """Content as a plain string where it is text without cache hints, which every server takes; else as parts."""
+        """Content as a plain string, which every server accepts, if it is text without cache hints; else as parts."""
         if len(blocks) == 1 and type(block := blocks[0]) is Text and block.cache is None:
-            return block.text  # as nearly always
+            return block.text  # the usual case
         texts = [block for block in blocks if isinstance(block, Text)]
         if len(texts) == len(blocks):
             return self._text_content(texts, joint)
@@ -278,7 +278,7 @@ class MessageWriter:
 
 
 def _read_call(call: WireCall, path: str) -> ToolCall:
-    """A past call. Numeric ids become text; the arguments stay as they are, or become the text of an object."""
+    """A past call. Numeric ids become text; the arguments stay unchanged, or become text if they are an object."""
     kind: ToolKind = "function"
     if call.custom is not None:
         kind, name, arguments = "custom", call.custom.name, call.custom.input or ""

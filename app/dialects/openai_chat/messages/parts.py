@@ -33,18 +33,18 @@ from app.dialects.openai_chat.vocabulary import NAME, KnownPart, PlainPart, Wire
 from app.dialects.readable import read_unknown
 from app.errors import InvalidRequest
 
-# Of a message: as it came, or decoded.
+# The content of a message, raw or decoded.
 Content = msgspec.Raw | str | list[PlainPart] | None
-# Called with the path and the value of a field that the neutral model has no place for.
+# Called with the path and the value of a field that the neutral model lacks.
 NoteField = Callable[[str, msgspec.Raw], None]
-# Called with the class and the reason of a loss.
+# Called with the severity and the reason of a loss.
 Lose = Callable[[Severity, str], None]
 
-# Lifetimes of a cache hint as each of the two spellings has them.
+# Lifetimes of a cache hint in each of the two spellings.
 _CONTROL_TTLS = {"5m": "5m", "1h": "1h", "30m": "1h", "12h": "1h"}
 _BREAKPOINT_TTLS = {"30m": "30m", "12h": "12h"}
 
-# Media types for file names, for clients that send bare base64 without any.
+# Media types by file name, for clients that send bare base64 without one.
 _TYPES_BY_ENDING = {"pdf": "application/pdf", "txt": "text/plain", "md": "text/markdown", "csv": "text/csv"}
 
 _known_part = msgspec.json.Decoder(KnownPart)
@@ -56,7 +56,7 @@ _DATA_URL: Final = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),", re.IGNORECASE)
 
 
 def read_content(content: Content, path: str, note: NoteField) -> tuple[Block, ...]:
-    """The blocks of a `content`: a string, a list of parts, nothing, or (in tool messages) any JSON, as its text."""
+    """The blocks of a `content`: a string, a list of parts, null, or (in tool messages) any JSON, kept as text."""
     if not isinstance(content, msgspec.Raw):
         if isinstance(content, list):
             return tuple([Text(part.text, read_cache(part.cache_control)) for part in content])
@@ -75,7 +75,8 @@ def read_content(content: Content, path: str, note: NoteField) -> tuple[Block, .
 
 
 def read_part(raw: msgspec.Raw, path: str, note: NoteField) -> Block:
-    """One part. A type that is not known becomes `Opaque`; InvalidRequest says what is wrong with a known one."""
+    """One part. An unknown type becomes `Opaque`; for an invalid part of a known type InvalidRequest says what is
+    wrong."""
     try:
         part: WirePart = _known_part.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -104,7 +105,7 @@ def read_part(raw: msgspec.Raw, path: str, note: NoteField) -> Block:
             return Audio(NAME, _compact(raw))
         case "thinking":
             return Reasoning(text_of_thinking(_any.decode(part.thinking) if len(part.thinking) else ""))
-        case "":  # no part, but what a tool returned, or words without their type
+        case "":  # no part, but a tool's output, or text without a type
             return Text(part.text if part.text is not None else bytes(raw).decode("utf-8", "replace"), cache)
         case unknown:
             return Opaque(NAME, unknown, _compact(raw), read_unknown(bytes(raw), unknown))
@@ -127,7 +128,7 @@ def text_of_thinking(thinking: Any) -> str:
 
 
 def write_cache(hint: CacheHint | None, style: str) -> dict[str, Any]:
-    """The fields of a part that carry a cache hint in the style of the upstream; none where it knows none."""
+    """The fields of a part that carry a cache hint in the upstream's style; empty if it supports none."""
     match hint, style:
         case CacheHint(ttl=ttl), "cache_control":
             control = {"type": "ephemeral"}
@@ -148,7 +149,7 @@ def write_text(text: str, cache: CacheHint | None, cache_hints: str) -> dict[str
 
 
 def write_part(block: Block, cache_hints: str, lose: Lose) -> list[Any]:
-    """A block of a user's turn as parts: one, or none where `lose` was told why, or several for nested documents."""
+    """A block of a user's turn as parts: one, none if `lose` was called, or several for nested documents."""
     match block:
         case Text(text=text, cache=cache):
             return [write_text(text, cache, cache_hints)]
@@ -184,7 +185,7 @@ def _read_image(part: WirePart, path: str, cache: CacheHint | None) -> Image | F
         raise InvalidRequest(f"{path}.image_url.url must be a URL or a data URL", param=f"{path}.image_url")
     source = _read_url(image.url)
     if isinstance(source, Inline) and not source.media_type.startswith("image/") and source.media_type:
-        return File(source, cache=cache)  # clients put PDFs there too
+        return File(source, cache=cache)  # clients send PDFs as images too
     return Image(source, image.detail or part.detail, cache)
 
 
@@ -206,7 +207,8 @@ def _read_file(part: WirePart, path: str, cache: CacheHint | None) -> File:
 
 
 def _read_url(url: str) -> Inline | Url:
-    """A data URL as its bytes, with whatever parameters and line breaks clients leave in it; any other URL as it is."""
+    """The bytes of a data URL, with whatever parameters and line breaks clients put into it; any other URL
+    unchanged."""
     if url[:5].lower() != "data:" or (found := _DATA_URL.match(url)) is None:
         return Url(url)
     data = url[found.end() :]

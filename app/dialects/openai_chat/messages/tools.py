@@ -1,7 +1,7 @@
 """Parses and renders tools and the tool choice.
 
-Functions and custom tools come nested as the vendor has them or flat as the Responses dialect does (Cursor sends that),
-functions also as the deprecated `functions`.
+Functions and custom tools are nested as defined by the vendor, or flat as in the Responses dialect (sent by Cursor);
+functions may also come as the deprecated `functions`.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _MODE_NAMES = {"auto": "auto", "any": "required", "none": "none"}
 _object = msgspec.json.Decoder(dict[str, Any])
 _any = msgspec.json.Decoder()
 
-# Keys of a function that have a place in the neutral model; others are kept for servers of this dialect.
+# Keys of a function that the neutral model covers; others are kept for servers of this dialect.
 _FUNCTION_KEYS = {"name", "description", "parameters", "input_schema", "strict", "type", "function", "cache_control"}
 
 
 def read_tools(raw: msgspec.Raw, path: str = "tools") -> tuple[Tool, ...]:
-    """Raises InvalidRequest for what is no tool."""
+    """The tools of a request. Raises InvalidRequest for an entry that is no tool."""
     items: list[msgspec.Raw] = read_value(raw, list_decoder, path)
     return tuple([_read_tool(item, f"{path}[{index}]") for index, item in enumerate(items)])
 
 
 def read_tool_choice(raw: msgspec.Raw, path: str = "tool_choice") -> ToolChoice:
-    """Raises InvalidRequest for a choice that is not known."""
+    """A tool choice. Raises InvalidRequest for an unknown one."""
     value = read_value(raw, _any, path)
     match value:
         case str(mode) if mode in _MODES:
@@ -58,7 +58,7 @@ def read_tool_choice(raw: msgspec.Raw, path: str = "tool_choice") -> ToolChoice:
 
 
 def _read_allowed(tools: Sequence[Any], mode: Any, path: str) -> ToolChoice:
-    """A choice among some tools. An empty list allows none, and an entry that is not understood is no permission."""
+    """A choice among some tools. An empty list allows none; an entry that names no tool raises InvalidRequest."""
     names = _names(tools, listed=True)
     if len(names) < len(tools):
         raise InvalidRequest(f"{path}.tools: each entry must name a tool", param=f"{path}.tools")
@@ -70,7 +70,8 @@ def _read_allowed(tools: Sequence[Any], mode: Any, path: str) -> ToolChoice:
 
 
 def write_tools(request: Request, capabilities: Capabilities, losses: list[Loss]) -> dict[str, Any]:
-    """The fields `tools`, `tool_choice` and `parallel_tool_calls`; the latter two only beside tools, as they must."""
+    """The fields `tools`, `tool_choice` and `parallel_tool_calls`; the latter two are only allowed together with
+    tools."""
     tools: list[Any] = []
     own = request.dialect == NAME
     for index, tool in enumerate(request.tools):
@@ -100,7 +101,7 @@ def _read_tool(raw: msgspec.Raw, path: str) -> Tool:
     match kind:
         case "function":
             return _read_function(tool, path)
-        case "custom" if "input_schema" not in tool:  # with one it is a function of Anthropic's
+        case "custom" if "input_schema" not in tool:  # with a schema it is an Anthropic function
             return _read_custom(tool, path)
         case "custom":
             return _read_function(tool, path)
@@ -155,7 +156,7 @@ def _read_hint(value: Any) -> CacheHint | None:
 
 
 def _names(tools: Sequence[Any], *, listed: bool = False) -> tuple[tuple[str | None, str], ...]:
-    """The names in entries of a choice, nested or flat; in a list vendors' own tools go by their type."""
+    """The names in the entries of a choice, nested or flat; in a list, vendors' own tools are named by their type."""
     names: list[tuple[str | None, str]] = []
     for tool in tools:
         match tool:
@@ -182,7 +183,7 @@ def _write_function(tool: FunctionTool, capabilities: Capabilities, *, own: bool
 
 
 def _tool_hints(capabilities: Capabilities) -> str:
-    """Breakpoints stand on parts of content only; `cache_control` is understood on tools too."""
+    """Breakpoints are allowed only on content parts; `cache_control` also on tools."""
     return capabilities.cache_hints if capabilities.cache_hints == "cache_control" else "none"
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 
 def write_citation(citation: dict[str, Any], start: int = 0, end: int = 0) -> dict[str, Any] | None:
-    """A citation of any dialect as an annotation; None if it does not point to a page of the web.
+    """A citation of any dialect as an annotation; None unless it refers to a web page.
 
-    `start` and `end` are where the cited block stands in the whole text, in characters. Responses counts within the
+    `start` and `end` are the position of the cited block in the whole text, in characters. Responses counts within the
     block; Messages cites all of it.
     """
     match citation:

@@ -1,4 +1,4 @@
-"""Chunks and whole replies that a server puts into the `data` of an envelope of its own, as Cline's API does.
+"""Chunks and whole replies that a server wraps in the `data` of its own envelope, such as Cline's API.
 
 Source: router-for-me/CLIProxyAPI#4512.
 """
@@ -21,7 +21,7 @@ _inner_decoder = msgspec.json.Decoder(_Inner)
 
 
 def open_envelope(payload: bytes) -> bytes | None:
-    """What stands in an envelope; None where there is none, or nothing of an answer in it."""
+    """The content of an envelope; None if there is none, or it contains no part of an answer."""
     if b'"data"' not in payload or b'"choices"' not in payload:
         return None
     try:

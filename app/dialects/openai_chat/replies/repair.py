@@ -1,6 +1,6 @@
 """Repairs whole replies for clients of the same dialect.
 
-A clean reply keeps its bytes. One at which clients would crash or stop is read and written anew.
+A correct reply keeps its bytes. One at which clients would crash or stop is parsed and rendered anew.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _Said = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class _Whole(msgspec.Struct):
-    """What is looked at in a whole reply."""
+    """The fields of a whole reply that are examined."""
 
     id: Any = None
     object: Any = None
@@ -79,7 +79,7 @@ class _CleanChoice(msgspec.Struct, gc=False):
 
 
 class _Clean(msgspec.Struct, gc=False):
-    """A reply with one answer at which no client stumbles: what is decoded as one needs no second look."""
+    """A reply with one answer that every client can read; what decodes as one needs no further check."""
 
     id: _Said
     object: _Said
@@ -96,14 +96,14 @@ _decode_clean = msgspec.json.Decoder(_Clean).decode
 
 
 def pass_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> tuple[bytes, Usage | None]:
-    """A whole reply for the client, and its usage: the model's name as the client knows it, and all else as the
-    contract has it.
+    """A whole reply for the client, and its usage: with the client's name of the model, and repaired to match the
+    contract.
 
-    Raises UpstreamRefused for an error inside a reply of status 200, UpstreamMalformed for what is no reply.
+    Raises UpstreamRefused for an error inside a reply of status 200, UpstreamMalformed for anything that is no reply.
     """
     if not body.isascii():
         body = repair_text(body)
-    # The first search is for one byte, and by far the quickest.
+    # The first search is for a single byte and by far the fastest.
     if body.find(b"\\") >= 0 and _HALVES.search(body) is not None:
         body = repair_surrogates(body)
     try:
@@ -114,14 +114,14 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
         body = open_envelope(body) or body
         try:
             return _mend(body, context, capabilities), find_usage(body)
-        except UNREADABLE as error:  # as for a number that nothing can hold, in a field that nobody knows
+        except UNREADABLE as error:  # for example a number out of range, in an unknown field
             raise malformed("a chat reply", body) from error
     usage = None if clean.usage is None else read_usage(clean.usage)
     return replace_model(body, context.model, old=clean.model), usage
 
 
 def _is_clean(choice: _CleanChoice) -> bool:
-    """Whether what its types do not say of a choice is as clients expect it, too."""
+    """Whether a choice also meets the expectations of clients that its types do not express."""
     calls = choice.message.tool_calls
     if (choice.finish_reason == "tool_calls") is not bool(calls):
         return False
@@ -161,16 +161,16 @@ def _mend(body: bytes, context: RenderContext, capabilities: Capabilities) -> by
 
 
 def _is_void(choice: WireChoice) -> bool:
-    """Whether a choice of a whole reply has no place for an answer."""
+    """Whether a choice of a whole reply has no field for an answer."""
     return choice.message is None and choice.delta is None and bytes(choice.text) in (b"", b"null")
 
 
 def true_finish(reason: str, called: bool, capabilities: Capabilities) -> str:
-    """The reason that fits what came, in the words of the contract: agents run tools only at "tool_calls", and would
-    loop at it without any.
+    """The finish reason that fits the content, in the words of the contract: agents run tools only at "tool_calls", and
+    would loop at it without calls.
 
-    OpenAI itself says "stop" where a tool was forced by name, as documented; what it says stays. Raises
-    UpstreamMalformed for a reason that is no end.
+    OpenAI itself documents "stop" for a tool forced by name; its reasons are kept. Raises UpstreamMalformed for a
+    reason that is no end.
     """
     finish = read_finish(reason)
     if finish == "broken":
@@ -194,7 +194,7 @@ def _lacks_head(whole: _Whole) -> bool:
 
 
 def _true_reason(choice: WireChoice, capabilities: Capabilities) -> str | None:
-    """The reason that fits a choice, where it has another."""
+    """The reason that fits a choice, if it differs from the given one."""
     if choice.finish_reason is None:
         return None
     called = choice.message is not None and bool(choice.message.tool_calls)
@@ -203,7 +203,7 @@ def _true_reason(choice: WireChoice, capabilities: Capabilities) -> str | None:
 
 
 def _is_odd(choice: WireChoice, context: RenderContext) -> bool:
-    """Whether a choice is not as clients expect it."""
+    """Whether a choice is not what clients expect."""
     message = choice.message
     if message is None or choice.finish_reason is None:
         return True
@@ -224,7 +224,7 @@ def _is_odd(choice: WireChoice, context: RenderContext) -> bool:
 
 
 def _rewrite(body: bytes, whole: _Whole, context: RenderContext) -> bytes:
-    """The reply read and written anew; several answers one by one."""
+    """The reply parsed and rendered anew; several answers one by one."""
     if not context.several:
         return render_response(parse_response(body), context)
     value = _any(body)

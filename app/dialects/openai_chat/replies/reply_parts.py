@@ -1,7 +1,7 @@
 """Parses reply content that is a list of parts.
 
-The contract knows only text. Mistral and Magistral send thinking beside it, Databricks Claude's reasoning, proxies
-Anthropic's blocks with the calls among them, others what their own dialect has.
+The contract allows only text. Mistral and Magistral add thinking, Databricks Claude's reasoning, proxies Anthropic's
+blocks including calls, and others the parts of their own dialect.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _DEEPEST = 4
 
 
 class Said(NamedTuple):
-    """What one part says. `text` of a call are its arguments."""
+    """The content of one part. For a call, `text` is its arguments."""
 
     kind: Literal["text", "reasoning", "refusal", "call"]
     text: str
@@ -29,12 +29,12 @@ class Said(NamedTuple):
 
 
 def is_odd_content(content: msgspec.Raw) -> bool:
-    """Whether a content is neither a text nor nothing."""
+    """Whether a content is neither a text nor empty."""
     return len(content) > 0 and bytes(memoryview(content)[:1]) not in b'"n'
 
 
 def read_parts(content: Any) -> Iterator[Said]:
-    """What the decoded content of a reply says, in order. Parts without anything to read give nothing."""
+    """The content of a reply's decoded parts, in order. Parts with nothing to read are skipped."""
     for part in content if isinstance(content, list) else [content]:
         said = _read_part(part)
         if said is not None and (said.text or said.kind == "call"):
@@ -42,7 +42,7 @@ def read_parts(content: Any) -> Iterator[Said]:
 
 
 def text_of_part(value: Any, names: tuple[str, ...] = _TEXTS, depth: int = 0) -> str:
-    """The text in a part: a string, a list of such, or the first of some fields that has any."""
+    """The text in a part: a string, a list of them, or the first non-empty one of several fields."""
     match value:
         case str():
             return value

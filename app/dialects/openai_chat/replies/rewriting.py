@@ -17,10 +17,10 @@ from app.sse import DONE
 
 
 class Rewriter:
-    """Reads the payloads of an upstream and writes the chunks of a client, as if it had done so from the start.
+    """Parses the payloads of an upstream and renders the chunks for a client, as if it had done so from the start.
 
-    `head` is what the chunks that have passed begin with, empty if none has; `calls` are the calls that they held, and
-    `usage` their last counts.
+    `head` holds the fields that the passed chunks begin with, empty if none has passed; `calls` are the calls in them,
+    and `usage` their last counts.
     """
 
     def __init__(
@@ -37,11 +37,11 @@ class Rewriter:
         self.failure: Failure | None = None
 
     def feed(self, payloads: Sequence[bytes]) -> bytes:
-        """What the client gets, up to a failure, which is left to be told."""
+        """The client's chunks, up to a failure, which the caller must report."""
         return self._write(self._parser.feed(payloads))
 
     def close(self) -> bytes:
-        """The rest, without counts where the upstream has told none."""
+        """The rest, without counts if the upstream has sent none."""
         out = self._write(self._parser.close())
         if self.failure is not None:
             return out

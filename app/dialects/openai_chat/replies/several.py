@@ -13,13 +13,13 @@ from app.dialects.openai_chat.usage import find_usage, write_usage
 
 
 def ask_single(body: bytes) -> bytes:
-    """The request for one whole answer. Raises InvalidRequest."""
+    """The request changed to ask for one whole answer. Raises InvalidRequest."""
     return encode_body({name: raw for name, raw in read_body(body).items() if name != "n"})
 
 
 def join_responses(bodies: Sequence[bytes]) -> bytes:
-    """The first of our replies with the choices of all, in order. Each answer has cost its prompt again, and the counts
-    say so."""
+    """The first of our replies with the choices of all, in order. The counts are added up, because each answer cost its
+    prompt again."""
     wholes: list[dict[str, Any]] = [msgspec.json.decode(body) for body in bodies]
     choices = [choice for whole in wholes for choice in whole["choices"]]
     joined = {**wholes[0], "choices": [{**choice, "index": index} for index, choice in enumerate(choices)]}

@@ -1,8 +1,8 @@
 """Decoders for the common shapes of stream chunks.
 
-A chunk mostly looks like the one before it. So the parser tries the shape of the last chunk first: a decoder that knows
-one field with content, and whose other fields may only be null, finds a delta in one step and without a question asked
-in Python. Any other chunk is refused by it, and is then read with all its possibilities.
+A chunk mostly looks like the one before it, so the parser tries the shape of the last chunk first. The decoder of a
+shape knows one field with content and allows only null in the others, so it finds a delta in one step without any
+Python checks. It rejects every other chunk, which is then parsed in full.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from msgspec import Raw
 
 from app.dialects.openai_chat.replies.tool_calls import Call
 
-# Gives the literal of what a chunk adds to the open block; raises DecodeError for a chunk of another shape.
+# Returns the literal that a chunk adds to the open block; raises DecodeError for a chunk of another shape.
 Shape = Callable[[bytes], bytes]
 
 _Delta = TypeVar("_Delta")
@@ -23,22 +23,22 @@ _Empty = Literal[""] | None
 
 
 def read_text(payload: bytes) -> bytes:
-    """Text goes on."""
+    """The shape of continued text."""
     return bytes(_decode_text(payload).choices[0].delta.content)
 
 
 def read_reasoning_content(payload: bytes) -> bytes:
-    """Reasoning goes on, by its older name."""
+    """The shape of continued reasoning, under its older name."""
     return bytes(_decode_reasoning_content(payload).choices[0].delta.reasoning_content)
 
 
 def read_reasoning(payload: bytes) -> bytes:
-    """Reasoning goes on, by its newer name."""
+    """The shape of continued reasoning, under its newer name."""
     return bytes(_decode_reasoning(payload).choices[0].delta.reasoning)
 
 
 def arguments_of(call: Call, index: int) -> Shape:
-    """The shape in which the arguments of `call` go on, which the server counts as `index`."""
+    """The shape in which the arguments of `call` continue, under the server's `index`."""
     pieces = call.pieces
 
     def read_arguments(payload: bytes) -> bytes:
@@ -56,7 +56,7 @@ def arguments_of(call: Call, index: int) -> Shape:
 
 
 class _NullFields(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """What servers send beside the content, as long as it says nothing."""
+    """Fields that servers send beside the content, as long as they are empty."""
 
     role: str | None = None
     refusal: None = None

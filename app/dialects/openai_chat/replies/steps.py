@@ -1,4 +1,4 @@
-"""Steps of server tools: written as a note in the reasoning, and images written and read as OpenRouter has them."""
+"""Steps of server tools: written as notes in the reasoning, and images in OpenRouter's form."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.conversation.steps import tell
 from app.dialects.openai_chat.vocabulary import NAME
 from app.dialects.readable import inline_image
 
-# A page that was fetched may be long, and a note is only to be looked at.
+# A fetched page may be long, and a note is only for display.
 LONGEST_NOTE = 4000
 
 
@@ -23,7 +23,7 @@ def note_of(block: ServerTool) -> str:
 
 
 def read_image(raw: bytes, identifier: str) -> ServerTool | Text | None:
-    """An image that the model made: as what a tool of the upstream's does, or a text with its address."""
+    """An image that the model made: as a step of an upstream's tool, or as a text with its address."""
     match msgspec.json.decode(raw):
         case {"image_url": {"url": str(url)} | str(url)} | {"url": str(url)} | {"b64_json": str(url)} | str(url):
             pass

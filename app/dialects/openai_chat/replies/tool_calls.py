@@ -1,7 +1,7 @@
 """Assigns stream fragments to tool calls.
 
-The contract is simple: `index` names the call, its first fragment brings id and name. Servers leave out the index, give
-all calls the same one, leave out ids, repeat names, number ids, or send whole calls; each rule below names its reason.
+The contract is simple: `index` identifies the call, and its first fragment has id and name. Servers omit the index,
+give all calls the same one, omit ids, repeat names, number ids, or send whole calls; each rule below names its reason.
 """
 
 from __future__ import annotations
@@ -19,26 +19,27 @@ from app.errors import UpstreamMalformed
 
 _valid_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _UNREADABLE = (msgspec.DecodeError, UnicodeError, ValueError, RecursionError)
-# After these an object may begin within an object.
+# After these characters an object may begin inside an object.
 _BEFORE_VALUES = (":", ",", "[")
-# How the literal of an object's text begins: a blank may stand before the brace.
+# Prefixes of the literal of an object's text: white space may precede the brace.
 _OBJECT_STARTS = (b'"{', b'" ', b'"\\n', b'"\\t', b'"\\r')
 
 
 _EMPTY_OBJECT = literal("{}")
-# Pieces of one call that are looked at because they may say all of its arguments again.
+# Maximum pieces of one call that are checked for repeating all of its arguments.
 _MOST_DOUBTS = 64
 
-# Of one answer; no model asks for so many, and those that are still nameless are gone through with each that comes.
+# Maximum calls in one answer. No model makes this many, and each fragment is compared with the calls still without a
+# name.
 MOST_CALLS = 1024
 
 
 class Call:
     """One call as far as it is known. `position` counts calls 0, 1, 2 … in the order of their first fragments.
 
-    `id` is what clients see: the server's, or one of our making; `pieces` are the literals of the arguments so far.
-    Arguments that do not begin like an object are `held`: what is to be made of them is known when all are there. Those
-    that began `empty`, with an object of nothing, may still come. `resent`: each piece says all of them again.
+    `id` is what clients see: the server's id, or a generated one; `pieces` are the literals of the arguments so far.
+    Arguments that do not begin like an object are `held` until all have arrived. `empty`: they began with an empty
+    object, after which more may come. `resent`: each piece repeats all arguments so far.
     """
 
     __slots__ = ("block", "custom", "doubts", "empty", "extra", "held", "id", "name", "pieces", "position", "resent",
@@ -63,8 +64,8 @@ class Call:
         return is_object(text_of(join(self.pieces))) if self.pieces else self.empty
 
     def rest_of(self, added: bytes) -> bytes:
-        """What a piece adds. DeepSeek behind Qianfan and others send all of the arguments again in each piece, some
-        once more at the end: no piece of an object can begin as the whole did."""
+        """The new part of a piece. DeepSeek behind Qianfan and others resend all arguments in each piece, some once
+        more at the end: no real continuation of an object can begin like the object itself."""
         if not self.pieces or not added.startswith(b'"{') or self.custom:
             return added
         repeats = added.startswith(self.pieces[0][:-1])
@@ -78,19 +79,19 @@ class Call:
         return EMPTY if had.rstrip().endswith("}") and is_object(had) else added
 
     def settle(self) -> bool:
-        """Takes an object of nothing for all of the arguments, where it is all that came."""
+        """Accepts an empty object as all of the arguments, if nothing else has arrived."""
         if not self.empty or self.pieces:
             return False
         self.pieces.append(_EMPTY_OBJECT)
         return True
 
     def held_arguments(self) -> bytes:
-        """The literal of an object that stands for the arguments held."""
+        """The literal of an object that replaces the held arguments."""
         return literal(wrap_arguments(text_of(join(self.pieces))))
 
 
 class CallBinder:
-    """Binds fragments to calls. `response_id` makes the ids that servers leave out differ from reply to reply."""
+    """Binds fragments to calls. `response_id` makes generated ids differ between replies."""
 
     def __init__(self, response_id: str = "") -> None:
         self.response_id = response_id
@@ -100,7 +101,7 @@ class CallBinder:
         self._by_wire_id: dict[str, Call] = {}
 
     def bind(self, fragment: CallFragment) -> tuple[Call, bytes]:
-        """The call of a fragment, and the literal of what it adds to the arguments (empty: nothing)."""
+        """The call of a fragment, and the literal that it adds to the arguments (possibly empty)."""
         piece = fragment.function or fragment.custom
         name = (piece.name if piece else None) or ""
         wire_id = str(fragment.id) if fragment.id not in (None, "") else None
@@ -116,9 +117,9 @@ class CallBinder:
             call.id = call.wire_id if call.wire_id and not taken else self._mint(call.position)
             self.taken.add(call.id)
         if not call.pieces and not call.custom and is_blank(added):
-            added = EMPTY  # before an object, white space says nothing, and alone it is no object
+            added = EMPTY  # white space before an object is meaningless, and alone it is no object
         if not call.pieces and added == _EMPTY_OBJECT and not call.custom:
-            added, call.empty = EMPTY, True  # LiteLLM and its like begin with it what goes on with the arguments
+            added, call.empty = EMPTY, True  # LiteLLM and others send this before the actual arguments
         else:
             added = call.rest_of(added)
         if added != EMPTY:
@@ -148,7 +149,7 @@ class CallBinder:
         return known
 
     def _find_without_index(self, wire_id: str | None, name: str) -> Call | None:
-        """Gemini and some Ollama versions send no index: the id tells, else the last call goes on."""
+        """The call by id, else the last one. Gemini and some Ollama versions send no index."""
         if wire_id is not None:
             same = self._by_wire_id.get(wire_id)
             if same is not None or name:
@@ -156,19 +157,19 @@ class CallBinder:
         return self.calls[-1] if self.calls else None
 
     def _find_unfinished(self, added: bytes) -> Call | None:
-        """The last call, for arguments under a new index that name none: its beginning came without an index, or
-        OmniRoute and its like count fragments as calls."""
+        """The last call, if it is unfinished, for arguments under a new index without a name: its beginning came
+        without an index, or the server counts fragments as calls, like OmniRoute."""
         last = self.calls[-1] if self.calls else None
         if last is None or last not in self._by_index.values():
             return last
         return last if added != EMPTY and last.name and not last.is_complete() else None
 
     def _starts_anew(self, known: Call, wire_id: str | None, name: str, added: bytes) -> bool:
-        """Whether a fragment opens another call under an index that is taken already.
+        """Whether a fragment opens another call under an index that is already in use.
 
         Ollama gives every call index 0, so another id together with a name is another call; an id without a name is one
-        that vLLM made up for the fragment. Without ids a name after whole arguments opens a call too, and any other
-        name unless no arguments have come yet: it is the rest of a name that was cut.
+        that vLLM generated for the fragment. Without ids, a name after complete arguments opens a call, and so does a
+        different name, unless no arguments have come yet: then it is the rest of a split name.
         """
         if not name:
             return False
@@ -184,8 +185,8 @@ class CallBinder:
 
 
 def join_entries(entries: Sequence[CallFragment]) -> list[CallFragment]:
-    """The calls of a whole reply. An entry without an id that does not begin a call goes on with the one before: there
-    are gateways that leave the fragments of a stream as entries of their own (diegosouzapw/OmniRoute#653)."""
+    """The calls of a whole reply. An entry without an id that does not begin a call continues the previous one: some
+    gateways leave the fragments of a stream as separate entries (diegosouzapw/OmniRoute#653)."""
     calls: list[CallFragment] = []
     for entry in entries:
         if calls and _goes_on(calls[-1], entry):
@@ -205,7 +206,7 @@ def _goes_on(call: CallFragment, entry: CallFragment) -> bool:
 
 
 def _append(call: CallFragment, entry: CallFragment) -> None:
-    """Adds an entry to the call that it goes on with. A whole object takes the place of an empty one."""
+    """Appends an entry to the call that it continues. A whole object replaces an empty one."""
     if call.function is None or entry.function is None:
         return
     call.function.name = call.function.name or entry.function.name
@@ -218,7 +219,7 @@ def _append(call: CallFragment, entry: CallFragment) -> None:
 
 
 def are_clean(fragments: Sequence[CallFragment], binder: CallBinder) -> bool:
-    """Whether fragments are as the contract has them, after those that `binder` knows."""
+    """Whether fragments conform to the contract, after those that `binder` knows."""
     begun, touched = len(binder.calls), set[object]()
     ids = set[str]()
     for fragment in fragments:
@@ -237,7 +238,7 @@ def are_clean(fragments: Sequence[CallFragment], binder: CallBinder) -> bool:
 
 
 def _opens_call(fragment: CallFragment) -> bool:
-    """Whether the first fragment of a call has an id, the kind and the name."""
+    """Whether the first fragment of a call has an id, a kind and a name."""
     piece = fragment.function or fragment.custom
     kind = "function" if fragment.custom is None else "custom"
     named = piece is not None and bool(piece.name) and isinstance(fragment.id, str) and fragment.id != ""
@@ -245,8 +246,8 @@ def _opens_call(fragment: CallFragment) -> bool:
 
 
 def _continues(fragment: CallFragment, call: Call) -> bool:
-    """Whether a later fragment has no more than arguments, or the rest of a name that was cut: the vendor's SDK joins
-    whatever text comes again."""
+    """Whether a later fragment has only arguments, or the rest of a split name, because the vendor's SDK appends any
+    repeated text."""
     piece = fragment.function or fragment.custom
     if piece is None or fragment.id:
         return False
@@ -260,7 +261,7 @@ def _continues(fragment: CallFragment, call: Call) -> bool:
 
 
 def opens_empty(fragment: CallFragment, binder: CallBinder) -> bool:
-    """Whether arguments begin with an object of nothing, after which they may still come."""
+    """Whether arguments begin with an empty object, after which more may come."""
     if _arguments_of(fragment) != _EMPTY_OBJECT:
         return False
     index = fragment.index
@@ -286,7 +287,7 @@ def says_arguments(fragment: CallFragment) -> bool:
 
 
 def begins_object(piece: bytes) -> bool:
-    """Whether the literal of arguments, or of their first piece, looks like the text of an object."""
+    """Whether the literal of arguments, or of their first piece, begins like the text of an object."""
     return piece.startswith(_OBJECT_STARTS) and not is_blank(piece)
 
 
@@ -299,8 +300,8 @@ def is_object(arguments: str) -> bool:
 
 
 def wrap_arguments(arguments: str) -> str:
-    """Arguments that are no object, inside of one: nothing is {}, an object in a string is taken out, other JSON goes
-    under "value", and what is no JSON under "_raw"."""
+    """Arguments that are no object, converted to one: an empty text becomes {}, an object in a string is unwrapped,
+    other JSON is put under "value", and anything else under "_raw"."""
     try:
         value = msgspec.json.decode(arguments) if arguments.strip() else None
     except _UNREADABLE:
@@ -313,7 +314,7 @@ def wrap_arguments(arguments: str) -> str:
 
 
 def _cut_off(piece: bytes) -> bytes:
-    """A piece without what follows a whole object in it: there are servers whose calls end with a brace too many."""
+    """A piece without anything after a whole object in it: some servers end calls with an extra brace."""
     if not (piece.startswith(b'"{') and piece.endswith(b'}"')):
         return piece
     text = text_of(piece)
@@ -334,7 +335,7 @@ def _index_of(fragment: CallFragment) -> int | None:
 
 
 def _arguments_of(fragment: CallFragment) -> bytes:
-    """The literal of what a fragment adds. Whole arguments may come as an object instead of its text."""
+    """The literal of a fragment's arguments. Complete arguments may come as an object instead of text."""
     if fragment.function is not None and len(fragment.function.arguments):
         raw = bytes(fragment.function.arguments)
     elif fragment.custom is not None:
