@@ -6,9 +6,10 @@ that only relays need not load Flask. The views of all other requests use `views
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from http import HTTPStatus
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -198,7 +199,7 @@ def write_client_response(
         record.bytes_out = len(body)
         headers.append(("content-length", str(len(body))))
         return WsgiResponse(_STATUS_LINES[client_response.status], headers, (body,))
-    return WsgiResponse(_STATUS_LINES[client_response.status], headers, _watched(body, record, active, token))
+    return WsgiResponse(_STATUS_LINES[client_response.status], headers, _Watched(body, record, active, token))
 
 
 def write_error(dialect: ClientDialect, error: DragomanError, record: Record) -> WsgiResponse:
@@ -261,15 +262,37 @@ def list_ids(request_id: str) -> list[tuple[str, str]]:
     return [("x-request-id", request_id), ("request-id", request_id)]
 
 
-def _watched(parts: Iterator[bytes], record: Record, active: ActiveRequests, token: int) -> Iterator[bytes]:
-    """The same stream. However it ends, its request is then no longer watched for a client that left, and is logged."""
-    try:
-        yield from parts
-    except GeneratorExit:
-        record.terminal = "client_closed"
-        raise
-    finally:
-        if active.stopping and record.terminal == "client_closed":
-            record.terminal = "stopped"
-        active.unregister(token)
-        record.write()
+class _Watched:
+    """The same stream. However it ends, its request is then no longer watched for a client that left, and is logged:
+    after the last part, or when the server closes it, as WSGI has it. A generator around the parts would run with each.
+    """
+
+    __slots__ = ("_active", "_parts", "_record", "_token")
+
+    def __init__(self, parts: Iterator[bytes], record: Record, active: ActiveRequests, token: int) -> None:
+        self._parts = parts
+        self._record = record
+        self._active = active
+        self._token = token
+
+    def __iter__(self) -> Iterator[bytes]:
+        return chain(self._parts, self._end())
+
+    def _end(self) -> Iterator[bytes]:
+        self.close()
+        yield from ()
+
+    def close(self) -> None:
+        record, active, parts = self._record, self._active, self._parts
+        if record.written:
+            return
+        try:
+            if isinstance(parts, Generator):
+                if getattr(parts, "gi_frame", None) is not None:  # it has not come to its end
+                    record.terminal = "client_closed"
+                parts.close()
+        finally:
+            if active.stopping and record.terminal == "client_closed":
+                record.terminal = "stopped"
+            active.unregister(self._token)
+            record.write()

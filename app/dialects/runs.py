@@ -53,12 +53,7 @@ class Frame:
 
     def write(self, texts: Sequence[bytes]) -> bytes:
         """The events of these texts."""
-        if len(texts) == 1:
-            return b"%b%b%b" % (self.before, texts[0], self.after)
-        ends = list(texts)
-        ends[0] = self.before + ends[0]
-        ends[-1] += self.after
-        return self.between.join(ends)
+        return self.before + self.between.join(texts) + self.after
 
     def renamed(self, old: bytes, new: bytes) -> Frame:
         """The frame with `old` replaced by `new`."""

@@ -80,6 +80,8 @@ class Exchange(ABC):
         first = b""
         more: bytearray | None = None  # most bodies come in one read, and are not copied
         size = 0
+        while not (self.status or self.wait_head(wait)):
+            yield
         while (part := self.read_part(wait)) != b"":
             if part is None:
                 yield
@@ -120,31 +122,60 @@ class SocketExchange(Exchange):
 
     def wait_head(self, wait: float | None = None) -> bool:
         while not self.status:
-            body = self._receive(wait)
+            body = self.read_part(wait)
             if body is None:
                 return False
             self._unread = body
         return True
 
     def read_part(self, wait: float | None = None) -> bytes | None:
+        """As of any exchange; before the head is there, what the next read delivers of the body, perhaps nothing.
+
+        It runs for each event, and calls nothing else that need not be."""
         if self._unread:
-            body = self._unread
-            self._unread = b""
-            return body
+            part, self._unread = self._unread, b""
+            return part
+        began, silence = self.status > 0, self._silence
         while True:
             decoder = self._decoder
             if decoder is None:
-                if self.status:
+                if began:
                     return b""
-                part = self._receive(wait)
             elif decoder.unpacking is not None:
                 give_way()  # what takes long to unpack lets others have their turn
                 part = self._unpack(decoder)
+                if part:
+                    return part
+                continue
             elif decoder.complete:
                 return b""
-            else:
-                part = self._receive(wait)
-            if part is None or part:
+            connection = self._connection
+            assert connection is not None, "read after close"
+            try:
+                longest = silence.left(began) if silence.counts else silence.idle if began else silence.first_byte
+                if wait is not None and wait < longest:
+                    longest = wait
+                try:
+                    data = connection.read(longest)
+                except (TimeoutError, BlockingIOError) as error:
+                    silence.note(longest, began, error)
+                    if wait is None:
+                        continue
+                    return None
+                if silence.counts:
+                    silence.end()
+                if decoder is not None and data:
+                    part = decoder.feed(data)
+                    if decoder.complete or not began:
+                        self._note_progress(decoder)
+                else:
+                    part = self._begin(data) if data else self._meet_end(None)
+            except OSError as error:
+                part = self._meet_end(error)
+            except BaseException:
+                self.close()
+                raise
+            if part or not began:
                 return part
 
     def take_body(self, limit: int) -> bytes | None:
@@ -200,20 +231,6 @@ class SocketExchange(Exchange):
         self.close()
         self._start(call, anew=True)
 
-    def _receive(self, wait: float | None) -> bytes | None:
-        """The body's bytes that one read delivered, perhaps none; None when `wait` passed in silence."""
-        assert self._connection is not None, "read after close"
-        try:
-            data = self._silence.bear(self._connection.read, self.status > 0, wait)
-        except UpstreamTimeout:
-            self.close()
-            raise
-        except OSError as error:
-            return self._meet_end(error)
-        if data is None:
-            return self._receive(wait) if wait is None else None
-        return self._decode(data) if data else self._meet_end(None)
-
     def _unpack(self, decoder: ReplyDecoder) -> bytes:
         try:
             return decoder.more()
@@ -221,22 +238,22 @@ class SocketExchange(Exchange):
             self.close()
             raise
 
-    def _decode(self, data: bytes) -> bytes:
-        decoder = self._decoder
-        if decoder is None:
-            assert self._call is not None, "a reply that came whole is read once"
-            method, most = self._call.method, self._pool.max_head
-            if method != "HEAD" and (whole := read_whole(data, most)) is not None:
-                self.status, self.headers, body = whole
-                self._call = None
-                self._give_back()
-                return body
-            decoder = self._decoder = ReplyDecoder(method, most)
-        try:
-            body = decoder.feed(data)
-        except BaseException:
-            self.close()
-            raise
+    def _begin(self, data: bytes) -> bytes:
+        """What the first read delivered of the body; it may be a whole reply."""
+        assert self._call is not None, "a reply that came whole is read once"
+        method, most = self._call.method, self._pool.max_head
+        if method != "HEAD" and (whole := read_whole(data, most)) is not None:
+            self.status, self.headers, body = whole
+            self._call = None
+            self._give_back()
+            return body
+        decoder = self._decoder = ReplyDecoder(method, most)
+        body = decoder.feed(data)
+        self._note_progress(decoder)
+        return body
+
+    def _note_progress(self, decoder: ReplyDecoder) -> None:
+        """Takes up a head that is there, and lets go of a connection on which the reply is over."""
         if decoder.has_head and not self.status:
             self.status = decoder.status
             self.headers = decoder.headers
@@ -246,7 +263,6 @@ class SocketExchange(Exchange):
                 self._give_back()
             else:
                 self.close()
-        return body
 
     def _give_back(self) -> None:
         """The connection may serve another call."""

@@ -13,14 +13,20 @@ _CLOCK_GRAIN = 0.001
 
 
 class Silence:
-    """The silence of one call's upstream, held against the call's limits. All times are in seconds."""
+    """The silence of one call's upstream, held against the call's limits. All times are in seconds.
 
-    __slots__ = ("_deadline", "_limits", "_seconds")
+    `bear` is all of it. Who reads often does the same by parts, and asks for none while nothing `counts`: no silence so
+    far, and no limit of the whole call.
+    """
+
+    __slots__ = ("_deadline", "_limits", "_seconds", "counts", "first_byte", "idle")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._seconds = 0.0
         self._deadline = None if limits.total is None else time.monotonic() + limits.total
+        self.first_byte, self.idle = limits.first_byte, limits.idle
+        self.counts = self._deadline is not None
 
     def bear(self, read: Callable[[float], bytes], began: bool, wait: float | None) -> bytes | None:
         """What `read` gives, given the time it may take; None when that, at most `wait`, passed in silence.
@@ -28,22 +34,36 @@ class Silence:
         `began` says whether the reply's head is there, from which on the silence between two reads counts. Raises
         UpstreamTimeout at a limit, and what `read` raises.
         """
-        limits = self._limits
-        phase, limit = ("idle", limits.idle) if began else ("first_byte", limits.first_byte)
-        longest = limit - self._seconds
+        longest = self.left(began)
         if wait is not None and wait < longest:
             longest = wait
-        if self._deadline is not None:
-            left = self._deadline - time.monotonic()
-            if left <= 0:
-                raise UpstreamTimeout("total", limits.total or 0.0)
-            longest = min(longest, left)
         try:
             data = read(longest)
         except (TimeoutError, BlockingIOError) as error:
-            self._seconds += longest
-            if self._seconds > limit - _CLOCK_GRAIN:
-                raise UpstreamTimeout(phase, limit) from error
+            self.note(longest, began, error)
             return None
-        self._seconds = 0.0
+        self.end()
         return data
+
+    def left(self, began: bool) -> float:
+        """How long the next read may take. Raises UpstreamTimeout where the call may take no longer."""
+        longest = (self.idle if began else self.first_byte) - self._seconds
+        if self._deadline is None:
+            return longest
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise UpstreamTimeout("total", self._limits.total or 0.0)
+        return min(longest, left)
+
+    def note(self, seconds: float, began: bool, error: Exception) -> None:
+        """So much passed in silence, as the `error` of a read says. Raises UpstreamTimeout at a limit."""
+        self.counts = True
+        self._seconds += seconds
+        phase, limit = ("idle", self.idle) if began else ("first_byte", self.first_byte)
+        if self._seconds > limit - _CLOCK_GRAIN:
+            raise UpstreamTimeout(phase, limit) from error
+
+    def end(self) -> None:
+        """Something has come."""
+        self._seconds = 0.0
+        self.counts = self._deadline is not None

@@ -81,11 +81,12 @@ class StreamRenderer:
         return b"".join(out)
 
     def feed_run(self, run: Run) -> bytes:
-        if self._frame is None:
+        frame = self._frame
+        if frame is None:
             if not (self._prefix and self._sequencer.is_next(run.index)):
                 return self.feed(run.deltas())
-            self._frame = Frame(self._prefix + b'"', b'"}}\n\n')
-        return self._frame.write(run.texts)
+            frame = self._frame = Frame(self._prefix + b'"', b'"}}\n\n')
+        return frame.before + frame.between.join(run.texts) + frame.after  # what `write` gives, for each event
 
     def close(self) -> bytes:
         out: list[bytes] = []

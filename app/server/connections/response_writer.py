@@ -90,8 +90,19 @@ class ResponseWriter:
                 return
             self._send(self._frame(whole) + (_LAST_CHUNK if self._chunked else b""))
         else:
+            send = self._bare.send
             for piece in pieces:
-                self.write(piece)
+                if not (piece and self.has_begun and self._chunked):
+                    self.write(piece)
+                    continue
+                # As `write` does, at once.
+                data = b"%X\r\n%b\r\n" % (len(piece), piece)
+                try:
+                    sent = send(data)
+                except OSError:
+                    sent = 0  # it is tried once more, and found to be gone then
+                if sent < len(data):
+                    self._push(data[sent:])
             if self._chunked or not self.has_begun:
                 self._send(_LAST_CHUNK if self._chunked else b"")
         if self._left:

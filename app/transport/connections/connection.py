@@ -9,8 +9,11 @@ from __future__ import annotations
 import select
 import socket
 import ssl
+from time import monotonic
 from typing import Any
 
+import gevent.socket
+from gevent import get_hub, getcurrent
 from gevent.monkey import get_original
 
 from app.transport.call import Origin
@@ -36,6 +39,8 @@ class Connection:
         self._watcher = alarm.watch(sock)
         # Under gevent the bare socket, which waits for nothing and costs half as much to ask.
         self._bare: Any = sock if self._watcher is None else sock._sock  # type: ignore[attr-defined]
+        if self._watcher is not None:
+            alarm.start()
         self._look = _poll()
         self._look.register(sock.fileno(), _ANYTHING)
 
@@ -56,9 +61,17 @@ class Connection:
         if self._watcher is None:
             self._socket.settimeout(wait)
             return self._socket.recv(READ_SIZE)
+        alarm = self._alarm
         while True:
-            if wait:
-                self._alarm.wait(self._watcher, wait)
+            if wait and wait >= alarm.exact_below:
+                waiter = getcurrent()
+                alarm.deadlines[waiter] = monotonic() + wait
+                try:
+                    get_hub().wait(self._watcher)
+                finally:
+                    del alarm.deadlines[waiter]
+            elif wait:
+                gevent.socket.wait(self._watcher, wait)
             try:
                 return self._bare.recv(READ_SIZE)  # type: ignore[no-any-return]
             except BlockingIOError:
