@@ -1,8 +1,8 @@
-"""OpenAI Responses, as Codex and Open Responses servers speak it.
+"""OpenAI Responses, as spoken by Codex and Open Responses servers.
 
-A conversation is a flat list of items here. In `items/`, `items.py` reads single ones, `turns.py` groups them and
-`output.py` writes those of an answer; `response_object.py` is what stands around them. `state/` is what a server keeps
-for its clients. Nothing here does I/O.
+In this dialect a conversation is a flat list of items. In `items/`, `items.py` parses single ones, `turns.py` groups
+them and `output.py` renders those of an answer; `response_object.py` is the object around them. `state/` is what a
+server stores for its clients. Nothing here does I/O.
 """
 
 from app.dialects.openai_responses.errors import error_status, parse_error, render_error

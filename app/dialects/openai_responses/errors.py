@@ -10,7 +10,7 @@ import msgspec
 from app.dialects.error_kinds import judge_reported, own_name, read_failure
 from app.errors import Failure, FailureKind
 
-# Status, type and code of each kind. A status or code that the upstream gave goes before these.
+# Status, type and code of each kind. A status or code from the upstream takes precedence.
 _ERRORS: dict[FailureKind, tuple[int, str, str | None]] = {
     "invalid_request": (400, "invalid_request_error", None),
     "unsupported": (400, "invalid_request_error", "unsupported_parameter"),
@@ -25,20 +25,20 @@ _ERRORS: dict[FailureKind, tuple[int, str, str | None]] = {
     "content_filter": (400, "invalid_request_error", "content_policy_violation"),
     "rate_limit": (429, "rate_limit_error", "rate_limit_exceeded"),
     "quota": (429, "insufficient_quota", "insufficient_quota"),
-    # Codex gives up at `server_is_overloaded`, the vendor's own word; an unknown one it tries again.
+    # Codex gives up at `server_is_overloaded`, the vendor's own code, but retries on an unknown one.
     "overloaded": (503, "server_error", "overloaded"),
     "unreachable": (502, "server_error", "upstream_unreachable"),
     "timeout": (504, "server_error", "timeout"),
     "upstream_auth": (502, "server_error", "upstream_authentication"),
     "internal": (500, "server_error", None),
 }
-# Kinds that clients recognise by their code: no other one may stand there.
+# Kinds that clients recognise by their code, which must not be replaced.
 _FIXED_CODES = ("context_overflow", "rate_limit", "overloaded", "quota", "billing", "upstream_auth")
-# Statuses by which this dialect's clients know a kind, whatever the upstream's was.
+# Kinds that clients recognise by a fixed status, whatever the upstream's was.
 _FIXED_STATUSES = ("billing", "context_overflow", "upstream_auth", "overloaded", "timeout")
 
 
-# What fields of other dialects are called here.
+# Names of other dialects' fields in this dialect.
 _OWN_NAMES = {
     "messages": "input",
     "contents": "input",
@@ -59,12 +59,12 @@ def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure
 
 
 def parse_error_event(error: Any, body: bytes = b"") -> Failure:
-    """The failure in an `error` event or in the `error` of a failed response; `body` is all of it."""
+    """The failure in an `error` event or in the `error` of a failed response; `body` is the whole text."""
     return judge_reported(error, body)
 
 
 def render_error(failure: Failure, request_id: str) -> bytes:
-    """The error body. The vendor has the request's id in a header only; users quote the body."""
+    """The error body. The vendor sends the request id only in a header, but users quote the body."""
     error = error_object(failure)
     return msgspec.json.encode({"error": error} | ({"request_id": request_id} if request_id else {}))
 
@@ -78,7 +78,7 @@ def error_status(failure: Failure) -> int:
 
 
 def error_object(failure: Failure) -> dict[str, Any]:
-    """`message`, `type`, `param` and `code`: all four are always there."""
+    """`message`, `type`, `param` and `code`: all four are always present."""
     _, kind, code = _ERRORS[failure.kind]
     if failure.code and failure.kind not in _FIXED_CODES:
         code = failure.code
@@ -91,7 +91,7 @@ def error_object(failure: Failure) -> dict[str, Any]:
 def response_error(failure: Failure) -> dict[str, Any]:
     """The `error` of a failed response, whose code is required.
 
-    Codex waits as long as the message of a rate limit names; in a stream there is no header to say it.
+    Codex waits as long as the message of a rate limit says, because a stream has no header for it.
     """
     error = error_object(failure)
     message = failure.message

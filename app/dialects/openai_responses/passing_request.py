@@ -1,7 +1,7 @@
-"""Decides whether a request's bytes may pass unchanged, and edits what is ours.
+"""Decides whether a request's bytes may pass unchanged.
 
-Nothing is changed here but the name of the model. What the upstream cannot take is only detected; then the request goes
-through the conversation, like one from a client of another dialect. A field that is not known here passes.
+Only the name of the model is changed here. What the upstream does not support is only detected; such a request is
+translated like one from a client of another dialect. Unknown fields pass.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ _SEALED = b'"' + PREFIX.encode()
 _IMAGE = b'"input_image"'
 _FILE = b'"input_file"'
 
-# Items that every server of this dialect reads; others only the vendor whose server tools or newer items they are.
+# Items that every server of this dialect supports; others belong to one vendor's server tools or newer versions.
 _COMMON = (None, "message", "reasoning", "function_call", "function_call_output")
-# Those of Chat's results.
+# Roles of Chat's tool results.
 _FOREIGN_ROLES = ("tool", "function")
-# What most blocks of Messages that stand among the items would bring with them.
+# Marks of Messages blocks among the items.
 _BLOCKS = (b'"tool_use"', b'"tool_result"', b'"toolCallId"', b'"source"')
 _CUSTOM = ("custom_tool_call", "custom_tool_call_output")
-# Whose results name them.
+# The type of call by the type of its result.
 _CALLS = {
     "function_call_output": "function_call",
     "custom_tool_call_output": "custom_tool_call",
     "local_shell_call_output": "local_shell_call",
 }
-# Fields by which a request goes on from items that are not in it.
+# Fields by which a request continues from items outside it.
 _LONGEST_ID = 64
 _CONTINUING = ("previous_response_id", "conversation", "prompt")
 
@@ -65,7 +65,7 @@ class _Text(msgspec.Struct):
 
 
 class _Head(msgspec.Struct):
-    """What of an item decides whether it may stay as it is; the rest is skipped, not decoded."""
+    """The fields that decide whether an item may pass; its other fields are skipped, not decoded."""
 
     type: str | None = None
     role: str | None = None
@@ -102,8 +102,8 @@ def _is_odd(fields: Fields, body: bytes, can: Capabilities) -> bool:
 
 
 def _lacks_state(fields: Fields, heads: list[_Head] | None) -> bool:
-    """What keeps a request from the backend of ChatGPT logins: it wants instructions, stores nothing, gives all
-    reasoning away, and reads items alone."""
+    """Whether the backend of ChatGPT logins would refuse a request: it requires instructions, stores nothing, returns
+    all reasoning encrypted, and accepts only a list of items."""
     if bytes(fields.get("instructions", b"null")) in (b"null", b'""') or bytes(fields.get("store", b"")) != b"false":
         return True
     include: Any = decode_or_none(fields.get("include", msgspec.Raw(b"null")), any_decoder)
@@ -115,7 +115,7 @@ def _lacks_state(fields: Fields, heads: list[_Head] | None) -> bool:
 
 
 def _needs_store(head: _Head) -> bool:
-    """Whether an item cannot be read by a server that has stored nothing and knows no system role."""
+    """Whether an item is unreadable for a server that stores nothing and has no system role."""
     unread = head.type == "reasoning" and not is_set(head.encrypted_content)
     return unread or head.type == "item_reference" or head.role == "system"
 
@@ -140,7 +140,7 @@ def _is_odd_item(head: _Head, can: Capabilities) -> bool:
 
 
 def _has_loose_reasoning(heads: list[_Head]) -> bool:
-    """Whether a thought led to nothing, for it was interrupted: the vendor refuses one without what it led to."""
+    """Whether there is an interrupted thought: the vendor refuses reasoning without a following item."""
     return any(
         head.type == "reasoning" and (after.type in _CALLS or (after.role or "assistant") != "assistant")
         for head, after in pairwise(heads)
@@ -148,7 +148,7 @@ def _has_loose_reasoning(heads: list[_Head]) -> bool:
 
 
 def _has_loose_calls(heads: list[_Head], fields: Fields) -> bool:
-    """Whether a call has no result, or a result no call, as far as all of them are there."""
+    """Whether a call has no result, or a result no call, provided the input is complete."""
     if any(is_set(fields[name]) for name in _CONTINUING if name in fields):
         return False
     calls = sorted((head.type, str(head.call_id)) for head in heads if head.type in _CALLS.values())
@@ -159,7 +159,7 @@ def _has_loose_calls(heads: list[_Head], fields: Fields) -> bool:
 
 
 def _unless_calm(capability: str, most: str | None = None) -> Check:
-    """For settings that a model takes only while it does not think."""
+    """A check for settings that a model accepts only while it does not think."""
 
     def check(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
         if not getattr(can, capability) and (can.reasoning_off != "none" or _thinks(fields, can)):
@@ -214,7 +214,7 @@ def _check_choice(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool
         case {"type": "allowed_tools"}:
             return not can.first_party
         case {"type": "auto" | "any" | "none" | "tool"}:
-            return True  # as Messages says it
+            return True  # the form of Messages
     return False
 
 
@@ -222,7 +222,7 @@ def _check_text(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
     text = decode_or_none(value, _text_decoder)
     wanted = text.format.type if text is not None and text.format is not None else None
     if text is not None and text.format is not None and len(text.format.json_schema):
-        return True  # as Chat has it
+        return True  # the form of Chat
     if wanted == "json_schema":
         return can.structured != "schema" or can.schema in SUBSETS or can.closed_formats or holds_null_keyword(value)
     return wanted == "json_object" and (not can.json_object or can.structured == "none")
@@ -246,7 +246,7 @@ CHECKS: dict[str, Check] = {
 
 
 def _thinks(fields: Fields, can: Capabilities) -> bool:
-    """Whether the model thinks at this request, because it is asked to or by itself."""
+    """Whether the model thinks at this request, because it is asked to or by default."""
     raw = set_raw(fields, "reasoning")
     asked = decode_or_none(raw, _reasoning_decoder) if raw is not None else None
     return can.reasoning_by_default if asked is None or asked.effort is None else asked.effort != "none"

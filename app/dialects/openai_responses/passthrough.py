@@ -32,9 +32,9 @@ from app.sse import COMMENT_KEEPALIVE, DONE, EventBuffer, SseDecoder, encode_eve
 
 
 def pass_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> tuple[bytes, Usage | None]:
-    """The response with the client's name of the model; no other byte changes.
+    """The response with the client's name of the model; other bytes change only if an item needs repair.
 
-    Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for what is not a JSON object.
+    Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for anything but a JSON object.
     """
     if not body.isascii():
         body = repair_text(body)
@@ -49,7 +49,7 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
     if verdict.output is None and verdict.object != "response":
         raise UpstreamRefused(failure) if (failure := decode_error(body)) else malformed("a response", body)
     if verdict.output is not None:
-        # Items that cannot be read are the client's to judge.
+        # The client judges unreadable items.
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             output = [settle_item(complete_item(raw)) for raw in verdict.output]
             if any(new is not old for new, old in zip(output, verdict.output, strict=True)):
@@ -58,7 +58,7 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
 
 
 class _Verdict(msgspec.Struct):
-    """What tells a response that failed, which is still one, from a mere error."""
+    """The fields that distinguish a failed response, which is still a response, from a mere error."""
 
     object: Any = None
     error: Any = None
@@ -69,7 +69,7 @@ _verdict_decoder = msgspec.json.Decoder(_Verdict)
 
 
 class _Ids(Enum):
-    """Whether the upstream keeps the id of an item through all of its events."""
+    """Whether the upstream keeps an item's id through all of its events."""
 
     UNKNOWN = auto()
     STABLE = auto()
@@ -94,11 +94,11 @@ class _ItemId(msgspec.Struct):
 
 _event_decoder = msgspec.json.Decoder(_Event)
 _item_id_decoder = msgspec.json.Decoder(_ItemId)
-# What only those events hold that must be looked into.
+# Marks of the events that must be decoded.
 _MARKS = (b'"item":', b'"response":', b'"error"')
-# How the vendor's own events begin. Of any other nobody knows what it tells: it passes without secrets.
+# The prefix of the vendor's own events. Others may contain anything, so secrets in them are masked.
 _KNOWN = b"event: response."
-# How an event begins that tells something of an item.
+# The beginning of an event about an item.
 _UNANNOUNCED = re.compile(
     rb"event: response\.(?:content_part\.added|output_text\.delta|refusal\.delta|reasoning_summary_part\.added"
     rb"|reasoning_summary_text\.delta|reasoning_text\.delta|function_call_arguments\.delta)\n"
@@ -110,11 +110,11 @@ _NUMBER = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
 class StreamPassthrough:
     """A stream whose bytes pass.
 
-    Deltas, which are nearly all of it, are not looked into: only a read that holds an item, a response or an error
-    is taken apart, and of it only those events. Repaired are the name of the model, ids that change within an item,
-    a terminal response without the items that were sent and items that only it tells, items that lack fields, events
-    without their name, and a failure that a client might not recognise. Where items are not announced at all, the rest
-    is written anew. A failure before the first event raises UpstreamRefused.
+    Deltas, which make up nearly all of it, are not decoded: only a read that contains an item, a response or an error
+    is split, and only those events are decoded. Repairs the name of the model, ids that change within an item, a
+    terminal response without the items that were sent, items that appear only in it, items that lack fields, events
+    without a name, and failures that a client might not recognise. If items are not announced, the rest is rewritten. A
+    failure before the first event raises UpstreamRefused.
     """
 
     def __init__(self, context: RenderContext, capabilities: Capabilities) -> None:
@@ -122,17 +122,17 @@ class StreamPassthrough:
         self.finished = False
         self._context = context
         self._failed = False
-        self._error: Failure | None = None  # what the upstream said in an event of its own
+        self._error: Failure | None = None  # the upstream's error event
         self._response_id: str | None = None
         self._begun = False  # the response was announced
         self._ids = _Ids.UNKNOWN
         self._item_ids: dict[int, str] = {}
-        self._announced = False  # any item was
-        self._rewriter: Rewriter | None = None  # set once the rest is written anew
-        self._items: dict[int, bytes] = {}  # those that are done, by their index
+        self._announced = False  # some item was announced
+        self._rewriter: Rewriter | None = None  # set once the rest is rewritten
+        self._items: dict[int, bytes] = {}  # finished items by index
         self._unfinished = EventBuffer(context.max_event)
-        self._last = b""  # events that passed last: which number they had is seen only there
-        self._decoder: SseDecoder | None = None  # set once events must be framed anew
+        self._last = b""  # the last passed events, from which the next sequence number is derived
+        self._decoder: SseDecoder | None = None  # set once events must be reframed
 
     def run(self, part: bytes) -> tuple[bytes, bytes]:
         return b"", part
@@ -151,7 +151,7 @@ class StreamPassthrough:
     def close(self) -> bytes:
         rest = self._unfinished.drain().strip(b"\n") if self._decoder is None else _frame(self._decoder.close()).strip()
         whole = any(_type_of(data) or data == b"[DONE]" for data in SseDecoder().feed(rest + b"\n\n"))
-        out = self.feed(rest + b"\n\n") if whole else b""  # the blank line after the last event may be missing
+        out = self.feed(rest + b"\n\n") if whole else b""  # the final blank line may be missing
         if self._failed:
             return out
         if self._rewriter is not None:
@@ -164,7 +164,7 @@ class StreamPassthrough:
         return out if self._last.rstrip().endswith(b"[DONE]") else out + DONE
 
     def fail(self, failure: Failure) -> bytes:
-        """The stream's last events. What of an event had come already is dropped."""
+        """The stream's last events. An incomplete event is dropped."""
         if self.finished or self._failed:
             return b""
         self._failed = True
@@ -182,21 +182,21 @@ class StreamPassthrough:
         return output.take()
 
     def ping(self) -> bytes:
-        """As that of StreamRenderer, but without a number, for the upstream counts its events itself."""
+        """As StreamRenderer.ping, but without a number, because the upstream numbers its events itself."""
         if self.finished or self._failed:
             return b""
         return COMMENT_KEEPALIVE if self._response_id is None else encode_event(b'{"type":"ping"}', "ping")
 
     def _is_silent(self) -> bool:
-        """Whether the client has got nothing yet, so that a failure can still become an HTTP status."""
+        """Whether the client has received nothing yet, so a failure can still become an HTTP status."""
         return self._response_id is None and not self._last
 
     def _take_whole(self, part: bytes) -> bytes:
-        """The events that `part` completes; the rest waits, so that a ping never splits an event."""
+        """The events that `part` completes; the rest waits, so a ping never splits an event."""
         if self._decoder is None:
             if b"\r" not in part:
                 whole = self._unfinished.take(part)
-                # Some servers give their events no name.
+                # Some servers omit event names.
                 if not whole.startswith(b"data:") or b"event:" in self._last:
                     return whole
                 part = whole
@@ -229,7 +229,7 @@ class StreamPassthrough:
         return events if passed == blocks else b"\n\n".join(passed)
 
     def _turn(self, payloads: list[bytes]) -> bytes:
-        """Begin to write anew, with these payloads."""
+        """Starts to rewrite the stream, beginning with these payloads."""
         self._rewriter = Rewriter(self._context, self._response_id, self._next_number())
         return self._rewrite(payloads)
 
@@ -244,7 +244,7 @@ class StreamPassthrough:
         return int(numbers[-1]) + 1 if numbers else 0
 
     def _repair(self, block: bytes) -> bytes:
-        """One event as the client may have it: the same bytes, if nothing is wrong with it."""
+        """One event for the client: the same bytes if nothing is wrong with it."""
         data = b"".join(SseDecoder().feed(block + b"\n\n"))
         try:
             event = _event_decoder.decode(data)
@@ -265,7 +265,7 @@ class StreamPassthrough:
         try:
             return self._repair_event(block, event)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return block  # what we cannot read the client may
+            return block  # the client may understand it
 
     def _repair_event(self, block: bytes, event: _Event) -> bytes:
         if event.response is not NULL:
@@ -294,7 +294,7 @@ class StreamPassthrough:
         return replace_model(response, self._context.model)
 
     def _repair_output(self, fields: Fields) -> list[msgspec.Raw] | None:
-        """The output that the terminal response should have had; None if the one it has is right."""
+        """The output that the terminal response should have had; None if its own is correct."""
         listed = list_decoder.decode(fields["output"]) if bytes(fields.get("output", b"null")) != b"null" else []
         if not listed and self._items:  # the backend of ChatGPT logins repeats no items
             return [msgspec.Raw(self._items[index]) for index in sorted(self._items)]
@@ -304,8 +304,8 @@ class StreamPassthrough:
         return settled if any(new is not old for new, old in zip(settled, listed, strict=True)) else None
 
     def _tell_items(self, block: bytes, response: bytes) -> bytes:
-        """The terminal event, behind those that the upstream left out: clients count on an event for each item, and the
-        vendor's SDK on `response.created`."""
+        """The terminal event, preceded by the events that the upstream omitted: clients expect an event per item, and
+        the vendor's SDK `response.created`."""
         listed = response_decoder.decode(response).output or []
         if all(index in self._items for index in range(len(listed))):
             return block
@@ -359,19 +359,19 @@ class StreamPassthrough:
 
 
 def _with_error(response: msgspec.Raw, beside: Any) -> msgspec.Raw:
-    """A failed response with its error, which some servers put beside it, where no client looks."""
+    """A failed response with its error, which some servers put next to it, where no client looks."""
     if not beside or response_decoder.decode(response).error:
         return response
     return change_fields(response, error=response_error(parse_error_event(beside)))
 
 
 def _are_sound(events: bytes) -> bool:
-    """Whether the first event has its name and the last comes to its end: what breaks a stream breaks it there."""
+    """Whether the first event has its name and the last one is complete; damage shows at one of these."""
     return events.startswith(_KNOWN) and events.endswith(b"}\n\n")
 
 
 def _is_json(trouble: Exception) -> bool:
-    """Whether what could not be read is JSON all the same, which the client may read."""
+    """Whether unreadable data is still valid JSON, which the client may understand."""
     return isinstance(trouble, msgspec.ValidationError)
 
 

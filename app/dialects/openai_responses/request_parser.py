@@ -44,7 +44,7 @@ _LONG_FIELDS = ("input", "tools")
 
 
 def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
-    """The neutral request of a body. Raises InvalidRequest with the field's path."""
+    """The neutral request in a body. Raises InvalidRequest with the field's path."""
     return read_mended(body, "items", _parse)
 
 
@@ -95,7 +95,7 @@ def _parse(body: bytes) -> Request:
 
 
 def _parse_settings(fields: Fields) -> Settings:
-    """All fields but the long ones, decoded at once: together they are small."""
+    """All fields except the long ones, decoded at once because they are small."""
     small = {name: value for name, value in fields.items() if name not in _LONG_FIELDS}
     try:
         settings = read_value(msgspec.Raw(msgspec.json.encode(small)), _settings_decoder, "")
@@ -108,7 +108,7 @@ def _parse_settings(fields: Fields) -> Settings:
 
 
 def _join_tools(tools: list[Tool], found: list[Tool]) -> list[Tool]:
-    """The tools with those that came in items. Codex sends the results of its searches again with each turn."""
+    """The tools, with those that came in items added. Codex resends the results of its tool searches with each turn."""
     known = {(namespace_of(tool), tool.name) for tool in tools}
     for tool in found:
         if (name := (namespace_of(tool), tool.name)) not in known:
@@ -118,7 +118,7 @@ def _join_tools(tools: list[Tool], found: list[Tool]) -> list[Tool]:
 
 
 def _parse_stop(settings: Settings) -> tuple[str, ...]:
-    """Sequences that end the answer, which clients of Chat ask for here too; the vendor's own dialect has none."""
+    """Stop sequences, a field that Chat clients send here too; the vendor's dialect has none."""
     return (settings.stop,) if isinstance(settings.stop, str) else tuple(settings.stop or ())
 
 
@@ -152,7 +152,7 @@ def _parse_format(wire: Format | None) -> OutputFormat | None:
     if wire.type != "json_schema":
         where = "text.format.type"
         raise InvalidRequest(f"{where}: must be one of text, json_object, json_schema", param=where)
-    if wire.nested is not None:  # as Chat has it
+    if wire.nested is not None:  # the form of Chat
         wire = wire.nested
     return OutputFormat("json_schema", wire.json_schema, wire.name, wire.description, wire.strict)
 
@@ -164,7 +164,7 @@ def _parse_logprobs(settings: Settings) -> int | None:
 
 
 def _parse_extensions(fields: Fields, settings: Settings) -> list[Extension]:
-    """What has no place in the neutral model, with what its loss would mean."""
+    """Fields that the neutral model lacks, with the severity of their loss."""
     values: dict[str, Any] = {
         name: read_value(raw, _any_decoder, name)
         for name, raw in fields.items()
@@ -182,9 +182,9 @@ def _parse_extensions(fields: Fields, settings: Settings) -> list[Extension]:
     for name, value in values.items():
         if value is not None:
             loss, why = EXTENSIONS.get(name, UNKNOWN_FIELD)
-            if name == "truncation" and value == "disabled":  # what every other dialect does anyway
+            if name == "truncation" and value == "disabled":  # the behaviour of every other dialect
                 loss = "ignorable"
-            if name == "moderation" and b'"block"' in encode_body(value):  # changes what may be said
+            if name == "moderation" and b'"block"' in encode_body(value):  # it changes what may be said
                 loss = "wrong"
             extensions.append(Extension(NAME, name, value, loss, why))
     return extensions

@@ -18,14 +18,14 @@ from app.dialects.openai_responses.items.turns import COMPACTION_TRIGGER, render
 from app.dialects.openai_responses.request_parser import ENCRYPTED_CONTENT, LOGPROBS
 from app.dialects.openai_responses.vocabulary import NAME, REFUSED_FIELDS, SERVICE_TIERS, SUMMARIES
 
-# The pages that a search found, which clients of other dialects are shown as its result.
+# The `include` value for the pages that a search found, which are shown to clients of other dialects as its result.
 SOURCES = "web_search_call.action.sources"
-# The least that the vendor's own service accepts.
+# The minimum that the vendor's own service accepts.
 MIN_OUTPUT_TOKENS = 16
 
 
 def render_request(request: Request, capabilities: Capabilities) -> RenderedRequest:
-    """The body for an upstream of this dialect, and what it cannot say."""
+    """The body for an upstream of this dialect, and its losses."""
     losses: list[Loss] = []
     own = request.dialect == NAME
     items: list[Any] = []
@@ -72,12 +72,12 @@ def render_request(request: Request, capabilities: Capabilities) -> RenderedRequ
     return RenderedRequest(encode_body(body), losses=tuple(losses))
 
 
-# Characters that the name of a format cannot have.
+# Characters that are not allowed in the name of a format.
 _NO_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 def render_text(request: Request) -> dict[str, Any]:
-    """The `text` field: the output format and the verbosity, as far as the request names them."""
+    """The `text` field: the output format and the verbosity, if the request sets them."""
     text: dict[str, Any] = {}
     wanted = request.output_format
     if wanted is not None and wanted.kind == "json_schema":
@@ -95,9 +95,9 @@ def render_text(request: Request) -> dict[str, Any]:
 
 
 def _split_instructions(request: Request, capabilities: Capabilities) -> tuple[str | None, Sequence[Text]]:
-    """The `instructions`, and the system texts that are items of their own.
+    """The `instructions`, and the system texts that become separate items.
 
-    Only items can carry cache breakpoints. A client of this dialect had one text as instructions, if any; texts of
+    Only items can carry cache breakpoints. A client of this dialect sent at most one text as instructions; texts of
     other dialects are one prompt in several pieces.
     """
     texts = request.instructions
@@ -120,13 +120,13 @@ def _render_reasoning(settings: ReasoningSettings, effort: str | None, capabilit
 
 
 def _render_limits(request: Request, losses: list[Loss]) -> dict[str, Any]:
-    """Sampling and limits. Adaptation has fitted them to the upstream; the dialect itself lacks some."""
+    """Sampling and limits. The adaptation has fitted them to the upstream; the dialect itself lacks some."""
     sampling = request.sampling
     body: dict[str, Any] = {"temperature": sampling.temperature, "top_p": sampling.top_p}
     if request.max_tokens is not None:
         body["max_output_tokens"] = max(request.max_tokens, MIN_OUTPUT_TOKENS)
     penalties = {"frequency_penalty": sampling.frequency_penalty, "presence_penalty": sampling.presence_penalty}
-    if request.dialect == NAME:  # Open Responses has them, OpenAI has not
+    if request.dialect == NAME:  # Open Responses supports them, OpenAI does not
         body.update(penalties)
         penalties = {}
     absent = {"top_k": sampling.top_k, "logit_bias": sampling.logit_bias, "stop": request.stop or None, **penalties}
@@ -143,7 +143,8 @@ def _render_limits(request: Request, losses: list[Loss]) -> dict[str, Any]:
 
 
 def _render_state(request: Request, capabilities: Capabilities) -> dict[str, Any]:
-    """Whoever speaks another dialect sends the whole history each time, so nothing need be stored for them."""
+    """The fields about storage. Clients of other dialects send the whole history each time, so nothing is stored for
+    them."""
     state = request.state
     if request.dialect != NAME:
         return {"store": bool(state.store) and capabilities.store}
@@ -168,7 +169,8 @@ def _render_hints(request: Request, capabilities: Capabilities) -> dict[str, Any
 
 
 def _render_include(request: Request, store: bool | None, capabilities: Capabilities) -> list[str]:
-    """An upstream that keeps nothing must give its reasoning away, encrypted, to get it back with the next turn."""
+    """The `include` values. An upstream that stores nothing must return its reasoning encrypted, to receive it with the
+    next turn."""
     include = []
     wanted = store is False or request.dialect == NAME
     if wanted and capabilities.reasoning_style != "none" and NAME in capabilities.proofs:
@@ -185,7 +187,7 @@ def _is_hosted(tool: Tool) -> bool:
 
 
 def _restore_extensions(body: dict[str, Any], request: Request) -> None:
-    """Fields of this dialect that came with the request, written back where they were."""
+    """Restores fields of this dialect that came with the request to their places."""
     if request.logprobs:
         body["top_logprobs"] = request.logprobs
     for extension in request.extensions:

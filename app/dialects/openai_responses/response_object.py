@@ -25,10 +25,10 @@ from app.dialects.openai_responses.vocabulary import (
 )
 from app.errors import Failure
 
-# The keys that the schema of Open Responses wants in each echoed function tool.
+# The keys that the schema of Open Responses requires in each echoed function tool.
 _FUNCTION_KEYS = {"description": None, "parameters": None, "strict": None}
 
-# The vendor's types want the counts of images beside those of searches.
+# The vendor's types require image counts beside those of searches.
 _NO_DETAILS = {"image_tokens": 0, "text_tokens": 0}
 _NO_IMAGES = {
     "input_tokens": 0,
@@ -40,7 +40,7 @@ _NO_IMAGES = {
 
 
 def parse_finish(response: WireResponse, *, calls: bool) -> Finished:
-    """How a response ended; `calls` tells whether it asks for tools."""
+    """How a response ended; `calls` is whether it calls tools."""
     reason: FinishReason = "tool_calls" if calls else "stop"
     raw = response.status
     if response.status == "incomplete":
@@ -53,13 +53,13 @@ def parse_finish(response: WireResponse, *, calls: bool) -> Finished:
 class ResponseObject:
     """The response object of one reply, rendered anew at each stage of its life.
 
-    What it echoes of the request is rendered once: a long request would otherwise cost more than the answer.
+    The echoed request fields are rendered once, because a long request would otherwise cost more than the answer.
     """
 
     def __init__(self, context: RenderContext) -> None:
         self.id = f"resp_{context.id}"
         self._context = context
-        # Without the client's request (its bytes passed through) every field still has the value it has by default.
+        # Without the client's request (its bytes passed through) every field has its default.
         request = context.request if isinstance(context.request, Request) else Request(dialect=NAME, model="", turns=())
         self.service_tier = request.service_tier or "default"
         self._echo = msgspec.json.encode(_echo_request(request))[1:]
@@ -73,14 +73,14 @@ class ResponseObject:
         usage: Usage | None = None,
         failure: Failure | None = None,
     ) -> bytes:
-        """`items` are whole output items as JSON. `finished` and `usage` belong to the end."""
+        """The object as JSON. `items` are whole output items as JSON; `finished` and `usage` are set at the end."""
         reason = STATUSES[finished.finish_reason][1] if finished and status == "incomplete" else None
         told: dict[str, Any] = {
             "id": self.id,
             "object": "response",
             "created_at": self._context.created,
             "status": status,
-            # No clock ticks here; the dialect wants a number of a completed response.
+            # There is no clock here; the dialect requires a number for a completed response.
             "completed_at": self._context.created if status == "completed" else None,
             "error": response_error(failure) if failure else None,
             "incomplete_details": {"reason": reason} if reason else None,
@@ -99,7 +99,7 @@ class ResponseObject:
 
 
 def _echo_request(request: Request) -> dict[str, Any]:
-    """The fields of the response that repeat the request; all of them, for strict clients miss each one."""
+    """The response fields that repeat the request; all of them, because strict clients require each one."""
     state, sampling, settings = request.state, request.sampling, request.reasoning
     extensions = {extension.name: extension.value for extension in request.extensions if extension.dialect == NAME}
     choice = request.tool_choice
@@ -133,7 +133,8 @@ def _echo_request(request: Request) -> dict[str, Any]:
 
 
 def _instructions_of(request: Request) -> str | None:
-    """The client's `instructions`. Leading system messages were read into the same place; among them it is lost."""
+    """The client's `instructions`; None if leading system messages were merged into them, which makes them
+    inseparable."""
     if not request.turns or request.turns[0].path not in ("input", "input[0]"):
         return None
     return "\n\n".join(text.text for text in request.instructions) or None

@@ -20,7 +20,7 @@ from app.errors import InvalidRequest, UpstreamMalformed, UpstreamRefused
 
 
 def parse_response(body: bytes) -> Response:
-    """The neutral response. Raises UpstreamRefused for one that failed, UpstreamMalformed for what is none."""
+    """The neutral response. Raises UpstreamRefused for a failed one, UpstreamMalformed for anything else."""
     body = repair_text(body)
     wire = decode_response(body)
     if wire.status in ("failed", "cancelled") or (wire.error is not None and not wire.output):

@@ -9,7 +9,7 @@ from app.dialects.openai_responses.stream_renderer import StreamRenderer
 
 
 def render_response(response: Response, context: RenderContext) -> bytes:
-    """The response object: what the last event of the same answer as a stream would hold."""
+    """The response object, equal to the one in the last event of the same answer as a stream."""
     renderer = StreamRenderer(context)
     renderer.feed(unfold(response))
     renderer.close()

@@ -16,8 +16,8 @@ from app.errors import Failure
 
 
 class Rewriter:
-    """Reads the payloads of an upstream and writes the events of a client. `response_id` is that of the response whose
-    beginning has passed, None where none has; `number` is the next event's."""
+    """Parses the payloads of an upstream and renders the events for a client. `response_id` is the id of the response
+    whose beginning has passed, None if it has not; `number` is the next event's."""
 
     def __init__(self, context: RenderContext, response_id: str | None, number: int) -> None:
         self._parser = StreamParser()

@@ -29,9 +29,9 @@ _DELTAS = {
     "response.custom_tool_call_input.delta",
     "response.reasoning_summary_text.delta",
     "response.reasoning_text.delta",
-    "response.reasoning.delta",  # as Open Responses spells it
+    "response.reasoning.delta",  # Open Responses' spelling
 }
-# Events that repeat all of a block, with the field that does. Some upstreams send them without any delta before.
+# Events that repeat a whole block, with the field that contains it. Some upstreams send them without deltas before.
 _WHOLES = {
     "response.output_text.done": "text",
     "response.refusal.done": "refusal",
@@ -55,7 +55,7 @@ _STREAMED_CALLS = ("function_call", "custom_tool_call")
 
 
 class _Chunk(msgspec.Struct):
-    """What the plain case needs of an event."""
+    """The fields of an event in the plain case."""
 
     type: str = ""
     output_index: int = 0
@@ -65,7 +65,7 @@ class _Chunk(msgspec.Struct):
 
 
 class _FullChunk(msgspec.Struct):
-    """What any event may need."""
+    """The fields of any event."""
 
     type: str = ""
     output_index: int = 0
@@ -96,7 +96,7 @@ _decode_full = msgspec.json.Decoder(_FullChunk).decode
 
 
 class _OpenBlock:
-    """`said` are the literals that were given on; `part` is the part of the item that the last of them belonged to."""
+    """`said` are the literals passed on so far; `part` is the part of the item to which the last of them belonged."""
 
     __slots__ = ("citations", "index", "part", "said")
 
@@ -108,26 +108,26 @@ class _OpenBlock:
 
 
 class _UpstreamItem:
-    """An item that was announced; `blocks` by the place of their part (0 for items that have none)."""
+    """An announced item; `blocks` by the position of their part (0 for items without parts)."""
 
     __slots__ = ("blocks", "done", "item", "logprobs")
 
     def __init__(self, item: Item) -> None:
         self.item = item
-        self.logprobs = False  # some have been given on
+        self.logprobs = False  # some have been passed on
         self.blocks: dict[int, _OpenBlock] = {}
         self.done = False
 
 
 class StreamParser:
-    """Reads an upstream's stream.
+    """Parses an upstream's stream.
 
-    Events are bound to items by `output_index`: there are servers that give an item another id in each event. What an
-    item says may come in deltas, in its `done` events, in the finished item or only in the terminal response; each
-    piece is given on once.
+    Events are matched to items by `output_index`, because some servers change an item's id with each event. An item's
+    content may come in deltas, in its `done` events, in the finished item or only in the terminal response; each piece
+    is passed on once.
     """
 
-    steady = False  # events are numbered, so that none is like the one before
+    steady = False  # events are numbered, so no two are alike
     growing = None
 
     def __init__(self) -> None:
@@ -137,8 +137,8 @@ class StreamParser:
         self._ended = False
         self._calls = False
         self._blocks = 0
-        self._parts: set[tuple[int, int]] = set()  # of items, that were announced
-        self._settled: set[str | None] = set()  # ids of the items that are done
+        self._parts: set[tuple[int, int]] = set()  # announced parts of items
+        self._settled: set[str | None] = set()  # ids of finished items
 
     def feed(self, data: Sequence[bytes]) -> list[Event]:
         events: list[Event] = []
@@ -168,7 +168,7 @@ class StreamParser:
         return [Failed(cut.failure)]
 
     def _read_malformed(self, payload: bytes, events: list[Event]) -> None:
-        """A payload that is no event: the end mark, half a surrogate pair, or what the server should not have sent."""
+        """Handles a payload that is no event: the end mark, half a surrogate pair, or an invalid one."""
         if self._ended or payload.strip() == b"[DONE]" or not _is_read(payload):
             return
         try:
@@ -206,7 +206,7 @@ class StreamParser:
         elif kind in _BEGINNINGS and chunk.response is not None:
             self._start(chunk.response, events)
         elif kind in ENDS or (not kind and payload.strip() != b"{}"):
-            # An end without its response, an error in another shape, or an event of another dialect.
+            # An end without a response, an error in another shape, or an event of another dialect.
             self._fail(decode_error(payload) or malformed("an event", payload).failure, events)
 
     def _start(self, response: WireResponse, events: list[Event]) -> None:
@@ -218,10 +218,10 @@ class StreamParser:
 
     def _open_item(self, position: int, item: Item, events: list[Event]) -> None:
         before = self._items.get(position)
-        if before is not None and not before.done:  # two items with one index: the first is over
+        if before is not None and not before.done:  # two items with one index: the first has ended
             self._close_blocks(before, events)
         self._items[position] = opened = _UpstreamItem(item)
-        # A call whose name is not known yet waits for its end.
+        # A call without a name yet waits for its end.
         if item.type in _STREAMED_CALLS and item.name and (item.call_id or item.id):
             self._open_block(position, opened, 0, _head_of(item), events)
 
@@ -248,7 +248,7 @@ class StreamParser:
             events.append(BlockNoted(block.index, logprobs=tuple(chunk.logprobs)))
 
     def _part_of(self, chunk: _FullChunk) -> tuple[str, int]:
-        """The part of a reasoning item. vLLM counts on with each word, and announces no parts."""
+        """The part of a reasoning item. vLLM increments the index with each word, and announces no parts."""
         if "summary" in chunk.type:
             return "summary", chunk.content_index if chunk.summary_index is None else chunk.summary_index
         announced = (chunk.output_index, chunk.content_index) in self._parts
@@ -261,7 +261,7 @@ class StreamParser:
             events.append(BlockNoted(block.index, citation=citation))
 
     def _block_at(self, chunk: _FullChunk, events: list[Event]) -> _OpenBlock | None:
-        """The block that an event belongs to, opened if need be; None where only the finished item will tell."""
+        """The block of an event, opened if needed; None if only the finished item can provide it."""
         opened = self._items.get(chunk.output_index)
         if opened is None:
             opened = self._items[chunk.output_index] = _UpstreamItem(Item())
@@ -293,7 +293,7 @@ class StreamParser:
         return block
 
     def _settle_item(self, position: int, raw: msgspec.Raw, events: list[Event]) -> None:
-        """Give on what of a finished item has not been said, and close its blocks."""
+        """Passes on the remaining content of a finished item, and closes its blocks."""
         item = item_decoder.decode(raw)
         opened = self._items.get(position)
         if opened is None or opened.done:
@@ -329,7 +329,7 @@ class StreamParser:
                 del self._texts[place]
 
     def _end(self, response: WireResponse, events: list[Event], beside: Any = None) -> None:
-        """`beside` is an error that stands beside the response, where some servers put it."""
+        """Handles the terminal response. `beside` is an error next to it, where some servers put it."""
         self._start(response, events)
         if response.status in ("failed", "cancelled"):
             error = response.error or beside or {"message": f"the response {response.status}"}
@@ -349,7 +349,7 @@ class StreamParser:
         self._texts.clear()
 
     def _is_settled(self, position: int, item: Item) -> bool:
-        """Whether an item of the terminal response is known by its id, or by its place where ids change."""
+        """Whether an item of the terminal response is known, by its id, or by its position if ids change."""
         opened = self._items.get(position)
         at_its_place = opened is not None and opened.done and opened.item.type == item.type
         return at_its_place or (item.id is not None and item.id in self._settled)
@@ -361,7 +361,7 @@ class StreamParser:
 
 
 def _is_read(payload: bytes) -> bool:
-    """Whether the payload could matter here; false for an event of a type that is read over, whatever it holds."""
+    """Whether the payload could matter here; false for event types that are skipped."""
     try:
         return _decode_kind(payload).type in _READ
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -369,7 +369,8 @@ def _is_read(payload: bytes) -> bool:
 
 
 def _decode_half(payload: bytes) -> _FullChunk | None:
-    """A delta that a strict decoder refuses, for it ends in the middle of a surrogate pair; the other half follows."""
+    """A delta that a strict decoder refuses because it ends in the middle of a surrogate pair; the other half
+    follows."""
     try:
         value = json.loads(payload)
     except (ValueError, RecursionError):
@@ -408,7 +409,7 @@ def _split_block(block: Block) -> tuple[Block, str]:
 
 
 def _rest_of(text: str, said: Sequence[bytes]) -> bytes | None:
-    """The literal of what of `text` has not been said. Where the two disagree what was said stands."""
+    """The literal of the part of `text` that has not been passed on. If the two differ, what was passed on remains."""
     if not said:
         return literal(text) if text else None
     before = text_of(join(said))

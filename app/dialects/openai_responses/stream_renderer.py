@@ -36,15 +36,14 @@ from app.sse import COMMENT_KEEPALIVE, DONE
 class _State(Enum):
     WAITING = auto()  # nothing has been written
     RUNNING = auto()
-    HELD = auto()  # all but the terminal event: the usage may still come
+    HELD = auto()  # all but the terminal event, because the usage may still come
     ENDED = auto()
 
 
 class StreamRenderer:
-    """Writes a client's stream: items one after the other, then one terminal event with all of them.
+    """Renders a client's stream: items one after the other, then one terminal event with all of them.
 
-    An item is done when the next one begins or the answer ends, for only then it is known whether it goes on and
-    whether a limit has cut it.
+    An item ends only when the next one begins or the answer ends: until then it may continue, or be cut by a limit.
     """
 
     def __init__(self, context: RenderContext) -> None:
@@ -57,12 +56,12 @@ class StreamRenderer:
         self._finished: Finished | None = None
         self._response = b""
         self._status = "completed"
-        self._spoken = False  # something other than reasoning has been said
+        self._spoken = False  # something other than reasoning has been written
         self._refused = False
         self._state = _State.WAITING
 
     def go_on(self, response_id: str, number: int) -> None:
-        """Write the rest of a stream whose response has been announced under this id; `number` is the next event's."""
+        """Continues a stream whose response was announced under this id; `number` is the next event's."""
         self._object.id = response_id
         self._output.number = number
         self._state = _State.RUNNING
@@ -72,7 +71,7 @@ class StreamRenderer:
             return b""
         output = self._output
         for event in self._sequencer.feed(events):
-            # Here and not in the item, for nearly all events come this way.
+            # Handled here rather than in the item, because nearly all events take this path.
             if type(event) is BlockDelta and (item := self._item) is not None and item.prefix is not None:
                 text = event.text
                 if text != EMPTY:
@@ -88,7 +87,7 @@ class StreamRenderer:
         if item is None or item.prefix is None or not self._sequencer.is_next(run.index):
             return self.feed(run.deltas())
         item.said.append(run.whole)
-        # Each event has a number of its own, which a frame has not.
+        # Each event has its own number, which a frame lacks.
         frame = b'%b"%%b"%b%%d}\n\n' % (item.prefix.replace(b"%", b"%%"), item.suffix.replace(b"%", b"%%"))
         first, count = output.number, len(run.texts)
         output.number += count
@@ -104,11 +103,11 @@ class StreamRenderer:
         return self._output.take()
 
     def ping(self) -> bytes:
-        """An event of its own, for comments do not reset the idle timer of Codex.
+        """A separate event, because comments do not reset Codex's idle timer.
 
-        Its type is unknown to all clients, which read it over. A repeated `response.in_progress` would be known, but
-        it repeats the whole request, and none may follow the first item. Before `response.created` the vendor's SDK
-        accepts no event at all, so until then a comment has to do.
+        Its type is unknown to all clients, which ignore it. A repeated `response.in_progress` would be known, but it
+        repeats the whole request, and none may follow the first item. Before `response.created` the vendor's SDK
+        accepts no event, so until then a comment is used.
         """
         if self._state is _State.WAITING:
             return COMMENT_KEEPALIVE
@@ -179,7 +178,7 @@ class StreamRenderer:
             self._write(BlockDelta(0, literal(explanation)))
             self._write(BlockClosed(0))
             self._refused = whole
-        if self._refused:  # whoever was refused has got a whole answer; only a text that broke off is incomplete
+        if self._refused:  # a refusal is a complete answer; only a text that broke off is incomplete
             self._status = "completed"
         self._end_item(incomplete=self._status == "incomplete")
         self._state = _State.HELD
@@ -200,9 +199,9 @@ class StreamRenderer:
 
 
 def write_failure(output: Output, response: ResponseObject, failure: Failure, usage: Usage | None) -> bytes:
-    """End a stream by an error; the failed response is returned.
+    """Ends a stream with an error and returns the failed response.
 
-    It takes two events: the vendor's SDK raises for one that holds an `error`, while Codex reads over that and waits
+    Two events are needed: the vendor's SDK raises for one that contains an `error`, while Codex ignores that and waits
     for `response.failed`.
     """
     write_error(output, failure)
@@ -213,6 +212,6 @@ def write_failure(output: Output, response: ResponseObject, failure: Failure, us
 
 
 def write_error(output: Output, failure: Failure) -> None:
-    """The event of an error, in the form of the vendor and in that of Open Responses at once."""
+    """Writes the error event, in the vendor's and in Open Responses' form at once."""
     error = error_object(failure)
     output.write("error", code=error["code"], message=error["message"], param=error["param"], error=error)

@@ -8,7 +8,7 @@ from typing import Any
 from app.conversation.traits import DialectTraits
 from app.dialects.openai_responses.vocabulary import NAME
 
-# What its clients call fields of the neutral request, where it is another name.
+# Client names of fields of the neutral request, where they differ.
 FIELDS = {
     "max_tokens": "max_output_tokens",
     "effort": "reasoning.effort",
@@ -20,7 +20,7 @@ FIELDS = {
     "previous_id": "previous_response_id",
 }
 
-# What its vendor takes, as fields of Capabilities.
+# What its vendor supports, as fields of Capabilities.
 TAKES: dict[str, Any] = {
     "max_tokens_field": "max_output_tokens",
     "stop_limit": 0,

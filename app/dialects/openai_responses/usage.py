@@ -15,7 +15,7 @@ from app.errors import UpstreamError, UpstreamRefused
 
 
 def find_usage(body: bytes) -> Usage | None:
-    """Usage of a whole response that is only passed on."""
+    """Usage of a whole response that only passes."""
     try:
         return parse_usage(decode_response(body))
     except UpstreamError:
@@ -23,7 +23,8 @@ def find_usage(body: bytes) -> Usage | None:
 
 
 def decode_response(body: bytes) -> WireResponse:
-    """Raises UpstreamRefused for an error of another shape, UpstreamMalformed for what is no response."""
+    """The decoded response. Raises UpstreamRefused for an error in another shape, UpstreamMalformed for anything
+    else."""
     try:
         return response_decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -38,7 +39,7 @@ def decode_response(body: bytes) -> WireResponse:
 
 
 def parse_usage(response: WireResponse) -> Usage | None:
-    """Counts of a response. On the wire cached and written tokens are part of `input_tokens`; here they are not."""
+    """Counts of a response. On the wire `input_tokens` includes cached and written tokens; here they are separate."""
     wire = response.usage
     if wire is None:
         return None

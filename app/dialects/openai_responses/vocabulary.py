@@ -1,6 +1,6 @@
 """Types, enum tables and losses of Responses.
 
-Shapes are tolerant: every field may be missing or null, and whatever they do not name is left unread.
+Shapes are tolerant: every field may be missing or null, and unlisted fields are ignored.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Breakpoint(msgspec.Struct):
 
 
 class ImageUrl(msgspec.Struct):
-    """The form of Chat, which clients send here too."""
+    """Chat's form, which clients send here too."""
 
     url: str
     detail: str | None = None
@@ -82,7 +82,7 @@ class Grammar(msgspec.Struct):
 
 
 class WireTool(msgspec.Struct):
-    """A tool of any type, as far as its type is not the upstream's own affair."""
+    """A tool of any type, with the fields that are not specific to the upstream."""
 
     type: str | None = None
     name: str | None = None
@@ -106,7 +106,7 @@ class WireChoice(msgspec.Struct):
     server_label: str | None = None
     mode: str | None = None
     tools: list[WireChoice] | None = None
-    function: dict[str, str] | None = None  # as Chat Completions has it
+    function: dict[str, str] | None = None  # the form of Chat Completions
 
 
 class Format(msgspec.Struct):
@@ -139,7 +139,7 @@ Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 
 
 class Settings(msgspec.Struct):
-    """The fields of a request beside `input` and `tools`, which are read on their own."""
+    """The fields of a request except `input` and `tools`, which are parsed separately."""
 
     model: str | None = None
     instructions: str | None = None
@@ -195,7 +195,7 @@ class IncompleteDetails(msgspec.Struct):
 
 
 class WireResponse(msgspec.Struct):
-    """The response object, whole or at some point of a stream."""
+    """The response object, complete or at some point of a stream."""
 
     id: str | None = None
     model: str | None = None
@@ -219,7 +219,7 @@ response_decoder = msgspec.json.Decoder(WireResponse)
 # Fields of a response that only this dialect knows; they do not depend on the request.
 RESPONSE_EXTENSIONS = ("moderation", "input_transformations", "prompt_cache_diagnostics")
 
-# What of a request has no place in the neutral model, and what its loss means to the client.
+# Request fields that the neutral model lacks, with the severity and reason of their loss.
 EXTENSIONS: dict[str, tuple[Severity, str]] = {
     "prompt": ("wrong", "a prompt template is kept by OpenAI and cannot be looked up"),
     "context_management": ("degrading", "the upstream does not compact the context by itself"),
@@ -234,7 +234,7 @@ EXTENSIONS: dict[str, tuple[Severity, str]] = {
 }
 UNKNOWN_FIELD: tuple[Severity, str] = ("ignorable", "only its own dialect knows this field")
 
-# Fields that an upstream may refuse, and what it means that they are not sent; others are hints.
+# Fields that an upstream may refuse, with the severity of not sending them; others are hints.
 REFUSED_FIELDS: dict[str, Severity] = {
     "temperature": "degrading",
     "top_p": "degrading",
@@ -265,7 +265,7 @@ STATUSES: dict[FinishReason, tuple[str, str | None]] = {
 TEXT_PARTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
 ANNOTATIONS = ("url_citation", "file_citation", "container_file_citation", "file_path")
 
-# What the ending of a file's name says of its type, and which one a file without a name gets.
+# Media types by file extension.
 FILE_TYPES = {
     "pdf": "application/pdf",
     "txt": "text/plain",
@@ -279,7 +279,7 @@ FILE_TYPES = {
     "pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
 }
 
-# Items of tools that run on the client's side: type of the call, field of what the model asks, type of the result.
+# Items of client-run tools: type of the call, field of the model's input, type of the result.
 NATIVE_CALLS: dict[ToolKind, tuple[str, str, str]] = {
     "custom": ("custom_tool_call", "input", "custom_tool_call_output"),
     "tool_search": ("tool_search_call", "arguments", "tool_search_output"),
@@ -288,7 +288,7 @@ NATIVE_CALLS: dict[ToolKind, tuple[str, str, str]] = {
     "apply_patch": ("apply_patch_call", "operation", "apply_patch_call_output"),
 }
 
-# Steps that the upstream takes itself, and shows.
+# Steps that the upstream performs itself and shows.
 HOSTED_CALLS = (
     "web_search_call",
     "file_search_call",
@@ -300,7 +300,7 @@ HOSTED_CALLS = (
     "program_output",
 )
 
-# Tools without a name of their own that the client runs; tool_search and shell may be hosted too.
+# Client-run tools without a name of their own; tool_search and shell may be hosted too.
 CLIENT_TOOLS = ("tool_search", "local_shell", "shell", "apply_patch", "computer", "computer_use_preview")
 
 SUMMARIES: dict[str, str] = {
@@ -311,7 +311,8 @@ SUMMARIES: dict[str, str] = {
     "detailed": "detailed",
 }
 SERVICE_TIERS = {"standard_only": "default", "standard": "default"}
-# Lifetimes of cached prefixes. An hour of Anthropic's becomes half of one: twelve cost more than was asked for.
+# Lifetimes of cached prefixes. Anthropic's hour becomes half an hour, because twelve hours would cost more than
+# requested.
 CACHE_TTLS: dict[str, str | None] = {"5m": None, "1h": "30m", "30m": "30m", "12h": "12h"}
 
 ID_PREFIXES = {
@@ -332,5 +333,5 @@ ID_PREFIXES = {
 
 
 def mint_id(item_type: str, seed: str) -> str:
-    """The id of an item that came without one: the same seed gives the same id, so that histories stay the same."""
+    """The id for an item that came without one; the same seed gives the same id, which keeps histories unchanged."""
     return f"{ID_PREFIXES[item_type]}_{hashlib.sha256(seed.encode('utf-8', 'surrogatepass')).hexdigest()[:24]}"

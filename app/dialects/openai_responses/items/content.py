@@ -45,7 +45,7 @@ from app.dialects.openai_responses.vocabulary import (
 from app.dialects.readable import read_unknown
 from app.errors import InvalidRequest
 
-# An unknown part is told from an unknown item by this beginning of its type.
+# The prefix that distinguishes the type of an unknown part from that of an unknown item.
 PART_PREFIX = "content."
 
 _content_decoder = msgspec.json.Decoder(str | list[msgspec.Raw] | None)
@@ -65,8 +65,8 @@ def parse_content(raw: msgspec.Raw, path: str, *, phase: str | None = None) -> l
 
 
 def parse_output(raw: msgspec.Raw, path: str) -> list[Block]:
-    """Blocks of a tool's output. Codex keeps images in a string of JSON; read as words one would cost a million
-    tokens, and the model would not see it. Raises InvalidRequest."""
+    """Blocks of a tool's output. Codex puts images into a JSON string; as text one would cost a million tokens, and the
+    model would not see it. Raises InvalidRequest."""
     blocks = parse_content(raw, path)
     match blocks:
         case [Text(text=text, cache=None)] if _LISTED_IMAGE.match(text[:400].lstrip()):
@@ -75,7 +75,7 @@ def parse_output(raw: msgspec.Raw, path: str) -> list[Block]:
 
 
 def _parse_listed(text: str, path: str) -> list[Block]:
-    """The parts in a string of JSON; none unless all of them are parts with an image among them."""
+    """The parts in a JSON string; empty unless all of them are parts and at least one is an image."""
     try:
         parts = list_decoder.decode(text)
         heads = [part_decoder.decode(part) for part in parts]
@@ -109,7 +109,7 @@ def parse_part(raw: msgspec.Raw, path: str, phase: str | None = None) -> Block:
 def render_parts(
     blocks: Sequence[Block], capabilities: Capabilities, losses: list[Loss], path: str
 ) -> list[dict[str, Any] | msgspec.Raw]:
-    """Input parts of what a user or a tool says, in order. What cannot be said is added to `losses`."""
+    """Input parts of a user's or a tool's content, in order. What cannot be expressed is added to `losses`."""
     parts: list[dict[str, Any] | msgspec.Raw] = []
     for block in blocks:
         match block:
@@ -140,7 +140,7 @@ def render_parts(
 
 
 def annotation_of(citation: dict[str, Any]) -> dict[str, Any] | None:
-    """A citation of any dialect as an annotation; None where it does not name a page."""
+    """A citation of any dialect as an annotation; None if it refers to no page."""
     kind = citation.get("type")
     nested = citation.get("url_citation")
     if kind == "url_citation" and isinstance(nested, dict):
@@ -174,7 +174,7 @@ def _parse_file(part: Part, path: str) -> File:
     source: Source
     if part.file_data is not None:
         parsed = _parse_url(part.file_data)
-        if isinstance(parsed, Url):  # base64 without a data URL around it: the name tells the type
+        if isinstance(parsed, Url):  # bare base64: the file name decides the type
             ending = (part.filename or "").rpartition(".")[2].lower()
             parsed = Inline(FILE_TYPES.get(ending, "application/pdf"), "".join(part.file_data.split()))
         source = parsed
@@ -189,7 +189,7 @@ def _parse_file(part: Part, path: str) -> File:
 
 
 def _parse_url(url: str) -> Inline | Url:
-    """The bytes of a base64 data URL, else the URL as it is."""
+    """The bytes of a base64 data URL; any other URL unchanged."""
     found = _DATA_URL.match(url)
     if found is None or "base64" not in found[2].lower():
         return Url(url)
@@ -214,7 +214,7 @@ def _render_image(image: Image, capabilities: Capabilities) -> dict[str, Any]:
             part["file_id"] = file_id
         case _:
             assert_never(image.source)
-    # The reference calls `detail` optional; servers that validate strictly want it.
+    # The reference calls `detail` optional; servers that validate strictly require it.
     return {**part, "detail": image.detail or "auto", **_breakpoint(image.cache, capabilities)}
 
 

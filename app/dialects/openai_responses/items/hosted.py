@@ -16,7 +16,7 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def parse_hosted(kind: str, raw: bytes) -> ServerTool:
-    """A hosted item with what it says; one that is not as documented keeps its bytes alone."""
+    """A hosted item with its neutral step; an item that is not as documented keeps only its bytes."""
     name = kind.removesuffix("_call")
     reader = _READERS.get(kind)
     try:
@@ -28,7 +28,7 @@ def parse_hosted(kind: str, raw: bytes) -> ServerTool:
 
 
 def render_hosted(call: Step, result: Step | None, mint_id: Callable[[str], str]) -> dict[str, Any]:
-    """The item of one call of another vendor's tool, with its result as far as there is one."""
+    """The item of one call of another vendor's tool, with its result if there is one."""
     told = result or call
     asked = asked_of(call)
     head: dict[str, Any] = {"status": "failed" if told.is_error else "completed"}

@@ -31,11 +31,11 @@ from app.errors import InvalidRequest
 
 
 def parse_item(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
-    """Blocks of any item but a message of a user or of the system. Raises InvalidRequest.
+    """Blocks of any item except a user's or system message. Raises InvalidRequest.
 
-    An item that has no reader comes back as one `Opaque`, so that its own dialect gets it back unchanged.
+    An item without a reader becomes one `Opaque`, so its own dialect gets it back unchanged.
     """
-    if item.type is None and item.role is None:  # the type of a reference may be missing
+    if item.type is None and item.role is None:  # references may omit the type
         return [Opaque(NAME, "item_reference", bytes(raw))]
     kind = "message" if item.type is None else item.type
     if kind in HOSTED_CALLS:
@@ -45,12 +45,12 @@ def parse_item(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
 
 
 def parse_unknown(kind: str, raw: bytes) -> Opaque:
-    """An item of a type that has no reader here, with what can be read in it."""
+    """An item of an unknown type, with its readable content."""
     return Opaque(NAME, kind, raw, read_unknown(raw, kind), from_user=False)
 
 
 def render_call(call: ToolCall, item_id: str | None = None, status: str = "completed") -> dict[str, Any]:
-    """The item of a call; without `item_id` one that depends on the call's own id alone."""
+    """The item of a call; without `item_id` its id depends only on the call's own id."""
     if call.kind == "function":
         head = {"type": "function_call", "id": item_id or mint_id("function_call", call.id)}
         arguments = call.arguments if call.arguments.strip() not in ("", "null") else "{}"
@@ -71,13 +71,13 @@ def render_call(call: ToolCall, item_id: str | None = None, status: str = "compl
 
 
 def summary_message(text: str) -> dict[str, Any]:
-    """What stands for a history whose compaction the upstream cannot read."""
+    """The message that replaces a history whose compaction the upstream cannot read."""
     summary = f"Summary of the earlier conversation:\n{text}"
     return {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": summary}]}
 
 
 def _render_action(call: ToolCall) -> Any:
-    """The action or operation; what a model leaves out of a local shell's is put in."""
+    """The action or operation; fields that a model omits from a local shell's action are added."""
     action = as_object(call.arguments)
     if call.kind == "local_shell" and not (b'"type"' in action and b'"env"' in action):
         return {"type": "exec", "env": {}, **_fields_decoder.decode(action)}
@@ -85,8 +85,8 @@ def _render_action(call: ToolCall) -> Any:
 
 
 def as_object(arguments: str) -> bytes:
-    """Arguments as a JSON object, whatever a model or a client wrote: nothing is an empty object, an object within
-    a string is taken out, another value stands under `value`, and text that is no JSON under `_raw`."""
+    """Arguments as a JSON object, whatever a model or a client wrote: an empty text becomes {}, an object in a string
+    is unwrapped, another value is put under `value`, and invalid JSON under `_raw`."""
     text = arguments.encode("utf-8", "replace")
     if not text.strip():
         return b"{}"
@@ -99,7 +99,7 @@ def as_object(arguments: str) -> bytes:
 
 
 def valid_json(text: str, otherwise: bytes) -> bytes:
-    """JSON text as bytes, unchanged; `otherwise` where it is not valid."""
+    """JSON text as bytes, unchanged; `otherwise` if it is invalid."""
     data = text.strip().encode("utf-8", "replace")
     try:
         msgspec.json.decode(data)
@@ -109,7 +109,7 @@ def valid_json(text: str, otherwise: bytes) -> bytes:
 
 
 def logprobs_of(raw: msgspec.Raw) -> list[dict[str, Any]]:
-    """The log probabilities of all texts of a message; of other items none."""
+    """The log probabilities of all texts of a message; empty for other items."""
     try:
         message = _logprobs_decoder.decode(raw)
     except msgspec.MsgspecError:
@@ -123,7 +123,7 @@ def _read_message(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
 
 
 def _unnest_call(block: Opaque, path: str) -> Block:
-    """Clients of other libraries put a call into the content of the message that it belongs to."""
+    """Unwraps a call, which clients of other libraries put into the content of its message."""
     if block.type != PART_PREFIX + "function_call":
         return block
     raw = msgspec.Raw(block.raw)
@@ -133,7 +133,7 @@ def _unnest_call(block: Opaque, path: str) -> Block:
 def _read_reasoning(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
     proof = unseal(item.encrypted_content) if item.encrypted_content else None
     if proof is None:
-        # Without encrypted content the item can be replayed only to a server that has stored it.
+        # Without encrypted content only a server that stored the item can replay it.
         proof = Proof(NAME, "reasoning" if item.encrypted_content else "plain", (bytes(raw),))
     texts = [
         part.text
@@ -145,7 +145,7 @@ def _read_reasoning(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
 
 
 def _plain_text(proof: Proof) -> str:
-    """The text of an envelope that holds nothing but the text."""
+    """The text of an envelope that contains only text."""
     if proof.kind != "plain" or proof.originals[0][:1] != b'"':
         return ""
     return text_of(proof.originals[0])
@@ -200,15 +200,15 @@ def _read_compaction(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
 
 
 def _read_agent_message(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
-    """What one of Codex's agents says to another. The text of a parent whose model is not OpenAI's stands as it is
-    under `encrypted_content`; real ciphertext is nothing to other models."""
+    """A message between Codex's agents. If the parent's model is not OpenAI's, `encrypted_content` holds plain text;
+    real ciphertext means nothing to other models."""
     try:
         said = _agent_decoder.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return [parse_unknown("agent_message", bytes(raw))]
     parts = [Part(text=said.content)] if isinstance(said.content, str) else said.content or []
     texts = [text for part in parts if (text := part.text or part.encrypted_content) and not is_ciphertext(text)]
-    if not parts:  # its words stand elsewhere
+    if not parts:  # its words are in other fields
         return [parse_unknown("agent_message", bytes(raw))]
     name = f"message from the agent {said.author}" if said.author else "message from another agent"
     return [Opaque(NAME, "agent_message", bytes(raw), label(name, iter(texts)), from_user=False)]
@@ -219,7 +219,7 @@ def _call_id(item: Item) -> str:
 
 
 def _json_text(raw: msgspec.Raw) -> str:
-    """JSON that came as a string, or as a value; null is nothing, and so is white space."""
+    """JSON given as a string or as a value; null and white space become an empty text."""
     value = bytes(raw)
     text = text_of(value) if value[:1] == b'"' else value.decode()
     return "" if text.strip() in ("", "null") else text

@@ -33,15 +33,15 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Output:
-    """The events of a stream, numbered without gaps, and the items that are done, in order.
+    """The events of a stream, numbered without gaps, and the finished items, in order.
 
-    Events wait in `parts` until they are taken.
+    Events wait in `parts` until `take` is called.
     """
 
     __slots__ = ("_seed", "items", "number", "parts")
 
     def __init__(self, seed: str) -> None:
-        """`seed` makes the ids of the items unique among all responses."""
+        """`seed` makes item ids unique across all responses."""
         self.parts: list[bytes] = []
         self.items: list[bytes] = []
         self.number = 0
@@ -64,27 +64,27 @@ class Output:
         self.write("response.output_item.added", output_index=len(self.items), item=item)
 
     def end_item(self, item: bytes) -> None:
-        """The terminal response repeats the very bytes of the item."""
+        """Ends an item; the terminal response repeats exactly these bytes."""
         self.write("response.output_item.done", output_index=len(self.items), item=msgspec.Raw(item))
         self.items.append(item)
 
 
 class OpenItem(Protocol):
-    """An item that is not done yet. It stays open between blocks, for the next block may be a part of it."""
+    """An item that is not finished. It stays open between blocks, because the next block may belong to it."""
 
-    # What stands before and behind the literal of a delta, if deltas are shown; `said` are the literals so far.
+    # The text before and after the literal of a delta, if deltas are shown; `said` are the literals so far.
     prefix: bytes | None
     suffix: bytes
     said: list[bytes]
 
     def takes(self, block: Block) -> bool:
-        """Whether a block that follows becomes a part of this item."""
+        """Whether a following block becomes part of this item."""
         ...
 
     def open(self, block: Block) -> None: ...
 
     def say(self, text: bytes) -> None:
-        """A delta, shown if there is a prefix."""
+        """Adds a delta, which is shown if there is a prefix."""
         ...
 
     def note(self, event: BlockNoted) -> None: ...
@@ -92,7 +92,7 @@ class OpenItem(Protocol):
     def close(self, event: BlockClosed) -> None: ...
 
     def end(self, *, incomplete: bool) -> None:
-        """The item's last events. `incomplete`: a limit cut the answer here."""
+        """Writes the item's last events. `incomplete`: a limit cut the answer here."""
         ...
 
 
@@ -113,7 +113,7 @@ def open_item(block: Block, output: Output, *, show_reasoning: bool) -> OpenItem
 
 
 class _Item:
-    """What items have in common: most show no notes and take no second block."""
+    """Common behaviour of items: most ignore notes and accept no second block."""
 
     def __init__(self, output: Output) -> None:
         self.output = output
@@ -142,7 +142,7 @@ class _Item:
         return "incomplete" if incomplete or self.incomplete else "completed"
 
     def frame_deltas(self, kind: str, place: dict[str, Any], *, logprobs: bool = False) -> None:
-        """Make deltas of `kind` cheap: all of an event but its text and its number is written once."""
+        """Makes deltas of `kind` cheap by encoding all of the event except its text and its number once."""
         head = _encode({"type": kind, **place})[:-1]
         self.prefix = b'event: %b\ndata: %b,"delta":' % (kind.encode(), head)
         self.suffix = (b',"logprobs":[]' if logprobs else b"") + b',"sequence_number":'
@@ -179,12 +179,12 @@ class _MessageItem(_Item):
         self.frame_deltas(kind, self._place(), logprobs=not self._refusal)
 
     def note(self, event: BlockNoted) -> None:
-        # The dialect wants a list of alternatives, which servers of Chat leave out where nobody asked for any.
+        # The dialect requires a list of alternatives, which Chat servers omit if none were requested.
         self._logprobs.extend({**entry, "top_logprobs": entry.get("top_logprobs") or []} for entry in event.logprobs)
         annotation = annotation_of(event.citation) if event.citation else None
         if annotation is None:
             return
-        if annotation.get("end_index") == 0:  # the citation of another dialect, which stands for all text before it
+        if annotation.get("end_index") == 0:  # another dialect's citation, which covers all text before it
             annotation = {**annotation, "end_index": len(text_of(join(self.said)))}
         number = len(self._annotations)
         self._annotations.append(annotation)
@@ -221,14 +221,14 @@ class _MessageItem(_Item):
         return {**self._head, "status": status, "role": "assistant", **phase, "content": self._parts}
 
 
-_ALONE = (CALL_PROOF, MACHINE_PROOF)  # proofs of no thought, which share their envelope with none
+_ALONE = (CALL_PROOF, MACHINE_PROOF)  # proofs without a thought, which share their envelope with none
 
 
 class _ReasoningItem(_Item):
     """A run of reasoning blocks, each a part of the summary; their proofs go into one envelope.
 
-    Its first event waits for the first text: an upstream of this dialect may have an item of its own that says it
-    all, and that one goes out as it is, with its own id, to which its encrypted content is bound.
+    Its first event waits for the first text: an upstream of this dialect may provide its own complete item, which is
+    sent unchanged with its own id, because its encrypted content is bound to that id.
     """
 
     def __init__(self, output: Output, shown: bool) -> None:
@@ -314,7 +314,7 @@ class _CallItem(_Item):
     def close(self, event: BlockClosed) -> None:
         super().close(event)
         if not self._custom and join(self.said) == EMPTY:
-            self.write_delta(b'"{}"')  # clients wait for at least one delta
+            self.write_delta(b'"{}"')  # clients expect at least one delta
         self.prefix = None
 
     def end(self, *, incomplete: bool) -> None:
@@ -332,7 +332,7 @@ class _CallItem(_Item):
 
 
 class _WholeItems(_Item):
-    """Items that are written in one go, when all of them is known: native calls, compactions, steps of the upstream."""
+    """Items written at once when they are complete: native calls, compactions, steps of the upstream."""
 
     def __init__(self, output: Output) -> None:
         super().__init__(output)
@@ -382,8 +382,8 @@ class _WholeItems(_Item):
         self.output.end_item(item)
 
     def _write_steps(self) -> None:
-        """Steps that another vendor's server took: they are shown, and all of them travel in an envelope, for that
-        vendor wants them back with the next turn."""
+        """Writes the steps of another vendor's server tools as items, followed by an envelope with all of them, which
+        that vendor needs back with the next turn."""
         for call, result in pair([step.step for step in self._steps if step.step is not None]):
             item = render_hosted(call, result, self.output.mint_id)
             self.output.add_item({**item, "status": "in_progress"})
@@ -400,12 +400,12 @@ def _summary_part(text: bytes) -> dict[str, Any]:
 
 
 def _plain_proof(text: bytes) -> Proof:
-    """Reasoning of a server that proves nothing. Clients keep an item only if it has encrypted content."""
+    """The proof for unproven reasoning. Clients keep an item only if it has encrypted content."""
     return Proof("openai_chat", "plain", (text,))
 
 
 def _join_proofs(proofs: list[Proof]) -> Proof | None:
-    """One proof of several from the same upstream, in order."""
+    """One proof that combines several from the same upstream, in order."""
     if not proofs:
         return None
     first = next((proof for proof in proofs if proof.kind != "plain"), proofs[0])

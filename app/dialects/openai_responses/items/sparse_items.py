@@ -1,4 +1,4 @@
-"""Completes items that lack fields which clients insist on.
+"""Completes items that lack fields which clients require.
 
 Codex drops a message without `role`, the AI SDK a text without `annotations` (lidge-jun/opencodex#893).
 """
@@ -37,7 +37,7 @@ _head_decoder = msgspec.json.Decoder(_Head)
 
 
 def complete_item(raw: msgspec.Raw) -> msgspec.Raw:
-    """The item with what it lacks; the same bytes where it lacks nothing."""
+    """The item with missing fields added; the same bytes if none are missing."""
     item = bytes(raw)
     if b'"message"' not in item and b'"reasoning"' not in item:
         return raw
@@ -53,7 +53,7 @@ def complete_item(raw: msgspec.Raw) -> msgspec.Raw:
 
 
 def settle_item(raw: msgspec.Raw) -> msgspec.Raw:
-    """An item that is done, with an object for arguments that say nothing: clients parse them."""
+    """A finished item, with an object in place of empty arguments, because clients parse them."""
     if b'"function_call"' not in bytes(raw):
         return raw
     call = _call_decoder.decode(raw)

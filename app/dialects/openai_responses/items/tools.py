@@ -15,7 +15,7 @@ from app.dialects.json_bodies import list_decoder, read_value
 from app.dialects.openai_responses.vocabulary import CLIENT_TOOLS, NAME, WireChoice, WireTool
 from app.errors import InvalidRequest
 
-# What a namespace says about itself has no place but in its first member.
+# The description of a namespace is stored in its first member.
 _GROUP_DESCRIPTION = "namespace_description"
 _FUNCTION_EXTENSIONS = ("output_schema", "allowed_callers", "async")
 _EMPTY_SCHEMA: dict[str, Any] = {"type": "object", "properties": {}}
@@ -24,15 +24,15 @@ _tools_decoder = msgspec.json.Decoder(list[WireTool] | None)
 _definition_decoder = msgspec.json.Decoder(dict[str, Any])
 
 _MODES: dict[str, Literal["auto", "any", "none"]] = {"auto": "auto", "required": "any", "none": "none"}
-# The same, as the choice of Messages says them.
+# The same for the choice of Messages.
 _TYPED_MODES: dict[str, Literal["auto", "any", "none"]] = {"auto": "auto", "any": "any", "none": "none"}
-# Types of tools that have a name of their own.
+# Types of tools that have their own name.
 _NAMED = ("function", "custom")
 _WIRE_MODES = {"auto": "auto", "any": "required", "none": "none"}
 
 
 def parse_tools(raw: msgspec.Raw, path: str) -> list[Tool]:
-    """Tools in order, those of a namespace one by one. Raises InvalidRequest."""
+    """Tools in order, with those of a namespace listed individually. Raises InvalidRequest."""
     tools: list[Tool] = []
     wire = read_value(raw, _tools_decoder, path) or []
     definitions = list_decoder.decode(raw) if wire else []
@@ -63,7 +63,7 @@ def parse_tools(raw: msgspec.Raw, path: str) -> list[Tool]:
 
 
 def _read_foreign(tool: WireTool, definition: dict[str, Any]) -> WireTool:
-    """A tool in the shape of another dialect as one of this; itself where it has none of them."""
+    """A tool in another dialect's shape, converted to this one; otherwise the tool itself."""
     flat = nested_tool(definition) or messages_tool(definition)
     if flat is None and tool.type is None and tool.name and tool.parameters is not None:
         flat = {**definition, "type": "function"}
@@ -78,8 +78,8 @@ def _read_foreign(tool: WireTool, definition: dict[str, Any]) -> WireTool:
 def render_tools(request: Request, losses: list[Loss]) -> list[Any]:
     """Tools as this dialect declares them.
 
-    Whoever says nothing of strictness here gets it where the schema allows; in other dialects that means the
-    opposite, so for their clients it is said.
+    Here strictness is the default if the schema allows it; in other dialects the default is the opposite, so for their
+    clients it is set explicitly.
     """
     own = request.dialect == NAME
     rendered: list[Any] = []
@@ -95,7 +95,7 @@ def render_tools(request: Request, losses: list[Loss]) -> list[Any]:
 
 
 def parse_tool_choice(choice: str | WireChoice | None) -> ToolChoice | None:
-    """Raises InvalidRequest for a mode that does not exist."""
+    """The tool choice. Raises InvalidRequest for a mode that does not exist."""
     if choice is None:
         return None
     if isinstance(choice, str):
@@ -123,7 +123,7 @@ def render_tool_choice(choice: ToolChoice, tools: Sequence[Tool]) -> str | dict[
 
 
 def namespace_of(tool: Tool) -> str | None:
-    """The group that a tool was declared in; the vendor's own tools are in none."""
+    """The group in which a tool was declared; None for the vendor's own tools."""
     return None if isinstance(tool, NativeTool) else tool.namespace
 
 
@@ -148,7 +148,7 @@ def _parse_native(tool: WireTool, definition: dict[str, Any]) -> NativeTool:
 
 
 def _is_hosted(kind: str, definition: dict[str, Any]) -> bool:
-    """Whether the upstream runs the tool. A search of tools and a shell exist in both kinds."""
+    """Whether the upstream runs the tool. Tool search and shell exist in both kinds."""
     if kind == "tool_search":
         return bool(definition.get("execution", "client" if "parameters" in definition else "server") == "server")
     if kind == "shell":

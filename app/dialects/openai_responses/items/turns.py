@@ -45,11 +45,11 @@ NAMELESS = "unnamed_tool"
 COMPACTION_TRIGGER = "compaction_trigger"
 
 _ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
-# How the items begin or end that only a model can have made. Any other that is not known was not its own: what stands
-# in one must never become the model's words.
+# The types of items that only a model can have made. Any other unknown item was not the model's own, and its content
+# must never become the model's words.
 _MODELS_ITEM = re.compile(r".{1,100}_call|mcp_approval_request|item_reference|program")
 
-# Items that become blocks without a place for their id.
+# Items that become blocks without a field for their id.
 _NEW_IDS = (
     None,
     "message",
@@ -64,16 +64,16 @@ _text_decoder = msgspec.json.Decoder(TextSettings | None)
 
 
 class Input:
-    """What the items of an input say.
+    """The content of an input's items.
 
-    `instructions` are the system texts before anything else, `tools` those that came with items, `format` the last
-    output format that an item set, `compact` whether the input ends by asking for a compaction, `extensions` what is
-    not carried. Adjacent items of the assistant are one turn; the results of tools begin a turn, and what the user said
-    after them belongs to it.
+    `instructions` are the system texts before anything else, `tools` those that came in items, `format` the last output
+    format set by an item, `compact` whether the input ends by requesting a compaction, `extensions` what is not
+    carried. Adjacent assistant items form one turn; tool results begin a turn, to which the user's following words
+    belong.
     """
 
     def __init__(self, raw: msgspec.Raw) -> None:
-        """Raises InvalidRequest."""
+        """Parses `raw`. Raises InvalidRequest."""
         self.instructions: list[Text] = []
         self.tools: list[Tool] = []
         self.format: Format | None = None
@@ -91,7 +91,7 @@ class Input:
         for index, item in enumerate(items or ()):
             path = f"input[{index}]"
             wire = read_value(item, item_decoder, path)
-            if wire.name == "":  # a past call of a server that failed to name it
+            if wire.name == "":  # a past call of a server that omitted the name
                 wire.name = NAMELESS
             self._read(wire, item, path)
             if wire.id is not None and wire.type in _NEW_IDS:
@@ -185,7 +185,7 @@ class _Draft:
         return self._results > 0
 
     def add_result(self, result: ToolResult) -> None:
-        """Behind the results that are there, before anything else."""
+        """Adds a result after the existing results, before anything else."""
         self.blocks.insert(self._results, result)
         self._results += 1
 
@@ -193,7 +193,7 @@ class _Draft:
 def render_turn(
     turn: Turn, position: int, request: Request, capabilities: Capabilities, losses: list[Loss]
 ) -> list[Any]:
-    """Input items of one turn, in the order of its blocks; `position` is that of the first in the input."""
+    """Input items of one turn, in the order of its blocks; `position` is the index of the first one in the input."""
     if turn.role == "assistant":
         return _AssistantItems(turn, position, request, capabilities, losses).render()
     items: list[Any] = []
@@ -213,7 +213,7 @@ def render_turn(
 
 
 class _AssistantItems:
-    """The items of one assistant turn. Texts that follow each other are the parts of one message."""
+    """The items of one assistant turn. Consecutive texts are parts of one message."""
 
     def __init__(
         self, turn: Turn, position: int, request: Request, capabilities: Capabilities, losses: list[Loss]
@@ -221,13 +221,13 @@ class _AssistantItems:
         self._turn = turn
         self._position = position
         self._own = request.dialect == NAME
-        # What a server does not store it cannot look up.
+        # A server can look up only what it stored.
         self._stored = self._own and request.state.store is not False
         self._capabilities = capabilities
         self._losses = losses
         self._items: list[Any] = []
         self._last = request.turns[-1] if request.turns else None
-        self._followed = 0  # items up to the last one that is no reasoning
+        self._followed = 0  # number of items up to the last one that is not reasoning
         self._parts: list[dict[str, Any]] = []
         self._phase: str | None = None
 
@@ -245,7 +245,7 @@ class _AssistantItems:
                         self._followed = len(self._items)
         self._end_message()
         if self._followed < len(self._items) and self._turn is not self._last:
-            # A thought that led to nothing, for it was interrupted: the vendor refuses one without what it led to.
+            # An interrupted thought: the vendor refuses reasoning without a following item.
             del self._items[self._followed :]
             self._losses.append(Loss("ignorable", self._turn.path, "reasoning that led to nothing is not replayed"))
         return self._items
@@ -266,8 +266,8 @@ class _AssistantItems:
         self._parts, self._phase = [], None
 
     def _sensible(self, call: ToolCall) -> ToolCall:
-        """A function's call with arguments that are an object, as servers with templates want them. Clients of this
-        dialect get theirs back as they are."""
+        """A function call with an object as arguments, which servers with templates require. Clients of this dialect
+        get theirs back unchanged."""
         if call.kind != "function" or self._own or is_object(call.arguments or "{}"):
             return call
         return msgspec.structs.replace(call, arguments=wrap_arguments(call.arguments))
@@ -311,7 +311,7 @@ class _AssistantItems:
         return []
 
     def _mint_id(self, item_type: str, text: str) -> str:
-        """The place in the input is part of the seed: two equal messages must not share an id."""
+        """An id seeded with the position in the input, because two equal messages must not share an id."""
         return mint_id(item_type, f"{self._position + len(self._items)} {text}")
 
 
@@ -334,7 +334,7 @@ def _render_result(result: ToolResult, capabilities: Capabilities, losses: list[
 
 
 def _render_output(blocks: Sequence[Block], capabilities: Capabilities, losses: list[Loss], path: str) -> Any:
-    """A string where there is nothing but text, else parts."""
+    """A string if there is only text, else parts."""
     hinted = capabilities.cache_hints == "breakpoint"
     if all(isinstance(block, Text) and not (hinted and block.cache) for block in blocks):
         return "\n".join(block.text for block in blocks if isinstance(block, Text))

@@ -1,4 +1,4 @@
-"""Renders events of items that an upstream only sent at the end of its stream."""
+"""Renders the events of items that an upstream sent only at the end of its stream."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.dialects.openai_responses.items.output import Output
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
-# Types of calls and of parts, with the field that holds their text and the beginning of the names of its events.
+# Types of calls and of parts, with the field of their text and the prefix of their events' names.
 _TEXTS = {
     "function_call": ("arguments", "response.function_call_arguments"),
     "custom_tool_call": ("input", "response.custom_tool_call_input"),
@@ -19,7 +19,7 @@ _TEXTS = {
     "reasoning_text": ("text", "response.reasoning_text"),
     "summary_text": ("text", "response.reasoning_summary_text"),
 }
-# Lists of parts, with what their events count them by and the beginning of the names of those.
+# Lists of parts, with the index field of their events and the prefix of the events' names.
 _LISTS = {
     "content": ("content_index", "response.content_part"),
     "summary": ("summary_index", "response.reasoning_summary_part"),
@@ -27,7 +27,7 @@ _LISTS = {
 
 
 def write_whole_item(output: Output, raw: bytes) -> None:
-    """All events of one item. The last of them has the very bytes that the terminal response has."""
+    """Writes all events of one item. The last one has the same bytes as the terminal response."""
     item = _decode(raw)
     place = {"item_id": item.get("id"), "output_index": len(output.items)}
     lists = {name: item[name] for name in _LISTS if _is_parts(item.get(name))}

@@ -1,1 +1,1 @@
-"""State that a server keeps for Responses clients: histories, conversations, background work."""
+"""State that a server stores for Responses clients: histories, conversations, background work."""

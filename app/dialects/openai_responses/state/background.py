@@ -19,7 +19,7 @@ _NUMBER = re.compile(rb'"sequence_number":(\d+)')
 
 
 class Head(msgspec.Struct):
-    """What is to be known of a response object; `background` says that its client does not wait for it."""
+    """The fields needed of a response object; `background` means that its client does not wait for it."""
 
     id: str = ""
     status: str = ""
@@ -30,12 +30,12 @@ _head_decoder = msgspec.json.Decoder(Head)
 
 
 def read_head(response: bytes) -> Head:
-    """The head of a response object that this gateway has made."""
+    """The head of a response object made by this gateway."""
     return _head_decoder.decode(response)
 
 
 def ask_stream(body: bytes) -> bytes:
-    """The request as one for a stream. Raises InvalidRequest."""
+    """The request changed to ask for a stream. Raises InvalidRequest."""
     return msgspec.json.encode({**read_body(body), "stream": True})
 
 
@@ -44,25 +44,26 @@ def render_queued(context: RenderContext) -> bytes:
 
 
 def change_status(response: bytes, status: str, failure: Failure | None = None) -> bytes:
-    """A response object at another point of its life."""
+    """A response object with another status."""
     error = None if failure is None else response_error(failure)
     return msgspec.json.encode({**fields_decoder.decode(response), "status": status, "error": error})
 
 
 def skip_events(events: bytes, last: int) -> bytes:
-    """Whole events without those up to the number `last`."""
+    """Whole events without those numbered up to `last`."""
     blocks = events.split(b"\n\n")
     return b"\n\n".join(block for block in blocks if last_number(block, default=last + 1) > last)
 
 
 def last_number(events: bytes, default: int) -> int:
-    """The number of the last of these events that has one. In an event it stands behind whatever else looks like it."""
+    """The sequence number of the last of these events that has one. In an event it comes after anything that looks like
+    it."""
     numbers = _NUMBER.findall(events)
     return int(numbers[-1]) if numbers else default
 
 
 def render_end(response: bytes, number: int) -> bytes:
-    """The last events of a stream that did not come to its own end: cancelled, or broken off with its worker."""
+    """The last events of a stream without an end of its own: cancelled, or interrupted with its worker."""
     output = Output("")
     output.number = number
     output.write(f"response.{read_head(response).status}", response=msgspec.Raw(response))
@@ -70,7 +71,7 @@ def render_end(response: bytes, number: int) -> bytes:
 
 
 def render_break(failure: Failure, number: int) -> bytes:
-    """The last events of a stream that cannot be shown further; what becomes of its response is not known."""
+    """The last events of a stream that cannot be continued; the fate of its response is unknown."""
     output = Output("")
     output.number = number
     write_error(output, failure)

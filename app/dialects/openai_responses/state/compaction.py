@@ -1,7 +1,7 @@
 """Renders and parses a compaction by summary.
 
-The summary travels in the `encrypted_content` of a compaction item, in our envelope, and becomes a message of the
-developer when it comes back.
+The summary is carried in the `encrypted_content` of a compaction item, in our envelope, and becomes a developer message
+when the item comes back.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from app.dialects.openai_responses.state.history import input_items
 from app.dialects.openai_responses.vocabulary import NAME, mint_id, response_decoder
 from app.errors import UpstreamMalformed
 
-# What of the client's request also shapes the summary.
+# Fields of the client's request that also apply to the summary.
 _KEPT_FIELDS = ("model", "instructions", "reasoning", "service_tier", "prompt_cache_key")
 
 
@@ -33,8 +33,8 @@ _head_decoder = msgspec.json.Decoder(_Head)
 
 
 def ask_summary(body: bytes, *, name_previous: bool) -> bytes:
-    """The request for a summary of the input of a compaction request, and of the response that it continues where the
-    upstream knows that one by itself. Raises InvalidRequest."""
+    """The request for a summary of a compaction request's input, and of the response that it continues, if the upstream
+    knows that one itself. Raises InvalidRequest."""
     kept = (*_KEPT_FIELDS, "previous_response_id") if name_previous else _KEPT_FIELDS
     fields: dict[str, Any] = {name: raw for name, raw in read_body(body).items() if name in kept}
     asked = {"type": "message", "role": "user", "content": SUMMARY_PROMPT}
@@ -43,9 +43,9 @@ def ask_summary(body: bytes, *, name_previous: bool) -> bytes:
 
 
 def render_compaction(body: bytes, answer: bytes, response_id: str, created: int) -> bytes:
-    """The compacted history: what the user said as it was, then one item that stands for the rest.
+    """The compacted history: the user's messages unchanged, then one item that replaces the rest.
 
-    `answer` is the response object with the summary. Raises UpstreamMalformed for one without text.
+    `answer` is the response object with the summary. Raises UpstreamMalformed if it has no text.
     """
     summary = "".join(block.text for block in parse_response(answer).blocks if isinstance(block, Text))
     if not summary.strip():

@@ -16,7 +16,7 @@ _metadata_decoder = msgspec.json.Decoder(dict[str, str] | None)
 
 
 def read_conversation_id(named: Any) -> str | None:
-    """The conversation that a request names, by its id or as an object with one. Raises InvalidRequest."""
+    """The conversation that a request names, by its id or an object with one. Raises InvalidRequest."""
     conversation_id = named.get("id") if isinstance(named, dict) else named
     if conversation_id is not None and not isinstance(conversation_id, str):
         raise InvalidRequest("conversation must be an id, or an object with one", param="conversation")
@@ -24,7 +24,8 @@ def read_conversation_id(named: Any) -> str | None:
 
 
 def read_items(body: bytes) -> list[bytes]:
-    """The items that a client adds, each as its JSON text. Raises InvalidRequest for what no request could hold."""
+    """The items that a client adds, each as its JSON text. Raises InvalidRequest for items that are invalid in a
+    request."""
     items = read_value(read_body(body).get("items", NULL), _items_decoder, "items") or []
     if items:
         try:
@@ -36,12 +37,12 @@ def read_items(body: bytes) -> list[bytes]:
 
 
 def read_metadata(body: bytes) -> dict[str, str]:
-    """Raises InvalidRequest."""
+    """The metadata in a body. Raises InvalidRequest."""
     return read_value(read_body(body).get("metadata", NULL), _metadata_decoder, "metadata") or {}
 
 
 def render_conversation(conversation_id: str, created: int, metadata: dict[str, str]) -> bytes:
-    """`created` is in unix seconds."""
+    """The conversation object. `created` is in unix seconds."""
     told: dict[str, Any] = {"id": conversation_id, "object": "conversation"}
     return msgspec.json.encode({**told, "created_at": created, "metadata": metadata})
 

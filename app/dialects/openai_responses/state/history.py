@@ -1,6 +1,6 @@
 """Parses and renders stored histories and responses.
 
-Everything here stays JSON text: items are kept as they came and went.
+Everything here stays JSON text: items are stored exactly as they were received and sent.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def input_items(body: bytes) -> list[bytes]:
     """The items of a request's input, each as its JSON text; a string is one message. Raises InvalidRequest."""
     fields = read_body(body)
     raw = fields.get("input", NULL)
-    if "messages" in fields or bytes(memoryview(raw)[:1]) == b"{":  # as Chat has it, or without the list around it
+    if "messages" in fields or bytes(memoryview(raw)[:1]) == b"{":  # the form of Chat, or a single item without a list
         raw = read_body(mend_request(body, "items") or body).get("input", NULL)
     items = read_value(raw, _input_decoder, "input")
     if isinstance(items, str):
@@ -57,7 +57,8 @@ def output_items(response: bytes) -> list[bytes]:
 
 
 def continue_request(body: bytes, history: Sequence[bytes], *, name_previous: bool) -> bytes:
-    """A request with the history before its own input; without `name_previous` it no longer names what it continues.
+    """A request with the history before its own input. Without `name_previous` the reference to the continued response
+    is removed.
 
     Raises InvalidRequest.
     """
@@ -69,10 +70,10 @@ def continue_request(body: bytes, history: Sequence[bytes], *, name_previous: bo
 
 
 def new_items(history: Sequence[bytes], given: Sequence[bytes]) -> list[bytes]:
-    """Those of the given items that are not the history.
+    """The given items that are not part of the history.
 
-    Some clients send the history themselves, together with the id. Items that carry an id of the history are it,
-    and so are items without one that stand before such an item and say what the history says. Raises InvalidRequest.
+    Some clients send the history themselves, together with the id. Items with an id from the history belong to it, and
+    so do items without an id that precede such an item and equal one of the history. Raises InvalidRequest.
     """
     known = [_any_decoder.decode(item) for item in history]
     ids = [item["id"] for item in known if item.get("id")]
@@ -87,7 +88,7 @@ def new_items(history: Sequence[bytes], given: Sequence[bytes]) -> list[bytes]:
 
 
 def find_response(events: bytes) -> bytes | None:
-    """The response object of a stream's end, if it is among these whole events."""
+    """The response object at a stream's end, if these whole events contain it."""
     if not any(mark in events for mark in _TERMINAL_MARKS):
         return None
     for payload in SseDecoder().feed(events):
@@ -102,7 +103,7 @@ def find_response(events: bytes) -> bytes | None:
 
 
 def find_id(response: bytes) -> str | None:
-    """The id of a response object that may be continued; None for one that failed, or is none."""
+    """The id of a response object that may be continued; None if it failed or is invalid."""
     try:
         head = _head_decoder.decode(response)
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -111,17 +112,18 @@ def find_id(response: bytes) -> str | None:
 
 
 def history_of(items: Sequence[bytes], response: bytes) -> list[bytes]:
-    """What was said up to the end of a response, given the input that it answered."""
+    """The history up to the end of a response, given the input that it answered."""
     return [*items, *output_items(response)]
 
 
 def identify_items(owner: str, items: Sequence[bytes]) -> list[bytes]:
-    """Items with a type and an id each. Most clients send no ids; the owner's and the place make one that stays."""
+    """The items, each with a type and an id. Most clients send no ids; one is derived from the owner and the position,
+    so it stays the same."""
     return [msgspec.json.encode(_identify(owner, index, item)) for index, item in enumerate(items)]
 
 
 def list_items(items: Sequence[bytes], query: Mapping[str, str]) -> bytes:
-    """One page of items that have ids, the newest first unless asked otherwise. Raises InvalidRequest."""
+    """One page of items with ids, newest first by default. Raises InvalidRequest."""
     order, limit = _read_page(query)
     listed = list(reversed(items)) if order == "desc" else items
     ids = [_head_decoder.decode(item).id for item in listed]
@@ -133,7 +135,7 @@ def list_items(items: Sequence[bytes], query: Mapping[str, str]) -> bytes:
 
 
 def render_list(items: Sequence[bytes], *, more: bool = False) -> bytes:
-    """The list object of items that have ids; `more` tells whether others follow."""
+    """The list object of items with ids; `more` is whether others follow."""
     ids = [_head_decoder.decode(item).id for item in items]
     return msgspec.json.encode(
         {
