@@ -1,4 +1,4 @@
 """Runs the application under gunicorn.
 
-The room's rule: the app must answer just as well without it, under `flask run` or any other WSGI server.
+The application must work just as well without this package, under `flask run` or any other WSGI server.
 """

@@ -1,7 +1,7 @@
 """A gunicorn worker with its own, cheaper HTTP handling.
 
-It is gunicorn's gevent worker in all but one thing: what happens on a connection. Ordinary HTTP/1.1 requests are read
-and answered by ClientConnection; from its first request that is out of the ordinary on, a connection is gunicorn's.
+It differs from gunicorn's gevent worker only in how it serves a connection. ClientConnection reads and answers ordinary
+HTTP/1.1 requests. From a connection's first unusual request on, gunicorn takes it over.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from app.server.gunicorn_settings import MAX_HEAD
 from app.server.heartbeat import Heartbeat, Shown
 from app.server.master import ENDING
 
-# gunicorn's own makes a file in a temporary folder, and offers no other way to replace it.
+# gunicorn's own creates a file in a temporary folder, and can only be replaced in this way.
 base.WorkerTmp = Heartbeat
 
-# Where one of these gunicorn settings is not at its default, all connections are gunicorn's: they ask for TLS, for
-# other protocols, or for something that is done with each request.
+# If one of these gunicorn settings is not at its default, gunicorn serves all connections: they request TLS, other
+# protocols, or something to do for each request.
 _GUNICORN_ONLY = (
     "accesslog",
     "certfile",
@@ -55,14 +55,14 @@ _GUNICORN_ONLY = (
 
 
 class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
-    """What connections need of it: `idle`, which of them wait for a request and since when, the longest first; `clock`,
-    in seconds since the start; `date`, the value of the Date header. It looks after all three once a second."""
+    """Connections use `idle`, which maps those that wait for a request to the clock when that began, oldest first;
+    `clock`, the seconds since the start; and `date`, the value of the Date header. All are updated once a second."""
 
     alive: bool
     nr: int
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        """In the master, before the fork."""
+        """Called in the master, before the fork."""
         super().__init__(*args, **options)
         self.shown = Shown()
         self.serves = Shown()
@@ -71,15 +71,15 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
 
     def init_signals(self) -> None:
         super().init_signals()
-        # A terminal sends Ctrl-C to all of its processes; what it means is for the master to say.
+        # A terminal sends Ctrl-C to all of its processes, but only the master handles it.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        # Those that came while it was begun, and that its master kept for it.
+        # Delivers signals that arrived during the start, which the master blocked.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """TERM: the running requests may finish."""
         self.shown.count = len(self._active()) if self.booted else 0
-        # Until it has booted there is no application.
+        # There is no application before the boot.
         if self.booted and (runtime := getattr(self.wsgi, "runtime", None)) is not None:
             runtime.draining = True
         super().handle_exit(sig, frame)
@@ -87,12 +87,12 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
             self._stopping.set()
 
     def handle_quit(self, sig: int, frame: Any) -> None:
-        """QUIT: what runs is cut, and gets its line in the log."""
+        """QUIT: running requests are cut off, and logged."""
         self.alive = False
         gevent.spawn(self._quit)
 
     def _quit(self) -> None:
-        # Whatever goes wrong on the way out, this process ends.
+        # Whatever goes wrong here, this process must end.
         try:
             self._stop_active()
             gevent.sleep(0.1)
@@ -107,12 +107,12 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
             running.stop_all()
 
     def _active(self) -> Any:
-        """The running requests, of an application that tells them."""
+        """The running requests, if the application is ours; else empty."""
         runtime = getattr(getattr(self, "wsgi", None), "runtime", None)
         return () if runtime is None else runtime.active
 
     def run(self) -> None:
-        """Serves until the worker shall stop, and then until its last request is over, or graceful_timeout."""
+        """Serves until the worker is told to stop, and then until its last request ends or graceful_timeout is over."""
         self._prepare()
         pool = Pool(self.worker_connections)
         listeners = [self._listen(each, pool) for each in self.sockets]
@@ -124,7 +124,7 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
             self._stopping.wait(1.0)
         for listener in listeners:
             listener.close()
-        # On a clock that nobody sets.
+        # On the monotonic clock, which nobody can set.
         end = time.monotonic() + self.cfg.graceful_timeout
         while len(pool) and time.monotonic() < end:
             self.notify()
@@ -160,16 +160,16 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
 
     def _listen(self, listener: Any, pool: Pool) -> Listener:
         listener.setblocking(True)
-        self._addresses[listener] = listener.getsockname()  # which a listener that was closed does not tell
+        self._addresses[listener] = listener.getsockname()  # a closed listener no longer knows it
         tls = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
         server = Listener(self.slots, listener, handle=partial(self.handle, listener), spawn=pool, **tls)
         if self.cfg.workers > 1:
-            # The other workers shall get some, too.
+            # Leaves connections for the other workers.
             server.max_accept = 1
         return server
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
-        """Serves one connection, and closes it. `addr` is the client's, no tuple behind a Unix socket."""
+        """Serves one connection, and closes it. `addr` is the client's address; not a tuple for a Unix socket."""
         if not self.slots.take():
             self.slots.refuse(client)
             client.close()
@@ -183,20 +183,20 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
         if self._leaves_all:
             super().handle(listener, client, addr)
             return
-        # For each single write to a client that does not read; reads wait elsewhere.
+        # The limit for each single write, if the client does not read. Reads have their own limits.
         client.settimeout(self.cfg.keepalive)
         ahead = b""
-        # Whoever ends the greenlet from outside, and a client that is gone, ends the connection without a word.
+        # If the greenlet is killed or the client is gone, the connection ends silently.
         with contextlib.suppress(gevent.GreenletExit):
             ahead = ClientConnection(self, client, self._make_site(listener, client, addr)).serve()
         if ahead:
-            # Past GeventWorker, which would take the time limit off again.
+            # Bypasses GeventWorker's method, which would remove the time limit.
             super(GeventWorker, self).handle(listener, Reread(self, client, ahead), addr)
         else:
             client.close()
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
-        """One request that gunicorn has read."""
+        """Handles one request that gunicorn has read."""
         if isinstance(sock, Reread):
             sock.begin_body()
             try:
@@ -207,8 +207,8 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
             super().handle_request(listener_name, req, sock, addr)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """Answers what gunicorn could not read, or did not get to the end with: in the client's dialect, and without
-        gunicorn's words, which quote the client."""
+        """Answers requests that gunicorn could not read or finish. Uses the client's dialect, and not gunicorn's own
+        messages, which quote the client."""
         if isinstance(exc, gevent.GreenletExit | OSError):
             return
         beginning = getattr(client, "beginning", b"")
@@ -219,7 +219,7 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
             refuse(client, 500, "internal error of the gateway", beginning)
 
     def goes_on(self) -> bool:
-        """Counts a request; whether its connection may be kept after it."""
+        """Counts a request. Returns whether its connection may be kept open afterwards."""
         self.nr += 1
         if self.nr >= self.max_requests and self.alive:
             self.log.info("Autorestarting worker after current request.")
@@ -227,16 +227,18 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
         return bool(self.alive)
 
     def notify(self) -> None:
-        """gunicorn's own loop calls this once a second, also while a worker that stops waits for its streams."""
+        """Called once a second, even while a stopping worker waits for its streams. Ends connections that have been
+        idle for too long."""
         super().notify()
         self.clock += 1
         self.date = http_date()
-        # Before an end, who has just connected or been answered may have a request on its way. Who takes longer finds
-        # the connection closed, or reset: nothing of that request was taken up, and clients send it again.
+        # During a stop, a client that has just connected or been answered may have sent another request, so idle
+        # connections get one more second. Later requests find the connection closed or reset: nothing of them was
+        # processed, and clients send them again.
         longest = self.cfg.keepalive if self.alive else 1
         for client, since in self.idle.items():
             if self.clock - since > longest:
-                # Wakes its greenlet with an end of the connection. A request that has just arrived is still read.
+                # Wakes its greenlet with an end of file. A request that has just arrived is still read.
                 with contextlib.suppress(OSError):
                     client.shutdown(socket.SHUT_RD)
 
@@ -251,5 +253,5 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
         return Site(environ, self._secure_fields if self._is_trusted(addr[0]) else {})
 
     def _is_trusted(self, host: str) -> bool:
-        """Whether a proxy at this address is believed what it says of its client."""
+        """Whether a proxy at this address is trusted to describe its client."""
         return self._trusts_all or any(ip_address(host) in network for network in self._trusted)

@@ -3,7 +3,7 @@
 # ruff: noqa: E402
 from app.patching import prepare_process
 
-# The import of our settings loads the whole package, ssl and sockets with it: they must be patched by then.
+# Must come first: importing our settings loads the whole package, with ssl and sockets, which must be patched by then.
 prepare_process()
 
 import os

@@ -10,7 +10,7 @@ from app.logs import LineFormatter
 
 
 class CleanLogger(Logger):  # type: ignore[misc]  # gunicorn is untyped
-    """Its lines can be neither forged nor coloured, and tell no secret."""
+    """A logger whose lines contain no line breaks or colours from clients, and no secrets."""
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)

@@ -8,19 +8,19 @@ from typing import Any
 from app.settings import ServerSettings
 
 WORKER_CLASSES = {"gateway": "app.server.gateway_worker.GatewayWorker", "gevent": "gevent"}
-# gunicorn counts idle kept connections too, and refuses silently beyond it.
+# gunicorn counts idle connections too, and silently refuses those beyond the limit.
 WORKER_CONNECTIONS = 8192
-# Heads as single sign-on makes them: 32 KB of headers, and the request line.
+# Room for the large heads of single sign-on: 32 KB of headers, and the request line.
 MAX_HEAD = 34 * 1024
-# A worker that answers no heartbeat loses all its streams when it is killed, so only a real hang may count as one.
+# A worker without heartbeats is killed and loses all its streams, so only a real hang may count.
 HANG_SECONDS = 120
-# gunicorn's words for our levels. Its own start-up lines repeat what `dragoman serve` has already said, and at its
-# debug level it quotes the beginnings of requests, credentials and all.
+# gunicorn's levels for ours. Its start-up lines repeat what `dragoman serve` has printed, and its debug level quotes
+# the beginnings of requests, with credentials.
 LOG_LEVELS = {"debug": "info", "info": "warning", "warn": "warning", "error": "error"}
 
 
 def gunicorn_options(server: ServerSettings) -> dict[str, Any]:
-    """gunicorn's settings by name, ready for its configuration file or `Config.set`."""
+    """gunicorn's settings by name, for its configuration file or `Config.set`."""
     return {
         "bind": [_address(server.host, server.port)],
         "umask": 0o777 & ~int(server.socket_mode, 8) if server.host.startswith("unix:") else 0,
@@ -28,13 +28,13 @@ def gunicorn_options(server: ServerSettings) -> dict[str, Any]:
         "worker_class": WORKER_CLASSES[server.worker],
         "worker_connections": WORKER_CONNECTIONS,
         "backlog": 2048,
-        # SDK pools reuse a connection after minutes; gunicorn's 2 s would hand them resets.
+        # SDKs' pools reuse connections after minutes. With gunicorn's default of 2 s they would get resets.
         "keepalive": max(1, round(server.client_timeout)),
         "limit_request_field_size": MAX_HEAD,
         "timeout": HANG_SECONDS,
         "graceful_timeout": round(server.graceful_timeout),
         "loglevel": LOG_LEVELS[server.log_level],
-        # Requests are logged by the gateway, one line each, with what gunicorn cannot know.
+        # The gateway logs each request itself, in one line, with facts that gunicorn cannot know.
         "accesslog": None,
         "logger_class": "app.server.gunicorn_logs.CleanLogger",
         "control_socket_disable": True,
@@ -46,11 +46,11 @@ def gunicorn_options(server: ServerSettings) -> dict[str, Any]:
 
 def start_worker(worker: Any) -> None:
     """gunicorn's hook in each worker, after the application is loaded and before the first request."""
-    # Imported here: in the master, and in a checkout's gunicorn.conf.py, nothing of the application is loaded yet.
+    # Imported here: the master and a checkout's gunicorn.conf.py must not load the application.
     from app.server.worker import start
 
     start(worker.wsgi)
-    # What is loaded by now lives as long as the worker; the collector need not look at it again.
+    # Everything loaded so far lives as long as the worker, so the collector can skip it.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
@@ -58,11 +58,11 @@ def start_worker(worker: Any) -> None:
 
 
 def stop_worker(_arbiter: Any, worker: Any) -> None:
-    """gunicorn's hook in each worker that has served its last request, and in the master for one that was killed."""
+    """gunicorn's hook in each worker after its last request, and in the master for a worker that was killed."""
     from app.server.worker import stop
 
     if getattr(worker, "wsgi", None) is not None:
-        # Heartbeats have ended by now, and without them the master waits so long and no longer.
+        # Heartbeats have ended by now, and the master waits no longer than HANG_SECONDS without them.
         cut = getattr(worker, "cut", False)
         stop(worker.wsgi, 0.0 if cut else min(worker.cfg.graceful_timeout, HANG_SECONDS / 2))
 

@@ -13,7 +13,7 @@ _COUNT = struct.Struct("=i")
 
 
 class Heartbeat(WorkerTmp):  # type: ignore[misc]  # gunicorn is untyped
-    """The time of the last sign of life, kept by a file that is in no folder."""
+    """Keeps the time of the last sign of life in a file without a name in any folder."""
 
     def __init__(self, cfg: Any) -> None:
         if hasattr(os, "memfd_create"):
@@ -23,7 +23,7 @@ class Heartbeat(WorkerTmp):  # type: ignore[misc]  # gunicorn is untyped
 
 
 class Shown:
-    """A number in memory that both processes see; None until the worker has set it."""
+    """A number in memory that master and worker share. None until the worker sets it."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _COUNT.size)

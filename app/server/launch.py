@@ -1,9 +1,8 @@
-"""Runs gunicorn with our settings; `dragoman serve` becomes this.
+"""Runs gunicorn with our settings. `dragoman serve` turns into this.
 
-gevent must patch the standard library before anything else of ours is loaded, so `dragoman.py` does that first. With
-`--reload` this module is run as a script instead, for the workers to find nothing loaded. It does not use gunicorn's
-command, which puts the working folder first among the places that modules come from; a user's folder may hold an `app`
-or a `wsgi` of its own.
+gevent must patch the standard library before any other module of ours is loaded, so `dragoman.py` does that first. With
+`--reload`, this module is run as a script instead, so that workers start with nothing loaded. gunicorn's own command is
+not used: it puts the working folder first in the module path, and a user's folder may contain another `app` or `wsgi`.
 """
 
 # ruff: noqa: E402
@@ -11,15 +10,15 @@ import gc
 import os
 import signal
 
-# What is imported stays: looking through it for garbage again and again takes a twelfth of a start.
+# Imported modules are never garbage, and searching them again and again takes a twelfth of the start-up time.
 gc.disable()
-# Without standard streams the first files and sockets of ours would get their numbers, and the lines of the log.
+# If standard streams are closed, our first files and sockets would get their numbers, and the lines of the log.
 for descriptor in (0, 1, 2):
     try:
         os.fstat(descriptor)
     except OSError:
         os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
-# Until gunicorn's master listens to signals, Ctrl-C ends this process without a word.
+# Until gunicorn's master handles signals, Ctrl-C ends this process silently.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
@@ -46,18 +45,18 @@ from app.server.ports import check_port
 from app.settings import Settings, load_settings
 from app.settings.loading import is_hollow
 
-# Settings of earlier reloads that a new worker tries, should the newest fail it.
+# The most settings that are kept, so that a new worker can fall back to earlier ones if the newest fail.
 MOST_KNOWN = 4
 
 
 class Gateway(BaseApplication):  # type: ignore[misc]
-    """gunicorn's view of the gateway. A reload (HUP) while the configuration is broken keeps the last good one.
+    """The gateway as a gunicorn application. A reload (HUP) with a broken configuration keeps the last good one.
 
-    gunicorn would end, with every stream, when its master cannot read the settings or a new worker cannot start.
+    gunicorn itself would end, with all streams, if its master cannot read the settings or a new worker cannot start.
     """
 
     def __init__(self, *, reload: bool, page: str | None, for_agent: bool) -> None:
-        self.known: list[Settings] = []  # everything that could be read so far, the newest first
+        self.known: list[Settings] = []  # the valid settings read so far, newest first
         self.had_content = False
         self.problem: str | None = None
         self.master = os.getpid()
@@ -79,7 +78,7 @@ class Gateway(BaseApplication):  # type: ignore[misc]
 
     def run(self) -> None:
         if not self.watch_code:
-            # Workers share what their master has loaded, and begin in a moment.
+            # Loaded in the master, so that workers share the memory and start at once.
             import app.application
             import app.server.worker  # noqa: F401
 
@@ -89,7 +88,7 @@ class Gateway(BaseApplication):  # type: ignore[misc]
         Master(self, self.parent).run()
 
     def _read(self) -> Settings | None:
-        """The settings of now; None for such as a start would refuse, while older ones are in force."""
+        """The current settings, or None if they are invalid but older ones are in force. The first time, raises."""
         try:
             settings = load_settings(None, os.environ, {})
             if self.known:
@@ -113,7 +112,7 @@ class Gateway(BaseApplication):  # type: ignore[misc]
         print(f"dragoman: the configuration is broken, the last good one stays: {said}", file=sys.stderr)
 
     def _check_change(self, settings: Settings) -> None:
-        """Raises ConfigError for what would end the master only after the old workers have gone."""
+        """Raises ConfigError for changes that would make the master fail after the old workers have ended."""
         before, now = self.known[0], settings
         if self.had_content and _says_nothing(now):
             raise ConfigError(f"{now.source} is empty; write the settings again, or restart to run without any")
@@ -125,14 +124,14 @@ class Gateway(BaseApplication):  # type: ignore[misc]
     def show_page(self, _arbiter: Any) -> None:
         """Opens the page in the user's browser, once: gunicorn calls this again after each reload."""
         if self.page is not None and has_browser(os.environ):
-            # A process of its own: some browsers are waited for until they are closed.
+            # In a separate process: some browsers block until they are closed.
             subprocess.Popen([sys.executable, "-P", "-m", "webbrowser", self.page], stdout=subprocess.DEVNULL)
         elif self.page is not None:
             print(f"dragoman: log in at {self.page}")
         self.page = None
 
     def load(self) -> Any:
-        # What has changed since the master has looked counts for a worker that takes another one's place.
+        # A worker that replaces another one uses changes that the master has not read yet.
         fresh = self._read()
         for settings in (*([fresh] if fresh else []), *self.known[:-1]):
             try:
@@ -144,7 +143,7 @@ class Gateway(BaseApplication):  # type: ignore[misc]
         return self._build(self.known[-1])
 
     def _build(self, settings: Settings) -> Any:
-        # Until `start_worker`, as above.
+        # Enabled again by `start_worker`.
         gc.disable()
         from app.application import build_application
 
@@ -154,7 +153,7 @@ class Gateway(BaseApplication):  # type: ignore[misc]
 
 
 def tell_descriptors() -> None:
-    """Takes what file descriptors there are, and says so where they are few."""
+    """Raises the limit of file descriptors as far as possible, and reports if it is still low."""
     descriptors = raise_descriptor_limit()
     if descriptors < ENOUGH:
         most = most_connections(descriptors, WORKER_CONNECTIONS)
@@ -174,7 +173,7 @@ def _says_nothing(settings: Settings) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Becomes the master, and ends the process. `arguments` are the process's own where none are given."""
+    """Becomes the master, and ends the process. `arguments` default to those of the process."""
     guard_standard_streams()
     parser = argparse.ArgumentParser()
     parser.add_argument("--reload", action="store_true")

@@ -1,7 +1,7 @@
-"""gunicorn's master, which also handles early signals and says what a stop waits for.
+"""gunicorn's master, which also handles early signals and reports what a stop waits for.
 
-gunicorn's own waits inside its reload until the old workers have drained, deaf to all signals, and counts its waits on
-the wall clock.
+gunicorn's own master blocks in its reload until the old workers have drained, ignoring all signals, and measures its
+waits by the wall clock.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from gunicorn import sock, util
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
-# What tells a worker to end.
+# The signals that tell a worker to end.
 ENDING = (signal.SIGTERM, signal.SIGQUIT)
-# Seconds that workers have to say how many requests they are at.
+# Seconds that workers have to report their running requests.
 _TELLING = 0.5
-# Seconds that a stop at once takes at most.
+# The most seconds that an immediate stop takes.
 _QUICK = 3.0
-# Seconds that workers have to clear up once their last stream was ended: folders of programs, rows of the accounts.
+# Seconds that workers have after their last stream to clean up: programs' folders, rows of the accounts.
 _CLEARING = 3.0
-# Seconds in which workers that cannot begin mean that the start has failed.
+# If a worker cannot start within these first seconds, the whole start has failed.
 _FIRST_START = 5.0
-# Seconds that new workers have to begin before the old ones end in any case.
+# Seconds that new workers have to start. Then the old ones end in any case.
 _HANDING_OVER = 30.0
-# Seconds before a worker that could not begin is replaced.
+# Seconds before a worker that could not start is replaced.
 _PAUSE = 0.2
 
 
 class Master(Arbiter):  # type: ignore[misc]  # gunicorn is untyped
-    """`_leaving` are workers that serve until those that take their place do, and `_retired` those that have been told
-    to end. `parent` is the process of an agent that we serve alone:
-    Ctrl-C at its terminal is meant for the agent, and when it is gone we end."""
+    """`_leaving` are workers that serve until their replacements do, and `_retired` those that were told to end.
+    `parent` is the process of an agent that we serve exclusively: Ctrl-C in its terminal is meant for the agent, and we
+    end when it does."""
 
     LISTENERS: list[Any]
 
@@ -53,8 +53,8 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is untyped
         super().__init__(app)
 
     def reload(self) -> None:
-        """Begins new workers by the settings of now. The old ones serve until the new ones do, and then end; they may
-        take their time. What is asked for meanwhile is done afterwards, and once."""
+        """Starts new workers with the current settings. The old ones serve until the new ones do, and then drain.
+        Reloads requested meanwhile are coalesced and run once afterwards."""
         if self._leaving:
             self._reload_again = True
             return
@@ -70,7 +70,8 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is untyped
             self.spawn_worker()
 
     def manage_workers(self) -> None:
-        """As many workers as wanted, not counting those that are about to end."""
+        """Starts or retires workers until the wanted number serves, not counting those about to end. Raises
+        StopIteration if the parent is gone."""
         if self._parent is not None and os.getppid() != self._parent:
             raise StopIteration
         self._retired &= self.WORKERS.keys()
@@ -91,8 +92,8 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is untyped
             self._retire(pid)
 
     def reap_workers(self) -> None:
-        """Takes note of workers that have ended. One that could not begin ends gunicorn; but not while others serve, or
-        while all are told to end anyway."""
+        """Handles workers that have ended. If one could not start, gunicorn would end. It does so only during the first
+        start, not later while others serve or during a stop."""
         try:
             super().reap_workers()
         except HaltServer:
@@ -109,8 +110,8 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is untyped
         raise StopIteration
 
     def stop(self, graceful: bool = True) -> None:
-        """Ends the workers, each after its last stream or at once. Another Ctrl-C, or QUIT, turns the first into the
-        second."""
+        """Ends the workers, each after its last stream if `graceful`, else at once. Another Ctrl-C, or QUIT, makes a
+        graceful stop immediate."""
         if self._stopping:
             return
         self._stopping = True
@@ -129,13 +130,13 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is untyped
         self.reap_workers()
 
     def _move(self) -> None:
-        """Listens elsewhere. What cannot be had was refused before this."""
+        """Listens at the new address, which was checked before."""
         for listener in self.LISTENERS:
             listener.close()
         self.LISTENERS = sock.create_sockets(self.cfg, self.log)
 
     def _are_ready(self, pids: Iterable[int]) -> bool:
-        """Whether these workers take requests; those of another class than ours do not tell."""
+        """Whether enough of these workers accept requests. Those of other classes do not report, and count as ready."""
         serve = [getattr(self.WORKERS[pid], "serves", None) for pid in pids]
         return len(serve) >= self.num_workers and all(shown is None or shown.count for shown in serve)
 
@@ -158,7 +159,7 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is untyped
             print(f"dragoman: finishing {what}, Ctrl-C again to stop at once", file=sys.stderr, flush=True)
 
     def spawn_worker(self) -> Any:
-        # Until a worker has handlers of its own a signal would end in a copy of ours, and be lost; blocked, it waits.
+        # Until a new worker has its own handlers, a copy of ours would swallow its signals. Blocked, they stay pending.
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         try:
             pid = super().spawn_worker()
@@ -169,7 +170,7 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is untyped
 
 
 def _count_running(workers: list[Any]) -> int:
-    """The requests that the workers are at, as far as they tell in time."""
+    """The number of running requests, as far as workers report in time."""
     end = time.monotonic() + _TELLING
     shown = [worker.shown for worker in workers if hasattr(worker, "shown")]
     while any(each.count is None for each in shown) and time.monotonic() < end:

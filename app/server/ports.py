@@ -1,4 +1,4 @@
-"""Checks whether an address can be listened at, or systemd does so for us."""
+"""Checks whether we can listen at an address, or systemd does so for us."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import socket
 from app.errors import ConfigError
 from app.settings import ServerSettings
 
-# The first descriptor that systemd hands over.
+# The first descriptor that systemd passes.
 _FIRST_HANDED = 3
 
 
 def check_port(server: ServerSettings) -> None:
-    """Raises ConfigError when somebody else holds the port: gunicorn would try for five seconds, and then end."""
+    """Raises ConfigError if the address cannot be used: gunicorn would retry for five seconds, and then end."""
     if handed := find_handed_addresses():
         _check_handed(server, handed)
         return
@@ -35,7 +35,8 @@ def check_port(server: ServerSettings) -> None:
 
 
 def find_handed_addresses() -> list[str]:
-    """Where the sockets listen that systemd opened for this process, by sd_listen_fds(3): `HOST:PORT`, `unix:PATH`."""
+    """The addresses of the sockets that systemd opened for this process, see sd_listen_fds(3), as `HOST:PORT` or
+    `unix:PATH`."""
     count = os.environ.get("LISTEN_FDS", "")
     if os.environ.get("LISTEN_PID") != str(os.getpid()) or not count.isdecimal():
         return []
@@ -49,8 +50,8 @@ def _describe(descriptor: int) -> str:
 
 
 def _check_handed(server: ServerSettings, handed: list[str]) -> None:
-    """Who may ask, and under which names, is decided by `[server] host`: a socket that listens anywhere else would be
-    open to others than the settings say."""
+    """Raises ConfigError if a socket of systemd listens elsewhere than at `[server] host`. That setting decides who has
+    access, and under which host names; another socket would be open to others."""
     wanted = server.host if server.host.startswith("unix:") else f"{server.host}:{server.port}"
     for address in handed:
         if address != wanted.replace("localhost:", "127.0.0.1:"):

@@ -1,19 +1,19 @@
-"""Notices clients who left."""
+"""Notices clients that left."""
 
 from __future__ import annotations
 
 from app.loops import Loop
 from app.transport.active import ActiveRequests
 
-# Half of the time within which an upstream's connection shall be closed after its client left.
+# Seconds. Half of the time within which an upstream's connection must be closed after the client left.
 PERIOD = 0.25
 
 
 def start_sweeper(active: ActiveRequests) -> Loop:
-    """Looks for abandoned requests every quarter of a second, as long as the process lives.
+    """Starts a loop that ends abandoned requests every quarter of a second, as long as the process lives.
 
-    To be called once in each gevent worker, from gunicorn's `post_worker_init`. Without it, a client that left is
-    noticed at the next write to it.
+    Must be called once in each gevent worker, from gunicorn's `post_worker_init`. Without it, a client that left is
+    only noticed at the next write to it.
     """
     loop = Loop("sweeper", active.end_abandoned, PERIOD)
     loop.start()

@@ -1,4 +1,4 @@
-"""Starts and ends what runs beside requests in each worker."""
+"""Starts and stops what runs besides requests in each worker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger("dragoman")
 
 
 def start(wsgi_app: Any) -> None:
-    """Called once in each worker before its first request. `wsgi_app` is what `create_app` made."""
+    """Must be called once in each worker, before its first request. `wsgi_app` is our application."""
     runtime = wsgi_app.runtime
     raise_descriptor_limit()
     guard_standard_streams()
@@ -31,15 +31,15 @@ def start(wsgi_app: Any) -> None:
 
 
 def stop(wsgi_app: Any, seconds: float) -> None:
-    """Called once in each worker after its last request; takes `seconds` at most."""
+    """Must be called once in each worker, after its last request. Takes `seconds` at most."""
     wsgi_app.runtime.finish(seconds)
     log.info("stopped")
     _flush_logs()
 
 
 def _log_fault(context: Any, kind: Any, fault: Any, trace: Any) -> None:
-    """What gevent would write to the standard error as it is, with whatever somebody else has said. Work of a pool of
-    threads raises it once more where it is waited for."""
+    """Logs an unhandled exception, with secrets masked, which gevent would print to standard error as it is. Those of
+    thread pools are skipped, since they are raised again where the result is awaited."""
     if not isinstance(context, tuple):
         log.error("a greenlet failed", exc_info=(kind, fault, trace))
 

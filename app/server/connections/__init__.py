@@ -1,1 +1,1 @@
-"""Client connections: how many there are, and HTTP on each."""
+"""Client connections: their number, and HTTP on each of them."""

@@ -31,17 +31,17 @@ class ClientConnection:
     def __init__(self, worker: GatewayWorker, client: socket.socket, site: Site) -> None:
         self._worker = worker
         self._client = client
-        # It is asked only when it is ready, and so needs none of what gevent does around it.
+        # Only read when it is ready, so gevent's wrapper is not needed.
         self._bare: Any = client._sock  # type: ignore[attr-defined]
         self._site = site
-        # What was read from the client and belongs to no request yet.
+        # Bytes read from the client that belong to no request yet.
         self._ahead = b""
-        # The beginning of a request that gunicorn shall answer.
+        # The beginning of a request that is left to gunicorn.
         self._unusual = b""
 
     def serve(self) -> bytes:
-        """Answers until the connection shall end. A request that is out of the ordinary is not answered: what was read
-        of it is returned, for gunicorn's own loop. Raises GreenletExit when the client is gone."""
+        """Answers requests until the connection ends. An unusual request is not answered: the bytes read of it are
+        returned, for gunicorn's own loop. Raises GreenletExit if the client is gone."""
         watcher = gevent.get_hub().loop.io(self._client.fileno(), _READABLE)
         try:
             while self._receive_head(watcher) and self._answer_next():
@@ -51,17 +51,17 @@ class ClientConnection:
         return self._unusual
 
     def _receive_head(self, watcher: Any) -> bool:
-        """Waits until there is a head to parse; False at the end of the connection.
+        """Waits until there is a head to parse. Returns False at the end of the connection.
 
-        It waits before it reads, always: a client that sends request after request shall not keep the others waiting,
-        and a read that finds nothing costs more than the wait.
+        Always waits before it reads: a client that sends request after request must not block others, and a read that
+        finds nothing costs more than the wait.
         """
         worker, client = self._worker, self._client
         worker.idle[client] = worker.clock
         try:
             if self._ahead:
                 give_way()
-            # `in` would first take what is sought for a number, and make an error of it.
+            # Faster than `in`, which first tries the operand as a number and discards the exception.
             while not (self._ahead.find(HEAD_END) >= 0 or (self._ahead and _is_parseable(self._ahead))):
                 gevent.get_hub().wait(watcher)
                 try:
@@ -71,7 +71,7 @@ class ClientConnection:
                 if not received:
                     return False
                 if not self._ahead:
-                    # The head has as long as the silence before it; each byte of it has no time of its own.
+                    # The whole head has the same time limit as the silence before it. Its bytes do not extend it.
                     worker.idle[client] = worker.clock
                 self._ahead += received
         except OSError:
@@ -81,7 +81,7 @@ class ClientConnection:
         return True
 
     def _answer_next(self) -> bool:
-        """Takes one request off what was read, and answers it; whether the connection can be used again."""
+        """Answers the first request in the bytes read. Returns whether the connection can be used again."""
         worker = self._worker
         end = self._ahead.find(HEAD_END, 0, MAX_HEAD) + len(HEAD_END)
         if end < len(HEAD_END):
@@ -103,7 +103,7 @@ class ClientConnection:
         try:
             pieces = worker.wsgi(head.environ, response.start)
             try:
-                # A stream may run for minutes, and needs its request no more.
+                # A stream may run for minutes, and no longer needs its request.
                 del head, body
                 response.write_all(pieces)
             finally:
@@ -112,15 +112,15 @@ class ClientConnection:
                     close()
         except Exception:
             worker.log.exception("Error handling request")
-            # A response that has begun is cut: without its last chunk nobody takes it for a whole one.
+            # A response that has begun is cut off: without its last chunk it cannot pass for a complete one.
             if not response.has_begun:
                 refuse(self._client, 500, "internal error of the gateway", b"")
             return False
         return response.keep_alive and (rest is None or self._skip(rest))
 
     def _skip(self, rest: RequestBody) -> bool:
-        """Reads what the application did not want of a body; whether that came to its end. Meanwhile the connection
-        counts as idle: its client may be anybody."""
+        """Reads the rest of a body that the application did not read. Returns whether its end was reached. Meanwhile
+        the connection counts as idle, since its client may be anybody."""
         if not rest.left:
             return True
         worker, client = self._worker, self._client
@@ -140,5 +140,5 @@ class ClientConnection:
 
 
 def _is_parseable(data: bytes) -> bool:
-    """Whether there is a whole head, or one that is certainly wrong, for which nobody should wait."""
+    """Whether the data holds a whole head, or one that is certainly wrong, so that waiting for more is useless."""
     return HEAD_END in data or len(data) >= MAX_HEAD or data.count(b"\n") != data.count(b"\r\n")

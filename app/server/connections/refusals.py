@@ -19,13 +19,13 @@ from app.errors import Failure, FailureKind, Origin
 
 log = logging.getLogger("dragoman")
 
-# What of a request is looked at to guess its dialect.
+# The bytes of a request that are searched to guess its dialect.
 _LOOK = 8192
-# A client that is still sending would lose the answer to a reset; so much and so long it is read on.
+# A client that is still sending would lose the response to a reset, so reading goes on within these limits.
 _LINGER_BYTES = 1024 * 1024
 _LINGER_SECONDS = 2.0
 
-# gunicorn's reasons, where the status is not just 400. Its own words quote what the client sent.
+# Errors of gunicorn with another status than 400. Its own messages quote what the client sent.
 _STATUS: dict[type[Exception], tuple[int, str]] = {
     LimitRequestLine: (414, "the request line is too long"),
     LimitRequestHeaders: (431, "the request's headers are too large"),
@@ -36,7 +36,7 @@ _KINDS: dict[int, FailureKind] = {403: "permission", 500: "internal", 503: "over
 
 
 def explain(error: BaseException) -> tuple[int, str]:
-    """The status and the words for what gunicorn could not read."""
+    """The status and message for a request that gunicorn could not read."""
     for kind, told in _STATUS.items():
         if isinstance(error, kind):
             return told
@@ -44,8 +44,8 @@ def explain(error: BaseException) -> tuple[int, str]:
 
 
 def render_refusal(status: int, message: str, beginning: bytes, retry_after: int | None = None) -> bytes:
-    """A whole response that ends its connection. `beginning` is what is known of the request."""
-    # Imported here: gunicorn's master loads this room, and --reload would not see changes of what it has loaded.
+    """A whole response that ends its connection. `beginning` are the first bytes of the request, if any."""
+    # Imported here: gunicorn's master loads this package, and --reload would not notice changes in what it has loaded.
     from app.dialects.registry import find_dialect
     from app.gateway.messages import new_id
 
@@ -76,7 +76,7 @@ def render_refusal(status: int, message: str, beginning: bytes, retry_after: int
 
 
 def refuse(client: socket.socket, status: int, message: str, beginning: bytes, retry_after: int | None = None) -> None:
-    """Answers, and ends the connection so that the answer arrives. A client that is gone is no matter."""
+    """Sends the response, and ends the connection in such a way that it arrives. Ignores a client that is gone."""
     log.info("a request was refused with %d: %s", status, message)
     with contextlib.suppress(OSError), gevent.Timeout(_LINGER_SECONDS, False):
         client.sendall(render_refusal(status, message, beginning, retry_after))

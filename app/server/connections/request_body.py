@@ -1,4 +1,4 @@
-"""A request body still arriving from the client."""
+"""A request body that is still arriving from the client."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _BUFFER = 64 * 1024
-# Bytes that count as progress: who sends one now and then holds its connection no longer than who sends none.
+# Bytes that count as progress. Clients that trickle single bytes keep a connection no longer than silent ones.
 STEP = 16 * 1024
 
 
 class BodyDeadline:
-    """How long a client may take over its request's body: `seconds` for each STEP of it. Raises InvalidRequest."""
+    """The time limit for receiving a body: `seconds` for each STEP bytes of it. Raises InvalidRequest."""
 
     __slots__ = ("_left", "_seconds", "_until")
 
@@ -30,7 +30,7 @@ class BodyDeadline:
         self._left = STEP
 
     def remaining(self) -> float:
-        """Seconds that the next byte may take."""
+        """The seconds left for the next byte. Raises InvalidRequest if there are none."""
         left = self._until - time.monotonic()
         if left <= 0:
             raise self.exhausted()
@@ -49,10 +49,10 @@ class BodyDeadline:
 
 
 class RequestBody(io.RawIOBase):
-    """Reads up to the announced length and never beyond: what follows is the connection's next request.
+    """Reads up to the announced length and never beyond, where the connection's next request begins.
 
-    It is read from the socket when the application asks for it, so that a client without a key, or with too large a
-    body, fills no memory. `ahead` is what was read along with the head. A body that stalls for `seconds` raises
+    The socket is read only when the application reads, so that a client without a key, or with too large a body, fills
+    no memory. `ahead` are the bytes that were read along with the head. A body that stalls for `seconds` raises
     InvalidRequest.
     """
 
@@ -80,11 +80,11 @@ class RequestBody(io.RawIOBase):
         return count
 
     def buffered(self) -> io.BufferedReader:
-        """The body as `wsgi.input` has to be."""
+        """The body in the form that `wsgi.input` needs."""
         return io.BufferedReader(self, _BUFFER)
 
     def skip(self, seconds: float) -> bool:
-        """Reads to the end what nobody wanted; whether that was possible in time."""
+        """Reads and discards the rest of the body. Returns whether its end came within `seconds`."""
         sink = memoryview(bytearray(_BUFFER))
         with gevent.Timeout(seconds, False):
             while self.left and self.readinto(sink):

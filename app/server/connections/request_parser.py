@@ -1,8 +1,8 @@
-"""Parses the heads of ordinary requests; others go to gunicorn's parser.
+"""Parses the heads of ordinary requests. Others go to gunicorn's parser.
 
-What is left to gunicorn costs a little time, what is read wrongly may be an attack; so whatever two readers could
-understand differently counts as out of the ordinary. llhttp, which is strict, refuses the rest: bare line feeds, folded
-lines, control characters, names that are none.
+Leaving a request to gunicorn costs little time, but misreading one may be an attack. So everything that two parsers
+could read differently counts as unusual. llhttp, which is strict, refuses the rest: bare line feeds, folded lines,
+control characters, invalid names.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HEAD_END = b"\r\n\r\n"
 _MAX_LINE = 4094
 _MAX_FIELDS = 100
 
-# A path is taken as it stands: no escapes, no fragment. Absolute addresses and `*` do not begin with a slash.
+# A path without escapes and fragment, used as it is. Absolute URLs and `*` do not begin with a slash, and do not match.
 _REQUEST_LINE = re.compile(
     rb"""(GET|POST|PUT|PATCH|DELETE|OPTIONS)[ ]
          ( (/[!"$&->@-~]*) (?:\?([!"$-~]*))? )[ ]
@@ -33,18 +33,18 @@ _REQUEST_LINE = re.compile(
 # Fields that change how a body is framed, or what the connection speaks.
 _UNUSUAL = frozenset({"EXPECT", "HTTP2-SETTINGS", "TE", "TRANSFER-ENCODING", "UPGRADE"})
 _KEEPS_ALIVE = {"": True, "keep-alive": True, "close": False}
-# What differs between the requests of one client, as a rule; the digits are put back once the rest is read.
+# The field that usually differs between a client's requests. Its digits are put back after the rest is parsed.
 _LENGTH = re.compile(rb"\r\nContent-Length: {0,4}([0-9]{1,15})\r\n", re.IGNORECASE)
 _ANY_LENGTH = b"0"
-# Longer heads are read each time: what is remembered is no store for strangers to fill.
+# Longer heads are parsed each time, so that strangers cannot fill the cache.
 _MOST_REMEMBERED = 2048
 
 
 class Site(Struct, frozen=True):
     """What all requests of one connection have in common.
 
-    `environ` is the common part of their WSGI environments. `secure_fields` are the keys by which a proxy that is
-    trusted here tells that its own client came over TLS, each with the value that says so.
+    `environ` is the common part of their WSGI environments. `secure_fields` maps the keys by which a trusted proxy says
+    that its client came over TLS to the values that mean so.
     """
 
     environ: dict[str, Any]
@@ -52,8 +52,8 @@ class Site(Struct, frozen=True):
 
 
 class RequestHead(Struct, frozen=True):
-    """The head of a request: its WSGI environment, without a body; the body's length in bytes. `headers` have
-    lower-case names, and are not to be changed."""
+    """The head of a request: its WSGI environment without a body, and the body's length in bytes. `headers` have
+    lower-case names and must not be changed."""
 
     environ: dict[str, Any]
     length: int
@@ -62,7 +62,7 @@ class RequestHead(Struct, frozen=True):
 
 
 def parse_head(head: bytes, site: Site) -> RequestHead | None:
-    """Parses one whole head, with the empty line at its end. None for one that is out of the ordinary or wrong."""
+    """Parses a whole head, including the empty line at its end. Returns None if it is unusual or wrong."""
     found = _LENGTH.search(head) if len(head) <= _MOST_REMEMBERED else None
     if found is not None:
         start, end = found.span(1)
@@ -82,7 +82,7 @@ def parse_head(head: bytes, site: Site) -> RequestHead | None:
 
 
 class _HeadFields(Struct, frozen=True):
-    """What a head says of itself; not to be changed, for other requests share it."""
+    """The parsed fields of a head. Must not be changed, since other requests share them."""
 
     environ: dict[str, str]
     headers: HeaderFields
@@ -103,26 +103,26 @@ def _parse_fields(head: bytes) -> _HeadFields | None:
     return None if keep_alive is None else _HeadFields(environ, name_headers(environ), keep_alive)
 
 
-# A client's heads differ in the length of the body and in nothing else.
+# A client's heads usually differ only in the length of the body.
 _recall_fields = lru_cache(maxsize=256)(_parse_fields)
 
 
 def _find_scheme(environ: dict[str, Any], secure_fields: Mapping[str, str]) -> bool:
-    """Notes by which scheme the proxy's client came; False where its fields contradict one another."""
+    """Notes the scheme by which the proxy's client came. Returns False if the proxy's fields contradict each other."""
     schemes = {"https" if environ[key] == value else "http" for key, value in secure_fields.items() if key in environ}
     if schemes:
         environ["wsgi.url_scheme"] = next(iter(schemes))
     return len(schemes) <= 1
 
 
-# How Codex and its gateways name a session. It passes for `Session-Id`, which means the same.
+# Codex and its gateways name a session in this field. It is read as `Session-Id`, which means the same.
 _SESSION = "SESSION_ID"
 
 
-# Clients send the same few lines and names again and again.
+# Cached, since clients send the same few lines and names again and again.
 @lru_cache(maxsize=512)
 def parse_request_line(line: bytes) -> dict[str, str] | None:
-    """What an ordinary request line adds to the environment."""
+    """The environment's entries for an ordinary request line. None for any other."""
     match = _REQUEST_LINE.fullmatch(line)
     if match is None or len(line) > _MAX_LINE:
         return None
@@ -138,8 +138,8 @@ def parse_request_line(line: bytes) -> dict[str, str] | None:
 
 @lru_cache(maxsize=512)
 def environ_key(name: bytes) -> str | None:
-    """A field's key in the environment. None for a field that only gunicorn shall read: `X_Name` would pass for
-    `X-Name`, because a key of the environment has no hyphens."""
+    """A field's key in the environment. None for a field that is left to gunicorn, such as `X_Name`: keys of the
+    environment have no hyphens, so it would pass for `X-Name`."""
     text = name.decode("latin-1").upper()
     if text == _SESSION:
         return f"HTTP_{text}"
@@ -150,14 +150,14 @@ def environ_key(name: bytes) -> str | None:
 
 
 def _name_server(environ: dict[str, Any]) -> None:
-    """Behind a Unix socket the server has the name that the client calls it by."""
+    """Sets the server's name and port, which behind a Unix socket are those in the client's Host."""
     name, _, port = environ.get("HTTP_HOST", "").partition(":")
     environ["SERVER_NAME"] = name
     environ["SERVER_PORT"] = port or ("443" if environ["wsgi.url_scheme"] == "https" else "80")
 
 
 class _Fields:
-    """Takes the header fields of one request from llhttp."""
+    """Receives the header fields of one request from llhttp."""
 
     __slots__ = ("environ",)
 
@@ -167,6 +167,6 @@ class _Fields:
     def on_header(self, name: bytes, value: bytes) -> None:
         key = environ_key(name)
         if key is None or key in self.environ:
-            # It reaches the caller as an HttpParserError.
+            # Reaches the caller as an HttpParserError.
             raise ValueError("a field that is unusual, or there twice")
         self.environ[key] = value.decode("latin-1").strip(" \t")

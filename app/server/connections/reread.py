@@ -1,4 +1,5 @@
-"""Hands a connection over to gunicorn's own loop: what was read is read again, within our limits on time and memory."""
+"""Hands a connection over to gunicorn's own loop. The bytes already read are read again, and our limits on time and
+memory still apply."""
 
 from __future__ import annotations
 
@@ -13,12 +14,13 @@ from app.server.gunicorn_settings import MAX_HEAD
 if TYPE_CHECKING:
     from app.server.gateway_worker import GatewayWorker
 
-# gunicorn reads so much ahead of what it parses.
+# gunicorn reads at most this much ahead of what it parses.
 _AHEAD = 64 * 1024
 
 
 class Reread:
-    """It is at a request's head until `begin_body`, and again from `begin_head` on; then it counts as idle."""
+    """A client's socket as gunicorn reads it. It is at a request's head at first, and again from `begin_head` to
+    `begin_body`. While it waits for a head, it counts as idle."""
 
     def __init__(self, worker: GatewayWorker, client: socket.socket, ahead: bytes) -> None:
         self.beginning = ahead[:MAX_HEAD]
@@ -66,7 +68,8 @@ class Reread:
         return piece
 
     def sendall(self, data: bytes) -> None:
-        """Piece by piece: the socket's time limit is for one of them, not for all that a slow reader is sent."""
+        """Sends piece by piece, since the socket's time limit is for one `send`, not for everything sent to a slow
+        reader."""
         sent = 0
         while sent < len(data):
             sent += self._client.send(memoryview(data)[sent:])

@@ -16,11 +16,11 @@ _BODILESS = frozenset({"204", "304"})
 
 
 class ResponseWriter:
-    """What WSGI calls `start_response`, and the body that follows.
+    """WSGI's `start_response`, and the body that follows.
 
-    The head goes out with the first piece of the body, and each further piece is one chunk and one write: a client
-    sees an event when the application has it. A write waits while the client does not read, which is what stops the
-    reading upstream, as long as the socket's time limit. A client that is gone ends the greenlet (GreenletExit).
+    The head is sent with the first piece of the body. Each further piece is one chunk and one write, so the client gets
+    an event as soon as the application has it. While the client does not read, a write blocks, up to the socket's time
+    limit, and so stops the reading from the upstream. Raises GreenletExit if the client is gone.
     """
 
     __slots__ = ("_bare", "_chunked", "_client", "_date", "_head", "_left", "_omits_body", "has_begun", "keep_alive")
@@ -37,7 +37,7 @@ class ResponseWriter:
         self._omits_body = False
 
     def start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
-        """Takes the head; it is not sent before the body begins. Raises ValueError for a line break in a header."""
+        """Stores the head until the body begins. Raises ValueError for a line break in a header."""
         if exc_info is not None and self.has_begun:
             raise exc_info[1].with_traceback(exc_info[2])
         if exc_info is None and self._head:
@@ -68,7 +68,7 @@ class ResponseWriter:
         return self.write
 
     def _pick(self, headers: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-        """The application's headers without those that the server alone says; notes the length of the body."""
+        """The application's headers without those that only the server may set. Notes the length of the body."""
         for name, value in headers:
             lowered = name.lower()
             if lowered == "content-length":
@@ -139,20 +139,20 @@ class ResponseWriter:
                 sent = self._bare.send(data)
             except BlockingIOError:
                 sent = 0
-            # Piece by piece: the socket's time limit is for one of them, not for all that a slow reader is sent.
+            # Piece by piece, since the socket's time limit is for one `send`, not for everything sent to a slow reader.
             while sent < len(data):
                 sent += self._client.send(memoryview(data)[sent:])
         except OSError as error:
             raise gevent.GreenletExit("the client is gone, or does not read") from error
 
 
-# Applications say the same names again and again. What is remembered is no store for upstreams to fill.
+# Applications repeat the same names. Longer ones are not cached, so that upstreams cannot fill the cache.
 _MOST_NAMES = 1024
 
 
 def _find_shape(names: tuple[str, ...]) -> tuple[str, int, int] | None:
-    """The lines of headers without their values, the place of the body's length among them, -1 without one, and how
-    many lines there are. None where one of them is for the server alone to say, or there is anything odd."""
+    """A template of the header lines, the index of Content-Length among them (-1 without one), and the number of lines.
+    None if a header may only be set by the server, or anything is odd."""
     return _make_shape(names) if len("".join(names)) <= _MOST_NAMES else None
 
 

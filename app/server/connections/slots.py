@@ -1,4 +1,4 @@
-"""Limits a worker's connections, and closes idle ones for new ones."""
+"""Limits a worker's connections, and closes idle ones to make room for new ones."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from app.server.connections.refusals import render_refusal
 
 log = logging.getLogger("dragoman")
 
-# Descriptors that are not for connections: the program's own, logs, the ledger, what is opened for a moment.
+# Descriptors reserved for other uses: the program's own, logs, the ledger, short-lived files.
 RESERVE = 128
 # Each request may have one connection to a client and one to an upstream.
 PER_REQUEST = 2
-# A limit that is lower is told to who starts the gateway.
+# A lower limit is reported at the start.
 ENOUGH = 4096
-# Seconds after which somebody who was refused may try again, and between two lines about it in the log.
+# Seconds after which a refused client may retry; seconds between two log lines about it.
 RETRY_AFTER = 5
 _QUIET = 60.0
-# Connections beyond the limit that are taken to be refused, or because who made room for them has not left yet.
+# Connections accepted beyond the limit: to refuse them, or while the one that makes room is still closing.
 _MARGIN = 64
 
 
 def raise_descriptor_limit() -> int:
-    """Takes all descriptors that the system allows this process; answers how many that are."""
+    """Raises the limit of descriptors to the most that the system allows. Returns the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        # Some systems promise more than they give.
+        # Some systems grant less than their hard limit.
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
@@ -43,16 +43,15 @@ def raise_descriptor_limit() -> int:
 
 
 def most_connections(descriptors: int, asked: int) -> int:
-    """The connections that fit into so many descriptors, `asked` at most."""
+    """The number of connections that fit into the descriptors, at most `asked`."""
     return max(16, min(asked - _MARGIN, (descriptors - RESERVE) // PER_REQUEST))
 
 
 class Slots:
-    """The connections of one worker.
+    """The slots for the connections of one worker.
 
-    When all are taken, a newcomer gets the place of the connection that has been idle for longest: it shows no key,
-    and nothing is lost with it. Requests that are being answered keep theirs; a newcomer who finds only such is asked
-    to come again.
+    If all are taken, a new connection gets the slot of the one that has been idle for longest, with which nothing is
+    lost. Connections that run requests keep their slots. If there are no others, a new one is asked to retry later.
     """
 
     def __init__(self, idle: dict[socket.socket, int], asked: int) -> None:
@@ -62,7 +61,7 @@ class Slots:
         self._told = -_QUIET
 
     def take(self) -> bool:
-        """Whether there is a place."""
+        """Takes a slot. Returns False if there is none."""
         if self._taken >= self.most and not self.shed():
             return False
         self._taken += 1
@@ -72,18 +71,18 @@ class Slots:
         self._taken -= 1
 
     def shed(self) -> bool:
-        """Ends the connection that has been idle for longest; whether there was one."""
+        """Ends the connection that has been idle for longest. Returns False if there is none."""
         client = next(iter(self._idle), None)
         if client is None:
             return False
         del self._idle[client]
-        # Wakes its greenlet with an end of the connection.
+        # Wakes its greenlet with an end of file.
         with contextlib.suppress(OSError):
             client.shutdown(socket.SHUT_RD)
         return True
 
     def refuse(self, client: socket.socket) -> None:
-        """Asks a newcomer to come again, without waiting for what it wants."""
+        """Answers a new connection with 503, without waiting for its request."""
         self.complain(f"{self.most} connections are being served")
         with contextlib.suppress(OSError), gevent.Timeout(1, False):
             client.settimeout(1)
@@ -92,7 +91,7 @@ class Slots:
             client.recv(65536)
 
     def complain(self, reason: str) -> None:
-        """One line, not one for each newcomer."""
+        """Logs the reason, but not for each refused connection."""
         now = time.monotonic()
         if now - self._told >= _QUIET:
             self._told = now
@@ -100,8 +99,8 @@ class Slots:
 
 
 class Listener(StreamServer):  # type: ignore[misc]  # gevent is untyped
-    """A listening socket that goes on when there is no descriptor left: one is kept in reserve, to take a newcomer and
-    refuse it."""
+    """A listening socket that survives running out of descriptors. It keeps one in reserve, to accept and refuse a new
+    connection."""
 
     def __init__(self, slots: Slots, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -117,7 +116,7 @@ class Listener(StreamServer):  # type: ignore[misc]  # gevent is untyped
         self._slots.complain("no file descriptor is left")
         self._slots.shed()
         if self._spare < 0:
-            # Nothing can be done but to let the newcomers wait for a moment.
+            # Nothing is left but to let new connections wait for a moment.
             self.stop_accepting()
             self._timer = self.loop.timer(0.1)
             self._timer.start(self._start_accepting_if_started)
@@ -130,11 +129,11 @@ class Listener(StreamServer):  # type: ignore[misc]  # gevent is untyped
 
 
 def _turn_away(descriptor: int) -> None:
-    """Without waiting: this runs in the event loop itself."""
+    """Refuses a new connection without blocking, since this runs in the event loop itself."""
     try:
         os.set_blocking(descriptor, False)
         os.write(descriptor, render_refusal(503, "too many connections; try again soon", b"", RETRY_AFTER))
-        # What has been read makes no reset, which could overtake the answer.
+        # Unread data would cause a reset, which could overtake the response.
         os.read(descriptor, 65536)
     finally:
         os.close(descriptor)
