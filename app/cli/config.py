@@ -46,7 +46,7 @@ def _begin(path: Path) -> None:
     if path.exists():
         raise click.ClickException(f"{path} already exists")
     settings = read_settings(None)
-    with contextlib.suppress(OSError):  # what is wrong shows when the file is written
+    with contextlib.suppress(OSError):  # an error shows when the file is written
         path.parent.mkdir(parents=True, exist_ok=True)
     write_private(path, write_settings(settings, os.environ, home_folder(os.environ)))
     click.echo(f"wrote {path}")

@@ -23,7 +23,7 @@ from app.errors import ClientError, NotFound
 @click.argument("model", required=False, shell_complete=complete_models)
 def explain(path: Path | None, as_json: bool, body: Path | None, model: str | None) -> None:
     """Show which upstreams answer for MODEL, the first choice first, and why. Nothing is sent to a model."""
-    # Imported here: what translates costs a start that only asks for help.
+    # Imported here: the translators would slow down a start that only prints help.
     from app.gateway.endpoints.explanation import describe_upstream, list_learned, list_quirks, translate
 
     content = body.read_bytes() if body is not None else b""

@@ -5,12 +5,12 @@ from __future__ import annotations
 # ruff: noqa: E402
 from app.log_target import fill_standard_descriptors
 
-# Before anything is opened, which importing does.
+# Before anything is opened, because imports open files.
 fill_standard_descriptors()
 
 import os
 
-# A container's user may have neither; libraries give up where they look for it, and nothing is found below this.
+# A container's user may have neither, and libraries fail when they look for a home; nothing is found below this one.
 if not os.environ.get("HOME") and os.path.expanduser("~") == "~":
     os.environ["HOME"] = "/nonexistent"
 
@@ -19,8 +19,8 @@ from typing import Any
 
 import click
 
-# Where each command is, and its name there where that is another. It is imported when somebody asks for it: the others,
-# and help, need none of what it needs.
+# The module of each command, and its name there if it differs. It is imported on use, because the other commands and
+# the help do not need its imports.
 COMMANDS = {
     **{
         name: f"app.cli.{name}"
@@ -44,10 +44,10 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """Commands that are imported one by one."""
+    """Commands that are imported individually."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        # A shell that completes the first word wants to know all commands.
+        # A shell that completes the first word needs all commands.
         return super().parse_args(ctx, args if args or ctx.resilient_parsing else ["serve"])
 
     def list_commands(self, ctx: click.Context) -> list[str]:

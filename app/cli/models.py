@@ -24,10 +24,10 @@ def models(path: Path | None, as_json: bool) -> None:
     from app.providers.catalogues import fill_catalogues
 
     settings = read_settings(path)
-    # What a client with every right gets, from the same code.
+    # The list that a client with all rights gets, from the same code.
     parts = create_app(settings).runtime.services
     with waiting_for("the providers' lists of models"):
-        # A client waits for seconds only; a person at a terminal for whatever comes.
+        # A client waits only for seconds; a person at a terminal waits for complete lists.
         fill_catalogues(parts.providers.values(), limit=_PATIENCE)
         listed = [spell_model(model) for model in parts.listing.models()]
     click.echo(json.dumps(listed, indent=2) if as_json else "\n".join(model["id"] for model in listed))

@@ -1,4 +1,4 @@
-"""Options shared by commands, and the settings they lead to."""
+"""Options shared by commands, and the settings that they select."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from app.routing.build import Routing
 
 
-# Seconds after which a person wonders whether anything happens.
+# Seconds after which a wait is explained.
 _LONG = 1.0
 
 
 class WholeNumber(click.IntRange):
-    """A number of an option, refused in plain words."""
+    """An option's number, with a plain error message."""
 
     def __init__(self, least: int, most: int | None = None) -> None:
         super().__init__(least, most)
@@ -53,7 +53,7 @@ config_option = click.option(
 
 
 def read_settings(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Settings:
-    """The settings as every start reads them; a wrong one ends the command with its key and exit code 1."""
+    """The settings as every start reads them; an invalid one ends the command with its key and exit code 1."""
     try:
         return load_settings(path, os.environ, overrides or {})
     except ConfigError as error:
@@ -61,7 +61,7 @@ def read_settings(path: Path | None, overrides: Mapping[str, Any] | None = None)
 
 
 def open_session(settings: Settings, name: str, provider: ProviderSettings) -> requests.Session:
-    """The way to the issuer of a provider's login: the one that the server takes. Proxies that cannot be used end the
+    """A session to the issuer of a provider's login, with the server's own proxies. Unusable proxies end the
     command."""
     from app.providers.registry import find_transport
     from app.routing.build import transport_settings
@@ -74,8 +74,8 @@ def open_session(settings: Settings, name: str, provider: ProviderSettings) -> r
 
 
 def open_routing(settings: Settings) -> Routing:
-    """The routing that the server would have; what cannot be built ends the command like a wrong setting."""
-    # Imported here: most commands need none of it.
+    """The routing that the server would have; if it cannot be built, the command ends as for an invalid setting."""
+    # Imported here: most commands do not need it.
     from app.routing.build import build_routing
 
     try:
@@ -86,7 +86,7 @@ def open_routing(settings: Settings) -> Routing:
 
 @contextmanager
 def waiting_for(what: str) -> Iterator[None]:
-    """Says at a terminal what is waited for, where that takes longer than a second."""
+    """Says at a terminal what is being waited for, if that takes longer than a second."""
     if not sys.stderr.isatty():
         yield
         return
@@ -109,8 +109,8 @@ def waiting_for(what: str) -> Iterator[None]:
 
 
 def write_private(path: Path, text: str, *, over: bool = False) -> None:
-    """Writes a file that only its user may read, for it may hold keys. One that exists is written `over`, or ends the
-    command, as one that cannot be written does."""
+    """Writes a file that only its user may read, because it may contain keys. An existing file is overwritten if
+    `over`; otherwise, and if writing fails, the command ends."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if over else os.O_EXCL), 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -129,7 +129,7 @@ def print_json(value: Any) -> None:
 
 
 def complete_models(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
-    """What a shell offers for a model's name: what the settings know of by themselves, for a shell does not wait."""
+    """Shell completion for a model's name: only names in the settings, because a shell cannot wait."""
     try:
         settings = load_settings(None, os.environ, {})
     except ConfigError:
@@ -143,7 +143,7 @@ def complete_models(_context: click.Context, _parameter: click.Parameter, typed:
 
 
 def complete_providers(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
-    """What a shell offers for a provider that can be logged in to."""
+    """Shell completion for a provider with a login."""
     try:
         configured = load_settings(None, os.environ, {}).providers
     except ConfigError:

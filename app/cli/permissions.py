@@ -18,7 +18,7 @@ from app.logs import clean_line
 
 # Seconds: to connect, without a sign of life, and before the next try.
 CONNECT, SILENCE, PAUSE = 5.0, 75.0, 2.0
-# Characters: of a longer text the beginning alone would be shown, and who allows it must have seen it.
+# Characters per piece: a longer text would be cut, but whoever allows it must have seen all of it.
 PIECE = 1000
 
 
@@ -46,7 +46,7 @@ def permissions(url: str | None, key: str | None, no_reconnect: bool, path: Path
 
 
 def _listen(session: requests.Session, address: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The events of the gateway, each with its name."""
+    """The gateway's events, each with its name."""
     reply = session.get(f"{address}/permissions/stream", stream=True, timeout=(CONNECT, SILENCE), allow_redirects=False)
     with reply:
         if reply.status_code != 200:

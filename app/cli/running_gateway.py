@@ -16,11 +16,11 @@ from app.gateway.endpoints.tool_trial import PATH, Answer, read_answer
 from app.settings import ServerSettings, Settings
 from app.settings.key_checks import HASH_MARK
 
-# Seconds that a gateway may take to say how it is.
+# Timeout in seconds for a health check.
 _TIMEOUT = 2.0
-# Seconds to connect, and between two pieces of an answer: some models have to be loaded first.
+# Seconds to connect, and between two pieces of an answer: some models must be loaded first.
 _ANSWER_TIMEOUT = (5.0, 120.0)
-# Bytes of an error that are read.
+# Maximum bytes read of an error.
 _MOST_READ = 65536
 
 
@@ -33,7 +33,7 @@ def find_address(server: ServerSettings, url: str | None) -> str:
 
 @contextlib.contextmanager
 def open_gateway_session(key: str | None) -> Iterator[requests.Session]:
-    """A session that shows a client key and goes by no proxy."""
+    """A session that sends a client key and uses no proxy."""
     with requests.Session() as session:
         session.trust_env = False
         if key:
@@ -42,15 +42,15 @@ def open_gateway_session(key: str | None) -> Iterator[requests.Session]:
 
 
 def own_key(settings: Settings) -> str | None:
-    """A client key that the settings tell, for commands of this machine: the operator's, else an admin's, else a
-    client's. None where they hold hashes alone."""
+    """A client key from the settings, for commands on this machine: the operator's, else an admin's, else a client's.
+    None if they contain only hashes."""
     named = sorted(settings.keys.values(), key=lambda each: (each.role != "admin", each.expires is not None))
     keys = (*settings.server.api_keys, *(each.key for each in named))
     return next((key for key in keys if not key.startswith(HASH_MARK)), None)
 
 
 def ask_health(url: str, settings: Settings) -> dict[str, Any]:
-    """What `/health` says at a URL; nothing where no gateway answers."""
+    """The `/health` document at a URL; empty if no gateway answers."""
     with open_gateway_session(own_key(settings)) as session:
         try:
             told = session.get(f"{url}/health", timeout=_TIMEOUT, allow_redirects=False).json()
@@ -60,7 +60,7 @@ def ask_health(url: str, settings: Settings) -> dict[str, Any]:
 
 
 def ask_providers(settings: Settings) -> dict[str, Any]:
-    """What the gateway that runs by these settings says of each provider; nothing when none runs."""
+    """The provider entries in /health of the gateway running with these settings; empty if none runs."""
     if settings.server.host.startswith("unix:"):
         return {}
     match ask_health(base_url(settings.server), settings):
@@ -70,7 +70,7 @@ def ask_providers(settings: Settings) -> dict[str, Any]:
 
 
 def ask_model(url: str, key: str, body: dict[str, Any], *, until_speaks: bool = False) -> Answer:
-    """The answer to a streamed request in the dialect of Anthropic Messages, as `read_answer` reads it."""
+    """The answer to a streamed request in Anthropic Messages, as read by `read_answer`."""
     begun, answer = time.monotonic(), Answer()
     with open_gateway_session(key) as session:
         try:
@@ -88,13 +88,13 @@ def ask_model(url: str, key: str, body: dict[str, Any], *, until_speaks: bool = 
 
 
 def explain_refusal(reply: requests.Response) -> str:
-    """The sentence of an error, else its status."""
+    """The message of an error, else its status."""
     said = reply.raw.read(_MOST_READ, decode_content=True).decode("utf-8", "replace")
     return find_message(said) or f"HTTP {reply.status_code}"
 
 
 def find_message(text: str) -> str | None:
-    """The sentence of an error, in any dialect's shape; None for anything else."""
+    """The message of an error, in any dialect's shape; None for anything else."""
     try:
         told = json.loads(text)
     except (ValueError, RecursionError):

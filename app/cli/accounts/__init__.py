@@ -1,1 +1,1 @@
-"""Commands that read the accounts. They open the server's database and write nothing to it."""
+"""Commands that read the accounts. They open the server's database but never write to it."""

@@ -21,12 +21,12 @@ from app.sql import Connection, DatabaseFailed
 
 T = TypeVar("T")
 
-# Billionths of a dollar in a dollar.
+# Costs are in billionths of a dollar.
 _DOLLAR = 1e9
 
 
 class Ago(click.ParamType[float]):
-    """A time before now, as `90s`, `30m`, `12h`, `7d` or `2w`; the value is unix time."""
+    """A time before now, given as `90s`, `30m`, `12h`, `7d` or `2w`; the value is unix time."""
 
     name = "span"
 
@@ -44,7 +44,7 @@ csv_option = click.option("--csv", "as_csv", is_flag=True, help="Print CSV with 
 
 
 def open_accounts(path: Path | None) -> Accounts:
-    """The accounts that the server with this configuration keeps."""
+    """The accounts of the server with this configuration."""
     settings = read_settings(path)
     if not settings.accounts.enabled:
         raise click.ClickException("accounts.enabled is false, so there is nothing to show")
@@ -52,7 +52,7 @@ def open_accounts(path: Path | None) -> Accounts:
 
 
 def ask(accounts: Accounts, work: Callable[[Connection], T]) -> T:
-    """What `work` finds; a database that cannot be read ends the command with the reason."""
+    """The result of `work`; an unreadable database ends the command with the reason."""
     try:
         return accounts.read(work)
     except (DatabaseFailed, OSError) as error:
@@ -68,7 +68,7 @@ def print_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None
 
 
 def print_table(rows: Sequence[Sequence[str]], headings: Sequence[str], right: Sequence[int] = ()) -> None:
-    """Columns as wide as their widest cell; those at the positions `right` end at the same place."""
+    """Prints columns as wide as their widest cell; those at the positions `right` are right-aligned."""
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
     bold = sys.stdout.isatty() and wants_colours(os.environ)
     for number, row in enumerate((headings, *rows)):
@@ -81,7 +81,7 @@ def print_table(rows: Sequence[Sequence[str]], headings: Sequence[str], right: S
 
 
 def spell_dollars(cost: int | None) -> str:
-    """A cost in dollars; a dash where there is no price."""
+    """A cost in dollars; a dash if there is no price."""
     if cost is None:
         return "-"
     return f"{cost / _DOLLAR:.4f}" if cost < _DOLLAR else f"{cost / _DOLLAR:,.2f}"

@@ -23,7 +23,7 @@ from app.cli.accounts.reading import (
 )
 from app.cli.options import WholeNumber, config_option, json_option, print_json
 
-FOLLOW_PERIOD = 1.0  # seconds between two looks
+FOLLOW_PERIOD = 1.0  # seconds between two polls
 COLUMNS = (
     *("id", "received", "key", "agent", "session", "path", "operation", "model", "provider", "target", "status"),
     *("terminal", "error", "message", "ms", "first_byte_ms", "attempts"),
@@ -124,7 +124,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _sentence(row: dict[str, Any]) -> str:
-    """What happened, in one line."""
+    """The outcome of a request, in one line."""
     asked = f"{row['agent'] or 'A client'} asked for {row['model'] or 'no model'}"
     led = f"; {row['rule'] or 'the route'} leads to {row['target']}" if row["target"] else ""
     ended = {"completed": "answered", "client_closed": "the client left", "upstream_cut": "the upstream broke off"}

@@ -14,7 +14,7 @@ from app.cli.options import config_option, json_option, print_json, read_setting
 from app.cli.running_gateway import find_address, open_gateway_session, own_key
 
 HEADINGS = ("id", "key", "client", "model", "target", "age s", "first s", "bytes out", "attempts")
-# Seconds: between two looks, and for an answer.
+# Seconds between two polls, and the timeout for an answer.
 PERIOD = 1.0
 TIMEOUT = 5.0
 _LONGEST = 28  # characters of a name
@@ -82,5 +82,5 @@ def _cells(each: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _plain(name: str) -> str:
-    """A foreign name for a terminal, which must not obey it."""
+    """A foreign name with control characters replaced, which a terminal would otherwise obey."""
     return "".join(character if character.isprintable() else "?" for character in name[:_LONGEST])

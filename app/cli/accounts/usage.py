@@ -108,5 +108,5 @@ def _print_usage(rows: list[dict[str, Any]], names: list[str]) -> None:
 
 
 def _spell_period(name: str, first: float) -> str:
-    """The day, or the hour, that begins at this unix time."""
+    """The day or hour that begins at this unix time."""
     return spell_time(first)[: 10 if name == "day" else 16]

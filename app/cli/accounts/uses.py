@@ -1,4 +1,4 @@
-"""Reads how much of each limit is used, as the server counts it."""
+"""Reads how much of each limit is used, by the server's own counts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.settings import data_folder
 
 
 def read_uses(path: Path | None) -> list[LimitUse]:
-    """The limits of all keys, also of those that commands have made, and of all providers."""
+    """The limits of all keys, including those made by commands, and of all providers."""
     settings = read_settings(path)
     tables = dict(settings.keys)
     if settings.accounts.enabled:

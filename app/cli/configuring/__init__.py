@@ -1,1 +1,1 @@
-"""Changes the settings files of clients: only our own keys, after a preview, with a backup."""
+"""Changes clients' settings files: only our own keys, after a preview, with a backup."""

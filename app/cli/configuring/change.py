@@ -1,4 +1,4 @@
-"""Changes a file that belongs to another program: previewed, backed up and written atomically."""
+"""Changes another program's file: with a preview and a backup, and atomically."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BACKUP = ".before-dragoman"
 
 
 def read_file(file: Path) -> str:
-    """The text of a file; empty where there is none."""
+    """The text of a file; empty if it does not exist."""
     try:
         return file.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -25,12 +25,12 @@ def read_file(file: Path) -> str:
 
 
 def find_backup(file: Path) -> Path:
-    """Where a file is kept as it was before our first change."""
+    """The path of the copy made before our first change."""
     return file.with_name(file.name + BACKUP)
 
 
 def apply_change(file: Path, before: str, after: str, *, dry_run: bool) -> None:
-    """Shows the difference and writes the file. The first change keeps the file as it was in a copy beside it."""
+    """Shows the difference and writes the file. Before the first change, a copy of the file is kept beside it."""
     if before == after:
         click.echo(f"{file}: nothing to change")
         return
@@ -40,11 +40,11 @@ def apply_change(file: Path, before: str, after: str, *, dry_run: bool) -> None:
         return
     backup = find_backup(file)
     try:
-        # A link stays one: what it leads to is changed.
+        # A link is kept: its target is changed.
         target = file.resolve()
         if target.exists() and not backup.exists():
             shutil.copy2(target, backup)
-        # A new file is its user's alone, for it holds a key.
+        # Only the user may read a new file, because it contains a key.
         write_private(target, after.encode(), target.stat().st_mode & 0o777 if target.exists() else 0o600)
     except OSError as error:
         raise click.ClickException(f"{file} cannot be written: {error.strerror}") from error

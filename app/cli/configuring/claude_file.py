@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-# What may be ours in the block.
+# Variables in the block that may be ours.
 OWN = (
     "ANTHROPIC_BASE_URL",
     "ANTHROPIC_AUTH_TOKEN",
@@ -38,7 +38,7 @@ def set_variables(text: str, variables: Mapping[str, str]) -> str:
 
 
 def unset_variables(text: str, original: str) -> str:
-    """The settings without ours; what stood in their place comes back from the `original` ones."""
+    """The settings without our variables; those that they replaced are restored from the `original` settings."""
     settings = _parse(text)
     env = settings.get("env")
     if not isinstance(env, dict) or not env.keys() & set(OWN):
@@ -63,6 +63,6 @@ def _parse(text: str) -> dict[str, Any]:
 
 
 def _render(settings: dict[str, Any], before: str) -> str:
-    """As the file was indented."""
+    """The settings as JSON, indented as the file was."""
     found = _INDENT.search(before[:4096])
     return json.dumps(settings, indent=found[1] if found else 2, ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""Edits Codex's configuration: one provider, and which one is used. Comments stay."""
+"""Edits Codex's configuration: our provider, and which provider is used. Comments are kept."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tomlkit.exceptions import TOMLKitError
 
 from app.cli.launcher.codex import PROVIDER
 
-# Keys of the top level that are ours while our provider is the one in use.
+# Top-level keys that are ours while our provider is in use.
 TOP = ("model_provider", "model", "model_context_window", "model_auto_compact_token_limit")
 
 
 def set_provider(text: str, settings: Mapping[str, Any]) -> str:
-    """`settings` are ours by their dotted names, as for `-c`."""
+    """The configuration with our settings, which are given by dotted name, as for `-c`."""
     document = _parse(text)
     top = {name: value for name, value in settings.items() if "." not in name}
     prefix = f"model_providers.{PROVIDER}."
@@ -42,7 +42,8 @@ def set_provider(text: str, settings: Mapping[str, Any]) -> str:
 
 
 def unset_provider(text: str, original: str) -> str:
-    """The configuration without ours; what stood in its place comes back from the `original` one."""
+    """The configuration without our settings; those that they replaced are restored from the `original`
+    configuration."""
     document = _parse(text)
     providers = document.get("model_providers")
     if providers is None or PROVIDER not in providers:

@@ -65,7 +65,7 @@ def unconfigure(dry_run: bool, name: str) -> None:
 
 
 def find_file(name: str) -> Path:
-    """The settings of a client, where it looks for them itself."""
+    """The settings file of a client, at the place where the client looks for it."""
     variable, folder, file = {
         "claude": ("CLAUDE_CONFIG_DIR", ".claude", "settings.json"),
         "codex": ("CODEX_HOME", ".codex", "config.toml"),

@@ -11,9 +11,9 @@ from app.settings import RouteSettings, Settings
 from app.settings.known_servers import KNOWN_SERVERS
 
 ADDRESS = "https://json-schema.org/draft/2020-12/schema"
-# What the program adds itself.
+# Fields that the program sets itself.
 NOT_WRITTEN = ("source", "found", "key_variable")
-# A number or a switch may come from a variable of the environment, and is then written as text.
+# A number or a switch may be given as an environment variable, and is then written as text.
 FROM_VARIABLE = {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"}
 _SCALARS = ("integer", "number", "boolean")
 
@@ -25,7 +25,7 @@ def make_schema() -> dict[str, Any]:
     definitions = {name: _close(name, schema) for name, schema in definitions.items()}
     definitions["RouteSettings"] = _describe_route(definitions["RouteSettings"])
     provider = definitions["ProviderSettings"]
-    # The table's own name stands for its kind.
+    # The table's own name is the default for its kind.
     provider["required"] = [name for name in provider.get("required", []) if name != "kind"]
     provider["properties"]["kind"] = {"type": "string", "examples": ["oca", "anthropic", "openai", *KNOWN_SERVERS]}
     sections = dict(zip(names, map(_allow_variables, schemas), strict=False))
@@ -40,15 +40,15 @@ def make_schema() -> dict[str, Any]:
 
 
 def _close(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """A table that takes no key that nobody knows, as the program itself."""
+    """A table's schema that, like the program, rejects unknown keys."""
     closed: dict[str, Any] = _allow_variables(schema)
-    if "description" in closed:  # a docstring, whose indentation only newer versions of Python take off
+    if "description" in closed:  # a docstring, whose indentation only newer Python versions strip
         closed["description"] = inspect.cleandoc(closed["description"])
     return closed | {"additionalProperties": False} if "properties" in closed else closed
 
 
 def _describe_route(table: dict[str, Any]) -> dict[str, Any]:
-    """A route is written with other keys than it is kept with, or as a target alone."""
+    """The schema of a route as written: with other keys than in memory, or as a target alone."""
     several = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
     rest = {name: schema for name, schema in table["properties"].items() if name != "targets"}
     written = table | {"properties": {"target": several, "fallback": several, **rest}, "required": ["target"]}

@@ -1,1 +1,1 @@
-"""Diagnoses a setup: each finding comes with the command that fixes it. Nothing here changes anything."""
+"""Diagnoses a setup: each finding comes with the command that fixes it. Nothing here changes the setup."""

@@ -20,13 +20,13 @@ LIBRARIES = ("dragoman", "flask", "gevent", "gunicorn", "msgspec", "requests", "
 
 
 def make_bundle(subject: Subject, findings: Sequence[Finding]) -> str:
-    """The text of the file. Secrets are masked by value; the home and the user's name are taken out."""
+    """The text of the file. Secrets are masked by value; the home folder and the user's name are removed."""
     told: dict[str, Any] = {
         "versions": {name: _find_version(name) for name in LIBRARIES} | {"python": sys.version.split()[0]},
         "platform": platform.platform(),
         "findings": msgspec.to_builtins(list(findings)),
         "settings": masked(subject.settings) if subject.settings else None,
-        # Names alone: what they hold may be a secret that nobody here knows.
+        # Names only: the values may be secrets that are not known as such.
         "variables": sorted(name for name in subject.environ if _is_ours(name)),
     }
     text = known_secrets.mask(json.dumps(told, indent=2, default=str, ensure_ascii=False))

@@ -16,7 +16,7 @@ from app.settings.key_checks import hash_key
 
 NAME = "Claude Code"
 RUN = "dragoman run claude"
-# Where an administrator's settings lie, which win over everything.
+# The administrator's settings files, which override all others.
 MANAGED = (
     Path("/etc/claude-code/managed-settings.json"),
     Path("/Library/Application Support/ClaudeCode/managed-settings.json"),
@@ -29,12 +29,12 @@ ELSEWHERE = {
     "CLAUDE_CODE_USE_FOUNDRY": "Foundry",
 }
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-# Characters of a settings file that are looked at.
+# Maximum characters read of a settings file.
 LARGEST = 1 << 20
 
 
 class Source(NamedTuple):
-    """A place that can say variables, the strongest first; `helper` is its program that prints a key."""
+    """A place that can set variables; `helper` is its program that prints a key."""
 
     place: str
     variables: Mapping[str, str]
@@ -58,7 +58,7 @@ def check_claude(subject: Subject) -> Iterator[Finding]:
 
 
 def read_sources(subject: Subject) -> tuple[list[Source], list[Finding]]:
-    """What each source says, the strongest first, and the files that cannot be read."""
+    """The settings of each source, the strongest first, and findings about unreadable files."""
     folder = Path(subject.environ.get("CLAUDE_CONFIG_DIR") or subject.home / ".claude")
     here = subject.folder / ".claude"
     files = (*MANAGED, here / "settings.local.json", here / "settings.json", folder / "settings.json")
@@ -83,7 +83,7 @@ def read_sources(subject: Subject) -> tuple[list[Source], list[Finding]]:
 
 
 def leads_here(url: str, settings: Settings) -> bool:
-    """Whether a base URL is that of the gateway of these settings."""
+    """Whether a base URL is the address of the gateway with these settings."""
     ours = urlsplit(base_url(settings.server))
     try:
         theirs = urlsplit(url)
@@ -95,7 +95,7 @@ def leads_here(url: str, settings: Settings) -> bool:
 
 
 def takes_key(settings: Settings, key: str) -> bool:
-    """Whether the gateway takes a key, as far as the settings tell; commands may have made others."""
+    """Whether the gateway accepts a key, as far as the settings say; commands may have made others."""
     named = {hash_key(each.key) for each in settings.keys.values()}
     taken = {hash_key(each) for each in settings.server.api_keys} | named
     return not taken or hash_key(key) in taken
@@ -147,7 +147,7 @@ def _check_key(
 
 
 def _check_window(subject: Subject, winner: tuple[str, str] | None) -> Iterator[Finding]:
-    """Claude Code believes in a window of a million tokens where it does not know a model."""
+    """Checks the window that Claude Code assumes, which is a million tokens for unknown models."""
     window = _find_window(subject)
     if window is None:
         return
@@ -159,14 +159,14 @@ def _check_window(subject: Subject, winner: tuple[str, str] | None) -> Iterator[
 
 
 def _find_window(subject: Subject) -> int | None:
-    """The smallest window of the models that Claude names lead to."""
+    """The smallest window of the models that Claude names are routed to."""
     if subject.routing is None:
         return None
     return find_window(subject.routing.router, (*CLAUDE_NAMES, SMALL_CLAUDE_NAME))
 
 
 def _show_url(url: str) -> str:
-    """A URL without what may be a secret in it."""
+    """A URL without the parts that may contain a secret."""
     try:
         parts = urlsplit(url[:300])
         host = parts.netloc.rpartition("@")[2]

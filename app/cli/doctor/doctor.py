@@ -26,7 +26,7 @@ from app.cli.options import config_option, json_option, waiting_for, write_priva
 from app.known_secrets import known_secrets
 from app.logs.console import wants_colours
 
-# In the order in which a fault explains those behind it.
+# Ordered so that a fault explains those after it.
 CHECKS: tuple[Check, ...] = (
     *settings_checks.CHECKS,
     *network_checks.CHECKS,
@@ -36,7 +36,7 @@ CHECKS: tuple[Check, ...] = (
     check_shells,
     check_versions,
 )
-# Those that ask nobody outside this machine.
+# Checks that contact nothing outside this machine.
 OFFLINE: tuple[Check, ...] = (
     *settings_checks.CHECKS,
     network_checks.check_clock,
@@ -90,7 +90,7 @@ def doctor(path: Path | None, as_json: bool, offline: bool, bundle: Path | None,
 
 
 def examine(subject: Subject, path: Path | None, *, offline: bool) -> Iterator[Finding]:
-    """All that is found, one after the other, as it is found. A check that fails itself is a finding too."""
+    """Yields all findings as they are made. A check that fails itself is also a finding."""
     for check in OFFLINE if offline else CHECKS:
         try:
             yield from check(subject)
@@ -108,7 +108,7 @@ def examine(subject: Subject, path: Path | None, *, offline: bool) -> Iterator[F
 
 
 def describe(finding: Finding) -> str:
-    """A finding for a person; NO_COLOR and a pipe take the colour away."""
+    """A finding for a person; without colour if NO_COLOR is set or the output is a pipe."""
     word, colour = MARKS[finding.level]
     mark = click.style(word, fg=colour) if wants_colours(os.environ) else word
     text = f"{mark}{' ' * (5 - len(word))} {finding.check}: {finding.what}"

@@ -19,7 +19,7 @@ Level = Literal["ok", "note", "warning", "error"]
 
 
 class Finding(Struct, frozen=True):
-    """`check` is the subject, in a word or two; `remedy` a command to run or a line to change, where there is one."""
+    """`check` is the subject, in a word or two; `remedy` is a command to run or a line to change, if there is one."""
 
     level: Level
     check: str
@@ -28,7 +28,7 @@ class Finding(Struct, frozen=True):
 
 
 class Subject(Struct, frozen=True):
-    """One machine's setup. `settings` is None where they cannot be read, `routing` where nothing can be built of them;
+    """One machine's setup. `settings` is None if they cannot be read, `routing` if it cannot be built from them;
     `fault` says why. `now` is in unix seconds."""
 
     environ: Mapping[str, str]
@@ -48,7 +48,7 @@ Check = Callable[[Subject], Iterable[Finding]]
 
 @contextlib.contextmanager
 def open_subject(path: Path | None, now: float) -> Iterator[Subject]:
-    """The setup as `serve` would read it here; the connections that checks have made are closed at the end."""
+    """The setup as `serve` would read it here; connections made by checks are closed at the end."""
     environ = os.environ
     home = home_folder(environ)
     settings, routing, fault = None, None, None

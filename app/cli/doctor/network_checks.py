@@ -1,4 +1,4 @@
-"""Checks the way to each provider: DNS, connection, certificate, proxy and clock."""
+"""Checks the connection to each provider: DNS, connection, certificate, proxy and clock."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from app.cli.doctor.finding import Finding, Subject
 from app.known_secrets import known_secrets
 from app.providers.provider import Provider
 
-# Seconds that a host has to answer, and that a clock may be wrong: logins are signed with the time.
+# Timeout for a host, and tolerated error of the clock, in seconds: login signatures contain the time.
 TIMEOUT = 10.0
 MOST_SKEW = 120.0
-# A clock before this is one that was never set: the day this program was begun.
+# A clock before this date, on which this program was begun, was never set.
 EPOCH = 1_735_689_600
-# How a server of one's own is started, by the profile of its provider.
+# The start command of a local server, by the profile of its provider.
 STARTS = {
     "ollama": "ollama serve",
     "lmstudio": "lms server start",
@@ -59,7 +59,7 @@ def check_hosts(subject: Subject) -> Iterator[Finding]:
 
 
 def _check_host(subject: Subject, provider: Provider) -> Iterator[Finding]:
-    """A name, a connection, a certificate: the first of them that fails is told. The status says nothing here."""
+    """Checks name, connection and certificate and reports the first failure. The status is irrelevant here."""
     parts = urlsplit(provider.base_url)
     host = parts.hostname or ""
     check = f"network {provider.name}"

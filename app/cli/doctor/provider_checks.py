@@ -16,11 +16,11 @@ from app.gateway.endpoints.tool_trial import Answer, make_request
 from app.providers.provider import Provider
 from app.settings import Settings
 
-# A login that nothing renews is told this many seconds before its end.
+# A login that cannot be renewed is reported this many seconds before it expires.
 SOON = 3 * 86400
 # An agent's system prompt and tools fill this many tokens before a user says a word.
 LEAST_WINDOW = 32768
-# Seconds for a first event after which a user wonders.
+# Seconds before the first event above which an answer counts as slow.
 SLOW = 20.0
 TIMEOUT = 5.0
 
@@ -51,7 +51,7 @@ def check_credentials(subject: Subject) -> Iterator[Finding]:
 
 
 def check_windows(subject: Subject) -> Iterator[Finding]:
-    """The configured window against the one that the provider's own list says."""
+    """Compares the configured window with the one in the provider's own list."""
     for provider, model in _list_chosen(subject):
         if provider.local:
             continue
@@ -71,7 +71,7 @@ def check_windows(subject: Subject) -> Iterator[Finding]:
 
 
 def check_ollama(subject: Subject) -> Iterator[Finding]:
-    """Ollama cuts what is longer than the context it was started with, and says nothing."""
+    """Checks Ollama's context, because Ollama silently truncates longer requests."""
     for provider in subject.routing.providers.values() if subject.routing else ():
         if provider.profile != "ollama":
             continue
@@ -93,7 +93,7 @@ def check_ollama(subject: Subject) -> Iterator[Finding]:
 
 
 def check_answers(subject: Subject, url: str) -> Iterator[Finding]:
-    """One streamed tool call to each provider, through the gateway at `url`."""
+    """Sends one streamed tool call to each provider, through the gateway at `url`."""
     assert subject.settings is not None
     key = own_key(subject.settings) or ANY_KEY
     for provider, model in _list_chosen(subject):
@@ -115,7 +115,7 @@ def judge_answer(provider: Provider, named: str, answer: Answer) -> Finding:
 
 
 def _find_remedy(provider: Provider, answer: Answer) -> str:
-    """The command that fits a refusal, by its status."""
+    """The command that fixes a refusal, by its status."""
     has_login = provider.source is not None and provider.source.describe().kind == "access_token"
     renewed = f"dragoman login {provider.name}" if has_login else f"put a valid key into [providers.{provider.name}]"
     remedies = {
@@ -129,7 +129,7 @@ def _find_remedy(provider: Provider, answer: Answer) -> str:
 
 
 def _list_chosen(subject: Subject) -> Iterator[tuple[Provider, str]]:
-    """One model of each provider: the one that names lead to, else the first of its list."""
+    """One model per provider: the one that names are routed to, else the first of its list."""
     if subject.routing is None or subject.settings is None:
         return
     providers = subject.routing.providers

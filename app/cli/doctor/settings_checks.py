@@ -17,7 +17,7 @@ from app.errors import ConfigError
 from app.server.ports import check_port
 from app.settings.loading import FOUND_NAME, PLAIN_VARIABLES, PREFIX, user_config_file
 
-# Room that the ledger, the accounts and a log should have, in bytes.
+# Minimum free space, in bytes, for the ledger, the accounts and a log.
 LEAST_ROOM = 200 << 20
 
 
@@ -47,7 +47,7 @@ def check_shadowed_file(subject: Subject) -> Iterator[Finding]:
 
 
 def check_environment(subject: Subject) -> Iterator[Finding]:
-    """Variables that win over the file: often set for another program, as PORT is."""
+    """Reports variables that override the file, often set for another program, such as PORT."""
     if subject.settings is None or subject.settings.source is None:
         return
     for name, (section, key) in PLAIN_VARIABLES.items():
@@ -61,7 +61,7 @@ def check_environment(subject: Subject) -> Iterator[Finding]:
 
 
 def check_trust(subject: Subject) -> Iterator[Finding]:
-    """A file can name programs to run and holds keys."""
+    """Checks who else may change or read the file, which can name programs to run and contains keys."""
     source = subject.settings.source if subject.settings else None
     if source is None:
         return
@@ -91,7 +91,8 @@ def check_providers(subject: Subject) -> Iterator[Finding]:
 
 
 def check_address(subject: Subject) -> Iterator[Finding]:
-    """Who listens where the gateway should: itself, an older or another gateway, or somebody else."""
+    """Checks who listens at the gateway's address: the gateway itself, an older or another gateway, or another
+    program."""
     if subject.settings is None or subject.settings.server.host.startswith("unix:"):
         return
     server = subject.settings.server
@@ -130,7 +131,7 @@ def _check_running(subject: Subject, url: str, version: object) -> Iterator[Find
 
 
 def _holds_keys(subject: Subject) -> bool:
-    """Whether the file says a secret itself, and not the variable that holds one."""
+    """Whether the file contains a secret itself rather than a reference to a variable."""
     settings = subject.settings
     if settings is None or settings.source is None:
         return False

@@ -10,10 +10,10 @@ from app.cli.doctor.finding import Finding, Subject
 
 FILES = (".bashrc", ".bash_profile", ".profile", ".zshrc", ".zprofile", ".zshenv", ".config/fish/config.fish")
 VARIABLES = ("ANTHROPIC_BASE_URL", "OPENAI_BASE_URL")
-# Characters of a file that are looked at, and of a line.
+# Maximum characters read of a file, and of a line.
 LARGEST, LONGEST = 1 << 20, 500
 _SETTING = re.compile(
-    r"^\s{0,20}(?:export\s{1,4}|set\s{1,4}-\w{1,4}\s{1,4})?"  # as sh and fish say it
+    r"^\s{0,20}(?:export\s{1,4}|set\s{1,4}-\w{1,4}\s{1,4})?"  # the syntax of sh and fish
     r"(\w{1,40})[= ]\s{0,4}[\"']?([^\s\"';]{1,300})"
 )
 

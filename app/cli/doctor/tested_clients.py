@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class ClientVersion(NamedTuple):
-    """`package` is its name at its registry, `command` the program that it brings, if it is one."""
+    """`package` is its name in its registry, `command` the program that it installs, if any."""
 
     name: str
     version: str
@@ -16,7 +16,7 @@ class ClientVersion(NamedTuple):
 
     @property
     def install(self) -> str:
-        """How to get this version, as its registry's own tool takes it."""
+        """The install command for this version."""
         if self.registry == "npm":
             return f"npm install -g {self.package}@{self.version}"
         return f"pip install '{self.package}=={self.version}'"
@@ -36,7 +36,7 @@ TESTED = (
 
 
 def find_tested(name: str) -> ClientVersion:
-    """By its name or its command. Raises KeyError."""
+    """The client with this name or command. Raises KeyError."""
     for client in TESTED:
         if name in (client.name, client.command):
             return client

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from app.cli.doctor.finding import Finding, Subject
 from app.cli.doctor.tested_clients import find_tested
 
-# Programs whose version is looked at.
+# Programs whose version is checked.
 LOOKED_AT = ("claude", "codex")
 _TIMEOUT = 10.0
 _VERSION = re.compile(r"\d{1,6}\.\d{1,6}\.\d{1,6}")

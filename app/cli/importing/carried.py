@@ -9,14 +9,14 @@ import msgspec
 import tomlkit
 
 HEAD = "Imported from {name} ({source}). Check it with: dragoman config check"
-# The characters of a comment's line.
+# Maximum characters of a comment line.
 LONGEST = 200
 _OTHER = re.compile(r"[^A-Za-z0-9._-]+")
 _ENV = re.compile(r"^(?:os\.environ/|\{env:|\$\{?)([A-Za-z_][A-Za-z0-9_]{0,100})\}?$")
 
 
 class Carried(msgspec.Struct):
-    """Tables of our file, and a line for each thing that could not be carried: where it stood, and why."""
+    """Tables of our file, and a line for each item that could not be carried, with its place and the reason."""
 
     server: dict[str, Any] = {}
     providers: dict[str, dict[str, Any]] = {}
@@ -34,12 +34,12 @@ class Carried(msgspec.Struct):
 
 
 def name_provider(text: Any) -> str:
-    """A name that a provider may have here."""
+    """The text as a valid provider name."""
     return _OTHER.sub("-", str(text)).strip("-.")[:60] or "imported"
 
 
 def read_secret(value: Any) -> str | None:
-    """A key as our file says it: a reference to a variable stays one, and no other text becomes one."""
+    """A key in our file's notation: a reference to a variable stays one, and other text never becomes one."""
     if not isinstance(value, str) or not value:
         return None
     if (found := _ENV.match(value)) is not None:
@@ -48,7 +48,7 @@ def read_secret(value: Any) -> str | None:
 
 
 def shorten_url(url: str) -> str:
-    """A base URL, where a whole endpoint was named."""
+    """The base URL of an endpoint's URL."""
     for end in ("/chat/completions", "/messages", "/responses"):
         url = url.removesuffix(end)
     return url

@@ -13,7 +13,7 @@ from app.cli.importing.carried import write_file
 from app.cli.importing.readers import READERS
 from app.cli.options import write_private
 
-# Characters of a file that are read.
+# Maximum characters read of a file.
 LARGEST = 4 << 20
 _COMMENT = re.compile(r"^[ \t]{0,200}//[^\n]{0,10000}$", re.MULTILINE)
 
@@ -45,7 +45,7 @@ def import_file(output: Path, name: str, file: Path) -> None:
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """JSON, with lines of comment, or YAML, by the file's name."""
+    """A file as JSON, possibly with comment lines, or YAML, by its extension."""
     try:
         with file.open(encoding="utf-8") as opened:
             text = opened.read(LARGEST)

@@ -9,7 +9,7 @@ from app.cli.importing.carried import Carried, name_provider, read_secret, short
 from app.settings.checking import KINDS
 from app.settings.known_servers import KNOWN_SERVERS
 
-# LiteLLM's names for what is called otherwise here.
+# LiteLLM's names of kinds, where ours differ.
 _LITELLM_KINDS = {"ollama_chat": "ollama", "hosted_vllm": "vllm", "text-completion-openai": "openai"}
 _PACKAGES = {"@ai-sdk/anthropic": "anthropic", "@ai-sdk/openai": "openai", "@ai-sdk/openai-compatible": "openai"}
 _ROUTES = {"default": "default", "background": "small"}
@@ -149,7 +149,7 @@ READERS: dict[str, Callable[[dict[str, Any]], Carried]] = {
 
 
 def _add_provider(carried: Carried, name: str, settings: dict[str, Any]) -> str:
-    """The name of the provider with these settings: a known one, or a new one that nobody has yet."""
+    """The name of the provider with these settings: an existing one, or a new unused one."""
     said = {key: value for key, value in settings.items() if value is not None}
     wanted, number = name, 1
     while wanted in carried.providers and carried.providers[wanted] != said:
@@ -160,7 +160,7 @@ def _add_provider(carried: Carried, name: str, settings: dict[str, Any]) -> str:
 
 
 def _add_route(carried: Carried, name: str, target: str) -> None:
-    """Several entries of one name are tried in their order."""
+    """Adds a target to a route; several entries for one name are tried in order."""
     known = carried.routes.get(name, [])
     targets = [*(known if isinstance(known, list) else [known]), target]
     carried.routes[name] = targets[0] if len(targets) == 1 else list(dict.fromkeys(targets))

@@ -9,9 +9,9 @@ from msgspec import Struct
 
 
 class Connection(Struct, frozen=True):
-    """The way to the gateway. `key` is what the agent shows, `is_secret` whether it must be kept from other users of
-    the machine; `model` is what the user asked for, `main` what is asked for when nothing else is said, `small` the
-    model for small work; `window` is the smallest context window, in tokens, of the models that may answer."""
+    """How an agent reaches the gateway. `key` is what the agent sends, `is_secret` whether it must be hidden from other
+    users of the machine; `model` is what the user asked for, `main` the default model, `small` the model for small
+    tasks; `window` is the smallest context window, in tokens, of the models that may answer."""
 
     url: str
     key: str
@@ -20,7 +20,7 @@ class Connection(Struct, frozen=True):
     model: str | None = None
     small: str | None = None
     window: int | None = None
-    # What the model itself is asked in.
+    # The dialect of the model's upstream.
     upstream_dialect: str = ""
 
     def __repr__(self) -> str:
@@ -28,30 +28,30 @@ class Connection(Struct, frozen=True):
 
 
 class Launch(Struct, frozen=True):
-    """How an agent is started: `flags` stand before the user's own arguments; of `environ`, None takes a variable
-    away."""
+    """How an agent is started: `flags` precede the user's own arguments; in `environ`, None removes a variable."""
 
     flags: tuple[str, ...] = ()
     environ: dict[str, str | None] = {}
     arguments: tuple[str, ...] | None = None
 
 
-# The connection, the arguments of the user, a private folder that ends with the agent, the agent's program.
+# Arguments: the connection, the user's arguments, a private folder that is removed when the agent ends, and the agent's
+# program.
 Prepare = Callable[[Connection, Sequence[str], Path, str], Launch]
 
 
 class Agent(Struct, frozen=True):
-    """A program that works with a model: `command` is its name on the path, `install` how a user gets it."""
+    """A program that works with a model: `command` is its name on the PATH, `install` the command that installs it."""
 
     command: str
     prepare: Prepare
     install: str
-    # What it asks for by itself; None where it has to be told a model.
+    # The model that it uses by default; None if it must be told one.
     default_model: str | None = None
 
 
 def write_private(path: Path, text: str) -> Path:
-    """Writes a file that only its user can read, for it may hold a key."""
+    """Writes a file that only its user can read, because it may contain a key."""
     path.touch(0o600)
     path.write_text(text, encoding="utf-8")
     return path

@@ -11,8 +11,8 @@ import click
 
 from app.cli.launcher.agent import Connection, Launch, write_private
 
-# What leads Claude Code elsewhere, or to models that nobody here knows, when another tool has left it behind. An empty
-# value counts as none, and hides the one below it.
+# Variables left behind by other tools that point Claude Code elsewhere, or to unknown models. An empty value counts as
+# unset and hides lower-ranking ones.
 LEFT_OVER = (
     "ANTHROPIC_API_KEY",
     "ANTHROPIC_MODEL",
@@ -31,12 +31,12 @@ _FLAG = "--settings"
 
 
 def prepare(connection: Connection, arguments: Sequence[str], folder: Path, _program: str) -> Launch:
-    """The settings stand on the command line, where every user of the machine can read them; those with a real key are
-    therefore handed over in a private file."""
+    """Passes the settings on the command line. Every user of the machine can read that, so settings with a real key are
+    passed in a private file instead."""
     environ = list_variables(connection)
     given, rest = _take_settings(arguments)
     merged = given | {"env": {**_table(given.get("env")), **dict.fromkeys(LEFT_OVER, ""), **environ}}
-    # A helper that prints a key for another server would be asked before ours.
+    # A helper that prints another server's key would take precedence over ours.
     merged.setdefault("apiKeyHelper", "")
     text = json.dumps(merged)
     settings = str(write_private(folder / "settings.json", text)) if connection.is_secret else text
@@ -47,7 +47,7 @@ def prepare(connection: Connection, arguments: Sequence[str], folder: Path, _pro
 
 
 def list_variables(connection: Connection) -> dict[str, str]:
-    """The variables that lead Claude Code to the gateway."""
+    """The variables that point Claude Code at the gateway."""
     window = str(connection.window) if connection.window else None
     models = {
         "ANTHROPIC_MODEL": connection.model,
@@ -61,7 +61,7 @@ def list_variables(connection: Connection) -> dict[str, str]:
         "ANTHROPIC_BASE_URL": connection.url,
         "ANTHROPIC_AUTH_TOKEN": connection.key,
         "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
-        # Both: the first counts for names that Claude Code knows, the second for all others.
+        # Both: the first applies to names that Claude Code knows, the second to all others.
         "CLAUDE_CODE_AUTO_COMPACT_WINDOW": window,
         "CLAUDE_CODE_MAX_CONTEXT_TOKENS": window,
         **models,
@@ -70,7 +70,8 @@ def list_variables(connection: Connection) -> dict[str, str]:
 
 
 def _take_settings(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """The user's own `--settings`, as text or as a file, and the arguments without it: the last one alone counts."""
+    """The user's own `--settings`, given as text or as a file, and the arguments without it; only the last one
+    counts."""
     rest, found = list[str](), "{}"
     words = iter(arguments)
     for word in words:

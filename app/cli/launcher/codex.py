@@ -12,12 +12,12 @@ from app.cli.launcher.agent import Connection, Launch, write_private
 
 PROVIDER = "dragoman"
 KEY_VARIABLE = "DRAGOMAN_KEY"
-# A conversation is made shorter when it fills this much of the window, as Codex does by itself.
+# The share of the window at which a conversation is compacted, the same as Codex's default.
 COMPACTED_AT = 0.9
-# Seconds that Codex may take to print its catalogue.
+# Timeout in seconds for Codex to print its catalogue.
 _TIMEOUT = 15.0
-# What only OpenAI's own models are trained on or served with, and what stands for it elsewhere: the tools that Codex
-# sends for a model it does not know.
+# Catalogue fields for features of OpenAI's own models, with the values for other models: the tools that Codex sends to
+# a model it does not know.
 PLAIN: dict[str, Any] = {
     "apply_patch_tool_type": None,
     "supports_search_tool": False,
@@ -29,7 +29,7 @@ PLAIN: dict[str, Any] = {
     "service_tiers": [],
     "comp_hash": None,
 }
-# What makes an entry one that can be picked, and moves nobody on to another model.
+# Fields that make an entry selectable without suggesting another model.
 PICKED: dict[str, Any] = {"visibility": "list", "supported_in_api": True, "upgrade": None, "availability_nux": None}
 
 
@@ -42,7 +42,7 @@ def prepare(connection: Connection, arguments: Sequence[str], folder: Path, prog
 
 
 def list_settings(connection: Connection) -> dict[str, Any]:
-    """Codex's settings by their dotted names."""
+    """Codex's settings by dotted name."""
     table = f"model_providers.{PROVIDER}"
     settings: dict[str, Any] = {
         "model_provider": PROVIDER,
@@ -59,10 +59,10 @@ def list_settings(connection: Connection) -> dict[str, Any]:
 
 
 def make_catalogue(bundled: list[dict[str, Any]], connection: Connection) -> dict[str, Any] | None:
-    """A catalogue with the one model, after the pattern of one that Codex knows.
+    """A catalogue with only this model, based on an entry that Codex knows.
 
-    That is the model's own entry where it is one of OpenAI's; any other gets plain tools, and the instructions of one
-    that does not write programs to call its tools.
+    For an OpenAI model that is its own entry; any other gets plain tools, and the instructions of a model that does not
+    write programs to call its tools.
     """
     name = connection.main
     is_own = connection.upstream_dialect == "openai_responses"
@@ -83,7 +83,7 @@ def make_catalogue(bundled: list[dict[str, Any]], connection: Connection) -> dic
 
 
 def _read_bundled(program: str) -> list[dict[str, Any]]:
-    """The catalogue that this Codex has been built with; an older one that cannot print it gets none."""
+    """The catalogue bundled with this Codex; empty for an older one that cannot print it."""
     try:
         done = subprocess.run(
             [program, "debug", "models", "--bundled"], stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT

@@ -1,4 +1,4 @@
-"""Finds the gateway that runs with these settings, or starts one that ends with the agent."""
+"""Finds the gateway running with these settings, or starts one that ends with the agent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.cli.running_gateway import ask_health, open_gateway_session, own_key
 from app.cli.serving.start_screen import base_url
 from app.settings import Settings
 
-# Seconds that a gateway may take until it answers, to say whether it is one, and to end.
+# Timeouts in seconds: for a gateway to start, to answer a health check, and to end.
 _STARTING, _ASKING, _ENDING = 60.0, 2.0, 5.0
 _LOOK = 0.05
 LAST_LINES = 15
@@ -26,8 +26,8 @@ LAST_LINES = 15
 
 @contextlib.contextmanager
 def open_gateway(settings: Settings, path: Path | None, folder: Path, *, quiet: bool = False) -> Iterator[str]:
-    """The URL of a gateway that answers. One of our own lives as long as the `with`, at a port that nobody holds, and
-    writes its log into `folder`."""
+    """The URL of a running gateway. If we start our own, it lives as long as the `with`, on a free port, and writes its
+    log into `folder`."""
     server = settings.server
     say = (lambda _: None) if quiet else _say
     if not server.host.startswith("unix:"):
@@ -56,7 +56,7 @@ def _say(text: str) -> None:
 
 
 def runs_here(url: str, settings: Settings) -> bool:
-    """Whether a gateway answers at the URL that takes our key and has our providers."""
+    """Whether a gateway at the URL accepts our key and has our providers."""
     match ask_health(url, settings):
         case {"providers": {**providers}}:
             kinds = {name: entry.get("kind") for name, entry in providers.items() if isinstance(entry, dict)}
@@ -66,7 +66,7 @@ def runs_here(url: str, settings: Settings) -> bool:
 
 
 def _takes_key(url: str, settings: Settings) -> bool:
-    """Whether the key is taken: an empty question is refused for its key before anybody reads it."""
+    """Whether the key is accepted: an empty request with a wrong key is refused before it is parsed."""
     with open_gateway_session(own_key(settings)) as session:
         try:
             reply = session.post(f"{url}/v1/messages/count_tokens", json={}, timeout=_ASKING, allow_redirects=False)
@@ -77,7 +77,7 @@ def _takes_key(url: str, settings: Settings) -> bool:
 
 def _start(port: int, config: Path | None, log: Path) -> subprocess.Popen[bytes]:
     """Starts `dragoman serve` in our own process group, with the agent in the foreground of the terminal."""
-    # -P: the working folder is no place to import from.
+    # -P: do not import from the working folder.
     command = [sys.executable, "-P", "-c", "from app.cli import main; main()", "serve", "--for-agent"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--no-browser"]
     if config is not None:

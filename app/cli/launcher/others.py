@@ -1,4 +1,4 @@
-"""Starts agents that speak Chat Completions, by flags, variables or a settings folder of their own."""
+"""Starts agents that speak Chat Completions, configured by flags, variables or a settings folder of their own."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def prepare_opencode(connection: Connection, _arguments: Sequence[str], _folder:
 
 
 def prepare_cline(connection: Connection, _arguments: Sequence[str], folder: Path, _program: str) -> Launch:
-    """Cline knows its providers from a file in its data folder; it gets a folder that ends with it."""
+    """Cline reads its providers from a file in its data folder, so it gets a temporary folder."""
     settings = {
         "provider": "openai-compatible",
         "apiKey": connection.key,
@@ -51,7 +51,7 @@ def prepare_cline(connection: Connection, _arguments: Sequence[str], folder: Pat
 
 
 def prepare_aider(connection: Connection, _arguments: Sequence[str], folder: Path, _program: str) -> Launch:
-    """aider names models as LiteLLM does, and takes what it does not know of them from a file."""
+    """aider uses LiteLLM's model names, and reads what it does not know about them from a file."""
     model, small = f"openai/{connection.main}", f"openai/{connection.small or connection.main}"
     flags = ["--model", model, "--weak-model", small, "--no-show-model-warnings"]
     if connection.window:
@@ -62,7 +62,7 @@ def prepare_aider(connection: Connection, _arguments: Sequence[str], folder: Pat
 
 
 def prepare_qwen(connection: Connection, _arguments: Sequence[str], _folder: Path, _program: str) -> Launch:
-    """Qwen Code's flags win over its settings; the key goes by a variable, for flags can be read by other users."""
+    """Qwen Code's flags override its settings; the key is passed in a variable, because other users can read flags."""
     url = f"{connection.url}/v1"
     flags = ("--auth-type", "openai", "--openai-base-url", url, "--model", connection.main)
     variables = {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": connection.key, "OPENAI_MODEL": connection.main}
@@ -70,7 +70,7 @@ def prepare_qwen(connection: Connection, _arguments: Sequence[str], _folder: Pat
 
 
 def prepare_goose(connection: Connection, _arguments: Sequence[str], _folder: Path, _program: str) -> Launch:
-    """goose's variables win over its settings and its keyring."""
+    """goose's variables override its settings and its keyring."""
     environ: dict[str, str | None] = {
         "GOOSE_PROVIDER": "openai",
         "GOOSE_MODEL": connection.main,

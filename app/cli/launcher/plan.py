@@ -12,17 +12,17 @@ from app.errors import NotFound
 from app.routing.router import Router, Upstream
 from app.settings import Settings
 
-# Names of each class that Claude Code asks for by itself.
+# Names of each class that Claude Code uses by default.
 CLAUDE_NAMES = ("claude-sonnet-4-6", "claude-opus-4-6")
 SMALL_CLAUDE_NAME = "claude-haiku-4-5"
 
 
 def plan_connection(settings: Settings, agent: Agent, model: str | None, url: str) -> Connection:
-    """The connection of an agent that was asked to use `model`, or to choose by itself."""
+    """The connection for an agent that was told to use `model`, or may choose one itself."""
     router = open_routing(settings).router
     models, key = settings.models, own_key(settings)
     main = model or agent.default_model or models.default or models.big or next(iter(router.names()), "demo/demo")
-    # Names with haiku lead to the small model anyway, where there is one.
+    # Names with haiku are routed to the small model anyway, if there is one.
     small = None if agent.default_model and (models.small or not model) else models.small or main
     first = next(iter(_resolve(router, main)), None)
     return Connection(
@@ -38,7 +38,8 @@ def plan_connection(settings: Settings, agent: Agent, model: str | None, url: st
 
 
 def list_names(agent: Agent, model: str, small: str | None = None) -> list[str]:
-    """The names that an agent asks for. Claude Code changes between its classes by itself, and a user by its picker."""
+    """The names that an agent may ask for. Claude Code switches between its classes itself, and users switch with its
+    picker."""
     if agent.default_model is None:
         return [model, small or model]
     return [*(CLAUDE_NAMES if model == agent.default_model else (model,)), small or SMALL_CLAUDE_NAME]
@@ -51,7 +52,8 @@ def find_window(router: Router, names: Iterable[str]) -> int | None:
 
 
 def _resolve(router: Router, name: str) -> list[Upstream]:
-    """The upstreams of a name; none for one that leads nowhere, which the trial tells in the gateway's own words."""
+    """The upstreams of a name; empty for an unroutable name, which the trial request then reports in the gateway's own
+    words."""
     try:
         return list(router.resolve(name))
     except NotFound:

@@ -1,4 +1,4 @@
-"""Finds the program that listens at a port of this machine."""
+"""Finds the program that listens on a port of this machine."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _LISTENING = "0A"
-# Seconds that lsof may take, where the system itself has no such files.
+# Timeout in seconds for lsof, used where the system has no /proc/net.
 _TIMEOUT = 5.0
 
 
 def find_port_holder(port: int) -> str | None:
-    """The program that listens at the port, as "PID 123 (node)"; None where nobody does, or the system does not tell:
+    """The program that listens on the port, as "PID 123 (node)"; None if there is none, or if the system does not say:
     it hides the programs of other users."""
     if Path("/proc/net/tcp").exists():
         return next(_find_in_proc(f"{port:04X}"), None)
@@ -42,7 +42,7 @@ def _find_in_proc(port: str) -> Iterator[str]:
 
 
 def _holds(process: Path, sockets: set[str]) -> bool:
-    # Another user's process, or one that ends while it is looked at.
+    # Another user's process, or one that has just ended.
     with contextlib.suppress(OSError):
         for descriptor in (process / "fd").iterdir():
             with contextlib.suppress(OSError):

@@ -11,13 +11,13 @@ from types import FrameType
 
 import click
 
-# What is handed on to the agent. Those that a terminal sends reach it anyway: it is in our process group.
+# Signals that are forwarded to the agent. A terminal's signals reach it anyway, because it is in our process group.
 _HANDED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
 
 
 def run_agent(command: Sequence[str], environ: Mapping[str, str]) -> int:
-    """The exit code of the agent; 128 and the number of the signal that ended it, as shells say it."""
+    """The exit code of the agent; like shells, 128 plus the signal's number if a signal ended it."""
     try:
         process = subprocess.Popen(command, env=environ)
     except OSError as error:

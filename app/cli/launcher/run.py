@@ -18,7 +18,7 @@ from app.cli.launcher.process import run_agent
 from app.cli.launcher.trial import try_model
 from app.cli.options import complete_models, config_option, read_settings, waiting_for
 
-# Requests to this machine go to no proxy.
+# Requests to this machine bypass proxies.
 _NO_PROXY = ("127.0.0.1", "localhost", "::1")
 
 
@@ -56,7 +56,7 @@ def run(path: Path | None, model: str | None, no_check: bool, name: str, argumen
 
 
 def apply_variables(environ: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
-    """The environment of an agent: the user's own, with the changes, and no proxy between it and this machine."""
+    """The agent's environment: the user's own, with the changes, and no proxy for this machine."""
     changed = {name: value for name, value in {**environ, **changes}.items() if value is not None}
     known = environ.get("NO_PROXY") or environ.get("no_proxy") or ""
     without = ",".join(dict.fromkeys([*filter(None, known.split(",")), *_NO_PROXY]))
@@ -64,9 +64,10 @@ def apply_variables(environ: Mapping[str, str], changes: Mapping[str, str | None
 
 
 def _take_own_options(arguments: Sequence[str]) -> tuple[str | None, bool, list[str]]:
-    """What stands behind the agent's name: the model, whether it goes unchecked, and the arguments of the agent.
+    """Our own options after the agent's name: the model, whether the test request is skipped, and the remaining
+    arguments.
 
-    Everything behind `--` is the agent's.
+    Everything after `--` belongs to the agent.
     """
     end = arguments.index("--") if "--" in arguments else len(arguments)
     model, unchecked, kept = None, False, list[str]()

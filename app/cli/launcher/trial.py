@@ -1,4 +1,4 @@
-"""Sends one real request before an agent starts, so that a wrong key or model shows at once."""
+"""Sends one real request before an agent starts, to reveal a wrong key or model at once."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from app.cli.launcher.agent import Connection
 from app.cli.running_gateway import ask_model
 
 _PROMPT = "Answer with the word: ready"
-# Enough for a word of any model, and the least that some upstreams take.
+# Enough for one word of any model, and the minimum that some upstreams accept.
 _MOST_TOKENS = 64
 
 
 def try_model(connection: Connection) -> str:
-    """Ask the model for a word; which upstream answered. A refusal ends the command with what the gateway says."""
+    """Asks the model for one word and returns the upstream that answered. A refusal ends the command with the gateway's
+    message."""
     messages = [{"role": "user", "content": _PROMPT}]
     body = {"model": connection.main, "max_tokens": _MOST_TOKENS, "stream": True, "messages": messages}
     answer = ask_model(connection.url, connection.key, body, until_speaks=True)

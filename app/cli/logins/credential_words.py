@@ -7,12 +7,12 @@ from pathlib import Path
 
 from app.credentials.credential import SourceStatus
 
-# What is said of providers that have no credential here.
+# Descriptions of providers without a credential of their own.
 WITHOUT_CREDENTIAL = {"demo": "built in, needs no account", "claude_cli": "the login of the Claude program"}
 
 
 def summarize_source(known: SourceStatus, now: float) -> str:
-    """How a source is, in a few words; `now` is in unix seconds."""
+    """The state of a credential source, in a few words; `now` is in unix seconds."""
     if known.kind == "none":
         return "not logged in"
     if known.kind == "api_key":
@@ -23,19 +23,19 @@ def summarize_source(known: SourceStatus, now: float) -> str:
 
 
 def show_place(place: str) -> str:
-    """Where a credential is kept, with the user's home as `~`."""
+    """Where a credential is stored, with the user's home as `~`."""
     home = str(Path.home())
     return f"~{place.removeprefix(home)}" if place.startswith(f"{home}/") else place
 
 
 def describe_expiry(expires_at: float, now: float) -> str:
-    """The date, and how long it is until then."""
+    """The expiry date and the remaining time."""
     left = int(expires_at - now)
     return f"{describe_moment(expires_at)} ({describe_seconds(left) + ' left' if left > 0 else 'over'})"
 
 
 def describe_moment(seconds: float) -> str:
-    """A unix time as this machine's clock shows it."""
+    """A unix time in this machine's time zone."""
     return f"{datetime.fromtimestamp(seconds, UTC).astimezone():%Y-%m-%d %H:%M}"
 
 

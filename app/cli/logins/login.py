@@ -24,7 +24,7 @@ from app.credentials.sources import open_source
 from app.credentials.tokens import Tokens
 from app.settings import ProviderSettings
 
-# Seconds between two looks at the terminal while the browser is awaited.
+# Seconds between two checks of the terminal while waiting for the browser.
 _STEP = 0.2
 
 
@@ -42,7 +42,7 @@ def login(path: Path | None, no_browser: bool, provider: str | None) -> None:
 
 
 def log_in(path: Path | None, provider: str | None, *, no_browser: bool = False) -> None:
-    """The command itself, for its aliases too. Ends with an error if nobody signs in."""
+    """The command itself, also used by its aliases. Ends with an error if nobody signs in."""
     all_settings = read_settings(path)
     providers = all_settings.providers
     name, settings = choose_provider(provider, providers)
@@ -60,7 +60,7 @@ def log_in(path: Path | None, provider: str | None, *, no_browser: bool = False)
 
 
 def choose_provider(word: str | None, providers: dict[str, ProviderSettings]) -> tuple[str, ProviderSettings]:
-    """The provider that the user means; a word that means none ends the command."""
+    """The provider that the user means; an unknown word ends the command."""
     try:
         return choose_login(word, providers)
     except LookupError as error:
@@ -68,7 +68,7 @@ def choose_provider(word: str | None, providers: dict[str, ProviderSettings]) ->
 
 
 def find_used(settings: ProviderSettings, way: OpenSession) -> str | None:
-    """Where requests to this provider get their credential from; None if they get none."""
+    """Where requests to this provider get their credential from; None if they have none."""
     source = open_source(settings, os.environ, Path.home(), way)
     status = source.describe() if source is not None else None
     return status.source if status is not None and status.kind != "none" else None
@@ -78,7 +78,7 @@ def _sign_in(flow: LoginFlow, name: str, *, no_browser: bool) -> Tokens:
     try:
         listener = CallbackListener(flow.loopback_redirects, flow.finish)
     except OSError:
-        # Nowhere to come back to, or every port is taken: the code must be pasted.
+        # No way back to this machine, or every port is taken: the code must be pasted.
         pending = flow.begin()
         _show_address(name, pending, no_browser=no_browser)
         return flow.finish(

@@ -25,7 +25,7 @@ def logout(path: Path | None, provider: str | None) -> None:
 
 
 def log_out(path: Path | None, provider: str | None) -> None:
-    """The command itself, for its aliases too."""
+    """The command itself, also used by its aliases."""
     all_settings = read_settings(path)
     name, settings = choose_provider(provider, all_settings.providers)
     way = partial(open_session, all_settings, name, settings)

@@ -66,7 +66,7 @@ def status(path: Path | None, as_json: bool) -> None:
 
 
 def _describe(settings: Settings, name: str) -> SourceStatus | None:
-    """How a provider's credential is; None where it has none of its own."""
+    """The state of a provider's credential; None if it has none of its own."""
     way = partial(open_session, settings, name, settings.providers[name])
     source = open_source(settings.providers[name], os.environ, Path.home(), way, name=name)
     return None if source is None else source.describe()
@@ -94,7 +94,7 @@ def describe_source(name: str, known: SourceStatus, now: float) -> Iterator[str]
 
 
 def describe_outcomes(entry: Mapping[str, Any]) -> Iterator[str]:
-    """The lines about the requests to one provider; `entry` is its part of /health."""
+    """The lines about recent requests to one provider; `entry` is its part of /health."""
     if isinstance(when := entry.get("last_success"), str):
         yield f"  {'success':<9}last at {when}"
     for title, name in (("failure", "last_failure"), ("models", "models_failure")):
@@ -104,8 +104,7 @@ def describe_outcomes(entry: Mapping[str, Any]) -> Iterator[str]:
 
 
 def describe_accounts(entry: Mapping[str, Any]) -> Iterator[str]:
-    """The lines about a pool's credentials and about what accounts have used; `entry` is the provider's part of
-    /health."""
+    """The lines about a pool's credentials and the accounts' quotas; `entry` is the provider's part of /health."""
     match entry.get("credentials"):
         case {**members}:
             for name, member in members.items():
@@ -124,7 +123,7 @@ def describe_accounts(entry: Mapping[str, Any]) -> Iterator[str]:
 
 
 def describe_limits(uses: Iterable[LimitUse], owner: str, name: str) -> Iterator[str]:
-    """The lines about the limits of a key or a provider, and what is used of them."""
+    """The lines about the limits of a key or a provider, and their use."""
     from app.gateway.use_limits.in_force import spell_use
 
     for use in uses:

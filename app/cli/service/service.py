@@ -16,7 +16,7 @@ from app.cli.service.units import LABEL, NAME, write_plist, write_unit
 from app.cli.serving.start_screen import base_url
 from app.settings.loading import home_folder
 
-# Seconds that systemctl or launchctl may take.
+# Timeout in seconds for systemctl and launchctl.
 TIMEOUT = 30.0
 
 
@@ -31,10 +31,10 @@ def service() -> None:
 def install(path: Path | None, no_start: bool) -> None:
     """Write the service's file, and start it now and at each login."""
     settings = read_settings(path)
-    # What serve would refuse would be started again and again.
+    # A configuration that `serve` refuses would be restarted again and again.
     open_routing(settings)
     source = path or settings.source
-    # A service has none of the shell's variables; its file alone says what it does.
+    # A service has none of the shell's variables, so only its file determines what it does.
     environ = {"DRAGOMAN_CONFIG": str(source.absolute())} if source else {}
     command = [sys.executable, "-P", "-c", "from app.cli import main; main()", "serve", "--no-browser"]
     file = find_file()
@@ -100,7 +100,7 @@ def find_file() -> Path:
 def _starts(file: Path) -> list[list[str]]:
     if is_mac():
         return [["launchctl", "unload", str(file)], ["launchctl", "load", "-w", str(file)]]
-    # Restart: one that runs already by an older file takes the new one.
+    # Restart: a service that already runs takes the new file.
     return [["systemctl", "--user", *words] for words in (["daemon-reload"], ["enable", NAME], ["restart", NAME])]
 
 
@@ -111,7 +111,7 @@ def _run(words: Sequence[str]) -> None:
 
 
 def _ask(words: Sequence[str]) -> str | None:
-    """What a command prints; None where it fails or is not there."""
+    """The output of a command; None if it fails or does not exist."""
     if shutil.which(words[0]) is None:
         return None
     try:

@@ -50,6 +50,6 @@ def write_plist(command: Sequence[str], environ: Mapping[str, str], log: Path) -
 
 
 def _quote(word: str) -> str:
-    """A word of systemd's: %, $ and quotes would otherwise mean something."""
+    """A word quoted for systemd, where %, $ and quotes have a meaning."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$").replace("\n", " ")
     return f'"{escaped}"'

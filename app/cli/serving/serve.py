@@ -97,7 +97,7 @@ def serve(
         check_token_file(token)
         name = _oca_provider(read_settings(path, {"server": overrides["server"]}))
         overrides["providers"].setdefault(name, {})["token_file"] = str(token.expanduser().absolute())
-        # A bare name is one of Oracle's then, as the proxies before this one took it.
+        # Then a bare name is one of Oracle's, as in earlier proxies.
         overrides["models"] = {
             tier: model if "/" in model else f"{name}/{model}" for tier, model in overrides["models"].items()
         }
@@ -115,18 +115,18 @@ def serve(
 
 
 def at_terminal() -> bool:
-    """Whether a user sees what is said, and can answer."""
+    """Whether a user sees the output and can answer."""
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
 def describe_sources(providers: Mapping[str, Provider]) -> dict[str, SourceStatus]:
-    """How the credential of each provider is that has one."""
+    """The state of each provider's credential, for those that have one."""
     sources = {name: provider.source for name, provider in providers.items()}
     return {name: source.describe() for name, source in sources.items() if source is not None}
 
 
 def check_port(server: ServerSettings) -> None:
-    """Ends the command when the address cannot be listened at."""
+    """Ends the command if the address cannot be bound."""
     try:
         ports.check_port(server)
     except ConfigError as error:
@@ -134,7 +134,7 @@ def check_port(server: ServerSettings) -> None:
 
 
 def say(text: str) -> None:
-    """Prints. A terminal or a pipe that takes nothing keeps nobody from starting."""
+    """Prints. A terminal or pipe that accepts no output does not prevent the start."""
     if sys.stdout is sys.__stdout__:
         guard_standard_streams()
     click.echo(text)
@@ -146,7 +146,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_provider_settings(given: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Settings by provider. A value is read as TOML has it; what is none of that is a text."""
+    """Settings by provider. A value is parsed as TOML; anything that is not TOML is a text."""
     settings: dict[str, dict[str, Any]] = {}
     for each in given:
         place, sign, text = each.partition("=")
@@ -162,13 +162,13 @@ def _read_provider_settings(given: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def _oca_provider(settings: Settings) -> str:
-    """The provider that `--token` is for: the configured one, whatever its name, or a new one."""
+    """The provider that `--token` applies to: the configured one, whatever its name, or a new one."""
     return next((name for name, provider in settings.providers.items() if provider.kind == "oca"), "oca")
 
 
 def _become_gunicorn(settings: Settings, overrides: dict[str, Any], options: list[str], *, afresh: bool) -> None:
-    """This process goes on as gunicorn's master: its id, terminal and signals are gunicorn's. Where it must start
-    `afresh`, to load changed code, or where gevent has not patched it, it replaces itself."""
+    """Continues this process as gunicorn's master, with the same id, terminal and signals. If it must start `afresh`,
+    to load changed code, or gevent has not patched it, it replaces itself."""
     os.environ[HANDED_ON] = json.dumps(overrides)
     if settings.source:
         os.environ["DRAGOMAN_CONFIG"] = str(settings.source)
@@ -180,21 +180,20 @@ def _become_gunicorn(settings: Settings, overrides: dict[str, Any], options: lis
         launch.main(options)
         return
     script = str(files("app.server") / "launch.py")
-    # Ctrl-C between the two programs waits until the script can end without a traceback.
+    # Ctrl-C between the two programs is held until the script can end without a traceback.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    # -P: the script's folder and the working folder are not places to import from.
+    # -P: do not import from the script's folder or the working folder.
     os.execv(sys.executable, [sys.executable, "-P", script, *options])
 
 
 def _forget_working_folder() -> None:
-    """What -P does for a script: the folder that the program was started by is no place to import from, unless it is
-    the one that we come from ourselves."""
+    """Does what -P does for a script: removes the start folder from the import path, unless our own code is there."""
     if not sys.flags.safe_path and Path(sys.path[0]).resolve() != Path(str(files("app"))).parent:
         del sys.path[0]
 
 
 def _check_temporary_folder() -> None:
-    """Ends the command where nothing can be written: the heartbeats of gunicorn's workers are files."""
+    """Ends the command if nothing can be written, because the heartbeats of gunicorn's workers are files."""
     try:
         tempfile.gettempdir()
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Writes the start screen: what was found, where models lead, what to type next."""
+"""Writes the start screen: what was found, where models are routed, what to type next."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from app.cli.logins.credential_words import WITHOUT_CREDENTIAL, show_place, summ
 from app.credentials.credential import SourceStatus
 from app.settings import ProviderSettings, ServerSettings, Settings
 
-# Any text does as a key while the gateway asks for none, but clients refuse to start without one.
+# Any text works as a key while the gateway requires none, but clients refuse to start without one.
 ANY_KEY = "any-text"
 
-# Addresses that mean "every address of this machine", and the one that a client on it can call.
+# Addresses that mean "every address of this machine", and the one that a local client can use.
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 # The rows of the models table: setting, and the names that follow it.
@@ -37,9 +37,9 @@ def describe_start(
     missing: Collection[str] = (),
     known: Mapping[str, SourceStatus] | None = None,
 ) -> str:
-    """The start screen. No secret is on it: credentials are named by the place they come from.
+    """The start screen. It shows no secret: credentials are named by their source.
 
-    `missing` is the providers whose login has yet to be made, `known` how the credentials of providers are.
+    `missing` are the providers that still need a login, `known` the states of providers' credentials.
     """
     known = known or {}
     now = time.time()
@@ -54,7 +54,7 @@ def describe_start(
     lines += _section("network", _describe_network(settings.server))
     lines += _section("open at", [url])
     lines += _section("agents", ["dragoman run claude  (codex, opencode, cline, aider, qwen, goose)"])
-    # On lines of their own, for a terminal of 80 columns would break them where they are copied.
+    # On separate lines, because a terminal of 80 columns would break them where they are copied.
     lines += ["Claude Code", f"ANTHROPIC_BASE_URL={url} ANTHROPIC_AUTH_TOKEN={key} claude"]
     lines += ["OpenAI clients", f"OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}"]
     lines += ["", f"Starting server on :{settings.server.port}"]
@@ -62,7 +62,7 @@ def describe_start(
 
 
 def base_url(server: ServerSettings) -> str:
-    """The URL that a client on this machine uses."""
+    """The URL for a client on this machine."""
     host = WILDCARDS.get(server.host, server.host)
     return f"http://[{host}]:{server.port}" if ":" in host else f"http://{host}:{server.port}"
 
@@ -106,7 +106,7 @@ def _describe_models(settings: Settings) -> list[str]:
 
 
 def _describe_network(server: ServerSettings) -> list[str]:
-    """The ways out that are not plain: proxies, without their passwords, and certificates."""
+    """The special network settings: proxies, without their passwords, and certificates."""
     proxies = dict(server.proxies or {})
     exempt = proxies.pop("no_proxy", "")
     rows = [f"{scheme} through {_without_login(url)}" for scheme, url in proxies.items()]

@@ -12,7 +12,7 @@ from app.credentials.stores.login_store import FileStore
 
 
 def check_token_file(path: Path) -> None:
-    """End the command with exit code 1 and the cause when the file named by `--token` is no use."""
+    """Ends the command with exit code 1 and the cause if the file named by `--token` is unusable."""
     try:
         content = FileStore((path.expanduser(),)).read()
         if not content.strip():
