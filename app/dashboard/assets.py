@@ -1,4 +1,4 @@
-"""Addresses of static files, with a hash so that browsers may cache them forever."""
+"""URLs of static files, with a content hash that lets browsers cache them forever."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SHOWN = 12
 
 
 def find_version(name: str) -> str | None:
-    """The mark of a file's content; None for a file that there is not. Anybody may ask, for any name."""
+    """The hash of a file's content; None for a file that does not exist. Anybody may ask, for any name."""
     return _read_versions().get(name)
 
 

@@ -17,16 +17,16 @@ _LONGEST = 300
 
 
 def form_mark() -> str:
-    """What a form of ours carries: nobody who has not the visitor's cookie can make it."""
+    """The token in each of our forms, which nobody without the visitor's cookie can make."""
     return sign(_spell_mark())
 
 
 def check_change(*, by_anybody: bool = False) -> Visitor:
-    """Who sent this form. Raises Forbidden for a form that is not ours, and for who is no admin unless it is a change
-    that everybody may make."""
+    """The visitor who sent this form. Raises Forbidden for a form that is not ours, and for a visitor who is no admin,
+    unless the change is open to everybody."""
     visitor = find_visitor()
     origin = request.headers.get("origin")
-    # An origin of server.cors_origins may use the API; these pages have no other site.
+    # An origin in server.cors_origins may use the API, but not these pages.
     if origin is not None and origin.partition("://")[2] != request.host:
         raise Forbidden("this was sent by a page of another site")
     if not is_signed(_spell_mark(), read_form().get("csrf", "")):
@@ -37,7 +37,7 @@ def check_change(*, by_anybody: bool = False) -> Visitor:
 
 
 def tell_change(visitor: Visitor, what: str) -> None:
-    """The line of the log: who did what, from where."""
+    """Logs who did what, and from where."""
     who = visitor.key or "the user of this machine"
     log.info("dashboard: %s at %s %s", who, request.remote_addr or "-", clean_line(what[:_LONGEST]))
 

@@ -1,4 +1,4 @@
-"""Presents a recording: compares the client's request with the upstream's, and spells it as commands."""
+"""Presents a recording: compares the client's request with the upstream's, and renders it as commands."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 from app.gateway.inspection.bodies import spell_json
 from app.gateway.large_bodies.heavy_work import work_on
 
-# Lines of each side that are compared, and lines around a difference that are shown.
+# Maximum lines compared on each side, and lines shown around a difference.
 MOST_LINES = 4000
 AROUND = 3
-# Characters of one text on a page.
+# Maximum characters of one text on a page.
 MOST_SHOWN = 300_000
 
 
 def spell_panes(recording: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The sides of a recording in the order of what happened, bodies spelled for people."""
+    """The panes of a recording in chronological order, with readable bodies."""
     return [
         {
             "name": pane["name"],
@@ -34,8 +34,8 @@ def spell_panes(recording: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def compare(recording: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Lines that differ between the client's request and the last one that an upstream got, each with its kind: `add`,
-    `del`, `place`, or empty for those around. Fields are compared in one order, whatever order they were sent in."""
+    """Lines that differ between the client's request and the last one sent upstream, each with its kind: `add`, `del`,
+    `place`, or empty for lines around them. Fields are sorted before the comparison."""
     sides = {pane["name"]: pane.get("body", "") for pane in recording["panes"] if "request" in pane["name"]}
     sent = [body for name, body in sides.items() if name.startswith("upstream")]
     if "client request" not in sides or not sent:
@@ -45,7 +45,7 @@ def compare(recording: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def spell_curl(recording: Mapping[str, Any], base_url: str) -> str:
-    """The client's request as a command for a shell; its key is a variable."""
+    """The client's request as a shell command, with its key as a variable."""
     asked = next((pane for pane in recording["panes"] if pane["name"] == "client request"), None)
     if asked is None:
         return ""

@@ -24,7 +24,7 @@ blueprint = Blueprint("json_views", __name__)
 
 @blueprint.get("/_/api/models")
 def models() -> Response:
-    """The names that clients may use, as `/_/models` has them."""
+    """The names that clients may use, as on `/_/models`."""
 
     def answer(_own: Mapping[str, str]) -> Any:
         key = _find_key()
@@ -54,7 +54,7 @@ def settings() -> Response:
 
 @blueprint.get("/api/models/full")
 def full_catalogue() -> Response:
-    """What every provider offers, with all that is known of each model."""
+    """The models of every provider, with everything known about each."""
 
     def answer(_own: Mapping[str, str]) -> Any:
         key = _find_key()

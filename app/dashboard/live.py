@@ -1,4 +1,4 @@
-"""Watches what happens now, once for all open pages."""
+"""Polls for changes, once for all open pages."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from app.runtime import Runtime
 
 log = logging.getLogger("dragoman.dashboard")
 
-# Seconds between two looks, and looks between two at what runs.
+# Seconds between two polls, and polls between two looks at running requests.
 PERIOD = 0.5
 RUNNING_EVERY = 2
-# New rows of one look that are told; more of them nobody can read.
+# Maximum new rows sent per poll; nobody can read more.
 MOST_NEW = 20
-# Pages that one worker keeps up to date, and what may wait for a slow one.
+# Maximum pages that one worker updates, and maximum queue of a slow one.
 MOST_PAGES = 20
 MOST_WAITING = 20
-# Seconds after which a page is asked to come anew, so that it shows its cookie again; and between signs of life.
+# Seconds after which a page must reconnect and show its cookie again; and seconds between keep-alives.
 LONGEST = 600.0
 PING = 15.0
 
 
 class Seen(Struct, frozen=True):
-    """What one look has found: rows that are new, the oldest first, and what runs where that was looked at. `spelled`
-    and `encoded` keep what was made of it for one page, for the others that show the same."""
+    """The result of one poll: new rows, oldest first, and the running requests if they were polled. `spelled` and
+    `encoded` cache the rendering for other pages that show the same."""
 
     rows: list[dict[str, Any]]
     running: list[RequestRecord] | None
@@ -45,7 +45,7 @@ class Seen(Struct, frozen=True):
 
 
 class Live:
-    """The shared look of one worker."""
+    """The shared polling of one worker."""
 
     def __init__(self, runtime: Runtime, period: float = PERIOD) -> None:
         self._runtime = runtime
@@ -58,9 +58,9 @@ class Live:
         self._faults = 0
 
     def stream(self, spell: Callable[[Seen], str], tenant: str) -> Response:
-        """Server-sent events of HTML for a page of `tenant`; `spell` makes what it wants to know, or nothing. Raises
-        TooMany."""
-        # Behind a proxy with a path of its own, links of events need it too: only pages get it on their way out.
+        """Server-sent events with HTML for a page of `tenant`; `spell` renders what the page shows, or an empty text.
+        Raises TooMany."""
+        # Behind a proxy with a path prefix, links in events need the prefix too: only pages get it when they are sent.
         return send_events(self._turnstile.hold(self._follow(spell, request.script_root), tenant))
 
     def _follow(self, spell: Callable[[Seen], str], root: str) -> Iterator[bytes]:
@@ -93,9 +93,9 @@ class Live:
                         try:
                             queue.put_nowait(seen)
                         except Full:
-                            continue  # a page that reads slower than things happen misses some of them
+                            continue  # a slow page misses some events
             except DragomanError:
-                pass  # the accounts cannot be read now; the pages say so when they are loaded
+                pass  # the accounts are unreadable now; the pages say so when they are loaded
             except Exception as fault:
                 self._faults += 1
                 if self._faults == 1:
@@ -116,7 +116,7 @@ class Live:
 
 
 def watch(owner: Runtime, look: Callable[[], bytes], *, pause: float = PERIOD) -> Iterator[bytes]:
-    """Server-sent events: what `look` finds, called every `pause` seconds, and signs of life in between."""
+    """Server-sent events: the results of `look`, called every `pause` seconds, with keep-alives in between."""
     end, told = time.monotonic() + LONGEST, time.monotonic()
     yield b"retry: 2000\n\n"
     while time.monotonic() < end and not owner.draining:

@@ -1,7 +1,7 @@
 """Web pages that log a provider in and out.
 
-A login replaces the account that every client of this gateway uses. So a gateway that asks its clients for a key asks
-for it here too, and what changes anything is a POST that no other site can send.
+A login replaces the account that every client of this gateway uses. So a gateway that requires client keys requires one
+here too, and every change is a POST that no other site can send.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from app.gateway.client_access.access import LOOPBACK_NAMES
 
 blueprint = Blueprint("login", __name__)
 
-# A form of these pages is answered with the way to an issuer, which is another site.
+# A form on these pages redirects to an issuer, which is another site.
 HEADERS = {
     **PAGE_HEADERS,
     "content-security-policy": PAGE_HEADERS["content-security-policy"].partition("; form-action")[0],
@@ -31,7 +31,7 @@ HEADERS = {
 
 @blueprint.get("/login")
 def ask_login() -> Response:
-    """Straight to the issuer where there is nothing to ask, else a page that asks."""
+    """Redirects to the issuer if no choice is needed, else shows a page with the choices."""
     logins = offered()
     name = request.args.get("provider") or (next(iter(logins)) if len(logins) == 1 else None)
     if not logins:
@@ -52,14 +52,14 @@ def begin_login() -> Response:
 
 @blueprint.post("/callback")
 def read_pasted_code() -> Response:
-    """What a user pasted, who signed in with a browser that cannot come back."""
+    """Finishes a login with the code pasted by a user whose browser cannot return here."""
     form = read_form()
     query = read_pasted(form.get("pasted", ""))
     return finish({"state": form.get("state", ""), **query})
 
 
 def read_callback() -> Response:
-    """The browser comes back from its issuer."""
+    """Finishes a login when the browser returns from its issuer."""
     return finish(request.args.to_dict())
 
 
@@ -69,7 +69,7 @@ for path in CALLBACK_PATHS:
 
 @blueprint.get("/logout")
 def ask_logout() -> Response:
-    """Only asks: a GET is something that any page can cause."""
+    """Only asks, because any page can cause a GET."""
     logins = list_logins(services().settings.providers)
     if not logins:
         return show("Logout", "No provider of this gateway has a login.", 404)
@@ -93,7 +93,7 @@ def refuse_page(error: ClientError) -> Response:
 
 
 def offered() -> Logins:
-    """What a user may log in to. Without any settings a login is found by itself, so that all are offered."""
+    """The available logins. Without a settings file logins are detected automatically, so all are offered."""
     settings = services().settings
     return offer_logins(settings.providers) if settings.source is None else list_logins(settings.providers)
 
@@ -115,9 +115,8 @@ def finish(query: dict[str, str]) -> Response:
 
 
 def check_form(logins: Logins) -> str:
-    """The provider that a form names. Raises Forbidden or Unauthorized if the form is not from one who may send it.
-
-    That it was sent by a page of ours is checked for all requests alike (`Access.check_page`)."""
+    """The provider named in a form. Raises Forbidden or Unauthorized if the sender may not send it. `Access.check_page`
+    checks for all requests that a page of ours sent them."""
     if not has_key(to_manage=True):
         key = services().access.check_key({"x-api-key": read_form().get("key", "")})
         if not key.may_manage:
@@ -129,7 +128,7 @@ def check_form(logins: Logins) -> str:
 
 
 def local_port() -> int | None:
-    """The port at which a browser on this machine reached us; None for a browser elsewhere.
+    """The port by which a browser on this machine reached us; None for a browser elsewhere.
 
     `?paste` says that it is elsewhere after all: a container's ports look local from outside.
     """

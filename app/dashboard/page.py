@@ -1,4 +1,4 @@
-"""Renders a page with what all of them show: status, recording, time range."""
+"""Renders a page with the parts that all pages share: status, recording, time range."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from app.dashboard.rendering import render
 from app.dashboard.visitors import Visitor
 from app.errors import Forbidden
 
-# What the address keeps when another range is chosen.
+# Maximum parameters that the address keeps when another range is chosen.
 MOST_KEPT = 20
 
 
 def show(
     template: str, visitor: Visitor, status: int = 200, *, troubles: list[str] | None = None, **values: Any
 ) -> Response:
-    """`troubles` are given where the page tells them itself."""
+    """A rendered page. `troubles` are passed by pages that list them themselves."""
     found = list(find_troubles(visitor)) if troubles is None else troubles
     return render(
         template,
@@ -48,13 +48,13 @@ def show(
 
 
 def need_admin(visitor: Visitor, what: str) -> None:
-    """Raises Forbidden."""
+    """Raises Forbidden unless the visitor is an admin."""
     if not visitor.is_admin:
         raise Forbidden(f"{what} shown to an admin alone")
 
 
 def find_troubles(visitor: Visitor) -> Iterator[str]:
-    """What is wrong now, in the words of /health. What failed before it succeeded again is over."""
+    """The current problems, in the words of /health. A failure followed by a success is over."""
     owner = runtime()
     if owner.problem is not None:
         said = f": {owner.problem}" if visitor.is_admin else ""

@@ -12,12 +12,12 @@ from app.accounts.reports import read_span
 from app.blueprints.operations.reports import LONGEST_VALUE, read_time
 from app.errors import InvalidRequest
 
-# What the bar on top offers.
+# The choices in the bar at the top.
 SPANS = ("15m", "1h", "24h", "7d", "30d")
 
 
 class Range(Struct, frozen=True):
-    """Unix times; `since` and `until` are also kept as the address has them. An empty `since` is the page's usual."""
+    """Unix times; `since` and `until` also as written in the address. An empty `since` means the page's default."""
 
     begin: float
     end: float
@@ -30,7 +30,7 @@ class Range(Struct, frozen=True):
 
 
 def read_range(usual: str) -> Range:
-    """The range of this page; `usual` is the span where the address names none. Raises InvalidRequest."""
+    """The range of this page; `usual` is the span if the address has none. Raises InvalidRequest."""
     now = time.time()
     since, until = (request.args.get(name, "").strip()[:LONGEST_VALUE] for name in ("since", "until"))
     begin = _read(since, "since") if since else now - (read_span(usual) or 0)
@@ -41,7 +41,7 @@ def read_range(usual: str) -> Range:
 
 
 def _read(text: str, name: str) -> float:
-    """A span before now, unix seconds, or a date as a browser's field gives it, of UTC."""
+    """A span before now, unix seconds, or a date in UTC as a browser's field gives it."""
     if len(text) >= len("2026-01-31") and text[4:5] == "-":
         try:
             moment = datetime.datetime.fromisoformat(text)

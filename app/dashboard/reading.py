@@ -1,4 +1,4 @@
-"""Reads the accounts for pages, with a limit on concurrency and time."""
+"""Reads the accounts for pages, with limits on concurrency and time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.sql import Connection
 
 T = TypeVar("T")
 
-# Seconds that a page waits for the accounts, and pages of one worker that may read them at a time.
+# Maximum seconds that a page waits for the accounts, and pages per worker that may read them at once.
 READ_LIMIT = 2.0
 MOST_READING = 4
 
@@ -23,7 +23,7 @@ _reading = BoundedSemaphore(MOST_READING)
 
 
 def ask(work: Callable[[Connection], T]) -> T:
-    """What `work` finds. Raises AccountsUnavailable, and TooMany where other pages are being read for too long."""
+    """The result of `work`. Raises AccountsUnavailable, and TooMany if other pages occupy the readers for too long."""
     with _take_turn():
         return ask_accounts(work, READ_LIMIT)
 

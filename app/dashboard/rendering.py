@@ -1,4 +1,4 @@
-"""Renders templates: whatever is put into one is masked, escaped and cut."""
+"""Renders templates: every inserted value is masked, escaped and cut."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from app.blueprints.operations.versions import own_version
 from app.dashboard.assets import spell_asset
 from app.known_secrets import SHORTEST, known_secrets
 
-# Characters of one value that are looked at, and that are shown.
+# Maximum characters of one value that are processed, and that are shown.
 MOST_READ = 8000
 MOST_SHOWN = 2000
-# Control characters, and marks that turn the order of letters round: a name could look like another one.
+# Control characters, and marks that reverse the order of letters, by which a name could look like another.
 _UNSHOWN = {
     **dict.fromkeys((*range(9), 11, 12, *range(14, 32), 127), None),
     **dict.fromkeys((*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F), None),
@@ -59,7 +59,7 @@ def _spell_time(unix: float) -> str:
 
 
 def _spell_clock(when: float | str) -> str:
-    """The time of day for what happened today, else day and time. `when` is a unix time, or as /health spells it."""
+    """The time for today, else date and time. `when` is a unix time, or a time as /health gives it."""
     unix = datetime.datetime.fromisoformat(when).timestamp() if isinstance(when, str) else when
     moment, today = (datetime.datetime.fromtimestamp(each, datetime.UTC) for each in (unix, time.time()))
     return moment.strftime("%H:%M:%S" if moment.date() == today.date() else "%b %d, %H:%M")
@@ -73,7 +73,7 @@ def _spell_ago(unix: float) -> str:
 
 
 def _spell_span(seconds: float) -> str:
-    """A time in its largest unit, down to the next one."""
+    """A duration in its largest unit and the next smaller one."""
     whole = int(seconds)
     for size, unit, below, part in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if whole >= size:
@@ -114,7 +114,7 @@ def _spell_ms(ms: int | None) -> str:
 
 
 def _spell_link(query: Mapping[str, Any]) -> str:
-    """The query of a link, without what is not set. A value loses its secrets before it is spelled for a URL."""
+    """The query of a link, without empty values. Secrets are masked before a value is URL-encoded."""
     return urlencode({name: _finalize(value) for name, value in query.items() if value})
 
 
@@ -125,7 +125,7 @@ def draw_line(values: Sequence[float]) -> str:
 
 
 def _spell_long(text: str) -> Markup:
-    """A long text that was cleaned when it was recorded; what is known as a secret by now is masked again."""
+    """A long text that was masked when it was recorded; secrets known by now are masked again."""
     return Markup(escape(known_secrets.mask(text).translate(_UNSHOWN)))  # it is escaped right here
 
 
@@ -162,11 +162,11 @@ def render(template: str, status: int = 200, **values: Any) -> Response:
 
 
 def lead_to(path: str, **query: str) -> Response:
-    """Sends the browser to a page, by GET."""
+    """Redirects the browser to a page, by GET."""
     return cast(Response, redirect(f"{path}?{urlencode(query)}" if query else path, 303))
 
 
 def render_part(template: str, macro: str, *arguments: Any) -> str:
-    """A macro of a template, for what is sent to a page that is open."""
+    """A rendered macro of a template, for updates of an open page."""
     module = _environment.get_template(template).module
     return str(getattr(module, macro)(*arguments))

@@ -23,9 +23,9 @@ log = logging.getLogger("dragoman.dashboard")
 
 blueprint = Blueprint("dashboard_sign_in", __name__, url_prefix="/_", static_folder="static", static_url_path="/static")
 
-# The half of the form's mark that the browser keeps; the other half stands in the form.
+# The cookie with one half of the form's mark; the other half is in the form.
 FORM_COOKIE = "dragoman_form"
-# Wrong tries that one address has in a minute, at each worker, and addresses that are remembered.
+# Maximum wrong tries per address and minute on each worker, and addresses that are remembered.
 MOST_TRIES = 5
 PERIOD = 60.0
 MOST_ADDRESSES = 1000
@@ -34,12 +34,12 @@ _tries: dict[str, list[float]] = {}
 
 
 def need_dashboard() -> Response | None:
-    """Before each page: without a dashboard there is nothing here."""
+    """Runs before each page: 404 if the dashboard is switched off."""
     return None if services().settings.server.dashboard else not_found(NotFound("no dashboard"))
 
 
 def show_error(error: DragomanError) -> Response:
-    """A page that says what is wrong; for who has not signed in, the one to do so."""
+    """A page with the error, or the sign-in page for a visitor who has not signed in."""
     if isinstance(error, Unauthorized):
         return show_form(str(error), 401)
     return render("message.html", error.failure.http_status, message=str(error))
@@ -58,7 +58,7 @@ def show_form(message: str = "", status: int = 200) -> Response:
 
 @blueprint.after_request
 def dress(response: Response) -> Response:
-    """What is static may be kept: for ever under an address with its mark. All the rest holds for it too."""
+    """Sets the page headers. Static files may be cached, for ever if the URL contains their hash."""
     kept = None
     if request.endpoint == "dashboard_sign_in.static":
         marked = request.args.get("v") == find_version((request.view_args or {}).get("filename", ""))
@@ -76,7 +76,7 @@ def ask() -> Response:
 
 @blueprint.get("/enter")
 def enter() -> Response:
-    """With the token that `dragoman dashboard` printed. A look ahead of a browser does not use it up."""
+    """Signs in with the token that `dragoman dashboard` printed. A browser's prefetch (HEAD) does not use it up."""
     if services().access.demands_key:
         raise Unauthorized("this gateway asks for a client key")
     if not is_local(request.environ):
@@ -114,12 +114,12 @@ def sign_with_key() -> Response:
 
 @blueprint.post("/sign-out")
 def sign_out() -> Response:
-    """Takes the cookie away; that a page of ours asks for it is checked for all requests alike."""
+    """Removes the cookie. That a page of ours sent this is checked for all requests alike."""
     return dismiss(lead_to(f"{COOKIE_PATH}sign-in"))
 
 
 def _check_tries(address: str) -> None:
-    """Raises TooMany."""
+    """Raises TooMany after too many wrong tries."""
     now = time.monotonic()
     recent = [at for at in _tries.get(address, ()) if now - at < PERIOD]
     if len(recent) >= MOST_TRIES:

@@ -1,7 +1,7 @@
 """One-time sign-in tokens for users of this machine, and the secret that signs cookies.
 
-Both are files that their owner alone can read: whoever can make one could read the credentials too. All workers, and
-the command that makes a token, share them.
+Both are files that only their owner can read: anyone who can create one could also read the credentials. All workers
+and the command that makes a token share them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from app.gateway.client_access.tenants import read_or_make_secret
 from app.settings import data_folder
 
-# Seconds that a token waits for its browser.
+# Lifetime of a token in seconds.
 TICKET_LIFE = 300.0
 _LONGEST = 100
 
@@ -32,7 +32,7 @@ def issue_ticket() -> str:
 
 
 def redeem_ticket(token: str) -> bool:
-    """Whether the token is one of ours, fresh, and used for the first time: who removes its file has it."""
+    """Whether the token is ours, fresh, and used for the first time; whoever removes its file has redeemed it."""
     path = _folder() / _file_name(token[:_LONGEST])
     try:
         made = path.stat().st_mtime
@@ -43,7 +43,7 @@ def redeem_ticket(token: str) -> bool:
 
 
 def read_cookie_secret() -> bytes:
-    """What signs cookies, made with its first use. Raises OSError or ValueError."""
+    """The secret that signs cookies, created on first use. Raises OSError or ValueError."""
     return read_or_make_secret(_folder() / "cookies.key")
 
 
@@ -56,7 +56,7 @@ def _file_name(token: str) -> str:
 
 
 def _sweep(folder: Path) -> None:
-    """Throws away what nobody came for."""
+    """Removes expired tokens."""
     old = time.time() - TICKET_LIFE
     for path in folder.glob("*.ticket"):
         with contextlib.suppress(OSError):

@@ -26,7 +26,7 @@ Parts = Generator[bytes, None, None]
 
 
 def test_model(visitor: Visitor, model: str) -> Answer:
-    """One short streamed tool call, by the dialect of Anthropic's Messages."""
+    """Sends one short streamed tool call in Anthropic Messages."""
     begun = time.monotonic()
     body = json.dumps(make_request(model)).encode()
     request_id, headers, parts = send(visitor, DIALECTS["anthropic_messages"], PATH, body)
@@ -41,8 +41,8 @@ def test_model(visitor: Visitor, model: str) -> Answer:
 def send(
     visitor: Visitor, dialect: Dialect, path: str, body: bytes
 ) -> tuple[str, Mapping[str, str], Parts | DragomanError]:
-    """The id of the request, and the answer's headers and parts, which are to be read to their end; or why there is
-    none. It is recorded, limited and accounted for like any other request of the visitor's key."""
+    """The request's id, and the answer's headers and parts, which must be read to the end, or the error. It is
+    recorded, limited and accounted for like any other request of the visitor's key."""
     environ = {
         "REQUEST_METHOD": "POST",
         "PATH_INFO": path,
@@ -77,7 +77,7 @@ def _ask(asked: ClientRequest, record: Record, environ: Mapping[str, str]) -> Cl
 
 
 def _read(answer: ClientResponse, record: Record) -> Parts:
-    """The parts of an answer; the request's record is written behind the last one."""
+    """The parts of an answer; the request's record is written after the last one."""
     parts = iter((answer.body,)) if isinstance(answer.body, bytes) else answer.body
     if isinstance(answer.body, bytes):
         record.bytes_out = len(answer.body)
@@ -91,7 +91,7 @@ def _read(answer: ClientResponse, record: Record) -> Parts:
 
 
 def settle() -> None:
-    """What has just ended is written, so that the page of the request is there."""
+    """Writes what has just ended, so the page of the request exists."""
     owner = runtime()
     owner.recorder.hand_out()
     owner.observers.follow_orders()

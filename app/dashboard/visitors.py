@@ -17,15 +17,15 @@ from app.errors import Forbidden, Unauthorized
 from app.gateway.client_access.client_keys import ANYBODY, ClientKey
 
 COOKIE = "dragoman_dashboard"
-# Browsers send the cookie to the pages, and never to an API.
+# Browsers send the cookie to the pages but never to an API.
 COOKIE_PATH = "/_/"
 COOKIE_LIFE = 12 * 3600
 _LONGEST = 300
 
 
 class Visitor(NamedTuple):
-    """`own` narrows rows to those that the visitor may see: to nothing for an admin. `key` is the name of the client
-    key that was shown, `client_key` what it may do."""
+    """`own` restricts rows to those that the visitor may see; empty for an admin. `key` is the name of the client key
+    that was shown, `client_key` its rights."""
 
     is_admin: bool
     own: Mapping[str, str]
@@ -34,7 +34,8 @@ class Visitor(NamedTuple):
 
 
 def find_visitor() -> Visitor:
-    """Who sent this request. Raises Unauthorized without a good cookie, Forbidden for another machine without keys."""
+    """The sender of this request. Raises Unauthorized without a valid cookie, Forbidden for another machine if there
+    are no keys."""
     access = services().access
     if not access.demands_key and not is_local(request.environ):
         raise Forbidden("without client keys this is shown on the gateway's own machine only; set server.api_keys")
@@ -55,8 +56,8 @@ def find_visitor() -> Visitor:
 
 
 def admit(response: Response, tenant: str = "", digest: str = "") -> Response:
-    """Gives the cookie to who has shown a token, or a key with the hash `digest`, of which the cookie holds a mark: it
-    ends with the key, and nobody can try out keys on it."""
+    """Sets the cookie for a visitor who has shown a token, or a key with the hash `digest`. The cookie contains only a
+    mark of the hash: it ends with the key, and nobody can use it to guess keys."""
     told = f"{int(time.time()) + COOKIE_LIFE}.{tenant}.{sign(digest)}"
     response.set_cookie(
         COOKIE,
@@ -84,18 +85,19 @@ def is_signed(text: str, signature: str) -> bool:
 
 
 def _read_cookie(cookie: str) -> tuple[str, str] | None:
-    """The tenant of a cookie of ours that is still good, and the mark of its key; None for any other."""
+    """The tenant in a valid cookie of ours, and the mark of its key; None for any other."""
     told, _, signature = cookie.rpartition(".")
     if not told or not is_signed(told, signature):
         return None
     match told.split("."):
         case [until, tenant, mark] if int(until) > time.time():
             return tenant, mark
-    return None  # too old, or a signed mark of something else
+    return None  # expired, or a signed mark of something else
 
 
 def _secret() -> bytes:
-    """Where no file can be kept, keys have to do; without keys nobody has a token there anyway."""
+    """The secret that signs cookies. If no file can be stored it is derived from the keys; without keys nobody has a
+    token anyway."""
     try:
         return read_cookie_secret()
     except (OSError, ValueError) as error:

@@ -1,6 +1,6 @@
 """Edits the configuration file: proposes, validates, shows and writes a change.
 
-Comments and order stay, only the named keys change. Nothing is written when the file is another one than was shown.
+Comments and order are kept; only the named keys change. Nothing is written if the file differs from the one shown.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from app.known_secrets import known_secrets
 from app.routing.build import build_routing
 from app.settings.loading import check_text, home_folder
 
-# Copies of earlier files that are kept beside it.
+# Maximum backup copies kept beside the file.
 MOST_BACKUPS = 10
 AROUND = 3
 
 
 class Edit(msgspec.Struct, frozen=True):
-    """`path` leads to a key through tables; `value` None removes it."""
+    """`path` is the path to a key through tables; `value` None removes it."""
 
     path: tuple[str, ...]
     value: Any = None
 
 
 class Proposal(msgspec.Struct, frozen=True):
-    """`before` is the file as it is, `mark` stands for it; `diff` has no secrets."""
+    """`before` is the current file, `mark` its hash; `diff` contains no secrets."""
 
     source: Path
     before: str
@@ -47,7 +47,7 @@ class Proposal(msgspec.Struct, frozen=True):
 
 
 def propose(source: Path, edits: Sequence[Edit], environ: Mapping[str, str]) -> Proposal:
-    """What the file would be, judged. Raises InvalidRequest or ConfigError."""
+    """The changed file, validated. Raises InvalidRequest or ConfigError."""
     before = _read(source)
     try:
         document = tomlkit.parse(before)
@@ -64,8 +64,8 @@ def propose(source: Path, edits: Sequence[Edit], environ: Mapping[str, str]) -> 
 
 
 def apply(proposal: Proposal, mark: str) -> Path:
-    """Writes what was proposed, and gives back where the file is as it was. Raises Conflict for a file that is another
-    one than the `mark` says, and InvalidRequest for one that cannot be written."""
+    """Writes the proposal and returns the path of the backup. Raises Conflict if the file no longer matches `mark`,
+    InvalidRequest if it cannot be written."""
     if proposal.mark != mark or find_mark(_read(proposal.source)) != mark:
         raise Conflict("the file has changed since it was shown; look at the change again")
     target = proposal.source.resolve()
@@ -114,8 +114,8 @@ def _apply(document: Any, edit: Edit) -> None:
 
 
 def _spell(value: Any) -> Any:
-    """A value as it stands in the file, where `${NAME}` would be a variable of the environment: a page asks for none,
-    or it would show what only the file's owner may know."""
+    """A value as written in the file, with `${` escaped, because `${NAME}` would insert an environment variable and
+    could show the page what only the file's owner may know."""
     if isinstance(value, dict):
         return {name: _spell(each) for name, each in value.items()}
     if isinstance(value, list):
@@ -124,7 +124,7 @@ def _spell(value: Any) -> Any:
 
 
 def _back_up(target: Path) -> Path:
-    """A copy beside the file, named by the time; the oldest copies go."""
+    """A copy beside the file, named by the time; the oldest copies are removed."""
     stamp = time.strftime("%Y-%m-%dT%H%M%S", time.gmtime())
     backup = target.with_name(f"{target.name}.{stamp}")
     descriptor = os.open(backup, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)

@@ -20,14 +20,14 @@ FOUND = "found on this machine"
 
 
 def find_origins(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """Dotted keys to where their values come from, later ones winning as when settings are read. What is in none of
-    them has its default. The file is read as it is now."""
+    """The origin of each setting by dotted key; later sources override earlier ones, as when settings are read. Keys in
+    no source have their defaults. The file is read in its current state."""
     origins = {f"providers.{finding.provider}": FOUND for finding in settings.found if finding.used}
     if settings.source is not None:
         text, tables = _read(settings.source)
         for key in _flatten(tables):
             origins[key] = f"{settings.source.name}:{find_line(text, key) or 1}"
-    # What other programs know too counts only where the file says nothing.
+    # Variables of other programs count only if the file does not set the key.
     for key, variable in _find_common(environ):
         origins.setdefault(key, f"${variable}")
     for variable, (section, name) in PLAIN_VARIABLES.items():
@@ -40,7 +40,7 @@ def find_origins(settings: Settings, environ: Mapping[str, str]) -> dict[str, st
 
 
 def _find_common(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Settings and the variables of other programs that say them."""
+    """Settings, and the variables of other programs that set them."""
     proxies = [spelling for name in PROXY_VARIABLES for spelling in (name.lower(), name)]
     names = {"server.ca_bundle": CA_VARIABLES, "server.proxies": proxies, "server.api_keys": ("PROXY_API_KEY",)}
     for key, variables in names.items():
@@ -50,7 +50,7 @@ def _find_common(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def find_origin(origins: Mapping[str, str], key: str) -> str:
-    """Where a key that is set, or the nearest one above or below it, comes from."""
+    """The origin of a set key, or of the nearest key below or above it."""
     if key in origins:
         return origins[key]
     below = next((origin for known, origin in origins.items() if known.startswith(f"{key}.")), None)
@@ -69,7 +69,7 @@ def _read(source: Path) -> tuple[str, dict[str, Any]]:
         text = source.read_text(encoding="utf-8-sig")
         return text, tomllib.loads(text)
     except (OSError, ValueError, RecursionError):
-        return "", {}  # the file is broken, and what is in force is older
+        return "", {}  # the file is broken; the settings in force are older
 
 
 def _read_options(environ: Mapping[str, str]) -> dict[str, Any]:

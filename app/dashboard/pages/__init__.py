@@ -1,10 +1,10 @@
-"""The pages, one module each. A page shows what its JSON view below `/_/api` shows, to the same people."""
+"""The pages, one module each. A page and its JSON view below `/_/api` show the same, to the same people."""
 
 from types import ModuleType
 
 
 def load_pages() -> tuple[ModuleType, ...]:
-    """Each module adds its views to the one blueprint."""
+    """The modules of the pages; importing one adds its views to the blueprint."""
     from app.dashboard.pages import (
         edit,
         exports,

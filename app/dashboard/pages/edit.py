@@ -62,7 +62,7 @@ def make_change() -> Response:
 
 
 def read_edits(asked: Mapping[str, str]) -> list[Edit]:
-    """The changes that a form asks for. Raises InvalidRequest."""
+    """The changes that a form requests. Raises InvalidRequest."""
     what, name, value = asked["what"], asked["name"], asked["value"]
     if what == "name" and name in NAMES:
         return [Edit(("models", name), value or None)]
@@ -80,15 +80,15 @@ def read_edits(asked: Mapping[str, str]) -> list[Edit]:
 
 
 def describe_config() -> dict[str, Any]:
-    """`GET /api/config`: where names lead, for programs."""
+    """`GET /api/config`: the targets of model names, for programs."""
     held = services().settings.models
     routes = {name: route.targets[0] for name, route in held.routes.items()}
     return {"default_model": held.default, "model_mapping": routes}
 
 
 def change_config() -> dict[str, Any]:
-    """`POST /api/config`: the default and the routes, with an admin's key. A gateway without keys is changed on its
-    pages: what comes without a key could come from anybody on this machine."""
+    """`POST /api/config`: sets the default and the routes, with an admin's key. A gateway without keys is changed only
+    on its pages, because a request without a key could come from anybody on this machine."""
     access = services().access
     if not access.demands_key:
         raise Forbidden("without client keys the file is changed on the page /_/settings/edit")

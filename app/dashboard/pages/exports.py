@@ -46,7 +46,7 @@ def export_requests(kind: str) -> Response:
         **{name: asked[name] for name in ("failed", "status", "where")},
     }
     first = list_requests(visitor, limit=PAGE, **query)
-    # The rest is read while it is sent, when there is no request any more.
+    # The rest is read while it is sent, when the request context no longer exists.
     accounts, where = runtime().accounts, {**asked["where"], **visitor.own}
 
     def rows() -> Iterator[Mapping[str, Any]]:
@@ -60,7 +60,7 @@ def export_requests(kind: str) -> Response:
             try:
                 page = accounts.read(partial(find_rows, query=following), READ_LIMIT)
             except DragomanError:
-                return  # a download that has begun can only end
+                return  # a started download can only be cut off
 
     return _send("requests", kind, COLUMNS, rows())
 

@@ -30,7 +30,7 @@ from app.sql import Connection
 
 T = TypeVar("T")
 
-# Seconds that a change may wait for the database.
+# Maximum seconds that a change waits for the database.
 CHANGE_LIMIT = 5.0
 
 
@@ -79,7 +79,7 @@ def disable_key() -> Response:
 
 
 def list_keys() -> list[dict[str, Any]]:
-    """The keys of the settings and those that were made, each with what it used this month; never the keys."""
+    """The keys in the settings and those created since, each with its use this month; never the keys themselves."""
     settings = services().settings
     rows = [
         _tell(f"api_keys[{number}]", "", KeySettings(key=NO_KEY), "settings", None, None)
@@ -118,7 +118,7 @@ def _show(visitor: Visitor, name: str = "", key: str = "") -> Response:
         fresh_key=key,
         limits=LIMITS,
         possible=settings.accounts.enabled,
-        # The first key ends what needs none: whoever makes it must be able to sign in again.
+        # The first key ends keyless access: whoever makes it must be able to sign in again.
         first=not services().access.demands_key,
     )
 
@@ -163,7 +163,7 @@ def _read_settings(form: Any) -> KeySettings:
 
 
 def read_limit(text: str, name: str) -> int | float | None:
-    """The number in a field of a form; None where there is none. Raises InvalidRequest."""
+    """The number in a form field; None if it is empty. Raises InvalidRequest."""
     if not text:
         return None
     try:
@@ -176,7 +176,7 @@ def read_limit(text: str, name: str) -> int | float | None:
 
 
 def _change(work: Callable[[Connection], T]) -> T:
-    """What `work` does with the database of the accounts; the workers hear of it. Raises AccountsUnavailable."""
+    """The result of `work` on the accounts' database; notifies the workers. Raises AccountsUnavailable."""
 
     accounts = runtime().accounts
     if accounts is None:

@@ -1,4 +1,4 @@
-"""Updates open pages while things happen."""
+"""Updates open pages live."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from app.dashboard.visitors import Visitor, find_visitor
 
 @blueprint.get("/live/overview")
 def follow_overview() -> Response:
-    """What runs, and the last requests."""
+    """Running requests, and the latest finished ones."""
     visitor = find_visitor()
 
     def spell(seen: Seen) -> str:
@@ -32,7 +32,7 @@ def follow_overview() -> Response:
 
 @blueprint.get("/live/requests")
 def follow_requests() -> Response:
-    """The requests that the address narrows the list to, as they end."""
+    """The requests that match the address's filters, as they end."""
     visitor, asked = find_visitor(), read_asked()
 
     def spell(seen: Seen) -> str:
@@ -42,7 +42,7 @@ def follow_requests() -> Response:
 
 
 def is_asked(row: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
-    """Whether a row is one of those that the database would find for the same address."""
+    """Whether a row matches the filters of an address, as the database would decide."""
     for column, wanted in asked["where"].items():
         have = row[column]
         if not (fnmatchcase(have.lower(), _spell_glob(wanted)) if "*" in wanted else have == wanted):
@@ -55,7 +55,7 @@ def is_asked(row: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
 
 
 def _spell_glob(wanted: str) -> str:
-    """The same pattern for fnmatch, which knows more signs than the star."""
+    """The same pattern for fnmatch, with its other special characters escaped."""
     return "".join(f"[{letter}]" if letter in "?[" else letter for letter in wanted.lower())
 
 
@@ -66,7 +66,7 @@ def _is_own(visitor: Visitor, row: Mapping[str, Any]) -> bool:
 def _spell_rows(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return ""
-    # Each row is made once for all pages; the newest stands on top.
+    # Each row is rendered once for all pages; the newest comes first.
     for row in rows:
         row.setdefault("html", None)
         if row["html"] is None:

@@ -21,7 +21,7 @@ from app.logs import hide_secrets
 from app.runtime import Runtime
 
 LEVELS = ("debug", "info", "warn", "error")
-# Lines that the page shows before it follows, and that it keeps.
+# Maximum lines that the page shows initially, and that it keeps.
 MOST_SHOWN = 500
 MOST_KEPT = 5000
 MOST_FOLLOWERS = 10
@@ -97,7 +97,7 @@ def _stream(*, as_page: bool) -> Response:
     level, text = _read_filters()
     look = shared.follow()
 
-    # A page has shown what there was.
+    # A page has already shown the existing lines.
     if as_page:
         look()
 

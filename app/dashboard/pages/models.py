@@ -1,4 +1,4 @@
-"""Lists models, shows where a name leads, and tests a model."""
+"""Lists models, shows where a name is routed, and tests a model."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def models() -> Response:
 
 @blueprint.post("/models/test")
 def try_model() -> Response:
-    """Costs a few tokens, which are those of the visitor's key."""
+    """Tests a model, which costs the visitor's key a few tokens."""
     visitor = check_change(by_anybody=True)
     model = read_form().get("model", "").strip()
     if not model or len(model) > MOST_NAME:
@@ -72,7 +72,7 @@ def _show(visitor: Visitor, tested: str = "", answer: Answer | None = None) -> R
 
 
 def _explain(visitor: Visitor, name: str) -> list[dict[str, Any]]:
-    """Where a name leads, the first choice first; a sentence where it leads nowhere."""
+    """The upstreams of a name, the first choice first; an explanation if there are none."""
     try:
         upstreams = visitor.client_key.choose(name, services().router.resolve(name))
     except DragomanError as error:
@@ -84,7 +84,7 @@ def _explain(visitor: Visitor, name: str) -> list[dict[str, Any]]:
 
 
 def _find_use(visitor: Visitor) -> dict[str, dict[str, Any]]:
-    """Requests of the last week by target."""
+    """The usage of the last week by target."""
     try:
         rows = ask(lambda connection: report_usage(connection, ["target"], time.time() - WEEK, None, visitor.own))
     except AccountsUnavailable:

@@ -41,13 +41,13 @@ def one_request(request_id: str) -> Response:
 
 
 def find_recorded(request_id: str) -> dict[str, Any] | None:
-    """What was recorded of a request; who asks has been let in to see it."""
+    """The recording of a request; the caller must have checked that the visitor may see it."""
 
     return ask(lambda connection: find_recording(connection, request_id[:LONGEST_VALUE]))
 
 
 def find_own(visitor: Visitor, request_id: str) -> dict[str, Any]:
-    """A request that a visitor may see. Raises NotFound."""
+    """A request that the visitor may see. Raises NotFound."""
 
     row = ask(lambda connection: find_request(connection, request_id[:LONGEST_VALUE]))
     if row is None or any(row[column] != value for column, value in visitor.own.items()):
@@ -56,7 +56,7 @@ def find_own(visitor: Visitor, request_id: str) -> dict[str, Any]:
 
 
 def _list_steps(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """The steps of a request's way with begin and end in milliseconds, for bars of the whole time."""
+    """The steps of a request with begin and end in milliseconds, for a bar chart of the whole time."""
     whole = max(1, row["ms"])
     steps: list[dict[str, Any]] = []
 

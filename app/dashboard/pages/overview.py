@@ -57,14 +57,14 @@ def overview() -> Response:
 
 
 def look_running(visitor: Visitor) -> tuple[list[RequestRecord], bool]:
-    """The running requests that a visitor may see, and whether all workers were heard."""
+    """The running requests that a visitor may see, and whether all workers replied."""
     whole = runtime().workers.look()
     mine = [each for each in whole.running if all(getattr(each, name) == value for name, value in visitor.own.items())]
     return mine, whole.complete
 
 
 def _sum_up(visitor: Visitor, wanted: Range) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """The numbers of a range, each with its course, and those of each provider."""
+    """The totals of a range with their hourly course, and the totals per provider."""
 
     since, until, own = wanted.begin, wanted.end, visitor.own
     courses = ask(lambda connection: sum_usage(connection, ["hour"], max(since, until - 72 * 3600), until, own))
@@ -95,7 +95,7 @@ def _share(row: Mapping[str, Any]) -> float:
 
 
 def _tell_times(times: Sequence[int]) -> dict[str, int | None]:
-    """The median and the time that 95 of 100 stay below."""
+    """The median and the 95th percentile."""
     ordered = sorted(times)
     if not ordered:
         return {"p50": None, "p95": None}

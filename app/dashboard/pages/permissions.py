@@ -1,4 +1,4 @@
-"""Shows permission requests as they come, and answers them."""
+"""Shows permission requests as they arrive, and answers them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from app.errors import DragomanError, Forbidden
 from app.permissions.pending import Permission, Permissions
 from app.runtime import Runtime
 
-# Pages that one worker keeps up to date.
+# Maximum pages that one worker updates.
 MOST_PAGES = 10
-# Characters: of a longer text a page would show the beginning alone.
+# Characters per piece: a page would cut a longer text.
 PIECE = 1000
 
 
@@ -56,7 +56,7 @@ def follow_permissions() -> Response:
 
 
 def list_rows(visitor: Visitor) -> list[dict[str, Any]]:
-    """The requests that the visitor may see, the open ones first, then the latest."""
+    """The requests that the visitor may see: the open ones first, then the latest."""
     pending = services().permissions
     return _list(pending, pending.find(visitor.own))
 
@@ -70,7 +70,7 @@ def _list(pending: Permissions, found: list[Permission]) -> list[dict[str, Any]]
 
 
 def _spell(value: Any) -> list[str]:
-    """A value in pieces that the page shows whole: who allows it must have seen it."""
+    """A value in pieces that the page shows in full: whoever allows it must have seen all of it."""
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
 
@@ -80,7 +80,7 @@ def _may_answer(visitor: Visitor) -> bool:
 
 
 def _follow(owner: Runtime, pending: Permissions, visitor: Visitor, mark: str) -> Iterator[bytes]:
-    """The list anew whenever it has changed. The context of the request is gone by then."""
+    """The list, sent again whenever it changes. The request context no longer exists by then."""
     may_answer = visitor.is_admin or pending.settings.answered_by == "tenant"
     told = ""
 
@@ -91,7 +91,7 @@ def _follow(owner: Runtime, pending: Permissions, visitor: Visitor, mark: str) -
                 "permission_list.html", "permission_list", _list(pending, pending.look(visitor.own)), may_answer, mark
             )
         except DragomanError:
-            return b""  # the ledger is away for a moment; the pages say so when they are loaded
+            return b""  # the ledger is unavailable for a moment; the pages say so when they are loaded
         if html == told:
             return b""
         told = html

@@ -15,7 +15,7 @@ from app.dashboard.visitors import find_visitor
 from app.settings import ProviderSettings, masked
 
 _UNSET = masked(ProviderSettings(kind=""))
-# What has a place of its own on the page.
+# Settings with their own place on the page.
 _ELSEWHERE = frozenset({"kind", "models", "base_url", "profile"})
 
 
@@ -27,7 +27,7 @@ def providers() -> Response:
 
 
 def list_providers() -> list[dict[str, Any]]:
-    """All that is known of each provider; no secret among it."""
+    """Everything known about each provider, without secrets."""
     parts = services()
     told = {name: describe_provider(provider, detailed=True) for name, provider in parts.providers.items()}
     add_learned(told, parts.gateway.facts)
@@ -58,7 +58,7 @@ def list_providers() -> list[dict[str, Any]]:
 
 
 def _find_test_model(name: str) -> str:
-    """A model of the provider that a test can ask, where one is known."""
+    """A model of the provider for a test request; empty if none is known."""
     provider = services().providers[name]
     default = provider.settings.default_model
     names = [default] if default else provider.known_names()

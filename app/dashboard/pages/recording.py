@@ -38,7 +38,7 @@ from app.gateway.inspection.orders import (
 )
 from app.gateway.messages import MOST_NAME
 
-# Bytes of an answer to a replayed request that are read.
+# Maximum bytes read of the answer to a replayed request.
 MOST_ANSWER = 8 << 20
 _PLACEHOLDERS = re.compile(r'"\[[\w./ +-]{1,80}, \d{1,12} bytes, sha256 [0-9a-f]{16}\]"')
 _REQUEST_ID = re.compile(r"[0-9a-f]{32}")
@@ -101,7 +101,7 @@ def forget_recordings() -> Response:
 
 @blueprint.get("/requests/<request_id>/export")
 def preview_export(request_id: str) -> Response:
-    """What would be handed to somebody else, to be looked at first."""
+    """Shows what an export would contain, before it is given to somebody else."""
     visitor = find_visitor()
     row = find_own(visitor, request_id)
     found = _need_recorded(request_id)
@@ -118,7 +118,7 @@ def export(request_id: str) -> Response:
 
 @blueprint.post("/requests/<request_id>/replay")
 def replay(request_id: str) -> Response:
-    """Sends the client's request again, to a target of the visitor's choice; the new request is recorded too."""
+    """Sends the client's request again, to a target chosen by the visitor; the new request is recorded too."""
     visitor, target = check_change(), read_form().get("target", "").strip()[:MOST_NAME]
     find_own(visitor, request_id)
     found = _need_recorded(request_id)
@@ -155,7 +155,7 @@ def replay(request_id: str) -> Response:
 
 @blueprint.post("/running/end")
 def end_request() -> Response:
-    """Ends a request that runs, at whichever worker it does."""
+    """Ends a running request, on whichever worker it runs."""
     visitor, wanted = check_change(), read_form().get("id", "")[:64]
     if not _REQUEST_ID.fullmatch(wanted):
         raise NotFound("no request with that id runs")

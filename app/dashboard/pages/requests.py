@@ -21,7 +21,7 @@ from app.dashboard.visitors import Visitor, find_visitor
 from app.errors import InvalidRequest
 
 PAGE = 50
-# How far the bars above the list look back where no range was chosen.
+# Range of the bar chart above the list if none was chosen.
 USUAL = "24h"
 _TERM = re.compile(r"(\w{1,20}):(\"[^\"]{0,300}\"|\S{1,300})")
 _STATUS = re.compile(r"([1-5])xx|([1-5]\d\d)")
@@ -59,7 +59,7 @@ def requests() -> Response:
 
 @blueprint.get("/search")
 def search() -> Response:
-    """What the field on top leads to: a request by its id, a session, or the requests for a model."""
+    """The search field at the top: finds a request by its id, a session, or the requests for a model."""
     visitor, text = find_visitor(), request.args.get("q", "").strip()[:LONGEST_VALUE]
 
     if not text:
@@ -76,8 +76,7 @@ def search() -> Response:
 
 
 def read_asked() -> dict[str, Any]:
-    """What the address narrows the list to: fields of their own, and terms such as `status:5xx` in `q`. Raises
-    InvalidRequest."""
+    """The filters in the address: parameters, and terms such as `status:5xx` in `q`. Raises InvalidRequest."""
     text = request.args.get("q", "").strip()[:LONGEST_VALUE]
     where = read_filters()
     failed = bool(request.args.get("failed"))
@@ -107,7 +106,7 @@ def read_asked() -> dict[str, Any]:
 
 
 def fold(rows: Sequence[Mapping[str, Any]], operations: bool = False) -> list[dict[str, Any]]:
-    """The lines of the list: a request each, but one line for several in a row that only count or list things."""
+    """The lines of the list: one per request, except that consecutive count or listing requests share a line."""
     lines: list[dict[str, Any]] = []
     for row in rows:
         helps = not operations and row["operation"] in ("count_tokens", "models") and not row["failed"]
@@ -131,7 +130,7 @@ def _read_status(text: str) -> tuple[int, int] | None:
 
 def _count(visitor: Visitor, since: float, until: float, where: Mapping[str, str]) -> list[dict[str, Any]]:
 
-    # Sums know no sessions.
+    # The sums have no sessions.
     if "session" in where:
         return []
     return ask(lambda connection: count_along(connection, since, until, {**where, **visitor.own}))

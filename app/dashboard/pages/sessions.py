@@ -50,7 +50,7 @@ def sessions() -> Response:
 
 @blueprint.get("/sessions/show")
 def one_session() -> Response:
-    """A session's name is a client's own words, so it stands in the query."""
+    """Shows one session. Its name is the client's own text, so it is passed in the query."""
     visitor = find_visitor()
     name = request.args.get("session", "")[:LONGEST_VALUE]
     rows = list_requests(visitor, where={"session": name}, limit=MOST_TURNS) if name else []
@@ -72,7 +72,7 @@ def one_session() -> Response:
 
 
 def find_window(target: str) -> int | None:
-    """The context window of `provider/model`, where it is known."""
+    """The context window of `provider/model`, if known."""
     if not target:
         return None
     try:

@@ -19,7 +19,7 @@ _UNSET = masked(ProviderSettings(kind=""))
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """One row: `is_set` where the value is another one than without any settings."""
+    """One row; `is_set` if the value differs from the default."""
 
     name: str
     value: str
@@ -43,8 +43,8 @@ def settings() -> Response:
 
 
 def describe_settings(held: Settings, environ: dict[str, str]) -> dict[str, list[Setting]]:
-    """Rows by table, secrets masked. Of providers, keys and prices only what is set is told: most of their settings are
-    for others."""
+    """Rows by table, secrets masked. For providers, keys and prices only changed settings are listed, because most of
+    their settings apply to other kinds."""
     shown, usual = masked(held), masked(Settings())
     origins = find_origins(held, environ)
     tables: dict[str, list[Setting]] = {}
@@ -75,5 +75,5 @@ def describe_settings(held: Settings, environ: dict[str, str]) -> dict[str, list
 
 
 def _spell(value: Any) -> str:
-    """A value as JSON, which is much as the file has it."""
+    """A value as JSON, which is close to the file's notation."""
     return "none" if value is None else msgspec.json.encode(value, enc_hook=str).decode()

@@ -1,4 +1,4 @@
-"""Shows usage: sums, charts, comparison with the period before, budgets and quotas."""
+"""Shows usage: sums, charts, comparison with the preceding period, budgets and quotas."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from app.gateway.use_limits.in_force import look_at, spell_use
 
 USUAL = "7d"
 MOST_SHOWN = 500
-# Lines of the chart.
+# Maximum lines of the chart.
 MOST_LINES = 6
 METRICS = {
     "cost": "Cost",
@@ -48,7 +48,7 @@ def usage() -> Response:
     where = {**{name: value for name, value in read_filters().items() if name != "session"}, **visitor.own}
     rows = find_usage(groups, wanted.begin, wanted.end, where)
     period = "hour" if wanted.seconds <= HOURS_A_CHART * 3600 else "day"
-    # Sums are of whole hours or days, of which none may count on both sides.
+    # Sums cover whole hours or days, and none may count on both sides.
     begin = wanted.begin // SECONDS[period] * SECONDS[period]
     before = find_usage([], begin - wanted.seconds, begin - 1, where)
     lines = [by] if by not in ("day", "hour") else []
@@ -83,7 +83,7 @@ def find_usage(groups: Sequence[str], since: float, until: float, where: Mapping
 
 
 def read_groups() -> list[str]:
-    """The one or two things that the address wants sums by. Raises InvalidRequest."""
+    """The one or two groupings in the address. Raises InvalidRequest."""
     by, also = _read_group("by", "model"), _read_group("also", "")
     return [by] if also in ("", by) else [by, also]
 
@@ -101,7 +101,7 @@ def _add(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def _draw(rows: Sequence[Mapping[str, Any]], period: str, by: str, metric: str, wanted: Range) -> dict[str, Any]:
-    """The course of a metric: times, and a line for each of the largest groups, the rest together."""
+    """A metric over time: the times, and a line for each of the largest groups and one for the rest."""
     seconds = SECONDS[period]
     totals: dict[str, int] = {}
     for row in rows:
@@ -121,7 +121,7 @@ def _draw(rows: Sequence[Mapping[str, Any]], period: str, by: str, metric: str, 
 
 
 def _draw_week(rows: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, Any]]:
-    """The hours of the week, each with the sum of a metric and how much that is among the others, from 0 to 4."""
+    """The hours of the week, each with the sum of a metric and its intensity relative to the others, from 0 to 4."""
     sums = [[0] * 24 for _ in _WEEK]
     for row in rows:
         moment = datetime.datetime.fromtimestamp(row["hour"], datetime.UTC)
@@ -134,7 +134,7 @@ def _draw_week(rows: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str,
 
 
 def _list_limits(visitor: Visitor) -> list[dict[str, Any]]:
-    """The limits in force that a visitor may see, the fullest first, and what is used of each."""
+    """The limits in force that a visitor may see, the most used first, with the use of each."""
     tenant = visitor.own.get("tenant")
     limited = [each for each in runtime().find_limited() if tenant is None or each.tenant == tenant]
     uses = look_at(limited, runtime().limiter.counts)
