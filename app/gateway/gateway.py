@@ -17,11 +17,8 @@ from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.events import Failed
 from app.conversation.losses import list_dropped, list_lowered
 from app.conversation.response import Response
-from app.conversation.tokens.estimate import estimate_tokens
 from app.credentials.credential import find_remedy
 from app.errors import (
-    CredentialPostponed,
-    CredentialUnavailable,
     DragomanError,
     LimitReached,
     UpstreamSpared,
@@ -37,17 +34,8 @@ from app.gateway.delivery import (
 )
 from app.gateway.failures.explanation import raise_explained
 from app.gateway.failures.learned_facts import COOL_DOWN, LearnedFacts
-from app.gateway.failures.policy import (
-    cool_down,
-    find_repair,
-    goes_elsewhere,
-    is_paced,
-    is_too_dear,
-    more_telling,
-    teaches,
-    tell_overflow,
-    wait_before_retry,
-)
+from app.gateway.failures.policy import goes_elsewhere, more_telling
+from app.gateway.failures.recovery import Recovery, estimate, find_wait
 from app.gateway.fetching import Fetcher
 from app.gateway.large_bodies.heavy_work import SMALL
 from app.gateway.messages import ClientRequest, ClientResponse, StartedResponse
@@ -73,8 +61,6 @@ log = logging.getLogger("dragoman")
 
 # What keeps a request from an upstream here, and says nothing of that one.
 NOT_SENT = (LimitReached, LimitsUnavailable, UpstreamSpared)
-# Changes to one request that an upstream refused by naming a field.
-MOST_REPAIRS = 3
 # Bytes of a request that fits into any context.
 CUTS_FROM = 8192
 
@@ -321,9 +307,7 @@ class Gateway:
         record.upstream_dialect = capabilities.dialect
         state = client_request.continuation
         asked = client_request if state is None else state.prepare(upstream)
-        renewed = False
-        remedy = ""
-        repairs = MOST_REPAIRS
+        recovery: Recovery | None = None
         number = 0
         while True:
             number += 1
@@ -346,49 +330,11 @@ class Gateway:
                     raise
                 if attempt.paused_turn is not None and attempt.paused_turn.said is not None:
                     raise  # what was said so far is not asked for a second time
-                error = tell_overflow(error, capabilities.context_window, partial(_estimate, attempt))
-                record.end_attempt(error)
-                failure = error.failure
-                log.debug("request %s: attempt %d at %s failed: %s", record.id, number, upstream.label, failure.kind)
-                if failure.kind in ("upstream_auth", "permission") and not renewed:
-                    renewed = True
-                    began = time.monotonic()
-                    try:
-                        other = provider.renew(
-                            credential, client_request.tenant, forbidden=failure.kind == "permission"
-                        )
-                    except CredentialPostponed:
-                        raise  # a new one may come by itself: no word of a login
-                    except CredentialUnavailable as unavailable:
-                        other, remedy = None, str(unavailable)
-                    record.note_step("credential", provider.name, began)
-                    if other is not None:
-                        credential = other
-                        continue
-                other = provider.switch(
-                    credential, session, error, client_request.tenant, serves_others=is_too_dear(failure)
+                recovery = recovery or Recovery(
+                    client_request, record, upstream, credential, capabilities, self.facts, budget
                 )
-                if other is not None and sends.made < sends.most:
-                    credential, renewed = other, False
-                    record.credential = other.name
-                    continue
-                sent, operation = attempt.upstream_request.body, attempt.target.operation
-                repair = find_repair(failure, capabilities, sent, operation) if repairs else None
-                if repair is not None:
-                    repairs -= 1
-                    before, capabilities = capabilities, repair.change(capabilities)
-                    if teaches(failure, repair, before, sent):
-                        self.facts.report(upstream.label, client_request.tenant, repair.name, repair.change)
-                    continue
-                wait = wait_before_retry(error, number) if may_repeat and sends.made < sends.most else None
-                if wait is not None and not _is_granted(budget, error, number):
-                    wait = None
-                if wait is None:
-                    pause = cool_down(error)
-                    if pause is not None:
-                        self.facts.report(upstream.label, client_request.tenant, COOL_DOWN, times=1, seconds=pause)
-                    raise_explained(error, attempt, remedy or find_remedy(provider.settings.kind))
-                record.wait(wait)
+                wait = recovery.meet(error, attempt, number, sends, may_repeat=may_repeat)
+                credential, capabilities = recovery.credential, recovery.capabilities
                 yield from _sleep(wait, self._settings.stream_start_timeout)
 
     def _is_straight(self, attempt: Attempt, record: Record) -> bool:
@@ -420,7 +366,7 @@ class Gateway:
             exchange = PausedTurnExchange(exchange, attempt.paused_turn, partial(self._ask_on, attempt, record))
         if attempt.target.capabilities.cuts_context and len(attempt.upstream_request.body) > CUTS_FROM:
             provider = attempt.target.upstream.provider
-            record.watch = partial(provider.health.compare, attempt.target.upstream.label, _estimate(attempt))
+            record.watch = partial(provider.health.compare, attempt.target.upstream.label, estimate(attempt))
         kept = False
         try:
             started = yield from begin_delivery(attempt, exchange, record, wait)
@@ -477,27 +423,14 @@ class Gateway:
                 return (yield from self._send(attempt, upstream_request, record, self._settings.stream_start_timeout))
             except DragomanError as error:
                 record.end_attempt(error)
-                wait = wait_before_retry(error, number)
                 provider = attempt.target.upstream.provider
-                granted = wait is not None and _is_granted(self.health.budget(provider.name), error, number)
-                if wait is None or sends.made >= sends.most or not granted:
-                    remedy = find_remedy(provider.settings.kind)
-                    raise_explained(error, attempt, remedy)
+                budget = self.health.budget(provider.name)
+                wait = find_wait(error, number, budget) if sends.made < sends.most else None
+                if wait is None:
+                    raise_explained(error, attempt, find_remedy(provider.settings.kind))
                 record.wait(wait)
                 yield from _sleep(wait, self._settings.stream_start_timeout)
         raise AssertionError("a count has no end")
-
-
-def _estimate(attempt: Attempt) -> int:
-    """Tokens of a request, roughly."""
-    request = attempt.client_request
-    return estimate_tokens(request.request, attempt.target.model, request.dialect.TRAITS.image_rule)
-
-
-def _is_granted(budget: RetryBudget, error: DragomanError, number: int) -> bool:
-    """Whether one more may be sent. An upstream that names the time itself has the pace in its own hands: to come back
-    once as it was told is no retry of ours."""
-    return (number == 1 and is_paced(error)) or budget.spend(time.monotonic())
 
 
 def _is_needed(client_request: ClientRequest, chain: Sequence[Upstream]) -> bool:

@@ -87,6 +87,28 @@ def test_no_module_is_too_long_to_read_at_once(module: Path) -> None:
     assert len(module.read_text().splitlines()) <= 600
 
 
+# Functions of more than a page, each with its reason.
+LONG = {
+    "app/cli/serving/serve.py serve": "the options of a command",
+    "app/dialects/openai_chat/passthrough.py _look_into": "one look at an event that passes",
+    "app/gateway/delivery.py go_on": "the loop of a stream",
+    "app/gateway/gateway.py _obtain": "one loop over a route, with each of its ends",
+    "app/gateway/record.py freeze": "field by field",
+}
+
+
+def test_no_function_is_longer_than_a_page_without_a_reason() -> None:
+    long = set()
+    for module in MODULES:
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                code = node.body[1:] if ast.get_docstring(node) is not None and len(node.body) > 1 else node.body
+                if len({*range(node.lineno, node.body[0].lineno), *range(code[0].lineno, node.end_lineno + 1)}) > 50:
+                    long.add(f"{name(module)} {node.name}")
+
+    assert long == LONG.keys()
+
+
 # Rooms that serve every dialect alike, and know none by its name. What only one dialect's clients have is in a folder
 # of its own.
 _CORE = (

@@ -57,27 +57,34 @@ def read_answer(parts: Iterator[bytes], begun: float, answer: Answer, *, until_s
     for number, event in enumerate(sseclient.SSEClient(parts).events()):
         now = time.monotonic() - begun
         answer.first_event = now if answer.first_event is None else answer.first_event
-        match _decode(event.data):
-            case {"type": "content_block_start"} if until_speaks:
-                ended = True
-            case {"type": "content_block_start", "content_block": {"type": "tool_use"}}:
-                answer.called = True
-            case {"type": "content_block_delta", "delta": {"type": "input_json_delta", "partial_json": str(piece)}}:
-                answer.arguments = (answer.arguments + piece)[:MOST_TEXT]
-            case {"type": "content_block_delta", "delta": {"type": "text_delta", "text": str(piece)}}:
-                answer.text = (answer.text + piece)[:MOST_TEXT]
-            case {"type": "error", "error": {"message": str(message)}}:
-                answer.problem = message
-            case {"type": "message_stop"}:
-                ended = True
-                for _ in parts:  # so that its record is complete
-                    pass
+        ended = _note(answer, _decode(event.data), until_speaks=until_speaks)
         if ended or answer.problem or number > MOST_EVENTS or now > longest:
             break
+    if ended and not until_speaks:
+        for _ in parts:  # so that its record is complete
+            pass
     if not ended and answer.problem is None:
         answer.problem = "the stream has no end"
     answer.total = time.monotonic() - begun
     return answer
+
+
+def _note(answer: Answer, event: object, *, until_speaks: bool) -> bool:
+    """Adds what an event says; whether nothing more is to be heard."""
+    match event:
+        case {"type": "content_block_start"} if until_speaks:
+            return True
+        case {"type": "content_block_start", "content_block": {"type": "tool_use"}}:
+            answer.called = True
+        case {"type": "content_block_delta", "delta": {"type": "input_json_delta", "partial_json": str(piece)}}:
+            answer.arguments = (answer.arguments + piece)[:MOST_TEXT]
+        case {"type": "content_block_delta", "delta": {"type": "text_delta", "text": str(piece)}}:
+            answer.text = (answer.text + piece)[:MOST_TEXT]
+        case {"type": "error", "error": {"message": str(message)}}:
+            answer.problem = message
+        case {"type": "message_stop"}:
+            return True
+    return False
 
 
 def _decode(text: str) -> object:

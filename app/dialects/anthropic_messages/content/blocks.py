@@ -228,33 +228,16 @@ class BlockWriter:
         """Appends the wire form of `block` to `written`: one block, none, or several."""
         match block:
             case Text():
-                if not block.text:
-                    return  # the vendor refuses empty text
-                wire: dict[str, Any] = {"type": "text", "text": block.text}
-                if citations := own_citations(block.citations):
-                    wire["citations"] = citations
-                written.append(self._hinted(wire, block.cache))
-                if block.phase is not None:
-                    self._lose("ignorable", "this dialect does not tell comments from the final answer")
+                if block.text:  # the vendor refuses empty text
+                    written.append(self._text(block))
             case ToolCall():
-                arguments, sensible = as_object(_without_halves(block.arguments))
-                if not sensible:
-                    self._lose("degrading", "the arguments of the call are not JSON")
-                wire = {"type": "tool_use", "id": block.id, "name": block.name, "input": arguments}
-                written.append(self._hinted(wire, block.cache))
+                written.append(self._call(block))
             case ToolResult():
-                wire = {"type": "tool_result", "tool_use_id": block.call_id}
-                # The vendor refuses blank texts.
-                spoken = [inner for inner in block.blocks if not isinstance(inner, Text) or inner.text.strip()]
-                if content := self.content(spoken):
-                    wire["content"] = content
-                if block.is_error:
-                    wire["is_error"] = True
-                written.append(self._hinted(wire, block.cache))
-            case Reasoning(text=text, proof=proof):
-                if proof is not None and proof.dialect == NAME:
-                    written.extend(msgspec.Raw(original) for original in proof.originals)
-                elif self._unsigned:
+                written.append(self._result(block))
+            case Reasoning(proof=proof) | Compaction(proof=proof) if proof is not None and proof.dialect == NAME:
+                written.extend(msgspec.Raw(original) for original in proof.originals)
+            case Reasoning(text=text):
+                if self._unsigned:
                     written.append({"type": "thinking", "thinking": text})
                 else:
                     self._lose("ignorable", "reasoning that Claude did not sign cannot be shown to it")
@@ -265,18 +248,12 @@ class BlockWriter:
             case File():
                 written.append(self._hinted(self._document(block), block.cache))
             case SearchResult():
-                wire = {"type": "search_result", "source": block.source, "title": block.title}
-                wire["content"] = self.blocks(block.blocks)
-                if block.citations is not None:
-                    wire["citations"] = {"enabled": block.citations}
-                written.append(self._hinted(wire, block.cache))
+                written.append(self._search_result(block))
             case Refusal(text=text):
                 if text:
                     written.append({"type": "text", "text": text})
-            case Compaction(text=text, proof=proof):
-                if proof is not None and proof.dialect == NAME:
-                    written.extend(msgspec.Raw(original) for original in proof.originals)
-                elif text:
+            case Compaction(text=text):
+                if text:
                     written.append({"type": "text", "text": f"Summary of the earlier conversation:\n\n{text}"})
                 else:
                     self._lose("degrading", "a compaction of another vendor cannot be read")
@@ -289,6 +266,38 @@ class BlockWriter:
                 self._lose("wrong", "audio is not supported")
             case _:
                 assert_never(block)
+
+    def _text(self, block: Text) -> dict[str, Any]:
+        wire: dict[str, Any] = {"type": "text", "text": block.text}
+        if citations := own_citations(block.citations):
+            wire["citations"] = citations
+        if block.phase is not None:
+            self._lose("ignorable", "this dialect does not tell comments from the final answer")
+        return self._hinted(wire, block.cache)
+
+    def _call(self, block: ToolCall) -> dict[str, Any]:
+        arguments, sensible = as_object(_without_halves(block.arguments))
+        if not sensible:
+            self._lose("degrading", "the arguments of the call are not JSON")
+        wire = {"type": "tool_use", "id": block.id, "name": block.name, "input": arguments}
+        return self._hinted(wire, block.cache)
+
+    def _result(self, block: ToolResult) -> dict[str, Any]:
+        wire: dict[str, Any] = {"type": "tool_result", "tool_use_id": block.call_id}
+        # The vendor refuses blank texts.
+        spoken = [inner for inner in block.blocks if not isinstance(inner, Text) or inner.text.strip()]
+        if content := self.content(spoken):
+            wire["content"] = content
+        if block.is_error:
+            wire["is_error"] = True
+        return self._hinted(wire, block.cache)
+
+    def _search_result(self, block: SearchResult) -> dict[str, Any]:
+        wire: dict[str, Any] = {"type": "search_result", "source": block.source, "title": block.title}
+        wire["content"] = self.blocks(block.blocks)
+        if block.citations is not None:
+            wire["citations"] = {"enabled": block.citations}
+        return self._hinted(wire, block.cache)
 
     def _document(self, block: File) -> dict[str, Any]:
         source: dict[str, Any]

@@ -1,0 +1,135 @@
+"""Decides what is tried next at an upstream that has failed: another credential, another request, or the same again."""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import partial
+
+from app.conversation.capabilities import Capabilities
+from app.conversation.tokens.estimate import estimate_tokens
+from app.credentials.credential import Credential, find_remedy
+from app.errors import CredentialPostponed, CredentialUnavailable, DragomanError, Failure
+from app.gateway.attempt import Attempt, Sends
+from app.gateway.failures.explanation import raise_explained
+from app.gateway.failures.learned_facts import COOL_DOWN, LearnedFacts
+from app.gateway.failures.policy import (
+    cool_down,
+    find_repair,
+    is_paced,
+    is_too_dear,
+    teaches,
+    tell_overflow,
+    wait_before_retry,
+)
+from app.gateway.messages import ClientRequest
+from app.gateway.record import Record
+from app.gateway.upstream_health.retry_budget import RetryBudget
+from app.routing.router import Upstream
+
+log = logging.getLogger("dragoman")
+
+# Changes to one request that an upstream refused by naming a field.
+MOST_REPAIRS = 3
+
+
+class Recovery:
+    """The tries of one request at one upstream. The next one goes by `credential` and `capabilities`."""
+
+    def __init__(
+        self,
+        client_request: ClientRequest,
+        record: Record,
+        upstream: Upstream,
+        credential: Credential | None,
+        capabilities: Capabilities,
+        facts: LearnedFacts,
+        budget: RetryBudget,
+    ) -> None:
+        self.credential = credential
+        self.capabilities = capabilities
+        self._client_request = client_request
+        self._record = record
+        self._upstream = upstream
+        self._facts = facts
+        self._budget = budget
+        self._renewed = False
+        self._remedy: str | None = None
+        self._repairs = MOST_REPAIRS
+
+    def meet(self, error: DragomanError, attempt: Attempt, number: int, sends: Sends, *, may_repeat: bool) -> float:
+        """Seconds until the next try, after the failure of the one with this `number`. Raises the failure, explained,
+        where nothing is left to try."""
+        error = tell_overflow(error, self.capabilities.context_window, partial(estimate, attempt))
+        self._record.end_attempt(error)
+        failure, upstream = error.failure, self._upstream
+        log.debug("request %s: attempt %d at %s failed: %s", self._record.id, number, upstream.label, failure.kind)
+        if self._renew(failure):
+            return 0.0
+        may_send = sends.made < sends.most
+        if self._switch(error, may_send=may_send) or self._repair(failure, attempt):
+            return 0.0
+        wait = find_wait(error, number, self._budget) if may_repeat and may_send else None
+        if wait is None:
+            pause = cool_down(error)
+            if pause is not None:
+                self._facts.report(upstream.label, self._client_request.tenant, COOL_DOWN, times=1, seconds=pause)
+            raise_explained(error, attempt, self._remedy or find_remedy(upstream.provider.settings.kind))
+        self._record.wait(wait)
+        return wait
+
+    def _renew(self, failure: Failure) -> bool:
+        """Whether there is another credential in place of one that was refused; once for each credential."""
+        if failure.kind not in ("upstream_auth", "permission") or self._renewed:
+            return False
+        self._renewed = True
+        provider, began = self._upstream.provider, time.monotonic()
+        forbidden = failure.kind == "permission"
+        try:
+            other = provider.renew(self.credential, self._client_request.tenant, forbidden=forbidden)
+        except CredentialPostponed:
+            raise  # a new one may come by itself: no word of a login
+        except CredentialUnavailable as unavailable:
+            other, self._remedy = None, str(unavailable)
+        self._record.note_step("credential", provider.name, began)
+        self.credential = other or self.credential
+        return other is not None
+
+    def _switch(self, error: DragomanError, *, may_send: bool) -> bool:
+        """Whether another credential of the provider's pool takes over."""
+        asked = self._client_request
+        other = self._upstream.provider.switch(
+            self.credential, asked.session, error, asked.tenant, serves_others=is_too_dear(error.failure)
+        )
+        if other is None or not may_send:
+            return False
+        self.credential, self._renewed = other, False
+        self._record.credential = other.name
+        return True
+
+    def _repair(self, failure: Failure, attempt: Attempt) -> bool:
+        """Whether the request may pass without what the upstream has named."""
+        sent, operation = attempt.upstream_request.body, attempt.target.operation
+        repair = find_repair(failure, self.capabilities, sent, operation) if self._repairs else None
+        if repair is None:
+            return False
+        self._repairs -= 1
+        before, self.capabilities = self.capabilities, repair.change(self.capabilities)
+        if teaches(failure, repair, before, sent):
+            self._facts.report(self._upstream.label, self._client_request.tenant, repair.name, repair.change)
+        return True
+
+
+def find_wait(error: DragomanError, number: int, budget: RetryBudget) -> float | None:
+    """Seconds to wait before the same is sent again, after the failure of the try with this `number`; None where that
+    is of no use, or not granted. An upstream that names the time itself has the pace in its own hands: to come back
+    once as it was told is no retry of ours."""
+    wait = wait_before_retry(error, number)
+    granted = wait is not None and ((number == 1 and is_paced(error)) or budget.spend(time.monotonic()))
+    return wait if granted else None
+
+
+def estimate(attempt: Attempt) -> int:
+    """Tokens of a request, roughly."""
+    request = attempt.client_request
+    return estimate_tokens(request.request, attempt.target.model, request.dialect.TRAITS.image_rule)
