@@ -46,11 +46,11 @@ SAMPLING: Features = 1 << 11
 SEVERAL: Features = 1 << 12  # more than one answer, or probabilities
 STATE: Features = 1 << 13
 HINTS: Features = 1 << 14  # user, cache key, tier, metadata, verbosity
-THINKING: Features = 1 << 15  # any setting of it
-CACHE: Features = 1 << 16  # a mark anywhere
+THINKING: Features = 1 << 15  # any setting for reasoning
+CACHE: Features = 1 << 16  # a cache mark anywhere
 
 # turns
-SILENCE: Features = 1 << 17  # there are none
+SILENCE: Features = 1 << 17  # there are no turns
 ASSISTANT_FIRST: Features = 1 << 18
 ASSISTANT_LAST: Features = 1 << 19
 SYSTEM_TURNS: Features = 1 << 20

@@ -1,7 +1,7 @@
 """The content blocks of turns and responses.
 
-Every block type of every dialect has a place here. A block that only one dialect knows is `Opaque` and keeps its
-bytes, so that its own dialect gets it back unchanged.
+Every block type of every dialect has a place here. A block that only one dialect knows is `Opaque` and keeps its bytes,
+so its own dialect gets it back unchanged.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
     dialect: DialectName
     model: str = ""
-    first_party: bool = False  # the vendor's own service: gets the fields and headers meant for it alone
+    first_party: bool = False  # the vendor's own service, which also gets vendor-only fields and headers
 
     # limits
     max_tokens_field: str = "max_tokens"  # chat: or "max_completion_tokens"
@@ -139,7 +139,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     extra_body: dict[str, Any] = {}  # merged into every request body
 
     def understands(self, proof: Proof | None) -> bool:
-        """Whether the upstream itself can verify this proof, so that it may be sent unchanged."""
+        """Whether the upstream itself can verify this proof, in which case it may be sent unchanged."""
         return proof is not None and proof.dialect == self.dialect and proof.dialect in self.proofs
 
 

@@ -23,7 +23,7 @@ _LIST = ("anyOf", "oneOf", "allOf", "prefixItems")
 _NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 
 _UNIONS = ("anyOf", "oneOf", "allOf")
-_NOISE = ("$schema", "$id", "$comment")  # say nothing to a model, and some servers refuse them
+_NOISE = ("$schema", "$id", "$comment")  # meaningless to a model, and some servers reject them
 _NULLABLE = ("default", "const", "example")  # null is a legitimate value of these
 _DEFINITIONS = ("$defs", "definitions")
 # A schema without a type but with one of these may describe a non-object.

@@ -172,9 +172,9 @@ class ClientDialect(Protocol):
     def parse_request(self, body: bytes, headers: Mapping[str, str]) -> Request:
         """A client's request. `headers` have lower-case names.
 
-        Whatever the neutral request has no place for is kept as extensions or opaque blocks, each with the severity of
-        its loss, so that nothing is lost unnoticed. Called once per translated request, never for one that passes.
-        Raises InvalidRequest, which names the field and what it must be.
+        Fields and content without a place in the neutral request are kept as extensions or opaque blocks, each with the
+        severity of its loss. Called once per translated request, never for one that passes. Raises InvalidRequest,
+        which names the field and what it must be.
         """
         ...
 
@@ -225,11 +225,11 @@ class ClientDialect(Protocol):
         ...
 
     def StreamParser(self) -> StreamParser:  # noqa: N802
-        """Reads one stream of an upstream."""
+        """A parser for one stream of an upstream."""
         ...
 
     def StreamRenderer(self, context: RenderContext) -> StreamRenderer:  # noqa: N802
-        """Writes one stream for the client of `context`."""
+        """A renderer of one stream for the client of `context`."""
         ...
 
     def StreamPassthrough(self, context: RenderContext, capabilities: Capabilities) -> StreamPassthrough:  # noqa: N802

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 Fields = dict[str, msgspec.Raw]
 
-# What decoding raises for what is no JSON, or not of the type that is wanted.
+# The exceptions that decoding raises for invalid JSON and for a wrong type.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _PIECE = 1024 * 1024
 # Up to this size two copies are cheaper than views.

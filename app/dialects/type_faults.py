@@ -1,4 +1,4 @@
-"""Says in a client's words what a decoder found wrong with a value."""
+"""Rewords a decoder's complaint about a value for clients."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ _BOUNDS = {">=": "of at least", "<=": "of at most", ">": "above", "<": "below"}
 
 
 def tell_fault(error: msgspec.ValidationError) -> tuple[str, str]:
-    """What was expected and what came, and the path of the value below the one that was decoded (empty for itself)."""
+    """The expected and the received type, and the path of the value below the decoded one (empty for the value
+    itself)."""
     what, _, inner = str(error).partition(" - at `$")
     return _reword(what), inner.rstrip("`")
 

@@ -15,7 +15,7 @@ from app.conversation.events import BlockClosed, BlockDelta, BlockOpened, Event
 from app.conversation.literals import EMPTY, literal, text_of
 from app.conversation.response import Response
 
-# What models put around the name of a tool: Kimi `functions.NAME:0`, Gemini `default_api.NAME`.
+# Decorations that models put around a tool's name: Kimi `functions.NAME:0`, Gemini `default_api.NAME`.
 _AROUND = re.compile(r"(?:(?:functions?|tools?|default_api|default_function)[.:/])?(.*?)(?::\d{1,4})?", re.DOTALL)
 _LONGEST_NAME = 256
 
@@ -32,8 +32,8 @@ class Original(msgspec.Struct, frozen=True):
 
 
 class Spelling:
-    """Makes the stage that spells names of called tools as they were declared: small models write them in other cases
-    and with other dashes, some with what their own templates put around them."""
+    """Makes the stage that corrects the names of called tools to their declared spelling: small models change case and
+    dashes, and some add the decorations of their own templates."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = frozenset(names)
@@ -41,7 +41,7 @@ class Spelling:
         alike: dict[str, str | None] = {}
         for name in self._names:
             plain = _plain(name)
-            alike[plain] = None if plain in alike else name  # of two that are alike, none is meant for sure
+            alike[plain] = None if plain in alike else name  # of two similar names, neither is certain
         self._alike = {plain: name for plain, name in alike.items() if plain and name is not None}
 
     def __call__(self) -> SpellCalls:
@@ -52,7 +52,7 @@ class Spelling:
         return all(self.spell(call.name) == call.name for call in calls)
 
     def spell(self, name: str) -> str:
-        """The declared name that is meant; any other one stays."""
+        """The declared name that is meant; unchanged if none can be identified."""
         if name in self._names or len(name) > _LONGEST_NAME:
             return name
         bare = _AROUND.fullmatch(name.strip())
@@ -61,7 +61,7 @@ class Spelling:
 
 
 class SpellCalls:
-    """The stage of `Spelling`. It leaves what calls say."""
+    """The stage made by `Spelling`. It does not change the arguments of calls."""
 
     quiet = True
 

@@ -82,7 +82,7 @@ class Sequencer:
                 self._live = None
 
     def _drain(self, out: list[Event], *, close: bool) -> None:
-        """Let waiting blocks through in the order of opening; a block still open becomes the live one."""
+        """Lets waiting blocks through in the order of opening; a block still open becomes the live one."""
         if self._live is not None:
             if not close:
                 return

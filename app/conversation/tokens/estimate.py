@@ -143,7 +143,7 @@ SCRIPTS: tuple[Script, ...] = (
     Script(0x1E, 0x1E, -0.5),  # Vietnamese, whose syllables are single tokens
     Script(0x20, 0x2F, 0.92),  # symbols
     Script(0x30, 0x33, 0.71),  # kana
-    Script(0x34, 0x9F, 0.84, "這們個說為時會來國對過與後從無應", 2.0),  # Han; simplified, unless it tells otherwise
+    Script(0x34, 0x9F, 0.84, "這們個說為時會來國對過與後從無應", 2.0),  # Han; simplified unless it has telling letters
     Script(0xAC, 0xD7, 0.59),  # Hangul
     Script(0xD8, 0xDF, 1.3),  # halves of an emoji
     Script(0xE0, 0xFF, 0.3),  # full width

@@ -1,1 +1,1 @@
-"""Requests in the shapes of another dialect than that of their path: clients that speak several mix them."""
+"""Requests that mix in the shapes of a dialect other than their path's, from clients that speak several."""

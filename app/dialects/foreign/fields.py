@@ -1,4 +1,4 @@
-"""Settings of a request that stand under the name, or in the shape, that another dialect has for them."""
+"""Settings of a request under another dialect's name or in its shape."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MESSAGES: Shape = "messages"
 _CHAT: Shape = "chat"
 _RESPONSES: Shape = "items"
 
-# The same thing under another name, by the dialect of the path.
+# Equivalent fields with other names, by the dialect of the path.
 _RENAMED: dict[Shape, dict[str, str]] = {
     _MESSAGES: {
         "max_completion_tokens": "max_tokens",
@@ -26,7 +26,7 @@ _RENAMED: dict[Shape, dict[str, str]] = {
         "max_tokens": "max_output_tokens",
     },
 }
-# Where each dialect has the format of the answer, the effort of thinking and the length of the answer.
+# Each dialect's place for the answer's format, the reasoning effort and the verbosity.
 _FORMATS: dict[Shape, tuple[str, ...]] = {
     _MESSAGES: ("output_config", "format"),
     _CHAT: ("response_format",),
@@ -40,8 +40,8 @@ _EFFORTS: dict[Shape, tuple[str, ...]] = {
 _VERBOSITIES: dict[Shape, tuple[str, ...]] = {_CHAT: ("verbosity",), _RESPONSES: ("text", "verbosity")}
 _MOVED = (_FORMATS, _EFFORTS, _VERBOSITIES)
 
-# The fields that say that a body is to be mended, by the dialect of its path. A parser that reads one of another
-# dialect's itself has it not among them.
+# Fields that show that a body must be mended, by the dialect of its path. Foreign fields that the dialect's own parser
+# reads are not among them.
 FOREIGN_FIELDS: dict[Shape, frozenset[str]] = {
     _MESSAGES: frozenset((*_RENAMED[_MESSAGES], "response_format", "reasoning_effort", "reasoning", "text")),
     _CHAT: frozenset(("text", "output_config", "output_format")),
@@ -61,7 +61,7 @@ _MODES = {"any": "required", "auto": "auto", "none": "none", "required": "requir
 
 
 def mend_fields(body: dict[str, Any], shape: Shape) -> dict[str, Any]:
-    """The fields with those of other dialects under the names of `shape`; what stands there already goes before."""
+    """The fields with those of other dialects moved to the names of `shape`; a value already there takes precedence."""
     body = dict(body)
     for name in ("text", "output_config", "reasoning"):
         if isinstance(body.get(name), dict):
@@ -135,7 +135,7 @@ _MENDERS = {_MESSAGES: _mend_messages, _CHAT: _mend_chat, _RESPONSES: _mend_resp
 
 
 def _mend_format(body: dict[str, Any], shape: Shape) -> None:
-    """The format in its own place, where it may have the shape of another dialect."""
+    """Converts the format at its own place if it has another dialect's shape."""
     place = _FORMATS[shape]
     value = _look(body, place)
     mended = _format_for(value, shape)
@@ -145,7 +145,7 @@ def _mend_format(body: dict[str, Any], shape: Shape) -> None:
 
 
 def _format_for(value: Any, shape: Shape) -> Any:
-    """A format of the answer as `shape` has it; None for what is none, or has no form there."""
+    """An answer format in the form of `shape`; None if it is no format, or has no form there."""
     match value:
         case "text" | "json_object" | {"type": "text" | "json_object"}:
             return {"type": value} if isinstance(value, str) else value
@@ -169,7 +169,7 @@ def _look(body: Mapping[str, Any], place: tuple[str, ...]) -> Any:
 
 
 def _take(body: dict[str, Any], place: tuple[str, ...]) -> None:
-    """Removes what stands at a place, and what held nothing else."""
+    """Removes the value at a place, and its container if that is then empty."""
     outer = body[place[0]] if len(place) > 1 else body
     del outer[place[-1]]
     if not outer and outer is not body:
@@ -177,7 +177,7 @@ def _take(body: dict[str, Any], place: tuple[str, ...]) -> None:
 
 
 def _settle(body: dict[str, Any], place: tuple[str, ...], value: Any) -> None:
-    """Puts a value at a place where nothing stands yet."""
+    """Puts a value at a place that is still empty."""
     outer = body
     for name in place[:-1]:
         if not isinstance(outer.get(name), dict):
@@ -188,7 +188,7 @@ def _settle(body: dict[str, Any], place: tuple[str, ...], value: Any) -> None:
 
 
 def _whole(value: Any) -> Any:
-    """A number without the fraction of nothing that some programs write."""
+    """An integer for a float without a fraction, as some programs write it."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -1,4 +1,4 @@
-"""Brings a request that mixes dialects into the shape of its path's own."""
+"""Converts a request that mixes dialects into the shape of its path's dialect."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _any = msgspec.json.Decoder(Any)
 
 
 def read_mended(body: bytes, shape: Shape, read: Callable[[bytes], T]) -> T:
-    """What `read` makes of a body; of a mended one where it stumbles, or where another dialect shows. Raises
+    """The result of `read` for a body, or for the mended body if it is refused or shows another dialect. Raises
     InvalidRequest for what no dialect has."""
     mended = mend_request(body, shape) if SIGNS[shape].search(body) else None
     if mended is None:
@@ -38,19 +38,19 @@ def read_mended(body: bytes, shape: Shape, read: Callable[[bytes], T]) -> T:
 
 
 def is_mixed(fields: Fields, shape: Shape) -> bool:
-    """Whether a body has settings under the names of another dialect."""
+    """Whether a body has settings with names of another dialect."""
     return not FOREIGN_FIELDS[shape].isdisjoint(fields)
 
 
 def check_fields(fields: Fields, shape: Shape) -> None:
-    """Raises InvalidRequest for a field of another dialect that has no form in this."""
+    """Raises InvalidRequest for a field of another dialect that has no form in this one."""
     if is_mixed(fields, shape):
         name = next(name for name in fields if name in FOREIGN_FIELDS[shape])
         raise InvalidRequest(f"{name}: this field is one of another API, and has no form here", param=name)
 
 
 def mend_request(body: bytes, shape: Shape) -> bytes | None:
-    """The body in its path's own shapes; None where there is nothing to mend, or nothing that can be read."""
+    """The body in the shape of its path's dialect; None if it needs no change or is unreadable."""
     try:
         given = _any.decode(repair_surrogates(body))
         if not isinstance(given, dict):

@@ -1,8 +1,8 @@
-"""The shapes that a body may have, whatever the dialect of its path is called."""
+"""The shapes that a body may have, independent of the name of its path's dialect."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-# Those of Messages, of Chat Completions, and of Responses.
+# The shapes of Messages, Chat Completions, and Responses.
 Shape = Literal["messages", "chat", "items"]

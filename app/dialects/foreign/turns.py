@@ -1,7 +1,7 @@
-"""Messages and items of a history in the shape that another dialect, or a library, has for them.
+"""Messages and items of a history in the shape of another dialect or a library.
 
-Whatever a value says is read into pieces: what somebody says, a call, a result. Then the pieces are written as the
-dialect of the path has them. Values that are in its own shape stay as they are.
+Each value is read into neutral pieces: something said, a call, a result. These are then written in the shape of the
+path's dialect. Values already in that shape stay unchanged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ROLES = {"model": "assistant", "ai": "assistant", "bot": "assistant", "human": 
 _RESULT_ROLES = ("tool", "function")
 _TEXTS = ("text", "input_text", "output_text")
 
-# The types of parts and blocks that no parser of a dialect takes apart itself, and what else betrays another dialect.
+# Types of parts and blocks that a dialect's own parser does not read, and other marks of another dialect.
 _FOREIGN_TYPES: dict[Shape, bytes] = {
     _MESSAGES: b"image_url|input_text|output_text|input_image|input_file|file|tool-call|tool-result|function_call",
     _CHAT: b"tool-call|tool-result",
@@ -38,7 +38,7 @@ SIGNS: dict[Shape, re.Pattern[bytes]] = {
 
 
 class _Said(msgspec.Struct):
-    """Something that somebody says. `parts` are those of any dialect; `more` is what else the message has."""
+    """A message's content. `parts` may be of any dialect; `more` are the message's other fields."""
 
     role: str
     parts: list[Any]
@@ -61,7 +61,7 @@ _Piece = _Said | _Called | _Answered
 
 
 def mend_turns(values: Any, shape: Shape) -> Any:
-    """A history with its values in the shapes of `shape`."""
+    """A history converted to `shape`."""
     if isinstance(values, dict):
         values = [values]
     if not isinstance(values, list):
@@ -80,7 +80,7 @@ def mend_turns(values: Any, shape: Shape) -> Any:
 
 
 def _find_call(answer: _Answered, value: Any, open_calls: list[_Called]) -> None:
-    """Gives a result without an id that of the call it answers: of the same name, else the first that is open."""
+    """Gives a result without an id the id of its call: the open call of the same name, else the first open one."""
     if answer.id is None and open_calls:
         name = value.get("name") if isinstance(value, dict) else None
         answer.id = next((call for call in open_calls if call.name == name), open_calls[0]).id
@@ -127,7 +127,7 @@ def _read_message(role: str, value: Mapping[Any, Any]) -> Iterator[_Piece]:
 
 
 def _read_step(value: Any) -> _Called | _Answered | None:
-    """A call or a result as dialects and libraries spell them; None for anything else."""
+    """A call or a result in the spelling of any dialect or library; None for anything else."""
     match value:
         case {"type": "tool_use", "id": id, "name": name}:
             return _Called(id, name, value.get("input"))
@@ -186,7 +186,7 @@ def _is_odd_block(part: Any) -> bool:
 
 
 def _is_content(content: Any) -> bool:
-    """Whether a result holds what Messages has there."""
+    """Whether a result's content is in the form of Messages."""
     parts = content if isinstance(content, list) else [content]
     return all(
         (isinstance(part, str | None) and part is content)
@@ -341,7 +341,7 @@ _WRITERS: dict[Shape, Callable[[Sequence[_Piece]], Iterator[dict[str, Any]]]] = 
 
 
 def _as_content(content: Any, write: Callable[[Any], Any]) -> Any:
-    """What a tool returned: words, parts, or any JSON as its text."""
+    """The content of a tool's result: words, parts, or any other JSON as text."""
     match content:
         case None:
             return ""
@@ -389,7 +389,7 @@ def _same(part: Any) -> Any:
 
 
 def _as_block(part: Any) -> Any:
-    """A part of any dialect as a block of Messages; what is none stays as it is."""
+    """A part of any dialect as a block of Messages; anything else unchanged."""
     match part:
         case str() | {"type": "input_text" | "output_text", "text": str()}:
             return _text(part if isinstance(part, str) else part["text"])
@@ -403,7 +403,7 @@ def _as_block(part: Any) -> Any:
 
 
 def _as_part(part: Any) -> Any:
-    """A part of any dialect as one of Responses."""
+    """A part of any dialect as a part of Responses; anything else unchanged."""
     match part:
         case str() | {"text": str(), "type": "text" | "input_text" | "output_text"}:
             return {"type": "input_text", "text": part if isinstance(part, str) else part["text"]}
@@ -441,7 +441,7 @@ _ITEM_PARTS = ("image", "document", "file", "thinking", "redacted_thinking")
 
 
 def _media_of(part: dict[str, Any]) -> tuple[str, dict[str, Any], str | None] | None:
-    """An image or a document of any dialect, as its kind, its source in Messages' shape, and its title."""
+    """An image or document of any dialect: its kind, its source in Messages' shape, and its title."""
     match part:
         case {"type": "image" | "document" as kind, "source": {}}:
             title = part.get("title")

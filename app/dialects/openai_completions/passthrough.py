@@ -46,7 +46,7 @@ _head_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 def find_lowered(body: bytes, capabilities: Capabilities) -> list[Loss]:
-    """What `pass_request` does to the limit of a request."""
+    """The losses from lowering the limit in `pass_request`."""
     most = capabilities.max_output
     asked = None if most is None else decode_or_none(msgspec.Raw(body), _limit_decoder)
     if most is None or asked is None or asked.max_tokens is None or asked.max_tokens <= most:

@@ -24,7 +24,7 @@ from app.errors import UpstreamBusy
 QUEUE_TIMEOUT = 60.0
 PERIOD = 0.05
 
-# The file that tells whose session a folder is.
+# The file that names the owner of a session's folder.
 OWNER = "owner"
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9]")
@@ -96,7 +96,8 @@ class Places:
         return self._place(folder, lock)
 
     def _make_room(self) -> None:
-        """Removes expired sessions, and the oldest if there are too many."""
+        """Removes expired sessions, and if there are still too many, the oldest idle one of the tenant with the most.
+        Raises UpstreamBusy if all of them run."""
         if not self._root.exists():
             self._root.mkdir(mode=0o700, parents=True)
             return
@@ -118,7 +119,7 @@ class Places:
             raise UpstreamBusy(f"as many sessions of the Claude program run as are kept (max_sessions: {self._most})")
 
     def _remove(self, folder: Path) -> bool:
-        """Whether it is gone: one that runs stays."""
+        """Removes a session unless it runs; returns whether it is gone."""
         lock = self._lock(folder, 0.0)
         if lock is None:
             return not folder.exists()
@@ -154,7 +155,7 @@ class Places:
 
 
 def _last_used(folder: Path) -> float:
-    """In unix seconds; 0 for what another worker has just removed."""
+    """Time of the last use in unix seconds; 0 if another worker has just removed the folder."""
     try:
         return folder.stat().st_mtime
     except OSError:
