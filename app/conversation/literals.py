@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -77,3 +77,47 @@ def show_halves(value: bytes) -> bytes:
 def join(values: Iterable[bytes]) -> bytes:
     """Several literals joined into one, in order."""
     return b'"' + b"".join([value[1:-1] for value in values]) + b'"'
+
+
+# After these an object may begin within an object.
+_BEFORE_VALUES = (":", ",", "[")
+# Pieces that are looked at because they may say all of an object again.
+_MOST_DOUBTS = 64
+NOTHING = b'"{}"'
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class Resent:
+    """Finds what pieces of an object's text add, where servers send all of it again: DeepSeek behind Qianfan with each
+    piece, others once more at the end. No piece of an object can begin as the whole did.
+
+    `always`: each piece says all of it.
+    """
+
+    __slots__ = ("always", "doubts")
+
+    def __init__(self) -> None:
+        self.always = False
+        self.doubts = 0
+
+    def rest_of(self, pieces: Sequence[bytes], added: bytes) -> bytes:
+        """The literal of what `added` says beyond `pieces`, literals too."""
+        if not pieces or not added.startswith(b'"{') or self.doubts >= _MOST_DOUBTS:
+            return added
+        if added != NOTHING and not added.startswith(pieces[0][:-1]):
+            return added
+        had, now = text_of(join(pieces)), text_of(added)
+        if now.startswith(had) and (self.always or had.rstrip()[-1:] not in _BEFORE_VALUES or is_object(now)):
+            self.always = True
+            return literal(now[len(had) :])
+        self.doubts += 1
+        return EMPTY if had.rstrip().endswith("}") and is_object(had) else added
+
+
+def is_object(text: str) -> bool:
+    """Whether a text is a JSON object, and nothing but one."""
+    try:
+        _object.decode(text)
+    except (msgspec.DecodeError, UnicodeError, ValueError, RecursionError):
+        return False
+    return True

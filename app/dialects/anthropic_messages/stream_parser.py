@@ -22,7 +22,7 @@ from app.conversation.events import (
     Started,
     UsageSeen,
 )
-from app.conversation.literals import EMPTY, is_blank, join, literal, text_of
+from app.conversation.literals import EMPTY, NOTHING, Resent, is_blank, join, literal, text_of
 from app.dialects.anthropic_messages.content.blocks import ignore_field, read_arguments, read_block
 from app.dialects.anthropic_messages.errors import parse_stream_error
 from app.dialects.anthropic_messages.response_parser import (
@@ -105,7 +105,7 @@ class _WireBlock:
     """A block that is open on the wire. `index` is its neutral index; `texts` are the literals of its deltas, if the
     end needs them all; `fields` are those of its start."""
 
-    __slots__ = ("fields", "index", "signature", "texts", "type")
+    __slots__ = ("fields", "index", "resent", "signature", "texts", "type")
 
     def __init__(self, kind: str, index: int, fields: Fields) -> None:
         self.type = kind
@@ -113,6 +113,7 @@ class _WireBlock:
         self.fields = fields
         self.texts: list[bytes] = []
         self.signature = b""
+        self.resent = Resent()
 
 
 class StreamParser:
@@ -284,8 +285,8 @@ class StreamParser:
                 fragment = bytes(delta.partial_json)
                 if fragment.startswith(b"{"):  # the object instead of its text; {} is the default for missing arguments
                     fragment = literal(fragment.decode()) if fragment.strip(b"{} \n\r\t") else EMPTY
-                if block.texts or not is_blank(fragment):
-                    self._say(block, fragment, events)
+                if block.texts or not (is_blank(fragment) or fragment == NOTHING):
+                    self._say(block, block.resent.rest_of(block.texts, fragment), events)
             case _:
                 fragment = bytes(delta.partial_json)
                 if fragment.startswith(b'"'):

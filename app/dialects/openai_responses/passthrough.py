@@ -103,6 +103,7 @@ _UNANNOUNCED = re.compile(
     rb"event: response\.(?:content_part\.added|output_text\.delta|refusal\.delta|reasoning_summary_part\.added"
     rb"|reasoning_summary_text\.delta|reasoning_text\.delta|function_call_arguments\.delta)\n"
 )
+_OLD_END = "response.done"  # which realtime streams end with, and what was made after them
 _GOOD_ENDS = ("response.completed", "response.incomplete")
 _NUMBER = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
 
@@ -253,7 +254,7 @@ class StreamPassthrough:
                 return known_secrets.mask_bytes(block)
             self._error = malformed("an event", data).failure
             return b""
-        if event.type == "error" or (not event.type and event.error):
+        if event.type in ("error", "response.error") or (not event.type and event.error):
             error = event.error or {"code": event.code, "message": event.message, "param": event.param}
             self._error = parse_error_event(error, data)
             return b""
@@ -268,6 +269,10 @@ class StreamPassthrough:
             return block  # the client may understand it
 
     def _repair_event(self, block: bytes, event: _Event) -> bytes:
+        if event.type == _OLD_END and event.response is not NULL:
+            status = response_decoder.decode(event.response).status or "completed"
+            event.type = f"response.{status}"
+            block = block.replace(_OLD_END.encode(), event.type.encode(), 2)
         if event.response is not NULL:
             response = self._repair_response(event.type, _with_error(event.response, event.error))
             repaired = _replace(block, event.response, response)
@@ -300,7 +305,7 @@ class StreamPassthrough:
             return [msgspec.Raw(self._items[index]) for index in sorted(self._items)]
         if self._ids is _Ids.UNSTABLE:
             return [settle_item(self._with_known_id(index, item)) for index, item in enumerate(listed)]
-        settled = [settle_item(item) for item in listed]
+        settled = [settle_item(complete_item(item)) for item in listed]
         return settled if any(new is not old for new, old in zip(settled, listed, strict=True)) else None
 
     def _tell_items(self, block: bytes, response: bytes) -> bytes:

@@ -10,7 +10,7 @@ import msgspec
 
 from app.conversation.blocks import Block, Compaction, Proof, Reasoning, Refusal, Text, ToolCall, ToolKind
 from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOpened, Event, Failed, Started, UsageSeen
-from app.conversation.literals import is_blank, join, literal, text_of
+from app.conversation.literals import EMPTY, NOTHING, Resent, is_blank, join, literal, text_of
 from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import repair_surrogates
 from app.dialects.malformed import malformed
@@ -41,13 +41,14 @@ _WHOLES = {
     "response.reasoning_text.done": "text",
     "response.reasoning.done": "text",
 }
-ENDS = {"response.completed", "response.incomplete", "response.failed", "response.cancelled"}
+ENDS = {"response.completed", "response.incomplete", "response.failed", "response.cancelled", "response.done"}
 _BEGINNINGS = {"response.created", "response.queued", "response.in_progress"}
 _ADDED = "response.output_item.added"
 _DONE = "response.output_item.done"
 _ANNOTATED = "response.output_text.annotation.added"
 _PARTS = ("response.content_part.added", "response.reasoning_part.added")
-_READ = {_TEXT_DELTA, *_DELTAS, *_WHOLES, *ENDS, *_BEGINNINGS, _ADDED, _DONE, _ANNOTATED, "error", ""}
+_ERRORS = ("error", "response.error")
+_READ = {_TEXT_DELTA, *_DELTAS, *_WHOLES, *ENDS, *_BEGINNINGS, _ADDED, _DONE, _ANNOTATED, *_ERRORS, ""}
 _PARAGRAPH = b'"\\n\\n"'
 _QUOTE = ord('"')
 _ARGUMENTS = "response.function_call_arguments"
@@ -98,10 +99,11 @@ _decode_full = msgspec.json.Decoder(_FullChunk).decode
 class _OpenBlock:
     """`said` are the literals passed on so far; `part` is the part of the item to which the last of them belonged."""
 
-    __slots__ = ("citations", "index", "part", "said")
+    __slots__ = ("citations", "index", "part", "resent", "said")
 
     def __init__(self, index: int) -> None:
         self.index = index
+        self.resent = Resent()
         self.said: list[bytes] = []
         self.citations = 0
         self.part: tuple[str, int] | None = None
@@ -138,7 +140,7 @@ class StreamParser:
         self._calls = False
         self._blocks = 0
         self._parts: set[tuple[int, int]] = set()  # announced parts of items
-        self._settled: set[str | None] = set()  # ids of finished items
+        self._settled: set[str | None] = set()  # ids of finished items, and of their calls
 
     def feed(self, data: Sequence[bytes]) -> list[Event]:
         events: list[Event] = []
@@ -200,7 +202,7 @@ class StreamParser:
             self._add_citation(chunk, chunk.annotation, events)
         elif kind in ENDS and chunk.response is not None:
             self._end(chunk.response, events, chunk.error)
-        elif kind == "error" or (not kind and chunk.error is not None):
+        elif kind in _ERRORS or (not kind and chunk.error is not None):
             error = chunk.error or {"code": chunk.code, "message": chunk.message, "param": chunk.param}
             self._fail(parse_error_event(error, payload), events)
         elif kind in _BEGINNINGS and chunk.response is not None:
@@ -218,8 +220,10 @@ class StreamParser:
 
     def _open_item(self, position: int, item: Item, events: list[Event]) -> None:
         before = self._items.get(position)
-        if before is not None and not before.done:  # two items with one index: the first has ended
-            self._close_blocks(before, events)
+        if before is not None and not before.done:
+            if _is_same(before.item, item):  # announced twice
+                return
+            self._close_blocks(before, events)  # two items with one index: the first has ended
         self._items[position] = opened = _UpstreamItem(item)
         # A call without a name yet waits for its end.
         if item.type in _STREAMED_CALLS and item.name and (item.call_id or item.id):
@@ -239,6 +243,11 @@ class StreamParser:
             part = self._part_of(chunk)
         if unless_said and block.said and block.part == part:
             return
+        if chunk.type.startswith(_ARGUMENTS) and not unless_said:
+            if not block.said and text == NOTHING:
+                return  # the arguments may still come; at the end of a call they are that anyway
+            if (text := block.resent.rest_of(block.said, text)) == EMPTY:
+                return
         if block.said and block.part != part:
             _say(block, _PARAGRAPH, events)
         block.part = part
@@ -297,7 +306,15 @@ class StreamParser:
         item = item_decoder.decode(raw)
         opened = self._items.get(position)
         if opened is None or opened.done:
-            opened = self._items[position] = _UpstreamItem(item)
+            if item.call_id is not None and item.type in _STREAMED_CALLS:
+                # Copilot ends a call under another id and place than it began with.
+                opened = next((one for one in self._items.values() if one.item.call_id == item.call_id), None)
+            elif opened is not None and not _is_same(opened.item, item):
+                opened = None
+            if opened is not None and opened.done:
+                return  # the same once more
+            if opened is None:
+                opened = self._items[position] = _UpstreamItem(item)
         opened.item = item
         proof = None
         for place, whole in enumerate(parse_item(item, raw, "output")):
@@ -317,7 +334,7 @@ class StreamParser:
             if isinstance(whole, Reasoning | ToolCall | Compaction):
                 proof = whole.proof
         self._close_blocks(opened, events, proof, incomplete=item.status == "incomplete")
-        self._settled.add(item.id)
+        self._settled.update((item.id, item.call_id))
 
     def _close_blocks(
         self, opened: _UpstreamItem, events: list[Event], proof: Proof | None = None, *, incomplete: bool = False
@@ -352,12 +369,18 @@ class StreamParser:
         """Whether an item of the terminal response is known, by its id, or by its position if ids change."""
         opened = self._items.get(position)
         at_its_place = opened is not None and opened.done and opened.item.type == item.type
-        return at_its_place or (item.id is not None and item.id in self._settled)
+        return at_its_place or any(known is not None and known in self._settled for known in (item.id, item.call_id))
 
     def _fail(self, failure: Failure, events: list[Event]) -> None:
         events.append(Failed(failure))
         self._ended = True
         self._texts.clear()
+
+
+def _is_same(item: Item, other: Item) -> bool:
+    """Whether two items are one, by their ids."""
+    ids = {known for known in (item.id, item.call_id) if known}
+    return not ids.isdisjoint((other.id, other.call_id))
 
 
 def _is_read(payload: bytes) -> bool:

@@ -13,13 +13,14 @@ import msgspec
 
 from app.conversation.blocks import Block, Reasoning, Refusal, Text, ToolCall, ToolKind, ToolResult
 from app.conversation.capabilities import Capabilities
+from app.conversation.literals import is_object
 from app.conversation.losses import Loss, Severity
 from app.conversation.request import Request, Turn
 from app.conversation.thoughts import weave
 from app.dialects.json_bodies import fields_decoder, list_decoder, read_value
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.messages.parts import NoteField, read_cache, read_content, write_part, write_text
-from app.dialects.openai_chat.replies.tool_calls import is_object, wrap_arguments
+from app.dialects.openai_chat.replies.tool_calls import wrap_arguments
 from app.dialects.openai_chat.response_renderer import write_call
 from app.dialects.openai_chat.vocabulary import NAME, ROLES, KnownMessage, WireCall, WireFunction, WireMessage
 from app.errors import InvalidRequest

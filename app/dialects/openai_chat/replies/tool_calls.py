@@ -12,22 +12,15 @@ from collections.abc import Sequence
 
 import msgspec
 
-from app.conversation.literals import EMPTY, is_blank, join, literal, text_of
+from app.conversation.literals import EMPTY, NOTHING, Resent, is_blank, is_object, join, literal, text_of
 from app.dialects.json_bodies import encode_body
 from app.dialects.openai_chat.vocabulary import CallFragment
 from app.errors import UpstreamMalformed
 
-_valid_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _UNREADABLE = (msgspec.DecodeError, UnicodeError, ValueError, RecursionError)
-# After these characters an object may begin inside an object.
-_BEFORE_VALUES = (":", ",", "[")
 # Prefixes of the literal of an object's text: white space may precede the brace.
 _OBJECT_STARTS = (b'"{', b'" ', b'"\\n', b'"\\t', b'"\\r')
 
-
-_EMPTY_OBJECT = literal("{}")
-# Maximum pieces of one call that are checked for repeating all of its arguments.
-_MOST_DOUBTS = 64
 
 # Maximum calls in one answer. No model makes this many, and each fragment is compared with the calls still without a
 # name.
@@ -39,11 +32,10 @@ class Call:
 
     `id` is what clients see: the server's id, or a generated one; `pieces` are the literals of the arguments so far.
     Arguments that do not begin like an object are `held` until all have arrived. `empty`: they began with an empty
-    object, after which more may come. `resent`: each piece repeats all arguments so far.
+    object, after which more may come.
     """
 
-    __slots__ = ("block", "custom", "doubts", "empty", "extra", "held", "id", "name", "pieces", "position", "resent",
-                 "wire_id")  # fmt: skip
+    __slots__ = ("block", "custom", "empty", "extra", "held", "id", "name", "pieces", "position", "resent", "wire_id")
 
     def __init__(self, position: int, wire_id: str | None) -> None:
         self.position = position
@@ -53,8 +45,7 @@ class Call:
         self.custom = False
         self.held = False
         self.empty = False
-        self.doubts = 0
-        self.resent = False
+        self.resent = Resent()
         self.pieces: list[bytes] = []
         self.extra: bytes | None = None
         self.block: int | None = None
@@ -82,7 +73,7 @@ class Call:
         """Accepts an empty object as all of the arguments, if nothing else has arrived."""
         if not self.empty or self.pieces:
             return False
-        self.pieces.append(_EMPTY_OBJECT)
+        self.pieces.append(NOTHING)
         return True
 
     def held_arguments(self) -> bytes:
@@ -118,7 +109,7 @@ class CallBinder:
             self.taken.add(call.id)
         if not call.pieces and not call.custom and is_blank(added):
             added = EMPTY  # white space before an object is meaningless, and alone it is no object
-        if not call.pieces and added == _EMPTY_OBJECT and not call.custom:
+        if not call.pieces and added == NOTHING and not call.custom:
             added, call.empty = EMPTY, True  # LiteLLM and others send this before the actual arguments
         else:
             added = call.rest_of(added)
@@ -262,7 +253,7 @@ def _continues(fragment: CallFragment, call: Call) -> bool:
 
 def opens_empty(fragment: CallFragment, binder: CallBinder) -> bool:
     """Whether arguments begin with an empty object, after which more may come."""
-    if _arguments_of(fragment) != _EMPTY_OBJECT:
+    if _arguments_of(fragment) != NOTHING:
         return False
     index = fragment.index
     known = binder.calls[index] if isinstance(index, int) and 0 <= index < len(binder.calls) else None
@@ -289,14 +280,6 @@ def says_arguments(fragment: CallFragment) -> bool:
 def begins_object(piece: bytes) -> bool:
     """Whether the literal of arguments, or of their first piece, begins like the text of an object."""
     return piece.startswith(_OBJECT_STARTS) and not is_blank(piece)
-
-
-def is_object(arguments: str) -> bool:
-    try:
-        _valid_object.decode(arguments)
-    except _UNREADABLE:
-        return False
-    return True
 
 
 def wrap_arguments(arguments: str) -> str:

@@ -14,6 +14,7 @@ from app.dialects.json_bodies import change_fields, fields_decoder, list_decoder
 
 _ABSENT = msgspec.Raw()
 _EMPTY = msgspec.Raw(b"[]")
+_SAY_NOTHING = (b"", b"null", b'"null"', EMPTY)
 _MISSING: dict[str, dict[str, Any]] = {
     "message": {"role": msgspec.Raw(b'"assistant"'), "content": _EMPTY},
     "reasoning": {"summary": _EMPTY},
@@ -44,12 +45,20 @@ def complete_item(raw: msgspec.Raw) -> msgspec.Raw:
     head = _head_decoder.decode(raw)
     missing = {name: value for name, value in _MISSING.get(head.type, {}).items() if not bytes(getattr(head, name))}
     unmarked = head.type == "message" and b'"output_text"' in item and b'"annotations"' not in item
+    if head.type == "message" and (bytes(head.content).startswith(b'"') or bytes(head.content) == b"null"):
+        missing["content"] = _parts_of(head.content)
     if not missing and not unmarked:
         return raw
     fields: dict[str, Any] = {**fields_decoder.decode(raw), **missing}
-    if unmarked and "content" in fields:
+    if unmarked and "content" not in missing and "content" in fields:
         fields["content"] = [_complete_part(part) for part in list_decoder.decode(fields["content"])]
     return msgspec.Raw(msgspec.json.encode(fields))
+
+
+def _parts_of(text: msgspec.Raw) -> msgspec.Raw:
+    """A content that is a text, or nothing, as the list that it should be."""
+    part = {"type": "output_text", "text": text, "annotations": _EMPTY}
+    return msgspec.Raw(msgspec.json.encode([part])) if bytes(text) != b"null" else _EMPTY
 
 
 def settle_item(raw: msgspec.Raw) -> msgspec.Raw:
@@ -58,9 +67,11 @@ def settle_item(raw: msgspec.Raw) -> msgspec.Raw:
         return raw
     call = _call_decoder.decode(raw)
     said = bytes(call.arguments)
-    if call.type != "function_call" or not (said in (b"", b"null", b'"null"', EMPTY) or is_blank(said)):
+    if call.type != "function_call":
         return raw
-    return change_fields(raw, arguments="{}")
+    if said.startswith(b"{"):  # the object instead of its text
+        return change_fields(raw, arguments=said.decode())
+    return change_fields(raw, arguments="{}") if said in _SAY_NOTHING or is_blank(said) else raw
 
 
 def _complete_part(part: msgspec.Raw) -> msgspec.Raw:

@@ -21,11 +21,12 @@ from app.conversation.blocks import (
     ToolResult,
 )
 from app.conversation.capabilities import Capabilities
+from app.conversation.literals import is_object
 from app.conversation.losses import Loss
 from app.conversation.request import Extension, Request, Role, Tool, Turn
 from app.conversation.steps import SERVER_TOOL
 from app.dialects.json_bodies import read_value
-from app.dialects.openai_chat.replies.tool_calls import is_object, wrap_arguments
+from app.dialects.openai_chat.replies.tool_calls import wrap_arguments
 from app.dialects.openai_responses.items.content import PART_PREFIX, annotation_of, parse_content, render_parts
 from app.dialects.openai_responses.items.items import parse_item, render_call, summary_message, valid_json
 from app.dialects.openai_responses.items.tools import parse_tools
