@@ -55,19 +55,8 @@ class Call:
         return is_object(text_of(join(self.pieces))) if self.pieces else self.empty
 
     def rest_of(self, added: bytes) -> bytes:
-        """The new part of a piece. DeepSeek behind Qianfan and others resend all arguments in each piece, some once
-        more at the end: no real continuation of an object can begin like the object itself."""
-        if not self.pieces or not added.startswith(b'"{') or self.custom:
-            return added
-        repeats = added.startswith(self.pieces[0][:-1])
-        if not (repeats or added == _EMPTY_OBJECT) or self.doubts >= _MOST_DOUBTS:
-            return added
-        had, now = text_of(join(self.pieces)), text_of(added)
-        if now.startswith(had) and (self.resent or had.rstrip()[-1:] not in _BEFORE_VALUES or is_object(now)):
-            self.resent = True
-            return literal(now[len(had) :])
-        self.doubts += 1
-        return EMPTY if had.rstrip().endswith("}") and is_object(had) else added
+        """The new part of a piece."""
+        return added if self.custom else self.resent.rest_of(self.pieces, added)
 
     def settle(self) -> bool:
         """Accepts an empty object as all of the arguments, if nothing else has arrived."""
