@@ -1,4 +1,4 @@
-// Charts from the tables below them: rows with data-x (seconds of unix time), cells with data-y, a heading a line.
+// Draws charts from the tables below them: rows with data-x (unix seconds), cells with data-y, one line per heading.
 (() => {
   "use strict";
   const COLOURS = ["--one", "--two", "--three", "--four", "--warn", "--soft", "--strong-line"];
@@ -17,7 +17,7 @@
     return value >= 1e6 ? (value / 1e6).toFixed(1) + "M" : value >= 1e4 ? (value / 1e3).toFixed(0) + "k" : String(Math.round(value * 100) / 100);
   }
 
-  // The day where a day begins, else the time of day; UTC, as all times here.
+  // The date at the start of a day, else the time; in UTC like all times here.
   function spellTime(seconds) {
     const text = new Date(seconds * 1000).toISOString();
     return text.slice(11, 16) === "00:00" ? text.slice(5, 10) : text.slice(11, 16);
@@ -32,7 +32,7 @@
     figure.querySelector("figcaption").after(place);
     const unit = figure.dataset.unit || "";
     const bars = figure.dataset.chart === "bars";
-    // Stacked: each column stands on those before it, and the first is drawn last.
+    // Stacked: each column includes those before it, and the first is drawn last.
     const stacked = bars ? columns.map((_, at) => times.map((__, row) => columns.slice(0, at + 1).reduce((sum, column) => sum + column[row], 0))) : columns;
     const order = bars ? names.map((_, at) => names.length - 1 - at) : names.map((_, at) => at);
     const grid = { stroke: css("--line"), width: 1 };

@@ -1,4 +1,4 @@
-// A button that copies what stands in an element with data-copy.
+// A button that copies the text of an element with data-copy.
 (() => {
   "use strict";
   for (const element of document.querySelectorAll("[data-copy]")) {

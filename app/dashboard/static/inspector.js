@@ -1,4 +1,4 @@
-// Recorded bodies as trees that can be folded, and buttons that copy. Everything foreign is set as text.
+// Recorded bodies as foldable trees, and copy buttons. Foreign content is always inserted as text.
 (() => {
   "use strict";
   const MOST = 400;

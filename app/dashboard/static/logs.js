@@ -1,4 +1,4 @@
-// The log as it goes on: at most data-most lines, following the end unless somebody reads further up.
+// The live log: at most data-most lines, following the end unless the reader has scrolled up.
 (() => {
   "use strict";
   const log = document.getElementById("log");
@@ -21,7 +21,7 @@
     const line = document.createElement("span");
     line.className = level;
     line.textContent = text + "\n";
-    // Workers tell of their lines at different times.
+    // Workers send their lines with different delays.
     let after = log.lastElementChild;
     for (let steps = 0; after && steps < 50 && after.textContent.slice(0, 23) > text.slice(0, 23); steps += 1) after = after.previousElementSibling;
     if (after) after.after(line); else log.prepend(line);

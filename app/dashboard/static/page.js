@@ -1,4 +1,4 @@
-// What all pages do: the theme, questions before what cannot be undone, and lists that are kept short while live.
+// Shared by all pages: the theme, confirmations before irreversible actions, and limits on live lists.
 (() => {
   "use strict";
   const root = document.documentElement;
@@ -20,7 +20,7 @@
     if (question && !confirm(question)) event.preventDefault();
   });
 
-  // Live rows go on top. Who has scrolled down to read is not moved; the list is made anew back on top.
+  // Live rows are added at the top, unless the reader has scrolled down; back at the top the list is reloaded.
   let missed = 0;
   const said = document.getElementById("live-said");
   const tell = (text) => { if (said) { said.textContent = text; said.hidden = !text; } };

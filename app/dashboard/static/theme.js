@@ -1,4 +1,4 @@
-// Before the first paint: the theme that was chosen here, if any.
+// Applies the chosen theme, if any, before the first paint.
 (() => {
   const theme = localStorage.getItem("theme");
   if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
