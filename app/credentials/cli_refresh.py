@@ -1,7 +1,7 @@
-"""Lets the Claude CLI renew the login that it stores, where that is enabled.
+"""Lets the Claude CLI renew the login that it stores, if that is enabled.
 
-Logins are renewed here without any program (login.py); this is for hosts on which the CLI alone may write its file.
-`claude auth status` renews an expired login; `claude --version` does not even look at it.
+Usually the gateway renews logins itself (renewal.py). This is for hosts on which only the CLI may write its file.
+`claude auth status` renews an expired login; `claude --version` does not even read it.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from filelock import FileLock, Timeout
 
 log = logging.getLogger("dragoman.credentials")
 
-# Seconds between two calls of the program, between two looks whether one is due, and that a call may take.
+# Seconds between two calls of the program, between two checks whether one is due, and for one call at most.
 PERIOD = 23 * 3600.0
 LOOK = 600.0
 LIMIT = 30.0
 
-# The program would ask the gateway itself, which asks it.
+# Removed from the program's environment, or it might call the gateway, which calls it.
 _OWN_VARIABLES = ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
 
 
 class CliRefresh:
-    """An errand of the watcher: runs the program at the start and every 23 hours, once for all workers.
+    """Runs the program at the start and every 23 hours, once for all workers. Called by the watcher.
 
-    `stamp` is a file whose age tells when it last ran. Raises nothing: a program that fails leaves the login as it is.
+    The age of the file `stamp` says when it last ran. Raises nothing: if the program fails, the login stays as it is.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class CliRefresh:
 
     def _is_due(self, now: float) -> bool:
         try:
-            # A stamp from the future was made before the clock was set back.
+            # A stamp from the future was written before the clock was set back.
             return not 0 <= now - self._stamp.stat().st_mtime < PERIOD
         except FileNotFoundError:
             return True

@@ -8,13 +8,13 @@ import msgspec
 
 from app.known_secrets import known_secrets
 
-# How messages name the page that makes a login: without an address, for they are written where nobody knows it.
+# The reference to the login page in messages. It has no address, since that is unknown where messages are written.
 _LOGIN_PAGE = "visit /login"
 
-# The word by which `dragoman login` knows the login of each kind of provider.
+# The argument of `dragoman login` for each kind of provider.
 LOGIN_WORDS: dict[str, str] = {"oca": "oca", "anthropic": "claude", "codex": "codex"}
 
-# Each refusal ends with the words that tell its reader what to do next.
+# The end of each refusal, which says what to do next.
 _REMEDIES: dict[str, str] = {
     "oca": "Run `dragoman login oca` or visit /login; with a token file made by `cline auth`, run that again.",
     "anthropic": "Set ANTHROPIC_API_KEY or CLAUDE_ACCESS_TOKEN, or run `dragoman login claude` or `claude auth login`.",
@@ -26,10 +26,10 @@ _REMEDY = "Set the provider's `api_key`, `access_token` or `token_file`."
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True):
-    """What one request shows to its upstream: an access token (bearer) or an API key, never both.
+    """What a request shows to its upstream: an access token (bearer) or an API key, never both.
 
-    `expires_at` is in unix seconds, None when nobody knows. `source` tells a human where it came from. `generation`
-    grows by one with each change of the source, in this process. `name` is what a pool calls it, empty elsewhere.
+    `expires_at` is in unix seconds, or None if it is unknown. `source` says where the credential came from, for humans.
+    `generation` grows by one with each change of the source in this process. `name` is its name in a pool, else empty.
     """
 
     access_token: str | None = None
@@ -54,7 +54,7 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What a human may know about a source. `kind` is "api_key", "access_token" or "none"; nothing in it is secret."""
+    """The status of a source, for humans. `kind` is "api_key", "access_token" or "none". Contains no secret."""
 
     source: str
     kind: str
@@ -66,56 +66,56 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CredentialSource(Protocol):
-    """Where the credentials of one provider come from.
+    """The source of one provider's credentials.
 
-    One object lives as long as the services of one configuration, and is shared by all threads and greenlets of its
-    process; other processes have their own over the same store. What it hands out is immutable: a request keeps the
-    credential that it began with, whatever happens to the store meanwhile.
+    A source lives as long as the services of one configuration, and is shared by all threads and greenlets of its
+    process. Other processes have their own for the same store. The credentials it returns are immutable: a request
+    keeps the one that it began with, whatever happens to the store meanwhile.
     """
 
     def snapshot(self) -> Credential:
-        """The credential to use now. Called for each request, so it touches no disk and no network while what is held
-        is fresh.
+        """The credential to use now. Called for each request, so it uses neither disk nor network while the held one is
+        fresh.
 
-        An expired one is renewed first, for which the caller waits (30 s at most); one that expires soon is handed out
-        and renewed beside the request. Raises CredentialUnavailable, whose message ends with what its reader can do,
-        and CredentialPostponed where trying again after `retry_after` seconds may help.
+        If it has expired, it is renewed first, and the caller waits (at most 30 s). If it expires soon, it is returned
+        and renewed in the background. Raises CredentialUnavailable, whose message ends with the remedy, or
+        CredentialPostponed if a retry after `retry_after` seconds may help.
         """
         ...
 
     def refresh(self, failed: Credential) -> Credential:
         """The credential after `failed`, which an upstream has just refused with 401 or 403.
 
-        Called by any number of requests at once. The store is read again first; only if it still holds what failed is
-        it renewed, once for all who ask, in this process and in others. Gives what is held now, which need not be
-        another secret: the caller compares. Raises as `snapshot` does.
+        Any number of requests may call this at once. Reads the store again first. Only if that still holds `failed`, it
+        is renewed, once for all callers in all processes. Returns what is held then, which may still be the same
+        secret: the caller must compare. Raises as `snapshot` does.
         """
         ...
 
     def describe(self) -> SourceStatus:
-        """What a status page or a command may show: no secret, and nothing that has to be asked of a server. Raises
-        nothing; a source that has no credential says so in `problem`."""
+        """The status for pages and commands. Contains no secret and needs no network. Raises nothing: `problem` says if
+        there is no credential."""
         ...
 
     def poll(self) -> None:
-        """Notice a change of what lies on disk.
+        """Notice changes on disk.
 
-        Called by the watcher every few seconds, and where a request was refused. May read files, never waits for the
-        network. Raises nothing: a store that cannot be read leaves what is held.
+        Called by the watcher every few seconds, and when a request was refused. May read files, but never waits for the
+        network. Raises nothing: if the store cannot be read, the held credential stays.
         """
         ...
 
 
 def find_remedy(kind: str) -> str:
-    """What whoever runs the gateway can do about a missing or refused credential of a provider of `kind`."""
+    """What the operator can do about a missing or refused credential of a provider of `kind`."""
     return _REMEDIES.get(kind, _REMEDY)
 
 
 def spell_login_page(message: str, gateway: str) -> str:
-    """A message with the login page's whole address; `gateway` is the URL under which its reader reached us."""
+    """A message with the login page's full address. `gateway` is the URL at which its reader reached us."""
     return message.replace(_LOGIN_PAGE, f"visit {gateway}/login")
 
 
 def mask_secret(secret: str | None) -> str:
-    """A secret for human eyes: its length only, because a prefix of a short key is half of it."""
+    """A secret for display: only its length, because a prefix could be half of a short key."""
     return f"<{len(secret)} characters>" if secret else "<none>"

@@ -1,14 +1,14 @@
 """A credential source for a login that can change on disk and renew itself.
 
-    held tokens fresh?  ── yes ──▶ hand them out: no lock, no disk, no network
+    held tokens fresh?  ── yes ──▶ return them: no lock, no disk, no network
           │ no
-    read the store again ── fresh now ──▶ hand out
+    read the store again ── fresh now ──▶ return
           │
-    still usable?  ── yes ──▶ hand out, renew in the background
+    still usable?  ── yes ──▶ return, renew in the background
           │ no
-    renew; everybody who asks meanwhile waits for the same flight, with a time limit
+    renew; all callers meanwhile wait for the same flight, with a time limit
 
-A flight has a thread of its own, so that a client who leaves cannot break off a renewal between receiving a rotated
+A flight is a renewal in a thread of its own. So a client that leaves cannot interrupt it between receiving a rotated
 token and saving it.
 """
 
@@ -30,23 +30,24 @@ from app.errors import CredentialPostponed, CredentialUnavailable
 
 log = logging.getLogger("dragoman.credentials")
 
-# How long a request waits for a renewal that it cannot do without.
+# Seconds that a request waits for a renewal without which it cannot be sent.
 WAIT_LIMIT = 30.0
 
-# A token refused so shortly after we got it is not stale: a new one would fare no better, and cost a rotation.
+# Seconds. A token that is refused this soon after we got it is not stale. A new one would be refused too, and cost a
+# rotation.
 _NEW = 60.0
 
-# A refusal stands until the store changes; so many seconds pass before it is looked at again all the same.
+# Seconds after a final refusal before another renewal is tried, unless the store changes earlier.
 _FINAL = 30.0
 
 Renew = Callable[[str | None], Renewed]
 
 
 class LoginSource:
-    """A CredentialSource over a stored login.
+    """A CredentialSource for a stored login.
 
-    `renew` gets the access token to be replaced and gives newer ones; None where a login cannot be renewed. With
-    `watch_closely` each snapshot looks at the store's stamp, so that a changed file counts from the next request on.
+    `renew` gets the access token to replace and returns newer tokens; None if the login cannot be renewed. With
+    `watch_closely`, each snapshot checks the store's stamp, so that a changed file takes effect with the next request.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class LoginSource:
         self._clock = clock
         self._monotonic = monotonic
         self._held: _Held | None = None
-        # Guards what the store said last; held over disk reads, never over the network.
+        # Guards the state last read from the store. Held during disk reads, never during network calls.
         self._reading = threading.Lock()
         self._stamp: Stamp | None = None
         self._problem: str | None = None
@@ -138,22 +139,22 @@ class LoginSource:
         except CredentialUnavailable as error:
             self._report(str(error))
         except Exception:
-            # Without this one odd file would end the watching of all others.
+            # Otherwise one odd file would stop the watching of all others.
             log.exception("Checking %s failed", self.login.label)
         self._forget_removed()
 
     def forget(self) -> None:
-        """Drop what is in memory, after a logout; the next snapshot reads the store again."""
+        """Drop the tokens in memory, after a logout. The next snapshot reads the store again."""
         with self._reading:
             self._held = self._stamp = self._problem = None
 
     def _reload(self, force: bool = False) -> _Held:
-        """What the store holds now. A store that became unreadable leaves what is held; raises if nothing is."""
+        """The store's current tokens. If it has become unreadable, the held ones stay; raises if there are none."""
         with self._reading:
             held, stamp = self._held, self.login.stamp()
             if held is not None and stamp == self._stamp and not force:
                 return held
-            # With nothing to fall back on, a file that is being written gets a moment to be whole.
+            # Without tokens to fall back on, waits a moment for a file that is being written.
             patient = held is None and stamp != self._stamp
             self._stamp = stamp
             try:
@@ -170,10 +171,10 @@ class LoginSource:
         held = self._held
         received_at = self._monotonic() if granted_at is not None else None
         if held is None or held.tokens != tokens:
-            # Whatever failed, failed with other tokens.
+            # The last failure concerned other tokens.
             self._failure = None
         if held is not None and held.tokens.secret == tokens.secret and held.granted_at and granted_at is None:
-            # What we know of a token that we got ourselves is better than what its file can say.
+            # What we know of a token that we got ourselves is more accurate than its file.
             granted_at, received_at = held.granted_at, held.received_at
             tokens = msgspec.structs.replace(tokens, expires_at=held.tokens.expires_at, renew_after=None)
         if held is None or held.tokens.secret != tokens.secret:
@@ -181,7 +182,7 @@ class LoginSource:
             if held is not None and granted_at is None:
                 log.info("Token file change detected. Reloading...")
             if tokens.secret:
-                # The start has told of the first one.
+                # The first one was reported at the start.
                 level = logging.DEBUG if held is None else logging.INFO
                 log.log(level, "Successfully loaded new access token from %s", self.login.label)
         else:
@@ -214,7 +215,7 @@ class LoginSource:
         held = self._held
         if held is not None and held.tokens.secret != unwanted and held.tokens.is_usable(self._clock()):
             return held.credential
-        # Raised anew for each who waited: a shared exception would collect all their tracebacks.
+        # A new exception for each waiting caller: a shared one would collect all their tracebacks.
         if failure is not None:
             raise self._retell(failure) from failure.error
         raise CredentialUnavailable(f"The login in {self.login.label} gave no new access token. {self.login.remedy}")
@@ -225,7 +226,7 @@ class LoginSource:
         return CredentialUnavailable(str(failure.error), status=failure.error.failure.status)
 
     def _begin_flight(self, unwanted: str | None) -> _Flight | None:
-        """The renewal under way, or a new one; None while the last failure forbids one."""
+        """The running renewal, or a new one. None if the last failure was too recent."""
         with self._flights:
             if self._flight is not None:
                 return self._flight
@@ -235,7 +236,7 @@ class LoginSource:
             if held is not None and held.tokens.secret != unwanted and held.tokens.is_usable(self._clock()):
                 return _Flight.done()
             flight = self._flight = _Flight()
-            # Not a daemon: an ordinary exit waits for the save.
+            # Not a daemon, so that a normal exit waits until the tokens are saved.
             threading.Thread(target=self._run_flight, args=(flight, unwanted), name="dragoman-renewal").start()
             return flight
 
@@ -250,7 +251,7 @@ class LoginSource:
         except CredentialUnavailable as error:
             self._note_failure(flight, error, _FINAL)
         except Exception as error:
-            # Nobody but the waiters could tell of it, and they must not be left waiting.
+            # Passed on to the waiting callers, who must not be left waiting.
             log.exception("The renewal of %s failed", self.login.label)
             told = CredentialUnavailable(f"The renewal failed ({type(error).__name__}). {self.login.remedy}")
             self._note_failure(flight, told, _FINAL)
@@ -260,7 +261,7 @@ class LoginSource:
             flight.landed.set()
 
     def _note_failure(self, flight: _Flight, error: CredentialUnavailable, pause: float) -> None:
-        """Go on with a token that is still valid, without trying again for `pause` seconds."""
+        """Note the failure, and keep using a token that is still valid without a new try for `pause` seconds."""
         log.warning("%s", error)
         with self._reading:
             flight.failure = self._failure = _Failure(error, self._monotonic() + pause)
@@ -276,9 +277,9 @@ class LoginSource:
             log.warning("%s", problem)
 
     def _forget_removed(self) -> None:
-        """Drop the tokens of a file that two polls in a row did not find: somebody logged out, in another process.
+        """Drop the tokens of a file that two polls in a row did not find, because another process logged out.
 
-        One look is not enough, because some programs remove a file before they write it anew.
+        One look is not enough, because some programs remove a file before they write it again.
         """
         missing = self._held is not None and self.login.stamp() is None
         if missing and self._missed:
@@ -287,9 +288,9 @@ class LoginSource:
 
 
 class _Held(msgspec.Struct, frozen=True):
-    """One generation of tokens. From `renew_at` on (unix seconds) a snapshot has more to do than hand them out.
+    """One generation of tokens. Until `renew_at` (unix seconds) a snapshot just returns them.
 
-    Of tokens that we got ourselves, `granted_at` is the unix time and `received_at` the monotonic one.
+    For tokens that we got ourselves, `granted_at` is the unix time and `received_at` the monotonic one.
     """
 
     tokens: Tokens
@@ -300,14 +301,14 @@ class _Held(msgspec.Struct, frozen=True):
 
 
 class _Failure(msgspec.Struct, frozen=True):
-    """Why there are no new tokens, and the monotonic time before which nothing else can be expected of another try."""
+    """Why there are no new tokens, and the monotonic time before which another try is useless."""
 
     error: CredentialUnavailable
     until: float
 
 
 class _Flight:
-    """One renewal under way, for all who need it."""
+    """A running renewal, shared by all callers that need it."""
 
     def __init__(self) -> None:
         self.landed = threading.Event()

@@ -1,4 +1,4 @@
-"""Chooses among several credentials of one provider, and rests those that reached a limit."""
+"""Chooses among several credentials of one provider, and rests those that have reached a limit."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from app.credentials.credential import Credential, CredentialSource, SourceStatu
 from app.credentials.rests import Rests
 from app.errors import CredentialUnavailable
 
-# A credential rests no longer than this, whatever its upstream says; seconds.
+# Seconds. A credential rests no longer than this, whatever its upstream says.
 LONGEST_REST = 7 * 86400.0
 
 
 class Rest(msgspec.Struct, frozen=True):
-    """A member that rests `until` a time of the clock, for one `tenant` or, with None, for all."""
+    """A member that rests `until` a time of the monotonic clock, for one `tenant`, or for all if that is None."""
 
     member: str
     until: float
@@ -26,7 +26,7 @@ class Rest(msgspec.Struct, frozen=True):
 
 
 class MemberState(msgspec.Struct, frozen=True):
-    """A member for humans. `rests` are the seconds left, for `tenants` alone where there are some."""
+    """A member's state, for humans. `rests` is how many seconds it still rests, only for `tenants` if there are any."""
 
     name: str
     status: SourceStatus
@@ -35,7 +35,7 @@ class MemberState(msgspec.Struct, frozen=True):
 
 
 class PoolMember:
-    """One credential of a pool, under the name that logs and status pages have for it."""
+    """One credential of a pool, with the name that logs and status pages use for it."""
 
     def __init__(self, name: str, source: CredentialSource, priority: int = 0) -> None:
         self.name = name
@@ -46,7 +46,7 @@ class PoolMember:
         self._given: tuple[Credential, Credential] | None = None
 
     def snapshot(self) -> Credential:
-        """The credential with the member's name on it. Raises CredentialUnavailable."""
+        """The credential, labelled with the member's name. Raises CredentialUnavailable."""
         plain = self.source.snapshot()
         given = self._given
         if given is None or given[0] is not plain:
@@ -55,13 +55,13 @@ class PoolMember:
 
 
 class CredentialPool:
-    """A CredentialSource of several others.
+    """A CredentialSource that combines several others.
 
-    A session keeps its member as long as that one is ready, because a provider's prompt cache belongs to an account:
-    which one it is follows from the session's name alone, so that all workers agree. Requests without a session go to
-    the member that has waited longest. Among ready members those with the highest priority come first. A member that
-    its upstream limits or refuses rests, for the tenant whose request met that, or for all (rests.py); when all rest,
-    the one that is ready soonest is asked. The empty tenant is whoever is not told apart from others.
+    A session keeps its member as long as that is ready, because a provider's prompt cache belongs to an account. The
+    member follows from the session's name alone, so that all workers agree. Requests without a session go to the member
+    that was used least recently. Members with the highest priority are preferred. A member that its upstream limits or
+    refuses rests, for the tenant whose request met that, or for all (rests.py). If all rest, the one that is ready
+    soonest is used. Clients that cannot be told apart share the empty tenant.
     """
 
     def __init__(self, members: Sequence[PoolMember], monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -73,8 +73,8 @@ class CredentialPool:
         return self.choose("")
 
     def choose(self, session: str, tenant: str = "") -> Credential:
-        """The credential for a tenant's request of `session`, which is empty where nobody says. Raises
-        CredentialUnavailable when no member has one."""
+        """The credential for a tenant's request. `session` is empty if it is unknown. Raises CredentialUnavailable if
+        no member has one."""
         problem: CredentialUnavailable | None = None
         for member in self._rank(session, tenant):
             try:
@@ -90,8 +90,8 @@ class CredentialPool:
     def switch(
         self, failed: Credential, session: str, rest: float, tenant: str = "", *, for_all: bool = False
     ) -> Credential | None:
-        """Let the member that gave `failed` rest for so many seconds, `for_all` where its upstream has told that of the
-        account and not of the request; another ready member's credential, if any."""
+        """Rest the member that supplied `failed` for `rest` seconds, and return another ready member's credential, or
+        None. `for_all` says that the upstream's refusal concerns the account, not just this request."""
         now = self._monotonic()
         until = now + min(rest, LONGEST_REST)
         for member in self.members:
@@ -113,7 +113,7 @@ class CredentialPool:
         return member.snapshot()
 
     def describe(self) -> SourceStatus:
-        """The first member that has no problem, else the first of all; `describe_members` tells of each."""
+        """The status of the first member without a problem, else of the first member."""
         states = [member.status for member in self.describe_members()]
         return next((state for state in states if state.problem is None and state.kind != "none"), states[0])
 
@@ -130,13 +130,13 @@ class CredentialPool:
         ]
 
     def rests(self) -> list[Rest]:
-        """The members that rest, and for whom."""
+        """All rests of members, for all tenants or for one."""
         now = self._monotonic()
         found = [Rest(each.name, each.rests.for_all) for each in self.members if each.rests.for_all > now]
         return found + [Rest(each.name, end, name) for each in self.members for name, end in each.rests.tenants(now)]
 
     def adopt_rests(self, rests: Iterable[Rest]) -> None:
-        """Takes up for how long other workers let members rest, where that is longer."""
+        """Adopts the rests that other workers report, where they last longer than our own."""
         now = self._monotonic()
         members = {member.name: member for member in self.members}
         for rest in rests:
@@ -153,7 +153,7 @@ class CredentialPool:
             member.source.poll()
 
     def _rank(self, session: str, tenant: str) -> list[PoolMember]:
-        """All members, the one to take first."""
+        """All members, the preferred one first."""
         now = self._monotonic()
         ends = {member: member.rests.until(tenant) for member in self.members}
         ready = [member for member in self.members if ends[member] <= now]
@@ -166,6 +166,6 @@ class CredentialPool:
 
 
 def _draw_lot(session: str, name: str) -> bytes:
-    """The lot of a member in a session: the same in every worker, and of any other member independent, so that a member
-    that comes or goes moves no session but its own (rendezvous hashing)."""
+    """A member's lot in a session (rendezvous hashing). It is the same in every worker and independent of the other
+    members, so adding or removing a member moves no sessions but its own."""
     return hashlib.blake2b(f"{session}\0{name}".encode("utf-8", "replace"), digest_size=8).digest()

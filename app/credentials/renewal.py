@@ -14,19 +14,19 @@ from app.credentials.stores.stored_login import StoredLogin
 from app.credentials.tokens import Tokens, merge_tokens
 from app.errors import CredentialPostponed, CredentialUnavailable
 
-# A process that dies releases its lock; one that lives needs at most two slow calls.
+# Seconds. A process that dies releases its lock, and a running one needs at most two slow calls.
 LOCK_TIMEOUT = 45.0
 
 _FIRST_DELAY = 2.0
 _LONGEST_DELAY = 300.0
-# An issuer that asks for a longer pause is not believed.
+# The longest pause that an issuer may demand.
 _LONGEST_RETRY_AFTER = 86400.0
 
 RefreshCall = Callable[[Tokens], Tokens]
 
 
 class RenewalPostponed(CredentialPostponed):
-    """There are no new tokens for `delay` seconds."""
+    """There will be no new tokens for `delay` seconds."""
 
     def __init__(self, message: str, delay: float) -> None:
         super().__init__(message, retry_after=delay)
@@ -46,10 +46,10 @@ def renew_login(
     unwanted: str | None,
     clock: Callable[[], float] = time.time,
 ) -> Renewed:
-    """Fresh tokens for `login`: from the store if another process has renewed it, else from the issuer, then saved.
+    """Fresh tokens for `login`: from the store if another process has renewed it, else from the issuer and then saved.
 
-    `unwanted` is the access token to be replaced, because it is about to expire or an upstream refused it; a usable
-    one in the store that is another is taken. Raises RenewalPostponed (try later), or CredentialUnavailable with the
+    `unwanted` is the access token to replace, because it is about to expire or an upstream refused it. If the store
+    holds another usable one, that is returned. Raises RenewalPostponed (try later), or CredentialUnavailable with the
     remedy (somebody must log in).
     """
     try:
@@ -80,7 +80,7 @@ def _renew_locked(
     try:
         grant = call(tokens)
     except GrantRefused as error:
-        # Another program may have spent the token a moment ago; then its new one works for us too.
+        # Another program may just have used the refresh token. Then its new tokens work for us too.
         if not again and login.await_change(tokens):
             return _renew_locked(login, call, unwanted, clock, again=True)
         login.note_refusal(tokens, note)

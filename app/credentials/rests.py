@@ -1,20 +1,21 @@
-"""Whom a rest holds for: the tenant whose request showed it, and all once tenants apart have met it.
+"""Decides for whom a credential rests: for the tenant whose request met a limit, and for all once several have met it.
 
-What one client makes an upstream say must not take a credential from the others.
+One client must not be able to provoke a reply that takes a credential away from all others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-# Tenants that must have met something before it holds for all.
+# The number of tenants that must meet a limit before it holds for all.
 CONFIRMING_TENANTS = 2
-# Tenants that one credential rests for at a time.
+# The most tenants for which one credential rests at a time.
 MOST_TENANTS = 256
 
 
 class Rests:
-    """Until when one thing rests, by a clock that the caller reads; 0.0 where it does not. A tenant is its mark."""
+    """The end of one credential's rests, by the caller's clock; 0.0 if it does not rest. Tenants are given by their
+    ids."""
 
     __slots__ = ("_tenants", "for_all")
 
@@ -23,18 +24,18 @@ class Rests:
         self._tenants: dict[str, float] = {}
 
     def until(self, tenant: str) -> float:
-        """When it is over for a tenant; for the empty one it is what holds for all, unless all have that name."""
+        """When the rest is over for a tenant: the later of its own rest and the one for all."""
         return max(self.for_all, self._tenants.get(tenant, 0.0)) if self._tenants else self.for_all
 
     def any_until(self) -> float:
-        """When it is over for every tenant."""
+        """When the last rest is over, for any tenant or for all."""
         return max(self.for_all, *self._tenants.values()) if self._tenants else self.for_all
 
     def rest_for_all(self, until: float) -> None:
         self.for_all = max(self.for_all, until)
 
     def rest(self, tenant: str, until: float, now: float) -> None:
-        """Notes what a request of `tenant` has met. As long as that of tenants apart holds, it holds for all."""
+        """Rests the credential for `tenant`. While CONFIRMING_TENANTS tenants have a rest, it rests for all."""
         held = self._tenants = {name: end for name, end in self._tenants.items() if end > now}
         if until > held.get(tenant, now):
             held[tenant] = until
@@ -44,5 +45,5 @@ class Rests:
             self.rest_for_all(sorted(held.values())[-CONFIRMING_TENANTS])
 
     def tenants(self, now: float) -> Iterator[tuple[str, float]]:
-        """The tenants that it still rests for, longer than for all, and until when."""
+        """The tenants whose rests end later than the one for all, and when."""
         return ((name, end) for name, end in self._tenants.items() if end > max(now, self.for_all))

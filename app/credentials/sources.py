@@ -1,4 +1,4 @@
-"""Chooses a provider's credential source: configuration, then environment, then machine."""
+"""Chooses a provider's credential source: from the configuration, else the environment, else the machine."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from app.settings.tables import ProviderSettings
 
 log = logging.getLogger("dragoman.credentials")
 
-# The file format of each kind of provider that has logins. A token file of any other server is read as OCA's are:
-# that format knows bare text and the usual names.
+# The file format of each kind of provider with logins. Token files of other kinds are read as OCA's, whose format
+# includes bare text and the usual names.
 FORMATS: dict[str, LoginFormat] = {
     "oca": oca_file,
     "anthropic": claude_file,
@@ -50,7 +50,7 @@ _ACCESS_TOKENS: dict[str, tuple[str, ...]] = {
     "codex": ("CODEX_ACCESS_TOKEN",),
 }
 
-# Where macOS keeps what other systems keep in Claude's login file.
+# The keyring entry that macOS uses instead of Claude's login file.
 _CLAUDE_KEYRING = "Claude Code-credentials"
 
 
@@ -65,15 +65,15 @@ def open_source(
     clock: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> CredentialSource | None:
-    """The source for one provider; give it to the watcher too. Opening reads no file that is configured.
+    """The source for one provider. It should also be given to the watcher. Opening it reads no configured file.
 
-    `open_session` gives the way to the issuer, and is asked for it only when there is something to renew. `name` is the
-    provider's in the settings, by which humans are told of them. `wait_limit` is how many seconds a request waits for a
-    renewal that it cannot do without.
+    `open_session` returns the session for calls to the issuer, and is called only when there is something to renew.
+    `name` is the provider's in the settings, for messages. `wait_limit` is how many seconds a request waits for a
+    renewal without which it cannot be sent.
 
     None if the provider has no credential of its own: an open server, or one that gets the client's credential. A
-    provider of a kind that needs a login, or whose `auth` is "configured", has a source anyway; it raises the remedy
-    and takes up a login when one appears.
+    provider of a kind that needs a login, or whose `auth` is "configured", always has a source. Without a login, that
+    raises an error with the remedy, and it adopts a login when one appears.
     """
     if settings.auth == "passthrough":
         return None
@@ -103,7 +103,7 @@ def open_source(
     return LoginSource(
         login,
         (lambda unwanted: renew_login(login, call, unwanted, clock=clock)) if call is not None else None,
-        # Users of that file expect a renewed token to count from the next request on.
+        # Users of this file expect a renewed token to take effect with the next request.
         watch_closely=settings.kind == "anthropic" and isinstance(store, FileStore),
         wait_limit=wait_limit,
         errand=_open_errand(settings, store, environ, clock),
@@ -115,7 +115,8 @@ def open_source(
 def find_store(
     kind: str, environ: Mapping[str, str], home: Path, clock: Callable[[], float] = time.time
 ) -> LoginStore | None:
-    """Where this machine keeps, or would keep, the login for providers of `kind`; None where there is none to keep.
+    """The store in which this machine keeps, or would keep, the login for providers of `kind`. None if they have no
+    logins.
 
     Claude's is None until there is a login, because without one the client's own credential is passed on.
     """
@@ -127,7 +128,7 @@ def find_store(
                 return EnvironmentStore("OCA_REFRESH_TOKEN", text, runtime)
             own = own_oca_file(home)
             candidates = find_oca_files(environ, home)
-            # Cline's files exist without an OCA login too; an absent file may still become one.
+            # Cline's files may exist without an OCA login. A missing file may still get one.
             paths = tuple(path for path in candidates if path == own or not exists(path) or _holds_login(path, kind))
             return FileStore(paths, own=own, runtime=runtime, clock=clock)
         case "anthropic":
@@ -145,7 +146,7 @@ def find_store(
 
 
 def endpoints_of(settings: ProviderSettings, environ: Mapping[str, str], tokens: Tokens | None = None) -> Endpoints:
-    """Where the login of this provider is made and renewed: as configured, as `tokens` say, or as is usual."""
+    """The endpoints for this provider's logins and renewals: as configured, else as in `tokens`, else the defaults."""
     issuer, client_id, token_url = settings.idcs_url, settings.client_id, settings.oauth_token_url
     mode: str | None = settings.mode
     if settings.kind == "oca":
@@ -153,7 +154,7 @@ def endpoints_of(settings: ProviderSettings, environ: Mapping[str, str], tokens:
         client_id = client_id or environ.get("OCA_CLIENT_ID")
         mode = mode or (environ["OCA_MODE"] if environ.get("OCA_MODE") in ("internal", "external") else None)
         if issuer is None and mode is None and tokens is not None:
-            # A token knows who issued it, which nobody has told us.
+            # The token names its issuer, which is not configured.
             issuer, own_client_id = read_issuer(tokens.access_token)
             client_id = client_id or own_client_id
     if settings.kind == "codex":
@@ -177,10 +178,10 @@ def make_refresh_call(
     *,
     clock: Callable[[], float] = time.time,
 ) -> RefreshCall | None:
-    """The call that renews logins of this provider; None for kinds whose tokens nobody renews."""
+    """The call that renews this provider's logins. None for kinds whose tokens are not renewed."""
     if settings.kind not in ("oca", "anthropic", "codex"):
         return None
-    # One for each set of endpoints, so that discovered addresses are remembered.
+    # One per set of endpoints, so that discovered addresses are remembered.
     issuers: dict[str, TokenEndpoint] = {}
 
     def call(tokens: Tokens) -> Tokens:
@@ -233,14 +234,13 @@ def _open_static(name: str, settings: ProviderSettings, environ: Mapping[str, st
 
 
 def _name_origin(secret: str, environ: Mapping[str, str]) -> str | None:
-    """The variable that a secret of the settings came from, as `${NAME}` or because it was found there: that is where
-    its owner has to change it."""
+    """The variable that holds a secret of the settings, if any. That is where its owner has to change it."""
     return next((variable for variable, value in environ.items() if value.strip() == secret), None)
 
 
 def _open_environment(settings: ProviderSettings, environ: Mapping[str, str]) -> StaticSource | None:
     kind = settings.kind
-    # Any compatible server may stand behind `kind = "openai"`; the vendor's key is for the vendor alone.
+    # A provider of `kind = "openai"` may be any compatible server, but the vendor's key is only for the vendor.
     if kind == "openai" and settings.base_url and not _is_host_of(settings.base_url, "openai.com"):
         return None
     for variable in _API_KEYS.get(kind, ()):

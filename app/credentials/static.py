@@ -11,9 +11,9 @@ from app.errors import CredentialUnavailable
 
 
 class StaticSource:
-    """A key or token from the configuration or the environment. Nothing can renew it, so a refusal is final.
+    """A key or token from the configuration or the environment. It cannot be renewed, so a refusal is final.
 
-    `source` is what its owner calls the place: the name of a variable or of a setting.
+    `source` names its place for its owner: a variable or a setting.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class StaticSource:
         )
 
     def snapshot(self) -> Credential:
-        """The same always: whether a token that should have expired still works is for its upstream to say."""
+        """Always the same credential. Whether an expired token still works is left to its upstream."""
         return self._credential
 
     def refresh(self, failed: Credential) -> Credential:
@@ -55,10 +55,10 @@ class StaticSource:
         )
 
     def poll(self) -> None:
-        """There is nothing to look at."""
+        """Does nothing."""
 
     def _say(self, trouble: str) -> str:
-        """The trouble and its remedy, both by the name of the place."""
+        """A message with the trouble and its remedy, which names the credential's place."""
         place = self._credential.source
         if self._credential.api_key:
             return f"The API key in {place} {trouble}: put a valid one there."

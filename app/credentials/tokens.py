@@ -16,26 +16,26 @@ from app.known_secrets import known_secrets
 
 RENEWAL_MARGIN = 300.0
 
-# Times above this are milliseconds: as seconds it is the year 5138, as milliseconds March 1973.
+# Times above this are in milliseconds: it is the year 5138 in seconds, and March 1973 in milliseconds.
 _MILLISECONDS_FROM = 1e11
-# The end of the year 9999, beyond which no date can be shown.
+# The end of the year 9999. No later date can be shown.
 _LAST_MOMENT = 253_402_300_799.0
-# A number written with more characters than this is no time.
+# A number with more characters than this is not a time.
 _LONGEST_NUMBER = 32
 
-# Characters; a JWT with many claims has some thousands. A header of that size is still taken by every server.
+# Characters. A JWT with many claims has some thousands. All servers accept a header of this size.
 _LONGEST_TOKEN = 32 * 1024
-# Characters of an account, a plan or an issuer's words that are shown to a human.
+# The most characters of an account, a plan or an issuer's message that are shown.
 _LONGEST_TEXT = 200
 
 _OPENAI_CLAIMS = "https://api.openai.com/auth"
 
 
 class Tokens(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a login file holds, or a token endpoint grants. Times are unix seconds.
+    """The tokens in a login file, or granted by a token endpoint. Times are in unix seconds.
 
-    `renew_after` is when the program that owns the file would renew although the token is still valid. `api_key` is
-    set instead of `access_token` where a login file merely keeps a key.
+    `renew_after` is when the program that owns the file would renew a still valid token. `api_key` is set instead of
+    `access_token` if a login file merely holds a key.
     """
 
     access_token: str | None = None
@@ -63,10 +63,10 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def renewal_time(tokens: Tokens, granted_at: float | None = None) -> float:
-    """The unix time from which these tokens should be renewed, or looked at again if they cannot be.
+    """The unix time from which these tokens should be renewed, or checked again if they cannot be renewed.
 
-    `granted_at` is when we got them ourselves: of a token that lives shorter than twice the margin, half the life is
-    used, so that a short-lived token is not renewed on every request.
+    `granted_at` is when we got them ourselves. A token that lives less than twice the margin is renewed after half its
+    lifetime, so that it is not renewed on every request.
     """
     if tokens.secret is None:
         return 0.0
@@ -81,16 +81,16 @@ def renewal_time(tokens: Tokens, granted_at: float | None = None) -> float:
 
 
 def merge_tokens(old: Tokens, grant: Tokens) -> Tokens:
-    """`old` with everything that `grant` brings: an endpoint that rotates nothing leaves the old refresh token."""
+    """`old` updated with everything in `grant`. The old refresh token stays if the endpoint does not rotate it."""
     fresh = {name: value for name, value in msgspec.structs.asdict(grant).items() if value}
     if grant.access_token:
-        # The old expiry and the owner's renewal date belonged to the old access token.
+        # The old expiry and renewal date belong to the old access token.
         fresh = {"expires_at": None, "renew_after": None} | fresh
     return msgspec.structs.replace(old, **fresh)
 
 
 def read_claims(token: str | None) -> dict[str, Any]:
-    """The payload of a JWT, unverified: it informs the token's holder and proves nothing. {} if there is none."""
+    """The payload of a JWT, or {} if there is none. It is not verified: for information only, it proves nothing."""
     parts = token.split(".") if token else ()
     if len(parts) != 3:
         return {}
@@ -107,27 +107,27 @@ def read_expiry(token: str | None) -> float | None:
 
 
 def read_account(claims: Mapping[str, Any]) -> str | None:
-    """Whom a token names, for human eyes."""
+    """The account that a token names, for display."""
     return next((text for key in ("email", "sub") if (text := clean_text(claims.get(key)))), None)
 
 
 def read_openai_claims(*tokens: str | None) -> tuple[str | None, str | None]:
-    """ChatGPT account id and plan, from the first of `tokens` that names them."""
+    """ChatGPT's account id and plan, each from the first of `tokens` that names it."""
     account = plan = None
     for token in tokens:
         claims = read_claims(token).get(_OPENAI_CLAIMS)
         if isinstance(claims, dict):
             named = claims.get("chatgpt_account_id")
-            # It goes into a header.
+            # Checked because it is sent in a header.
             account = account or (named if is_token(named) else None)
             plan = plan or clean_text(claims.get("chatgpt_plan_type"))
     return account, plan
 
 
 def read_issuer(token: str | None) -> tuple[str | None, str | None]:
-    """Issuer URL and client id of an OCA access token, valid or not: Oracle's identity domains put both into it.
+    """Issuer URL and client id of an OCA access token, even an expired one. Oracle's identity domains put both into it.
 
-    Only hosts of that service count: the refresh token will be sent there.
+    Only hosts of that service are accepted, since the refresh token will be sent there.
     """
     claims = read_claims(token)
     audience = claims.get("aud")
@@ -140,7 +140,7 @@ def read_issuer(token: str | None) -> tuple[str | None, str | None]:
 
 
 def read_time(value: Any) -> float | None:
-    """Unix seconds from a number or numeric text in seconds or milliseconds; None from anything else."""
+    """Unix seconds from a number or numeric text in seconds or milliseconds. None for anything else."""
     if isinstance(value, bool) or (isinstance(value, str) and len(value) > _LONGEST_NUMBER):
         return None
     try:
@@ -152,7 +152,7 @@ def read_time(value: Any) -> float | None:
 
 
 def is_token(value: Any) -> TypeGuard[str]:
-    """Whether `value` can be a token or a code: visible ASCII without a space, which any header or form can carry."""
+    """Whether `value` can be a token or a code: printable ASCII without spaces, which any header or form can carry."""
     return (
         isinstance(value, str)
         and 0 < len(value) <= _LONGEST_TOKEN
@@ -163,7 +163,8 @@ def is_token(value: Any) -> TypeGuard[str]:
 
 
 def clean_text(value: Any) -> str | None:
-    """A foreign text for human eyes: one short line that neither colours nor moves a terminal. None for no text."""
+    """Foreign text made safe for display: one short line without terminal control characters. None if there is no
+    text."""
     if not isinstance(value, str):
         return None
     short = value[:_LONGEST_TEXT]
@@ -171,7 +172,7 @@ def clean_text(value: Any) -> str | None:
 
 
 def find_host(url: str) -> str:
-    """The host of a URL; empty where there is none."""
+    """The host of a URL, or empty if it has none."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:
@@ -179,5 +180,5 @@ def find_host(url: str) -> str:
 
 
 def hash_token(token: str | None) -> str:
-    """A name for a token that may stand in a file or a comparison without being the token."""
+    """A hash that identifies a token in files and comparisons without revealing it."""
     return hashlib.sha256((token or "").encode()).hexdigest()

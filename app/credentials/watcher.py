@@ -9,10 +9,10 @@ INTERVAL = 10.0
 
 
 class Watcher:
-    """Polls every source it was given.
+    """Polls every source that it was given.
 
-    Threads do not survive a fork: a pre-forking server calls `start` in each worker. Without a watcher nothing is
-    wrong, only later: a source looks for itself when its token runs out or is refused.
+    Threads do not survive a fork: a pre-forking server calls `start` in each worker. Without a watcher, changes are
+    only noticed later: a source reads its store itself when its token expires or is refused.
     """
 
     def __init__(self, interval: float = INTERVAL) -> None:
@@ -20,24 +20,24 @@ class Watcher:
         self._sources: tuple[CredentialSource, ...] = ()
 
     def watch(self, source: CredentialSource) -> None:
-        """Poll `source` too, from the next round on. The same source counts once."""
+        """Poll `source` too, from the next round on. Adding the same source again does nothing."""
         if source not in self._sources:
             self._sources = (*self._sources, source)
 
     def release(self, source: CredentialSource) -> None:
-        """Poll `source` no more, after a change of the configuration."""
+        """Stop polling `source`, after a change of the configuration."""
         self._sources = tuple(other for other in self._sources if other is not source)
 
     def start(self) -> None:
-        """Begin in this process; a second call in the same process does nothing."""
+        """Start in this process. A second call in the same process does nothing."""
         self.loop.start()
 
     def stop(self) -> None:
-        """End; the poll that is under way is finished."""
+        """Stop after the current poll."""
         self.loop.stop()
 
     def poll(self) -> None:
-        """One round, now. A source that fails keeps none of the others from its poll."""
+        """Run one round now. A failing source does not keep the others from being polled. Raises the first fault."""
         faults = []
         for source in self._sources:
             try:

@@ -1,6 +1,6 @@
 """Claude's login file: `.credentials.json` and its variants.
 
-`expiresAt` is in milliseconds. The file holds other programs' keys too; they are kept.
+`expiresAt` is in milliseconds. The file also holds other programs' keys, which are kept.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from app.credentials.tokens import Tokens, read_time
 
 _NESTED = "claudeAiOauth"
 
-# Name of the access token -> names that go with it: refresh token, expiry.
+# Names of the access token, each with the matching names of refresh token and expiry.
 _NAMES: dict[str, tuple[str, str]] = {
     "accessToken": ("refreshToken", "expiresAt"),
     "access_token": ("refresh_token", "expires_at"),
@@ -21,7 +21,7 @@ _NAMES: dict[str, tuple[str, str]] = {
 
 
 def parse_login(data: bytes) -> Tokens:
-    """Tokens of the nested form, of a flat one, or the one token that a file holds. Raises ValueError."""
+    """The tokens of the nested form, of a flat one, or of a file with just one token. Raises ValueError."""
     token = read_bare_token(data)
     if token is not None:
         return Tokens(access_token=token)
@@ -42,7 +42,7 @@ def parse_login(data: bytes) -> Tokens:
 
 
 def render_login(data: bytes, tokens: Tokens, now: float) -> bytes:
-    """The same file with new tokens; a new file has the nested form that `claude` reads."""
+    """The same file with new tokens. A new file has the nested form that `claude` reads."""
     document = read_object(data) if data.strip() else {}
     held = _held_object(document)
     name = _access_name(held)
@@ -53,7 +53,7 @@ def render_login(data: bytes, tokens: Tokens, now: float) -> bytes:
     if tokens.refresh_token:
         held[refresh_name] = tokens.refresh_token
     if tokens.expires_at:
-        # A flat file written by hand may count in seconds; what it counted in is kept.
+        # A flat file written by hand may use seconds. The unit is kept.
         in_seconds = name != "accessToken" and (held.get(expiry_name) or 0) == read_time(held.get(expiry_name))
         held[expiry_name] = int(tokens.expires_at if in_seconds else tokens.expires_at * 1000)
     if name == "accessToken":
@@ -61,7 +61,7 @@ def render_login(data: bytes, tokens: Tokens, now: float) -> bytes:
             held["scopes"] = list(tokens.scopes)
         if tokens.account:
             held.setdefault("accountUuid", tokens.account)
-        # Null is what the program itself writes while it does not know the plan.
+        # The program itself writes null if it does not know the plan.
         held.setdefault("subscriptionType", tokens.plan)
     return write_object(document)
 

@@ -1,7 +1,7 @@
 """Codex's login file, `auth.json`: a ChatGPT login or an API key.
 
-The nested form is read and written so that `codex` goes on accepting it; the flat form that some documents show is
-read, and becomes nested when it is written.
+The nested form is read and written such that `codex` still accepts it. The flat form, which some documentation shows,
+is read, and becomes nested when it is written.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from app.credentials.formats.login_format import read_object, read_text, write_object
 from app.credentials.tokens import Tokens, read_expiry, read_openai_claims, read_time
 
-# Codex renews a login that it has not renewed for so long, whatever the token's own expiry.
+# Seconds after which Codex renews a login, whatever the token's own expiry.
 _RENEWED_EVERY = 8 * 86400.0
 
 _TOKEN_KEYS = ("id_token", "access_token", "refresh_token", "account_id")
@@ -20,7 +20,7 @@ _FLAT_KEYS = (*_TOKEN_KEYS, "expires_at")
 
 
 def parse_login(data: bytes) -> Tokens:
-    """Tokens of a ChatGPT login, or the API key of a key login. Raises ValueError."""
+    """The tokens of a ChatGPT login, or the API key of a key login. Raises ValueError."""
     document = read_object(data)
     api_key = read_text(document, "OPENAI_API_KEY")
     nested = document.get("tokens")
@@ -58,7 +58,7 @@ def render_login(data: bytes, tokens: Tokens, now: float) -> bytes:
         document = {key: value for key, value in document.items() if key not in _FLAT_KEYS}
         document |= {"auth_mode": "", "tokens": held}
     if "auth_mode" in document:
-        # With "apikey" in its place, Codex would pass over the login.
+        # With "apikey", Codex would ignore the login.
         document["auth_mode"] = "chatgpt"
     fresh = {
         "id_token": tokens.id_token,
@@ -72,7 +72,7 @@ def render_login(data: bytes, tokens: Tokens, now: float) -> bytes:
 
 
 def clear_login(data: bytes) -> bytes:
-    """Nothing: logging out of Codex removes the file."""
+    """Always empty: logging out of Codex removes the file."""
     return b""
 
 

@@ -11,13 +11,13 @@ from app.credentials.tokens import Tokens, clean_text, is_token, read_claims
 
 
 class LoginFormat(Protocol):
-    """A module with these two functions; both are pure."""
+    """A module with these functions, which are pure."""
 
     def parse_login(self, data: bytes) -> Tokens:
-        """The tokens in a file's content. Raises ValueError, whose text names keys and never a value."""
+        """The tokens in a file's content. Raises ValueError, whose message names keys but never values."""
 
     def render_login(self, data: bytes, tokens: Tokens, now: float) -> bytes:
-        """The content `data` with `tokens` put where its tokens stand and all else kept; b"" makes a new file.
+        """The content `data` with its tokens replaced by `tokens`. All else is kept. b"" makes a new file.
 
         Raises ValueError if `data` is not in this format.
         """
@@ -27,7 +27,8 @@ class LoginFormat(Protocol):
 
 
 def check_tokens(tokens: Tokens) -> Tokens:
-    """Tokens of a file as they may be used and shown. Raises ValueError for one that no request can carry."""
+    """A file's tokens, with account and plan made safe for display. Raises ValueError for a token that no request can
+    carry."""
     for name in ("access_token", "refresh_token", "id_token", "api_key"):
         value = getattr(tokens, name)
         if value is not None and not is_token(value):
@@ -48,7 +49,8 @@ def read_object(data: bytes) -> dict[str, Any]:
 
 
 def read_bare_token(data: bytes) -> str | None:
-    """The token of a file that holds nothing else. A JWT cut short is not one: somebody is still writing it."""
+    """The token of a file that holds nothing else, or None. Raises ValueError for a truncated JWT, which is probably
+    still being written."""
     text = data.decode("utf-8", "replace").strip().strip('"')
     if not text or text[0] in "{[" or not text.isascii() or any(character.isspace() for character in text):
         return None
@@ -58,10 +60,10 @@ def read_bare_token(data: bytes) -> str | None:
 
 
 def write_object(document: dict[str, Any]) -> bytes:
-    """JSON as people and the owning programs like it: indented, in the order given."""
+    """Indented JSON in the given order, as the owning programs write it."""
     return json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"
 
 
 def read_text(document: dict[str, Any], *keys: str) -> str | None:
-    """The first of `keys` that holds a text with something in it."""
+    """The stripped text of the first of `keys` with a text that is not blank."""
     return next((value.strip() for key in keys if isinstance(value := document.get(key), str) and value.strip()), None)

@@ -1,7 +1,7 @@
 """Oracle Code Assist's token files, in every variant that its clients write.
 
-One object, somewhere in the file, holds the tokens under one of several names; which place and which names is data.
-Nothing says what a variant is called, so the first place that holds a token wins.
+One object somewhere in the file holds the tokens, under one of several names. Tables list the places and names. Files
+do not say which variant they are, so the first place that holds a token wins.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 from app.credentials.formats.login_format import read_bare_token, read_object, read_text, write_object
 from app.credentials.tokens import Tokens, read_account, read_claims, read_expiry, read_time
 
-# Where the tokens stand: at the top, in Cline's providers.json, in values of older Clines (objects, or JSON as text).
+# The places of the tokens: at the top, in Cline's providers.json, in values of older Clines (objects, or JSON as text).
 _PLACES: tuple[tuple[str, ...], ...] = (
     (),
     ("providers", "oca", "settings", "auth"),
@@ -22,7 +22,7 @@ _PLACES: tuple[tuple[str, ...], ...] = (
     ("ocaCredentials",),
 )
 
-# Name of the access token -> name of the refresh token in the same file.
+# Names of the access token, each with the name of the refresh token in the same file.
 _NAMES: dict[str, str] = {
     "access_token": "refresh_token",
     "ocaApiKey": "ocaRefreshToken",
@@ -31,14 +31,14 @@ _NAMES: dict[str, str] = {
 }
 _REFRESH_NAMES = tuple(dict.fromkeys(_NAMES.values()))
 
-# Seconds or milliseconds, told apart by size.
+# In seconds or milliseconds, distinguished by size.
 _EXPIRY_NAMES = ("_expires_at", "expires_at", "expiresAt")
 
 _NEW_FILE: dict[str, Any] = {"refresh_token": "", "created_at": "", "expires_at": 0}
 
 
 def parse_login(data: bytes) -> Tokens:
-    """Tokens of a token file, a refresh token alone included. Raises ValueError."""
+    """The tokens of a token file, which may be just a refresh token. Raises ValueError."""
     text = read_bare_token(data)
     if text is not None:
         return _tokens_of({"access_token": text})
@@ -50,9 +50,9 @@ def parse_login(data: bytes) -> Tokens:
 
 
 def render_login(data: bytes, tokens: Tokens, now: float) -> bytes:
-    """The same file with new tokens; where none were, they are put as `refresh_token.json` has them.
+    """The same file with new tokens. If it had none, they are written as in `refresh_token.json`.
 
-    That file also gets the access token: workers that share it need not spend a rotating refresh token each.
+    That file gets the access token too, so that workers that share it need not each use a rotating refresh token.
     """
     if read_bare_token(data) is not None:
         return (tokens.access_token or "").encode() + b"\n"
@@ -68,7 +68,7 @@ def render_login(data: bytes, tokens: Tokens, now: float) -> bytes:
 
 
 def clear_login(data: bytes) -> bytes:
-    """The same file without OCA's tokens; other providers' keys in it stay."""
+    """The same file without OCA's tokens. Other providers' keys stay."""
     if read_bare_token(data) is not None:
         return b""
     document = read_object(data)
@@ -107,7 +107,7 @@ def _object_at(document: dict[str, Any], place: tuple[str, ...]) -> dict[str, An
 
 def _tokens_of(held: dict[str, Any]) -> Tokens:
     access_token = read_text(held, *_NAMES)
-    # The file's own date is right where this host's clock is not, the token's where a token was pasted over an old one.
+    # The file's date is right even if this host's clock is wrong; the token's if it was pasted over an old token.
     dates = [read_expiry(access_token), *(read_time(held.get(name)) for name in _EXPIRY_NAMES)]
     return Tokens(
         access_token=access_token,

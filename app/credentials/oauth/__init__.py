@@ -1,1 +1,1 @@
-"""OAuth logins: issuers, browser and token endpoint."""
+"""OAuth logins: issuers, the browser and the token endpoint."""

@@ -1,4 +1,4 @@
-"""Opens the user's browser, where there is one."""
+"""Opens the user's browser, if there is one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 
 def open_browser(url: str, environ: Mapping[str, str]) -> bool:
-    """Whether a browser was opened; with some browsers it comes back only when that is closed."""
+    """Opens a browser. Returns whether that worked. With some browsers, returns only after they are closed."""
     if not has_browser(environ):
         return False
     try:
@@ -18,10 +18,10 @@ def open_browser(url: str, environ: Mapping[str, str]) -> bool:
 
 
 def has_browser(environ: Mapping[str, str]) -> bool:
-    """Whether it makes sense to look for a browser.
+    """Whether it makes sense to open a browser.
 
-    Without a display, or over SSH, only a text browser would be found, which takes the terminal that the user needs, or
-    a window on a screen far away. A program named in $BROWSER is a wish that is granted.
+    Without a display, or over SSH, it would be a text browser, which takes over the user's terminal, or a window on a
+    remote screen. A program named in $BROWSER is always used.
     """
     if environ.get("BROWSER"):
         return True

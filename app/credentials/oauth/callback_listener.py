@@ -1,4 +1,4 @@
-"""Listens for the browser's return from signing in to a remote server."""
+"""Listens for the browser's return after signing in at a remote server."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from app.credentials.tokens import Tokens
 
 Finish = Callable[[Mapping[str, str]], Tokens]
 
-# Browsers open connections ahead of need; one that says nothing is closed after so many seconds.
+# Seconds after which a silent connection is closed: browsers open connections before they need them.
 _REQUEST_TIMEOUT = 5.0
 
 
 class CallbackListener:
-    """Listens on loopback at the first of `redirect_uris` whose port is free; use it as a context manager.
+    """Listens on loopback at the first of `redirect_uris` whose port is free. Use it as a context manager.
 
-    `finish` gets each callback's query and gives tokens or raises LoginFailed, whose words the browser
-    shows. Raises OSError if no port is free.
+    `finish` gets each callback's query, and returns tokens or raises LoginFailed, whose message the browser shows.
+    Raises OSError if no port is free.
     """
 
     def __init__(self, redirect_uris: Iterable[str], finish: Finish) -> None:
@@ -43,13 +43,13 @@ class CallbackListener:
     def wait(self, timeout: float) -> Tokens | None:
         """The tokens of the login, or None if it is not done within `timeout` seconds.
 
-        A callback that failed does not end the wait: it may be another's, and the user may try again.
+        A failed callback does not end the wait: it may belong to another login, and the user may try again.
         """
         self._done.wait(timeout)
         return self._tokens
 
     def answer(self, target: str) -> tuple[int, str]:
-        """Status and page for a request's target."""
+        """The status and page for a request's target."""
         address, wanted = urlsplit(target), urlsplit(self.redirect_uri)
         if address.path != wanted.path:
             return 404, render_page("Not Found", "This address waits for a login only.")
@@ -60,7 +60,7 @@ class CallbackListener:
         return 200, render_page("Login Successful!", "You can close this window.")
 
     def note_answered(self) -> None:
-        """The browser has its page, so that whoever waits may end this process."""
+        """Ends the wait if the login succeeded. Called once the browser has its page, as the process may end then."""
         if self._tokens is not None:
             self._done.set()
 
@@ -75,7 +75,7 @@ class CallbackListener:
 
 
 def render_page(title: str, message: str) -> str:
-    """A small page of its own; both texts are escaped."""
+    """A small self-contained page. Escapes both texts."""
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
         f"<body><h1>{escape(title)}</h1><p>{escape(message)}</p></body></html>"
@@ -106,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("content-type", "text/html; charset=utf-8")
         self.send_header("content-length", str(len(body)))
-        # The address holds a code; it goes into no cache and no Referer.
+        # The address contains a code, which must not get into a cache or a Referer.
         self.send_header("cache-control", "no-store")
         self.send_header("referrer-policy", "no-referrer")
         self.send_header("content-security-policy", "default-src 'none'")
@@ -114,4 +114,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """The request line holds the code."""
+        """Logs nothing, since the request line contains the code."""

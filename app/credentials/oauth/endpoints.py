@@ -1,6 +1,6 @@
 """OAuth parameters of each login: URLs, client ids, scopes, redirects and encodings.
 
-They are defaults: every one can be replaced by configuration, because issuers move and test doubles live on loopback.
+These are defaults. The configuration can replace each of them, because issuers move and tests run on loopback.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ Encoding = Literal["form", "json"]
 
 
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
-    """Where and how one kind of login talks to its issuer.
+    """The parameters with which one kind of login talks to its issuer.
 
-    `redirect_uris` are those that the issuer has registered, best first; a login must use one of them letter by
-    letter. `discovery` says that the issuer publishes its token address. `refresh_scopes` go along with a renewal.
+    `redirect_uris` are those registered with the issuer, best first; a login must use one of them verbatim.
+    `discovery` says that the issuer publishes its token address. `refresh_scopes` are sent with a renewal.
     """
 
     kind: str
@@ -32,12 +32,12 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
     refresh_encoding: Encoding = "form"
     refresh_scopes: tuple[str, ...] = ()
     authorize_extra: dict[str, str] = {}
-    # Claude's token endpoint wants the state back with the code.
+    # Claude's token endpoint demands the state along with the code.
     exchange_state: bool = False
     uses_nonce: bool = False
 
 
-# Issuer and client id of Oracle's two environments: staff, customers.
+# Issuer and client id of Oracle's two environments, for staff and for customers.
 OCA_ENVIRONMENTS: dict[str, tuple[str, str]] = {
     "internal": (
         "https://idcs-9dc693e80d9b469480d7afe00e743931.identity.oraclecloud.com",
@@ -69,7 +69,7 @@ _CLAUDE = Endpoints(
     exchange_encoding="json",
     refresh_encoding="json",
     refresh_scopes=_CLAUDE_SCOPES,
-    # Asks the page to show a code for pasting instead of redirecting to a local port.
+    # Makes the page show a code for pasting instead of redirecting to a local port.
     authorize_extra={"code": "true"},
     exchange_state=True,
 )
@@ -88,10 +88,10 @@ def find_endpoints(
     scopes: tuple[str, ...] = (),
     redirect_uris: tuple[str, ...] = (),
 ) -> Endpoints:
-    """The endpoints of a login of `kind` ("oca", "anthropic", "codex"), with what is configured put over the defaults.
+    """The endpoints of a login of `kind` ("oca", "anthropic", "codex"). Configured values override the defaults.
 
-    `mode` is OCA's environment, "internal" if not said. A `token_url` of one's own switches discovery off. Raises
-    KeyError for a kind or mode that has no login.
+    `mode` is OCA's environment, by default "internal". A configured `token_url` switches discovery off. Raises KeyError
+    for a kind or mode that has no login.
     """
     match kind:
         case "oca":

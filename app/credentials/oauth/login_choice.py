@@ -1,4 +1,4 @@
-"""Maps what a user wants to log in to, to a provider."""
+"""Finds the provider that a user wants to log in to."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Mapping
 
 from app.settings.tables import ProviderSettings
 
-# What users call the logins, and the kind of provider each is for.
+# Users' names for the logins, and the kind of provider of each.
 LOGINS: dict[str, str] = {"oca": "oca", "claude": "anthropic", "codex": "codex"}
 _OTHER_WORDS: dict[str, str] = {"anthropic": "anthropic", "openai": "codex", "chatgpt": "codex"}
 
 
 def list_logins(providers: Mapping[str, ProviderSettings]) -> dict[str, ProviderSettings]:
-    """The configured providers that a login can serve: those that have no key, and do not pass the client's on."""
+    """The configured providers that can use a login: those without another credential that do not pass the client's
+    on."""
     kinds = LOGINS.values()
     return {
         name: settings
@@ -22,15 +23,15 @@ def list_logins(providers: Mapping[str, ProviderSettings]) -> dict[str, Provider
 
 
 def offer_logins(providers: Mapping[str, ProviderSettings]) -> dict[str, ProviderSettings]:
-    """What a user may choose from: the configured providers, or else every login there is."""
+    """The choices for a user: the configured providers that can use a login, or else all kinds of login."""
     return list_logins(providers) or {name: ProviderSettings(kind=kind) for name, kind in LOGINS.items()}
 
 
 def choose_login(word: str | None, providers: Mapping[str, ProviderSettings]) -> tuple[str, ProviderSettings]:
-    """Name and settings of the provider that `word` means: its name, or the word for its kind.
+    """The name and settings of the provider that `word` means: its name, or a word for its kind.
 
-    Without a word it is the first configured provider that has a login, else OCA. What is not configured gets the
-    defaults of its kind. Raises LookupError, with a message for the user, for a word that means nothing.
+    Without a word, the first configured provider that can use a login, else OCA. A provider that is not configured gets
+    the defaults of its kind. Raises LookupError, with a message for the user, for an unknown word.
     """
     configured = list_logins(providers)
     if word is None:

@@ -2,7 +2,7 @@
 
 flow = open_flow(settings, environ, home, open_session)
 pending = flow.begin()                  # open pending.authorize_url in a browser
-tokens = flow.finish(query)             # the callback's query, or read_pasted(what the user typed)
+tokens = flow.finish(query)             # the callback's query, or read_pasted(text from the user)
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _LOCK_TIMEOUT = 20.0
 
 
 class LoginFailed(CredentialUnavailable):
-    """A login came back without a usable result. `title` and the message are for the user; neither is escaped."""
+    """A login ended without a usable result. `title` and message are for the user, and not escaped."""
 
     def __init__(self, reason: FailureReason, message: str, *, status: int = 400) -> None:
         super().__init__(message, status=status)
@@ -54,7 +54,7 @@ class LoginFailed(CredentialUnavailable):
 
 
 class LoginFlow:
-    """Logs one provider in and out. `login` is where the tokens go."""
+    """Logs in to one provider, and out. `login` stores the tokens."""
 
     def __init__(
         self,
@@ -75,11 +75,11 @@ class LoginFlow:
 
     @property
     def loopback_redirects(self) -> tuple[str, ...]:
-        """The redirects that come back to this machine, best first; none if the user must paste a code."""
+        """The redirects that lead to this machine, best first. Empty if the user must paste a code."""
         return tuple(uri for uri in self.endpoints.redirect_uris if urlsplit(uri).scheme == "http")
 
     def begin(self, redirect_uri: str | None = None, *, name: str = "") -> PendingLogin:
-        """Start a login; `redirect_uri` must be one of the endpoints', the first if not said. `name` is remembered.
+        """Start a login. `redirect_uri` is one of the endpoints', by default the first. `name` is remembered with it.
 
         Raises LoginFailed for an address that the issuer would not accept.
         """
@@ -92,9 +92,10 @@ class LoginFlow:
         return pending
 
     def finish(self, query: Mapping[str, str], pending: PendingLogin | None = None) -> Tokens:
-        """Exchange the code of a callback, save the tokens, and give them.
+        """Exchange a callback's code for tokens, save them, and return them.
 
-        `pending` is for a pasted code that came without its state. Raises LoginFailed; the state is used up then.
+        `pending` supplies the state of a pasted code that has none. Raises LoginFailed, after which the state is used
+        up.
         """
         if pending is not None and "state" not in query:
             query = {**query, "state": pending.state}
@@ -112,7 +113,7 @@ class LoginFlow:
         return tokens
 
     def log_out(self) -> None:
-        """Have the issuer forget the login where it offers that, and remove it from its file. Raises OSError."""
+        """Revoke the login if its issuer offers that, and remove it from its file. Raises OSError."""
         try:
             tokens = self.login.read()
         except CredentialUnavailable:
@@ -136,7 +137,7 @@ class LoginFlow:
             raise LoginFailed("unknown_state", "The issuer's answer belongs to another login.")
         if tokens.refresh_token is None:
             raise LoginFailed("no_refresh_token", "No refresh token received: the login could not be renewed.")
-        # The programs that share the file look for their scopes in it.
+        # Programs that share the file look for the scopes in it.
         return tokens if tokens.scopes else msgspec.structs.replace(tokens, scopes=self.endpoints.scopes)
 
     def _save(self, tokens: Tokens) -> None:
@@ -156,10 +157,9 @@ def open_flow(
     pending: PendingLogins | None = None,
     clock: Callable[[], float] = time.time,
 ) -> LoginFlow:
-    """The flow of one provider; its tokens go where `open_source` with the same arguments finds them.
+    """The flow of one provider. It stores tokens where `open_source` with the same arguments finds them.
 
-    `pending` is given where several flows, or a short-lived one, must know the logins that others began.
-    Raises KeyError for a kind that has no login.
+    Pass `pending` if several flows share the logins under way. Raises KeyError for a kind that has no login.
     """
     endpoints = endpoints_of(settings, environ)
     runtime = runtime_folder(environ)

@@ -18,19 +18,19 @@ import msgspec
 from app.credentials.oauth.endpoints import Endpoints
 from app.credentials.stores.private_files import write_private
 
-# How long a user may take to sign in, in seconds.
+# Seconds that a user may take to sign in.
 LIFETIME = 600.0
 
-# More logins than this under way at once are no users.
+# The most logins under way. Real users never start more.
 _MOST_PENDING = 100
 
 NewSecret = Callable[[int], str]
 
 
 class PendingLogin(msgspec.Struct, frozen=True, kw_only=True):
-    """What must be remembered until the browser comes back. `authorize_url` is where it is sent to sign in.
+    """What must be remembered until the browser comes back. `authorize_url` is the page at which the user signs in.
 
-    `name` is the provider's, where there may be several of one kind.
+    `name` is the provider's, to distinguish several of one kind.
     """
 
     kind: str
@@ -54,7 +54,7 @@ def begin_login(
     name: str = "",
     new_secret: NewSecret = secrets.token_urlsafe,
 ) -> PendingLogin:
-    """A new login. `new_secret` gives that many random bytes as URL-safe text."""
+    """Creates a new login. `new_secret` returns the given number of random bytes as URL-safe text."""
     state, nonce, verifier = new_secret(24), new_secret(24), new_secret(96)
     query = {
         **endpoints.authorize_extra,
@@ -86,7 +86,7 @@ def challenge_of(verifier: str) -> str:
 
 
 def read_pasted(text: str) -> dict[str, str]:
-    """The callback's query from what a user pasted: the whole address, `code#state`, or the code alone."""
+    """The callback's query from pasted text: the whole address, `code#state`, or the code alone."""
     text = text.strip()
     if "://" in text or text.startswith("/") or "code=" in text:
         query = urlsplit(text).query or text.partition("?")[2] or text
@@ -96,10 +96,10 @@ def read_pasted(text: str) -> dict[str, str]:
 
 
 class PendingLogins:
-    """Logins under way, found again by their state, once.
+    """Logins under way. Each is found by its state and can be taken once.
 
-    With a `folder` they are shared by the workers of a server: the worker that gets the callback is not always the
-    one that sent the browser away. Without one they live in this process.
+    With a `folder`, all workers of a server share them, since the callback may reach another worker than the one that
+    began the login. Without one, they are kept in this process.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -107,7 +107,7 @@ class PendingLogins:
         self._kept: dict[str, PendingLogin] = {}
 
     def add(self, pending: PendingLogin, now: float) -> None:
-        """Remember `pending`, and forget those that expired."""
+        """Remember `pending`, and forget expired ones."""
         self._drop_expired(now)
         if self._folder is not None:
             with contextlib.suppress(OSError):
@@ -116,7 +116,7 @@ class PendingLogins:
         self._kept[pending.state] = pending
 
     def find(self, state: str) -> PendingLogin | None:
-        """The login with `state`, which goes on waiting; None if it is unknown."""
+        """The login with `state`, which stays pending; None if it is unknown."""
         kept = self._kept.get(state)
         if kept is None and self._folder is not None:
             with contextlib.suppress(OSError, msgspec.MsgspecError):
@@ -124,9 +124,9 @@ class PendingLogins:
         return kept
 
     def take(self, state: str, now: float) -> PendingLogin | None:
-        """The login with `state`, which nobody gets a second time; None if it is unknown or expired."""
+        """Removes and returns the login with `state`; None if it is unknown, expired or already taken."""
         pending = self.find(state)
-        # Of two who found it, one removes it.
+        # If two callers find it, only one can remove it.
         if pending is None or not self._remove(state):
             return None
         return pending if now < pending.expires_at else None

@@ -17,28 +17,27 @@ from app.credentials.oauth.token_reply import GrantPostponed, IssuerReply, read_
 from app.credentials.tokens import Tokens, find_host
 from app.errors import DragomanError
 
-# Gives the session that calls to an issuer go by; a way that nobody takes is never opened.
+# Returns the session for calls to an issuer. It is opened only when it is needed.
 OpenSession = Callable[[], requests.Session]
 
-# Both calls of a renewal must fit into the time that a request waits for it (login.py).
+# Both calls of a renewal must fit into the time that a request waits for it (WAIT_LIMIT in login_source.py).
 _TOKEN_TIMEOUT = Timeout(connect=5.0, read=15.0, total=20.0)
 _DISCOVERY_TIMEOUT = Timeout(connect=4.0, read=5.0, total=8.0)
 
-# Bytes; a set of tokens is some kilobytes.
+# Bytes. A set of tokens has some kilobytes.
 _LARGEST_REPLY = 1024 * 1024
 _READ_SIZE = 64 * 1024
 
-# How long a discovered address, or the lack of one, is believed; seconds.
+# Seconds for which discovered addresses, or the lack of any, are remembered.
 _REMEMBERED = 86400.0
 _MISSING_REMEMBERED = 300.0
 
 
 class TokenEndpoint:
-    """One issuer. Safe to share between threads; keeps nothing but discovered addresses.
+    """One issuer. Safe to share between threads. Its only state is the discovered addresses.
 
-    `http_session` carries every call: it knows the proxies and the certificates that calls to models go by, adds no
-    credential from a .netrc and follows no redirect. `clock` gives unix seconds, `monotonic` seconds that no change
-    of the date moves.
+    `http_session` makes all calls. It uses the same proxies and certificates as calls to models, adds no credential
+    from a .netrc and follows no redirect. `clock` returns unix seconds, `monotonic` those of a monotonic clock.
     """
 
     def __init__(
@@ -68,7 +67,7 @@ class TokenEndpoint:
         return self._ask_tokens(fields, self.endpoints.refresh_encoding)
 
     def exchange_code(self, code: str, *, redirect_uri: str, verifier: str, state: str) -> Tokens:
-        """The first tokens of a login, for the code that its browser brought back. Raises as `refresh_tokens`."""
+        """The first tokens of a login, for the code that the browser brought back. Raises as `refresh_tokens` does."""
         fields = {
             "grant_type": "authorization_code",
             "code": code,
@@ -81,7 +80,7 @@ class TokenEndpoint:
         return self._ask_tokens(fields, self.endpoints.exchange_encoding)
 
     def revoke_token(self, token: str) -> bool:
-        """Ask the issuer to forget a refresh token; whether it said yes. False where issuers offer no such thing."""
+        """Ask the issuer to revoke a refresh token. Returns whether it did; False if the issuer cannot do that."""
         url = self.endpoints.revoke_url or self.find_address("revocation_endpoint", "")
         if not url:
             return False
@@ -92,10 +91,11 @@ class TokenEndpoint:
             return False
 
     def find_address(self, name: str, default: str) -> str:
-        """The address that the issuer publishes as `name`, else `default`; asked once a day, after a failure sooner."""
+        """The address that the issuer publishes as `name`, else `default`. Asks once a day, or sooner after a
+        failure."""
         if not self.endpoints.discovery:
             return default
-        # Held over the call: only renewals come here, and the second has nothing better to do than wait for the first.
+        # Held during the call: only renewals come here, and a second one would only have to wait for the same answer.
         with self._discovering:
             if self._discovered is None or self._monotonic() >= self._discovered[0]:
                 found = self._discover()
@@ -123,7 +123,7 @@ class TokenEndpoint:
         return self._call("POST", url, _TOKEN_TIMEOUT, **content)
 
     def _call(self, method: str, url: str, timeout: Timeout, **content: Any) -> IssuerReply:
-        """One call. Raises GrantPostponed if no whole reply comes in time."""
+        """Makes one call. Raises GrantPostponed if no complete reply arrives in time."""
         headers = {"accept": "application/json", "user-agent": "dragoman"}
         try:
             with self._http.request(
@@ -144,7 +144,7 @@ class TokenEndpoint:
 
 
 def _read_body(reply: requests.Response) -> bytes:
-    """The body, as far as it is no larger than an honest one. Raises GrantPostponed."""
+    """The body. Raises GrantPostponed if it is too large."""
     parts: list[bytes] = []
     size = 0
     while part := reply.raw.read1(_READ_SIZE, decode_content=True):
@@ -156,13 +156,13 @@ def _read_body(reply: requests.Response) -> bytes:
 
 
 def _describe(error: Exception) -> str:
-    """The words of our own transport; of a foreign exception only its name, because its text may quote the request."""
+    """The message of our own transport's error. Of other exceptions only the name, since they may quote the request."""
     told = next((each for each in (error, *error.args) if isinstance(each, DragomanError)), None)
     return str(told) if told is not None else type(error).__name__
 
 
 def _is_address(value: Any, issuer: str) -> bool:
-    """A refresh token will go there, so an issuer behind TLS must not send it anywhere without."""
+    """Whether `value` is a URL to which a refresh token may be sent. An issuer with TLS must not name one without."""
     if not isinstance(value, str) or not find_host(value):
         return False
     return urlsplit(value).scheme in {urlsplit(issuer).scheme, "https"}

@@ -1,7 +1,7 @@
 """Parses an issuer's reply: tokens, a final refusal, or a reason to retry.
 
-An issuer is not trusted to answer well: a proxy's page of HTML, a redirect, numbers out of range and tokens that no
-header can carry all end in one clear sentence, and never in half a login.
+Issuers are not trusted to answer correctly: a proxy's HTML page, a redirect, numbers out of range and tokens that no
+header can carry all result in one clear error message, and never in half a login.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from app.credentials.tokens import (
 )
 from app.errors import CredentialPostponed, CredentialUnavailable
 
-# What the access token is taken to live for when neither the answer nor the token says, and the longest that is
-# believed; seconds.
+# Seconds: the assumed lifetime of an access token if neither the reply nor the token says it, and the longest that is
+# believed.
 _DEFAULT_LIFETIME = 3600.0
 _LONGEST_LIFETIME = 10 * 366 * 86400.0
 
 # A header longer than this is neither a number of seconds nor a date.
 _LONGEST_DATE = 64
 
-# OAuth error codes that mean: log in again. The last three are ChatGPT's own.
+# OAuth error codes that demand a new login. The last three are ChatGPT's own.
 _REFUSALS = frozenset(
     {
         "invalid_grant",
@@ -48,11 +48,11 @@ _REFUSALS = frozenset(
 
 
 class GrantRefused(CredentialUnavailable):
-    """The issuer will never take this code or refresh token again. `code` is its OAuth error code."""
+    """The issuer will never accept this code or refresh token again. `code` is its OAuth error code."""
 
 
 class GrantPostponed(CredentialPostponed):
-    """The issuer gave no tokens now and may give them later. `retry_after` is in seconds, if it said."""
+    """The issuer granted no tokens now but may do so later. `retry_after` is in seconds, if the issuer gave it."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message, retry_after=retry_after)
@@ -60,7 +60,7 @@ class GrantPostponed(CredentialPostponed):
 
 
 class IssuerReply(msgspec.Struct, frozen=True):
-    """One answer of an issuer: `url` is what was asked, `headers` have lower-case names, `body` is bounded."""
+    """A reply of an issuer. `url` is the requested address, `headers` have lower-case names, `body` is bounded."""
 
     url: str
     status: int
@@ -82,7 +82,7 @@ class IssuerReply(msgspec.Struct, frozen=True):
 
     @property
     def content(self) -> str:
-        """What the body is, in words that quote nothing of it."""
+        """A description of a body without a JSON object, which quotes none of it."""
         start = self.body[:512].lstrip()
         if not start:
             return "an empty body"
@@ -90,7 +90,7 @@ class IssuerReply(msgspec.Struct, frozen=True):
 
 
 def read_tokens(kind: str, reply: IssuerReply, asked_at: float) -> Tokens:
-    """The tokens that `reply` grants for a login of `kind`; `asked_at` is when they were asked for, in unix seconds.
+    """The tokens that `reply` grants for a login of `kind`. `asked_at` is when they were requested, in unix seconds.
 
     Raises GrantRefused or GrantPostponed.
     """
@@ -100,7 +100,7 @@ def read_tokens(kind: str, reply: IssuerReply, asked_at: float) -> Tokens:
     if document is None:
         raise GrantPostponed(f"The token endpoint at {reply.host} answered with {reply.content}, not with tokens.")
     tokens = _read_grant(kind, document, asked_at)
-    # A rotated refresh token alone is worth keeping: the old one is dead by now.
+    # A rotated refresh token is kept even without an access token, since the old one is no longer valid.
     if tokens.access_token is None and tokens.refresh_token is None:
         raise GrantPostponed(f"The token endpoint at {reply.host} answered without usable tokens.")
     return tokens
@@ -114,7 +114,7 @@ def _read_failure(reply: IssuerReply, document: dict[str, Any] | None, now: floa
             " set the provider's `oauth_token_url`."
         )
     code = _read_error_code(document or {})
-    # A wrong client id is a wrong setting, not a dead login; and a proxy's own 401 is no word of the issuer.
+    # A wrong client id is a wrong setting, not a dead login. A 401 without JSON comes from a proxy, not the issuer.
     if code in _REFUSALS or (reply.status == 401 and document is not None and code != "invalid_client"):
         return GrantRefused(f"{reply.host} refused the login ({code or reply.status}).", code=code)
     said = f" ({code})" if code else "" if document is not None else f" with {reply.content}"
@@ -152,7 +152,8 @@ def _read_grant(kind: str, answer: dict[str, Any], asked_at: float) -> Tokens:
 
 
 def _find_expiry(access_token: str, expires_in: Any, asked_at: float) -> float:
-    """The lifetime counts from our own clock, so it is right even where that clock is not."""
+    """When the token expires, in unix seconds. Based on its lifetime and our own clock, if possible, so that it is
+    right even if our clock is wrong."""
     lifetime = read_time(expires_in)
     if lifetime is not None and lifetime <= _LONGEST_LIFETIME:
         return asked_at + lifetime
@@ -160,11 +161,11 @@ def _find_expiry(access_token: str, expires_in: Any, asked_at: float) -> float:
 
 
 def _read_error_code(answer: dict[str, Any]) -> str | None:
-    """The OAuth error code: `error` is a text, or as ChatGPT's issuer has it an object with a `code`."""
+    """The OAuth error code in `error`, which is a text or, from ChatGPT's issuer, an object with a `code`."""
     error = answer.get("error")
     if isinstance(error, dict):
         error = error.get("code") or error.get("type")
-    # A code is words of small letters; anything else could quote what was sent.
+    # A code consists of lower-case words. Anything else could quote what was sent.
     if not isinstance(error, str) or not 0 < len(error) <= 64:
         return None
     words = error.replace("_", "")

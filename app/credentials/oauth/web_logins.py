@@ -20,21 +20,23 @@ from app.settings.tables import ProviderSettings
 
 Logins = Mapping[str, ProviderSettings]
 
-# Where the server itself can be the address that a browser comes back to: paths of the registered redirects.
+# Paths of the registered redirects at which the server itself can receive the browser's return.
 CALLBACK_PATHS = ("/callback", "/auth/callback", "/auth/oca")
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """A login that waits for its user. `returns`: the browser comes back by itself; else the user pastes the code."""
+    """A login that waits for its user. `returns` is True if the browser comes back by itself; else the user must paste
+    the code."""
 
     pending: PendingLogin
     returns: bool
 
 
 class WebLogins:
-    """Begins and finishes the logins of a server's providers; any worker may finish what another began.
+    """Begins and finishes the logins of a server's providers. Any worker can finish what another began.
 
-    `take_up` is told the name of a provider whose login has changed; `find_session` gives the way to its issuer.
+    `take_up` is called with the name of a provider whose login has changed. `find_session` returns the HTTP session for
+    calls to a provider's issuer.
     """
 
     def __init__(
@@ -54,15 +56,15 @@ class WebLogins:
     def begin(self, name: str, logins: Logins, local_port: int | None) -> Begun:
         """Start the login of provider `name`.
 
-        `local_port` is where the browser reached us if it is on this machine, else None: no redirect reaches a
-        gateway on another one. If that is none of the registered ports, a listener waits at one that is.
+        `local_port` is the port at which the browser reached us if it is on this machine, else None: no redirect leads
+        to a gateway on another machine. If it is not a registered port, a listener waits at one that is.
         """
         flow = self._open(name, logins)
         returns = self._find_return(name, logins, flow, local_port) if local_port is not None else None
         return Begun(flow.begin(returns, name=name), returns is not None)
 
     def finish(self, query: Mapping[str, str], logins: Logins) -> Tokens:
-        """Finish the login that `query`, of a callback or pasted, belongs to. Raises LoginFailed."""
+        """Finish the login that `query` belongs to, which comes from a callback or pasted text. Raises LoginFailed."""
         pending = self._pending.find(query.get("state", ""))
         name = pending.name if pending is not None and pending.name in logins else next(iter(logins), None)
         if name is None:

@@ -1,6 +1,7 @@
 """Stores that can hold a login: a file, the environment, the system's keyring.
 
-A store moves bytes; what they mean is the format's business. `stamp` is cheap and changes whenever the bytes may have.
+A store reads and writes bytes, which a login format interprets. `stamp` is cheap and changes whenever the bytes may
+have changed.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from typing import Any, Protocol
 
 from app.credentials.stores.private_files import close_to_others, companion_places, sweep_leftovers, write_private
 
-# A file changed so shortly before we read it may change again without its times showing it: some file systems count
-# whole seconds, and two of them are the coarsest step in use.
+# Seconds. A file that changed less than this before we read it may change again without a new time: file systems record
+# times in steps of up to two seconds.
 _SETTLED_AFTER = 2.0
 
-# Bytes; a file with the keys of many programs has some thousands.
+# Bytes. A file with the keys of many programs has some thousands.
 _LARGEST = 4 * 1024 * 1024
 
 Stamp = tuple[int | str, ...]
@@ -32,30 +33,30 @@ Stamp = tuple[int | str, ...]
 class LoginStore(Protocol):
     @property
     def label(self) -> str:
-        """Where the login is, for humans."""
+        """The place of the login, for humans."""
 
     @property
     def is_own(self) -> bool:
-        """Whether the login belongs to this program, so that a dead one may be removed."""
+        """Whether the login belongs to this program, which then may remove it once it is dead."""
 
     def stamp(self) -> Stamp | None:
-        """What to compare to notice a change; None if nothing is there."""
+        """A value that differs after a change. None if there is no login."""
 
     def read(self) -> bytes:
-        """Raises OSError; FileNotFoundError if nothing is there."""
+        """The login's bytes. Raises OSError; FileNotFoundError if there is no login."""
 
     def write(self, data: bytes) -> None:
-        """Raises OSError."""
+        """Replace the login's bytes. Raises OSError."""
 
     def discard(self) -> None:
         """Remove the login. Raises OSError."""
 
     def places(self, suffix: str) -> list[Path]:
-        """Where the renewal lock of this login may keep a file, best first."""
+        """The paths at which this login's renewal lock may keep a file, best first."""
 
 
 class FileStore:
-    """The first of `paths` that exists, the first of all if none does. The choice is made anew at each look.
+    """A login in the first of `paths` that exists, or the very first if none does. Chosen anew at each access.
 
     `own` is the path that belongs to this program alone.
     """
@@ -116,7 +117,7 @@ class FileStore:
 
 
 class EnvironmentStore:
-    """A login that an environment variable holds as JSON text; what is renewed cannot be written back there."""
+    """A login in an environment variable, as JSON text. Renewed tokens cannot be written back to it."""
 
     is_own = False
 
@@ -153,7 +154,7 @@ class KeyringStore:
         self._runtime = runtime
 
     def stamp(self) -> Stamp | None:
-        # A keyring has no time of change: every look is a read.
+        # A keyring has no modification time, so each stamp is new and causes a read.
         return (time.monotonic_ns(),)
 
     def read(self) -> bytes:

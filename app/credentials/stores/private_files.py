@@ -1,4 +1,4 @@
-"""Writes files atomically; those with secrets readable by their owner only."""
+"""Writes files atomically. Those with secrets are readable by their owner only."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-# What a rename answers where a single file is mounted into a container: it can be written, but not replaced.
+# Errors of a rename if a single file is mounted into a container: it can be written, but not replaced.
 _CANNOT_REPLACE = frozenset({errno.EBUSY, errno.EXDEV})
 
 _TEMPORARY = ".dragoman-tmp"
 
 
 def write_private(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Replace the content of `path`: temporary file, fsync, rename; missing folders get mode 0700.
+    """Replace the content of `path`: temporary file, fsync, rename. Missing folders get mode 0700.
 
-    A reader sees the old content or the new one. A symbolic link stays and its target is replaced. Raises OSError.
+    Readers see either the old content or the new one. The target of a symbolic link is replaced, not the link. Raises
+    OSError.
     """
     path = path.resolve()
     make_private_folder(path.parent)
@@ -45,7 +46,7 @@ def write_private(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 
 def close_to_others(file: int) -> None:
-    """Takes an open file's rights from everybody but its owner, where it may; a mounted one may be read-only."""
+    """Restricts an open file to its owner, if possible. A mounted one may be read-only."""
     mode = stat.S_IMODE(os.fstat(file).st_mode)
     if mode & 0o077:
         with contextlib.suppress(OSError):
@@ -53,14 +54,14 @@ def close_to_others(file: int) -> None:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Create `folder` and its missing parents with mode 0700; what exists keeps its mode."""
+    """Create `folder` and its missing parents with mode 0700. Existing ones keep their mode."""
     missing = [part for part in (folder, *folder.parents) if not part.exists()]
     for part in reversed(missing):
         part.mkdir(mode=0o700, exist_ok=True)
 
 
 def sweep_leftovers(path: Path) -> None:
-    """Remove what a process left that died while it wrote `path`. Only for who holds the lock of `path`."""
+    """Remove temporary files of a process that died while it wrote `path`. The caller must hold the lock of `path`."""
     path = path.resolve()
     with contextlib.suppress(OSError):
         for leftover in path.parent.glob(f"{_temporary_prefix(path)}*{_TEMPORARY}"):
@@ -68,7 +69,7 @@ def sweep_leftovers(path: Path) -> None:
 
 
 def companion_places(path: Path, runtime: Path | None, suffix: str) -> list[Path]:
-    """Where a file that belongs to `path` may lie: beside it, or in `runtime` if nothing can be made there."""
+    """The possible places of a file that belongs to `path`: beside it, or in `runtime` if that folder is read-only."""
     path = path.resolve()
     places = [path.with_name(f".{path.name.lstrip('.')}.dragoman.{suffix}")]
     if runtime is not None:
@@ -77,9 +78,9 @@ def companion_places(path: Path, runtime: Path | None, suffix: str) -> list[Path
 
 
 def runtime_folder(environ: Mapping[str, str]) -> Path | None:
-    """A folder of our own for what cannot lie beside a read-only login file; None if we cannot have one.
+    """A private folder for files that cannot be created beside a read-only login file. None if there cannot be one.
 
-    It is shared by the processes of one user on one machine and gone after a restart of the machine.
+    It is shared by the processes of one user on one machine, and is lost when the machine restarts.
     """
     for base in (environ.get("XDG_RUNTIME_DIR"), _temporary_folder()):
         folder = Path(base) / f"dragoman-{os.getuid()}" if base else None
@@ -91,7 +92,7 @@ def runtime_folder(environ: Mapping[str, str]) -> Path | None:
 def _temporary_folder() -> str | None:
     try:
         return tempfile.gettempdir()
-    except FileNotFoundError:  # a container that is read-only throughout
+    except FileNotFoundError:  # in a completely read-only container
         return None
 
 
@@ -101,7 +102,7 @@ def _is_private(folder: Path) -> bool:
         found = folder.lstat()
     except OSError:
         return False
-    # In a world-writable folder somebody else may have been there first.
+    # In a world-writable folder, somebody else may have created it first.
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
 
 
@@ -110,7 +111,7 @@ def _temporary_prefix(path: Path) -> str:
 
 
 def _keep_owner(path: Path, handle: int) -> None:
-    # A service that runs as root must not lock a user out of the user's own login.
+    # A service that runs as root must not lock users out of their own logins.
     with contextlib.suppress(OSError):
         owner = path.stat()
         if (owner.st_uid, owner.st_gid) != (os.getuid(), os.getgid()):
@@ -126,7 +127,7 @@ def _overwrite(path: Path, data: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    # Some file systems cannot sync a folder; the rename itself is done.
+    # Some file systems cannot sync a folder. The rename itself has succeeded.
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

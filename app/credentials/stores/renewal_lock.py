@@ -1,8 +1,8 @@
-"""The lock beside a login file, which also tells other processes how the renewal went.
+"""The lock beside a login file, with a note for other processes about the last renewal.
 
-A note speaks only while the login file still holds the refresh token that the note names, so it needs no clean-up to
-be harmless. It carries three things from process to process: tokens that were granted but are not in the file yet
-(a crash while saving, a read-only file), a date before which the token endpoint wants no call, and a refusal.
+A note is valid only while the login file still holds the refresh token that it names, so a stale one does no harm. It
+passes three things between processes: tokens that were granted but are not in the file yet (after a crash while saving,
+or if the file is read-only), a time before which the token endpoint wants no call, and a refusal.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from app.credentials.tokens import Tokens, hash_token
 log = logging.getLogger("dragoman.credentials")
 
 
-# Seconds by which the clocks of processes that share a login may differ.
+# Seconds by which the clocks of processes that share a login may differ at most.
 _CLOCK_SKEW = 60.0
 
 
 class RenewalNote(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`replaces` is the hash of the refresh token that stands in the login file.
+    """A note about a renewal. `replaces` is the hash of the refresh token in the login file.
 
-    `tokens` are newer than the file. `pause` is how many seconds from `noted_at` (unix seconds) the token endpoint is
-    left alone; `failures` counts calls that failed in a row. `refused` tells that the issuer will never take the newest
+    `tokens` are newer than the file. The token endpoint is not called for `pause` seconds from `noted_at` (unix
+    seconds). `failures` counts consecutive failed calls. `refused` says that the issuer will never accept the newest
     refresh token again.
     """
 
@@ -41,9 +41,9 @@ class RenewalNote(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     refused: bool = False
 
     def wait_left(self, now: float) -> float:
-        """Seconds until the token endpoint may be asked again; 0 or less where it may be asked.
+        """Seconds until the token endpoint may be called again; 0 or less if it may be called now.
 
-        A note from the future was written before the clock was set back: nobody knows how long ago, so it is void.
+        A note from the future was written before the clock was set back. Its age is unknown, so it is ignored.
         """
         if self.noted_at > now + _CLOCK_SKEW:
             return 0.0
@@ -51,9 +51,9 @@ class RenewalNote(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class RenewalLock:
-    """Keeps one note and one lock for one login, in the first of its places that can be written, else in memory.
+    """Keeps the note and the lock of one login, in the first of its places that is writable; else the note in memory.
 
-    `places` gives the paths for a suffix ("json", "lock"), best first; they may change as the login file does.
+    `places` returns the paths for a suffix ("json", "lock"), best first. They may change as the login file does.
     """
 
     def __init__(self, places: Callable[[str], list[Path]]) -> None:
@@ -63,7 +63,7 @@ class RenewalLock:
     def read(self, refresh_token: str | None) -> RenewalNote:
         """The note about a login whose file holds `refresh_token`; an empty one if nothing is noted."""
         replaces = hash_token(refresh_token)
-        # The note that only this process has is newer than any on a disk that refused it.
+        # A note in memory is newer than any on the disk, which refused it.
         if self._kept is not None and self._kept.replaces == replaces:
             return self._kept
         for place in self._places("json"):
@@ -74,7 +74,7 @@ class RenewalLock:
         return RenewalNote(replaces=replaces)
 
     def write(self, note: RenewalNote) -> bool:
-        """Keep `note` and tell whether it would survive this process."""
+        """Store `note`. Returns whether it outlives this process."""
         data = msgspec.json.encode(note)
         for place in self._places("json"):
             with contextlib.suppress(OSError):
@@ -85,7 +85,7 @@ class RenewalLock:
         return False
 
     def clear(self) -> None:
-        """Forget what was noted: it is in the login file, or the login is gone."""
+        """Remove the note, because its tokens are in the login file now or the login is gone."""
         self._kept = None
         for place in self._places("json"):
             with contextlib.suppress(OSError):
@@ -93,9 +93,9 @@ class RenewalLock:
 
     @contextlib.contextmanager
     def lock(self, timeout: float) -> Iterator[None]:
-        """Keep other processes from renewing the same login, waiting `timeout` seconds for them at most.
+        """Keep other processes from renewing the same login. Waits at most `timeout` seconds for them.
 
-        Raises TimeoutError. Where no lock file can be made, there is nobody to share with and no lock.
+        Raises TimeoutError. If no lock file can be created, proceeds without a lock.
         """
         held = self._acquire(timeout)
         try:

@@ -19,11 +19,11 @@ from app.errors import CredentialUnavailable
 
 log = logging.getLogger("dragoman.credentials")
 
-# How long another program may take to finish a file that it is writing in place, and how often we look.
+# Seconds that another program may take to finish a file that it writes in place, and between two looks at it.
 _WRITE_TIMEOUT = 1.0
 _STEP = 0.05
 
-# In the words that users of earlier gateways for the same providers know; "" is for all others.
+# Messages that users of earlier gateways for these providers know. "" is for all other kinds.
 _MISSING = {
     "oca": "Not authenticated. Please visit /login to authenticate with OCA.",
     "anthropic": "No Anthropic credentials found.",
@@ -42,14 +42,14 @@ class LoginMissing(CredentialUnavailable):
 
 
 class LoginBroken(CredentialUnavailable):
-    """The store holds something that cannot be read, or is no login."""
+    """The store's content cannot be read, or is not a login."""
 
 
 class StoredLogin:
-    """Reads and saves the tokens of one login. Saving is only for who holds the lock.
+    """Reads and saves the tokens of one login. To save, the caller must hold the lock.
 
     `kind` is the provider's, for remedies. A login that the issuer refuses for good is removed if the store is this
-    program's own; other programs' files are never cleared.
+    program's own. Other programs' files are never cleared.
     """
 
     def __init__(
@@ -79,21 +79,21 @@ class StoredLogin:
 
     @property
     def refusal(self) -> str:
-        """What to say when only a new login helps."""
+        """The message for a login that only a new one can replace."""
         return f"{self._say(_REFUSED)} {self.label} holds a login that its issuer no longer accepts. {self.remedy}"
 
     def stamp(self) -> Stamp | None:
         return self.store.stamp()
 
     def read(self, *, patient: bool = False) -> Tokens:
-        """The tokens in force: those of the file, or the newer ones that the renewal note keeps for it.
+        """The current tokens: those of the file, or newer ones from the renewal note.
 
-        `patient`: a file being written gets a moment to be whole. Raises LoginMissing or LoginBroken.
+        `patient` waits a moment for a file that is being written. Raises LoginMissing or LoginBroken.
         """
         return self._add_note((self._read_patiently() if patient else self._read_store())[1])[0]
 
     def read_note(self) -> tuple[Tokens, RenewalNote]:
-        """The tokens in force and their renewal note; a file that is being written gets a moment to become whole.
+        """The current tokens and their renewal note. Waits a moment for a file that is being written.
 
         Raises as `read` does.
         """
@@ -104,11 +104,11 @@ class StoredLogin:
         return self._renewal_lock.lock(timeout)
 
     def save(self, tokens: Tokens, note: RenewalNote) -> Tokens:
-        """Save `tokens`, which replace those that `note` is about, and give the tokens to use from now on.
+        """Save `tokens`, which replace those that `note` is about, and return the tokens to use from now on.
 
-        The renewal note has them before the file is touched, and the file is read afresh, so that neither a crash nor
-        another program's write in between costs anything. Those to use are another program's if it has put a
-        usable login of its own into the file meanwhile. A file that cannot be written leaves them in the renewal note.
+        They are noted before the file is touched, and the file is read again first, so that neither a crash nor another
+        program's write can lose them. If another program has put a usable login into the file meanwhile, its tokens
+        are returned. If the file cannot be written, the new tokens stay in the renewal note.
         """
         survives = self._renewal_lock.write(RenewalNote(replaces=note.replaces, tokens=tokens))
         try:
@@ -120,7 +120,7 @@ class StoredLogin:
         return tokens
 
     def settle(self) -> None:
-        """Put tokens that only the renewal note has into the file, if that is possible now and nobody is renewing."""
+        """Move tokens from the renewal note to the file, if that is possible now and no renewal is running."""
         try:
             if self._add_note(self._read_store()[1])[1].tokens is None:
                 return
@@ -129,18 +129,18 @@ class StoredLogin:
                 if note.tokens is not None:
                     self._put(tokens, note)
         except (CredentialUnavailable, OSError):
-            # What is noted stays noted; TimeoutError, of a renewal under way, is an OSError too.
+            # The note stays. TimeoutError, raised while a renewal is running, is an OSError too.
             return
 
     def note_failure(self, note: RenewalNote, pause: float) -> None:
-        """Tell every process that the token endpoint wants no call for `pause` seconds."""
+        """Note for all processes that the token endpoint wants no call for `pause` seconds."""
         failures = note.failures + 1
         self._renewal_lock.write(msgspec.structs.replace(note, noted_at=self._clock(), pause=pause, failures=failures))
 
     def note_refusal(self, tokens: Tokens, note: RenewalNote) -> None:
-        """Tell every process that the refresh token of `tokens` is dead.
+        """Note for all processes that the refresh token of `tokens` is dead.
 
-        An own file goes, once its access token is of no use either.
+        Removes the file if it is our own and its access token is unusable too.
         """
         if self.store.is_own and not tokens.is_usable(self._clock()):
             with contextlib.suppress(OSError):
@@ -152,7 +152,7 @@ class StoredLogin:
     def await_change(self, refused: Tokens) -> bool:
         """Whether another program puts a new refresh token into the store within a moment.
 
-        Who loses the race for a single-use token learns it before the winner has saved what it won.
+        The loser of a race for a single-use token may notice before the winner has saved its new tokens.
         """
         for _ in range(int(_WRITE_TIMEOUT / _STEP)):
             try:
@@ -164,7 +164,7 @@ class StoredLogin:
         return False
 
     def replace(self, tokens: Tokens) -> None:
-        """Save the tokens of a new login, whatever login there was. Raises OSError, or ValueError for a broken file."""
+        """Save the tokens of a new login over any old one. Raises OSError, or ValueError for a broken file."""
         try:
             data = self.store.read()
         except FileNotFoundError:
@@ -173,7 +173,7 @@ class StoredLogin:
         self._renewal_lock.clear()
 
     def remove(self) -> None:
-        """Log out: remove the tokens, and the file if nothing else is in it. Raises OSError if that is impossible."""
+        """Log out: remove the tokens, and the file if it holds nothing else. Raises OSError if that is impossible."""
         self._renewal_lock.clear()
         try:
             rest = self._format.clear_login(self.store.read())
@@ -189,7 +189,7 @@ class StoredLogin:
         try:
             data, found = self._read_patiently()
         except LoginMissing:
-            # Somebody logged out while the call was under way; that is not undone.
+            # Somebody logged out during the call, which must not be undone.
             self._renewal_lock.clear()
             raise
         if hash_token(found.refresh_token) != note.replaces and found.is_usable(self._clock()):
@@ -202,7 +202,7 @@ class StoredLogin:
     def _add_note(self, tokens: Tokens) -> tuple[Tokens, RenewalNote]:
         note = self._renewal_lock.read(tokens.refresh_token)
         newer = note.tokens
-        # An issuer that does not rotate leaves an old note in force; what it kept may be older than the file by now.
+        # If the issuer does not rotate refresh tokens, an old note stays valid, but the file may be newer.
         if newer is not None and (newer.expires_at or 0.0) < (tokens.expires_at or 0.0):
             newer, note = None, msgspec.structs.replace(note, tokens=None)
         return newer or tokens, note
