@@ -17,6 +17,7 @@ from app.blueprints.endpoints import Endpoints
 from app.blueprints.operations.gauges import describe_state
 from app.blueprints.operations.versions import own_version
 from app.blueprints.root_path import RootPath
+from app.headers import FIELDS, HeaderFields
 from app.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -65,6 +66,20 @@ class Application:
         return self._flask
 
     def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Any:
+        fields: HeaderFields | None = environ.get(FIELDS)
+        plain = environ["PATH_INFO"] in self.runtime.plain_paths
+        if fields is not None and plain:
+            owner, found = fields.entrance
+            if owner is self:  # no page sent it, and its path is one of these
+                written = generate(self.runtime, environ, *found)
+                start_response(written.status, written.headers)
+                return written.body
+            if environ["REQUEST_METHOD"] == "POST" and not {"origin", "sec-fetch-site"} & fields.keys():
+                found = self._endpoints.plain.get(environ["PATH_INFO"])
+                fields.entrance = (None, None) if found is None else (self, found)
+        return self._answer_any(environ, start_response)
+
+    def _answer_any(self, environ: WSGIEnvironment, start_response: StartResponse) -> Any:
         if environ["PATH_INFO"] not in self.runtime.plain_paths:
             self.runtime.unmount(environ)
         if "HTTP_ORIGIN" in environ and not environ["PATH_INFO"].startswith("/_/"):

@@ -11,13 +11,15 @@ FIELDS = "dragoman.headers"
 
 class HeaderFields(dict[str, str]):
     """Headers with lower-case names. Clients repeat theirs, so equal ones are parsed once and shared: do not change
-    them. `admission` caches what was decided from the headers alone, beside a mark of whoever decided it."""
+    them. `admission` caches what was decided from the headers alone, and `entrance` what was from these and the request
+    line that they came with, each beside a mark of whoever decided it."""
 
-    __slots__ = ("admission",)
+    __slots__ = ("admission", "entrance")
 
     def __init__(self, fields: Mapping[str, str]) -> None:
         super().__init__(fields)
         self.admission: tuple[object, Any] = (None, None)
+        self.entrance: tuple[object, Any] = (None, None)
 
 
 def name_headers(environ: Mapping[str, Any]) -> HeaderFields:

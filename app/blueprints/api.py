@@ -36,7 +36,7 @@ from app.gateway.peek import NO_PARTS, Parts
 from app.gateway.record import Record
 from app.gateway.replies.reply_headers import with_own_limits
 from app.gateway.use_limits.refusal import Owner
-from app.headers import read_headers
+from app.headers import FIELDS, HeaderFields, read_headers
 from app.transport import ActiveRequests
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ def read_client_request(
 ) -> ClientRequest:  # fmt: skip
     """Checks host and key, and reads the body. The caller must call `release_body` once the request is done, whatever
     happens. Raises DragomanError for a wrong host, key or body."""
-    headers = read_headers(environ)
+    known = environ.get(FIELDS)
+    headers: HeaderFields = read_headers(environ) if known is None else known
     admission = parts.access.admit(headers)
     length = read_length(environ.get("CONTENT_LENGTH"))
     if "HTTP_TRANSFER_ENCODING" in environ:

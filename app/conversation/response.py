@@ -14,6 +14,8 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "stop_s
 
 # Maximum token count of one answer; anything larger is a counting error.
 MOST_TOKENS = 1_000_000_000
+# Counts none of which has a bit from here on are all in order.
+_FEW = 1 << 29
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
@@ -35,11 +37,11 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
 
     def __post_init__(self) -> None:
         # A server may report any number, even one too large for sums and databases.
-        counts = (
-            self.fresh, self.cache_read, self.cache_written, self.output, self.reasoning, self.web_searches,
-            self.cache_written_1h,
+        bits = (
+            self.fresh | self.cache_read | self.cache_written | self.output | self.reasoning | self.web_searches
+            | self.cache_written_1h
         )  # fmt: skip
-        if min(counts) >= 0 and max(counts) <= MOST_TOKENS:
+        if 0 <= bits < _FEW:
             return
         for name, count in msgspec.structs.asdict(self).items():
             msgspec.structs.force_setattr(self, name, type(count)(min(max(count, 0), MOST_TOKENS)))

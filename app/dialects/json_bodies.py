@@ -51,7 +51,8 @@ _model_decoder = msgspec.json.Decoder(_Model)
 def read_body(body: bytes) -> Fields:
     """The fields of a request body. Raises InvalidRequest unless it is one JSON object in UTF-8."""
     try:
-        check_text(body)  # raw fields are never decoded but go upstream
+        if not body.isascii():
+            check_text(body)  # raw fields are never decoded but go upstream
         return fields_decoder.decode(body)
     except msgspec.ValidationError as error:
         raise InvalidRequest("Request body must be a JSON object") from error

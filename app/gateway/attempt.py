@@ -142,7 +142,8 @@ class Attempt(abc.ABC):
         sends.record = record
         sends.made += 1
         record.begin_attempt()
-        record.upstream_status = None
+        if record.upstream_status is not None:
+            record.upstream_status = None
         provider = target.upstream.provider
         exchange = provider.send(upstream_request, target.credential)
         if record.wiretap is not None:

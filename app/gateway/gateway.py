@@ -138,24 +138,21 @@ class Gateway:
     def _answer_whole(self, client_request: ClientRequest, record: Record) -> ClientResponse:
         """For a client that waits for its whole answer: by the plan that an earlier request like it has left."""
         begun = None
-        plan = self._find_plan(client_request, record)
-        if plan is not None:
+        plans, health = client_request.plans, self.health
+        plan: Plan | None = plans.get(client_request.peek.model) if plans else None
+        # What is known of any upstream could change a plan; only the general way asks for it.
+        known = self.facts.any or health.breakers or record.wiretap is not None
+        if plan is not None and not known and plan.holds(self, client_request):
             answer = plan.answer(client_request, record)
             if isinstance(answer, ClientResponse):
-                self._note_success(plan.upstream)
+                if health.breakers:
+                    health.succeed(plan.upstream.label)
                 record.begin_output()
                 return answer
             begun = answer
         started = wait_for(self._obtain(client_request, record, False, begun))
         record.begin_output()
         return ClientResponse(200, started.headers, started.first)
-
-    def _find_plan(self, client_request: ClientRequest, record: Record) -> Plan | None:
-        """A plan that holds, while nothing is known of any upstream that could change it."""
-        if not client_request.plans or self.facts.any or self.health.breakers or record.wiretap is not None:
-            return None
-        plan: Plan | None = client_request.plans.get(client_request.peek.model)
-        return plan if plan is not None and plan.holds(self) and plan.fits(client_request) else None
 
     def _keep_plan(self, attempt: Attempt, budget: RetryBudget) -> None:
         """Leaves a plan for the requests that are like that of an attempt, which went well."""
@@ -168,11 +165,6 @@ class Gateway:
             if len(plans) >= MOST_PLANS:
                 plans.clear()
             plans[model] = plan
-
-    def _note_success(self, upstream: Upstream) -> None:
-        upstream.provider.health.succeed()
-        if self.health.breakers:
-            self.health.succeed(upstream.label)
 
     def _answer_late(
         self, client_request: ClientRequest, record: Record, obtaining: Obtaining[StartedResponse]
@@ -241,7 +233,9 @@ class Gateway:
                         client_request, record, upstream, stream, sends, last and not gate.once, begun,
                         may_plan=len(chain) == 1,
                     )  # fmt: skip
-                    self._note_success(upstream)
+                    upstream.provider.health.succeed()
+                    if health.breakers:
+                        health.succeed(upstream.label)
                     return started
                 except DragomanError as error:
                     upstream.provider.health.fail(error)

@@ -76,15 +76,12 @@ class Plan(msgspec.Struct, frozen=True):
     credential: Credential | None
     headers: dict[str, str]  # of each answer
 
-    def holds(self, owner: object) -> bool:
-        """Whether nothing has changed that it was made of."""
-        return self.owner is owner and self.version == self.upstream.provider.catalogue_version
-
-    @staticmethod
-    def fits(client_request: ClientRequest) -> bool:
-        """Whether a request is none of those that only the general way knows."""
+    def holds(self, owner: object, client_request: ClientRequest) -> bool:
+        """Whether nothing has changed that it was made of, and a request is none that only the general way knows."""
         return (
-            client_request.size <= SMALL
+            self.owner is owner
+            and self.version == self.upstream.provider.catalogue_version
+            and client_request.size <= SMALL
             and client_request.continuation is None
             and client_request.operation == "generate"
         )
@@ -107,20 +104,22 @@ class Plan(msgspec.Struct, frozen=True):
         try:
             exchange = begun.exchange = self.call.send(asked, begun.sends.may_resend)
             exchange.wait_head()
-            headers = exchange.headers
-            if not 200 <= exchange.status < 300 or is_streamed(headers):
+            headers, provider = exchange.headers, self.upstream.provider
+            streamed = headers.get("content-type") != "application/json" and is_streamed(headers)
+            if streamed or not 200 <= exchange.status < 300:
                 return begun
             reply = exchange.take_body(self.limits.reply_mb << 20)
-            if reply is None or len(reply) > SMALL or begins_like_event(reply):
+            if reply is None or len(reply) > SMALL or (reply[:1] != b"{" and begins_like_event(reply)):
                 begun.body = reply
                 return begun
-            note_head(exchange, record, self.upstream.provider, self.credential)
+            note_head(exchange, record, provider, self.credential)
             if not reply.isascii():
                 reply.decode()  # what is left raw is never decoded here, but clients decode all of it
             context = echoing_context(client_request, self.model, self.limits)
             passed, record.usage = dialect.pass_response(reply, context, capabilities)
             told = relayed_headers(headers, same_dialect=True)
             told.update(self.headers)
+            provider.health.succeed()
             return ClientResponse(200, told, mask_reply(passed))
         except DragomanError as error:
             begun.error = error

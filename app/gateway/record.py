@@ -35,6 +35,12 @@ _LONGEST_KNOWN = 32
 SHORTEST_STEP = 0.001
 MOST_STEPS = 50
 
+# What stands in a record only where something out of the ordinary has happened.
+_RARE = frozenset(
+    ("operation", "steps", "passed_over", "terminal", "error", "message", "origin", "upstream_status", "dropped",
+     "lowered", "quiet", "trace")
+)  # fmt: skip
+
 # The cost of an answer in billionths of a dollar, by provider, its name of the model, and usage; None without a price.
 Bill = Callable[[str, str, Usage], int | None]
 
@@ -127,7 +133,8 @@ class Record:
             self.path = told("dragoman.path") or told("PATH_INFO", "")
             self.agent = told("HTTP_USER_AGENT")
             self.peer = told("REMOTE_ADDR")
-            self.trace = told("HTTP_TRACEPARENT")
+            if (trace := told("HTTP_TRACEPARENT")) is not None:
+                self.trace = trace
         self.received = time.time()
         self.started = time.monotonic()
 
@@ -234,11 +241,10 @@ class Record:
             told = (self.error or "", self.message or "") if self.terminal in ("error", "upstream_cut") else ("", "")
             tried = (*tried, self._attempt(end, *told))
         usage = (self.paused_turn and self.paused_turn.spent) or self.usage
-        target = self.upstream
         routed, upstream_head, first_byte, first_token = (
             self.routed, self.upstream_head, self.first_byte, self.first_token,
         )  # fmt: skip
-        return RequestRecord(
+        done = RequestRecord(
             id=self.id,
             received=self.received,
             session=self.session or "",
@@ -248,23 +254,15 @@ class Record:
             method=self.method,
             peer=self.peer or "",
             path=self.path[:LONGEST_WORD],
-            operation=self.operation,
             dialect_in=self.client,
             dialect_out=self.upstream_dialect,
             stream=self.stream,
             model=self.model[:LONGEST_WORD],
             rule=self.matched,
             provider=self.provider,
-            target=target,
+            target=self.upstream,
             attempts=tried,
-            steps=self.steps,
-            passed_over=self.passed_over,
             status=self.status,
-            terminal="running" if running else self.terminal,
-            error=self.error or "",
-            message="" if self.message is None else hide_secrets(self.message),
-            origin=self.origin or "",
-            upstream_status=self.upstream_status,
             upstream_request_id=self.upstream_request_id or "",
             times=Times(
                 None if routed is None else int(routed * 1000),
@@ -278,9 +276,22 @@ class Record:
             usage=usage,
             cost=None if usage is None or bill is None else bill(self.provider, self.upstream_model, usage),
             billed=self.billed,
+            rate_limits=_find_limits(self.upstream_headers) if self.upstream_headers else {},
+        )
+        if not running and _RARE.isdisjoint(self.__dict__):
+            return done
+        return msgspec.structs.replace(
+            done,
+            operation=self.operation,
+            steps=self.steps,
+            passed_over=self.passed_over,
+            terminal="running" if running else self.terminal,
+            error=self.error or "",
+            message="" if self.message is None else hide_secrets(self.message),
+            origin=self.origin or "",
+            upstream_status=self.upstream_status,
             losses=self.dropped,
             lowered=self.lowered,
-            rate_limits=_find_limits(self.upstream_headers) if self.upstream_headers else {},
             quiet=self.quiet,
             trace=self.trace[:LONGEST_WORD] if self.trace else "",
         )

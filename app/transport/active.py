@@ -49,7 +49,8 @@ class ActiveRequests:
 
     def register(self, client_socket: socket.socket, greenlet: Killable) -> int:
         """Watches a client until `unregister` is called with the token that this returns."""
-        token = client_socket.fileno()
+        # gevent's socket would ask the one inside of it.
+        token: int = getattr(client_socket, "_sock", client_socket).fileno()
         if token >= 0:
             self._greenlets[token] = greenlet
             self._poll.register(token, _GONE)

@@ -111,13 +111,17 @@ class SocketExchange(Exchange):
     _decoder: ReplyDecoder | None = None
     _unread = b""
     _connection: Connection | None = None
+    # None while it does not count: nothing has been waited for in vain, and the whole call has no limit.
+    _silence: Silence | None = None
 
     def __init__(self, pool: ConnectionPool, call: Call, target: Target) -> None:
         self._pool = pool
         # Until the reply begins: a long history is not kept for as long as a stream.
         self._call: Call | None = call
         self._target = target
-        self._silence = Silence(call.limits)
+        self._limits = call.limits
+        if call.limits.total is not None:
+            self._silence = Silence(call.limits)
         self._start(call)
 
     def wait_head(self, wait: float | None = None) -> bool:
@@ -135,7 +139,7 @@ class SocketExchange(Exchange):
         if self._unread:
             part, self._unread = self._unread, b""
             return part
-        began, silence = self.status > 0, self._silence
+        began, silence, limits = self.status > 0, self._silence, self._limits
         while True:
             decoder = self._decoder
             if decoder is None:
@@ -152,17 +156,20 @@ class SocketExchange(Exchange):
             connection = self._connection
             assert connection is not None, "read after close"
             try:
-                longest = silence.left(began) if silence.counts else silence.idle if began else silence.first_byte
+                longest = limits.idle if began else limits.first_byte
+                if silence is not None:
+                    longest = silence.left(began)
                 if wait is not None and wait < longest:
                     longest = wait
                 try:
                     data = connection.read(longest)
                 except (TimeoutError, BlockingIOError) as error:
+                    silence = self._silence = silence or Silence(limits)
                     silence.note(longest, began, error)
                     if wait is None:
                         continue
                     return None
-                if silence.counts:
+                if silence is not None:
                     silence.end()
                 if decoder is not None and data:
                     part = decoder.feed(data)
@@ -245,7 +252,9 @@ class SocketExchange(Exchange):
         if method != "HEAD" and (whole := read_whole(data, most)) is not None:
             self.status, self.headers, body = whole
             self._call = None
-            self._give_back()
+            assert self._connection is not None, "a reply comes on a connection"
+            self._pool.keep(self._connection)
+            self._connection = None
             return body
         decoder = self._decoder = ReplyDecoder(method, most)
         body = decoder.feed(data)

@@ -15,18 +15,15 @@ _CLOCK_GRAIN = 0.001
 class Silence:
     """The silence of one call's upstream, held against the call's limits. All times are in seconds.
 
-    `bear` is all of it. Who reads often does the same by parts, and asks for none while nothing `counts`: no silence so
-    far, and no limit of the whole call.
+    `bear` is all of it; who reads often does the same by parts.
     """
 
-    __slots__ = ("_deadline", "_limits", "_seconds", "counts", "first_byte", "idle")
+    __slots__ = ("_deadline", "_limits", "_seconds")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._seconds = 0.0
         self._deadline = None if limits.total is None else time.monotonic() + limits.total
-        self.first_byte, self.idle = limits.first_byte, limits.idle
-        self.counts = self._deadline is not None
 
     def bear(self, read: Callable[[float], bytes], began: bool, wait: float | None) -> bytes | None:
         """What `read` gives, given the time it may take; None when that, at most `wait`, passed in silence.
@@ -47,7 +44,7 @@ class Silence:
 
     def left(self, began: bool) -> float:
         """How long the next read may take. Raises UpstreamTimeout where the call may take no longer."""
-        longest = (self.idle if began else self.first_byte) - self._seconds
+        longest = (self._limits.idle if began else self._limits.first_byte) - self._seconds
         if self._deadline is None:
             return longest
         left = self._deadline - time.monotonic()
@@ -57,13 +54,11 @@ class Silence:
 
     def note(self, seconds: float, began: bool, error: Exception) -> None:
         """So much passed in silence, as the `error` of a read says. Raises UpstreamTimeout at a limit."""
-        self.counts = True
         self._seconds += seconds
-        phase, limit = ("idle", self.idle) if began else ("first_byte", self.first_byte)
+        phase, limit = ("idle", self._limits.idle) if began else ("first_byte", self._limits.first_byte)
         if self._seconds > limit - _CLOCK_GRAIN:
             raise UpstreamTimeout(phase, limit) from error
 
     def end(self) -> None:
         """Something has come."""
         self._seconds = 0.0
-        self.counts = self._deadline is not None

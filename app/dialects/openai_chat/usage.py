@@ -27,13 +27,16 @@ def read_usage(wire: WireUsage) -> Usage:
         output = _count(output, wire.output_tokens)
     if type(prompt) is not int or prompt <= 0:
         prompt = _count(prompt, wire.input_tokens) or max(0, _count(wire.total_tokens) - output)
-    read = _count(
-        prompt_details.cached_tokens, wire.prompt_cache_hit_tokens, wire.cache_read_input_tokens, wire.cached_tokens
-    )
-    reasoning = _count(completion_details.reasoning_tokens, wire.reasoning_tokens)
+    cached, hit, by_vendor = prompt_details.cached_tokens, wire.prompt_cache_hit_tokens, wire.cache_read_input_tokens
+    thought, saved = completion_details.reasoning_tokens, prompt_details.cache_write_tokens
+    # Most servers say nothing of these, or zero.
+    told = cached or hit or by_vendor or wire.cached_tokens
+    read = _count(cached, hit, by_vendor, wire.cached_tokens) if told else 0
+    reasoning = _count(thought, wire.reasoning_tokens) if thought or wire.reasoning_tokens else 0
     if reasoning and _count(wire.total_tokens) >= prompt + output + reasoning:
         output += reasoning
-    written = _count(prompt_details.cache_write_tokens, wire.cache_creation_input_tokens)
+    creation = wire.cache_creation_input_tokens
+    written = _count(saved, creation) if saved or creation else 0
     return Usage(
         fresh=max(0, prompt - read - written),
         cache_read=read,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -41,8 +41,16 @@ PEEK_CHAT = peek_body(ChatPeek)
 MOST_ANSWERS = 8
 
 
-def answer_chat(gateway: Gateway, client_request: ClientRequest, record: Record) -> ClientResponse:
+class _Parts(Protocol):
+    """Of the services, what is asked here."""
+
+    @property
+    def gateway(self) -> Gateway: ...
+
+
+def answer_chat(parts: _Parts, client_request: ClientRequest, record: Record) -> ClientResponse:
     """Raises DragomanError while it can still be an HTTP status."""
+    gateway = parts.gateway
     peek = client_request.peek
     assert isinstance(peek, ChatPeek), "the Chat endpoint reads its requests with PEEK_CHAT"
     if peek.n is None or peek.stream or not _must_fan_out(gateway, client_request, peek.n):

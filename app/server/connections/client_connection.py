@@ -33,6 +33,8 @@ class ClientConnection:
         self._client = client
         # Only read when it is ready, so gevent's wrapper is not needed.
         self._bare: Any = client._sock  # type: ignore[attr-defined]
+        # What Application.__call__ calls.
+        self._wsgi = getattr(worker.wsgi, "wsgi_app", worker.wsgi)
         self._site = site
         # Bytes read from the client that belong to no request yet.
         self._ahead = b""
@@ -101,7 +103,7 @@ class ClientConnection:
         else:
             head.environ["wsgi.input"] = io.BytesIO(body)
         try:
-            pieces = worker.wsgi(head.environ, response.start)
+            pieces = self._wsgi(head.environ, response.start)
             try:
                 # A stream may run for minutes, and no longer needs its request.
                 del head, body

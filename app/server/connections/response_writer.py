@@ -46,7 +46,7 @@ class ResponseWriter:
         self._left = None
         self._chunked = False
         names, values = zip(*headers, strict=True) if headers else ((), ())
-        shape = _find_shape(names)
+        shape = _find_shape(names) if len("".join(names)) <= _MOST_NAMES else None
         if shape is None or self._omits_body:
             fields = "".join([f"{name}: {value}\r\n" for name, value in self._pick(headers)])
             ends = fields.count("\r\n")
@@ -146,18 +146,15 @@ class ResponseWriter:
             raise gevent.GreenletExit("the client is gone, or does not read") from error
 
 
-# Applications repeat the same names. Longer ones are not cached, so that upstreams cannot fill the cache.
+# Longer names are not cached, so that upstreams cannot fill the cache.
 _MOST_NAMES = 1024
 
 
+# Applications repeat the same names.
+@lru_cache(maxsize=256)
 def _find_shape(names: tuple[str, ...]) -> tuple[str, int, int] | None:
     """A template of the header lines, the index of Content-Length among them (-1 without one), and the number of lines.
     None if a header may only be set by the server, or anything is odd."""
-    return _make_shape(names) if len("".join(names)) <= _MOST_NAMES else None
-
-
-@lru_cache(maxsize=256)
-def _make_shape(names: tuple[str, ...]) -> tuple[str, int, int] | None:
     lowered = [name.lower() for name in names]
     text = "".join(names)
     if not hop_headers.isdisjoint(lowered) or lowered.count("content-length") > 1:
