@@ -66,9 +66,11 @@ def _find_carrier(extension: Extension, dialect: DialectName) -> Carry | None:
 
 
 def _carry_tools(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
-    ours, theirs = traits_of(request.dialect).idioms, traits_of(capabilities.dialect).idioms
+    spoken_in = {request.dialect, *(tool.dialect for tool in request.tools if isinstance(tool, NativeTool))}
+    ours = frozenset[str]().union(*(traits_of(dialect).idioms for dialect in spoken_in - {capabilities.dialect}))
+    theirs = traits_of(capabilities.dialect).idioms
     for (spoken, understood), carry in _TOOL_CARRIERS.items():
-        if spoken in ours and understood in theirs and request.dialect != capabilities.dialect:
+        if spoken in ours and understood in theirs:
             request = carry(request, capabilities, notes)
     return request
 

@@ -86,6 +86,8 @@ def _sniff(data: str, declared: str) -> str:
     for magic, media_type in _MAGIC:
         if start.startswith(magic):
             return declared if media_type == "application/zip" and declared not in _UNKNOWN else media_type
+    if declared.startswith("image/") and declared != "image/svg+xml" and start.lstrip()[:1] in (b"<", b"{"):
+        return "text/plain"  # the page or the error that came in place of an image
     return _ALIASES.get(declared, declared) or "application/octet-stream"
 
 

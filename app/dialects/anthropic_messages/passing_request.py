@@ -18,6 +18,7 @@ from app.conversation.envelope import PREFIX, is_sealed
 from app.conversation.schemas import has_odd_properties
 from app.dialects.anthropic_messages.vocabulary import NAME, SERVER_CALLS, SERVER_RESULT_ENDING
 from app.dialects.foreign.fields import FOREIGN_FIELDS
+from app.dialects.foreign.tools import OF_RESPONSES
 from app.dialects.json_bodies import decode_or_none, is_set, pass_fields, read_body, repair_surrogates
 from app.dialects.tool_schemas import SUBSETS, holds_null_keyword, is_above_limit
 
@@ -33,6 +34,20 @@ _CALL_ID = re.compile(r"[a-zA-Z0-9_-]++")
 _BLANK = re.compile(rb'"(?:[ ]|\\[nrt])*+"')
 _BLANK_TEXT = re.compile(rb'"text"\s*:\s*' + _BLANK.pattern)
 _SHORT = 64  # a schema of fewer bytes may be empty
+# An image as clients write it, with the beginning of its data, and how that of each type begins.
+_INLINE_IMAGE = re.compile(
+    rb'"media_type"\s{0,4}:\s{0,4}"(image/[A-Za-z0-9.+-]{1,40})"\s{0,8},\s{0,8}"data"\s{0,4}:\s{0,4}"([^"]{4,12})'
+)
+_EMPTY_DATA = re.compile(rb'"data"\s{0,4}:\s{0,4}""')
+_BASE64 = re.compile(rb'"type"\s{0,4}:\s{0,4}"base64"')
+_TYPED = re.compile(rb'"media_type"\s{0,4}:\s{0,4}"')
+_IMAGE_MAGIC = (
+    ("iVBORw0KGgo", "image/png"),
+    ("/9j/", "image/jpeg"),
+    ("R0lGOD", "image/gif"),
+    ("UklGR", "image/webp"),
+    *((start, "text") for start in ("PCF", "PGh", "PD9", "PHN2", "eyJ")),  # a page or an error in place of an image
+)
 _REASONING = ("thinking", "redacted_thinking")
 _ABSENT = msgspec.Raw()
 _ROLES = ("user", "assistant", "system")
@@ -55,6 +70,7 @@ class _Head(msgspec.Struct):
     tool_use_id: Any = None
     cache_control: msgspec.Raw = _ABSENT
     content: msgspec.Raw = _ABSENT
+    source: msgspec.Raw = _ABSENT
     citations: msgspec.Raw = _ABSENT
 
 
@@ -219,6 +235,8 @@ def _check_tools(asked: _Outline, can: Capabilities) -> bool:
 
 def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:
     native = tool.type not in (None, "custom")
+    if native and tool.type in OF_RESPONSES:
+        return True
     if not can.tools or (native and not can.native_tools) or is_set(tool.parameters) or is_set(tool.function):
         return True
     if can.plain_properties and has_odd_properties(decode_or_none(tool.input_schema, _any_decoder)):
@@ -270,6 +288,7 @@ class _Judge:
     def __init__(self, capabilities: Capabilities) -> None:
         self._required = capabilities.reasoning_required
         self._unsigned = self._required or capabilities.reasoning_replay != "none"
+        self._image_types = capabilities.image_types
         self._signed = NAME in capabilities.proofs
         self._refused = frozenset(
             kind for kind, taken in (("image", capabilities.images), ("document", capabilities.documents)) if not taken
@@ -303,11 +322,28 @@ class _Judge:
             case "tool_use":
                 return bool(block.name) and bytes(memoryview(block.input)[:1]) == b"{"
             case "tool_result":
-                return not _holds_empty(block)
+                return not _holds_empty(block) and not self._holds_odd_image(block.content)
+            case "image" if self._holds_odd_image(block.source):
+                return False
             case kind if kind in SERVER_CALLS or kind.endswith(SERVER_RESULT_ENDING):
                 return self._signed  # other servers do not know the vendor's own tools
             case kind:
                 return kind not in self._refused
+
+    def _holds_odd_image(self, raw: msgspec.Raw) -> bool:
+        """Whether an image is of a type that is not taken, or its bytes are those of another: the vendor refuses the
+        request for one, and every later one of the session."""
+        source = memoryview(raw)
+        if _EMPTY_DATA.search(source) is not None or (
+            _BASE64.search(source) is not None and _TYPED.search(source) is None
+        ):
+            return True
+        for found in _INLINE_IMAGE.finditer(source):
+            declared, start = found[1].decode(), found[2].decode()
+            seen = next((kind for magic, kind in _IMAGE_MAGIC if start.startswith(magic)), declared)
+            if seen != declared or (self._image_types and declared not in self._image_types):
+                return True
+        return False
 
 
 def _are_paired(turns: Sequence[_Turn]) -> bool:

@@ -12,6 +12,28 @@ from app.conversation.request import NativeTool
 # Only the vendor tools of Messages have a date in their types.
 _DATED = re.compile(r"[a-z_]{1,60}_20[0-9]{6}")
 _MESSAGES: DialectName = "anthropic_messages"
+_RESPONSES: DialectName = "openai_responses"
+# Tools without a name of their own that the client runs; tool_search and shell may be hosted too.
+_CLIENTS_OF_RESPONSES = (
+    "tool_search",
+    "local_shell",
+    "shell",
+    "apply_patch",
+    "computer",
+    "computer_use_preview",
+)
+OF_RESPONSES = frozenset(
+    (
+        *_CLIENTS_OF_RESPONSES,
+        "web_search",
+        "web_search_preview",
+        "web_search_preview_2025_03_11",
+        "file_search",
+        "code_interpreter",
+        "mcp",
+        "image_generation",
+    )
+)
 _RUN_BY_CLIENTS = ("bash_", "text_editor_", "memory_", "computer_")
 
 
@@ -22,6 +44,27 @@ def dated_tool(definition: Mapping[str, Any]) -> NativeTool | None:
         return None
     server = not kind.startswith(_RUN_BY_CLIENTS)
     return NativeTool(_MESSAGES, kind, name if isinstance(name, str) else kind, dict(definition), server)
+
+
+def responses_tool(definition: Mapping[str, Any]) -> NativeTool | None:
+    """A tool of the vendor of Responses; None for any other. Servers of Chat that have a tool of the same type say more
+    of it below its type."""
+    kind = definition.get("type")
+    if not isinstance(kind, str) or kind not in OF_RESPONSES or isinstance(definition.get(kind), dict):
+        return None
+    label = definition.get("name") or definition.get("server_label")
+    return NativeTool(_RESPONSES, kind, label if isinstance(label, str) and label else kind, dict(definition),
+                      is_hosted(kind, definition))  # fmt: skip
+
+
+def is_hosted(kind: str, definition: Mapping[str, Any]) -> bool:
+    """Whether the upstream runs a tool of Responses. A search of tools and a shell exist in both kinds."""
+    if kind == "tool_search":
+        return bool(definition.get("execution", "client" if "parameters" in definition else "server") == "server")
+    if kind == "shell":
+        environment = definition.get("environment")
+        return isinstance(environment, dict) and str(environment.get("type")).startswith("container")
+    return kind not in _CLIENTS_OF_RESPONSES
 
 
 def is_dated(kind: object) -> bool:

@@ -29,6 +29,8 @@ _MESSAGES_FIELDS = frozenset(("system", "stop_sequences"))
 # Roles whose texts need no check, and the first byte of a text.
 _SAID = ("user", "system")
 _QUOTE = ord('"')
+# How an image's URL begins, by whether images of the web are taken.
+_IMAGE_URLS = {True: ("http", "data:"), False: ("data:",)}
 _ALWAYS_FORCED = (b'"required"', b'"any"')
 
 
@@ -313,7 +315,7 @@ def _is_odd_part(part: _Part, role: str, can: Capabilities) -> bool:
                 return True
             match decode_or_none(part.image_url, any_decoder):
                 case {"url": str(url)}:
-                    return not can.image_urls and url.startswith("http")
+                    return not url[:5].lower().startswith(_IMAGE_URLS[can.image_urls])
             return True
         case "file":
             return not can.documents

@@ -24,6 +24,8 @@ from app.dialects.tool_schemas import SUBSETS, holds_null_keyword, is_above_limi
 
 _SEALED = b'"' + PREFIX.encode()
 _IMAGE = b'"input_image"'
+# The beginnings of images without a data URL around their bytes.
+_BARE_IMAGES = (b'"iVBORw0KGgo', b'"/9j/')
 _FILE = b'"input_file"'
 
 # Items that every server of this dialect supports; others belong to one vendor's server tools or newer versions.
@@ -97,6 +99,8 @@ def _is_odd(fields: Fields, body: bytes, can: Capabilities) -> bool:
     if any(mark in body for mark in _BLOCKS) and SIGNS["items"].search(body):
         return True
     if _SEALED in body or (NAME not in can.proofs and b"encrypted_content" in body):
+        return True
+    if _IMAGE in body and any(mark in body for mark in _BARE_IMAGES):
         return True
     return (not can.images and _IMAGE in body) or (not can.documents and _FILE in body)
 

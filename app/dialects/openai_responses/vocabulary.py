@@ -300,9 +300,6 @@ HOSTED_CALLS = (
     "program_output",
 )
 
-# Client-run tools without a name of their own; tool_search and shell may be hosted too.
-CLIENT_TOOLS = ("tool_search", "local_shell", "shell", "apply_patch", "computer", "computer_use_preview")
-
 SUMMARIES: dict[str, str] = {
     "summarized": "auto",
     "updates": "auto",

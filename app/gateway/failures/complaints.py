@@ -201,6 +201,20 @@ _DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = 
         "image URLs", {"image_urls": False},
     ),
 )  # fmt: skip
+# How servers say that they know functions alone, and that an item of the input is of a type that they do not know.
+_FUNCTIONS_ONLY = re.compile(
+    r"\btools?(?:\[\d{1,4}\]|\.\d{1,4})\.type|only [^.]{0,40}function[^.]{0,12} (?:tools|tool type|is|are)\b"
+    r"|(?:unsupported|unknown|invalid|unrecogni[sz]ed) tool type"
+    r"|tool type [^.]{0,60}(?:not |un)(?:yet )?(?:support|known)"
+    r"|input tag '[^']{1,60}' found using 'type' does not match"
+)
+_UNKNOWN_ITEM = re.compile(
+    r"(?:unknown|unsupported|unexpected|unrecogni[sz]ed|invalid) (?:responses api )?input item|unknown input type"
+    r"|input item type|input\[\d{1,5}\] did not match any|input\[\d{1,5}\]\.type"
+)
+_NATIVE_ITEMS = (b'"custom_tool_call"', b'"tool_search_call"', b'"local_shell_call"', b'"shell_call"',
+                 b'"apply_patch_call"')  # fmt: skip
+_PLAIN_TOOLS: dict[str, Any] = {"native_tools": (), "custom_tools": False, "namespaces": False, "deferred_tools": False}
 # How servers say that too much is said of a tool.
 _LONG_DESCRIPTION = re.compile(
     r"tools[^ ]{0,40}description.{0,80}(?:maximum length|at most|longer than|exceeds?|max(?:imum)?)[^\d]{0,20}(\d{2,5})"
@@ -319,6 +333,10 @@ def _repair_by_fields(text: str, sent: bytes, fields: dict[str, msgspec.Raw]) ->
             return Repair("stream", Change({"stream_only": True}))
         if streams and _WHOLE_ONLY.search(text):
             return Repair("whole", Change({"whole_only": True}))
+    if "input" in fields and _UNKNOWN_ITEM.search(text):
+        # Items of the vendor's own programs are told in words, and calls of its own tools become those of functions.
+        tools = _PLAIN_TOOLS if any(mark in sent for mark in _NATIVE_ITEMS) else {}
+        return Repair("items", Change({"proofs": (), **tools}))
     if "developer" in text and b'"developer"' in sent:
         return Repair("developer", Change({"system_role": "system", "late_system": "system"}))
     limit = _find_limit(text, fields)
@@ -364,6 +382,8 @@ def _repair_of_tools(failure: Failure, text: str, fields: dict[str, msgspec.Raw]
     if (found := _TOO_MANY.search(text)) is not None:
         most = next(int(number) for number in found.groups() if number)
         return Repair("tools", Change({"tools_limit": most})) if 0 < most < _count_of(fields["tools"]) else None
+    if _FUNCTIONS_ONLY.search(f"{failure.param or ''} {text}"):
+        return Repair("tool types", Change(_PLAIN_TOOLS))
     if _SCHEMA.search(f"{failure.code or ''} {failure.param or ''} {text}") and _may_be_plainer(fields["tools"]):
         return Repair("schemas", Change({"schema": "plain"}))
     return None

@@ -351,7 +351,7 @@ def test_tools_come_nested_or_flat() -> None:
         FunctionTool("c", schema=schema),
         CustomTool("e", grammar=("lark", "start: /.+/")),
         CustomTool("f", grammar=("lark", "start: /.+/")),
-        NativeTool(NAME, "web_search", "web_search", {"type": "web_search"}, server=True),
+        NativeTool("openai_responses", "web_search", "web_search", {"type": "web_search"}, server=True),
     )
 
 

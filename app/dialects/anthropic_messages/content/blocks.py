@@ -457,7 +457,8 @@ def _read_source(block: WireBlock, path: str) -> Source:
     where = f"{path}.source"
     match source.type:
         case "base64":
-            return Inline(_need(source.media_type, where, "media_type"), _need(source.data, where, "data"))
+            # A type that is missing shows in the bytes.
+            return Inline(source.media_type or "", _need(source.data, where, "data"))
         case "url":
             return Url(_need(source.url, where, "url"))
         case "file":

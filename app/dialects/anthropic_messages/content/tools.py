@@ -12,7 +12,7 @@ from app.conversation.losses import Loss
 from app.conversation.request import CustomTool, FunctionTool, NativeTool, Request, Tool, ToolChoice
 from app.dialects.anthropic_messages.content.blocks import write_cache
 from app.dialects.anthropic_messages.vocabulary import CLIENT_TOOLS, NAME, NO_SCHEMA, SERVER_TOOLS
-from app.dialects.foreign.tools import nested_tool
+from app.dialects.foreign.tools import nested_tool, responses_tool
 from app.dialects.type_faults import tell_fault
 from app.errors import InvalidRequest
 
@@ -104,6 +104,8 @@ def _read_tool(wire: dict[str, Any], path: str) -> Tool:
         return _read_function(_own_shape(wire), path)
     if kind == "function":
         return _read_function(_own_shape(nested_tool(wire) or wire), path)
+    if (foreign := responses_tool(wire)) is not None:
+        return foreign
     server = not kind.startswith(CLIENT_TOOLS)
     return NativeTool(NAME, kind, name if isinstance(name, str) else kind, wire, server)
 

@@ -30,7 +30,7 @@ from app.conversation.losses import Severity
 from app.dialects.json_bodies import fields_decoder, list_decoder, read_value
 from app.dialects.openai_chat.messages.foreign_parts import FOREIGN_TYPES, read_foreign
 from app.dialects.openai_chat.vocabulary import NAME, KnownPart, PlainPart, WireCache, WireFile, WireImage, WirePart
-from app.dialects.readable import read_unknown
+from app.dialects.readable import inline_image, read_unknown
 from app.errors import InvalidRequest
 
 # The content of a message, raw or decoded.
@@ -210,7 +210,7 @@ def _read_url(url: str) -> Inline | Url:
     """The bytes of a data URL, with whatever parameters and line breaks clients put into it; any other URL
     unchanged."""
     if url[:5].lower() != "data:" or (found := _DATA_URL.match(url)) is None:
-        return Url(url)
+        return inline_image(url) or Url(url)  # some clients send the bytes alone
     data = url[found.end() :]
     if "base64" in found[2].lower().split(";"):
         return Inline(found[1].strip().lower(), _strip(data))

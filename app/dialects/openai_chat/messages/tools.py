@@ -15,7 +15,7 @@ from app.conversation.blocks import CacheHint
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss
 from app.conversation.request import CustomTool, FunctionTool, NativeTool, Request, Tool, ToolChoice
-from app.dialects.foreign.tools import dated_tool
+from app.dialects.foreign.tools import dated_tool, responses_tool
 from app.dialects.json_bodies import list_decoder, read_value
 from app.dialects.openai_chat.messages.parts import write_cache
 from app.dialects.openai_chat.vocabulary import NAME
@@ -106,8 +106,8 @@ def _read_tool(raw: msgspec.Raw, path: str) -> Tool:
         case "custom":
             return _read_function(tool, path)
         case str():
-            if (dated := dated_tool(tool)) is not None:
-                return dated
+            if (foreign := dated_tool(tool) or responses_tool(tool)) is not None:
+                return foreign
             name = tool.get("name")
             return NativeTool(NAME, kind, name if isinstance(name, str) else kind, tool, server=True)
         case _:

@@ -42,7 +42,7 @@ from app.dialects.openai_responses.vocabulary import (
     Part,
     part_decoder,
 )
-from app.dialects.readable import read_unknown
+from app.dialects.readable import inline_image, read_unknown
 from app.errors import InvalidRequest
 
 # The prefix that distinguishes the type of an unknown part from that of an unknown item.
@@ -192,7 +192,7 @@ def _parse_url(url: str) -> Inline | Url:
     """The bytes of a base64 data URL; any other URL unchanged."""
     found = _DATA_URL.match(url)
     if found is None or "base64" not in found[2].lower():
-        return Url(url)
+        return inline_image(url) or Url(url)  # some clients send the bytes alone
     return Inline(found[1].strip().lower() or "application/octet-stream", "".join(url[found.end() :].split()))
 
 

@@ -10,9 +10,9 @@ import msgspec
 
 from app.conversation.losses import Loss
 from app.conversation.request import CustomTool, FunctionTool, NativeTool, Request, Tool, ToolChoice
-from app.dialects.foreign.tools import dated_tool, is_dated, messages_tool, nested_tool
+from app.dialects.foreign.tools import dated_tool, is_dated, is_hosted, messages_tool, nested_tool
 from app.dialects.json_bodies import list_decoder, read_value
-from app.dialects.openai_responses.vocabulary import CLIENT_TOOLS, NAME, WireChoice, WireTool
+from app.dialects.openai_responses.vocabulary import NAME, WireChoice, WireTool
 from app.errors import InvalidRequest
 
 # The description of a namespace is stored in its first member.
@@ -144,17 +144,7 @@ def _parse_native(tool: WireTool, definition: dict[str, Any]) -> NativeTool:
     kind = cast(str, tool.type)
     label = definition.get("server_label")
     name = tool.name or (label if isinstance(label, str) and label else kind)
-    return NativeTool(NAME, kind, name, definition, _is_hosted(kind, definition))
-
-
-def _is_hosted(kind: str, definition: dict[str, Any]) -> bool:
-    """Whether the upstream runs the tool. Tool search and shell exist in both kinds."""
-    if kind == "tool_search":
-        return bool(definition.get("execution", "client" if "parameters" in definition else "server") == "server")
-    if kind == "shell":
-        environment = definition.get("environment")
-        return isinstance(environment, dict) and str(environment.get("type")).startswith("container")
-    return kind not in CLIENT_TOOLS
+    return NativeTool(NAME, kind, name, definition, is_hosted(kind, definition))
 
 
 def _describe_group(members: list[FunctionTool | CustomTool], description: str | None) -> list[Tool]:
