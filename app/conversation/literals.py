@@ -79,19 +79,19 @@ def join(values: Iterable[bytes]) -> bytes:
     return b'"' + b"".join([value[1:-1] for value in values]) + b'"'
 
 
-# After these an object may begin within an object.
+# After these characters an object may begin inside an object.
 _BEFORE_VALUES = (":", ",", "[")
-# Pieces that are looked at because they may say all of an object again.
+# Maximum pieces that are checked for repeating the whole object.
 _MOST_DOUBTS = 64
 NOTHING = b'"{}"'
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class Resent:
-    """Finds what pieces of an object's text add, where servers send all of it again: DeepSeek behind Qianfan with each
-    piece, others once more at the end. No piece of an object can begin as the whole did.
+    """Finds the new part of pieces of an object's text, for servers that resend all of it: DeepSeek behind Qianfan with
+    each piece, others once more at the end. No real continuation of an object can begin like the object itself.
 
-    `always`: each piece says all of it.
+    `always`: each piece repeats all of it.
     """
 
     __slots__ = ("always", "doubts")
@@ -101,7 +101,7 @@ class Resent:
         self.doubts = 0
 
     def rest_of(self, pieces: Sequence[bytes], added: bytes) -> bytes:
-        """The literal of what `added` says beyond `pieces`, literals too."""
+        """The literal of the part of `added` that `pieces` do not contain yet; all of them are literals."""
         if not pieces or not added.startswith(b'"{') or self.doubts >= _MOST_DOUBTS:
             return added
         if added != NOTHING and not added.startswith(pieces[0][:-1]):
@@ -115,7 +115,7 @@ class Resent:
 
 
 def is_object(text: str) -> bool:
-    """Whether a text is a JSON object, and nothing but one."""
+    """Whether a text is exactly one JSON object."""
     try:
         _object.decode(text)
     except (msgspec.DecodeError, UnicodeError, ValueError, RecursionError):
