@@ -294,7 +294,7 @@ def judge_error(status: int, error: ErrorBody, retry_after: str | None = None) -
         # What vendors call a quota may be a per-minute limit.
         named = said if said is not None and (named != "rate_limit" or said == "billing") else named
     if named in (None, "overloaded") and status == 0:
-        named = _broadly(code) or _broadly(error.type) or named  # a code from the server takes precedence over its message
+        named = _broadly(code) or _broadly(error.type) or named  # a code takes precedence over the message
     kind = named or usual
     tokens = None
     overflows = code in OVERFLOW_CODES or error.type in OVERFLOW_CODES
