@@ -145,7 +145,7 @@ def _writer(descriptor: int) -> tuple[_Write, int]:
             # systemd's journal, for example.
             own = os.dup(descriptor)
             return partial(_send, own), own
-        # Opened anew: O_NONBLOCK belongs to the open file description, which we share with the shell.
+        # Reopened: O_NONBLOCK belongs to the open file description, which we share with the shell.
         own = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
         return _poll_writer(descriptor), -1

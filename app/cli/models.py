@@ -10,7 +10,7 @@ import click
 from app.cli.options import config_option, json_option, read_settings, waiting_for
 
 # Seconds to wait for lists.
-_PATIENCE = 15.0
+_LIST_TIMEOUT = 15.0
 
 
 @click.command()
@@ -28,7 +28,7 @@ def models(path: Path | None, as_json: bool) -> None:
     parts = create_app(settings).runtime.services
     with waiting_for("the providers' lists of models"):
         # A client waits only for seconds; a person at a terminal waits for complete lists.
-        fill_catalogues(parts.providers.values(), limit=_PATIENCE)
+        fill_catalogues(parts.providers.values(), limit=_LIST_TIMEOUT)
         listed = [spell_model(model) for model in parts.listing.models()]
     click.echo(json.dumps(listed, indent=2) if as_json else "\n".join(model["id"] for model in listed))
     problems = [f"{name}: {said}" for name, said in parts.listing.problems().items()]

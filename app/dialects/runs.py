@@ -24,7 +24,7 @@ _TEXTS = re.compile(
 # A text without any of these needs no closer look.
 _SPECIAL = bytes((*range(0x20), *b'"\\'))
 # Learning stops after this many more events that broke the pattern than followed it.
-_PATIENCE = 16
+_MOST_MISSES = 16
 # Maximum bytes of an unfinished event that are examined again with each read.
 _MOST_KEPT = 64 * 1024
 
@@ -63,11 +63,11 @@ class Frame:
 class RunReader:
     """Looks in each read of a stream for a run like the last event before it."""
 
-    __slots__ = ("_patience", "frame")
+    __slots__ = ("_misses_left", "frame")
 
     def __init__(self) -> None:
         self.frame: Frame | None = None
-        self._patience = _PATIENCE
+        self._misses_left = _MOST_MISSES
 
     def take(self, part: bytes, unfinished: EventBuffer) -> tuple[list[bytes], bytes]:
         """The texts of the run that continues with `part`, and the rest; no texts and `part` if there is no run.
@@ -86,17 +86,17 @@ class RunReader:
         else:
             texts, rest = _read_many(frame, data)
         if not texts:
-            self._patience -= 1
+            self._misses_left -= 1
             return [], part
         kept.clear()
-        if self._patience < _PATIENCE:
-            self._patience = min(self._patience + len(texts), _PATIENCE)
+        if self._misses_left < _MOST_MISSES:
+            self._misses_left = min(self._misses_left + len(texts), _MOST_MISSES)
         return texts, rest
 
     @property
     def tired(self) -> bool:
         """Whether learning is pointless because the events of this stream keep changing their form."""
-        return self._patience <= 0
+        return self._misses_left <= 0
 
     def learn(self, event: bytes, text: bytes | None) -> None:
         """Takes a whole event that carried only the literal `text` as the model for the next; `text` is None if the

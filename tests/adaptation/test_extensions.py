@@ -45,7 +45,7 @@ def test_a_field_of_the_upstreams_own_dialect_stays() -> None:
     assert (taken, losses(notes)) == (request, [])
 
 
-def test_betas_are_dropped_abroad() -> None:
+def test_betas_are_dropped_for_other_dialects() -> None:
     taken, notes = take(adapt_extensions, by_claude_code(betas=("a-2026-01-01",)), chat())
 
     assert (taken.betas, losses(notes)) == ((), [("ignorable", "anthropic-beta")])

@@ -157,7 +157,6 @@ def test_every_worker_tells_of_all(folder: Path) -> None:
 def test_a_worker_that_does_not_answer_is_waited_for_and_said_to_be_missing(folder: Path) -> None:
     one, two = Worker(folder, "1"), Worker(folder, "2")
     two.ask(4)
-    one.workers._patience = 0.05
     os.utime(folder / "2.told", (1, 1))
 
     silent = one.workers.look()

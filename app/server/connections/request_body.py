@@ -61,7 +61,7 @@ class RequestBody(io.RawIOBase):
         self._client = client
         self._ahead = ahead
         self._seconds = seconds
-        self._patience = BodyDeadline(seconds)
+        self._deadline = BodyDeadline(seconds)
 
     def readable(self) -> bool:
         return True
@@ -94,13 +94,13 @@ class RequestBody(io.RawIOBase):
     def _receive(self, view: memoryview) -> int:
         client = self._client
         try:
-            client.settimeout(self._patience.remaining())
+            client.settimeout(self._deadline.remaining())
             count = client.recv_into(view)
         except TimeoutError as error:
-            raise self._patience.exhausted() from error
+            raise self._deadline.exhausted() from error
         except OSError as error:
             raise gevent.GreenletExit("the client is gone") from error
         finally:
             client.settimeout(self._seconds)
-        self._patience.note(count)
+        self._deadline.note(count)
         return count

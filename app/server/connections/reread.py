@@ -27,14 +27,14 @@ class Reread:
         self._worker = worker
         self._client = client
         self._ahead = ahead
-        self._patience: BodyDeadline | None = None
+        self._deadline: BodyDeadline | None = None
         self._head_size = 0
 
     def begin_body(self) -> None:
-        self._patience = BodyDeadline(self._worker.cfg.keepalive)
+        self._deadline = BodyDeadline(self._worker.cfg.keepalive)
 
     def begin_head(self) -> None:
-        self._patience = None
+        self._deadline = None
         self._head_size = 0
         self.beginning = b""
 
@@ -42,7 +42,7 @@ class Reread:
         if self._ahead:
             piece, self._ahead = self._ahead[:size], self._ahead[size:]
             return piece
-        return self._receive_head(size) if self._patience is None else self._receive_body(size, self._patience)
+        return self._receive_head(size) if self._deadline is None else self._receive_body(size, self._deadline)
 
     def _receive_head(self, size: int) -> bytes:
         worker, client = self._worker, self._client
