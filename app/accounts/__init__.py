@@ -1,4 +1,4 @@
 """Records what each request used and cost: one frozen record per request, stored as rows and sums, with prices.
 
-Nothing here delays a request: records are queued, and a loop of each worker writes them in batches.
+Nothing here delays a request: records are queued, and a loop in each worker writes them in batches.
 """

@@ -20,21 +20,21 @@ T = TypeVar("T")
 
 DAY = 86_400.0
 FILE_NAME = "usage.sqlite3"
-# Records that wait to be written. A database that is slower than the requests loses rows, never requests.
+# The most records that wait to be written. If the database is slower than the requests, rows are lost, never requests.
 MOST_WAITING = 10_000
-# Seconds between two tries to use a database that failed, and between two looks for rows that are too old.
+# Seconds between two tries to use a failed database, and between two prunings of old rows.
 RETRY_PERIOD = 10.0
 PRUNE_PERIOD = 60.0
 
 
 class Accounts:
-    """A sink of records. `lost` counts those that could not be kept; `problem` says why, None while all is well."""
+    """A sink of records. `lost` counts those that could not be stored. `problem` says why, or is None."""
 
     def __init__(
         self, settings: AccountsSettings, url: str | None = None, clock: Callable[[], float] = time.time
     ) -> None:
-        """`url` is that of the ledger, None for a file of SQLite in the user's data folder. `clock` tells the age of
-        rows, in unix time."""
+        """`url` is the ledger's, or None for a SQLite file in the user's data folder. `clock` returns unix time, for
+        the age of rows."""
         self._clock = clock
         self._settings = settings
         self._place = _find_place(url)
@@ -47,17 +47,17 @@ class Accounts:
 
     @property
     def place(self) -> Path | str:
-        """The file of SQLite, or the URL of Postgres."""
+        """SQLite's file, or Postgres' URL."""
         return self._place
 
     @property
     def waiting(self) -> int:
-        """How many records are not written yet."""
+        """The number of records that are not written yet."""
         return len(self._waiting)
 
     def take(self, record: RequestRecord) -> None:
-        """Queues a record; at once, whatever the database does. What is no request to the API leaves no row: strangers
-        could fill the database with it."""
+        """Queues a record without waiting for the database. Requests that are not for the API get no row, since
+        strangers could fill the database with them."""
         if not record.operation:
             return
         if len(self._waiting) >= MOST_WAITING:
@@ -66,14 +66,14 @@ class Accounts:
         self._waiting.append(record)
 
     def flush(self) -> None:
-        """Writes what waits. Called by one loop, in a thread that may wait; never raises."""
+        """Writes the queued records. Called by one loop, in a thread that may block. Never raises."""
         now = time.monotonic()
         if not self._waiting or now < self._retry_at:
             return
         batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
         try:
             self._open().write(batch)
-            batch = []  # whatever comes now, they are written
+            batch = []  # written, so a later failure must not queue them again
             if now - self._pruned_at >= PRUNE_PERIOD:
                 self._pruned_at = now
                 today = self._clock()
@@ -83,16 +83,16 @@ class Accounts:
             self._fail(batch, error)
 
     def read(self, work: Callable[[Connection], T]) -> T:
-        """What `work` finds. Raises DatabaseFailed or OSError; to be called in a thread that may wait."""
+        """The result of `work`. Raises DatabaseFailed or OSError. Must be called in a thread that may block."""
         return work(self._open().connection)
 
     def change(self, work: Callable[[Connection], T]) -> T:
-        """What `work` does, all or nothing. Raises as `read` does."""
+        """The result of `work`, which runs in one transaction. Raises as `read` does."""
         with self._open().changes() as connection:
             return work(connection)
 
     def close(self) -> None:
-        """Writes what waits and lets go of the database."""
+        """Writes the queued records and closes the database."""
         self.flush()
         self._let_go()
 
@@ -102,7 +102,7 @@ class Accounts:
             self._database = None
 
     def _fail(self, batch: list[RequestRecord], error: Exception) -> None:
-        """Keeps as much of a batch as there is room for, and tries again later."""
+        """Queues the newest records of a failed batch again, as far as there is room, for a later try."""
         room = max(0, MOST_WAITING - len(self._waiting))
         self.lost += max(0, len(batch) - room)
         self._waiting.extendleft(reversed(batch[-room:] if room else []))
@@ -122,11 +122,11 @@ class Accounts:
 
 
 def _find_place(url: str | None) -> Path | str:
-    """A file beside the ledger's, or its Postgres."""
+    """A file beside the ledger's, or the ledger's Postgres."""
     if url is None:
         return data_folder() / FILE_NAME
     try:
         place = read_place(url)
     except ValueError:
-        return url  # which is told when it is opened
+        return url  # opening it reports the error
     return place.with_name(FILE_NAME) if isinstance(place, Path) and place != MEMORY else place

@@ -1,4 +1,4 @@
-"""Runs the accounts' database work in a thread of its own, so that no request waits for it."""
+"""Runs the accounts' database work in a separate thread, so that no request waits for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.sql import Connection
 
 T = TypeVar("T")
 
-# Seconds. The database has shorter limits of its own; these are for one that keeps none.
+# Seconds. The database has shorter limits of its own. These apply if it does not keep them.
 WRITE_LIMIT = 10.0
 READ_LIMIT = 10.0
 CLOSE_LIMIT = 5.0
@@ -25,7 +25,7 @@ class AccountsUnavailable(DragomanError):
 
 
 class AccountsThread:
-    """One thread, made with the first use: what is written and what is read takes turns in it."""
+    """One thread, started on first use, in which reads and writes take turns."""
 
     def __init__(self, accounts: Accounts) -> None:
         self.accounts = accounts
@@ -33,7 +33,7 @@ class AccountsThread:
         self._writing: gevent.event.AsyncResult | None = None
 
     def flush(self) -> None:
-        """Writes what waits. A database that takes longer than WRITE_LIMIT is left to itself until it is done."""
+        """Writes the queued records. Waits at most WRITE_LIMIT; a slower write goes on in the background."""
         if not self.accounts.waiting:
             return
         if self._writing is None or self._writing.ready():
@@ -41,12 +41,12 @@ class AccountsThread:
         self._writing.wait(WRITE_LIMIT)
 
     def read(self, work: Callable[[Connection], T], limit: float = READ_LIMIT) -> T:
-        """What `work` finds, in `limit` seconds. Raises AccountsUnavailable."""
+        """The result of `work`, within `limit` seconds. Raises AccountsUnavailable."""
         return self._ask(self.accounts.read, work, limit)
 
     def change(self, work: Callable[[Connection], T], limit: float = WRITE_LIMIT) -> T:
-        """What `work` does, all or nothing, in `limit` seconds. Raises AccountsUnavailable; it may still be done later
-        where the time was too short."""
+        """The result of `work`, in one transaction and within `limit` seconds. Raises AccountsUnavailable. If the time
+        was too short, it may still be done later."""
         return self._ask(self.accounts.change, work, limit)
 
     def _ask(self, how: Callable[[Callable[[Connection], T]], T], work: Callable[[Connection], T], limit: float) -> T:
@@ -62,7 +62,7 @@ class AccountsThread:
         return found
 
     def close(self) -> None:
-        """Writes what waits and lets go of the database; in CLOSE_LIMIT or not at all."""
+        """Writes the queued records and closes the database. Waits at most CLOSE_LIMIT."""
         if self._threads is None and not self.accounts.waiting:
             return
         self._pool().spawn(self.accounts.close).wait(CLOSE_LIMIT)

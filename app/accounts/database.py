@@ -1,6 +1,6 @@
 """Opens the accounts' database: a SQLite file beside the ledger's, or the ledger's Postgres.
 
-Every method may wait for a disk or a network, so it is called outside of the loop that serves requests.
+Every method may block on disk or network, so it must be called outside of the loop that serves requests.
 """
 
 from __future__ import annotations
@@ -45,24 +45,24 @@ from app.accounts.schema import (
 from app.logs import hide_secrets
 from app.sql import Connection, identify, list_marks
 
-# How long a writer waits for another, and how long a statement may take; seconds.
+# Seconds that a writer waits for another one, and that a statement may take.
 TIMEOUT = 2.0
-# Rows that are thrown away at once: a long delete would keep the other workers waiting.
+# Rows that are deleted at once. A longer delete would keep the other workers waiting.
 BATCH = 500
-# Names that this process remembers the numbers of; sessions make new ones for ever.
+# The most names whose numbers this process remembers. Sessions add new ones all the time.
 MOST_NAMES = 20_000
-# Rows of one statement: few sizes, so that each is parsed once.
+# Rows per statement. Only a few sizes, so that each statement is parsed once.
 _CHUNKS = (200, 20, 1)
 
 
 def _spell_joining(table: Table, counts: Sequence[str], more: Sequence[str] = ()) -> str:
-    """The end of an INSERT that adds its counts to those of the row in the same place."""
+    """The end of an INSERT that adds its counts to an existing row with the same key."""
     sums = (f'"{column}" = {table.name}."{column}" + excluded."{column}"' for column in counts)
     return f" ON CONFLICT ({quote(table.place)}) DO UPDATE SET {', '.join((*sums, *more))}"
 
 
 _JOIN_SUMS = {table.name: _spell_joining(table, COUNTS) for table in (hour, day, credential)}
-# Batches of several workers come in any order, so the times are compared; the names are those of the last writer.
+# Batches of several workers arrive in any order, so times are compared. Names are those of the last writer.
 _JOIN_SESSION = _spell_joining(
     session,
     SESSION_COUNTS,
@@ -79,7 +79,7 @@ class AccountsDatabase:
     """An open database. Methods raise DatabaseFailed."""
 
     def __init__(self, place: Path | str) -> None:
-        """`place` is a file of SQLite, or a URL of Postgres."""
+        """`place` is SQLite's file, or Postgres' URL."""
         self._place = place
         self._numbers: dict[str, int] = {}
         self._numbers_hour = 0
@@ -88,14 +88,15 @@ class AccountsDatabase:
 
     @property
     def connection(self) -> Connection:
-        """For questions; another one when Postgres has been started anew, or the network was gone."""
+        """The connection, for queries. Opened again if it was lost, because Postgres was restarted or the network
+        failed."""
         if self._connection.is_closed:
             self._connection = self._connect()
         return self._connection
 
     def write(self, records: Sequence[RequestRecord]) -> None:
-        """Keeps a batch of records and adds them to their hours, all or nothing; those of a batch that failed may come
-        again."""
+        """Stores a batch of records and adds them to the sums, in one transaction. Records of a failed batch may be
+        written again."""
         if self._doubted:
             records = self._without_written(records)
         if not records:
@@ -109,7 +110,8 @@ class AccountsDatabase:
         self._doubted = frozenset()
 
     def _without_written(self, records: Sequence[RequestRecord]) -> Sequence[RequestRecord]:
-        """A server may die after it has kept a batch and before it says so: what is there is not counted again."""
+        """The records without those that a failed write has stored after all. A database may die after it commits a
+        batch and before it says so."""
         ids = [pack_id(record.id) for record in records if _fingerprint(record) in self._doubted]
         written: set[tuple[bytes, int]] = set()
         for start in range(0, len(ids), BATCH):
@@ -121,7 +123,8 @@ class AccountsDatabase:
         return [record for record in records if _fingerprint(record) not in written]
 
     def prune(self, oldest: float, oldest_hour: float) -> int:
-        """Throws away one batch each of requests, hours and names older than these unix times; how many rows went."""
+        """Deletes a batch each of requests older than `oldest`, and of sums, sessions and names older than
+        `oldest_hour`, both unix times. Returns the number of deleted rows."""
         with self.changes():
             aged = f"SELECT seq FROM request WHERE received < ? ORDER BY received LIMIT {BATCH}"
             gone = [seq for (seq,) in self._connection.tuples(aged, (oldest * 1000,))]
@@ -141,19 +144,19 @@ class AccountsDatabase:
 
     @property
     def is_gone(self) -> bool:
-        """Whether the file was removed or replaced since it was opened: what is written to it nobody will read."""
+        """Whether the file was removed or replaced since it was opened, so that nobody would read what is written."""
         return isinstance(self._place, Path) and self._file != identify(self._place)
 
     def close(self) -> None:
         self._connection.close()
 
     def number(self, text: str, this_hour: int) -> int:
-        """The number of a name, which is known to be in use from now on."""
+        """The number of a name. Also marks the name as used in this hour."""
         if this_hour != self._numbers_hour or len(self._numbers) > MOST_NAMES:
             self._numbers, self._numbers_hour = {}, this_hour
         found = self._numbers.get(text)
         if found is None:
-            # Clients choose names; one of them may have put a credential where a name belongs.
+            # Clients choose names, and may have put a credential where a name belongs.
             clean = hide_secrets(text).encode("utf-8", "replace").decode().replace("\0", "")
             self._run(_LEARN, clean, this_hour)
             found = self._numbers[text] = int(self._connection.value("SELECT id FROM name WHERE text = ?", (clean,)))
@@ -169,13 +172,13 @@ class AccountsDatabase:
 
     @contextmanager
     def changes(self) -> Iterator[Connection]:
-        """All or nothing of what is done within."""
+        """A transaction around the statements within."""
         connection = self.connection
         try:
             with connection.changes():
                 yield connection
         except BaseException:
-            self._numbers.clear()  # some of them may have gone with the transaction
+            self._numbers.clear()  # some may have been rolled back
             raise
 
     def _run(self, statement: str, *values: Any) -> Any:
@@ -198,8 +201,8 @@ class AccountsDatabase:
         self._insert_rows(session, SESSION_COLUMNS, session_rows(records, number), _JOIN_SESSION)
 
     def _insert_rows(self, table: Table, columns: Sequence[str], rows: Sequence[Any], more: str = "") -> None:
-        """Many rows in one statement. A statement for each would let go of the interpreter's lock as often, and wait
-        for it behind the busy thread of the requests each time."""
+        """Inserts many rows per statement. Each statement releases the interpreter's lock, and must then wait for it
+        behind the busy thread of the requests."""
         row = f"({', '.join('?' * len(columns))})"
         start = 0
         for size in _CHUNKS:
@@ -219,13 +222,13 @@ class AccountsDatabase:
         return found
 
     def _drop_first(self, table: Table, oldest: int) -> int:
-        """Throws away the first period before `oldest`; how many rows went."""
+        """Deletes the first period, if it is before `oldest`. Returns the number of deleted rows."""
         first = self._connection.value(f"SELECT min(period) FROM {table.name} WHERE period < ?", (oldest,))
         return 0 if first is None else int(self._run(f"DELETE FROM {table.name} WHERE period = ?", first).rowcount)
 
 
 class _Numbers(dict[str, int]):
-    """Names to their numbers within one transaction; what it did not commit is not remembered beyond it."""
+    """Maps names to their numbers within one transaction."""
 
     def __init__(self, database: AccountsDatabase, this_hour: int) -> None:
         super().__init__()
@@ -238,5 +241,5 @@ class _Numbers(dict[str, int]):
 
 
 def _fingerprint(record: RequestRecord) -> tuple[bytes, int]:
-    """What tells a record from all others."""
+    """What identifies a record."""
     return pack_id(record.id), round(record.received * 1000)

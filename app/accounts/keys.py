@@ -1,4 +1,4 @@
-"""Stores client keys made by command: rows in the accounts' database that hold only a key's hash."""
+"""Stores client keys made by command, as rows in the accounts' database that hold only a key's hash."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from app.settings.key_checks import hash_key
 from app.sql import Connection, list_marks
 
 PREFIX = "dm-"
-# Characters of a key that a list shows, so that its owner finds it again.
+# Characters of a key that lists show, so that its owner recognises it.
 _SHOWN = 8
-# Touched at each change, so that workers with a local database need not open it to see that nothing has changed.
+# Touched at each change, so that workers need not open a local database to find that nothing has changed.
 STAMP_NAME = "keys.stamp"
 
 
 class MadeKey(msgspec.Struct, frozen=True):
-    """One key of a name, which has two while a rotation overlaps. Times are unix time; `settings.key` is the hash."""
+    """One key of a name. During a rotation, a name has two. Times are unix time; `settings.key` is the hash."""
 
     name: str
     hint: str
@@ -38,7 +38,7 @@ class MadeKey(msgspec.Struct, frozen=True):
 
 
 def create_key(connection: Connection, name: str, settings: KeySettings, now: float) -> str:
-    """A new key with rights and limits, which nobody can read again. Raises InvalidRequest for a name that has one."""
+    """Creates and returns a key, which cannot be read again. Raises InvalidRequest if the name has a valid key."""
     if any(not key.is_over(now) for key in list_keys(connection, name)):
         raise InvalidRequest(f"a key called {name} already exists; `dragoman keys rotate {name}` replaces it")
     expires = settings.expires.timestamp() if settings.expires is not None else None
@@ -46,9 +46,9 @@ def create_key(connection: Connection, name: str, settings: KeySettings, now: fl
 
 
 def rotate_key(connection: Connection, name: str, overlap: float, now: float) -> str:
-    """A new key with the rights and limits of the old one, which goes on for `overlap` seconds.
+    """Creates and returns a key with the rights and limits of the old one, which stays valid for `overlap` seconds.
 
-    Raises InvalidRequest."""
+    Raises InvalidRequest if no key of this name is valid."""
     valid = [key for key in list_keys(connection, name) if not key.is_over(now)]
     if not valid:
         raise InvalidRequest(f"there is no key called {name} that is valid")
@@ -63,13 +63,13 @@ def rotate_key(connection: Connection, name: str, overlap: float, now: float) ->
 
 
 def disable_key(connection: Connection, name: str, now: float) -> int:
-    """Ends all keys of a name; how many there were."""
+    """Disables all keys of a name. Returns how many there were."""
     ended = "UPDATE client_key SET disabled = 1, changed = ? WHERE name = ? AND disabled = 0"
     return int(connection.execute(ended, (_stamp(now), name)).rowcount)
 
 
 def list_keys(connection: Connection, name: str | None = None) -> list[MadeKey]:
-    """The keys of one name, or of all, in the order in which they were made."""
+    """The keys of one name, or of all, in the order of creation."""
     theirs, values = ("", ()) if name is None else ("WHERE name = ? ", (name,))
     columns = "name, hint, settings, made, expires, disabled"
     return [
@@ -88,13 +88,13 @@ def list_keys(connection: Connection, name: str | None = None) -> list[MadeKey]:
 
 
 def read_version(connection: Connection) -> tuple[int, int]:
-    """Something that is another one after each change."""
+    """A value that differs after each change."""
     ((count, changed),) = connection.tuples("SELECT count(*), max(changed) FROM client_key")
     return count, changed or 0
 
 
 def touch_stamp(place: Path | str) -> None:
-    """Tells the workers of this host that keys have changed; others look into the database that they share."""
+    """Signals the workers of this host that keys have changed. With Postgres, they look into the database instead."""
     if isinstance(place, Path):
         place.with_name(STAMP_NAME).touch(mode=0o600)
 
@@ -119,5 +119,5 @@ def _insert(connection: Connection, name: str, settings: KeySettings, expires: f
 
 
 def _stamp(now: float) -> int:
-    """Two changes within a millisecond of the clock differ as well."""
+    """A number for a change, which differs even between two changes within a millisecond."""
     return round(now * 1e6) + time.perf_counter_ns() % 1000

@@ -1,6 +1,6 @@
 """Prices tokens: a bundled table of list prices, overridden by the operator's own rows.
 
-A bill is summed exactly, in billionths of a US dollar. What has no price has no cost: None, never 0.
+Costs are summed exactly, in billionths of a US dollar. Without a price there is no cost: None, never 0.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ import msgspec
 from app.conversation.response import Usage
 from app.settings import PriceSettings, PriceStep
 
-# Billionths of a dollar in a dollar. A price of 0.075 dollars a million tokens is 75 billionths a token.
+# Billionths of a dollar in a dollar. A price of 0.075 dollars per million tokens is 75 billionths per token.
 DOLLAR = 1_000_000_000
-# A price for a million tokens, in millionths of a dollar, is the price of one token in trillionths.
+# A price per million tokens in millionths of a dollar equals the price per token in trillionths.
 MILLION = 1_000_000
 TRILLIONTHS = 1000
 _STEP_FIELDS = ("input", "output", "cache_read", "cache_write", "cache_write_1h")
 
-# `-20250929`, `-2025-09-29`, `-latest`, `@20250929`, and the names of snapshots of preview models.
+# `-20250929`, `-2025-09-29`, `-latest`, `@20250929` and `-preview` at the end of a model's name.
 _DATE = re.compile(r"[-@](?:\d{8}|\d{4}-\d{2}-\d{2}|latest|preview)$")
 
 
 class _Rates(NamedTuple):
-    """Prices of one token in trillionths of a dollar, for an input of more than `above` tokens."""
+    """Prices per token in trillionths of a dollar, for inputs of more than `above` tokens."""
 
     above: int
     fresh: int
@@ -40,7 +40,7 @@ class _Rates(NamedTuple):
 
 
 class Tariff:
-    """A price in whole numbers, ready to make bills by."""
+    """A price converted to whole numbers, to compute costs with."""
 
     def __init__(self, price: PriceSettings) -> None:
         self.price = price
@@ -50,7 +50,7 @@ class Tariff:
         self._batch = None if price.batch is None else round(price.batch * 1000)
 
     def bill(self, usage: Usage, *, batch: bool = False) -> int:
-        """The cost of one answer in billionths of a dollar, summed exactly and rounded half up."""
+        """The cost of one reply in billionths of a dollar, summed exactly and rounded half up."""
         whole = usage.input
         rates = next(rates for rates in self._rates if whole > rates.above)
         cost = (
@@ -67,19 +67,19 @@ class Tariff:
 
 
 class Prices:
-    """Prices by provider and model; a row for `provider/model` comes before one for the model alone."""
+    """Prices by provider and model. A row for `provider/model` wins over one for the model alone."""
 
     def __init__(self, rows: Mapping[str, PriceSettings]) -> None:
         self._rows = dict(rows)
         self._found: dict[tuple[str, str], Tariff | None] = {}
 
     def find(self, provider: str, model: str) -> PriceSettings | None:
-        """The price of a model: under its own name, or without its vendor's prefix, its date or its window."""
+        """The price of a model, found by its name, or by that without the vendor's prefix, date or context window."""
         tariff = self._find(provider, model)
         return None if tariff is None else tariff.price
 
     def bill(self, provider: str, model: str, usage: Usage) -> int | None:
-        """The cost of one answer in billionths of a dollar; None without a price."""
+        """The cost of one reply in billionths of a dollar, or None without a price."""
         key = (provider, model)
         tariff = self._found[key] if key in self._found else self._find(provider, model)
         return None if tariff is None else tariff.bill(usage)
@@ -87,7 +87,7 @@ class Prices:
     def _find(self, provider: str, model: str) -> Tariff | None:
         key = (provider, model)
         if key not in self._found:
-            if len(self._found) >= 4096:  # names come from clients
+            if len(self._found) >= 4096:  # clients can send any number of names
                 self._found.clear()
             price = self._look_up(provider, model)
             self._found[key] = None if price is None else Tariff(price)
@@ -105,12 +105,12 @@ class Prices:
 
 
 def bill(price: PriceSettings, usage: Usage, *, batch: bool = False) -> int:
-    """As Tariff.bill, for a price that is used once."""
+    """`Tariff.bill` for a price that is used only once."""
     return Tariff(price).bill(usage, batch=batch)
 
 
 def load_prices(own: Mapping[str, PriceSettings] = {}) -> Prices:
-    """The bundled table, with the operator's rows in front."""
+    """The bundled table, overridden by the operator's rows."""
     return Prices({**_read_bundled(), **own})
 
 
@@ -129,7 +129,7 @@ def _to_rates(step: PriceStep) -> _Rates:
 
 
 def _names(model: str) -> list[str]:
-    """The names under which a row may stand, the most exact first."""
+    """The names under which a model's price may be listed, most exact first."""
     plain = model.lower().rpartition("/")[2].partition("[")[0]
     undated = _DATE.sub("", plain)
     return list(dict.fromkeys((model, plain, undated, undated.replace(".", "-"))))

@@ -1,7 +1,7 @@
 """Queries the accounts: pages of requests, single requests and sums.
 
-A list starts where the page before ended, never at an offset; a sum reads hours or days, never requests. That keeps
-both fast however many rows there are.
+A list continues where the last page ended, never at an offset. A sum reads rows of hours or days, never of requests. So
+both stay fast however many rows there are.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from app.accounts.schema import COUNTS, GROUPS, Table, credential, day, hour, qu
 from app.sql import Connection, list_marks
 
 PAGE = 50
-# A longer time is summed by the day.
+# Longer ranges are summed by the day.
 MOST_HOURS = 72
 MOST_ROWS = 1000
-# Names that one pattern stands for, and stars in it: with more of them a look at each name takes too long.
+# The most names that a pattern may match, and stars in it: matching more of them against each name takes too long.
 MOST_PATTERN = 500
 MOST_STARS = 4
-# The status of requests whose client has left.
+# The status of requests whose client left.
 LEFT = 499
 
-# What a list may be narrowed by, all of them exact names.
+# The filters of a list.
 Filter = Literal["tenant", "key", "session", "model", "provider", "target", "agent"]
 FILTERS: tuple[Filter, ...] = ("tenant", "key", "session", "model", "provider", "target", "agent")
 _NAMES = (*NAMED, "dialects", "terminal", "error")
@@ -39,11 +39,11 @@ _DEAREST = 'sum("cost") DESC'
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of requests, the newest first. `since` and `until` are unix times.
+    """A page of requests, newest first. `since` and `until` are unix times.
 
-    `before` is the number of the last row of the page before. `after` asks for what was written after a row instead,
-    in the order of writing, as somebody does who looks on. `status` is the lowest and the highest that is wanted. A
-    name in `where` may be a pattern with `*`.
+    `before` is the number of the last row of the previous page. `after` asks instead for rows written after that
+    number, in the order of writing, to follow new requests. `status` is the lowest and highest wanted. A name in
+    `where` may be a pattern with `*`.
     """
 
     before: int | None = None
@@ -57,7 +57,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Conditions:
-    """What rows must hold: SQL, which says "all rows" while nothing is added, and its values."""
+    """The conditions of a query, as SQL and its values. Without any, all rows match."""
 
     def __init__(self) -> None:
         self.values: list[Any] = []
@@ -72,7 +72,7 @@ class Conditions:
 
 
 def list_requests(connection: Connection, query: Query) -> list[dict[str, Any]]:
-    """Rows with `seq`, the number that the next page is asked for by."""
+    """The rows of a page. The `seq` of the last one is `before` of the next page."""
     wanted = narrow(connection, request, query.where)
     if wanted is None:
         return []
@@ -92,7 +92,7 @@ def list_requests(connection: Connection, query: Query) -> list[dict[str, Any]]:
     if query.status is not None:
         lowest, highest = query.status
         wanted.add("status BETWEEN ? AND ?", lowest, highest)
-        # But for clients that left, whose status is 499, these are failures, which have an index.
+        # Requests with these statuses are failures, which have an index, except if the client left (499).
         if lowest >= 400 and not lowest <= LEFT <= highest:
             wanted.add("failed = 1")
     order = "received DESC, seq DESC" if query.after is None else "seq"
@@ -101,7 +101,7 @@ def list_requests(connection: Connection, query: Query) -> list[dict[str, Any]]:
 
 
 def find_request(connection: Connection, request_id: str) -> dict[str, Any] | None:
-    """A request with its attempts; None for an id that no row has."""
+    """A request with its attempts, or None if no row has the id."""
     rows = connection.rows(f"{_REQUEST} WHERE id = ? LIMIT 1", (pack_id(request_id),))
     if not rows:
         return None
@@ -125,7 +125,8 @@ def list_sessions(
     where: Mapping[str, str] = {},
     limit: int = PAGE,
 ) -> list[dict[str, Any]]:
-    """Sessions, the one last used first; `before` is the `last` of the page before. `where` takes tenant and key."""
+    """Sessions, most recently used first. `before` is the last row's `last` of the previous page. `where` may contain
+    tenant and key."""
     wanted = narrow(connection, session, where)
     if wanted is None:
         return []
@@ -148,9 +149,9 @@ def sum_usage(
     until: float | None = None,
     where: Mapping[str, str] = {},
 ) -> list[dict[str, Any]]:
-    """Sums over whole hours, or over whole days of UTC for more than MOST_HOURS; one row a group, the dearest first.
+    """Sums over whole hours, or over whole UTC days beyond MOST_HOURS. One row per group, by falling cost.
 
-    `by` holds names of GROUPS, "hour" or "day"; a day is one of UTC, told as its first second in unix time.
+    `by` holds names from GROUPS, "hour" or "day". Hours and days are given as their first second in unix time.
     """
     end = time.time() if until is None else until
     by_hour = "hour" in by or end - since <= MOST_HOURS * HOUR
@@ -165,7 +166,7 @@ def sum_usage(
 def sum_credentials(
     connection: Connection, since: float, until: float | None = None, where: Mapping[str, str] = {}
 ) -> list[dict[str, Any]]:
-    """Sums over whole days of UTC by provider and credential, the dearest first. `where` takes the provider."""
+    """Sums over whole UTC days by provider and credential, by falling cost. `where` may contain the provider."""
     end = time.time() if until is None else until
     groups = {"provider": '"provider"', "credential": '"credential"'}
     rows = _sum(connection, credential, groups, (int(since) // DAY, int(end) // DAY), where)
@@ -174,7 +175,7 @@ def sum_credentials(
 
 
 def narrow(connection: Connection, table: Table, where: Mapping[str, str]) -> Conditions | None:
-    """What rows of a table must hold; None where a name is wanted that none of them has."""
+    """The conditions for a table's rows. None if `where` contains an unknown name, so that no row can match."""
     wanted = Conditions()
     for column, text in where.items():
         _check(column, table.columns)
@@ -200,7 +201,7 @@ def find_texts(connection: Connection, numbers: set[int]) -> dict[int, str]:
 def _sum(
     connection: Connection, sums: Table, groups: Mapping[str, str], periods: tuple[int, int], where: Mapping[str, str]
 ) -> list[dict[str, Any]]:
-    """The counts of a table of sums by `groups`, each an expression under its name, from one period to another."""
+    """A sum table's counts from one period to another, both inclusive. `groups` maps names to SQL expressions."""
     wanted = narrow(connection, sums, where)
     if wanted is None:
         return []
@@ -215,14 +216,14 @@ def _sum(
 
 
 def _check(column: str, known: Container[str]) -> str:
-    """A column's name, which stands in the statement itself."""
+    """A column's name, checked because it becomes part of the statement. Raises KeyError."""
     if column not in known:
         raise KeyError(column)
     return column
 
 
 def _numbers_of(connection: Connection, text: str) -> list[int]:
-    """The numbers of a name, or of all that a pattern with `*` is for, up to MOST_PATTERN."""
+    """The numbers of a name, or of all names that match a pattern with `*`, at most MOST_PATTERN."""
     if not 1 <= text.count("*") <= MOST_STARS:
         found = connection.tuples("SELECT id FROM name WHERE text = ?", (text,))
     else:
@@ -233,7 +234,7 @@ def _numbers_of(connection: Connection, text: str) -> list[int]:
 
 
 def _name(connection: Connection, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
-    """Puts names in the place of their numbers."""
+    """Replaces the numbers of names by the names."""
     texts = find_texts(connection, {row[column] for row in rows for column in columns})
     for row in rows:
         row.update({column: texts.get(row[column], "") for column in columns})

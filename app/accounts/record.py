@@ -1,4 +1,4 @@
-"""The record of one request, from which the log, accounts, metrics and traces are all made."""
+"""The record of one request, from which log, accounts, metrics and traces are produced."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Terminal = Literal["completed", "error", "client_closed", "upstream_cut", "stopp
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """One try at one upstream. Times are milliseconds since the request was received.
+    """One attempt at one upstream. Times are in milliseconds since the request was received.
 
-    `status` is the upstream's HTTP status, 0 where none came. `error` is our kind of the failure and `message` its
-    sentence; both are empty for an attempt that was answered. `waited` is the pause before the next attempt.
-    `credential` names the one that was used where a provider has several; it is never the secret.
+    `status` is the upstream's HTTP status, or 0 if there was none. `error` is our kind of failure and `message`
+    describes it; both are empty for a successful attempt. `waited` is the pause before the next attempt. `credential`
+    names the credential that was used if the provider has several; it is never the secret.
     """
 
     target: str
@@ -31,8 +31,8 @@ class AttemptRecord(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class StepRecord(msgspec.Struct, frozen=True):
-    """Something that a request waited for beside its upstreams: a "credential" that was renewed, a "queue", a "fetch"
-    of what its client named by URL. `about` says whose. Times are milliseconds since the request was received."""
+    """Something that a request waited for besides its upstreams: a "credential" to be renewed, a "queue", a "fetch" of
+    a URL in it. `about` says whose. Times are in milliseconds since the request was received."""
 
     name: str
     about: str
@@ -41,7 +41,7 @@ class StepRecord(msgspec.Struct, frozen=True):
 
 
 class Times(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """Milliseconds since the request was received; None for what did not happen."""
+    """Milliseconds since the request was received, or None for what did not happen."""
 
     routed: int | None = None
     upstream_head: int | None = None
@@ -51,18 +51,17 @@ class Times(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
-    """One request, complete. Made once at its end, and now and then for a stream that still runs.
+    """The complete record of one request. Created at its end, and now and then for a stream that is still running.
 
-    `received` is unix time in seconds. `key` is the name of the client key, empty where none is demanded; `tenant` the
-    name under which the key's things are kept. `model` is what the client asked for, `rule` the setting that chose
-    `provider` and `target`. `cost` is in billionths of a US dollar, None where no price is known; `billed` is False for
-    logins of subscriptions, whose cost is a list price that nobody bills. `usage` is None where no tokens were spent.
-    `lowered` holds settings that were reduced to what the upstream takes, as sentences; `losses` the paths of fields
-    that were dropped or coerced. `rate_limits` are the upstream's headers by lower-case name. `passed_over` are targets
-    of the route that were not asked, each with the reason. `steps` are those that took a millisecond or more.
-    `operation` is empty for what is no request to the API: an unknown path, a wrong key. `quiet` requests only help
-    another one.
-    `trace` is the client's W3C `traceparent`.
+    `received` is unix time in seconds. `key` is the name of the client key, or empty if none is demanded; `tenant` is
+    the name under which the key's data is stored. `model` is what the client asked for, `rule` the setting that chose
+    `provider` and `target`. `cost` is in billionths of a US dollar, or None if no price is known; `billed` is False for
+    subscription logins, whose cost is a list price that nobody bills. `usage` is None if no tokens were used. `lowered`
+    describes settings that were reduced to the upstream's limits, one sentence each. `losses` are the paths of fields
+    that were dropped or coerced. `rate_limits` are the upstream's headers by lower-case name. `passed_over` are the
+    route's targets that were not tried, each with the reason. `steps` are those that took a millisecond or more.
+    `operation` is empty for requests that are not for the API: an unknown path, a wrong key. `quiet` requests only
+    serve another one. `trace` is the client's W3C `traceparent`.
     """
 
     id: str
@@ -106,11 +105,11 @@ class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
 
     @property
     def failed(self) -> bool:
-        """Whether the client did not get a whole answer; one that left on its own is not counted as a failure."""
+        """Whether the client did not get a complete response. A client that left by itself is not a failure."""
         return self.terminal in ("error", "upstream_cut", "stopped")
 
 
 class Sink(Protocol):
-    """Something that takes records. It must return at once, must not raise, and counts what it has to leave out."""
+    """A receiver of records. It must return at once, must not raise, and counts the records that it has to drop."""
 
     def take(self, record: RequestRecord) -> None: ...

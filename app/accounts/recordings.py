@@ -1,4 +1,4 @@
-"""Stores recorded requests with their content: few, compressed, and for a short time."""
+"""Stores recorded requests with their content: only a few, compressed, and for a short time."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from app.accounts.rows import pack_id, unpack_id
 from app.sql import Connection
 
 HOUR = 3600
-# Rows that are thrown away at once.
+# Rows that are deleted at once.
 BATCH = 50
-# Bytes that one recording may unpack to.
+# The most bytes that a recording may unpack to.
 MOST_UNPACKED = 64 << 20
-# Recordings that a page lists.
+# The most recordings that a page lists.
 MOST_LISTED = 100
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -25,7 +25,7 @@ _encode = msgspec.msgpack.Encoder().encode
 def keep_recordings(
     connection: Connection, made: Sequence[tuple[Any, str]], now: float, hours: int, megabytes: int
 ) -> None:
-    """Keeps recordings, each with its tenant, and throws away what is older than `hours`, or too much."""
+    """Stores recordings, each with its tenant. Deletes those older than `hours`, and the oldest beyond `megabytes`."""
     packer = zstandard.ZstdCompressor(level=3)
     for each, tenant in made:
         body = packer.compress(_encode(each))
@@ -41,7 +41,7 @@ def keep_recordings(
 
 
 def find_recording(connection: Connection, request_id: str) -> dict[str, Any] | None:
-    """A recording as plain values; None where there is none."""
+    """A recording as plain values, or None if there is none."""
     found = connection.value("SELECT body FROM recording WHERE id = ?", (pack_id(request_id),))
     if found is None:
         return None
@@ -51,7 +51,7 @@ def find_recording(connection: Connection, request_id: str) -> dict[str, Any] | 
 
 
 def list_recordings(connection: Connection, tenant: str | None) -> list[dict[str, Any]]:
-    """The ids of recordings with time and size, the newest first."""
+    """The ids of recordings of one tenant or of all, with time and size, newest first."""
     theirs, values = ("", ()) if tenant is None else ("WHERE tenant = ? ", (tenant,))
     newest = f"SELECT id, made, size FROM recording {theirs}ORDER BY made DESC LIMIT {MOST_LISTED}"
     rows = connection.tuples(newest, values)
@@ -59,5 +59,5 @@ def list_recordings(connection: Connection, tenant: str | None) -> list[dict[str
 
 
 def forget_recordings(connection: Connection) -> int:
-    """Throws all of them away; how many there were."""
+    """Deletes all recordings. Returns how many there were."""
     return int(connection.execute("DELETE FROM recording").rowcount)

@@ -12,7 +12,7 @@ from app.accounts.queries import MOST_ROWS, list_sessions, sum_credentials, sum_
 from app.settings.key_checks import read_date
 from app.sql import Connection
 
-# What users call the columns of the sums.
+# Users' names for the columns of the sums.
 GROUPS = {
     "key": "key",
     "model": "model",
@@ -22,25 +22,25 @@ GROUPS = {
     "day": "day",
     "hour": "hour",
 }
-# What sums are kept by apart from the others, and so cannot be combined with them.
+# Groups with sums of their own, which cannot be combined with others.
 SESSION, CREDENTIAL = "session", "credential"
 ALONE = (SESSION, CREDENTIAL)
 COUNTS = ("requests", "failed", "fresh", "cache_read", "cache_written", "output", "reasoning", "cost", "unpriced")
 
-# What a spreadsheet takes for a formula.
+# Beginnings that a spreadsheet takes for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _SPAN = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
 
 
 def read_span(text: str) -> int | None:
-    """Seconds of `90s`, `30m`, `12h`, `7d` or `2w`; None for anything else."""
+    """The seconds in `90s`, `30m`, `12h`, `7d` or `2w`. None for anything else."""
     found = _SPAN.fullmatch(text)
     return None if found is None else int(found[1]) * _UNITS[found[2]]
 
 
 def read_end(text: str, name: str) -> datetime.datetime:
-    """The end of a span from now, or a date. Raises ConfigError, which says `name`."""
+    """The end of a span from now, or a date. Raises ConfigError with `name` as its key."""
     seconds = read_span(text)
     if seconds is None:
         return read_date(text, name)
@@ -48,7 +48,7 @@ def read_end(text: str, name: str) -> datetime.datetime:
 
 
 def guard_cell(value: Any) -> Any:
-    """A cell of CSV. Spreadsheets run one that begins like a formula, and names in it are clients' own words."""
+    """A cell of CSV. Quotes text that a spreadsheet would run as a formula, since clients choose the names in it."""
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
@@ -59,8 +59,8 @@ def report_usage(
     until: float | None = None,
     where: Mapping[str, str] = {},
 ) -> list[dict[str, Any]]:
-    """Sums by `groups`, which are names of GROUPS, or one of ALONE. Costs are billionths of a dollar. CREDENTIAL is of
-    providers with several, over whole days, and takes no `where` but the provider."""
+    """Sums by `groups`, which are names from GROUPS, or just one from ALONE. Costs are in billionths of a dollar. Sums
+    by CREDENTIAL are over whole days, for providers with several, and allow only the provider in `where`."""
     if SESSION in groups:
         rows = list_sessions(connection, since=since, where=where, limit=MOST_ROWS)
         names = {"session": "session", "key": "key", "client": "agent"}

@@ -1,6 +1,6 @@
 """Turns records into database rows: requests, attempts, and hourly and daily sums.
 
-These run for every request, so they make tuples by hand; each names its columns beside them.
+These functions run for every request, so they build tuples by hand. The constants with the columns give their order.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _NOTHING_USED = Usage()
 
 
 def request_row(record: RequestRecord, number: Number) -> tuple[Any, ...]:
-    """REQUEST_COLUMNS of a record. `number` gives a name's number."""
+    """The values of REQUEST_COLUMNS for a record. `number` returns a name's number."""
     usage, times = record.usage, record.times
     return (
         pack_id(record.id),
@@ -75,23 +75,23 @@ def request_row(record: RequestRecord, number: Number) -> tuple[Any, ...]:
 
 
 def tells_attempts(record: RequestRecord) -> bool:
-    """Whether there is more to tell of the attempts than that the first one succeeded."""
+    """Whether the attempts get rows of their own: unless there is just one, and it succeeded."""
     tried = record.attempts
     return len(tried) > 1 or (len(tried) == 1 and bool(tried[0].error))
 
 
 def attempt_rows(record: RequestRecord, seq: int, number: Number) -> Iterable[tuple[Any, ...]]:
-    """ATTEMPT_COLUMNS of each attempt of the request whose row has the number `seq`."""
+    """The values of ATTEMPT_COLUMNS for each attempt of the request in row `seq`."""
     for position, tried in enumerate(record.attempts, 1):
         names = (number(tried.target), number(tried.error), number(tried.credential))
         yield (seq, position, *names, tried.message, tried.status, tried.started, tried.ended, tried.waited)
 
 
 def sum_by_hour(records: Iterable[RequestRecord], number: Number) -> dict[tuple[int, ...], list[int]]:
-    """COUNTS of records by hour and GROUPS, to be added to those that are there."""
+    """The COUNTS of records by hour and GROUPS, to be added to the stored ones."""
     alike: dict[tuple[Any, ...], list[int]] = {}
     for record in records:
-        # A name that reached no upstream may be anything that a client wrote, a new one with every request.
+        # Without an upstream, these names may be arbitrary text from a client, and new with every request.
         model, agent = (record.model, record.agent) if record.target else ("", "")
         received = int(record.received) // HOUR
         place = (received, record.tenant, record.key, record.provider, model, record.target, agent)
@@ -106,7 +106,7 @@ def sum_by_hour(records: Iterable[RequestRecord], number: Number) -> dict[tuple[
 
 
 def sum_by_day(hours: Mapping[tuple[int, ...], list[int]]) -> dict[tuple[int, ...], list[int]]:
-    """The same counts by the day of UTC."""
+    """The same counts by UTC day."""
     sums: dict[tuple[int, ...], list[int]] = {}
     for (hour, *group), counts in hours.items():
         _add(sums, (hour // (DAY // HOUR), *group), counts)
@@ -114,8 +114,8 @@ def sum_by_day(hours: Mapping[tuple[int, ...], list[int]]) -> dict[tuple[int, ..
 
 
 def sum_by_credential(records: Iterable[RequestRecord], number: Number) -> dict[tuple[int, ...], list[int]]:
-    """The same counts by the day of UTC, the provider and the credential that was shown last; only of those that have a
-    name, which are one of several."""
+    """The COUNTS of records by UTC day, provider and the last credential used. Only named credentials count, which are
+    those of providers with several."""
     sums: dict[tuple[int, ...], list[int]] = {}
     for record in records:
         if record.attempts and (shown := record.attempts[-1].credential):
@@ -125,7 +125,7 @@ def sum_by_credential(records: Iterable[RequestRecord], number: Number) -> dict[
 
 
 def session_rows(records: Iterable[RequestRecord], number: Number) -> list[tuple[int, ...]]:
-    """SESSION_COLUMNS of each session that the records belong to, to be joined with what is there."""
+    """The values of SESSION_COLUMNS for each session of the records, to be merged with the stored ones."""
     rows: dict[tuple[int, int], tuple[int, int, int, int, int, list[int]]] = {}
     for record in records:
         if not record.session:
@@ -141,7 +141,7 @@ def session_rows(records: Iterable[RequestRecord], number: Number) -> list[tuple
 
 
 def pack_id(request_id: str) -> bytes:
-    """The id of a request as its row has it: ids of ours are hex, which takes half the room as bytes."""
+    """A request's id as stored. Our own ids are hexadecimal, and take half the space as bytes."""
     try:
         return b"\0" + bytes.fromhex(request_id)
     except ValueError:
@@ -149,7 +149,7 @@ def pack_id(request_id: str) -> bytes:
 
 
 def unpack_id(packed: bytes) -> str:
-    """The id of a row as clients know it."""
+    """A stored id as clients know it."""
     return packed[1:].hex() if packed[:1] == b"\0" else packed.decode()
 
 
@@ -183,7 +183,7 @@ def _count(record: RequestRecord, counts: list[int]) -> None:
 
 
 def _session_counts(record: RequestRecord) -> list[int]:
-    """In the order of SESSION_COUNTS."""
+    """A record's counts, in the order of SESSION_COUNTS."""
     usage = record.usage or _NOTHING_USED
     tokens = (usage.fresh, usage.cache_read, usage.cache_written, usage.output, usage.reasoning)
     return [1, int(record.failed), *tokens, record.cost or 0, int(record.usage is not None and record.cost is None)]

@@ -1,9 +1,9 @@
 """The accounts' tables: requests, attempts, and sums by hour, day and session.
 
-Names repeat in every row, so they stand once in `name` and rows hold their numbers: a million rows take 200 MB less.
-Lists go by the time a request was received (keyset); sums come from `hour`, `day` and `session` alone.
+Names repeat in every row, so the table `name` holds each once, and rows hold its number: a million rows take 200 MB
+less. Lists are ordered by the time a request was received (keyset). Sums use only `hour`, `day` and `session`.
 
-Only data: who writes rows needs no library for it, which would take a fifth of a worker's memory.
+The tables are plain data. A database library would take a fifth of a worker's memory.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-# Types of columns; what the two databases call differently is said by `spell`.
+# Types of columns. `spell` replaces those that the two databases name differently.
 OWN_NUMBER = "own number"
 NUMBER = "INTEGER NOT NULL"
 BIG = "BIGINT NOT NULL"
 TEXT = "TEXT NOT NULL"
 BYTES = "bytes"
 _SPELLINGS: Mapping[str, Mapping[str, str]] = {
-    # SQLite gives a row's own number only to a column of exactly this type.
+    # SQLite stores the row number only in a column of exactly this type.
     "sqlite": {OWN_NUMBER: "INTEGER PRIMARY KEY", BYTES: "BLOB"},
     "postgresql": {OWN_NUMBER: "BIGSERIAL PRIMARY KEY", BYTES: "BYTEA"},
 }
 
 
 class Table(NamedTuple):
-    """`columns` are the names with their types. `place` are those that tell a row from all others, for tables that are
-    looked into by nothing else; `indexes` what each further index covers."""
+    """A table. `columns` maps names to types. `place` is the primary key, for tables without a number of their own.
+    `indexes` maps further indexes to what they cover."""
 
     name: str
     columns: Mapping[str, str]
@@ -44,7 +44,7 @@ name = Table(
     {
         "id": OWN_NUMBER,
         "text": f"{TEXT} UNIQUE",
-        "seen": NUMBER,  # the hour of its last use; what nothing names any more is thrown away
+        "seen": NUMBER,  # the hour of its last use; unused names are deleted
     },
 )
 
@@ -65,7 +65,7 @@ request = Table(
         "output": "INTEGER",
         "reasoning": "INTEGER",
         "cost": "BIGINT",  # billionths of a dollar
-        "more": BYTES,  # MessagePack of what is only shown, where there is any
+        "more": BYTES,  # MessagePack of values that are only shown, if there are any
     },
     indexes={
         "request_by_id": '("id")',
@@ -87,7 +87,7 @@ attempt = Table(
     place=("request", "number"),
 )
 
-# What a sum may be grouped by.
+# The columns by which sums can be grouped.
 GROUPS = ("tenant", "key", "provider", "model", "target", "agent")
 COUNTS = (
     "requests",
@@ -108,7 +108,7 @@ COUNTS = (
 
 
 def _sums(period: str) -> Table:
-    """Sums over each period that holds a request; a period is told by its number since 1970 in UTC."""
+    """A table of sums for each period with a request. Periods are numbered from 1970 in UTC."""
     columns = {"period": NUMBER, **_named(*GROUPS), **dict.fromkeys(COUNTS, BIG)}
     return Table(period, columns, place=("period", *GROUPS), more="WITHOUT ROWID")
 
@@ -116,7 +116,7 @@ def _sums(period: str) -> Table:
 hour = _sums("hour")
 day = _sums("day")
 
-# Sums of each day by the credential that was shown, for providers that have several.
+# Sums of each day by the credential used, for providers with several.
 credential = Table(
     "credential",
     {"period": NUMBER, **_named("provider", "credential"), **dict.fromkeys(COUNTS, BIG)},
@@ -124,7 +124,7 @@ credential = Table(
     more="WITHOUT ROWID",
 )
 
-# The keys of clients that commands have made, by their hashes. Times are unix time, milliseconds.
+# Client keys made by command, by their hashes. Times are unix time in milliseconds.
 client_key = Table(
     "client_key",
     {
@@ -135,12 +135,12 @@ client_key = Table(
         "made": BIG,
         "expires": "BIGINT",
         "disabled": NUMBER,
-        "changed": BIG,  # another number after each change
+        "changed": BIG,  # a different number after each change
     },
     place=("hash",),
 )
 
-# One row for each session of a client, with its last key, agent and model.
+# One row per session of a client, with its last key, agent and model.
 SESSION_COUNTS = (
     "requests",
     "failed",
@@ -167,7 +167,7 @@ session = Table(
     more="WITHOUT ROWID",
 )
 
-# What went over the wire for a few requests, packed; see app/gateway/inspection.
+# What went over the wire for a few requests, compressed; see app/gateway/inspection.
 recording = Table(
     "recording",
     {
@@ -185,7 +185,7 @@ TABLES = (name, request, attempt, hour, day, credential, client_key, session, re
 
 
 def spell(backend: str) -> Iterator[str]:
-    """The statements that make what is not there yet; `backend` is "sqlite" or "postgresql"."""
+    """The statements that create missing tables and indexes. `backend` is "sqlite" or "postgresql"."""
     spellings = _SPELLINGS[backend]
     for table in TABLES:
         parts = []

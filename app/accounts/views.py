@@ -11,9 +11,9 @@ from app.accounts.rows import HOUR
 from app.accounts.schema import hour, request
 from app.sql import Connection, list_marks
 
-# Rows that times to the first byte are taken from: the newest ones.
+# The number of newest rows from which times to the first byte are taken.
 MOST_TIMED = 2000
-# Longer ranges are counted by the hour, from the sums.
+# Seconds. Longer ranges are counted by the hour, from the sums.
 MOST_SCANNED = 3 * HOUR
 MOST_BARS = 60
 
@@ -23,8 +23,8 @@ KINDS = ("well", "left", "client_error", "upstream_error", "cut")
 def count_along(
     connection: Connection, since: float, until: float, where: Mapping[str, str] = {}
 ) -> list[dict[str, Any]]:
-    """Requests along a range, oldest first: `begin` in unix time and how many ended in which way. A range of up to
-    three hours is told in full, a longer one as well, left, failed and cut, as the sums know it."""
+    """Requests over a range, oldest first: `begin` in unix time, and how many ended in which way. In ranges of more
+    than three hours, all failures count as `upstream_error` or `cut`, since the sums do not know more."""
     if until - since <= MOST_SCANNED:
         return _count_rows(connection, since, until, where)
     wanted = narrow(connection, hour, where)
@@ -52,7 +52,7 @@ def count_along(
 def list_first_bytes(
     connection: Connection, since: float, until: float, where: Mapping[str, str] = {}
 ) -> list[tuple[str, int]]:
-    """Provider and milliseconds to the first byte of the newest requests in a range."""
+    """The provider and the milliseconds to the first byte, for the newest requests in a range."""
     wanted = narrow(connection, request, where)
     if wanted is None:
         return []
@@ -66,7 +66,7 @@ def list_first_bytes(
 def read_last_turns(
     connection: Connection, sessions: Sequence[str], where: Mapping[str, str]
 ) -> dict[str, dict[str, Any]]:
-    """The last turn with tokens of each session: how many tokens are in its context, and its target."""
+    """For each session, the tokens in the context of its last turn that has tokens, and its target."""
     own = narrow(connection, request, where)
     if own is None or not sessions:
         return {}

@@ -1,7 +1,7 @@
 """The ledger: small records that outlive a request, in a database shared by all workers.
 
-It knows bytes, tenants and ages, and nothing of dialects. Nothing is opened before its first use, and a database that
-fails raises LedgerUnavailable, never anything else.
+It handles bytes, tenants and ages, and knows no dialects. Nothing is opened before its first use. If a database fails,
+LedgerUnavailable is raised, never anything else.
 """
 
 from app.ledger.ledger import REASONING_LIFETIME, Ledger, Shelf

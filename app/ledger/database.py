@@ -1,6 +1,6 @@
 """The ledger's database, SQLite or Postgres.
 
-Each statement is a transaction of its own, so nothing is ever half written, and no lock outlives a statement.
+Each statement is its own transaction, so nothing is ever half written, and no lock outlives a statement.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ from app.sql import MEMORY, Connection, DatabaseFailed, identify, list_marks, re
 
 T = TypeVar("T")
 
-# How long a writer waits for another, in seconds, and between two tries: SQLite's own waiting would hold up all that
-# this worker does.
+# Seconds that a writer waits for another one, and between two tries. SQLite's own waiting would block the whole worker.
 BUSY_SECONDS = 2.0
 BUSY_PAUSE = 0.01
-# Seconds for a statement, a connection, and a place among the connections.
+# Seconds for a statement, for connecting, and for getting one of the worker's connections.
 ANSWER_LIMIT = 2
-# Connections of a worker at a time.
+# The most connections of a worker.
 MOST_CONNECTIONS = 15
-# Records that are thrown away at once: a long delete would keep the other workers waiting.
+# Records that are deleted at once. A longer delete would keep the other workers waiting.
 BATCH = 500
 
 _PLACE = "kind = ? AND tenant = ? AND key = ? AND created >= ?"
@@ -61,7 +60,7 @@ class Database:
         self._file = identify(self._place)
 
     def put(self, kind: str, tenant: str, key: str, value: bytes, now: int) -> None:
-        """`now` is the record's time of birth in unix seconds."""
+        """Stores a record. `now`, in unix seconds, is when it was created."""
         self._run(lambda connection: connection.execute(_PUT, (kind, tenant, key, now, len(value), value)))
 
     def get(self, kind: str, tenant: str, key: str, oldest: int) -> bytes | None:
@@ -69,7 +68,7 @@ class Database:
         return None if value is None else bytes(value)
 
     def replace(self, kind: str, tenant: str, key: str, before: bytes, value: bytes, now: int) -> bool:
-        """Puts a value in the place of `before`; whether that was still there."""
+        """Replaces the value `before`. Returns whether it was still there."""
         values = (now, len(value), value, kind, tenant, key, 0, before)
         return self._run(lambda connection: bool(connection.execute(_REPLACE, values).rowcount > 0))
 
@@ -89,7 +88,7 @@ class Database:
         return self._run(work)
 
     def scan(self, kind: str, oldest: int, tenant: str | None = None) -> list[tuple[str, bytes]]:
-        """Tenant and value of the records of a kind, of one tenant or of all, the oldest first, BATCH at most."""
+        """Tenant and value of the records of a kind, of one tenant or of all, oldest first, at most BATCH."""
         if tenant is None:
             rows = self._run(lambda connection: connection.tuples(_SCAN + _AGED, (kind, oldest)))
         else:
@@ -101,7 +100,7 @@ class Database:
         def work(connection: Connection) -> bool:
             deleted = bool(connection.execute(_DELETE, (kind, tenant, key, oldest)).rowcount > 0)
             if deleted and connection.is_sqlite:
-                # What was deleted leaves SQLite's log too; with others at it, the next one takes it out.
+                # Removes the deleted record from SQLite's log too. If others use the log, a later delete does so.
                 with suppress(DatabaseFailed):
                     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             return deleted
@@ -109,10 +108,10 @@ class Database:
         return self._run(work)
 
     def prune(self, oldest: int, most: int, *, only: str | None = None, apart: Sequence[str] = ()) -> None:
-        """Throws away what was born before `oldest`, then the oldest of the rest while all are more than `most` bytes.
+        """Deletes records created before `oldest`, and then the oldest others while they take more than `most` bytes.
 
-        `only` is the one kind that is looked at; otherwise it is all but those set `apart`. Does a batch of each at a
-        time, so that what is left over waits for the next call.
+        Handles the kind `only`, or else all kinds but those in `apart`. Deletes at most a batch of each; the rest is
+        left to the next call.
         """
         kinds = ("kind = ?", (only,)) if only is not None else (f"kind NOT IN ({list_marks(apart)})", tuple(apart))
         self._run(lambda connection: _delete_aged(connection, *kinds, oldest))
@@ -124,7 +123,7 @@ class Database:
             self._idle.pop().close()
 
     def is_lost(self) -> bool:
-        """Whether the file of an open SQLite is no longer where others look for it."""
+        """Whether the open SQLite file was moved, removed or replaced, so that others no longer use it."""
         return self._is_file and identify(self._place) != self._file
 
     def _run(self, work: Callable[[Connection], T]) -> T:
@@ -134,7 +133,7 @@ class Database:
                 with gevent.Timeout(2 * ANSWER_LIMIT, _Silence), self._connection() as connection:
                     return work(connection)
             except DatabaseFailed as error:
-                # Each statement is a transaction of its own, so all of them can be tried again.
+                # Each statement is its own transaction, so it is safe to try again.
                 if error.busy and self._is_file and time.monotonic() < end:
                     time.sleep(BUSY_PAUSE)
                     continue
@@ -145,7 +144,7 @@ class Database:
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
-        """A connection that nobody else uses meanwhile. One that was interrupted is not used again."""
+        """A connection for exclusive use. One that was interrupted is not used again."""
         if not self._places.acquire(timeout=ANSWER_LIMIT):
             raise LedgerUnavailable("the database of the ledger is too busy", "all connections are in use")
         try:
@@ -178,7 +177,7 @@ class Database:
 
     def _connect(self) -> Connection:
         try:
-            # SQLite waits for nobody by itself; what it deletes is gone from the file.
+            # SQLite does not wait for locks by itself, and overwrites deleted content.
             wait = 0 if isinstance(self._place, Path) else ANSWER_LIMIT
             return Connection(self._place, wait, ("secure_delete=ON",))
         except ImportError as error:
@@ -189,11 +188,11 @@ class Database:
 
 
 class _Silence(BaseException):
-    """Not an Exception: nothing on the way may take it for a failure of its own."""
+    """The time limit of a statement is over. Not an Exception, so that no other code handles it as its own failure."""
 
 
 def _is_alive(connection: Connection) -> bool:
-    """A server may have been started anew since a connection to it was used."""
+    """Whether a connection still works. The server may have been restarted since it was last used."""
     try:
         connection.execute("SELECT 1")
     except DatabaseFailed:
@@ -212,7 +211,7 @@ def _delete_excess(connection: Connection, kinds: str, values: Sequence[str], mo
     total = connection.value(f"SELECT coalesce(sum(size), 0) FROM records WHERE {kinds}", values)
     if total <= most:
         return
-    # Who has most makes room, or one tenant could push out what all others have stored.
+    # The tenant with the most bytes loses records. Otherwise one tenant could push out those of all others.
     sums = f"SELECT tenant FROM records WHERE {kinds} GROUP BY tenant ORDER BY sum(size) DESC LIMIT 1"
     tenant = connection.value(sums, values) or ""
     theirs = f"{kinds} AND tenant = ?"

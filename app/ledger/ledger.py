@@ -1,4 +1,4 @@
-"""Stores small records by tenant, which age and are deleted."""
+"""Stores small records by tenant, and deletes them when they are old."""
 
 from __future__ import annotations
 
@@ -24,55 +24,55 @@ T = TypeVar("T")
 
 DAY = 86_400
 MEGABYTE = 1024 * 1024
-# Seconds for which reasoning is kept: as long as somebody may go on with what a model has begun.
+# Seconds for which reasoning is kept: as long as a client may continue what a model has begun.
 REASONING_LIFETIME = 6 * 3600
-# Seconds, or records of this worker, between two looks for what is too old or too much.
+# Seconds, or writes of this worker, between two prunings of old or excess records.
 PRUNE_PERIOD = 60.0
 PRUNE_WRITES = 250
-# Seconds for which a database that failed is not written to: who waits for a lock keeps a whole worker waiting.
+# Seconds for which a failed database is not written to: waiting for a lock would block the whole worker.
 RETRY_PERIOD = 10.0
-# How often one worker may find that another has just changed the record it changes.
+# The most tries to change a record that other workers keep changing too.
 MOST_RACES = 20
 
-# Keys come from clients; whatever does not look like an id of anybody is not looked up.
+# Keys come from clients. Whatever does not look like an id is not looked up.
 _KEY = re.compile(r"[\w.:/-]{1,200}", re.ASCII)
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """How long records are kept, in seconds, and how many bytes they take together."""
+    """How many seconds records are kept, and the most bytes that they take together."""
 
     lifetime: int
     most: int
 
 
-# Requests for permission are short, and of no use once they are answered or have expired.
+# Requests for permission are small, and useless once they are answered or expired.
 PERMISSIONS = Limits(lifetime=900, most=16 * MEGABYTE)
 
 
 class Shelf:
-    """The records of one kind. A tenant never sees those of another; the empty tenant is everybody without a key.
+    """The records of one kind. Tenants never see each other's records. Clients without a key share the empty tenant.
 
     Every method raises LedgerUnavailable.
     """
 
     def __init__(self, ledger: Ledger, kind: str, limits: Limits | None = None) -> None:
-        """`limits` are those of a shelf that shares its room with no other."""
+        """`limits` are a shelf's own limits. Without them, it shares its space with others."""
         self._ledger = ledger
         self._kind = kind
         self._limits = limits
 
     def put(self, tenant: str, key: str, value: bytes) -> None:
-        """Keeps a value, in place of an older one with the same key; it is there when this returns."""
+        """Stores a value, and replaces an older one with the same key. It is stored when this returns."""
         packed = zstandard.compress(value, 1)
         self._write(lambda database, now: database.put(self._kind, tenant, key, packed, now), len(packed))
 
     def get(self, tenant: str, key: str) -> bytes | None:
-        """The value; None for one that is not there, too old, or another tenant's."""
+        """The value, or None if it is missing, too old, or another tenant's."""
         packed = self._find(tenant, key)
         return None if packed is None else zstandard.decompress(packed)
 
     def get_many(self, tenant: str, keys: Sequence[str]) -> dict[str, bytes]:
-        """The values of those keys that have one, all found at once."""
+        """The values of all keys that have one, in one query."""
         sound = [key for key in keys if _KEY.fullmatch(key)]
         if not sound:
             return {}
@@ -80,14 +80,16 @@ class Shelf:
         return {key: zstandard.decompress(packed) for key, packed in found.items()}
 
     def scan(self, tenant: str | None = None) -> list[tuple[str, bytes]]:
-        """The tenant and the value of each record, of one tenant or of all, the oldest first: for shelves of few."""
+        """The tenant and the value of each record, of one tenant or of all, oldest first. For shelves with few
+        records."""
         found = self._read(lambda database, oldest: database.scan(self._kind, oldest, tenant))
         return [(tenant, zstandard.decompress(packed)) for tenant, packed in found]
 
     def update(self, tenant: str, key: str, change: Callable[[bytes], bytes | None]) -> bytes | None:
-        """Keeps what `change` makes of a value, and answers it; None where there is no value, or `change` wants none.
+        """Replaces a value by the result of `change`, and returns that. None if there is no value, or `change` returns
+        None.
 
-        `change` is called again when another worker was faster.
+        `change` is called again if another worker has changed the value meanwhile.
         """
         for _ in range(MOST_RACES):
             packed = self._find(tenant, key)
@@ -99,7 +101,7 @@ class Shelf:
         raise LedgerUnavailable("too many write to the same record at once")
 
     def delete(self, tenant: str, key: str) -> bool:
-        """Whether there was something to delete."""
+        """Deletes a record. Returns whether there was one."""
         if not _KEY.fullmatch(key):
             return False
         return self._read(lambda database, oldest: database.delete(self._kind, tenant, key, oldest))
@@ -125,8 +127,8 @@ class Shelf:
 class Ledger:
     """All shelves of one database.
 
-    Without a URL it is a SQLite file in the user's data folder. `clock` gives unix seconds. Safe to use from several
-    threads and, through the database, from several processes and hosts.
+    Without a URL it is a SQLite file in the user's data folder. Safe to use from several threads and, through the
+    database, from several processes and hosts.
     """
 
     def __init__(
@@ -135,10 +137,11 @@ class Ledger:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`clock` dates records; pauses are counted by `monotonic`, which nobody sets."""
+        """`clock` returns unix seconds and dates records. `monotonic` measures pauses."""
         self._url = settings.url
         if settings.url and settings.url.startswith("postgresql"):
-            # Whoever came first would keep all others waiting for it; whether it is there is told where it is used.
+            # Imported now, since the first request to need it would block all others. If it is missing, opening the
+            # database reports that.
             with contextlib.suppress(ImportError):
                 importlib.import_module("psycopg")
         self._limits = Limits(settings.ttl_days * DAY, settings.max_mb * MEGABYTE)
@@ -146,7 +149,7 @@ class Ledger:
         self._database: Database | None = None
         self._opening = threading.Lock()
         self._wait = monotonic
-        # Why nothing can be stored, as long as that is so.
+        # Why nothing can be stored, or None.
         self.problem: str | None = None
         self._broken_until = 0.0
         self._silent_until = 0.0
@@ -155,7 +158,7 @@ class Ledger:
         self.responses = Shelf(self, "response")
         self.events = Shelf(self, "events")
         self.conversations = Shelf(self, "conversation")
-        # However much reasoning there is, it takes no room from what clients were promised to find again.
+        # Own limits, so that reasoning takes no space from what clients were promised to find again.
         self._apart = {
             "reasoning": Limits(REASONING_LIFETIME, settings.reasoning_mb * MEGABYTE),
             "permission": PERMISSIONS,
@@ -164,12 +167,13 @@ class Ledger:
         self.permissions = Shelf(self, "permission", PERMISSIONS)
 
     def read(self, work: Callable[[Database, int], T], limits: Limits | None = None) -> T:
-        """What `work` finds; it is given the unix time before which records are too old to be there."""
+        """Returns the result of `work`, which gets the database and the unix time before which records are too old."""
         lifetime = (limits or self._limits).lifetime
         return self._run(lambda database: work(database, int(self._clock() - lifetime)))
 
     def write(self, work: Callable[[Database, int], T], size: int, limits: Limits | None = None) -> T:
-        """Has `work` write `size` bytes, at the unix time it is given; now and then the shelves are cleared first."""
+        """Returns the result of `work`, which writes `size` bytes. It gets the database and the current unix time.
+        Prunes the shelves first now and then."""
         if size > (limits or self._limits).most:
             raise LedgerUnavailable("the record is larger than ledger.max_mb or ledger.reasoning_mb allows")
         now, moment = self._clock(), self._wait()
@@ -182,7 +186,7 @@ class Ledger:
         return self._run(lambda database: work(database, int(now)))
 
     def close(self) -> None:
-        """Lets go of the database; the next use opens it again."""
+        """Closes the database. The next use opens it again."""
         with self._opening:
             if self._database is not None:
                 self._database.close()
@@ -205,7 +209,7 @@ class Ledger:
         except LedgerUnavailable as error:
             now = self._wait()
             if isinstance(error, LedgerSilent):
-                # Whoever asks would wait in vain, one after the other.
+                # Otherwise all callers would wait in vain, one after the other.
                 self._silent_until = now + RETRY_PERIOD
             if now >= self._broken_until:
                 self._broken_until = now + RETRY_PERIOD

@@ -9,11 +9,11 @@ from app.sql import Connection
 
 
 def migrate(connection: Connection) -> None:
-    """Takes each step that the database has not taken yet, all in one transaction. Raises LedgerUnavailable for a
-    database that a newer program has changed."""
+    """Applies all missing migrations in one transaction. Raises LedgerUnavailable if a newer program has changed the
+    database."""
     with connection.changes():
         if not connection.is_sqlite:
-            # Several workers may start at once; whoever comes second waits here and finds the work done.
+            # Several workers may start at once. All but the first wait here, and find the work done.
             connection.execute("SELECT pg_advisory_xact_lock(7236674)")
         connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)")
         found = connection.value("SELECT version FROM schema_version") or 0
@@ -37,15 +37,15 @@ def _create_records(connection: Connection) -> None:
 
 
 def _index_kinds(connection: Connection) -> None:
-    """Kinds have limits of their own."""
+    """Replaces the index by age with one by kind and age, since kinds have their own limits."""
     connection.execute("DROP INDEX IF EXISTS records_by_age")
     _index_records(connection)
 
 
 def _index_records(connection: Connection) -> None:
-    """Sums of sizes come from the index alone."""
+    """Includes the size, so that sums of sizes need only the index."""
     connection.execute("CREATE INDEX IF NOT EXISTS records_by_kind_and_age ON records (kind, created, size)")
 
 
-# Only ever added to: a database says how many of them it has taken.
+# Only append to these: a database records how many of them it has applied.
 _STEPS: tuple[Callable[[Connection], None], ...] = (_create_records, _index_kinds)

@@ -1,6 +1,6 @@
 """The log: levels, one line per request, no secrets.
 
-Where its lines go is another matter (`app/log_target.py`), which has to be settled before anything is opened.
+`app/log_target.py` writes its lines. It is separate because it must be set up before anything is opened.
 """
 
 from app.logs.log import (

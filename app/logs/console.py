@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Any
 
 _RED, _YELLOW, _GREEN, _DIM, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[2m", "\x1b[0m"
-# Characters of a name that a client or an upstream has chosen.
+# The most characters of a name that a client or an upstream has chosen.
 _LONGEST = 80
 
 
 def at_terminal(descriptor: int = 1) -> bool:
-    """Whether a person sees what is written there."""
+    """Whether a descriptor is a terminal."""
     try:
         return os.isatty(descriptor)
     except OSError:
@@ -21,7 +21,7 @@ def at_terminal(descriptor: int = 1) -> bool:
 
 
 def wants_colours(environ: Mapping[str, str]) -> bool:
-    """As https://no-color.org says, and no colours where the terminal has none."""
+    """Whether to use colours: not if NO_COLOR is set (https://no-color.org), or if the terminal has none."""
     return not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 
@@ -31,7 +31,7 @@ def paint(text: str, level: str, *, colours: bool) -> str:
 
 
 def describe_request(line: Mapping[str, Any], now: datetime, *, colours: bool) -> str:
-    """The record of a request as a person reads it: when, what, who answered, how it ended, how long, how much."""
+    """A request's line for people: time, path, model and upstream, status, duration, tokens, and what went wrong."""
 
     def dim(text: str) -> str:
         return f"{_DIM}{text}{_PLAIN}" if colours else text
@@ -64,5 +64,5 @@ def describe_request(line: Mapping[str, Any], now: datetime, *, colours: bool) -
 
 
 def _clean(text: str, longest: int = _LONGEST) -> str:
-    """Foreign words for a terminal, which must not obey them."""
+    """Foreign text without characters that could control a terminal."""
     return "".join(character if character.isprintable() else "?" for character in str(text)[:longest])

@@ -12,21 +12,21 @@ from pathlib import Path
 
 # Seconds between two looks at the file.
 LOOK_PERIOD = 1.0
-# The characters of a date and a number between the name and the ending of a file that was put aside.
+# The time between name and extension of a rotated file.
 _STAMP = "%Y%m%d-%H%M%S"
 
 
 class LogFile:
-    """Takes whole lines, and never raises: a line that cannot be written is lost, and counted.
+    """A log file that accepts whole lines and never raises. A line that cannot be written is lost, and counted.
 
-    Each line is appended at once, so that those of several workers stand whole beside each other. A file that another
-    worker, or logrotate, has put aside is left, and a new one begun. `clock` gives unix time.
+    Each write is appended at once, so that lines of several workers stay whole. If another worker, or logrotate, has
+    rotated the file, a new one is begun. `clock` returns unix time.
     """
 
     def __init__(
         self, path: Path, most_bytes: int, most_files: int, days: int, clock: Callable[[], float] = time.time
     ) -> None:
-        """Raises OSError when the file cannot be opened. `most_files` and `days` limit what was put aside."""
+        """Raises OSError if the file cannot be opened. `most_files` and `days` limit the rotated files."""
         self.lost = 0
         self._path = path
         self._most_bytes = most_bytes
@@ -37,7 +37,7 @@ class LogFile:
         self._descriptor = self._open()
 
     def write(self, data: bytes) -> int:
-        """Takes whole lines."""
+        """Appends whole lines."""
         self._look()
         try:
             os.write(self._descriptor, data)
@@ -46,7 +46,7 @@ class LogFile:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing waits here."""
+        """Does nothing, since lines are written at once."""
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -56,7 +56,8 @@ class LogFile:
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def _look(self) -> None:
-        """Whether the file is still the one, and not full; now and then."""
+        """Rotates the file if it is due, and opens the new one if it was rotated. Checks this at most every LOOK_PERIOD
+        seconds."""
         now = self._clock()
         if 0 <= now - self._looked < LOOK_PERIOD:
             return
@@ -73,7 +74,7 @@ class LogFile:
         found = os.fstat(self._descriptor)
         if not found.st_size or not self._is_current():
             return False
-        # The day of its last line, for the day of its birth is not known everywhere.
+        # Compares the day of its last line, since not all systems record when a file was created.
         return found.st_size >= self._most_bytes or _day(found.st_mtime) != _day(now)
 
     def _is_current(self) -> bool:
@@ -85,7 +86,7 @@ class LogFile:
         return (own.st_dev, own.st_ino) == (named.st_dev, named.st_ino)
 
     def _put_aside(self, now: float) -> None:
-        """Gives the file another name, unless a worker has just done so; the oldest of those are removed."""
+        """Rotates the file, unless another worker has just done so, and removes the oldest rotated ones."""
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         try:
             if self._is_current():
@@ -112,7 +113,7 @@ class LogFile:
                 path.unlink(missing_ok=True)
 
     def _was_put_aside(self, path: Path) -> bool:
-        """Whether a file has a name that only this one gives."""
+        """Whether a file's name is that of a rotated file of this log."""
         if path.suffix != self._path.suffix or not path.name.startswith(f"{self._path.stem}-"):
             return False
         stamp = path.stem[len(self._path.stem) + 1 :]
@@ -122,7 +123,7 @@ class LogFile:
 
 
 class LogFileStream:
-    """A log file as a stream of text, for a handler."""
+    """A log file as a text stream, for a handler."""
 
     def __init__(self, file: LogFile) -> None:
         self._file = file

@@ -25,7 +25,7 @@ from app.settings import ServerSettings
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 
-# What looks like a credential, should one ever stand in a message that we did not write.
+# Text that looks like a credential, in case a foreign message contains one.
 _SECRET = (
     r"(sk-[A-Za-z0-9_-]{8,}+|(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_.-]+"
     r"|(?i:bearer)\s{1,9}[A-Za-z0-9._~+/-]{8,}+=*)"
@@ -33,21 +33,21 @@ _SECRET = (
 _SECRETS = re.compile(_SECRET)
 _SIGNS = ("sk-", "eyJ", "earer", "EARER")
 
-# Characters that move a terminal's cursor, colour it, turn its text around or begin a line: foreign text has them to
+# Characters that move a terminal's cursor, colour or reverse its text, or begin a line. With them, foreign text could
 # forge lines.
 _ODD = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
 
 _MOST_LINES = 256
-# Lines of the log that a process remembers.
+# The log lines that a process remembers.
 MOST_RECENT = 2000
-# Characters of one message, and of one line of a traceback.
+# The most characters of a message, and of a line of a traceback.
 _LONGEST_MESSAGE = 8192
 
 
 def hide_secrets(text: str) -> str:
-    """Text without the secrets that are known and what looks like another."""
+    """Text with all known secrets masked, and whatever looks like another."""
     text = known_secrets.mask(text)
     if any(sign in text for sign in _SIGNS):
         return _SECRETS.sub("[masked]", text)
@@ -55,7 +55,7 @@ def hide_secrets(text: str) -> str:
 
 
 def clean_line(text: str) -> str:
-    """Foreign text as one line of a log: without secrets, cut, and with all that is no plain character escaped."""
+    """Foreign text as one log line: without secrets, truncated, and with control and other odd characters escaped."""
     text = hide_secrets(text)
     if len(text) > _LONGEST_MESSAGE:
         text = f"{text[:_LONGEST_MESSAGE]}… ({len(text)} characters)"
@@ -67,7 +67,7 @@ def _escape(found: re.Match[str]) -> str:
 
 
 class LineFormatter(logging.Formatter):
-    """One clean line for each message; those of a traceback stand to the right of it, so that none can pass for one."""
+    """Writes each message as one clean line. Lines of a traceback are indented, so that none can pass for a message."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the standard library's name
         record.message = clean_line(record.message)
@@ -78,7 +78,7 @@ class LineFormatter(logging.Formatter):
 
 
 class RecentLines:
-    """The last lines of this process's log, for pages that show it. `count` is how many there were in all."""
+    """The last lines of this process's log, for pages that show them. `count` is the number of all lines so far."""
 
     def __init__(self, most: int = MOST_RECENT) -> None:
         self.count = 0
@@ -89,7 +89,7 @@ class RecentLines:
         self._lines.append(line)
 
     def since(self, count: int) -> list[bytes]:
-        """Those after the first `count` ones, as far as they are still there."""
+        """The lines after the first `count`, as far as they are still remembered."""
         fresh = min(self.count - count, len(self._lines))
         return list(self._lines)[-fresh:] if fresh > 0 else []
 
@@ -100,7 +100,7 @@ class _RecentHandler(logging.Handler):
 
 
 class _TextFormatter(LineFormatter):
-    """For people: the time of day, and trouble in colour at a terminal."""
+    """Formats lines for people: with the time of day, and warnings and errors in colour on a terminal."""
 
     def __init__(self, *, short: bool, colours: bool) -> None:
         super().__init__("%(message)s")
@@ -125,17 +125,17 @@ class _JsonFormatter(LineFormatter):
 
 
 class _Sink(Protocol):
-    """What lines are written to."""
+    """A target of lines."""
 
     def write(self, data: bytes, /) -> object: ...
     def flush(self) -> object: ...
 
 
 class RequestLog:
-    """The lines of requests, written out together a few times a second.
+    """The log lines of requests, written together a few times a second.
 
-    The standard library's logging costs more for one line than the gateway for its whole request, so these lines go
-    around it. Nobody is told anything before `open`.
+    One line through the standard library's logging costs more than the gateway's work for the whole request, so these
+    lines bypass it. Nothing is written before `open`.
     """
 
     def __init__(self) -> None:
@@ -149,8 +149,8 @@ class RequestLog:
         self._prefix = b""
 
     def open(self, file: _Sink, *, as_json: bool, level: int = logging.INFO, colours: bool | None = None) -> None:
-        """Begin to write to `file`, from `level` on: one flat JSON object a line, or the same behind time and level.
-        `colours` that are not None make it a line for a person at a terminal, with or without them."""
+        """Begin to write to `file`, from `level` on. Each line is a flat JSON object; unless `as_json`, time and level
+        precede it. If `colours` is not None, lines are for people at a terminal instead, with or without colours."""
         self._file = file
         self._as_json, self._colours = as_json, colours
         self.level = level
@@ -162,7 +162,7 @@ class RequestLog:
         self.enabled = False
 
     def tell(self, line: Mapping[str, Any], level: int = logging.INFO) -> None:
-        """Takes what is known of a request."""
+        """Logs a request, given as the fields of its line."""
         if not self.enabled or level < self.level:
             return
         if self._colours is None:
@@ -172,7 +172,7 @@ class RequestLog:
             self._append(hide_secrets(said).encode() + b"\n")
 
     def write(self, line: bytes, level: int = logging.INFO) -> None:
-        """Takes one JSON object; it reaches the file at the next `flush`, or when many wait."""
+        """Logs one JSON object. It reaches the file at the next `flush`, or when many lines wait."""
         now = time.time()
         if int(now) != self._second:
             self._second = int(now)
@@ -195,14 +195,14 @@ class RequestLog:
     def flush(self) -> None:
         if self._lines and self._file is not None:
             lines, self._lines = self._lines, []
-            # A line that cannot be written is lost, not the request that it tells of.
+            # A line that cannot be written is lost. The request must not fail for it.
             with contextlib.suppress(OSError, ValueError):
                 self._file.write(b"".join(lines))
                 self._file.flush()
 
 
 def _clean_json(line: bytes) -> bytes:
-    """A line of JSON, in which control characters are escaped already, without secrets and odd characters."""
+    """A line of JSON, whose control characters are already escaped, without secrets and odd characters."""
     text = line.decode("utf-8", "replace")
     clean = hide_secrets(text)
     if not clean.isascii() or "\x7f" in clean:
@@ -216,9 +216,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 def start_logs(settings: ServerSettings) -> None:
-    """Info and debug go to standard output, warnings and errors to standard error; lines of requests all to standard
-    output. With a log file all of them go there, warnings and errors to standard error as well."""
-    # A handler that cannot write says nothing about it: it would say it there.
+    """Sets up the log. Info and debug go to standard output, warnings and errors to standard error, and all lines of
+    requests to standard output. With a log file, everything goes there, and warnings and errors to standard error too.
+    """
+    # A handler that cannot write must not report that, since it would do so on standard error.
     logging.raiseExceptions = False
     logger = logging.getLogger("dragoman")
     level = LEVELS[settings.log_level]
@@ -237,7 +238,7 @@ def start_logs(settings: ServerSettings) -> None:
         request_log.close()
     atexit.unregister(request_log.flush)
     atexit.register(request_log.flush)
-    # Trouble shows where the program was started, too.
+    # Warnings and errors are always shown where the program was started.
     loud = logging.StreamHandler(sys.stderr)
     loud.setLevel(logging.WARNING)
     if file is None:
@@ -256,7 +257,7 @@ def start_logs(settings: ServerSettings) -> None:
 
 
 def _open_file(settings: ServerSettings) -> LogFile | None:
-    """The file that the log goes to; None for standard output, also where the file cannot be opened."""
+    """The log file. None for standard output, which is also used if the file cannot be opened."""
     if settings.log_file is None:
         return None
     try:
