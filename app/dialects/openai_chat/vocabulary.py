@@ -285,7 +285,7 @@ class PromptDetails(msgspec.Struct, gc=False):
     cache_write_tokens: Number = None
 
 
-_SAYS_NOTHING = (b"", b"null", b'""')
+_SAYS_NOTHING = frozenset((b"", b"null", b'""'))
 
 
 class CompletionDetails(msgspec.Struct, gc=False):
@@ -398,7 +398,7 @@ def says_more(choice: WireChoice) -> bool:
     said = [choice.text]
     if delta is not None:
         said += (delta.content, delta.reasoning_content, delta.reasoning, delta.thinking, delta.refusal, delta.images)
-    return (delta is not None and bool(delta.tool_calls)) or any(bytes(raw) not in _SAYS_NOTHING for raw in said)
+    return (delta is not None and bool(delta.tool_calls)) or not _SAYS_NOTHING.issuperset(map(bytes, said))
 
 
 def errors_in(error: Raw, choices: Sequence[WireChoice] | None) -> list[Raw]:
