@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 log = logging.getLogger("dragoman.credentials")
 
 # Seconds between two calls of the program, between two checks whether one is due, and for one call at most.
@@ -52,6 +50,9 @@ class CliRefresh:
             return
         self._next_look = self._monotonic() + LOOK
         now = self._clock()
+        # Loaded with the first look, as most gateways have no login.
+        from filelock import FileLock, Timeout
+
         try:
             with FileLock(f"{self._stamp}.lock", timeout=0):
                 if self._is_due(now):

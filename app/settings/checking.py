@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -526,5 +525,7 @@ def _refuse_unknown(name: str, known: Sequence[str], key: str, elsewhere: Mappin
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """The hint that ends a message about an unknown name: the most similar known one, or empty."""
+    import difflib  # only a wrong name needs it
+
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]}?" if near else ""

@@ -11,12 +11,15 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-from filelock import BaseFileLock, FileLock, Timeout
 
 from app.credentials.stores.private_files import make_private_folder, write_private
 from app.credentials.tokens import Tokens, hash_token
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 log = logging.getLogger("dragoman.credentials")
 
@@ -105,6 +108,9 @@ class RenewalLock:
                 held.release()
 
     def _acquire(self, timeout: float) -> BaseFileLock | None:
+        # Loaded with the first renewal: half a megabyte, and most gateways have no login.
+        from filelock import FileLock, Timeout
+
         for place in self._places("lock"):
             lock = FileLock(place, timeout=timeout, mode=0o600, thread_local=False)
             try:
