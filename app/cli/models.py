@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import click
@@ -24,13 +25,16 @@ def models(path: Path | None, as_json: bool) -> None:
     from app.providers.catalogues import fill_catalogues
 
     settings = read_settings(path)
+    # What fails is said once, at the end.
+    logging.getLogger("dragoman").addHandler(logging.NullHandler())
     # The list that a client with all rights gets, from the same code.
     parts = create_app(settings).runtime.services
     with waiting_for("the providers' lists of models"):
         # A client waits only for seconds; a person at a terminal waits for complete lists.
         fill_catalogues(parts.providers.values(), limit=_LIST_TIMEOUT)
         listed = [spell_model(model) for model in parts.listing.models()]
-    click.echo(json.dumps(listed, indent=2) if as_json else "\n".join(model["id"] for model in listed))
+    if listed or as_json:
+        click.echo(json.dumps(listed, indent=2) if as_json else "\n".join(model["id"] for model in listed))
     problems = [f"{name}: {said}" for name, said in parts.listing.problems().items()]
     if problems:
         raise click.ClickException("some lists of models could not be read:\n  " + "\n  ".join(problems))

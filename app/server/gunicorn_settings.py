@@ -49,7 +49,9 @@ def start_worker(worker: Any) -> None:
     # Imported here: the master and a checkout's gunicorn.conf.py must not load the application.
     from app.server.worker import start
 
-    start(worker.wsgi)
+    app = worker.app
+    reloaded = "broken" if getattr(app, "problem", None) else "changed"
+    start(worker.wsgi, reloaded=reloaded if getattr(app, "reloading", False) else None)
     # Everything loaded so far lives as long as the worker, so the collector can skip it.
     gc.collect()
     gc.freeze()

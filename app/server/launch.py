@@ -59,6 +59,7 @@ class Gateway(BaseApplication):  # type: ignore[misc]
         self.known: list[Settings] = []  # the valid settings read so far, newest first
         self.had_content = False
         self.problem: str | None = None
+        self.reloading = False
         self.master = os.getpid()
         self.watch_code = reload
         self.page = page

@@ -66,8 +66,10 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is untyped
             self._move()
         self._leaving = self.WORKERS.keys() - self._retired
         self._handed_over_by = time.monotonic() + _HANDING_OVER
+        self.app.reloading = True  # the new workers say so when they serve
         for _ in range(self.cfg.workers):
             self.spawn_worker()
+        self.app.reloading = False
 
     def manage_workers(self) -> None:
         """Starts or retires workers until the wanted number serves, not counting those about to end. Raises

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Literal
 
 import gevent
 
@@ -16,8 +16,16 @@ from app.server.sweeper import PERIOD, start_sweeper
 log = logging.getLogger("dragoman")
 
 
-def start(wsgi_app: Any) -> None:
-    """Must be called once in each worker, before its first request. `wsgi_app` is our application."""
+_READY: dict[str | None, str] = {
+    None: "ready",
+    "changed": "ready: the configuration was reloaded and is in force",
+    "broken": "ready: the configuration is broken, so the last good one stays in force",
+}
+
+
+def start(wsgi_app: Any, *, reloaded: Literal["changed", "broken"] | None = None) -> None:
+    """Must be called once in each worker, before its first request. `wsgi_app` is our application. `reloaded` says
+    what a reload made of the configuration, for a worker that one started."""
     runtime = wsgi_app.runtime
     raise_descriptor_limit()
     guard_standard_streams()
@@ -27,7 +35,7 @@ def start(wsgi_app: Any) -> None:
     log_flush.start()
     runtime.loops += [start_sweeper(runtime.active), log_flush]
     runtime.watch()
-    log.info("ready")
+    log.info(_READY[reloaded])
 
 
 def stop(wsgi_app: Any, seconds: float) -> None:

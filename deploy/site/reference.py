@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from endpoints import ENDPOINTS, Described  # noqa: E402
 
 # Pages for people, which browsers ask.
-PEOPLE = re.compile(r"/_/(?!api/)|/(?:login|logout|callback|auth/)")
+PEOPLE = re.compile(r"/_/(?!api/)|/(?:login|logout|callback|auth/|dashboard$)")
 MADE = "<!-- Made by `make reference`; change what it is made of. -->"
 
 

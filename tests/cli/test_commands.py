@@ -129,6 +129,14 @@ def test_models_lists_what_clients_can_name(machine: Machine) -> None:
     assert "mine" in machine.run("models").stdout.splitlines()
 
 
+def test_what_cannot_be_listed_is_told_once(machine: Machine) -> None:
+    machine.write("dragoman.toml", '[providers.far]\nkind = "openai"\nbase_url = "http://127.0.0.1:9"\napi_key = "k"\n')
+
+    told = machine.run("models")
+
+    assert (told.exit_code, told.stdout, told.stderr.count("127.0.0.1:9")) == (1, "", 1)
+
+
 def test_models_are_listed_where_all_keys_have_names(machine: Machine) -> None:
     machine.write("dragoman.toml", LOCAL + '[keys.ana]\nkey = "dm-ana-0123456789"\nmodels = ["nothing"]\n')
 

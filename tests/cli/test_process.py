@@ -91,6 +91,7 @@ def test_a_running_stream_ends_well_when_the_server_reloads(tmp_path: Path) -> N
             thread.join(20)
             assert "[DONE]" in answers[0]
             assert within(5, gateway.healthy)
+            assert within(5, lambda: "the configuration was reloaded and is in force" in gateway.log.read_text())
 
 
 def test_a_reload_of_a_broken_configuration_keeps_the_last_good_one(tmp_path: Path) -> None:
@@ -105,6 +106,8 @@ def test_a_reload_of_a_broken_configuration_keeps_the_last_good_one(tmp_path: Pa
 
                 assert within(10, gateway.healthy)
                 assert "yes" in ask(gateway, "a")
+            assert within(5, lambda: "so the last good one stays in force" in gateway.log.read_text())
+            assert "was reloaded" not in gateway.log.read_text()
 
 
 def test_modules_in_the_working_folder_are_not_taken_for_ours(tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ def test_a_browser_is_led_to_the_pages_and_everybody_else_gets_json(make_app: Ma
     assert (browser.status_code, browser.location) == (303, "/_/")
     assert program.json == plain.json
     assert program.json is not None
+    assert [client.get(path).location for path in ("/dashboard", "/dashboard/")] == ["/_/", "/_/"]
     assert program.json["name"] == "dragoman"
 
 

@@ -54,6 +54,14 @@ def index() -> Response:
     )
 
 
+@blueprint.get("/dashboard", strict_slashes=False)
+def dashboard() -> Response:
+    """Redirects to the dashboard, which lies below a path that no API has."""
+    if not services().settings.server.dashboard:
+        return refuse(family(), Failure(kind="not_found", message="the dashboard is switched off (server.dashboard)"))
+    return cast(Response, redirect("/_/", 303))
+
+
 def _judge(providers: Mapping[str, Mapping[str, Any]], complaints: Sequence[str]) -> str:
     """The overall status, from the providers' descriptions and all complaints."""
     asked = [entry for entry in providers.values() if "authenticated" in entry]
