@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 
 import click
 
-from app.cli.options import config_option, json_option, read_settings, waiting_for
+from app.cli.options import config_option, hush_log, json_option, read_settings, waiting_for
 
 # Seconds to wait for lists.
 _LIST_TIMEOUT = 15.0
@@ -25,8 +24,7 @@ def models(path: Path | None, as_json: bool) -> None:
     from app.providers.catalogues import fill_catalogues
 
     settings = read_settings(path)
-    # What fails is said once, at the end.
-    logging.getLogger("dragoman").addHandler(logging.NullHandler())
+    hush_log()  # what fails is said once, at the end
     # The list that a client with all rights gets, from the same code.
     parts = create_app(settings).runtime.services
     with waiting_for("the providers' lists of models"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -58,6 +59,11 @@ def read_settings(path: Path | None, overrides: Mapping[str, Any] | None = None)
         return load_settings(path, os.environ, overrides or {})
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
+
+
+def hush_log() -> None:
+    """Keeps warnings off the terminal where the command says itself what they are about."""
+    logging.getLogger("dragoman").addHandler(logging.NullHandler())
 
 
 def open_session(settings: Settings, name: str, provider: ProviderSettings) -> requests.Session:

@@ -22,7 +22,7 @@ from app.cli.doctor.finding import Check, Finding, Level, Subject, open_subject
 from app.cli.doctor.shell_checks import check_shells
 from app.cli.doctor.version_checks import check_versions
 from app.cli.launcher.gateway import open_gateway
-from app.cli.options import config_option, json_option, waiting_for, write_private
+from app.cli.options import config_option, hush_log, json_option, waiting_for, write_private
 from app.known_secrets import known_secrets
 from app.logs.console import wants_colours
 
@@ -69,6 +69,7 @@ def doctor(path: Path | None, as_json: bool, offline: bool, bundle: Path | None,
 
     Each fault comes with the command that mends it. Exit code 1 when there is an error.
     """
+    hush_log()  # the findings say it
     with open_subject(path, time.time()) as subject:
         findings = list[Finding]()
         found = examine(subject, path, offline=offline)
