@@ -1,4 +1,4 @@
-"""The MCP server by which the Claude program asks for permission, as pure functions on messages.
+"""The MCP server through which the Claude program asks for permission, as pure functions on messages.
 
 Source: modelcontextprotocol.io, "Streamable HTTP", version 2025-11-25; `claude --permission-prompt-tool`.
 """
@@ -12,7 +12,7 @@ import msgspec
 
 from app.permissions.pending import Permission
 
-# Newest first. A client that asks for another gets the first.
+# Supported versions, newest first. A client that asks for another version gets the first.
 VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 TOOL = "check_permission"
 
@@ -36,7 +36,7 @@ TOOLS = [
 
 
 class Message(msgspec.Struct, frozen=True):
-    """A JSON-RPC message; without `id` it is a notification, without `method` an answer."""
+    """A JSON-RPC message. Without `id` it is a notification, without `method` a response."""
 
     jsonrpc: Literal["2.0"]
     method: str | None = None
@@ -45,14 +45,14 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Question(msgspec.Struct, frozen=True):
-    """What the tool is called with."""
+    """The arguments of a call of the tool."""
 
     tool_name: str
     input: dict[str, Any] = {}
 
 
 class McpError(Exception):
-    """An error of the protocol, with its code."""
+    """A protocol error, with its JSON-RPC code."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -63,7 +63,7 @@ _decoder = msgspec.json.Decoder(Message)
 
 
 def read_message(body: bytes) -> Message:
-    """Raises McpError."""
+    """Parses a message. Raises McpError."""
     try:
         return _decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -73,8 +73,8 @@ def read_message(body: bytes) -> Message:
 
 
 def answer_at_once(message: Message, version: str) -> dict[str, Any] | None:
-    """The result of a request that needs nobody's decision; None for a call of the tool. `version` is the gateway's.
-    Raises McpError."""
+    """The result of a request that needs no decision by a person. None for a call of the tool. `version` is the
+    gateway's. Raises McpError."""
     match message.method:
         case "initialize":
             wanted = message.params.get("protocolVersion")
@@ -94,7 +94,7 @@ def answer_at_once(message: Message, version: str) -> dict[str, Any] | None:
 
 
 def read_question(message: Message) -> Question:
-    """What is asked by a call of the tool. Raises McpError."""
+    """The arguments of a call of the tool. Raises McpError."""
     if message.params.get("name") != TOOL:
         raise McpError(INVALID_PARAMS, f"the only tool is {TOOL}")
     try:
@@ -104,7 +104,7 @@ def read_question(message: Message) -> Question:
 
 
 def decision(permission: Permission) -> dict[str, Any]:
-    """The tool's result for a request that was answered or has expired."""
+    """The tool's result for a permission request that was answered or has expired."""
     if permission.answered == "allowed":
         return _result({"behavior": "allow", "updatedInput": permission.input})
     return deny(

@@ -17,22 +17,22 @@ from app.settings import PermissionsSettings
 
 audit = logging.getLogger("dragoman.audit")
 
-# Bytes of a tool's input that are kept and shown; a person decides by no more.
+# The most bytes of a tool's input. Nobody could judge more.
 MOST_INPUT = 256 * 1024
 MOST_NAME = 256
-# Requests of one tenant that may be open at once; and what is kept of one, in requests and in bytes: whoever looks
-# reads all of it.
+# The most open requests of one tenant, and the most requests and bytes that are stored of it, since each look reads all
+# of them.
 MOST_OPEN = 50
 MOST_KEPT = 100
 MOST_BYTES = 2 * 1024 * 1024
-# Seconds between two looks at a request that somebody waits for. All who wait share them.
+# Seconds between two looks at a request that a program waits for. All waiting programs share these looks.
 PERIOD = 0.25
 
 Status = Literal["pending", "allowed", "denied", "expired"]
 
 
 class Permission(msgspec.Struct, frozen=True):
-    """One request. Times are unix seconds; `input` is what the tool would be given, `message` what its refusal says."""
+    """A permission request. Times are in unix seconds. `input` is the tool's input, `message` the text of a refusal."""
 
     id: str
     tenant: str
@@ -53,7 +53,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class Permissions:
-    """All requests of all tenants. Every method raises LedgerUnavailable; `clock` gives unix seconds."""
+    """All requests of all tenants. Every method raises LedgerUnavailable. `clock` returns unix seconds."""
 
     def __init__(
         self,
@@ -71,7 +71,8 @@ class Permissions:
         self._read: dict[bytes, Permission] = {}
 
     def ask(self, tenant: str, tool_name: str, tool_input: dict[str, Any]) -> Permission:
-        """A new request. Raises InvalidRequest for one that nobody could judge."""
+        """Stores and returns a new request. Raises InvalidRequest if its name or input is too long, or too many are
+        open."""
         if not tool_name or len(tool_name) > MOST_NAME:
             raise InvalidRequest(f"tool_name has between 1 and {MOST_NAME} characters", param="tool_name")
         size = len(_encoder.encode(tool_input))
@@ -91,8 +92,8 @@ class Permissions:
         return asked
 
     def _make_room(self, tenant: str, size: int, now: float) -> None:
-        """Takes away what is over, the oldest first, where a tenant has its share. Raises InvalidRequest where all of
-        it is open."""
+        """Deletes resolved requests, oldest first, if a tenant has reached its share. Raises InvalidRequest if the open
+        ones alone exceed it."""
         kept = self._shelf.scan(tenant)
         total = size + sum(len(value) for _, value in kept)
         number = len(kept) + 1
@@ -109,11 +110,11 @@ class Permissions:
             raise InvalidRequest("the requests for permission that are open are too large together; answer them first")
 
     def find(self, own: Mapping[str, str]) -> list[Permission]:
-        """The requests of one tenant (`{"tenant": …}`) or of all (`{}`), the oldest first."""
+        """The requests of one tenant (`{"tenant": …}`) or of all (`{}`), oldest first."""
         return [self._decode(value) for _, value in self._shelf.scan(own.get("tenant"))]
 
     def look(self, own: Mapping[str, str]) -> list[Permission]:
-        """The same as of a moment ago: however many look, the ledger is asked once in a while."""
+        """`find` as of up to PERIOD / 2 ago. However many callers look, the ledger is read only once in that time."""
         now = self._monotonic()
         if now >= self._seen_until:
             self._seen_until = now + PERIOD / 2
@@ -126,7 +127,7 @@ class Permissions:
         return self._read.get(value) or _decoder.decode(value)
 
     def get(self, own: Mapping[str, str], permission_id: str) -> Permission:
-        """Raises NotFound."""
+        """One request. Raises NotFound."""
         tenant = own.get("tenant")
         if tenant is None:
             found = next((each for each in self.find(own) if each.id == permission_id), None)
@@ -140,7 +141,7 @@ class Permissions:
     def answer(
         self, own: Mapping[str, str], permission_id: str, *, allowed: bool, message: str = "", by: str = ""
     ) -> Permission:
-        """Raises NotFound, or Conflict where it was answered already or nobody waits any more."""
+        """Answers a request and returns it. Raises NotFound, or Conflict if it was already answered or has expired."""
         found = self.get(own, permission_id)
         now = self._clock()
 
@@ -162,7 +163,7 @@ class Permissions:
         return resolved
 
     def wait(self, asked: Permission) -> Permission | None:
-        """The request once it is answered or has expired; None when `PERIOD` passed before."""
+        """Waits for PERIOD. Returns the request if it is then answered or expired, else None."""
         time.sleep(PERIOD)
         own = {"tenant": asked.tenant}
         found = next((each for each in self.look(own) if each.id == asked.id), None) or self.get(own, asked.id)
@@ -172,12 +173,12 @@ class Permissions:
         return permission.status(self._clock())
 
     def describe(self, permission: Permission) -> dict[str, Any]:
-        """What a client sees of a request, without secrets of this gateway."""
+        """A request as clients see it, with the gateway's secrets masked."""
         now = self._clock()
         told = known_secrets.mask(_encoder.encode(permission.input).decode())
         try:
             shown = msgspec.json.decode(told)
-        except msgspec.DecodeError:  # a secret in the place of a number, say
+        except msgspec.DecodeError:  # for example because a secret was a number
             shown = told
         return {
             "request_id": permission.id,

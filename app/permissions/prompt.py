@@ -1,4 +1,4 @@
-"""Tells a program where to ask for permission: an address, and a ticket that names the tenant."""
+"""Tells programs where to ask for permission: an address, and a ticket that names the tenant."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import msgspec
 
 SERVER = "confirmation"
 TOOL = f"mcp__{SERVER}__check_permission"
-# Seconds for which a ticket is good: as long as one answer may take.
+# Seconds for which a ticket is valid: as long as one reply may take.
 LIFETIME = 24 * 3600
 
 
 class PermissionPrompt(msgspec.Struct, frozen=True):
-    """`url` is the gateway's own MCP server, `secret` what its workers sign tickets by."""
+    """`url` is the gateway's own MCP server. `secret` is the key with which its workers sign tickets."""
 
     url: str
     secret: bytes
@@ -25,7 +25,7 @@ class PermissionPrompt(msgspec.Struct, frozen=True):
         return f"PermissionPrompt({self.url})"
 
     def describe(self, tenant: str, now: float) -> dict[str, Any]:
-        """The server as it stands in a file of MCP servers."""
+        """The server's entry in a configuration of MCP servers."""
         ticket = write_ticket(self.secret, tenant, now)
         return {"type": "http", "url": self.url, "headers": {"Authorization": f"Bearer {ticket}"}}
 
@@ -36,7 +36,7 @@ def write_ticket(secret: bytes, tenant: str, now: float) -> str:
 
 
 def read_ticket(secret: bytes, ticket: str, now: float) -> str | None:
-    """The tenant that a ticket of ours stands for; None for any other text, and for one that is too old."""
+    """The tenant that a ticket of ours names. None for any other text, or if the ticket has expired."""
     said, _, signature = ticket[:400].rpartition(".")
     if not signature.isascii() or not hmac.compare_digest(signature, _sign(secret, said)):
         return None

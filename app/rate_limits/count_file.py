@@ -1,8 +1,8 @@
-"""Counts in a memory-mapped file that the workers of a host share; survives restarts.
+"""Counts in a memory-mapped file that the workers of a host share. The file survives restarts.
 
-The file is a row of slots of whole numbers, one for each limit of each owner, that are only ever added to. A slot holds
-the buckets of a moving window; or, for what is under way, one cell for each worker's seat, so that the cells of a
-worker that died can be told from the others. One lock of the file, held for microseconds, makes counting exact.
+The file is a sequence of slots of integers, one for each limit of each owner. A slot holds the buckets of a moving
+window. For concurrent use it holds one cell for each worker's seat instead, so that the cells of a dead worker can be
+cleared. A lock on the file, held for microseconds, makes counting exact.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from pathlib import Path
 from app.rate_limits.counts import PARTS, RING, Demand, Full, Limit, Taken
 from app.rate_limits.seats import SEATS, Seats, take_seat
 
-# The layout has a number of its own: another one goes into another file, whoever still uses this one.
+# The number is the layout's. Another layout needs another file, since older workers may still use this one.
 FILE_NAME = "limits.1.bin"
 SEATS_NAME = "limits.1.seats"
 _MAGIC = int.from_bytes(b"dmlimit1", "little", signed=True)
 
-# Whole numbers of 8 bytes: the head has the magic number and how many slots are in use; a slot begins with its place
-# (2), whether it has cells for seats, its newest bucket or day, and when it was last used.
+# Integers of 8 bytes. The head has the magic number and the number of slots in use. A slot begins with its place (2),
+# whether it has cells for seats, its newest bucket or day, and when it was last used.
 _HEAD = 2
 _PLACE, _SEATED, _NUMBER, _TOUCHED, _COUNTS = 0, 2, 3, 4, 5
 _SLOT = _COUNTS + RING
-# A budget's first count is what was spent, so seats come behind it.
+# A budget's first count is what was spent. Seats follow it.
 _FIRST_SEAT = _COUNTS + 1
 _FIRST_SLOTS = 64
-# Seconds after which a slot serves another limit: longer than any period.
+# Seconds after which an unused slot may be reused for another limit. Longer than any period.
 _FORGOTTEN = 40 * 86_400
 _place = struct.Struct("<qq")
 
@@ -39,10 +39,10 @@ assert SEATS == PARTS
 
 
 class CountFile:
-    """The counts of one host. Methods raise OSError where the file cannot be used."""
+    """The counts of one host. Methods raise OSError if the file cannot be used."""
 
     def __init__(self, folder: Path | None) -> None:
-        """`folder` None keeps the counts of this process in memory."""
+        """If `folder` is None, the counts are kept in memory, for this process only."""
         self._folder = folder
         self._file = -1
         self._owner = 0
@@ -99,7 +99,7 @@ class CountFile:
         if not slot or (self._cells[slot], self._cells[slot + 1]) != place:
             slot = self._search_slot(place)
         if not slot:
-            return 0  # nobody has asked yet, and looking takes no room
+            return 0  # not used yet, and looking must not take a slot
         self._advance(demand.limit, slot, now)
         if demand.limit.kind in ("parallel", "budget"):
             self._clear_deserted(slot)
@@ -115,7 +115,7 @@ class CountFile:
         self._file = -1
 
     def _check(self, limit: Limit, slot: int, now: float) -> tuple[int, Full | None]:
-        """What is counted, and whether that is all there is."""
+        """The current count, and a Full if the limit is reached."""
         self._advance(limit, slot, now)
         used = self._sum(slot)
         if used < limit.most:
@@ -131,7 +131,7 @@ class CountFile:
         return sum(self._cells[slot + _COUNTS : slot + _SLOT])
 
     def _advance(self, limit: Limit, slot: int, now: float) -> None:
-        """Empties what lies behind us. A clock that was set back changes nothing."""
+        """Clears the buckets whose time is over. If the clock was set back, changes nothing."""
         number, newest = limit.number(now), self._cells[slot + _NUMBER]
         if number <= newest:
             return
@@ -146,7 +146,7 @@ class CountFile:
         return slot + _FIRST_SEAT + (self._seats.mine if self._seats is not None else 0)
 
     def _clear_deserted(self, slot: int) -> bool:
-        """Whether a seat that has something under way turned out to be deserted; then nothing is under way there."""
+        """Clears the counts of seats in this slot whose workers are gone. Returns whether there were any."""
         seats = self._seats
         if seats is None:
             return False
@@ -162,7 +162,7 @@ class CountFile:
                 self._cells[slot + _FIRST_SEAT + seat] = 0
 
     def _find_slot(self, demand: Demand, now: float) -> int:
-        """Where the slot of a limit begins; a new one is made where there is none."""
+        """The start of a limit's slot, which is added if there is none."""
         place = _place.unpack(demand.place)
         slot = self._slots.get(place, 0)
         if not slot or (self._cells[slot], self._cells[slot + 1]) != place:
@@ -172,11 +172,11 @@ class CountFile:
         return slot
 
     def _search_slot(self, place: tuple[int, int]) -> int:
-        """Learns the slots that others have made since; 0 where the one that is looked for is not among them."""
+        """Reads the slots that others have added, and returns the start of the wanted one, or 0 if there is none."""
         in_use = self._cells[1]
         if _HEAD + in_use * _SLOT > len(self._cells):
             self._remap()
-        if self._slots.get(place):  # it was given to another limit, as others may have been
+        if self._slots.get(place):  # its slot was reused for another limit, and so may others have been
             self._known = 0
             self._slots.clear()
         for number in range(self._known, in_use):
@@ -276,7 +276,7 @@ def _size(slots: int) -> int:
 
 
 def _allocate(file: int, size: int) -> None:
-    """Room on the disk, now: a hole that cannot be filled later would end the process that writes into it."""
+    """Allocates disk space now. Writing to a hole on a full disk would kill the process."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file, 0, size)
     else:

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from redis import Redis
 
 PREFIX = "dragoman:limits:"
-# Seconds without a sign of a worker after which nothing counts as under way there.
+# Seconds without a sign of life after which a worker's running requests no longer count.
 LEASE = 15
 
-# Both scripts get for each limit: bucket (seconds, or 0), number of the day or month, and more. Numbers of buckets go
-# by the clock of Redis, for those of hosts differ. Taking replies with the number of the limit that is reached, or 0;
-# what is counted; the time; and the numbers that the demands went into with what is counted then, or the buckets of the
-# full limit.
+# All scripts get for each limit: bucket (seconds, or 0), number of the day or month, and more. Bucket numbers follow
+# the clock of Redis, since the hosts' clocks differ. Taking replies with the index of the reached limit, or 0; its
+# count; the time; and then either the numbers of the demands' buckets and the new counts, or the buckets of the reached
+# limit.
 _USED = (
     f"local LEASE, PARTS = {LEASE}, {PARTS}"
     + """
@@ -83,7 +83,7 @@ end
 return numbers
 """
 )
-# For each limit: bucket, and number of the day or month.
+# Arguments for each limit: bucket, number of the day or month.
 _LOOK = (
     _USED
     + """
@@ -95,7 +95,8 @@ end
 return reply
 """
 )
-# For each limit: bucket, number of the day or month now, number that the demand went into, its amount, what was used.
+# Arguments for each limit: bucket, number of the current day or month, number of the demand's bucket, its amount, what
+# was used, seconds to keep the key.
 _SETTLE = (
     _USED
     + """
@@ -116,7 +117,7 @@ return 1
 
 
 class CountRedis:
-    """The counts of all hosts with one Redis. Methods raise OSError where it does not answer."""
+    """The counts of all hosts that share a Redis. Methods raise OSError if it does not answer."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -158,7 +159,8 @@ class CountRedis:
         return self._call("_look", [_key(demand) for demand in demands], rows) if rows else []
 
     def beat(self) -> None:
-        """A sign of life, without which what is under way here counts no more; and a look whether Redis answers."""
+        """Sends a sign of life, without which this worker's running requests would no longer count. Raises OSError if
+        Redis does not answer."""
         from redis import RedisError
 
         try:
@@ -195,5 +197,5 @@ def _key(demand: Demand) -> str:
 
 
 def _lasts(limit: Limit) -> int:
-    """Seconds after which Redis may forget a limit that nobody uses."""
+    """Seconds after which Redis may forget an unused limit."""
     return limit.bucket * (PARTS + 2) if limit.bucket else 40 * 86_400

@@ -1,7 +1,7 @@
-"""Limits, and the contract of whatever counts their use.
+"""Limits, and the contract of what counts their use.
 
-A moving window is cut into PARTS buckets, and the one that has just begun counts beside a whole window of them: what is
-counted is never less than what any window of that length holds, so no window ever holds more than the limit.
+A moving window is divided into PARTS buckets. The current bucket is counted in addition to a full window of older ones,
+so the count is never less than the use in any window of that length, and no window ever exceeds the limit.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ RING = PARTS + 1
 # Seconds of a bucket of each moving window.
 BUCKETS: dict[Period, int] = {"minute": 1, "hour": 60, "day": 1440}
 DAY = 86_400
-# Billionths of a dollar in a dollar, in which money is counted.
+# Money is counted in billionths of a dollar.
 DOLLAR = 1_000_000_000
 
-# What each setting limits. Of several limits that are reached the one that lasts longest is told.
+# What each setting limits, longest periods first. If several limits are reached, the first of them is reported.
 SETTINGS: dict[str, tuple[Kind, Period]] = {
     "budget_per_month": ("budget", "month"),
     "budget_per_day": ("budget", "day"),
@@ -43,8 +43,8 @@ SETTINGS: dict[str, tuple[Kind, Period]] = {
 
 
 class Limit(msgspec.Struct, frozen=True):
-    """`most` is requests, tokens, requests at a time or billionths of a dollar. Requests and tokens are counted over a
-    moving window, budgets over a day or month of the calendar in UTC, `parallel` has no period."""
+    """A limit. `most` is in requests, tokens, concurrent requests or billionths of a dollar. Requests and tokens are
+    counted over a moving window, budgets over a calendar day or month in UTC. `parallel` has no period."""
 
     kind: Kind
     most: int
@@ -52,16 +52,16 @@ class Limit(msgspec.Struct, frozen=True):
 
     @property
     def setting(self) -> str:
-        """The name of the setting that it comes from."""
+        """The name of the setting that defines it."""
         return "max_parallel" if self.kind == "parallel" else f"{self.kind}_per_{self.period}"
 
     @property
     def bucket(self) -> int:
-        """Seconds of a bucket; 0 without a moving window."""
+        """Seconds of a bucket, or 0 without a moving window."""
         return BUCKETS[self.period] if self.kind in ("requests", "tokens") else 0
 
     def number(self, now: float) -> int:
-        """The number of the bucket, or of the day or month, that a time lies in."""
+        """The number of the bucket, day or month that contains a time."""
         if self.bucket:
             return int(now) // self.bucket
         if self.period == "month":
@@ -70,21 +70,21 @@ class Limit(msgspec.Struct, frozen=True):
         return int(now) // DAY if self.period == "day" else 0
 
     def ends(self, number: int) -> int:
-        """The unix time at which a day or a month is over."""
+        """The unix time at which a day or month ends."""
         if self.period == "month":
             year, month = divmod(number + 1, 12)
             return calendar.timegm((year, month + 1, 1, 0, 0, 0))
         return (number + 1) * DAY
 
     def full(self, used: int, spent: int, now: float) -> Full:
-        """A limit without a moving window that is reached; `spent` is what of `used` is not only held."""
+        """The Full for a reached limit without a moving window. `spent` is the part of `used` that is not just
+        reserved."""
         if self.kind == "budget" and spent >= self.most:
             return Full(self, used, self.ends(self.number(now)) - now)
         return Full(self, used, 1.0, is_spent=self.kind != "budget")
 
     def free_again(self, used: int, buckets: Sequence[tuple[int, int]], now: float) -> float:
-        """Seconds until so much has left the window that there is room for more. `buckets` are numbers and counts, the
-        oldest first."""
+        """Seconds until enough has left the window to make room. `buckets` are numbers and counts, oldest first."""
         for number, count in buckets:
             used -= count
             if used < self.most:
@@ -93,7 +93,7 @@ class Limit(msgspec.Struct, frozen=True):
 
 
 class Demand(msgspec.Struct, frozen=True):
-    """What a request wants of a limit: to be counted with `amount`, if less than `most` is counted so far."""
+    """A request's demand on a limit: to be counted with `amount`, if less than `most` is counted so far."""
 
     owner: str
     limit: Limit
@@ -101,13 +101,13 @@ class Demand(msgspec.Struct, frozen=True):
 
     @property
     def place(self) -> bytes:
-        """16 bytes that stand for the limit and its owner; they say neither to who reads them."""
+        """16 bytes that identify the limit and its owner without revealing them."""
         return place_of(self.owner, self.limit.kind, self.limit.period)
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """What was counted: each demand, with the bucket or the day that it went into, and who keeps the count. `used` is
-    what is counted of each limit now, this request included."""
+    """What was counted: each demand with the number of its bucket, day or month, and the `counts` that hold it. `used`
+    is the count of each limit now, including this request."""
 
     counts: Counts
     demands: tuple[tuple[Demand, int], ...]
@@ -115,8 +115,8 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 class Full(msgspec.Struct, frozen=True):
-    """A limit that is reached; `used` is what is counted, `seconds` how long until there is room. A budget of which the
-    rest is only held for what is under way is not spent (`is_spent`)."""
+    """A limit that is reached. `used` is its count, `seconds` the time until there is room. `is_spent` is False for a
+    budget whose rest is only reserved by running requests."""
 
     limit: Limit
     used: int
@@ -125,23 +125,23 @@ class Full(msgspec.Struct, frozen=True):
 
 
 class Counts(Protocol):
-    """Something that keeps count. Raises OSError where it cannot."""
+    """Counts the use of limits. Methods raise OSError if that is impossible."""
 
     def take(self, demands: Sequence[Demand], now: float) -> Taken | Full:
-        """Counts all demands, or none of them and says which limit is reached."""
+        """Counts all demands. If a limit is reached, counts none and returns that limit."""
         ...
 
     def settle(self, taken: Taken, actual: Sequence[int], now: float) -> None:
-        """Puts what was really used in the place of each demand's amount."""
+        """Replaces each demand's amount by what was really used."""
         ...
 
     def look(self, demands: Sequence[Demand], now: float) -> list[int]:
-        """What is counted of each limit, with what is under way. Counts nothing."""
+        """The count of each limit, including running requests. Counts nothing itself."""
         ...
 
 
 def read_limits(settings: UseLimits) -> tuple[Limit, ...]:
-    """The limits that are set. Budgets are dollars in the settings and billionths of one where they are counted."""
+    """The limits that are set. Budgets are in dollars in the settings, and counted in billionths of one."""
     return tuple(
         Limit(kind, round(most * (DOLLAR if kind == "budget" else 1)), period)
         for field, (kind, period) in SETTINGS.items()

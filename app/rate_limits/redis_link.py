@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from redis import Redis
 
-# Seconds that a call may take: a request waits for it.
+# Seconds that a call may take, since a request waits for it.
 TIMEOUT = 0.5
 
 
 def open_redis(url: str) -> Redis:
-    """A client, not yet connected. Raises OSError where the package is missing."""
+    """A client that is not connected yet. Raises OSError if the package is missing."""
     try:
         from redis import Redis
         from redis.backoff import NoBackoff
         from redis.retry import Retry
     except ImportError as error:
         raise OSError("shared.redis needs the extra: pip install 'dragoman[redis]'") from error
-    # One more try at once, for a connection that Redis closed while nobody used it.
+    # One immediate retry, in case Redis has closed an idle connection.
     return Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=Retry(NoBackoff(), 1))

@@ -1,7 +1,7 @@
 """Numbers the living workers of a host.
 
-A seat is a lock on one byte of a file, which the kernel lets go of when its holder dies, however it dies. So whoever
-finds a byte free knows that nobody answers for what was counted in that seat.
+A seat is a lock on one byte of a file. The kernel releases it when its holder dies, however it dies. So if the byte is
+not locked, nobody is responsible any more for what was counted in that seat.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pathlib import Path
 
 SEATS = 60
 
-# A process that closes a file loses its locks on it, so each file is opened once in a process and stays open.
+# A process loses its locks on a file when it closes it, so each file is opened once per process and stays open.
 _held: dict[tuple[int, Path], Seats] = {}
 
 
 class Seats:
-    """`mine` is the seat of this process."""
+    """The seats in one file. `mine` is the seat of this process."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -43,7 +43,7 @@ class Seats:
 
 
 def take_seat(path: Path) -> tuple[Seats, bool]:
-    """The seat of this process at a file, and whether it was just taken. Raises OSError."""
+    """The seats of a file, and whether this process has just taken its own. Raises OSError."""
     key = (os.getpid(), path)
     if key in _held:
         return _held[key], False

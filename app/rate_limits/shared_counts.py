@@ -1,4 +1,4 @@
-"""Uses the hosts' shared counts while they can be reached, else this host's."""
+"""Uses the counts that hosts share while they can be reached, else those of this host."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ log = logging.getLogger("dragoman")
 
 # Seconds between two tries to use counts that failed.
 RETRY_PERIOD = 5.0
-# What Redis is still to be told of requests that ended while it was gone.
+# The most requests that ended while Redis was unavailable and are still to be settled there.
 MOST_LATE = 10_000
 
 
 class LimitsUnavailable(DragomanError):
-    """What counts the use of limits cannot be reached, and `shared.fail_closed` wants no request without it."""
+    """The counts of limits cannot be reached, and `shared.fail_closed` allows no request without them."""
 
     kind = "overloaded"
 
 
 class SharedCounts:
-    """`problem` says what does not count as it should, None while all is well. Nothing here raises but
-    LimitsUnavailable."""
+    """The counts that are available: Redis', else the file's, else those in memory. `problem` says which ones fail, or
+    is None. Methods raise only LimitsUnavailable."""
 
     def __init__(self, folder: Path, settings: SharedSettings) -> None:
         self._settings = settings
@@ -67,7 +67,7 @@ class SharedCounts:
         return self._memory.take(demands, time.time())
 
     def look(self, demands: Sequence[Demand]) -> list[int]:
-        """What is counted of each limit, by whoever counts now."""
+        """The count of each limit, from the counts that are available now."""
         for name, counts in (("redis", self._redis), ("file", self._file)):
             if counts is None or time.monotonic() < self._retry_at[name]:
                 continue
@@ -79,7 +79,7 @@ class SharedCounts:
 
     @property
     def is_shared(self) -> bool:
-        """Whether the last count was one that all workers of this host share."""
+        """Whether the counts in use are shared by all workers of this host."""
         return "file" not in self._problems
 
     def settle(self, taken: Taken, actual: Sequence[int]) -> None:
@@ -90,7 +90,7 @@ class SharedCounts:
             self._late.append((taken, actual))
 
     def beat(self) -> None:
-        """What is to be done every few seconds: a sign of life for other hosts, and what could not be told earlier."""
+        """Sends Redis a sign of life, and what could not be settled earlier. Must be called every few seconds."""
         if self._redis is None:
             return
         try:
