@@ -8,7 +8,10 @@ with status 200.
 
 from __future__ import annotations
 
+import contextlib
 import html
+import json
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -21,6 +24,8 @@ BODY_LIMIT = 1024 * 1024  # maximum bytes to decode; of a larger body only the b
 _MOST_DETAILS = 20
 # Characters of a page that are searched for its title.
 _PAGE_LIMIT = 20_000
+_GZIP = b"\x1f\x8b"
+_lenient = json.JSONDecoder(strict=False)
 _REQUEST_ID = "opc-request-id"
 
 # Field names are compared in lower case and without underscores, because vendors spell them differently.
@@ -61,17 +66,32 @@ class ErrorBody(NamedTuple):
 
 def read_error_body(status: int, headers: Mapping[str, str], body: bytes) -> ErrorBody:
     """The error in `body`, whatever its shape. Reads any bytes without raising."""
-    try:
-        if len(body) > BODY_LIMIT:
-            raise msgspec.DecodeError("larger than any error")
-        found = _read_value(msgspec.json.decode(body))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        found = ErrorBody(_read_text(body[:_PAGE_LIMIT].decode("utf-8", "replace").strip()))
+    found = _read_body(body)
     found = _cut(found, f"the upstream answered HTTP {status} without a word")
     request_id = next((value for name, value in headers.items() if name.lower() == _REQUEST_ID), None)
     if request_id is not None:
         found = found._replace(message=f"{found.message} ({_REQUEST_ID}: {request_id[:_WORD_LIMIT]})")
     return found
+
+
+def _read_body(body: bytes) -> ErrorBody:
+    """An error of any encoding, for proxies forget to say that they compressed it, or send it as an event."""
+    if body.startswith(_GZIP):
+        with contextlib.suppress(zlib.error):
+            body = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, BODY_LIMIT)
+    text = ""
+    if len(body) <= BODY_LIMIT:
+        try:
+            return _read_value(msgspec.json.decode(body))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            text = body.decode("utf-8", "replace").strip()
+            text = text.partition("data:")[2].strip() if text.startswith(("event:", "data:")) else text
+    if text.startswith(("{", "[{")):
+        try:
+            return _read_value(_lenient.raw_decode(text)[0])
+        except (ValueError, RecursionError):
+            pass
+    return ErrorBody(_read_text(body[:_PAGE_LIMIT].decode("utf-8", "replace").strip()))
 
 
 def read_error_value(value: object) -> ErrorBody:
@@ -203,6 +223,10 @@ def _read_object(error: dict[str, Any], place: str | None, depth: int) -> ErrorB
             param=inner.param or own[2],
         )
     if not isinstance(message, str):
+        within = _read_value(message, None, depth + 1) if depth < _DEEPEST else ErrorBody("")
+        if within.message:  # Mistral puts FastAPI's details there
+            kind, code, param = _read_codes(fields)
+            return within._replace(type=within.type or kind, code=within.code or code, param=within.param or param)
         message = _encode(message)
     elif message.startswith("{") and depth < _DEEPEST:  # Databricks wraps an error as the text of another
         nested = _read_string(message, depth)

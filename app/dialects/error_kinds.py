@@ -287,6 +287,8 @@ def judge_error(status: int, error: ErrorBody, retry_after: str | None = None) -
         code = None
     usual = STATUS_KINDS.get(status) or ("invalid_request" if 400 <= status < 500 else "internal")
     named = _named(error, code, usual)
+    if status == 422 and named == "upstream_auth":
+        named = None  # numbers mean one thing to Z.ai and another to Mistral; no credential is refused like this
     if named is None and is_paced(error.message):
         named = "rate_limit"
     if named in (None, "upstream_auth", "permission", "rate_limit"):
@@ -329,7 +331,7 @@ def own_name(param: str | None, names: Mapping[str, str]) -> str | None:
 def judge_reported(error: object, body: bytes) -> Failure:
     """The failure under an `error` of a body or an event; if `error` is a mere text, the rest of the body may explain
     it."""
-    if isinstance(error, str) and (told := decode_error(body)) is not None:
+    if isinstance(error, str | int | float) and (told := decode_error(body)) is not None:
         return told
     return judge_error(0, read_error_value(error))
 

@@ -95,12 +95,21 @@ _REFUSES = re.compile(
     r"|not (?:permitted|allowed|accept|recogni[sz]ed|implemented|available|valid|compatible)|invalid|incompatible"
     r"|extra (?:inputs?|fields?)|additional|deprecated|disallow|forbid|\bonly\b|cannot be|can't be|must be set|must not"
     r"|should not|extra_forbidden|for this model|with this model|no endpoints found"
+    r"|unavailable|may not|must be ['\"`]?(?:auto|none)|input should be ['\"]"
+    r"|不支持|不允许|不被允许|不可用|无效|非法|未知|参数错误|参数有误"
 )
 # The field is wanted, or the trouble is what the client put into it.
 _WANTED = re.compile(
     r"field required|is required|are required|\bmissing\b|must be (?:a|an) |should be (?:a|an) "
     r"|valid (?:string|integer|number|list|dict|bool)"
 )
+# A value that a server does not take, of a field that may go without any.
+_RANGED = re.compile(
+    r"\b(temperature|top_p|top_k|min_p|presence_penalty|frequency_penalty|repetition_penalty|seed|top_logprobs)\b"
+    r"[^.;]{0,60}?(?:must be|should be|must not|out of|range|between|greater|less|at most|at least|strictly|取值|范围)"
+)
+# How many stop sequences a server takes.
+_STOPS = re.compile(r"\bstop\b.{0,80}?(?:max(?:imum)?|at most|up to|more than|limit)[^\d]{0,30}(\d{1,2})(?!\d)")
 _TOKEN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}(?:[.\[][A-Za-z0-9_.\[\]]{0,100})?")
 _PART = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _HUMP = re.compile(r"(?<=[a-z])[A-Z]")
@@ -172,6 +181,11 @@ _DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = 
         (("system role not supported",), ("system role is not supported",), ("does not support system",),
          ("does not support the system",), ("developer instruction is not enabled",)),
         "system text", {"system_text": False, "late_system": "reminder"},
+    ),
+    (
+        (("thinking.type", "'enabled' or 'disabled'"), ("adaptive thinking", "not support"),
+         ("thinking", "adaptive", "not support")),
+        "adaptive thinking", {"reasoning_style": "budget"},
     ),
     ((("unexpected role 'user' after role 'tool'",),), "results", {"user_after_results": False}),
     ((("tool call id", "length of 9"), ("tool_call_id", "length of 9")), "tool ids", {"tool_id": "mistral"}),
@@ -352,6 +366,10 @@ def _suspect(
         yield Repair("format", Change({"closed_formats": True}))
     if "tools" in fields and ("tool" in lower or "function" in lower or named.startswith("tools")):
         yield _repair_of_tools(failure, lower, fields)
+    if (ranged := _RANGED.search(lower)) is not None and ranged[1] in fields:
+        yield _repair_of(ranged[1], False, fields, capabilities)
+    if (stops := _STOPS.search(lower)) is not None and not {"stop", "stop_sequences"}.isdisjoint(fields):
+        yield Repair("stop", Change({"stop_limit": int(stops[1])}))
     refuses = named or _REFUSES.search(lower) or _is_refusal_code(failure.code)
     if not refuses or _WANTED.search(lower):
         return

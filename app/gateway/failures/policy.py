@@ -51,7 +51,8 @@ REFUSAL_STATUSES = frozenset({400, 415, 422, 501})
 # Gateways give on what their upstream refused as a fault of their own; then only words that mean nothing else count.
 WRAPPING_STATUSES = frozenset({500, 502})
 _SURELY = re.compile(
-    r"extra inputs are not permitted|extra_forbidden|invalid_request_error|invalid `?signature"
+    r"extra inputs are not permitted|extra_forbidden|unexpected keyword argument|invalid_request_error"
+    r"|invalid `?signature"
     r"|un(?:supported|known|recogni[sz]ed|expected) (?:request )?(?:parameter|argument|field|value)"
 )
 # How OpenRouter says that a model cannot take what a request holds.
