@@ -175,10 +175,6 @@ class Runtime:
             self._hosts_settings = wanted
         return self._hosts
 
-    def end_request(self, request_id: str) -> None:
-        """Ends a request, whichever worker runs it. Its client gets an error that says so."""
-        self.workers.end(request_id)
-
     def _end_own(self, request_id: str) -> bool:
         record = self.recorder.find(request_id)
         if record is None:

@@ -41,7 +41,7 @@ def show(
             for name, value in list(request.args.items())[:MOST_KEPT]
             if name not in ("since", "until", "before")
         },
-        recording=runtime().observers.tells_recording(),
+        recording=runtime().observers.inspector.describe(),
         now=time.time(),
         **values,
     )

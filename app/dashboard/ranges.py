@@ -28,6 +28,10 @@ class Range(Struct, frozen=True):
     def seconds(self) -> float:
         return max(1.0, self.end - self.begin)
 
+    def chosen(self) -> dict[str, float | None]:
+        """`since` and `until` as far as the address names them."""
+        return {"since": self.begin if self.since else None, "until": self.end if self.until else None}
+
 
 def read_range(usual: str) -> Range:
     """The range of this page; `usual` is the span if the address has none. Raises InvalidRequest."""

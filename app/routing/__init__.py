@@ -1,1 +1,1 @@
-"""Routes a client's model name to upstreams. Does no I/O."""
+"""Routes a client's model name to upstreams."""

@@ -148,9 +148,6 @@ class Router:
         presets = (name for name in self._presets if not _is_glob(name))
         return list(dict.fromkeys((*self._exact, *presets)))
 
-    def provider(self, name: str) -> Provider | None:
-        return self._providers.get(name)
-
     def _resolve(self, name: str, provider: str | None) -> _Resolved:
         resolved = self._resolved.get((name, provider))
         if resolved is None or (resolved.until < math.inf and resolved.until < time.monotonic()):

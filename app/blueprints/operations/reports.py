@@ -14,7 +14,7 @@ from app.accounts.apart import READ_LIMIT, AccountsUnavailable
 from app.accounts.queries import Query, find_request, list_requests, list_sessions
 from app.accounts.record import RequestRecord
 from app.accounts.reports import ALONE, CREDENTIAL, GROUPS, SESSION, read_span, report_usage
-from app.blueprints.operations.rights import tell
+from app.blueprints.operations.rights import is_own, tell
 from app.blueprints.views import runtime, services
 from app.errors import Forbidden, InvalidRequest, NotFound
 from app.gateway.use_limits.in_force import look_at
@@ -88,7 +88,7 @@ def one_request(request_id: str) -> Response:
     def answer(own: Mapping[str, str]) -> Any:
 
         found = ask_accounts(lambda connection: find_request(connection, request_id[:LONGEST_VALUE]))
-        if found is None or any(found[column] != value for column, value in own.items()):
+        if found is None or not is_own(found["tenant"], own):
             raise NotFound(f"no request has the id {request_id[:LONGEST_VALUE]!r}")
         return _public(found)
 
@@ -117,7 +117,7 @@ def running() -> Response:
 
     def answer(own: Mapping[str, str]) -> Any:
         whole = runtime().workers.look()
-        mine = [record for record in whole.running if all(getattr(record, name) == own[name] for name in own)]
+        mine = [record for record in whole.running if is_own(record.tenant, own)]
         return {"running": [_describe(record) for record in mine], "workers": whole.workers, "complete": whole.complete}
 
     return tell(answer)

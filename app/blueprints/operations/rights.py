@@ -45,6 +45,11 @@ def own_rows() -> Mapping[str, str]:
     return {}
 
 
+def is_own(tenant: str, own: Mapping[str, str]) -> bool:
+    """Whether `own_rows` lets the asker see what belongs to this tenant."""
+    return own.get("tenant", tenant) == tenant
+
+
 def is_local(environ: Mapping[str, Any]) -> bool:
     """Whether a request comes from this machine, as far as can be known. False behind a proxy."""
     if any(name in environ for name in _FORWARDED):

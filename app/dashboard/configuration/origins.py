@@ -49,6 +49,11 @@ def _find_common(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield key, found
 
 
+def spell_key(name: str) -> str:
+    """A name as a part of a dotted key, in quotes where TOML wants them."""
+    return name if name.replace("-", "").replace("_", "").isalnum() else f'"{name}"'
+
+
 def find_origin(origins: Mapping[str, str], key: str) -> str:
     """The origin of a set key, or of the nearest key below or above it."""
     if key in origins:
@@ -82,7 +87,7 @@ def _read_options(environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _flatten(tables: Mapping[str, Any], before: str = "") -> Iterator[str]:
     for name, value in tables.items():
-        spelled = name if name.replace("-", "").replace("_", "").isalnum() else f'"{name}"'
+        spelled = spell_key(name)
         if isinstance(value, dict):
             yield from _flatten(value, f"{before}{spelled}.")
         else:

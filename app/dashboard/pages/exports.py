@@ -41,8 +41,7 @@ def export_requests(kind: str) -> Response:
 
     visitor, wanted, asked = find_visitor(), read_range("30d"), read_asked()
     query: dict[str, Any] = {
-        "since": wanted.begin if wanted.since else None,
-        "until": wanted.end if wanted.until else None,
+        **wanted.chosen(),
         **{name: asked[name] for name in ("failed", "status", "where")},
     }
     first = list_requests(visitor, limit=PAGE, **query)
@@ -69,7 +68,7 @@ def export_requests(kind: str) -> Response:
 def export_usage(kind: str) -> Response:
     visitor, wanted = find_visitor(), read_range("7d")
     groups = read_groups()
-    where = {**{name: value for name, value in read_filters().items() if name != "session"}, **visitor.own}
+    where = {**read_filters(("session",)), **visitor.own}
     return _send("usage", kind, (*groups, *COUNTS), find_usage(groups, wanted.begin, wanted.end, where))
 
 

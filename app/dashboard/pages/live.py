@@ -9,6 +9,7 @@ from typing import Any
 from flask import Response, current_app
 
 from app.accounts.record import RequestRecord
+from app.blueprints.operations.rights import is_own
 from app.blueprints.views import runtime
 from app.dashboard.blueprint import blueprint
 from app.dashboard.live import Live, Seen
@@ -24,7 +25,7 @@ def follow_overview() -> Response:
     visitor = find_visitor()
 
     def spell(seen: Seen) -> str:
-        said = _spell_rows([row for row in seen.rows if _is_own(visitor, row)])
+        said = _spell_rows([row for row in seen.rows if is_own(row["tenant"], visitor.own)])
         return said if seen.running is None else said + _spell_running(seen, seen.running, visitor)
 
     return _live().stream(spell, visitor.own.get("tenant", ""))
@@ -36,7 +37,7 @@ def follow_requests() -> Response:
     visitor, asked = find_visitor(), read_asked()
 
     def spell(seen: Seen) -> str:
-        return _spell_rows([row for row in seen.rows if _is_own(visitor, row) and is_asked(row, asked)])
+        return _spell_rows([row for row in seen.rows if is_own(row["tenant"], visitor.own) and is_asked(row, asked)])
 
     return _live().stream(spell, visitor.own.get("tenant", ""))
 
@@ -59,10 +60,6 @@ def _spell_glob(wanted: str) -> str:
     return "".join(f"[{letter}]" if letter in "?[" else letter for letter in wanted.lower())
 
 
-def _is_own(visitor: Visitor, row: Mapping[str, Any]) -> bool:
-    return all(row[column] == value for column, value in visitor.own.items())
-
-
 def _spell_rows(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return ""
@@ -77,7 +74,7 @@ def _spell_rows(rows: list[dict[str, Any]]) -> str:
 def _spell_running(seen: Seen, running: Sequence[RequestRecord], visitor: Visitor) -> str:
     kind = (visitor.is_admin, *visitor.own.items())
     if kind not in seen.spelled:
-        mine = [each for each in running if all(getattr(each, name) == own for name, own in visitor.own.items())]
+        mine = [each for each in running if is_own(each.tenant, visitor.own)]
         rows = render_part("running.html", "running_rows", mine[:MOST_RUNNING], visitor.is_admin)
         seen.spelled[kind] = _wrap("#running", "innerHTML", rows)
     return seen.spelled[kind]

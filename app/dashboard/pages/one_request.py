@@ -9,6 +9,7 @@ from flask import Response, request
 from app.accounts.queries import find_request
 from app.accounts.recordings import find_recording
 from app.blueprints.operations.reports import LONGEST_VALUE
+from app.blueprints.operations.rights import is_own
 from app.blueprints.views import runtime
 from app.dashboard.blueprint import blueprint
 from app.dashboard.inspection import compare, spell_curl, spell_panes
@@ -50,7 +51,7 @@ def find_own(visitor: Visitor, request_id: str) -> dict[str, Any]:
     """A request that the visitor may see. Raises NotFound."""
 
     row = ask(lambda connection: find_request(connection, request_id[:LONGEST_VALUE]))
-    if row is None or any(row[column] != value for column, value in visitor.own.items()):
+    if row is None or not is_own(row["tenant"], visitor.own):
         raise NotFound(f"no request has the id {request_id[:LONGEST_VALUE]!r}")
     return row
 

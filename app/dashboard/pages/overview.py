@@ -12,6 +12,7 @@ from app.accounts.apart import AccountsUnavailable
 from app.accounts.queries import sum_usage
 from app.accounts.record import RequestRecord
 from app.accounts.views import list_first_bytes
+from app.blueprints.operations.rights import is_own
 from app.blueprints.operations.system import describe_provider
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
@@ -59,7 +60,7 @@ def overview() -> Response:
 def look_running(visitor: Visitor) -> tuple[list[RequestRecord], bool]:
     """The running requests that a visitor may see, and whether all workers replied."""
     whole = runtime().workers.look()
-    mine = [each for each in whole.running if all(getattr(each, name) == value for name, value in visitor.own.items())]
+    mine = [each for each in whole.running if is_own(each.tenant, visitor.own)]
     return mine, whole.complete
 
 

@@ -159,7 +159,7 @@ def end_request() -> Response:
     visitor, wanted = check_change(), read_form().get("id", "")[:64]
     if not _REQUEST_ID.fullmatch(wanted):
         raise NotFound("no request with that id runs")
-    runtime().end_request(wanted)
+    runtime().workers.end(wanted)
     tell_change(visitor, f"ends the request {wanted}")
     return lead_to("/_/")
 

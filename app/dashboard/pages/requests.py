@@ -12,6 +12,7 @@ from app.accounts.queries import Query, find_request
 from app.accounts.queries import list_requests as list_rows
 from app.accounts.views import count_along
 from app.blueprints.operations.reports import FILTERS, LONGEST_VALUE, read_filters, read_number
+from app.blueprints.operations.rights import is_own
 from app.dashboard.blueprint import blueprint
 from app.dashboard.page import show
 from app.dashboard.ranges import read_range
@@ -36,8 +37,7 @@ def requests() -> Response:
     rows = list_requests(
         visitor,
         before=before,
-        since=wanted.begin if wanted.since else None,
-        until=wanted.end if wanted.until else None,
+        **wanted.chosen(),
         failed=asked["failed"],
         status=asked["status"],
         where=asked["where"],
@@ -67,7 +67,7 @@ def search() -> Response:
     if ":" in text and _TERM.search(text):
         return lead_to("/_/requests", q=text)
     found = ask(lambda connection: find_request(connection, text))
-    if found is not None and all(found[column] == value for column, value in visitor.own.items()):
+    if found is not None and is_own(found["tenant"], visitor.own):
         return lead_to(f"/_/requests/{found['id']}")
     session = ask(lambda connection: list_rows(connection, Query(where={"session": text, **visitor.own}, limit=1)))
     if session:

@@ -30,7 +30,7 @@ def sessions() -> Response:
     visitor, wanted = find_visitor(), read_range(USUAL)
     where = {**{name: value for name, value in read_filters().items() if name == "key"}, **visitor.own}
     before = read_time("before")
-    since = wanted.begin if wanted.since else None
+    since = wanted.chosen()["since"]
     rows = ask(lambda connection: list_sessions(connection, before=before, since=since, where=where, limit=PAGE))
     names = [row["session"] for row in rows]
     turns = ask(lambda connection: read_last_turns(connection, names, visitor.own))

@@ -10,7 +10,7 @@ from flask import Response
 
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
-from app.dashboard.configuration.origins import DEFAULT, find_origin, find_origins
+from app.dashboard.configuration.origins import DEFAULT, find_origin, find_origins, spell_key
 from app.dashboard.page import need_admin, show
 from app.dashboard.visitors import find_visitor
 from app.settings import ProviderSettings, Settings, masked
@@ -62,10 +62,9 @@ def describe_settings(held: Settings, environ: dict[str, str]) -> dict[str, list
     for table, values in shown.items():
         if table in ("providers", "keys", "prices"):
             for name, row in values.items():
-                spelled = name if name.replace("-", "").replace("_", "").isalnum() else f'"{name}"'
                 kept = {key: value for key, value in row.items() if value not in (None, [], {})}
                 add(
-                    f"{table}.{spelled}",
+                    f"{table}.{spell_key(name)}",
                     row if table == "providers" else kept,
                     _UNSET if table == "providers" else None,
                 )

@@ -45,7 +45,7 @@ def usage() -> Response:
     metric = request.args.get("metric") or "cost"
     if metric not in METRICS:
         raise InvalidRequest(f"metric: {metric[:LONGEST_VALUE]!r} is not one of {', '.join(METRICS)}", param="metric")
-    where = {**{name: value for name, value in read_filters().items() if name != "session"}, **visitor.own}
+    where = {**read_filters(("session",)), **visitor.own}
     rows = find_usage(groups, wanted.begin, wanted.end, where)
     period = "hour" if wanted.seconds <= HOURS_A_CHART * 3600 else "day"
     # Sums cover whole hours or days, and none may count on both sides.

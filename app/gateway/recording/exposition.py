@@ -14,6 +14,7 @@ from app.gateway.recording.metrics import (
     ATTEMPT_LABELS,
     DURATION,
     FIRST_TOKEN,
+    OPERATION_NAMES,
     PER_TOKEN,
     TOKENS,
     TRAFFIC_LABELS,
@@ -152,13 +153,9 @@ def _spread(timings: Sequence[Timing]) -> Iterator[Metric]:
                 histogram = find(timing)
                 if any(histogram.counts):
                     operation, provider, model = timing.labels
-                    told = (_OPERATIONS.get(operation, operation), provider, model)
+                    told = (OPERATION_NAMES.get(operation, operation), provider, model)
                     family.add_metric((*told, kind) if typed else told, _buckets(histogram, bounds), histogram.sum)
         yield family
-
-
-# Our operations in the words of the conventions.
-_OPERATIONS = {"generate": "chat", "completions": "text_completion"}
 
 
 def _buckets(histogram: Histogram, bounds: Sequence[float]) -> list[tuple[str, float]]:

@@ -29,6 +29,8 @@ FIRST_TOKEN = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75,
 PER_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 
+# Our operations in the words of OpenTelemetry's conventions, where those have another.
+OPERATION_NAMES = {"generate": "chat", "completions": "text_completion"}
 TRAFFIC_LABELS = ("method", "operation", "dialect_in", "dialect_out", "provider", "model", "status", "error")
 ATTEMPT_LABELS = ("provider", "status", "error")
 

@@ -154,10 +154,6 @@ class Observers:
             export.close()
         self.workers.leave()
 
-    def tells_recording(self) -> str | None:
-        """What is recorded now, as a sentence."""
-        return self.inspector.describe()
-
     def follow_orders(self) -> None:
         """One look at what is to be recorded, and what was recorded is kept."""
         self.inspector.follow()

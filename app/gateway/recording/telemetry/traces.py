@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from app.accounts.record import AttemptRecord, RequestRecord
+from app.gateway.recording.metrics import OPERATION_NAMES
 from app.gateway.recording.telemetry.collector_session import FindTransport, find_session
 from app.gateway.recording.telemetry.exporter import Export, make_resource, open_export
 from app.logs import hide_secrets
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from app.gateway.recording.telemetry.request_ids import RequestIds
 
 _PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
-_OPERATIONS = {"generate": "chat", "completions": "text_completion"}
 
 
 class Traces(Export[RequestRecord]):
@@ -43,7 +43,7 @@ class Traces(Export[RequestRecord]):
         received = int(record.received * 1e9)
         self._ids.begin(record.id)
         span = self._tracer.start_span(
-            hide_secrets(f"{_OPERATIONS.get(record.operation, record.operation)} {record.model}".strip()),
+            hide_secrets(f"{OPERATION_NAMES.get(record.operation, record.operation)} {record.model}".strip()),
             context=find_parent(record.trace),
             kind=SpanKind.SERVER,
             attributes=describe(record),
@@ -106,7 +106,7 @@ def describe(record: RequestRecord) -> dict[str, Any]:
     """The attributes of a request. Clients choose the names of models and sessions, so secrets are masked."""
     usage, times = record.usage, record.times
     told: dict[str, Any] = {
-        "gen_ai.operation.name": _OPERATIONS.get(record.operation, record.operation),
+        "gen_ai.operation.name": OPERATION_NAMES.get(record.operation, record.operation),
         "gen_ai.provider.name": record.provider,
         "gen_ai.request.model": record.model,
         "gen_ai.response.model": record.target.partition("/")[2],
