@@ -1,8 +1,8 @@
 """Carries bytes to upstreams and back.
 
-The room's rule: HTTP, programs and time limits only. Nothing here knows a dialect, a provider or a credential, and
-nothing is read ahead of the consumer, so a client that stops reading stops the upstream too. Everything runs on the
-standard library's sockets: gevent's under a patched worker, plain ones elsewhere.
+This package handles only HTTP, programs and time limits. It knows no dialects, providers or credentials. Nothing is
+read ahead of the consumer, so a client that stops reading stops the upstream too. Everything uses the standard
+library's sockets: gevent's in a patched worker, plain ones elsewhere.
 """
 
 from app.transport.active import ActiveRequests, ClientGone

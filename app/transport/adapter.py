@@ -1,8 +1,8 @@
 """Mounts our connection pool in requests.
 
-`send` is requests' own contract on the pool's connections, for the calls around those to models: a login, a list of
-models. It gives way to requests' own adapter where that knows more, and while that is replaced: so `responses` can mock
-it.
+`send` implements requests' contract on the pool's connections, for calls other than to models: logins, lists of models.
+It leaves calls to requests' own adapter if the pool does not support them, and while that adapter is replaced, so that
+`responses` can mock it.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _OWN_SEND = HTTPAdapter.send
 
 
 def is_replaced() -> bool:
-    """Whether a test has put something else in the place of requests' way to the network."""
+    """Whether a test has replaced requests' network access."""
     return HTTPAdapter.send is not _OWN_SEND
 
 
 class UpstreamSession(Session):
-    """A session without what one gateway for many users must not have.
+    """A session without features that are unsafe in a gateway for many users.
 
-    No netrc and no proxies from the environment, no cookies that one user's call leaves for the next, no redirects
-    that would carry a credential elsewhere, no compressed replies.
+    No netrc, no proxies from the environment, no cookies left by one user's call for the next, no redirects, which
+    would carry a credential elsewhere, and no compressed replies.
     """
 
     def __init__(self, adapter: HTTPAdapter, proxies: dict[str, str], ca_bundle: str | None) -> None:
@@ -55,7 +55,7 @@ class UpstreamSession(Session):
 
 
 class PoolAdapter(HTTPAdapter):
-    """requests' adapter on the pool of connections."""
+    """An adapter for requests that uses the connection pool."""
 
     def __init__(self, pool: ConnectionPool, dialer: Dialer) -> None:
         super().__init__()
@@ -63,16 +63,16 @@ class PoolAdapter(HTTPAdapter):
         self._dialer = dialer
 
     def knows_way(self, origin: Origin) -> bool:
-        """Whether the pool leads to an origin. False where requests knows the way better, and while its way to the
-        network is replaced."""
+        """Whether the pool can reach an origin. False if only requests can, and while requests' network access is
+        replaced."""
         return not is_replaced() and self._dialer.knows_way(origin)
 
     def send(
         self, request: PreparedRequest, stream: bool = False, timeout: Any = None, *args: Any, **kwargs: Any
     ) -> Response:
-        """requests' contract: the reply's head has come, and failures are requests' exceptions.
+        """As requests' adapter: returns once the reply's head has arrived, and raises requests' exceptions.
 
-        A body that is not bytes or text, and an upstream behind a special proxy, are left to requests.
+        Bodies other than bytes or text, and upstreams behind a special proxy, are left to requests.
         """
         url = request.url or ""
         body = request.body.encode() if isinstance(request.body, str) else request.body or b""
@@ -129,8 +129,8 @@ class _BodyFile(io.RawIOBase):
 
 
 def _limits(timeout: Any) -> Limits:
-    """requests' timeout: nothing, seconds for both, (connect, read), or urllib3's record of these and a total; where it
-    says nothing ours hold."""
+    """Limits from requests' timeout: None, seconds for both, (connect, read), or urllib3's Timeout, which has a total
+    too. Our defaults fill the gaps."""
     total = None
     if isinstance(timeout, Timeout):
         told: Any = timeout

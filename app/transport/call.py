@@ -11,20 +11,20 @@ from requests import PreparedRequest, RequestException
 
 from app.errors import UpstreamUnreachable
 
-# Only these announce that they have no body (RFC 9110 section 8.6).
+# Only these methods send a length of 0 for an empty body (RFC 9110 section 8.6).
 _METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
-# The transport alone decides how a message is framed, and asks for plain bytes: a compressed event stream comes in
-# blocks, not events.
+# Only the transport decides how a message is framed. It also asks for plain bytes, since a compressed event stream
+# arrives in blocks, not in events.
 _OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "expect"})
 
 
 class Limits(Struct, frozen=True):
-    """How long an upstream may take, in seconds.
+    """Time limits for an upstream, in seconds.
 
-    `connect` covers name look-up, TCP and TLS; `first_byte` the silence until the reply's head; `idle` the silence
-    between two reads of the body; `total` everything, connecting included. Only time spent waiting for the upstream
-    counts as silence, not the time a slow client takes.
+    `connect` covers name look-up, TCP and TLS; `first_byte` the silence before the reply's head; `idle` the silence
+    between two reads of the body; `total` everything, including the connection. Only time spent waiting for the
+    upstream counts as silence, not the time that a slow client takes.
     """
 
     connect: float = 10.0
@@ -34,11 +34,11 @@ class Limits(Struct, frozen=True):
 
 
 class Call(Struct, frozen=True):
-    """One HTTP request to an upstream. Framing headers and `accept-encoding` are the transport's, not the caller's.
+    """One HTTP request to an upstream. The transport sets framing headers and `accept-encoding`, not the caller.
 
-    `may_resend` is asked before the request is sent a second time, because the kept connection it went out on had been
-    closed; without it that is always done. `head` is what `encode_fields` makes of the call, where it was made before:
-    most calls differ in their bodies only.
+    If the upstream had already closed the kept connection that was used, `may_resend` decides whether the request is
+    sent again on a new one; without it, it always is. `head` is the result of `encode_fields` if that is known already,
+    since most calls differ only in their bodies.
     """
 
     method: str
@@ -50,12 +50,12 @@ class Call(Struct, frozen=True):
     head: bytes | None = None
 
     def __repr__(self) -> str:
-        """Without headers and body: they hold the credential and the conversation."""
+        """Leaves out headers and body, which contain the credential and the conversation."""
         return f"Call({self.method} {self.url})"
 
 
 class Origin(Struct, frozen=True):
-    """Who is connected to; connections are kept per origin."""
+    """The server to connect to. Connections are kept per origin."""
 
     scheme: str
     host: str
@@ -66,7 +66,7 @@ class Origin(Struct, frozen=True):
 
 
 class Target(Struct, frozen=True):
-    """A URL taken apart: `path` includes the query, `authority` is the text of the host header."""
+    """The parts of a URL. `path` includes the query, `authority` is the value of the Host header."""
 
     origin: Origin
     authority: str
@@ -75,7 +75,7 @@ class Target(Struct, frozen=True):
 
 @lru_cache(maxsize=1024)
 def locate(url: str) -> Target:
-    """The parts of a URL, quoted and with its host in ASCII. Raises UpstreamUnreachable if it is none."""
+    """The parts of a URL, quoted and with the host in ASCII. Raises UpstreamUnreachable for an invalid URL."""
     prepared = PreparedRequest()
     try:
         prepared.prepare_url(url, None)
@@ -92,8 +92,8 @@ def locate(url: str) -> Target:
 
 
 def encode_head(call: Call, target: Target) -> bytes:
-    """The request line and headers, with the blank line that ends them. Raises UpstreamUnreachable, as
-    `encode_fields`."""
+    """The request line and headers, with the blank line that ends them. Raises UpstreamUnreachable as `encode_fields`
+    does."""
     head = call.head or encode_fields(call.method, target, call.headers)
     if call.body or call.method in _METHODS_WITH_BODY:
         return b"%bcontent-length: %d\r\n\r\n" % (head, len(call.body))
@@ -101,10 +101,10 @@ def encode_head(call: Call, target: Target) -> bytes:
 
 
 def encode_fields(method: str, target: Target, headers: Mapping[str, str]) -> bytes:
-    """The head without the length and the blank line.
+    """The head without Content-Length and the blank line.
 
     Raises UpstreamUnreachable for a header that would break the framing (a line end in its name or value, RFC 9112
-    section 2.2): nothing is sent then.
+    section 2.2). Then nothing is sent.
     """
     lines = [f"{method} {target.path} HTTP/1.1", f"host: {target.authority}", "accept-encoding: identity"]
     lines += [f"{name}: {value}" for name, value in headers.items() if name.lower() not in _OWN_HEADERS]

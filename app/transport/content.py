@@ -1,7 +1,7 @@
-"""Decodes content encodings incrementally, of requests and replies.
+"""Decodes content encodings of requests and replies incrementally.
 
-Upstreams are asked for plain bytes; some compress all the same. Few bytes may unpack to any number of them, so nothing
-is unpacked further than its taker asks. Pure.
+Upstreams are asked for plain bytes, but some compress anyway. A few bytes may unpack to any number, so nothing is
+unpacked before its consumer asks for it. Pure.
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ from typing import Any, Protocol
 import brotli
 import zstandard
 
-# The plain bytes of one part, more or less.
+# The approximate number of plain bytes in one part.
 PART = 256 * 1024
-# What is left of the input is copied at the end of each gzip member and zstandard frame, of which twenty bytes can be
-# one: as much input as this is looked at in one step, so that the whole stays linear.
+# Bytes of input per step. The rest of a step's input is copied at the end of each gzip member or zstandard frame, which
+# may be as short as twenty bytes. Small steps keep the total cost linear.
 _STEP = 2048
-# One step gives all that its input holds, and a block that says "128 KB of the same byte" is four bytes long.
+# The same for zstandard, which returns everything that a step's input holds: four bytes can be a block of 128 KB.
 _ZSTD_STEP = 64
-# Nobody packs a packed body; each layer may cost its reader as much as the body itself.
+# The most encodings of one body. Nobody needs more, and each layer may cost as much as the body itself.
 MOST_LAYERS = 3
 
 
 class ContentDecoder(Protocol):
-    """Takes the encoded bytes in pieces cut anywhere."""
+    """Decodes bytes that arrive in pieces cut anywhere."""
 
     def decode(self, data: bytes) -> Iterator[bytes]:
-        """What `data` adds to the plain bytes, in parts, to be taken to the end. Raises ValueError."""
+        """The plain bytes in `data`, in parts. The iterator must be exhausted. Raises ValueError."""
 
     def finish(self) -> None:
-        """Raises EOFError if the encoded bytes ended too early."""
+        """Ends the input. Raises EOFError if the encoded bytes are incomplete."""
 
 
 def list_encodings(header: str) -> list[str]:
-    """The encodings that a `content-encoding` header lists, in the order they were applied (RFC 9110 section 8.4)."""
+    """The encodings in a `content-encoding` header, in the order they were applied (RFC 9110 section 8.4)."""
     return [name for part in header.lower().split(",") if (name := part.strip()) not in ("", "identity")]
 
 
 def content_decoder(encodings: Sequence[str]) -> ContentDecoder | None:
-    """The decoder for a list of encodings; None if there is nothing to undo or no way to undo it."""
+    """The decoder for a list of encodings. None if the list is empty, too long, or has an unknown encoding."""
     if not 0 < len(encodings) <= MOST_LAYERS or any(name not in DECODERS for name in encodings):
         return None
     layers = [DECODERS[name]() for name in reversed(encodings)]
@@ -48,7 +48,8 @@ def content_decoder(encodings: Sequence[str]) -> ContentDecoder | None:
 
 
 class _Zlib:
-    """One member may follow another (RFC 1952 section 2.2); `begin` makes the inflater for one from its first bytes."""
+    """Decodes gzip or deflate. Several members may follow each other (RFC 1952 section 2.2). `begin` creates the
+    inflater for a member from its first bytes."""
 
     def __init__(self, name: str, begin: Callable[[bytes], Any]) -> None:
         self._name = name
@@ -69,7 +70,7 @@ class _Zlib:
                 self._inflater = self._begin(data)
             inflater = self._inflater
             full = True
-            # What is left inside may be more than what is left of the input.
+            # The inflater may still hold output when the input is used up.
             while full and not inflater.eof:
                 part = self._inflate(data)
                 yield part
@@ -105,7 +106,7 @@ class _Brotli:
 
 
 class _Zstandard:
-    """One frame may follow another (RFC 8878 section 3)."""
+    """Decodes zstandard. Several frames may follow each other (RFC 8878 section 3)."""
 
     def __init__(self) -> None:
         self._inflater = zstandard.ZstdDecompressor().decompressobj()
@@ -128,7 +129,7 @@ class _Zstandard:
 
 
 class _Layers:
-    """The last encoding that was applied is the first to be undone."""
+    """Decodes several encodings, beginning with the one applied last."""
 
     def __init__(self, decoders: list[ContentDecoder]) -> None:
         self._decoders = decoders
@@ -150,12 +151,12 @@ def _decode_each(decoder: ContentDecoder, parts: Iterable[bytes]) -> Iterator[by
 
 
 def _begin_gzip(_: bytes) -> Any:
-    """Gzip or zlib, told apart by the header."""
+    """An inflater for gzip or zlib, which it distinguishes by the header."""
     return zlib.decompressobj(zlib.MAX_WBITS | 32)
 
 
 def _begin_deflate(data: bytes) -> Any:
-    """`deflate` means zlib (RFC 9110 section 8.4.1.2), but some send it without the zlib header."""
+    """An inflater for `deflate`. It means zlib (RFC 9110 section 8.4.1.2), but some omit zlib's header."""
     return zlib.decompressobj(zlib.MAX_WBITS if data[0] & 0x0F == zlib.DEFLATED else -zlib.MAX_WBITS)
 
 

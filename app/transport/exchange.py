@@ -1,4 +1,4 @@
-"""One call in progress: the request is sent, and the reply is read as it is needed."""
+"""A call in progress: sends the request, and reads the reply as it is needed."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from app.transport.whole_reply import read_whole
 from app.turns import give_way
 
 MAX_BODY = 64 * 1024 * 1024
-# A kept connection may have been closed while our request was on its way. That shows within a round trip; an upstream
-# that ends it later may have worked on the request.
+# Seconds. If the upstream closed a kept connection before our request arrived, that shows within a round trip. If the
+# connection ends later, the upstream may have processed the request.
 _AT_ONCE = 1.0
-# Up to here one copy is cheaper than a second system call.
+# Up to this size, copying head and body together is cheaper than a second system call.
 _JOINED_SIZE = 128 * 1024
 
 T = TypeVar("T")
-# Obtains a thing by one or more exchanges; yields at every silence of the upstream.
+# Obtains a result by one or more exchanges, and yields at every silence of the upstream.
 Obtaining = Generator[None, None, T]
 
 
 def wait_for(obtaining: Obtaining[T]) -> T:
-    """What is obtained, for whom its silences are of no interest."""
+    """The result of `obtaining`, for callers that do not care about silences."""
     try:
         while True:
             next(obtaining)
@@ -41,14 +41,14 @@ def wait_for(obtaining: Obtaining[T]) -> T:
 
 
 class Exchange(ABC):
-    """A call under way.
+    """A call in progress.
 
-    First `wait_head`, then `status` and `headers` (lower-case names, repeated values joined with ", ", without those
-    of a compression that was undone), then the body. To be closed in a `finally`.
+    First call `wait_head`, then use `status` and `headers` (lower-case names, repeated values joined with ", ", without
+    those of a compression that was undone), then read the body. Must be closed in a `finally`.
 
-    Waits are in seconds; they may last a tenth of a second longer, and never extend a limit of the call. Whatever
-    reads may raise UpstreamTimeout, UpstreamCut or UpstreamMalformed; the connection is closed then. `wait_head` may
-    also raise UpstreamUnreachable: the kept connection was stale, and no new one came about.
+    Waits are in seconds. They may take a tenth of a second longer, and never extend a limit of the call. All methods
+    that read may raise UpstreamTimeout, UpstreamCut or UpstreamMalformed, after which the connection is closed.
+    `wait_head` may also raise UpstreamUnreachable, if a kept connection was stale and a new one failed.
     """
 
     status: int
@@ -56,27 +56,27 @@ class Exchange(ABC):
 
     @abstractmethod
     def wait_head(self, wait: float | None = None) -> bool:
-        """True when status and headers are there, False when `wait` passed in silence (None: wait to the limit)."""
+        """Waits for status and headers. Returns False after `wait` seconds of silence. None waits to the limit."""
 
     @abstractmethod
     def read_part(self, wait: float | None = None) -> bytes | None:
-        """The body's bytes that one read delivered, plain; None when `wait` passed in silence; empty at the end."""
+        """The plain bytes of the body from one read. None after `wait` seconds of silence, empty at the end."""
 
     @abstractmethod
     def close(self) -> None:
-        """Ends the exchange. A reply read to its end gives its connection back, anything else closes it at once."""
+        """Ends the exchange. The connection is kept if the reply was read to its end, else it is closed at once."""
 
     def read_body(self, limit: int = MAX_BODY, *, cut: bool = False) -> bytes:
-        """The rest of the body, without a byte order mark. Raises UpstreamMalformed beyond `limit` bytes, unless it may
-        `cut` what is more."""
+        """The rest of the body, without a byte order mark. If it exceeds `limit` bytes, it is truncated if `cut`, else
+        UpstreamMalformed is raised."""
         return wait_for(self.gather_body(limit, None, cut=cut))
 
     def take_body(self, limit: int) -> bytes | None:
-        """What `read_body` gives, if all of it has come with the head, as most whole replies do; None otherwise."""
+        """The result of `read_body` if the whole body arrived with the head, as in most unary replies; else None."""
         return None
 
     def gather_body(self, limit: int, wait: float | None, *, cut: bool = False) -> Obtaining[bytes]:
-        """What `read_body` gives, with a yield whenever `wait` seconds passed in silence."""
+        """`read_body` as a generator that yields after every `wait` seconds of silence."""
         first = b""
         more: bytearray | None = None  # most bodies come in one read, and are not copied
         size = 0
@@ -107,16 +107,16 @@ class SocketExchange(Exchange):
     """An exchange on a connection of the pool."""
 
     status = 0
-    # None before the first byte of a reply, and for one that came whole with its first read.
+    # None before the first byte of the reply, and for one that arrived completely in the first read.
     _decoder: ReplyDecoder | None = None
     _unread = b""
     _connection: Connection | None = None
-    # None while it does not count: nothing has been waited for in vain, and the whole call has no limit.
+    # None as long as no wait has ended in silence and the call has no total limit.
     _silence: Silence | None = None
 
     def __init__(self, pool: ConnectionPool, call: Call, target: Target) -> None:
         self._pool = pool
-        # Until the reply begins: a long history is not kept for as long as a stream.
+        # Kept until the reply begins, so that a stream does not hold a long history in memory.
         self._call: Call | None = call
         self._target = target
         self._limits = call.limits
@@ -133,9 +133,9 @@ class SocketExchange(Exchange):
         return True
 
     def read_part(self, wait: float | None = None) -> bytes | None:
-        """As of any exchange; before the head is there, what the next read delivers of the body, perhaps nothing.
+        """See Exchange. Before the head has arrived, returns what the next read delivers of the body, perhaps nothing.
 
-        It runs for each event, and calls nothing else that need not be."""
+        Runs for each event, and so avoids all calls that it can."""
         if self._unread:
             part, self._unread = self._unread, b""
             return part
@@ -146,7 +146,7 @@ class SocketExchange(Exchange):
                 if began:
                     return b""
             elif decoder.unpacking is not None:
-                give_way()  # what takes long to unpack lets others have their turn
+                give_way()  # unpacking may take long, so other requests get their turn
                 part = self._unpack(decoder)
                 if part:
                     return part
@@ -200,7 +200,7 @@ class SocketExchange(Exchange):
             self._connection = None
 
     def _start(self, call: Call, *, anew: bool = False) -> None:
-        """Sends the request, on a kept connection unless it is to be `anew`."""
+        """Sends the request, on a kept connection if there is one and not `anew`."""
         head, body, limit = encode_head(call, self._target), call.body, call.limits.first_byte
         connection = None if anew else self._pool.take(self._target.origin)
         self._is_kept = connection is not None
@@ -218,7 +218,7 @@ class SocketExchange(Exchange):
             self.close()
             raise UpstreamTimeout("first_byte", limit) from error
         except OSError:
-            # An upstream may refuse a long request before it has read all of it: what it said is read next.
+            # An upstream may refuse a long request before it has read all of it. Its reply is read next.
             if self._may_restart():
                 self._restart()
         except BaseException:
@@ -226,13 +226,13 @@ class SocketExchange(Exchange):
             raise
 
     def _may_restart(self) -> bool:
-        """Whether the upstream had closed the kept connection, so that it never saw the request."""
+        """Whether the request may be sent again: the upstream probably closed the kept connection before it arrived."""
         at_once = time.monotonic() - self._sent_at < _AT_ONCE
         may_resend = None if self._call is None else self._call.may_resend
         return self._is_kept and at_once and (may_resend is None or may_resend())
 
     def _restart(self) -> None:
-        """Once more, on a new connection."""
+        """Sends the request again, on a new connection."""
         call = self._call
         assert call is not None, "a request is sent before its reply"
         self.close()
@@ -246,7 +246,7 @@ class SocketExchange(Exchange):
             raise
 
     def _begin(self, data: bytes) -> bytes:
-        """What the first read delivered of the body; it may be a whole reply."""
+        """Parses the first read, which may be a whole reply. Returns its part of the body."""
         assert self._call is not None, "a reply that came whole is read once"
         method, most = self._call.method, self._pool.max_head
         if method != "HEAD" and (whole := read_whole(data, most)) is not None:
@@ -262,7 +262,7 @@ class SocketExchange(Exchange):
         return body
 
     def _note_progress(self, decoder: ReplyDecoder) -> None:
-        """Takes up a head that is there, and lets go of a connection on which the reply is over."""
+        """Sets status and headers once the head has arrived, and releases the connection once the reply is complete."""
         if decoder.has_head and not self.status:
             self.status = decoder.status
             self.headers = decoder.headers
@@ -274,13 +274,14 @@ class SocketExchange(Exchange):
                 self.close()
 
     def _give_back(self) -> None:
-        """The connection may serve another call."""
+        """Returns the connection to the pool for another call."""
         if self._connection is not None:
             self._pool.keep(self._connection)
             self._connection = None
 
     def _meet_end(self, failure: OSError | None) -> bytes:
-        """The connection has ended, by a failure or in order: a stale one, a cut reply, or a reply's regular end."""
+        """Handles the end of the connection, with or without a failure: a stale one, a cut reply, or a reply's regular
+        end."""
         decoder = self._decoder
         began = decoder is not None and decoder.began
         if not began and self._may_restart():

@@ -1,11 +1,11 @@
-"""Runs a program that stands in for a server; its output is read like a connection.
+"""Runs a program that serves as an upstream. Its output is read like a connection.
 
-The output comes through a socket, not a pipe: sockets wait with a time limit under gevent and under threads alike. The
-input is a file, so that neither side ever waits for the other to read; a program that was started before anybody knew
-what it will be told gets it by the same socket.
+The output comes through a socket, not a pipe: sockets support time limits both under gevent and in threads. The input
+is a file, so that neither side ever waits for the other to read. A program that is started before its input is known
+gets it through the same socket.
 
-A program must not outlive this process, however that ends. So each has a guard beside it, a shell that does nothing but
-wait for the end of a pipe which is open as long as this process lives.
+A program must not outlive this process, however that ends. So each has a guard: a shell that only waits for the end of
+a pipe, which stays open as long as this process lives.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from pathlib import Path
 from msgspec import Struct
 
 _READ_SIZE = 64 * 1024
-_LAST_WORDS = 2000  # bytes of what a program complains
-# Seconds between the request to end and the end by force. A program may be about to write its login.
+_LAST_WORDS = 2000  # bytes at the end of a program's standard error
+# Seconds between the request to end and the forced end. A program may be about to write its login.
 _NOTICE = 1.0
-# Seconds for which a program may leave its input unread.
+# Seconds that a program may leave its input unread.
 _WRITE_TIMEOUT = 10.0
 
-# The shell becomes the program; its guard, in the same group, ends both if we end first.
+# The shell turns into the program. Its guard, in the same process group, ends the group if we end first.
 _GUARD = """
 exec 3<&0
 if [ -e "$TMPDIR/stdin" ]; then exec <"$TMPDIR/stdin"; else exec <&1; fi
@@ -39,9 +39,9 @@ exec "$@" 3<&-
 
 
 class Command(Struct, frozen=True):
-    """What to run. The program runs in an empty folder; `files` lie beside that folder, so that it knows each as
-    `../NAME`. `environ` is all of its environment but TMPDIR, which is private too. Without `stdin` it reads what
-    `Process.write` sends. `working` is another folder to run in."""
+    """What to run. The program runs in an empty folder, or in `working`. `files` lie beside the empty folder, as
+    `../NAME`. `environ` is its whole environment but for TMPDIR, which is private too. Without `stdin`, it reads what
+    `Process.write` sends."""
 
     argv: tuple[str, ...]
     environ: dict[str, str]
@@ -50,32 +50,32 @@ class Command(Struct, frozen=True):
     working: Path | None = None
 
     def __repr__(self) -> str:
-        """Without environment and files: they hold the credential and the conversation."""
+        """Leaves out environment and files, which contain the credential and the conversation."""
         return f"Command({self.argv[0]})"
 
 
 def make_folder() -> Path:
-    """A private folder for one run of a program, which the run removes."""
+    """A private folder for one run of a program, which Process removes."""
     return Path(tempfile.mkdtemp(prefix="dragoman-run-"))
 
 
 class Process:
-    """A program that runs, in a process group of its own. To be ended, also when it has ended by itself.
+    """A running program, in its own process group. The caller must call `end`, even if it has ended by itself.
 
-    Raises OSError where no process can be started; that there is no such program shows as its end.
+    Raises OSError if no process can be started. A missing program is not an error here: it just ends at once.
     """
 
     def __init__(
         self, command: Command, folder: Path | None = None, on_end: Callable[[], object] | None = None
     ) -> None:
-        """`folder` is one that was made for this run by `make_folder`; `on_end` is called once it has ended."""
+        """`folder` was created for this run by `make_folder`. `on_end` is called once the program has ended."""
         self._ended = False
         self._on_end = on_end
         self._folder = folder or make_folder()
         lifeline, self._lifeline = os.pipe()
         self._socket, output = socket.socketpair()
         try:
-            # gevent's sockets do not block, which a program does not expect of its output.
+            # gevent's sockets are non-blocking, which a program does not expect of its output.
             os.set_blocking(output.fileno(), True)
             self._popen = self._start(command, lifeline, output.fileno())
         except BaseException:
@@ -86,7 +86,7 @@ class Process:
             output.close()
 
     def read(self, wait: float) -> bytes:
-        """What the program has written; empty at the end. Raises TimeoutError after `wait` seconds of silence."""
+        """What the program has written, empty at the end. Raises TimeoutError after `wait` seconds of silence."""
         self._socket.settimeout(wait)
         try:
             return self._socket.recv(_READ_SIZE)
@@ -96,8 +96,8 @@ class Process:
             return b""
 
     def write(self, data: bytes) -> None:
-        """Sends the whole input of a program that was started without. Raises OSError, TimeoutError among them when the
-        program does not take it."""
+        """Sends the whole input to a program that was started without `stdin`. Raises OSError, or TimeoutError if the
+        program does not read it."""
         self._socket.settimeout(_WRITE_TIMEOUT)
         self._socket.sendall(data)
         self._socket.shutdown(socket.SHUT_WR)
@@ -107,13 +107,13 @@ class Process:
         return self._popen.poll() is None
 
     def wait(self, seconds: float) -> int | None:
-        """The exit code, None if the program still runs after `seconds`."""
+        """The exit code, or None if the program still runs after `seconds`."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self._popen.wait(seconds)
         return None
 
     def last_words(self) -> str:
-        """The end of what the program has complained."""
+        """The end of the program's standard error."""
         try:
             with (self._folder / "stderr").open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
@@ -123,8 +123,8 @@ class Process:
             return ""
 
     def end(self, grace: float = 0.0) -> None:
-        """Ends the program and what it has started, after `grace` seconds in which it may end by itself. Waits for
-        the end; a second call does nothing."""
+        """Ends the program and everything it has started, after `grace` seconds in which it may end by itself. Waits
+        for the end. A second call does nothing."""
         if self._ended:
             return
         self._ended = True
@@ -136,7 +136,7 @@ class Process:
         self._clear()
 
     def _signal(self, number: int) -> None:
-        """To the whole group: the guard is in it, and what the program has left behind."""
+        """Sends a signal to the whole group, with the guard and whatever the program has left behind."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._popen.pid, number)
 

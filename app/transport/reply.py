@@ -1,6 +1,6 @@
 """Parses an HTTP reply into status, headers and body.
 
-No sockets and no clock: the tests cut recorded replies anywhere.
+Uses no sockets and no clock, so that tests can cut recorded replies anywhere.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from app.errors import UpstreamCut, UpstreamMalformed, in_units
 from app.transport.content import PART, ContentDecoder, content_decoder, list_encodings
 
-# Bytes of a reply's head, and of what may come without any of the body after it: trailers, the size of a chunk.
+# The most bytes of a reply's head, and later of any run without bytes of the body: trailers, the size of a chunk.
 MAX_HEAD = 128 * 1024
 _MOST_FIELDS = 1000
 CUT_SHORT = "the upstream closed the connection before its reply was complete"
-# Of what an upstream sent instead of HTTP, so much is quoted.
+# The most bytes that are quoted if an upstream sends something other than HTTP.
 _QUOTED = 80
-# What a packed reply may unpack to, whatever its size; and how many times its size, where that is more. The events of a
-# stream are all alike, and pack well.
+# A compressed reply may unpack to the larger of this many bytes and this many times its size. The events of a stream
+# are similar, and compress well.
 _MOST_UNPACKED = 4 * 1024 * 1024
 _MOST_TIMES = 20
 _MOST_TIMES_STREAMED = 100
 
 _HEAD_END = re.compile(rb"\n\r?\n")
-# A length, or the same one several times.
+# A length, or the same length several times.
 _LENGTH = re.compile(rb"content-length:[ \t]*([0-9]{1,19})[ \t]*(?:,[ \t]*\1[ \t]*)*", re.IGNORECASE)
 
 
 class ReplyDecoder:
-    """Takes a reply in pieces cut anywhere and gives the bytes of its body, freed of chunks and compression.
+    """Decodes a reply that arrives in pieces cut anywhere. Returns the body's bytes without chunks and compression.
 
     `status` and `headers` (lower-case names, repeated values joined with ", ") are valid once `has_head` is true.
-    `complete` means that the framing's end was reached; `reusable` that the connection may then serve another call.
-    Informational replies (1xx) are passed over.
+    `complete` means that the end of the reply was reached, `reusable` that the connection may then serve another call.
+    Informational replies (1xx) are skipped.
 
-    What is compressed is unpacked as it is asked for: `feed` gives the first part of it, `more` the next ones.
+    Compressed bytes are unpacked on demand: `feed` returns the first part, `more` the next ones.
     """
 
     __slots__ = (
@@ -72,27 +72,27 @@ class ReplyDecoder:
         self._is_head_request = method == "HEAD"
         self._ends_with_connection = False
         self._max_head = max_head
-        self._bare = 0  # bytes since the last of the body
-        self._early: bytearray | None = None  # a head that did not come in one piece
-        self._is_odd = False  # whether the parser has refused its beginning
+        self._bare = 0  # bytes since the last byte of the body
+        self._early: bytearray | None = None  # a head that does not arrive in one piece
+        self._is_odd = False  # whether the parser has refused the beginning of the head
         self._field_count = 0
         self._content: ContentDecoder | None = None
         self._most_times = _MOST_TIMES
-        self._packed = 0  # bytes of the body so far, as they came and as they are
+        self._packed = 0  # bytes of the body so far, before and after unpacking
         self._unpacked = 0
-        self.unpacking: Iterator[bytes] | None = None  # what there is more of in what was fed already
+        self.unpacking: Iterator[bytes] | None = None  # the rest of what was fed, to be unpacked
         self._pieces: list[bytes] = []
-        # The parser calls this once for each HTTP chunk: a list's own method is the cheapest there is.
+        # The parser calls this for each HTTP chunk. A list's own method is the cheapest callback.
         self.on_body = self._pieces.append
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
 
     @property
     def began(self) -> bool:
-        """Whether any byte has come."""
+        """Whether any byte has arrived."""
         return self.has_head or self._bare > 0
 
     def feed(self, data: bytes) -> bytes:
-        """The bytes of the body in `data`. Raises UpstreamMalformed, or UpstreamCut for a compressed body cut short."""
+        """The bytes of the body in `data`. Raises UpstreamMalformed, or UpstreamCut for a truncated compressed body."""
         if self._parser is None:
             self.reusable = False
             return b""
@@ -101,7 +101,7 @@ class ReplyDecoder:
         except HttpParserUpgrade as error:
             raise UpstreamMalformed("the upstream switched to another protocol") from error
         except HttpParserError as error:
-            # Bytes after the end of the reply spoil the connection, not the reply.
+            # Bytes after the end of the reply make the connection unusable, but not the reply.
             self.reusable = False
             if not self.has_head and (body := self._feed_odd_head(data)) is not None:
                 return body
@@ -123,11 +123,11 @@ class ReplyDecoder:
         return b""
 
     def more(self) -> bytes:
-        """The next part of what was fed already, perhaps an empty one."""
+        """The next part of what was already fed, which may be empty."""
         return self._unpack(self.unpacking) if self.unpacking is not None else b""
 
     def end(self) -> None:
-        """The connection has ended. Raises UpstreamCut unless that is how this reply ends."""
+        """Notes that the connection has ended. Raises UpstreamCut unless this reply ends with its connection."""
         if not (self.has_head and self._ends_with_connection):
             raise UpstreamCut(CUT_SHORT, began=self.began)
         self.complete = True
@@ -139,7 +139,7 @@ class ReplyDecoder:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.has_head:
-            # A trailer; what it says must not be mixed with what the head said (RFC 9110 section 6.5.1).
+            # A trailer, which must not be merged into the headers (RFC 9110 section 6.5.1).
             return
         self._field_count += 1
         if self._field_count > _MOST_FIELDS:
@@ -160,7 +160,7 @@ class ReplyDecoder:
         self.reusable = self._parser.should_keep_alive() and not self._is_head_request
         headers = self.headers
         if self._is_head_request or status in (204, 304) or headers.get("content-length") == "0":
-            # The parser ends all of these by itself, except the reply to HEAD, whose length speaks of another reply.
+            # The parser ends all of these by itself, except the reply to HEAD, whose length is that of another reply.
             self.complete = self._is_head_request
             return
         self._ends_with_connection = not (
@@ -190,9 +190,9 @@ class ReplyDecoder:
         return self._early
 
     def _feed_odd_head(self, data: bytes) -> bytes | None:
-        """What `feed` gives, where a head that the parser refused can be read in one way only. None for any other.
+        """The result of `feed` if the parser refused a head that can be read in only one way, else None.
 
-        The connection serves no other call: something between changed what the server wrote.
+        The connection is not used again, since something in between has changed what the server wrote.
         """
         head = self._keep_early(data)
         end = _HEAD_END.search(head, max(0, len(head) - len(data) - 2) if self._is_odd else 0)
@@ -210,7 +210,8 @@ class ReplyDecoder:
         return body
 
     def _describe(self, error: HttpParserError, data: bytes) -> str:
-        """What is wrong, with what came in the place of a head; what came later may be somebody's answer."""
+        """What is wrong. Quotes the beginning of what arrived instead of a head, but no bytes of a body, which may be
+        part of a reply for somebody."""
         cause = error.__context__ if isinstance(error.__context__, HttpParserError) else error
         said = data[:_QUOTED].decode("ascii", "replace")
         return f"{cause}" if self.has_head else f"{cause}; it began with {said!r}"
@@ -228,7 +229,7 @@ class ReplyDecoder:
         return body
 
     def _unpack(self, unpacking: Iterator[bytes]) -> bytes:
-        """A part of the plain bytes: never more than one step of its encoding makes of what was fed."""
+        """The next part of the plain bytes: less than PART and one decoded piece, or the rest of what was fed."""
         taken: list[bytes] = []
         size = 0
         try:
@@ -254,7 +255,8 @@ class ReplyDecoder:
             )
 
     def _release(self) -> None:
-        """The parser holds this object's methods: without the cut each reply would wait for the garbage collector."""
+        """Drops the parser, which refers back to this object: otherwise each reply would wait for the garbage
+        collector. Raises UpstreamCut if a compressed body is incomplete."""
         self._parser = None
         if self._content is not None:
             try:
@@ -264,8 +266,8 @@ class ReplyDecoder:
 
 
 def _mend_head(head: bytes) -> bytes | None:
-    """A whole head with CRLF for LF (RFC 9112 section 2.2) and one length for several equal ones (RFC 9110
-    section 8.6). None where nothing is to be mended."""
+    """A whole head with CRLF instead of LF (RFC 9112 section 2.2), and one length instead of several equal ones
+    (RFC 9110 section 8.6). None if there is nothing to mend."""
     lines = [line.removesuffix(b"\r") for line in head.split(b"\n")]
     lengths = [(number, found[1]) for number, line in enumerate(lines) if (found := _LENGTH.fullmatch(line))]
     if len({length for _, length in lengths}) == 1:

@@ -1,4 +1,4 @@
-"""A call carried out by requests: through a special proxy, or against a mock."""
+"""A call made by requests: through a special proxy, or against a mock."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _READ_SIZE = 64 * 1024
 
 
 class ResponseExchange(Exchange):
-    """An exchange on a response of requests.
+    """An exchange over a response of requests.
 
-    Simpler than one on our own connection: the head has come when this is built, so no pings go out before it, and
-    reads wait for the limits of the call, not for the caller's shorter ones. The total limit is not watched.
+    It is simpler than one on our own connection. The constructor waits for the head, so no pings can be sent before it.
+    Reads wait up to the call's limits and ignore the caller's shorter ones. The total limit is not enforced.
     """
 
     def __init__(self, session: Session, call: Call) -> None:
@@ -80,7 +80,7 @@ def _failure(error: RequestException) -> UpstreamError:
 
 
 def _innermost(error: BaseException) -> str:
-    """What the system said at the bottom of it all: requests' own words quote URLs, with their passwords."""
+    """A description of the innermost error. requests' own messages quote URLs, with their passwords."""
     seen = 0
     while (cause := error.__cause__ or error.__context__) is not None and seen < 10:
         error, seen = cause, seen + 1

@@ -1,4 +1,4 @@
-"""Limits a reply's total silence across several waits."""
+"""Limits an upstream's silence across several waits."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Callable
 from app.errors import UpstreamTimeout
 from app.transport.call import Limits
 
-# Sums of waits are not exact.
+# Tolerance in seconds, since sums of waits are not exact.
 _CLOCK_GRAIN = 0.001
 
 
 class Silence:
-    """The silence of one call's upstream, held against the call's limits. All times are in seconds.
+    """Measures the silence of one call's upstream against the call's limits. All times are in seconds.
 
-    `bear` is all of it; who reads often does the same by parts.
+    `bear` does everything in one call. Callers that read often use its parts instead: `left`, `note` and `end`.
     """
 
     __slots__ = ("_deadline", "_limits", "_seconds")
@@ -26,10 +26,10 @@ class Silence:
         self._deadline = None if limits.total is None else time.monotonic() + limits.total
 
     def bear(self, read: Callable[[float], bytes], began: bool, wait: float | None) -> bytes | None:
-        """What `read` gives, given the time it may take; None when that, at most `wait`, passed in silence.
+        """The result of `read`, which gets the seconds it may take. None after that time, at most `wait`, of silence.
 
-        `began` says whether the reply's head is there, from which on the silence between two reads counts. Raises
-        UpstreamTimeout at a limit, and what `read` raises.
+        `began` says whether the reply's head has arrived, after which the idle limit applies. Raises UpstreamTimeout at
+        a limit, and whatever `read` raises.
         """
         longest = self.left(began)
         if wait is not None and wait < longest:
@@ -43,7 +43,7 @@ class Silence:
         return data
 
     def left(self, began: bool) -> float:
-        """How long the next read may take. Raises UpstreamTimeout where the call may take no longer."""
+        """How long the next read may take. Raises UpstreamTimeout if the call's total limit is over."""
         longest = (self._limits.idle if began else self._limits.first_byte) - self._seconds
         if self._deadline is None:
             return longest
@@ -53,12 +53,12 @@ class Silence:
         return min(longest, left)
 
     def note(self, seconds: float, began: bool, error: Exception) -> None:
-        """So much passed in silence, as the `error` of a read says. Raises UpstreamTimeout at a limit."""
+        """Notes `seconds` of silence, after which a read raised `error`. Raises UpstreamTimeout at a limit."""
         self._seconds += seconds
         phase, limit = ("idle", self._limits.idle) if began else ("first_byte", self._limits.first_byte)
         if self._seconds > limit - _CLOCK_GRAIN:
             raise UpstreamTimeout(phase, limit) from error
 
     def end(self) -> None:
-        """Something has come."""
+        """Ends the silence, because something has arrived."""
         self._seconds = 0.0

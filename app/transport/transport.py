@@ -23,10 +23,10 @@ from app.transport.response_exchange import ResponseExchange
 class TransportSettings(Struct, frozen=True):
     """How to reach upstreams. `idle_lifetime` and `address_lifetime` are in seconds.
 
-    `proxies` has requests' keys: `http`, `https`, `all`, each also with `://host`, and `no_proxy`. `ca_bundle` is a
-    file or folder of certificates to trust; `client_cert` and `client_key` are the files of our own one. `public_only`
-    refuses addresses of private networks. `pool_size` bounds the unused connections kept for one origin, `max_head`
-    the bytes of a reply's head.
+    `proxies` has the keys that requests uses: `http`, `https`, `all`, each also with `://host`, and `no_proxy`.
+    `ca_bundle` is a file or folder of certificates to trust; `client_cert` and `client_key` are the files of our own
+    certificate. `public_only` refuses addresses of private networks. `pool_size` is the most idle connections kept per
+    origin, `max_head` the most bytes of a reply's head.
     """
 
     proxies: dict[str, str] = field(default_factory=dict)
@@ -41,8 +41,8 @@ class TransportSettings(Struct, frozen=True):
 
 
 class PreparedCall:
-    """Sends calls that differ in their bodies only: the way is found once, and their head encoded. `call` is one of
-    them."""
+    """Sends calls that differ only in their bodies. The route to the upstream is found and the head is encoded once.
+    `call` is one of these calls."""
 
     __slots__ = ("_call", "_pool", "_target", "_transport")
 
@@ -53,7 +53,7 @@ class PreparedCall:
         self._target = locate(call.url)
 
     def send(self, body: bytes, may_resend: Callable[[], bool]) -> Exchange:
-        """As Transport.send."""
+        """`Transport.send` for this call with another body."""
         call = self._call
         call = Call(call.method, call.url, call.headers, body, call.limits, may_resend, call.head)
         if is_replaced():
@@ -62,9 +62,9 @@ class PreparedCall:
 
 
 class Transport:
-    """Sends calls to upstreams over kept connections; one for each process, shared by all its requests.
+    """Sends calls to upstreams over kept connections. All requests of a process share one.
 
-    `session` is the same for callers that speak requests. Raises ConfigError if the certificates cannot be read.
+    `session` offers the same to callers that use requests. Raises ConfigError if the certificates cannot be read.
     """
 
     def __init__(self, settings: TransportSettings) -> None:
@@ -86,7 +86,8 @@ class Transport:
             self.session.cert = (settings.client_cert, settings.client_key or settings.client_cert)
 
     def send(self, call: Call) -> Exchange:
-        """Connects, or takes a kept connection, and writes the request; the reply is not waited for.
+        """Sends the request without waiting for the reply, over a kept or a new connection. Returns an Exchange, which
+        the caller must close.
 
         Raises UpstreamUnreachable, or UpstreamTimeout with phase "connect".
         """
@@ -96,14 +97,14 @@ class Transport:
         return ResponseExchange(self.session, call)
 
     def prepare(self, call: Call) -> PreparedCall | None:
-        """Sends what is like this call but for its body; None where requests knows the way better. Raises
-        UpstreamUnreachable."""
+        """Prepares to send calls that differ from this one only in their bodies. None if requests must make the
+        connection. Raises UpstreamUnreachable."""
         if call.head is None or not self._adapter.knows_way(locate(call.url).origin):
             return None
         return PreparedCall(self, self._pool, call)
 
     def variant(self, **changes: Any) -> Transport:
-        """The transport for upstreams to which another way leads; this one where nothing is different about it."""
+        """A transport with changed settings, cached; this one if nothing differs."""
         settings = replace(self.settings, **changes)
         if settings == self.settings:
             return self

@@ -1,7 +1,7 @@
-"""Reads the reply that came whole with one read, as most answers do that are no streams.
+"""Parses a reply that arrived completely in one read, as most unary replies do.
 
-What llhttp says of a reply it says in one call for each line of its head. Here the lines are split at once; what is out
-of the ordinary in any way is left to ReplyDecoder, which is strict.
+llhttp makes one call for each line of a head. Here all lines are split at once. Anything unusual is left to
+ReplyDecoder, which is strict.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _STATUS = re.compile(r"HTTP/1\.1 ([2-5][0-9]{2})(?: .*)?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _LENGTH = re.compile(r"[0-9]{1,15}")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
-# Replies that end with their head whatever it says, and fields that change what follows it.
+# Statuses of replies that never have a body, and fields that change how the rest is read.
 _BODILESS = frozenset({204, 304})
 _UNUSUAL = frozenset({"content-encoding", "proxy-connection", "trailer", "upgrade"})
 _MOST_HEAD = 8 * 1024
@@ -23,14 +23,14 @@ _MOST_CHUNKS = 64
 
 
 def read_whole(data: bytes, max_head: int) -> tuple[int, dict[str, str], bytes] | None:
-    """The reply that `data` is, from its first byte to its last: status, headers with lower-case names, and body. The
-    connection may serve another call then. None where it is unusual, or wrong, or not all."""
+    """The status, headers (lower-case names) and body of a reply, if `data` is exactly one complete reply. The
+    connection may then serve another call. None if it is unusual, wrong, incomplete or has no body."""
     end = data.find(_HEAD_END, 0, min(max_head, _MOST_HEAD))
     if end < 0:
         return None
     lines = data[:end].decode("latin-1").split("\r\n")
     status = _read_status(lines[0])
-    # A stray line end or control character hides nowhere.
+    # Refuses stray line ends and control characters anywhere.
     if status is None or not "".join(lines).isprintable():
         return None
     headers: dict[str, str] = {}
@@ -72,7 +72,7 @@ def _join_chunks(data: bytes, start: int) -> bytes | None:
     return None
 
 
-# Upstreams say the same few lines and names again and again.
+# Cached, since upstreams send the same few lines and names again and again.
 @lru_cache(maxsize=256)
 def _read_status(line: str) -> int | None:
     found = _STATUS.fullmatch(line)
@@ -82,6 +82,6 @@ def _read_status(line: str) -> int | None:
 
 @lru_cache(maxsize=1024)
 def _read_name(name: str) -> str | None:
-    """A field's name in lower case; None for what is none, or for one that only ReplyDecoder shall read."""
+    """A field's name in lower case. None for an invalid name, or one that is left to ReplyDecoder."""
     key = name.lower()
     return key if _TOKEN.fullmatch(name) is not None and key not in _UNUSUAL else None

@@ -10,21 +10,20 @@ from app.transport.network.public import is_public
 
 __all__ = ["Address", "AddressBook"]
 
-# For so long a name that could not be looked up is not asked for again; seconds.
+# Seconds for which a failed look-up is not repeated.
 _FAILURE_LIFETIME = 3.0
-# Where strangers choose the names there is no end to them.
+# Bounds the cache: strangers may choose any number of names.
 _MOST_NAMES = 4096
 
 _Key = tuple[str, int]
 
 
 class AddressBook:
-    """Name look-ups with a memory; literal addresses need none.
+    """Looks up host names and remembers their addresses for `lifetime` seconds.
 
-    `lifetime` is in seconds. A book that is `public_only` knows no address of this machine or its own networks, so
-    that a URL which somebody else chose leads to none of them. An address that worked is moved to the front with
-    `prefer`; after a failure of all of them `forget` makes the next look-up a fresh one. While a name server does not
-    answer, the addresses that it gave last are used on.
+    With `public_only`, it refuses addresses of this machine and of private networks, so that URLs chosen by strangers
+    cannot lead there. `prefer` moves an address that worked to the front. If all of a name's addresses fail, `forget`
+    makes the next look-up a fresh one. While a name server does not answer, the last known addresses are used.
     """
 
     def __init__(
@@ -39,8 +38,8 @@ class AddressBook:
         self._under_way: dict[_Key, LookUp] = {}
 
     def find(self, host: str, port: int, limit: float = 10.0) -> list[Address]:
-        """Addresses in the order to try them; never empty. Raises OSError if the name is not known, TimeoutError if
-        that takes longer than `limit` seconds."""
+        """A host's addresses in the order to try them, never empty. Raises OSError if the name is unknown, TimeoutError
+        if the look-up takes longer than `limit` seconds."""
         key = (host, port)
         known = self._known.get(key)
         if known is not None and known[0] > self._now():
@@ -54,14 +53,14 @@ class AddressBook:
         return self._look_up(key, known[1] if known is not None else None, limit)
 
     def prefer(self, host: str, port: int, address: Address) -> None:
-        """`address` worked: try it first from now on."""
+        """Puts `address`, which worked, first from now on."""
         known = self._known.get((host, port))
         if known is not None and known[1][0] != address:
             others = [other for other in known[1] if other != address]
             self._known[host, port] = (known[0], [address, *others])
 
     def forget(self, host: str, port: int) -> None:
-        """No address worked: the host may have moved."""
+        """Forgets a host's addresses, because none of them worked and it may have moved."""
         self._known.pop((host, port), None)
 
     def _look_up(self, key: _Key, last: list[Address] | None, limit: float) -> list[Address]:

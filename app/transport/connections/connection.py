@@ -1,7 +1,7 @@
 """One connection to an upstream, plain or TLS.
 
-TLS is a transformation between the bytes of a plain socket and ours (`ssl.SSLObject`), not a socket of its own. So one
-read returns all records that one read of the socket delivered, and waiting works the same way in both.
+TLS only transforms the bytes of a plain socket (`ssl.SSLObject`); it is not a socket of its own. So one read returns
+all records that one read of the socket delivered, and waiting works the same way in both.
 """
 
 from __future__ import annotations
@@ -22,22 +22,23 @@ from app.transport.connections.waiting import Alarm
 READ_SIZE = 64 * 1024
 _RECORD_SIZE = 16 * 1024
 
-# A patched `poll` would wait in gevent's hub; this one is asked without waiting. Kept beside its socket it costs 0.3 µs
-# a look, where a peek, which fails with an exception whenever all is well, costs 2 to 4.
+# gevent's patched `poll` would wait in its hub. This one is called without waiting. One poll object per socket costs
+# 0.3 µs per look. Peeking would cost 2 to 4 µs, since it raises an exception in the normal case.
 _poll = get_original("select", "poll")
 _ANYTHING = select.POLLIN | select.POLLHUP | select.POLLERR
 
 
 class Connection:
-    """A connected socket. `wait` is in seconds; waiting longer raises TimeoutError, a broken connection OSError."""
+    """A connected socket. `wait` is in seconds. Methods raise TimeoutError after that, and OSError if the connection
+    breaks."""
 
     def __init__(self, origin: Origin, sock: socket.socket, alarm: Alarm) -> None:
         self.origin = origin
-        self.idle_since = 0.0  # since when no call uses it, by the monotonic clock
+        self.idle_since = 0.0  # when the last call ended, by the monotonic clock
         self._socket = sock
         self._alarm = alarm
         self._watcher = alarm.watch(sock)
-        # Under gevent the bare socket, which waits for nothing and costs half as much to ask.
+        # Under gevent, the socket inside gevent's: it never waits, and calls cost half as much.
         self._bare: Any = sock if self._watcher is None else sock._sock  # type: ignore[attr-defined]
         if self._watcher is not None:
             alarm.start()
@@ -57,7 +58,7 @@ class Connection:
             self._socket.sendall(memoryview(data)[sent:])
 
     def read(self, wait: float) -> bytes:
-        """What one read of the socket delivers; empty at the end of the connection."""
+        """The bytes that one read of the socket delivers, empty at the end of the connection."""
         if self._watcher is None:
             self._socket.settimeout(wait)
             return self._socket.recv(READ_SIZE)
@@ -79,19 +80,19 @@ class Connection:
                     raise
 
     def is_quiet(self) -> bool:
-        """Whether a connection kept between two calls is as it should be: open, with nothing to read. What came unasked
-        would be taken for the answer to the next call, which may be another client's."""
+        """Whether an idle connection is open and has nothing to read. Unrequested bytes would pass for the reply to the
+        next call, which may be another client's."""
         return not self._look.poll(0)
 
     def close(self) -> None:
-        """Closes the socket at once. Does nothing the second time."""
+        """Closes the socket at once. A second call does nothing."""
         if self._watcher is not None:
             self._watcher.close()
         self._socket.close()
 
 
 class TlsConnection(Connection):
-    """A connection with TLS; `shake_hands` comes before the first read or write."""
+    """A connection with TLS. `shake_hands` must be called before the first read or write."""
 
     def __init__(self, origin: Origin, sock: socket.socket, alarm: Alarm, context: ssl.SSLContext) -> None:
         super().__init__(origin, sock, alarm)
@@ -101,7 +102,7 @@ class TlsConnection(Connection):
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=origin.host)
 
     def shake_hands(self, wait: float) -> None:
-        """Raises ssl.SSLError, an OSError, if the upstream's certificate does not hold."""
+        """Does the TLS handshake. Raises ssl.SSLError, an OSError, if the upstream's certificate is not valid."""
         while True:
             try:
                 self._tls.do_handshake()
@@ -135,7 +136,7 @@ class TlsConnection(Connection):
         return b""
 
     def _decrypt(self) -> bytes:
-        """The content of all records that are complete."""
+        """The content of all complete records."""
         pieces = []
         try:
             while not self._has_ended and (self._incoming.pending or self._tls.pending()):
@@ -143,7 +144,7 @@ class TlsConnection(Connection):
                 pieces.append(piece)
                 self._has_ended = not piece
         except ssl.SSLWantReadError:
-            # Part of a record: the loop's condition spares this, the dearest step of all, to whole ones.
+            # An incomplete record. With complete ones, the loop's condition avoids this expensive exception.
             pass
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 

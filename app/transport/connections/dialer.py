@@ -22,22 +22,22 @@ from app.transport.connections.waiting import Alarm
 from app.transport.network.public import is_loopback
 from app.transport.network.tunnel import Proxy
 
-# A dead peer, for example behind a NAT that forgot us, is noticed within about two minutes of silence.
+# With these, a dead peer, for example behind a NAT that forgot us, is noticed within about two minutes of silence.
 _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 
-# What the other side says of our certificate, or of having got none.
+# OpenSSL's reason if the peer refuses our certificate, or misses one.
 _REFUSED_US = re.compile(r"ALERT_(?:\w{0,20}CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED)")
-# What OpenSSL says of a chain whose end nobody here knows.
+# OpenSSL's codes for a certificate chain without a trusted authority.
 _UNKNOWN_AUTHORITY = frozenset({18, 19, 20, 21})
 
 
 class Dialer:
     """Opens connections to origins.
 
-    `proxies` has the keys that requests uses: `http`, `https`, `all`, each also with `://host`, and `no_proxy`; this
-    machine is never reached through one. `ca_bundle` is a file or a folder of certificates that are trusted besides
-    certifi's; `client_cert` and `client_key` are the files of our own certificate. With `public_only` a proxy is told
-    addresses that were checked, not names.
+    `proxies` has the keys that requests uses: `http`, `https`, `all`, each also with `://host`, and `no_proxy`. This
+    machine is never reached through a proxy. `ca_bundle` is a file or folder of certificates that are trusted besides
+    certifi's. `client_cert` and `client_key` are the files of our own certificate. With `public_only`, proxies get
+    checked addresses instead of names.
     """
 
     def __init__(
@@ -58,20 +58,21 @@ class Dialer:
         self._choose = lru_cache(maxsize=1024)(self._find_proxy)
         self._own_tls = (ca_bundle, client_cert, client_key)
         if any(self._own_tls):
-            _check_files(*self._stamped())  # what cannot be read is told at the start
+            _check_files(*self._stamped())  # reports unreadable files at the start
         self._alarm = Alarm()
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
-        """Made when it is first needed: a hundred and forty certificates take time and room that many do without."""
+        """The TLS context, created on first use: 140 certificates take time and memory that many processes can save."""
         return _tls_context(*self._stamped())
 
     def _stamped(self) -> tuple[_Stamped | None, ...]:
         return tuple(None if path is None else (path, _stamp(path)) for path in self._own_tls)
 
     def knows_way(self, origin: Origin) -> bool:
-        """False for what requests does better: plain HTTP by way of a proxy, and proxies that want TLS themselves.
-        Raises UpstreamUnreachable for a way on which addresses cannot be checked."""
+        """Whether `dial` supports an origin. It does not support plain HTTP through an HTTP proxy, nor proxies that use
+        TLS themselves; requests does. Raises UpstreamUnreachable if addresses must be checked but a proxy prevents
+        it."""
         proxy = self._choose(origin) if self._proxies else None
         if proxy is None or proxy.is_socks or (origin.scheme == "https" and proxy.scheme == "http"):
             return True
@@ -104,7 +105,7 @@ class Dialer:
         return self._choose(origin) if self._proxies else None
 
     def _find_proxy(self, origin: Origin) -> Proxy | None:
-        """The proxy to an origin; the choice is requests', made once."""
+        """The proxy for an origin, chosen as requests does."""
         url = f"{origin.scheme}://{origin}"
         if is_loopback(origin.host) or should_bypass_proxies(url, self._no_proxy):
             return None
@@ -112,7 +113,7 @@ class Dialer:
         return Proxy(proxy) if proxy else None
 
     def _reach(self, origin: Origin, deadline: float) -> socket.socket:
-        """A socket on which the origin listens, be it through a proxy."""
+        """A socket connected to the origin, directly or through a proxy."""
         proxy = self._proxy_for(origin)
         if proxy is None:
             return self._connect(origin.host, origin.port, deadline, self._addresses)
@@ -141,7 +142,7 @@ class Dialer:
         failure: OSError = ConnectionError("no address")
         addresses = book.find(host, port, _remaining(deadline))
         for tried, address in enumerate(addresses):
-            # A dead first address (IPv6 without a way out) must leave time for the others.
+            # A dead first address (IPv6 without a route) must leave time for the others.
             wait = _remaining(deadline) / (len(addresses) - tried)
             sock = socket.socket(address[0], socket.SOCK_STREAM)
             try:
@@ -162,7 +163,7 @@ class Dialer:
 
 
 def describe_failure(error: OSError) -> str:
-    """Why a connection did not come about, with what helps."""
+    """Why a connection failed, with the remedy if there is one."""
     if isinstance(error, ssl.SSLCertVerificationError):
         if error.verify_code in _UNKNOWN_AUTHORITY:
             return (
@@ -185,7 +186,7 @@ _Stamped = tuple[str, tuple[int, int] | None]
 
 
 def _stamp(path: str) -> tuple[int, int] | None:
-    """What is another one after each change of a file."""
+    """A value that differs after each change of a file."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):
@@ -197,13 +198,13 @@ def _stamp(path: str) -> tuple[int, int] | None:
 def _tls_context(
     ca_bundle: _Stamped | None, client_cert: _Stamped | None, client_key: _Stamped | None
 ) -> ssl.SSLContext:
-    """Shared by all who trust the same files: also by workers, whose master has made it."""
+    """The TLS context for these files. It is cached and shared, also by workers if their master has created it."""
     return _build_context(*(None if each is None else each[0] for each in (ca_bundle, client_cert, client_key)))
 
 
 @lru_cache(maxsize=4)
 def _check_files(ca_bundle: _Stamped | None, client_cert: _Stamped | None, client_key: _Stamped | None) -> None:
-    """Raises ConfigError for what cannot be used; nothing of it is kept, as many upstreams are asked without TLS."""
+    """Raises ConfigError for unusable files. The context is not kept, since many upstreams do not use TLS."""
     paths = (None if each is None else each[0] for each in (ca_bundle, client_cert, client_key))
     _load_files(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), *paths)
 
@@ -238,7 +239,7 @@ def _load_files(
 
 
 def _no_password() -> str:
-    """Without this OpenSSL would ask on the terminal for the password of a key."""
+    """Refuses keys with a password. Otherwise OpenSSL would ask for it on the terminal."""
     raise ValueError("the key of the client certificate has a password")
 
 
@@ -252,5 +253,5 @@ def _tune(sock: socket.socket) -> None:
 
 
 def _remaining(deadline: float) -> float:
-    """Seconds left, never so few that a socket would take them for "do not wait"."""
+    """The seconds left, but never 0, which would make a socket non-blocking."""
     return max(deadline - time.monotonic(), 0.001)

@@ -12,11 +12,11 @@ from app.transport.reply import MAX_HEAD
 
 
 class ConnectionPool:
-    """Kept connections, last in first out, so that surplus ones grow old and are closed.
+    """Idle connections. The latest is used first, so that surplus ones grow old and are closed.
 
-    `lifetime` (seconds) is how long an unused connection is kept: less than upstreams keep theirs, or a call would
-    race with their closing. `size` bounds the kept connections of one origin. Safe for threads and greenlets: all it
-    shares are single steps on lists.
+    An idle connection is kept for `lifetime` seconds: less than upstreams keep theirs, since otherwise calls would race
+    with their closing. `size` is the most idle connections per origin. Safe for threads and greenlets, since it uses
+    only atomic operations on lists.
     """
 
     def __init__(self, dialer: Dialer, size: int, lifetime: float, max_head: int = MAX_HEAD) -> None:
@@ -28,7 +28,7 @@ class ConnectionPool:
         self._sweep_at = 0.0
 
     def take(self, origin: Origin) -> Connection | None:
-        """A kept connection that seems alive, if there is one."""
+        """An idle connection that seems alive, or None."""
         kept = self._kept.get(origin)
         oldest = time.monotonic() - self._lifetime
         while kept:
@@ -42,11 +42,11 @@ class ConnectionPool:
         return None
 
     def open(self, origin: Origin, limit: float) -> Connection:
-        """A new connection; `limit` in seconds. Raises UpstreamUnreachable, UpstreamTimeout."""
+        """A new connection. `limit` is in seconds. Raises UpstreamUnreachable, UpstreamTimeout."""
         return self._dialer.dial(origin, limit)
 
     def keep(self, connection: Connection) -> None:
-        """Takes back a connection on which nothing is under way."""
+        """Takes back a connection that no call uses any more."""
         connection.idle_since = time.monotonic()
         kept = self._kept.get(connection.origin)
         if kept is None and self._size:
@@ -61,7 +61,7 @@ class ConnectionPool:
                 self._drop_oldest(every)
 
     def close(self) -> None:
-        """Closes all kept connections; those in use are closed when they come back."""
+        """Closes all idle connections. Those in use are closed when they come back."""
         self._size = 0
         for kept in list(self._kept.values()):
             while kept:

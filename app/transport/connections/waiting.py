@@ -1,7 +1,7 @@
-"""Waits, under gevent, until a socket is readable or time is up.
+"""Waits, under gevent, until a socket is readable or the time is up.
 
-gevent's own sockets read first, and start a timer for each wait. An upstream has nearly always nothing to read yet, so
-that costs a failed system call, an exception and a timer for each event: more than all the rest of reading it.
+gevent's own sockets try to read first, and start a timer for each wait. Usually there is nothing to read yet, so each
+event costs a failed system call, an exception and a timer: more than everything else in reading it.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from gevent import get_hub
 # libev's EV_READ.
 _READABLE = 1
 _TICK = 0.1
-# Where a tick matters, the exact timer is worth its price.
+# Below this many seconds a tick matters, and an exact timer is worth its cost.
 _EXACT_BELOW = 1.0
 
 
 class Alarm:
-    """Ends the waits of all greenlets with one timer that looks around ten times a second.
+    """Ends the waits of all greenlets of one hub with a single timer that checks them ten times a second.
 
-    Who waits puts himself among the `deadlines`, for as long; TimeoutError is thrown into him then, up to a tenth of a
-    second late. Waits below `exact_below` seconds are not for it. For the greenlets of one hub.
+    A greenlet adds its deadline to `deadlines` while it waits. At the deadline, or up to a tenth of a second later,
+    TimeoutError is thrown into it. Waits below `exact_below` seconds should use another timer.
     """
 
     __slots__ = ("_timer", "deadlines", "exact_below")
@@ -35,21 +35,21 @@ class Alarm:
         self._timer: Any = None
 
     def watch(self, sock: socket.socket) -> Any:
-        """What a wait is for, to be closed with the socket; None for a socket that is not gevent's."""
+        """A watcher to wait for, which must be closed with the socket. None if the socket is not gevent's."""
         if isinstance(sock, gevent.socket.socket):
             return get_hub().loop.io(sock.fileno(), _READABLE)
         return None
 
     def start(self) -> None:
-        """To be called before the first wait."""
+        """Starts the timer. Must be called before the first wait."""
         if self._timer is not None:
             return
-        # Not counted among what keeps the hub running: it shall not keep a process alive that has nothing else to do.
+        # `ref=False`: the timer alone must not keep the hub, and so the process, running.
         self._timer = get_hub().loop.timer(_TICK, _TICK, ref=False)
         self._timer.start(self._ring)
 
     def _ring(self) -> None:
-        """Runs in the hub, so every greenlet with a deadline is waiting now."""
+        """Ends the waits whose time is up. Runs in the hub, so every greenlet with a deadline is waiting now."""
         now = monotonic()
         for waiter in [waiter for waiter, deadline in self.deadlines.items() if deadline <= now]:
             waiter.throw(TimeoutError("timed out"))

@@ -1,1 +1,1 @@
-"""Names, addresses and proxies: which way leads to an upstream, and which are forbidden."""
+"""Names, addresses and proxies: how to reach an upstream, and which addresses are forbidden."""

@@ -1,4 +1,4 @@
-"""Resolves names with a time limit, once for all who ask at the same time."""
+"""Resolves host names without blocking the caller."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 from gevent.monkey import get_original, is_module_patched
 from gevent.threadpool import ThreadPool
 
-# Family, and what `socket.connect` takes for it.
+# The family, and the argument of `socket.connect` for it.
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 
-# Threads of one gevent worker that wait for name servers, each for one name.
+# The threads of a gevent worker that wait for name servers, each for one name.
 _THREADS = 32
-# Of the number of a network; more would not fit into what the system takes.
+# The most digits of a network's number. More would exceed what the system accepts.
 _MOST_DIGITS = 9
 
 
 class LookUp:
-    """A look-up under way."""
+    """A running look-up. Either `addresses` or `failure` is set when it is `done`."""
 
     def __init__(self) -> None:
         self.done = threading.Event()
@@ -29,10 +29,9 @@ class LookUp:
 
 
 class Resolver:
-    """Starts look-ups that never hold their caller.
+    """Starts look-ups in threads, without blocking the caller.
 
-    gevent's own resolver shares ten threads among all: a dozen requests to one dead name would make every other name
-    wait.
+    gevent's own resolver has only ten threads: a dozen requests to one dead name would delay all other names.
     """
 
     def __init__(self) -> None:
@@ -64,7 +63,8 @@ class Resolver:
 
 
 def read_literal(host: str, port: int) -> Address | None:
-    """The address that a host's text is already; None for a name. Raises OSError for one in no network of ours."""
+    """The address that a host's text spells, or None for a name. Raises OSError for an address with an unknown network
+    interface."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -75,7 +75,7 @@ def read_literal(host: str, port: int) -> Address | None:
 
 
 def _read_scope(scope: str | None) -> int:
-    """The number of the network that an address belongs to. Raises OSError for one that there is not."""
+    """The number of an address's network interface (its scope). Raises OSError for an unknown one."""
     if scope is None:
         return 0
     if not scope.isdecimal():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 
-# Ranges whose addresses hold another one or lead to it, and some that Python calls global. No public server is there.
+# Ranges whose addresses contain or lead to another address, and others that Python considers global. None of them has
+# public servers.
 _INDIRECT = tuple(
     ipaddress.ip_network(text)
     for text in (
@@ -27,7 +28,7 @@ _INDIRECT = tuple(
 
 
 def is_public(address: str) -> bool:
-    """Whether an address, as the system writes it, is one of the public internet."""
+    """Whether an address, as the system writes it, belongs to the public internet."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
@@ -38,7 +39,7 @@ def is_public(address: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host's name or address is this machine's own, by how it is written."""
+    """Whether a host's name or address is this machine's own, judged by its text alone."""
     name = host.strip("[]").rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True

@@ -8,16 +8,16 @@ from functools import partial
 from urllib.parse import SplitResult, unquote, urlsplit
 
 _MAX_HEAD = 64 * 1024
-# What PySocks calls the versions of the protocol.
+# PySocks' numbers of the protocol's versions.
 _SOCKS = {"socks4": 1, "socks4a": 1, "socks5": 2, "socks5h": 2}
-# These leave the look-up of the upstream's name to the proxy.
+# With these, the proxy looks up the upstream's name.
 _LOOK_UP_THERE = frozenset({"socks4a", "socks5h"})
-# What is assumed where a proxy's URL names no port.
+# The default ports of proxies.
 _PORTS = {"http": 80, "https": 443} | dict.fromkeys(_SOCKS, 1080)
 
 
 class Proxy:
-    """A proxy by its URL. Its user and password are in no text that this gives away."""
+    """A proxy, given by its URL. User and password appear in none of its messages."""
 
     def __init__(self, url: str) -> None:
         parts: SplitResult = urlsplit(url if "://" in url else f"http://{url}")
@@ -37,12 +37,12 @@ class Proxy:
 
     @property
     def looks_up(self) -> bool:
-        """Whether the upstream's name is given to the proxy as it is."""
+        """Whether the proxy looks up the upstream's name."""
         return self.scheme not in _SOCKS or self.scheme in _LOOK_UP_THERE
 
     def open_socks(self, address: tuple[socket.AddressFamily, str], host: str, port: int, wait: float) -> socket.socket:
         """A socket that leads to `host` through the SOCKS proxy at `address`. Raises OSError."""
-        import socks  # its module takes the socket class of the moment: gevent's, if that has been put in place
+        import socks  # imported late: it uses the socket class it finds then, which must be gevent's if that is in use
 
         sock = socks.socksocket(address[0])
         try:
@@ -62,7 +62,8 @@ class Proxy:
         return tunnel
 
     def open_tunnel(self, sock: socket.socket, host: str, port: int) -> None:
-        """Asks an HTTP proxy, to which `sock` is connected, for a connection (RFC 9110 section 9.3.6)."""
+        """Requests a tunnel from the HTTP proxy to which `sock` is connected (RFC 9110 section 9.3.6). Raises
+        OSError."""
         authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         lines = [f"CONNECT {authority} HTTP/1.1", f"host: {authority}"]
         if self._user:
@@ -70,7 +71,7 @@ class Proxy:
             lines.append(f"proxy-authorization: Basic {base64.b64encode(user.encode()).decode()}")
         sock.sendall("\r\n".join([*lines, "", ""]).encode())
         head = bytearray()
-        # One byte more than the head would already belong to TLS, but the upstream's TLS waits for us to speak first.
+        # Reading beyond the head would lose bytes of TLS, but there are none: in TLS, the client speaks first.
         for received in iter(partial(sock.recv, 4096), b""):
             head += received
             if b"\r\n\r\n" in head[-len(received) - 3 :] or len(head) > _MAX_HEAD:
