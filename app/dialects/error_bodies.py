@@ -45,6 +45,9 @@ _SUCCESS = ("", "0", "00", "000", "0000", "00000", "200", "20000", "ok", "succes
 _TELLING = frozenset({*_MESSAGES, *_CODES, *_ERROR_CODES, *_PLACES, "success", "ok", "object", "status"})
 _FAILED = ("error", "errors", "fail", "failed", "failure", "exception")
 _DEEPEST = 4
+# Where a body says how long to wait, and how many seconds its unit is.
+_DELAYS = {"resetsinseconds": 1, "resetinseconds": 1, "retryafter": 1, "retryafterseconds": 1, "retryafterms": 0.001,
+           "retryinseconds": 1, "waitseconds": 1, "retrydelayms": 0.001}  # fmt: skip
 
 
 class ErrorBody(NamedTuple):
@@ -221,6 +224,8 @@ def _read_object(error: dict[str, Any], place: str | None, depth: int) -> ErrorB
             type=inner.type or own[0],
             code=inner.code or own[1],
             param=inner.param or own[2],
+            retry_after=inner.retry_after or _find_delay(fields, error),
+            resets_at=inner.resets_at or _find_reset(fields, error),
         )
     if not isinstance(message, str):
         within = _read_value(message, None, depth + 1) if depth < _DEEPEST else ErrorBody("")
@@ -348,14 +353,21 @@ def _element(text: str, lower: str, name: str) -> str:
 
 def _find_delay(fields: dict[str, Any], error: dict[str, Any]) -> str | None:
     """Seconds to wait as given in the body, as text."""
-    for name in ("resetsinseconds", "resetinseconds", "retryafter", "retryafterseconds"):
-        if isinstance(value := fields.get(name), int | float) and not isinstance(value, bool) and value >= 0:
-            return f"{value:g}"
+    for name, unit in _DELAYS.items():
+        value = fields.get(name)
+        if isinstance(value, str) and value.replace(".", "", 1).isdigit() and len(value) <= 12:
+            value = float(value)
+        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+            return f"{value * unit:.10g}"
     match error:
         case {"details": [*details]}:  # Google's RetryInfo
-            for detail in details:
+            for detail in details[:_MOST_DETAILS]:
                 match detail:
-                    case {"retryDelay": str(delay)} if delay[:-1].replace(".", "", 1).isdigit():
+                    case {"retryDelay": {"seconds": int(seconds)}} if seconds >= 0:
+                        return str(seconds)
+                    case {"retryDelay": str(delay)} | {"metadata": {"quotaResetDelay": str(delay)}} if (
+                        delay.endswith("s") and delay[:-1].replace(".", "", 1).isdigit()
+                    ):
                         return delay[:-1]
     return None
 

@@ -21,7 +21,7 @@ from app.dialects.contract import ClientDialect, RenderedRequest, StreamParser, 
 from app.dialects.error_kinds import has_login_words
 from app.dialects.refused_fields import NESTED, leave_out
 from app.errors import UpstreamMalformed, UpstreamRefused, UpstreamTimeout
-from app.gateway.failures.retry_after import find_retry_after
+from app.gateway.failures.retry_after import find_retry_after, settle_retry_after
 from app.gateway.messages import ClientRequest
 from app.gateway.record import Record
 from app.gateway.replies.paused_turn import PausedTurn
@@ -223,8 +223,12 @@ class Attempt(abc.ABC):
         body = exchange.read_body(target.limits.error_kb << 10, cut=True)
         failure = target.dialect.parse_error(exchange.status, exchange.headers, body)
         headers = relayed_headers(exchange.headers, same_dialect=target.same_dialect)
-        if failure.kind in ("rate_limit", "quota") and not {"retry-after", "retry-after-ms"} & headers.keys():
-            seconds = find_retry_after(exchange.headers, failure, time.time())
+        now = time.time()
+        settle_retry_after(headers, now)
+        if "retry-after" in exchange.headers and headers.get("retry-after") != failure.retry_after:
+            failure = msgspec.structs.replace(failure, retry_after=headers.get("retry-after"))
+        if failure.kind in ("rate_limit", "quota") and "retry-after" not in headers:
+            seconds = find_retry_after(exchange.headers, failure, now)
             if seconds is not None:
                 headers["retry-after"] = str(seconds)
                 failure = msgspec.structs.replace(failure, retry_after=str(seconds))

@@ -7,6 +7,7 @@ Each case names where it was reported: the repository and the number of the issu
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -71,3 +72,108 @@ def test_a_limit_that_breaks_a_stream_is_no_full_context(client: Client, upstrea
 
     assert "please wait" in told.error
     assert told.code in (None, "rate_limit_exceeded")
+
+
+SECONDS: dict[str, int] = {
+    "Please wait 30 seconds before retrying.": 30,
+    "Try again in about 5 minutes": 300,
+    "Please try again in 1 hour and 2 minutes.": 3720,
+    "quota will reset after 1h2m3s.": 3723,
+    "Rate limit resets in 30s": 30,
+    "Too many requests. Available again in 30 seconds.": 30,
+    "Please slow down. Next request allowed in 1.5s": 2,
+    "Retry after 1500 milliseconds": 2,
+    '{"detail": "slow down", "retry_after": 30}': 30,
+    "请在 30 秒后重试": 30,
+    "请 5 分钟后重试": 300,
+    "retry the 3 seconds of audio": -1,
+    "a limit of 30 seconds": -1,
+}
+
+
+@pytest.mark.parametrize("said", SECONDS)
+def test_the_wait_that_a_message_names_is_told(client: Client, upstream: FakeUpstream, said: str) -> None:
+    upstream.script(json_reply({"error": {"message": said, "type": "rate_limit_error"}}, 429))
+
+    told = client.chat().headers.get("retry-after")
+
+    assert told == (None if SECONDS[said] < 0 else str(SECONDS[said]))
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S UTC", "%Y-%m-%d %H:%M:%S +0000 GMT"])
+@pytest.mark.parametrize("said", ["Your limit will reset at {}.", "It will reset at {}", "Try again after {}"])
+def test_the_date_that_a_message_names_is_told(client: Client, upstream: FakeUpstream, form: str, said: str) -> None:
+    """Only with its zone: of a time in Beijing nobody knows that it is one."""
+    at = datetime.now(UTC) + timedelta(seconds=600)
+    texts = [said.format(at.strftime(form)), said.format(at.strftime("%Y-%m-%d %H:%M:%S"))]
+    upstream.script(*(json_reply({"error": {"message": text, "code": "429"}}, 429) for text in texts))
+
+    dated, bare = (client.message().headers.get("retry-after") for _ in texts)
+
+    assert abs(int(dated or 0) - 600) < 60
+    assert bare is None
+
+
+# NikkeTryHard/zerogravity#19, duolahypercho/codex-router#573, promptfoo/promptfoo#8341, cline/cline#14213
+HEADERS: dict[str, tuple[dict[str, str], str | None]] = {
+    "seconds": ({"retry-after": "30"}, "30"),
+    "parts of a second": ({"retry-after": "30.5"}, "31"),
+    "with its unit": ({"retry-after": "30s"}, "30"),
+    "a span": ({"retry-after": "1m30s"}, "90"),
+    "below nothing": ({"retry-after": "-1"}, None),
+    "nonsense": ({"retry-after": "soon"}, None),
+    "milliseconds": ({"retry-after-ms": "30000"}, "30"),
+    "Azure's milliseconds": ({"x-ms-retry-after-ms": "30000"}, "30"),
+    "an x before": ({"x-retry-after": "30"}, "30"),
+    "of the limit": ({"x-ratelimit-retry-after": "30"}, "30"),
+    "in words": ({"x-rate-limit-retry-after-seconds": "30"}, "30"),
+    "GitHub Models": ({"x-ratelimit-timeremaining": "30"}, "30"),
+    "the draft of before": ({"ratelimit": "limit=100, remaining=0, reset=30"}, "30"),
+    "the last draft": ({"ratelimit": '"default";r=0;t=30'}, "30"),
+}
+
+
+@every_client
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_wait_is_told_in_seconds_whatever_a_header_has_for_it(
+    client: Client, upstream: FakeUpstream, dialect: str, name: str
+) -> None:
+    headers, seconds = HEADERS[name]
+    upstream.script(json_reply({"error": {"message": "slow", "type": "rate_limit_error"}}, 429, headers))
+    path = {"A": "/v1/messages", "C": "/v1/chat/completions", "R": "/v1/responses"}[dialect]
+    asked = {"input": "hi"} if dialect == "R" else {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9}
+
+    response = client.ask(path, {"model": "chat/m", **asked})
+
+    assert (response.status_code, response.headers.get("retry-after")) == (429, seconds)
+
+
+@pytest.mark.parametrize("form", ["unix", "unix in milliseconds", "ISO"])
+def test_a_moment_in_the_header_becomes_seconds(client: Client, upstream: FakeUpstream, form: str) -> None:
+    at = datetime.now(UTC) + timedelta(seconds=600)
+    given = {
+        "unix": str(int(at.timestamp())),
+        "unix in milliseconds": str(int(at.timestamp() * 1000)),
+        "ISO": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+    upstream.script(json_reply({"error": {"message": "slow"}}, 429, {"retry-after": given[form]}))
+
+    assert abs(int(client.chat().headers["retry-after"]) - 600) < 60
+
+
+BODIES: dict[str, Any] = {
+    "a text": {"error": {"message": "slow", "retry_after": "30"}},
+    "beside the error": {"error": {"message": "slow"}, "retry_after": 30},
+    "milliseconds": {"error": {"message": "slow", "retryAfterMs": 30000}},
+    "Google": [{"error": {"code": 429, "message": "q", "details": [{"retryDelay": "30s"}]}}],
+    "Google in parts": {"error": {"code": 429, "message": "q", "details": [{"retryDelay": {"seconds": 30}}]}},
+    "Google's plan": {"error": {"message": "q", "details": [{"metadata": {"quotaResetDelay": "29.7s"}}]}},
+    "seconds to wait": {"error": {"message": "slow", "wait_seconds": 30}},
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_the_wait_that_a_body_names_is_told(client: Client, upstream: FakeUpstream, name: str) -> None:
+    upstream.script(json_reply(BODIES[name], 429))
+
+    assert client.chat().headers.get("retry-after") == "30"

@@ -16,14 +16,31 @@ _EPOCH = 1e9  # what is larger is a date in seconds, a thousand times that one i
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST_TEXT = 64
 _LONGEST_MESSAGE = 4000
-# How a message says it: OpenAI and Groq "try again in 6m0.5s", Azure "retry after 45 seconds", Google within another
-# vendor's message `"retryDelay": "36s"`.
+# How a message says it: OpenAI and Groq "try again in 6m0.5s", Azure "retry after 45 seconds", Google "will reset after
+# 1h2m3s" and, within another vendor's message, `"retryDelay": "36s"`.
 _UNIT = r"(?:ms|milliseconds?|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)\b"
+_SPAN = rf"(?:\d{{1,9}}(?:\.\d{{1,9}})? ?(?:{_UNIT}|[hms](?=\d)),? ?(?:and )?){{1,4}}"
 _SAID = re.compile(
-    rf"(?:try again|retry) (?:in|after) ((?:\d{{1,9}}(?:\.\d{{1,9}})? ?(?:{_UNIT}|[hms](?=\d)) ?){{1,4}})"
+    r"(?:try again|retry(?:ing)?|resets?|refresh(?:es)?|available(?: again)?|allowed|wait)"
+    rf" (?:(?:in|after|for|about|at least|approximately) ){{0,2}}({_SPAN})"
     r"|retryDelay\W{1,8}(\d{1,9}(?:\.\d{1,9})?s)",
     re.IGNORECASE,
 )
+# The same in Chinese: "请在 30 秒后重试".
+_SAID_IN_CHINESE = re.compile(r"(\d{1,6}) ?(毫秒|秒钟?|分钟?|小时|天)(?:之?后|以后)")
+_CHINESE_UNITS = {"毫": "ms", "秒": "s", "分": "m", "小": "h", "天": "d"}
+# As the field of an object that a message quotes: "retry_after: 30".
+_QUOTED = re.compile(
+    r"retry[-_ ]?after(?:[-_ ]?seconds)?[\"']? ?[:=] ?[\"']?(\d{1,6}(?:\.\d{1,6})?)(?![\w.])", re.IGNORECASE
+)
+# A date, of which the zone is told.
+_DATED = re.compile(
+    r"(?:reset|resets|retry|try again|available|until|resume) (?:again )?(?:at |on |after |until )?"
+    r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?) ?(Z|UTC|GMT|[+-]\d\d:?\d\d)",
+    re.IGNORECASE,
+)
+# The last draft of the IETF, and the one before: `"default";r=0;t=30`, `limit=100, remaining=0, reset=30`.
+_DRAFTS = re.compile(r"(?:^|[;, ])(?:t|reset)=(\d{1,9})(?:[;, ]|$)")
 _WORDS = re.compile(r"[a-z]{3,}", re.IGNORECASE)
 _SHORT = {"mil": "ms", "sec": "s", "min": "m", "hou": "h", "hrs": "h", "day": "d"}
 
@@ -34,20 +51,57 @@ def find_retry_after(headers: Mapping[str, str], failure: Failure, now: float) -
     `now` is unix seconds. Of several limits those count that nothing is left of.
     """
     for told in (failure.retry_after, failure.resets_at):
-        if told is not None and (seconds := read_moment(told, now)) is not None:
+        if told is not None and not told.startswith("-") and (seconds := read_moment(told, now)) is not None:
             return math.ceil(seconds)
-    if (said := _SAID.search(failure.message[:_LONGEST_MESSAGE])) is not None:
-        span = _WORDS.sub(lambda word: _SHORT[word[0][:3].lower()], said[1] or said[2])
-        if (seconds := read_moment(span.replace(" ", ""), now)) is not None:
-            return math.ceil(seconds)
+    if (seconds := _read_message(failure.message[:_LONGEST_MESSAGE], now)) is not None:
+        return math.ceil(seconds)
     resets: dict[str, float] = {}
     for name, value in headers.items():
+        if "retry-after" in name or name == "x-ratelimit-timeremaining":
+            unit = 0.001 if name.endswith("-ms") else 1.0
+            if not value.startswith("-") and (seconds := read_moment(value, now)) is not None:
+                return math.ceil(seconds * unit)
+        elif name == "ratelimit" and (draft := _DRAFTS.search(value[:_LONGEST_MESSAGE])) is not None:
+            resets[name] = float(draft[1])
         if "ratelimit" in name.replace("-limit", "limit").replace("rate-", "rate") and "reset" in name:
             seconds = read_moment(value, now)
             if seconds is not None:
                 resets[name] = seconds
     spent = [seconds for name, seconds in resets.items() if headers.get(name.replace("reset", "remaining")) == "0"]
     return math.ceil(max(spent or resets.values())) if resets else None
+
+
+def settle_retry_after(headers: dict[str, str], now: float) -> None:
+    """Writes a `retry-after` as clients read it: whole seconds or an HTTP date. Servers write `30s`, unix time and
+    other dates; what says nothing is left out, and `retry-after-ms` is told in seconds too."""
+    given = headers.get("retry-after")
+    if given is None:
+        seconds = read_moment(headers.get("retry-after-ms", ""), 0.0)
+        if seconds is not None:
+            headers["retry-after"] = str(math.ceil(seconds / 1000))
+        return
+    if (given.isdigit() and float(given) < _EPOCH) or given.endswith("GMT"):
+        return
+    seconds = None if given.lstrip().startswith("-") else read_moment(given, now)
+    if seconds is None:
+        del headers["retry-after"]
+    else:
+        headers["retry-after"] = str(math.ceil(seconds))
+
+
+def _read_message(message: str, now: float) -> float | None:
+    """Seconds until what a message says."""
+    if (said := _SAID.search(message)) is not None:
+        span = (said[1] or said[2]).lower().replace("and ", "").replace(",", "")
+        span = _WORDS.sub(lambda word: _SHORT[word[0][:3]], span)
+        return read_moment(span.replace(" ", ""), now)
+    if (said := _SAID_IN_CHINESE.search(message)) is not None:
+        return read_moment(said[1] + _CHINESE_UNITS[said[2][0]], now)
+    if (said := _QUOTED.search(message)) is not None:
+        return read_moment(said[1], now)
+    if (said := _DATED.search(message)) is not None:
+        return read_moment(said[1] + ("+00:00" if said[2].upper() in ("Z", "UTC", "GMT") else said[2]), now)
+    return None
 
 
 def read_moment(text: str, now: float) -> float | None:
