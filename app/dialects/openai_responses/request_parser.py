@@ -40,6 +40,7 @@ LOGPROBS = "message.output_text.logprobs"
 
 _settings_decoder = msgspec.json.Decoder(Settings)
 _any_decoder = msgspec.json.Decoder(Any)
+_UNSAID = ReasoningSettings()
 _LONG_FIELDS = ("input", "tools")
 
 
@@ -55,8 +56,10 @@ def _parse(body: bytes) -> Request:
     check_fields(fields, "items")
     settings = _parse_settings(fields)
     given = Input(fields.get("input", NULL))
-    declared = fields.get("tools", NULL)
-    tools = _join_tools([*mend_schemas(parse_tools(declared, "tools"), declared)], given.tools)
+    declared = fields.get("tools")
+    tools = [] if declared is None else [*mend_schemas(parse_tools(declared, "tools"), declared)]
+    if given.tools:
+        tools = _join_tools(tools, given.tools)
     instructions = ([Text(settings.instructions)] if settings.instructions else []) + given.instructions
     state = _parse_state(settings)
     turns = given.turns
@@ -69,9 +72,9 @@ def _parse(body: bytes) -> Request:
         turns=turns,
         instructions=tuple(instructions),
         tools=tuple(tools),
-        tool_choice=parse_tool_choice(settings.tool_choice),
+        tool_choice=None if settings.tool_choice is None else parse_tool_choice(settings.tool_choice),
         parallel_tool_calls=settings.parallel_tool_calls,
-        reasoning=_parse_reasoning(settings.reasoning),
+        reasoning=_UNSAID if settings.reasoning is None else _parse_reasoning(settings.reasoning),
         sampling=Sampling(
             temperature=settings.temperature,
             top_p=settings.top_p,
@@ -80,7 +83,7 @@ def _parse(body: bytes) -> Request:
         ),
         max_tokens=settings.max_output_tokens,
         stop=_parse_stop(settings),
-        output_format=_parse_format(text_format),
+        output_format=None if text_format is None else _parse_format(text_format),
         verbosity=settings.text.verbosity if settings.text else None,
         logprobs=_parse_logprobs(settings),
         user=settings.safety_identifier,
@@ -132,9 +135,7 @@ def _parse_state(settings: Settings) -> State:
     )
 
 
-def _parse_reasoning(field: ReasoningField | None) -> ReasoningSettings:
-    if field is None:
-        return ReasoningSettings()
+def _parse_reasoning(field: ReasoningField) -> ReasoningSettings:
     visibility = field.summary or field.generate_summary
     name = (field.effort or "auto").lower()
     effort = EFFORT_NAMES.get(name)
@@ -144,8 +145,8 @@ def _parse_reasoning(field: ReasoningField | None) -> ReasoningSettings:
     return ReasoningSettings(mode="on" if asked else None, effort=effort, visibility=visibility)
 
 
-def _parse_format(wire: Format | None) -> OutputFormat | None:
-    if wire is None or wire.type == "text":
+def _parse_format(wire: Format) -> OutputFormat | None:
+    if wire.type == "text":
         return None
     if wire.type == "json_object":
         return OutputFormat("json_object")

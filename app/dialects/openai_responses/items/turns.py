@@ -105,7 +105,7 @@ class Input:
     @property
     def turns(self) -> tuple[Turn, ...]:
         return tuple(
-            Turn(draft.role, tuple(draft.blocks), effort=draft.effort, path=draft.path) for draft in self._drafts
+            [Turn(draft.role, tuple(draft.blocks), effort=draft.effort, path=draft.path) for draft in self._drafts]
         )
 
     def _read(self, item: Item, raw: msgspec.Raw, path: str) -> None:
