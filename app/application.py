@@ -70,7 +70,7 @@ class Application:
         plain = environ["PATH_INFO"] in self.runtime.plain_paths
         if fields is not None and plain:
             owner, found = fields.entrance
-            if owner is self:  # no page sent it, and its path is one of these
+            if owner is self:  # not sent by a page, and the path is that of an endpoint
                 written = generate(self.runtime, environ, *found)
                 start_response(written.status, written.headers)
                 return written.body
@@ -112,7 +112,7 @@ class Application:
 
 
 def build_application(settings: Settings) -> Application:
-    """The WSGI application for our own worker. Raises ConfigError."""
+    """Builds the WSGI application for our own worker. Raises ConfigError."""
     families = (anthropic, openai_chat, openai_legacy, openai_responses)
     endpoints = Endpoints({path: endpoint for family in families for path, endpoint in family.ENDPOINTS.items()})
     runtime = Runtime(settings, os.environ, endpoints.roots)

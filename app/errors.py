@@ -126,7 +126,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DragomanError(Exception):
-    """Root of the tree; `failure` is what a dialect renders."""
+    """The root of the tree. Dialects render its `failure`."""
 
     kind: FailureKind = "internal"
     origin: Origin = "gateway"

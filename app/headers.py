@@ -11,8 +11,8 @@ FIELDS = "dragoman.headers"
 
 class HeaderFields(dict[str, str]):
     """Headers with lower-case names. Clients repeat theirs, so equal ones are parsed once and shared: do not change
-    them. `admission` caches what was decided from the headers alone, and `entrance` what was from these and the request
-    line that they came with, each beside a mark of whoever decided it."""
+    them. `admission` caches what was decided from the headers alone, and `entrance` what was decided from headers and
+    request line. Each is stored with a mark of whoever decided it."""
 
     __slots__ = ("admission", "entrance")
 

@@ -1,4 +1,4 @@
-"""Loops that run beside requests and survive any failure."""
+"""Loops that run besides requests and survive any failure."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ class Runtime:
         return self._limiter
 
     def find_limited(self) -> list[Limited]:
-        """The keys and providers with limits."""
+        """The client keys and providers that have limits."""
         return find_limited(self.services.access.limited_keys(), self.services.settings.providers)
 
     def _find_limiter(self) -> Limiter:

@@ -80,7 +80,7 @@ class Connection:
             raise DatabaseFailed(error) from error
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> Any:
-        """The driver's cursor."""
+        """Executes a statement and returns the driver's cursor."""
         if not self.is_sqlite:
             statement = statement.replace("%", "%%").replace("?", "%s")
         try:

@@ -143,7 +143,7 @@ def _read_each_block(text: bytes) -> list[bytes]:
 
 
 def _read_block(block: bytes) -> bytes:
-    """The joined data lines of one event; empty if it has none."""
+    """The joined data lines of one event, or empty if it has none."""
     data = []
     for line in block.removeprefix(BOM_UTF8).split(b"\n"):
         field, _, value = line.partition(b":")

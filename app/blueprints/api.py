@@ -264,8 +264,8 @@ def list_ids(request_id: str) -> list[tuple[str, str]]:
 
 
 class _Watched:
-    """The same stream. However it ends, its request is then no longer watched for a client that left, and is logged:
-    after the last part, or when the server closes it, as WSGI has it. A generator around the parts would run with each.
+    """A response's stream. When it ends or the server closes it, stops watching its client and logs the request. Not a
+    generator around the parts, which would run for each part.
     """
 
     __slots__ = ("_active", "_parts", "_record", "_token")
@@ -289,7 +289,7 @@ class _Watched:
             return
         try:
             if isinstance(parts, Generator):
-                if getattr(parts, "gi_frame", None) is not None:  # it has not come to its end
+                if getattr(parts, "gi_frame", None) is not None:  # it has not finished
                     record.terminal = "client_closed"
                 parts.close()
         finally:

@@ -59,7 +59,7 @@ def read_body(stream: IO[bytes], length: int | None, encoding: str, limit: int, 
         raw = _unpack_body(raw, names, encoding, limit, hold)
     if len(raw) > VALUES_UNSEEN and work_on(len(raw), has_too_many_values, raw):
         raise TooLarge(f"the request body contains more than {MOST_VALUES:,} values")
-    # Windows' shells put a byte order mark before the text of a file.
+    # Windows shells put a byte order mark at the beginning of a file.
     return raw.removeprefix(BOM_UTF8)
 
 

@@ -11,7 +11,7 @@ from app.blueprints.bodies import read_body
 from app.blueprints.turnstile import Turnstile
 from app.errors import ClientError, TooLarge, UnsupportedEncoding
 
-# A form holds a few names and at most a pasted address with its code.
+# A form contains a few names, and at most a pasted address with a code.
 MOST_BYTES = 16 * 1024
 MOST_FIELDS = 32
 # The most forms that are read at a time: without a key, anybody can send one slowly.

@@ -50,7 +50,7 @@ class CliRefresh:
             return
         self._next_look = self._monotonic() + LOOK
         now = self._clock()
-        # Loaded with the first look, as most gateways have no login.
+        # Imported with the first check, since most gateways have no login.
         from filelock import FileLock, Timeout
 
         try:

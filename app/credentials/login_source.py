@@ -271,7 +271,7 @@ class LoginSource:
                 self._held = msgspec.structs.replace(held, renew_at=renew_at)
 
     def _report(self, problem: str) -> None:
-        """Log a problem of the store, once."""
+        """Log a problem of the store, if it is a new one."""
         if problem != self._problem:
             self._problem = problem
             log.warning("%s", problem)

@@ -16,7 +16,7 @@ from app.settings import SharedSettings
 
 log = logging.getLogger("dragoman")
 
-# Seconds between two tries to use counts that failed.
+# Seconds between two tries to use failed counts.
 RETRY_PERIOD = 5.0
 # The most requests that ended while Redis was unavailable and are still to be settled there.
 MOST_LATE = 10_000

@@ -12,7 +12,7 @@ SONNET = "claude-sonnet-5-5"
 HAIKU = "claude-haiku-5-5"
 
 PRESETS: dict[str, dict[str, str]] = {
-    # Any name to the model that every Oracle Code Assist account has.
+    # Maps any name to the model that every Oracle Code Assist account has.
     "oca": {"*": "oca/gpt-4.1"},
     # OpenAI's names, by class of model, for clients that cannot be configured to send others. Longer prefixes first.
     "openai-to-claude": {

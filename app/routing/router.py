@@ -497,7 +497,7 @@ def _is_glob(name: str) -> bool:
 
 
 def _spelled(glob: str) -> int:
-    """How many characters a pattern spells out."""
+    """The number of characters that a pattern spells out."""
     return len(glob) - glob.count("*") - glob.count("?")
 
 

@@ -77,7 +77,7 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """TERM: the running requests may finish."""
+        """TERM: stops after the running requests."""
         self.shown.count = len(self._active()) if self.booted else 0
         # There is no application before the boot.
         if self.booted and (runtime := getattr(self.wsgi, "runtime", None)) is not None:

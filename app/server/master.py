@@ -66,7 +66,7 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is untyped
             self._move()
         self._leaving = self.WORKERS.keys() - self._retired
         self._handed_over_by = time.monotonic() + _HANDING_OVER
-        self.app.reloading = True  # the new workers say so when they serve
+        self.app.reloading = True  # the new workers log this when they are ready
         for _ in range(self.cfg.workers):
             self.spawn_worker()
         self.app.reloading = False

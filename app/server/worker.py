@@ -25,7 +25,7 @@ _READY: dict[str | None, str] = {
 
 def start(wsgi_app: Any, *, reloaded: Literal["changed", "broken"] | None = None) -> None:
     """Must be called once in each worker, before its first request. `wsgi_app` is our application. `reloaded` says
-    what a reload made of the configuration, for a worker that one started."""
+    whether a reload accepted the configuration, if a reload started this worker."""
     runtime = wsgi_app.runtime
     raise_descriptor_limit()
     guard_standard_streams()

@@ -1,6 +1,6 @@
-"""The settings: frozen tables, read once and handed down.
+"""The settings: frozen tables, which are read once and passed on.
 
-Nothing else in the program reads the environment or the configuration file.
+No other part of the program reads the environment or the configuration file.
 """
 
 from app.settings.loading import data_folder, find_config, load_settings

@@ -67,7 +67,7 @@ PLAIN_SECTIONS: dict[str, type[Struct]] = {
 SECTIONS = ("server", "providers", "models", *PLAIN_SECTIONS, "prices", "keys")
 KINDS = ("oca", "anthropic", "openai", "codex", "claude_cli", "demo")
 PROVIDER_GROUP = "dragoman.providers"
-# The kinds that speak one dialect only. An `oca` model may speak either of OpenAI's.
+# The kinds that speak only one dialect. An `oca` model may speak either of OpenAI's.
 FIXED_DIALECTS = {"anthropic": "anthropic_messages", "codex": "openai_responses", "claude_cli": "anthropic_messages"}
 SETTINGS_OF_SECTIONS = {
     "server": ServerSettings.__struct_fields__,
@@ -196,7 +196,7 @@ def _build_server(table: Any, client_key: str | None, faults: _Faults) -> Server
 
 
 def _build_each(tables: dict[str, Any], section: str, build: Callable[[str, Any], T], faults: _Faults) -> dict[str, T]:
-    """What `build` makes of each row of a section, by the names that its users gave them."""
+    """The results of `build` for each row of a section, by the row's name. Collects faults."""
     built: dict[str, T] = {}
     with faults.collect():
         for name, row in _table(tables.get(section, {}), section).items():
@@ -525,7 +525,7 @@ def _refuse_unknown(name: str, known: Sequence[str], key: str, elsewhere: Mappin
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """The hint that ends a message about an unknown name: the most similar known one, or empty."""
-    import difflib  # only a wrong name needs it
+    import difflib  # needed only for wrong names
 
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]}?" if near else ""

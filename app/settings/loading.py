@@ -176,7 +176,7 @@ def user_config_file(environ: Mapping[str, str]) -> Path:
 
 
 def data_folder() -> Path:
-    """Where all is kept that survives a restart, unless a setting says another place; it may not be there yet."""
+    """The folder for everything that survives a restart, unless a setting names another one. It may not exist yet."""
     return platformdirs.user_data_path("dragoman", appauthor=False)
 
 
@@ -291,7 +291,8 @@ def _read_plain(environ: Mapping[str, str]) -> Tables:
 
 
 def _read_prefixed(environ: Mapping[str, str]) -> Tables:
-    """`DRAGOMAN__A__B=value` becomes {"a": {"b": value}}; a value in brackets or braces is JSON."""
+    """Reads prefixed variables. `DRAGOMAN__A__B=value` becomes {"a": {"b": value}}. Values in brackets or braces are
+    JSON."""
     tables: Tables = {}
     for variable in sorted(environ):
         if not variable.startswith(PREFIX):

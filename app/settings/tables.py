@@ -70,7 +70,7 @@ class Table(Struct, frozen=True, kw_only=True):
 
 
 class ServerSettings(Table, frozen=True, kw_only=True):
-    """`[server]`. Times are seconds."""
+    """`[server]`. Times are in seconds."""
 
     host: str = "127.0.0.1"
     port: Port = 8080

@@ -78,7 +78,7 @@ class Exchange(ABC):
     def gather_body(self, limit: int, wait: float | None, *, cut: bool = False) -> Obtaining[bytes]:
         """`read_body` as a generator that yields after every `wait` seconds of silence."""
         first = b""
-        more: bytearray | None = None  # most bodies come in one read, and are not copied
+        more: bytearray | None = None  # most bodies arrive in one read, and need no copy
         size = 0
         while not (self.status or self.wait_head(wait)):
             yield

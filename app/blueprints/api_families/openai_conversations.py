@@ -1,4 +1,4 @@
-"""OpenAI Conversations: creating one, and reading and changing its items."""
+"""OpenAI Conversations: creating conversations, reading and changing their items."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.gateway.record import Record
 from app.gateway.responses_api.conversations import Conversations
 from app.services import Services
 
-# What answers a request: the conversations, who asks, and the parts of the path.
+# Answers a request. Arguments: the conversations, the client's request, and the variable parts of the path.
 Work = Callable[..., ClientResponse]
 
 blueprint = Blueprint("openai_conversations", __name__)

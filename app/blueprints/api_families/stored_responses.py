@@ -17,7 +17,7 @@ from app.services import Services
 blueprint = Blueprint("stored_responses", __name__)
 
 
-# What is done with one, by method and what stands behind its id in the path.
+# Actions on a stored response, by method and the path after its id.
 ROUTES: dict[tuple[str, str], Action] = {
     ("GET", ""): "retrieve",
     ("DELETE", ""): "delete",

@@ -1,5 +1,5 @@
-"""Usage, requests, limits and prices as JSON, as the commands `usage`, `requests`, `show`, `prices` and `top` show
-them."""
+"""Usage, requests, limits and prices as JSON, with the data of the commands `usage`, `requests`, `show`, `prices` and
+`top`."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def own_rows() -> Mapping[str, str]:
 
 
 def is_own(tenant: str, own: Mapping[str, str]) -> bool:
-    """Whether `own_rows` lets the asker see what belongs to this tenant."""
+    """Whether a caller with the filter `own`, from `own_rows`, may see this tenant's data."""
     return own.get("tenant", tenant) == tenant
 
 

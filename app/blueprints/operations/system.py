@@ -56,7 +56,7 @@ def index() -> Response:
 
 @blueprint.get("/dashboard", strict_slashes=False)
 def dashboard() -> Response:
-    """Redirects to the dashboard, which lies below a path that no API has."""
+    """Redirects to the dashboard, whose real path cannot clash with any API's."""
     if not services().settings.server.dashboard:
         return refuse(family(), Failure(kind="not_found", message="the dashboard is switched off (server.dashboard)"))
     return cast(Response, redirect("/_/", 303))

@@ -1,4 +1,4 @@
-"""The running program's version."""
+"""The version of the running program."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class RenewalLock:
                 held.release()
 
     def _acquire(self, timeout: float) -> BaseFileLock | None:
-        # Loaded with the first renewal: half a megabyte, and most gateways have no login.
+        # Imported with the first renewal: it takes half a megabyte, and most gateways have no login.
         from filelock import FileLock, Timeout
 
         for place in self._places("lock"):

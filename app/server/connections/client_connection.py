@@ -33,7 +33,7 @@ class ClientConnection:
         self._client = client
         # Only read when it is ready, so gevent's wrapper is not needed.
         self._bare: Any = client._sock  # type: ignore[attr-defined]
-        # What Application.__call__ calls.
+        # Skips Application.__call__, which only calls this.
         self._wsgi = getattr(worker.wsgi, "wsgi_app", worker.wsgi)
         self._site = site
         # Bytes read from the client that belong to no request yet.

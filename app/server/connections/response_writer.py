@@ -95,12 +95,12 @@ class ResponseWriter:
                 if not (piece and self.has_begun and self._chunked):
                     self.write(piece)
                     continue
-                # As `write` does, at once.
+                # The common case of `write`, inlined.
                 data = b"%X\r\n%b\r\n" % (len(piece), piece)
                 try:
                     sent = send(data)
                 except OSError:
-                    sent = 0  # it is tried once more, and found to be gone then
+                    sent = 0  # `_push` tries again, and handles a client that is gone
                 if sent < len(data):
                     self._push(data[sent:])
             if self._chunked or not self.has_begun:
@@ -109,7 +109,7 @@ class ResponseWriter:
             raise ValueError(f"the response ended {self._left} bytes before its announced length")
 
     def write(self, piece: bytes) -> None:
-        """Writes a piece of the body at once; an empty one still sends the head."""
+        """Writes a piece of the body at once. Even an empty one sends the head."""
         if piece and self.has_begun and self._chunked:
             self._push(b"%X\r\n%b\r\n" % (len(piece), piece))
         elif piece or not self.has_begun:

@@ -1,4 +1,4 @@
-"""Caches the addresses of host names."""
+"""Looks up the addresses of host names, and caches them."""
 
 from __future__ import annotations
 

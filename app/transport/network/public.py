@@ -13,16 +13,16 @@ _INDIRECT = tuple(
         "::ffff:0:0/96",  # IPv4-mapped
         "::ffff:0:0:0/96",  # IPv4-translated
         "64:ff9b::/96",  # NAT64
-        "64:ff9b:1::/48",  # NAT64 of one's own network
+        "64:ff9b:1::/48",  # NAT64 in private networks
         "2001::/32",  # Teredo
         "2002::/16",  # 6to4
-        "3fff::/20",  # documents
+        "3fff::/20",  # documentation
         "5f00::/16",  # segment routing
         "fec0::/10",  # site-local
-        "192.88.99.0/24",  # relays of 6to4
-        "198.18.0.0/15",  # laboratories
-        "100.64.0.0/10",  # carriers' own networks; 100.100.100.200 is a cloud's metadata
-        "168.63.129.16/32",  # a cloud's own services, at an address that looks public
+        "192.88.99.0/24",  # 6to4 relays
+        "198.18.0.0/15",  # benchmarks
+        "100.64.0.0/10",  # carrier-grade NAT; 100.100.100.200 is a cloud's metadata
+        "168.63.129.16/32",  # a cloud's internal services, at an address that looks public
     )
 )
 
