@@ -104,11 +104,6 @@ class Prices:
         return None
 
 
-def bill(price: PriceSettings, usage: Usage, *, batch: bool = False) -> int:
-    """`Tariff.bill` for a price that is used only once."""
-    return Tariff(price).bill(usage, batch=batch)
-
-
 def load_prices(own: Mapping[str, PriceSettings] = {}) -> Prices:
     """The bundled table, overridden by the operator's rows."""
     return Prices({**_read_bundled(), **own})

@@ -36,7 +36,6 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     api_key: str | None = None
     expires_at: float | None = None
     account: str | None = None
-    plan: str | None = None
     source: str = ""
     generation: int = 0
     name: str = ""

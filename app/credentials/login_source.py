@@ -192,7 +192,6 @@ class LoginSource:
             api_key=None if tokens.access_token else tokens.api_key,
             expires_at=tokens.expires_at,
             account=tokens.account,
-            plan=tokens.plan,
             source=self.login.label,
             generation=generation,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from app.accounts.prices import DOLLAR, Prices, bill, load_prices
+from app.accounts.prices import DOLLAR, Prices, Tariff, load_prices
 from app.conversation.response import Usage
 from app.settings import PriceSettings, PriceStep
 
@@ -47,7 +47,7 @@ def test_a_bill_is_that_of_the_vendor_to_the_billionth(case: Case) -> None:
     price = load_prices().find("any", case.model)
 
     assert price is not None
-    assert bill(price, case.usage, batch=case.batch) == round(case.dollars * DOLLAR)
+    assert Tariff(price).bill(case.usage, batch=case.batch) == round(case.dollars * DOLLAR)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_the_highest_step_that_a_request_reaches_holds() -> None:
     steps = (PriceStep(100, input=2.0, output=2.0), PriceStep(200, input=3.0, output=3.0))
     price = PriceSettings(input=1.0, output=1.0, steps=steps)
 
-    costs = [bill(price, Usage(fresh=count)) for count in (100, 101, 200, 201)]
+    costs = [Tariff(price).bill(Usage(fresh=count)) for count in (100, 101, 200, 201)]
 
     assert costs == [100_000, 202_000, 400_000, 603_000]
 

@@ -5,7 +5,6 @@ Labels are bounded: names of models come from clients, so what is beyond MOST_MO
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
@@ -150,14 +149,12 @@ class WorkerState(msgspec.Struct):
     counts: Counts
     gauges: list[Gauge] = []
     running: list[RequestRecord] = []
-    started: float = 0.0
 
 
 class Metrics:
     """A sink of records."""
 
     def __init__(self) -> None:
-        self.started = time.time()
         self._traffic: dict[tuple[str, ...], Traffic] = {}
         self._timing: dict[tuple[str, ...], Timing] = {}
         self._attempts: dict[tuple[str, ...], Attempts] = {}

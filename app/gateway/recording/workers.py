@@ -151,7 +151,7 @@ class Workers:
     def _describe(self) -> WorkerState:
         self._recorder.hand_out()
         gauges = [gauge for ask in self.gauges for gauge in ask()]
-        return WorkerState(self.metrics.count(), gauges, self._recorder.running()[:MOST_RUNNING], self.metrics.started)
+        return WorkerState(self.metrics.count(), gauges, self._recorder.running()[:MOST_RUNNING])
 
     def _fold(self, known: bytes, newly_dead: list[bytes]) -> bytes:
         """The counts of the dead. Long requests that ran when a worker died are recorded as stopped; a short one may
