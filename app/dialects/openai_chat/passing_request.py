@@ -31,6 +31,7 @@ _SAID = ("user", "system")
 _QUOTE = ord('"')
 # How an image's URL begins, by whether images of the web are taken.
 _IMAGE_URLS = {True: ("http", "data:"), False: ("data:",)}
+_ENDS_OF_OBJECTS = (b"}", b"}\\n")
 _ALWAYS_FORCED = (b'"required"', b'"any"')
 
 
@@ -349,7 +350,10 @@ def _is_odd_call(call: _Call, can: Capabilities) -> bool:
     said = bytes(function.arguments)
     if not call.id:
         return True
-    return not function.name or call.type is None or not said.startswith(b'"') or (said != EMPTY and is_blank(said))
+    if not function.name or call.type is None or not said.startswith(b'"'):
+        return True
+    # Arguments that were cut short have no brace at their end.
+    return said != EMPTY and not said.rstrip(b' "\t').endswith(_ENDS_OF_OBJECTS)
 
 
 def _has_loose_calls(messages: list[_Message]) -> bool:

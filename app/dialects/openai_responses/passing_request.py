@@ -18,7 +18,7 @@ from app.dialects.foreign.tools import is_dated
 from app.dialects.foreign.turns import SIGNS
 from app.dialects.json_bodies import Fields, decode_or_none, is_set, set_raw
 from app.dialects.openai_responses.request_parser import ENCRYPTED_CONTENT
-from app.dialects.openai_responses.vocabulary import NAME
+from app.dialects.openai_responses.vocabulary import NAME, has_foreign_id
 from app.dialects.passing_fields import Check, any_decoder, is_above, pass_unless_odd
 from app.dialects.tool_schemas import SUBSETS, holds_null_keyword, is_above_limit
 
@@ -134,7 +134,7 @@ def _has_odd_items(heads: list[_Head], fields: Fields, can: Capabilities) -> boo
 def _is_odd_item(head: _Head, can: Capabilities) -> bool:
     if head.type == "function_call" and not (head.name and head.call_id):
         return True
-    if head.role in _FOREIGN_ROLES:
+    if head.role in _FOREIGN_ROLES or (can.first_party and has_foreign_id(head.type or "message", head.id)):
         return True
     if any(isinstance(name, str) and len(name) > _LONGEST_ID for name in (head.id, head.call_id)):
         return True

@@ -329,6 +329,12 @@ ID_PREFIXES = {
 }
 
 
+def has_foreign_id(item_type: str, item_id: object) -> bool:
+    """Whether an item has an id that the vendor gives to none of its type, and refuses."""
+    prefix = ID_PREFIXES.get(item_type)
+    return prefix is not None and isinstance(item_id, str) and not item_id.startswith(prefix)
+
+
 def mint_id(item_type: str, seed: str) -> str:
     """The id for an item that came without one; the same seed gives the same id, which keeps histories unchanged."""
     return f"{ID_PREFIXES[item_type]}_{hashlib.sha256(seed.encode('utf-8', 'surrogatepass')).hexdigest()[:24]}"

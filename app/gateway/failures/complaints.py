@@ -262,6 +262,7 @@ _PROOFS = (
     ("invalid", "signature", "thinking"),
     ("thinking", "signature", "required"),
     ("thinking", "cannot be modified"),
+    ("thinking block", "must contain thinking"),
     ("invalid_encrypted_content",),
     ("encrypted content", "not match"),
     ("encrypted content", "not be"),
@@ -480,7 +481,7 @@ def _steps(
             yield last, True
         return
     if last not in KEPT and last in below:
-        yield last, first in fields
+        yield last, first in fields or last not in fields
     elif first in fields and first not in KEPT:
         yield first, False
 

@@ -37,6 +37,7 @@ from app.dialects.openai_responses.vocabulary import (
     Item,
     ReasoningField,
     TextSettings,
+    has_foreign_id,
     item_decoder,
     mint_id,
 )
@@ -191,6 +192,13 @@ class _Draft:
         self._results += 1
 
 
+def _is_invented(block: Reasoning) -> bool:
+    """Whether the vendor never made this item: a library gave the thoughts of another model a name of its own."""
+    assert block.proof is not None
+    wire = item_decoder.decode(block.proof.originals[0])
+    return not wire.encrypted_content and has_foreign_id("reasoning", wire.id)
+
+
 def render_turn(
     turn: Turn, position: int, request: Request, capabilities: Capabilities, losses: list[Loss]
 ) -> list[Any]:
@@ -300,6 +308,8 @@ class _AssistantItems:
     def _render_reasoning(self, block: Reasoning) -> list[Any]:
         proof = block.proof
         native = proof is not None and proof.dialect == NAME and proof.originals[0][:1] == b"{"
+        if native and self._capabilities.first_party and self._own:
+            native = not _is_invented(block)
         if proof is not None and native and (proof.kind in ("reasoning", SERVER_TOOL) or self._stored):
             return [msgspec.Raw(original) for original in proof.originals]
         if block.text and self._capabilities.reasoning_replay != "none":
