@@ -32,6 +32,8 @@ from gunicorn.util import http_date
 from programs import build_program, free_port, write_answers, write_gateway_config
 from scenarios import COSTS, HISTORY, PACED, Scenario
 
+from app.gateway.recording.recorder import MOST_WAITING
+
 APP = str(Path(__file__).parent.parent / "app")
 
 
@@ -89,7 +91,9 @@ def started_gateway(folder: Path, log_level: str) -> Iterator[Any]:
     try:
         options = {"server": {"log_level": log_level}}
         settings = load_settings(write_gateway_config(folder, port), os.environ, options)
-        yield build_application(settings)
+        application = build_application(settings)
+        application.runtime.recorder.batched = True  # as where a worker's loop hands records out
+        yield application
     finally:
         upstream.terminate()
         upstream.wait(10)
@@ -106,6 +110,7 @@ def count_calls(wsgi: Any, scenario: Scenario, requests: int) -> Counter[tuple[s
     client = _Client(wsgi)
     for _ in range(1 if scenario.answer.pause_ms else 20):
         client.ask(request, closing_of(scenario))
+    wsgi.runtime.recorder.hand_out()
     calls: Counter[tuple[str, str]] = Counter()
 
     def note(frame: Any, event: str, _: Any) -> None:
@@ -161,7 +166,7 @@ def main() -> None:
         for scenario in (*COSTS, *PACED):
             if not scenario.name.startswith(arguments.only):
                 continue
-            requests = 1 if scenario.answer.pause_ms else 3 if scenario is HISTORY else 20
+            requests = 1 if scenario.answer.pause_ms else 3 if scenario is HISTORY else MOST_WAITING
             calls = count_calls(wsgi, scenario, requests)
             total = calls.total() / requests
             told = f"{scenario.name:32} {total:8.1f} calls a request"

@@ -32,7 +32,18 @@ MOST_TOLD = 200
 
 def new_id() -> str:
     """32 hex digits that nobody can guess: ids made of them lead to stored responses and conversations."""
-    return os.urandom(16).hex()
+    while True:
+        try:
+            return _drawn.pop()
+        except IndexError:
+            digits = os.urandom(16 * _DRAWN_AT_ONCE).hex()
+            _drawn.extend(digits[start : start + 32] for start in range(0, len(digits), 32))
+
+
+# Ids that nobody has yet: the system is asked for many at once. A forked process draws its own.
+_drawn: list[str] = []
+_DRAWN_AT_ONCE = 64
+os.register_at_fork(after_in_child=_drawn.clear)
 
 
 class ReadOnce(Generic[T]):

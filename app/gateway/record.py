@@ -29,8 +29,8 @@ LONGEST_WORD = 200
 # The upstream's headers that tell how much may still be asked of it, and how many of them are kept.
 LIMIT_HEADERS = ("x-ratelimit-", "anthropic-ratelimit-", "x-codex-", "ratelimit", "retry-after")
 MOST_LIMIT_HEADERS = 40
-# Characters of a name by which it is known to be one.
-_LONGEST_KNOWN = 32
+# Characters of the names of a head that is remembered.
+_MOST_KNOWN = 2048
 # Seconds that a step takes at least to be on record, and steps that are.
 SHORTEST_STEP = 0.001
 MOST_STEPS = 50
@@ -305,16 +305,16 @@ class Record:
 
 
 def _find_limits(headers: Mapping[str, str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name in headers:
-        if _tells_limits(name[:_LONGEST_KNOWN]) and len(found) < MOST_LIMIT_HEADERS:
-            found[name[:LONGEST_WORD]] = headers[name][:LONGEST_WORD]
+    names = tuple(headers)
+    find = _find_names if len("".join(names)) <= _MOST_KNOWN else _find_names.__wrapped__
+    found = {name[:LONGEST_WORD]: headers[name][:LONGEST_WORD] for name in find(names)}
     if not found or hide_secrets(told := "\n".join(found.values())) == told:
         return found
     return {name: hide_secrets(value) for name, value in found.items()}
 
 
 # Upstreams send the same names again and again.
-@lru_cache(maxsize=1024)
-def _tells_limits(name: str) -> bool:
-    return name.startswith(LIMIT_HEADERS)
+@lru_cache(maxsize=256)
+def _find_names(names: tuple[str, ...]) -> list[str]:
+    """Those of the names of a head that tell of limits."""
+    return [name for name in names if name.startswith(LIMIT_HEADERS)][:MOST_LIMIT_HEADERS]

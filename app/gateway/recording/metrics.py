@@ -184,10 +184,12 @@ class Metrics:
         traffic.bytes_out += record.bytes_out
         if usage is not None:
             traffic.fresh += usage.fresh
-            traffic.cache_read += usage.cache_read
-            traffic.cache_written += usage.cache_written
             traffic.output += usage.output
-            traffic.reasoning += usage.reasoning
+            if usage.cache_read or usage.cache_written:
+                traffic.cache_read += usage.cache_read
+                traffic.cache_written += usage.cache_written
+            if usage.reasoning:
+                traffic.reasoning += usage.reasoning
             if record.cost is None:
                 traffic.unpriced += 1
             else:

@@ -43,15 +43,14 @@ _ERROR = re.compile(
 def relayed_headers(headers: Mapping[str, str], *, same_dialect: bool) -> dict[str, str]:
     """The upstream's headers that a client gets, without any secret. Never cookies, CORS, hop-by-hop headers or
     anything unknown."""
-    kept = {}
-    for name in headers:
-        if _is_relayed(name[:_LONGEST_KNOWN], same_dialect) and len(name) <= _MOST_NAME:
-            kept[name] = headers[name]
+    names = tuple(headers)
+    find = _find_relayed if len("".join(names)) <= _MOST_KNOWN else _find_relayed.__wrapped__
+    kept = {name: headers[name] for name in find(names, same_dialect)}
     return known_secrets.mask_headers(kept) if kept else kept
 
 
-# Characters of a name by which it is known, and of one that is handed on.
-_LONGEST_KNOWN = 32
+# Characters of the names of a head that is remembered, and of a name that is handed on.
+_MOST_KNOWN = 2048
 _MOST_NAME = 100
 
 
@@ -60,9 +59,13 @@ _PLAIN = "".join(map(chr, range(0x21, 0x7F)))
 
 
 # Upstreams send the same names again and again.
-@lru_cache(maxsize=1024)
-def _is_relayed(name: str, same_dialect: bool) -> bool:
-    return name in ALWAYS or (same_dialect and (name.startswith(SAME_DIALECT_PREFIXES) or name in SAME_DIALECT))
+@lru_cache(maxsize=256)
+def _find_relayed(names: tuple[str, ...], same_dialect: bool) -> list[str]:
+    """Those of the names of a head that a client gets."""
+    of_dialect = SAME_DIALECT if same_dialect else ()
+    prefixes = SAME_DIALECT_PREFIXES if same_dialect else ()
+    known = (name for name in names if name in ALWAYS or name in of_dialect or name.startswith(prefixes))
+    return [name for name in known if len(name) <= _MOST_NAME]
 
 
 @lru_cache(maxsize=1024)
