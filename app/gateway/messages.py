@@ -37,7 +37,7 @@ def new_id() -> str:
             return _drawn.pop()
         except IndexError:
             digits = os.urandom(16 * _DRAWN_AT_ONCE).hex()
-            _drawn.extend(digits[start : start + 32] for start in range(0, len(digits), 32))
+            _drawn.extend([digits[start : start + 32] for start in range(0, len(digits), 32)])
 
 
 # Ids that nobody has yet: the system is asked for many at once. A forked process draws its own.

@@ -307,8 +307,11 @@ class Record:
 def _find_limits(headers: Mapping[str, str]) -> dict[str, str]:
     names = tuple(headers)
     find = _find_names if len("".join(names)) <= _MOST_KNOWN else _find_names.__wrapped__
-    found = {name[:LONGEST_WORD]: headers[name][:LONGEST_WORD] for name in find(names)}
-    if not found or hide_secrets(told := "\n".join(found.values())) == told:
+    told_of = find(names)
+    if not told_of:
+        return {}
+    found = {name[:LONGEST_WORD]: headers[name][:LONGEST_WORD] for name in told_of}
+    if hide_secrets(told := "\n".join(found.values())) == told:
         return found
     return {name: hide_secrets(value) for name, value in found.items()}
 

@@ -24,12 +24,8 @@ from app.transport.connections.dialer import Dialer
 from app.transport.connections.pool import ConnectionPool
 from app.transport.exchange import Exchange, SocketExchange
 
-_OWN_SEND = HTTPAdapter.send
-
-
-def is_replaced() -> bool:
-    """Whether a test has replaced requests' network access."""
-    return HTTPAdapter.send is not _OWN_SEND
+# Something else takes its place while a test has replaced requests' network access.
+OWN_SEND = HTTPAdapter.send
 
 
 class UpstreamSession(Session):
@@ -65,7 +61,7 @@ class PoolAdapter(HTTPAdapter):
     def knows_way(self, origin: Origin) -> bool:
         """Whether the pool can reach an origin. False if only requests can, and while requests' network access is
         replaced."""
-        return not is_replaced() and self._dialer.knows_way(origin)
+        return HTTPAdapter.send is OWN_SEND and self._dialer.knows_way(origin)
 
     def send(
         self, request: PreparedRequest, stream: bool = False, timeout: Any = None, *args: Any, **kwargs: Any

@@ -9,8 +9,9 @@ import msgspec
 from msgspec import Struct, field
 from msgspec.structs import replace
 from requests import Session
+from requests.adapters import HTTPAdapter
 
-from app.transport.adapter import PoolAdapter, UpstreamSession, is_replaced
+from app.transport.adapter import OWN_SEND, PoolAdapter, UpstreamSession
 from app.transport.call import Call, locate
 from app.transport.connections.addresses import AddressBook
 from app.transport.connections.dialer import Dialer
@@ -56,7 +57,7 @@ class PreparedCall:
         """`Transport.send` for this call with another body."""
         call = self._call
         call = Call(call.method, call.url, call.headers, body, call.limits, may_resend, call.head)
-        if is_replaced():
+        if HTTPAdapter.send is not OWN_SEND:  # as `knows_way` has it
             return self._transport.send(call)
         return SocketExchange(self._pool, call, self._target)
 

@@ -45,8 +45,8 @@ def relayed_headers(headers: Mapping[str, str], *, same_dialect: bool) -> dict[s
     anything unknown."""
     names = tuple(headers)
     find = _find_relayed if len("".join(names)) <= _MOST_KNOWN else _find_relayed.__wrapped__
-    kept = {name: headers[name] for name in find(names, same_dialect)}
-    return known_secrets.mask_headers(kept) if kept else kept
+    kept = find(names, same_dialect)
+    return known_secrets.mask_headers({name: headers[name] for name in kept}) if kept else {}
 
 
 # Characters of the names of a head that is remembered, and of a name that is handed on.
