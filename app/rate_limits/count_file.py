@@ -1,8 +1,8 @@
 """Counts in a memory-mapped file that the workers of a host share. The file survives restarts.
 
 The file is a sequence of slots of integers, one for each limit of each owner. A slot holds the buckets of a moving
-window. For concurrent use it holds one cell for each worker's seat instead, so that the cells of a dead worker can be
-cleared. A lock on the file, held for microseconds, makes counting exact.
+window. For parallel requests and budgets, it holds one cell for each worker's seat instead, so that the cells of a dead
+worker can be cleared. A lock on the file, held for microseconds, makes counting exact.
 """
 
 from __future__ import annotations

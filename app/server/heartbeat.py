@@ -13,7 +13,7 @@ _COUNT = struct.Struct("=i")
 
 
 class Heartbeat(WorkerTmp):  # type: ignore[misc]  # gunicorn is untyped
-    """Keeps the time of the last sign of life in a file without a name in any folder."""
+    """Keeps the time of the last sign of life, in an anonymous memory file if the system has such files."""
 
     def __init__(self, cfg: Any) -> None:
         if hasattr(os, "memfd_create"):

@@ -294,7 +294,7 @@ def _offer_demo(
     providers: dict[str, ProviderSettings], server: ServerSettings, models: ModelsSettings, *, has_keys: bool
 ) -> dict[str, ProviderSettings]:
     """Adds the demo provider as `server.demo` says. If that is unset, adds it if a model's name asks for it, or if no
-    other provider and no client key is configured. Raises ConfigError if there is no provider and no demo."""
+    other provider and no client key is configured. Raises ConfigError if there is no provider and it is turned off."""
     if "demo" in providers or server.demo is False:
         if not providers:
             raise ConfigError("no provider is configured or found, and the demo is turned off", key="providers")

@@ -67,7 +67,7 @@ def _providers(runtime: Runtime) -> Iterator[Gauge]:
 
 
 def _pressure(runtime: Runtime) -> Iterator[Gauge]:
-    """Retries, queues and circuit breakers. Targets without a fault have no breaker."""
+    """Retries, queues and circuit breakers. Breakers of targets without faults are left out."""
     health = runtime.services.gateway.health
     for load in health.loads():
         told = {"provider": load.provider}

@@ -50,8 +50,9 @@ def most_connections(descriptors: int, asked: int) -> int:
 class Slots:
     """The slots for the connections of one worker.
 
-    If all are taken, a new connection gets the slot of the one that has been idle for longest, with which nothing is
-    lost. Connections that run requests keep their slots. If there are no others, a new one is asked to retry later.
+    If all are taken, a new connection gets the slot of the one that has been idle for longest: that may belong to
+    anybody without a key, and nothing is lost with it. Connections that run requests keep their slots. If there are no
+    others, a new one is asked to retry later.
     """
 
     def __init__(self, idle: dict[socket.socket, int], asked: int) -> None:
