@@ -347,9 +347,7 @@ def _as_content(content: Any, write: Callable[[Any], Any]) -> Any:
             return ""
         case str():
             return content
-        case [*parts] if parts and all(
-            isinstance(part, str) or (isinstance(part, dict) and "type" in part) for part in parts
-        ):
+        case [*parts] if parts and all(map(_is_part, parts)):
             return [write(_text(part) if isinstance(part, str) else part) for part in parts]
         case {"type": str(kind)} if kind in (*_TEXTS, *_MEDIA):
             return [write(content)]
