@@ -89,13 +89,13 @@ class WorkerFiles:
             self._leading = descriptor
         return True
 
-    def bury(self, fold: Callable[[bytes, list[bytes]], bytes]) -> bytes:
+    def collect_dead(self, fold: Callable[[bytes, list[bytes]], bytes]) -> bytes:
         """What the dead tell, all together: `fold` adds to what was known of the dead the files of the newly dead,
         which are gone then."""
         # Nobody waits for longer than a few file operations.
-        with hold(self._folder / "grave.lock"):
-            grave = self._folder / "dead"
-            known = _read(grave)
+        with hold(self._folder / "dead.lock"):
+            path = self._folder / "dead"
+            known = _read(path)
             dead = [pid for pid in self._find_told() if pid != self._own and self._has_died(pid)]
             if not dead:
                 return known
@@ -105,7 +105,7 @@ class WorkerFiles:
             for pid in dead:
                 for kind in ("told", "alive", "new"):
                     (self._folder / f"{pid}.{kind}").unlink(missing_ok=True)
-            os.replace(fresh, grave)
+            os.replace(fresh, path)
             return told
 
     def leave(self) -> None:

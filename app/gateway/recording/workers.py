@@ -75,7 +75,7 @@ class Workers:
         if overdue or self._files.is_asked():
             self._tell()
         if overdue:
-            self._bury()
+            self._collect_dead()
 
     def end(self, request_id: str) -> None:
         """Ends a request at whichever worker it runs, within a round."""
@@ -106,8 +106,8 @@ class Workers:
         complete = False
         if self._files is not None:
             try:
-                complete = self._hear()
-                dead = self._read_counts(self._files.bury(self._fold))
+                complete = self._ask_others()
+                dead = self._read_counts(self._files.collect_dead(self._fold))
                 others = [_read(told) for told in self._files.others().values()]
                 states += [state for state in others if state is not None]
                 complete = complete and len(states) == len(others)
@@ -130,7 +130,7 @@ class Workers:
         except OSError as error:
             log.warning("the other workers do not hear of this one: %s", error)
 
-    def _hear(self) -> bool:
+    def _ask_others(self) -> bool:
         """Whether all others have told how they are now."""
         assert self._files is not None
         self._files.ask()
@@ -141,10 +141,10 @@ class Workers:
             time.sleep(_LOOK_AGAIN)
         return True
 
-    def _bury(self) -> None:
+    def _collect_dead(self) -> None:
         assert self._files is not None
         try:
-            self._files.bury(self._fold)
+            self._files.collect_dead(self._fold)
         except OSError as error:
             log.warning("workers that died are not counted: %s", error)
 
