@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Literal
+from typing import Any
 
 import gevent
 
@@ -23,7 +23,7 @@ _READY: dict[str | None, str] = {
 }
 
 
-def start(wsgi_app: Any, *, reloaded: Literal["changed", "broken"] | None = None) -> None:
+def start(wsgi_app: Any, *, reloaded: str | None = None) -> None:
     """Must be called once in each worker, before its first request. `wsgi_app` is our application. `reloaded` says
     whether a reload accepted the configuration, if a reload started this worker."""
     runtime = wsgi_app.runtime

@@ -361,3 +361,102 @@ def test_a_wrong_value_is_told_by_field_expectation_and_what_came(
     told = ask(every, dialect, UPSTREAMS[to], **more)
 
     assert (told.status, told.error, upstream.seen) == (400, f"{field}: {sentence}", [])
+
+
+CHOICES: dict[str, tuple[Any, Any]] = {
+    "a word of Messages": ("any", {"A": {"type": "any"}, "C": "required", "R": "required"}),
+    "a type of OpenAI's": ({"type": "required"}, {"A": {"type": "any"}, "C": "required", "R": "required"}),
+    "a tool of Messages": ({"type": "tool", "name": "f"}, None),
+    "a function of Chat": ({"type": "function", "function": {"name": "f"}}, None),
+    "a function without its type": ({"function": {"name": "f"}}, None),
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_a_choice_of_a_responses_client_is_read_whatever_its_shape(
+    every: Client, upstream: FakeUpstream, name: str
+) -> None:
+    choice, wanted = CHOICES[name]
+    named = {"A": {"type": "tool", "name": "f"}, "C": {"type": "function", "function": {"name": "f"}}}
+
+    for to in ("A", "C"):
+        assert asked(every, upstream, "R", to, tool_choice=choice)["tool_choice"] == (wanted or named)[to]
+
+
+def test_allowed_tools_of_chat_limit_a_responses_client_too(every: Client, upstream: FakeUpstream) -> None:
+    tools = [{"type": "function", "name": name, "parameters": SCHEMA} for name in ("f", "g")]
+    allowed = {"mode": "auto", "tools": [{"type": "function", "function": {"name": "g"}}]}
+    choice = {"type": "allowed_tools", "allowed_tools": allowed}
+
+    body = asked(every, upstream, "R", "A", tools=tools, tool_choice=choice)
+
+    assert [tool["name"] for tool in body["tools"]] == ["g"]
+
+
+@pytest.mark.parametrize("dialect", CLIENTS)
+@pytest.mark.parametrize("choice", ["auto", {"name": "old"}])
+def test_functions_of_the_first_days_are_tools_on_every_path(
+    every: Client, upstream: FakeUpstream, dialect: str, choice: Any
+) -> None:
+    functions = [{"name": "old", "description": "d", "parameters": SCHEMA}]
+    more = {"tools": None, "functions": functions, "function_call": choice}
+
+    for to in CLIENTS:
+        if dialect == to == "C":
+            continue
+        body = asked(every, upstream, dialect, to, **more)
+
+        assert [(tool.get("function") or tool)["name"] for tool in body["tools"]] == ["old"]
+        assert ("old" in json.dumps(body["tool_choice"])) == isinstance(choice, dict)
+
+
+@pytest.mark.parametrize("to", ["A", "C"])
+def test_parts_without_a_message_around_them_are_the_users(every: Client, upstream: FakeUpstream, to: str) -> None:
+    items = [{"type": "input_text", "text": "see"}, {"type": "input_image", "image_url": "https://x.test/i.png"}]
+
+    body = asked(every, upstream, "R", to, input=items)
+
+    said = json.dumps(body["messages"])
+    assert ("https://x.test/i.png" in said, "see" in said, "[input" in said) == (True, True, False)
+
+
+@pytest.mark.parametrize("to", CLIENTS)
+def test_results_in_the_turn_that_made_the_calls_follow_it(every: Client, upstream: FakeUpstream, to: str) -> None:
+    """tghamm/Anthropic.SDK#128."""
+    turns = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": [
+            {"type": "tool_use", "id": "c1", "name": "f", "input": {"x": 41}},
+            {"type": "tool_result", "tool_use_id": "c1", "content": "first result"},
+            {"type": "text", "text": "then"},
+            {"type": "tool_use", "id": "c2", "name": "f", "input": {"x": 42}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c2", "content": "second result"}]},
+    ]  # fmt: skip
+
+    calls, results = calls_and_results(to, asked(every, upstream, "A", to, messages=turns))
+
+    assert calls == [("c1", {"x": 41}), ("c2", {"x": 42})]
+    assert ("first result" in results["c1"], "second result" in results["c2"]) == (True, True)
+
+
+@pytest.mark.parametrize("to", CLIENTS)
+def test_each_speaker_s_parts_are_of_the_type_that_the_vendor_takes(
+    every: Client, upstream: FakeUpstream, to: str
+) -> None:
+    """jamesrochabrun/SwiftOpenAI#136, epam/ai-dial-adapter-openai#511, lmstudio-ai/docs#141."""
+    image = {"type": "image_url", "image_url": "https://x.test/i.png"}
+    turns = [
+        {"role": "user", "content": [{"type": "text", "text": "one"}, image]},
+        {"role": "assistant", "content": [{"type": "input_text", "text": "two"}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "three"}]},
+        {"role": "user", "content": "four"},
+    ]
+
+    body = asked(every, upstream, "R", to, input=turns)
+
+    said = json.dumps(body.get("input") or body["messages"])
+    assert all(word in said for word in ("one", "two", "three", "four", "https://x.test/i.png"))
+    if to == "R":
+        parts = [(item["role"], part["type"]) for item in body["input"] for part in item["content"]]
+        assert {kind for role, kind in parts if role == "assistant"} == {"output_text"}
+        assert {kind for role, kind in parts if role == "user"} == {"input_text", "input_image"}

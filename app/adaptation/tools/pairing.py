@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from msgspec.structs import replace
 
@@ -29,7 +30,7 @@ def adapt_pairing(request: Request, capabilities: Capabilities, notes: Notes) ->
         return request
     turns: list[Turn] = []
     taken: set[str] = set()
-    for asking, replies in _split_exchanges(_join_callers(request.turns)):
+    for asking, replies in _split_exchanges(_join_callers(_part_results(request.turns))):
         wanted: _Wanted = {}
         if asking is not None:
             asking, wanted = _number_calls(asking, len(turns), taken)
@@ -40,6 +41,18 @@ def adapt_pairing(request: Request, capabilities: Capabilities, notes: Notes) ->
             rest = _lead_with_results(asking, answers, rest, path, notes)
         turns.extend(rest)
     return replace(request, turns=tuple(turns))
+
+
+def _part_results(turns: Sequence[Turn]) -> list[Turn]:
+    """The turns with results in turns of the user: some libraries keep them in the turn that made the calls."""
+    parted: list[Turn] = []
+    for turn in turns:
+        if turn.role != "assistant" or not any(isinstance(block, ToolResult) for block in turn.blocks):
+            parted.append(turn)
+            continue
+        for is_result, blocks in groupby(turn.blocks, key=lambda block: isinstance(block, ToolResult)):
+            parted.append(replace(turn, role="user" if is_result else "assistant", blocks=tuple(blocks)))
+    return parted
 
 
 def _is_in_order(turns: Sequence[Turn]) -> bool:

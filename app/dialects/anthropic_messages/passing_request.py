@@ -124,6 +124,8 @@ class _Outline(msgspec.Struct):
     reasoning_effort: msgspec.Raw = _ABSENT
     reasoning: msgspec.Raw = _ABSENT
     text: msgspec.Raw = _ABSENT
+    functions: msgspec.Raw = _ABSENT
+    function_call: msgspec.Raw = _ABSENT
     tools: list[_Tool] | None = None
     messages: list[_Turn] = []
 

@@ -43,7 +43,17 @@ _MOVED = (_FORMATS, _EFFORTS, _VERBOSITIES)
 # Fields that show that a body must be mended, by the dialect of its path. Foreign fields that the dialect's own parser
 # reads are not among them.
 FOREIGN_FIELDS: dict[Shape, frozenset[str]] = {
-    _MESSAGES: frozenset((*_RENAMED[_MESSAGES], "response_format", "reasoning_effort", "reasoning", "text")),
+    _MESSAGES: frozenset(
+        (
+            *_RENAMED[_MESSAGES],
+            "response_format",
+            "reasoning_effort",
+            "reasoning",
+            "text",
+            "functions",
+            "function_call",
+        )
+    ),
     _CHAT: frozenset(("text", "output_config", "output_format")),
     _RESPONSES: frozenset(
         (
@@ -54,6 +64,8 @@ FOREIGN_FIELDS: dict[Shape, frozenset[str]] = {
             "output_config",
             "output_format",
             "stop_sequences",
+            "functions",
+            "function_call",
         )
     ),
 }
@@ -73,6 +85,8 @@ def mend_fields(body: dict[str, Any], shape: Shape) -> dict[str, Any]:
             _settle(body, (own,), body.pop(name))
     if "output_format" in body and shape != _MESSAGES:
         _settle(body, _FORMATS[shape], _format_for(body.pop("output_format"), shape))
+    if "functions" in FOREIGN_FIELDS[shape]:
+        _mend_functions(body)
     _mend_format(body, shape)
     for places in _MOVED:
         for other, place in places.items():
@@ -129,9 +143,22 @@ def _mend_responses(body: dict[str, Any]) -> None:
             del body["tool_choice"]
         case str(mode) if mode in _MODES:
             body["tool_choice"] = _MODES[mode]
+        case {"type": "allowed_tools", "allowed_tools": {**allowed}}:
+            body["tool_choice"] = {"type": "allowed_tools", **allowed}
+        case {"function": {"name": str(name)}} if "type" not in body["tool_choice"]:
+            body["tool_choice"] = {"type": "function", "name": name}
 
 
 _MENDERS = {_MESSAGES: _mend_messages, _CHAT: _mend_chat, _RESPONSES: _mend_responses}
+
+
+def _mend_functions(body: dict[str, Any]) -> None:
+    """The functions of the first days of Chat as tools, and the choice among them."""
+    functions, choice = body.pop("functions", None), body.pop("function_call", None)
+    if isinstance(functions, list) and not body.get("tools"):
+        body["tools"] = [{"type": "function", **each} if isinstance(each, dict) else each for each in functions]
+    if choice is not None and body.get("tool_choice") is None:
+        body["tool_choice"] = {"type": "function", **choice} if isinstance(choice, dict) else choice
 
 
 def _mend_format(body: dict[str, Any], shape: Shape) -> None:

@@ -32,6 +32,11 @@ _FILE = b'"input_file"'
 _COMMON = (None, "message", "reasoning", "function_call", "function_call_output")
 # Roles of Chat's tool results.
 _FOREIGN_ROLES = ("tool", "function")
+# Parts of the assistant's messages, and of all others.
+_SPOKEN = (b'"output_text"', b'"refusal"')
+_GIVEN = (b'"input_', b'"output_text"')
+_LIST = ord("[")
+_SHORTEST_PART = len('[{"type":"x"}]')
 # Marks of Messages blocks among the items.
 _BLOCKS = (b'"tool_use"', b'"tool_result"', b'"toolCallId"', b'"source"')
 _CUSTOM = ("custom_tool_call", "custom_tool_call_output")
@@ -75,6 +80,7 @@ class _Head(msgspec.Struct):
     name: Any = None
     call_id: Any = None
     encrypted_content: msgspec.Raw = msgspec.Raw()
+    content: msgspec.Raw = msgspec.Raw()
 
 
 _reasoning_decoder = msgspec.json.Decoder(_Reasoning)
@@ -138,9 +144,20 @@ def _is_odd_item(head: _Head, can: Capabilities) -> bool:
         return True
     if any(isinstance(name, str) and len(name) > _LONGEST_ID for name in (head.id, head.call_id)):
         return True
+    if head.role is not None and _has_parts_of_others(head.role, head.content):
+        return True
     if head.type in _CUSTOM:
         return not can.custom_tools
     return NAME not in can.proofs and head.type not in _COMMON
+
+
+def _has_parts_of_others(role: str, content: msgspec.Raw) -> bool:
+    """Whether a list of parts has none that the vendor takes from this speaker: they are Chat's, or the user's in a
+    message of the assistant."""
+    if len(content) < _SHORTEST_PART or memoryview(content)[0] != _LIST:
+        return False
+    said = bytes(content)
+    return not any(mark in said for mark in (_SPOKEN if role == "assistant" else _GIVEN))
 
 
 def _has_loose_reasoning(heads: list[_Head]) -> bool:

@@ -24,8 +24,13 @@ _tools_decoder = msgspec.json.Decoder(list[WireTool] | None)
 _definition_decoder = msgspec.json.Decoder(dict[str, Any])
 
 _MODES: dict[str, Literal["auto", "any", "none"]] = {"auto": "auto", "required": "any", "none": "none"}
-# The same for the choice of Messages.
-_TYPED_MODES: dict[str, Literal["auto", "any", "none"]] = {"auto": "auto", "any": "any", "none": "none"}
+# The same for choices that are objects, as Messages has them.
+_TYPED_MODES: dict[str, Literal["auto", "any", "none"]] = {
+    "auto": "auto",
+    "any": "any",
+    "required": "any",
+    "none": "none",
+}
 # Types of tools that have their own name.
 _NAMED = ("function", "custom")
 _WIRE_MODES = {"auto": "auto", "any": "required", "none": "none"}

@@ -27,7 +27,13 @@ from app.conversation.request import Extension, Request, Role, Tool, Turn
 from app.conversation.steps import SERVER_TOOL
 from app.dialects.json_bodies import read_value
 from app.dialects.openai_chat.replies.tool_calls import wrap_arguments
-from app.dialects.openai_responses.items.content import PART_PREFIX, annotation_of, parse_content, render_parts
+from app.dialects.openai_responses.items.content import (
+    PART_PREFIX,
+    annotation_of,
+    parse_content,
+    parse_part,
+    render_parts,
+)
 from app.dialects.openai_responses.items.items import parse_item, render_call, summary_message, valid_json
 from app.dialects.openai_responses.items.tools import parse_tools
 from app.dialects.openai_responses.vocabulary import (
@@ -50,6 +56,8 @@ _ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "
 # The types of items that only a model can have made. Any other unknown item was not the model's own, and its content
 # must never become the model's words.
 _MODELS_ITEM = re.compile(r".{1,100}_call|mcp_approval_request|item_reference|program")
+
+_LOOSE_PARTS = ("input_text", "input_image", "input_file", "text", "image_url")
 
 # Items that become blocks without a field for their id.
 _NEW_IDS = (
@@ -122,6 +130,8 @@ class Input:
             )
         elif kind == "configuration_update":
             self._update_configuration(item, path)
+        elif kind in _LOOSE_PARTS:  # without the message around it
+            self._add("user", [parse_part(raw, path)], path)
         else:
             blocks = parse_item(item, raw, path)
             if isinstance(blocks[0], ToolResult):
