@@ -71,12 +71,6 @@ class ClientRequest:
     body goes once it was parsed: a large one would be held twice while it is translated.
     """
 
-    keeps_body = True
-    operation: Operation = "generate"
-    plans: dict[str, Any] | None = None
-    continuation: Continuation | None = None
-    _request: Request | None = None
-
     def __init__(
         self,
         dialect: ClientDialect,
@@ -104,6 +98,11 @@ class ClientRequest:
         self.parts = parts
         self.tenant = key.tenant
         self.parse = dialect.parse_request
+        self.keeps_body = True
+        self.operation: Operation = "generate"
+        self.plans: dict[str, Any] | None = None
+        self.continuation: Continuation | None = None
+        self._request: Request | None = None
 
     @ReadOnce
     def peek(self) -> Peek:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -35,12 +35,6 @@ _MOST_KNOWN = 2048
 SHORTEST_STEP = 0.001
 MOST_STEPS = 50
 
-# What stands in a record only where something out of the ordinary has happened.
-_RARE = frozenset(
-    ("operation", "steps", "passed_over", "terminal", "error", "message", "origin", "upstream_status", "dropped",
-     "lowered", "quiet", "trace")
-)  # fmt: skip
-
 # The cost of an answer in billionths of a dollar, by provider, its name of the model, and usage; None without a price.
 Bill = Callable[[str, str, Usage], int | None]
 
@@ -57,48 +51,53 @@ class Reserved(Protocol):
         ...
 
 
-class Record:
+class Record(msgspec.Struct, eq=False):
     """Collects what is known of a request while it runs; `write` hands it on once. Times are seconds.
 
-    What most requests never come to stands here, and costs each of them nothing.
+    `finish` is told once that the request is over; without it nobody is.
     """
 
-    method = ""
-    path = ""
+    id: str
+    client: str
+    finish: Callable[[Record], None] | None = None
+    method: str = ""
+    path: str = ""
     agent: str | None = None
     peer: str | None = None
     trace: str | None = None
+    received: float = msgspec.field(default_factory=time.time)
+    started: float = msgspec.field(default_factory=time.monotonic)
     key: str | None = None  # the name of the client's key, never the key
-    tenant = ""
-    admitted = False  # whether the client may ask at all
-    operation = "generate"  # empty for what is no request to the API: an unknown path, a wrong key
-    matched = ""  # what led the model's name to its upstream
+    tenant: str = ""
+    admitted: bool = False  # whether the client may ask at all
+    operation: str = "generate"  # empty for what is no request to the API: an unknown path, a wrong key
+    matched: str = ""  # what led the model's name to its upstream
     message: str | None = None
-    quiet = False  # one of many that only help another one, worth a line at debug
+    quiet: bool = False  # one of many that only help another one, worth a line at debug
     session: str | None = None
     routed: float | None = None
     upstream_head: float | None = None
     first_byte: float | None = None
     first_token: float | None = None
-    model = ""
-    credential = ""  # what a pool calls the one that was shown
-    stream = False
-    provider = ""
-    billed = True
-    upstream = ""
-    upstream_model = ""
-    upstream_dialect = ""
+    model: str = ""
+    credential: str = ""  # what a pool calls the one that was shown
+    stream: bool = False
+    provider: str = ""
+    billed: bool = True
+    upstream: str = ""
+    upstream_model: str = ""
+    upstream_dialect: str = ""
     upstream_status: int | None = None
     upstream_request_id: str | None = None
     upstream_headers: Mapping[str, str] | None = None
-    status = 0
-    attempts = 0
+    status: int = 0
+    attempts: int = 0
     tried: tuple[AttemptRecord, ...] = ()
     passed_over: tuple[str, ...] = ()
     steps: tuple[StepRecord, ...] = ()
-    attempt_status = 0
-    bytes_in = 0
-    bytes_out = 0
+    attempt_status: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
     usage: Usage | None = None
     paused_turn: PausedTurn | None = None  # where the answer may come in several, each of which costs
     watch: Callable[[Usage], None] | None = None  # who wants to know the usage
@@ -110,33 +109,11 @@ class Record:
     # What limits have counted beforehand: those of the client's key, and of the provider that was asked last.
     reservation: Reserved | None = None
     counted: Reserved | None = None
-    written = False
-    token = -1  # by which ActiveRequests knows it, where it does
+    written: bool = False
+    token: int = -1  # by which ActiveRequests knows it, where it does
     wiretap: Wiretap | None = None  # who is told what goes over the wire, where anybody is
     _began: int | None = None  # when the attempt began that is under way, in milliseconds
     _ended: int | None = None
-
-    def __init__(
-        self,
-        request_id: str,
-        client: str,
-        environ: Mapping[str, Any] | None = None,
-        finish: Callable[[Record], None] | None = None,
-    ) -> None:
-        """`finish` is told once that the request is over; without it nobody is."""
-        self.id = request_id
-        self.client = client
-        self._finish = finish
-        if environ is not None:  # what WSGI says of the request; a mount is no longer on its path
-            told = environ.get
-            self.method = told("REQUEST_METHOD", "")
-            self.path = told("dragoman.path") or told("PATH_INFO", "")
-            self.agent = told("HTTP_USER_AGENT")
-            self.peer = told("REMOTE_ADDR")
-            if (trace := told("HTTP_TRACEPARENT")) is not None:
-                self.trace = trace
-        self.received = time.time()
-        self.started = time.monotonic()
 
     def stand_for(self, request: Record) -> None:
         """What goes on after `request` was answered, on behalf of the same client."""
@@ -230,8 +207,8 @@ class Record:
             self.wiretap.close()
         if self.watch is not None and self.usage is not None and not self.usage.estimated:
             self.watch(self.usage)
-        if self._finish is not None:
-            self._finish(self)
+        if self.finish is not None:
+            self.finish(self)
 
     def freeze(self, bill: Bill | None = None, *, running: bool = False) -> RequestRecord:
         """All of it as it is now; `running` for a request that goes on."""
@@ -278,7 +255,12 @@ class Record:
             billed=self.billed,
             rate_limits=_find_limits(self.upstream_headers) if self.upstream_headers else {},
         )
-        if not running and _RARE.isdisjoint(self.__dict__):
+        # Most requests never come to any of what follows.
+        if not (
+            running or self.error or self.message or self.steps or self.passed_over or self.dropped or self.lowered
+            or self.trace or self.quiet or self.origin or self.upstream_status is not None
+            or self.operation != "generate" or self.terminal != "completed"
+        ):  # fmt: skip
             return done
         return msgspec.structs.replace(
             done,

@@ -51,6 +51,8 @@ class Exchange(ABC):
     `wait_head` may also raise UpstreamUnreachable, if a kept connection was stale and a new one failed.
     """
 
+    __slots__ = ()
+
     status: int
     headers: Mapping[str, str]
 
@@ -106,22 +108,25 @@ class Exchange(ABC):
 class SocketExchange(Exchange):
     """An exchange on a connection of the pool."""
 
-    status = 0
-    # None before the first byte of the reply, and for one that arrived completely in the first read.
-    _decoder: ReplyDecoder | None = None
-    _unread = b""
-    _connection: Connection | None = None
-    # None as long as no wait has ended in silence and the call has no total limit.
-    _silence: Silence | None = None
+    __slots__ = (
+        "_call", "_connection", "_decoder", "_is_kept", "_limits", "_pool", "_sent_at", "_silence", "_target",
+        "_unread", "headers", "status",
+    )  # fmt: skip
 
     def __init__(self, pool: ConnectionPool, call: Call, target: Target) -> None:
+        self.status = 0
+        self.headers = {}
         self._pool = pool
         # Kept until the reply begins, so that a stream does not hold a long history in memory.
         self._call: Call | None = call
         self._target = target
-        self._limits = call.limits
-        if call.limits.total is not None:
-            self._silence = Silence(call.limits)
+        self._limits = limits = call.limits
+        # None before the first byte of a reply, and for one that came whole with its first read.
+        self._decoder: ReplyDecoder | None = None
+        self._unread = b""
+        self._connection: Connection | None = None
+        # None as long as no wait has ended in silence and the call has no total limit.
+        self._silence: Silence | None = None if limits.total is None else Silence(limits)
         self._start(call)
 
     def wait_head(self, wait: float | None = None) -> bool:

@@ -34,7 +34,15 @@ class Recorder:
 
     def begin(self, request_id: str, client: str, environ: Mapping[str, Any] | None = None) -> Record:
         """The record of a request that begins; it counts as running until it is written."""
-        record = Record(request_id, client, environ, self._finish)
+        if environ is None:
+            record = Record(request_id, client, self._finish)
+        else:  # what WSGI says of the request; a mount is no longer on its path
+            told = environ.get
+            record = Record(
+                request_id, client, self._finish, told("REQUEST_METHOD", ""),
+                told("dragoman.path") or told("PATH_INFO", ""), told("HTTP_USER_AGENT"), told("REMOTE_ADDR"),
+                told("HTTP_TRACEPARENT"),
+            )  # fmt: skip
         self._running[id(record)] = record
         return record
 
