@@ -20,14 +20,14 @@ from app.settings.loading import home_folder
 
 @click.group()
 def config() -> None:
-    """Look at the settings, begin a file, make a key."""
+    """Show and check the settings, create a configuration file, make a key."""
 
 
 @config.command("list")
 @config_option
-@click.option("--json", "_as_json", is_flag=True, help="As JSON, which it always is.")
+@click.option("--json", "_as_json", is_flag=True, help="Accepted for consistency: the output is always JSON.")
 def list_settings(path: Path | None, **_: bool) -> None:
-    """Show the settings in force, as JSON; secrets are masked."""
+    """Show the settings in force as JSON, with secrets masked."""
     settings = read_settings(path)
     click.echo(known_secrets.mask(json.dumps(masked(settings), indent=2, default=str)))
 
@@ -35,9 +35,9 @@ def list_settings(path: Path | None, **_: bool) -> None:
 @config.command("init")
 @click.argument("path", type=click.Path(dir_okay=False, path_type=Path), default=Path("dragoman.toml"))
 def init_file(path: Path) -> None:
-    """Write a configuration file to begin with, at PATH (./dragoman.toml). An existing file is never touched.
+    """Create a configuration file at PATH (default: ./dragoman.toml). An existing file is never overwritten.
 
-    It says what is in force now, with the credentials that were found, so that nothing changes by it.
+    The file contains the settings now in force and the credentials found, so creating it changes no behavior.
     """
     _begin(path)
 
@@ -52,16 +52,16 @@ def _begin(path: Path) -> None:
     click.echo(f"wrote {path}")
     kept = [name for name in settings.providers if name != "demo"]
     if kept:
-        click.echo(f"kept: {', '.join(kept)}; unknown names lead to {settings.models.default}")
+        click.echo(f"kept: {', '.join(kept)}; unknown model names are routed to {settings.models.default}")
     else:
-        click.echo("no provider is configured or found yet: the demo answers until there is one")
+        click.echo("no provider is configured or found yet; the built-in demo answers until you add one")
 
 
 @config.command("check")
 @config_option
 @json_option
 def check_settings(path: Path | None, as_json: bool) -> None:
-    """Judge the settings as `serve` does, without starting anything. All faults are told at once, with their lines."""
+    """Check the settings as `serve` does, without starting anything. Reports every error at once, with its line."""
     try:
         settings = read_settings(path)
         open_routing(settings)
@@ -74,17 +74,17 @@ def check_settings(path: Path | None, as_json: bool) -> None:
         source = str(settings.source) if settings.source else None
         print_json({"ok": True, "source": source, "providers": list(settings.providers)})
         return
-    click.echo(f"ok: {settings.source or 'no file; settings found on this machine'}")
+    click.echo(f"ok: {settings.source or 'no configuration file; using what was found on this machine'}")
     click.echo(f"providers: {', '.join(settings.providers) or 'none'}")
 
 
 @config.command("codex")
 @config_option
-@click.option("--enable/--disable", "enabled", default=True, show_default=True, help="Add the table, or remove it.")
+@click.option("--enable/--disable", "enabled", default=True, show_default=True, help="Add or remove the table.")
 def switch_codex(path: Path | None, enabled: bool) -> None:
-    """Add the table [providers.codex] to the file, for a ChatGPT login, or remove it. Comments stay.
+    """Add the table [providers.codex], for a ChatGPT login, to the configuration file, or remove it. Keeps comments.
 
-    Without a file one is begun, as by `config init`.
+    If there is no configuration file, creates one as `config init` does.
     """
     from app.dashboard.configuration.edits import Edit, apply, propose
 
@@ -107,13 +107,13 @@ def switch_codex(path: Path | None, enabled: bool) -> None:
 
 @config.command("generate-token")
 def generate_token() -> None:
-    """Make a key for [server] api_keys."""
+    """Generate a key for [server] api_keys."""
     click.echo(f"dm-{secrets.token_urlsafe(32)}")
 
 
 @config.command("schema")
 def show_schema() -> None:
-    """Print the JSON schema of the configuration file. For an editor, the file's first line names it:
+    """Print the JSON schema of the configuration file. For your editor, begin the configuration file with:
 
     #:schema ./dragoman.schema.json
     """

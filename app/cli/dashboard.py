@@ -14,28 +14,30 @@ from app.credentials.oauth.browser import open_browser
 
 @click.command()
 @config_option
-@click.option("--no-browser", is_flag=True, help="Print the address only.")
+@click.option("--no-browser", is_flag=True, help="Only print the address.")
 def dashboard(path: Path | None, no_browser: bool) -> None:
-    """Open the pages of the gateway that runs here.
+    """Open the dashboard of the gateway on this machine.
 
-    Where no client keys are asked for, the address holds a token that works once, within five minutes.
+    If the gateway requires no client keys, the address contains a token that works once, within five minutes.
     """
     from app.dashboard.tickets import issue_ticket
 
     settings = read_settings(path)
     server = settings.server
     if not server.dashboard:
-        raise click.ClickException("server.dashboard is false, so there is none")
+        raise click.ClickException("the dashboard is off; set server.dashboard to true to turn it on")
     if server.host.startswith("unix:"):
-        raise click.ClickException("server.host is a socket, which browsers cannot open")
+        raise click.ClickException(
+            "server.host is a Unix socket, which browsers cannot open; set it to an address such as 127.0.0.1"
+        )
     url = f"{base_url(server)}/_/"
     if server.api_keys or settings.keys:
-        click.echo("sign in there with a client key", err=True)
+        click.echo("sign in with a client key", err=True)
     else:
         try:
             url += f"enter?token={issue_ticket()}"
         except OSError as error:
-            raise click.ClickException(f"the token cannot be stored: {error.strerror or error}") from error
+            raise click.ClickException(f"cannot store the token: {error.strerror or error}") from error
     click.echo(url)
     if not no_browser:
         open_browser(url, os.environ)

@@ -18,11 +18,11 @@ from app.errors import ClientError, NotFound
 @click.option(
     "--body",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with a request; shows how it is translated for the first target.",
+    help="File with a request; also shows how it would be translated for the first upstream.",
 )
 @click.argument("model", required=False, shell_complete=complete_models)
 def explain(path: Path | None, as_json: bool, body: Path | None, model: str | None) -> None:
-    """Show which upstreams answer for MODEL, the first choice first, and why. Nothing is sent to a model."""
+    """Show which upstreams would answer for MODEL, in order of preference, and why. Sends nothing to a model."""
     # Imported here: the translators would slow down a start that only prints help.
     from app.gateway.endpoints.explanation import describe_upstream, list_learned, list_quirks, translate
 
@@ -73,5 +73,5 @@ def _read_model(content: bytes) -> str:
     except (ValueError, AttributeError) as error:
         raise click.UsageError(f"the request is not a JSON object: {error}") from error
     if not isinstance(named, str) or not named:
-        raise click.UsageError("give a MODEL, or a --body that names one")
+        raise click.UsageError("name a MODEL, or a --body that contains one")
     return named

@@ -75,4 +75,4 @@ def _show_version(context: click.Context, _option: click.Parameter, wanted: Any)
     help="Show the version and exit.",
 )  # fmt: skip
 def main() -> None:
-    """Let any LLM client speak to any LLM provider. Without a command it serves."""
+    """Let any LLM client speak to any LLM provider. Without a command, runs `serve`."""

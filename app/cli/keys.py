@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @click.group()
 def keys() -> None:
-    """Make, list, rotate and end the keys that clients show."""
+    """Create, list, rotate and disable client keys."""
 
 
 def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -38,14 +38,18 @@ def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
 @keys.command("create")
 @click.argument("name")
 @click.option("--role", type=click.Choice(["client", "admin"]), default="client", show_default=True)
-@click.option("--model", "models", multiple=True, help="A pattern of models it may use; repeat for more.")
-@click.option("--provider", "providers", multiple=True, help="A pattern of providers it may use; repeat for more.")
-@click.option("--expires", metavar="WHEN", help="A span such as 30d, or a date such as 2027-01-31.")
+@click.option("--model", "models", multiple=True, help="A pattern of model names the key may use; repeat it for more.")
+@click.option(
+    "--provider", "providers", multiple=True, help="A pattern of provider names the key may use; repeat it for more."
+)
+@click.option(
+    "--expires", metavar="WHEN", help="When the key expires: a time span such as 30d, or a date such as 2027-01-31."
+)
 @_limit_options
 @json_option
 @config_option
 def create(name: str, path: Path | None, as_json: bool, expires: str | None, **wanted: Any) -> None:
-    """Make a key. It is shown once: only its hash is kept."""
+    """Create a key. It is shown only once: only its hash is stored."""
 
     try:
         end = read_end(expires, "--expires") if expires is not None else None
@@ -63,16 +67,16 @@ def create(name: str, path: Path | None, as_json: bool, expires: str | None, **w
     default="24h",
     show_default=True,
     metavar="SPAN",
-    help="How long the old key stays valid; 0s ends it now.",
+    help="How long the old key stays valid; 0s disables it at once.",
 )
 @json_option
 @config_option
 def rotate(name: str, overlap: str, path: Path | None, as_json: bool) -> None:
-    """Give NAME a new key with the same rights and limits. What the old one stored stays."""
+    """Give NAME a new key with the same rights and limits. Data stored under the old key is kept."""
 
     seconds = read_span(overlap)
     if seconds is None:
-        raise click.ClickException(f"{overlap!r} is not a span of time such as 30m, 12h or 7d")
+        raise click.ClickException(f"{overlap!r} is not a time span such as 30m, 12h or 7d")
     accounts = _open(path, name)
     made = _change(accounts, lambda connection: rotate_key(connection, name, seconds, time.time()))
     _show(name, made, as_json)
@@ -82,11 +86,11 @@ def rotate(name: str, overlap: str, path: Path | None, as_json: bool) -> None:
 @click.argument("name")
 @config_option
 def disable(name: str, path: Path | None) -> None:
-    """End all keys of NAME. Running servers notice within seconds."""
+    """Disable all keys of NAME. Running gateways notice within seconds."""
 
     ended = _change(_open(path, name), lambda connection: disable_key(connection, name, time.time()))
     if not ended:
-        raise click.ClickException(f"there is no enabled key called {name}")
+        raise click.ClickException(f"no enabled key is named {name}; `dragoman keys list` shows all")
     click.echo(f"{name} is disabled")
 
 
@@ -94,7 +98,7 @@ def disable(name: str, path: Path | None) -> None:
 @json_option
 @config_option
 def list_all(path: Path | None, as_json: bool) -> None:
-    """Show the keys of the settings and those that were made; never the keys themselves."""
+    """List the keys from the settings and those created with this command, without the secrets."""
 
     settings = read_settings(path)
     rows = [_row(name, "", table, "settings", None) for name, table in settings.keys.items()]
@@ -112,18 +116,20 @@ def list_all(path: Path | None, as_json: bool) -> None:
 
 
 @keys.command("hash")
-@click.option("--key", prompt=True, hide_input=True, help="The key. Default: ask for it.")
+@click.option("--key", prompt=True, hide_input=True, help="The key. Default: prompt for it.")
 def show_hash(key: str) -> None:
-    """Print what [keys.NAME] key can hold instead of the key itself."""
+    """Print the hash of a key, which [keys.NAME] key accepts instead of the key itself."""
     click.echo(hash_key(key.strip()))
 
 
 def _open(path: Path | None, name: str) -> Accounts:
     settings = read_settings(path)
     if not settings.accounts.enabled:
-        raise click.ClickException("accounts.enabled is false, so there is no database for keys; use [keys]")
+        raise click.ClickException(
+            "accounts.enabled is false, so there is no key database; set it to true, or add keys in [keys]"
+        )
     if name in settings.keys:
-        raise click.ClickException(f"{name} is a key of the settings; change it in {settings.source}")
+        raise click.ClickException(f"{name} is defined in the settings; change it in {settings.source}")
     return Accounts(settings.accounts, settings.ledger.url)
 
 
@@ -144,7 +150,7 @@ def _guard(work: Callable[[], T]) -> T:
     except DragomanError as error:
         raise click.ClickException(str(error)) from error
     except (DatabaseFailed, OSError) as error:
-        raise click.ClickException(f"the database of keys cannot be used: {error}") from error
+        raise click.ClickException(f"cannot use the key database: {error}") from error
 
 
 def _show(name: str, key: str, as_json: bool) -> None:
@@ -152,7 +158,7 @@ def _show(name: str, key: str, as_json: bool) -> None:
         print_json({"name": name, "key": key})
         return
     click.echo(key)
-    click.echo(f"This is the key of {name}. It is shown only once; the database keeps only its hash.", err=True)
+    click.echo(f"This is the key of {name}. It is shown only once; only its hash is stored.", err=True)
 
 
 def _row(name: str, hint: str, table: KeySettings, state: str, expires: float | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ _LIST_TIMEOUT = 15.0
 @config_option
 @json_option
 def models(path: Path | None, as_json: bool) -> None:
-    """List the models that clients can name, one a line."""
+    """List the models that clients can name, one per line."""
     # Imported here: the other commands need not wait for the whole server to load.
     from app import create_app
     from app.blueprints.models import spell_model
@@ -35,4 +35,4 @@ def models(path: Path | None, as_json: bool) -> None:
         click.echo(json.dumps(listed, indent=2) if as_json else "\n".join(model["id"] for model in listed))
     problems = [f"{name}: {said}" for name, said in parts.listing.problems().items()]
     if problems:
-        raise click.ClickException("some lists of models could not be read:\n  " + "\n  ".join(problems))
+        raise click.ClickException("could not read some model lists:\n  " + "\n  ".join(problems))

@@ -25,12 +25,12 @@ PIECE = 1000
 @click.command()
 @click.option("--url", "-u", "--api-url", help="The gateway's address. Default: the address in the settings.")
 @click.option("--key", "-t", "--auth-token", envvar="DRAGOMAN_API_KEY", help="An admin's key, if the gateway has keys.")
-@click.option("--no-reconnect", is_flag=True, help="End when the connection ends.")
+@click.option("--no-reconnect", is_flag=True, help="Exit when the connection ends.")
 @config_option
 def permissions(url: str | None, key: str | None, no_reconnect: bool, path: Path | None) -> None:
-    """Answer programs that ask for leave to use a tool; Ctrl-C ends it.
+    """Answer programs that ask for permission to use a tool. Press Ctrl-C to stop.
 
-    Each request waits for `permissions.timeout_seconds`; what nobody allows in time is denied.
+    Each request waits for `permissions.timeout_seconds`; if nobody allows it in time, it is denied.
     """
     address = find_address(read_settings(path).server, url)
     with open_gateway_session(key) as session:
@@ -41,7 +41,7 @@ def permissions(url: str | None, key: str | None, no_reconnect: bool, path: Path
             except (requests.RequestException, ValueError) as error:
                 click.echo(f"The connection to {address} ended ({type(error).__name__}).", err=True)
             if no_reconnect:
-                raise click.ClickException("the stream has ended")
+                raise click.ClickException("the connection ended; without --no-reconnect this command connects again")
             time.sleep(PAUSE)
 
 

@@ -18,7 +18,7 @@ HEADINGS = ("name", "adds", "package", "status", "used by")
 @json_option
 @config_option
 def plugins(as_json: bool, path: Path | None) -> None:
-    """List what installed packages add: kinds of providers, and hooks.
+    """List the provider kinds and hooks that installed packages add.
 
     Exits with 1 if one of them cannot be imported.
     """
@@ -26,7 +26,9 @@ def plugins(as_json: bool, path: Path | None) -> None:
     if as_json:
         print_json({"plugins": [describe_plugin(plugin) for plugin in found]})
     elif not found:
-        click.echo("No installed package adds anything. See docs/adding-a-provider.md and docs/hooks.md.")
+        click.echo(
+            "No installed package adds a provider kind or a hook. See docs/adding-a-provider.md and docs/hooks.md."
+        )
     else:
         rows = [
             (each.name, each.adds, f"{each.package} {each.version}", each.status, ", ".join(each.used_by))

@@ -11,21 +11,23 @@ from app.gateway.inspection.orders import add_order, orders_file, write_orders
 
 
 @click.command()
-@click.option("--for", "span", default="15m", show_default=True, metavar="SPAN", help="How long, up to 24h.")
-@click.option("--key", default="", help="Only requests of keys whose name is like this pattern.")
-@click.option("--model", default="", help="Only requests for models like this pattern, as 'qwen*'.")
-@click.option("--errors", is_flag=True, help="Only requests that fail.")
-@click.option("--share", type=WholeNumber(1, 100), default=100, show_default=True, help="Of 100 requests so many.")
-@click.option("--stop", is_flag=True, help="End all recording that pages and this command have begun.")
+@click.option("--for", "span", default="15m", show_default=True, metavar="SPAN", help="How long to record, up to 24h.")
+@click.option("--key", default="", help="Record only requests of keys whose name matches this pattern.")
+@click.option("--model", default="", help="Record only requests for models that match this pattern, such as 'qwen*'.")
+@click.option("--errors", is_flag=True, help="Record only failed requests.")
+@click.option(
+    "--share", type=WholeNumber(1, 100), default=100, show_default=True, help="Percentage of requests to record."
+)
+@click.option("--stop", is_flag=True, help="Stop all recording, whether started here or in the dashboard.")
 def record(span: str, key: str, model: str, errors: bool, share: int, stop: bool) -> None:
-    """Keep requests with their content for a while. Running servers of this user notice within a second.
+    """Record requests with their content for a while. This user's running gateways notice within a second.
 
-    The dashboard shows what was sent and received, and what differs. Keys, credentials and files are left out.
+    The dashboard shows what was sent and received, and the differences. Keys, credentials and files are not recorded.
     """
     try:
         if stop:
             write_orders(orders_file(), [])
-            click.echo("recording has ended")
+            click.echo("recording stopped")
         else:
             order = add_order(read_span(span), key, model, errors=errors, share=share)
             click.echo(f"recording for {span}: {order.describe()}; see /_/recording")

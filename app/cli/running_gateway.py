@@ -27,7 +27,7 @@ _MOST_READ = 65536
 def find_address(server: ServerSettings, url: str | None) -> str:
     """The gateway's URL: `url`, or the one in the settings. A socket ends the command."""
     if url is None and server.host.startswith("unix:"):
-        raise click.ClickException("this gateway listens on a socket; give its address with --url")
+        raise click.ClickException("this gateway listens on a Unix socket; give its address with --url")
     return (url or base_url(server)).rstrip("/")
 
 

@@ -15,10 +15,12 @@ PARTS = ("gunicorn", "gevent", "flask", "requests", "msgspec")
 
 
 @click.command()
-@click.option("--tested", is_flag=True, help="Show the versions of the client programs that this version was run with.")
+@click.option(
+    "--tested", is_flag=True, help="Show the client programs, and their versions, that this version was tested with."
+)
 @json_option
 def version(tested: bool, as_json: bool) -> None:
-    """Show the versions of the gateway and of what it stands on."""
+    """Show the versions of the gateway and of its main dependencies."""
     if tested:
         _show_tested(as_json)
         return

@@ -78,7 +78,9 @@ def test_limits_are_told_to_programs(run: Run) -> None:
 
 
 def test_without_limits_it_says_so(run: Run) -> None:
-    assert "No key or provider has limits." in run("usage", "--limits", settings="[providers.ollama]").stdout
+    assert (
+        "No limits are set for any key or provider." in run("usage", "--limits", settings="[providers.ollama]").stdout
+    )
 
 
 def test_status_shows_the_limits_of_providers_and_keys(run: Run) -> None:

@@ -233,7 +233,7 @@ def test_the_status_tells_everything_but_the_token(machine: Machine, issuer: Iss
     assert "  plan     PLUS" in result.output
     assert "59 min left" in result.output
     assert f"  source   {machine.home / '.codex' / 'auth.json'}" in result.output
-    assert "  renewal  by itself" in result.output
+    assert "  renewal  automatic" in result.output
     assert "anthropic: not logged in" in result.output
     assert not [secret for secret in (*issuer.live, "refresh-secret") if secret in result.output]
 

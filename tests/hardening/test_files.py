@@ -46,7 +46,7 @@ def test_a_found_file_that_others_may_write_is_refused_by_its_path(folder: Path,
     file.write_text("[server]\nport = 1\n")
     file.chmod(mode)
 
-    with pytest.raises(ConfigError, match=r"dragoman\.toml can be written by other users"):
+    with pytest.raises(ConfigError, match=r"dragoman\.toml is writable by other users"):
         load(folder)
 
 
@@ -69,7 +69,7 @@ def test_a_users_own_group_may_write_where_nobody_else_is_in_it(
     if believed:
         check_found_file(file)
     else:
-        with pytest.raises(ConfigError, match="can be written by other users"):
+        with pytest.raises(ConfigError, match="is writable by other users"):
             check_found_file(file)
 
 

@@ -148,7 +148,7 @@ def prices() -> Response:
         price = table.find(provider, name)
         if price is None:
             raise NotFound(
-                f"no price is known for {model[:LONGEST_VALUE]!r}; [prices] in the configuration can add one"
+                f"no price is known for {model[:LONGEST_VALUE]!r}; [prices] in the configuration file can add one"
             )
         return {"prices": {model[:LONGEST_VALUE]: msgspec.structs.asdict(price)}}
 

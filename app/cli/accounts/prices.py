@@ -18,7 +18,7 @@ HEADINGS = ("model", "input", "cached", "cache write", "1 h", "output", "source"
 @json_option
 @config_option
 def prices(model: str | None, as_json: bool, path: Path | None) -> None:
-    """Show what models cost, in US dollars for a million tokens; with MODEL, the price that this name has."""
+    """Show what models cost, in US dollars per million tokens. With MODEL, show only the price of that name."""
     from app.accounts.prices import load_prices
 
     table = load_prices(read_settings(path).prices)
@@ -27,7 +27,9 @@ def prices(model: str | None, as_json: bool, path: Path | None) -> None:
         provider, _, name = model.rpartition("/")
         price = table.find(provider, name)
         if price is None:
-            raise click.ClickException(f"no price is known for {model!r}; [prices] in the configuration can add one")
+            raise click.ClickException(
+                f"no price is known for {model!r}; [prices] in the configuration file can add one"
+            )
         rows = {model: price}
     if as_json:
         print_json({name: msgspec.structs.asdict(row) for name, row in rows.items()})

@@ -35,19 +35,21 @@ class Ago(click.ParamType[float]):
             return value
         span = read_span(str(value))
         if span is None:
-            self.fail(f"{value!r} is not a span of time such as 30m, 12h, 7d or 2w", parameter, context)
+            self.fail(f"{value!r} is not a time span such as 30m, 12h, 7d or 2w", parameter, context)
         return time.time() - span
 
 
 since_option = click.option("--since", type=Ago(), default="7d", show_default=True, help="How far back to look.")
-csv_option = click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a line of headings.")
+csv_option = click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a header line.")
 
 
 def open_accounts(path: Path | None) -> Accounts:
     """The accounts of the server with this configuration."""
     settings = read_settings(path)
     if not settings.accounts.enabled:
-        raise click.ClickException("accounts.enabled is false, so there is nothing to show")
+        raise click.ClickException(
+            "accounts.enabled is false, so nothing is recorded; set it to true to record requests"
+        )
     return Accounts(settings.accounts, settings.ledger.url)
 
 
@@ -56,7 +58,7 @@ def ask(accounts: Accounts, work: Callable[[Connection], T]) -> T:
     try:
         return accounts.read(work)
     except (DatabaseFailed, OSError) as error:
-        raise click.ClickException(f"the accounts cannot be read: {error}") from error
+        raise click.ClickException(f"cannot read the accounts: {error}") from error
 
 
 def print_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:

@@ -33,13 +33,13 @@ HEADINGS = ("time", "id", "key", "model", "target", "status", "ms", "in", "out",
 
 
 @click.command()
-@click.option("-f", "--follow", is_flag=True, help="Keep printing new ones.")
-@click.option("--failed", is_flag=True, help="Only failed ones.")
-@click.option("--key", help="Only those of this client key.")
-@click.option("--model", help="Only those that asked for this model.")
-@click.option("--provider", help="Only those that this provider answered.")
-@click.option("--session", help="Only those of this session.")
-@click.option("--client", "agent", help="Only those of this client program, as the list names it.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new requests as they finish.")
+@click.option("--failed", is_flag=True, help="Show failed requests only.")
+@click.option("--key", help="Show requests of this client key only.")
+@click.option("--model", help="Show requests for this model only.")
+@click.option("--provider", help="Show requests answered by this provider only.")
+@click.option("--session", help="Show requests of this session only.")
+@click.option("--client", "agent", help="Show requests of this client program only, named as in the list.")
 @click.option("--since", type=Ago(), help="How far back to look, for example 2h.")
 @click.option("-n", "limit", type=WholeNumber(1, 1000), default=50, show_default=True, help="Maximum number.")
 @json_option
@@ -55,7 +55,7 @@ def requests(
     path: Path | None,
     **filters: str | None,
 ) -> None:
-    """List requests, the newest last."""
+    """List requests, newest last."""
 
     accounts = open_accounts(path)
     where = {column: value for column, value in filters.items() if value is not None}
@@ -81,7 +81,9 @@ def show(request_id: str, as_json: bool, path: Path | None) -> None:
     accounts = open_accounts(path)
     found = ask(accounts, lambda connection: find_request(connection, request_id))
     if found is None:
-        raise click.ClickException(f"no request has the id {request_id!r}; `dragoman requests` lists the last ones")
+        raise click.ClickException(
+            f"no request has the id {request_id!r}; `dragoman requests` lists the most recent ones"
+        )
     if as_json:
         print_json(found)
         return

@@ -22,14 +22,15 @@ _LONGEST = 28  # characters of a name
 
 @click.command()
 @click.option("--url", help="The gateway's address. Default: the address in the settings.")
-@click.option("--key", envvar="DRAGOMAN_API_KEY", help="A client key. Default: one that the settings hold.")
+@click.option("--key", envvar="DRAGOMAN_API_KEY", help="A client key. Default: one from the settings.")
 @click.option("--once", is_flag=True, help="Print once and exit.")
 @json_option
 @config_option
 def top(url: str | None, key: str | None, once: bool, as_json: bool, path: Path | None) -> None:
-    """Show the requests that run now, the oldest first; Ctrl-C ends it.
+    """Show the requests that are running now, oldest first. Press Ctrl-C to stop.
 
-    All of them with an admin's key, or on the machine of a gateway without keys; else those of the key alone.
+    With an admin's key, or on the machine of a gateway without keys, shows all requests; otherwise only those of the
+    key.
     """
     settings = read_settings(path)
     address = find_address(settings.server, url)
@@ -52,18 +53,23 @@ def _look(session: requests.Session, address: str) -> dict[str, Any]:
         reply = session.get(f"{address}/_/api/running", timeout=TIMEOUT, allow_redirects=False)
         told = reply.json()
     except (requests.RequestException, ValueError, RecursionError) as error:
-        raise click.ClickException(f"no gateway answers at {address} ({type(error).__name__})") from error
+        raise click.ClickException(
+            f"no gateway answers at {address} ({type(error).__name__}); start one with dragoman serve, "
+            "or name another with --url"
+        ) from error
     match told:
         case {"running": [*_], "workers": int()}:
             return dict(told)
         case {"error": {"message": str(message)}}:
             raise click.ClickException(message)
-    raise click.ClickException(f"what answers at {address} is not a gateway of this version")
+    raise click.ClickException(
+        f"the server at {address} is not a gateway of this version; restart the gateway, or name another with --url"
+    )
 
 
 def _print(told: dict[str, Any]) -> None:
     running = told["running"]
-    some = "" if told.get("complete") else " (of one worker alone)"
+    some = "" if told.get("complete") else " (one worker only)"
     click.echo(f"{time.strftime('%H:%M:%S')}  {len(running)} running, {told['workers']} workers{some}")
     print_table([_cells(each) for each in running], HEADINGS, right=(5, 6, 7, 8))
 

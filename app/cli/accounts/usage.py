@@ -33,9 +33,11 @@ from app.gateway.use_limits.in_force import LimitUse, spell_use
     multiple=True,
     default=("model",),
     show_default=True,
-    help="Group by this; repeat for a second group.",
+    help="Group by this; repeat it to group by a second property.",
 )
-@click.option("--limits", "of_limits", is_flag=True, help="Show the limits in force and their use instead.")
+@click.option(
+    "--limits", "of_limits", is_flag=True, help="Show the limits in force and how much of each is used instead."
+)
 @since_option
 @json_option
 @csv_option
@@ -45,7 +47,7 @@ def usage(
 ) -> None:
     """Show requests, tokens and list prices, summed by model, key, client and so on.
 
-    Costs are list prices in US dollars; a login of a subscription is not billed by them.
+    Costs are list prices in US dollars; subscription logins are not billed at these prices.
     """
     if of_limits:
         _show_limits(path, as_json=as_json, as_csv=as_csv)
@@ -74,7 +76,7 @@ def _show_limits(path: Path | None, *, as_json: bool, as_csv: bool) -> None:
     elif as_csv:
         print_csv([msgspec.structs.asdict(use) for use in uses], LimitUse.__struct_fields__)
     elif not uses:
-        click.echo("No key or provider has limits.")
+        click.echo("No limits are set for any key or provider.")
     else:
         cells = [
             (use.owner, use.name, use.limit, spell_use(use), f"{use.share:.0%}",
@@ -86,7 +88,7 @@ def _show_limits(path: Path | None, *, as_json: bool, as_csv: bool) -> None:
 
 def _print_usage(rows: list[dict[str, Any]], names: list[str]) -> None:
     if not rows:
-        click.echo("No requests in this time.")
+        click.echo("No requests in this period.")
         return
     headings = (*names, "requests", "failed", "input", "cached", "output", "cost $")
     cells = [

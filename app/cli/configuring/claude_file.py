@@ -55,10 +55,12 @@ def _parse(text: str) -> dict[str, Any]:
         settings = json.loads(text or "{}")
     except (ValueError, RecursionError) as error:
         raise click.ClickException(
-            f"the settings of Claude Code are not valid JSON, so nothing is changed: {error}"
+            f"Claude Code's settings are not valid JSON, so nothing was changed; fix the file first: {error}"
         ) from error
     if not isinstance(settings, dict):
-        raise click.ClickException("the settings of Claude Code are not a JSON object, so nothing is changed")
+        raise click.ClickException(
+            "Claude Code's settings are not a JSON object, so nothing was changed; fix the file first"
+        )
     return settings
 
 

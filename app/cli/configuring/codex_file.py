@@ -66,5 +66,5 @@ def _parse(text: str) -> tomlkit.TOMLDocument:
         return tomlkit.parse(text)
     except (TOMLKitError, RecursionError, ValueError) as error:
         raise click.ClickException(
-            f"the configuration of Codex is not valid TOML, so nothing is changed: {error}"
+            f"Codex's configuration is not valid TOML, so nothing was changed; fix the file first: {error}"
         ) from error

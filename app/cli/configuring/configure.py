@@ -25,17 +25,19 @@ client_argument = click.argument("name", metavar="CLIENT", type=click.Choice(CLI
 @click.command()
 @config_option
 @dry_run_option
-@click.option("--model", help="Model to use, by its name at the gateway.", shell_complete=complete_models)
+@click.option("--model", help="Model to use, as the gateway names it.", shell_complete=complete_models)
 @client_argument
 def configure(path: Path | None, dry_run: bool, model: str | None, name: str) -> None:
-    """Lead CLIENT (claude, codex) to the gateway for good, in its own settings.
+    """Point CLIENT (claude, codex) at the gateway permanently, in the client's own settings.
 
-    Only the keys for it are changed; the difference is shown, and the file as it was is kept beside it.
-    `dragoman unconfigure` takes it back; `dragoman run` needs none of it.
+    Changes only the keys it needs, shows the diff and keeps a backup beside the file. To undo it, run
+    `dragoman unconfigure`. `dragoman run` works without it.
     """
     settings = read_settings(path)
     if settings.server.host.startswith("unix:"):
-        raise click.ClickException("server.host is a socket, which this client cannot use")
+        raise click.ClickException(
+            "server.host is a Unix socket, which this client cannot use; set it to an address such as 127.0.0.1"
+        )
     connection = plan_connection(settings, AGENTS[name], model, base_url(settings.server))
     file = find_file(name)
     before = read_file(file)
@@ -47,14 +49,14 @@ def configure(path: Path | None, dry_run: bool, model: str | None, name: str) ->
     apply_change(file, before, after, dry_run=dry_run)
     if name == "codex":
         key = "…" if connection.is_secret else connection.key
-        click.echo(f"Codex reads its key from a variable: export {KEY_VARIABLE}={key}")
+        click.echo(f"Codex reads its key from an environment variable: export {KEY_VARIABLE}={key}")
 
 
 @click.command()
 @dry_run_option
 @client_argument
 def unconfigure(dry_run: bool, name: str) -> None:
-    """Take back what `dragoman configure` has changed for CLIENT; what else is in its settings stays."""
+    """Undo what `dragoman configure` changed for CLIENT. Its other settings are kept."""
     file = find_file(name)
     before = read_file(file)
     original = read_file(find_backup(file))

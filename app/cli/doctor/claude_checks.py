@@ -50,7 +50,7 @@ def check_claude(subject: Subject) -> Iterator[Finding]:
     yield from _check_base(subject, sources, winners[BASE])
     for name, service in ELSEWHERE.items():
         if (winner := winners[name]) is not None and winner[1] not in ("", "0", "false"):
-            yield Finding("warning", NAME, f"{name} in {winner[0]} sends its requests to {service}", RUN)
+            yield Finding("warning", NAME, f"{name} in {winner[0]} makes it send requests to {service}", RUN)
     base = winners[BASE]
     if base is not None and leads_here(base[1], subject.settings):
         yield from _check_key(subject.settings, winners[TOKEN], winners[KEY], sources)
@@ -70,7 +70,7 @@ def read_sources(subject: Subject) -> tuple[list[Source], list[Finding]]:
         except FileNotFoundError:
             continue
         except (OSError, ValueError, RecursionError) as error:
-            said = f"{subject.show(file)} cannot be read as JSON ({type(error).__name__}), so it is not in force"
+            said = f"{subject.show(file)} is not readable JSON ({type(error).__name__}), so Claude Code ignores it"
             broken.append(Finding("error", NAME, said, f"python3 -m json.tool {file}"))
             continue
         table = told if isinstance(told, dict) else {}
@@ -109,22 +109,22 @@ def _find_winner(sources: list[Source], name: str) -> tuple[str, str] | None:
 def _check_base(subject: Subject, sources: list[Source], winner: tuple[str, str] | None) -> Iterator[Finding]:
     assert subject.settings is not None
     if winner is None or not winner[1]:
-        yield Finding("note", NAME, f"{BASE} is set nowhere, so it asks Anthropic itself", RUN)
+        yield Finding("note", NAME, f"{BASE} is not set, so Claude Code talks to Anthropic directly", RUN)
         return
     place, url = winner
     shown = _show_url(url)
     losers = [source.place for source in sources if BASE in source.variables and source.place != place]
-    wins = f" and wins over {', '.join(losers)}" if losers else ""
+    wins = f" and overrides {', '.join(losers)}" if losers else ""
     if not leads_here(url, subject.settings):
-        said = f"{BASE} in {place} is {shown}{wins}; that is not this gateway"
-        yield Finding("warning", NAME, said, f"{RUN}, or for good: dragoman configure claude")
+        said = f"{BASE} in {place} is {shown}{wins}; this is not the gateway's address"
+        yield Finding("warning", NAME, said, f"{RUN}, or permanently: dragoman configure claude")
         return
     path = urlsplit(url).path.rstrip("/")
     if path.endswith("/v1"):
         said = f"{BASE} in {place} is {shown}; Claude Code adds /v1 itself"
         yield Finding("warning", NAME, said, f"{BASE}={base_url(subject.settings.server)}")
     else:
-        yield Finding("ok", NAME, f"{BASE} in {place} leads here{wins}")
+        yield Finding("ok", NAME, f"{BASE} in {place} points here{wins}")
 
 
 def _check_key(
@@ -132,15 +132,15 @@ def _check_key(
 ) -> Iterator[Finding]:
     helper = next((source for source in sources if source.helper), None)
     if helper is not None:
-        said = f"apiKeyHelper in {helper.place} prints a key that goes to this gateway"
+        said = f"apiKeyHelper in {helper.place} prints a key, which Claude Code sends to this gateway"
         yield Finding("note", NAME, said, f"remove apiKeyHelper from {helper.place}, or use: {RUN}")
     if token is not None and key is not None and token[1] and key[1]:
-        said = f"{TOKEN} ({token[0]}) and {KEY} ({key[0]}) are both set; it warns, and shows one of them"
+        said = f"{TOKEN} ({token[0]}) and {KEY} ({key[0]}) are both set; Claude Code warns and sends only one of them"
         yield Finding("warning", NAME, said, f"unset {KEY}, or use: {RUN}")
     shown = next((each for each in (token, key) if each is not None and each[1]), None)
     if shown is None:
         if helper is None:
-            yield Finding("error", NAME, f"neither {TOKEN} nor {KEY} is set, so it asks for a login", RUN)
+            yield Finding("error", NAME, f"neither {TOKEN} nor {KEY} is set, so Claude Code asks you to log in", RUN)
     elif not takes_key(settings, shown[1]):
         said = f"the key in {shown[0]} is not a key of this gateway"
         yield Finding("error", NAME, said, f"{RUN}, or set it to one of [server] api_keys")
@@ -154,7 +154,7 @@ def _check_window(subject: Subject, winner: tuple[str, str] | None) -> Iterator[
     told = int(winner[1]) if winner is not None and winner[1].isdecimal() and len(winner[1]) < 12 else None
     if told is None or told > window:
         thought = f"{told} tokens" if told else "up to 1000000 tokens"
-        said = f"the models here take {window} tokens, but Claude Code assumes {thought} and compacts too late"
+        said = f"the context window here is {window} tokens, but Claude Code assumes {thought} and compacts too late"
         yield Finding("warning", NAME, said, f"export {WINDOW}={window}, or use: {RUN}")
 
 

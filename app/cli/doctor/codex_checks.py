@@ -48,7 +48,7 @@ def _check_provider(
     assert subject.settings is not None
     if not leads_here(url, subject.settings):
         said = f"{place} uses {name} at {urlsplit(url).hostname}, not this gateway"
-        yield Finding("warning", NAME, said, f"{RUN}, or for good: dragoman configure codex")
+        yield Finding("warning", NAME, said, f"{RUN}, or permanently: dragoman configure codex")
         return
     faults = False
     if not urlsplit(url).path.rstrip("/").endswith("/v1"):

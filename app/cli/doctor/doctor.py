@@ -65,9 +65,9 @@ MARKS: dict[Level, tuple[str, str]] = {
 )
 @click.option("--yes", is_flag=True, help="Write the file without asking.")
 def doctor(path: Path | None, as_json: bool, offline: bool, bundle: Path | None, yes: bool) -> None:
-    """Look for what is wrong: settings, port, clients, network, logins, and one real request to each provider.
+    """Diagnose problems: settings, port, clients, network, logins, and one real request to each provider.
 
-    Each fault comes with the command that mends it. Exit code 1 when there is an error.
+    Each finding comes with the command that fixes it. Exits with 1 if there is an error.
     """
     hush_log()  # the findings say it
     with open_subject(path, time.time()) as subject:

@@ -33,7 +33,7 @@ def check_clock(subject: Subject) -> Iterator[Finding]:
     if subject.now < EPOCH:
         shown = datetime.fromtimestamp(subject.now, UTC).date()
         yield Finding(
-            "error", "clock", f"it says {shown}; certificates and logins fail", "sudo timedatectl set-ntp true"
+            "error", "clock", f"it is set to {shown}, so certificates and logins fail", "sudo timedatectl set-ntp true"
         )
 
 
@@ -46,10 +46,10 @@ def check_proxies(subject: Subject) -> Iterator[Finding]:
         parts = urlsplit(url)
         try:
             with socket.create_connection((parts.hostname or "", parts.port or 80), TIMEOUT):
-                yield Finding("ok", "proxy", f"{name} goes by {parts.hostname}:{parts.port}")
+                yield Finding("ok", "proxy", f"{name} uses the proxy {parts.hostname}:{parts.port}")
         except (OSError, ValueError) as error:
-            said = f"{name} goes by {parts.hostname}:{parts.port}, which does not answer: {_describe(error)}"
-            yield Finding("error", "proxy", said, "unset HTTPS_PROXY HTTP_PROXY ALL_PROXY, or mend [server] proxies")
+            said = f"{name} uses the proxy {parts.hostname}:{parts.port}, which does not answer: {_describe(error)}"
+            yield Finding("error", "proxy", said, "unset HTTPS_PROXY HTTP_PROXY ALL_PROXY, or correct [server] proxies")
 
 
 def check_hosts(subject: Subject) -> Iterator[Finding]:
@@ -96,7 +96,7 @@ def _compare_clocks(subject: Subject, host: str, date: str) -> Iterator[Finding]
     skew = subject.now - there
     if abs(skew) > MOST_SKEW:
         way = "ahead of" if skew > 0 else "behind"
-        said = f"it is {abs(skew):.0f} s {way} that of {host}; logins are refused"
+        said = f"it is {abs(skew):.0f} s {way} the clock of {host}; logins will be refused"
         yield Finding("warning", "clock", said, "sudo timedatectl set-ntp true")
 
 

@@ -36,7 +36,7 @@ def check_credentials(subject: Subject) -> Iterator[Finding]:
         check = f"login {name}"
         mend = f"dragoman login {name}" if name in logins else f"set api_key in [providers.{name}]"
         if known.kind == "none":
-            yield Finding("error", check, known.problem or "there is no credential", mend)
+            yield Finding("error", check, known.problem or "no credential", mend)
         elif known.problem is not None:
             yield Finding("error", check, known.problem, mend)
         elif known.expires_at is None:
@@ -44,7 +44,7 @@ def check_credentials(subject: Subject) -> Iterator[Finding]:
         elif known.expires_at <= subject.now and not known.renewable:
             yield Finding("error", check, f"expired {describe_expiry(known.expires_at, subject.now)}", mend)
         elif known.expires_at - subject.now < SOON and not known.renewable:
-            said = f"ends {describe_expiry(known.expires_at, subject.now)}, and nothing renews it"
+            said = f"ends {describe_expiry(known.expires_at, subject.now)}, and cannot be renewed"
             yield Finding("warning", check, said, mend)
         else:
             yield Finding("ok", check, f"until {describe_expiry(known.expires_at, subject.now)}")
@@ -59,15 +59,15 @@ def check_windows(subject: Subject) -> Iterator[Finding]:
         told, known = provider.settings.window_of(model), listed.context_window if listed else None
         check = f"window {provider.name}"
         if told and known and told > known:
-            said = f"context_window is {told}, but {provider.name} says that {model} takes {known}"
+            said = f"context_window is {told}, but {provider.name} reports {known} for {model}"
             yield Finding("warning", check, said, f"context_window = {known} in [providers.{provider.name}]")
         window = told or known or provider.capabilities(model).context_window
         if window is None:
-            said = f"nobody says how much {model} takes, so clients compact by guess"
+            said = f"the context window of {model} is unknown, so clients guess when to compact"
             yield Finding("note", check, said, f"context_window = … in [providers.{provider.name}]")
         elif window < LEAST_WINDOW:
-            said = f"{model} takes {window} tokens; an agent's instructions alone can fill that"
-            yield Finding("warning", check, said, f"choose a larger model, or one with at least {LEAST_WINDOW}")
+            said = f"{model} has a context window of {window} tokens; an agent's instructions alone can fill it"
+            yield Finding("warning", check, said, f"choose a model with at least {LEAST_WINDOW} tokens")
 
 
 def check_ollama(subject: Subject) -> Iterator[Finding]:
@@ -86,7 +86,7 @@ def check_ollama(subject: Subject) -> Iterator[Finding]:
         for model in loaded if isinstance(loaded, list) else ():
             match model:
                 case {"name": str(name), "context_length": int(length)} if length < LEAST_WINDOW:
-                    said = f"{name[:80]} is loaded with a context of {length} tokens; longer ones are cut silently"
+                    said = f"{name[:80]} is loaded with a context of {length} tokens; Ollama silently truncates more"
                     yield Finding(
                         "warning", f"ollama {provider.name}", said, f"OLLAMA_CONTEXT_LENGTH={LEAST_WINDOW} ollama serve"
                     )
@@ -107,17 +107,17 @@ def judge_answer(provider: Provider, named: str, answer: Answer) -> Finding:
         return Finding("error", check, f"{named}: {answer.problem[:400]}", _find_remedy(provider, answer))
     times = f"first event after {answer.first_event or 0:.1f} s, all after {answer.total:.1f} s"
     if not answer.called:
-        said = f"{named} answers ({times}), but did not call the tool; agents need a model that does"
-        return Finding("warning", check, said, f"dragoman models, and choose another of {provider.name}")
+        said = f"{named} answered ({times}) but did not call the tool; agents need a model that calls tools"
+        return Finding("warning", check, said, f"choose another model of {provider.name} from: dragoman models")
     if (answer.first_event or 0) > SLOW:
-        return Finding("warning", check, f"{named} calls its tool, slowly: {times}", "choose a smaller model")
-    return Finding("ok", check, f"{named} calls its tool: {times}")
+        return Finding("warning", check, f"{named} called the tool, but slowly: {times}", "choose a smaller model")
+    return Finding("ok", check, f"{named} called the tool: {times}")
 
 
 def _find_remedy(provider: Provider, answer: Answer) -> str:
     """The command that fixes a refusal, by its status."""
     has_login = provider.source is not None and provider.source.describe().kind == "access_token"
-    renewed = f"dragoman login {provider.name}" if has_login else f"put a valid key into [providers.{provider.name}]"
+    renewed = f"dragoman login {provider.name}" if has_login else f"set a valid api_key in [providers.{provider.name}]"
     remedies = {
         400: f"dragoman explain {provider.name}/MODEL",
         401: "use a key of [server] api_keys",

@@ -24,13 +24,11 @@ LEAST_ROOM = 200 << 20
 def check_settings(subject: Subject) -> Iterator[Finding]:
     if subject.fault is not None:
         for fault in subject.fault.faults:
-            yield Finding(
-                "error", "settings", str(fault), "fix the line that is named, then run: dragoman config check"
-            )
+            yield Finding("error", "settings", str(fault), "fix the line named here, then run: dragoman config check")
         return
     if subject.settings is not None:
         source = subject.settings.source
-        where = subject.show(source) if source else "no file; settings found on this machine"
+        where = subject.show(source) if source else "no configuration file; using what was found on this machine"
         yield Finding("ok", "settings", f"read from {where}")
 
 
@@ -41,7 +39,7 @@ def check_shadowed_file(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             "note",
             "settings",
-            f"{subject.show(source)} counts here, and {subject.show(own)} is not read",
+            f"{subject.show(source)} takes precedence here, and {subject.show(own)} is ignored",
             f"dragoman doctor --config {own}",
         )
 
@@ -68,13 +66,13 @@ def check_trust(subject: Subject) -> Iterator[Finding]:
     found = source.stat()
     shown = subject.show(source)
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        yield Finding("warning", "settings file", f"{shown} can be written by other users", f"chmod go-w {source}")
+        yield Finding("warning", "settings file", f"{shown} is writable by other users", f"chmod go-w {source}")
     if found.st_mode & (stat.S_IRGRP | stat.S_IROTH) and _holds_keys(subject):
-        said = f"{shown} holds a key and can be read by other users"
+        said = f"{shown} contains a key and is readable by other users"
         yield Finding("warning", "settings file", said, f"chmod 600 {source}")
     if found.st_uid not in (os.geteuid(), 0):
         said = f"{shown} belongs to another user, who can change what you run"
-        yield Finding("warning", "settings file", said, f"cp {source} ~/ and use the copy")
+        yield Finding("warning", "settings file", said, f"cp {source} ~/, and use the copy")
 
 
 def check_providers(subject: Subject) -> Iterator[Finding]:
@@ -86,7 +84,7 @@ def check_providers(subject: Subject) -> Iterator[Finding]:
         yield Finding("warning", "providers", said, "dragoman login oca, or: export ANTHROPIC_API_KEY=…")
     for found in subject.settings.found:
         if not found.used:
-            said = f"a login for {found.provider} was found in {found.where} and is not used"
+            said = f"a login for {found.provider} was found in {found.where} but is not used"
             yield Finding("note", "providers", said, f"add [providers.{found.provider}] to the settings")
 
 
@@ -107,14 +105,14 @@ def check_address(subject: Subject) -> Iterator[Finding]:
         said = f"port {server.port} is in use by {holder}" if holder else str(error)
         yield Finding("error", "port", said, f"dragoman serve --port {server.port + 1}")
     else:
-        yield Finding("ok", "port", f"{url} is free; no gateway runs there")
+        yield Finding("ok", "port", f"{url} is free; no gateway is running there")
 
 
 def check_room(subject: Subject) -> Iterator[Finding]:
     place = next(path for path in (subject.home, *subject.home.parents) if path.exists())
     free = shutil.disk_usage(place).free
     if free < LEAST_ROOM:
-        yield Finding("warning", "disk", f"{free >> 20} MB are free on {place}", f"du -sh {subject.home}/.local/share")
+        yield Finding("warning", "disk", f"{free >> 20} MB are left on {place}", f"du -sh {subject.home}/.local/share")
 
 
 def _check_running(subject: Subject, url: str, version: object) -> Iterator[Finding]:
@@ -122,12 +120,12 @@ def _check_running(subject: Subject, url: str, version: object) -> Iterator[Find
     own = metadata.version("dragoman")
     if version is not None and version != own:
         said = f"the gateway at {url} is version {str(version)[:40]}, this program is {own}"
-        yield Finding("warning", "gateway", said, "stop it and start it again: dragoman serve")
+        yield Finding("warning", "gateway", said, "restart it: dragoman serve")
     if runs_here(url, subject.settings):
-        yield Finding("ok", "gateway", f"one with these settings runs at {url}")
+        yield Finding("ok", "gateway", f"a gateway with these settings is running at {url}")
     else:
-        said = f"the gateway at {url} runs with other settings, or does not accept the first key of these"
-        yield Finding("warning", "gateway", said, "stop it and start it again here: dragoman serve")
+        said = f"the gateway at {url} is running with other settings, or rejects the first key in these"
+        yield Finding("warning", "gateway", said, "stop it, then start one with these settings: dragoman serve")
 
 
 def _holds_keys(subject: Subject) -> bool:

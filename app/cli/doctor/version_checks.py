@@ -28,17 +28,17 @@ def check_versions(subject: Subject) -> Iterator[Finding]:
                 [program, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT
             )
         except (OSError, subprocess.TimeoutExpired):
-            yield Finding("warning", "versions", f"{program} does not say its version", f"{renew}@{tried}")
+            yield Finding("warning", "versions", f"{program} does not report its version", f"{renew}@{tried}")
             continue
         found = _VERSION.search(done.stdout[:500].decode("utf-8", "replace"))
         if found is None:
-            yield Finding("warning", "versions", f"{program} does not say its version", f"{renew}@{tried}")
+            yield Finding("warning", "versions", f"{program} does not report its version", f"{renew}@{tried}")
         elif _read(found[0]) < _read(tried):
-            yield Finding("note", "versions", f"{name} {found[0]} is older than {tried}, the tested version", renew)
+            yield Finding("note", "versions", f"{name} {found[0]} is older than the tested version, {tried}", renew)
         elif found[0] != tried:
-            yield Finding("note", "versions", f"{name} {found[0]} is newer than {tried}, the tested version")
+            yield Finding("note", "versions", f"{name} {found[0]} is newer than the tested version, {tried}")
         else:
-            yield Finding("ok", "versions", f"{name} {tried}, the tested version")
+            yield Finding("ok", "versions", f"{name} {tried} is the tested version")
 
 
 def _read(version: str) -> tuple[int, ...]:

@@ -24,14 +24,14 @@ _COMMENT = re.compile(r"^[ \t]{0,200}//[^\n]{0,10000}$", re.MULTILINE)
     "--output",
     type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
     default=Path("dragoman.toml"),
-    help="File to write; - prints it. Default: ./dragoman.toml. An existing file is never overwritten.",
+    help="File to write, or - to print it. Default: ./dragoman.toml. An existing file is never overwritten.",
 )
 @click.argument("name", metavar="GATEWAY", type=click.Choice(list(READERS)))
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def import_file(output: Path, name: str, file: Path) -> None:
-    """Make a configuration from FILE of GATEWAY: litellm, ccr (claude-code-router), cliproxyapi or opencode.
+    """Convert FILE, the configuration of GATEWAY: litellm, ccr (claude-code-router), cliproxyapi or opencode.
 
-    What could not be carried stands in its head, as comments.
+    Settings that could not be converted are listed in comments at the top.
     """
     carried = READERS[name](read_config(file))
     text = write_file(carried, name, file.name)
@@ -54,7 +54,7 @@ def read_config(file: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise click.ClickException(f"{file} cannot be read: {str(error)[:300]}") from error
     if not isinstance(told, dict):
-        raise click.ClickException(f"{file} contains no table of settings")
+        raise click.ClickException(f"{file} contains no settings; it must be a JSON object or a YAML mapping")
     return told
 
 
@@ -62,7 +62,7 @@ def _read_yaml(text: str) -> Any:
     try:
         import yaml
     except ImportError as error:
-        raise click.ClickException("YAML needs one more package: pip install pyyaml") from error
+        raise click.ClickException("reading YAML needs another package; run: pip install pyyaml") from error
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -25,7 +25,7 @@ def read_litellm(config: dict[str, Any]) -> Carried:
             prefix, model = "openai", prefix
         kind = _LITELLM_KINDS.get(prefix, prefix)
         if kind not in KNOWN_SERVERS and kind not in KINDS:
-            carried.leave(path, f"there is no kind {kind} here")
+            carried.leave(path, f"Dragoman has no kind {kind}; add a provider with the base_url by hand")
             continue
         settings = {
             "kind": kind,
@@ -63,13 +63,15 @@ def read_router(config: dict[str, Any]) -> Carried:
         names[str(entry.get("name"))] = _add_provider(
             carried, wanted, settings | ({"models": models} if models else {})
         )
-        carried.leave_unknown(entry, {"name", "api_base_url", "api_key", "models"}, path, "is found automatically here")
+        carried.leave_unknown(
+            entry, {"name", "api_base_url", "api_key", "models"}, path, "Dragoman detects this by itself"
+        )
     for name, value in table(config.get("Router")).items():
         provider, _, model = str(value).partition(",")
         if name in _ROUTES and provider in names and model:
             carried.models[_ROUTES[name]] = f"{names[provider]}/{model}"
         else:
-            carried.leave(f"Router.{name}", f"{value}: no such choice here; name the model, or a route")
+            carried.leave(f"Router.{name}", f"{value}: not supported; name the model in requests, or add a route")
     if (key := read_secret(config.get("APIKEY"))) is not None:
         carried.server["api_keys"] = [key]
     _carry(config, carried.server, {"HOST": "host", "PORT": "port"})
@@ -104,7 +106,7 @@ def read_cliproxyapi(config: dict[str, Any]) -> Carried:
     known = {"host", "port", "api-keys", "proxy-url", "claude-api-key", "codex-api-key", "gemini-api-key"}
     carried.leave_unknown(config, known | {"openai-compatibility", "auth-dir"}, "")
     if config.get("auth-dir"):
-        carried.leave("auth-dir", "log in here: dragoman login claude, dragoman login codex")
+        carried.leave("auth-dir", "log in again: dragoman login claude, dragoman login codex")
     return carried
 
 
@@ -117,7 +119,7 @@ def read_opencode(config: dict[str, Any]) -> Carried:
         is_known = name in KINDS or name in KNOWN_SERVERS
         kind = _PACKAGES.get(package, name if is_known and not package else "")
         if not kind:
-            carried.leave(path, f"there is no kind for {package or name} here")
+            carried.leave(path, f"Dragoman has no kind for {package or name}; add a provider with the base_url by hand")
             continue
         settings = {"kind": kind, "base_url": options.get("baseURL"), "api_key": read_secret(options.get("apiKey"))}
         windows = {
@@ -136,7 +138,7 @@ def read_opencode(config: dict[str, Any]) -> Carried:
             carried.models[ours] = f"{names[provider]}/{model}"
         elif key in config:
             carried.leave(key, f"{config[key]}: its provider was not converted")
-    carried.leave_unknown(config, {"provider", "model", "small_model", "$schema"}, "", "is opencode's own")
+    carried.leave_unknown(config, {"provider", "model", "small_model", "$schema"}, "", "only used by opencode")
     return carried
 
 

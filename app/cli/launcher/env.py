@@ -18,17 +18,19 @@ AGENT = "claude"
 
 @click.command()
 @config_option
-@click.option("--model", help="Model to use, by its name at the gateway.", shell_complete=complete_models)
+@click.option("--model", help="Model to use, as the gateway names it.", shell_complete=complete_models)
 @json_option
 @click.argument("name", metavar="AGENT", type=click.Choice([AGENT]), default=AGENT)
 def env(path: Path | None, model: str | None, name: str, as_json: bool) -> None:
-    """Print the variables that lead Claude Code to the gateway.
+    """Print the environment variables that point Claude Code at the gateway.
 
-    For a shell: eval "$(dragoman env claude)". A client key is among them where the gateway asks for one.
+    To set them in your shell: eval "$(dragoman env claude)". They include a client key if the gateway requires one.
     """
     settings = read_settings(path)
     if settings.server.host.startswith("unix:"):
-        raise click.ClickException("server.host is a socket, which Claude Code cannot use")
+        raise click.ClickException(
+            "server.host is a Unix socket, which Claude Code cannot use; set it to an address such as 127.0.0.1"
+        )
     connection = plan_connection(settings, AGENTS[name], model, base_url(settings.server))
     variables = list_variables(connection)
     if as_json:

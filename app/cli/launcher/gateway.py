@@ -37,7 +37,7 @@ def open_gateway(settings: Settings, path: Path | None, folder: Path, *, quiet: 
             yield url
             return
         if (holder := find_port_holder(server.port)) is not None:
-            said = f"port {server.port} is in use by {holder}, which is not a gateway with these settings"
+            said = f"port {server.port} is in use by {holder}, not by a gateway with these settings"
             say(f"dragoman: {said}; starting one on another port")
     port = _find_free_port()
     url = f"http://127.0.0.1:{port}"
@@ -95,7 +95,7 @@ def _await(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
                     return
             if process.poll() is not None or time.monotonic() > deadline:
                 lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
-                raise click.ClickException("\n  ".join(["the gateway does not start; it said:", *lines]))
+                raise click.ClickException("\n  ".join(["the gateway did not start; its last log lines:", *lines]))
             time.sleep(_LOOK)
 
 

@@ -24,21 +24,21 @@ _NO_PROXY = ("127.0.0.1", "localhost", "::1")
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @config_option
-@click.option("--model", help="Model to use, by its name at the gateway.", shell_complete=complete_models)
+@click.option("--model", help="Model to use, as the gateway names it.", shell_complete=complete_models)
 @click.option("--no-check", is_flag=True, help="Start the agent without a test request to the model.")
 @click.argument("name", metavar="AGENT", type=click.Choice(list(AGENTS)))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENTS...]")
 def run(path: Path | None, model: str | None, no_check: bool, name: str, arguments: tuple[str, ...]) -> None:
     """Start AGENT on the gateway: claude, codex, opencode, cline, aider, qwen or goose.
 
-    A gateway that runs by these settings is used; otherwise one is started, and ends with the agent. The agent is told
-    of it for this run only. ARGUMENTS are the agent's own, and its exit code is the command's.
+    Uses the gateway that is running with these settings, or starts one that stops with the agent. Points the agent at
+    it for this run only. Passes ARGUMENTS to the agent, and exits with the agent's exit code.
     """
     agent = AGENTS[name]
     named, unchecked, words = _take_own_options(arguments)
     program = shutil.which(agent.command)
     if program is None:
-        raise click.ClickException(f"the program {agent.command} is not on the PATH; install it: {agent.install}")
+        raise click.ClickException(f"{agent.command} is not on the PATH; install it: {agent.install}")
     settings = read_settings(path)
     with tempfile.TemporaryDirectory(prefix="dragoman-") as name_of_folder:
         folder = Path(name_of_folder)
@@ -46,7 +46,7 @@ def run(path: Path | None, model: str | None, no_check: bool, name: str, argumen
             connection = plan_connection(settings, agent, named or model, url)
             answered = connection.main
             if not (no_check or unchecked):
-                with waiting_for(f"an answer of {connection.main}"):
+                with waiting_for(f"an answer from {connection.main}"):
                     answered = try_model(connection) or answered
             window = f", context window {connection.window} tokens" if connection.window else ""
             click.echo(f"dragoman: {name} asks {connection.main}, answered by {answered}{window}", err=True)

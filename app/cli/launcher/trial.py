@@ -19,5 +19,7 @@ def try_model(connection: Connection) -> str:
     body = {"model": connection.main, "max_tokens": _MOST_TOKENS, "stream": True, "messages": messages}
     answer = ask_model(connection.url, connection.key, body, until_speaks=True)
     if answer.problem is not None:
-        raise click.ClickException(f"{connection.main} cannot be used: {answer.problem}\nrun: dragoman doctor")
+        raise click.ClickException(
+            f"{connection.main} does not work: {answer.problem}\nto find out why, run: dragoman doctor"
+        )
     return answer.upstream

@@ -12,12 +12,14 @@ from app.cli.logins.status import status
 from app.cli.options import config_option, json_option, print_json, read_settings
 from app.credentials.oauth.login_choice import offer_logins
 
-_no_browser = click.option("--no-browser", is_flag=True, help="Only print the address, to be opened on any machine.")
+_no_browser = click.option(
+    "--no-browser", is_flag=True, help="Only print the address, which you can open on any machine."
+)
 
 
 @click.group()
 def auth() -> None:
-    """Other names for login, logout and status."""
+    """Other names for the commands login, logout and status."""
 
 
 auth.add_command(status)
@@ -52,7 +54,7 @@ def logout_provider(path: Path | None, provider: str) -> None:
 @config_option
 @json_option
 def list_providers(path: Path | None, as_json: bool) -> None:
-    """List what can be logged in to, one a line."""
+    """List the providers that you can log in to, one per line."""
     names = list(offer_logins(read_settings(path).providers))
     if as_json:
         print_json(names)

@@ -8,7 +8,7 @@ from pathlib import Path
 from app.credentials.credential import SourceStatus
 
 # Descriptions of providers without a credential of their own.
-WITHOUT_CREDENTIAL = {"demo": "built in, needs no account", "claude_cli": "the login of the Claude program"}
+WITHOUT_CREDENTIAL = {"demo": "built in, needs no account", "claude_cli": "uses the Claude program's own login"}
 
 
 def summarize_source(known: SourceStatus, now: float) -> str:

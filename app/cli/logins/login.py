@@ -30,13 +30,13 @@ _STEP = 0.2
 
 @click.command()
 @config_option
-@click.option("--no-browser", is_flag=True, help="Only print the address, to be opened on any machine.")
+@click.option("--no-browser", is_flag=True, help="Only print the address, which you can open on any machine.")
 @click.argument("provider", required=False, shell_complete=complete_providers)
 def login(path: Path | None, no_browser: bool, provider: str | None) -> None:
     """Sign in to PROVIDER (oca, claude, codex, or a configured name) in the browser.
 
-    Where no browser can come back to this machine, paste the code, or the whole address that it ended on. A server
-    that runs takes the login up by itself within ten seconds.
+    If the browser cannot reach this machine, paste the code or the whole address it ended on. A running gateway picks
+    up the login within ten seconds.
     """
     log_in(path, provider, no_browser=no_browser)
 
@@ -54,7 +54,9 @@ def log_in(path: Path | None, provider: str | None, *, no_browser: bool = False)
         raise click.ClickException(f"{error.title}: {error}") from error
     click.echo(_describe(name, flow, tokens))
     if name not in providers and any(each != "demo" for each in providers):
-        click.echo(f'Note: the settings have no provider for it; add [providers.{name}] with kind = "{settings.kind}".')
+        click.echo(
+            f'Note: no provider in the settings uses this login; add [providers.{name}] with kind = "{settings.kind}".'
+        )
     elif (used := find_used(settings, way)) not in (None, flow.login.label):
         click.echo(f"Note: requests use {used}, which takes precedence over this login.")
 
@@ -82,19 +84,19 @@ def _sign_in(flow: LoginFlow, name: str, *, no_browser: bool) -> Tokens:
         pending = flow.begin()
         _show_address(name, pending, no_browser=no_browser)
         return flow.finish(
-            read_pasted(click.prompt("Paste the code, or the address on which the browser ended up")), pending
+            read_pasted(click.prompt("Paste the code, or the address that the browser ended on")), pending
         )
     with listener:
         pending = flow.begin(listener.redirect_uri)
         _show_address(name, pending, no_browser=no_browser)
-        click.echo("Waiting for the browser. If it cannot reach this machine, paste the address on which it ended up.")
+        click.echo("Waiting for the browser. If it cannot reach this machine, paste the address it ended on.")
         return _await_browser(flow, pending, listener)
 
 
 def _show_address(name: str, pending: PendingLogin, *, no_browser: bool) -> None:
     click.echo(f"Sign in to {name} at:\n\n{pending.authorize_url}\n")
     if not no_browser and open_browser(pending.authorize_url, os.environ):
-        click.echo("It is open in your browser.")
+        click.echo("Your browser has been opened there.")
 
 
 def _await_browser(flow: LoginFlow, pending: PendingLogin, listener: CallbackListener) -> Tokens:
@@ -109,7 +111,7 @@ def _await_browser(flow: LoginFlow, pending: PendingLogin, listener: CallbackLis
             can_paste = bool(line)
             if line.strip():
                 return flow.finish(read_pasted(line), pending)
-    raise click.ClickException(f"nobody signed in within {LIFETIME / 60:.0f} minutes")
+    raise click.ClickException(f"nobody signed in within {LIFETIME / 60:.0f} minutes; run the command again")
 
 
 def _is_selectable() -> bool:
@@ -123,7 +125,7 @@ def _is_selectable() -> bool:
 def _describe(name: str, flow: LoginFlow, tokens: Tokens) -> str:
     who = f" as {tokens.account}" if tokens.account else ""
     plan = f" ({tokens.plan})" if tokens.plan else ""
-    lines = [f"Logged in to {name}{who}{plan}.", f"Saved in {flow.login.label}; it renews itself."]
+    lines = [f"Logged in to {name}{who}{plan}.", f"Saved in {flow.login.label}; it is renewed automatically."]
     if tokens.expires_at is not None:
         lines.insert(1, f"The access token is valid until {describe_moment(tokens.expires_at)}.")
     return "\n".join(lines)

@@ -19,7 +19,7 @@ from app.credentials.oauth.login_flow import open_flow
 def logout(path: Path | None, provider: str | None) -> None:
     """Forget the login of PROVIDER (oca, claude, codex, or a configured name).
 
-    Claude's and Codex's logins are those of their own programs, which are logged out too.
+    Claude and Codex share their login with their own programs, so this logs those out too.
     """
     log_out(path, provider)
 
@@ -35,7 +35,7 @@ def log_out(path: Path | None, provider: str | None) -> None:
     try:
         flow.log_out()
     except OSError as error:
-        raise click.ClickException(f"{place} cannot be changed: {error.strerror or error}") from error
+        raise click.ClickException(f"cannot change {place}: {error.strerror or error}") from error
     click.echo(f"Logged out of {name}: {place}" if known else f"There was no login in {place}.")
     if (used := find_used(settings, way)) is not None:
         click.echo(f"Note: requests still use {used}.")

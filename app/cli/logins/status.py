@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def status(path: Path | None, as_json: bool) -> None:
     """Show each provider's account, plan, expiry and source.
 
-    Nothing is sent to a provider and nothing is renewed; a gateway that runs here is asked how its requests fare.
+    Sends nothing to a provider and renews nothing. Asks a gateway running here about its recent requests.
     """
     from app.cli.accounts.uses import read_uses
 
@@ -84,7 +84,7 @@ def describe_source(name: str, known: SourceStatus, now: float) -> Iterator[str]
         "account": known.account,
         "plan": known.plan.upper() if known.plan else None,
         "expires": None if known.expires_at is None else describe_expiry(known.expires_at, now),
-        "renewal": None if known.kind != "access_token" else "by itself" if known.renewable else "by a new login only",
+        "renewal": None if known.kind != "access_token" else "automatic" if known.renewable else "only by a new login",
         "source": known.source,
         "problem": known.problem,
     }
@@ -110,15 +110,15 @@ def describe_accounts(entry: Mapping[str, Any]) -> Iterator[str]:
             for name, member in members.items():
                 told = member if isinstance(member, dict) else {}
                 rests, whom = told.get("rests_seconds", 0), told.get("rests_for") or ()
-                only = f", for the clients {', '.join(whom)} only" if whom else ""
-                yield f"  {'account':<9}{name}: {f'rests for {rests} s{only}' if rests else 'ready'}"
+                only = f", only for the clients {', '.join(whom)}" if whom else ""
+                yield f"  {'account':<9}{name}: {f'paused for {rests} s{only}' if rests else 'ready'}"
     match entry.get("quotas"):
         case {**accounts}:
             for name, windows in accounts.items():
                 for window in windows if isinstance(windows, list) else ():
                     match window:
                         case {"window": str(length), "used_percent": int() | float() as used, **more}:
-                            until = f", starts again at {more['resets']}" if "resets" in more else ""
+                            until = f", resets at {more['resets']}" if "resets" in more else ""
                             yield f"  {'quota':<9}{name}, {length}: {used} % used{until}"
 
 

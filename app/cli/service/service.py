@@ -22,14 +22,14 @@ TIMEOUT = 30.0
 
 @click.group()
 def service() -> None:
-    """Run the gateway in the background, by systemd --user or launchd."""
+    """Run the gateway in the background with systemd --user or launchd."""
 
 
 @service.command()
 @config_option
-@click.option("--no-start", is_flag=True, help="Write the file only.")
+@click.option("--no-start", is_flag=True, help="Only write the file.")
 def install(path: Path | None, no_start: bool) -> None:
-    """Write the service's file, and start it now and at each login."""
+    """Install the service and start it, now and at each login."""
     settings = read_settings(path)
     # A configuration that `serve` refuses would be restarted again and again.
     open_routing(settings)
@@ -47,7 +47,9 @@ def install(path: Path | None, no_start: bool) -> None:
         raise click.ClickException(f"{file} cannot be written: {error.strerror}") from error
     click.echo(f"wrote {file}")
     if source is None:
-        click.echo("no configuration file: a service has no variables of your shell; run: dragoman config init")
+        click.echo(
+            "no configuration file, and a service does not see your shell's variables; run: dragoman config init"
+        )
     if no_start:
         return
     for words in _starts(file):
@@ -58,7 +60,7 @@ def install(path: Path | None, no_start: bool) -> None:
 @service.command()
 @json_option
 def status(as_json: bool) -> None:
-    """Say whether the service is installed and runs. Exit code 1 where it does not."""
+    """Show whether the service is installed and running. Exits with 1 if it is not running."""
     file = find_file()
     asked = ["launchctl", "list", LABEL] if is_mac() else ["systemctl", "--user", "is-active", NAME]
     runs = file.exists() and _ask(asked) is not None
@@ -67,13 +69,13 @@ def status(as_json: bool) -> None:
     elif not file.exists():
         click.echo("not installed; run: dragoman service install")
     else:
-        click.echo(f"{file}: {'runs' if runs else 'does not run; run: dragoman service install'}")
+        click.echo(f"{file}: {'running' if runs else 'not running; start it with: dragoman service install'}")
     sys.exit(not runs)
 
 
 @service.command()
 def uninstall() -> None:
-    """Stop the service and remove its file."""
+    """Stop the service and delete its file."""
     file = find_file()
     if not file.exists():
         click.echo("not installed")
@@ -106,8 +108,10 @@ def _starts(file: Path) -> list[list[str]]:
 
 def _run(words: Sequence[str]) -> None:
     if _ask(words) is None and words[1] != "unload":
-        said = f"{' '.join(words)} failed; is there a session of {'launchd' if is_mac() else 'systemd'} for this user?"
-        raise click.ClickException(f"{said} The file is kept; try it by hand, or run: dragoman serve")
+        said = f"{' '.join(words)} failed; does this user have a {'launchd' if is_mac() else 'systemd'} session?"
+        raise click.ClickException(
+            f"{said} The service's file was kept; run that command by hand, or use: dragoman serve"
+        )
 
 
 def _ask(words: Sequence[str]) -> str | None:

@@ -35,23 +35,23 @@ if TYPE_CHECKING:
 @config_option
 @click.option("-H", "--host", help="Address to listen on. Default: 127.0.0.1.")
 @click.option("-p", "--port", type=WholeNumber(0, 65535), help="Port to listen on. Default: 8080.")
-@click.option("--workers", type=WholeNumber(1), help="Number of processes; one uses one core. Default: 1.")
+@click.option("--workers", type=WholeNumber(1), help="Number of processes, each of which uses one core. Default: 1.")
 @click.option("--token", type=click.Path(path_type=Path), help="File with an Oracle Code Assist token.")
 @click.option("--small-model", metavar="PROVIDER/MODEL", help='Model for names with "haiku".')
 @click.option("--big-model", metavar="PROVIDER/MODEL", help="Model for other Claude names.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warn", "error"]), help="Default: info.")
 @click.option("--log-file", type=click.Path(dir_okay=False), help="Log file. Default: standard output.")
-@click.option("--allow-open", is_flag=True, help="Listen beyond this machine without requiring a key.")
+@click.option("--allow-open", is_flag=True, help="Allow listening beyond this machine without a key.")
 @click.option("--no-browser", is_flag=True, help="Do not open the login page when a provider has no login.")
 @click.option(
-    "--auth-token", metavar="KEY", help="Key for clients, in place of server.api_keys. Better: PROXY_API_KEY."
+    "--auth-token", metavar="KEY", help="Client key, instead of server.api_keys. Prefer the variable PROXY_API_KEY."
 )
 @click.option(
     "--plugin-setting",
     "plugin_settings",
     multiple=True,
     metavar="PROVIDER.KEY=VALUE",
-    help="A setting of a provider; repeat for more.",
+    help="A setting of a provider; repeat it for more.",
 )
 @click.option("--reload", is_flag=True, help="Restart the workers when the program's code changes.")
 @click.option("--for-agent", is_flag=True, hidden=True)
@@ -74,7 +74,7 @@ def serve(
 ) -> None:
     """Start the gateway in the foreground.
 
-    Stop it with Ctrl-C or SIGTERM: running streams may finish. SIGHUP reads everything again.
+    Stop it with Ctrl-C or SIGTERM; running streams may finish. On SIGHUP it reloads its configuration and logins.
     """
     server: dict[str, Any] = {
         "host": host,
@@ -197,5 +197,5 @@ def _check_temporary_folder() -> None:
     try:
         tempfile.gettempdir()
     except FileNotFoundError as error:
-        said = "there is no writable folder for temporary files; mount one at /tmp, or set TMPDIR"
+        said = "no folder for temporary files is writable; mount one at /tmp, or set TMPDIR"
         raise click.ClickException(said) from error

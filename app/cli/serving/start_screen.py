@@ -48,7 +48,9 @@ def describe_start(
     lines = [f"Dragoman {metadata.version('dragoman')}", ""]
     if token and all(state.problem is None for name, state in known.items() if settings.providers[name].kind == "oca"):
         lines += [f"Successfully loaded new access token from {token}", ""]
-    lines += _section("settings", [str(settings.source or "none written; this is what the machine has")])
+    lines += _section(
+        "settings", [str(settings.source or "no configuration file; using what was found on this machine")]
+    )
     lines += _section("providers", _describe_providers(settings, missing, known, now))
     lines += _section("models", _describe_models(settings))
     lines += _section("network", _describe_network(settings.server))
@@ -102,7 +104,7 @@ def _describe_models(settings: Settings) -> list[str]:
 
     rows = [(names, f"-> {show(target)}") for tier, names in TIERS.items() if (target := getattr(models, tier))]
     rows += [(name, f"-> {', '.join(map(show, route.targets))}") for name, route in models.routes.items()]
-    return _align(rows, 20) or ["PROVIDER/MODEL names every model"]
+    return _align(rows, 20) or ["name a model as PROVIDER/MODEL"]
 
 
 def _describe_network(server: ServerSettings) -> list[str]:

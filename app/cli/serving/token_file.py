@@ -19,7 +19,7 @@ def check_token_file(path: Path) -> None:
             raise ValueError("the file is empty")
         check_tokens(parse_login(content))
     except OSError as error:
-        raise _fatal(path, error.strerror or "it cannot be read") from error
+        raise _fatal(path, error.strerror or "not readable") from error
     except ValueError as error:
         raise _fatal(path, str(error)) from error
 

@@ -130,7 +130,7 @@ def test_a_file_that_cannot_be_understood_is_left_alone(name: str, machine: Mach
     result = machine.run("configure", name)
 
     assert result.exit_code == 1
-    assert "nothing is changed" in result.output
+    assert "nothing was changed" in result.output
     assert file.read_text() == "{ = "
 
 

@@ -68,7 +68,7 @@ FAULTS = [
     Planted(
         "variable that is not set", "error", "settings", "NOPE", "config check", '[server]\napi_keys = ["${NOPE}"]\n'
     ),
-    Planted("key for everybody to read", "warning", "settings file", "read by other", "chmod 600", KEYED, 0o644),
+    Planted("key for everybody to read", "warning", "settings file", "readable by other", "chmod 600", KEYED, 0o644),
     Planted("no provider", "warning", "providers", "demo", "dragoman login oca"),
     Planted(
         "port of another program", "note", "environment", "server.port", "unset PORT", WINDOWED, environ={"PORT": "9"}
@@ -94,7 +94,7 @@ FAULTS = [
         "env block that wins",
         "warning",
         "Claude Code",
-        "wins over the environment",
+        "overrides the environment",
         "dragoman run claude",
         files=claude_env(ANTHROPIC_BASE_URL="http://router.example"),
         environ=HERE_TOKEN,
@@ -111,7 +111,7 @@ FAULTS = [
         "settings that are not JSON",
         "error",
         "Claude Code",
-        "cannot be read as JSON",
+        "is not readable JSON",
         "json.tool",
         files={".claude/settings.json": "{,"},
     ),
@@ -136,7 +136,7 @@ FAULTS = [
         "no client key",
         "error",
         "Claude Code",
-        "asks for a login",
+        "asks you to log in",
         "dragoman run claude",
         environ={"ANTHROPIC_BASE_URL": HERE},
     ),
@@ -338,7 +338,7 @@ def test_a_clock_that_was_never_set_is_told(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("answer", "level", "said", "remedy"),
     [
-        (Answer(problem="the provider says that the key is invalid", status=403), "error", "invalid", "valid key"),
+        (Answer(problem="the provider says that the key is invalid", status=403), "error", "invalid", "valid api_key"),
         (Answer(problem="no such model", status=404), "error", "no such model", "dragoman models"),
         (Answer(problem="slow down", status=429), "error", "slow down", "another credential"),
         (Answer(problem="the stream has no end", status=200), "error", "no end", "dragoman status"),
@@ -373,7 +373,7 @@ def test_an_ollama_that_cuts_what_is_long_is_told(machine: Machine) -> None:
 
 @pytest.mark.parametrize(
     ("window", "level", "said"),
-    [(400000, "warning", "takes 128000"), (8000, "warning", "takes 8000 tokens"), (None, None, "")],
+    [(400000, "warning", "reports 128000"), (8000, "warning", "context window of 8000 tokens"), (None, None, "")],
     ids=["more than the list says", "too small", "as listed"],
 )
 def test_a_window_is_compared_with_the_list_of_the_provider(
@@ -426,4 +426,4 @@ def test_a_model_is_asked_for_a_tool_call_through_the_whole_gateway(tmp_path: Pa
 
     (found,) = (each for each in json.loads(done.stdout) if each["check"] == "answer demo")
     assert found["level"] == "ok", found
-    assert "calls its tool" in found["what"]
+    assert "called the tool" in found["what"]
