@@ -17,9 +17,9 @@ def check_found_file(path: Path) -> None:
     ConfigError with its path."""
     found = path.stat()
     if found.st_uid not in (os.geteuid(), 0):
-        raise ConfigError(f"{path} belongs to another user, so it is not read; name it with --config if it is meant")
+        raise ConfigError(f"{path} belongs to another user, so it is not read; if you trust it, name it with --config")
     if found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not _is_own_group(found)):
-        raise ConfigError(f"{path} can be written by other users, so it is not read; run: chmod go-w {path}")
+        raise ConfigError(f"{path} is writable by other users, so it is not read; run: chmod go-w {path}")
 
 
 def _is_own_group(found: os.stat_result) -> bool:
@@ -43,6 +43,6 @@ def check_programs(settings: Settings, path: Path) -> None:
         for key, value in {**runs, "tools": provider.tools == "own"}.items():
             if value:
                 raise ConfigError(
-                    f"{path} is not your own file, so no program is run for it; name it with --config if it is meant",
+                    f"{path} is not your own file, so no program it names is run; if you trust it, name it with --config",
                     key=f"providers.{name}.{key}",
                 )
