@@ -43,6 +43,6 @@ def check_programs(settings: Settings, path: Path) -> None:
         for key, value in {**runs, "tools": provider.tools == "own"}.items():
             if value:
                 raise ConfigError(
-                    f"{path} is not your own file, so no program it names is run; if you trust it, name it with --config",
+                    f"{path} is not your own file, so its programs are not run; if you trust it, name it with --config",
                     key=f"providers.{name}.{key}",
                 )
