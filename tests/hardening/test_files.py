@@ -104,7 +104,7 @@ def test_a_program_runs_for_a_found_file_only_if_it_is_the_users_own(
     if os.geteuid() != 0:
         pytest.skip("a file of root is only there for root to make")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(ConfigError, match="no program is run") as refused:
+    with pytest.raises(ConfigError, match="its programs are not run") as refused:
         load(folder)
     assert "command" in str(refused.value)
 
