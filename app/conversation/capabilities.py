@@ -160,7 +160,6 @@ class RenderContext(msgspec.Struct, frozen=True, kw_only=True):
     include_usage: bool = False
     input_tokens: int = 0
     upstream_model: str | None = None
-    show_reasoning: bool = True
     several: bool = False
     legacy: bool = False
     request: Any = None

@@ -241,7 +241,7 @@ def _name_origin(secret: str, environ: Mapping[str, str]) -> str | None:
 def _open_environment(settings: ProviderSettings, environ: Mapping[str, str]) -> StaticSource | None:
     kind = settings.kind
     # A provider of `kind = "openai"` may be any compatible server, but the vendor's key is only for the vendor.
-    if kind == "openai" and settings.base_url and not _is_host_of(settings.base_url, "openai.com"):
+    if kind == "openai" and settings.base_url and not _is_openai(settings.base_url):
         return None
     for variable in _API_KEYS.get(kind, ()):
         if environ.get(variable):
@@ -252,9 +252,9 @@ def _open_environment(settings: ProviderSettings, environ: Mapping[str, str]) ->
     return None
 
 
-def _is_host_of(url: str, domain: str) -> bool:
+def _is_openai(url: str) -> bool:
     host = urlsplit(url).hostname or ""
-    return host == domain or host.endswith(f".{domain}")
+    return host == "openai.com" or host.endswith(".openai.com")
 
 
 def _holds_login(path: Path, kind: str) -> bool:

@@ -215,12 +215,12 @@ class Router:
             )
         return NotFound(said, param="model", code="model_not_found")
 
-    def _lead(self, name: str, route: RouteSettings | None, depth: int, *, ask: bool = True) -> _Led | None:
-        """Where a name leads by all rules but the default. `ask` allows fetching the providers' lists of models."""
+    def _lead(self, name: str, route: RouteSettings | None, depth: int) -> _Led | None:
+        """Where a name leads by all rules but the default. May fetch the providers' lists of models."""
         led = self._lead_configured(name, route, depth)
         if led is not None:
             return led
-        if ask and self._needs_lists(name):
+        if self._needs_lists(name):
             fill_catalogues((each for each in self._real if each.lists_decide), only_new=True)
         led = self._lead_listed(name, route)
         if led is not None:

@@ -61,7 +61,7 @@ def _write_message(response: Response, context: RenderContext) -> dict[str, Any]
         "refusal": refusal,
     }
     steps = [block for block in response.blocks if isinstance(block, ServerTool)]
-    if context.show_reasoning and (thought := _join_thoughts(response.blocks)):
+    if thought := _join_thoughts(response.blocks):
         message["reasoning_content"] = thought
     proven = [(thought.place, proof) for thought in thoughts if (proof := thought.block.proof) is not None]
     proofs = [(place, proof) for place, proof in proven if not reasoning.is_of_call(proof)]

@@ -174,8 +174,7 @@ class StreamRenderer:
                 pen.citations += block.citations
                 self._texts.append(pen)
             case Reasoning():
-                if self._context.show_reasoning:
-                    pen = self._pen(b'{"reasoning_content":', b"}")
+                pen = self._pen(b'{"reasoning_content":', b"}")
                 pen.proof = block.proof
                 pen.place = place_of_next(said=self._said, calls=self._calls)
                 self._say(pen, block.text, out)
@@ -268,7 +267,7 @@ class StreamRenderer:
 
     def _open_step(self, block: ServerTool, out: list[bytes]) -> _Pen:
         """A step of the upstream's own tools, shown beside the answer together with the thoughts."""
-        pen = self._pen(b'{"reasoning_content":', b"}") if self._context.show_reasoning else _Pen(b"", b"")
+        pen = self._pen(b'{"reasoning_content":', b"}")
         if block.step is not None:
             self._say(pen, note_of(block), out)
             for image in block.step.images:

@@ -47,7 +47,6 @@ class StreamRenderer:
     """
 
     def __init__(self, context: RenderContext) -> None:
-        self._show_reasoning = context.show_reasoning
         self._object = ResponseObject(context)
         self._output = Output(context.id)
         self._sequencer = Sequencer()
@@ -160,7 +159,7 @@ class StreamRenderer:
             self._item.open(block)
             return
         self._end_item()
-        self._item = open_item(block, self._output, show_reasoning=self._show_reasoning)
+        self._item = open_item(block, self._output)
 
     def _end_item(self, *, incomplete: bool = False) -> None:
         if self._item is not None:

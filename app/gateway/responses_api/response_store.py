@@ -70,12 +70,12 @@ class ResponseStore:
         self._clock = clock
         self.conversations = Conversations(ledger, clock)
 
-    def begin(self, client_request: ClientRequest, *, background: bool = False) -> ResponseContinuation | None:
+    def begin(self, client_request: ClientRequest) -> ResponseContinuation | None:
         """The state of a request; None for one that neither continues anything nor is to be kept."""
         peek = peek_of(client_request)
         if peek.store is False and not peek.previous_response_id and peek.conversation is None:
             return None
-        return ResponseContinuation(self, client_request, background=background)
+        return ResponseContinuation(self, client_request)
 
     def find(self, tenant: str, response_id: str) -> KeptResponse | None:
         """Raises LedgerUnavailable."""

@@ -22,7 +22,7 @@ def read_other_variables(environ: Mapping[str, str]) -> dict[str, Any]:
         if value := environ.get(variable):
             tables.setdefault(section, {})[key] = read(value, variable)
     raw_log = _read_raw_log(environ) | tables.get("raw_log", {})
-    if _is_on(environ, "CCPROXY_VERBOSE_API"):
+    if _is_verbose(environ):
         raw_log = {"enabled": True, "max_body_kb": 1} | raw_log
     if "folder" in raw_log:
         raw_log = {"enabled": True} | raw_log
@@ -45,7 +45,8 @@ def _read_raw_log(environ: Mapping[str, str]) -> dict[str, Any]:
     return told
 
 
-def _is_on(environ: Mapping[str, str], variable: str) -> bool:
+def _is_verbose(environ: Mapping[str, str]) -> bool:
+    variable = "CCPROXY_VERBOSE_API"
     return bool(environ.get(variable)) and _read_switch(environ[variable], variable)
 
 

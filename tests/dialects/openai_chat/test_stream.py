@@ -604,14 +604,6 @@ def test_a_proof_of_this_dialect_goes_back_as_it_came() -> None:
     assert seal(proof) not in str(entries)
 
 
-def test_reasoning_can_be_hidden() -> None:
-    context = RenderContext(model="m", id="i", created=1, show_reasoning=False)
-
-    got = deltas(render([Started("up", "m"), *block(0, Reasoning(""), "hm"), Finished("stop")], context))
-
-    assert "hm" not in str(got)
-
-
 def test_citations_become_annotations_before_the_end() -> None:
     citation = {"type": "web_search_result_location", "url": "https://example.org", "title": "E", "cited_text": "c"}
     events = [

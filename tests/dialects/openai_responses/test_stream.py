@@ -283,14 +283,6 @@ def test_reasoning_that_nothing_proves_travels_in_an_envelope_of_its_own() -> No
     assert request.turns[1].blocks == (Reasoning("why", proof),)
 
 
-def test_reasoning_that_is_not_shown_leaves_only_its_proof() -> None:
-    stream = render(answer(Reasoning("secret", THINKING), Text("x")), replace(CONTEXT, show_reasoning=False))
-
-    check_grammar(stream)
-    assert items_of(stream)[0]["summary"] == []
-    assert not any("reasoning_summary" in kind for kind in kinds_of(stream))
-
-
 def test_a_native_item_goes_out_as_it_is() -> None:
     stream = render(answer(Reasoning("", NATIVE), Text("x")))
 

@@ -43,12 +43,12 @@ class MessageReader:
         self.turns: list[Turn] = []
         self._legacy_call = ""  # the id generated for the last `function_call`
 
-    def read(self, messages: msgspec.Raw, path: str = "messages") -> None:
+    def read(self, messages: msgspec.Raw) -> None:
         """Reads raw messages. Raises InvalidRequest with the path of what is wrong."""
-        raws: list[msgspec.Raw] = read_value(messages, list_decoder, path)
+        raws: list[msgspec.Raw] = read_value(messages, list_decoder, "messages")
         for index, raw in enumerate(raws):
-            where = f"{path}[{index}]"
-            self.add(self._decode(raw, where), where)
+            path = f"messages[{index}]"
+            self.add(self._decode(raw, path), path)
 
     def add(self, message: WireMessage, path: str) -> None:
         match message.role:

@@ -96,14 +96,14 @@ class OpenItem(Protocol):
         ...
 
 
-def open_item(block: Block, output: Output, *, show_reasoning: bool) -> OpenItem:
+def open_item(block: Block, output: Output) -> OpenItem:
     """The item that `block` begins, with its first events written."""
     item: OpenItem
     match block:
         case Text() | Refusal():
             item = _MessageItem(output, block.phase if isinstance(block, Text) else None)
         case Reasoning():
-            item = _ReasoningItem(output, show_reasoning)
+            item = _ReasoningItem(output)
         case ToolCall(kind="function" | "custom"):
             item = _CallItem(output, block)
         case _:
@@ -231,9 +231,8 @@ class _ReasoningItem(_Item):
     sent unchanged with its own id, because its encrypted content is bound to that id.
     """
 
-    def __init__(self, output: Output, shown: bool) -> None:
+    def __init__(self, output: Output) -> None:
         super().__init__(output)
-        self._shown = shown
         self._id: str | None = None
         self._parts: list[dict[str, Any]] = []
         self._proofs: list[Proof] = []
@@ -249,7 +248,7 @@ class _ReasoningItem(_Item):
             self._proofs.append(block.proof)
 
     def say(self, text: bytes) -> None:
-        if not self._shown or self.prefix is not None or text == EMPTY:
+        if self.prefix is not None or text == EMPTY:
             self.write_delta(text)
             return
         if self._id is None:
