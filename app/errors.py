@@ -114,15 +114,27 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     tokens: tuple[int | None, int | None, int | None] | None = None
 
     def __post_init__(self) -> None:
-        # Secrets are masked here because every error of an upstream reaches clients and the log as a failure.
+        # Secrets are masked here because every error of an upstream reaches clients and the log as a failure; and no
+        # text has halves of surrogate pairs, which neither of them can be told.
         for name in ("message", "code", "param", "retry_after"):
             text = getattr(self, name)
-            if text is not None and (masked := known_secrets.mask(text)) is not text:
-                msgspec.structs.force_setattr(self, name, masked)
+            if text is not None and (told := known_secrets.mask(_join_halves(text))) is not text:
+                msgspec.structs.force_setattr(self, name, told)
 
     @property
     def http_status(self) -> int:
         return self.status or STATUS[self.kind]
+
+
+def _join_halves(text: str) -> str:
+    """A text that UTF-8 can hold: a half without its other half becomes U+FFFD."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
 
 
 class DragomanError(Exception):

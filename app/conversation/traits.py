@@ -27,6 +27,7 @@ class DialectTraits(msgspec.Struct, frozen=True, kw_only=True):
     token_mark: re.Pattern[bytes] | None = None  # marks the first output of the model in a stream
     echoes_prompt: bool = False  # an answer may echo the prompt, so its renderer needs the body
     limit_header: str = "x-ratelimit-{field}-{what}"  # limit, remaining or reset of requests or tokens
+    types_errors: bool = False  # the envelope of an error has the type "error"
     dates_resets: bool = False  # the end of a limit is given as a date, not a duration
     # Proofs of other dialects that its clients send back in their own fields: maps such a proof to its blocks, or to an
     # empty list if it is something else.

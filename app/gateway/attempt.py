@@ -21,7 +21,7 @@ from app.dialects.contract import ClientDialect, RenderedRequest, StreamParser, 
 from app.dialects.error_kinds import has_login_words
 from app.dialects.refused_fields import NESTED, leave_out
 from app.errors import UpstreamMalformed, UpstreamRefused, UpstreamTimeout
-from app.gateway.failures.retry_after import find_retry_after, settle_retry_after
+from app.gateway.failures.retry_after import find_retry_after
 from app.gateway.messages import ClientRequest
 from app.gateway.record import Record
 from app.gateway.replies.paused_turn import PausedTurn
@@ -212,7 +212,7 @@ class Attempt(abc.ABC):
     def _refusal(self, exchange: Exchange) -> UpstreamRefused:
         """The error that the upstream answered with, without any trace of the credential."""
         target = self.target
-        if exchange.status < 400:
+        if not 400 <= exchange.status < 600:
             place = known_secrets.mask(exchange.headers.get("location", ""))[:MOST_QUOTED]
             onward = (
                 f" and redirected to {place!r}; redirects are not followed, so set base_url to that address"
@@ -223,19 +223,17 @@ class Attempt(abc.ABC):
         body = exchange.read_body(target.limits.error_kb << 10, cut=True)
         failure = target.dialect.parse_error(exchange.status, exchange.headers, body)
         headers = relayed_headers(exchange.headers, same_dialect=target.same_dialect)
-        now = time.time()
-        settle_retry_after(headers, now)
         if "retry-after" in exchange.headers and headers.get("retry-after") != failure.retry_after:
             failure = msgspec.structs.replace(failure, retry_after=headers.get("retry-after"))
         if failure.kind in ("rate_limit", "quota") and "retry-after" not in headers:
-            seconds = find_retry_after(exchange.headers, failure, now)
+            seconds = find_retry_after(exchange.headers, failure, time.time())
             if seconds is not None:
                 headers["retry-after"] = str(seconds)
                 failure = msgspec.structs.replace(failure, retry_after=str(seconds))
         refused = UpstreamRefused(failure, headers)
         refused.is_spent = failure.kind in ("rate_limit", "quota") and has_nothing_left(exchange.headers)
         told = target.dialect.error_status(failure) == exchange.status and failure.kind != "context_overflow"
-        if target.same_dialect and told and clean_error(body):
+        if target.same_dialect and told and clean_error(body, is_typed=target.dialect.TRAITS.types_errors):
             text = known_secrets.mask(body.decode("utf-8", "replace"))
             refused.body = None if has_login_words(text) else text.encode()
         return refused

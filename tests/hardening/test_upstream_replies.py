@@ -18,7 +18,8 @@ import zstandard
 from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.response import MOST_TOKENS
 from app.dialects.registry import DIALECTS
-from tests.hardening.gateway import PATHS, Attacked
+from app.gateway.replies.reply_headers import relayed_headers
+from tests.hardening.gateway import PATHS, Attacked, post
 from tests.support.fake_upstream import CLOSE, CUT, FakeUpstream, Piece, raw
 
 PROVIDERS = {"anthropic_messages": "messages", "openai_chat": "up", "openai_responses": "responses"}
@@ -88,6 +89,16 @@ def swapped(id: str, old: bytes, new: bytes, statuses: frozenset[int] = READ_OR_
     return Case(id, lambda good: (wire(good.replace(old, new)),), statuses)
 
 
+REFUSED = frozenset(range(400, 600))
+REFUSALS = {
+    "in another family's words": b'{"error":{"message":"x","type":"y"}}',
+    "in the other family's words": b'{"type":"error","error":{"message":"x","type":"y"}}',
+    "of a type that is none": b'{"type":["error"],"error":{"message":"x","type":"y"}}',
+    "without a type": b'{"error":{"message":"x"}}',
+    "in lists": b'{"error":{"message":["a"],"type":{},"code":[]}}',
+    "with halves": b'{"type":"error","error":{"message":"\\ud800","type":"y"}}',
+    "with controls": b'{"error":{"message":"\\u001b[31m\\u0000\\r\\nx","type":"a\\r\\nb"}}',
+}
 HTML = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>please</body></html>"
 CASES = [
     # bodies
@@ -129,6 +140,13 @@ CASES = [
     changed("a list as id", id=["x"]),
     body("a huge code", b'{"error":{"message":"no","code":' + b"9" * 4000 + b"}}", frozenset({400, 500, 502})),
     body("a foreign digit as code", '{"error":{"message":"no","code":"²"}}'.encode(), frozenset({400, 500, 502})),
+    # errors
+    Case("status 600", lambda good: (wire(good, status="600 Odd"), CLOSE)),
+    *(
+        Case(f"{status}, {name}", lambda _, status=status, text=text: (wire(text, status=f"{status} No"),), REFUSED)
+        for status in (400, 404, 409, 413, 422, 500, 520, 598)
+        for name, text in REFUSALS.items()
+    ),
     # framing
     Case("nothing", lambda _: (CLOSE,)),
     Case("a reset", lambda _: (CUT,)),
@@ -140,7 +158,7 @@ CASES = [
     Case("a status of letters", lambda good: (wire(good, status="abc OK"), CLOSE)),
     Case("a status of 5 digits", lambda good: (wire(good, status="20000 OK"), CLOSE)),
     Case("status 0", lambda good: (wire(good, status="000 OK"), CLOSE)),
-    Case("status 999", lambda good: (wire(good, status="999 Odd"), CLOSE), frozenset({500, 502, 599, 999})),
+    Case("status 999", lambda good: (wire(good, status="999 Odd"), CLOSE), BAD_GATEWAY),
     Case("status 101", lambda good: (wire(good, "upgrade: x", "connection: upgrade", status="101 Switch"), CLOSE)),
     Case("a redirect", lambda _: (wire(b"", "location: https://login.example/", status="302 Found"),)),
     Case("status 204", lambda _: (b"HTTP/1.1 204 No Content\r\n\r\n",)),
@@ -252,3 +270,39 @@ def test_a_count_is_one_that_sums_and_databases_hold(dialect: ModuleType, said: 
     )
 
     assert usage is None or all(0 <= count <= MOST_TOKENS for count in msgspec.structs.astuple(usage))
+
+
+SOUND = ["0", "5", "120", "3456000", "Fri, 31 Dec 1999 23:59:59 GMT"]
+UNSOUND = ["1e309", "-1", "nan", "inf", "", " ", "9" * 20, "4000000000", "1, 2", "1e-9", "0x10", "1_0", "5s", "\u0665",
+           "\x1b[31m", "5" * 5000, "Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 99 Foo 99999",
+           "Wed, 21 Oct 2015 07:28:00 +9999", "never", "5;x", "+5", "5\t6", "\xff"]  # fmt: skip
+
+
+@pytest.mark.parametrize("same", [False, True])
+def test_a_client_is_told_to_wait_in_a_way_that_it_can_keep_to(same: bool) -> None:
+    for text in SOUND:
+        assert relayed_headers({"retry-after": text}, same_dialect=same) == {"retry-after": text}
+    for text in UNSOUND:
+        told = relayed_headers({"retry-after": text, "retry-after-ms": text}, same_dialect=same)
+        assert all(each.isascii() and each.isdigit() and int(each) <= 40 * 86400 for each in told.values()), text
+    exact = {"retry-after-ms": "1500", "retry-after": "2"}
+    assert relayed_headers({"retry-after-ms": "1500"}, same_dialect=same) == exact
+
+
+@pytest.mark.parametrize("status", [429, 503, 529])
+def test_no_wait_that_nobody_can_keep_to_reaches_a_client(
+    status: int, gateway: Attacked, upstream: FakeUpstream
+) -> None:
+    error = b'{"type":"error","error":{"type":"rate_limit_error","message":"x"}}'
+    for client, path in PATHS.items():
+        for number, text in enumerate(UNSOUND):
+            if not text.isprintable() or not text.isascii():
+                continue
+            asked = {"model": f"messages/{client}{number}", **BODIES[client]}
+            upstream.script(raw(wire(error, f"retry-after: {text}", f"retry-after-ms: {text}", status=f"{status} No")))
+
+            answer = gateway.exchange(post(path, json.dumps(asked).encode()))
+
+            fields = dict(line.split(b": ", 1) for line in answer.partition(b"\r\n\r\n")[0].lower().split(b"\r\n")[1:])
+            told = {name: value for name, value in fields.items() if name.startswith(b"retry-after")}
+            assert all(value.isdigit() and int(value) <= 40 * 86400 for value in told.values()), (text, told)

@@ -81,6 +81,7 @@ TRAITS = DialectTraits(
     fields=FIELDS,
     path_marks=("/messages",),
     header_mark="anthropic-version",
+    types_errors=True,
     resends_summarised=True,
     hosts=("api.anthropic.com",),
     takes=TAKES,

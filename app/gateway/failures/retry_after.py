@@ -41,6 +41,8 @@ _DATED = re.compile(
 )
 # The last draft of the IETF, and the one before: `"default";r=0;t=30`, `limit=100, remaining=0, reset=30`.
 _DRAFTS = re.compile(r"(?:^|[;, ])(?:t|reset)=(\d{1,9})(?:[;, ]|$)")
+_PLAIN = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,9})?")
+_DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT")
 _WORDS = re.compile(r"[a-z]{3,}", re.IGNORECASE)
 _SHORT = {"mil": "ms", "sec": "s", "min": "m", "hou": "h", "hrs": "h", "day": "d"}
 
@@ -73,16 +75,19 @@ def find_retry_after(headers: Mapping[str, str], failure: Failure, now: float) -
 
 def settle_retry_after(headers: dict[str, str], now: float) -> None:
     """Writes a `retry-after` as clients read it: whole seconds or an HTTP date. Servers write `30s`, unix time and
-    other dates; what says nothing is left out, and `retry-after-ms` is told in seconds too."""
-    given = headers.get("retry-after")
+    other dates; what says nothing, or that nobody shall ever come back, is left out, and `retry-after-ms` is told in
+    seconds too."""
+    given, exact = headers.get("retry-after"), headers.get("retry-after-ms")
+    if exact is not None and not is_sound_wait("retry-after-ms", exact, now):
+        del headers["retry-after-ms"]
+        exact = None
     if given is None:
-        seconds = read_moment(headers.get("retry-after-ms", ""), 0.0)
-        if seconds is not None:
-            headers["retry-after"] = str(math.ceil(seconds / 1000))
+        if exact is not None:
+            headers["retry-after"] = str(math.ceil(float(exact) / 1000))
         return
-    if (given.isdigit() and float(given) < _EPOCH) or given.endswith("GMT"):
+    if is_sound_wait("retry-after", given, now):
         return
-    seconds = None if given.lstrip().startswith("-") else read_moment(given, now)
+    seconds = None if given.lstrip().startswith("-") or given.endswith("GMT") else read_moment(given, now)
     if seconds is None:
         del headers["retry-after"]
     else:
@@ -102,6 +107,17 @@ def _read_message(message: str, now: float) -> float | None:
     if (said := _DATED.search(message)) is not None:
         return read_moment(said[1] + ("+00:00" if said[2].upper() in ("Z", "UTC", "GMT") else said[2]), now)
     return None
+
+
+def is_sound_wait(name: str, text: str, now: float) -> bool:
+    """Whether a client can keep to a `retry-after` or `retry-after-ms`: a plain number, or a date, not for ever.
+    There are clients that sleep for whatever stands there, and some that end where they cannot."""
+    if name == "retry-after-ms":
+        return _PLAIN.fullmatch(text) is not None and float(text) / 1000 <= LONGEST
+    if text.isascii() and text.isdigit():
+        return len(text) <= _LONGEST_TEXT and int(text) <= LONGEST
+    moment = _read_date(text, now) if len(text) <= _LONGEST_TEXT and _DATE.fullmatch(text) is not None else None
+    return moment is not None and moment <= LONGEST
 
 
 def read_moment(text: str, now: float) -> float | None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
+from app.gateway.failures.retry_after import settle_retry_after
 from app.known_secrets import known_secrets
 
 # When to come back is of use to every client; the rest is said in the words of one dialect.
-ALWAYS = ("retry-after", "retry-after-ms", "x-should-retry")
+WAITS = ("retry-after", "retry-after-ms")
+ALWAYS = (*WAITS, "x-should-retry")
 LIMIT_PREFIXES = ("anthropic-ratelimit-", "x-ratelimit-")
 SAME_DIALECT_PREFIXES = (*LIMIT_PREFIXES, "anthropic-priority-", "x-codex-")
 SAME_DIALECT = ("anthropic-organization-id", "openai-processing-ms", "openai-version", "openai-model")
@@ -25,6 +29,7 @@ class _ErrorObject(msgspec.Struct):
 
 class _Envelope(msgspec.Struct):
     error: _ErrorObject
+    type: Any = None
 
 
 _envelope = msgspec.json.Decoder(_Envelope)
@@ -46,7 +51,12 @@ def relayed_headers(headers: Mapping[str, str], *, same_dialect: bool) -> dict[s
     names = tuple(headers)
     find = _find_relayed if len("".join(names)) <= _MOST_KNOWN else _find_relayed.__wrapped__
     kept = find(names, same_dialect)
-    return known_secrets.mask_headers({name: headers[name] for name in kept}) if kept else {}
+    if not kept:
+        return {}
+    relayed = {name: headers[name] for name in kept}
+    if "retry-after" in relayed or "retry-after-ms" in relayed:
+        settle_retry_after(relayed, time.time())
+    return known_secrets.mask_headers(relayed)
 
 
 # Characters of the names of a head that is remembered, and of a name that is handed on.
@@ -83,13 +93,14 @@ def with_own_limits(headers: Mapping[str, str], own: Mapping[str, str]) -> dict[
     return {**kept, **own}
 
 
-def clean_error(body: bytes) -> bool:
-    """Whether an error body is the envelope of both dialect families: clients can read it as it is."""
+def clean_error(body: bytes, *, is_typed: bool) -> bool:
+    """Whether clients can read an error body as it is: the envelope of both dialect families, `is_typed` with the word
+    "error" on it, as Anthropic's is and OpenAI's is not."""
     try:
-        _envelope.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+        envelope = _envelope.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
-    return True
+    return is_typed is (envelope.type == "error")
 
 
 def mask_errors(out: bytes) -> bytes:
