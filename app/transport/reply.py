@@ -110,6 +110,8 @@ class ReplyDecoder:
                 raise UpstreamMalformed(f"the upstream's reply is not valid HTTP: {wrong}") from error
         pieces = self._pieces
         if pieces:
+            if not self.has_head:  # whoever waits for the head would take these bytes again and again
+                raise UpstreamMalformed("the upstream's reply has a body before its head")
             self._bare = 0
             if self._content is not None or self.complete:
                 return self._take_body()

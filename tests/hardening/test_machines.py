@@ -126,7 +126,9 @@ class ReplyMachine(RuleBasedStateMachine):
             if self.over:
                 return
             try:
-                assert isinstance(self.decoder.feed(data[start : start + size]), bytes)
+                body = self.decoder.feed(data[start : start + size])
+                assert isinstance(body, bytes)
+                assert not body or self.decoder.has_head, "who waits for the head would wait for ever"
                 while self.decoder.unpacking is not None:
                     self.decoder.more()
             except DragomanError:

@@ -135,6 +135,10 @@ def test_a_reply_that_ends_too_early_is_cut(case: Case) -> None:
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
         b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 300_000,
+        b"HTTP/1.1 000 OK\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 99 OK\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 103 Hints\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 100 Continue\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     ],
     ids=[
         "no HTTP",
@@ -146,6 +150,10 @@ def test_a_reply_that_ends_too_early_is_cut(case: Case) -> None:
         "no chunk size",
         "another protocol",
         "endless head",
+        "status 0",
+        "status 99",
+        "a body of hints",
+        "chunks before the head",
     ],
 )
 def test_a_reply_that_breaks_the_rules_is_malformed(wire: bytes) -> None:
