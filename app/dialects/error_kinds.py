@@ -10,7 +10,7 @@ import msgspec
 from app.dialects.error_bodies import BODY_LIMIT, ErrorBody, find_error, read_error_body, read_error_value
 from app.dialects.overflow import CODES as OVERFLOW_CODES
 from app.dialects.overflow import Tokens, find_overflow, is_paced, is_said
-from app.errors import Failure, FailureKind
+from app.errors import STATUS, Failure, FailureKind
 
 # Kinds by `code` or `type`, which overrule the status; in lower case, without separators. Numbers of three digits are
 # statuses (LiteLLM, OpenRouter) and are left out; longer ones are codes of Z.ai and SiliconFlow.
@@ -307,7 +307,7 @@ def judge_error(status: int, error: ErrorBody, retry_after: str | None = None) -
     elif kind == "upstream_auth" or (status == 0 and named is None):
         status = 502
     elif status in _ODD_STATUSES or (named in _OWN_STATUS and status in _VAGUE_STATUSES):
-        status = 0
+        status = STATUS[kind]
     return Failure(
         kind=kind,
         message=error.message,

@@ -18,7 +18,7 @@ from app.conversation.request import Request
 from app.conversation.response import Response, Usage
 from app.conversation.traits import DialectTraits
 from app.dialects import contract, openai_chat
-from app.dialects.error_bodies import read_error_body
+from app.dialects.error_bodies import quote, read_error_body
 from app.dialects.error_kinds import judge_error
 from app.dialects.json_bodies import read_body, read_value, replace_model
 from app.dialects.openai_chat.errors import write_error
@@ -82,6 +82,8 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
         raise UpstreamRefused(judge_error(0, read_error_body(200, {}, body))) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamMalformed("the upstream's reply is not a list of embeddings") from error
+    if not entries or any(entry.embedding is None for entry in entries):
+        raise UpstreamMalformed(f"the upstream sent no embedding: {quote(body)}")
     wanted = str if _asked_decoder.decode(context.body).encoding_format == "base64" else list
     sorted_already = all(first.index <= second.index for first, second in itertools.pairwise(entries))
     if not sorted_already or not all(isinstance(entry.embedding, wanted) for entry in entries):

@@ -18,21 +18,48 @@ T = TypeVar("T", bound=msgspec.Struct)
 _MOST_SECONDS = 100_000_000_000
 
 
-class _List(msgspec.Struct):
-    data: list[Any] | None = None
-    models: list[Any] | None = None
+# Where servers put the list, and what they call a model's name.
+_PLACES = ("data", "models", "result", "items", "list")
+_NAMES = ("model", "name", "model_name", "slug", "key")
 
 
 def read_entries(body: bytes, shape: type[T]) -> list[T]:
-    """The entries of a list under `data` or `models`, or of a bare list, that have the fields `shape` requires; any
-    other field with an odd value counts as absent. Raises UpstreamMalformed if there is no list."""
+    """The entries of a list under `data`, `models` or their like, or of a bare list, that have the fields `shape`
+    requires; any other field with an odd value counts as absent. Entries may be mere names, or call their `id`
+    otherwise. Raises UpstreamMalformed if there is no list."""
     try:
-        found = msgspec.json.decode(body, type=_List | list[Any])
+        found = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamMalformed("the upstream's list of models cannot be read") from error
-    entries = found if isinstance(found, list) else found.data or found.models or []
-    read = (_read_entry(entry, shape) for entry in entries if isinstance(entry, dict))
+    if not isinstance(found, list | dict):
+        raise UpstreamMalformed("the upstream's list of models cannot be read")
+    listed = _find_list(found)
+    if listed is None:
+        raise UpstreamMalformed("the upstream's list of models cannot be read")
+    if listed and all(isinstance(entry, str) for entry in listed):
+        listed = [{"id": entry} for entry in listed]
+    entries = [entry for entry in listed if isinstance(entry, dict)]
+    if not any(isinstance(entry.get("id"), str) for entry in entries):
+        entries = [_name(entry) for entry in entries]
+    read = (_read_entry(entry, shape) for entry in entries)
     return [entry for entry in read if entry is not None]
+
+
+def _find_list(found: Any) -> list[Any] | None:
+    """The list in a body; empty where it has no place for one."""
+    for _ in range(3):
+        if isinstance(found, list):
+            return found
+        if not isinstance(found, dict):
+            return None
+        found = next((found[place] for place in _PLACES if found.get(place) is not None), [])
+    return None
+
+
+def _name(entry: dict[str, Any]) -> dict[str, Any]:
+    """An entry with its `id`, in a list that calls it otherwise."""
+    name = next((entry[name] for name in _NAMES if isinstance(entry.get(name), str) and entry[name]), None)
+    return entry if name is None else {**entry, "id": name}
 
 
 def in_seconds(date: float | None) -> int:

@@ -40,7 +40,7 @@ KEPT = frozenset(
     {"model", "messages", "input", "prompt", "system", "instructions", "tools", "functions", "n", "modalities", "audio",
      "previous_response_id", "conversation", "thread", "contents", "role", "content", "type", "name", "id", "function",
      "arguments", "tool_calls", "tool_call_id", "call_id", "tool_use_id", "text", "parameters", "input_schema",
-     "source", "image_url", "url", "data", "output", "description"}
+     "source", "image_url", "url", "data", "output", "description", "dimensions"}
 )  # fmt: skip
 # Words that a message may use without meaning the field: these count only where they are quoted, or introduced as one.
 COMMON = frozenset(

@@ -137,7 +137,7 @@ def wait_before_retry(error: DragomanError, attempt: int) -> float | None:
             return None
         if failure.kind in ("quota", "billing"):
             return None
-        if failure.http_status not in AGAIN_STATUSES and failure.kind != "rate_limit":
+        if failure.status not in AGAIN_STATUSES and failure.kind != "rate_limit":
             return None
         if asked is not None:
             return asked * (1 + random.random() * SPREAD) if asked <= LONGEST_WAIT else None
