@@ -39,12 +39,16 @@ class Mutant(NamedTuple):
     def spoil(self, text: str) -> str:
         """The text of the module with the broken line. Raises ValueError where the line does not stand in it once."""
         lines = text.split("\n")
-        places = [number for number, line in enumerate(lines) if line.strip() == self.line]
+        places = [number for number, line in enumerate(lines) if self.line in (line.strip(), _without_comment(line))]
         if len(places) != 1:
             raise ValueError(f"{self.file} has {len(places)} lines, not one: {self.line}")
         indent = lines[places[0]].partition(self.line)[0]
         lines[places[0]] = indent + self.broken
         return "\n".join(lines)
+
+
+def _without_comment(line: str) -> str:
+    return line.partition("  #")[0].strip()
 
 
 def read_mutants() -> list[Mutant]:
