@@ -254,6 +254,33 @@ FOUND = [
 ]
 
 
+# What a client may have sent that an upstream refuses, and how.
+ODD_SENT = [
+    b'{"model":"m","zz":1e999}', b'{"model":"m","x":"\xff\x9f","zz":1}',
+    b'{"model":"m","max_tokens":' + b"9" * 6000 + b"}",
+    b'{"model":"m","zz":' + b"[" * 900 + b"]" * 900 + b"}", b'{"model":"m","tools":[{"\x93":1}],"zz":"\\ud800"}',
+    b'{"model":"m","tools":{},"messages":5,"zz":1}', b'{"model":"m","tools":[[]],"messages":[[]],"stop":{}}',
+    b'{"model":"m","tools":[1e999],"response_format":{"type":"json_schema","x":1e999}}',
+]  # fmt: skip
+SAID = ["Unknown parameter: 'zz'", "zz: Extra inputs are not permitted",
+        "Unsupported value: 'tools[0].function.parameters'", "max_tokens must be at most 4096",
+        "tools: too many tools, at most 5", "Invalid schema for response_format",
+        "at most 4 stop sequences", "messages must not be empty", "tool use is not supported", "x\ud800y"]  # fmt: skip
+
+
+@pytest.mark.parametrize("sent", ODD_SENT, ids=lambda sent: repr(sent[:30]))
+def test_no_complaint_about_an_odd_request_is_a_fault_of_ours(sent: bytes) -> None:
+    for said in SAID:
+        for status in (400, 422):
+            for param in (None, "zz", "tools", "max_tokens"):
+                failure = Failure(kind="invalid_request", message=said, status=status, param=param)
+                for dialect in DIALECTS:
+                    capabilities = Capabilities(dialect=dialect.NAME)
+                    repair = find_repair(failure, capabilities, sent)
+                    assert repair is None or repair.change(capabilities) != capabilities
+                own_words(failure.message, sent)
+
+
 @pytest.mark.parametrize(("name", "data"), FOUND)
 def test_what_was_found_is_found_no_more(name: str, data: bytes) -> None:
     with contextlib.suppress(DragomanError):

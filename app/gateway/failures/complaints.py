@@ -15,6 +15,7 @@ import msgspec
 
 from app.conversation.capabilities import Capabilities
 from app.conversation.schemas import sanitize
+from app.dialects.json_bodies import repair_text
 from app.dialects.refused_fields import BETA, NESTED, nested_names
 from app.dialects.registry import DIALECTS
 from app.errors import Failure
@@ -306,6 +307,7 @@ def find_repair(failure: Failure, message: str, capabilities: Capabilities, sent
     repair = _repair_by_words(failure, lower, capabilities)
     if repair is not None:
         return _needed(repair, capabilities)
+    sent = repair_text(sent)
     fields = _fields_of(sent)
     if fields is None:
         return None
@@ -374,9 +376,16 @@ def _suspect(
     refuses = named or _REFUSES.search(lower) or _is_refusal_code(failure.code)
     if not refuses or _WANTED.search(lower):
         return
-    below = nested_names(msgspec.json.decode(sent)) if len(sent) <= LONGEST_WALK else set()
-    for name, nested in _names(named[:LONGEST_COMPLAINT], text, fields, below):
+    for name, nested in _names(named[:LONGEST_COMPLAINT], text, fields, _find_below(sent)):
         yield _repair_of(name, nested, fields, capabilities)
+
+
+def _find_below(sent: bytes) -> set[str]:
+    """Names below the top of a body; none of one that is too long, or that holds what nobody can read."""
+    try:
+        return nested_names(msgspec.json.decode(sent)) if len(sent) <= LONGEST_WALK else set()
+    except (msgspec.DecodeError, RecursionError):
+        return set()
 
 
 def _repair_of_empty(sent: bytes) -> Repair | None:
@@ -411,7 +420,7 @@ def _repair_of_tools(failure: Failure, text: str, fields: dict[str, msgspec.Raw]
 def _count_of(tools: msgspec.Raw) -> int:
     try:
         return len(_listed.decode(tools))
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return 0
 
 
@@ -436,11 +445,16 @@ def find_affordable(message: str, capabilities: Capabilities, sent: bytes) -> Re
     return _needed(Repair("max_output", Change({"max_output": limit}), learned=False), capabilities)
 
 
+# Of a number of tokens.
+_MOST_DIGITS = 18
+
+
 def _find_limit(text: str, fields: dict[str, msgspec.Raw]) -> int | None:
     """The most tokens of an answer that a refusal names, where it speaks of that and the request asks for more."""
     if not _SPEAKS_OF_LIMIT.search(text) or not _IS_LIMIT.search(text):
         return None
-    asked = max([int(raw) for name in LIMITS if (raw := bytes(fields.get(name, b""))).isdigit()], default=0)
+    limits = [bytes(fields.get(name, b"")) for name in LIMITS]
+    asked = max([int(raw) for raw in limits if raw.isdigit() and len(raw) <= _MOST_DIGITS], default=0)
     named = [int(number[0].replace(",", "")) for number in _COUNT.finditer(text)]
     return max([number for number in named if LEAST_LIMIT <= number < asked], default=None)
 
