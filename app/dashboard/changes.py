@@ -28,11 +28,11 @@ def check_change(*, by_anybody: bool = False) -> Visitor:
     origin = request.headers.get("origin")
     # An origin in server.cors_origins may use the API, but not these pages.
     if origin is not None and origin.partition("://")[2] != request.host:
-        raise Forbidden("this was sent by a page of another site")
+        raise Forbidden("another site's page sent this; open the dashboard itself and try again")
     if not is_signed(_spell_mark(), read_form().get("csrf", "")):
-        raise Forbidden("this form is from an earlier visit; load the page again")
+        raise Forbidden("this form has expired; reload the page and try again")
     if not (by_anybody or visitor.is_admin):
-        raise Forbidden("only an admin changes this")
+        raise Forbidden("only an admin may change this; sign in with an admin's key")
     return visitor
 
 

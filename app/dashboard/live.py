@@ -51,7 +51,7 @@ class Live:
         self._runtime = runtime
         self._period = period
         self._pages: set[Queue[Seen]] = set()
-        refusal = "too many pages are kept up to date at once; close some of them"
+        refusal = "too many dashboard pages are receiving live updates; close some of them"
         self._turnstile = Turnstile(MOST_PAGES, refusal, MOST_PAGES // 2)
         self._greenlet: gevent.Greenlet | None = None
         self._last: int | None = None
@@ -99,7 +99,7 @@ class Live:
             except Exception as fault:
                 self._faults += 1
                 if self._faults == 1:
-                    log.error("what happens now cannot be told", exc_info=fault)
+                    log.error("live updates failed", exc_info=fault)
             number += 1
             gevent.sleep(self._period)
 

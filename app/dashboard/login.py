@@ -35,9 +35,9 @@ def ask_login() -> Response:
     logins = offered()
     name = request.args.get("provider") or (next(iter(logins)) if len(logins) == 1 else None)
     if not logins:
-        return show("Login", "No provider of this gateway has a login.", 404)
+        return show("Login", "No provider of this gateway uses a login.", 404)
     if name is not None and name not in logins:
-        return show("Login", f"No provider called {name} has a login.", 404)
+        return show("Login", f"No provider named {name} uses a login.", 404)
     if name is None or not has_key(to_manage=True):
         return show_choice("Login", "/login", [name] if name else list(logins))
     return send_to_issuer(name, logins)
@@ -72,7 +72,7 @@ def ask_logout() -> Response:
     """Only asks, because any page can cause a GET."""
     logins = list_logins(services().settings.providers)
     if not logins:
-        return show("Logout", "No provider of this gateway has a login.", 404)
+        return show("Logout", "No provider of this gateway uses a login.", 404)
     return show_choice("Logout", "/logout", list(logins))
 
 
@@ -83,7 +83,7 @@ def log_out() -> Response:
     try:
         web_logins().log_out(name, logins)
     except OSError as error:
-        return show("Logout Failed", f"The login of {name} cannot be removed: {error.strerror or error}", 500)
+        return show("Logout Failed", f"Cannot remove the login of {name}: {error.strerror or error}", 500)
     return show("Logged Out", f"The login of {name} was removed from this machine.")
 
 
@@ -120,10 +120,10 @@ def check_form(logins: Logins) -> str:
     if not has_key(to_manage=True):
         key = services().access.check_key({"x-api-key": read_form().get("key", "")})
         if not key.may_manage:
-            raise Forbidden(f"the key {key.name!r} may only use models; changing a login requires an admin key")
+            raise Forbidden(f"the key {key.name!r} may only use models; use an admin key to change a login")
     name = read_form().get("provider") or next(iter(logins), "")
     if name not in logins:
-        raise Forbidden(f"no provider called {name} has a login")
+        raise Forbidden(f"no provider named {name} uses a login")
     return name
 
 

@@ -50,7 +50,7 @@ def show(
 def need_admin(visitor: Visitor, what: str) -> None:
     """Raises Forbidden unless the visitor is an admin."""
     if not visitor.is_admin:
-        raise Forbidden(f"{what} shown to an admin alone")
+        raise Forbidden(f"only an admin may see {what}; sign in with an admin's key")
 
 
 def find_troubles(visitor: Visitor) -> Iterator[str]:

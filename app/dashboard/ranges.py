@@ -40,7 +40,7 @@ def read_range(usual: str) -> Range:
     begin = _read(since, "since") if since else now - (read_span(usual) or 0)
     end = _read(until, "until") if until else now
     if begin >= end:
-        raise InvalidRequest("since lies before until", param="since")
+        raise InvalidRequest("since must be earlier than until", param="since")
     return Range(begin, end, since, until)
 
 
@@ -50,6 +50,6 @@ def _read(text: str, name: str) -> float:
         try:
             moment = datetime.datetime.fromisoformat(text)
         except ValueError as error:
-            raise InvalidRequest(f"{name} is a span of time such as 12h, or a date", param=name) from error
+            raise InvalidRequest(f"{name} must be a time span such as 12h, or a date", param=name) from error
         return moment.replace(tzinfo=moment.tzinfo or datetime.UTC).timestamp()
     return read_time(name) or 0.0

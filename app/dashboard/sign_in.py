@@ -78,16 +78,16 @@ def ask() -> Response:
 def enter() -> Response:
     """Signs in with the token that `dragoman dashboard` printed. A browser's prefetch (HEAD) does not use it up."""
     if services().access.demands_key:
-        raise Unauthorized("this gateway asks for a client key")
+        raise Unauthorized("this gateway requires a client key; sign in with one")
     if not is_local(request.environ):
-        raise Forbidden("tokens are for the gateway's own machine")
+        raise Forbidden("sign-in links work only on the gateway's own machine")
     address = request.remote_addr or ""
     _check_tries(address)
     if request.method == "HEAD" or not redeem_ticket(request.args.get("token", "")):
         if request.method != "HEAD":
             _count_try(address)
-        raise Unauthorized("this link was used before, or is too old")
-    log.info("somebody at %s entered the dashboard with a token", address)
+        raise Unauthorized("this link was already used or has expired; run `dragoman dashboard` again")
+    log.info("somebody at %s signed in to the dashboard with a token", address)
     return admit(lead_to(COOKIE_PATH))
 
 
@@ -99,16 +99,16 @@ def sign_with_key() -> Response:
     form = read_form()
     mark = request.cookies.get(FORM_COOKIE, "")[:100]
     if not mark or not is_signed(mark, form.get("csrf", "")):
-        raise Forbidden("this form is from an earlier visit; load the page again")
+        raise Forbidden("this form has expired; reload the page and try again")
     _check_tries(address)
     try:
         shown = form.get("key", "").strip()
         key = access.check_key({"x-api-key": shown})
     except Unauthorized:
         _count_try(address)
-        log.warning("a wrong key was tried at the dashboard from %s", address)
-        raise Unauthorized("this is no key of this gateway") from None
-    log.info("%s entered the dashboard from %s", key.name, address)
+        log.warning("a sign-in to the dashboard from %s failed: wrong key", address)
+        raise Unauthorized("this is not a key of this gateway") from None
+    log.info("%s signed in to the dashboard from %s", key.name, address)
     return admit(lead_to(COOKIE_PATH), key.tenant, hash_key(shown))
 
 
@@ -123,7 +123,7 @@ def _check_tries(address: str) -> None:
     now = time.monotonic()
     recent = [at for at in _tries.get(address, ()) if now - at < PERIOD]
     if len(recent) >= MOST_TRIES:
-        raise TooMany("too many wrong tries; wait a minute")
+        raise TooMany("too many failed attempts; wait a minute")
 
 
 def _count_try(address: str) -> None:

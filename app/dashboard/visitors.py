@@ -38,7 +38,10 @@ def find_visitor() -> Visitor:
     are no keys."""
     access = services().access
     if not access.demands_key and not is_local(request.environ):
-        raise Forbidden("without client keys this is shown on the gateway's own machine only; set server.api_keys")
+        raise Forbidden(
+            "without client keys, this is shown only on the gateway's own machine; "
+            "to see it elsewhere, set server.api_keys"
+        )
     told = _read_cookie(request.cookies.get(COOKIE, "")[:_LONGEST])
     if told is None:
         raise Unauthorized("sign in to see this")
@@ -50,7 +53,7 @@ def find_visitor() -> Visitor:
     hashed = access.find_hashed(tenant)
     key = next((key for digest, key in hashed.items() if is_signed(digest, mark)), None)
     if key is None:
-        raise Unauthorized("the key of this sign-in is no key of this gateway any more")
+        raise Unauthorized("the key you signed in with is no longer valid; sign in again")
     own = {} if key.role == "admin" else {"tenant": tenant}
     return Visitor(key.role == "admin", own, key.name, key)
 
@@ -103,5 +106,5 @@ def _secret() -> bytes:
     except (OSError, ValueError) as error:
         keys = services().settings.server.api_keys
         if not keys:
-            raise Forbidden("the dashboard needs a data folder to keep the secret of its cookies in") from error
+            raise Forbidden("the dashboard needs a data folder for the secret of its cookies") from error
         return hashlib.sha256("\0".join(("dashboard", *keys)).encode()).digest()

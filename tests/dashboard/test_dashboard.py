@@ -103,12 +103,12 @@ def test_a_browser_is_led_to_the_pages_and_everybody_else_gets_json(make_app: Ma
 @pytest.mark.parametrize(
     ("page", "shown"),
     [
-        ("/_/", ["Nothing is wrong", ">claude-sonnet</a> ", "ANTHROPIC_BASE_URL=http://localhost", "up"]),
+        ("/_/", ["No problems", ">claude-sonnet</a> ", "ANTHROPIC_BASE_URL=http://localhost", "up"]),
         ("/_/requests", ["?model=claude-sonnet", "?target=up%2Fm", "✓ complete", "1,234", "$0.0056"]),
         (f"/_/requests/{REQUEST}", ["slow down", "attempt 2: up/m", "tools[0].cache_control", "64000 to 16384"]),
         ("/_/usage?by=provider", ["1,234", "$0.0056", "up"]),
         ("/_/models", ["up/m"]),
-        ("/_/models?try=any", ["leads to:", "1. up/m", "because", "http://127.0.0.1:9/v1/chat/completions"]),
+        ("/_/models?try=any", ["is routed to:", "1. up/m", "because", "http://127.0.0.1:9/v1/chat/completions"]),
         ("/_/sessions", ["s-1", "1.3k", "claude-cli"]),
         ("/_/sessions/show?session=s-1", ["1,234", "from the cache", "1,294 tokens"]),
         ("/_/providers", ["http://127.0.0.1:9/v1", "api_key", "***", "Test with up/m"]),
@@ -270,7 +270,7 @@ def test_programs_get_what_pages_show(make_app: MakeApp) -> None:
     assert told["models"]["models"][0]["id"] == "up/m"
     assert told["providers"]["providers"][0]["settings"]["api_key"] == "***"
     assert told["keys"] == {"keys": []}
-    assert {"name": "api_key", "value": '"***"', "origin": "follows from the others", "is_set": True} in told[
+    assert {"name": "api_key", "value": '"***"', "origin": "derived from other settings", "is_set": True} in told[
         "settings"
     ]["settings"]["providers.up"]
     assert [model["name"] for model in catalogue["models"]] == ["up/m", f"up/{SCRIPT}"]  # type: ignore[index]

@@ -70,7 +70,7 @@ def test_a_change_is_shown_and_then_made_with_comments_kept(open_file: Callable[
     assert '<span class="del">-small = &#34;up/m&#34;  # cheap' in shown.text
     assert "sk-planted" not in shown.text
     assert file.read_text() == FILE.replace('small = "up/m"', 'small = "up/n"')
-    assert "The file is changed" in made.text
+    assert "The file was changed" in made.text
     (backup,) = file.parent.glob("dragoman.toml.2*")
     assert (backup.read_text(), backup.stat().st_mode & 0o777) == (FILE, 0o600)
 

@@ -23,7 +23,7 @@ def tell(answer: Callable[[Mapping[str, str]], Any], *, to_admins: bool = False)
     try:
         own = own_rows()
         if to_admins and own:
-            raise Forbidden("this is told to an admin alone")
+            raise Forbidden("only an admin may see this; send an admin's key")
         body = known_secrets.mask_bytes(msgspec.json.encode(answer(own), enc_hook=str))
     except DragomanError as error:
         return refuse(family(), error.failure)
@@ -41,7 +41,10 @@ def own_rows() -> Mapping[str, str]:
         key = access.check_key(read_headers(request.environ))
         return {} if key.role == "admin" else {"tenant": key.tenant}
     if not is_local(request.environ):
-        raise Forbidden("without client keys this is shown on the gateway's own machine only; set server.api_keys")
+        raise Forbidden(
+            "without client keys, this is shown only on the gateway's own machine; "
+            "to see it elsewhere, set server.api_keys"
+        )
     return {}
 
 

@@ -68,7 +68,7 @@ class WebLogins:
         pending = self._pending.find(query.get("state", ""))
         name = pending.name if pending is not None and pending.name in logins else next(iter(logins), None)
         if name is None:
-            raise LoginFailed("unknown_state", "No provider of this gateway has a login.")
+            raise LoginFailed("unknown_state", "No provider of this gateway uses a login.")
         tokens = self._open(name, logins).finish(query)
         self._take_up(name)
         return tokens

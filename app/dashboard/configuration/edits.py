@@ -52,7 +52,7 @@ def propose(source: Path, edits: Sequence[Edit], environ: Mapping[str, str]) -> 
     try:
         document = tomlkit.parse(before)
     except TOMLKitError as error:
-        raise InvalidRequest(f"the file is not valid TOML as it is: {error}") from error
+        raise InvalidRequest(f"the file is not valid TOML; fix it in an editor first: {error}") from error
     for edit in edits:
         _apply(document, edit)
     after = tomlkit.dumps(document)
@@ -67,7 +67,7 @@ def apply(proposal: Proposal, mark: str) -> Path:
     """Writes the proposal and returns the path of the backup. Raises Conflict if the file no longer matches `mark`,
     InvalidRequest if it cannot be written."""
     if proposal.mark != mark or find_mark(_read(proposal.source)) != mark:
-        raise Conflict("the file has changed since it was shown; look at the change again")
+        raise Conflict("the file has changed in the meantime; review the change again")
     target = proposal.source.resolve()
     try:
         backup = _back_up(target)
@@ -75,7 +75,7 @@ def apply(proposal: Proposal, mark: str) -> Path:
             raise PermissionError(13, "it is read-only")
         write_private(target, proposal.after.encode(), target.stat().st_mode & 0o777)
     except OSError as error:
-        said = f"{proposal.source} cannot be written ({error.strerror}); change these lines by hand"
+        said = f"{proposal.source} is not writable ({error.strerror}); change these lines by hand"
         raise InvalidRequest(said) from error
     return backup
 
@@ -101,7 +101,7 @@ def _apply(document: Any, edit: Edit) -> None:
             table[each] = tomlkit.table()
         table = table[each]
         if not isinstance(table, dict):
-            raise ConfigError("it is no table in the file", key=".".join(edit.path))
+            raise ConfigError("it is not a table in the file", key=".".join(edit.path))
     value = _spell(edit.value)
     if value is None:
         table.pop(name, None)

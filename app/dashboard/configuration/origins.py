@@ -14,8 +14,8 @@ from app.settings.network import CA_VARIABLES, PROXY_VARIABLES
 from app.settings.tables import Settings
 
 DEFAULT = "default"
-DERIVED = "follows from the others"
-OPTION = "an option of the command"
+DERIVED = "derived from other settings"
+OPTION = "a command-line option"
 FOUND = "found on this machine"
 
 

@@ -35,7 +35,7 @@ MOST_BODY = 256 * 1024
 @blueprint.get("/settings/edit")
 def edit() -> Response:
     visitor = find_visitor()
-    need_admin(visitor, "the settings are")
+    need_admin(visitor, "the settings")
     return _show(visitor, {})
 
 
@@ -58,7 +58,7 @@ def make_change() -> Response:
         return _show(visitor, asked, problem=str(error))
     backup = apply(proposal, form.get("mark", ""))
     tell_change(visitor, f"changes {proposal.source.name}: {asked['what']} {asked['name']} {asked['field']}")
-    return _show(visitor, {}, done=f"The file is changed, and in force within a second. As it was: {backup}")
+    return _show(visitor, {}, done=f"The file was changed and takes effect within a second. Backup: {backup}")
 
 
 def read_edits(asked: Mapping[str, str]) -> list[Edit]:
@@ -74,9 +74,12 @@ def read_edits(asked: Mapping[str, str]) -> list[Edit]:
         return [Edit(("limits", name), read_limit(value, name))]
     if what == "key" and asked["field"] in LIMITS:
         if name not in services().settings.keys:
-            raise InvalidRequest("only keys of the file have their limits there; others are made anew", param="name")
+            raise InvalidRequest(
+                "only keys in the file have their limits there; create any other key again with the new limits",
+                param="name",
+            )
         return [Edit(("keys", name, asked["field"]), read_limit(value, asked["field"]))]
-    raise InvalidRequest("say what is to be changed", param="what")
+    raise InvalidRequest("name the setting to change", param="what")
 
 
 def describe_config() -> dict[str, Any]:
@@ -91,9 +94,9 @@ def change_config() -> dict[str, Any]:
     on its pages, because a request without a key could come from anybody on this machine."""
     access = services().access
     if not access.demands_key:
-        raise Forbidden("without client keys the file is changed on the page /_/settings/edit")
+        raise Forbidden("without client keys, change the file on the page /_/settings/edit")
     if not access.check_key(read_headers(request.environ)).may_manage:
-        raise Forbidden("only an admin's key changes the settings")
+        raise Forbidden("only an admin may change the settings; send an admin's key")
     body = read_body(request.environ["wsgi.input"], request.content_length, "", MOST_BODY)
     try:
         asked = msgspec.json.decode(body, type=_Config)
@@ -145,7 +148,7 @@ def _show(
 def _find_file() -> Path:
     source = services().settings.source
     if source is None:
-        raise InvalidRequest("there is no configuration file; `dragoman config init` writes one")
+        raise InvalidRequest("there is no configuration file; create one with `dragoman config init`")
     return source
 
 

@@ -74,7 +74,7 @@ def export_usage(kind: str) -> Response:
 
 def _send(name: str, kind: str, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> Response:
     if kind not in TYPES:
-        raise NotFound(f"{name} can be had as csv or json")
+        raise NotFound(f"{name} can be exported as csv or json")
     names = tuple(columns)
     parts = _spell_csv(names, rows) if kind == "csv" else _spell_json(names, rows)
     headers = {**PAGE_HEADERS, "content-disposition": f'attachment; filename="dragoman-{name}.{kind}"'}

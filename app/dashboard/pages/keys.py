@@ -59,7 +59,7 @@ def rotate_key() -> Response:
     visitor, form = check_change(), read_form()
     name, overlap = form.get("name", ""), read_span(form.get("overlap", "24h"))
     if overlap is None:
-        raise InvalidRequest("overlap is a span of time such as 30m, 12h or 7d", param="overlap")
+        raise InvalidRequest("overlap must be a time span such as 30m, 12h or 7d", param="overlap")
     _check_name(name)
 
     key = _change(lambda connection: rotate(connection, name, overlap, time.time()))
@@ -73,7 +73,7 @@ def disable_key() -> Response:
     _check_name(name)
 
     if not _change(lambda connection: disable(connection, name, time.time())):
-        raise InvalidRequest(f"there is no key called {name[:100]!r} that is not disabled", param="name")
+        raise InvalidRequest(f"no enabled key is named {name[:100]!r}", param="name")
     tell_change(visitor, f"disables the key {name}")
     return _show(visitor)
 
@@ -108,7 +108,7 @@ def list_keys() -> list[dict[str, Any]]:
 
 
 def _show(visitor: Visitor, name: str = "", key: str = "") -> Response:
-    need_admin(visitor, "the keys are")
+    need_admin(visitor, "the keys")
     settings = services().settings
     return show(
         "keys.html",
@@ -142,7 +142,7 @@ def _tell(
 
 def _check_name(name: str) -> None:
     if name in services().settings.keys:
-        raise InvalidRequest(f"{name} is a key of the settings; change it in their file", param="name")
+        raise InvalidRequest(f"{name} is defined in the settings; change it in the configuration file", param="name")
 
 
 def _read_settings(form: Any) -> KeySettings:
@@ -157,7 +157,7 @@ def _read_settings(form: Any) -> KeySettings:
         try:
             given["expires"] = read_end(expires, "expires")
         except (ConfigError, OverflowError, ValueError) as error:
-            said = "expires is a span of time such as 30d, or a date such as 2027-01-31"
+            said = "expires must be a time span such as 30d, or a date such as 2027-01-31"
             raise InvalidRequest(said, param="expires") from error
     return KeySettings(**given)
 
@@ -169,9 +169,9 @@ def read_limit(text: str, name: str) -> int | float | None:
     try:
         number = float(text) if name.startswith("budget") else int(text)
     except ValueError as error:
-        raise InvalidRequest(f"{name.replace('_', ' ')} is a number", param=name) from error
+        raise InvalidRequest(f"{name.replace('_', ' ')} must be a number", param=name) from error
     if not 0 < number < 1e12:
-        raise InvalidRequest(f"{name.replace('_', ' ')} is a number above 0", param=name)
+        raise InvalidRequest(f"{name.replace('_', ' ')} must be a number above 0", param=name)
     return number
 
 
@@ -180,7 +180,9 @@ def _change(work: Callable[[Connection], T]) -> T:
 
     accounts = runtime().accounts
     if accounts is None:
-        raise AccountsUnavailable("there are no accounts to keep keys in; use [keys] of the settings")
+        raise AccountsUnavailable(
+            "no accounts are kept, so keys cannot be stored; set accounts.enabled = true, or use [keys]"
+        )
     found = accounts.change(work, CHANGE_LIMIT)
     touch_stamp(accounts.accounts.place)
     runtime().follow_keys()

@@ -25,7 +25,7 @@ LEVELS = ("debug", "info", "warn", "error")
 MOST_SHOWN = 500
 MOST_KEPT = 5000
 MOST_FOLLOWERS = 10
-_REFUSAL = "too many look on at the log at once; close some pages"
+_REFUSAL = "too many pages are following the log; close some of them"
 _COLOURS = re.compile(r"\x1b\[[0-9;]{0,10}m")
 _LEVEL = re.compile(r'"level": ?"(\w{4,8})"|^[\dT:.+Z-]{8,40} (\w{4,8}) ')
 _NAMES = {"warning": "warn", "critical": "error"}
@@ -43,7 +43,7 @@ _followers = Turnstile(MOST_FOLLOWERS, _REFUSAL)
 @blueprint.get("/logs")
 def logs() -> Response:
     visitor = find_visitor()
-    need_admin(visitor, "the log is")
+    need_admin(visitor, "the log")
     level, text = _read_filters()
     lines = [line for line in map(read_line, _look_once(runtime())) if _is_wanted(line, level, text)]
     return show(
@@ -53,13 +53,13 @@ def logs() -> Response:
 
 @blueprint.get("/logs/stream")
 def follow_logs() -> Response:
-    need_admin(find_visitor(), "the log is")
+    need_admin(find_visitor(), "the log")
     return _stream(as_page=True)
 
 
 @blueprint.get("/logs.txt")
 def download_logs() -> Response:
-    need_admin(find_visitor(), "the log is")
+    need_admin(find_visitor(), "the log")
     level, text = _read_filters()
     lines = [line.text for line in map(read_line, _look_once(runtime())) if _is_wanted(line, level, text)]
     headers = {**PAGE_HEADERS, "content-disposition": 'attachment; filename="dragoman.log"'}
@@ -70,7 +70,7 @@ def stream_for_programs() -> Response:
     """`/api/logs/stream`: the lines as server-sent events, for an admin's key or the user of this machine."""
     try:
         if own_rows():
-            raise Forbidden("the log is told to an admin alone")
+            raise Forbidden("only an admin may see the log; send an admin's key")
         return _stream(as_page=False)
     except DragomanError as error:
         return refuse(family(), error.failure)

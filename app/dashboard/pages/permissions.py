@@ -27,7 +27,9 @@ MOST_PAGES = 10
 PIECE = 1000
 
 
-_pages = Turnstile(MOST_PAGES, "too many pages are kept up to date at once; close some of them", MOST_PAGES // 2)
+_pages = Turnstile(
+    MOST_PAGES, "too many dashboard pages are receiving live updates; close some of them", MOST_PAGES // 2
+)
 
 
 @blueprint.get("/permissions")
@@ -41,7 +43,7 @@ def answer_permission() -> Response:
     pending, form = services().permissions, read_form()
     visitor = check_change(by_anybody=True)
     if not _may_answer(visitor):
-        raise Forbidden("an admin answers these")
+        raise Forbidden("only an admin may answer these; sign in with an admin's key")
     allowed = form.get("answer") == "allow"
     resolved = pending.answer(visitor.own, form.get("id", "")[:64], allowed=allowed, by=request.remote_addr or "-")
     tell_change(visitor, f"{'allows' if allowed else 'denies'} {resolved.tool_name} ({resolved.id})")

@@ -22,7 +22,7 @@ _ELSEWHERE = frozenset({"kind", "models", "base_url", "profile"})
 @blueprint.get("/providers")
 def providers() -> Response:
     visitor = find_visitor()
-    need_admin(visitor, "the providers are")
+    need_admin(visitor, "the providers")
     return show("providers.html", visitor, providers=list_providers())
 
 

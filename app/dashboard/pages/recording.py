@@ -65,7 +65,7 @@ def start_recording() -> Response:
     visitor, form = check_change(), read_form()
     share = form.get("share", "100").strip()
     if not share.isascii() or not share.isdecimal() or not 1 <= int(share[:4]) <= 100:
-        raise InvalidRequest("of 100 requests between 1 and 100 are recorded", param="share")
+        raise InvalidRequest("the percentage of requests must be between 1 and 100", param="share")
     with _writing():
         order = add_order(
             read_span(form.get("for", "15m").strip()),
@@ -95,7 +95,7 @@ def forget_recordings() -> Response:
     visitor, accounts = check_change(), runtime().accounts
     if accounts is not None:
         accounts.change(forget)
-    tell_change(visitor, "throws all recordings away")
+    tell_change(visitor, "deletes all recordings")
     return lead_to("/_/recording")
 
 
@@ -125,13 +125,15 @@ def replay(request_id: str) -> Response:
     asked: dict[str, Any] = next((pane for pane in found["panes"] if pane["name"] == "client request"), {})
     body = asked.get("body", "")
     if asked.get("cut") or _PLACEHOLDERS.search(body) or "[masked]" in body:
-        raise InvalidRequest("the recording is not the whole request: it was cut, or files or secrets were left out")
+        raise InvalidRequest(
+            "this recording cannot be replayed: it is incomplete (truncated, or files or secrets were left out)"
+        )
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise InvalidRequest("what was recorded is no JSON") from error
+        raise InvalidRequest("this recording cannot be replayed: it is not JSON") from error
     if not isinstance(fields, dict):
-        raise InvalidRequest("what was recorded is no request")
+        raise InvalidRequest("this recording cannot be replayed: it is not a request")
     if target:
         services().router.resolve(target)
         fields["model"] = target
@@ -158,7 +160,7 @@ def end_request() -> Response:
     """Ends a running request, on whichever worker it runs."""
     visitor, wanted = check_change(), read_form().get("id", "")[:64]
     if not _REQUEST_ID.fullmatch(wanted):
-        raise NotFound("no request with that id runs")
+        raise NotFound("no request with that id is running")
     runtime().workers.end(wanted)
     tell_change(visitor, f"ends the request {wanted}")
     return lead_to("/_/")
@@ -181,5 +183,5 @@ def _writing() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InvalidRequest(f"what is to be recorded cannot be written: {error.strerror}") from error
+        raise InvalidRequest(f"cannot start or stop recording: {error.strerror}") from error
     runtime().observers.follow_orders()

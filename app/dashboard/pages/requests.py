@@ -122,7 +122,7 @@ def _read_status(text: str) -> tuple[int, int] | None:
         return None
     found = _STATUS.fullmatch(text.lower())
     if found is None:
-        raise InvalidRequest("status is a number such as 429, or 5xx for all of them", param="status")
+        raise InvalidRequest("status must be a number such as 429, or a class such as 5xx", param="status")
     if found[1]:
         return int(found[1]) * 100, int(found[1]) * 100 + 99
     return int(found[2]), int(found[2])

@@ -55,7 +55,7 @@ def one_session() -> Response:
     name = request.args.get("session", "")[:LONGEST_VALUE]
     rows = list_requests(visitor, where={"session": name}, limit=MOST_TURNS) if name else []
     if not rows:
-        raise NotFound(f"no session is called {name!r}")
+        raise NotFound(f"no session is named {name!r}")
     windows = {target: find_window(target) for target in {row["target"] for row in rows}}
     turns = [_tell_turn(row, windows) for row in reversed(rows) if row["output"] is not None]
     return show(

@@ -30,7 +30,7 @@ class Setting(msgspec.Struct, frozen=True):
 @blueprint.get("/settings")
 def settings() -> Response:
     visitor = find_visitor()
-    need_admin(visitor, "the settings are")
+    need_admin(visitor, "the settings")
     held = services().settings
     return show(
         "settings.html",

@@ -27,7 +27,7 @@
   document.addEventListener("htmx:sse:before:message", (event) => {
     if (event.target.id === "live" && window.scrollY > 300) {
       missed += 1;
-      tell("Paused while you read. Back on top the list is made anew.");
+      tell("Paused while you read. Scroll to the top to refresh the list.");
       event.preventDefault();
     }
   });
