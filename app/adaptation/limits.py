@@ -19,7 +19,10 @@ from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Severity
 from app.conversation.request import FunctionTool, Request, Sampling, State
 from app.dialects.registry import have_one_owner, traits_of
+from app.errors import InvalidRequest
 
+# Characters of all stop sequences that we watch for ourselves: each of their beginnings is kept.
+MOST_WATCHED = 2048
 MAX_ID = 64  # characters of a user id or cache key that every vendor accepts
 
 # Sampling settings, the capability that each needs, and the severity of its loss.
@@ -93,6 +96,12 @@ def _limit_stop(request: Request, capabilities: Capabilities, notes: Notes) -> t
             notes.lose("degrading", path, "the upstream refuses sequences of white space only")
         stop = seen
     if capabilities.stop_limit is not None and len(stop) > capabilities.stop_limit:
+        if sum(map(len, stop)) > MOST_WATCHED:
+            raise InvalidRequest(
+                f"this model takes up to {capabilities.stop_limit} stop sequences, and more of them may have "
+                f"{MOST_WATCHED} characters in all; send fewer or shorter ones",
+                param=path,
+            )
         notes.on_reply(partial(StopMatcher, stop))
         stop = stop[: capabilities.stop_limit]
     return stop

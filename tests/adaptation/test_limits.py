@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from functools import partial
 from typing import Any
 
 import msgspec
 import pytest
 
-from app.adaptation.limits import adapt_limits
+from app.adaptation.limits import MOST_WATCHED, adapt_limits
 from app.adaptation.replies.stop import StopMatcher
 from app.conversation.blocks import CacheHint, Text
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import ReasoningSettings, Request, Sampling, State
+from app.errors import InvalidRequest
 from app.providers.profiles import capabilities_for
 from tests.adaptation.tools.asking import losses, take, user
 from tests.adaptation.upstreams import by_chat, by_claude_code, by_codex, chat, claude, responses
@@ -246,3 +248,31 @@ def test_a_reasoning_model_that_does_not_think_takes_a_temperature(make: Any) ->
     assert adapted(by_chat(sampling=sampling), make("gpt-5.2")).sampling == Sampling()
     assert adapted(by_chat(sampling=sampling, reasoning=off), make("gpt-5-mini")).sampling == Sampling()
     assert adapted(by_chat(logprobs=2, reasoning=off), make("gpt-5.2")).logprobs == 2
+
+
+@pytest.mark.parametrize(
+    ("stop", "upstream"),
+    [
+        (("a" * 100_000, "b", "c", "d", "e"), chat()),
+        (tuple("a" * length for length in range(1, 1200)), chat()),
+        (("a" * 200_000,), responses()),
+        (tuple(f"{number:06}" for number in range(50_000)), responses()),
+    ],
+)
+def test_stop_sequences_to_watch_for_take_no_memory_without_end(stop: tuple[str, ...], upstream: Capabilities) -> None:
+    """Each of their beginnings is kept: those of one of 100,000 characters would take gigabytes."""
+    with pytest.raises(InvalidRequest, match="shorter"):
+        take(adapt_limits, by_chat(stop=stop), upstream)
+
+
+def test_as_many_stop_sequences_as_anybody_has_are_watched_for() -> None:
+    stop = tuple(f"\n\nStop {number:04}:" for number in range(100))
+
+    taken, notes = take(adapt_limits, by_chat(stop=stop), chat())
+    tracemalloc.start()
+    StopMatcher(("x" * MOST_WATCHED,))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert (taken.stop, len(notes.stages)) == (stop[:4], 1)
+    assert most < 8 << 20

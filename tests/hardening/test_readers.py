@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+from app.adaptation.adapt import adapt
 from app.adaptation.tools.custom_input import InputReader
 from app.conversation.capabilities import Capabilities
+from app.dialects import openai_chat, openai_responses
 from app.dialects.error_bodies import read_error_body
 from app.dialects.overflow import find_overflow
 from app.errors import DragomanError, Failure
@@ -50,6 +53,19 @@ def failure_of(text: str) -> Failure:
 
 
 CHAT = Capabilities(dialect="openai_chat")
+
+
+def read_images(url: str) -> None:
+    bodies: dict[ModuleType, Any] = {
+        openai_chat: [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}],
+        openai_responses: [{"role": "user", "content": [{"type": "input_image", "image_url": url}]}],
+    }
+    for dialect, said in bodies.items():
+        body = {"model": "m", "messages" if dialect is openai_chat else "input": said}
+        with contextlib.suppress(DragomanError):
+            adapt(dialect.parse_request(json.dumps(body).encode(), {}), CHAT)
+
+
 SENT = json.dumps({"model": "m", "metadata": {"a": "b"}, "context": 1, "a": "unknown"}).encode()
 HARD = ["unknown ", "<title>", "1,", "eyJ", "sk-", "Bearer ", "context length ", "a", "\n", "sk-proj-4f9a8b7", "\u2028"]
 READERS: dict[str, Reader] = {}
@@ -65,6 +81,8 @@ for hard in HARD:
             lambda n, h=hard: json.dumps({"messages": [(h * n)[:n]]}).encode(),
         ),
     }
+for piece in (";", ";a", ";base64", ",", "data:", " ", ";a=b,"):
+    READERS[f"data URL, {piece!r}"] = (read_images, lambda n, p=piece: "data:" + p * (n // len(p)))
 READERS["mount"] = (lambda t: strip_mount(t, {"up": "openai"}), lambda n: "/v1" * (n // 3))
 READERS["input of a custom tool"] = (fresh(lambda: InputReader().feed, 64), lambda n: '{"input": "' + "a\n" * (n // 2))
 for piece in (b"x", b": ping\n", b"data: \n", b"\r", b"data: {}\n\n", b"event: ping\n", b"\n"):

@@ -27,7 +27,7 @@ _TEXTUAL = re.compile(
 _UNKNOWN = ("", "application/octet-stream", "binary/octet-stream")
 _ALIASES = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "application/x-pdf": "application/pdf"}
 
-_DATA_URL = re.compile(r"data:([^;,]*)((?:;[^;,]*)*?)(;base64)?,", re.IGNORECASE)
+_DATA_URL = re.compile(r"data:([^;,]{0,200})((?:;[^;,]{0,200}){0,16}?)(;base64)?,", re.IGNORECASE)
 _TO_STANDARD = str.maketrans("-_", "+/", " \t\r\n")
 _ODD = "-_\n\r \t"
 _SNIFFED = 48

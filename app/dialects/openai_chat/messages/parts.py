@@ -52,7 +52,7 @@ _any_part = msgspec.json.Decoder(WirePart)
 _string = msgspec.json.Decoder(str)
 _any = msgspec.json.Decoder()
 
-_DATA_URL: Final = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),", re.IGNORECASE)
+_DATA_URL: Final = re.compile(r"data:([^;,]{0,200})((?:;[^;,]{0,200}){0,16}),", re.IGNORECASE)
 
 
 def read_content(content: Content, path: str, note: NoteField) -> tuple[Block, ...]:

@@ -51,7 +51,7 @@ PART_PREFIX = "content."
 _content_decoder = msgspec.json.Decoder(str | list[msgspec.Raw] | None)
 _OUTPUT_PARTS = ("input_text", "input_image", "input_file", "output_text", "text", "image_url")
 _LISTED_IMAGE = re.compile(r'\[\s*\{\s*"')
-_DATA_URL = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),", re.IGNORECASE)
+_DATA_URL = re.compile(r"data:([^;,]{0,200})((?:;[^;,]{0,200}){0,16}),", re.IGNORECASE)
 
 
 def parse_content(raw: msgspec.Raw, path: str, *, phase: str | None = None) -> list[Block]:
