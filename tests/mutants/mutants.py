@@ -21,7 +21,7 @@ DIALECTS = Path("app", "dialects")
 # What the laws need, beside the program.
 PARTS = ("tests/laws", "tests/support", "tests/wire", "tests/conftest.py", "setup.cfg")
 # The laws that tell most mutants soonest come first.
-LAWS = ("requests", "streams", "speaking", "one_truth", "robustness")
+LAWS = ("plain_requests", "requests", "streams", "speaking", "one_truth", "robustness")
 TIME_LIMIT = 300.0
 
 
